@@ -1,0 +1,1 @@
+"""Flower, metrics, rules and dashboards."""

@@ -1,0 +1,1 @@
+"""Turns outside input into jobs."""

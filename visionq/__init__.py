@@ -1,0 +1,1 @@
+"""visionq: questions about pictures, answered by a vision model; no job is ever lost."""

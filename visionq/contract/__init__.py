@@ -1,0 +1,45 @@
+"""The wire form of jobs and results: what producers, workers and other services share."""
+
+from visionq.contract.base import SCHEMA_VERSION
+from visionq.contract.job import (
+    Api,
+    Detail,
+    ImageReference,
+    JobDocument,
+    Priority,
+    Reuse,
+    UnknownBilling,
+    UrlMode,
+    parse_job,
+)
+from visionq.contract.result import (
+    ErrorDocument,
+    ImageReport,
+    JobView,
+    Picture,
+    ResultDocument,
+    Usage,
+)
+from visionq.contract.states import TERMINAL, TRANSITIONS, State
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "TERMINAL",
+    "TRANSITIONS",
+    "Api",
+    "Detail",
+    "ErrorDocument",
+    "ImageReference",
+    "ImageReport",
+    "JobDocument",
+    "JobView",
+    "Picture",
+    "Priority",
+    "ResultDocument",
+    "Reuse",
+    "State",
+    "UnknownBilling",
+    "UrlMode",
+    "Usage",
+    "parse_job",
+]

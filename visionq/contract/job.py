@@ -1,0 +1,148 @@
+"""The job: one question about one or several pictures, which is one provider call."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
+
+from visionq.contract.base import (
+    SCHEMA_VERSION,
+    Document,
+    JobId,
+    ModelName,
+    Sha256,
+    TenantName,
+)
+from visionq.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Api(StrEnum):
+    """The surface of the provider that is called."""
+
+    RESPONSES = "responses"
+    CHAT_COMPLETIONS = "chat_completions"
+
+
+class Detail(StrEnum):
+    """How closely the model looks at the pictures."""
+
+    AUTO = "auto"
+    LOW = "low"
+    HIGH = "high"
+    ORIGINAL = "original"
+
+
+class Priority(StrEnum):
+    """Interactive goes before bulk; bulk is never starved."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class UrlMode(StrEnum):
+    """Who fetches a picture that is given by its address."""
+
+    DOWNLOAD = "download"
+    """The worker fetches and checks it."""
+    PASS = "pass"  # noqa: S105  # not a password
+    """The provider fetches it, unchecked."""
+
+
+class Reuse(StrEnum):
+    """What a stored answer to the same question about the same pictures is good for."""
+
+    USE = "use"
+    REFRESH = "refresh"
+    """Ask again and store the new answer."""
+    OFF = "off"
+
+
+class UnknownBilling(StrEnum):
+    """What happens to a job whose call may have been billed without an answer."""
+
+    RETRY = "retry"
+    """Asked once more at most, then parked."""
+    HOLD = "hold"
+    """Parked at once: never called twice."""
+
+
+class ImageReference(Document):
+    """A picture by its address or by the hash of its stored bytes; never the bytes."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = None
+    blob: Sha256 | None = None
+    name: Annotated[str, StringConstraints(max_length=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.url is None) == (self.blob is None):
+            message = "give either url or blob"
+            raise ValueError(message)
+        return self
+
+    def label(self, position: int) -> str:
+        """Return what people recognise the picture by; `position` counts from 0."""
+        return self.name or self.url or f"image {position + 1}"
+
+
+class JobDocument(Document):
+    """What a producer asks for. Everything but the prompt and the pictures has a default."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
+    images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=500)]
+    instructions: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
+    model: ModelName | None = None
+    api: Api = Api.RESPONSES
+    detail: Detail = Detail.AUTO
+    #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
+    answer_schema: dict[str, Any] | None = None
+    max_output_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    url_mode: UrlMode = UrlMode.DOWNLOAD
+    tenant: TenantName = "default"
+    priority: Priority = Priority.INTERACTIVE
+    reuse: Reuse = Reuse.USE
+    on_unknown_billing: UnknownBilling = UnknownBilling.RETRY
+    #: Kept with the job and given back with its result; never sent to the provider.
+    metadata: dict[str, str] = Field(default_factory=dict)
+    batch_id: JobId | None = None
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
+    deadline: AwareDatetime | None = None
+
+    def to_compact_json(self) -> str:
+        """Return the form that is stored: without the fields that hold their default."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(
+            {"schema_version": self.schema_version, **fields},
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The distinct blobs that the job needs, in order."""
+        return tuple(dict.fromkeys(image.blob for image in self.images if image.blob))
+
+
+def parse_job(fields: Mapping[str, Any]) -> JobDocument:
+    """Read a job from plain values; `InvalidJob` names the first field that is wrong, and why."""
+    try:
+        return JobDocument.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidJob(describe(error)) from None
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one line which field is wrong and why, without repeating a long value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "document"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {first['msg']}{more}"

@@ -1,0 +1,111 @@
+"""The result: the answer, what it cost, and what was done with each picture."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from visionq.contract.base import SCHEMA_VERSION, Document, JobId, Rubles, Sha256
+from visionq.contract.job import Api
+from visionq.contract.states import State
+
+
+class Usage(Document):
+    """Tokens as the provider billed them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+class Picture(Document):
+    """One form of a picture: as it came, or as it was sent."""
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+
+
+class ImageReport(Document):
+    """What became of one picture of the job."""
+
+    name: str
+    sha256: Sha256 | None = None
+    source: Picture | None = None
+    sent: Picture | None = None
+    #: Tokens that the rules of the model foretell for the picture.
+    forecast_tokens: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class ResultDocument(Document):
+    """The answer to a completed job."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: JobId
+    tenant: str = "default"
+    model: str
+    api: Api
+    text: str = ""
+    #: The parsed answer when the job asked for a JSON Schema.
+    data: Any = None
+    refusal: str | None = None
+    usage: Usage = Usage()
+    cost_rub: Rubles = Decimal(0)
+    #: Whether `cost_rub` rests on a price that nobody confirmed.
+    cost_is_estimate: bool = False
+    #: Answered from a stored answer, at no cost.
+    cached: bool = False
+    attempts: int = 1
+    request_id: str | None = None
+    images: tuple[ImageReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+    #: Milliseconds by stage of the last attempt: load, check, encode, admit, ask.
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    batch_id: str | None = None
+    finished_at: AwareDatetime | None = None
+
+
+class ErrorDocument(Document):
+    """Why a job has no answer."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    http_status: int = 500
+    #: The picture at fault, where there is one.
+    image: str | None = None
+    cost_rub: Rubles = Decimal(0)
+    request_id: str | None = None
+
+
+class JobView(Document):
+    """A job as people and programs see it."""
+
+    id: JobId
+    state: State
+    #: Why it waits or is parked; the error's code when it failed.
+    reason: str | None = None
+    tenant: str
+    model: str
+    priority: str
+    images: int
+    attempts: int = 0
+    unknown_calls: int = 0
+    cost_rub: Rubles = Decimal(0)
+    submitted_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
+    #: When a waiting job comes back.
+    due_at: AwareDatetime | None = None
+    worker: str | None = None
+    error: ErrorDocument | None = None

@@ -1,0 +1,49 @@
+"""The states of a job and the moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    """In its lane, or on its way to a worker."""
+    IN_PROGRESS = "in_progress"
+    """A worker holds its lease."""
+    WAITING = "waiting"
+    """Comes back by itself at a known time: a retry, a rate limit."""
+    PARKED = "parked"
+    """Comes back when somebody or something acts: balance, access, unknown billing."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in TERMINAL
+
+
+TERMINAL: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.QUEUED: frozenset({State.IN_PROGRESS, State.CANCELLED}),
+    State.IN_PROGRESS: frozenset(
+        {
+            State.QUEUED,  # its lease lapsed, or its lane is held
+            State.WAITING,
+            State.PARKED,
+            State.COMPLETED,
+            State.FAILED,
+            State.CANCELLED,
+        }
+    ),
+    State.WAITING: frozenset({State.QUEUED, State.CANCELLED}),
+    State.PARKED: frozenset({State.QUEUED, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}

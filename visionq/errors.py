@@ -1,0 +1,338 @@
+"""Everything that can go wrong, as one tree. A class says what is to be done about it.
+
+VisionqError
+├── JobError                      the job itself is wrong: fails at once, nothing paid
+│   ├── InvalidJob                  invalid_job
+│   ├── IdempotencyConflict         idempotency_conflict
+│   ├── ModelNotFound               model_not_found
+│   ├── RequestRejected             request_rejected
+│   └── ImageError                one of its pictures is wrong
+│       ├── InputFileNotFound       file_not_found
+│       ├── EmptyFile               empty_file
+│       ├── NotAnImage              not_an_image
+│       ├── UnsupportedFormat       unsupported_format
+│       ├── AnimatedImage           animated_image
+│       ├── TooLarge                too_large
+│       ├── TooManyPixels           too_many_pixels
+│       ├── CorruptImage            corrupt_image
+│       ├── UnsafeUrl               unsafe_url
+│       ├── DownloadFailed          download_failed      (retryable)
+│       └── BlobMissing             blob_missing
+├── AnswerError                   the model answered, and was paid, but not with an answer
+│   ├── Refused                     refused
+│   ├── Incomplete                  incomplete
+│   └── InvalidOutput               invalid_output
+├── ProviderFault                 a call that brought no answer
+│   ├── RateLimited                 rate_limited         (waits, burns no attempt)
+│   ├── ProviderUnavailable         provider_unavailable (retried with backoff)
+│   ├── BillingUnknown              billing_unknown      (policy of the job)
+│   └── AccountFault              no call can succeed until somebody acts: parks
+│       ├── InsufficientBalance     insufficient_balance
+│       ├── KeyRejected             key_rejected
+│       └── AccessDenied            access_denied
+├── JobStopped                    ended by a rule or by a person
+│   ├── BudgetExhausted             budget_exhausted
+│   ├── DeadlineExceeded            deadline_exceeded
+│   ├── Cancelled                   cancelled
+│   └── Quarantined                 quarantined
+├── JobFailed                     what `wait` raises: the code of a job that did not complete
+├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
+└── QueueUnavailable                queue_unavailable    (a ConnectionError)
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import ClassVar, Final
+
+
+class VisionqError(Exception):
+    """Root of the tree: carries the decision, not only the message."""
+
+    #: The stable name that users, logs, Flower and the command line show.
+    code: str = "internal_error"
+    #: Whether another attempt of the same job may succeed.
+    retryable: ClassVar[bool] = False
+    #: The status with which an HTTP gateway answers.
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        image: str | None = None,
+        retry_after: float | None = None,
+        cost_rub: Decimal = Decimal(0),
+        request_id: str | None = None,
+    ) -> None:
+        """Describe what happened.
+
+        `message` is public: no key, no prompt, no picture bytes. `image` names the picture at
+        fault, `retry_after` is seconds asked for by the provider, `cost_rub` what was billed.
+        """
+        # Celery rebuilds an exception from its text, which already leads with the code.
+        message = message.removeprefix(f"{self.code}: ")
+        super().__init__(message)
+        self.message = message
+        self.image = image
+        self.retry_after = retry_after
+        self.cost_rub = cost_rub
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        """Lead with the code, then name the picture at fault: what a person needs first."""
+        where = f"{self.image}: " if self.image else ""
+        return f"{self.code}: {where}{self.message}"
+
+
+class JobError(VisionqError):
+    """The job itself is wrong: no attempt can succeed, and none is paid."""
+
+    http_status = 400
+
+
+class InvalidJob(JobError):
+    """The document does not have the form of the contract."""
+
+    code = "invalid_job"
+    http_status = 422
+
+
+class IdempotencyConflict(JobError):
+    """The idempotency key already names a job with another document."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class ModelNotFound(JobError):
+    """The provider does not know the model."""
+
+    code = "model_not_found"
+    http_status = 404
+
+
+class RequestRejected(JobError):
+    """The provider refused the request as malformed, too long or against its rules."""
+
+    code = "request_rejected"
+
+
+class ImageError(JobError):
+    """One of the job's pictures can't be sent."""
+
+
+class InputFileNotFound(ImageError):
+    """There is no such file, or it can't be read."""
+
+    code = "file_not_found"
+
+
+class EmptyFile(ImageError):
+    """The file has no bytes."""
+
+    code = "empty_file"
+
+
+class NotAnImage(ImageError):
+    """The content is of no picture type, whatever the name says."""
+
+    code = "not_an_image"
+
+
+class UnsupportedFormat(ImageError):
+    """A picture, but of a type that the provider does not take."""
+
+    code = "unsupported_format"
+    http_status = 415
+
+
+class AnimatedImage(ImageError):
+    """More than one frame."""
+
+    code = "animated_image"
+
+
+class TooLarge(ImageError):
+    """More bytes than the provider takes."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class TooManyPixels(ImageError):
+    """More pixels than may be decoded."""
+
+    code = "too_many_pixels"
+    http_status = 413
+
+
+class CorruptImage(ImageError):
+    """The picture does not decode wholly."""
+
+    code = "corrupt_image"
+
+
+class UnsafeUrl(ImageError):
+    """The address leads where downloads must not go."""
+
+    code = "unsafe_url"
+
+
+class DownloadFailed(ImageError):
+    """The picture could not be fetched."""
+
+    code = "download_failed"
+    retryable = True
+    http_status = 424
+
+
+class BlobMissing(ImageError):
+    """The bytes that the job refers to are not in the blob store."""
+
+    code = "blob_missing"
+    http_status = 409
+
+
+class AnswerError(VisionqError):
+    """The model answered, and was paid, but there is no usable answer."""
+
+    http_status = 422
+
+
+class Refused(AnswerError):
+    """The model, or the content filter, declined."""
+
+    code = "refused"
+
+
+class Incomplete(AnswerError):
+    """The answer was cut off, usually by `max_output_tokens`."""
+
+    code = "incomplete"
+
+
+class InvalidOutput(AnswerError):
+    """The answer does not match the JSON Schema asked for."""
+
+    code = "invalid_output"
+
+
+class ProviderFault(VisionqError):
+    """A call that brought no answer, for no fault of the job."""
+
+    retryable = True
+    http_status = 502
+
+
+class RateLimited(ProviderFault):
+    """Too many requests or tokens in the minute; waiting burns no attempt."""
+
+    code = "rate_limited"
+    http_status = 429
+
+
+class ProviderUnavailable(ProviderFault):
+    """Not reached, overloaded or broken, and known not to have billed."""
+
+    code = "provider_unavailable"
+    http_status = 503
+
+
+class BillingUnknown(ProviderFault):
+    """The call was sent and its answer was not seen: it may have been billed."""
+
+    code = "billing_unknown"
+
+
+class AccountFault(ProviderFault):
+    """No call of this key can succeed until somebody acts."""
+
+
+class InsufficientBalance(AccountFault):
+    """The balance, or the key's own budget, is used up."""
+
+    code = "insufficient_balance"
+    http_status = 402
+
+
+class KeyRejected(AccountFault):
+    """The provider does not accept the key."""
+
+    code = "key_rejected"
+
+
+class AccessDenied(AccountFault):
+    """The key may not use this model, endpoint or address."""
+
+    code = "access_denied"
+
+
+class JobStopped(VisionqError):
+    """Ended by a rule or by a person."""
+
+    http_status = 409
+
+
+class BudgetExhausted(JobStopped):
+    """The budget that the job is charged to can't cover it."""
+
+    code = "budget_exhausted"
+    http_status = 402
+
+
+class DeadlineExceeded(JobStopped):
+    """The job's deadline passed before its call was sent."""
+
+    code = "deadline_exceeded"
+    http_status = 408
+
+
+class Cancelled(JobStopped):
+    """Somebody cancelled the job."""
+
+    code = "cancelled"
+
+
+class Quarantined(JobStopped):
+    """The job killed its worker repeatedly."""
+
+    code = "quarantined"
+
+
+class JobFailed(VisionqError):
+    """What `wait` raises for a job that ended without an answer; `code` says why."""
+
+    def __init__(self, code: str, message: str, **details: object) -> None:
+        """Carry the code of the job's own error, and whatever else its document says."""
+        super().__init__(message)
+        self.code = code
+        self.details = details
+
+
+class WaitTimeout(VisionqError, TimeoutError):
+    """The job has not ended within the time that the caller gave; it goes on."""
+
+    code = "wait_timeout"
+    http_status = 504
+
+
+class QueueUnavailable(VisionqError, ConnectionError):
+    """Redis can't be reached or does not take jobs now: nothing was accepted."""
+
+    code = "queue_unavailable"
+    retryable = True
+    http_status = 503
+
+
+def _leaves(root: type[VisionqError]) -> list[type[VisionqError]]:
+    found: list[type[VisionqError]] = []
+    for child in root.__subclasses__():
+        found += _leaves(child) or [child]
+    return found
+
+
+#: Every class with a code of its own, by code.
+BY_CODE: Final[dict[str, type[VisionqError]]] = {
+    error.code: error for error in _leaves(VisionqError) if error is not JobFailed
+}

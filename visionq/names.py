@@ -1,0 +1,122 @@
+"""Every name that two processes must agree on: Redis keys, queues, tasks, metrics.
+
+Nothing else in the project spells one of them out. The Lua scripts get `KEYS_FOR_LUA` as a table
+named `K`, so a key that is renamed here is renamed there too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- Celery -----------------------------------------------------------------------------------
+
+#: The task that callers send. It enters the document in the ledger and is acknowledged afterwards.
+TASK_ANALYZE: Final = "visionq.analyze"
+#: The task behind a hint: "look at the job whose id is this task's id". Shown as `TASK_ANALYZE`.
+TASK_RUN: Final = "visionq.run"
+
+QUEUE_INTERACTIVE: Final = "visionq.interactive"
+QUEUE_BULK: Final = "visionq.bulk"
+QUEUE_INTAKE: Final = "visionq.intake"
+QUEUE_WEBHOOKS: Final = "visionq.webhooks"
+#: The queue of a Celery program that configures none.
+QUEUE_CELERY_DEFAULT: Final = "celery"
+
+#: Queues whose messages are hints, in the order in which they are served.
+HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
+#: Queues whose messages carry whole documents from plain Celery callers.
+INTAKE_QUEUES: Final = (QUEUE_INTAKE, QUEUE_CELERY_DEFAULT)
+
+#: Where Celery's Redis backend keeps, and announces, the result of a task. Celery's own name.
+CELERY_RESULT: Final = "celery-task-meta-"
+
+# --- Redis: whole keys ------------------------------------------------------------------------
+
+PREFIX: Final = "visionq:"
+
+#: ZSET job id → when to look at it again (ms): a lease, a retry, a hint that nobody claimed.
+DUE: Final = PREFIX + "due"
+#: ZSET job id → when it was parked (ms).
+PARKED: Final = PREFIX + "parked"
+#: ZSET job id → when it ended (ms); trimmed by age and by length.
+FINISHED: Final = PREFIX + "finished"
+#: HASH state → jobs in it now (`completed`, `failed`, `cancelled`: ever).
+COUNTS: Final = PREFIX + "counts"
+#: HASH lane → jobs queued in it.
+LANE_SIZES: Final = PREFIX + "lane-sizes"
+#: HASH queue → hints that are out and not yet claimed.
+HINTED: Final = PREFIX + "hinted"
+#: HASH pool (queue names, comma separated) → slots of its live workers.
+POOL_SLOTS: Final = PREFIX + "pool-slots"
+#: HASH pool → jobs that its workers have claimed.
+POOL_BUSY: Final = PREFIX + "pool-busy"
+#: ZSET worker id → when its registration lapses (ms).
+WORKERS: Final = PREFIX + "workers"
+#: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`.
+DISPATCHER: Final = PREFIX + "dispatcher"
+#: LIST of at most one element; pushing it makes one dispatcher look at once.
+WAKE: Final = PREFIX + "wake"
+#: HASH name → nano-rubles or calls: `reserved`, `settled`, `unknown`, `saved`, `unknown_calls`.
+MONEY: Final = PREFIX + "money"
+#: HASH sha256 → unfinished jobs that need the blob.
+BLOB_REFERENCES: Final = PREFIX + "blob-references"
+#: STREAM of what happened to jobs; bounded.
+EVENTS: Final = PREFIX + "events"
+#: STRING the version of the ledger's layout.
+LEDGER_VERSION: Final = PREFIX + "ledger-version"
+
+# --- Redis: key prefixes ----------------------------------------------------------------------
+
+#: HASH per job.
+JOB: Final = PREFIX + "job:"
+#: LIST of job ids per lane `queue:tenant:model`.
+LANE: Final = PREFIX + "lane:"
+#: LIST of tenants, in turn, per queue.
+TENANT_RING: Final = PREFIX + "tenants:"
+#: LIST of lanes, in turn, per `queue:tenant`.
+LANE_RING: Final = PREFIX + "lanes:"
+#: HASH per worker process.
+WORKER: Final = PREFIX + "worker:"
+#: STRING job id per `tenant:sha256(idempotency key)`.
+IDEMPOTENCY: Final = PREFIX + "idempotency:"
+#: STRING result document per content key.
+ANSWER: Final = PREFIX + "answer:"
+#: STRING bytes per sha256.
+BLOB: Final = PREFIX + "blob:"
+#: HASH of a batch's counts.
+BATCH: Final = PREFIX + "batch:"
+#: STRING per model that the provider said it does not have; lives for a minute.
+MISSING_MODEL: Final = PREFIX + "missing-model:"
+
+#: What the scripts know of the above, by the name under which they know it.
+KEYS_FOR_LUA: Final[dict[str, str]] = {
+    "due": DUE,
+    "parked": PARKED,
+    "finished": FINISHED,
+    "counts": COUNTS,
+    "lane_sizes": LANE_SIZES,
+    "hinted": HINTED,
+    "pool_slots": POOL_SLOTS,
+    "pool_busy": POOL_BUSY,
+    "workers": WORKERS,
+    "dispatcher": DISPATCHER,
+    "wake": WAKE,
+    "money": MONEY,
+    "blob_references": BLOB_REFERENCES,
+    "events": EVENTS,
+    "job": JOB,
+    "lane": LANE,
+    "tenant_ring": TENANT_RING,
+    "lane_ring": LANE_RING,
+    "worker": WORKER,
+    "idempotency": IDEMPOTENCY,
+    "answer": ANSWER,
+    "blob": BLOB,
+    "batch": BATCH,
+    "celery_result": CELERY_RESULT,
+}
+
+
+def lane_name(queue: str, tenant: str, model: str) -> str:
+    """Return the name of the backlog of one (queue, tenant, model)."""
+    return f"{queue}:{tenant}:{model}"

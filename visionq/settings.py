@@ -1,0 +1,92 @@
+"""Configuration from the environment: `VISIONQ_…` and `PROXYAPI_…`.
+
+Read by `load_settings()`, never at import.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from visionq.contract.job import describe
+from visionq.errors import VisionqError
+
+
+class ConfigurationError(VisionqError):
+    """A variable of the environment has a value that can't be used."""
+
+    code = "configuration"
+
+
+def _proxyapi(name: str) -> AliasChoices:
+    return AliasChoices(f"PROXYAPI_{name}")
+
+
+class Settings(BaseSettings):
+    """What the operator decides. Every field is one variable of the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISIONQ_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    #: Key of ProxyAPI. Without it nothing is ever sent to the internet.
+    api_key: SecretStr | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
+    #: Address of the OpenAI-compatible API.
+    base_url: str = Field(
+        default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
+    )
+
+    #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
+    redis_url: SecretStr | None = None
+    #: Broker of the hints, when it is not the ledger's Redis.
+    broker_url: SecretStr | None = None
+
+    #: Model of jobs that name none.
+    default_model: str = "gpt-4o-mini"
+    #: Longest answer of jobs that set no limit, in tokens.
+    default_max_output_tokens: int = Field(default=2048, ge=16)
+    #: Replaces the built-in price table.
+    prices_file: Path | None = None
+
+    #: Seconds that results, and all else of a finished job, are kept.
+    result_ttl: int = Field(default=7 * 24 * 3600, ge=60)
+    #: Seconds that an answer may be reused.
+    answer_ttl: int = Field(default=7 * 24 * 3600, ge=0)
+    #: Seconds that an uploaded blob waits for its job, or for a replay.
+    blob_grace: int = Field(default=3600, ge=60)
+
+    #: Fetch pictures from any address and port: for tests and closed networks.
+    allow_private_urls: bool = False
+    #: Hosts that pictures may come from; empty: any public host.
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+
+    #: Attempts of a job at faults that cost nothing.
+    max_attempts: int = Field(default=10, ge=1)
+    #: Seconds to reach the provider, and for its whole answer.
+    connect_timeout: float = Field(default=5, gt=0)
+    request_timeout: float = Field(default=120, gt=0)
+
+    #: Seconds for which a claim holds without renewal.
+    lease: float = Field(default=10, ge=2)
+    #: Largest picture file taken, in bytes.
+    max_image_bytes: int = Field(default=20_000_000, ge=1)
+    #: Largest picture decoded, in pixels.
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+def load_settings() -> Settings:
+    """Read the environment; a wrong value raises `ConfigurationError` naming the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(f"environment: {describe(error)}") from None
