@@ -3,6 +3,7 @@
 VisionqError
 ├── JobError                      the job itself is wrong: fails at once, nothing paid
 │   ├── InvalidJob                  invalid_job
+│   ├── JobNotFound                 job_not_found
 │   ├── IdempotencyConflict         idempotency_conflict
 │   ├── ModelNotFound               model_not_found
 │   ├── RequestRejected             request_rejected
@@ -43,7 +44,10 @@ VisionqError
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from visionq.contract.result import Usage
 
 
 class VisionqError(Exception):
@@ -51,8 +55,8 @@ class VisionqError(Exception):
 
     #: The stable name that users, logs, Flower and the command line show.
     code: str = "internal_error"
-    #: Whether another attempt of the same job may succeed.
-    retryable: ClassVar[bool] = False
+    #: Whether another attempt of the same job may succeed; an instance may know better.
+    retryable: bool = False
     #: The status with which an HTTP gateway answers.
     http_status: ClassVar[int] = 500
 
@@ -64,25 +68,28 @@ class VisionqError(Exception):
         retry_after: float | None = None,
         cost_rub: Decimal = Decimal(0),
         request_id: str | None = None,
+        usage: Usage | None = None,
+        text: str | None = None,
     ) -> None:
         """Describe what happened.
 
         `message` is public: no key, no prompt, no picture bytes. `image` names the picture at
         fault, `retry_after` is seconds asked for by the provider, `cost_rub` what was billed.
+        `usage` is what the provider counted, `text` what it wrote before things went wrong:
+        paid for, hence kept.
         """
         # Celery rebuilds an exception from its text, which already leads with the code.
         message = message.removeprefix(f"{self.code}: ")
-        super().__init__(message)
+        where = f"{image}: " if image else ""
+        # The code leads, then the picture at fault: what a person needs first.
+        super().__init__(f"{self.code}: {where}{message}")
         self.message = message
         self.image = image
         self.retry_after = retry_after
         self.cost_rub = cost_rub
         self.request_id = request_id
-
-    def __str__(self) -> str:
-        """Lead with the code, then name the picture at fault: what a person needs first."""
-        where = f"{self.image}: " if self.image else ""
-        return f"{self.code}: {where}{self.message}"
+        self.usage = usage
+        self.text = text
 
 
 class JobError(VisionqError):
@@ -96,6 +103,13 @@ class InvalidJob(JobError):
 
     code = "invalid_job"
     http_status = 422
+
+
+class JobNotFound(JobError):
+    """The ledger holds no such job: never submitted, or ended so long ago that it expired."""
+
+    code = "job_not_found"
+    http_status = 404
 
 
 class IdempotencyConflict(JobError):
@@ -300,14 +314,34 @@ class Quarantined(JobStopped):
     code = "quarantined"
 
 
+class InternalError(VisionqError):
+    """A fault of ours, or of the machine; another attempt may succeed."""
+
+    code = "internal_error"
+    retryable = True
+
+
 class JobFailed(VisionqError):
     """What `wait` raises for a job that ended without an answer; `code` says why."""
 
-    def __init__(self, code: str, message: str, **details: object) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        image: str | None = None,
+        cost_rub: Decimal = Decimal(0),
+        request_id: str | None = None,
+        **details: object,
+    ) -> None:
         """Carry the code of the job's own error, and whatever else its document says."""
-        super().__init__(message)
-        self.code = code
+        self.code = code  # first, since the text begins with it
+        super().__init__(message, image=image, cost_rub=cost_rub, request_id=request_id)
         self.details = details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let another process have it: pickle gives back `args`, which is the text alone."""
+        return type(self), (self.code, self.message), self.__dict__
 
 
 class WaitTimeout(VisionqError, TimeoutError):

@@ -88,6 +88,11 @@ BATCH: Final = PREFIX + "batch:"
 #: STRING per model that the provider said it does not have; lives for a minute.
 MISSING_MODEL: Final = PREFIX + "missing-model:"
 
+# --- Redis: channels --------------------------------------------------------------------------
+
+#: Where a client tells its own subscriber to look for more jobs; ends in a random name.
+SDK_WAKE: Final = PREFIX + "sdk-wake:"
+
 #: What the scripts know of the above, by the name under which they know it.
 KEYS_FOR_LUA: Final[dict[str, str]] = {
     "due": DUE,
@@ -114,6 +119,8 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "blob": BLOB,
     "batch": BATCH,
     "celery_result": CELERY_RESULT,
+    "interactive": QUEUE_INTERACTIVE,
+    "bulk": QUEUE_BULK,
 }
 
 

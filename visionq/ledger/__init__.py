@@ -1,1 +1,56 @@
 """The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
+
+from visionq.ledger.endings import error_document, failed
+from visionq.ledger.ledger import AsyncLedger, Ledger
+from visionq.ledger.options import LedgerOptions, ledger_options
+from visionq.ledger.records import (
+    Admission,
+    Billing,
+    BlobsMissing,
+    Claim,
+    Completed,
+    Conflict,
+    Dispatch,
+    Ending,
+    Failed,
+    Hint,
+    LedgerFull,
+    NewJob,
+    Outcome,
+    Parked,
+    Refusal,
+    Registration,
+    Submission,
+    Submitted,
+    Verdict,
+    Waiting,
+)
+
+__all__ = [
+    "Admission",
+    "AsyncLedger",
+    "Billing",
+    "BlobsMissing",
+    "Claim",
+    "Completed",
+    "Conflict",
+    "Dispatch",
+    "Ending",
+    "Failed",
+    "Hint",
+    "Ledger",
+    "LedgerFull",
+    "LedgerOptions",
+    "NewJob",
+    "Outcome",
+    "Parked",
+    "Refusal",
+    "Registration",
+    "Submission",
+    "Submitted",
+    "Verdict",
+    "Waiting",
+    "error_document",
+    "failed",
+    "ledger_options",
+]

@@ -1,0 +1,36 @@
+"""Flower's configuration, run by Flower itself: `celery … flower --conf=…/flowerconfig.py`.
+
+Each lower-case name is one of Flower's options (2.2). It does not start without a password.
+"""
+
+from flower import events
+
+from monitoring.settings import FlowerSettings
+from monitoring.silent_events import SilentState
+from visionq.settings import ConfigurationError
+
+_settings = FlowerSettings()
+if _settings.password is None:
+    raise ConfigurationError("VISIONQ_FLOWER_PASSWORD is not set: Flower never runs open")
+
+# Flower's own hook, `format_task`, leaves the API and the search as they are.
+events.EventsState = SilentState
+
+basic_auth = [f"{_settings.user}:{_settings.password.get_secret_value()}"]
+address = _settings.address
+port = _settings.port
+url_prefix = _settings.url_prefix
+
+# What was seen outlives a restart, and takes about 70 MB at most.
+persistent = _settings.database is not None
+db = str(_settings.database or "")
+state_save_interval = 30_000
+max_tasks = 10_000
+max_workers = 200
+purge_offline_workers = 60
+
+natural_time = True
+tasks_columns = "name,uuid,state,received,started,runtime,retries,worker,exception"
+
+# One line for each request and each look at a silent worker would be noise.
+logging = "error"

@@ -1,0 +1,84 @@
+"""The `visionq` command: a group whose commands are found by entry point and loaded when used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points, version
+from importlib.util import find_spec
+from typing import Any, Final
+
+import click
+
+from visionq.commands.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, exit_code, print_error
+from visionq.errors import VisionqError
+
+COMMANDS: Final = "visionq.commands"
+#: What commands of this package need beside it. A client's install has none of these.
+NEEDS: Final = {"up": ("worker", "monitoring"), "simulator": ("aiohttp", "PIL")}
+
+
+class CommandGroup(click.Group):
+    """Offers each command whose packages are installed, and imports one only to use it."""
+
+    @cached_property
+    def found(self) -> dict[str, EntryPoint]:
+        """Entry points of the commands that can run here, by name."""
+        points = sorted(entry_points(group=COMMANDS), key=lambda point: point.name)
+        return {point.name: point for point in points if _is_installed(point)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Name the commands without importing any."""
+        return list(self.found)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """Import one command; an `ImportError` inside it is a defect and stays one."""
+        point = self.found.get(cmd_name)
+        if point is None:
+            return None
+        command: click.Command = point.load()
+        return command
+
+
+def _is_installed(point: EntryPoint) -> bool:
+    packages = (point.module.partition(".")[0], *NEEDS.get(point.name, ()))
+    return all(find_spec(package) is not None for package in packages)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("visionq"), prog_name="visionq")
+def cli() -> None:
+    """Ask vision models behind ProxyAPI about pictures; no job is lost, none paid twice."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every expected error is one line on stderr."""
+    try:
+        outcome: Any = cli.main(arguments, prog_name="visionq", standalone_mode=False)
+    except VisionqError as error:
+        print_error(error)
+        return exit_code(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`| head`); nothing may be flushed into the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # Output is UTF-8 whatever the locale; a file name that is not text is shown escaped.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What every command shares: exit codes, how an error is printed, `--json`, finding the stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from visionq.commands.record import read_record
+from visionq.errors import (
+    BY_CODE,
+    BudgetExhausted,
+    Cancelled,
+    InsufficientBalance,
+    JobFailed,
+    ProviderFault,
+    QueueUnavailable,
+    VisionqError,
+)
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from visionq.settings import Settings
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNREACHABLE: Final = 3
+EXIT_STOPPED: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+#: The first class that fits decides, so a special case stands before its parent.
+_EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
+    (ConfigurationError, EXIT_USAGE),
+    (InsufficientBalance, EXIT_STOPPED),
+    (BudgetExhausted, EXIT_STOPPED),
+    (Cancelled, EXIT_STOPPED),
+    (QueueUnavailable, EXIT_UNREACHABLE),
+    (ProviderFault, EXIT_UNREACHABLE),
+    (VisionqError, EXIT_FAILED),
+)
+
+#: `--json` for commands that read; the parameter is called `as_json`.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def exit_code(error: VisionqError) -> int:
+    """Return the exit code of a command that ended in `error`.
+
+    A job that failed counts as the error which its code names.
+    """
+    kind = BY_CODE.get(error.code, JobFailed) if isinstance(error, JobFailed) else type(error)
+    return next(code for parent, code in _EXIT_CODES if issubclass(kind, parent))
+
+
+def print_error(error: VisionqError) -> None:
+    """Print one line on stderr: `error: CODE: message`."""
+    click.echo(f"error: {' '.join(str(error).split())}", err=True)
+
+
+def error_document(error: VisionqError) -> dict[str, dict[str, str | None]]:
+    """Return what `--json` prints for an error: code, message, and the picture at fault."""
+    return {"error": {"code": error.code, "message": error.message, "file": error.image}}
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings
+    """Print one JSON value on stdout, on one line, other alphabets as they are."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the address of the ledger's Redis: `VISIONQ_REDIS_URL`, else the running stack's.
+
+    Raises:
+        QueueUnavailable: there is neither; the message says how to start a stack.
+    """
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value()
+    record = read_record(environ)
+    if record is None:
+        raise QueueUnavailable(
+            "no stack is running: start one with `visionq up`, or set VISIONQ_REDIS_URL"
+        )
+    return record.redis_url

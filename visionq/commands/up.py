@@ -1,0 +1,157 @@
+"""`visionq up`: Redis, provider or simulator, workers and Flower on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from visionq.commands.record import (
+    StackRecord,
+    is_own_record,
+    remove_record,
+    user_directory,
+    write_record,
+)
+from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_OK, json_option, print_json
+from visionq.settings import load_settings
+from visionq.stack.children import flower_spec, redis_spec, simulator_specs, worker_specs
+from visionq.stack.planning import Wishes, planned
+from visionq.stack.signals import Signals
+from visionq.stack.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visionq.stack.children import Plan
+
+#: Seconds for each of the two stages to become ready.
+_START_TIMEOUT: Final = 90
+_LINES_SHOWN: Final = 8
+_WIDTH_SHOWN: Final = 160
+
+_port = click.IntRange(0, 65535)
+
+
+@click.command()
+@json_option
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: cores]")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Threads of each."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where jobs, answers and logs are kept. By default in your data directory; simulated"
+    " answers in a new one that is removed at the end.",
+)
+@click.option("--simulate", is_flag=True, help="Use the simulator although there is a key.")
+@click.option("--redis-port", type=_port, default=0, help="Default: a free one.")
+@click.option("--simulator-port", type=_port, default=0, help="Default: a free one.")
+@click.option("--flower-port", type=_port, default=0, help="Default: a free one.")
+@click.option("--temporary", is_flag=True, hidden=True, help="End with stdin; leave no record.")
+def up(
+    *,
+    as_json: bool,
+    workers: int | None,
+    concurrency: int,
+    data_dir: Path | None,
+    simulate: bool,
+    redis_port: int,
+    simulator_port: int,
+    flower_port: int,
+    temporary: bool,
+) -> int:
+    """Run everything on this machine until it is stopped.
+
+    Without PROXYAPI_API_KEY nothing is sent to the internet: a simulator answers instead.
+    """
+    ports = (redis_port, simulator_port, flower_port)
+    wishes = Wishes(workers, concurrency, data_dir, simulate, ports)
+    default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
+    with (
+        planned(wishes, load_settings(), os.environ, default_dir, SystemRandom()) as plan,
+        Signals(end_with=sys.stdin.fileno() if temporary else None) as signals,
+    ):
+        supervisor = Supervisor(signals, time.monotonic, show=None if as_json else _show)
+        announce = print_json if as_json else lambda _: _print_table(plan)
+        try:
+            _start(supervisor, plan)
+            if not supervisor.stopping:
+                _serve(supervisor, plan, announce, recorded=not temporary)
+        finally:
+            peaceful = supervisor.stop()
+    return EXIT_OK if peaceful else EXIT_INTERRUPTED
+
+
+def _start(supervisor: Supervisor, plan: Plan) -> None:
+    """Start what the workers need, then the workers and the view of them."""
+    supervisor.start([redis_spec(plan), *simulator_specs(plan)], _START_TIMEOUT)
+    if not supervisor.stopping:
+        supervisor.start([*worker_specs(plan), flower_spec(plan)], _START_TIMEOUT)
+
+
+def _serve(
+    supervisor: Supervisor, plan: Plan, announce: Callable[[object], None], *, recorded: bool
+) -> None:
+    """Tell where everything is, and keep it running until somebody asks to stop."""
+    record = StackRecord(
+        pid=os.getpid(),
+        redis_url=plan.redis.url,
+        provider_url=plan.provider_url,
+        simulator_url=plan.simulator_url,
+        flower_url=plan.flower_url,
+        flower_user=plan.flower_user,
+        flower_password=plan.flower_password,
+        pids=supervisor.pids(),
+    )
+
+    def renew() -> None:
+        # A stack that was started later is the one that commands find.
+        if is_own_record(record):
+            write_record(record.with_pids(supervisor.pids()))
+
+    if recorded:
+        write_record(record)
+        supervisor.on_restart = renew
+    try:
+        announce(record.to_public())
+        supervisor.watch()
+    finally:
+        if recorded:
+            remove_record(record)
+
+
+def _print_table(plan: Plan) -> None:
+    """Say in a few lines what runs where."""
+    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
+    from rich.table import Table  # noqa: PLC0415  # likewise
+
+    provider = plan.simulator_url or plan.provider_url
+    answers = "simulated: no key is set, nothing leaves this machine" if plan.simulator_url else ""
+    rows = (
+        ("Redis", plan.redis.url, ""),
+        ("Provider", provider, answers or "real and paid"),
+        ("Workers", f"{plan.workers} with {plan.concurrency} threads each", ""),
+        ("Flower", plan.flower_url, f"{plan.flower_user} / {plan.flower_password}"),
+        ("Data, logs", str(plan.data_dir), "removed at the end" if plan.passing else "kept"),
+    )
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, soft_wrap=True)
+    console.print("Ready. Ctrl-C ends it.")
+
+
+def _show(name: str, lines: list[str]) -> None:
+    """Show a child's newest lines, cut to a screen's width; its log file has them whole."""
+    for line in lines[-_LINES_SHOWN:]:
+        click.echo(f"{name.removeprefix('visionq-'):>10} │ {line}"[:_WIDTH_SHOWN], err=True)
+    if len(lines) > _LINES_SHOWN:
+        click.echo(f"{'':>10} │ … and {len(lines) - _LINES_SHOWN} lines before", err=True)

@@ -1,0 +1,34 @@
+"""The identity of a question: same pictures, same question, same model, same tenant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.contract import JobDocument
+
+#: Whatever shapes the answer, besides the pictures.
+_SHAPING: Final = frozenset(
+    {
+        "prompt",
+        "instructions",
+        "model",
+        "api",
+        "detail",
+        "answer_schema",
+        "max_output_tokens",
+        "temperature",
+        "tenant",
+    }
+)
+
+
+def content_key(job: JobDocument, pictures: Sequence[str]) -> str:
+    """Return the key of a job's answer; `pictures` are the sha256 of the pictures, in order."""
+    shape = job.model_dump(mode="json", include=set(_SHAPING))
+    text = json.dumps([shape, *pictures], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,150 @@
+"""The dated facts about the provider: what they have in common.
+
+Each `.toml` here can be replaced by an operator's own file. A file that can't be used is refused
+whole, naming file, line, row and field.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+Value = TypeVar("Value")
+Table = TypeVar("Table", bound="Facts")
+
+_VENDOR: Final = "openai/"
+_SNAPSHOT: Final = re.compile(r"(-\d{4}-\d{2}-\d{2}|-latest|-preview)+")
+
+
+def bare_model(model: str) -> str:
+    """Return the model's name without the vendor prefix of ProxyAPI's unified addresses."""
+    return model.removeprefix(_VENDOR)
+
+
+#: The name of a model in a row.
+Model = Annotated[str, StringConstraints(min_length=1), AfterValidator(bare_model)]
+#: Where a row comes from.
+Source = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Facts(BaseModel):
+    """A frozen part of a data file; a key that it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dated(Facts):
+    """A row that says where it comes from and of what day it is."""
+
+    source: Source
+    date: dt.date
+
+
+def match_model(listed: Mapping[str, Value], model: str) -> Value | None:
+    """Return what is listed for a model, or None.
+
+    A name matches itself and its snapshots (`-2024-07-18`, `-latest`, `-preview`); the longest
+    name wins. A variant (`gpt-4o-mini` of `gpt-4o`) is another model: it may cost ten times more.
+    """
+    name = bare_model(model)
+    matching = [
+        known
+        for known in listed
+        if name.startswith(known) and (name == known or _SNAPSHOT.fullmatch(name, len(known)))
+    ]
+    return listed[max(matching, key=len)] if matching else None
+
+
+def refuse_twice(models: Iterable[str]) -> None:
+    """Raise `ValueError` naming the first model that is listed more than once."""
+    seen: set[str] = set()
+    for model in models:
+        if model in seen:
+            raise ValueError(f"{model} is listed twice")
+        seen.add(model)
+
+
+def load(table: type[Table], default: str, path: Path | None) -> Table:
+    """Read a data file: the operator's, or the `default` one of this package.
+
+    Raises:
+        ConfigurationError: the file can't be read, is no TOML, or has a wrong row; the message
+            names file, line where it can be told, row and field.
+    """
+    file = path if path is not None else resources.files(__name__) / default
+    name = str(path) if path is not None else default
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}: not a text in UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(f"{name}: can't be read: {error.strerror}") from None
+    try:
+        fields = tomllib.loads(text)
+        return table.model_validate(fields)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+    except ValidationError as error:
+        raise ConfigurationError(f"{name}{_describe(error, fields, text)}") from None
+
+
+def _describe(error: ValidationError, fields: dict[str, Any], text: str) -> str:
+    """Say `, line 7: family 2 (gpt-4o): base_tokens: what is wrong`, of the first error."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = _place(first["loc"], fields)
+    line = _line(place[:-1] if first["type"] == "missing" else place, text)
+    words = [f", line {line}" if line else ""]
+    match place:
+        case [str(table), int(index), *place]:
+            row = fields[table][index]
+            label = row.get("name", row.get("model")) if isinstance(row, dict) else None
+            words.append(f"{table} {index + 1}" + (f" ({label})" if label else ""))
+    if place:
+        words.append(".".join(map(str, place)))
+    words.append(first["msg"].removeprefix("Value error, "))
+    return ": ".join(words)
+
+
+def _place(location: Sequence[Any], fields: dict[str, Any]) -> list[str | int]:
+    """Return the error's place as the file spells it.
+
+    That is without the tag by which pydantic chose among the kinds of row.
+    """
+    place: list[str | int] = []
+    node: Any = fields
+    for part in location[:-1]:
+        if isinstance(node, dict) and part not in node:
+            continue
+        node = node[part]
+        place.append(part)
+    return [*place, *location[-1:]]
+
+
+def _line(place: Sequence[str | int], text: str) -> int | None:
+    """Return the line at which a table, its n-th row, or a field of that row begins."""
+    match place:
+        case [str(table), int(index), *rest]:
+            wanted = [(table, index), *((str(part), 0) for part in rest[:1])]
+        case _:
+            wanted = [(str(part), 0) for part in place[:2]]
+    lines = list(enumerate(text.splitlines(), 1))
+    found = None
+    for key, occurrence in wanted:
+        begins = re.compile(rf"\s*(\[\[?\s*)?(\w+\.)?{re.escape(key)}\s*[\]=]")
+        starts = [number for number, line in lines if begins.match(line)]
+        if occurrence >= len(starts):
+            break
+        found = starts[occurrence]
+        lines = [(number, line) for number, line in lines if number > found]
+    return found

@@ -1,0 +1,266 @@
+"""Each transition as a `Call`: how it is said to its script, and how the script's answer is read.
+
+Pure functions; `Ledger` and `AsyncLedger` make the calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from visionq.contract import JobDocument, Priority, State
+from visionq.errors import Cancelled, DeadlineExceeded, InvalidJob
+from visionq.ledger import celery_results
+from visionq.ledger.endings import error_document
+from visionq.ledger.records import (
+    Admission,
+    BlobsMissing,
+    Claim,
+    Completed,
+    Conflict,
+    Dispatch,
+    Failed,
+    Hint,
+    LedgerFull,
+    Parked,
+    Refusal,
+    Submitted,
+    Verdict,
+    Waiting,
+)
+from visionq.ledger.scripts import Call
+from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.ledger.options import LedgerOptions
+    from visionq.ledger.records import Ending, NewJob, Registration, Submission
+
+_QUEUES = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submission]]:
+    """Enter jobs, at most `MOST_PER_SCRIPT`; each document must name its model."""
+    arguments: list[str | int] = [str(options.refuse_at), "1" if options.blobs_are_here else "0"]
+    for job in jobs:
+        arguments += _entry(job)
+
+    def read(replies: list[list[bytes]]) -> list[Submission]:
+        return [_submission(job, reply) for job, reply in zip(jobs, replies, strict=True)]
+
+    return Call("submit", tuple(arguments), read)
+
+
+def _entry(job: NewJob) -> list[str | int]:
+    document = job.document
+    if document.model is None:
+        raise InvalidJob("model: none given, and no default filled in")
+    lane = lane_name(_QUEUES[document.priority], document.tenant, document.model)
+    deadline = _milliseconds(document.deadline.timestamp()) if document.deadline else ""
+    return [
+        job.id,
+        lane,
+        document.to_compact_json(),
+        len(document.images),
+        deadline,
+        document.batch_id or "",
+        _idempotency(document),
+        " ".join(document.blobs),
+    ]
+
+
+def _idempotency(document: JobDocument) -> str:
+    if document.idempotency_key is None:
+        return ""
+    digest = hashlib.sha256(document.idempotency_key.encode()).hexdigest()
+    return f"{document.tenant}:{digest}"
+
+
+def _submission(job: NewJob, reply: list[bytes]) -> Submission:
+    kind, *details = [part.decode() for part in reply]
+    if kind == "conflict":
+        return Conflict(job.id, details[0])
+    if kind == "missing":
+        return BlobsMissing(job.id, tuple(details))
+    if kind == "full":
+        return LedgerFull(job.id)
+    return Submitted(details[0] if details else job.id, created=kind == "created")
+
+
+def dispatch(options: LedgerOptions, limit: int, rest: float) -> Call[Dispatch]:
+    """Look at what is due and take the next jobs of the lanes: at most `limit` of each.
+
+    Nothing is done within `rest` seconds after anybody's last look.
+    """
+    arguments = (
+        limit,
+        _milliseconds(options.lease),
+        _milliseconds(options.gap),
+        _milliseconds(options.first_wait_for_claim),
+        _milliseconds(options.longest_wait_for_claim),
+        "1" if options.broker_is_here else "0",
+        options.slots_per_hint_ahead,
+        _milliseconds(rest),
+    )
+
+    def read(reply: list[list[Any]]) -> Dispatch:
+        hints, expired = reply
+        return Dispatch(
+            hints=tuple(_hint(fields) for fields in hints),
+            expired=tuple(job_id.decode() for job_id in expired),
+        )
+
+    return Call("dispatch", arguments, read)
+
+
+def _hint(fields: list[bytes]) -> Hint:
+    job_id, queue, tenant, model, pictures = (field.decode() for field in fields)
+    return Hint(job_id, queue, tenant, model, int(pictures))
+
+
+def claim(
+    job_id: str, token: str, registration: Registration, options: LedgerOptions
+) -> Call[Claim | Refusal]:
+    """Take the job that a hint named; the same token again is the same claim."""
+    arguments = (
+        job_id,
+        token,
+        registration.worker,
+        registration.pool,
+        _milliseconds(options.lease),
+    )
+
+    def read(reply: list[bytes]) -> Claim | Refusal:
+        kind, *fields = [part.decode() for part in reply]
+        if kind == "refused":
+            return Refusal(fields[0])
+        now, document, submitted, *counts = fields
+        attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
+        return Claim(
+            id=job_id,
+            token=token,
+            document=JobDocument.model_validate_json(document),
+            now=int(now) / 1000,
+            submitted=int(submitted) / 1000,
+            attempts=attempts,
+            waits=waits,
+            unknown_calls=unknown_calls,
+            interrupted=bool(interrupted),
+            lapses=lapses,
+            cost=cost,
+        )
+
+    return Call("claim", arguments, read)
+
+
+def renew(
+    registration: Registration, facts: str, leases: Sequence[tuple[str, str]], lease: float
+) -> Call[frozenset[str]]:
+    """Keep a worker registered and its (job, token) leases running; returns the jobs it lost."""
+    arguments: list[str | int] = [
+        registration.worker,
+        registration.slots,
+        registration.pool,
+        _milliseconds(lease),
+        facts,
+    ]
+    for job_id, token in leases:
+        arguments += (job_id, token)
+    return Call(
+        "renew",
+        tuple(arguments),
+        lambda reply: frozenset(job_id.decode() for job_id in reply),
+    )
+
+
+def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
+    """Ask for leave to call: `content_key` empty looks for no stored answer."""
+
+    def read(reply: list[bytes]) -> Admission:
+        verdict, *details = [part.decode() for part in reply]
+        if verdict == Verdict.ANSWER:
+            return Admission(Verdict.ANSWER, answer=details[0])
+        return Admission(Verdict(verdict), state=details[0] if details else None)
+
+    return Call("admit", (claim.id, claim.token, content_key, reserve), read)
+
+
+def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[bool]:
+    """Write how an attempt ended; false when the job was no longer this worker's."""
+    outcome = ending.outcome
+    name, reason, delay, counted = "completed", "", "", 0
+    error = answer = content_key = ""
+    match outcome:
+        case Completed(result, content_key):
+            answer = result.to_json()
+            celery_result = celery_results.success(result, now)
+        case Failed(failure, error_type):
+            name, reason, error = "failed", failure.code, failure.to_json()
+            celery_result = celery_results.failure(claim.id, failure, error_type, now)
+        case Waiting(reason, seconds, burns):
+            name, delay, counted = "waiting", str(_milliseconds(seconds)), int(burns)
+            celery_result = celery_results.retry(claim.id, f"waiting: {reason}")
+        case Parked(reason, recheck):
+            name = "parked"
+            delay = "" if recheck is None else str(_milliseconds(recheck))
+            celery_result = celery_results.retry(claim.id, f"parked: {reason}")
+    arguments = (
+        claim.id,
+        claim.token,
+        name,
+        reason,
+        delay,
+        counted,
+        ending.billing.value,
+        ending.cost,
+        error,
+        celery_result,
+        answer,
+        content_key,
+        options.answer_ttl,
+        options.result_ttl,
+        options.blob_grace,
+    )
+    return Call("finish", arguments, lambda reply: bool(reply == b"done"))
+
+
+def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
+    """Cancel jobs in any state; returns the state of each before, or `missing`."""
+    error = Cancelled("the job was cancelled")
+    document = error_document(error).to_json()
+    arguments: list[str | int] = [
+        State.CANCELLED.value,
+        error.code,
+        "",
+        options.result_ttl,
+        options.blob_grace,
+    ]
+    for job_id in job_ids:
+        arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
+    return Call("cancel", tuple(arguments), _states)
+
+
+def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
+    """Fail those of the jobs that are still queued: their deadline passed before any call."""
+    error = DeadlineExceeded("the deadline passed while the job was queued; nothing was paid")
+    document = error_document(error)
+    arguments: list[str | int] = [
+        State.FAILED.value,
+        error.code,
+        State.QUEUED.value,
+        options.result_ttl,
+        options.blob_grace,
+    ]
+    for job_id in job_ids:
+        result = celery_results.failure(job_id, document, type(error).__name__, now)
+        arguments += (job_id, document.to_json(), result)
+    return Call("cancel", tuple(arguments), _states)
+
+
+def _states(reply: list[bytes]) -> list[str]:
+    return [state.decode() for state in reply]

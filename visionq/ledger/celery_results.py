@@ -1,0 +1,67 @@
+"""A result as Celery's own Redis backend writes it, so that any `AsyncResult(id).get()` reads it.
+
+The ledger's scripts write it in the step that ends the job. Celery is not imported for it, since
+producers end jobs too and importing Celery takes them seconds; a test holds every form here against
+what the installed Celery's backend reads and writes.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from visionq.contract.result import ErrorDocument, ResultDocument
+
+_ERRORS_MODULE: Final = "visionq.errors"
+
+
+def _meta(job_id: str, status: str, result: dict[str, Any], now: float | None) -> str:
+    done = None if now is None else datetime.fromtimestamp(now, UTC).isoformat()
+    return json.dumps(
+        {
+            "status": status,
+            "result": result,
+            "traceback": None,
+            "children": [],
+            "date_done": done,
+            "task_id": job_id,
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def _exception(module: str, name: str, message: str) -> dict[str, Any]:
+    return {"exc_type": name, "exc_message": [message], "exc_module": module}
+
+
+def success(result: ResultDocument, now: float) -> str:
+    """Return the form of a completed job: the result document is what `get()` returns."""
+    return _meta(result.id, "SUCCESS", result.to_public(), now)
+
+
+def failure(job_id: str, error: ErrorDocument, error_type: str, now: float) -> str:
+    """Return the form of a failed job: `get()` raises, with the code in the message."""
+    where = f"{error.image}: " if error.image else ""
+    message = f"{error.code}: {where}{error.message}"
+    return _meta(job_id, "FAILURE", _exception(_ERRORS_MODULE, error_type, message), now)
+
+
+def revoked(job_id: str, message: str, now: float) -> str:
+    """Return the form of a cancelled job: `get()` raises Celery's `TaskRevokedError`."""
+    return _meta(
+        job_id, "REVOKED", _exception("celery.exceptions", "TaskRevokedError", message), now
+    )
+
+
+def retry(job_id: str, reason: str) -> str:
+    """Return the form of a job that waits or is parked: `get()` goes on waiting."""
+    return _meta(job_id, "RETRY", _exception("celery.exceptions", "Retry", reason), None)
+
+
+def read(meta: bytes | str) -> tuple[str, Any]:
+    """Return status and result of a stored form."""
+    fields = json.loads(meta)
+    return fields["status"], fields["result"]

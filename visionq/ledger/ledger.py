@@ -1,0 +1,140 @@
+"""The ledger as programs call it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from visionq.ledger import calls
+from visionq.ledger.options import LedgerOptions
+from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
+from visionq.names import ANSWER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
+    from visionq.ledger.records import (
+        Admission,
+        Claim,
+        Dispatch,
+        Ending,
+        NewJob,
+        Refusal,
+        Registration,
+        Submission,
+    )
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """The record of every job, attempt and ruble, in one Redis.
+
+    `clock` (seconds since the epoch) replaces Redis's own time in tests. Every method raises
+    redis-py's errors as they are; `visionq.redis_errors` says what they mean for a caller.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        options: LedgerOptions | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.redis = redis
+        self.options = options or LedgerOptions()
+        self._clock = clock
+        self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
+        """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
+        replies: list[Submission] = []
+        for few in _portions(jobs):
+            replies += self._make(calls.submit(few, self.options))
+        return replies
+
+    def dispatch(self, limit: int = MOST_PER_SCRIPT, *, rest: float = 0) -> Dispatch:
+        """Look at what is due and take the next jobs; the caller publishes the hints.
+
+        With `rest`, nothing is done within so many seconds after anybody's last look.
+        """
+        return self._make(calls.dispatch(self.options, limit, rest))
+
+    def claim(self, job_id: str, token: str, registration: Registration) -> Claim | Refusal:
+        """Take the job that a hint named, under a random token."""
+        return self._make(calls.claim(job_id, token, registration, self.options))
+
+    def renew(
+        self, registration: Registration, leases: Sequence[tuple[str, str]] = ()
+    ) -> frozenset[str]:
+        """Give a sign of life; returns the jobs among the (job, token) leases that are lost."""
+        facts = json.dumps(dict(registration.facts), ensure_ascii=False)
+        return self._make(calls.renew(registration, facts, leases, self.options.lease))
+
+    def admit(self, claim: Claim, *, content_key: str = "", reserve: int = 0) -> Admission:
+        """Ask for leave to call, reserving `reserve` nano-rubles."""
+        return self._make(calls.admit(claim, content_key, reserve))
+
+    def stored_answer(self, content_key: str) -> str | None:
+        """Return the result document of whoever asked the same before, as JSON."""
+        stored = self.redis.get(ANSWER + content_key)
+        return stored.decode() if isinstance(stored, bytes) else None
+
+    def finish(self, claim: Claim, ending: Ending) -> bool:
+        """Write how an attempt ended; false when the job was no longer this worker's."""
+        return self._make(calls.finish(claim, ending, self.options, self._now()))
+
+    def cancel(self, job_ids: Sequence[str]) -> list[str]:
+        """Cancel jobs in any state; returns the state of each before, or `missing`."""
+        states: list[str] = []
+        for few in _portions(job_ids):
+            states += self._make(calls.cancel(few, self.options, self._now()))
+        return states
+
+    def expire(self, job_ids: Sequence[str]) -> list[str]:
+        """Fail those of the jobs that are still queued, for their deadline passed."""
+        return self._make(calls.expire(job_ids, self.options, self._now()))
+
+    def _now(self) -> float:
+        return (self._clock or time.time)()
+
+    def _make(self, call: Call[T]) -> T:
+        moment = "" if self._clock is None else round(self._clock() * 1000)
+        reply = self._scripts[call.script](args=(moment, *call.arguments))
+        return call.read(reply)
+
+
+class AsyncLedger:
+    """The transitions that producers make, for asyncio."""
+
+    def __init__(self, redis: AsyncRedis, options: LedgerOptions | None = None) -> None:
+        self.redis = redis
+        self.options = options or LedgerOptions()
+        self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
+
+    async def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
+        """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
+        replies: list[Submission] = []
+        for few in _portions(jobs):
+            replies += await self._make(calls.submit(few, self.options))
+        return replies
+
+    async def cancel(self, job_ids: Sequence[str]) -> list[str]:
+        """Cancel jobs in any state; returns the state of each before, or `missing`."""
+        states: list[str] = []
+        for few in _portions(job_ids):
+            states += await self._make(calls.cancel(few, self.options, time.time()))
+        return states
+
+    async def _make(self, call: Call[T]) -> T:
+        reply: Any = await self._scripts[call.script](args=("", *call.arguments))
+        return call.read(reply)
+
+
+def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (
+        items[start : start + MOST_PER_SCRIPT] for start in range(0, len(items), MOST_PER_SCRIPT)
+    )

@@ -1,0 +1,29 @@
+-- Gives a worker the job that a hint named, under a random token and a lease.
+-- ARGV: now, id, token, worker, pool, lease (ms)
+-- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
+--   lapses, cost}
+--   or {'refused', state}
+
+local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local job = K.job .. id
+local state, lane, holder = unpack(redis.call('HMGET', job, 'state', 'lane', 'token'))
+
+if state == 'hinted' then
+  release_hint(lane)
+  move(job, 'hinted', 'in_progress')
+  redis.call('HINCRBY', K.pool_busy, pool, 1)
+  redis.call('HSET', job, 'token', token, 'worker', worker, 'pool', pool)
+  redis.call('HDEL', job, 'hints')
+  redis.call('ZADD', K.due, at(now + lease), id)
+elseif not (state == 'in_progress' and holder == token) then -- a repeated claim is the same claim
+  return { 'refused', state or 'missing' }
+end
+
+local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost = unpack(
+  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost')
+)
+redis.call('HDEL', job, 'interrupted')
+return {
+  'claimed', at(now), document, submitted,
+  attempts or '0', waits or '0', unknown_calls or '0', interrupted or '0', lapses or '0', cost or '0',
+}

@@ -1,0 +1,207 @@
+-- Looks at what is due, then takes the next jobs of the lanes while workers have room for them.
+-- ARGV: now, limit, lease, gap, first wait for a claim, longest wait (all ms), the broker is here
+--   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look
+-- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed
+
+local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
+local broker_is_here, slots_per_hint_ahead = ARGV[7] == '1', tonumber(ARGV[8])
+
+local rest = tonumber(ARGV[9])
+
+local hints, expired = {}, {}
+
+local seen, grace_until = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until'))
+if seen and now - tonumber(seen) < rest then
+  return { hints, expired }
+end
+
+-- Lease time counts only while Redis answered. Nobody looked for a while: nobody could renew either.
+local function grace()
+  grace_until = tonumber(grace_until or 0)
+  if seen and now - tonumber(seen) > gap then
+    grace_until = now + lease
+    redis.call('HSET', K.dispatcher, 'grace_until', at(grace_until))
+  end
+  redis.call('HSET', K.dispatcher, 'seen', at(now))
+end
+
+grace()
+
+local function forget_dead_workers()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.workers, '-inf', at(now), 'LIMIT', 0, limit)) do
+    local slots, pool = unpack(redis.call('HMGET', K.worker .. id, 'slots', 'pool'))
+    if pool then
+      redis.call('HINCRBY', K.pool_slots, pool, -tonumber(slots))
+    end
+    redis.call('DEL', K.worker .. id)
+    redis.call('ZREM', K.workers, id)
+  end
+end
+
+local function hint(id, job, lane, tries)
+  local queue, tenant, model = split_lane(lane)
+  hints[#hints + 1] = { id, queue, tenant, model, redis.call('HGET', job, 'pictures') }
+  redis.call('HSET', job, 'hints', tries)
+  redis.call('ZADD', K.due, at(now + math.min(longest_wait, first_wait * 2 ^ (tries - 1))), id)
+end
+
+-- What is due --------------------------------------------------------------------------------------
+
+local look = {}
+
+function look.in_progress(id, job)
+  if now < grace_until then
+    redis.call('ZADD', K.due, at(grace_until), id)
+    return
+  end
+  -- The last attempt may have been paid: the next claim is told.
+  if sent_becomes_unknown(job) then
+    redis.call('HSET', job, 'interrupted', '1')
+  end
+  redis.call('HINCRBY', job, 'lapses', 1)
+  redis.call('HDEL', job, 'token')
+  release_slot(job)
+  requeue(id, job, 'in_progress')
+end
+
+function look.waiting(id, job)
+  requeue(id, job, 'waiting')
+end
+
+function look.parked(id, job)
+  redis.call('ZREM', K.parked, id)
+  requeue(id, job, 'parked')
+end
+
+-- Only its deadline brings a queued job here.
+function look.queued(id, job)
+  expired[#expired + 1] = id
+  redis.call('ZADD', K.due, at(now + lease), id)
+end
+
+function look.hinted(id, job)
+  local lane, tries = unpack(redis.call('HMGET', job, 'lane', 'hints'))
+  local queue = split_lane(lane)
+  local out = tonumber(redis.call('HGET', K.hinted, queue) or 0)
+  local nobody_listens = redis.call('ZCARD', K.workers) == 0
+  if nobody_listens or (broker_is_here and redis.call('LLEN', queue) >= out) then
+    redis.call('ZADD', K.due, at(now + first_wait), id)
+  else
+    hint(id, job, lane, tonumber(tries) + 1)
+  end
+end
+
+local function look_at_due()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, limit)) do
+    local job = K.job .. id
+    local state = redis.call('HGET', job, 'state')
+    if look[state] then
+      look[state](id, job)
+    else
+      -- It ended while its call was out, and the answer did not come.
+      sent_becomes_unknown(job)
+      redis.call('ZREM', K.due, id)
+    end
+  end
+end
+
+-- What is next -------------------------------------------------------------------------------------
+
+local pools = {}
+local hinted = {}
+
+local function read_pools()
+  local slots = redis.call('HGETALL', K.pool_slots)
+  for i = 1, #slots, 2 do
+    local pool = { queues = {}, room = tonumber(slots[i + 1]) }
+    if slots_per_hint_ahead > 0 then
+      pool.room = pool.room + math.floor(pool.room / slots_per_hint_ahead)
+    end
+    pool.room = pool.room - tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
+    for queue in string.gmatch(slots[i], '[^,]+') do
+      pool.queues[queue] = true
+    end
+    pools[#pools + 1] = pool
+  end
+  for _, queue in ipairs({ K.interactive, K.bulk }) do
+    hinted[queue] = tonumber(redis.call('HGET', K.hinted, queue) or 0)
+  end
+end
+
+-- Free slots of the workers that serve the queue, less every hint that those may still claim.
+local function room_for(queue)
+  local room, rivals = 0, {}
+  for _, pool in ipairs(pools) do
+    if pool.queues[queue] then
+      room = room + pool.room
+      for rival in pairs(pool.queues) do
+        rivals[rival] = true
+      end
+    end
+  end
+  for rival in pairs(rivals) do
+    room = room - (hinted[rival] or 0)
+  end
+  return room
+end
+
+local function can_take(queue)
+  return room_for(queue) > 0 and redis.call('EXISTS', K.tenant_ring .. queue) == 1
+end
+
+-- Interactive before bulk, but every tenth place goes to waiting bulk.
+local function next_queue()
+  local turn = tonumber(redis.call('HGET', K.dispatcher, 'turn') or 0)
+  local first, second = K.interactive, K.bulk
+  if turn % 10 == 9 then
+    first, second = K.bulk, K.interactive
+  end
+  if can_take(first) then
+    return first
+  end
+  return can_take(second) and second or nil
+end
+
+-- Tenants in turn, and the lanes of each in turn.
+local function next_lane(queue)
+  local tenants = K.tenant_ring .. queue
+  local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
+  local lanes = K.lane_ring .. queue .. ':' .. tenant
+  return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
+end
+
+local function take(lane)
+  local id = redis.call('LPOP', K.lane .. lane)
+  local job = K.job .. id
+  if redis.call('HGET', job, 'state') ~= 'queued' then
+    return -- it ended in the lane
+  end
+  local queue = split_lane(lane)
+  leave_lane(lane)
+  move(job, 'queued', 'hinted')
+  hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
+  redis.call('HINCRBY', K.dispatcher, 'turn', 1)
+  hint(id, job, lane, 1)
+end
+
+local function take_next()
+  read_pools()
+  local looks = 0
+  while #hints < limit and looks < limit do
+    local queue = next_queue()
+    if not queue then
+      return
+    end
+    take(next_lane(queue))
+    looks = looks + 1
+  end
+  wake() -- there may be more
+end
+
+if now >= grace_until then
+  forget_dead_workers()
+end
+look_at_due()
+take_next()
+return { hints, expired }

@@ -1,0 +1,102 @@
+-- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
+-- paid answer are taken from whoever brings them, however late.
+-- ARGV: now, id, token, outcome (completed | failed | waiting | parked), reason,
+--   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
+--   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
+--   result ttl (s), blob grace (s)
+-- Returns 'done' | 'fenced'
+
+local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local counted, billing, cost = ARGV[7], ARGV[8], ARGV[9]
+local error_document, celery_result = ARGV[10], ARGV[11]
+local answer, content_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
+local result_ttl, blob_grace = tonumber(ARGV[15]), tonumber(ARGV[16])
+
+local job = K.job .. id
+local state, holder, sent, ended_by = unpack(redis.call('HMGET', job, 'state', 'token', 'sent', 'ended_by'))
+
+-- At Redis's memory limit a script goes through only if its first write removes something.
+local unknown = redis.call('HGET', job, 'unknown:' .. token)
+redis.call('HDEL', job, 'unknown:' .. token)
+
+if ended_by == token then
+  return 'done' -- the reply to the first call was lost
+end
+if not state then
+  return 'fenced' -- it expired long ago
+end
+
+local function settle_cost()
+  redis.call('HINCRBY', K.money, 'settled', cost)
+  redis.call('HINCRBY', job, 'cost', cost)
+end
+
+local function settle()
+  if sent == token and billing == 'unknown' then
+    sent_becomes_unknown(job)
+  elseif sent == token then
+    redis.call('HINCRBY', K.money, 'reserved', negative(redis.call('HGET', job, 'reserved')))
+    redis.call('HDEL', job, 'sent', 'reserved')
+    if billing == 'settled' then
+      settle_cost()
+    end
+  elseif unknown and billing == 'unknown' then
+    redis.call('HSET', job, 'unknown:' .. token, unknown)
+  elseif unknown then
+    redis.call('HINCRBY', K.money, 'unknown', negative(unknown))
+    redis.call('HINCRBY', K.money, 'unknown_calls', -1)
+    redis.call('HINCRBY', job, 'unknown_calls', -1)
+    if billing == 'settled' then
+      settle_cost()
+    end
+  end
+end
+
+local function keep_late_answer()
+  if answer == '' or sent ~= token and not unknown then
+    return
+  end
+  redis.call('HSET', job, 'late_answer', answer)
+  if state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown' then
+    redis.call('ZREM', K.parked, id)
+    requeue(id, job, 'parked')
+    wake()
+  end
+end
+
+settle()
+if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
+  redis.call('SET', K.answer .. content_key, answer, 'EX', answer_ttl)
+end
+if state ~= 'in_progress' or holder ~= token then
+  keep_late_answer()
+  return 'fenced'
+end
+
+redis.call('HINCRBY', job, 'attempts', counted)
+redis.call('HDEL', job, 'token')
+redis.call('HSET', job, 'ended_by', token)
+if TERMINAL[outcome] then
+  conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, result_ttl, blob_grace)
+else
+  release_slot(job)
+  move(job, 'in_progress', outcome)
+  redis.call('HSET', job, 'reason', reason)
+  if outcome == 'waiting' and counted == '0' then
+    redis.call('HINCRBY', job, 'waits', 1)
+  else
+    redis.call('HDEL', job, 'waits')
+  end
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', result_ttl)
+  if outcome == 'parked' then
+    redis.call('ZADD', K.parked, at(now), id)
+  end
+  if delay == '' then
+    redis.call('ZREM', K.due, id)
+  else
+    redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
+  end
+  tell(id, outcome, reason)
+end
+wake()
+return 'done'

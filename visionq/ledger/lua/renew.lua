@@ -1,0 +1,34 @@
+-- A worker's sign of life: keeps it registered and its leases running.
+-- ARGV: now, worker, slots (0 takes leave), pool, lease (ms), facts (JSON), then for each job: id, token
+-- Returns the ids whose token no longer holds.
+
+local worker, slots, pool, lease, facts = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local registration = K.worker .. worker
+
+-- At Redis's memory limit a script goes through only if its first write removes something.
+local known = tonumber(redis.call('HGET', registration, 'slots') or 0)
+redis.call('HDEL', registration, 'facts')
+
+if slots ~= known then
+  redis.call('HINCRBY', K.pool_slots, pool, slots - known)
+  wake()
+end
+if slots == 0 then
+  redis.call('DEL', registration)
+  redis.call('ZREM', K.workers, worker)
+else
+  redis.call('HSET', registration, 'slots', slots, 'pool', pool, 'facts', facts, 'seen', at(now))
+  redis.call('ZADD', K.workers, at(now + lease), worker)
+end
+
+local lost = {}
+for i = 7, #ARGV, 2 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  local state, holder = unpack(redis.call('HMGET', K.job .. id, 'state', 'token'))
+  if state == 'in_progress' and holder == token then
+    redis.call('ZADD', K.due, at(now + lease), id)
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

@@ -1,0 +1,86 @@
+-- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
+-- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), then for each job:
+--   id, lane, document, pictures, deadline, batch, idempotency, blobs   ('' where there is none)
+-- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
+
+local FIELDS = 8
+
+local function memory_is_short(share)
+  local info = redis.call('INFO', 'memory')
+  local limit = tonumber(string.match(info, 'maxmemory:(%d+)')) or 0
+  return limit > 0 and tonumber(string.match(info, 'used_memory:(%d+)')) > limit * share
+end
+
+local function known_as(id, idempotency)
+  if redis.call('EXISTS', K.job .. id) == 1 then
+    return id
+  end
+  if idempotency ~= '' then
+    local other = redis.call('GET', K.idempotency .. idempotency)
+    if other and redis.call('EXISTS', K.job .. other) == 1 then
+      return other
+    end
+  end
+  return nil
+end
+
+local function missing_blobs(blobs)
+  local missing = {}
+  for sha in string.gmatch(blobs, '%S+') do
+    if redis.call('EXISTS', K.blob .. sha) == 0 then
+      missing[#missing + 1] = sha
+    end
+  end
+  return missing
+end
+
+local function take_blobs(blobs)
+  for sha in string.gmatch(blobs, '%S+') do
+    if redis.call('HINCRBY', K.blob_references, sha, 1) == 1 then
+      redis.call('PERSIST', K.blob .. sha)
+    end
+  end
+end
+
+local function enter(id, lane, document, pictures, deadline, batch, idempotency, blobs)
+  local known = known_as(id, idempotency)
+  if known then
+    local same = redis.call('HGET', K.job .. known, 'document') == document
+    return { same and 'known' or 'conflict', known }
+  end
+  if ARGV[3] == '1' then
+    local missing = missing_blobs(blobs)
+    if #missing > 0 then
+      return { 'missing', unpack(missing) }
+    end
+  end
+  local job = K.job .. id
+  redis.call('HSET', job, 'state', 'queued', 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))
+  if deadline ~= '' then
+    redis.call('HSET', job, 'deadline', deadline)
+  end
+  if batch ~= '' then
+    redis.call('HSET', job, 'batch', batch)
+    redis.call('HINCRBY', K.batch .. batch, 'total', 1)
+    redis.call('PERSIST', K.batch .. batch)
+  end
+  if idempotency ~= '' then
+    redis.call('HSET', job, 'idempotency', idempotency)
+    redis.call('SET', K.idempotency .. idempotency, id)
+  end
+  if blobs ~= '' then
+    redis.call('HSET', job, 'blobs', blobs)
+    take_blobs(blobs)
+  end
+  redis.call('HINCRBY', K.counts, 'queued', 1)
+  enter_lane(id, job, lane, 'RPUSH')
+  return { 'created' }
+end
+
+local replies = {}
+local full = memory_is_short(tonumber(ARGV[2]))
+for first = 4, #ARGV, FIELDS do
+  replies[#replies + 1] = full and { 'full' } or enter(unpack(ARGV, first, first + FIELDS - 1))
+end
+wake()
+return replies

@@ -1,0 +1,45 @@
+"""What a ledger can be told to do differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visionq.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOptions:
+    """Times are seconds."""
+
+    #: A claim holds this long without renewal.
+    lease: float = 10
+    #: After a longer silence of all dispatchers every running lease is extended first.
+    gap: float = 4
+    #: A hint that nobody claimed is sent again after this, then after twice as long, …
+    first_wait_for_claim: float = 5
+    longest_wait_for_claim: float = 60
+    #: One hint more than there are free slots for each so many slots, so that none idles.
+    slots_per_hint_ahead: int = 8
+    #: Submission is refused at this share of Redis's `maxmemory`.
+    refuse_at: float = 0.85
+    #: The broker's queues stand in the ledger's Redis.
+    broker_is_here: bool = True
+    #: The blobs stand in the ledger's Redis.
+    blobs_are_here: bool = True
+    result_ttl: int = 7 * 24 * 3600
+    answer_ttl: int = 7 * 24 * 3600
+    blob_grace: int = 3600
+
+
+def ledger_options(settings: Settings) -> LedgerOptions:
+    """Return the options that follow from the settings."""
+    return LedgerOptions(
+        lease=settings.lease,
+        gap=settings.lease * 0.4,
+        broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
+        result_ttl=settings.result_ttl,
+        answer_ttl=settings.answer_ttl,
+        blob_grace=settings.blob_grace,
+    )

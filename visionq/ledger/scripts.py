@@ -1,0 +1,44 @@
+"""The seven scripts as text, and one call of a script as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from visionq.names import KEYS_FOR_LUA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T_co = TypeVar("T_co", covariant=True)
+
+SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel")
+#: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
+MOST_PER_SCRIPT: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One call of a script, not yet made: the same for sync and async clients.
+
+    `arguments` follow the time, which whoever makes the call puts first.
+    """
+
+    script: str
+    arguments: tuple[str | int | bytes, ...]
+    read: Callable[[Any], T_co]
+
+
+@cache
+def script_text(name: str) -> str:
+    """Return the script behind the names of all keys and the functions that the scripts share."""
+    lua = files("visionq.ledger") / "lua"
+    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items())
+    parts = (
+        f"local K = {{ {keys} }}",
+        (lua / "common.lua").read_text(),
+        (lua / f"{name}.lua").read_text(),
+    )
+    return "\n".join(parts)

@@ -1,0 +1,137 @@
+"""Reading the ledger: jobs as people see them, and their results."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import ErrorDocument, JobDocument, JobView, State
+from visionq.ledger import celery_results
+from visionq.money import rubles
+from visionq.names import CELERY_RESULT, DUE, FINISHED, JOB, LANE, LANE_SIZES, PARKED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis import Redis
+    from redis.asyncio.client import Pipeline as AsyncPipeline
+    from redis.client import Pipeline
+
+#: The ledger's own state of a job whose hint is on its way; people see it as queued.
+HINTED: Final = "hinted"
+
+_FIELDS: Final = (
+    "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
+    "finished", "worker", "error",
+)  # fmt: skip
+
+
+def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
+    """Return each job as people see it, or None, in one round trip."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            ask_for_view(pipeline, job_id)
+        replies = pipeline.execute()
+    pairs = zip(job_ids, replies[::2], replies[1::2], strict=True)
+    return [read_view(job_id, fields, due) for job_id, fields, due in pairs]
+
+
+def ask_for_view(pipeline: Pipeline | AsyncPipeline, job_id: str) -> None:
+    """Put the two commands into a pipeline whose replies `read_view` reads."""
+    pipeline.hmget(JOB + job_id, _FIELDS)
+    pipeline.zscore(DUE, job_id)
+
+
+def read_view(job_id: str, values: list[bytes | None], due: float | None) -> JobView | None:
+    """Return a job from the replies to `ask_for_view`; None if it is unknown."""
+    fields = {
+        name: value.decode()
+        for name, value in zip(_FIELDS, values, strict=True)
+        if value is not None
+    }
+    if "state" not in fields:
+        return None
+    queue, tenant, model = fields["lane"].split(":", 2)
+    state = State.QUEUED if fields["state"] == HINTED else State(fields["state"])
+    waits = state is State.WAITING or (state is State.PARKED and due is not None)
+    return JobView(
+        id=job_id,
+        state=state,
+        reason=fields.get("reason") or None,
+        tenant=tenant,
+        model=model,
+        priority=queue.rpartition(".")[2],
+        images=int(fields["pictures"]),
+        attempts=int(fields.get("attempts", 0)),
+        unknown_calls=int(fields.get("unknown_calls", 0)),
+        cost_rub=rubles(int(fields.get("cost", 0))),
+        submitted_at=_moment(fields["submitted"]),
+        finished_at=_moment(fields["finished"]) if "finished" in fields else None,
+        due_at=_moment(due) if waits and due is not None else None,
+        worker=fields.get("worker"),
+        error=_error(fields),
+    )
+
+
+def _moment(milliseconds: str | float) -> datetime:
+    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+
+
+def _error(fields: dict[str, str]) -> ErrorDocument | None:
+    return ErrorDocument.model_validate_json(fields["error"]) if "error" in fields else None
+
+
+def job_document(redis: Redis, job_id: str) -> JobDocument | None:
+    """Return what was asked for, or None if the job is unknown."""
+    document = redis.hget(JOB + job_id, "document")
+    return JobDocument.model_validate_json(document) if document else None
+
+
+def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
+    """Return Celery's status and result of a job, or None while there is none."""
+    stored = redis.get(CELERY_RESULT + job_id)
+    return celery_results.read(stored) if stored else None
+
+
+def list_jobs(redis: Redis, state: State | None = None, limit: int = 100) -> list[JobView]:
+    """Return jobs, the latest ended first, of one state or of all."""
+    found: list[JobView] = []
+    for states, source in _SOURCES:
+        if state is None or state in states:
+            views = job_views(redis, source(redis, limit))
+            found += [view for view in views if view and (state is None or view.state is state)]
+    return list({view.id: view for view in found}.values())[:limit]
+
+
+def _due(redis: Redis, limit: int) -> list[str]:
+    return _decoded(redis.zrange(DUE, 0, limit - 1))
+
+
+def _parked(redis: Redis, limit: int) -> list[str]:
+    return _decoded(redis.zrange(PARKED, 0, limit - 1))
+
+
+def _queued(redis: Redis, limit: int) -> list[str]:
+    ids: list[str] = []
+    for lane in _decoded(redis.hkeys(LANE_SIZES)):
+        ids += _decoded(redis.lrange(LANE + lane, 0, limit - 1))
+        if len(ids) >= limit:
+            break
+    return ids
+
+
+def _ended(redis: Redis, limit: int) -> list[str]:
+    return _decoded(redis.zrevrange(FINISHED, 0, limit - 1))
+
+
+def _decoded(ids: Sequence[Any]) -> list[str]:
+    return [job_id.decode() for job_id in ids]
+
+
+#: Where jobs of some states are found, those that people ask for first.
+_SOURCES: Final[tuple[tuple[frozenset[State], Callable[[Redis, int], list[str]]], ...]] = (
+    (frozenset({State.IN_PROGRESS, State.WAITING, State.QUEUED}), _due),
+    (frozenset({State.PARKED}), _parked),
+    (frozenset({State.QUEUED}), _queued),
+    (frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}), _ended),
+)

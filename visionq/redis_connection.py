@@ -1,0 +1,83 @@
+"""Connections to Redis that fail in bounded time, and what its errors mean to a caller."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import Redis
+from redis import asyncio as redis_asyncio
+from redis import exceptions as redis_errors
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from visionq.errors import QueueUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Errors after which the same call may go through later. All calls of ours can be repeated.
+PASSING: Final = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.BusyLoadingError,
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+    redis_errors.OutOfMemoryError,
+)
+
+_RETRIES: Final = 3
+
+
+def _options(client_name: str) -> dict[str, Any]:
+    return {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "client_name": client_name,
+        "retry_on_error": [redis_errors.BusyLoadingError],
+    }
+
+
+def connect(
+    url: str, client_name: str, *, retries: int = _RETRIES, connections: int = 256
+) -> Redis:
+    """Return a client for `redis://`, `rediss://` or `unix://`; it connects at its first use."""
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
+    client: Redis = Redis.from_url(
+        url,
+        retry=Retry(backoff, retries),
+        max_connections=connections,
+        **_options(client_name),
+    )
+    return client
+
+
+def connect_async(url: str, client_name: str, *, retries: int = _RETRIES) -> redis_asyncio.Redis:
+    """Return the same for asyncio."""
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
+    client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
+        url, retry=AsyncRetry(backoff, retries), **_options(client_name)
+    )
+    return client
+
+
+@contextmanager
+def as_queue_unavailable() -> Iterator[None]:
+    """Turn every error of Redis into `QueueUnavailable`, saying what to do."""
+    try:
+        yield
+    except redis_errors.AuthenticationError as error:
+        raise QueueUnavailable(
+            f"Redis refused the credentials in VISIONQ_REDIS_URL: {error}"
+        ) from error
+    except redis_errors.OutOfMemoryError as error:
+        raise QueueUnavailable(
+            "Redis is at its memory limit and takes no jobs; raise maxmemory or wait"
+        ) from error
+    except redis_errors.RedisError as error:
+        raise QueueUnavailable(
+            f"Redis can't be used ({error}); is it running, and is VISIONQ_REDIS_URL right?"
+        ) from error

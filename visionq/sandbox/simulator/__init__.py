@@ -1,0 +1,12 @@
+"""A stand-in for ProxyAPI that runs on this machine: both APIs, balance, limits, faults, a bill.
+
+It decodes the pictures it is sent and answers from their pixels, refuses what the provider
+refuses, counts tokens by the dated rules of `visionq/data`, and keeps a bill that tests can trust:
+nothing in it is shared with the worker that it checks.
+
+Importing the package loads no server: start one with `running_simulator`.
+"""
+
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+
+__all__ = ["RunningSimulator", "running_simulator"]

@@ -1,0 +1,105 @@
+"""The account behind the key: settings, limits, balance and bill, and who may pass."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from visionq.sandbox.simulator.bill import Bill
+from visionq.sandbox.simulator.faults import Fault, draw, rate_limited
+from visionq.sandbox.simulator.limits import Bucket
+from visionq.sandbox.simulator.refusals import by_proxy, insufficient_balance, unknown_model
+from visionq.sandbox.simulator.settings import SimulatorSettings, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
+
+    from visionq.sandbox.simulator.catalogue import Catalogue
+
+#: Kinds of limit, and the setting of each.
+LIMITS = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
+
+
+class Account:
+    """The whole state of the stand-in. Touched by the event loop alone."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: SimulatorSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        """Open an account; `clock` is seconds that never go back."""
+        self.catalogue = catalogue
+        self.settings = settings
+        self.bill = Bill()
+        self._clock = clock
+        self._random = random.Random(settings.seed)  # noqa: S311  # faults are repeatable, not secret
+        self._buckets: dict[tuple[str, str], Bucket] = {}
+
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        """Merge `changes` into the settings; a wrong one raises a 422 `Refusal`, changing none."""
+        self.settings = merged(self.settings, changes)
+        if "seed" in changes:
+            self._random.seed(self.settings.seed)
+        for kind, name in LIMITS.items():
+            if name in changes:
+                self._buckets = {key: each for key, each in self._buckets.items() if key[0] != kind}
+
+    def reset_bill(self) -> None:
+        """Start an empty bill; the balance stays as it is."""
+        self.bill = Bill()
+
+    def next_fault(self) -> Fault | None:
+        """Return what goes wrong with the call that has just been received."""
+        ordered = self.settings.faults_next
+        if ordered:
+            self.settings = self.settings.model_copy(update={"faults_next": ordered[1:]})
+            return ordered[0]
+        return draw(self.settings.faults, self._random)
+
+    def check_model(self, model: str) -> None:
+        """Refuse a model that does not exist, or that the key may not use."""
+        if not self.catalogue.knows(model):
+            raise unknown_model(model)
+        if model in self.settings.denied_models:
+            raise by_proxy(403, f"Model {model} is not allowed for this API key.")
+
+    def take_permit(self, kind: str, model: str, amount: float) -> None:
+        """Count `amount` requests or tokens against the model's limit, or refuse with 429."""
+        bucket = self._bucket(kind, model)
+        if bucket is None:
+            return
+        wait = bucket.wait_for(amount, self._clock())
+        if wait > 0:
+            raise rate_limited(kind, wait)
+        bucket.take(amount)
+
+    def rate_headers(self, model: str) -> dict[str, str]:
+        """Return the headers that tell how much of each limit is left."""
+        headers: dict[str, str] = {}
+        if self.settings.rate_headers:
+            for kind in LIMITS:
+                bucket = self._bucket(kind, model)
+                if bucket is not None:
+                    bucket.wait_for(0, self._clock())
+                    headers |= bucket.headers(kind)
+        return headers
+
+    def admit(self, digest: str, at_most: Decimal, rub: Decimal) -> None:
+        """Charge `rub` for a call that may cost `at_most`, or refuse with 402."""
+        balance = self.settings.balance_rub
+        if balance < max(at_most, rub):
+            raise insufficient_balance()
+        self.settings = self.settings.model_copy(update={"balance_rub": balance - rub})
+        self.bill.charge(digest, rub)
+
+    def _bucket(self, kind: str, model: str) -> Bucket | None:
+        per_minute = getattr(self.settings, LIMITS[kind])
+        if per_minute is None:
+            return None
+        key = (kind, model)
+        if key not in self._buckets:
+            self._buckets[key] = Bucket.full(per_minute, self._clock())
+        return self._buckets[key]

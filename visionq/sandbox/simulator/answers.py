@@ -1,0 +1,159 @@
+"""The answers: what is said about the pictures, and the documents that carry it in either API."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.sandbox.simulator.bounds import UnsatisfiableError
+from visionq.sandbox.simulator.instances import instance
+from visionq.sandbox.simulator.question import RESPONSES
+from visionq.sandbox.simulator.schemas import invalid_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.sandbox.simulator.pictures import Facts
+    from visionq.sandbox.simulator.question import Question
+
+#: A question with such letters is answered in Russian.
+CYRILLIC: Final = re.compile("[\u0400-\u04ff]")
+#: Letters that make about one token: of the Latin alphabet, and of others.
+LATIN_PER_TOKEN: Final = 4
+OTHERS_PER_TOKEN: Final = 3
+#: Tokens that the form of a request counts.
+MESSAGE_TOKENS: Final = 7
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says, and what it counted."""
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    refused: bool = False
+    cut: bool = False
+
+
+def text_tokens(text: str) -> int:
+    """Return about what the provider counts for a text; its tokenizer is not rebuilt here."""
+    latin = len(text.encode("ascii", "ignore"))
+    return -(-latin // LATIN_PER_TOKEN) - (-(len(text) - latin) // OTHERS_PER_TOKEN)
+
+
+def spoken(question: Question, facts: Sequence[Facts]) -> str:
+    """Return the answer's text: `WIDTHxHEIGHT` and the dominant colour's hex of each picture."""
+    kind = question.answer_format.kind
+    if kind == "text":
+        return _described(facts, russian=any(map(CYRILLIC.search, question.texts)))
+    brief = "; ".join(f"{fact.size} {fact.colour}" for fact in facts) or "no picture"
+    value: Any = {"description": brief}
+    if question.answer_format.schema is not None:
+        value = _structured(question, brief)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _structured(question: Question, brief: str) -> Any:  # noqa: ANN401  # any JSON value
+    asked = question.answer_format
+    try:
+        return instance(asked.schema or {}, brief)
+    except UnsatisfiableError as error:
+        raise invalid_schema(asked.name, f"{error}.", asked.param) from None
+
+
+def _described(facts: Sequence[Facts], *, russian: bool) -> str:
+    if not facts:
+        return "Картинки нет." if russian else "There is no picture."
+    name, mostly = ("Картинка", "основной цвет") if russian else ("Picture", "mostly")
+    return " ".join(
+        f"{name} {number}: {fact.size}, {mostly} {fact.colour}."
+        for number, fact in enumerate(facts, start=1)
+    )
+
+
+def document(question: Question, answer: Answer) -> dict[str, Any]:
+    """Return the answer in the form of the API that was called."""
+    if question.api == RESPONSES:
+        return _response(question, answer)
+    return _completion(question, answer)
+
+
+def _response(question: Question, answer: Answer) -> dict[str, Any]:
+    body = question.body
+    status = "incomplete" if answer.cut else "completed"
+    part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": []}
+    if answer.refused:
+        part = {"type": "refusal", "refusal": answer.text}
+    message: dict[str, Any] = {
+        "id": f"msg_{uuid.uuid4().hex}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": [part],
+    }
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": status,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if answer.cut else None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": question.max_output_tokens,
+        "model": question.model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "store": body.get("store", True),
+        "temperature": body.get("temperature", 1.0),
+        "text": {"format": {"type": "text"}, **(body.get("text") or {})},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": body.get("top_p", 1.0),
+        "truncation": "disabled",
+        "usage": {
+            "input_tokens": answer.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": answer.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": answer.input_tokens + answer.output_tokens,
+        },
+        "user": body.get("user"),
+        "metadata": body.get("metadata") or {},
+    }
+
+
+def _completion(question: Question, answer: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if answer.refused else answer.text,
+        "refusal": answer.text if answer.refused else None,
+        "annotations": [],
+    }
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": "length" if answer.cut else "stop",
+    }
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": question.model,
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": answer.input_tokens,
+            "completion_tokens": answer.output_tokens,
+            "total_tokens": answer.input_tokens + answer.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        },
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }

@@ -1,0 +1,180 @@
+"""One call of the model: from the request's bytes to the answer that was paid for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from visionq.sandbox.simulator.answers import MESSAGE_TOKENS, Answer, document, spoken, text_tokens
+from visionq.sandbox.simulator.catalogue import TooManyPatchesError, UnsupportedDetailError
+from visionq.sandbox.simulator.faults import Fault
+from visionq.sandbox.simulator.pictures import Facts, bytes_of, look, too_large
+from visionq.sandbox.simulator.question import read_question
+from visionq.sandbox.simulator.refusals import by_openai, wrong_value
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from visionq.sandbox.simulator.account import Account
+    from visionq.sandbox.simulator.question import PictureSource, Question
+
+#: Tokens of an answer that sets no limit, as far as the balance must cover them (gpt-4o-mini's).
+MOST_OUTPUT_TOKENS: Final = 16_384
+#: Pictures whose facts are remembered.
+REMEMBERED: Final = 4096
+#: Characters of a data URL above which it is decoded beside the event loop.
+SMALL: Final = 8_192
+#: Seconds for fetching a picture.
+FETCH_TIMEOUT: Final = 15
+
+DECLINED: Final = "I'm sorry, but I can't help with that request."
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A paid answer, as bytes, and the model that gave it."""
+
+    body: bytes
+    model: str
+
+
+class Eyes:
+    """Looks at pictures, and remembers those it has seen."""
+
+    def __init__(self, executor: Executor, session: aiohttp.ClientSession, limit: int) -> None:
+        """Decode in `executor`, fetch by `session`, and take `limit` bytes a picture at most."""
+        self._executor = executor
+        self._session = session
+        self._limit = limit
+        self._seen: OrderedDict[bytes, Facts] = OrderedDict()
+
+    async def see(self, source: PictureSource) -> Facts:
+        """Return the facts of one picture; raise the provider's `Refusal` if it can't be seen."""
+        if not source.url.startswith("data:"):
+            return await self._decode(await self._fetch(source), source.param)
+        key = hashlib.sha256(source.url.encode("utf-8", "surrogatepass")).digest()
+        known = self._seen.get(key)
+        if known is not None:
+            self._seen.move_to_end(key)
+            return known
+        if len(source.url) <= SMALL:
+            facts = look(bytes_of(source.url, source.param, self._limit), source.param)
+        else:
+            facts = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._look_at_url, source
+            )
+        self._seen[key] = facts
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return facts
+
+    def _look_at_url(self, source: PictureSource) -> Facts:
+        return look(bytes_of(source.url, source.param, self._limit), source.param)
+
+    async def _decode(self, content: bytes, param: str) -> Facts:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, look, content, param)
+
+    async def _fetch(self, source: PictureSource) -> bytes:
+        try:
+            async with self._session.get(source.url) as response:
+                response.raise_for_status()
+                content = bytearray()
+                async for chunk in response.content.iter_chunked(65_536):
+                    content += chunk
+                    if len(content) > self._limit:
+                        raise too_large(source.param, self._limit)
+                return bytes(content)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            message = f"Failed to download image from {source.url}."
+            raise by_openai(message, param=source.param, code="failed_to_download_image") from None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request for an answer, as it was received."""
+
+    api: str
+    body: object
+    digest: str
+    fault: Fault | None = None
+
+    async def answer(self, account: Account, eyes: Eyes) -> Reply:
+        """Check, admit, charge and answer.
+
+        Raises `Refusal`, uncharged, where the provider would refuse. Charging is the last step
+        that can refuse: whoever gets a `Reply` has paid for it.
+        """
+        question = read_question(self.api, self.body)
+        account.check_model(question.model)
+        account.take_permit("requests", question.model, 1)
+        if len(question.pictures) > account.catalogue.max_images:
+            message = f"Too many images: at most {account.catalogue.max_images} are allowed."
+            raise by_openai(message, param="input", code="too_many_images")
+        facts = [await eyes.see(source) for source in question.pictures]
+        answer = _answer(question, facts, self.fault, account)
+        tokens = answer.input_tokens + answer.output_tokens
+        account.take_permit("tokens", question.model, tokens)
+        price = account.catalogue.price(question.model)
+        most = question.max_output_tokens or MOST_OUTPUT_TOKENS
+        account.admit(
+            self.digest,
+            at_most=price.of(answer.input_tokens, most),
+            rub=price.of(answer.input_tokens, answer.output_tokens),
+        )
+        return Reply(encoded(document(question, answer)), question.model)
+
+
+def encoded(value: object) -> bytes:
+    """Return JSON in UTF-8; lone surrogates, which UTF-8 has no form for, as escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
+
+
+def _answer(
+    question: Question, facts: list[Facts], fault: Fault | None, account: Account
+) -> Answer:
+    factor = account.settings.token_factor
+    pictures = sum(
+        _picture_tokens(account, question.model, source, fact)
+        for source, fact in zip(question.pictures, facts, strict=True)
+    )
+    text_in = MESSAGE_TOKENS + sum(map(text_tokens, question.texts))
+    read = _times(text_in + pictures, factor)
+    refused = fault is Fault.REFUSAL
+    text = DECLINED if refused else spoken(question, facts)
+    whole = text_tokens(text)
+    limit = question.max_output_tokens or MOST_OUTPUT_TOKENS
+    most = whole // 2 if fault is Fault.INCOMPLETE else limit
+    cut = whole > most
+    if cut:
+        text = text[: len(text) * most // whole]
+    # However the bill is scaled, an answer is never charged beyond the limit that was set.
+    written = min(_times(min(whole, most), factor), limit)
+    return Answer(text, read, written, refused=refused, cut=cut)
+
+
+def _picture_tokens(account: Account, model: str, source: PictureSource, fact: Facts) -> int:
+    detail_param = source.param.rpartition(".")[0] + ".detail"
+    try:
+        return account.catalogue.tokens(model, fact.width, fact.height, source.detail)
+    except UnsupportedDetailError as error:
+        raise wrong_value(detail_param, source.detail, error.args[0]) from None
+    except TooManyPatchesError:
+        message = f"The image of {fact.size} pixels is too large for {model}."
+        raise by_openai(message, param=source.param, code="image_too_large") from None
+
+
+def _times(tokens: int, factor: float) -> int:
+    scaled = Decimal(tokens) * Decimal(str(factor))
+    return int(scaled.to_integral_value(ROUND_HALF_UP))

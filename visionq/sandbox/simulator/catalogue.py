@@ -1,0 +1,178 @@
+"""Which models there are, what they count for pictures and what they cost: `visionq/data`.
+
+Written against the data files alone. The worker's own reading of them is checked by this one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+PATCH: Final = 32
+TILE: Final = 512
+PER_MILLION: Final = Decimal(1_000_000)
+Row = TypeVar("Row")
+SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
+
+
+class UnsupportedDetailError(ValueError):
+    """The model has no such level of detail; `args[0]` are the levels it has."""
+
+
+class TooManyPatchesError(ValueError):
+    """The picture is larger than the model takes, even after scaling."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the models of one family see pictures: one row of `vision.toml`."""
+
+    row: Mapping[str, Any]
+    max_patches: int
+
+    def tokens(self, width: int, height: int, detail: str) -> int:
+        """Return what a picture of this size counts at `detail` (`auto` included)."""
+        level = self.row["auto"] if detail == "auto" else detail
+        rule = self.row.get(level)
+        if rule is None:
+            names = tuple(name for name in ("low", "high", "original") if name in self.row)
+            raise UnsupportedDetailError((*names, "auto"))
+        if self.row["kind"] == "tile":
+            return self._tile_tokens(width, height, rule)
+        return self._patch_tokens(width, height, rule)
+
+    def _tile_tokens(self, width: int, height: int, rule: Mapping[str, Any]) -> int:
+        base = int(self.row["base_tokens"])
+        if rule.get("base_only"):
+            return base
+        width, height = _within(width, height, rule["max_side"])
+        short = rule.get("short_side")
+        if short and min(width, height) > short:
+            longer = max(width, height) * short // min(width, height)
+            width, height = (longer, short) if width >= height else (short, longer)
+        tiles = _blocks(width, TILE) * _blocks(height, TILE)
+        return base + tiles * int(self.row["tile_tokens"])
+
+    def _patch_tokens(self, width: int, height: int, rule: Mapping[str, Any]) -> int:
+        width, height = _within(width, height, rule["max_side"])
+        budget = rule.get("max_patches")
+        if budget and _patches(width, height) > budget:
+            width, height = _within_patches(width, height, budget)
+        patches = _patches(width, height)
+        if patches > self.max_patches:
+            raise TooManyPatchesError(patches)
+        tokens = Decimal(str(self.row["multiplier"])) * patches
+        return int(tokens.to_integral_value(ROUND_CEILING))
+
+
+def _blocks(side: int, size: int) -> int:
+    return -(-side // size)
+
+
+def _patches(width: int, height: int) -> int:
+    return _blocks(width, PATCH) * _blocks(height, PATCH)
+
+
+def _within(width: int, height: int, limit: int) -> tuple[int, int]:
+    longest = max(width, height)
+    if longest <= limit:
+        return width, height
+    return max(1, width * limit // longest), max(1, height * limit // longest)
+
+
+def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
+    scale = math.sqrt(PATCH * PATCH * budget / (width * height))
+    columns, rows = width * scale / PATCH, height * scale / PATCH
+    scale *= min(math.floor(columns) / columns, math.floor(rows) / rows)
+    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+
+
+@dataclass(frozen=True)
+class Price:
+    """Rubles for a million tokens."""
+
+    input: Decimal
+    output: Decimal
+
+    def of(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """Return the exact rubles for a call."""
+        return (self.input * input_tokens + self.output * output_tokens) / PER_MILLION
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every model that the stand-in knows."""
+
+    families: Mapping[str, Family]
+    prices: Mapping[str, Price]
+    max_images: int
+    max_image_bytes: int
+
+    def models(self) -> list[str]:
+        """Return the names of all models."""
+        return sorted({*self.families, *self.prices})
+
+    def knows(self, model: str) -> bool:
+        """Tell whether the provider has the model, under its name or that of a snapshot."""
+        return _found(self.families, model) is not None or _found(self.prices, model) is not None
+
+    def price(self, model: str) -> Price:
+        """Return the model's price; one without a row costs as much as the dearest."""
+        found = _found(self.prices, model)
+        if found is not None:
+            return found
+        rows = self.prices.values()
+        return Price(max(row.input for row in rows), max(row.output for row in rows))
+
+    def tokens(self, model: str, width: int, height: int, detail: str) -> int:
+        """Return the tokens of a picture; a model of no family counts the most that any does.
+
+        Raises `UnsupportedDetailError`, and `TooManyPatchesError`.
+        """
+        family = _found(self.families, model)
+        if family is not None:
+            return family.tokens(width, height, detail)
+        return max(_lenient(each, width, height, detail) for each in self.families.values())
+
+
+def _found(rows: Mapping[str, Row], model: str) -> Row | None:
+    name = model.removeprefix("openai/")
+    return rows.get(name) or rows.get(SNAPSHOT.sub("", name))
+
+
+def _lenient(family: Family, width: int, height: int, detail: str) -> int:
+    try:
+        return family.tokens(width, height, detail)
+    except (UnsupportedDetailError, TooManyPatchesError):
+        return 0
+
+
+def load_catalogue(prices_file: Path | None = None) -> Catalogue:
+    """Read the data files; `prices_file` replaces the built-in price table as a whole."""
+    data = resources.files("visionq") / "data"
+    vision = tomllib.loads((data / "vision.toml").read_text("utf-8"))
+    source = prices_file or data / "prices.toml"
+    prices = tomllib.loads(source.read_text("utf-8"))
+    request = vision["request"]
+    return Catalogue(
+        families=_families(vision["family"], request["max_patches"]),
+        prices={
+            row["model"]: Price(Decimal(row["input"]), Decimal(row["output"]))
+            for row in prices["price"]
+        },
+        max_images=request["max_images"],
+        max_image_bytes=request["max_image_bytes"],
+    )
+
+
+def _families(rows: Iterable[Mapping[str, Any]], max_patches: int) -> dict[str, Family]:
+    return {model: Family(row, max_patches) for row in rows for model in row["models"]}

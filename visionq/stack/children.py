@@ -1,0 +1,181 @@
+"""What a stack is made of: the commands, environments and readiness of its processes."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from visionq import names
+from visionq.sandbox.redis_server import (
+    TITLE,
+    RedisConfig,
+    find_redis,
+    redis_command,
+)
+from visionq.sandbox.redis_server import is_ready as redis_is_ready
+from visionq.stack.process import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: In place of a key where the simulator answers. Nobody else would accept it.
+SIMULATED_KEY: Final = "simulated-no-key"
+#: Variables that `up` decides itself, whatever its own environment says. The key goes to
+#: workers alone.
+_DECIDED: Final = (
+    "PROXYAPI_API_KEY",
+    "PROXYAPI_BASE_URL",
+    "VISIONQ_BLOB_URL",
+    "VISIONQ_BROKER_URL",
+    "VISIONQ_REDIS_URL",
+)
+_PYTHON: Final = (sys.executable, "-m")
+_SHORT_PATIENCE: Final = 3.0
+_REDIS_PATIENCE: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first process starts."""
+
+    data_dir: Path
+    #: Whether the directory goes at the end.
+    passing: bool
+    workers: int
+    concurrency: int
+    redis: RedisConfig
+    #: None: the provider of `base_url` answers, and is paid.
+    simulator_port: int | None
+    base_url: str
+    #: None where the simulator answers.
+    api_key: str | None
+    flower_port: int
+    flower_user: str
+    flower_password: str
+    #: Seconds that a worker gets to finish its calls.
+    worker_patience: float
+    environment: Mapping[str, str]
+
+    @property
+    def simulator_url(self) -> str | None:
+        """Root of the simulator, if it takes part."""
+        return f"http://127.0.0.1:{self.simulator_port}" if self.simulator_port else None
+
+    @property
+    def provider_url(self) -> str:
+        """Address of the API that the workers call."""
+        return f"{self.simulator_url}/openai/v1" if self.simulator_url else self.base_url
+
+    @property
+    def flower_url(self) -> str:
+        """Address of Flower, without its credentials."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    def child_environment(self, **extra: str) -> dict[str, str]:
+        """Return `up`'s environment with the stack's own addresses, and without the key."""
+        kept = {name: value for name, value in self.environment.items() if name not in _DECIDED}
+        stack = {"VISIONQ_REDIS_URL": self.redis.url, "PROXYAPI_BASE_URL": self.provider_url}
+        return kept | stack | extra
+
+
+def redis_spec(plan: Plan) -> Spec:
+    """Return the ledger's Redis."""
+    return Spec(
+        name=TITLE,
+        role="redis",
+        command=redis_command(plan.redis, find_redis()),
+        environment=plan.child_environment(),
+        log=plan.data_dir / "redis.log",
+        is_ready=lambda: redis_is_ready(plan.redis.url),
+        patience=_REDIS_PATIENCE,
+    )
+
+
+def simulator_specs(plan: Plan) -> list[Spec]:
+    """Return the stand-in provider, or nothing when the real one answers."""
+    port = plan.simulator_port
+    if port is None:
+        return []
+    name = "visionq-simulator"
+    module = (*_PYTHON, "visionq.sandbox.simulator")
+    return [
+        Spec(
+            name=name,
+            role="simulator",
+            command=(*module, "--name", name, "--port", str(port)),
+            environment=plan.child_environment(),
+            log=plan.data_dir / "simulator.log",
+            is_ready=lambda: answers(port, "/healthz"),
+            patience=_SHORT_PATIENCE,
+        )
+    ]
+
+
+def worker_specs(plan: Plan) -> list[Spec]:
+    """Return the worker processes; each is ready when all of them have registered."""
+    key = plan.api_key or SIMULATED_KEY
+    known = registrations(plan.redis.url)
+    options = ("worker", "--concurrency", str(plan.concurrency), "--name")
+
+    def are_registered() -> bool:
+        now = registrations(plan.redis.url)
+        # An entry of an earlier life lapses at a time that no longer moves.
+        alive = [worker for worker, lapse in now.items() if lapse > known.get(worker, 0)]
+        return len(alive) >= plan.workers
+
+    return [
+        Spec(
+            name=f"visionq-worker-{number}",
+            role="worker",
+            command=(*_PYTHON, "visionq.cli", *options, f"visionq-worker-{number}"),
+            environment=plan.child_environment(PROXYAPI_API_KEY=key),
+            log=plan.data_dir / f"worker-{number}.log",
+            is_ready=are_registered,
+            patience=plan.worker_patience,
+        )
+        for number in range(1, plan.workers + 1)
+    ]
+
+
+def flower_spec(plan: Plan) -> Spec:
+    """Return Flower; its password is in its environment, not in the process list."""
+    database = plan.data_dir / "visionq-flower"
+    options = ("flower", "--port", str(plan.flower_port), "--database", str(database))
+    return Spec(
+        name="visionq-flower",
+        role="flower",
+        command=(*_PYTHON, "visionq.cli", *options),
+        environment=plan.child_environment(
+            VISIONQ_FLOWER_ADDRESS="127.0.0.1",
+            VISIONQ_FLOWER_USER=plan.flower_user,
+            VISIONQ_FLOWER_PASSWORD=plan.flower_password,
+            VISIONQ_FLOWER_URL_PREFIX="",
+        ),
+        log=plan.data_dir / "flower.log",
+        is_ready=lambda: answers(plan.flower_port, "/healthcheck"),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def registrations(redis_url: str) -> dict[bytes, float]:
+    """Return worker id → when its registration lapses (ms), as the ledger has them."""
+    with redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=5) as client:
+        entries = client.zrange(names.WORKERS, 0, -1, withscores=True)
+    return {bytes(worker): float(lapse) for worker, lapse in entries}
+
+
+def answers(port: int, path: str) -> bool:
+    """Return whether a GET on 127.0.0.1 is answered 200. No proxy is asked."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,118 @@
+"""Decides everything about a stack before its first process: place, ports, passwords, provider."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Final
+
+from visionq.sandbox.redis_server import RedisConfig
+from visionq.settings import ConfigurationError
+from visionq.stack.children import Plan
+from visionq.stack.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from random import Random
+
+    from visionq.settings import Settings
+
+#: What a worker gets beyond its longest call, to write down the outcome.
+_PATIENCE: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line says."""
+
+    #: None: as many as there are cores for this process.
+    workers: int | None
+    concurrency: int
+    #: None: `default_dir` for paid answers, a passing one for simulated answers.
+    data_dir: Path | None
+    simulate: bool
+    #: Of Redis, simulator and Flower; 0 takes a free one.
+    ports: tuple[int, int, int]
+
+
+@contextmanager
+def planned(
+    wishes: Wishes,
+    settings: Settings,
+    environment: Mapping[str, str],
+    default_dir: Path,
+    random: Random,
+) -> Iterator[Plan]:
+    """Return the plan, and hold its data directory while the block lasts.
+
+    Raises:
+        ConfigurationError: another stack uses the directory, or it holds answers of another kind.
+        StartFailed: no free ports.
+    """
+    key = None if wishes.simulate else settings.api_key
+    simulated = key is None
+    chosen = wishes.data_dir or (None if simulated else default_dir)
+    with _data_dir(chosen) as data_dir:
+        _check_kind(data_dir, "simulated" if simulated else "paid")
+        free = iter(free_ports(len(wishes.ports), random))
+        redis_port, simulator_port, flower_port = (port or next(free) for port in wishes.ports)
+        yield Plan(
+            data_dir=data_dir,
+            passing=chosen is None,
+            workers=wishes.workers or _cores(),
+            concurrency=wishes.concurrency,
+            redis=RedisConfig(data_dir, redis_port, token_urlsafe(24)),
+            simulator_port=simulator_port if simulated else None,
+            base_url=settings.base_url,
+            api_key=key.get_secret_value() if key else None,
+            flower_port=flower_port,
+            flower_user=environment.get("VISIONQ_FLOWER_USER") or "visionq",
+            flower_password=environment.get("VISIONQ_FLOWER_PASSWORD") or token_urlsafe(12),
+            worker_patience=settings.request_timeout + _PATIENCE,
+            environment=environment,
+        )
+
+
+@contextmanager
+def _data_dir(wanted: Path | None) -> Iterator[Path]:
+    """Create the directory and lock it; one made for this run alone goes with it.
+
+    It stays when the run fails, for its logs.
+    """
+    path = Path(tempfile.mkdtemp(prefix="visionq-")) if wanted is None else wanted.resolve()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (path / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"another `visionq up` uses {path}: choose another --data-dir"
+            ) from None
+        yield path
+    if wanted is None:
+        shutil.rmtree(path)
+
+
+def _check_kind(data_dir: Path, kind: str) -> None:
+    """Never let a simulated answer be taken for a paid one: a directory holds one kind."""
+    mark = data_dir / "answers"
+    found = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
+    if found != kind:
+        raise ConfigurationError(
+            f"{data_dir} holds {found} answers and this run gives {kind} ones:"
+            " choose another --data-dir"
+        )
+    mark.write_text(f"{kind}\n", encoding="utf-8")
+
+
+def _cores() -> int:
+    """Return the cores that this process may use; not every system can tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

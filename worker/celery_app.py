@@ -1,0 +1,13 @@
+"""The workers' Celery app: `worker.celery_app:app`. It reads the environment at its first use."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from visionq.settings import load_settings
+from worker import lifecycle
+from worker.celery_config import celery_config
+
+app = Celery("visionq")
+app.add_defaults(lambda: celery_config(load_settings()))
+lifecycle.connect()

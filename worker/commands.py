@@ -1,0 +1,80 @@
+"""`visionq worker`: the Celery worker with the options that visionq needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from visionq.commands.record import read_record
+from visionq.commands.shared import find_redis_url
+from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from visionq.commands.record import StackRecord
+
+_QUEUES: Final = ",".join((*HINT_QUEUES, *INTAKE_QUEUES))
+#: A stack's simulator takes any key; a real one must not reach it.
+_NO_KEY: Final = "simulated-no-key"
+
+
+@click.command()
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Calls at a time; they mostly wait.",
+)
+@click.option("--queues", default=_QUEUES, show_default=True, help="Comma separated, in order.")
+@click.option("--name", help="Name in Flower and in the process list, unique on this machine.")
+def worker(concurrency: int, queues: str, name: str | None) -> None:
+    """Run one worker process; one for each core is right."""
+    settings = load_settings()
+    if settings.redis_url is None and (stack := read_record()) is not None:
+        os.environ.update(joining(stack))
+        settings = load_settings()
+    check_provider(settings)
+    os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
+    node = name or f"visionq-worker-{os.getpid()}"
+    arguments = celery_arguments(node, concurrency, queues, settings.log_level)
+    # The process becomes Celery's own, under the same process id and with nothing in between.
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606  # no shell is meant
+
+
+def joining(stack: StackRecord) -> dict[str, str]:
+    """Return the variables with which a worker joins a running stack and its provider.
+
+    The jobs of a simulated stack are never sent to a provider that would be paid.
+    """
+    joined = {"VISIONQ_REDIS_URL": stack.redis_url, "PROXYAPI_BASE_URL": stack.provider_url}
+    return joined | ({"PROXYAPI_API_KEY": _NO_KEY} if stack.simulator_url else {})
+
+
+def check_provider(settings: Settings) -> None:
+    """Refuse to run where every call would go to the internet without a key.
+
+    Raises:
+        ConfigurationError: there is no key, and no address of another provider.
+    """
+    default = Settings.model_fields["base_url"].default
+    if settings.api_key is None and settings.base_url == default:
+        raise ConfigurationError(
+            "PROXYAPI_API_KEY is not set, and nothing is sent to the internet without a key;"
+            " `visionq up` runs without one, on a simulator"
+        )
+
+
+def celery_arguments(node: str, concurrency: int, queues: str, log_level: str) -> list[str]:
+    """Return the command line of Celery, beginning with its module."""
+    return [
+        *("celery", "--quiet", "--app", "worker.celery_app:app", "worker"),
+        *("--pool", "threads", "--concurrency", str(concurrency)),
+        *("--queues", queues, "--hostname", f"{node}@%h"),
+        # Flower lives on events; workers need not know of each other.
+        *("--task-events", "--without-gossip", "--without-mingle"),
+        *("--loglevel", log_level),
+    ]

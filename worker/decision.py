@@ -1,0 +1,157 @@
+"""What becomes of a job, and of its money, after an attempt that brought no answer: pure rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from visionq.contract import UnknownBilling
+from visionq.errors import (
+    AccountFault,
+    AnswerError,
+    BillingUnknown,
+    DeadlineExceeded,
+    RateLimited,
+    VisionqError,
+)
+from visionq.ledger.records import Billing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds: the backoff doubles from the first to the last.
+BACKOFF_BASE: Final = 0.5
+BACKOFF_CAP: Final = 60.0
+#: Seconds to wait at a rate limit that does not say how long.
+RATE_LIMIT_WAIT: Final = 1.0
+#: Seconds until a job is looked at again that waits for somebody to act on the account.
+ACCOUNT_RECHECK: Final = 60.0
+
+_MOST_DOUBLINGS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the rules need to know of the attempt and of the job's past."""
+
+    #: Which attempt this is, from 1; those that only waited or parked are not counted.
+    number: int
+    max_attempts: int
+    #: Calls of unknown billing before this attempt.
+    unknown_calls: int = 0
+    on_unknown_billing: UnknownBilling = UnknownBilling.RETRY
+    #: Times in a row that the job has waited at a rate limit before.
+    waits: int = 0
+    #: Seconds until the job's deadline.
+    deadline_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Again after so many seconds; the attempt counts."""
+
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Again after so many seconds; the attempt does not count."""
+
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Until somebody acts; looked at again after `recheck` seconds, if at all. Does not count."""
+
+    reason: str
+    recheck: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The job ends with this error."""
+
+    error: VisionqError
+
+
+Decision = Retry | Wait | Park | Fail
+
+
+def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -> Decision:
+    """Return what becomes of the job; `random` gives numbers from 0 up to 1.
+
+    Times are seconds from now, so there is no clock. An error from outside the tree is a fault of
+    our own: the job fails with `internal_error`, and the error stays attached as the cause.
+    """
+    if not isinstance(error, VisionqError):
+        return Fail(_internal(error))
+    if isinstance(error, BillingUnknown):
+        return _unknown_billing(error, attempt, random)
+    if isinstance(error, AccountFault):
+        return Park(error.code, ACCOUNT_RECHECK)
+    if isinstance(error, RateLimited):
+        floor = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
+        after = floor + backoff(attempt.waits + 1, random)
+        return _in_time(Wait(after, error.code), attempt)
+    if error.retryable and attempt.number < attempt.max_attempts:
+        return _in_time(Retry(_delay(error, attempt, random), error.code), attempt)
+    return Fail(error)
+
+
+def billing_of(error: Exception) -> Billing:
+    """Return what an error means for the money that a sent call had reserved.
+
+    SETTLED at `error.usage`; where the provider gave none, at the forecast, as an estimate.
+    """
+    if not isinstance(error, VisionqError):
+        return Billing.UNKNOWN
+    if error.usage is not None:
+        return Billing.SETTLED if error.usage.total_tokens else Billing.RELEASED
+    if isinstance(error, BillingUnknown):
+        return Billing.UNKNOWN
+    return Billing.SETTLED if isinstance(error, AnswerError) else Billing.RELEASED
+
+
+def backoff(number: int, random: Callable[[], float]) -> float:
+    """Return seconds with full jitter: up to 0.5, 1, 2, 4 … and at most 60."""
+    doublings = min(number - 1, _MOST_DOUBLINGS)
+    return random() * min(BACKOFF_CAP, BACKOFF_BASE * 2.0**doublings)
+
+
+def _delay(error: VisionqError, attempt: Attempt, random: Callable[[], float]) -> float:
+    """Return the backoff on top of what the provider asks for, so that not all come at once."""
+    return (error.retry_after or 0.0) + backoff(attempt.number, random)
+
+
+def _unknown_billing(
+    error: BillingUnknown, attempt: Attempt, random: Callable[[], float]
+) -> Decision:
+    may_repeat = (
+        attempt.on_unknown_billing is UnknownBilling.RETRY
+        and attempt.unknown_calls == 0
+        and attempt.number < attempt.max_attempts
+    )
+    after = _delay(error, attempt, random)
+    # A deadline fails jobs that cost nothing; this one may have, and its answer may yet come.
+    if not may_repeat or not _is_before_deadline(after, attempt):
+        return Park(error.code)
+    return Retry(after, error.code)
+
+
+def _in_time(decision: Retry | Wait, attempt: Attempt) -> Decision:
+    if _is_before_deadline(decision.after, attempt):
+        return decision
+    return Fail(DeadlineExceeded(f"the deadline passes before the next try ({decision.reason})"))
+
+
+def _is_before_deadline(after: float, attempt: Attempt) -> bool:
+    return attempt.deadline_left is None or after < attempt.deadline_left
+
+
+def _internal(error: Exception) -> VisionqError:
+    internal = VisionqError(f"an unexpected {type(error).__name__}")
+    internal.__cause__ = error
+    return internal

@@ -1,0 +1,174 @@
+"""Downloads that strangers ask for: guarded against what they lead to, bounded in every way."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Final, Self
+
+import httpcore2
+import httpx2
+
+from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
+from worker.fetch.network import GuardedBackend, Resolve, deadline_in, resolve_by_system
+from worker.fetch.transport import PoolTransport
+from worker.fetch.urls import check_url
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+
+    from worker.fetch.policy import FetchPolicy
+
+_HEADERS: Final = {
+    "User-Agent": "visionq",
+    "Accept": "image/*, */*;q=0.1",
+    # Pictures don't shrink; a server that compresses all the same is understood.
+    "Accept-Encoding": "identity",
+}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+#: Refusals that another attempt may overcome, besides every 5xx.
+_TRANSIENT: Final = frozenset({408, 425, 429})
+_FAULTS: Final = (
+    httpx2.HTTPError,
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+class Fetcher:
+    """Fetches pictures from the open internet; one for each process, used by all its threads.
+
+    Nothing of the environment is used: no proxy, no `.netrc`, no certificate path. No cookie or
+    credential is ever sent.
+    """
+
+    def __init__(
+        self,
+        policy: FetchPolicy,
+        *,
+        resolve: Resolve = resolve_by_system,
+        backend: httpcore2.NetworkBackend | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Fetch under `policy`; `resolve`, `backend` and `ssl_context` replace the system's."""
+        self._policy = policy
+        guarded = GuardedBackend(
+            allow_private=policy.allow_private, resolve=resolve, backend=backend
+        )
+        self._client = httpx2.Client(
+            transport=PoolTransport(
+                guarded,
+                max_connections=policy.max_connections,
+                ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
+            ),
+            headers=_HEADERS,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            timeout=httpx2.Timeout(
+                policy.read_timeout, connect=policy.connect_timeout, pool=policy.total_timeout
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def fetch(self, url: str, *, name: str, max_bytes: int) -> bytes:
+        """Return the body behind `url`, at most `max_bytes` of it once unpacked.
+
+        Raises:
+            UnsafeUrl: the URL, or a redirect, leads where downloads must not go.
+            TooLarge: the body is longer.
+            DownloadFailed: it can't be had; `retryable` is False where another attempt is futile.
+        """
+        try:
+            with deadline_in(self._policy.total_timeout):
+                return self._follow(url, name=name, max_bytes=max_bytes)
+        except UnsafeUrl as error:
+            raise UnsafeUrl(error.message, image=name) from None
+        except (httpcore2.TimeoutException, httpx2.TimeoutException) as error:
+            raise DownloadFailed("the server does not answer in time", image=name) from error
+        except httpx2.DecodingError as error:
+            raise DownloadFailed("the body can't be unpacked", image=name) from error
+        except _FAULTS as error:
+            raise DownloadFailed("the server can't be reached", image=name) from error
+
+    def _follow(self, address: str, *, name: str, max_bytes: int) -> bytes:
+        for _ in range(self._policy.max_redirects + 1):
+            url = check_url(address, name=name, policy=self._policy)
+            with self._client.stream("GET", url) as response:
+                if response.status_code not in _REDIRECTS:
+                    return _body(response, name=name, max_bytes=max_bytes)
+                address = _target(url, response, name=name)
+        message = f"more than {self._policy.max_redirects} redirects; give the final address"
+        raise _final(message, name=name)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _target(url: httpx2.URL, response: httpx2.Response, *, name: str) -> str:
+    location = response.headers.get("location")
+    if not location:
+        raise _final(f"the server answered {_words(response)} without an address", name=name)
+    try:
+        return str(url.join(location))
+    except (httpx2.InvalidURL, ValueError):
+        raise UnsafeUrl("a redirect leads to a URL that can't be read") from None
+
+
+def _body(response: httpx2.Response, *, name: str, max_bytes: int) -> bytes:
+    if response.status_code != HTTPStatus.OK:
+        raise _refusal(response, name=name)
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(name, max_bytes)
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > max_bytes or response.num_bytes_downloaded > max_bytes:
+            raise _too_large(name, max_bytes)
+    return bytes(body)
+
+
+def _too_large(name: str, max_bytes: int) -> TooLarge:
+    message = f"the download is larger than {max_bytes:,} bytes; give a smaller picture"
+    return TooLarge(message, image=name)
+
+
+def _refusal(response: httpx2.Response, *, name: str) -> DownloadFailed:
+    status = response.status_code
+    transient = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT
+    wait = response.headers.get("retry-after", "")
+    error = DownloadFailed(
+        f"the server answered {_words(response)}",
+        image=name,
+        retry_after=float(wait) if transient and wait.isdecimal() else None,
+    )
+    error.retryable = transient
+    return error
+
+
+def _final(message: str, *, name: str) -> DownloadFailed:
+    error = DownloadFailed(message, image=name)
+    error.retryable = False
+    return error
+
+
+def _words(response: httpx2.Response) -> str:
+    try:
+        return f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
+    except ValueError:
+        return str(response.status_code)

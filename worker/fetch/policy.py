@@ -1,0 +1,24 @@
+"""What the operator decides about downloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """Limits of every download; seconds throughout."""
+
+    #: Fetch from any address: for tests and closed networks.
+    allow_private: bool = False
+    #: The only hosts fetched from (`example.org`, or `.example.org` for all below); empty: any.
+    allowed_hosts: tuple[str, ...] = ()
+    #: To reach the server, TLS included, for each of its addresses.
+    connect_timeout: float = 5
+    #: Silence of the server.
+    read_timeout: float = 15
+    #: The whole download, redirects included.
+    total_timeout: float = 60
+    max_redirects: int = 3
+    #: Connections of the process at one time; further downloads wait for one.
+    max_connections: int = 64

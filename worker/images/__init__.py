@@ -1,0 +1,29 @@
+"""What the worker does with the bytes of a picture: type, check, encode; nothing hostile gets by.
+
+`prepare` is the way through; `inspect`, `check` and `encode` are its parts.
+"""
+
+from __future__ import annotations
+
+from worker.images.check import check, inspect
+from worker.images.encode import EncodedImage, encode
+from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
+from worker.images.models import CheckedImage, ImageLimits
+from worker.images.prepare import PreparedImage, prepare
+from worker.images.slots import DecodeSlots
+
+__all__ = [
+    "KINDS",
+    "MIME_TYPES",
+    "CheckedImage",
+    "DecodeSlots",
+    "EncodedImage",
+    "ImageLimits",
+    "Kind",
+    "PreparedImage",
+    "check",
+    "encode",
+    "identify",
+    "inspect",
+    "prepare",
+]

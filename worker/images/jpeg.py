@@ -1,0 +1,159 @@
+"""Reader of JPEG containers (ITU T.81, annex B)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from worker.images.layout import (
+    MAX_PARTS,
+    MAX_PROFILE_BYTES,
+    Cuts,
+    Layout,
+    MalformedError,
+    UnsupportedVariantError,
+    read_orientation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SOS: Final = 0xDA
+_EOI: Final = 0xD9
+_APP0: Final = 0xE0
+_APP14: Final = 0xEE
+_APP15: Final = 0xEF
+_COM: Final = 0xFE
+_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: Baseline, extended and progressive Huffman: what every decoder reads.
+_COMMON_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
+_SAMPLE_BITS: Final = 8
+_PLAIN_COMPONENTS: Final = (1, 3)
+
+#: Scans of a progressive file; encoders write about ten, and each costs a pass over the picture.
+_MAX_SCANS: Final = 64
+
+_NAMES: Final = (
+    (b"Exif\0", "EXIF"),
+    (b"http://ns.adobe.com/", "XMP"),
+    (b"ICC_PROFILE\0", "ICC"),
+    (b"MPF\0", "further pictures"),
+)
+
+_MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
+#: Inside a scan, restart markers belong to the data.
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+
+
+@dataclass
+class _Found:
+    size: tuple[int, int] | None = None
+    plain: bool = False
+    scans: int = 0
+    orientation: int = 1
+    profile_parts: dict[int, bytes] = field(default_factory=dict)
+    cuts: Cuts = field(default_factory=Cuts)
+
+
+def read_jpeg(data: bytes) -> Layout:
+    """Walk the segments up to the end of the first picture.
+
+    Raises:
+        MalformedError: cut off, without a frame, or with an implausible number of parts.
+        UnsupportedVariantError: more than 8 bits for each sample.
+    """
+    found = _Found()
+    for marker, start, body, end in _segments(data, found.cuts):
+        _take(found, marker, data[body:end])
+        if (name := _stripped_name(marker, data[body:end])) is not None:
+            found.cuts.cut(start, end, name)
+    if found.size is None or not found.scans:
+        raise MalformedError("there is no picture in the file")
+    width, height = found.size
+    return Layout(
+        width=width,
+        height=height,
+        frames=1,
+        plain=found.plain,
+        lossless=False,
+        content=found.cuts.apply(data),
+        stripped=found.cuts.names,
+        orientation=found.orientation,
+        profile=_join_profile(found.profile_parts),
+    )
+
+
+def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (marker, start, start of the body, end); what stands between segments is cut."""
+    position, pattern = 2, _MARKER
+    for _ in range(MAX_PARTS):
+        match = pattern.search(data, position)
+        if match is None:
+            raise MalformedError("the file is cut off: its end marker is missing")
+        if pattern is _MARKER:
+            cuts.cut(position, match.start(), "stray bytes")
+        marker, body = match[1][0], match.end()
+        if marker == _EOI:
+            cuts.cut(body, len(data), "appended data")
+            return
+        if marker in _STANDALONE:
+            position = body
+            continue
+        if body + 2 > len(data):
+            raise MalformedError("the file is cut off inside a segment")
+        (length,) = struct.unpack_from(">H", data, body)
+        position = body + length
+        if length < 2 or position > len(data):  # noqa: PLR2004  # the length counts its own 2 bytes
+            raise MalformedError("the file is cut off inside a segment")
+        yield marker, match.start(), body + 2, position
+        pattern = _MARKER_IN_SCAN if marker == _SOS else _MARKER
+    raise MalformedError("the file has an implausible number of segments")
+
+
+def _take(found: _Found, marker: int, body: bytes) -> None:
+    if marker in _FRAMES:
+        _take_frame(found, marker, body)
+    elif marker == _SOS:
+        found.scans += 1
+        if found.scans > _MAX_SCANS:
+            raise MalformedError("the file has an implausible number of scans")
+    elif body.startswith(b"Exif\0\0") and found.orientation == 1:
+        found.orientation = read_orientation(body)
+    elif body.startswith(b"ICC_PROFILE\0"):
+        number, part = body[12:13], body[14:]
+        found.profile_parts.setdefault(number[0] if number else 0, part)
+
+
+def _take_frame(found: _Found, marker: int, body: bytes) -> None:
+    if found.size is not None:
+        raise MalformedError("the file has more than one frame header")
+    try:
+        bits, height, width, components = struct.unpack_from(">BHHB", body)
+    except struct.error:
+        raise MalformedError("the frame header is too short") from None
+    if bits != _SAMPLE_BITS:
+        raise UnsupportedVariantError(f"{bits}-bit JPEG")
+    found.size = (width, height)
+    found.plain = marker in _COMMON_FRAMES and components in _PLAIN_COMPONENTS
+
+
+def _stripped_name(marker: int, body: bytes) -> str | None:
+    """Return what people call a segment that is no part of the picture."""
+    if marker == _COM:
+        return "comment"
+    if not _APP0 <= marker <= _APP15:
+        return None
+    if (marker == _APP0 and body.startswith(b"JFIF\0")) or (
+        marker == _APP14 and body.startswith(b"Adobe")
+    ):
+        return None  # these two say how to read the colours
+    named = (name for prefix, name in _NAMES if body.startswith(prefix))
+    return next(named, f"APP{marker - _APP0}")
+
+
+def _join_profile(parts: dict[int, bytes]) -> bytes | None:
+    profile = b"".join(part for _, part in sorted(parts.items()))
+    return profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None

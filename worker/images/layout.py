@@ -1,0 +1,103 @@
+"""What the four readers of containers have in common.
+
+A container is walked before any decoder sees it: this gives the size in pixels and the number of
+frames for free, and the ranges of bytes that are no picture (metadata, comments, whatever was
+appended). Without those ranges the file is the same picture to the last bit.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+#: Parts (segments, chunks, blocks) that a real file never reaches; walking more would cost time.
+MAX_PARTS: Final = 65_536
+#: Largest colour profile used, in bytes; those of cameras and printers stay below.
+MAX_PROFILE_BYTES: Final = 4_000_000
+
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = 1
+_LAST_ORIENTATION: Final = 8
+
+
+class MalformedError(Exception):
+    """The container does not hold together; the text says where, in words for people."""
+
+
+class UnsupportedVariantError(Exception):
+    """A variant of a supported format that is not taken; the text names it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A container as it was found."""
+
+    #: Pixels as stored, before the orientation is applied.
+    width: int
+    height: int
+    frames: int
+    #: Whether a model takes the pixels as they are stored: 8 bits, colour or grey.
+    plain: bool
+    #: Whether the format, as used here, keeps every pixel exact.
+    lossless: bool
+    #: The file without what is no picture; the very same object when there is nothing to strip.
+    content: bytes
+    #: What was stripped, by name: `EXIF`, `comment`, `appended data` …
+    stripped: tuple[str, ...] = ()
+    #: EXIF orientation, 1 to 8; 1 is upright.
+    orientation: int = _UPRIGHT
+    #: ICC profile of the pixels.
+    profile: bytes | None = None
+
+
+class Cuts:
+    """Collects the ranges to leave out, in order."""
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        self._names: dict[str, None] = {}
+
+    def cut(self, start: int, end: int, name: str) -> None:
+        """Leave out the bytes from `start` to before `end`, known to people as `name`."""
+        if start < end:
+            self._ranges.append((start, end))
+            self._names[name] = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is left out, each once."""
+        return tuple(self._names)
+
+    def apply(self, data: bytes) -> bytes:
+        """Return what remains; `data` itself if nothing is left out."""
+        if not self._ranges:
+            return data
+        kept: list[bytes] = []
+        position = 0
+        for start, end in self._ranges:
+            kept.append(data[position:start])
+            position = end
+        kept.append(data[position:])
+        return b"".join(kept)
+
+
+def read_orientation(exif: bytes) -> int:
+    """Return the orientation (1 to 8) that an EXIF block holds; 1 if it holds none that is valid.
+
+    Only this one tag is read, so that a broken block costs nothing but itself.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return _UPRIGHT
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == _ORIENTATION_TAG:
+                return value if _UPRIGHT <= value <= _LAST_ORIENTATION else _UPRIGHT
+    except struct.error:
+        return _UPRIGHT
+    return _UPRIGHT

@@ -1,0 +1,48 @@
+"""The way of one picture through this package, as the pipeline walks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.images.check import inspect
+from worker.images.encode import encode
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from worker.images.encode import EncodedImage, Fit
+    from worker.images.models import CheckedImage, ImageLimits
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """A picture as it came and as it is sent."""
+
+    source: CheckedImage
+    sent: EncodedImage
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything worth telling about it."""
+        return self.source.warnings + self.sent.warnings
+
+
+def prepare(
+    data: bytes,
+    *,
+    name: str,
+    limits: ImageLimits,
+    fit: Fit,
+    slots: AbstractContextManager[object],
+) -> PreparedImage:
+    """Check and encode one picture with a single decode, inside one of `slots`.
+
+    The container is inspected before a slot is taken, so that most bad files cost nothing.
+
+    Raises:
+        ImageError: what is wrong with the picture, with `image=name`.
+    """
+    checked = inspect(data, name=name, limits=limits)
+    with slots:
+        return PreparedImage(checked, encode(checked, fit=fit, name=name, limits=limits))

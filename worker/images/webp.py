@@ -1,0 +1,139 @@
+"""Reader of WEBP containers (RFC 9649)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from worker.images.layout import (
+    MAX_PARTS,
+    MAX_PROFILE_BYTES,
+    Cuts,
+    Layout,
+    MalformedError,
+    read_orientation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FIRST_CHUNK: Final = 12
+_FLAGS_OFFSET: Final = 20
+_NAMES: Final = {b"EXIF": "EXIF", b"XMP ": "XMP", b"ICCP": "ICC"}
+_PICTURE: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
+#: Bits of the VP8X flags: profile, EXIF and XMP are announced there.
+_METADATA_FLAGS: Final = 0x20 | 0x08 | 0x04
+_LOSSLESS_SIGNATURE: Final = 0x2F
+_SIDE_MASK: Final = 0x3FFF
+
+
+@dataclass
+class _Found:
+    size: tuple[int, int] | None = None
+    frames: int = 0
+    animated: bool = False
+    lossless: bool = False
+    extended: bool = False
+    orientation: int = 1
+    profile: bytes | None = None
+    cuts: Cuts = field(default_factory=Cuts)
+
+
+def read_webp(data: bytes) -> Layout:
+    """Walk the chunks of the RIFF container.
+
+    Raises:
+        MalformedError: cut off, or chunks that make no picture.
+    """
+    found = _Found()
+    for kind, start, body, length, end in _chunks(data, found.cuts):
+        if kind not in _PICTURE:
+            found.cuts.cut(start, end, _NAMES.get(kind, "unknown chunk"))
+        _take(found, kind, data, body, length)
+    if found.size is None or not found.frames:
+        raise MalformedError("there is no picture in the file")
+    width, height = found.size
+    content = found.cuts.apply(data)
+    return Layout(
+        width=width,
+        height=height,
+        frames=found.frames,
+        plain=not found.animated,
+        lossless=found.lossless,
+        content=content if content is data else _mend(content, extended=found.extended),
+        stripped=found.cuts.names,
+        orientation=found.orientation,
+        profile=found.profile,
+    )
+
+
+def _chunks(data: bytes, cuts: Cuts) -> Iterator[tuple[bytes, int, int, int, int]]:
+    """Yield (type, start, start of the body, length, end with padding) of each chunk."""
+    if len(data) < _FIRST_CHUNK:
+        raise MalformedError("the file is cut off")
+    (size,) = struct.unpack_from("<I", data, 4)
+    stop = size + 8
+    if stop > len(data):
+        raise MalformedError("the file is cut off")
+    position = _FIRST_CHUNK
+    for _ in range(MAX_PARTS):
+        if position >= stop:
+            cuts.cut(stop, len(data), "appended data")
+            return
+        if position + 8 > stop:
+            raise MalformedError("the file is cut off between chunks")
+        kind, length = struct.unpack_from("<4sI", data, position)
+        if position + 8 + length > stop:
+            raise MalformedError("the file is cut off inside a chunk")
+        # Some writers leave out the padding of the last chunk.
+        end = min(position + 8 + length + (length & 1), stop)
+        yield kind, position, position + 8, length, end
+        position = end
+    raise MalformedError("the file has an implausible number of chunks")
+
+
+def _take(found: _Found, kind: bytes, data: bytes, body: int, length: int) -> None:
+    try:
+        if kind in {b"VP8 ", b"VP8L"}:
+            found.frames += 1
+            found.lossless = kind == b"VP8L"
+            found.size = found.size or _bitstream_size(kind, data, body)
+        elif kind == b"VP8X":
+            found.extended = True
+            found.size = found.size or _canvas_size(data, body)
+        elif kind == b"ANMF":
+            found.animated = True
+            found.frames += 1
+        elif kind == b"EXIF":
+            found.orientation = read_orientation(data[body : body + length])
+        elif kind == b"ICCP" and length <= MAX_PROFILE_BYTES:
+            found.profile = data[body : body + length]
+    except struct.error:
+        raise MalformedError("the header of the picture is too short") from None
+
+
+def _canvas_size(data: bytes, body: int) -> tuple[int, int]:
+    low, high, low2, high2 = struct.unpack_from("<HBHB", data, body + 4)
+    return low + (high << 16) + 1, low2 + (high2 << 16) + 1
+
+
+def _bitstream_size(kind: bytes, data: bytes, body: int) -> tuple[int, int]:
+    if kind == b"VP8L":
+        signature, bits = struct.unpack_from("<BI", data, body)
+        if signature != _LOSSLESS_SIGNATURE:
+            raise MalformedError("the header of the picture is broken")
+        return (bits & _SIDE_MASK) + 1, (bits >> 14 & _SIDE_MASK) + 1
+    start_code, width, height = struct.unpack_from("<3sHH", data, body + 3)
+    if start_code != b"\x9d\x01\x2a":
+        raise MalformedError("the header of the picture is broken")
+    return width & _SIDE_MASK, height & _SIDE_MASK
+
+
+def _mend(content: bytes, *, extended: bool) -> bytes:
+    """Return the container with its size, and its list of contents, as they are now."""
+    mended = bytearray(content)
+    struct.pack_into("<I", mended, 4, len(mended) - 8)
+    if extended and mended[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X":
+        mended[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
+    return bytes(mended)

@@ -1,0 +1,59 @@
+"""What happens when a worker process starts and ends, by Celery's own signals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+
+from visionq.settings import load_settings
+from worker.logs import configure_logs
+from worker.runtime import Runtime, build_runtime
+
+
+class _Process:
+    """The runtime of this process, from Celery's start to its end."""
+
+    runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """Return what this worker process works with."""
+    if _Process.runtime is None:
+        raise RuntimeError("no worker runs in this process")
+    return _Process.runtime
+
+
+def connect() -> None:
+    """Follow Celery's signals. Weak references to these functions would not outlive the call."""
+    signals.setup_logging.connect(_set_up_logging, weak=False)
+    signals.celeryd_after_setup.connect(_build, weak=False)
+    signals.worker_ready.connect(_start, weak=False)
+    signals.worker_shutting_down.connect(_drain, weak=False)
+    signals.worker_shutdown.connect(_stop, weak=False)
+
+
+def _set_up_logging(**_: Any) -> None:  # noqa: ANN401  # Celery's signals send what they please
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+
+
+def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `celery.apps.worker.Worker`
+    queues = tuple(instance.app.amqp.queues.consume_from)
+    _Process.runtime = build_runtime(instance.app, instance.concurrency, queues)
+
+
+def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
+    runtime().start()
+
+
+def _drain(**_: Any) -> None:  # noqa: ANN401  # likewise
+    # Runs inside the signal handler: it may set flags, and no more.
+    if _Process.runtime is not None:
+        _Process.runtime.drain()
+
+
+def _stop(**_: Any) -> None:  # noqa: ANN401  # likewise
+    # Celery sends this after the pool has drained.
+    if _Process.runtime is not None:
+        _Process.runtime.stop()

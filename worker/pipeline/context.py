@@ -1,0 +1,80 @@
+"""What the steps of one attempt share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai import OpenAI
+
+    from visionq.blobs import BlobStore
+    from visionq.contract import JobDocument
+    from visionq.ledger import Claim, Ledger
+    from visionq.prices import PriceTable
+    from visionq.settings import Settings
+    from visionq.vision import VisionRules
+    from worker.fetch import Fetcher
+    from worker.images import CheckedImage, DecodeSlots, EncodedImage, ImageLimits
+    from worker.provider import ProviderRequest
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a process has one of, shared by its threads."""
+
+    settings: Settings
+    ledger: Ledger
+    blobs: BlobStore
+    fetcher: Fetcher
+    client: OpenAI
+    prices: PriceTable
+    rules: VisionRules
+    limits: ImageLimits
+    decode_slots: DecodeSlots
+    #: Seconds, for measuring; uniform in [0, 1), for jitter; seconds of patience.
+    monotonic: Callable[[], float]
+    random: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass
+class Picture:
+    """One picture of the job on its way: filled in from left to right."""
+
+    name: str
+    #: Absent for an address that the provider fetches.
+    content: bytes | None = field(default=None, repr=False)
+    url: str | None = None
+    sha256: str | None = None
+    checked: CheckedImage | None = None
+    encoded: EncodedImage | None = None
+    forecast_tokens: int = 0
+
+
+@dataclass
+class Attempt:
+    """One attempt of a claimed job: its steps fill it in, in order."""
+
+    claim: Claim
+    tools: Tools
+    pictures: list[Picture] = field(default_factory=list)
+    content_key: str = ""
+    request: ProviderRequest | None = None
+    #: The most that the call can cost, in nano-rubles.
+    worst_case: int = 0
+    #: Whether `admit` let the call go: from then on it may be paid.
+    sent: bool = False
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def job(self) -> JobDocument:
+        """What was asked for."""
+        return self.claim.document
+
+    @property
+    def model(self) -> str:
+        """The model asked; submission has filled it in."""
+        return self.job.model or self.tools.settings.default_model

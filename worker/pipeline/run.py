@@ -1,0 +1,139 @@
+"""Runs the steps of one attempt and says how it ended."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from visionq.errors import BillingUnknown, InternalError, VisionqError
+from visionq.ledger import Billing, Ending, Parked, Waiting, failed
+from visionq.money import rubles
+from visionq.redis_connection import PASSING
+from worker import decision
+from worker.pipeline import steps
+from worker.pipeline.answers import cost_of
+from worker.pipeline.errors import FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from visionq.ledger import Outcome
+    from worker.leases import Lease
+    from worker.pipeline.context import Attempt
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step, and the seconds after which it counts as hung: its lease is then left to lapse."""
+
+    run: Callable[[Attempt], Ending | None]
+    patience: float
+
+
+#: Reading and asking take longer than this only through the timeouts of their own clients.
+STEPS: Final = (
+    Step(steps.load, 300),
+    Step(steps.recall, 60),
+    Step(steps.check, 60),
+    Step(steps.encode, 120),
+    Step(steps.admit, 120),
+    Step(steps.ask, 60),
+)
+
+
+def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
+    """Work on a claimed job until it is answered or it is known why not.
+
+    Raises:
+        FencedError: the job was taken away; nothing is to be written for it.
+    """
+    try:
+        _consider_interruption(attempt)
+        for step in STEPS:
+            with _measured(attempt, lease, step):
+                ending = step.run(attempt)
+            if ending is not None:
+                return ending
+    except FencedError:
+        raise
+    except VisionqError as error:
+        return _ending(attempt, error)
+    except PASSING as error:
+        return _ending(attempt, InternalError(f"Redis failed meanwhile: {error}"))
+    except Exception as error:
+        log.exception("attempt.crashed")
+        return _ending(attempt, _unforeseen(attempt, error))
+    raise RuntimeError("the last step ends the attempt")
+
+
+@contextmanager
+def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
+    patience = step.patience
+    if step.run is steps.ask:
+        settings = attempt.tools.settings
+        patience += settings.connect_timeout + settings.request_timeout
+    lease.extend(patience)
+    clock = attempt.tools.monotonic
+    name = step.run.__name__
+    started = clock()
+    with structlog.contextvars.bound_contextvars(stage=name):
+        yield
+    attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
+
+
+def _consider_interruption(attempt: Attempt) -> None:
+    """A call of an earlier worker may have been paid: its job's policy says whether to go on."""
+    if not attempt.claim.interrupted:
+        return
+    error = BillingUnknown("the worker died while its call was out")
+    if isinstance(_decide(attempt, error), decision.Park):
+        raise error
+
+
+def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
+    if attempt.sent:
+        return BillingUnknown(f"the worker failed while its call was out: {type(error).__name__}")
+    return InternalError(f"{type(error).__name__}: {error}")
+
+
+def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
+    claim = attempt.claim
+    # The ledger has counted an interrupted call already; the rules ask for those before it.
+    counted = 1 if claim.interrupted and not attempt.sent else 0
+    deadline = attempt.job.deadline
+    return decision.decide(
+        error,
+        decision.Attempt(
+            number=claim.attempts + 1,
+            max_attempts=attempt.tools.settings.max_attempts,
+            unknown_calls=claim.unknown_calls - counted,
+            on_unknown_billing=attempt.job.on_unknown_billing,
+            waits=claim.waits,
+            deadline_left=deadline.timestamp() - claim.now if deadline else None,
+        ),
+        random=attempt.tools.random,
+    )
+
+
+def _ending(attempt: Attempt, error: VisionqError) -> Ending:
+    """Turn an error into what becomes of the job and of the money."""
+    billing, cost = decision.billing_of(error), 0
+    if billing is Billing.SETTLED:
+        cost = cost_of(attempt, error.usage)
+    outcome: Outcome
+    match _decide(attempt, error):
+        case decision.Retry(after, reason):
+            outcome = Waiting(reason, after, counted=True)
+        case decision.Wait(after, reason):
+            outcome = Waiting(reason, after, counted=False)
+        case decision.Park(reason, recheck):
+            outcome = Parked(reason, recheck)
+        case decision.Fail(final):
+            final.cost_rub = rubles(attempt.claim.cost + cost)
+            outcome = failed(final)
+    return Ending(outcome, billing, cost)

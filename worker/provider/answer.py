@@ -1,0 +1,192 @@
+"""Reading the reply: an answer, or one of the many things that only look like one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import Api, Usage
+from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
+from worker.provider.faults import fault
+from worker.provider.reason import public
+from worker.provider.schema import Mismatch, parse_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.provider.reply import Reply
+    from worker.provider.request import ProviderRequest
+
+_OK: Final = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said. Whoever gets one has paid for it."""
+
+    text: str = field(repr=False)
+    #: What the model declined to say, beside what it said.
+    refusal: str | None = None
+    #: `None`: the provider did not say; the call is then settled at its forecast, as an estimate.
+    usage: Usage | None = None
+    request_id: str | None = None
+    #: The parsed answer, where the job asked for a schema.
+    data: Any = field(default=None, repr=False)
+    #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
+    finish: str | None = None
+
+
+class _End(Enum):
+    """How the model came to its end."""
+
+    WHOLE = auto()
+    CUT = auto()
+    FILTERED = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What both surfaces say, in one form."""
+
+    end: _End
+    finish: str | None
+    #: Why it ended so, for people.
+    cause: str
+    text: str
+    refusal: str
+    usage: Usage | None
+
+
+def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer:
+    """Return the answer; `now` is seconds since the epoch.
+
+    Raises:
+        Refused: the model or its filter declined; with `usage`, and `text` where it said why.
+        Incomplete: cut off, or failed after it was counted; with `usage` and the `text` so far.
+        InvalidOutput: empty, or not of the form asked for; with `usage` and `text`.
+        BillingUnknown: no answer is in the reply, and nothing says that none was paid.
+        VisionqError: what the table of faults says of the provider's error.
+    """
+    body = reply.json
+    if reply.status not in _OK or not isinstance(body, dict):
+        raise fault(reply, request, now=now)
+    draft = _responses(body) if request.api is Api.RESPONSES else _chat(body)
+    if draft.end is _End.FAILED or body.get("error") or body.get("detail"):
+        raise fault(reply, request, now=now, usage=draft.usage, text=draft.text)
+    return _judge(draft, request, reply.request_id)
+
+
+def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> Answer:
+    paid: dict[str, Any] = {"usage": draft.usage, "request_id": request_id}
+    said = draft.text or draft.refusal or None
+    if draft.end is _End.FILTERED:
+        raise Refused(f"stopped by the content filter ({draft.cause})", text=said, **paid)
+    if draft.end is _End.CUT:
+        raise Incomplete(f"the answer was cut off ({draft.cause})", text=said, **paid)
+    if draft.refusal and (request.answer_schema is not None or not draft.text):
+        raise Refused(f"the model declined: {public(draft.refusal)}", text=said, **paid)
+    if not draft.text:
+        if draft.usage is None:
+            message = "the provider answered 200 with neither text nor usage in it"
+            raise BillingUnknown(message, request_id=request_id)
+        raise InvalidOutput(f"the answer is empty ({draft.cause})", **paid)
+    return Answer(
+        text=draft.text,
+        refusal=draft.refusal or None,
+        data=_data(draft, request, paid),
+        finish=draft.finish,
+        **paid,
+    )
+
+
+def _data(draft: _Draft, request: ProviderRequest, paid: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
+    if request.answer_schema is None:
+        return None
+    try:
+        return parse_answer(draft.text, request.answer_schema)
+    except Mismatch as error:
+        message = f"the answer is not of the form asked for: {error}"
+        raise InvalidOutput(message, text=draft.text, **paid) from None
+
+
+def _responses(body: dict[str, Any]) -> _Draft:
+    """Read the Responses form (`status`, `output`; openai 3.54)."""
+    status = _text(body.get("status"))
+    cause = _text(_dict(body.get("incomplete_details")).get("reason")) or status
+    if status == "incomplete":
+        end = _End.FILTERED if cause == "content_filter" else _End.CUT
+    else:
+        # A gateway may leave the status out. `queued`, `in_progress`, `cancelled`: not the
+        # answer that was asked for, though it may cost as much.
+        end = _End.WHOLE if status in {"completed", ""} else _End.FAILED
+    parts = [part for item in _dicts(body.get("output")) for part in _dicts(item.get("content"))]
+    usage = _dict(body.get("usage"))
+    return _Draft(
+        end=end,
+        finish=status or None,
+        cause=cause or "no status",
+        text=_joined(parts, "output_text", "text"),
+        refusal=_joined(parts, "refusal", "refusal"),
+        usage=_usage(usage, "input", "output"),
+    )
+
+
+def _chat(body: dict[str, Any]) -> _Draft:
+    """Read the Chat Completions form (`choices`; openai 3.54)."""
+    choice = next(_dicts(body.get("choices")), {})
+    message = _dict(choice.get("message"))
+    finish = _text(choice.get("finish_reason"))
+    ends = {"length": _End.CUT, "content_filter": _End.FILTERED}
+    content = message.get("content")
+    text = _text(content) or _joined(list(_dicts(content)), "text", "text")
+    return _Draft(
+        end=ends.get(finish, _End.WHOLE),
+        finish=finish or None,
+        cause=finish or "no finish_reason",
+        text=text,
+        refusal=_text(message.get("refusal")),
+        usage=_usage(_dict(body.get("usage")), "prompt", "completion"),
+    )
+
+
+def _usage(usage: dict[str, Any], into: str, out: str) -> Usage | None:
+    """Read the count; one without input is a gateway's placeholder, for no call is without."""
+    counted, answered = (_count(usage.get(f"{side}_tokens")) for side in (into, out))
+    if not counted or answered is None:
+        return None
+    cached = _count(_dict(usage.get(f"{into}_tokens_details")).get("cached_tokens")) or 0
+    reasoning = _dict(usage.get(f"{out}_tokens_details")).get("reasoning_tokens")
+    return Usage(
+        input_tokens=counted,
+        output_tokens=answered,
+        cached_tokens=min(cached, counted),
+        reasoning_tokens=_count(reasoning) or 0,
+    )
+
+
+def _count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_count and isinstance(value, int) else None
+
+
+def _joined(parts: list[dict[str, Any]], kind: str, name: str) -> str:
+    return "".join(_text(part.get(name)) for part in parts if part.get("type") == kind)
+
+
+def _text(value: object) -> str:
+    """Return the text, fit to be written as UTF-8; blank and no text are the same."""
+    if not isinstance(value, str) or not value.strip():
+        return ""
+    # A cut answer may end in half a surrogate pair.
+    return value.encode("utf-8", "replace").decode()
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    items = value if isinstance(value, list) else []
+    return (item for item in items if isinstance(item, dict))

@@ -1,0 +1,190 @@
+"""The client that calls the provider: one for each process, shared by all its threads."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from visionq.settings import Settings
+
+#: Connections, all of which may stay open: more than a process has threads.
+_CONNECTIONS: Final = 256
+#: Seconds that an idle connection is kept. Servers close theirs after 5 s or more, and a call sent
+#: into a closing connection is a call whose billing is unknown.
+_KEEP_ALIVE: Final = 3.0
+#: Bytes. No answer is longer; a longer page is not read to its end.
+_LONGEST_BODY: Final = 64 * 1024 * 1024
+#: The simulator asks for no key, and nobody else hears this one.
+_NO_KEY: Final = "none"
+
+
+class ProviderClient(openai.OpenAI):
+    """The official client, deaf to every `OPENAI_…` variable of the environment."""
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        """Headers of each call.
+
+        The inherited ones add organization and project, and whatever `OPENAI_CUSTOM_HEADERS`
+        holds, in the place of our key if it says so (openai 3.54).
+        """
+        return {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"OpenAI/Python {openai.__version__}",
+        }
+
+
+class BoundedClient(openai.DefaultHttpxClient):
+    """An HTTP client whose calls end in time, however slowly the answer drips.
+
+    The timeouts of HTTP libraries count from one read to the next. Here the clock runs from the
+    start of the call, and is looked at after each read; a read may take what was left of the time
+    when the headers came.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: float,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Any,  # noqa: ANN401  # what httpx2.Client takes
+    ) -> None:
+        """Bound every call to `total` seconds."""
+        super().__init__(**options)
+        self._total = total
+        self._clock = clock
+
+    def send(
+        self,
+        request: httpx2.Request,
+        *,
+        stream: bool = False,
+        **options: Any,  # noqa: ANN401  # what httpx2.Client.send takes
+    ) -> httpx2.Response:
+        """Send the request; a late end raises `ReadTimeout`, an endless one `ReadError`."""
+        deadline = self._clock() + self._total
+        response = super().send(request, stream=True, **options)
+        # The transport looks this up when the first piece of the body is asked for.
+        left = max(deadline - self._clock(), 0.001)
+        request.extensions.get("timeout", {})["read"] = left
+        inner = response.stream
+        if isinstance(inner, httpx2.SyncByteStream):
+            response.stream = _BoundedStream(inner, request, deadline, self._clock)
+        if not stream:
+            try:
+                response.read()
+            except BaseException:
+                response.close()
+                raise
+        return response
+
+
+class _BoundedStream(httpx2.SyncByteStream):
+    def __init__(
+        self,
+        inner: httpx2.SyncByteStream,
+        request: httpx2.Request,
+        deadline: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._inner = inner
+        self._request = request
+        self._deadline = deadline
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        length = 0
+        for piece in self._inner:
+            length += len(piece)
+            if self._clock() > self._deadline:
+                raise httpx2.ReadTimeout("the answer took too long", request=self._request)
+            if length > _LONGEST_BODY:
+                raise httpx2.ReadError("the answer does not end", request=self._request)
+            yield piece
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def make_client(settings: Settings, http_client: httpx2.Client | None = None) -> openai.OpenAI:
+    """Return a client for the address and key of the settings, and of nothing else.
+
+    It repeats no call by itself and follows no redirect: each attempt is ours to account for.
+    `http_client` takes the place of the one built from the settings, its timeouts included.
+
+    Raises:
+        ConfigurationError: the address is none, or the key is missing or can't be one.
+    """
+    host = _host(settings.base_url)
+    return ProviderClient(
+        api_key=_key(settings, host),
+        base_url=settings.base_url,
+        admin_api_key="",
+        webhook_secret="",
+        max_retries=0,
+        timeout=_timeout(settings),
+        http_client=http_client or _http_client(settings, host),
+    )
+
+
+def _http_client(settings: Settings, host: str) -> httpx2.Client:
+    return BoundedClient(
+        total=settings.request_timeout,
+        timeout=_timeout(settings),
+        limits=httpx2.Limits(
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_CONNECTIONS,
+            keepalive_expiry=_KEEP_ALIVE,
+        ),
+        follow_redirects=False,
+        # A proxy of the environment may lead to the provider, never to this machine.
+        trust_env=not _is_loopback(host),
+    )
+
+
+def _timeout(settings: Settings) -> httpx2.Timeout:
+    return httpx2.Timeout(
+        settings.request_timeout,
+        connect=settings.connect_timeout,
+        pool=settings.connect_timeout,
+    )
+
+
+def _host(base_url: str) -> str:
+    try:
+        address = urlsplit(base_url)
+        host, _port = address.hostname, address.port
+    except ValueError:
+        host = None
+    if not host or address.scheme not in {"http", "https"}:
+        raise ConfigurationError("PROXYAPI_BASE_URL: an http:// or https:// address is needed")
+    return host
+
+
+def _key(settings: Settings, host: str) -> str:
+    if settings.api_key is None:
+        if _is_loopback(host):
+            return _NO_KEY
+        raise ConfigurationError("PROXYAPI_API_KEY: not set")
+    key = settings.api_key.get_secret_value().strip()
+    if not key.isascii() or not key.isprintable() or not key or " " in key:
+        raise ConfigurationError("PROXYAPI_API_KEY: a key is plain ASCII without blanks")
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

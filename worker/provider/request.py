@@ -1,0 +1,116 @@
+"""From a job to the call: path and body for both surfaces of the provider."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import Api
+from visionq.errors import InvalidJob
+from worker.provider.schema import check_schema, strict_form
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.contract import JobDocument
+
+PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/completions"}
+
+#: Always the same, so that equal schemas keep the provider's prompt cache warm.
+_SCHEMA_NAME: Final = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """A call, ready to be sent: all that shapes the answer is in `path` and `body`."""
+
+    api: Api
+    path: str
+    #: JSON in UTF-8.
+    body: bytes = field(repr=False)
+    #: What people call the pictures, in the order in which they are sent.
+    images: tuple[str, ...]
+    #: The job's own schema, which the answer is checked against.
+    answer_schema: dict[str, Any] | None = field(default=None, repr=False)
+
+
+def build_request(job: JobDocument, sources: Sequence[str]) -> ProviderRequest:
+    """Build the call of a job.
+
+    Args:
+        job: with model and limit of output tokens filled in: no call goes without a limit.
+        sources: a data URL, or an address that the provider fetches, for each picture in order.
+
+    Raises:
+        InvalidJob: the job has no model or no limit, or its schema is none.
+        ValueError: there are more or fewer sources than pictures.
+    """
+    if len(sources) != len(job.images):
+        raise ValueError(f"{len(job.images)} pictures, but {len(sources)} sources")
+    if job.model is None or job.max_output_tokens is None:
+        missing = "model" if job.model is None else "max_output_tokens"
+        raise InvalidJob(f"{missing}: none given, and no default filled in")
+    if job.answer_schema is not None:
+        check_schema(job.answer_schema)
+    build = _responses if job.api is Api.RESPONSES else _chat
+    return ProviderRequest(
+        api=job.api,
+        path=PATHS[job.api],
+        body=_encode(build(job, sources)),
+        images=tuple(image.label(position) for position, image in enumerate(job.images)),
+        answer_schema=job.answer_schema,
+    )
+
+
+def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
+    # What stays the same from job to job goes first: the provider caches prefixes.
+    content: list[dict[str, Any]] = [{"type": "input_text", "text": job.prompt}]
+    content += [
+        {"type": "input_image", "image_url": source, "detail": job.detail.value}
+        for source in sources
+    ]
+    body: dict[str, Any] = {"model": job.model, "store": False}
+    if job.instructions is not None:
+        body["instructions"] = job.instructions
+    if job.answer_schema is not None:
+        body["text"] = {"format": {"type": "json_schema", **_schema_form(job.answer_schema)}}
+    body["max_output_tokens"] = job.max_output_tokens
+    if job.temperature is not None:
+        body["temperature"] = job.temperature
+    body["input"] = [{"role": "user", "content": content}]
+    return body
+
+
+def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": job.prompt}]
+    content += [
+        {"type": "image_url", "image_url": {"url": source, "detail": job.detail.value}}
+        for source in sources
+    ]
+    body: dict[str, Any] = {"model": job.model, "store": False}
+    if job.answer_schema is not None:
+        schema = _schema_form(job.answer_schema)
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    # `max_tokens` is deprecated, and refused by models that reason (SDK 3.54, 2026).
+    body["max_completion_tokens"] = job.max_output_tokens
+    if job.temperature is not None:
+        body["temperature"] = job.temperature
+    messages: list[dict[str, Any]] = []
+    if job.instructions is not None:
+        messages.append({"role": "system", "content": job.instructions})
+    body["messages"] = [*messages, {"role": "user", "content": content}]
+    return body
+
+
+def _schema_form(schema: dict[str, Any]) -> dict[str, Any]:
+    strict = strict_form(schema)
+    return {"name": _SCHEMA_NAME, "schema": strict or schema, "strict": strict is not None}
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode()
+    except ValueError as error:  # NaN, or half a surrogate pair, in the schema
+        raise InvalidJob(f"answer_schema: not plain JSON: {error}") from None

@@ -1,0 +1,114 @@
+"""What one worker process is made of, put together once and shared by its threads."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from visionq.blobs import RedisBlobs
+from visionq.ledger import Ledger, Registration, ledger_options
+from visionq.names import HINT_QUEUES
+from visionq.prices import load_prices
+from visionq.redis_connection import connect
+from visionq.settings import ConfigurationError, load_settings
+from visionq.vision import load_rules
+from worker.dispatcher import Dispatcher
+from worker.fetch import Fetcher, FetchPolicy
+from worker.heartbeat import Heartbeat
+from worker.hints import HintPublisher
+from worker.images import DecodeSlots, ImageLimits
+from worker.leases import Leases
+from worker.pipeline import Tools
+from worker.provider import make_client
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
+
+    from visionq.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The process: its tools, its place in the fleet and its two threads."""
+
+    tools: Tools
+    leases: Leases
+    registration: Registration
+    heartbeat: Heartbeat
+    dispatcher: Dispatcher
+
+    def start(self) -> None:
+        """Register with the fleet and begin to dispatch."""
+        self.heartbeat.start()
+        self.dispatcher.start()
+
+    def drain(self) -> None:
+        """Take no more work."""
+        self.dispatcher.stop()
+        self.heartbeat.drain()
+
+    def stop(self) -> None:
+        """Take leave, once no job runs any more."""
+        self.dispatcher.stop()
+        self.dispatcher.join(timeout=5)
+        self.heartbeat.stop()
+
+
+def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
+    """Put a process together from the environment; connects at first use."""
+    settings = load_settings()
+    redis = _redis(settings)
+    ledger = Ledger(redis, ledger_options(settings))
+    leases = Leases()
+    registration = _registration(slots, queues)
+    return Runtime(
+        tools=_tools(settings, redis, ledger),
+        leases=leases,
+        registration=registration,
+        heartbeat=Heartbeat(ledger, leases, registration),
+        dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
+    )
+
+
+def _redis(settings: Settings) -> Redis:
+    if settings.redis_url is None:
+        raise ConfigurationError("VISIONQ_REDIS_URL is not set: it names the Redis of the ledger")
+    return connect(settings.redis_url.get_secret_value(), "visionq-worker")
+
+
+def _registration(slots: int, queues: tuple[str, ...]) -> Registration:
+    host = socket.gethostname()
+    return Registration(
+        worker=f"{host}:{os.getpid()}:{secrets.token_hex(4)}",
+        slots=slots,
+        queues=tuple(queue for queue in queues if queue in HINT_QUEUES),
+        facts={"host": host, "pid": os.getpid(), "started": time.time()},
+    )
+
+
+def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
+    return Tools(
+        settings=settings,
+        ledger=ledger,
+        blobs=RedisBlobs(redis, settings.blob_grace),
+        fetcher=Fetcher(
+            FetchPolicy(
+                allow_private=settings.allow_private_urls, allowed_hosts=settings.allowed_hosts
+            )
+        ),
+        client=make_client(settings),
+        prices=load_prices(settings.prices_file),
+        rules=load_rules(),
+        limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        # One decode at a time in a process: the fleet has a process for each core.
+        decode_slots=DecodeSlots(1),
+        monotonic=time.monotonic,
+        random=random.random,
+        sleep=time.sleep,
+    )

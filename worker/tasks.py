@@ -1,0 +1,50 @@
+"""The two Celery tasks: what callers send, and what the ledger sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Retry
+
+from visionq.errors import BY_CODE, JobFailed, VisionqError
+from visionq.ledger import Completed, Failed, Parked, Waiting
+from visionq.names import TASK_ANALYZE, TASK_RUN
+from worker.celery_app import app
+from worker.intake import enter
+from worker.lifecycle import runtime
+from worker.work import Stale, work
+
+if TYPE_CHECKING:
+    from celery import Task
+
+
+@app.task(
+    name=TASK_ANALYZE,
+    bind=True,
+    # The message goes only when the ledger has the job.
+    acks_late=True,
+    store_errors_even_if_ignored=True,
+    throws=(VisionqError,),
+    Request="worker.request:MaskedRequest",
+)
+def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
+    """Enter a plain caller's document in the ledger, under the id of its task."""
+    enter(str(self.request.id), args, document, runtime().tools)
+    raise Ignore  # the job's own end writes the result
+
+
+@app.task(name=TASK_RUN, bind=True, ignore_result=True, throws=(VisionqError,))
+def run(self: Task[Any, Any]) -> str:
+    """Work on the job that this hint names."""
+    process = runtime()
+    match work(str(self.request.id), process.tools, process.leases, process.registration):
+        case Completed(result):
+            return f"completed cost_rub={result.cost_rub} cached={result.cached}"
+        case Failed(error):
+            raise BY_CODE.get(error.code, JobFailed)(error.message, image=error.image)
+        case Waiting(reason):
+            raise Retry(f"waiting: {reason}")
+        case Parked(reason):
+            raise Retry(f"parked: {reason}")
+        case Stale():
+            raise Ignore
