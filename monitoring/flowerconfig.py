@@ -3,7 +3,7 @@
 Each lower-case name is one of Flower's options (2.2). It does not start without a password.
 """
 
-from flower import events
+from flower import events  # type: ignore[import-untyped]  # no annotations
 
 from monitoring.settings import FlowerSettings
 from monitoring.silent_events import SilentState

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flower.events import EventsState
+from flower.events import EventsState  # type: ignore[import-untyped]  # no annotations
 
 HIDDEN: Final = "(hidden)"
 _FIELDS: Final = ("args", "kwargs", "result")
 
 
-class SilentState(EventsState):  # type: ignore[misc]  # Flower has no annotations
+class SilentState(EventsState):  # type: ignore[misc]  # likewise
     """Flower's memory of events, without what tasks were about.
 
     Workers hide it too, but a plain Celery caller's event carries what that caller wrote.

@@ -16,7 +16,10 @@ from visionq.errors import VisionqError
 
 COMMANDS: Final = "visionq.commands"
 #: What commands of this package need beside it. A client's install has none of these.
-NEEDS: Final = {"up": ("worker", "monitoring"), "simulator": ("aiohttp", "PIL")}
+NEEDS: Final = {
+    "up": ("worker", "monitoring", "celery", "flower"),
+    "simulator": ("aiohttp", "PIL"),
+}
 
 
 class CommandGroup(click.Group):

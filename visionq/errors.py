@@ -44,7 +44,8 @@ VisionqError
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, ClassVar, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from visionq.contract.result import Usage
@@ -340,8 +341,14 @@ class JobFailed(VisionqError):
         self.details = details
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let another process have it: pickle gives back `args`, which is the text alone."""
-        return type(self), (self.code, self.message), self.__dict__
+        """Let pickle make it from its parts; by default it would have the text alone."""
+        known: dict[str, Any] = {
+            "image": self.image,
+            "cost_rub": self.cost_rub,
+            "request_id": self.request_id,
+            **self.details,
+        }
+        return partial(type(self), **known), (self.code, self.message)
 
 
 class WaitTimeout(VisionqError, TimeoutError):

@@ -55,13 +55,19 @@ def connect(
     return client
 
 
-def connect_async(url: str, client_name: str, *, retries: int = _RETRIES) -> redis_asyncio.Redis:
-    """Return the same for asyncio."""
+def connect_async(
+    url: str, client_name: str, *, retries: int = _RETRIES, connections: int = 50
+) -> redis_asyncio.Redis:
+    """Return the same for asyncio; a task waits while all connections are in use."""
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
-    client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
-        url, retry=AsyncRetry(backoff, retries), **_options(client_name)
+    pool = redis_asyncio.BlockingConnectionPool.from_url(
+        url,
+        retry=AsyncRetry(backoff, retries),
+        max_connections=connections,
+        timeout=None,
+        **_options(client_name),
     )
-    return client
+    return redis_asyncio.Redis.from_pool(pool)
 
 
 @contextmanager

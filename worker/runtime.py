@@ -24,7 +24,7 @@ from worker.hints import HintPublisher
 from worker.images import DecodeSlots, ImageLimits
 from worker.leases import Leases
 from worker.pipeline import Tools
-from worker.provider import make_client
+from worker.provider.client import make_client
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -9,16 +9,15 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from celery import Celery
 
+from visionq.sandbox.ports import free_port
 from visionq.sandbox.redis_server import running_redis
 from visionq.stack.children import answers
-from visionq.stack.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +62,7 @@ class Running:
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("flower")
-    (port,) = free_ports(1, Random())
+    port = free_port()
     with running_redis(folder / "redis") as server:
         environment = os.environ | {
             "VISIONQ_REDIS_URL": server.url,
@@ -148,7 +147,7 @@ def test_is_quiet_and_local(flower: Running) -> None:
 
 def test_never_open(flower: Running) -> None:
     """Without a password set, one is made up and shown once, and only it opens the door."""
-    (port,) = free_ports(1, Random())
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if "FLOWER" not in name}
     environment |= {"VISIONQ_REDIS_URL": flower.redis_url}
     command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]

@@ -146,10 +146,10 @@ def test_every_truncation_is_found_out(kind: str, progressive: bool) -> None:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_truncated_scan_with_an_end_marker_put_back_is_found_out(
+def test_the_decoder_notices_a_scan_that_stops_early(
     progressive: bool,
 ) -> None:
-    """The decoder itself notices a scan that stops early, though it is scaled down to an eighth."""
+    """A decode at an eighth of the size still reads the whole scan, and fails where it ends."""
     data = encoded(picture(320, 240), "jpeg", quality=95, progressive=progressive)
     whole = check(data, name="a", limits=LIMITS)
     cut = whole.layout.content[: len(data) * 2 // 3]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from visionq.errors import CorruptImage, TooLarge
-from worker.images import EncodedImage, ImageLimits, PreparedImage, prepare
+from worker.images import EncodedImage, ImageLimits, PreparedImage, encode, inspect, prepare
 
 LIMITS = ImageLimits()
 TURN = Image.Transpose
@@ -332,20 +332,34 @@ def test_size_falls_when_quality_is_not_enough() -> None:
 
 def test_what_can_not_be_made_small_enough_is_refused() -> None:
     """Below any sensible size the answer is an error, not an endless loop."""
-    data = encoded(Image.new("RGB", (40, 40)), "gif")
-    assert len(data) < 100
-    with pytest.raises(TooLarge):
-        run(data, half, ImageLimits(max_bytes=len(data)))
+    checked = inspect(encoded(photo(), "jpeg"), name="a", limits=LIMITS)
+    with pytest.raises(TooLarge, match="below 50 bytes"):
+        encode(checked, fit=half, name="a", limits=ImageLimits(max_bytes=50))
 
 
-def test_a_picture_is_decoded_once() -> None:
-    """Passing through or not, a broken picture is found out by the one decode there is."""
+@pytest.mark.parametrize("fit", [same, half])
+def test_a_picture_is_decoded_once(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401  # a function of above
+    """Checking and encoding share a single decode, whether the picture passes or is scaled."""
+    opened: list[str] = []
+    original = Image.open
+
+    def counting(*args: Any, **options: Any) -> Image.Image:  # noqa: ANN401  # Pillow's own
+        opened.append("opened")
+        return original(*args, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    run(encoded(photo(), "jpeg"), fit)
+    assert opened == ["opened"]
+
+
+@pytest.mark.parametrize("fit", [same, half])
+def test_missing_pixels_are_found_out(fit: Any) -> None:  # noqa: ANN401  # a function of above
+    """A sound container with too few pixels inside is corrupt, also when it would pass through."""
     data = encoded(photo(300, 200), "png")
     start = data.index(b"IDAT") - 4
     body = zlib.compress(bytes(100))
     chunk = struct.pack(">I", len(body)) + b"IDAT" + body
     chunk += struct.pack(">I", zlib.crc32(b"IDAT" + body))
     end = data[data.index(b"IEND") - 4 :]
-    for fit in (same, half):
-        with pytest.raises(CorruptImage):
-            run(data[:start] + chunk + end, fit)
+    with pytest.raises(CorruptImage, match="does not decode wholly"):
+        run(data[:start] + chunk + end, fit)

@@ -170,6 +170,13 @@ CASES = [
     # Sent, and nothing readable came: it may have been billed.
     Case("408", 408, openai_error("timeout"), errors.BillingUnknown, UNKNOWN),
     Case("409", 409, openai_error("conflict"), errors.BillingUnknown, UNKNOWN),
+    Case(
+        "a known code in a 502",
+        502,
+        openai_error("rate_limit_exceeded"),
+        errors.BillingUnknown,
+        UNKNOWN,
+    ),
     Case("502", 502, openai_error("bad_gateway"), errors.BillingUnknown, UNKNOWN),
     Case("504", 504, detail("timeout"), errors.BillingUnknown, UNKNOWN),
     Case("524", 524, HTML, errors.BillingUnknown, UNKNOWN),
@@ -306,6 +313,8 @@ def test_a_retry_that_the_provider_asks_for_is_free_and_bounded() -> None:
     case = next(examples(errors.RequestRejected))
     error = raised(case, headers={"x-should-retry": "true"})
     assert type(error) is errors.ProviderUnavailable
+    picture = Case("", 200, failed("image_parse_error"), errors.CorruptImage)
+    assert type(raised(picture, headers={"x-should-retry": "true"})) is errors.CorruptImage
     unknown = Case("", 502, HTML, errors.BillingUnknown)
     assert type(raised(unknown, headers={"x-should-retry": "true"})) is errors.BillingUnknown
 

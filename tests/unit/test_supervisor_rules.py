@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from visionq.stack import ports
-from visionq.stack.errors import StartFailed
+from visionq.errors import QueueUnavailable
+from visionq.sandbox import ports
 from visionq.stack.logfile import LogFile
 from visionq.stack.process import LONGEST_PAUSE, restart_pause
 
@@ -45,8 +45,8 @@ def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         def bind(self, address: tuple[str, int]) -> None:
             raise OSError(98, f"{address} is in use")
 
-    monkeypatch.setattr("visionq.stack.ports.socket.socket", Taken)
-    with pytest.raises(StartFailed, match="no free ports"):
+    monkeypatch.setattr("visionq.sandbox.ports.socket.socket", Taken)
+    with pytest.raises(QueueUnavailable, match="no free ports"):
         ports.free_ports(1, Random(1))
 
 

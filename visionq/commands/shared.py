@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,7 +23,7 @@ from visionq.errors import (
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from visionq.settings import Settings
 
@@ -65,6 +66,18 @@ def print_error(error: VisionqError) -> None:
 def error_document(error: VisionqError) -> dict[str, dict[str, str | None]]:
     """Return what `--json` prints for an error: code, message, and the picture at fault."""
     return {"error": {"code": error.code, "message": error.message, "file": error.image}}
+
+
+@contextmanager
+def errors_as_json(as_json: bool) -> Iterator[None]:
+    """End the command on an error by its JSON on stdout, where `--json` was given."""
+    try:
+        yield
+    except VisionqError as error:
+        if not as_json:
+            raise
+        print_json(error_document(error))
+        raise click.exceptions.Exit(exit_code(error)) from None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings

@@ -26,8 +26,6 @@ from visionq.stack.signals import Signals
 from visionq.stack.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from visionq.stack.children import Plan
 
 #: Seconds for each of the two stages to become ready.
@@ -78,13 +76,14 @@ def up(
         planned(wishes, load_settings(), os.environ, default_dir, SystemRandom()) as plan,
         Signals(end_with=sys.stdin.fileno() if temporary else None) as signals,
     ):
-        supervisor = Supervisor(signals, time.monotonic, show=None if as_json else _show)
-        announce = print_json if as_json else lambda _: _print_table(plan)
+        supervisor = Supervisor(signals, time.monotonic)
         try:
             _start(supervisor, plan)
             if not supervisor.stopping:
-                _serve(supervisor, plan, announce, recorded=not temporary)
+                _serve(supervisor, plan, as_json=as_json, recorded=not temporary)
         finally:
+            if supervisor.stopping and not as_json:
+                click.echo("Ending; a call that has begun is finished first.", err=True)
             peaceful = supervisor.stop()
     return EXIT_OK if peaceful else EXIT_INTERRUPTED
 
@@ -96,9 +95,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         supervisor.start([*worker_specs(plan), flower_spec(plan)], _START_TIMEOUT)
 
 
-def _serve(
-    supervisor: Supervisor, plan: Plan, announce: Callable[[object], None], *, recorded: bool
-) -> None:
+def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool) -> None:
     """Tell where everything is, and keep it running until somebody asks to stop."""
     record = StackRecord(
         pid=os.getpid(),
@@ -120,7 +117,11 @@ def _serve(
         write_record(record)
         supervisor.on_restart = renew
     try:
-        announce(record.to_public())
+        if as_json:
+            print_json(record.to_public())
+        else:
+            _print_table(plan)
+            supervisor.show = _show
         supervisor.watch()
     finally:
         if recorded:
@@ -128,30 +129,24 @@ def _serve(
 
 
 def _print_table(plan: Plan) -> None:
-    """Say in a few lines what runs where."""
-    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
-    from rich.table import Table  # noqa: PLC0415  # likewise
-
+    """Say in a few lines what runs where; no address is cut, so that it can be copied."""
     provider = plan.simulator_url or plan.provider_url
-    answers = "simulated: no key is set, nothing leaves this machine" if plan.simulator_url else ""
+    answers = "simulated: nothing leaves this machine" if plan.simulator_url else "real and paid"
     rows = (
-        ("Redis", plan.redis.url, ""),
-        ("Provider", provider, answers or "real and paid"),
-        ("Workers", f"{plan.workers} with {plan.concurrency} threads each", ""),
-        ("Flower", plan.flower_url, f"{plan.flower_user} / {plan.flower_password}"),
-        ("Data, logs", str(plan.data_dir), "removed at the end" if plan.passing else "kept"),
+        ("Redis", plan.redis.url),
+        ("Provider", f"{provider}  ({answers})"),
+        ("Workers", f"{plan.workers} with {plan.concurrency} threads each"),
+        ("Flower", f"{plan.flower_url}  (user {plan.flower_user}, {plan.flower_password})"),
+        ("Data, logs", f"{plan.data_dir}  ({'removed at the end' if plan.passing else 'kept'})"),
     )
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(table, soft_wrap=True)
-    console.print("Ready. Ctrl-C ends it.")
+    for label, value in rows:
+        click.echo(f"{click.style(f'{label:<11}', bold=True)} {value}")
+    click.echo("Ready. Ctrl-C ends it.")
 
 
 def _show(name: str, lines: list[str]) -> None:
     """Show a child's newest lines, cut to a screen's width; its log file has them whole."""
-    for line in lines[-_LINES_SHOWN:]:
-        click.echo(f"{name.removeprefix('visionq-'):>10} │ {line}"[:_WIDTH_SHOWN], err=True)
     if len(lines) > _LINES_SHOWN:
-        click.echo(f"{'':>10} │ … and {len(lines) - _LINES_SHOWN} lines before", err=True)
+        click.echo(f"{'':>10} │ {len(lines) - _LINES_SHOWN} lines, and then:", err=True)
+    for line in filter(str.strip, lines[-_LINES_SHOWN:]):
+        click.echo(f"{name.removeprefix('visionq-'):>10} │ {line}"[:_WIDTH_SHOWN], err=True)

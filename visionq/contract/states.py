@@ -30,7 +30,13 @@ class State(StrEnum):
 TERMINAL: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.IN_PROGRESS, State.CANCELLED}),
+    State.QUEUED: frozenset(
+        {
+            State.IN_PROGRESS,
+            State.FAILED,  # its deadline passed
+            State.CANCELLED,
+        }
+    ),
     State.IN_PROGRESS: frozenset(
         {
             State.QUEUED,  # its lease lapsed, or its lane is held

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from visionq.settings import Settings
+
+
+#: Dispatchers look once a second; a gap not longer than that would renew dead leases for ever.
+_SHORTEST_GAP: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def ledger_options(settings: Settings) -> LedgerOptions:
     """Return the options that follow from the settings."""
     return LedgerOptions(
         lease=settings.lease,
-        gap=settings.lease * 0.4,
+        gap=max(settings.lease * 0.4, _SHORTEST_GAP),
         broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
         result_ttl=settings.result_ttl,
         answer_ttl=settings.answer_ttl,

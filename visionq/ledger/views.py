@@ -78,7 +78,9 @@ def _moment(milliseconds: str | float) -> datetime:
 
 
 def _error(fields: dict[str, str]) -> ErrorDocument | None:
-    return ErrorDocument.model_validate_json(fields["error"]) if "error" in fields else None
+    # A newer worker may say more than this reader knows of.
+    stored = fields.get("error")
+    return ErrorDocument.model_validate_json(stored, extra="ignore") if stored else None
 
 
 def job_document(redis: Redis, job_id: str) -> JobDocument | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from visionq.errors import QueueUnavailable
+from visionq.sandbox.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,7 +203,7 @@ def running_redis(
         RedisMissing: no server program is installed.
         QueueUnavailable: it did not start.
     """
-    config = RedisConfig(data_dir.resolve(), port or _free_port(), password, appendonly, maxmemory)
+    config = RedisConfig(data_dir.resolve(), port or free_port(), password, appendonly, maxmemory)
     server = RedisServer(config, program or find_redis())
     server.config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     server.start()
@@ -211,10 +211,3 @@ def running_redis(
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

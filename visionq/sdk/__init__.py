@@ -1,1 +1,8 @@
 """The client that other services use."""
+
+from visionq.sdk.async_client import AsyncClient
+from visionq.sdk.client import Client
+from visionq.sdk.images import ImageInput
+from visionq.sdk.job import AsyncJob, Job
+
+__all__ = ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
+from visionq.sandbox.ports import free_ports
 from visionq.sandbox.redis_server import RedisConfig
 from visionq.settings import ConfigurationError
 from visionq.stack.children import Plan
-from visionq.stack.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ def planned(
 
     Raises:
         ConfigurationError: another stack uses the directory, or it holds answers of another kind.
-        StartFailed: no free ports.
+        QueueUnavailable: no free ports.
     """
     key = None if wishes.simulate else settings.api_key
     simulated = key is None

@@ -26,15 +26,13 @@ class Supervisor:
         self,
         signals: Signals,
         clock: Callable[[], float],
-        *,
-        show: Callable[[str, list[str]], None] | None = None,
     ) -> None:
-        """`show` gets a child's name and its new log lines."""
+        #: Gets a child's name and its new log lines.
+        self.show: Callable[[str, list[str]], None] | None = None
         #: Called after a child was started again.
         self.on_restart: Callable[[], None] | None = None
         self._signals = signals
         self._clock = clock
-        self._show = show
         self._stages: list[list[Child]] = []
 
     @property
@@ -101,8 +99,8 @@ class Supervisor:
         restarted = [child.tend() for child in self.children]
         for child in self.children:
             lines = child.log.new_lines()
-            if lines and self._show is not None:
-                self._show(child.spec.name, lines)
+            if lines and self.show is not None:
+                self.show(child.spec.name, lines)
         if any(restarted) and self.on_restart is not None:
             self.on_restart()
 

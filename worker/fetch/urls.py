@@ -18,6 +18,8 @@ _MAX_LENGTH: Final = 8192
 _LARGEST_PORT: Final = 65535
 #: Backslashes and blanks are read differently by different programs.
 _AMBIGUOUS: Final = re.compile(r"[\\\s\x00-\x20\x7f]")
+#: Also a user whose name is empty.
+_HAS_USER: Final = re.compile(r"[^/?#]*//[^/?#]*@")
 _HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63})*\.?")
 _MAX_HOST: Final = 253
 #: A last label that is a number makes the whole host an IPv4 address, in whatever spelling.
@@ -41,7 +43,7 @@ def check_url(text: str, *, name: str, policy: FetchPolicy) -> httpx2.URL:
         raise UnsafeUrl("the URL can't be read", image=name) from None
     if url.scheme not in {"http", "https"}:
         raise UnsafeUrl("only http and https are fetched", image=name)
-    if url.userinfo or "@" in text.partition("//")[2].partition("/")[0]:
+    if url.userinfo or _HAS_USER.match(text):
         raise UnsafeUrl("a URL with a user name or password is not fetched", image=name)
     if url.port is not None and not 1 <= url.port <= _LARGEST_PORT:
         raise UnsafeUrl(f"there is no port {url.port}", image=name)

@@ -123,6 +123,7 @@ def _within_bytes(
     picture: Image.Image, *, lossless: bool, name: str, max_bytes: int
 ) -> EncodedImage:
     """Encode well; if that is too many bytes, lower the quality, then the size, and say so."""
+    picture.info.clear()  # Pillow would write a profile or comment found here
     size = picture.size
     while min(picture.size) >= _SMALLEST_SIDE or picture.size == size:
         for step, (kind, data) in enumerate(_attempts(picture, lossless=lossless)):

@@ -14,7 +14,7 @@ from visionq.prices import cost_nano_rubles
 
 if TYPE_CHECKING:
     from worker.pipeline.context import Attempt, Picture
-    from worker.provider import Answer
+    from worker.provider.answer import Answer
 
 
 def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:

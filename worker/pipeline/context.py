@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from visionq.vision import VisionRules
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, EncodedImage, ImageLimits
-    from worker.provider import ProviderRequest
+    from worker.provider.request import ProviderRequest
 
 
 @dataclass(frozen=True)

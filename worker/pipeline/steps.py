@@ -19,12 +19,13 @@ from visionq.vision import (
     most_image_tokens,
     seen_size,
 )
-from worker import provider
 from worker.images import encode as encode_picture
 from worker.images import inspect
 from worker.pipeline.answers import answered, reused
 from worker.pipeline.context import Picture
 from worker.pipeline.errors import FencedError
+from worker.provider.ask import ask as ask_provider
+from worker.provider.request import build_request
 
 if TYPE_CHECKING:
     from visionq.contract import ImageReference, JobDocument
@@ -91,7 +92,7 @@ def encode(attempt: Attempt) -> None:
             tools.rules, model, detail, picture.encoded.width, picture.encoded.height
         )
     job = _with_known_detail(attempt)
-    attempt.request = provider.build_request(job, [_source(p) for p in attempt.pictures])
+    attempt.request = build_request(job, [_source(p) for p in attempt.pictures])
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
@@ -145,7 +146,11 @@ def ask(attempt: Attempt) -> Ending:
     """Make the one call."""
     if attempt.request is None:
         raise RuntimeError("ask comes after encode")
-    answer = provider.ask(attempt.tools.client, attempt.request)
+    clock = attempt.tools.monotonic
+    started = clock()
+    answer = ask_provider(attempt.tools.client, attempt.request)
+    # The result tells it, so it can't wait for the end of the step.
+    attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.request = None
     completed, cost = answered(attempt, answer)
     return Ending(completed, Billing.SETTLED, cost)

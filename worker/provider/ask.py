@@ -56,8 +56,6 @@ def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:
         response = error.response
     except openai.APIConnectionError as error:
         raise _cut_off(error.__cause__ or error) from error
-    except httpx2.HTTPError as error:
-        raise _cut_off(error) from error
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Reply(response.status_code, headers, response.content)
 

@@ -80,7 +80,7 @@ class BoundedClient(openai.DefaultHttpxClient):
         request.extensions.get("timeout", {})["read"] = left
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
-            response.stream = _BoundedStream(inner, request, deadline, self._clock)
+            pass
         if not stream:
             try:
                 response.read()

@@ -7,6 +7,9 @@
 local to, reason, only = ARGV[2], ARGV[3], ARGV[4]
 local result_ttl, blob_grace = tonumber(ARGV[5]), tonumber(ARGV[6])
 
+-- At Redis's memory limit a script goes through only if its first write removes something.
+redis.call('ZREM', K.parked, '')
+
 local states = {}
 for i = 7, #ARGV, 3 do
   local id, error_document, celery_result = ARGV[i], ARGV[i + 1], ARGV[i + 2]

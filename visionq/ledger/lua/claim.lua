@@ -22,8 +22,9 @@ end
 local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost = unpack(
   redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost')
 )
-redis.call('HDEL', job, 'interrupted')
+-- Who claims is told of an interrupted call until somebody has finished: a reply can be lost, and so
+-- can a worker that was told.
 return {
   'claimed', at(now), document, submitted,
-  attempts or '0', waits or '0', unknown_calls or '0', interrupted or '0', lapses or '0', cost or '0',
+  attempts or '0', waits or '0', unknown_calls or '0', interrupted and '1' or '0', lapses or '0', cost or '0',
 }

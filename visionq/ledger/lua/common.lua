@@ -97,6 +97,7 @@ local function negative(amount)
 end
 
 -- A call was sent and its end is not known: what was reserved for it may have been spent.
+-- Returns the token of the call, or false if none was out.
 local function sent_becomes_unknown(job)
   local token, reserved = unpack(redis.call('HMGET', job, 'sent', 'reserved'))
   if not token then
@@ -108,7 +109,7 @@ local function sent_becomes_unknown(job)
   redis.call('HINCRBY', K.money, 'unknown_calls', 1)
   redis.call('HINCRBY', job, 'unknown_calls', 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
-  return true
+  return token
 end
 
 -- The end ------------------------------------------------------------------------------------------
@@ -119,6 +120,26 @@ local function release_blobs(blobs, grace)
       redis.call('HDEL', K.blob_references, sha)
       redis.call('EXPIRE', K.blob .. sha, grace)
     end
+  end
+end
+
+-- Nothing is to be expected any more of a job that ended: what it keeps expires.
+local function let_go(id, job)
+  redis.call('ZREM', K.due, id)
+  local ttl = redis.call('HGET', job, 'ttl')
+  if ttl then
+    redis.call('EXPIRE', job, ttl)
+  end
+end
+
+-- A batch is kept from the end of its last job.
+local function count_in_batch(batch, to, ttl)
+  redis.call('HINCRBY', batch, to, 1)
+  local total, completed, failed, cancelled = unpack(
+    redis.call('HMGET', batch, 'total', 'completed', 'failed', 'cancelled')
+  )
+  if (completed or 0) + (failed or 0) + (cancelled or 0) >= tonumber(total or 0) then
+    redis.call('EXPIRE', batch, ttl)
   end
 end
 
@@ -134,18 +155,18 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   elseif from == 'parked' then
     redis.call('ZREM', K.parked, id)
   end
-  -- A call that is still out keeps its lease as the moment to look for it in vain.
-  if redis.call('HEXISTS', job, 'sent') == 0 then
-    redis.call('ZREM', K.due, id)
-  end
   move(job, from, to)
-  redis.call('HSET', job, 'finished', at(now), 'reason', reason)
+  redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
   if error_document ~= '' then
     redis.call('HSET', job, 'error', error_document)
   end
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', ttl)
   redis.call('PUBLISH', K.celery_result .. id, celery_result)
-  redis.call('EXPIRE', job, ttl)
+  -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
+  -- as long as money is reserved for it.
+  if redis.call('HEXISTS', job, 'sent') == 0 then
+    let_go(id, job)
+  end
   if idempotency then
     redis.call('EXPIRE', K.idempotency .. idempotency, ttl)
   end
@@ -153,8 +174,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     release_blobs(blobs, blob_grace)
   end
   if batch then
-    redis.call('HINCRBY', K.batch .. batch, to, 1)
-    redis.call('EXPIRE', K.batch .. batch, ttl)
+    count_in_batch(K.batch .. batch, to, ttl)
   end
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))

@@ -56,8 +56,9 @@ function look.in_progress(id, job)
     return
   end
   -- The last attempt may have been paid: the next claim is told.
-  if sent_becomes_unknown(job) then
-    redis.call('HSET', job, 'interrupted', '1')
+  local sent = sent_becomes_unknown(job)
+  if sent then
+    redis.call('HSET', job, 'interrupted', sent)
   end
   redis.call('HINCRBY', job, 'lapses', 1)
   redis.call('HDEL', job, 'token')
@@ -93,7 +94,8 @@ function look.hinted(id, job)
 end
 
 local function look_at_due()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, limit)) do
+  local due = redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
     local job = K.job .. id
     local state = redis.call('HGET', job, 'state')
     if look[state] then
@@ -101,8 +103,11 @@ local function look_at_due()
     else
       -- It ended while its call was out, and the answer did not come.
       sent_becomes_unknown(job)
-      redis.call('ZREM', K.due, id)
+      let_go(id, job)
     end
+  end
+  if #due == limit then
+    wake() -- there may be more
   end
 end
 
@@ -174,8 +179,9 @@ end
 local function take(lane)
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
-  if redis.call('HGET', job, 'state') ~= 'queued' then
-    return -- it ended in the lane
+  local state, its_lane = unpack(redis.call('HMGET', job, 'state', 'lane'))
+  if state ~= 'queued' or its_lane ~= lane then
+    return -- it ended in the lane, and its id may since have come back in another
   end
   local queue = split_lane(lane)
   leave_lane(lane)

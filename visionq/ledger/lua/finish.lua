@@ -13,18 +13,12 @@ local answer, content_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
 local result_ttl, blob_grace = tonumber(ARGV[15]), tonumber(ARGV[16])
 
 local job = K.job .. id
-local state, holder, sent, ended_by = unpack(redis.call('HMGET', job, 'state', 'token', 'sent', 'ended_by'))
+local state, holder, sent, ended_by, unknown, interrupted = unpack(
+  redis.call('HMGET', job, 'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted')
+)
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
-local unknown = redis.call('HGET', job, 'unknown:' .. token)
-redis.call('HDEL', job, 'unknown:' .. token)
-
-if ended_by == token then
-  return 'done' -- the reply to the first call was lost
-end
-if not state then
-  return 'fenced' -- it expired long ago
-end
+redis.call('ZREM', K.parked, '')
 
 local function settle_cost()
   redis.call('HINCRBY', K.money, 'settled', cost)
@@ -40,9 +34,11 @@ local function settle()
     if billing == 'settled' then
       settle_cost()
     end
-  elseif unknown and billing == 'unknown' then
-    redis.call('HSET', job, 'unknown:' .. token, unknown)
-  elseif unknown then
+  elseif unknown and billing ~= 'unknown' then
+    redis.call('HDEL', job, 'unknown:' .. token)
+    if interrupted == token then
+      redis.call('HDEL', job, 'interrupted')
+    end
     redis.call('HINCRBY', K.money, 'unknown', negative(unknown))
     redis.call('HINCRBY', K.money, 'unknown_calls', -1)
     redis.call('HINCRBY', job, 'unknown_calls', -1)
@@ -64,17 +60,23 @@ local function keep_late_answer()
   end
 end
 
-settle()
 if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
   redis.call('SET', K.answer .. content_key, answer, 'EX', answer_ttl)
 end
+if not state then
+  return 'fenced' -- it expired long ago
+end
+settle()
 if state ~= 'in_progress' or holder ~= token then
   keep_late_answer()
-  return 'fenced'
+  if TERMINAL[state] and sent == token then
+    let_go(id, job)
+  end
+  return ended_by == token and 'done' or 'fenced' -- done: the reply to the first call was lost
 end
 
 redis.call('HINCRBY', job, 'attempts', counted)
-redis.call('HDEL', job, 'token')
+redis.call('HDEL', job, 'token', 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
 if TERMINAL[outcome] then
   conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, result_ttl, blob_grace)
@@ -90,6 +92,9 @@ else
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', result_ttl)
   if outcome == 'parked' then
     redis.call('ZADD', K.parked, at(now), id)
+  end
+  if reason == 'billing_unknown' and redis.call('HEXISTS', job, 'late_answer') == 1 then
+    delay = '0' -- the answer of an earlier call came while this attempt ran
   end
   if delay == '' then
     redis.call('ZREM', K.due, id)

@@ -6,11 +6,14 @@ local worker, slots, pool, lease, facts = ARGV[2], tonumber(ARGV[3]), ARGV[4], t
 local registration = K.worker .. worker
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
-local known = tonumber(redis.call('HGET', registration, 'slots') or 0)
+local known_slots, known_pool = unpack(redis.call('HMGET', registration, 'slots', 'pool'))
 redis.call('HDEL', registration, 'facts')
 
-if slots ~= known then
-  redis.call('HINCRBY', K.pool_slots, pool, slots - known)
+if tonumber(known_slots or 0) ~= slots or (known_pool or pool) ~= pool then
+  if known_pool then
+    redis.call('HINCRBY', K.pool_slots, known_pool, -tonumber(known_slots))
+  end
+  redis.call('HINCRBY', K.pool_slots, pool, slots)
   wake()
 end
 if slots == 0 then

@@ -77,10 +77,14 @@ local function enter(id, lane, document, pictures, deadline, batch, idempotency,
   return { 'created' }
 end
 
-local replies = {}
+local replies, entered = {}, false
 local full = memory_is_short(tonumber(ARGV[2]))
 for first = 4, #ARGV, FIELDS do
-  replies[#replies + 1] = full and { 'full' } or enter(unpack(ARGV, first, first + FIELDS - 1))
+  local reply = full and { 'full' } or enter(unpack(ARGV, first, first + FIELDS - 1))
+  entered = entered or reply[1] == 'created'
+  replies[#replies + 1] = reply
 end
-wake()
+if entered then
+  wake()
+end
 return replies

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from visionq.sandbox.simulator.catalogue import load_catalogue
+from visionq.sandbox.simulator.catalogue import Catalogue, load_catalogue
 from visionq.sandbox.simulator.process import PROCESS_NAME
 from visionq.sandbox.simulator.refusals import Refusal
 from visionq.sandbox.simulator.server import serve
@@ -36,6 +36,14 @@ def _settings(text: str) -> SimulatorSettings:
         raise click.BadParameter(f"{field}: {first['msg']}", param_hint="--settings") from None
 
 
+def _catalogue(prices: Path | None) -> Catalogue:
+    """Read the tables; a price table that can't be used is a usage error."""
+    try:
+        return load_catalogue(prices)
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise click.BadParameter(f"{prices}: {error!r}", param_hint="--prices") from None
+
+
 @click.command(name=PROCESS_NAME)
 @click.option("--name", default=PROCESS_NAME, help="Shows in the process list and in the log.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -51,8 +59,9 @@ def main(name: str, host: str, port: int, changes: str, prices: Path | None) -> 
     """Stand in for ProxyAPI on this machine: print the address, then serve until stopped."""
     logging.basicConfig(level=logging.INFO, format=f"{name} %(levelname)s %(message)s")
     settings = _settings(changes)
+    catalogue = _catalogue(prices)
     try:
-        asyncio.run(serve(host, port, load_catalogue(prices), settings, click.echo))
+        asyncio.run(serve(host, port, catalogue, settings, click.echo))
     except OSError as error:
         click.echo(f"{name}: can't listen on {host}:{port}: {error.strerror or error}", err=True)
         sys.exit(OUT_OF_REACH)

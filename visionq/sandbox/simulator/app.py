@@ -36,6 +36,8 @@ LONGEST_HANG: Final = 3600
 #: Seconds between looks whether the client of a hanging call is still there.
 HANG_POLL: Final = 0.2
 DECODERS: Final = 2
+#: Status, as nginx logs it, of answers that nobody gets.
+CLIENT_GONE: Final = 499
 
 PAGE: Final = "<!doctype html><html><head><title>Gateway</title></head><body>OK</body></html>"
 
@@ -85,6 +87,9 @@ async def _answers(
         response = _json(refusal.body, refusal.status, refusal.headers)
     except web.HTTPException as error:
         response = _json({"detail": error.reason}, error.status)
+    except ConnectionError:
+        # The client left in the middle of its request: no call was received, nobody listens.
+        return web.Response(status=CLIENT_GONE)
     except Exception:
         # A defect of the simulator: said in its log, and in the answer for whoever tests.
         log.exception("simulator.defect path=%s", request.path)
@@ -164,7 +169,7 @@ def _cut(request: web.Request) -> web.StreamResponse:
     """End the connection; what is returned is written to nobody."""
     if request.transport is not None:
         request.transport.close()
-    return web.Response(status=499)
+    return web.Response(status=CLIENT_GONE)
 
 
 async def _deliver(

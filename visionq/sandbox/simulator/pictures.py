@@ -74,18 +74,23 @@ def look(content: bytes, param: str) -> Facts:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                message = f"The image has {image.width}x{image.height} pixels, which is too many."
-                raise _refused(message, param, "image_too_large")
+                raise _too_many_pixels(param)
             if image.format in {"GIF", "WEBP"} and getattr(image, "is_animated", False):
                 raise _refused("Animated images are not supported.", param, "invalid_image_format")
             return Facts(*image.size, _dominant_colour(image))
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many_pixels(param) from None
+    except UnidentifiedImageError:
         message = "You uploaded an unsupported image: it must be png, jpeg, gif or webp."
         raise _refused(message, param, "invalid_image_format") from None
     except (OSError, SyntaxError, ValueError, EOFError):
         # Pillow's decoders raise any of these on damaged content.
         message = "The image data does not represent a valid image."
         raise _refused(message, param, "image_parse_error") from None
+
+
+def _too_many_pixels(param: str) -> Refusal:
+    return _refused("The image has too many pixels.", param, "image_too_large")
 
 
 def _dominant_colour(image: Image.Image) -> str:

@@ -1,27 +1,33 @@
-"""Ports for a stack that keeps them through restarts of its parts."""
+"""Ports for servers that keep them through their restarts."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from visionq.stack.errors import StartFailed
+from visionq.errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from random import Random
 
-#: Below the range from which Linux and macOS take ports for outgoing connections: while a part
+#: Below the range from which Linux and macOS take ports for outgoing connections: while a server
 #: is down between two lives, no such connection can sit on its port.
 RANGE: Final = range(20_000, 30_000)
 _ATTEMPTS: Final = 200
+
+
+def free_port() -> int:
+    """Return one such port, for which see `free_ports`."""
+    return free_ports(1, SystemRandom())[0]
 
 
 def free_ports(count: int, random: Random) -> list[int]:
     """Return `count` different ports of 127.0.0.1 on which nobody listens now.
 
     Raises:
-        StartFailed: no such ports were found.
+        QueueUnavailable: no such ports were found.
     """
     found: list[int] = []
     with ExitStack() as taken:
@@ -35,5 +41,5 @@ def free_ports(count: int, random: Random) -> list[int]:
                 continue
             found.append(port)
     if len(found) < count:
-        raise StartFailed(f"no free ports between {RANGE.start} and {RANGE.stop - 1}")
+        raise QueueUnavailable(f"no free ports between {RANGE.start} and {RANGE.stop - 1}")
     return found

@@ -1,0 +1,146 @@
+"""`visionq ask`: one question about one or several pictures, answered at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from producer.intake import take_images, take_prompt, take_schema
+from producer.temporary import temporary_stack
+from visionq.commands.record import read_record
+from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.contract import Api, Detail, JobView, State
+from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
+from visionq.sdk import Client
+from visionq.sdk.waiting import LONGEST_OUTAGE
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from visionq.contract import ResultDocument
+    from visionq.sdk import Job
+    from visionq.settings import Settings
+
+#: Seconds between two looks at a job that takes its time.
+_LOOK_EVERY: Final = 3.0
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("-p", "--prompt", help="The question; `-` reads it from stdin.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]")
+@click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call.")
+@click.option(
+    "--detail", type=click.Choice([detail.value for detail in Detail]), help="How closely to look."
+)
+@click.option("--schema", type=_file, help="JSON Schema that the answer must match.")
+@click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
+@json_option
+def ask(
+    *,
+    images: tuple[str, ...],
+    prompt: str | None,
+    prompt_file: Path | None,
+    schema: Path | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # each is a field of the job, checked as such
+) -> None:
+    """Ask one question about one or several pictures: files, or http(s) addresses.
+
+    Uses the running stack, or starts one for this question alone.
+    """
+    fields = {name: value for name, value in options.items() if value is not None}
+    fields["prompt"] = take_prompt(prompt, prompt_file, click.get_text_stream("stdin", "utf-8"))
+    if schema is not None:
+        fields["answer_schema"] = take_schema(schema)
+    with errors_as_json(as_json):
+        settings = load_settings()
+        # Read first: a wrong name is told at once, and nothing is started for it.
+        fields["images"] = take_images(images, settings.max_image_bytes)
+        _ask(fields, settings, as_json=as_json)
+
+
+def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
+    with ExitStack() as stack:
+        if settings.redis_url is None and read_record() is None:
+            click.echo("no stack is running: starting a temporary one …", err=True)
+            redis_url = stack.enter_context(temporary_stack())["redis_url"]
+        else:
+            redis_url = find_redis_url(settings)
+        client = stack.enter_context(Client(settings, redis_url))
+        began = time.monotonic()
+        result = _answer(client, client.submit(**fields))
+        if as_json:
+            print_json(result.to_public())
+        else:
+            _print_answer(result, time.monotonic() - began)
+
+
+def _answer(client: Client, job: Job) -> ResultDocument:
+    """Wait for the answer, and say on stderr what it waits for."""
+    told, reached = "", time.monotonic()
+    try:
+        while True:
+            try:
+                seen = _look(job)
+                reached = time.monotonic()
+            except QueueUnavailable:
+                if time.monotonic() - reached > LONGEST_OUTAGE:
+                    raise
+                standing = "Redis does not answer"
+                time.sleep(1)
+            else:
+                if not isinstance(seen, JobView):
+                    return seen
+                standing = _standing(seen)
+            if standing != told:
+                click.echo(f"job {job.id}: {standing} …", err=True)
+            told = standing
+    except KeyboardInterrupt:
+        with suppress(VisionqError):  # interrupted is what the user wants to hear
+            client.cancel(job)
+        raise
+
+
+def _look(job: Job) -> ResultDocument | JobView:
+    try:
+        return job.wait(_LOOK_EVERY)
+    except WaitTimeout:
+        return job.status()
+
+
+def _standing(view: JobView) -> str:
+    """Return how the job stands.
+
+    Raises:
+        JobFailed: it is parked, so that no answer comes until somebody acts.
+    """
+    if view.state is State.PARKED:
+        reason = view.reason or view.state.value
+        raise JobFailed(reason, f"job {view.id} is parked, and kept, until somebody acts")
+    return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
+
+
+def _print_answer(result: ResultDocument, seconds: float) -> None:
+    warnings = [f"{image.name}: {said}" for image in result.images for said in image.warnings]
+    for warning in (*result.warnings, *warnings):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(result.text)
+    about = "~" if result.cost_is_estimate else ""
+    parts = (
+        result.model,
+        f"{result.usage.total_tokens:,} tokens",
+        f"{about}{result.to_public()['cost_rub']} ₽",
+        f"{seconds:.1f} s",
+        *(["cached"] if result.cached else []),
+    )
+    # NO_COLOR: https://no-color.org; click leaves the codes out where no terminal shows them.
+    line = " · ".join(parts)
+    click.echo(line if os.environ.get("NO_COLOR") else click.style(line, dim=True))

@@ -1,0 +1,79 @@
+"""What a person gives on the command line, turned into the fields of a job."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from visionq.errors import InputFileNotFound
+from visionq.sdk.images import is_url, read_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from visionq.sdk import ImageInput
+
+#: In place of a prompt: read it from stdin.
+STDIN = "-"
+
+
+def take_images(arguments: Iterable[str], most_bytes: int) -> list[ImageInput]:
+    """Return addresses as they are and files as their bytes, under the names that were given.
+
+    Raises:
+        InputFileNotFound: no such file, a directory, or no right to read it.
+        EmptyFile: no bytes.
+        TooLarge: more than `most_bytes` bytes.
+    """
+    return [_take_image(argument, most_bytes) for argument in arguments]
+
+
+def _take_image(argument: str, most_bytes: int) -> ImageInput:
+    if is_url(argument):
+        return argument
+    if "://" in argument:
+        raise InputFileNotFound(
+            "not a file, and addresses begin with http:// or https://", image=argument
+        )
+    return (argument, read_picture(argument, most_bytes))
+
+
+def take_prompt(prompt: str | None, file: Path | None, stdin: TextIO) -> str:
+    """Return the prompt from whichever of the two was given; `-` stands for stdin.
+
+    Raises:
+        click.UsageError: neither or both were given, or there is no text.
+    """
+    if (prompt is None) == (file is None):
+        raise click.UsageError("give the question with -p PROMPT or with --prompt-file FILE")
+    if file is not None:
+        text = read_text(file, "--prompt-file")
+    else:
+        text = stdin.read() if prompt == STDIN else prompt or ""
+    if not text.strip():
+        raise click.UsageError("the prompt is empty")
+    return text.strip()
+
+
+def take_schema(file: Path) -> dict[str, Any]:
+    """Return a JSON Schema from its file; raises `click.BadParameter` if it holds none."""
+    try:
+        schema = json.loads(read_text(file, "--schema"))
+    except ValueError as error:
+        raise click.BadParameter(f"{file}: not JSON: {error}", param_hint="--schema") from None
+    if not isinstance(schema, dict):
+        raise click.BadParameter(f"{file}: not a JSON object", param_hint="--schema")
+    return schema
+
+
+def read_text(file: Path, option: str) -> str:
+    """Return a UTF-8 file, without the mark that some editors put first."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise click.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{file}: not a UTF-8 text", param_hint=option) from None

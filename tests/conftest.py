@@ -1,0 +1,51 @@
+"""What holds for every test: a scrubbed environment, and the cheap ones first."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import pytest
+
+#: The folders of tests, cheapest first; each is also a marker.
+COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
+
+_TESTS: Final = Path(__file__).parent
+#: What could make a test spend money, or reach something that is not its own.
+_SCRUBBED: Final = re.compile(
+    r"(VISIONQ|PROXYAPI|OPENAI|CELERY|FLOWER|REDISCLI)_.*|(HTTPS?|ALL|NO)_PROXY", re.IGNORECASE
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Scrub the environment of this process, and so of every process that a test starts."""
+    for name in [name for name in os.environ if _SCRUBBED.fullmatch(name)]:
+        del os.environ[name]
+    # A stack that the developer has running keeps its record there.
+    home = TemporaryDirectory(prefix="visionq-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(home.cleanup)
+    for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
+        os.environ[f"XDG_{kind}_HOME"] = str(Path(home.name, kind.lower()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it costs, and run the cheap ones first."""
+    for item in items:
+        item.add_marker(cost_of(item.path))
+    items.sort(key=lambda item: COSTS.index(cost_of(item.path)))
+
+
+def cost_of(path: Path) -> str:
+    """Return the folder of a test.
+
+    Raises:
+        pytest.UsageError: it is in none of them.
+    """
+    folder = path.relative_to(_TESTS).parts[0]
+    if folder not in COSTS:
+        raise pytest.UsageError(f"{path}: tests belong in one of {', '.join(COSTS)}")
+    return folder

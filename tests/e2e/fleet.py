@@ -1,0 +1,124 @@
+"""A fleet of real processes for tests: one Redis, one simulator, any number of workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from visionq import names
+from visionq.sandbox.redis_server import RedisServer, running_redis
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+from visionq.sdk import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@dataclass
+class Fleet:
+    server: RedisServer
+    simulator: RunningSimulator
+    client: Client
+    logs: Path
+    concurrency: int
+    extra: dict[str, str]
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start_workers(self, count: int) -> None:
+        alive = len(self.registered())
+        for _ in range(count):
+            self.workers.append(self._start_worker(len(self.workers)))
+        until(lambda: len(self.registered()) >= alive + count, 60, "workers registered")
+
+    def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "VISIONQ_REDIS_URL": self.server.url,
+            "PROXYAPI_BASE_URL": self.simulator.provider_url,
+            "PROXYAPI_API_KEY": "test-key",
+            "VISIONQ_ALLOW_PRIVATE_URLS": "1",
+            **self.extra,
+        }
+        command = [sys.executable, "-m", "visionq.cli", "worker", "--name", f"visionq-worker-{number}"]
+        with (self.logs / f"worker-{number}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*command, "--concurrency", str(self.concurrency)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def registered(self) -> list[bytes]:
+        return self.client._redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]
+
+    def counts(self) -> dict[str, int]:
+        counts: dict[bytes, bytes] = self.client._redis.hgetall(names.COUNTS)  # type: ignore[assignment]
+        return {state.decode(): int(count) for state, count in counts.items() if int(count)}
+
+    def money(self) -> dict[str, int]:
+        money: dict[bytes, bytes] = self.client._redis.hgetall(names.MONEY)  # type: ignore[assignment]
+        return {name.decode(): int(amount) for name, amount in money.items()}
+
+    def wait_for_counts(self, seconds: float, **wanted: int) -> None:
+        until(lambda: self.counts() == wanted, seconds, lambda: f"{self.counts()} to be {wanted}")
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGCONT)
+                worker.terminate()
+        for worker in self.workers:
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+
+@contextmanager
+def running_fleet(
+    folder: Path, *, workers: int, concurrency: int = 16, extra: dict[str, str] | None = None
+) -> Iterator[Fleet]:
+    with (
+        running_redis(folder / "redis") as server,
+        running_simulator() as simulator,
+        Client(redis_url=server.url) as client,
+    ):
+        fleet = Fleet(server, simulator, client, folder, concurrency, extra or {})
+        try:
+            fleet.start_workers(workers)
+            yield fleet
+        finally:
+            fleet.stop()
+
+
+def until(holds: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            text = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {seconds} s in vain for {text}")
+        time.sleep(0.05)
+
+
+def picture(number: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    """Return a small PNG unlike that of any other number."""
+    target = BytesIO()
+    colour = (number % 256, number // 256 % 256, number // 65536 % 256)
+    Image.new("RGB", size, colour).save(target, "PNG")
+    return target.getvalue()
+
+
+def jobs(count: int, first: int = 0, **options: Any) -> Iterator[dict[str, Any]]:
+    for number in range(first, first + count):
+        yield {"prompt": "Что изображено?", "images": [picture(number)], **options}

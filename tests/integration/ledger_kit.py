@@ -1,0 +1,166 @@
+"""Short words for what the ledger's tests say again and again."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from visionq.contract import ResultDocument, parse_job
+from visionq.errors import InsufficientBalance, NotAnImage
+from visionq.ledger import (
+    Billing,
+    Claim,
+    Completed,
+    Ending,
+    Ledger,
+    LedgerOptions,
+    NewJob,
+    Parked,
+    Registration,
+    Waiting,
+    failed,
+)
+from visionq.ledger.views import job_views
+from visionq.names import HINT_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.contract import State
+    from visionq.ledger import Hint, Outcome
+
+BOTH = HINT_QUEUES
+BULK = (QUEUE_BULK,)
+INTERACTIVE = (QUEUE_INTERACTIVE,)
+#: What a hash of 64 digits looks like, by one digit.
+SHA = {digit: digit * 64 for digit in "abc"}
+
+_numbers = itertools.count(1)
+
+
+def new_job(job_id: str | None = None, **fields: Any) -> NewJob:
+    images = fields.pop("images", [{"url": "https://example.com/a.png"}])
+    document = {"prompt": "What?", "images": images, "model": "m1", **fields}
+    return NewJob(job_id or f"job-{next(_numbers)}", parse_job(document))
+
+
+def with_blobs(*digits: str) -> list[dict[str, str]]:
+    return [{"blob": SHA[digit]} for digit in digits]
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def completed(job_id: str, text: str = "an answer", content_key: str = "") -> Completed:
+    return Completed(ResultDocument(id=job_id, model="m1", api="responses", text=text), content_key)
+
+
+def outcome_of(kind: str, job_id: str, text: str = "", content_key: str = "") -> Outcome:
+    """Return an outcome by its name, as `waiting 3` or `parked billing_unknown`."""
+    match kind.split():
+        case ["completed"]:
+            return completed(job_id, text, content_key)
+        case ["failed"]:
+            return failed(NotAnImage("no picture", image="a.png"))
+        case ["failed", "balance"]:
+            return failed(InsufficientBalance("nothing left"))
+        case ["waiting", seconds]:
+            return Waiting("rate_limited", float(seconds), counted=False)
+        case ["retrying", seconds]:
+            return Waiting("provider_unavailable", float(seconds), counted=True)
+        case ["parked", reason]:
+            return Parked(reason)
+        case ["parked", reason, seconds]:
+            return Parked(reason, float(seconds))
+    raise ValueError(kind)
+
+
+def paid(outcome: Outcome, cost: int = 700) -> Ending:
+    return Ending(outcome, Billing.SETTLED, cost)
+
+
+def unpaid(outcome: Outcome) -> Ending:
+    return Ending(outcome, Billing.RELEASED)
+
+
+def unclear(outcome: Outcome) -> Ending:
+    return Ending(outcome, Billing.UNKNOWN)
+
+
+@dataclass
+class Clock:
+    """A time that passes when it is told to."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Desk:
+    """A ledger with its own time and the moves that most tests begin with."""
+
+    redis: Redis
+    options: LedgerOptions = field(default_factory=LedgerOptions)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.redis, self.options, self.clock)
+        self._tokens = itertools.count(1)
+
+    def enter(self, *jobs: NewJob) -> list[str]:
+        for reply in self.ledger.submit(jobs):
+            assert getattr(reply, "created", False), reply
+        return [job.id for job in jobs]
+
+    def registration(self, name: str = "w1", slots: int = 8) -> Registration:
+        return Registration(name, slots, BOTH)
+
+    def worker(
+        self, name: str = "w1", slots: int = 8, queues: tuple[str, ...] = BOTH
+    ) -> Registration:
+        registration = Registration(name, slots, queues)
+        self.ledger.renew(registration)
+        return registration
+
+    def hints(self, limit: int = 500) -> tuple[Hint, ...]:
+        return self.ledger.dispatch(limit).hints
+
+    def claim(self, job_id: str, worker: Registration, token: str | None = None) -> Claim:
+        claim = self.ledger.claim(job_id, token or f"token-{next(self._tokens)}", worker)
+        assert isinstance(claim, Claim), claim
+        return claim
+
+    def begin(self, job: NewJob | None = None, worker: Registration | None = None) -> Claim:
+        """Bring one job as far as a worker's hands."""
+        worker = worker or self.worker()
+        (job_id,) = self.enter(job or new_job())
+        assert [hint.id for hint in self.hints()] == [job_id]
+        return self.claim(job_id, worker)
+
+    def pass_time(self, seconds: float, step: float = 3) -> list[str]:
+        """Let time pass as it does while dispatchers live; returns the ids that were hinted."""
+        hinted: list[str] = []
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + step)
+            hinted += [hint.id for hint in self.hints()]
+        return hinted
+
+    def state(self, job_id: str) -> State:
+        (view,) = job_views(self.redis, [job_id])
+        assert view is not None
+        return view.state
+
+    def money(self) -> dict[str, int]:
+        stored = self.redis.hgetall("visionq:money")
+        return {name.decode(): int(value) for name, value in stored.items() if int(value)}
+
+    def lapse(self, claim: Claim) -> None:
+        """Let the lease of a silent worker lapse, and its registration with it."""
+        self.pass_time(self.options.lease + 1)
+        assert str(self.state(claim.id)) != "in_progress"

@@ -1,0 +1,281 @@
+"""Downloads from real servers on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
+from worker.fetch import Fetcher, FetchPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PICTURE = bytes(range(256)) * 40
+LIMIT = 100_000
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A server that misbehaves by path."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path, _, argument = self.path.strip("/").partition("/")
+        getattr(self, path)(argument)
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def picture(self, _argument: str) -> None:
+        self.answer(200, PICTURE)
+
+    def status(self, argument: str) -> None:
+        self.answer(int(argument), b"no", Retry_After="7")
+
+    def redirect(self, argument: str) -> None:
+        left = int(argument)
+        self.answer(302, Location=f"/redirect/{left - 1}" if left > 1 else "/picture")
+
+    def loop(self, _argument: str) -> None:
+        self.answer(301, Location="/loop")
+
+    def lost(self, _argument: str) -> None:
+        self.answer(302)
+
+    def oversize(self, argument: str) -> None:
+        self.answer(200, bytes(int(argument)))
+
+    def endless(self, _argument: str) -> None:
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        sent = 0
+        while sent < 50_000_000:
+            sent += self.wfile.write(bytes(65_536))
+
+    def packed(self, _argument: str) -> None:
+        self.answer(200, gzip.compress(PICTURE), Content_Encoding="gzip")
+
+    def bomb(self, argument: str) -> None:
+        body = bytes(20_000_000)
+        for _ in range(int(argument)):
+            body = gzip.compress(body, 9)
+        self.answer(200, body, Content_Encoding=", ".join(["gzip"] * int(argument)))
+
+    def deflate_bomb(self, _argument: str) -> None:
+        self.answer(200, zlib.compress(bytes(20_000_000), 9), Content_Encoding="deflate")
+
+    def nonsense(self, _argument: str) -> None:
+        self.answer(200, b"this is not gzip", Content_Encoding="gzip")
+
+    def silent(self, _argument: str) -> None:
+        self.close_connection = True
+        self.server.stopped.wait(5)  # type: ignore[attr-defined]  # set by the fixture
+
+    def drip(self, _argument: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.trickle(b"x")
+
+    def drip_head(self, _argument: str) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        self.trickle(b"x")
+
+    def trickle(self, byte: bytes) -> None:
+        self.close_connection = True
+        for _ in range(100):
+            self.wfile.write(byte)
+            self.wfile.flush()
+            if self.server.stopped.wait(0.05):  # type: ignore[attr-defined]  # set by the fixture
+                return
+
+    def cut(self, _argument: str) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"half")
+
+    def garbage(self, _argument: str) -> None:
+        self.close_connection = True
+        self.wfile.write(b"\x00\x01\x02 hello\r\n\r\n")
+
+    def long_head(self, _argument: str) -> None:
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name
+        """Stay silent."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.stopped = threading.Event()
+        self.connections = 0
+
+    def get_request(self) -> object:  # type: ignore[override]  # only counted on the way through
+        self.connections += 1
+        return super().get_request()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what is tested."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield running
+        running.stopped.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def root(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    policy = FetchPolicy(allow_private=True, read_timeout=0.3, total_timeout=1)
+    with Fetcher(policy) as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("path", ["picture", "packed", "redirect/1", "redirect/3"])
+def test_a_picture_arrives(fetcher: Fetcher, root: str, path: str) -> None:
+    """The bytes are those of the server, also packed and behind up to three redirects."""
+    assert fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT) == PICTURE
+
+
+@pytest.mark.parametrize("path", ["redirect/4", "loop"])
+def test_redirects_come_to_an_end(fetcher: Fetcher, root: str, path: str) -> None:
+    """A fourth redirect, or a loop, is a failed download that nobody tries again."""
+    with pytest.raises(DownloadFailed, match="more than 3 redirects") as caught:
+        fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "retryable"),
+    [
+        (400, "400 Bad Request", False),
+        (401, "401 Unauthorized", False),
+        (403, "403 Forbidden", False),
+        (404, "404 Not Found", False),
+        (410, "410 Gone", False),
+        (408, "408 Request Timeout", True),
+        (429, "429 Too Many Requests", True),
+        (500, "500 Internal Server Error", True),
+        (503, "503 Service Unavailable", True),
+        (599, "599", True),
+    ],
+)
+def test_refusals_are_told_in_words(
+    fetcher: Fetcher, root: str, status: int, words: str, retryable: bool
+) -> None:
+    """The status stands in the message, and says whether another attempt may help, and when."""
+    with pytest.raises(DownloadFailed, match=words) as caught:
+        fetcher.fetch(f"{root}/status/{status}", name="a", max_bytes=LIMIT)
+    assert caught.value.image == "a"
+    assert caught.value.retryable is retryable
+    assert caught.value.retry_after == (7 if retryable else None)
+
+
+def test_a_redirect_to_nowhere_is_final(fetcher: Fetcher, root: str) -> None:
+    """A redirect without an address is a failed download."""
+    with pytest.raises(DownloadFailed, match="302 Found without an address") as caught:
+        fetcher.fetch(f"{root}/lost", name="a", max_bytes=LIMIT)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    "path", [f"oversize/{LIMIT + 1}", "endless", "bomb/1", "bomb/2", "bomb/4", "deflate_bomb"]
+)
+def test_too_many_bytes_are_not_taken(fetcher: Fetcher, root: str, path: str) -> None:
+    """The limit holds for announced, endless and packed bodies, packed several times over too."""
+    with pytest.raises(TooLarge, match="larger than 100,000 bytes") as caught:
+        fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+    assert caught.value.image == "a"
+
+
+def test_the_limit_itself_is_allowed(fetcher: Fetcher, root: str) -> None:
+    """A body of exactly the limit passes."""
+    body = fetcher.fetch(f"{root}/oversize/{LIMIT}", name="a", max_bytes=LIMIT)
+    assert len(body) == LIMIT
+
+
+@pytest.mark.parametrize("path", ["silent", "drip", "drip_head"])
+def test_slow_servers_are_left(fetcher: Fetcher, root: str, path: str) -> None:
+    """Silence ends by the read timeout; a byte now and then, by the limit on the whole download."""
+    began = time.monotonic()
+    with pytest.raises(DownloadFailed, match="in time") as caught:
+        fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+    assert caught.value.retryable
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("path", ["cut", "garbage", "nonsense", "long_head"])
+def test_broken_answers_are_failed_downloads(fetcher: Fetcher, root: str, path: str) -> None:
+    """Whatever a server breaks off or makes up is one kind of error, which may pass."""
+    with pytest.raises(DownloadFailed) as caught:
+        fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+    assert caught.value.retryable
+
+
+def test_nobody_listening_is_a_failed_download(fetcher: Fetcher) -> None:
+    """A refused connection may be tried again."""
+    with pytest.raises(DownloadFailed, match="can't be reached") as caught:
+        fetcher.fetch("http://127.0.0.1:1/", name="a", max_bytes=LIMIT)
+    assert caught.value.retryable
+
+
+def test_loopback_is_closed_by_default(server: Server, root: str) -> None:
+    """Without the operator's leave no connection reaches a server of one's own machine."""
+    with Fetcher(FetchPolicy()) as guarded:
+        for url in (f"{root}/picture", root.replace("127.0.0.1", "localhost") + "/picture"):
+            with pytest.raises(UnsafeUrl):
+                guarded.fetch(url, name="a", max_bytes=LIMIT)
+    assert server.connections == 0
+
+
+def test_all_threads_share_one_fetcher(server: Server, root: str) -> None:
+    """Many threads get their pictures through few connections, and failures do not use them up."""
+    shared = Fetcher(FetchPolicy(allow_private=True, max_connections=4))
+    paths = ["picture", "status/404", f"oversize/{LIMIT + 1}", "picture"] * 25
+
+    def get(path: str) -> bytes | str:
+        try:
+            return shared.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+        except (DownloadFailed, TooLarge) as error:
+            return error.code
+
+    with shared, ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(get, paths))
+    assert found == [PICTURE, "download_failed", "too_large", PICTURE] * 25
+    assert server.connections < len(paths)
+
+
+def test_the_file_system_is_out_of_reach(fetcher: Fetcher) -> None:
+    """A file URL is refused also where private addresses are allowed."""
+    with pytest.raises(UnsafeUrl):
+        fetcher.fetch("file:///etc/passwd", name="a", max_bytes=LIMIT)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: What a machine has beside Python.
+TOOLS = ("sh", "cat", "cut", "cksum", "dirname", "rm", "mkdir", "ln", "awk", "make")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a folder with what installing needs, and in `bin` the tools of a bare machine."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/install.sh"):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found, f"{tool} is not installed"
+        (tmp_path / "bin" / tool).symlink_to(found)
+    return tmp_path
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    path = folder / "bin" / name
+    path.write_text(f"#!/bin/sh\n{body}\n", "utf-8")
+    path.chmod(0o755)
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": str(folder / "bin"), "HOME": str(folder)}
+    return subprocess.run(  # noqa: S603  # our own Makefile
+        [folder / "bin/make", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def with_uv(checkout: Path) -> Path:
+    """Return a checkout whose `uv` notes what it is asked for, and makes an empty .venv."""
+    program(checkout, "python3", f'exec {sys.executable} "$@"')
+    make_venv = f"mkdir -p .venv/bin; ln -s {sys.executable} .venv/bin/python"
+    program(checkout, "uv", f'echo "$*" >>asked; if [ "$1" = venv ]; then {make_venv}; fi')
+    return checkout
+
+
+def asked(folder: Path) -> list[str]:
+    """Return what `uv` was asked for since the last time."""
+    path = folder / "asked"
+    text = path.read_text("utf-8") if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return text.splitlines()
+
+
+def test_no_python_is_one_clear_line(checkout: Path) -> None:
+    """Without a Python that fits, one line says so, and nothing is made."""
+    program(checkout, "python3", "exit 127")
+    result = make(checkout, "install")
+    assert result.returncode
+    assert "no Python 3.11, 3.12 or 3.13 on PATH" in result.stderr.splitlines()[0]
+    assert not (checkout / ".venv").exists()
+
+
+def test_wrong_python_is_named(checkout: Path) -> None:
+    """A PYTHON that does not fit is refused by name."""
+    result = make(checkout, "install", "PYTHON=/no/such/python")
+    assert result.returncode
+    assert result.stderr.startswith("make install: PYTHON=/no/such/python is no Python 3.11")
+
+
+def test_python_without_venv_gets_a_hint(checkout: Path) -> None:
+    """A Python that can't make environments, as Debian ships it, brings the package's name."""
+    blind = f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"'
+    program(checkout, "python3", blind)
+    result = make(checkout, "install")
+    assert result.returncode
+    assert "apt-get install python3." in result.stderr
+
+
+def test_install_uses_hashes_and_then_does_nothing(with_uv: Path) -> None:
+    """The lock is installed with hashes, the checkout without; a second time nothing is."""
+    first = make(with_uv, "install")
+    assert first.returncode == 0, first.stderr
+    _, lock, project = asked(with_uv)
+    assert lock.endswith("--require-hashes -r requirements.lock")
+    assert project.endswith("--no-deps --no-build-isolation --editable .")
+
+    second = make(with_uv, "install")
+    assert (second.returncode, second.stdout) == (0, "")
+    assert asked(with_uv) == []
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
+def test_install_notices_a_change(with_uv: Path, name: str) -> None:
+    """A changed lock, or project, is installed anew into the same environment."""
+    assert make(with_uv, "install").returncode == 0
+    asked(with_uv)
+    with (with_uv / name).open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert make(with_uv, "install").returncode == 0
+    assert [line.split()[:2] for line in asked(with_uv)] == [["pip", "install"]] * 2
+
+
+def test_interrupted_install_is_repeated(with_uv: Path) -> None:
+    """An installation that failed is not taken for done."""
+    assert make(with_uv, "install").returncode == 0
+    (with_uv / "requirements.lock").write_text("", "utf-8")
+    working = (with_uv / "bin/uv").read_text("utf-8")
+    program(with_uv, "uv", "exit 1")
+    assert make(with_uv, "install").returncode
+    program(with_uv, "uv", working.partition("\n")[2])
+    assert make(with_uv, "install").returncode == 0
+    assert len(asked(with_uv)) == 2 + 1 + 2
+
+
+def test_help_lists_every_target(checkout: Path) -> None:
+    """`make` alone prints each target with a line about it."""
+    listed = make(checkout).stdout.splitlines()
+    targets = {line.split()[0] for line in listed}
+    assert {"install", "demo", "test", "lint", "bench", "chaos", "help"} <= targets
+    assert all(len(line.split()) > 1 for line in listed)
+
+
+def test_ci_script_is_executable() -> None:
+    """`.ci/run` can be started as it is."""
+    assert os.access(ROOT / ".ci/run", os.X_OK)

@@ -1,0 +1,46 @@
+"""The seven scripts against a plain Python model: no job, slot or ruble is lost in any order."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.integration.ledger_machine import LedgerMachine
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: How many runs of the machine; thousands are worth it after a change of a script.
+EXAMPLES = int(os.environ.get("VISIONQ_MODEL_EXAMPLES", "0"))
+
+
+def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
+    run_state_machine_as_test(
+        lambda: LedgerMachine(redis, broker_is_here=broker_is_here),
+        settings=settings(
+            max_examples=EXAMPLES or examples,
+            stateful_step_count=50,
+            derandomize=not EXAMPLES,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+@pytest.mark.parametrize("broker_is_here", [True, False])
+def test_model(redis: Redis, *, broker_is_here: bool) -> None:
+    """Whatever happens in whatever order, the ledger is where its model is, and sound."""
+    _explore(redis, 60, broker_is_here=broker_is_here)
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+def test_model_everywhere(any_redis: Redis) -> None:
+    """The same holds on every release and every kind of connection."""
+    _explore(any_redis, 15, broker_is_here=True)

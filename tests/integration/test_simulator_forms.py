@@ -1,0 +1,392 @@
+"""Every form of call that ProxyAPI's computer-vision page shows, over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from openai import OpenAI
+
+from visionq.sandbox.sample_pictures import write_sample_pictures
+from visionq.sandbox.simulator import RunningSimulator, running_simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+QUESTION = "Что изображено на картинке?"
+MODEL = "gpt-4o-mini"
+#: Tokens of a 720x480 picture on that model: the base, and the base with two tiles.
+LOW, HIGH = 2833, 14_167
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_sample_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(simulator: RunningSimulator) -> Iterator[OpenAI]:
+    with OpenAI(base_url=simulator.provider_url, api_key="sk-any", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def picture_url(pictures: dict[str, Path]) -> Iterator[str]:
+    """Address of `sunset.jpg` on a web server of this machine."""
+    folder = pictures["sunset.jpg"].parent
+    handler = functools.partial(QuietFiles, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/sunset.jpg"
+        server.shutdown()
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def data_url(path: Path, media_type: str = "image/jpeg") -> str:
+    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def post(simulator: RunningSimulator, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a request as `curl` would."""
+    address = urlsplit(simulator.provider_url + path)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
+    try:
+        headers = {"Authorization": "Bearer sk-any", "Content-Type": "application/json"}
+        connection.request("POST", address.path, json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    assert response.status == 200, text
+    answer: dict[str, Any] = json.loads(text)
+    return answer
+
+
+def test_url_in_responses_by_plain_http(simulator: RunningSimulator, picture_url: str) -> None:
+    """Row 1: a picture by its address in Responses is fetched and described, in Russian."""
+    content = [
+        {"type": "input_text", "text": QUESTION},
+        {"type": "input_image", "image_url": picture_url},
+    ]
+    answer = post(
+        simulator, "/responses", {"model": MODEL, "input": [{"role": "user", "content": content}]}
+    )
+    assert answer["status"] == "completed"
+    text = answer["output"][0]["content"][0]["text"]
+    assert text.startswith("Картинка 1: 720x480, основной цвет #")
+
+
+@pytest.mark.parametrize("bare", [True, False], ids=["bare-string", "object"])
+def test_url_in_chat_by_plain_http(
+    simulator: RunningSimulator, picture_url: str, bare: bool
+) -> None:
+    """Row 2: Chat Completions takes the address as the page's bare string and as an object."""
+    image_url = picture_url if bare else {"url": picture_url}
+    content = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": image_url}]
+    answer = post(
+        simulator,
+        "/chat/completions",
+        {"model": MODEL, "messages": [{"role": "user", "content": content}]},
+    )
+    assert "720x480" in answer["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["prompt_tokens"] > HIGH
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "size"),
+    [
+        ("sunset.jpg", "image/jpeg", "720x480"),
+        ("table.png", "image/png", "640x480"),
+        ("sailing.webp", "image/webp", "640x400"),
+        ("balloon.gif", "image/gif", "320x400"),
+    ],
+)
+def test_base64_in_responses_by_sdk(
+    client: OpenAI, pictures: dict[str, Path], name: str, media_type: str, size: str
+) -> None:
+    """Row 3: a local file of each format goes through `responses.create`."""
+    response = client.responses.create(
+        model=MODEL,
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "What is this?"},
+                    {
+                        "type": "input_image",
+                        "detail": "auto",
+                        "image_url": data_url(pictures[name], media_type),
+                    },
+                ],
+            }
+        ],
+    )
+    assert f"{size}, mostly #" in response.output_text
+    assert response._request_id is not None
+    assert response.usage is not None
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
+
+
+def test_base64_in_chat_by_sdk(client: OpenAI, pictures: dict[str, Path]) -> None:
+    """Row 4: the same data URL goes through `chat.completions.create`."""
+    completion = client.chat.completions.create(
+        model=MODEL,
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": QUESTION},
+                    {"type": "image_url", "image_url": {"url": data_url(pictures["sunset.jpg"])}},
+                ],
+            }
+        ],
+    )
+    assert "720x480" in (completion.choices[0].message.content or "")
+
+
+@pytest.mark.parametrize(("detail", "tokens"), [("low", LOW), ("high", HIGH), ("auto", HIGH)])
+@pytest.mark.parametrize("api", ["responses", "chat_completions"])
+def test_detail(
+    simulator: RunningSimulator, pictures: dict[str, Path], api: str, detail: str, tokens: int
+) -> None:
+    """Row 5: `low`, `high` and `auto` are taken where each API wants them, and counted."""
+    url = data_url(pictures["sunset.jpg"])
+    if api == "responses":
+        part: dict[str, Any] = {"type": "input_image", "image_url": url, "detail": detail}
+        answer = post(
+            simulator,
+            "/responses",
+            {"model": MODEL, "input": [{"role": "user", "content": [part]}]},
+        )
+        assert answer["usage"]["input_tokens"] == tokens + 7
+        return
+    part = {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+    answer = post(
+        simulator,
+        "/chat/completions",
+        {"model": MODEL, "messages": [{"role": "user", "content": [part]}]},
+    )
+    assert answer["usage"]["prompt_tokens"] == tokens + 7
+
+
+def test_two_pictures_in_one_question(client: OpenAI, pictures: dict[str, Path]) -> None:
+    """Row 6: two pictures and one question give one answer that tells of both, in order."""
+    response = client.responses.create(
+        model=MODEL,
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "Есть ли отличия между изображениями?"},
+                    {
+                        "type": "input_image",
+                        "detail": "low",
+                        "image_url": data_url(pictures["sunset.jpg"]),
+                    },
+                    {
+                        "type": "input_image",
+                        "detail": "low",
+                        "image_url": data_url(pictures["table.png"], "image/png"),
+                    },
+                ],
+            }
+        ],
+    )
+    first, second = response.output_text.split(" Картинка 2")
+    assert "720x480" in first
+    assert "640x480" in second
+
+
+PROGRAM = """
+import base64
+import sys
+from openai import OpenAI
+
+client = OpenAI(api_key="sk-any", base_url=sys.argv[1], max_retries=0)
+where = sys.argv[2]
+
+def encode_image(image_path):
+    with open(image_path, "rb") as image_file:
+        return base64.b64encode(image_file.read()).decode("utf-8")
+
+"""
+RESPONSES_URL = """
+response = client.responses.create(
+    model="gpt-4o-mini",
+    input=[{
+        "role": "user",
+        "content": [
+            {"type": "input_text", "text": "Что изображено на картинке?"},
+            {"type": "input_image", "image_url": where},
+        ],
+    }],
+)
+print(response.output_text)
+"""
+CHAT_BARE_URL = """
+response = client.chat.completions.create(
+    model="gpt-4o-mini",
+    messages=[{
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "Что изображено на картинке?"},
+            {"type": "image_url", "image_url": where},
+        ],
+    }],
+)
+print(response.choices[0].message.content)
+"""
+RESPONSES_BASE64 = """
+response = client.responses.create(
+    model="gpt-4o-mini",
+    input=[{
+        "role": "user",
+        "content": [
+            {"type": "input_text", "text": "Что изображено на картинке?"},
+            {"type": "input_image",
+             "image_url": f"data:image/jpeg;base64,{encode_image(where)}",
+             "detail": "low"},
+        ],
+    }],
+)
+print(response.output_text)
+"""
+CHAT_BASE64 = """
+response = client.chat.completions.create(
+    model="gpt-4o-mini",
+    messages=[{
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "Что изображено на картинке?"},
+            {"type": "image_url",
+             "image_url": {"url": f"data:image/jpeg;base64,{encode_image(where)}"}},
+        ],
+    }],
+)
+print(response.choices[0].message.content)
+"""
+TWO_PICTURES = """
+response = client.responses.create(
+    model="gpt-4o-mini",
+    input=[{
+        "role": "user",
+        "content": [
+            {"type": "input_text", "text": "Есть ли отличия между изображениями?"},
+            {"type": "input_image", "image_url": where},
+            {"type": "input_image", "image_url": where},
+        ],
+    }],
+)
+print(response.output_text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "by_url", "pictures_seen"),
+    [
+        pytest.param(RESPONSES_URL, True, 1, id="responses-url"),
+        pytest.param(CHAT_BARE_URL, True, 1, id="chat-bare-url"),
+        pytest.param(RESPONSES_BASE64, False, 1, id="responses-base64"),
+        pytest.param(CHAT_BASE64, False, 1, id="chat-base64"),
+        pytest.param(TWO_PICTURES, True, 2, id="two-pictures"),
+    ],
+)
+def test_programs_of_the_page(  # noqa: PLR0917  # pytest passes them by name
+    simulator: RunningSimulator,
+    pictures: dict[str, Path],
+    picture_url: str,
+    program: str,
+    by_url: bool,
+    pictures_seen: int,
+) -> None:
+    """A program as the page shows it, with another base URL, key and picture, prints its answer."""
+    where = picture_url if by_url else str(pictures["sunset.jpg"])
+    done = subprocess.run(  # noqa: S603  # our own interpreter and text
+        [sys.executable, "-c", PROGRAM + program, simulator.provider_url, where],
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("720x480, основной цвет #") == pictures_seen
+
+
+def test_models_are_listed(client: OpenAI) -> None:
+    """The list of models has the page's model, and one of them can be looked up."""
+    assert MODEL in {model.id for model in client.models.list()}
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "description": {"type": "string"},
+        "mood": {"enum": ["calm", "lively"]},
+        "objects": {
+            "type": "array",
+            "minItems": 2,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "count": {"type": "integer", "minimum": 1},
+                },
+                "required": ["name", "count"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["description", "mood", "objects"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("api", ["responses", "chat_completions"])
+def test_json_schema(simulator: RunningSimulator, pictures: dict[str, Path], api: str) -> None:
+    """Asked for a JSON Schema, both APIs answer with JSON of that form, told from the picture."""
+    named = {"name": "picture", "schema": SCHEMA, "strict": True}
+    url = data_url(pictures["sunset.jpg"])
+    if api == "responses":
+        part: dict[str, Any] = {"type": "input_image", "image_url": url}
+        body: dict[str, Any] = {
+            "model": MODEL,
+            "input": [{"role": "user", "content": [part]}],
+            "text": {"format": {"type": "json_schema", **named}},
+        }
+        text = post(simulator, "/responses", body)["output"][0]["content"][0]["text"]
+    else:
+        part = {"type": "image_url", "image_url": {"url": url}}
+        body = {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": [part]}],
+            "response_format": {"type": "json_schema", "json_schema": named},
+        }
+        text = post(simulator, "/chat/completions", body)["choices"][0]["message"]["content"]
+    data = json.loads(text)
+    assert data["description"].startswith("720x480 #")
+    assert data["mood"] == "calm"
+    assert [item["count"] for item in data["objects"]] == [1, 2]

@@ -1,0 +1,284 @@
+"""Money, limits, refusals and the bill of the stand-in, over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+from decimal import Decimal
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+
+from visionq.sandbox.sample_pictures import sample_pictures
+from visionq.sandbox.simulator import RunningSimulator, running_simulator
+from visionq.sandbox.simulator.bill import digest_of
+from visionq.sandbox.simulator.process import SimulatorError
+from visionq.sandbox.simulator.settings import SimulatorSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SAMPLES = {sample.name: sample.content for sample in sample_pictures()}
+RESPONSES = "/openai/v1/responses"
+#: Rubles of `question()` on gpt-4o-mini at the built-in prices: 39 for a million in, 155 out.
+INPUT_TOKENS, OUTPUT_TOKENS = 2833 + 7 + 2, 9
+COST = Decimal(39 * INPUT_TOKENS + 155 * OUTPUT_TOKENS) / 1_000_000
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(process: RunningSimulator) -> RunningSimulator:
+    """The simulator as if it had just been started."""
+    process.configure(**SimulatorSettings().model_dump(mode="json"))
+    process.reset_bill()
+    return process
+
+
+class Answer:
+    def __init__(self, status: int, headers: Mapping[str, str], text: str) -> None:
+        self.status = status
+        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.body: Any = json.loads(text)
+
+
+def call(
+    simulator: RunningSimulator,
+    method: str,
+    path: str,
+    body: object = None,
+    key: str | None = "sk-any",
+) -> Answer:
+    address = urlsplit(simulator.url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    try:
+        content = body if isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, path, content, headers)
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read().decode())
+    finally:
+        connection.close()
+
+
+def question(picture: str | None = None, **more: object) -> dict[str, Any]:
+    url = picture or url_of("sunset.jpg")
+    content = [
+        {"type": "input_text", "text": "Picture?"},
+        {"type": "input_image", "image_url": url, "detail": "low"},
+    ]
+    return {
+        "model": "gpt-4o-mini",
+        "input": [{"role": "user", "content": content}],
+        "max_output_tokens": 100,
+        **more,
+    }
+
+
+def url_of(name: str, media_type: str = "image/jpeg") -> str:
+    return f"data:{media_type};base64,{base64.b64encode(SAMPLES[name]).decode()}"
+
+
+def test_bill_counts_every_call_and_charges_answers(simulator: RunningSimulator) -> None:
+    """Refused calls are counted and free; answered ones are charged exactly, by their digest."""
+    asked = question()
+    for _ in range(2):
+        answer = call(simulator, "POST", RESPONSES, asked)
+        assert answer.body["usage"]["input_tokens"] == INPUT_TOKENS
+        assert answer.body["usage"]["output_tokens"] == OUTPUT_TOKENS
+    assert call(simulator, "POST", RESPONSES, {"model": "gpt-4o-mini"}).status == 400
+    assert call(simulator, "POST", RESPONSES, b"{broken").status == 400
+    assert call(simulator, "POST", RESPONSES, asked, key=None).status == 401
+    bill = simulator.bill()
+    assert (bill["calls"], bill["billed"], bill["rub"]) == (5, 2, str(2 * COST))
+    assert bill["digests"][digest_of(asked)] == {"calls": 3, "billed": 2}
+    assert sum(tally["calls"] for tally in bill["digests"].values()) == 5
+
+
+def test_bill_can_be_reset(simulator: RunningSimulator) -> None:
+    """After `DELETE` the bill is empty."""
+    call(simulator, "POST", RESPONSES, question())
+    simulator.reset_bill()
+    assert simulator.bill() == {"calls": 0, "billed": 0, "rub": "0", "digests": {}}
+
+
+def test_balance_goes_down_by_what_was_charged(simulator: RunningSimulator) -> None:
+    """The balance endpoint shows what is left; a key that may not ask is told so."""
+    simulator.configure(balance_rub=5)
+    call(simulator, "POST", RESPONSES, question())
+    answer = call(simulator, "GET", "/proxyapi/balance")
+    assert answer.body == {"balance": float(5 - COST)}
+    simulator.configure(balance_readable=False)
+    refused = call(simulator, "GET", "/proxyapi/balance")
+    assert refused.status == 403
+    assert set(refused.body) == {"detail"}
+    assert call(simulator, "GET", "/proxyapi/balance", key=None).status == 401
+
+
+def test_balance_must_cover_the_longest_answer(simulator: RunningSimulator) -> None:
+    """402 comes while the balance covers the real cost but not input and longest answer."""
+    most = Decimal(39 * INPUT_TOKENS + 155 * 100) / 1_000_000
+    simulator.configure(balance_rub=str(most - Decimal("0.000001")))
+    refused = call(simulator, "POST", RESPONSES, question())
+    assert refused.status == 402
+    assert refused.body == {"detail": "Insufficient balance to run this request."}
+    simulator.configure(balance_rub=str(most))
+    assert call(simulator, "POST", RESPONSES, question()).status == 200
+    assert call(simulator, "POST", RESPONSES, question()).status == 402
+    assert simulator.bill()["billed"] == 1
+
+
+def test_token_factor_scales_usage_and_bill_alike(simulator: RunningSimulator) -> None:
+    """With a factor of 2 an answer counts and costs twice what the table says."""
+    simulator.configure(token_factor=2)
+    answer = call(simulator, "POST", RESPONSES, question())
+    assert answer.body["usage"]["input_tokens"] == 2 * INPUT_TOKENS
+    assert simulator.bill()["rub"] == str(2 * COST)
+
+
+def test_rate_limit_of_requests(simulator: RunningSimulator) -> None:
+    """Beyond the limit 429 comes with headers, uncharged; the headers can be switched off."""
+    simulator.configure(requests_per_minute=60)
+    passed = call(simulator, "POST", RESPONSES, question())
+    assert passed.headers["x-ratelimit-limit-requests"] == "60"
+    assert passed.headers["x-ratelimit-remaining-requests"] == "0"
+    refused = call(simulator, "POST", RESPONSES, question())
+    assert refused.status == 429
+    assert refused.body["error"]["code"] == "rate_limit_exceeded"
+    assert refused.headers["retry-after"] == "1"
+    assert 0 < int(refused.headers["retry-after-ms"]) <= 1000
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    simulator.configure(rate_headers=False)
+    bare = call(simulator, "POST", RESPONSES, question())
+    assert bare.status == 429
+    assert not [name for name in bare.headers if name.startswith("x-ratelimit")]
+    assert simulator.bill()["billed"] == 1
+
+
+def test_rate_limit_of_tokens(simulator: RunningSimulator) -> None:
+    """Pictures count towards the tokens of a minute."""
+    simulator.configure(tokens_per_minute=6000)
+    assert call(simulator, "POST", RESPONSES, question()).status == 200
+    refused = call(simulator, "POST", RESPONSES, question())
+    assert refused.status == 429
+    assert refused.body["error"]["type"] == "tokens"
+    assert int(refused.headers["retry-after"]) > 20
+
+
+def test_every_answer_has_an_id(simulator: RunningSimulator) -> None:
+    """`X-Request-ID` is another UUID on each answer, refusals included."""
+    answers = [
+        call(simulator, "POST", RESPONSES, question()),
+        call(simulator, "POST", RESPONSES, {}),
+        call(simulator, "POST", RESPONSES, question(), key=None),
+        call(simulator, "GET", "/nowhere"),
+        call(simulator, "GET", "/proxyapi/balance"),
+    ]
+    assert len({UUID(answer.headers["x-request-id"]) for answer in answers}) == 5
+
+
+@pytest.mark.parametrize("key", [None, "", "  "])
+def test_calls_without_a_key_are_refused(simulator: RunningSimulator, key: str | None) -> None:
+    """Any key will do, but there must be one."""
+    answer = call(simulator, "POST", RESPONSES, question(), key=key)
+    assert (answer.status, answer.body) == (401, {"detail": "Invalid API Key"})
+
+
+def test_models_that_are_unknown_or_denied(simulator: RunningSimulator) -> None:
+    """An unknown model is OpenAI's 404; one that the key may not use is ProxyAPI's 403."""
+    unknown = call(simulator, "POST", RESPONSES, question(model="gpt-none"))
+    assert unknown.status == 404
+    assert unknown.body["error"]["code"] == "model_not_found"
+    simulator.configure(denied_models=["gpt-4o-mini"])
+    denied = call(simulator, "POST", RESPONSES, question())
+    assert denied.status == 403
+    assert "gpt-4o-mini" in denied.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "code"),
+    [
+        (url_of("notes.jpg"), "invalid_image_format"),
+        (url_of("balloon-animated.gif", "image/gif"), "invalid_image_format"),
+        (url_of("empty.jpg"), "empty_image_file"),
+        (url_of("cut-off.jpg"), "image_parse_error"),
+        (url_of("sunset.jpg", "image/bmp"), "unsupported_image_media_type"),
+        ("data:image/jpeg;base64,no!", "invalid_base64_image"),
+        ("data:image/jpeg;base64," + "A" * 27_000_000, "image_file_too_large"),
+        ("http://127.0.0.1:9/picture.jpg", "failed_to_download_image"),
+        ("/etc/passwd", "invalid_image_url"),
+    ],
+    ids=lambda value: value if len(value) < 40 else "",
+)
+def test_pictures_that_are_refused(simulator: RunningSimulator, picture: str, code: str) -> None:
+    """A picture that can't be used gets 400 with the provider's code, and costs nothing."""
+    answer = call(simulator, "POST", RESPONSES, question(picture))
+    assert answer.status == 400
+    assert answer.body["error"]["code"] == code
+    assert answer.body["error"]["param"] == "input[0].content[1].image_url"
+    assert simulator.bill()["billed"] == 0
+
+
+def test_detail_that_the_model_lacks(simulator: RunningSimulator) -> None:
+    """`original` on a model without it is a wrong value, not a server error."""
+    asked = question()
+    asked["input"][0]["content"][1]["detail"] = "original"
+    answer = call(simulator, "POST", RESPONSES, asked)
+    assert answer.status == 400
+    assert answer.body["error"]["param"] == "input[0].content[1].detail"
+    asked["model"] = "gpt-5.4-mini"
+    assert call(simulator, "POST", RESPONSES, asked).status == 200
+
+
+def test_answers_stop_at_their_limit(simulator: RunningSimulator) -> None:
+    """An answer longer than `max_output_tokens` is incomplete, and charged up to the limit."""
+    asked = question(max_output_tokens=16)
+    asked["input"][0]["content"] += [asked["input"][0]["content"][1]] * 3
+    body = call(simulator, "POST", RESPONSES, asked).body
+    assert body["status"] == "incomplete"
+    assert body["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert body["usage"]["output_tokens"] == 16
+
+
+def test_letters_come_back_as_they_went(simulator: RunningSimulator) -> None:
+    """Every alphabet passes unescaped and unharmed, a lone surrogate included."""
+    asked = question(instructions="Ёж — 🦔 «да»", metadata={"имя": "\ud800"})
+    answer = call(simulator, "POST", RESPONSES, asked)
+    assert answer.body["instructions"] == "Ёж — 🦔 «да»"
+    assert answer.body["metadata"] == {"имя": "\ud800"}
+
+
+def test_settings_merge_and_refuse_by_name(simulator: RunningSimulator) -> None:
+    """`PUT` keeps what is not named; a wrong value or key is 422 with its name, changing none."""
+    simulator.configure(latency_s=0.5, faults={"429": 0.25})
+    simulator.configure(seed=3)
+    settings = simulator.settings()
+    assert (settings["latency_s"], settings["faults"], settings["seed"]) == (0.5, {"429": 0.25}, 3)
+    for wrong in ({"latency_s": "x", "seed": 9}, {"colour": 1}):
+        with pytest.raises(SimulatorError, match=rf"422.*{next(iter(wrong))}"):
+            simulator.configure(**wrong)
+    for body in (b"[]", b"{"):
+        assert call(simulator, "PUT", "/simulator/settings", body).status == 422
+    assert simulator.settings() == settings
+
+
+def test_latency_comes_before_the_answer(simulator: RunningSimulator) -> None:
+    """An admitted call is charged at once, and answered after the latency."""
+    simulator.configure(latency_s=0.4)
+    address = urlsplit(simulator.url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=0.2)
+    try:
+        headers = {"Authorization": "Bearer sk-any"}
+        connection.request("POST", RESPONSES, json.dumps(question()), headers)
+        with pytest.raises(TimeoutError):
+            connection.getresponse()
+    finally:
+        connection.close()
+    assert simulator.bill()["billed"] == 1

@@ -1,0 +1,148 @@
+"""The command line's frame: which commands are offered, what errors and exit codes look like."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from visionq import cli
+from visionq.commands import shared
+from visionq.errors import (
+    BY_CODE,
+    BillingUnknown,
+    BudgetExhausted,
+    CorruptImage,
+    InsufficientBalance,
+    JobFailed,
+    QueueUnavailable,
+    VisionqError,
+    WaitTimeout,
+)
+from visionq.settings import ConfigurationError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def point(name: str, module: str) -> importlib.metadata.EntryPoint:
+    return importlib.metadata.EntryPoint(name, f"{module}:{name}", cli.COMMANDS)
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> list[importlib.metadata.EntryPoint]:
+    """The entry points that the group finds; a test fills in what it needs."""
+    points: list[importlib.metadata.EntryPoint] = []
+    monkeypatch.setattr(cli, "entry_points", lambda group: [p for p in points if p.group == group])
+    monkeypatch.delitem(cli.cli.__dict__, "found", raising=False)
+    return points
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have the only command, `fail`, end in an error."""
+
+    @click.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(cli.cli.__dict__, "found", {"fail": point("fail", "visionq")})
+    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda _: fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (CorruptImage("cut off", image="a.jpg"), 1, "error: corrupt_image: a.jpg: cut off\n"),
+        (JobFailed("refused", "the model declined"), 1, "error: refused: the model declined\n"),
+        (WaitTimeout("not after 5 s"), 1, "error: wait_timeout: not after 5 s\n"),
+        (ConfigurationError("X: no number"), 2, "error: configuration: X: no number\n"),
+        (QueueUnavailable("down\nreally"), 3, "error: queue_unavailable: down really\n"),
+        (BillingUnknown("cut"), 3, "error: billing_unknown: cut\n"),
+        (InsufficientBalance("empty"), 4, "error: insufficient_balance: empty\n"),
+        (BudgetExhausted("spent"), 4, "error: budget_exhausted: spent\n"),
+        (JobFailed("cancelled", "by you"), 4, "error: cancelled: by you\n"),
+        (JobFailed("not_known_here", "newer"), 1, "error: not_known_here: newer\n"),
+    ],
+)
+def test_errors(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: VisionqError,
+    code: int,
+    line: str,
+) -> None:
+    """An expected error is one line with its code, and its own exit code."""
+    raising(monkeypatch, error)
+    assert cli.run(["fail"]) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends a command with 130 and no traceback."""
+    raising(monkeypatch, KeyboardInterrupt())
+    assert cli.run(["fail"]) == 130
+    assert capsys.readouterr() == ("", "\ninterrupted\n")
+
+
+def test_defects_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw is not dressed up as one of ours."""
+    raising(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["fail"])
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["up", "--workers", "0"], ["--what"]])
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A command line that can't be understood ends with 2 and says what is wrong."""
+    assert cli.run(arguments) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints name and version."""
+    assert cli.run(["--version"]) == 0
+    assert re.fullmatch(r"visionq, version \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_absent_parts(offer: list[importlib.metadata.EntryPoint]) -> None:
+    """A command whose package, or whose needs, are not installed is not offered."""
+    offer += [point("here", "visionq.cli"), point("gone", "not_installed_here.commands")]
+    context = click.Context(cli.cli)
+    assert cli.cli.list_commands(context) == ["here"]
+    assert cli.cli.get_command(context, "gone") is None
+
+
+def test_needs(monkeypatch: pytest.MonkeyPatch, offer: list[importlib.metadata.EntryPoint]) -> None:
+    """An install for clients alone does not offer `up`, which needs worker and monitoring."""
+    offer += [point("up", "visionq.commands.up"), point("jobs", "visionq.cli")]
+    only = {"visionq": object()}
+    monkeypatch.setattr(cli, "find_spec", only.get)
+    assert cli.cli.list_commands(click.Context(cli.cli)) == ["jobs"]
+
+
+def test_broken_command_is_a_defect(
+    offer: list[importlib.metadata.EntryPoint],
+) -> None:
+    """An installed command that can't be imported is an error, not an absent command."""
+    offer += [point("broken", "visionq.no_such_module")]
+    with pytest.raises(ModuleNotFoundError):
+        cli.cli.get_command(click.Context(cli.cli), "broken")
+
+
+def test_json_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON keeps other alphabets, stays on one line, and prints an error's parts."""
+    shared.print_json(shared.error_document(CorruptImage("обрыв", image="кот.jpg")))
+    assert capsys.readouterr().out == (
+        '{"error": {"code": "corrupt_image", "message": "обрыв", "file": "кот.jpg"}}\n'
+    )
+
+
+def test_every_code_is_documented() -> None:
+    """The table in docs/cli.md has each code of the error tree with its true exit code."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE)
+    documented = {code: int(exit_code) for code, exit_code in rows}
+    true = {code: shared.exit_code(error("")) for code, error in BY_CODE.items()}
+    assert {code: documented.get(code) for code in true} == true

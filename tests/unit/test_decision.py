@@ -1,0 +1,176 @@
+"""What becomes of a job after an attempt that brought no answer: the whole table."""
+
+from __future__ import annotations
+
+import pytest
+
+from visionq import errors
+from visionq.contract import UnknownBilling, Usage
+from visionq.ledger.records import Billing
+from worker.decision import (
+    ACCOUNT_RECHECK,
+    Attempt,
+    Decision,
+    Fail,
+    Park,
+    Retry,
+    Wait,
+    backoff,
+    billing_of,
+    decide,
+)
+
+FIRST = Attempt(number=1, max_attempts=10)
+LAST = Attempt(number=10, max_attempts=10)
+HOLD = Attempt(number=1, max_attempts=10, on_unknown_billing=UnknownBilling.HOLD)
+AGAIN = Attempt(number=2, max_attempts=10, unknown_calls=1)
+
+ENDINGS = [
+    error
+    for error in errors.BY_CODE.values()
+    if issubclass(error, errors.JobError | errors.AnswerError | errors.JobStopped)
+    and not error.retryable
+]
+FREE_FAULTS = [errors.ProviderUnavailable, errors.DownloadFailed, errors.QueueUnavailable]
+ACCOUNT_FAULTS = [errors.InsufficientBalance, errors.KeyRejected, errors.AccessDenied]
+
+
+def half() -> float:
+    return 0.5
+
+
+def decided(error: Exception, attempt: Attempt = FIRST) -> Decision:
+    return decide(error, attempt, random=half)
+
+
+@pytest.mark.parametrize("error", ENDINGS)
+def test_what_no_attempt_can_mend_fails_at_once(error: type[errors.VisionqError]) -> None:
+    """A wrong job, a paid non-answer and a stopped job end with their own error."""
+    found = error("no")
+    assert decided(found) == Fail(found)
+
+
+@pytest.mark.parametrize("error", FREE_FAULTS)
+def test_a_free_fault_is_retried(error: type[errors.VisionqError]) -> None:
+    """A fault that cost nothing comes back after a jittered pause."""
+    assert decided(error("no")) == Retry(0.25, error.code)
+
+
+@pytest.mark.parametrize("error", FREE_FAULTS)
+def test_attempts_end(error: type[errors.VisionqError]) -> None:
+    """The last attempt's error is the job's error."""
+    found = error("no")
+    assert decided(found, LAST) == Fail(found)
+
+
+@pytest.mark.parametrize("error", ACCOUNT_FAULTS)
+@pytest.mark.parametrize("attempt", [FIRST, LAST])
+def test_a_fault_of_the_account_parks(error: type[errors.VisionqError], attempt: Attempt) -> None:
+    """Nobody's job fails because money, key or access ran out, however often it was tried."""
+    assert decided(error("no"), attempt) == Park(error.code, ACCOUNT_RECHECK)
+
+
+@pytest.mark.parametrize("attempt", [FIRST, LAST])
+def test_a_rate_limit_waits_and_counts_for_nothing(attempt: Attempt) -> None:
+    """Waiting at a limit burns no attempt, not even the last."""
+    error = errors.RateLimited("slow", retry_after=7)
+    assert decided(error, attempt) == Wait(7.25, "rate_limited")
+
+
+def test_a_rate_limit_without_a_time_slows_down_more_and_more() -> None:
+    """Without a word from the provider, repeated waits grow."""
+    waits = [
+        decided(errors.RateLimited("slow"), Attempt(number=1, max_attempts=10, waits=times))
+        for times in (0, 3, 40)
+    ]
+    assert waits == [Wait(after, "rate_limited") for after in (1.25, 3.0, 31.0)]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "decision"),
+    [
+        (FIRST, Retry(0.25, "billing_unknown")),
+        (AGAIN, Park("billing_unknown")),
+        (HOLD, Park("billing_unknown")),
+        (LAST, Park("billing_unknown")),
+        (Attempt(number=1, max_attempts=10, deadline_left=0.1), Park("billing_unknown")),
+    ],
+    ids=["first", "repeated", "hold", "last attempt", "deadline"],
+)
+def test_unknown_billing_is_repeated_once_at_most(attempt: Attempt, decision: Decision) -> None:
+    """A call that may have been billed is never made a third time, nor a second under `hold`."""
+    assert decided(errors.BillingUnknown("cut"), attempt) == decision
+
+
+def test_what_the_provider_asks_for_is_the_least() -> None:
+    """A retry comes no sooner than `Retry-After`, and not all jobs come at that very moment."""
+    error = errors.ProviderUnavailable("busy", retry_after=20)
+    soonest = decide(error, FIRST, random=lambda: 0.0)
+    later = decide(error, FIRST, random=lambda: 0.99)
+    assert soonest == Retry(20, "provider_unavailable")
+    assert isinstance(later, Retry)
+    assert later.after > 20
+    unknown = decided(errors.BillingUnknown("cut", retry_after=20))
+    assert unknown == Retry(20.25, "billing_unknown")
+
+
+@pytest.mark.parametrize(
+    ("number", "longest"), [(1, 0.5), (2, 1), (3, 2), (7, 32), (8, 60), (9, 60), (10_000, 60)]
+)
+def test_backoff_doubles_with_full_jitter(number: int, longest: float) -> None:
+    """The pause lies anywhere between nothing and a limit that doubles up to a minute."""
+    assert backoff(number, lambda: 0.0) == 0
+    assert backoff(number, lambda: 1.0) == longest
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.ProviderUnavailable("x", retry_after=30), errors.RateLimited("x", retry_after=30)],
+)
+def test_no_pause_outlasts_the_deadline(error: errors.VisionqError) -> None:
+    """A job that can't be tried again in time fails now, not after a useless wait."""
+    decision = decided(error, Attempt(number=1, max_attempts=10, deadline_left=20))
+    assert isinstance(decision, Fail)
+    assert decision.error.code == "deadline_exceeded"
+    assert not isinstance(
+        decided(error, Attempt(number=1, max_attempts=10, deadline_left=60)), Fail
+    )
+
+
+def test_an_error_from_outside_the_tree_is_not_swallowed() -> None:
+    """A bug fails the job openly, with the bug attached and none of its text made public."""
+    bug = KeyError("sk-secret")
+    decision = decided(bug)
+    assert isinstance(decision, Fail)
+    assert decision.error.code == "internal_error"
+    assert decision.error.__cause__ is bug
+    assert "secret" not in str(decision.error)
+
+
+def test_every_code_of_the_tree_has_a_decision() -> None:
+    """No class falls through without one of the four outcomes."""
+    for error in errors.BY_CODE.values():
+        assert isinstance(decided(error("no")), Retry | Wait | Park | Fail)
+
+
+PAID = Usage(input_tokens=10, output_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "billing"),
+    [
+        (errors.ProviderUnavailable("x"), Billing.RELEASED),
+        (errors.RateLimited("x"), Billing.RELEASED),
+        (errors.InsufficientBalance("x"), Billing.RELEASED),
+        (errors.CorruptImage("x"), Billing.RELEASED),
+        (errors.CorruptImage("x", usage=PAID), Billing.SETTLED),
+        (errors.Refused("x", usage=Usage()), Billing.RELEASED),
+        (errors.Refused("x", usage=PAID), Billing.SETTLED),
+        (errors.Incomplete("x"), Billing.SETTLED),
+        (errors.BillingUnknown("x"), Billing.UNKNOWN),
+        (RuntimeError("x"), Billing.UNKNOWN),
+    ],
+)
+def test_what_an_error_means_for_the_money(error: Exception, billing: Billing) -> None:
+    """Refused calls are free, counted ones settled, and a doubt is never taken for free."""
+    assert billing_of(error) is billing

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from visionq.cli import cli
+from visionq.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("worker", "flower", "simulator")
+
+
+def test_services_are_those_of_the_house() -> None:
+    """Compose runs Redis, workers and Flower, and the simulator only when asked to."""
+    assert {name: service.get("profiles") for name, service in SERVICES.items()} == {
+        "redis": None,
+        "worker": None,
+        "flower": None,
+        "simulator": ["simulator"],
+    }
+
+
+def test_only_loopback_is_published() -> None:
+    """Flower alone has a port on the host, and on loopback alone."""
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert list(ports) == ["flower"]
+    assert all(port.startswith("127.0.0.1:") for port in ports["flower"])
+
+
+def test_redis_is_out_of_reach_from_outside() -> None:
+    """Redis and the simulator are on the inner network alone, which has no way out."""
+    assert COMPOSE["networks"]["inner"] == {"internal": True}
+    assert SERVICES["redis"]["networks"] == SERVICES["simulator"]["networks"] == ["inner"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "appendonly yes",
+        "maxmemory-policy noeviction",
+        "requirepass ${REDIS_PASSWORD:?set it in .env}",
+    ],
+)
+def test_redis_keeps_what_it_is_given(line: str) -> None:
+    """Redis writes to disk, evicts nothing and asks for a password."""
+    assert line in COMPOSE["configs"]["redis"]["content"].splitlines()
+
+
+def test_worker_may_finish_its_calls() -> None:
+    """A stopping worker gets longer than the longest call, and ten seconds more."""
+    grace = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
+    assert grace
+    assert int(grace[1]) >= Settings().request_timeout + 10
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_a_health_check(name: str) -> None:
+    """Each service is checked, and none through Celery, which takes seconds."""
+    check = SERVICES[name]["healthcheck"]["test"]
+    assert check[0] in {"CMD", "CMD-SHELL"}
+    assert "celery" not in " ".join(check)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_run_our_image_with_few_rights(name: str) -> None:
+    """Our services share one image, with a read-only disk and no capabilities."""
+    service = SERVICES[name]
+    assert (service["image"], service["read_only"], service["cap_drop"]) == (
+        "visionq",
+        True,
+        ["ALL"],
+    )
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_start_line_is_a_command_that_exists(name: str) -> None:
+    """A service starts with `visionq` and a command and options that it has."""
+    program, command, *options = SERVICES[name]["command"]
+    assert program == "visionq"
+    help_text = CliRunner().invoke(cli, [command, "--help"]).output
+    assert all(option in help_text for option in options if option.startswith("--"))
+    assert help_text.startswith(f"Usage: cli {command} ")
+
+
+@pytest.mark.parametrize(
+    "name", ["docker-compose.yml", "Dockerfile", "requirements.lock", "Makefile"]
+)
+def test_no_registry_is_committed(name: str) -> None:
+    """Images and packages come from wherever the operator says: no host is written down."""
+    text = (ROOT / name).read_text("utf-8")
+    assert not re.search(r"https?://(?!127\.0\.0\.1)|index-url|[a-z0-9-]+\.[a-z]{2,}/[a-z]+:", text)
+
+
+def test_image_is_no_root() -> None:
+    """The image's last user is a number other than root's, so Kubernetes can check it."""
+    users = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert users
+    assert int(users[-1]) > 0
+
+
+def test_every_variable_of_compose_is_explained() -> None:
+    """A variable that Compose fills in has its line in the example."""
+    files = (ROOT / "docker-compose.yml").read_text("utf-8")
+    example = (ROOT / ".env.example").read_text("utf-8")
+    names = set(re.findall(r"\$\{([A-Z_]+)", files))
+    assert names
+    assert {name for name in names if not re.search(rf"^#?{name}=", example, re.MULTILINE)} == set()
+
+
+def test_dockerfile_copies_what_the_context_has() -> None:
+    """Each thing that the image needs is let through by .dockerignore, and exists."""
+    allowed = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+        if line[0] == "!"
+    ]
+    assert all((ROOT / name).exists() for name in allowed)
+    assert {"requirements-image.lock", "pyproject.toml", "README.md", "LICENSE"} <= set(allowed)

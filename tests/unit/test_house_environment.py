@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from monitoring.settings import FlowerSettings
+from visionq.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_settings import BaseSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE_ONLY = {
+    "BASE_IMAGE",
+    "COMPOSE_PROFILES",
+    "PIP_INDEX_URL",
+    "REDIS_IMAGE",
+    "REDIS_MAXMEMORY",
+    "REDIS_PASSWORD",
+}
+
+
+def variables(settings: type[BaseSettings]) -> Iterator[tuple[str, object]]:
+    """Name each variable that a settings class reads, with its default."""
+    prefix = settings.model_config["env_prefix"]
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        choices = getattr(alias, "choices", [alias] if alias else [prefix + name.upper()])
+        yield str(choices[0]), field.default
+
+
+def example() -> list[tuple[str, str, str]]:
+    """Read (line before, name, value) of each variable in the example."""
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    found = []
+    for before, line in pairwise(lines):
+        match = re.fullmatch(r"#?([A-Z_]+)=(.*)", line)
+        if match:
+            found.append((before, match[1], match[2]))
+    return found
+
+
+READ = {**dict(variables(Settings)), **dict(variables(FlowerSettings))}
+
+
+def test_example_lists_every_variable_once() -> None:
+    """Every variable that is read stands in the example, once, and no other does."""
+    assert sorted(name for _, name, _ in example()) == sorted({*READ, *COMPOSE_ONLY})
+
+
+@pytest.mark.parametrize(("before", "name", "value"), example())
+def test_example_explains_each_variable(before: str, name: str, value: str) -> None:
+    """Each variable of the example has a line that explains it."""
+    assert re.fullmatch(r"# [^-].+", before), f"{name}={value}"
+
+
+@pytest.mark.parametrize(("before", "name", "value"), example())
+def test_example_shows_the_defaults(before: str, name: str, value: str) -> None:
+    """The value in the example is the one that holds when the variable is not set."""
+    default = READ.get(name)
+    if name in READ and value:
+        assert value == (str(int(default)) if isinstance(default, bool) else str(default)), before
+    elif name in READ:
+        assert default in {None, "", ()}
+
+
+def test_environment_is_scrubbed() -> None:
+    """No test sees a key, an address or a stack of the developer's own."""
+    assert Settings().api_key is None
+    assert Settings().redis_url is None

@@ -1,0 +1,158 @@
+"""The body of the call, for both surfaces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from visionq.contract import Api, Detail, JobDocument, parse_job
+from visionq.errors import InvalidJob
+from worker.provider.request import build_request
+
+DATA_URL = "data:image/jpeg;base64,/9j/4AAQ"
+ADDRESS = "https://example.com/b.png"
+SCHEMA = {
+    "type": "object",
+    "properties": {"объект": {"type": "string"}},
+    "required": ["объект"],
+}
+
+
+def job(**fields: Any) -> JobDocument:  # noqa: ANN401  # any field of the job
+    images = [{"url": "https://example.com/a.jpg"}, {"url": ADDRESS, "name": "b"}]
+    defaults = {
+        "prompt": "Что изображено на картинке?",
+        "images": images,
+        "model": "gpt-4o-mini",
+        "max_output_tokens": 300,
+    }
+    return parse_job(defaults | fields)
+
+
+def body_of(document: JobDocument) -> dict[str, Any]:
+    request = build_request(document, [DATA_URL, ADDRESS])
+    body: dict[str, Any] = json.loads(request.body)
+    return body
+
+
+def test_a_question_through_responses() -> None:
+    """The prompt goes first, then every picture in order with its detail beside it."""
+    request = build_request(job(), [DATA_URL, ADDRESS])
+    assert request.path == "/responses"
+    assert request.images == ("https://example.com/a.jpg", "b")
+    assert json.loads(request.body) == {
+        "model": "gpt-4o-mini",
+        "store": False,
+        "max_output_tokens": 300,
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "Что изображено на картинке?"},
+                    {"type": "input_image", "image_url": DATA_URL, "detail": "auto"},
+                    {"type": "input_image", "image_url": ADDRESS, "detail": "auto"},
+                ],
+            }
+        ],
+    }
+
+
+def test_a_question_through_chat() -> None:
+    """Address and detail of a picture stand inside an object; the limit has its newer name."""
+    request = build_request(job(api=Api.CHAT_COMPLETIONS), [DATA_URL, ADDRESS])
+    assert request.path == "/chat/completions"
+    assert json.loads(request.body) == {
+        "model": "gpt-4o-mini",
+        "store": False,
+        "max_completion_tokens": 300,
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Что изображено на картинке?"},
+                    {"type": "image_url", "image_url": {"url": DATA_URL, "detail": "auto"}},
+                    {"type": "image_url", "image_url": {"url": ADDRESS, "detail": "auto"}},
+                ],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("detail", list(Detail))
+def test_detail_is_said_for_every_picture(detail: Detail) -> None:
+    """Each picture carries the job's detail, on either surface."""
+    responses = body_of(job(detail=detail))["input"][0]["content"][1:]
+    chat = body_of(job(detail=detail, api=Api.CHAT_COMPLETIONS))["messages"][0]["content"][1:]
+    assert [part["detail"] for part in responses] == [detail.value] * 2
+    assert [part["image_url"]["detail"] for part in chat] == [detail.value] * 2
+
+
+def test_instructions_go_before_everything_else() -> None:
+    """Responses has a field of its own for instructions, Chat a system message."""
+    body = body_of(job(instructions="Отвечай кратко."))
+    assert body["instructions"] == "Отвечай кратко."
+    assert list(body).index("instructions") < list(body).index("input")
+    messages = body_of(job(instructions="Отвечай кратко.", api=Api.CHAT_COMPLETIONS))["messages"]
+    assert messages[0] == {"role": "system", "content": "Отвечай кратко."}
+
+
+@pytest.mark.parametrize("api", list(Api))
+def test_temperature_only_where_asked_for(api: Api) -> None:
+    """A temperature passes through, zero included; without one nothing is said of it."""
+    assert body_of(job(api=api, temperature=0))["temperature"] == 0
+    assert "temperature" not in body_of(job(api=api))
+
+
+def test_a_schema_in_the_form_of_each_surface() -> None:
+    """The schema is sent strict where it can be, under the field of its surface."""
+    strict = {**SCHEMA, "additionalProperties": False}
+    form = {"name": "answer", "schema": strict, "strict": True}
+    responses = body_of(job(answer_schema=SCHEMA))
+    chat = body_of(job(answer_schema=SCHEMA, api=Api.CHAT_COMPLETIONS))
+    assert responses["text"] == {"format": {"type": "json_schema", **form}}
+    assert chat["response_format"] == {"type": "json_schema", "json_schema": form}
+
+
+def test_a_schema_that_can_not_be_strict_is_sent_as_it_is() -> None:
+    """An optional property has no strict form, so the schema goes unchanged and not strict."""
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    form = body_of(job(answer_schema=schema))["text"]["format"]
+    assert form["strict"] is False
+    assert form["schema"] == schema
+
+
+def test_other_alphabets_are_not_escaped() -> None:
+    """Cyrillic goes out as it is, in the prompt and in the schema."""
+    body = build_request(job(answer_schema=SCHEMA), [DATA_URL, ADDRESS]).body
+    assert "Что изображено".encode() in body
+    assert "объект".encode() in body
+    assert b"\\u" not in body
+
+
+@pytest.mark.parametrize("field", ["model", "max_output_tokens"])
+def test_no_call_goes_without_model_and_limit(field: str) -> None:
+    """A job that lacks either is refused by name, before any call."""
+    with pytest.raises(InvalidJob, match=field):
+        build_request(job(**{field: None}), [DATA_URL, ADDRESS])
+
+
+def test_sources_and_pictures_must_match() -> None:
+    """A picture without a source can't slip through."""
+    with pytest.raises(ValueError, match="2 pictures, but 1 sources"):
+        build_request(job(), [DATA_URL])
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud83d"])
+def test_a_schema_that_is_not_json_is_refused(value: object) -> None:
+    """What can't be written as JSON is an invalid job, not a crash."""
+    with pytest.raises(InvalidJob, match="answer_schema"):
+        build_request(job(answer_schema={"const": value}), [DATA_URL, ADDRESS])
+
+
+def test_pictures_stay_out_of_the_representation() -> None:
+    """A request in a traceback shows no prompt and no picture."""
+    shown = repr(build_request(job(), [DATA_URL, ADDRESS]))
+    assert "base64" not in shown
+    assert "Что" not in shown

@@ -1,0 +1,200 @@
+"""`visionq jobs`: look at jobs, and cancel them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from visionq.commands.shared import (
+    EXIT_FAILED,
+    EXIT_OK,
+    error_document,
+    errors_as_json,
+    find_redis_url,
+    json_option,
+    print_error,
+    print_json,
+)
+from visionq.contract import TERMINAL, State
+from visionq.ledger import Ledger, ledger_options
+from visionq.ledger.views import HINTED, job_document, job_views, list_jobs, result_of
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.sdk.reading import not_found
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from rich.table import Table
+
+    from visionq.contract import JobDocument, JobView
+
+#: What `cancel` finds where there is no job.
+_MISSING: Final = "missing"
+
+
+@click.group()
+def jobs() -> None:
+    """Look at jobs, and cancel them."""
+
+
+@contextmanager
+def _ledger() -> Iterator[Ledger]:
+    """Give the ledger of the running stack; its errors become `QueueUnavailable`."""
+    settings = load_settings()
+    with (
+        connect(find_redis_url(settings), "visionq-cli") as redis,
+        as_queue_unavailable(),
+    ):
+        yield Ledger(redis, ledger_options(settings))
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@json_option
+def list_(*, state: str | None, limit: int, as_json: bool) -> None:
+    """List jobs: those that are under way first, then those that ended, the latest first."""
+    with errors_as_json(as_json):
+        with _ledger() as ledger:
+            views = list_jobs(ledger.redis, State(state) if state else None, limit)
+        if as_json:
+            print_json([view.to_public() for view in views])
+        elif views:
+            _print_list(views)
+        else:
+            click.echo("no jobs")
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@json_option
+def show(*, job_id: str, as_json: bool) -> None:
+    """Show one job: what was asked, how it stands, and its answer."""
+    with errors_as_json(as_json):
+        with _ledger() as ledger:
+            (view,) = job_views(ledger.redis, [job_id])
+            document = job_document(ledger.redis, job_id)
+            status, result = result_of(ledger.redis, job_id) or ("", None)
+        if view is None or document is None:
+            raise not_found(job_id)
+        answer = result if status == "SUCCESS" else None
+        if as_json:
+            print_json({**view.to_public(), "document": document.to_public(), "result": answer})
+        else:
+            _print_job(view, document, answer)
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@json_option
+def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
+    """Cancel jobs in whatever state they are; those that have ended stay as they are."""
+    with errors_as_json(as_json), _ledger() as ledger:
+        found = [
+            _Cancelled(job_id, state)
+            for job_id, state in zip(job_ids, ledger.cancel(job_ids), strict=True)
+        ]
+    if as_json:
+        print_json([one.to_public() for one in found])
+    else:
+        for one in found:
+            one.print()
+    return EXIT_OK if all(one.is_known for one in found) else EXIT_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled:
+    """A job that was to be cancelled, and the ledger's own state of it before."""
+
+    id: str
+    before: str
+
+    @property
+    def is_known(self) -> bool:
+        return self.before != _MISSING
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_known and self.before not in TERMINAL
+
+    def to_public(self) -> dict[str, Any]:
+        before = State.QUEUED.value if self.before == HINTED else self.before
+        error = None if self.is_known else error_document(not_found(self.id))["error"]
+        return {"id": self.id, "cancelled": self.is_done, "before": before, "error": error}
+
+    def print(self) -> None:
+        if not self.is_known:
+            print_error(not_found(self.id))
+        elif self.is_done:
+            click.echo(f"{self.id} cancelled")
+        else:
+            click.echo(f"{self.id} had already ended: {self.before}")
+
+
+def _print_list(views: list[JobView]) -> None:
+    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("ID", "STATE", "MODEL", "SUBMITTED", "PICTURES", "COST ₽", "WORKER"):
+        right = heading in {"PICTURES", "COST ₽"}
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
+    for view in views:
+        table.add_row(
+            view.id,
+            _state(view),
+            view.model,
+            _local(view.submitted_at),
+            str(view.images),
+            view.to_public()["cost_rub"],
+            view.worker or "",
+        )
+    _print_table(table)
+
+
+def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | None) -> None:
+    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
+
+    rows = {
+        "id": view.id,
+        "state": _state(view),
+        "error": view.error.message if view.error else "",
+        "picture": view.error.image or "" if view.error else "",
+        "comes back": _local(view.due_at),
+        "model": f"{view.model}, {document.api.value}, detail {document.detail.value}",
+        "tenant": f"{view.tenant}, {view.priority}",
+        "pictures": ", ".join(
+            image.label(position) for position, image in enumerate(document.images)
+        ),
+        "submitted": _local(view.submitted_at),
+        "finished": _local(view.finished_at),
+        "attempts": str(view.attempts),
+        "cost": f"{view.to_public()['cost_rub']} ₽",
+        "prompt": document.prompt,
+        "answer": answer["text"] if answer else "",
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
+
+    # What users wrote is shown as it is: brackets are no markup, `:name:` is no emoji.
+    Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+def _state(view: JobView) -> str:
+    return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
+
+
+def _local(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""

@@ -1,0 +1,227 @@
+"""The client for asyncio programs."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from visionq.blobs import AsyncRedisBlobs
+from visionq.errors import VisionqError
+from visionq.ledger import AsyncLedger, ledger_options
+from visionq.ledger.views import ask_for_view, read_view
+from visionq.redis_connection import as_queue_unavailable, connect_async
+from visionq.sdk.connecting import CLIENT_NAME, redis_address
+from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
+from visionq.sdk.job import AsyncJob, id_of
+from visionq.sdk.listening import Listener
+from visionq.sdk.reading import not_found
+from visionq.sdk.waiting import portions, timeout_error
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from visionq.contract import JobView, ResultDocument
+    from visionq.ledger import Submission
+    from visionq.sdk.drafts import JobOptions
+    from visionq.sdk.images import ImageInput
+    from visionq.sdk.reading import End
+    from visionq.settings import Settings
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods and errors, awaited. Belongs to one event loop.
+
+    However many jobs are waited for at once, one connection listens for them all.
+    """
+
+    def __init__(self, settings: Settings | None = None, redis_url: str | None = None) -> None:
+        """Read the environment where `settings` is not given; connect at the first use.
+
+        Raises:
+            ConfigurationError: no address of Redis is given, or it is malformed.
+        """
+        self._settings = settings or load_settings()
+        url = redis_address(self._settings, redis_url)
+        self._redis = connect_async(url, CLIENT_NAME)
+        # Waiting has patience of its own, so its connections need not try again by themselves.
+        self._waiting_redis = connect_async(url, CLIENT_NAME, retries=0)
+        self._listener = Listener(self._waiting_redis)
+        self._ledger = AsyncLedger(self._redis, ledger_options(self._settings))
+        self._blobs = AsyncRedisBlobs(self._redis, self._settings.blob_grace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. Jobs go on."""
+        await self._listener.close()
+        await self._redis.aclose()
+        await self._waiting_redis.aclose()
+
+    async def submit(
+        self,
+        *,
+        prompt: str,
+        images: Iterable[ImageInput],
+        idempotency_key: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Submit one question about one or several pictures; files are read in a thread.
+
+        Raises:
+            InvalidJob: a field is wrong; the message names it.
+            ImageError: a picture can't be read, is empty or too large; the error names it.
+            IdempotencyConflict: the key already names a job that asks for something else.
+        """
+        fields = {
+            "prompt": prompt,
+            "images": images,
+            "idempotency_key": idempotency_key,
+            **options,
+        }
+        (reply,) = await self._enter([await self._draft(fields)])
+        return self._job(reply)
+
+    async def submit_many(
+        self, jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+    ) -> AsyncIterator[AsyncJob]:
+        """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
+
+        Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
+        about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
+        jobs before it are submitted, and other jobs of its portion may be.
+        """
+        async for portion in self._portions(jobs):
+            for reply in await self._enter(portion.drafts):
+                yield self._job(reply)
+
+    async def get(self, job: AsyncJob | str) -> JobView:
+        """Return how a job stands now; raises `JobNotFound`."""
+        job_id = id_of(job)
+        with as_queue_unavailable():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                ask_for_view(pipeline, job_id)
+                fields, due = await pipeline.execute()
+        view = read_view(job_id, fields, due)
+        if view is None:
+            raise not_found(job_id)
+        return view
+
+    async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument:  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
+        """Return the result of a job, waiting for it at most `timeout` seconds.
+
+        Survives a restart of Redis within that time.
+
+        Raises:
+            JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
+            WaitTimeout: the time is up; the job goes on.
+            JobNotFound: the ledger holds no such job.
+        """
+        job_id = id_of(job)
+        async with self._listener.watching([job_id]) as futures:
+            await asyncio.wait(futures.values(), timeout=timeout)
+            end = futures[job_id].result() if futures[job_id].done() else None
+        end = end or (await self._last_look([job_id])).get(job_id)
+        if end is None:
+            raise timeout_error(1, timeout)
+        if isinstance(end, VisionqError):
+            raise end
+        return end
+
+    async def results(
+        self,
+        jobs: Iterable[AsyncJob | str],
+        timeout: float | None = None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
+    ) -> AsyncIterator[tuple[AsyncJob | str, ResultDocument | VisionqError]]:
+        """Yield each job as it was given, with its result or its error, in the order of ending.
+
+        Raises:
+            WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
+        """
+        given = {id_of(job): job for job in jobs}
+        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        async with self._listener.watching(list(given)) as futures:
+            for job_id, future in futures.items():
+                future.add_done_callback(lambda _, job_id=job_id: ended.put_nowait(job_id))  # type: ignore[misc]  # mypy can't infer a lambda's default
+            while given:
+                try:
+                    async with asyncio.timeout_at(until):
+                        job_id = await ended.get()
+                except TimeoutError:
+                    break
+                yield given.pop(job_id), futures[job_id].result()
+        for job_id, end in (await self._last_look(list(given))).items():
+            yield given.pop(job_id), end
+        if given:
+            raise timeout_error(len(given), timeout)
+
+    async def cancel(self, job: AsyncJob | str) -> JobView:
+        """Cancel a job in whatever state it is, and return how it stands then.
+
+        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
+
+        Raises:
+            JobNotFound: the ledger holds no such job.
+        """
+        with as_queue_unavailable():
+            await self._ledger.cancel([id_of(job)])
+        return await self.get(job)
+
+    async def _draft(self, fields: Mapping[str, Any]) -> Draft:
+        return await asyncio.to_thread(draft, fields, self._settings, str(uuid.uuid4()))
+
+    async def _portions(
+        self, jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+    ) -> AsyncIterator[Portion]:
+        """Yield what is submitted together; before an error, what was drafted until then."""
+        portion = Portion()
+        async for fields in _each(jobs):
+            try:
+                portion.add(await self._draft(fields))
+            except VisionqError:
+                yield portion
+                raise
+            if portion.is_full:
+                yield portion
+                portion = Portion()
+        yield portion
+
+    async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
+        """Upload and submit; what expires in between is uploaded again."""
+        entry = Entry(drafts)
+        with as_queue_unavailable():
+            for _ in range(UPLOADS):
+                if entry.remaining:
+                    await self._blobs.put(all_contents(entry.remaining))
+                    entry.note(await self._ledger.submit([one.job for one in entry.remaining]))
+        return entry.replies
+
+    def _job(self, reply: Submission) -> AsyncJob:
+        submitted = accepted(reply)
+        return AsyncJob(submitted.id, submitted.created, self)
+
+    async def _last_look(self, job_ids: Sequence[str]) -> dict[str, End]:
+        """Return which of the jobs have ended when the time is up, whatever was heard."""
+        ends: dict[str, End] = {}
+        with as_queue_unavailable():
+            for few in portions(job_ids):
+                ends |= await self._listener.read(few)
+        return ends
+
+
+async def _each(
+    jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+) -> AsyncIterator[Mapping[str, Any]]:
+    if isinstance(jobs, AsyncIterable):
+        async for fields in jobs:
+            yield fields
+    else:
+        for fields in jobs:
+            yield fields

@@ -1,0 +1,177 @@
+"""The client for ordinary programs and threads."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from visionq.blobs import RedisBlobs
+from visionq.errors import VisionqError
+from visionq.ledger import Ledger, ledger_options
+from visionq.ledger.views import job_views
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.sdk import waiting
+from visionq.sdk.connecting import CLIENT_NAME, redis_address
+from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
+from visionq.sdk.job import Job, id_of
+from visionq.sdk.reading import not_found
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from visionq.contract import JobView, ResultDocument
+    from visionq.ledger import Submission
+    from visionq.sdk.drafts import JobOptions
+    from visionq.sdk.images import ImageInput
+    from visionq.settings import Settings
+
+
+class Client:
+    """Submits jobs to the ledger and fetches their results. Threads may share one.
+
+    Every method raises `QueueUnavailable` when Redis can't be reached or takes no jobs.
+    """
+
+    def __init__(self, settings: Settings | None = None, redis_url: str | None = None) -> None:
+        """Read the environment where `settings` is not given; connect at the first use.
+
+        Raises:
+            ConfigurationError: no address of Redis is given, or it is malformed.
+        """
+        self._settings = settings or load_settings()
+        url = redis_address(self._settings, redis_url)
+        self._redis = connect(url, CLIENT_NAME)
+        # Waiting has patience of its own, so its connections need not try again by themselves.
+        self._waiting_redis = connect(url, CLIENT_NAME, retries=0)
+        self._ledger = Ledger(self._redis, ledger_options(self._settings))
+        self._blobs = RedisBlobs(self._redis, self._settings.blob_grace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection. Jobs go on."""
+        self._redis.close()
+        self._waiting_redis.close()
+
+    def submit(
+        self,
+        *,
+        prompt: str,
+        images: Iterable[ImageInput],
+        idempotency_key: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Submit one question about one or several pictures.
+
+        Raises:
+            InvalidJob: a field is wrong; the message names it.
+            ImageError: a picture can't be read, is empty or too large; the error names it.
+            IdempotencyConflict: the key already names a job that asks for something else.
+        """
+        fields = {
+            "prompt": prompt,
+            "images": images,
+            "idempotency_key": idempotency_key,
+            **options,
+        }
+        (reply,) = self._enter([self._draft(fields)])
+        return self._job(reply)
+
+    def submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job]:
+        """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
+
+        Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
+        about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
+        jobs before it are submitted, and other jobs of its portion may be.
+        """
+        for portion in self._portions(jobs):
+            for reply in self._enter(portion.drafts):
+                yield self._job(reply)
+
+    def get(self, job: Job | str) -> JobView:
+        """Return how a job stands now; raises `JobNotFound`."""
+        with as_queue_unavailable():
+            (view,) = job_views(self._redis, [id_of(job)])
+        if view is None:
+            raise not_found(id_of(job))
+        return view
+
+    def wait(self, job: Job | str, timeout: float | None = None) -> ResultDocument:
+        """Return the result of a job, waiting for it at most `timeout` seconds.
+
+        Survives a restart of Redis within that time.
+
+        Raises:
+            JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
+            WaitTimeout: the time is up; the job goes on.
+            JobNotFound: the ledger holds no such job.
+        """
+        with closing(waiting.ends(self._waiting_redis, [id_of(job)], timeout)) as ends:
+            _, end = next(ends)
+        if isinstance(end, VisionqError):
+            raise end
+        return end
+
+    def results(
+        self, jobs: Iterable[Job | str], timeout: float | None = None
+    ) -> Iterator[tuple[Job | str, ResultDocument | VisionqError]]:
+        """Yield each job as it was given, with its result or its error, in the order of ending.
+
+        One connection serves them all.
+
+        Raises:
+            WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
+        """
+        given = {id_of(job): job for job in jobs}
+        with closing(waiting.ends(self._waiting_redis, given, timeout)) as ends:
+            for job_id, end in ends:
+                yield given[job_id], end
+
+    def cancel(self, job: Job | str) -> JobView:
+        """Cancel a job in whatever state it is, and return how it stands then.
+
+        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
+
+        Raises:
+            JobNotFound: the ledger holds no such job.
+        """
+        with as_queue_unavailable():
+            self._ledger.cancel([id_of(job)])
+        return self.get(job)
+
+    def _draft(self, fields: Mapping[str, Any]) -> Draft:
+        return draft(fields, self._settings, str(uuid.uuid4()))
+
+    def _portions(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Portion]:
+        """Yield what is submitted together; before an error, what was drafted until then."""
+        portion = Portion()
+        for fields in jobs:
+            try:
+                portion.add(self._draft(fields))
+            except VisionqError:
+                yield portion
+                raise
+            if portion.is_full:
+                yield portion
+                portion = Portion()
+        yield portion
+
+    def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
+        """Upload and submit; what expires in between is uploaded again."""
+        entry = Entry(drafts)
+        with as_queue_unavailable():
+            for _ in range(UPLOADS):
+                if entry.remaining:
+                    self._blobs.put(all_contents(entry.remaining))
+                    entry.note(self._ledger.submit([one.job for one in entry.remaining]))
+        return entry.replies
+
+    def _job(self, reply: Submission) -> Job:
+        submitted = accepted(reply)
+        return Job(submitted.id, submitted.created, self)

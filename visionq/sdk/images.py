@@ -1,0 +1,142 @@
+"""The pictures of a job as callers give them, turned into references and bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from visionq.blobs import sha256_of
+from visionq.contract import ImageReference
+from visionq.errors import InputFileNotFound, InvalidJob
+from visionq.submission import check_size, decode_data_url, is_data_url
+
+#: A path, an `http(s):` or `data:` URL, bytes, `(name, bytes)`, a file open for reading bytes, or
+#: a reference as the contract has it.
+ImageInput = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | tuple[str, bytes]
+    | IO[bytes]
+    | ImageReference
+    | Mapping[str, Any]
+)
+
+_LONGEST_NAME: Final = 1024
+
+
+@dataclass(slots=True)
+class Pictures:
+    """The pictures of one job: what its document says of them, and the bytes to store first."""
+
+    references: list[dict[str, Any]] = field(default_factory=list)
+    #: By sha256, so that a picture given twice is stored once.
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, content: bytes, name: str | None) -> None:
+        """Add a picture whose bytes are here."""
+        sha256 = sha256_of(content)
+        self.contents[sha256] = content
+        self.references.append({"blob": sha256, "name": name})
+
+
+def is_url(text: str) -> bool:
+    """Return whether a string names an address, and not a file."""
+    return text[:8].lower().startswith(("http://", "https://", "data:"))
+
+
+def take_pictures(images: Iterable[ImageInput], most_bytes: int) -> Pictures:
+    """Read what has to be read; pictures of more than `most_bytes` are refused.
+
+    Raises:
+        InputFileNotFound: no such file, a directory, or no right to read it.
+        EmptyFile: no bytes.
+        TooLarge: more than `most_bytes` bytes.
+        InvalidJob: of no kind that a picture can be given as.
+    """
+    if isinstance(images, (str, bytes, os.PathLike, Mapping)):
+        raise InvalidJob("images: give a list of pictures, not one picture")
+    pictures = Pictures()
+    for position, image in enumerate(images):
+        _take(pictures, image, position, most_bytes)
+    return pictures
+
+
+def _take(pictures: Pictures, image: ImageInput, position: int, most: int) -> None:
+    label = f"image {position + 1}"
+    match image:
+        case str() if is_url(image):
+            _take_reference(pictures, {"url": image}, position, most)
+        case str() | os.PathLike():
+            name = _printable(Path(image).name)
+            pictures.add(read_picture(image, most), name)
+        case bytes() | bytearray() | memoryview():
+            pictures.add(check_size(bytes(image), label, most), None)
+        case (str() as name, bytes() | bytearray() | memoryview() as content):
+            pictures.add(check_size(bytes(content), name, most), _printable(name))
+        case ImageReference():
+            pictures.references.append(image.model_dump())
+        case Mapping():
+            _take_reference(pictures, dict(image), position, most)
+        case _ if hasattr(image, "read"):
+            _take_open_file(pictures, image, position, most)
+        case _:
+            raise InvalidJob(
+                f"images.{position}: give a path, URL, bytes, (name, bytes) or an open file,"
+                f" not {type(image).__name__}"
+            )
+
+
+def _take_reference(
+    pictures: Pictures, reference: dict[str, Any], position: int, most: int
+) -> None:
+    """Take a reference as it is, but a picture inside its address as bytes."""
+    if not is_data_url(reference.get("url")):
+        pictures.references.append(reference)
+        return
+    name = reference.get("name")
+    content = decode_data_url(reference["url"], position)
+    pictures.add(check_size(content, name or f"image {position + 1}", most), name)
+
+
+def _take_open_file(pictures: Pictures, file: IO[bytes], position: int, most: int) -> None:
+    content: object = file.read(most + 1)
+    if not isinstance(content, bytes):
+        raise InvalidJob(f"images.{position}: open the file for reading bytes (mode 'rb')")
+    # What is no file on disk has no name, or a number for one.
+    path = getattr(file, "name", None)
+    name = _printable(Path(path).name) if isinstance(path, str) else None
+    pictures.add(check_size(content, name or f"image {position + 1}", most), name)
+
+
+def read_picture(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the bytes of a file, reading at most one more than `most`.
+
+    Raises:
+        InputFileNotFound: no such file, a directory, or no right to read it.
+        EmptyFile: no bytes.
+        TooLarge: more than `most` bytes.
+    """
+    name = _printable(os.fspath(path))
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise InputFileNotFound("there is no such file", image=name) from None
+    except IsADirectoryError:
+        raise InputFileNotFound("this is a directory; give the files in it", image=name) from None
+    except OSError as error:
+        raise InputFileNotFound(f"can't be read: {error.strerror}", image=name) from None
+    except ValueError as error:  # a path with a NUL byte
+        raise InputFileNotFound(f"no name of a file: {error}", image=name) from None
+    return check_size(content, name, most)
+
+
+def _printable(name: str) -> str:
+    """Show bytes of a file name that are no text escaped, so that the document stays valid."""
+    return name.encode("utf-8", "backslashreplace").decode()[-_LONGEST_NAME:]

@@ -1,0 +1,60 @@
+"""A submitted job in the caller's hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visionq.contract import JobView, ResultDocument
+    from visionq.sdk.async_client import AsyncClient
+    from visionq.sdk.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job by its id, which is also the id of its Celery task."""
+
+    id: str
+    #: False when the same job was submitted before, under the same idempotency key.
+    created: bool = field(compare=False)
+    _client: Client = field(repr=False, compare=False)
+
+    def wait(self, timeout: float | None = None) -> ResultDocument:
+        """Return the result once there is one; see `Client.wait`."""
+        return self._client.wait(self, timeout)
+
+    def status(self) -> JobView:
+        """Return how the job stands now."""
+        return self._client.get(self)
+
+    def cancel(self) -> JobView:
+        """Cancel the job; see `Client.cancel`."""
+        return self._client.cancel(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncJob:
+    """A job by its id, which is also the id of its Celery task."""
+
+    id: str
+    #: False when the same job was submitted before, under the same idempotency key.
+    created: bool = field(compare=False)
+    _client: AsyncClient = field(repr=False, compare=False)
+
+    async def wait(self, timeout: float | None = None) -> ResultDocument:  # noqa: ASYNC109  # seconds to wait, as in `Job`
+        """Return the result once there is one; see `AsyncClient.wait`."""
+        return await self._client.wait(self, timeout)
+
+    async def status(self) -> JobView:
+        """Return how the job stands now."""
+        return await self._client.get(self)
+
+    async def cancel(self) -> JobView:
+        """Cancel the job; see `AsyncClient.cancel`."""
+        return await self._client.cancel(self)
+
+
+def id_of(job: Job | AsyncJob | str) -> str:
+    """Return the id of a job that is given as such or by its id."""
+    return job if isinstance(job, str) else job.id

@@ -1,0 +1,85 @@
+"""Reading how jobs stand: the same commands and answers for sync and async clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import ErrorDocument, JobView, ResultDocument
+from visionq.errors import JobFailed, JobNotFound, VisionqError
+from visionq.ledger import celery_results
+from visionq.ledger.views import ask_for_view, read_view
+from visionq.names import CELERY_RESULT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio.client import Pipeline as AsyncPipeline
+    from redis.client import Pipeline
+
+#: How a job ended: with a result, or with the error that `wait` raises.
+End = ResultDocument | VisionqError
+
+_REPLIES: Final = 3
+_NO_RESULT: Final[tuple[str, Any]] = ("", None)
+
+
+def ask(pipeline: Pipeline | AsyncPipeline, job_ids: Sequence[str]) -> None:
+    """Put into the pipeline what `read` needs.
+
+    The result comes last: a job seen as ended then has its result, which is written with it.
+    """
+    for job_id in job_ids:
+        ask_for_view(pipeline, job_id)
+        pipeline.get(CELERY_RESULT + job_id)
+
+
+def read(job_ids: Sequence[str], replies: Sequence[Any]) -> dict[str, End]:
+    """Return the ends of those jobs that have ended, or are not known at all."""
+    ends: dict[str, End] = {}
+    for position, job_id in enumerate(job_ids):
+        fields, due, stored = replies[position * _REPLIES : (position + 1) * _REPLIES]
+        end = _end(job_id, read_view(job_id, fields, due), stored)
+        if end is not None:
+            ends[job_id] = end
+    return ends
+
+
+def answer_in(stored: bytes | None) -> ResultDocument | None:
+    """Return the answer that a stored, or published, Celery result holds."""
+    status, result = celery_results.read(stored) if stored else _NO_RESULT
+    # A newer worker may say more than this client knows of.
+    return ResultDocument.model_validate(result, extra="ignore") if status == "SUCCESS" else None
+
+
+def _end(job_id: str, view: JobView | None, stored: bytes | None) -> End | None:
+    answer = answer_in(stored)
+    if answer is not None:
+        return answer
+    if view is not None and view.error is not None:
+        return _failed(view.error)
+    status, result = celery_results.read(stored) if stored else _NO_RESULT
+    if status in {"FAILURE", "REVOKED"}:
+        return _failed_before_entry(result)
+    if view is None:
+        return not_found(job_id)
+    if view.state.is_terminal:
+        return JobNotFound(f"the result of job {job_id} was removed; the job itself has ended")
+    return None
+
+
+def _failed(error: ErrorDocument) -> JobFailed:
+    return JobFailed(**dict(error))
+
+
+def _failed_before_entry(exception: dict[str, Any]) -> JobFailed:
+    """Return the error of a plain Celery message that never became a job of the ledger."""
+    text = " ".join(str(part) for part in exception["exc_message"])
+    code, _, message = text.partition(": ")
+    return JobFailed(code, message)
+
+
+def not_found(job_id: str) -> JobNotFound:
+    """Say that nobody knows the job, and why that may be."""
+    return JobNotFound(
+        f"no job {job_id}: check the id; finished jobs are forgotten after VISIONQ_RESULT_TTL"
+    )

@@ -1,0 +1,91 @@
+"""From the fields that somebody gives to a job that the ledger takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from visionq.blobs import sha256_of
+from visionq.contract import parse_job
+from visionq.errors import EmptyFile, InvalidJob, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from visionq.contract import JobDocument
+    from visionq.settings import Settings
+
+#: RFC 2397: `data:[<media type>][;<parameter>…][;base64],<data>`.
+_DATA_URL: Final = re.compile(r"data:(?P<kind>[^,]*),(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+
+
+def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
+    """Return the job with the defaults that the settings decide: model and longest answer.
+
+    Raises:
+        InvalidJob: a field is wrong; the message names the first.
+    """
+    defaults = {
+        "model": settings.default_model,
+        "max_output_tokens": settings.default_max_output_tokens,
+    }
+    missing = {name: value for name, value in defaults.items() if fields.get(name) is None}
+    return parse_job({**fields, **missing})
+
+
+def is_data_url(url: object) -> bool:
+    """Return whether a picture's address holds the picture itself."""
+    return isinstance(url, str) and url[:5].lower() == "data:"
+
+
+def extract_data_urls(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Turn pictures given as `data:…;base64,…` into references to blobs.
+
+    Returns the fields without the bytes, and the bytes, which are to be stored before the job is
+    submitted. Whatever else is wrong with the fields is left for `prepare` to tell.
+
+    Raises:
+        InvalidJob: a data URL can't be decoded; the message names `images.N.url`.
+    """
+    images = fields.get("images")
+    if not isinstance(images, (list, tuple)):
+        return dict(fields), []
+    references, contents = [], []
+    for position, image in enumerate(images):
+        reference = image
+        if isinstance(image, dict) and is_data_url(image.get("url")):
+            content = decode_data_url(image["url"], position)
+            contents.append(content)
+            reference = {**image, "url": None, "blob": sha256_of(content)}
+        references.append(reference)
+    return {**fields, "images": references}, contents
+
+
+def decode_data_url(url: str, position: int) -> bytes:
+    """Return the bytes of the picture at `position`, counted from 0; raises `InvalidJob`."""
+    where = f"images.{position}.url"
+    found = _DATA_URL.fullmatch(url)
+    if found is None or not found["kind"].lower().endswith(";base64"):
+        raise InvalidJob(f"{where}: a data URL must be data:<type>;base64,<data>")
+    data = b"".join(unquote_to_bytes(found["data"]).split())
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise InvalidJob(f"{where}: the data URL is not valid base64 ({error})") from None
+
+
+def check_size(content: bytes, name: str, most: int) -> bytes:
+    """Return the bytes of a picture as they are.
+
+    Raises:
+        EmptyFile: there are none.
+        TooLarge: there are more than `most`.
+    """
+    if not content:
+        raise EmptyFile("the file is empty", image=name)
+    if len(content) > most:
+        raise TooLarge(f"the file has more than {most:,} bytes", image=name)
+    return content
