@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -57,7 +58,7 @@ def ask(
     Uses the running stack, or starts one for this question alone.
     """
     fields = {name: value for name, value in options.items() if value is not None}
-    fields["prompt"] = take_prompt(prompt, prompt_file, click.get_text_stream("stdin", "utf-8"))
+    fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
     if schema is not None:
         fields["answer_schema"] = take_schema(schema)
     with errors_as_json(as_json):

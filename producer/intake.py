@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -41,7 +41,7 @@ def _take_image(argument: str, most_bytes: int) -> ImageInput:
     return (argument, read_picture(argument, most_bytes))
 
 
-def take_prompt(prompt: str | None, file: Path | None, stdin: TextIO) -> str:
+def take_prompt(prompt: str | None, file: Path | None, stdin: BinaryIO) -> str:
     """Return the prompt from whichever of the two was given; `-` stands for stdin.
 
     Raises:
@@ -51,8 +51,10 @@ def take_prompt(prompt: str | None, file: Path | None, stdin: TextIO) -> str:
         raise click.UsageError("give the question with -p PROMPT or with --prompt-file FILE")
     if file is not None:
         text = read_text(file, "--prompt-file")
+    elif prompt == STDIN:
+        text = _decode(stdin.read(), "stdin", "--prompt")
     else:
-        text = stdin.read() if prompt == STDIN else prompt or ""
+        text = prompt or ""
     if not text.strip():
         raise click.UsageError("the prompt is empty")
     return text.strip()
@@ -72,8 +74,14 @@ def take_schema(file: Path) -> dict[str, Any]:
 def read_text(file: Path, option: str) -> str:
     """Return a UTF-8 file, without the mark that some editors put first."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes()
     except OSError as error:
         raise click.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+    return _decode(content, str(file), option)
+
+
+def _decode(content: bytes, source: str, option: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{file}: not a UTF-8 text", param_hint=option) from None
+        raise click.BadParameter(f"{source}: not a UTF-8 text", param_hint=option) from None

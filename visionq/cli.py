@@ -46,7 +46,9 @@ class CommandGroup(click.Group):
 
 def _is_installed(point: EntryPoint) -> bool:
     packages = (point.module.partition(".")[0], *NEEDS.get(point.name, ()))
-    return all(find_spec(package) is not None for package in packages)
+    specs = [find_spec(package) for package in packages]
+    # Without an origin it is a mere folder of that name in the working directory.
+    return all(spec is not None and spec.origin is not None for spec in specs)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,11 +30,13 @@ PASSING: Final = (
 _RETRIES: Final = 3
 
 
-def _options(client_name: str) -> dict[str, Any]:
+def _options(url: str, client_name: str) -> dict[str, Any]:
+    # A local socket has no network to keep it alive through, and redis-py refuses the word for it.
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return {
+        **keepalive,
         "socket_timeout": 10,
         "socket_connect_timeout": 3,
-        "socket_keepalive": True,
         "health_check_interval": 15,
         "client_name": client_name,
         "retry_on_error": [redis_errors.BusyLoadingError],
@@ -50,7 +52,7 @@ def connect(
         url,
         retry=Retry(backoff, retries),
         max_connections=connections,
-        **_options(client_name),
+        **_options(url, client_name),
     )
     return client
 
@@ -65,7 +67,7 @@ def connect_async(
         retry=AsyncRetry(backoff, retries),
         max_connections=connections,
         timeout=None,
-        **_options(client_name),
+        **_options(url, client_name),
     )
     return redis_asyncio.Redis.from_pool(pool)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -31,7 +30,7 @@ _NO_KEY: Final = "simulated-no-key"
 )
 @click.option("--queues", default=_QUEUES, show_default=True, help="Comma separated, in order.")
 @click.option("--name", help="Name in Flower and in the process list, unique on this machine.")
-def worker(concurrency: int, queues: str, name: str | None) -> None:
+def worker(concurrency: int, queues: str, name: str | None) -> int:
     """Run one worker process; one for each core is right."""
     settings = load_settings()
     if settings.redis_url is None and (stack := read_record()) is not None:
@@ -40,9 +39,16 @@ def worker(concurrency: int, queues: str, name: str | None) -> None:
     check_provider(settings)
     os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
     node = name or f"visionq-worker-{os.getpid()}"
+
+    from celery.bin.celery import celery  # noqa: PLC0415  # takes seconds to import
+
+    # Celery puts the working directory before everything when it looks for the app. Imported
+    # already, it is ours whatever packages stand there.
+    import worker.celery_app  # noqa: F401, PLC0415  # likewise
+
     arguments = celery_arguments(node, concurrency, queues, settings.log_level)
-    # The process becomes Celery's own, under the same process id and with nothing in between.
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606  # no shell is meant
+    exit_code: int = celery.main(arguments, prog_name="celery", standalone_mode=False)
+    return exit_code
 
 
 def joining(stack: StackRecord) -> dict[str, str]:
@@ -69,9 +75,9 @@ def check_provider(settings: Settings) -> None:
 
 
 def celery_arguments(node: str, concurrency: int, queues: str, log_level: str) -> list[str]:
-    """Return the command line of Celery, beginning with its module."""
+    """Return the arguments of the `celery` command."""
     return [
-        *("celery", "--quiet", "--app", "worker.celery_app:app", "worker"),
+        *("--quiet", "--app", "worker.celery_app:app", "worker"),
         *("--pool", "threads", "--concurrency", str(concurrency)),
         *("--queues", queues, "--hostname", f"{node}@%h"),
         # Flower lives on events; workers need not know of each other.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 KEY = "sk-real-and-expensive"
-VISIONQ = (sys.executable, "-m", "visionq.cli")
+VISIONQ = (str(Path(sys.executable).with_name("visionq")),)
 SMALL = ("--workers", "1", "--concurrency", "2")
 
 
@@ -89,6 +89,7 @@ def running_up(folder: Path, *options: str, **extra: str) -> Iterator[Up]:
         process = subprocess.Popen(  # noqa: S603  # our own command
             [*VISIONQ, "up", "--json", *SMALL, *options],
             env=environment,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -105,8 +106,11 @@ def running_up(folder: Path, *options: str, **extra: str) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A simulated stack of an operator who has a key in the environment."""
+    """A simulated stack of an operator who has a key, and who has a package called `worker`."""
     folder = tmp_path_factory.mktemp("up")
+    for name in ("worker", "monitoring"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise AssertionError('not this one')\n")
     options = ("--simulate", "--data-dir", str(folder / "data"))
     with running_up(folder, *options, PROXYAPI_API_KEY=KEY) as started:
         yield started

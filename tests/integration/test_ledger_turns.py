@@ -87,15 +87,12 @@ def test_no_worker_no_hint(desk: Desk) -> None:
 
 
 def test_leave_takes_slots_along(desk: Desk) -> None:
-    """A worker that took its leave, and one that lapsed, is given nothing more."""
-    desk.enter(*(new_job() for _ in range(3)))
-    desk.worker("leaves", slots=1)
+    """A worker that took its leave, and one that fell silent, is given nothing more."""
+    desk.worker("leaves")
     desk.worker("leaves", slots=0)
-    desk.worker("dies", slots=1)
-    desk.clock.now += 3
-    desk.ledger.dispatch(1)
-    desk.pass_time(20)
-    desk.redis.delete("visionq:hinted")
+    desk.worker("falls silent")
+    desk.pass_time(desk.options.lease + 1)
+    desk.enter(new_job())
     assert desk.hints() == ()
 
 

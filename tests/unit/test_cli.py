@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -117,7 +118,7 @@ def test_absent_parts(offer: list[importlib.metadata.EntryPoint]) -> None:
 def test_needs(monkeypatch: pytest.MonkeyPatch, offer: list[importlib.metadata.EntryPoint]) -> None:
     """An install for clients alone does not offer `up`, which needs worker and monitoring."""
     offer += [point("up", "visionq.commands.up"), point("jobs", "visionq.cli")]
-    only = {"visionq": object()}
+    only = {"visionq": SimpleNamespace(origin="here")}
     monkeypatch.setattr(cli, "find_spec", only.get)
     assert cli.cli.list_commands(click.Context(cli.cli)) == ["jobs"]
 

@@ -4,18 +4,23 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from visionq.contract import Detail
 from visionq.sandbox.simulator.catalogue import (
     Price,
     TooManyPatchesError,
     UnsupportedDetailError,
     load_catalogue,
 )
+from visionq.vision import image_tokens, load_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CATALOGUE = load_catalogue()
+RULES = load_rules()
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,18 @@ def test_own_price_table_brings_its_models(tmp_path: Path) -> None:
     assert catalogue.price("gpt-9").input == Decimal("1.5")
     assert catalogue.tokens("gpt-9", 2000, 768, "high") == 48_169
     assert catalogue.price("gpt-4o").output == 2
+
+
+SIDES = st.integers(1, 10_000)
+
+
+@given(st.sampled_from(sorted(CATALOGUE.families)), st.sampled_from(Detail), SIDES, SIDES)
+def test_two_readings_of_the_rules_agree(
+    model: str, detail: Detail, width: int, height: int
+) -> None:
+    """What the product forecasts for a picture that a model takes is what this code bills."""
+    try:
+        billed = CATALOGUE.tokens(model, width, height, detail.value)
+    except (UnsupportedDetailError, TooManyPatchesError):
+        return
+    assert image_tokens(RULES, model, detail, width, height) == billed

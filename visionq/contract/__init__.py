@@ -20,6 +20,7 @@ from visionq.contract.result import (
     ResultDocument,
     Usage,
 )
+from visionq.contract.spend import Spend
 from visionq.contract.states import TERMINAL, TRANSITIONS, State
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Priority",
     "ResultDocument",
     "Reuse",
+    "Spend",
     "State",
     "UnknownBilling",
     "UrlMode",

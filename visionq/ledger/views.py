@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.contract import ErrorDocument, JobDocument, JobView, State
+from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
 from visionq.ledger import celery_results
 from visionq.money import rubles
-from visionq.names import CELERY_RESULT, DUE, FINISHED, JOB, LANE, LANE_SIZES, PARKED
+from visionq.names import CELERY_RESULT, DUE, FINISHED, JOB, LANE, LANE_SIZES, MONEY, PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: The ledger's own state of a job whose hint is on its way; people see it as queued.
 HINTED: Final = "hinted"
 
+_BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
     "finished", "worker", "error",
@@ -93,6 +94,14 @@ def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
     """Return Celery's status and result of a job, or None while there is none."""
     stored = redis.get(CELERY_RESULT + job_id)
     return celery_results.read(stored) if stored else None
+
+
+def spend(redis: Redis) -> Spend:
+    """Return what the books say of all jobs together."""
+    reply: dict[Any, Any] = redis.hgetall(MONEY)
+    books = {name.decode(): int(amount) for name, amount in reply.items()}
+    amounts = {f"{name}_rub": rubles(books.get(name, 0)) for name in _BOOKS}
+    return Spend(unknown_calls=books.get("unknown_calls", 0), **amounts)
 
 
 def list_jobs(redis: Redis, state: State | None = None, limit: int = 100) -> list[JobView]:

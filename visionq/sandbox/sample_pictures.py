@@ -64,9 +64,7 @@ def sample_pictures() -> tuple[SamplePicture, ...]:
         SamplePicture("notes.jpg", "Список покупок: хлеб, молоко, чай.\n".encode(), "not_an_image"),
         SamplePicture("empty.jpg", b"", "empty_file"),
         SamplePicture("cut-off.jpg", sunset[: len(sunset) // 2], "corrupt_image"),
-        SamplePicture(
-            "sunset.bmp", _saved(drawn.resize((120, 80)), "BMP"), "unsupported_format"
-        ),
+        SamplePicture("sunset.bmp", _saved(drawn.resize((120, 80)), "BMP"), "unsupported_format"),
     )
 
 

@@ -34,7 +34,8 @@ _DECIDED: Final = (
     "VISIONQ_BROKER_URL",
     "VISIONQ_REDIS_URL",
 )
-_PYTHON: Final = (sys.executable, "-m")
+#: Without -P a package called `worker` in the working directory would be taken for ours.
+_PYTHON: Final = (sys.executable, "-P", "-m")
 _SHORT_PATIENCE: Final = 3.0
 _REDIS_PATIENCE: Final = 5.0
 

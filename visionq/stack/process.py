@@ -120,7 +120,7 @@ class Child:
     def _send(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of the dead
             if number == signal.SIGKILL:
                 os.killpg(self._process.pid, number)
             else:

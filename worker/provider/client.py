@@ -80,7 +80,7 @@ class BoundedClient(openai.DefaultHttpxClient):
         request.extensions.get("timeout", {})["read"] = left
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
-            pass
+            response.stream = _BoundedStream(inner, request, deadline, self._clock)
         if not stream:
             try:
                 response.read()

@@ -10,6 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from fractions import Fraction
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -54,11 +55,12 @@ class Family:
         base = int(self.row["base_tokens"])
         if rule.get("base_only"):
             return base
-        width, height = _within(width, height, rule["max_side"])
-        short = rule.get("short_side")
-        if short and min(width, height) > short:
-            longer = max(width, height) * short // min(width, height)
-            width, height = (longer, short) if width >= height else (short, longer)
+        # The two steps of the guide as one, so that nothing is rounded between them.
+        scale = Fraction(rule["max_side"], max(width, height))
+        if "short_side" in rule:
+            scale = min(scale, Fraction(rule["short_side"], min(width, height)))
+        if scale < 1:
+            width, height = max(1, int(width * scale)), max(1, int(height * scale))
         tiles = _blocks(width, TILE) * _blocks(height, TILE)
         return base + tiles * int(self.row["tile_tokens"])
 

@@ -1,0 +1,154 @@
+"""What is entered, what is known already, and what is refused."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.ledger_kit import SHA, Desk, new_job, with_blobs
+from visionq.errors import InvalidJob
+from visionq.ledger import (
+    AsyncLedger,
+    BlobsMissing,
+    Conflict,
+    LedgerFull,
+    LedgerOptions,
+    NewJob,
+    Submitted,
+)
+from visionq.ledger.views import job_document, list_jobs
+from visionq.names import BLOB, BLOB_REFERENCES, JOB
+from visionq.redis_connection import connect_async
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@pytest.fixture
+def desk(any_redis: Redis) -> Desk:
+    return Desk(any_redis)
+
+
+def test_same_id_same_document(desk: Desk) -> None:
+    """A job entered twice is one job."""
+    job = new_job("j")
+    assert desk.ledger.submit([job, job]) == [
+        Submitted("j", created=True),
+        Submitted("j", created=False),
+    ]
+    assert desk.redis.hget("visionq:counts", "queued") == b"1"
+
+
+def test_same_id_other_document(desk: Desk) -> None:
+    """Another document under a known id is a conflict, and changes nothing."""
+    desk.enter(new_job("j", prompt="one"))
+    assert desk.ledger.submit([new_job("j", prompt="two")]) == [Conflict("j", "j")]
+    document = job_document(desk.redis, "j")
+    assert document is not None
+    assert document.prompt == "one"
+
+
+def test_same_key(desk: Desk) -> None:
+    """The same key and document is the first job; another document is a conflict with it."""
+    desk.enter(new_job("first", idempotency_key="k"))
+    assert desk.ledger.submit([new_job("second", idempotency_key="k")]) == [
+        Submitted("first", created=False)
+    ]
+    assert desk.ledger.submit([new_job("third", idempotency_key="k", prompt="else")]) == [
+        Conflict("third", "first")
+    ]
+    assert desk.redis.exists(JOB + "second", JOB + "third") == 0
+
+
+def test_key_is_the_tenants_own(desk: Desk) -> None:
+    """Two tenants may use the same key."""
+    desk.enter(
+        new_job(idempotency_key="k", tenant="a"), new_job(idempotency_key="k", tenant="b")
+    )
+
+
+def test_missing_blobs(desk: Desk) -> None:
+    """A job whose blobs are not there is not entered and takes no reference; it is told which."""
+    desk.redis.set(BLOB + SHA["a"], b"picture", ex=60)
+    job = new_job("j", images=with_blobs("a", "b", "c"))
+    assert desk.ledger.submit([job]) == [BlobsMissing("j", (SHA["b"], SHA["c"]))]
+    assert desk.redis.exists(JOB + "j", BLOB_REFERENCES) == 0
+    assert desk.redis.ttl(BLOB + SHA["a"]) > 0
+
+
+def test_blobs_elsewhere(any_redis: Redis) -> None:
+    """With the blobs in another store they are counted and not looked for."""
+    desk = Desk(any_redis, LedgerOptions(blobs_are_here=False))
+    desk.enter(new_job(images=with_blobs("a")))
+    assert desk.redis.hget(BLOB_REFERENCES, SHA["a"]) == b"1"
+
+
+def test_many_in_order(desk: Desk) -> None:
+    """More jobs than one script may touch are entered in order, and the replies come in order."""
+    jobs = [new_job(f"n{number}") for number in range(1_200)]
+    assert desk.ledger.submit(jobs) == [Submitted(job.id, created=True) for job in jobs]
+    assert len(list_jobs(desk.redis, limit=1_200)) == 1_200
+
+
+def test_document_names_its_model(desk: Desk) -> None:
+    """A document without a model is not entered, and the field is named."""
+    job = new_job()
+    bare = NewJob(job.id, job.document.model_copy(update={"model": None}))
+    with pytest.raises(InvalidJob, match="^invalid_job: model"):
+        desk.ledger.submit([bare])
+
+
+async def test_async_producers(redis: Redis, redis_url: str) -> None:
+    """The asynchronous ledger enters and cancels alike."""
+    job = new_job("j")
+    async with connect_async(redis_url, "tests") as client:
+        ledger = AsyncLedger(client)
+        assert await ledger.submit([job, job]) == [
+            Submitted("j", created=True),
+            Submitted("j", created=False),
+        ]
+        assert await ledger.cancel(["j", "nobody"]) == ["queued", "missing"]
+    assert Desk(redis).state("j") == "cancelled"
+
+
+def test_time_of_redis(redis: Redis) -> None:
+    """Without a clock of its own the ledger goes by Redis's time."""
+    desk = Desk(redis)
+    desk.ledger._clock = None
+    claim = desk.begin()
+    seconds, _ = redis.time()
+    assert abs(claim.now - seconds) < 5
+    assert abs(claim.submitted - seconds) < 5
+
+
+@pytest.fixture
+def limited(desk: Desk) -> Desk:
+    """A Redis without a limit at first; the limit is taken away again."""
+    yield desk
+    desk.redis.config_set("maxmemory", 0)
+
+
+def _fill_to(redis: Redis, share: float) -> None:
+    """Set the limit so that so much of it is in use."""
+    used = redis.info("memory")["used_memory"]
+    redis.config_set("maxmemory", int(used / share))
+
+
+def test_refused_when_memory_is_short(limited: Desk) -> None:
+    """At 85 % of Redis's memory limit new jobs are refused, and below it they are not."""
+    limited.redis.set("ballast", secrets.token_bytes(20_000_000))
+    _fill_to(limited.redis, 0.84)
+    limited.enter(new_job())
+    _fill_to(limited.redis, 0.86)
+    assert limited.ledger.submit([new_job("late")]) == [LedgerFull("late")]
+    assert limited.redis.exists(JOB + "late") == 0
+
+
+def test_refused_at_the_limit_itself(limited: Desk) -> None:
+    """At the limit itself the answer is the same, and no error of Redis."""
+    limited.redis.set("ballast", secrets.token_bytes(20_000_000))
+    limited.redis.delete("visionq:wake")
+    _fill_to(limited.redis, 1.1)
+    assert limited.ledger.submit([new_job("late")]) == [LedgerFull("late")]

@@ -1,0 +1,21 @@
+"""What the ledger's books say."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from visionq.contract.base import Document, Rubles
+
+
+class Spend(Document):
+    """Rubles, by what is known of them."""
+
+    #: Taken for calls that are out.
+    reserved_rub: Rubles = Decimal(0)
+    #: Paid, by the provider's own count of tokens.
+    settled_rub: Rubles = Decimal(0)
+    #: The most that calls of unknown billing may have cost.
+    unknown_rub: Rubles = Decimal(0)
+    #: What reused answers did not cost.
+    saved_rub: Rubles = Decimal(0)
+    unknown_calls: int = 0
