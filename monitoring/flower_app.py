@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from visionq.celery_urls import celery_url
+
 if TYPE_CHECKING:
     from visionq.settings import Settings
 
 
 def create_app(settings: Settings, redis_url: str) -> Celery:
     """Return an app on the ledger's Redis, or on the broker that the settings name instead."""
-    broker = settings.broker_url.get_secret_value() if settings.broker_url else redis_url
-    app = Celery("visionq", broker=broker, backend=redis_url, set_as_current=True)
+    backend = celery_url(redis_url)
+    broker = settings.broker_url.get_secret_value() if settings.broker_url else backend
+    app = Celery("visionq", broker=broker, backend=backend, set_as_current=True)
     app.conf.update(
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
             "client_name": "visionq-flower",
-            "socket_connect_timeout": 3,
-            "socket_keepalive": True,
             "health_check_interval": 10,
         },
     )

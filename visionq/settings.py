@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.job import describe
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
-    #: Hosts that pictures may come from; empty: any public host.
+    #: Hosts that pictures may come from, separated by commas; empty: any public host.
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
 
     #: Attempts of a job at faults that cost nothing.
@@ -83,10 +83,23 @@ class Settings(BaseSettings):
     log_format: str = Field(default="console", pattern="^(console|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: object) -> object:
+        if not isinstance(hosts, str):
+            return hosts
+        return tuple(host.strip() for host in hosts.split(",") if host.strip())
+
 
 def load_settings() -> Settings:
     """Read the environment; a wrong value raises `ConfigurationError` naming the variable."""
     try:
         return Settings()
     except ValidationError as error:
-        raise ConfigurationError(f"environment: {describe(error)}") from None
+        field, _, fault = describe(error).partition(": ")
+        raise ConfigurationError(f"{_variable(field)}: {fault}") from None
+
+
+def _variable(field: str) -> str:
+    """Return the variable that sets a field; one with an alias is known by its variable."""
+    return f"VISIONQ_{field.upper()}" if field in Settings.model_fields else field

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from visionq.celery_urls import celery_url
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the workers' Celery app."""
     if settings.redis_url is None:
         raise ConfigurationError("VISIONQ_REDIS_URL is not set: it names the Redis of the ledger")
-    redis_url = settings.redis_url.get_secret_value()
+    redis_url = celery_url(settings.redis_url.get_secret_value())
     broker = settings.broker_url.get_secret_value() if settings.broker_url else redis_url
     return {
         "broker_url": broker,
@@ -45,13 +46,14 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 
 def _transport_options(broker: str) -> dict[str, Any]:
-    if not broker.startswith(("redis", "unix")):
+    if not broker.startswith("redis"):
         return {}
+    # A local socket has no network to keep it alive through, and refuses the words for it.
+    network = {"socket_connect_timeout": 3, "socket_keepalive": True}
     return {
+        **({} if broker.startswith("redis+socket") else network),
         # Without these a publish to a stopped Redis hangs for as long as it is stopped.
         "socket_timeout": 10,
-        "socket_connect_timeout": 3,
-        "socket_keepalive": True,
         "health_check_interval": 10,
         "retry_on_timeout": False,
         "visibility_timeout": _INTAKE_VISIBILITY,

@@ -11,6 +11,7 @@ from visionq.errors import (
     AnswerError,
     BillingUnknown,
     DeadlineExceeded,
+    InternalError,
     RateLimited,
     VisionqError,
 )
@@ -152,6 +153,6 @@ def _is_before_deadline(after: float, attempt: Attempt) -> bool:
 
 
 def _internal(error: Exception) -> VisionqError:
-    internal = VisionqError(f"an unexpected {type(error).__name__}")
+    internal = InternalError(f"an unexpected {type(error).__name__}")
     internal.__cause__ = error
     return internal

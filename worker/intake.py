@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from visionq.submission import extract_data_urls, prepare
 
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob
+from visionq.submission import extract_data_urls, prepare
 from worker.persistence import persistently
 
 if TYPE_CHECKING:

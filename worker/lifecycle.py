@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from celery import signals
 
+from visionq.models import warning_for
 from visionq.settings import load_settings
 from worker.logs import configure_logs
 from worker.runtime import Runtime, build_runtime
+
+log = structlog.get_logger(__name__)
 
 
 class _Process:
@@ -44,7 +49,11 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
 
 
 def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
-    runtime().start()
+    process = runtime()
+    warning = warning_for(process.tools.settings.default_model, datetime.now(UTC).date())
+    if warning:
+        log.warning("model.ends", warning=warning)
+    process.start()
 
 
 def _drain(**_: Any) -> None:  # noqa: ANN401  # likewise

@@ -49,14 +49,10 @@ class Fleet:
             "VISIONQ_ALLOW_PRIVATE_URLS": "1",
             **self.extra,
         }
-        command = [sys.executable, "-m", "visionq.cli", "worker", "--name", f"visionq-worker-{number}"]
+        command = [sys.executable, "-m", "visionq.cli", "worker"]
+        command += ["--name", f"visionq-worker-{number}", "--concurrency", str(self.concurrency)]
         with (self.logs / f"worker-{number}.log").open("wb") as log:
-            return subprocess.Popen(
-                [*command, "--concurrency", str(self.concurrency)],
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def registered(self) -> list[bytes]:
         return self.client._redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,25 +60,34 @@ class Running:
         return self.get(path, USER, PASSWORD)
 
 
+@contextmanager
+def running_flower(folder: Path, redis_url: str) -> Iterator[Running]:
+    port, log = free_port(), folder / "flower.log"
+    environment = os.environ | {
+        "VISIONQ_REDIS_URL": redis_url,
+        "VISIONQ_FLOWER_USER": USER,
+        "VISIONQ_FLOWER_PASSWORD": PASSWORD,
+    }
+    command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]
+    command += ["--database", str(folder / "visionq-flower")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: answers(port, "/healthcheck"))
+        yield Running(port, process.pid, redis_url, log)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("flower")
-    port = free_port()
-    with running_redis(folder / "redis") as server:
-        environment = os.environ | {
-            "VISIONQ_REDIS_URL": server.url,
-            "VISIONQ_FLOWER_USER": USER,
-            "VISIONQ_FLOWER_PASSWORD": PASSWORD,
-        }
-        command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]
-        command += ["--database", str(folder / "visionq-flower")]
-        log = folder / "flower.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603  # our own command
-        wait_until(lambda: answers(port, "/healthcheck"))
-        yield Running(port, process.pid, server.url, log)
-        process.terminate()
-        assert process.wait(timeout=10) == 0
+    with (
+        running_redis(folder / "redis") as server,
+        running_flower(folder, server.url) as running,
+    ):
+        yield running
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
@@ -87,9 +97,8 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="module")
-def seen(flower: Running) -> Running:
-    """Flower once it has seen a task that a plain caller sent, prompt and all."""
+def show_task(flower: Running) -> None:
+    """Let Flower see a task that a plain caller sent, prompt and all."""
     app = Celery("caller", broker=flower.redis_url)
 
     def send_until_seen() -> bool:
@@ -107,6 +116,11 @@ def seen(flower: Running) -> Running:
 
     wait_until(send_until_seen)
     app.close()
+
+
+@pytest.fixture(scope="module")
+def seen(flower: Running) -> Running:
+    show_task(flower)
     return flower
 
 
@@ -152,7 +166,9 @@ def test_never_open(flower: Running) -> None:
     environment |= {"VISIONQ_REDIS_URL": flower.redis_url}
     command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]
     command += ["--database", str(flower.log.with_name("second"))]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:  # our own command
         assert process.stderr is not None
         password = process.stderr.readline().split()[-1]
         wait_until(lambda: answers(port, "/healthcheck"))
@@ -161,3 +177,16 @@ def test_never_open(flower: Running) -> None:
         assert second.get("/tasks", "visionq", password)[0] == 200
         process.terminate()
         assert password not in process.stderr.read()
+
+
+def test_remembers(flower: Running, tmp_path: Path) -> None:
+    """What Flower saw is there after a restart, and its file has no prompt."""
+    with running_flower(tmp_path, flower.redis_url) as first:
+        show_task(first)
+    kept = [
+        path for path in tmp_path.glob("visionq-flower*") if SECRET.encode() in path.read_bytes()
+    ]
+    assert kept == []
+    with running_flower(tmp_path, flower.redis_url) as second:
+        assert TASK_ID in second.read("/api/tasks")[1]
+        assert second.log.read_text().count("\n") == 1

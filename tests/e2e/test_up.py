@@ -86,7 +86,7 @@ def environment_in(folder: Path, **extra: str) -> dict[str, str]:
 def running_up(folder: Path, *options: str, **extra: str) -> Iterator[Up]:
     environment = environment_in(folder, **extra)
     with (folder / "up.err").open("w") as errors:
-        process = subprocess.Popen(  # noqa: S603  # our own command
+        process = subprocess.Popen(  # our own command
             [*VISIONQ, "up", "--json", *SMALL, *options],
             env=environment,
             cwd=folder,
@@ -162,7 +162,7 @@ def test_record(up: Up) -> None:
 def test_data_dir_is_not_shared(up: Up) -> None:
     """A second stack on the same data is refused with one line."""
     data = next(Path(member.cwd()) for member in up.family() if member.pid == up.pid("redis"))
-    done = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # our own command
         [*VISIONQ, "up", "--json", "--data-dir", data],
         env=up.environment,
         capture_output=True,
@@ -217,7 +217,7 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
     """A directory of simulated answers is refused to a stack that would pay, and the reverse."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "answers").write_text("simulated\n")
-    done = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # our own command
         [*VISIONQ, "up", "--data-dir", tmp_path / "data"],
         env=environment_in(tmp_path, PROXYAPI_API_KEY=KEY),
         capture_output=True,
@@ -230,7 +230,7 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
 
 def test_worker_needs_key(tmp_path: Path) -> None:
     """A worker without a key and without another provider refuses to start, in one line."""
-    done = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # our own command
         [*VISIONQ, "worker"],
         env=environment_in(tmp_path, VISIONQ_REDIS_URL="redis://127.0.0.1:1"),
         capture_output=True,

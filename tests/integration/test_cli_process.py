@@ -27,9 +27,7 @@ cli.main()
 
 def test_help_is_light() -> None:
     """Help lists every command of a full install and imports none of the slow packages."""
-    done = subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "-c", HELP], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for command in ("ask", "flower", "jobs", "simulator", "up", "worker"):
         assert f"\n  {command} " in done.stdout
@@ -37,7 +35,7 @@ def test_help_is_light() -> None:
 
 def test_reader_goes_away() -> None:
     """`visionq … | head` ends without a traceback."""
-    with subprocess.Popen(  # noqa: S603  # our own program
+    with subprocess.Popen(
         [sys.executable, "-c", MUCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,12 +124,14 @@ def dripping(connection: socket.socket) -> None:
         return  # the client gave up
 
 
-def call(address: str, *, connect: float = 2, total: float = 5) -> Answer:
+def call(
+    address: str, request: ProviderRequest = REQUEST, *, connect: float = 2, total: float = 5
+) -> Answer:
     settings = Settings(
         api_key=None, base_url=address, connect_timeout=connect, request_timeout=total
     )
     with make_client(settings) as client:
-        return ask(client, REQUEST)
+        return ask(client, request)
 
 
 def test_a_call_and_its_answer() -> None:
@@ -163,6 +166,30 @@ def test_a_hang_ends_in_time_with_unknown_billing(handle: Handler) -> None:
         with pytest.raises(errors.BillingUnknown):
             call(address, total=0.5)
         assert time.monotonic() - started < 1.5
+
+
+def late_body(connection: socket.socket) -> None:
+    read_request(connection)
+    time.sleep(0.8)
+    connection.sendall(response(ANSWER[:50], length=len(ANSWER)))
+    connection.recv(1)  # until the client goes
+
+
+def late_head(connection: socket.socket) -> None:
+    time.sleep(0.8)  # the request does not fit into the buffers of the sockets
+    read_request(connection)
+    connection.recv(1)
+
+
+@pytest.mark.parametrize("handle", [late_head, late_body])
+def test_the_clock_runs_from_the_start_of_the_call(handle: Handler) -> None:
+    """Time that one phase of a call took is missing for the next."""
+    request = replace(REQUEST, body=b" " * 30_000_000)
+    with provider(handle) as address:
+        started = time.monotonic()
+        with pytest.raises(errors.BillingUnknown):
+            call(address, request, total=1)
+        assert time.monotonic() - started < 1.7
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_children_do_not_outlive_supervisor(tmp_path: Path) -> None:
             print(made.pids()["a"][0], flush=True)
             made.watch()
     """)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:  # noqa: S603  # our own program
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()

@@ -30,7 +30,7 @@ def declined(text: str) -> dict[str, Any]:
     return {"type": "refusal", "refusal": text}
 
 
-def responses(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+def responses(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:  # JSON
     usage = {
         "input_tokens": 100,
         "output_tokens": 20,

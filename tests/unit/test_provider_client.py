@@ -179,5 +179,7 @@ def test_pure_parts_import_without_the_sdk() -> None:
     """Deciding, building and reading cost no import of the client library."""
     modules = "worker.decision, worker.provider.answer, worker.provider.request"
     code = f"import {modules}, json, sys; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(run([sys.executable, "-c", code], capture_output=True, check=True).stdout)  # noqa: S603  # our own code
+    loaded = json.loads(
+        run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )  # our own code
     assert not {"openai", "httpx2", "jsonschema"} & set(loaded)

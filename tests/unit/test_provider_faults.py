@@ -266,9 +266,11 @@ def test_a_page_is_told_by_its_title() -> None:
 
 def test_no_secret_leaves_in_a_message() -> None:
     """Neither picture bytes nor a key nor a long text reach the public message."""
-    secret = f"bad data:image/png;base64,{'QUJD' * 500}= for sk-abcdef123456 {'x ' * 500}"
+    pictures = f"data:image/gif;base64,R0lGODlh, data:image/png;base64,{'QUJD' * 500}="
+    secret = f"bad {pictures} for sk-abcdef123456 {'x ' * 500}"
     message = raised(Case("", 400, openai_error("invalid_value", secret), errors.JobError)).message
     assert "QUJD" not in message
+    assert "R0lG" not in message
     assert "abcdef" not in message
     assert len(message) <= 300
 

@@ -20,7 +20,7 @@ SCHEMA = {
 }
 
 
-def job(**fields: Any) -> JobDocument:  # noqa: ANN401  # any field of the job
+def job(**fields: Any) -> JobDocument:  # any field of the job
     images = [{"url": "https://example.com/a.jpg"}, {"url": ADDRESS, "name": "b"}]
     defaults = {
         "prompt": "Что изображено на картинке?",

@@ -87,6 +87,8 @@ class ErrorDocument(Document):
     image: str | None = None
     cost_rub: Rubles = Decimal(0)
     request_id: str | None = None
+    #: What the model wrote all the same: it was paid for.
+    text: str | None = None
 
 
 class JobView(Document):

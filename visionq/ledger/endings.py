@@ -21,6 +21,7 @@ def error_document(error: VisionqError) -> ErrorDocument:
         image=error.image,
         cost_rub=error.cost_rub,
         request_id=error.request_id,
+        text=error.text,
     )
 
 

@@ -49,8 +49,8 @@ class BoundedClient(openai.DefaultHttpxClient):
     """An HTTP client whose calls end in time, however slowly the answer drips.
 
     The timeouts of HTTP libraries count from one read to the next. Here the clock runs from the
-    start of the call, and is looked at after each read; a read may take what was left of the time
-    when the headers came.
+    start of the call: each phase of it (request, head, body) may stall for what is left of the
+    time when it begins, and the body is given up at the first piece that comes too late.
     """
 
     def __init__(
@@ -74,10 +74,14 @@ class BoundedClient(openai.DefaultHttpxClient):
     ) -> httpx2.Response:
         """Send the request; a late end raises `ReadTimeout`, an endless one `ReadError`."""
         deadline = self._clock() + self._total
+        timeouts = request.extensions.setdefault("timeout", {})
+
+        def shorten(_event: str, _details: object) -> None:
+            # The transport looks its timeouts up at the start of each phase, after telling so.
+            timeouts["read"] = timeouts["write"] = max(deadline - self._clock(), 0.001)
+
+        request.extensions["trace"] = shorten
         response = super().send(request, stream=True, **options)
-        # The transport looks this up when the first piece of the body is asked for.
-        left = max(deadline - self._clock(), 0.001)
-        request.extensions.get("timeout", {})["read"] = left
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
             response.stream = _BoundedStream(inner, request, deadline, self._clock)

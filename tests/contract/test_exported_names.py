@@ -1,0 +1,45 @@
+"""The names that others import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import visionq.contract
+import visionq.ledger
+
+CONTRACT = """
+    SCHEMA_VERSION TERMINAL TRANSITIONS Api Detail ErrorDocument ImageReference ImageReport
+    JobDocument JobView Picture Priority ResultDocument Reuse State UnknownBilling UrlMode Usage
+    parse_job
+""".split()
+LEDGER = """
+    Admission AsyncLedger Billing BlobsMissing Claim Completed Conflict Dispatch Ending Failed Hint
+    Ledger LedgerFull LedgerOptions NewJob Outcome Parked Refusal Registration Submission Submitted
+    Verdict Waiting error_document failed ledger_options
+""".split()
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(visionq.contract, CONTRACT), (visionq.ledger, LEDGER)]
+)
+def test_exported_names(module: object, names: list[str]) -> None:
+    """A name that is exported stays; a new one is added here on purpose."""
+    assert sorted(getattr(module, "__all__")) == sorted(names)  # noqa: B009  # a module is an object here
+    for name in names:
+        assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("module", ["visionq", "visionq.contract", "visionq.ledger", "visionq.sdk"])
+def test_import_is_light(module: str) -> None:
+    """Importing what a producer needs brings in neither Celery nor a picture or model library."""
+    program = (
+        f"import sys, {module}\n"
+        "print(*({'celery', 'kombu', 'openai', 'PIL', 'aiohttp', 'click', 'rich'} & set(sys.modules)))"
+    )
+    said = subprocess.run(  # noqa: S603  # our own interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == ""

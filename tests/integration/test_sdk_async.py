@@ -1,0 +1,88 @@
+"""What only the asyncio client promises: it never blocks its loop, nor floods Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.sdk_kit import Fleet
+from visionq import AsyncClient, QueueUnavailable
+from visionq.errors import WaitTimeout
+from visionq.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis import Redis
+
+SETTINGS = Settings(default_model="m1")
+
+
+async def test_thousand_waits(redis: Redis, redis_url: str) -> None:
+    """A thousand jobs submitted and waited for at once share few connections, one to listen."""
+    with Fleet(redis_url) as fleet:
+        fleet.may_work.clear()
+        async with AsyncClient(SETTINGS, redis_url) as client:
+            submits = (client.submit(prompt=f"{n}?", images=[b"%d" % n]) for n in range(1000))
+            jobs = await asyncio.gather(*submits)
+            waits = asyncio.gather(*(job.wait(60) for job in jobs))
+            await asyncio.sleep(0.5)
+            assert len(redis.client_list(_type="pubsub")) == 1
+            mine = [one for one in redis.client_list() if one["name"] == "visionq-client"]
+            assert len(mine) <= 2 * 50 + 1
+            fleet.may_work.set()
+            assert [result.id for result in await waits] == [job.id for job in jobs]
+
+
+async def test_nothing_is_left(redis: Redis, redis_url: str) -> None:
+    """Waits that ended, by whatever means, leave no subscription and no task behind."""
+    async with AsyncClient(SETTINGS, redis_url) as client:
+        job = await client.submit(prompt="?", images=[b"x"])
+        with pytest.raises(WaitTimeout):
+            await job.wait(0.2)
+        cancelled = asyncio.create_task(job.wait())
+        await asyncio.sleep(0.2)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        stays = asyncio.create_task(job.wait(20))
+        another = await client.submit(prompt="another?", images=[b"x"])
+        with pytest.raises(WaitTimeout):
+            await another.wait(0.2)
+        await asyncio.sleep(3.2)
+        (listening,) = redis.client_list(_type="pubsub")
+        assert listening["sub"] == "2"  # the wake-up channel and the job that is waited for
+        await job.cancel()
+        await asyncio.wait({stays})
+        await asyncio.sleep(3.2)
+        assert redis.client_list(_type="pubsub") == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert stays.exception() is not None
+
+
+async def test_closed_while_waiting(redis_url: str) -> None:
+    """Closing the client ends the waits of its other tasks with an error, not with silence."""
+    client = AsyncClient(SETTINGS, redis_url)
+    job = await client.submit(prompt="?", images=[b"x"])
+    waiting = asyncio.create_task(job.wait())
+    await asyncio.sleep(0.2)
+    await client.aclose()
+    with pytest.raises(QueueUnavailable, match="closed while waiting"):
+        await asyncio.wait_for(waiting, 5)
+    gc.collect()  # a connection left open would warn here, and fail the test
+
+
+async def test_input_that_comes_in_time(redis_url: str) -> None:
+    """Jobs may come from an asynchronous iterator."""
+
+    async def questions() -> AsyncIterator[dict[str, Any]]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield {"prompt": f"{number}?", "images": [b"x"]}
+
+    async with AsyncClient(SETTINGS, redis_url) as client:
+        jobs = [job async for job in client.submit_many(questions())]
+        assert len({job.id for job in jobs}) == 3
+        assert (await jobs[0].status()).images == 1

@@ -1,0 +1,147 @@
+"""How commands find a running stack, and what a stack decides before it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from visionq.commands.record import (
+    StackRecord,
+    read_record,
+    record_path,
+    remove_record,
+    user_directory,
+    write_record,
+)
+from visionq.commands.shared import exit_code, find_redis_url
+from visionq.errors import QueueUnavailable
+from visionq.settings import ConfigurationError, Settings
+from visionq.stack.planning import Wishes, planned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RECORD = StackRecord(
+    pid=os.getpid(),
+    redis_url="redis://127.0.0.1:7/0",
+    provider_url="http://127.0.0.1:8/openai/v1",
+    pids={"redis": [1]},
+)
+WISHES = Wishes(workers=3, concurrency=5, data_dir=None, simulate=False, ports=(0, 0, 0))
+KEY = "sk-key"
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Mapping[str, str]:
+    return {"XDG_STATE_HOME": str(tmp_path)}
+
+
+def settings(**values: object) -> Settings:
+    """Settings that the environment of the tests does not touch."""
+    known: dict[str, object] = dict.fromkeys(("api_key", "redis_url", "broker_url"))
+    return Settings.model_construct(**(known | values))  # type: ignore[arg-type]  # pydantic's own looseness
+
+
+def test_found_while_it_runs(environ: Mapping[str, str]) -> None:
+    """A command finds the stack that runs, and nothing once the record is gone."""
+    write_record(RECORD, environ)
+    assert read_record(environ) == RECORD
+    assert find_redis_url(settings(), environ) == RECORD.redis_url
+    remove_record(RECORD, environ)
+    assert read_record(environ) is None
+
+
+def test_environment_goes_first(environ: Mapping[str, str]) -> None:
+    """`VISIONQ_REDIS_URL` is taken before the running stack's address."""
+    write_record(RECORD, environ)
+    chosen = settings(redis_url=SecretStr("redis://elsewhere"))
+    assert find_redis_url(chosen, environ) == "redis://elsewhere"
+
+
+def test_no_stack(environ: Mapping[str, str]) -> None:
+    """Without either the error says how to start a stack, and its exit code is 3."""
+    with pytest.raises(QueueUnavailable, match="visionq up") as caught:
+        find_redis_url(settings(), environ)
+    assert exit_code(caught.value) == 3
+
+
+def test_stale_record(environ: Mapping[str, str]) -> None:
+    """The record of a stack whose process is gone counts for nothing."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_record(replace(RECORD, pid=gone.pid), environ)
+    assert read_record(environ) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": 1}', '{"from_the_future": 1}'])
+def test_unreadable_record(environ: Mapping[str, str], text: str) -> None:
+    """A record that is broken, or of another version, is as good as none."""
+    record_path(environ).parent.mkdir(parents=True)
+    record_path(environ).write_text(text)
+    assert read_record(environ) is None
+
+
+def test_last_one_wins(environ: Mapping[str, str]) -> None:
+    """The stack started last is found, and the end of an earlier one does not hide it."""
+    write_record(RECORD, environ)
+    later = replace(RECORD, pid=os.getppid(), redis_url="redis://127.0.0.1:9/0")
+    write_record(later, environ)
+    remove_record(RECORD, environ)
+    assert read_record(environ) == later
+
+
+def test_directories() -> None:
+    """The user's directories follow XDG, which asks to ignore a relative one."""
+    assert user_directory("DATA", ".local/share", {"XDG_DATA_HOME": "/d"}) == Path("/d/visionq")
+    home = Path.home() / ".local/share/visionq"
+    assert user_directory("DATA", ".local/share", {"XDG_DATA_HOME": "d"}) == home
+
+
+def test_paid_plan(tmp_path: Path) -> None:
+    """With a key the data stay in the user's directory and the provider's address is kept."""
+    chosen = settings(api_key=SecretStr(KEY), base_url="https://provider/openai/v1")
+    environment = {"PROXYAPI_API_KEY": KEY, "VISIONQ_BROKER_URL": "redis://elsewhere"}
+    with planned(WISHES, chosen, environment, tmp_path / "stack", Random(1)) as plan:
+        assert plan.data_dir == tmp_path / "stack"
+        assert not plan.passing
+        assert (plan.simulator_url, plan.provider_url) == (None, "https://provider/openai/v1")
+        assert plan.child_environment() == {
+            "VISIONQ_REDIS_URL": plan.redis.url,
+            "PROXYAPI_BASE_URL": "https://provider/openai/v1",
+        }
+        with (
+            pytest.raises(ConfigurationError, match="another `visionq up`"),
+            planned(WISHES, chosen, environment, tmp_path / "stack", Random(2)),
+        ):
+            pass
+    assert plan.data_dir.exists()
+
+
+def test_simulated_plan(tmp_path: Path) -> None:
+    """Without a key, or when asked to, the simulator answers in a place that goes at the end."""
+    for chosen, wishes in (
+        (settings(), WISHES),
+        (settings(api_key=SecretStr(KEY)), replace(WISHES, simulate=True)),
+    ):
+        with planned(wishes, chosen, {}, tmp_path / "stack", Random(1)) as plan:
+            assert plan.passing
+            assert plan.api_key is None
+            assert plan.provider_url == f"{plan.simulator_url}/openai/v1"
+        assert not plan.data_dir.exists()
+        assert not (tmp_path / "stack").exists()
+
+
+def test_chosen_ports(tmp_path: Path) -> None:
+    """A port that was asked for is taken as it is, the others are free ones."""
+    wishes = replace(WISHES, ports=(0, 0, 5555))
+    with planned(wishes, settings(), {}, tmp_path, Random(1)) as plan:
+        assert plan.flower_port == 5555
+        assert len({plan.redis.port, plan.simulator_port, plan.flower_port}) == 3

@@ -1,0 +1,43 @@
+"""A worker works over every kind of connection to Redis."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.fleet import picture
+from visionq.redis_connection import connect
+from visionq.sandbox.simulator.process import running_simulator
+from visionq.sdk import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("kind", ["unix_url", "tls_url"])
+def test_a_worker_answers_over_sockets_and_tls(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """A job is answered when Redis is reached by a Unix socket (6.2) or over TLS (7.0)."""
+    url = request.getfixturevalue(kind)
+    with connect(url, "tests") as redis:
+        redis.flushall()
+    with running_simulator() as simulator, (tmp_path / "log").open("wb") as log:
+        environment = {
+            **os.environ,
+            "VISIONQ_REDIS_URL": url,
+            "PROXYAPI_BASE_URL": simulator.provider_url,
+        }
+        command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4"]
+        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            with Client(redis_url=url) as client:
+                job = client.submit(prompt="Что изображено?", images=[picture(5)])
+                assert "64x48" in job.wait(timeout=30).text
+        finally:
+            worker.terminate()
+            assert worker.wait(20) == 0, (tmp_path / "log").read_text()

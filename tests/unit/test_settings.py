@@ -1,0 +1,98 @@
+"""Settings: what the environment says, and what is said of an environment that is wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from visionq.settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Nothing is set but what the test sets."""
+    for name in os.environ:
+        if name.startswith(("VISIONQ_", "PROXYAPI_")):
+            monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+@pytest.mark.usefixtures("environment")
+def test_defaults() -> None:
+    """With an empty environment nothing is sent to the internet and everything has a value."""
+    settings = load_settings()
+    assert settings.api_key is None
+    assert settings.redis_url is None
+    assert settings.result_ttl == 7 * 24 * 3600
+    assert settings.allowed_hosts == ()
+    assert not settings.allow_private_urls
+
+
+def test_reads_both_prefixes(environment: Callable[[str, str], None]) -> None:
+    """The provider's variables begin with PROXYAPI_, all others with VISIONQ_."""
+    environment("PROXYAPI_API_KEY", "sk-1")
+    environment("PROXYAPI_BASE_URL", "https://elsewhere.example/openai/v1")
+    environment("VISIONQ_REDIS_URL", "redis://:secret@127.0.0.1/0")
+    environment("VISIONQ_ALLOW_PRIVATE_URLS", "1")
+    settings = load_settings()
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "sk-1"
+    assert settings.base_url == "https://elsewhere.example/openai/v1"
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:secret@127.0.0.1/0"
+    assert settings.allow_private_urls
+
+
+def test_hosts_are_separated_by_commas(environment: Callable[[str, str], None]) -> None:
+    """Several hosts stand in one variable."""
+    environment("VISIONQ_ALLOWED_HOSTS", "a.example, b.example,")
+    assert load_settings().allowed_hosts == ("a.example", "b.example")
+
+
+def test_empty_is_unset(environment: Callable[[str, str], None]) -> None:
+    """A variable that is set to nothing counts as not set, as in an env file."""
+    environment("VISIONQ_RESULT_TTL", "")
+    environment("PROXYAPI_API_KEY", "")
+    settings = load_settings()
+    assert settings.result_ttl == 7 * 24 * 3600
+    assert settings.api_key is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VISIONQ_RESULT_TTL", "soon"),
+        ("VISIONQ_RESULT_TTL", "1"),
+        ("VISIONQ_LEASE", "0"),
+        ("VISIONQ_LOG_LEVEL", "LOUD"),
+        ("VISIONQ_ALLOW_PRIVATE_URLS", "perhaps"),
+    ],
+)
+def test_names_the_variable(
+    environment: Callable[[str, str], None], name: str, value: str
+) -> None:
+    """A wrong value is told with the name of its variable, without the value."""
+    environment(name, value)
+    with pytest.raises(ConfigurationError, match=f"^configuration: {name}: ") as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_secrets_are_not_shown(environment: Callable[[str, str], None]) -> None:
+    """Neither the key nor the addresses with their passwords are shown by repr or by an error."""
+    environment("PROXYAPI_API_KEY", "sk-very-secret")
+    environment("VISIONQ_REDIS_URL", "redis://:very-secret@127.0.0.1/0")
+    environment("VISIONQ_BROKER_URL", "redis://:very-secret@127.0.0.1/1")
+    assert "very-secret" not in repr(load_settings())
+
+
+def test_frozen() -> None:
+    """Settings don't change once they are read."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().lease = 3

@@ -1,0 +1,61 @@
+"""What `visionq worker` decides before it becomes a Celery worker."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from pydantic import SecretStr
+
+from visionq import names
+from visionq.commands.record import StackRecord
+from visionq.settings import ConfigurationError, Settings
+from worker.commands import celery_arguments, check_provider, joining
+
+ELSEWHERE = "http://127.0.0.1:8/openai/v1"
+STACK = StackRecord(pid=1, redis_url="redis://127.0.0.1:7/0", provider_url=ELSEWHERE)
+
+
+def settings(api_key: str | None, base_url: str | None = None) -> Settings:
+    """Settings that the environment of the tests does not touch."""
+    default = Settings.model_fields["base_url"].default
+    key = SecretStr(api_key) if api_key else None
+    return Settings.model_construct(api_key=key, base_url=base_url or default)
+
+
+def test_no_key() -> None:
+    """Without a key a worker does not start against the provider on the internet."""
+    with pytest.raises(ConfigurationError, match="PROXYAPI_API_KEY is not set"):
+        check_provider(settings(None))
+
+
+@pytest.mark.parametrize("chosen", [settings("sk-key"), settings(None, ELSEWHERE)])
+def test_may_start(chosen: Settings) -> None:
+    """With a key, or with another provider's address, a worker starts."""
+    check_provider(chosen)
+
+
+def test_joining_simulated_stack() -> None:
+    """A worker that joins a simulated stack calls its simulator, and not with a real key."""
+    simulated = StackRecord(**{**vars(STACK), "simulator_url": "http://127.0.0.1:8"})
+    joined = joining(simulated)
+    assert joined["VISIONQ_REDIS_URL"] == STACK.redis_url
+    assert joined["PROXYAPI_BASE_URL"] == ELSEWHERE
+    assert joined["PROXYAPI_API_KEY"]
+
+
+def test_joining_paid_stack() -> None:
+    """A worker that joins a paid stack brings its own key."""
+    assert "PROXYAPI_API_KEY" not in joining(STACK)
+
+
+def test_arguments() -> None:
+    """Celery runs threads, tells Flower what happens, and reads every queue but webhooks."""
+    queues = ",".join((*names.HINT_QUEUES, *names.INTAKE_QUEUES))
+    arguments = celery_arguments("visionq-worker-1", 64, queues, "INFO")
+    options = dict(pairwise(arguments))
+    assert options["--pool"] == "threads"
+    assert options["--concurrency"] == "64"
+    assert options["--hostname"] == "visionq-worker-1@%h"
+    assert options["--queues"] == "visionq.interactive,visionq.bulk,visionq.intake,celery"
+    assert "--task-events" in arguments
