@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.intake import take_images, take_prompt, take_schema
-from producer.temporary import temporary_stack
 from visionq.commands.record import read_record
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract import Api, Detail, JobView, State
@@ -20,6 +19,7 @@ from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeou
 from visionq.sdk import Client
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
+from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
     from visionq.contract import ResultDocument
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a job that takes its time.
 _LOOK_EVERY: Final = 3.0
+_SMALL_STACK: Final = ("--workers", "1", "--concurrency", "8")
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -72,7 +73,7 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
     with ExitStack() as stack:
         if settings.redis_url is None and read_record() is None:
             click.echo("no stack is running: starting a temporary one …", err=True)
-            redis_url = stack.enter_context(temporary_stack())["redis_url"]
+            redis_url = stack.enter_context(temporary_stack(*_SMALL_STACK))["redis_url"]
         else:
             redis_url = find_redis_url(settings)
         client = stack.enter_context(Client(settings, redis_url))

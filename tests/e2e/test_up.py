@@ -18,11 +18,11 @@ import psutil
 import pytest
 import redis
 
-from producer.temporary import temporary_stack
 from visionq import names
 from visionq.commands.record import read_record, record_path
 from visionq.sandbox.redis_server import is_ready
 from visionq.stack.children import answers
+from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,6 @@ from visionq.errors import EmptyFile, InputFileNotFound, InvalidJob, TooLarge, V
 from visionq.sdk.drafts import MOST_BYTES, MOST_JOBS, Portion, draft
 from visionq.sdk.images import is_url, take_pictures
 from visionq.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MOST = 100
 SETTINGS = Settings(max_image_bytes=MOST, default_model="m1")
@@ -89,9 +87,9 @@ def test_no_picture(image: object) -> None:
     assert error.message.startswith("images.0: ")
 
 
-@pytest.mark.parametrize("images", ["a.png", b"bytes", {"url": "https://a"}])
-def test_one_is_no_list(images: Any) -> None:
-    """One picture where a list belongs is told as that, and not taken letter by letter."""
+@pytest.mark.parametrize("images", ["a.png", b"bytes", {"url": "https://a"}, Path("a"), None, 7])
+def test_no_list(images: Any) -> None:
+    """One picture, or none, where a list belongs is told, and not taken letter by letter."""
     with pytest.raises(InvalidJob, match="give a list"):
         take_pictures(images, MOST)
 

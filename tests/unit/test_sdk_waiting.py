@@ -155,7 +155,7 @@ def test_no_job() -> None:
 
 def test_addresses() -> None:
     """The address is the given one, else the environment's; a password never gets into an error."""
-    settings = Settings(redis_url="redis://of-environment")  # type: ignore[arg-type]  # pydantic makes it secret
+    settings = Settings(redis_url="redis://of-environment")
     assert redis_address(settings, None) == "redis://of-environment"
     assert redis_address(settings, "unix:///given") == "unix:///given"
     with pytest.raises(ConfigurationError, match="VISIONQ_REDIS_URL"):

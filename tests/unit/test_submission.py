@@ -90,7 +90,7 @@ def test_data_url_forms(head: str) -> None:
     """Every form of the head is read, and so are wrapped and percent-encoded data."""
     assert extract_data_urls(job(data_url(b"\xff\xfe>", head)))[1] == [b"\xff\xfe>"]
     wrapped = {"url": head + "//%34%2B\n \r\nPg%3D%3D"}
-    assert extract_data_urls(job(wrapped))[1] == [b"\xff\xfe>"[:2] + b">"[:1]]
+    assert extract_data_urls(job(wrapped))[1] == [b"\xff\xfe>>"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_broken_data_url(url: str) -> None:
     """What can't be decoded is told with the number of its picture, and without its content."""
     with pytest.raises(InvalidJob, match=r"images\.1\.url: .*data URL") as raised:
         extract_data_urls(job(URL, {"url": url}))
-    assert len(raised.value.message) < 120
+    assert len(raised.value.message) < 160
 
 
 @pytest.mark.parametrize("images", [None, "text", 7, [None, 3, "data:,"], [{"url": None}]])
@@ -123,7 +123,7 @@ def test_no_pictures_to_extract(images: object) -> None:
 def test_size() -> None:
     """No bytes and too many are told apart, with the picture's name; the limit itself passes."""
     assert check_size(b"abc", "a.png", 3) == b"abc"
-    with pytest.raises(TooLarge, match="a.png: the file has more than 2 bytes"):
+    with pytest.raises(TooLarge, match=r"a\.png: the file has more than 2 bytes"):
         check_size(b"abc", "a.png", 2)
-    with pytest.raises(EmptyFile, match="a.png: the file is empty"):
+    with pytest.raises(EmptyFile, match=r"a\.png: the file is empty"):
         check_size(b"", "a.png", 3)

@@ -59,7 +59,8 @@ def take_pictures(images: Iterable[ImageInput], most_bytes: int) -> Pictures:
         TooLarge: more than `most_bytes` bytes.
         InvalidJob: of no kind that a picture can be given as.
     """
-    if isinstance(images, (str, bytes, os.PathLike, Mapping)):
+    one = isinstance(images, (str, bytes, os.PathLike, Mapping))
+    if one or not isinstance(images, Iterable):
         raise InvalidJob("images: give a list of pictures, not one picture")
     pictures = Pictures()
     for position, image in enumerate(images):

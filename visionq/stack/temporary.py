@@ -13,7 +13,8 @@ from visionq.errors import QueueUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COMMAND: Final = (sys.executable, "-m", "visionq.cli", "up", "--json", "--temporary")
+#: -P: a `visionq` folder in the working directory is not ours.
+_COMMAND: Final = (sys.executable, "-P", "-m", "visionq.cli", "up", "--json", "--temporary")
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def temporary_stack(*options: str) -> Iterator[dict[str, Any]]:
         (*_COMMAND, *options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # Ctrl-C is for the question; the stack ends after it, in order.
+        # Ctrl-C is for this command; the stack ends after it, in order.
         start_new_session=True,
     ) as process:  # leaving closes stdin, then waits for the end
         assert process.stdout is not None  # noqa: S101  # for the type checker: it is a pipe

@@ -1,0 +1,89 @@
+"""The names that other services import: they stay, they are light, and they say no more."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import visionq
+from visionq import errors, sdk
+
+
+def modules_after(statement: str) -> set[str]:
+    """Run a statement in a fresh interpreter; returns the packages that it has loaded."""
+    program = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_exports() -> None:
+    """The package exports exactly the names of the documented SDK, each of them there."""
+    names = ["AsyncClient", "Client", "Job", "JobFailed", "QueueUnavailable", "WaitTimeout"]
+    assert names == visionq.__all__
+    for name in names:
+        assert getattr(visionq, name).__name__ == name
+    assert set(names) <= set(dir(visionq))
+    assert sorted(sdk.__all__) == ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job"]
+
+
+def test_no_other_names() -> None:
+    """A name that is not there is an ordinary AttributeError."""
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = visionq.Nothing
+
+
+def test_import_is_light() -> None:
+    """Importing visionq alone loads no other package."""
+    assert not modules_after("import visionq") & {"pydantic", "redis", "click", "rich"}
+
+
+def test_clients_are_light() -> None:
+    """The clients load no broker, picture library, model SDK, web framework or command line."""
+    heavy = {"PIL", "aiohttp", "celery", "click", "kombu", "numpy", "openai", "rich"}
+    assert not modules_after("from visionq import AsyncClient, Client") & heavy
+
+
+@pytest.mark.parametrize(
+    ("name", "parent"),
+    [
+        ("WaitTimeout", TimeoutError),
+        ("QueueUnavailable", ConnectionError),
+        ("JobFailed", errors.VisionqError),
+    ],
+)
+def test_errors(name: str, parent: type[Exception]) -> None:
+    """Errors are also what callers who know nothing of visionq would catch."""
+    assert issubclass(getattr(visionq, name), parent)
+
+
+def parameters(function: Any) -> list[str]:
+    return [str(one).partition(":")[0] for one in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize("client", [visionq.Client, visionq.AsyncClient])
+def test_signatures(client: Any) -> None:
+    """Both clients take the same arguments under the same names."""
+    submit = ["self", "prompt", "images", "idempotency_key", "**options"]
+    assert parameters(client.submit) == submit
+    assert parameters(client.submit_many) == ["self", "jobs"]
+    assert parameters(client.get) == ["self", "job"]
+    assert parameters(client.cancel) == ["self", "job"]
+    assert parameters(client.wait) == ["self", "job", "timeout"]
+    assert parameters(client.results) == ["self", "jobs", "timeout"]
+    assert parameters(client.__init__) == ["self", "settings", "redis_url"]
+
+
+@pytest.mark.parametrize("job", [sdk.Job, sdk.AsyncJob])
+def test_jobs(job: Any) -> None:
+    """A job has an id and can be waited for, looked at and cancelled; clients don't show."""
+    assert parameters(job.wait) == ["self", "timeout"]
+    assert parameters(job.status) == parameters(job.cancel) == ["self"]
+    made = job("j1", created=True, _client=None)
+    assert repr(made) == f"{job.__name__}(id='j1', created=True)"
+    assert {made, job("j1", created=False, _client=7)} == {made}
