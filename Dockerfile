@@ -10,7 +10,8 @@ RUN python -m venv /opt/visionq
 COPY requirements-image.lock ./
 RUN /opt/visionq/bin/pip install --require-hashes -r requirements-image.lock
 COPY . ./
-RUN /opt/visionq/bin/pip install --no-deps --no-build-isolation --no-index --editable .
+RUN /opt/visionq/bin/pip install --no-deps --no-build-isolation --no-index --editable . \
+    && /opt/visionq/bin/python -m compileall -q .
 
 FROM ${BASE_IMAGE}
 ENV PATH=/opt/visionq/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp

@@ -31,7 +31,7 @@ def flower(
     """Show tasks and workers in a browser, behind a user and a password.
 
     They are VISIONQ_FLOWER_USER and VISIONQ_FLOWER_PASSWORD; without a password one is made up
-    and shown once.
+    and shown once. With VISIONQ_FLOWER_GUEST_PASSWORD guests may look, and touch nothing.
     """
     options = {"ADDRESS": address, "PORT": port, "URL_PREFIX": url_prefix, "DATABASE": database}
     for name, value in options.items():
@@ -63,4 +63,5 @@ def _complete(settings: FlowerSettings) -> None:
         password = token_urlsafe(12)
         os.environ[_VARIABLE + "PASSWORD"] = password
         click.echo(f"Flower: user {settings.user}, password {password}", err=True)
-    click.echo(f"Flower listens on http://{settings.address}:{settings.port}", err=True)
+    address = f"http://{settings.address}:{settings.port}{settings.url_prefix}/"
+    click.echo(f"Flower listens on {address}", err=True)

@@ -3,8 +3,11 @@
 Each lower-case name is one of Flower's options (2.2). It does not start without a password.
 """
 
-from flower import events  # type: ignore[import-untyped]  # no annotations
+from functools import partial
 
+from flower import command, events  # type: ignore[import-untyped]  # no annotations
+
+from monitoring.flower_web import FlowerWithGuests
 from monitoring.settings import FlowerSettings
 from monitoring.silent_events import SilentState
 from visionq.settings import ConfigurationError
@@ -13,10 +16,12 @@ _settings = FlowerSettings()
 if _settings.password is None:
     raise ConfigurationError("VISIONQ_FLOWER_PASSWORD is not set: Flower never runs open")
 
-# Flower's own hook, `format_task`, leaves the API and the search as they are.
+# Flower's own hook, `format_task`, leaves the API and the search as they are; for more than one
+# kind of user it has none.
 events.EventsState = SilentState
+command.Flower = partial(FlowerWithGuests, guest=_settings.guest_login)
 
-basic_auth = [f"{_settings.user}:{_settings.password.get_secret_value()}"]
+basic_auth = [_settings.login]
 address = _settings.address
 port = _settings.port
 url_prefix = _settings.url_prefix
@@ -30,7 +35,7 @@ max_workers = 200
 purge_offline_workers = 60
 
 natural_time = True
-tasks_columns = "name,uuid,state,received,started,runtime,retries,worker,exception"
+tasks_columns = "uuid,state,exception,retries,args,result,received,runtime,worker"
 
 # One line for each request and each look at a silent worker would be noise.
 logging = "error"

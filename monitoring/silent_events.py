@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from flower.events import EventsState  # type: ignore[import-untyped]  # no annotations
+from flower.inspector import Inspector  # type: ignore[import-untyped]  # likewise
 
-HIDDEN: Final = "(hidden)"
-_FIELDS: Final = ("args", "kwargs", "result")
+from monitoring.masks import mask_event, mask_request
+from monitoring.settings import CLIENT_NAME
 
 
 class SilentState(EventsState):  # type: ignore[misc]  # likewise
@@ -18,5 +19,41 @@ class SilentState(EventsState):  # type: ignore[misc]  # likewise
 
     def event(self, event: dict[str, Any]) -> None:
         """Remember one event."""
-        hidden = {field: HIDDEN for field in _FIELDS if field in event}
-        super().event(event | hidden)
+        if event["type"].startswith("task-"):
+            event = self._add_what_is_known(mask_event(event))
+        super().event(event)
+        self._forget_strangers()
+
+    def _add_what_is_known(self, event: dict[str, Any]) -> dict[str, Any]:
+        known = self.tasks.get(event["uuid"])
+        if event["hostname"] == CLIENT_NAME and known and known.worker:
+            event["hostname"] = known.worker.hostname  # cancelled here, but held there
+        # Celery can't count: each attempt is a message of its own, whose count is zero.
+        retries = (known.retries or 0) if known else 0
+        match event["type"]:
+            case "task-received":
+                event["retries"] = max(retries, event.get("retries") or 0)
+            case "task-retried":
+                event["retries"] = retries + 1
+            case "task-succeeded":
+                # Why it once waited is no property of what succeeded.
+                event["exception"] = None
+        return event
+
+    def _forget_strangers(self) -> None:
+        """Drop the counts of senders that are no worker, or whose worker was forgotten."""
+        if len(self.counter) <= 2 * self.max_workers_in_memory:
+            return
+        strangers = {name for name in self.counter if name not in self.workers}
+        for name in strangers:
+            del self.counter[name]
+        self.metrics.remove_workers(strangers)
+
+
+class SilentInspector(Inspector):  # type: ignore[misc]  # likewise
+    """What Flower asks workers for; those name the arguments of tasks not yet begun."""
+
+    def _on_update(self, workername: str, method: str, response: Any) -> None:  # noqa: ANN401  # JSON of a worker
+        if method in ("active", "reserved", "scheduled"):
+            response = [mask_request(request) for request in response]
+        super()._on_update(workername, method, response)

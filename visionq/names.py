@@ -60,6 +60,12 @@ WAKE: Final = PREFIX + "wake"
 MONEY: Final = PREFIX + "money"
 #: HASH sha256 → unfinished jobs that need the blob.
 BLOB_REFERENCES: Final = PREFIX + "blob-references"
+#: ZSET `sha256 bytes` → when a blob that no unfinished job needs goes (ms); 0 bytes: not in Redis.
+BLOB_GARBAGE: Final = PREFIX + "blob-garbage"
+#: ZSET sha256 → until when somebody is deleting it from a store outside Redis (ms).
+BLOB_DELETIONS: Final = PREFIX + "blob-deletions"
+#: STRING bytes of the blobs in Redis, by reservation: of those above and of those that jobs need.
+BLOB_BYTES: Final = PREFIX + "blob-bytes"
 #: STREAM of what happened to jobs; bounded.
 EVENTS: Final = PREFIX + "events"
 #: STRING the version of the ledger's layout.
@@ -108,6 +114,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "wake": WAKE,
     "money": MONEY,
     "blob_references": BLOB_REFERENCES,
+    "blob_garbage": BLOB_GARBAGE,
+    "blob_deletions": BLOB_DELETIONS,
+    "blob_bytes": BLOB_BYTES,
     "events": EVENTS,
     "job": JOB,
     "lane": LANE,
@@ -122,6 +131,12 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "interactive": QUEUE_INTERACTIVE,
     "bulk": QUEUE_BULK,
 }
+
+
+def keys_as_lua() -> str:
+    """Return the line that each script begins with: the table `K`."""
+    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items())
+    return f"local K = {{ {keys} }}"
 
 
 def lane_name(queue: str, tenant: str, model: str) -> str:

@@ -28,14 +28,16 @@ PASSING: Final = (
 )
 
 _RETRIES: Final = 3
+#: Seconds for one reply.
+_PATIENCE: Final = 10.0
 
 
-def _options(url: str, client_name: str) -> dict[str, Any]:
+def _options(url: str, client_name: str, patience: float) -> dict[str, Any]:
     # A local socket has no network to keep it alive through, and redis-py refuses the word for it.
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return {
         **keepalive,
-        "socket_timeout": 10,
+        "socket_timeout": patience,
         "socket_connect_timeout": 3,
         "health_check_interval": 15,
         "client_name": client_name,
@@ -44,7 +46,12 @@ def _options(url: str, client_name: str) -> dict[str, Any]:
 
 
 def connect(
-    url: str, client_name: str, *, retries: int = _RETRIES, connections: int = 256
+    url: str,
+    client_name: str,
+    *,
+    retries: int = _RETRIES,
+    connections: int = 256,
+    patience: float = _PATIENCE,
 ) -> Redis:
     """Return a client for `redis://`, `rediss://` or `unix://`; it connects at its first use."""
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
@@ -52,13 +59,18 @@ def connect(
         url,
         retry=Retry(backoff, retries),
         max_connections=connections,
-        **_options(url, client_name),
+        **_options(url, client_name, patience),
     )
     return client
 
 
 def connect_async(
-    url: str, client_name: str, *, retries: int = _RETRIES, connections: int = 50
+    url: str,
+    client_name: str,
+    *,
+    retries: int = _RETRIES,
+    connections: int = 50,
+    patience: float = _PATIENCE,
 ) -> redis_asyncio.Redis:
     """Return the same for asyncio; a task waits while all connections are in use."""
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
@@ -67,7 +79,7 @@ def connect_async(
         retry=AsyncRetry(backoff, retries),
         max_connections=connections,
         timeout=None,
-        **_options(url, client_name),
+        **_options(url, client_name, patience),
     )
     return redis_asyncio.Redis.from_pool(pool)
 

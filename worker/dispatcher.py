@@ -49,7 +49,8 @@ class Dispatcher:
 
     def join(self, timeout: float) -> None:
         """Wait for the end."""
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

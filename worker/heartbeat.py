@@ -48,6 +48,8 @@ class Heartbeat:
     def stop(self) -> None:
         """Take leave; to be called when no job runs any more."""
         self._stopped.set()
+        if self._thread.ident is None:
+            return  # it never registered
         self._thread.join(timeout=5)
         try:
             self._ledger.renew(dataclasses.replace(self._registration, slots=0))
@@ -60,7 +62,9 @@ class Heartbeat:
             self._stopped.wait(pause if self._beat() else _PAUSE_AFTER_FAILURE)
 
     def _beat(self) -> bool:
-        registration = self._registration
+        # Health checks and people read the facts; see scripts/worker_alive.py.
+        facts = {**self._registration.facts, "jobs": len(self._leases), "hung": self._leases.hung()}
+        registration = dataclasses.replace(self._registration, facts=facts)
         if self._draining.is_set():
             registration = dataclasses.replace(registration, slots=len(self._leases))
         try:

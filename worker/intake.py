@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
+from visionq.contract.base import JobId
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob
 from visionq.submission import extract_data_urls, prepare
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from worker.pipeline import Tools
 
 log = structlog.get_logger(__name__)
-#: Seconds until a full ledger is asked again; the message stays with the broker meanwhile.
-_PAUSE_WHILE_FULL = 5.0
+#: Seconds that a thread rests before it gives a message back because the ledger is full.
+_PAUSE_WHILE_FULL: Final = 2.0
+_JOB_ID: Final = TypeAdapter(JobId)
 
 
 def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], tools: Tools) -> None:
@@ -26,24 +29,35 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
 
     Raises:
         InvalidJob, IdempotencyConflict, BlobMissing: what is wrong with the document.
+        QueueUnavailable: the ledger is full; the message belongs back in its queue. A thread that
+            kept it would be missing for the jobs whose end makes room.
     """
+    _check_id(job_id)
     if arguments:
         raise InvalidJob("args: none are taken; send the document as kwargs")
     fields, contents = extract_data_urls(document)
     job = NewJob(job_id, prepare(fields, tools.settings))
     if contents:
         persistently(lambda: tools.blobs.put(contents), tools.sleep)
-    while True:
-        submission = persistently(lambda: tools.ledger.submit([job]), tools.sleep)[0]
-        match submission:
-            case LedgerFull():
-                log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
-                tools.sleep(_PAUSE_WHILE_FULL)
-            case Conflict(_, known_id):
-                raise IdempotencyConflict(
-                    f"another document was submitted under the same id or key, as job {known_id}"
-                )
-            case BlobsMissing(_, blobs):
-                raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
-            case _:
-                return
+    match persistently(lambda: tools.ledger.submit([job]), tools.sleep)[0]:
+        case LedgerFull():
+            log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
+            tools.sleep(_PAUSE_WHILE_FULL)
+            raise QueueUnavailable("Redis is close to its memory limit")
+        case Conflict(_, known_id) if known_id == job_id:
+            # A failure would be written over what the known job has to say under this id.
+            log.warning("intake.id_known", job=job_id)
+        case Conflict(_, known_id):
+            raise IdempotencyConflict(
+                f"another document was submitted under the same key, as job {known_id}"
+            )
+        case BlobsMissing(_, blobs):
+            raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
+
+
+def _check_id(job_id: str) -> None:
+    """Refuse an id that no result document could carry: only a paid answer would find out."""
+    try:
+        _JOB_ID.validate_python(job_id)
+    except ValidationError:
+        raise InvalidJob("task_id: 1 to 128 visible ASCII characters are taken") from None

@@ -59,6 +59,12 @@ class Leases:
                 if now < lease.renew_until
             ]
 
+    def hung(self) -> int:
+        """Return how many jobs are in a stage beyond its time: their threads may be lost."""
+        now = self._clock()
+        with self._lock:
+            return sum(now >= lease.renew_until for lease in self._held.values())
+
     def __len__(self) -> int:
         """How many jobs are worked on, within their time or not."""
         with self._lock:

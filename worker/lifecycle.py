@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from celery import signals
@@ -15,11 +18,16 @@ from worker.runtime import Runtime, build_runtime
 
 log = structlog.get_logger(__name__)
 
+#: Seconds within which a second SIGTERM is the first once more, sent by another hand.
+_SAME_REQUEST: Final = 2.0
+
 
 class _Process:
     """The runtime of this process, from Celery's start to its end."""
 
     runtime: Runtime | None = None
+    #: When it was asked to end, on the monotonic clock.
+    asked_at: float | None = None
 
 
 def runtime() -> Runtime:
@@ -45,7 +53,12 @@ def _set_up_logging(**_: Any) -> None:  # noqa: ANN401  # Celery's signals send 
 
 def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `celery.apps.worker.Worker`
     queues = tuple(instance.app.amqp.queues.consume_from)
-    _Process.runtime = build_runtime(instance.app, instance.concurrency, queues)
+    try:
+        _Process.runtime = build_runtime(instance.app, instance.concurrency, queues)
+    except Exception as error:
+        # Celery would log it and go on, and every message would fail in a worker that has no tools.
+        log.exception("worker.cannot_start")
+        raise SystemExit(1) from error
 
 
 def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
@@ -54,12 +67,29 @@ def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
     if warning:
         log.warning("model.ends", warning=warning)
     process.start()
+    # Celery's own handler wants to cancel tasks, which threads can't do, and then waits for them.
+    signal.signal(signal.SIGQUIT, lambda *_: _end_now())
 
 
-def _drain(**_: Any) -> None:  # noqa: ANN401  # likewise
+def _drain(sig: str = "", **_: Any) -> None:  # noqa: ANN401  # likewise
     # Runs inside the signal handler: it may set flags, and no more.
+    now = time.monotonic()
+    if _Process.asked_at is None:
+        _Process.asked_at = now
+    elif sig == "SIGTERM" and now - _Process.asked_at > _SAME_REQUEST:
+        _end_now()
     if _Process.runtime is not None:
         _Process.runtime.drain()
+
+
+def _end_now() -> None:
+    """End without waiting for the jobs that run: their leases lapse, and the ledger takes over.
+
+    A job whose answer can't be written because Redis is away for good would hold the process for
+    ever; its call is then one of unknown billing.
+    """
+    os.write(2, b"worker: ended at once; jobs that ran will be taken over\n")
+    os._exit(1)
 
 
 def _stop(**_: Any) -> None:  # noqa: ANN401  # likewise

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
+
+_NOISY: Final = (
+    *("celery.worker.strategy", "celery.app.trace", "celery.pool"),
+    *("httpx2", "httpcore2", "openai"),
+)
 
 
 def configure_logs(log_format: str, level: str) -> None:
@@ -40,6 +45,18 @@ def configure_logs(log_format: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Our own lines say what became of a job; these would say it again, or far too often.
-    for noisy in ("celery.worker.strategy", "celery.app.trace", "httpx2", "httpcore2", "openai"):
+    # Our own lines say what became of a job; these would say it again, or far too often, or with
+    # the whole message.
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_content)
+
+
+def _without_content(record: logging.LogRecord) -> bool:
+    """Cut what Celery says of a message that it can't use: body and headers hold the content."""
+    if record.levelno >= logging.ERROR and record.args and "body" in str(record.msg):
+        record.msg = record.msg.splitlines()[0] if isinstance(record.msg, str) else ""
+        given = record.args if isinstance(record.args, tuple) else ()
+        record.args = given[: record.msg.replace("%%", "").count("%")]
+        record.exc_info = None
+    return True

@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import RedisBlobs
 from visionq.ledger import Ledger, Registration, ledger_options
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.settings import Settings
+
+
+#: Connections to Redis beyond one for each thread that works: the dispatcher has one.
+_SPARE_CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -63,23 +67,27 @@ class Runtime:
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     """Put a process together from the environment; connects at first use."""
     settings = load_settings()
-    redis = _redis(settings)
-    ledger = Ledger(redis, ledger_options(settings))
+    options = ledger_options(settings)
+    redis = _redis(settings, slots)
+    ledger = Ledger(redis, options)
+    # A silent connection must not cost the heartbeat a whole lease.
+    pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(slots, queues)
     return Runtime(
         tools=_tools(settings, redis, ledger),
         leases=leases,
         registration=registration,
-        heartbeat=Heartbeat(ledger, leases, registration),
+        heartbeat=Heartbeat(pulse, leases, registration),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
     )
 
 
-def _redis(settings: Settings) -> Redis:
+def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: ANN401  # what `connect` takes
     if settings.redis_url is None:
         raise ConfigurationError("VISIONQ_REDIS_URL is not set: it names the Redis of the ledger")
-    return connect(settings.redis_url.get_secret_value(), "visionq-worker")
+    url = settings.redis_url.get_secret_value()
+    return connect(url, "visionq-worker", connections=slots + _SPARE_CONNECTIONS, **options)
 
 
 def _registration(slots: int, queues: tuple[str, ...]) -> Registration:

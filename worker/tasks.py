@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
-from visionq.errors import BY_CODE, JobFailed, VisionqError
+from visionq.errors import BY_CODE, JobFailed, QueueUnavailable, VisionqError
 from visionq.ledger import Completed, Failed, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_RUN
 from worker.celery_app import app
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 )
 def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
     """Enter a plain caller's document in the ledger, under the id of its task."""
-    enter(str(self.request.id), args, document, runtime().tools)
+    try:
+        enter(str(self.request.id), args, document, runtime().tools)
+    except QueueUnavailable as error:
+        raise Reject(str(error), requeue=True) from error
     raise Ignore  # the job's own end writes the result
 
 
@@ -41,7 +44,9 @@ def run(self: Task[Any, Any]) -> str:
         case Completed(result):
             return f"completed cost_rub={result.cost_rub} cached={result.cached}"
         case Failed(error):
-            raise BY_CODE.get(error.code, JobFailed)(error.message, image=error.image)
+            if error.code in BY_CODE:
+                raise BY_CODE[error.code](error.message, image=error.image)
+            raise JobFailed(error.code, error.message, image=error.image)
         case Waiting(reason):
             raise Retry(f"waiting: {reason}")
         case Parked(reason):

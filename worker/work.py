@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import ValidationError
 
-from visionq.ledger import Completed, Failed, Parked, Refusal, Waiting
+from visionq.contract.job import describe
+from visionq.errors import InternalError
+from visionq.ledger import Completed, Ending, Failed, Parked, Refusal, Waiting, failed
+from visionq.money import rubles
+from visionq.redis_connection import PASSING
 from worker.persistence import persistently
 from worker.pipeline import Attempt, FencedError, run_attempt
 
 if TYPE_CHECKING:
-    from visionq.ledger import Claim, Outcome, Registration
+    from visionq.ledger import Claim, Ledger, Outcome, Registration
     from worker.leases import Leases
     from worker.pipeline import Tools
 
@@ -32,10 +37,9 @@ class Stale:
 
 def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) -> Outcome | Stale:
     """Claim the job, work on it, and record the outcome."""
-    token = secrets.token_hex(8)
-    claim = tools.ledger.claim(job_id, token, registration)
-    if isinstance(claim, Refusal):
-        return Stale(claim.state)
+    claim = _claim(job_id, tools.ledger, registration)
+    if isinstance(claim, Stale):
+        return claim
     with (
         structlog.contextvars.bound_contextvars(
             job=job_id, tenant=claim.document.tenant, attempt=claim.attempts + 1
@@ -47,11 +51,37 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
-        if not persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep):
+        if not _finish(claim, ending, tools):
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
             return Stale("taken over")
         _tell(claim, ending.outcome)
         return ending.outcome
+
+
+def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | Stale:
+    """Take the job. What can't be taken now the ledger hints at again."""
+    try:
+        claim = ledger.claim(job_id, secrets.token_hex(8), registration)
+    except PASSING as error:
+        log.warning("claim.redis_failed", job=job_id, error=str(error))
+        return Stale("not claimed")
+    except ValidationError as error:
+        # Perhaps of a newer version: the lease lapses, and a newer worker may come by.
+        log.error("claim.unreadable", job=job_id, error=describe(error))  # noqa: TRY400  # its trace would hold the document
+        return Stale("unreadable")
+    return Stale(claim.state) if isinstance(claim, Refusal) else claim
+
+
+def _finish(claim: Claim, ending: Ending, tools: Tools) -> bool:
+    """Write the ending; one that can't be written must not leave the job, or the money, open."""
+    try:
+        return persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
+    except (TypeError, ValueError):
+        log.exception("attempt.unwritable")
+    cost = rubles(claim.cost + ending.cost)
+    error = InternalError("the outcome could not be written", cost_rub=cost)
+    instead = Ending(failed(error), ending.billing, ending.cost)
+    return persistently(lambda: tools.ledger.finish(claim, instead), tools.sleep)
 
 
 def _tell(claim: Claim, outcome: Outcome) -> None:

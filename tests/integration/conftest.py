@@ -66,7 +66,11 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, program = tmp_path_factory.mktemp("tls"), shutil.which("redis-server")
     if program is None or not _has_tls(Path(program)):
         pytest.skip("no redis-server with TLS on PATH")
-    certificate, key, port = folder / "certificate.pem", folder / "key.pem", free_ports(1, Random())[0]
+    certificate, key, port = (
+        folder / "certificate.pem",
+        folder / "key.pem",
+        free_ports(1, Random())[0],
+    )
     _sign(certificate, key)
     options = {
         "port": "0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ OUTCOMES = (
 )  # fmt: skip
 
 some = st.integers(0, 1_000)
+likely = st.sampled_from([True, True, False])
 jobs = st.fixed_dictionaries(
     {
         "tenant": st.sampled_from(["a", "a", "b"]),
@@ -141,11 +143,19 @@ class LedgerMachine(RuleBasedStateMachine):
             case _:
                 raise AssertionError(reply)
 
-    @rule(which=some)
-    def cancel(self, which: int) -> None:
+    @rule(which=some, fields=jobs)
+    def use_id_again(self, which: int, fields: dict[str, Any]) -> None:
+        """An id of which nothing is left but perhaps an entry in a lane comes back."""
+        forgotten = [job.id for job in self.entered if job.id not in self.model.jobs]
+        if forgotten:
+            self._submit(self._document(forgotten[which % len(forgotten)], fields))
+
+    @rule(which=some, times=st.integers(1, 2))
+    def cancel(self, which: int, times: int) -> None:
         if self.entered:
             job_id = self.entered[which % len(self.entered)].id
-            assert self.ledger.cancel([job_id]) == [self.model.cancel(job_id)]
+            for _ in range(times):
+                assert self.ledger.cancel([job_id]) == [self.model.cancel(job_id)]
 
     # Workers --------------------------------------------------------------------------------------
 
@@ -164,7 +174,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def _renew(self, worker: Registration) -> None:
         if worker.slots:
             self.workers[worker.worker] = worker
-        leases = [(claim.id, claim.token) for claim in self.claims if claim.token[:2] == worker.worker]
+        leases = [
+            (claim.id, claim.token) for claim in self.claims if claim.token[:2] == worker.worker
+        ]
         lost = self.ledger.renew(worker, leases)
         expected = self.model.renew(self.now, worker.worker, worker.slots, worker.pool, leases)
         assert lost == expected
@@ -203,14 +215,19 @@ class LedgerMachine(RuleBasedStateMachine):
         for name in ("attempts", "waits", "unknown_calls", "lapses", "cost"):
             assert getattr(claim, name) == getattr(expected, name), name
         assert claim.interrupted == bool(expected.interrupted)
+        self.moves_by_the_contract()
         self.claims.append(claim)
         return claim
 
-    @rule(which=some, content_key=st.sampled_from(["", "c1"]), reserve=st.sampled_from([0, 900]))
-    def admit(self, which: int, content_key: str, reserve: int) -> None:
-        if self.claims:
-            claim = self.claims[-1 - which % min(len(self.claims), 6)]
-            self._admit(claim, content_key, reserve)
+    @rule(which=some, held=likely, content_key=st.sampled_from(["", "c1"]))
+    def admit(self, which: int, content_key: str, *, held: bool) -> None:
+        for claim in self._pick(which, held=held):
+            self._admit(claim, content_key, which % 2 * 900)
+
+    def _pick(self, which: int, *, held: bool) -> list[Claim]:
+        """Take one claim that holds, or one that does not any more."""
+        claims = [claim for claim in self.claims if self.model.holds(claim.id, claim.token) == held]
+        return claims and [claims[-1 - which % len(claims)]]
 
     def _admit(self, claim: Claim, content_key: str = "", reserve: int = 900) -> str:
         said = self.ledger.admit(claim, content_key=content_key, reserve=reserve)
@@ -222,13 +239,18 @@ class LedgerMachine(RuleBasedStateMachine):
             assert said.state == more
         return verdict
 
-    @rule(which=some, fields=endings, times=st.integers(1, 2))
-    def finish(self, which: int, fields: dict[str, Any], times: int) -> None:
+    @rule(which=some, held=likely, fields=endings, times=st.integers(1, 2))
+    def finish(self, which: int, fields: dict[str, Any], times: int, *, held: bool) -> None:
         """Any token ever given, in time or late, and once more when the reply was lost."""
-        if self.claims:
-            claim = self.claims[-1 - which % min(len(self.claims), 8)]
+        for claim in self._pick(which, held=held):
             for _ in range(times):
                 self._finish(claim, **fields)
+
+    @rule(which=some)
+    def answer_late(self, which: int) -> None:
+        """The call of a worker that lost its job brings its answer after all."""
+        for claim in self._pick(which, held=False):
+            self._finish(claim, "completed", Billing.SETTLED, 700)
 
     def _finish(
         self, claim: Claim, kind: str, billing: Billing, cost: int = 0, content_key: str = ""
@@ -242,7 +264,8 @@ class LedgerMachine(RuleBasedStateMachine):
             claim.token,
             ledger_model.Ending(
                 kind={"retrying": "waiting"}.get(name, name),
-                reason=getattr(outcome, "reason", "") or ("not_an_image" if name == "failed" else ""),
+                reason=getattr(outcome, "reason", "")
+                or ("not_an_image" if name == "failed" else ""),
                 delay=int(words[-1]) * 1000 if words and words[-1].isdigit() else None,
                 counted=name == "retrying",
                 billing=billing.value,
@@ -268,30 +291,43 @@ class LedgerMachine(RuleBasedStateMachine):
     def dispatch(self, limit: int, *, lost: bool) -> None:
         self._dispatch(limit, lost=lost)
 
-    @rule(seconds=st.integers(1, 15))
-    def live(self, seconds: int) -> None:
-        """Time passes with a look each second, so that leases lapse."""
-        for _ in range(seconds):
-            self.clock.now += 1
+    @rule(looks=st.sampled_from([1, 2, 4]), keep=st.booleans())
+    def live(self, looks: int, *, keep: bool) -> None:
+        """Time passes as it does while somebody looks; workers renew, or their leases lapse."""
+        for _ in range(looks):
+            self.clock.now += 3
+            if keep:
+                for worker in self.workers.values():
+                    self._renew(worker)
             self._dispatch()
 
-    @rule(which=some, send=st.booleans())
-    def work(self, which: int, *, send: bool) -> None:
-        """What happens most: somebody looks, a hint is followed, a call is sent."""
+    @rule(which=some, send=likely, jobs=st.integers(1, 3))
+    def work(self, which: int, jobs: int, *, send: bool) -> None:
+        """What happens most: jobs come, somebody looks, a hint is followed, a call is sent."""
+        for number in range(jobs if len(self.model.jobs) < jobs else 0):
+            self._submit(new_job(f"j{next(self.numbers)}", batch_id="b1" if number else None))
         name = f"w{which % 3}"
         self._renew(self.workers.get(name, Registration(name, 2, BOTH)))
         self._dispatch()
-        waiting = [job for job in self.model.jobs.values() if job.state == "hinted"]
-        if waiting:
-            claim = self._claim(waiting[which % len(waiting)].id, self.workers[name])
+        hinted = [job for job in self.model.jobs.values() if job.state == "hinted"]
+        if hinted:
+            claim = self._claim(hinted[which % len(hinted)].id, self.workers[name])
             if claim and send:
                 self._admit(claim)
+
+    @rule(which=some)
+    def interrupt(self, which: int) -> None:
+        """A call is sent and its worker dies; another comes and takes the job."""
+        self.work(which, 1, send=True)
+        self.live(4, keep=False)
+        self.work(which + 1, 1, send=False)
 
     def _dispatch(self, limit: int = 500, *, lost: bool = False) -> None:
         expected = self.model.dispatch(self.now, limit)
         found = self.ledger.dispatch(limit)
         assert ([hint.id for hint in found.hints], list(found.expired)) == expected
         self.hints += [hint.id for hint in found.hints]
+        self.moves_by_the_contract()
         if not lost:
             for hint in found.hints:
                 self.redis.lpush(hint.queue, hint.id)
@@ -360,6 +396,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def _key_of(job: NewJob) -> str:
-    from visionq.ledger.calls import _idempotency
-
-    return _idempotency(job.document)
+    key, tenant = job.document.idempotency_key, job.document.tenant
+    return f"{tenant}:{hashlib.sha256(key.encode()).hexdigest()}" if key else ""

@@ -135,7 +135,7 @@ class Model:
             self.workers[name] = Worker(slots, pool, now + self.lease)
         lost = set()
         for job_id, token in leases:
-            if self._holds(job_id, token):
+            if self.holds(job_id, token):
                 self.due[job_id] = now + self.lease
             else:
                 lost.add(job_id)
@@ -148,7 +148,7 @@ class Model:
         if job.state == "hinted":
             job.state, job.token, job.pool, job.hints = "in_progress", token, pool, 0
             self.due[job_id] = now + self.lease
-        elif not self._holds(job_id, token):
+        elif not self.holds(job_id, token):
             return job.state
         return job
 
@@ -156,7 +156,7 @@ class Model:
         self, now: int, job_id: str, token: str, content_key: str, reserve: int
     ) -> tuple[str, str]:
         job = self.jobs.get(job_id)
-        if job is None or not self._holds(job_id, token):
+        if job is None or not self.holds(job_id, token):
             return "REFUSED", job.state if job else "missing"
         answer = job.late_answer or self.answers.get(content_key, "")
         if answer:
@@ -175,7 +175,7 @@ class Model:
             return False
         was_open = job.sent == token or token in job.unknown
         self._settle(job, token, ending)
-        if not self._holds(job_id, token):
+        if not self.holds(job_id, token):
             if ending.answer and was_open:
                 job.late_answer = ending.answer
                 if job.state == "parked" and job.reason == "billing_unknown":
@@ -308,7 +308,7 @@ class Model:
 
     # Lanes and ends -------------------------------------------------------------------------------
 
-    def _holds(self, job_id: str, token: str) -> bool:
+    def holds(self, job_id: str, token: str) -> bool:
         job = self.jobs.get(job_id)
         return job is not None and job.state == "in_progress" and job.token == token
 

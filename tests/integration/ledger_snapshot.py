@@ -184,5 +184,7 @@ def _assert_rings(snapshot: Snapshot) -> None:
         assert len(ring) == len(set(ring)) > 0, owner
     standing = {lane for ring in snapshot.lane_rings.values() for lane in ring}
     assert standing == snapshot.lane_sizes.keys()
-    owners = {f"{queue}:{tenant}" for queue, ring in snapshot.tenant_rings.items() for tenant in ring}
+    owners = {
+        f"{queue}:{tenant}" for queue, ring in snapshot.tenant_rings.items() for tenant in ring
+    }
     assert owners == snapshot.lane_rings.keys()

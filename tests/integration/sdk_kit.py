@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from redis.exceptions import RedisError
 
 from visionq import AsyncClient, Client
-from visionq.contract import ResultDocument, Usage
+from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.errors import InsufficientBalance, NotAnImage
 from visionq.ledger import (
     Billing,
@@ -39,7 +39,7 @@ COST = 123_400_000
 
 
 class Fleet:
-    """A worker that does what the prompt's first word says: `fail`, `broke`, `park`, or answer."""
+    """A worker; the prompt begins with `fail`, `broke`, `park` or `warn`, or is answered."""
 
     def __init__(self, url: str) -> None:
         self.may_work = threading.Event()
@@ -85,16 +85,22 @@ def _outcome(claim: Claim) -> Outcome:
             return failed(InsufficientBalance("nothing left"))
         case "park":
             return Parked("insufficient_balance")
-    return Completed(
-        ResultDocument(
-            id=claim.id,
-            model=claim.document.model or "",
-            api=claim.document.api,
-            text=f"answer to {claim.document.prompt}",
-            usage=Usage(input_tokens=1200, output_tokens=34),
-            cost_rub=rubles(COST),
-            metadata=claim.document.metadata,
-        )
+        case "warn":
+            image = ImageReport(name="a.png", warnings=("blurred",))
+            answer = {"images": (image,), "cached": True, "cost_is_estimate": True}
+            return Completed(_answer(claim).model_copy(update=answer))
+    return Completed(_answer(claim))
+
+
+def _answer(claim: Claim) -> ResultDocument:
+    return ResultDocument(
+        id=claim.id,
+        model=claim.document.model or "",
+        api=claim.document.api,
+        text=f"answer to {claim.document.prompt}",
+        usage=Usage(input_tokens=1200, output_tokens=34),
+        cost_rub=rubles(COST),
+        metadata=claim.document.metadata,
     )
 
 

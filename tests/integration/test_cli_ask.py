@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +15,15 @@ from tests.integration.sdk_kit import Fleet
 from visionq import cli
 from visionq.ledger.views import job_document, list_jobs
 from visionq.names import JOB
+from visionq.sandbox.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from redis import Redis
+
+    from visionq.sandbox.redis_server import RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +152,41 @@ def test_interrupted(
     assert ask(photo, "-p", "What?") == 130
     (view,) = list_jobs(redis)
     assert view.state == "cancelled"
+
+
+def test_warnings(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings go to stderr; what cost nothing, or only about so much, is told as such."""
+    assert ask(photo, "-p", "warn") == 0
+    output = capsys.readouterr()
+    assert output.err == "warning: a.png: blurred\n"
+    assert "~0.1234 ₽" in output.out
+    assert output.out.endswith("· cached\n")
+
+
+def test_redis_restarts(
+    photo: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While the answer takes its time, ask says what it waits for, a restart of Redis included."""
+    monkeypatch.setattr("producer.commands._LOOK_EVERY", 0.4)
+    with running_redis(tmp_path / "redis") as server, Fleet(server.url) as fleet:
+        monkeypatch.setenv("VISIONQ_REDIS_URL", server.url)
+        fleet.may_work.clear()
+        outage = threading.Thread(target=restart, args=(server, fleet))
+        outage.start()
+        assert ask(photo, "-p", "What?") == 0
+        outage.join()
+    output = capsys.readouterr()
+    assert output.out.startswith("answer to What?")
+    told = [line.partition(": ")[2] for line in output.err.splitlines()]
+    assert told[:2] == ["queued …", "Redis does not answer …"]
+
+
+def restart(server: RedisServer, fleet: Fleet) -> None:
+    time.sleep(2.5)  # AOF is written every second
+    server.kill()
+    time.sleep(2)
+    server.start()
+    fleet.may_work.set()

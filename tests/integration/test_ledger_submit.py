@@ -64,9 +64,7 @@ def test_same_key(desk: Desk) -> None:
 
 def test_key_is_the_tenants_own(desk: Desk) -> None:
     """Two tenants may use the same key."""
-    desk.enter(
-        new_job(idempotency_key="k", tenant="a"), new_job(idempotency_key="k", tenant="b")
-    )
+    desk.enter(new_job(idempotency_key="k", tenant="a"), new_job(idempotency_key="k", tenant="b"))
 
 
 def test_missing_blobs(desk: Desk) -> None:

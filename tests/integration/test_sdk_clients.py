@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from visionq.ledger import celery_results
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, CELERY_RESULT, JOB
 from visionq.sandbox.redis_server import running_redis
+from visionq.sdk.waiting import REPLY, REREAD
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -326,7 +329,9 @@ async def test_message_missed(client: AnyClient, redis: Redis) -> None:
     await asyncio.sleep(0.2)
     result = ResultDocument(id=job, model="m1", api=Api.RESPONSES, text="unheard")
     redis.set(CELERY_RESULT + job, celery_results.success(result, time.time()))
+    began = time.monotonic()
     assert (await waiting).text == "unheard"
+    assert time.monotonic() - began < 2 * REREAD
 
 
 async def test_redis_restarts(kind: type[AnyClient], tmp_path: Path) -> None:
@@ -380,3 +385,32 @@ async def test_many_wait_at_once(client: AnyClient) -> None:
     jobs = [await client.submit(f"{number}?") for number in range(60)]
     results = await asyncio.gather(*(client.wait(job, 20) for job in jobs))
     assert [result.id for result in results] == jobs
+
+
+@pytest.mark.parametrize("address", ["unix_url", "tls_url"])
+async def test_addresses(
+    kind: type[AnyClient], address: str, request: pytest.FixtureRequest
+) -> None:
+    """A Unix socket (with the oldest Redis) and TLS serve as well as TCP."""
+    url = request.getfixturevalue(address)
+    with Fleet(url):
+        client = kind(SETTINGS, url)
+        job = await client.submit()
+        assert (await client.wait(job, 10)).id == job
+        await client.close()
+
+
+async def test_redis_hangs(kind: type[AnyClient], tmp_path: Path) -> None:
+    """A Redis that takes connections and does not answer holds nobody beyond all bounds."""
+    with running_redis(tmp_path, appendonly=False) as server:
+        client = kind(SETTINGS, server.url)
+        job = await client.submit()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises((QueueUnavailable, WaitTimeout)):
+                await client.wait(job, 0.5)
+            assert time.monotonic() - began < 0.5 + 2 * REPLY
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await client.close()

@@ -73,9 +73,7 @@ def test_empty_is_unset(environment: Callable[[str, str], None]) -> None:
         ("VISIONQ_ALLOW_PRIVATE_URLS", "perhaps"),
     ],
 )
-def test_names_the_variable(
-    environment: Callable[[str, str], None], name: str, value: str
-) -> None:
+def test_names_the_variable(environment: Callable[[str, str], None], name: str, value: str) -> None:
     """A wrong value is told with the name of its variable, without the value."""
     environment(name, value)
     with pytest.raises(ConfigurationError, match=f"^configuration: {name}: ") as caught:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from visionq.names import KEYS_FOR_LUA
+from visionq.names import keys_as_lua
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,8 @@ class Call(Generic[T_co]):
 def script_text(name: str) -> str:
     """Return the script behind the names of all keys and the functions that the scripts share."""
     lua = files("visionq.ledger") / "lua"
-    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items())
     parts = (
-        f"local K = {{ {keys} }}",
+        keys_as_lua(),
         (lua / "common.lua").read_text(),
         (lua / f"{name}.lua").read_text(),
     )

@@ -17,7 +17,7 @@ from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_con
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
-from visionq.sdk.waiting import portions, timeout_error
+from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class AsyncClient:
         self._settings = settings or load_settings()
         url = redis_address(self._settings, redis_url)
         self._redis = connect_async(url, CLIENT_NAME)
-        # Waiting has patience of its own, so its connections need not try again by themselves.
-        self._waiting_redis = connect_async(url, CLIENT_NAME, retries=0)
+        # Waiting has patience of its own: its connections neither try again nor wait for long.
+        self._waiting_redis = connect_async(url, CLIENT_NAME, retries=0, patience=REPLY)
         self._listener = Listener(self._waiting_redis)
         self._ledger = AsyncLedger(self._redis, ledger_options(self._settings))
         self._blobs = AsyncRedisBlobs(self._redis, self._settings.blob_grace)

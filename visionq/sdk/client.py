@@ -43,8 +43,8 @@ class Client:
         self._settings = settings or load_settings()
         url = redis_address(self._settings, redis_url)
         self._redis = connect(url, CLIENT_NAME)
-        # Waiting has patience of its own, so its connections need not try again by themselves.
-        self._waiting_redis = connect(url, CLIENT_NAME, retries=0)
+        # Waiting has patience of its own: its connections neither try again nor wait for long.
+        self._waiting_redis = connect(url, CLIENT_NAME, retries=0, patience=waiting.REPLY)
         self._ledger = Ledger(self._redis, ledger_options(self._settings))
         self._blobs = RedisBlobs(self._redis, self._settings.blob_grace)
 

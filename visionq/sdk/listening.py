@@ -40,6 +40,7 @@ class Listener:
         self._waiters: Counter[str] = Counter()
         self._gone: list[str] = []
         self._outage = Outage(time.monotonic)
+        self._is_woken = False
         self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -85,10 +86,11 @@ class Listener:
     async def _wake(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
-            return
-        # If Redis does not hear it, the listener meets the same fault and begins anew.
-        with suppress(RedisError):
-            await self._redis.publish(self._wake_channel, "")
+        elif not self._is_woken:
+            self._is_woken = True
+            # If Redis does not hear it, the listener looks by itself before long.
+            with suppress(RedisError):
+                await self._redis.publish(self._wake_channel, "")
 
     async def _serve(self) -> None:
         end = QueueUnavailable("the client was closed while waiting; the job goes on")
@@ -123,6 +125,7 @@ class Listener:
                 self._outage.over()
 
     async def _renew_subscriptions(self, pubsub: PubSub) -> None:
+        self._is_woken = False  # whoever comes from here on wakes it again
         gone, self._gone = self._gone, []
         if gone:
             await pubsub.unsubscribe(*gone)

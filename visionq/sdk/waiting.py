@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which the state is read although nothing was heard.
 REREAD: Final = 3.0
+#: Seconds for one reply of Redis; a deadline may be missed by so much when Redis hangs.
+REPLY: Final = 5.0
 #: Seconds without Redis after which waiting ends in `QueueUnavailable`.
 LONGEST_OUTAGE: Final = 60.0
 #: Jobs subscribed to, or read, in one round trip.

@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import structlog
+from pydantic import ValidationError
+
 from visionq.contract import ImageReport, ResultDocument, Usage
-from visionq.contract import Picture as PictureFacts
+from visionq.contract.job import describe
+from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending
 from visionq.money import rubles
 from visionq.prices import cost_nano_rubles
@@ -16,9 +20,15 @@ if TYPE_CHECKING:
     from worker.pipeline.context import Attempt, Picture
     from worker.provider.answer import Answer
 
+log = structlog.get_logger(__name__)
+
 
 def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
-    """Return the outcome of a call that brought an answer, and its cost in nano-rubles."""
+    """Return the outcome of a call that brought an answer, and its cost in nano-rubles.
+
+    Raises:
+        InvalidOutput: the parsed answer can't be written as a document; its text is kept.
+    """
     cost, is_estimate, warnings = _cost(attempt, answer.usage)
     result = ResultDocument(
         id=attempt.claim.id,
@@ -40,12 +50,28 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         batch_id=attempt.job.batch_id,
         finished_at=_now(),
     )
+    try:
+        result.to_json()
+    except ValueError:  # data that is nested deeper than documents go
+        raise InvalidOutput(
+            "the answer is nested too deep to be stored as data",
+            usage=answer.usage,
+            text=answer.text,
+            request_id=answer.request_id,
+        ) from None
     return Completed(result, attempt.content_key), cost
 
 
-def reused(attempt: Attempt, stored: str) -> Ending:
-    """Return the end of an attempt that needs no call: somebody asked the same before."""
-    answer = ResultDocument.model_validate_json(stored)
+def reused(attempt: Attempt, stored: str) -> Ending | None:
+    """Return the end of an attempt that needs no call: somebody asked the same before.
+
+    None: the stored answer can't be read, as one that a newer worker has written.
+    """
+    try:
+        answer = ResultDocument.model_validate_json(stored)
+    except ValidationError as error:
+        log.warning("answer.unreadable", error=describe(error))
+        return None
     own = answer.id == attempt.claim.id  # paid for by this very job, but came late
     result = answer.model_copy(
         update={
@@ -81,26 +107,13 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
 
 
 def _report(picture: Picture) -> ImageReport:
-    checked, encoded = picture.checked, picture.encoded
-    source = sent = None
-    if checked is not None:
-        source = PictureFacts(
-            format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
-        )
-    if encoded is not None:
-        sent = PictureFacts(
-            format=encoded.format,
-            width=encoded.width,
-            height=encoded.height,
-            bytes=len(encoded.data),
-        )
     return ImageReport(
         name=picture.name,
         sha256=picture.sha256,
-        source=source,
-        sent=sent,
+        source=picture.source,
+        sent=picture.sent,
         forecast_tokens=picture.forecast_tokens or None,
-        warnings=(checked.warnings if checked else ()) + (encoded.warnings if encoded else ()),
+        warnings=picture.warnings,
     )
 
 

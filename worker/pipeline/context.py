@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
     from visionq.blobs import BlobStore
     from visionq.contract import JobDocument
+    from visionq.contract import Picture as PictureFacts
     from visionq.ledger import Claim, Ledger
     from visionq.prices import PriceTable
     from visionq.settings import Settings
     from visionq.vision import VisionRules
     from worker.fetch import Fetcher
-    from worker.images import CheckedImage, DecodeSlots, EncodedImage, ImageLimits
+    from worker.images import CheckedImage, DecodeSlots, ImageLimits
     from worker.provider.request import ProviderRequest
 
 
@@ -42,7 +43,7 @@ class Tools:
 
 @dataclass
 class Picture:
-    """One picture of the job on its way: filled in from left to right."""
+    """One picture of the job on its way: what a step no longer needs, it lets go."""
 
     name: str
     #: Absent for an address that the provider fetches.
@@ -50,7 +51,10 @@ class Picture:
     url: str | None = None
     sha256: str | None = None
     checked: CheckedImage | None = None
-    encoded: EncodedImage | None = None
+    #: As it came, and as it is sent: what is left of it while the call is out.
+    source: PictureFacts | None = None
+    sent: PictureFacts | None = None
+    warnings: tuple[str, ...] = ()
     forecast_tokens: int = 0
 
 
@@ -62,12 +66,16 @@ class Attempt:
     tools: Tools
     pictures: list[Picture] = field(default_factory=list)
     content_key: str = ""
+    #: Whether a stored answer to the same question would do.
+    recalls: bool = True
     request: ProviderRequest | None = None
     #: The most that the call can cost, in nano-rubles.
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.
     sent: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
+    #: To be called by a step that has come on, so that it does not count as hung.
+    progress: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @property
     def job(self) -> JobDocument:

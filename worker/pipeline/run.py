@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.errors import BillingUnknown, InternalError, VisionqError
+from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
 from visionq.ledger import Billing, Ending, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
@@ -29,7 +29,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """A step, and the seconds after which it counts as hung: its lease is then left to lapse."""
+    """A step, and the seconds without progress after which it counts as hung.
+
+    Its lease is then left to lapse. Getting on to the next picture is progress.
+    """
 
     run: Callable[[Attempt], Ending | None]
     patience: float
@@ -64,7 +67,10 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     except VisionqError as error:
         return _ending(attempt, error)
     except PASSING as error:
-        return _ending(attempt, InternalError(f"Redis failed meanwhile: {error}"))
+        # Nothing was sent, since no step behind `admit` asks Redis: an outage uses up no attempt.
+        log.warning("attempt.redis_failed", error=str(error))
+        pause = decision.backoff(attempt.claim.waits + 1, attempt.tools.random)
+        return Ending(Waiting(QueueUnavailable.code, pause, counted=False))
     except Exception as error:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
@@ -77,7 +83,8 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     if step.run is steps.ask:
         settings = attempt.tools.settings
         patience += settings.connect_timeout + settings.request_timeout
-    lease.extend(patience)
+    attempt.progress = lambda: lease.extend(patience)
+    attempt.progress()
     clock = attempt.tools.monotonic
     name = step.run.__name__
     started = clock()

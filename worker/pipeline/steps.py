@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from visionq.blobs import sha256_of
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse, UrlMode
-from visionq.errors import DeadlineExceeded
+from visionq.contract import Picture as PictureFacts
+from visionq.errors import DeadlineExceeded, InternalError
 from visionq.ledger import Billing, Ending, Verdict
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
@@ -34,10 +35,9 @@ if TYPE_CHECKING:
 
 def load(attempt: Attempt) -> None:
     """Get the bytes of every picture, except of those that the provider fetches."""
-    attempt.pictures = [
-        _load(attempt, image, image.label(position))
-        for position, image in enumerate(attempt.job.images)
-    ]
+    for position, image in enumerate(attempt.job.images):
+        attempt.progress()
+        attempt.pictures.append(_load(attempt, image, image.label(position)))
 
 
 def _load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
@@ -53,46 +53,63 @@ def _load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
 
 def recall(attempt: Attempt) -> Ending | None:
     """Look for a stored answer before anything is decoded."""
+    attempt.recalls = attempt.job.reuse is Reuse.USE
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
     attempt.content_key = content_key(attempt.job, digests)
-    if attempt.job.reuse is Reuse.REFRESH:
+    if not attempt.recalls:
         return None
     stored = attempt.tools.ledger.stored_answer(attempt.content_key)
-    return reused(attempt, stored) if stored else None
+    ending = reused(attempt, stored) if stored else None
+    attempt.recalls = stored is None  # one that can't be read would only come again
+    return ending
 
 
 def check(attempt: Attempt) -> None:
     """Find out what each picture is; one bad picture fails the job and is named."""
     for picture in attempt.pictures:
+        attempt.progress()
         if picture.content is not None:
             picture.checked = inspect(
                 picture.content, name=picture.name, limits=attempt.tools.limits
             )
+            picture.content = None  # the checked picture holds what is needed from here on
 
 
 def encode(attempt: Attempt) -> None:
     """Bring each picture to what the model will see, then build the call."""
+    sources = [_encode(attempt, picture) for picture in attempt.pictures]
+    attempt.request = build_request(_with_known_detail(attempt), sources)
+
+
+def _encode(attempt: Attempt, picture: Picture) -> str:
+    """Return the picture as the call names it."""
     tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
 
     def fit(width: int, height: int) -> tuple[int, int]:
         return seen_size(tools.rules, model, detail, width, height)
 
-    for picture in attempt.pictures:
-        if picture.checked is None:
-            picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
-            continue
-        with tools.decode_slots:
-            picture.encoded = encode_picture(
-                picture.checked, fit=fit, name=picture.name, limits=tools.limits
-            )
-        picture.content = None  # the encoded bytes are enough from here on
-        picture.forecast_tokens = image_tokens(
-            tools.rules, model, detail, picture.encoded.width, picture.encoded.height
-        )
-    job = _with_known_detail(attempt)
-    attempt.request = build_request(job, [_source(p) for p in attempt.pictures])
+    if picture.checked is None:
+        picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
+        return picture.url or ""
+    checked, picture.checked = picture.checked, None
+    attempt.progress()
+    with tools.decode_slots:
+        attempt.progress()  # waiting for others is not hanging
+        encoded = encode_picture(checked, fit=fit, name=picture.name, limits=tools.limits)
+    picture.source = PictureFacts(
+        format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
+    )
+    picture.sent = PictureFacts(
+        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
+    )
+    picture.warnings = checked.warnings + encoded.warnings
+    picture.forecast_tokens = image_tokens(
+        tools.rules, model, detail, encoded.width, encoded.height
+    )
+    data = base64.b64encode(encoded.data).decode("ascii")
+    return f"data:{encoded.mime_type};base64,{data}"
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
@@ -103,17 +120,10 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
     return attempt.job
 
 
-def _source(picture: Picture) -> str:
-    if picture.encoded is None:
-        return picture.url or ""
-    data = base64.b64encode(picture.encoded.data).decode("ascii")
-    return f"data:{picture.encoded.mime_type};base64,{data}"
-
-
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = _worst_case(attempt)
-    looks_for = attempt.content_key if attempt.job.reuse is Reuse.USE else ""
+    looks_for = attempt.content_key if attempt.recalls else ""
     admission = attempt.tools.ledger.admit(
         attempt.claim, content_key=looks_for, reserve=attempt.worst_case
     )
@@ -122,7 +132,10 @@ def admit(attempt: Attempt) -> Ending | None:
             attempt.sent = True
             return None
         case Verdict.ANSWER if admission.answer is not None:
-            return reused(attempt, admission.answer)
+            ending = reused(attempt, admission.answer)
+            if ending is None:
+                raise InternalError("a newer version of the worker has stored the answer")
+            return ending
         case Verdict.EXPIRED:
             raise DeadlineExceeded("the deadline passed before the call was sent; nothing was paid")
         case _:

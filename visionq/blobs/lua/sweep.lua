@@ -1,0 +1,20 @@
+-- Takes blobs whose time is up out of the books. Those outside Redis are marked until the caller has
+-- deleted them and says so, or for as long as one deletion can take.
+-- ARGV: most entries to take, time for the deletions (ms)
+-- Returns entries taken, then the hashes to delete outside Redis
+
+local limit, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local to_delete, taken = take_garbage(limit)
+local left = redis.call('ZRANGEBYSCORE', K.blob_deletions, '-inf', at(now), 'LIMIT', 0, limit)
+for _, sha in ipairs(left) do
+  if is_needed(sha) or redis.call('ZSCORE', K.blob_garbage, sha .. ' 0') then
+    redis.call('ZREM', K.blob_deletions, sha)
+  else
+    to_delete[#to_delete + 1] = sha
+  end
+end
+for _, sha in ipairs(to_delete) do
+  redis.call('ZADD', K.blob_deletions, at(now + patience), sha)
+end
+return { taken + #left, unpack(to_delete) }

@@ -1,0 +1,98 @@
+"""`visionq status`: how everything stands, on one screen."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from visionq.commands.shared import (
+    error_document,
+    errors_as_json,
+    find_redis_url,
+    json_option,
+    print_json,
+)
+from visionq.doctor.addresses import public_address
+from visionq.errors import QueueUnavailable
+from visionq.ledger.overview import overview
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from rich.console import RenderableType
+
+    from visionq.ledger.overview import Overview
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Draw it again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=2,
+    show_default=True,
+    help="Seconds from one drawing to the next.",
+)
+@json_option
+def status(*, watch: bool, interval: float, as_json: bool) -> None:
+    """Show backlog, rate, workers, gate and spend on one screen.
+
+    It takes as long with a million jobs queued as with none. With --watch --json, each page is a
+    line of JSON.
+    """
+    with errors_as_json(as_json):
+        url = find_redis_url(load_settings())
+        with connect(url, "visionq-cli") as redis:
+            page = _read(redis)
+            if as_json:
+                _print_pages(redis, page, interval if watch else None)
+            else:
+                _show(redis, page, public_address(url), interval if watch else None)
+
+
+def _read(redis: Redis) -> Overview:
+    with as_queue_unavailable():
+        return overview(redis)
+
+
+def _print_pages(redis: Redis, page: Overview, interval: float | None) -> None:
+    print_json(page.to_public())
+    while interval is not None:
+        time.sleep(interval)
+        try:
+            print_json(_read(redis).to_public())
+        except QueueUnavailable as error:  # a watch outlives a restart of Redis
+            print_json(error_document(error))
+
+
+def _show(redis: Redis, page: Overview, address: str, interval: float | None) -> None:
+    # Only people need it, not --json.
+    from rich.console import Console  # noqa: PLC0415  # as said above
+
+    from visionq.commands.status_screen import screen  # noqa: PLC0415  # likewise
+
+    # What users wrote is shown as it is: brackets are no markup, `:name:` is no emoji.
+    console = Console(markup=False, emoji=False, highlight=False)
+    if interval is None:
+        console.print(screen(page, address))
+        return
+    from rich.live import Live  # noqa: PLC0415  # likewise
+
+    with Live(screen(page, address), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            live.update(_next(redis, address), refresh=True)
+
+
+def _next(redis: Redis, address: str) -> RenderableType:
+    from rich.text import Text  # noqa: PLC0415  # see _show
+
+    from visionq.commands.status_screen import screen  # noqa: PLC0415  # likewise
+
+    try:
+        return screen(_read(redis), address)
+    except QueueUnavailable as error:  # a watch outlives a restart of Redis
+        return Text(f"{error}; trying again", style="red")

@@ -1,0 +1,185 @@
+"""The page of `visionq status` as people see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from visionq.names import HINT_QUEUES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+    from visionq.ledger.overview import Gate, Held, LaneView, Overview, WorkerView
+
+#: Lanes and workers on one screen; JSON has them all.
+MOST_ROWS: Final = 12
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+def screen(page: Overview, address: str) -> Group:
+    """Return the whole page."""
+    head = Text.assemble(
+        ("visionq", "bold"), f"  {page.at.astimezone():%Y-%m-%d %H:%M:%S}  ", (address, "dim")
+    )
+    parts: list[Text | Table] = [head, Text(), _summary(page)]
+    if page.lanes:
+        parts += [Text(), _lanes(page)]
+    if page.workers:
+        parts += [Text(), _workers(page)]
+    return Group(*parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units: `2 d 7 h`, `3 h 20 min`, `5 min`, `42 s`."""
+    whole = max(0, round(seconds))
+    if whole >= _DAY:
+        return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    if whole >= _HOUR:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    if whole >= _MINUTE:
+        return f"{whole // _MINUTE} min"
+    return f"{whole} s"
+
+
+def _summary(page: Overview) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    table.add_row("Backlog", f"{page.queued:,}", _backlog(page))
+    table.add_row("Running", f"{page.running:,}", _running(page))
+    table.add_row("Waiting", f"{page.waiting.jobs:,}", _reasons(page.waiting, "yellow"))
+    table.add_row("Parked", f"{page.parked.jobs:,}", _reasons(page.parked, "red"))
+    table.add_row(
+        "Ended",
+        f"{page.completed + page.failed + page.cancelled:,}",
+        f"{page.completed:,} completed, {page.failed:,} failed, {page.cancelled:,} cancelled",
+    )
+    table.add_row("Rate", f"{page.rate.per_minute:,.1f}", _rate(page))
+    table.add_row("Gate", "", _gate(page.gate, page.at))
+    table.add_row("Spend", "", _spend(page))
+    return table
+
+
+def _backlog(page: Overview) -> str:
+    words = []
+    if page.oldest_submitted_at:
+        words.append(f"oldest {_since(page.oldest_submitted_at, page.at)}")
+    if page.hinted:
+        words.append(f"{page.hinted:,} more on their way to a worker")
+    return ", ".join(words)
+
+
+def _running(page: Overview) -> Text:
+    alive = [worker for worker in page.workers if worker.alive]
+    if not alive:
+        return Text("no worker is alive", style="red" if page.queued else "yellow")
+    workers = "1 worker" if len(alive) == 1 else f"{len(alive)} workers"
+    return Text(f"of {page.slots:,} slots in {workers}")
+
+
+def _reasons(held: Held, style: str) -> Text:
+    text = Text(", ".join(f"{reason or '?'} {count:,}" for reason, count in held.reasons.items()))
+    text.stylize(style)
+    if held.counted < held.jobs:
+        text.append(f"  (of {held.counted:,} looked at)", "dim")
+    return text
+
+
+def _rate(page: Overview) -> str:
+    words = f"a minute, over the last {duration(page.rate.over_seconds)}"
+    if page.eta_seconds is None:
+        return f"{words}; no telling when the backlog ends"
+    return (
+        f"{words}; the backlog ends in {duration(page.eta_seconds)}" if page.eta_seconds else words
+    )
+
+
+def _gate(gate: Gate, now: datetime) -> Text:
+    text = Text(gate.state, style="green" if gate.state == "open" else "bold red")
+    if gate.reason:
+        text.append(f": {gate.reason}")
+    if gate.since:
+        text.append(f", for {_since(gate.since, now)}")
+    return text
+
+
+def _spend(page: Overview) -> str:
+    spend = page.spend
+    words = [
+        f"{_rubles(spend.settled_rub)} ₽ paid",
+        f"{_rubles(spend.reserved_rub)} ₽ reserved",
+    ]
+    if spend.unknown_calls:
+        calls = "1 call" if spend.unknown_calls == 1 else f"{spend.unknown_calls:,} calls"
+        words.append(f"up to {_rubles(spend.unknown_rub)} ₽ for {calls} of unknown billing")
+    if spend.saved_rub:
+        words.append(f"{_rubles(spend.saved_rub)} ₽ saved")
+    return f"{', '.join(words)} (all jobs ever)"
+
+
+def _rubles(amount: Decimal) -> str:
+    """Return two decimals, or four of what would look like nothing."""
+    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:.4f}"
+
+
+def _lanes(page: Overview) -> Table:
+    table = _table(("QUEUE", "TENANT", "MODEL"), ("QUEUED", "OLDEST"))
+    for lane in page.lanes[:MOST_ROWS]:
+        table.add_row(
+            lane.queue.rpartition(".")[2],
+            lane.tenant,
+            lane.model,
+            f"{lane.queued:,}",
+            _since(lane.oldest_submitted_at, page.at),
+        )
+    _say_more(table, page.lane_count - MOST_ROWS, "lanes")
+    return table
+
+
+def _workers(page: Overview) -> Table:
+    table = _table(("WORKER", "PROCESS", "QUEUES"), ("BUSY", "SLOTS", "UP", "SEEN"))
+    for worker in page.workers[:MOST_ROWS]:
+        table.add_row(
+            worker.host,
+            str(worker.pid or ""),
+            _queues(worker),
+            "" if worker.busy is None else f"{worker.busy:,}",
+            f"{worker.slots:,}",
+            _since(worker.started_at, page.at),
+            Text(_since(worker.seen_at, page.at), style="" if worker.alive else "red"),
+        )
+    _say_more(table, len(page.workers) - MOST_ROWS, "workers")
+    return table
+
+
+def _queues(worker: WorkerView) -> str:
+    if set(worker.queues) >= set(HINT_QUEUES):
+        return "all"
+    return ", ".join(queue.rpartition(".")[2] for queue in worker.queues)
+
+
+def _table(left: Iterable[str], right: Iterable[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in left:
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _say_more(table: Table, more: int, what: str) -> None:
+    if more > 0:
+        table.add_row(Text(f"… {more:,} more {what}", style="dim"))
+
+
+def _since(moment: datetime | None, now: datetime) -> str:
+    return "" if moment is None else duration((now - moment).total_seconds())

@@ -1,0 +1,56 @@
+"""One thing that was looked at."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from visionq.contract.base import Document
+
+
+class Level(StrEnum):
+    """How a thing stands."""
+
+    OK = "ok"
+    #: It works, and somebody should know of it.
+    WARNING = "warning"
+    #: Something does not work, or work will be lost.
+    PROBLEM = "problem"
+    #: It could not be looked at; the advice says who knows.
+    NOT_KNOWN = "not_known"
+
+
+class Finding(Document):
+    """What was found, and what to do."""
+
+    #: What was looked at, as `redis.memory`. Names stay.
+    check: str
+    level: Level
+    message: str
+    #: What to do; None where there is nothing to do.
+    advice: str | None = None
+    #: Figures for programs. Money is a decimal string, times are seconds.
+    details: dict[str, str | int | float | bool | None] = {}
+
+
+def ok(check: str, message: str, **details: str | float | bool | None) -> Finding:
+    """Return that a thing is well."""
+    return Finding(check=check, level=Level.OK, message=message, details=details)
+
+
+def warning(check: str, message: str, advice: str, **details: str | float | bool | None) -> Finding:
+    """Return what somebody should know of."""
+    return Finding(
+        check=check, level=Level.WARNING, message=message, advice=advice, details=details
+    )
+
+
+def problem(check: str, message: str, advice: str, **details: str | float | bool | None) -> Finding:
+    """Return what does not work."""
+    return Finding(
+        check=check, level=Level.PROBLEM, message=message, advice=advice, details=details
+    )
+
+
+def not_known(check: str, message: str, advice: str) -> Finding:
+    """Return what could not be looked at."""
+    return Finding(check=check, level=Level.NOT_KNOWN, message=message, advice=advice)

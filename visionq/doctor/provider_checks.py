@@ -1,0 +1,199 @@
+"""Whether the provider takes the key, and what is left on the account.
+
+Asked with the standard library, so that no model SDK is needed. Two reading calls, which cost
+nothing (ProxyAPI's docs/proxyapi-balance; `GET /models` is OpenAI's). Without a key nothing is sent
+beyond this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from visionq.doctor.addresses import is_local, public_address
+from visionq.doctor.findings import Finding, not_known, ok, problem, warning
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+
+#: Seconds for one answer.
+_PATIENCE: Final = 10.0
+#: Bytes. No list of models is longer.
+_LONGEST: Final = 8_000_000
+#: Rubles. ProxyAPI wants the whole answer that a call may give to be covered before it runs.
+_LOW_BALANCE: Final = Decimal(100)
+#: A provider on this machine asks for no key, and nobody else hears this one.
+_NO_KEY: Final = "none"
+_BALANCE_PATH: Final = "/proxyapi/balance"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Whom the workers ask, and with which key."""
+
+    base_url: str
+    key: str | None
+    #: The stand-in of a local stack.
+    simulated: bool = False
+
+
+def provider_findings(provider: Provider, model: str) -> list[Finding]:
+    """Return what is to be said about the key, the model and the balance."""
+    check, address = "provider.key", public_address(provider.base_url)
+    if urlsplit(provider.base_url).scheme not in {"http", "https"}:
+        return [problem(check, "PROXYAPI_BASE_URL is no address", "it begins with https://")]
+    if provider.key is None and not is_local(provider.base_url):
+        return [
+            warning(
+                check,
+                "no key here (PROXYAPI_API_KEY), so nothing was sent to the provider",
+                "workers need one; set it where they run. Without one, `visionq up` simulates",
+                present=False,
+            )
+        ]
+    try:
+        models = _get(f"{provider.base_url.rstrip('/')}/models", provider)
+    except (OSError, HTTPException) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        return [
+            problem(
+                check,
+                f"{address} can't be reached: {reason}",
+                "look at the network, the proxy of the environment and PROXYAPI_BASE_URL",
+            )
+        ]
+    found = [_key(models, provider, address)]
+    if models.status == HTTPStatus.OK:
+        found += [*_model(models, model), _balance(provider)]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    #: JSON, or None for anything else.
+    body: Any
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect would take the key to another host."""
+
+    def redirect_request(
+        self,
+        req: Request,  # noqa: ARG002  # the base's signature
+        fp: IO[bytes],  # noqa: ARG002  # likewise
+        code: int,  # noqa: ARG002  # likewise
+        msg: str,  # noqa: ARG002  # likewise
+        headers: Message,  # noqa: ARG002  # likewise
+        newurl: str,  # noqa: ARG002  # likewise
+    ) -> None:
+        return None
+
+
+def _get(url: str, provider: Provider) -> _Reply:
+    """Raises `OSError` or `HTTPException` when there is no answer."""
+    key = (provider.key or _NO_KEY).strip()
+    request = Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  # http(s), see above
+    # A proxy of the environment may lead to the provider, never to this machine.
+    proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
+    try:
+        with build_opener(proxies, _NoRedirect).open(request, timeout=_PATIENCE) as response:
+            return _Reply(response.status, _json(response.read(_LONGEST)))
+    except HTTPError as error:
+        with error:
+            return _Reply(error.code, _json(error.read(_LONGEST)))
+
+
+def _json(content: bytes) -> Any:  # noqa: ANN401  # whatever JSON can say
+    try:
+        return json.loads(content, parse_float=Decimal)
+    except ValueError:
+        return None
+
+
+def _key(reply: _Reply, provider: Provider, address: str) -> Finding:
+    check, status, said = "provider.key", reply.status, _said(reply)
+    match status:
+        case HTTPStatus.OK if provider.simulated:
+            return ok(check, f"the simulator answers at {address}; no key is needed", present=False)
+        case HTTPStatus.OK if provider.key is None:
+            return ok(check, f"{address} on this machine answers without a key", present=False)
+        case HTTPStatus.OK:
+            return _accepted(provider, address)
+        case HTTPStatus.UNAUTHORIZED:
+            advice = "put a living key of https://console.proxyapi.ru into PROXYAPI_API_KEY"
+            return problem(
+                check, f"{address} does not accept the key{said}", advice, accepted=False
+            )
+        case HTTPStatus.PAYMENT_REQUIRED:
+            return problem(check, f"the balance is used up{said}", "top it up", accepted=True)
+        case HTTPStatus.FORBIDDEN:
+            advice = "look at the key's permissions and allowed addresses in the console"
+            return problem(check, f"the key may not list models{said}", advice)
+        case HTTPStatus.NOT_FOUND:
+            advice = "PROXYAPI_BASE_URL ends in /openai/v1"
+            return problem(check, f"{address} has no list of models{said}", advice)
+    return not_known(check, f"{address} answered {status}{said}", "try again in a minute")
+
+
+def _accepted(provider: Provider, address: str) -> Finding:
+    if urlsplit(provider.base_url).scheme == "http" and not is_local(provider.base_url):
+        return warning(
+            "provider.key",
+            f"{address} accepts the key, which goes there unencrypted",
+            "use an https:// address in PROXYAPI_BASE_URL",
+            present=True,
+            accepted=True,
+        )
+    return ok("provider.key", f"{address} accepts the key", present=True, accepted=True)
+
+
+def _said(reply: _Reply) -> str:
+    """Return the provider's own words, shortened: `{"detail": …}` or OpenAI's error object."""
+    body = reply.body if isinstance(reply.body, dict) else {}
+    error = body.get("error")
+    words = body.get("detail") or (error.get("message") if isinstance(error, dict) else error)
+    return f": {str(words)[:200]}" if words else ""
+
+
+def _model(reply: _Reply, model: str) -> list[Finding]:
+    rows = reply.body.get("data") if isinstance(reply.body, dict) else None
+    listed = {row.get("id") for row in rows or () if isinstance(row, dict)}
+    if not listed:
+        return []
+    check, names = "provider.model", {model, model.removeprefix("openai/")}
+    if names & listed:
+        return [ok(check, f"the provider lists {model}", model=model)]
+    advice = "choose one that it lists in VISIONQ_DEFAULT_MODEL"
+    return [warning(check, f"the provider does not list {model}", advice, model=model)]
+
+
+def _balance(provider: Provider) -> Finding:
+    check, parts = "provider.balance", urlsplit(provider.base_url)
+    try:
+        reply = _get(parts._replace(path=_BALANCE_PATH, query="").geturl(), provider)
+        balance = Decimal(str(reply.body["balance"])) if reply.status == HTTPStatus.OK else None
+    except (OSError, HTTPException, InvalidOperation, KeyError, TypeError):
+        balance = None
+    if balance is None or not balance.is_finite():
+        return not_known(
+            check,
+            "the balance can't be read",
+            "allow it for the key in the console of ProxyAPI («Запрос баланса»), if you want to see"
+            " it here; work goes on without",
+        )
+    shown = format(balance, "f")
+    advice = "top it up: when it is used up, jobs park until it is filled again"
+    if balance <= 0:
+        return problem(check, f"{shown} ₽: no call can be made", advice, balance_rub=shown)
+    if balance < _LOW_BALANCE:
+        return warning(check, f"{shown} ₽ left", advice, balance_rub=shown)
+    return ok(check, f"{shown} ₽", balance_rub=shown)

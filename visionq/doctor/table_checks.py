@@ -1,0 +1,104 @@
+"""What is known of the configured model: its price, its pictures and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from visionq.doctor.findings import Finding, ok, problem, warning
+from visionq.models import load_model_ends, warning_for
+from visionq.prices import load_prices
+from visionq.settings import ConfigurationError
+from visionq.vision import load_rules
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from visionq.prices import PriceTable
+    from visionq.settings import Settings
+
+#: Days after which prices are to be looked at again.
+_OLD: Final = 90
+_LIST: Final = "https://proxyapi.ru/pricing/list"
+_REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRICES_FILE"
+
+
+def table_findings(settings: Settings, today: date) -> list[Finding]:
+    """Return what the data files say of the configured model."""
+    model = settings.default_model
+    try:
+        prices = load_prices(settings.prices_file)
+    except ConfigurationError as error:
+        found = [problem("prices.table", error.message, "correct the file; workers do not start")]
+    else:
+        source = str(settings.prices_file) if settings.prices_file else "built in"
+        found = [_table(prices, source, today), _price(prices, model)]
+    return [*found, _end(model, today), _vision(model)]
+
+
+def _table(prices: PriceTable, source: str, today: date) -> Finding:
+    check, rows = "prices.table", prices.prices
+    oldest, unconfirmed = min(row.date for row in rows), sum(not row.confirmed for row in rows)
+    age = (today - oldest).days
+    message = f"{len(rows)} prices ({source}), the oldest of {oldest} ({age} days)"
+    if unconfirmed:
+        message += f"; {unconfirmed} never compared with a bill"
+    details = {
+        "source": source,
+        "oldest": str(oldest),
+        "rows": len(rows),
+        "unconfirmed": unconfirmed,
+    }
+    if unconfirmed or age > _OLD:
+        return warning(check, message, _REPLACE, **details)
+    return ok(check, message, **details)
+
+
+def _price(prices: PriceTable, model: str) -> Finding:
+    check, price = "model.price", prices.for_model(model)
+    if price is None:
+        return warning(
+            check,
+            f"{model} has no price: what its calls cost is not known",
+            f"add a row for it: {_REPLACE}",
+            model=model,
+        )
+    kind = "confirmed" if price.confirmed else "an estimate"
+    return ok(
+        check,
+        f"{model}: {price.input} ₽ and {price.output} ₽ a million tokens in and out"
+        f" ({kind}, {price.date}, {price.source})",
+        model=model,
+        confirmed=price.confirmed,
+        date=str(price.date),
+    )
+
+
+def _end(model: str, today: date) -> Finding:
+    check, words = "model.end", warning_for(model, today)
+    shutdown = load_model_ends().for_model(model)
+    if shutdown is None:
+        return ok(check, f"no end of {model} is announced", model=model, ends=None)
+    if words is None:
+        return ok(
+            check, f"{model} is there until {shutdown.on}", model=model, ends=str(shutdown.on)
+        )
+    advice = "choose another in VISIONQ_DEFAULT_MODEL, and in jobs that name it"
+    say = problem if shutdown.on <= today else warning
+    return say(check, words, advice, model=model, ends=str(shutdown.on))
+
+
+def _vision(model: str) -> Finding:
+    check, family = "model.pictures", load_rules().family_of(model)
+    if family is None:
+        return warning(
+            check,
+            f"how {model} counts pictures is not known: forecasts take the most that any model does",
+            "trust the bill, not the forecast, or choose a model that is known",
+            model=model,
+        )
+    return ok(
+        check,
+        f"how {model} counts pictures is known ({family.source}, {family.date})",
+        model=model,
+        family=family.name,
+    )

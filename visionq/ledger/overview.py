@@ -1,0 +1,238 @@
+"""How everything stands, on one page. Reading it takes the same time whatever the backlog.
+
+Totals come from the ledger's own counters. Where single jobs are looked at, for the reasons of
+those that wait, at most `MOST_JOBS` of a kind are, and the page says how many were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import AwareDatetime
+
+from visionq.contract import Spend, State
+from visionq.contract.base import Document
+from visionq.ledger.overview_page import (
+    MOST_EVENTS,
+    MOST_JOBS,
+    MOST_LANES,
+    oldest_of,
+    read_jobs,
+    read_page,
+)
+from visionq.ledger.views import HINTED as HINTED_STATE
+from visionq.ledger.views import spend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redis import Redis
+
+    from visionq.ledger.overview_page import Page
+
+#: Seconds of which the rate is taken, or the latest events if these seconds hold too many.
+RATE_WINDOW: Final = 300.0
+#: A rate is never taken over less, unless the events of less are too many already.
+_SHORTEST_WINDOW: Final = 60.0
+
+
+class LaneView(Document):
+    """The backlog of one (queue, tenant, model)."""
+
+    queue: str
+    tenant: str
+    model: str
+    queued: int
+    #: When its first job was submitted; None if that one has ended and left no trace.
+    oldest_submitted_at: AwareDatetime | None = None
+
+
+class Held(Document):
+    """Jobs that can't go on now, and why."""
+
+    jobs: int
+    #: Reason → jobs, the most frequent first.
+    reasons: dict[str, int]
+    #: Jobs whose reason was looked at; where it is less than `jobs`, there were too many.
+    counted: int
+
+
+class Rate(Document):
+    """Jobs that were completed or failed lately."""
+
+    per_minute: float
+    ended: int
+    over_seconds: float
+
+
+class WorkerView(Document):
+    """A worker process that is registered."""
+
+    id: str
+    host: str
+    pid: int | None
+    queues: tuple[str, ...]
+    slots: int
+    #: Jobs that it works on; None where too many jobs would have to be looked at.
+    busy: int | None
+    started_at: AwareDatetime | None
+    seen_at: AwareDatetime | None
+    #: Whether it gave a sign of life within the time of its registration.
+    alive: bool
+
+
+class Gate(Document):
+    """The breaker in front of the provider: `open`, `closed` or `reopening`."""
+
+    state: str
+    reason: str | None = None
+    since: AwareDatetime | None = None
+
+
+class Overview(Document):
+    """Everything on one page."""
+
+    #: By the clock of Redis.
+    at: AwareDatetime
+    queued: int
+    #: Taken from their lanes, and on their way to a worker.
+    hinted: int
+    running: int
+    waiting: Held
+    parked: Held
+    completed: int
+    failed: int
+    cancelled: int
+    oldest_submitted_at: AwareDatetime | None
+    #: The largest backlog first.
+    lanes: tuple[LaneView, ...]
+    #: How many there are; `lanes` holds at most about a thousand.
+    lane_count: int
+    rate: Rate
+    #: Until all but the parked jobs have ended, at that rate; None if nothing ended lately.
+    eta_seconds: float | None
+    slots: int
+    busy: int
+    workers: tuple[WorkerView, ...]
+    gate: Gate
+    #: Of all jobs ever.
+    spend: Spend
+
+
+def overview(redis: Redis) -> Overview:
+    """Read the page, in a few round trips of bounded size."""
+    page = read_page(redis)
+    jobs = read_jobs(redis, [*page.due, *page.parked])
+    due, parked = jobs[: len(page.due)], jobs[len(page.due) :]
+    counts, now = page.counts, page.now
+    rate = rate_of(page.events, now)
+    lanes = _lanes(redis, page.lane_sizes)
+    unfinished = sum(
+        counts.get(state, 0)
+        for state in (State.QUEUED, HINTED_STATE, State.IN_PROGRESS, State.WAITING)
+    )
+    return Overview(
+        at=datetime.fromtimestamp(now, UTC),
+        queued=counts.get(State.QUEUED, 0),
+        hinted=counts.get(HINTED_STATE, 0),
+        running=counts.get(State.IN_PROGRESS, 0),
+        waiting=_held(State.WAITING, counts, due),
+        parked=_held(State.PARKED, counts, parked),
+        completed=counts.get(State.COMPLETED, 0),
+        failed=counts.get(State.FAILED, 0),
+        cancelled=counts.get(State.CANCELLED, 0),
+        oldest_submitted_at=min(
+            (lane.oldest_submitted_at for lane in lanes if lane.oldest_submitted_at), default=None
+        ),
+        lanes=lanes,
+        lane_count=page.lane_count,
+        rate=rate,
+        eta_seconds=eta_of(unfinished, rate),
+        slots=sum(page.slots.values()),
+        busy=sum(page.busy.values()),
+        workers=_workers(page, due),
+        gate=gate_of(redis),
+        spend=spend(redis),
+    )
+
+
+def gate_of(redis: Redis) -> Gate:  # noqa: ARG001  # where it will be read from
+    """Return how the gate stands. Nothing closes it yet, so it is open."""
+    return Gate(state="open")
+
+
+def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
+    """Return the rate from (moment, state) of the latest events, the latest first.
+
+    The window begins at the first job that ended in it, so that a rate is true soon after a start.
+    """
+    ended = [
+        moment
+        for moment, state in events
+        if state in {State.COMPLETED, State.FAILED} and moment > now - RATE_WINDOW
+    ]
+    begin = min([now - _SHORTEST_WINDOW, *ended])
+    if len(events) >= MOST_EVENTS:
+        begin = max(begin, events[-1][0])
+    seconds = max(now - begin, 0.001)
+    return Rate(
+        per_minute=round(len(ended) * 60 / seconds, 2),
+        ended=len(ended),
+        over_seconds=round(seconds, 3),
+    )
+
+
+def eta_of(unfinished: int, rate: Rate) -> float | None:
+    """Return the seconds that so many jobs take at a rate; None if nobody can tell."""
+    if unfinished == 0:
+        return 0.0
+    return round(unfinished * 60 / rate.per_minute, 1) if rate.per_minute else None
+
+
+def _held(state: State, counts: Mapping[str, int], jobs: Iterable[Sequence[str | None]]) -> Held:
+    reasons = Counter(reason or "" for its_state, reason, _ in jobs if its_state == state)
+    # Jobs may have come since the counter was read.
+    total = max(counts.get(state, 0), reasons.total())
+    return Held(jobs=total, reasons=dict(reasons.most_common()), counted=reasons.total())
+
+
+def _workers(page: Page, due: Sequence[Sequence[str | None]]) -> tuple[WorkerView, ...]:
+    """Return the workers; who is busy is known from the leases, if all of them were looked at."""
+    busy = Counter(worker for state, _, worker in due if state == State.IN_PROGRESS)
+    all_leases = len(page.due) < MOST_JOBS
+    found = []
+    for worker, lapses, (slots, pool, facts, seen) in page.workers:
+        told: dict[str, Any] = json.loads(facts or "{}")
+        found.append(
+            WorkerView(
+                id=worker,
+                host=str(told.get("host", "")),
+                pid=told.get("pid"),
+                queues=tuple(queue for queue in (pool or "").split(",") if queue),
+                slots=int(slots or 0),
+                busy=busy[worker] if all_leases else None,
+                started_at=_moment(told.get("started")),
+                seen_at=_moment(int(seen) / 1000 if seen else None),
+                alive=lapses > page.now,
+            )
+        )
+    return tuple(sorted(found, key=lambda view: (view.host, view.pid or 0, view.id)))
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _lanes(redis: Redis, sizes: Mapping[str, int]) -> tuple[LaneView, ...]:
+    largest = sorted(sizes, key=lambda lane: (-sizes[lane], lane))[:MOST_LANES]
+    return tuple(
+        LaneView(
+            **dict(zip(("queue", "tenant", "model"), lane.split(":", 2), strict=True)),
+            queued=sizes[lane],
+            oldest_submitted_at=_moment(submitted),
+        )
+        for lane, submitted in zip(largest, oldest_of(redis, largest), strict=True)
+    )
