@@ -116,18 +116,23 @@ end
 local pools = {}
 local hinted = {}
 
+-- What a pool's dead workers still hold takes nothing from the slots of other pools.
+local function room_of(name, slots)
+  local ahead = slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
+  local busy = tonumber(redis.call('HGET', K.pool_busy, name) or 0)
+  return math.max(0, slots + ahead - busy)
+end
+
 local function read_pools()
   local slots = redis.call('HGETALL', K.pool_slots)
   for i = 1, #slots, 2 do
-    local pool = { queues = {}, room = tonumber(slots[i + 1]) }
-    if slots_per_hint_ahead > 0 then
-      pool.room = pool.room + math.floor(pool.room / slots_per_hint_ahead)
+    if slots[i + 1] ~= '0' then
+      local pool = { queues = {}, room = room_of(slots[i], tonumber(slots[i + 1])) }
+      for queue in string.gmatch(slots[i], '[^,]+') do
+        pool.queues[queue] = true
+      end
+      pools[#pools + 1] = pool
     end
-    pool.room = pool.room - tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
-    for queue in string.gmatch(slots[i], '[^,]+') do
-      pool.queues[queue] = true
-    end
-    pools[#pools + 1] = pool
   end
   for _, queue in ipairs({ K.interactive, K.bulk }) do
     hinted[queue] = tonumber(redis.call('HGET', K.hinted, queue) or 0)
