@@ -69,7 +69,7 @@ class Place:
     def pass_time(self, seconds: float) -> None:
         """Make what waits in the books so much older. Redis's own expiry has tests of its own."""
         for entry in self.redis.zrange(BLOB_GARBAGE, 0, -1):
-            self.redis.zincrby(BLOB_GARBAGE, -1000 * seconds, entry)
+            self.redis.zadd(BLOB_GARBAGE, {entry: -1000 * seconds}, xx=True, incr=True)
 
     def pass_grace(self) -> None:
         """Let the grace of what was put or released until now pass, and sweep."""

@@ -104,7 +104,7 @@ def test_dead_pool_holds_nobody_up(desk: Desk) -> None:
         desk.claim(hint.id, dead)
     desk.worker("dead", slots=0, queues=BULK)
     desk.worker("alive", slots=2)
-    desk.enter(new_job(), new_job())
+    desk.enter(new_job(priority="bulk"), new_job(priority="bulk"))
     assert len(desk.hints()) == 2
 
 

@@ -61,7 +61,11 @@ def request_of(app: Celery, args: Any, kwargs: Any) -> MaskedRequest:
             {"prompt": CANARY, "images": [{"url": f"data:image/png;base64,{PICTURE}"}] * 2},
             "tenant=default model=default pictures=2",
         ),
-        ([], {"prompt": CANARY, "tenant": "team", "model": "m1"}, "tenant=team model=m1 pictures=0"),
+        (
+            [],
+            {"prompt": CANARY, "tenant": "team", "model": "m1"},
+            "tenant=team model=m1 pictures=0",
+        ),
         ([CANARY], {}, "tenant=default model=default pictures=0"),
         ([], {"images": CANARY}, "tenant=default model=default pictures=0"),
     ],

@@ -126,9 +126,10 @@ def test_an_ending_that_can_t_be_written(go: Any) -> None:
     """What can't be written as it is ends the job all the same, with its money on the books."""
     broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
     ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": [broken, True]})
-    go(ledger)
+    outcome = go(ledger)
     ((_, first), (_, second)) = ledger.said("finish")
     assert first is PAID
+    assert outcome is second.outcome
     assert isinstance(second.outcome, Failed)
     assert second.outcome.error.code == "internal_error"
     assert second.outcome.error.cost_rub == Decimal("0.000001")

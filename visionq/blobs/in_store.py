@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Seconds for which a deletion is nobody else's business: longer than any request can take, by the
 #: timeouts that `open_store` sets.
 DELETION: Final = 90.0
-_PAUSE_WHILE_DELETED: Final = 0.1
+_PAUSE_WHILE_DELETED: Final = 0.05
 #: Uploads at a time: more hide the latency of a store across a network, up to its bandwidth.
 _UPLOADS: Final = 16
 

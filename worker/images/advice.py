@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, ImageStat
 from visionq.contract import Policy
 from visionq.contract.pictures import COMPUTED
 from visionq.errors import PictureRejected
-from worker.images.colour import on_white
+from worker.images.colour import on_white, widen
 
 if TYPE_CHECKING:
     from visionq.contract import PictureOptions
@@ -84,6 +84,16 @@ def advise(
     return tuple(
         fault for requirement, fault in faults.items() if options.policy(requirement) is Policy.WARN
     )
+
+
+def glance(picture: Image.Image) -> Image.Image:
+    """Return a decoded picture of any mode at about the size at which it is looked at."""
+    factor = max(1, max(picture.size) // LOOK_SIDE)
+    if factor == 1 or picture.mode in {"L", "RGB", "RGBA"}:
+        return widen(picture.reduce(factor) if factor > 1 else picture)
+    # Modes that can't be averaged: a full copy in colour would cost memory.
+    size = (max(1, picture.width // factor), max(1, picture.height // factor))
+    return widen(picture.resize(size, Image.Resampling.NEAREST))
 
 
 def look(picture: Image.Image, *, short_side: int) -> Look:

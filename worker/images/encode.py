@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from visionq.errors import TooLarge
-from worker.images.advice import LOOK_SIDE, advise, wanted
+from worker.images.advice import LOOK_SIDE, advise, glance, wanted
 from worker.images.check import DEFAULTS
 from worker.images.colour import (
     drop_opaque_alpha,
@@ -126,7 +126,7 @@ def _pass_through(
     advice: tuple[str, ...] = ()
     if look_at is not None:
         with taming(name):
-            picture = widen(picture.reduce(max(1, max(picture.size) // LOOK_SIDE)))
+            picture = glance(picture)
         short_side = min(checked.width, checked.height)
         advice = advise(picture, options, short_side=short_side, name=name)
     return EncodedImage(
