@@ -10,7 +10,7 @@ export PYTHON
 # Passed on to pytest, the demo or the benchmarks: `make test ARGS="-k ledger"`.
 ARGS ?=
 
-EXTRAS := worker monitoring sandbox build
+EXTRAS := worker blobs monitoring sandbox build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from visionq.errors import BY_CODE
 
 HIDDEN: Final = "(hidden)"
-#: Characters of an error's text that are shown; the whole is in `visionq jobs show`.
-_LONGEST_ERROR: Final = 300
+#: Characters of an error's text that fit into the table; the whole is in `visionq jobs show`.
+_LONGEST_ERROR: Final = 160
 
 #: What is kept of an event of a task; a caller's own additions are not.
 _KEPT: Final = frozenset(
@@ -75,8 +75,12 @@ def show_exception(exception: str, traceback: str = "") -> str:
         return HIDDEN
     message = _text(raised[2])
     if message.partition(": ")[0] in BY_CODE:
-        return message[:_LONGEST_ERROR]
+        return _shorten(message)
     return f"{raised[1]} {HIDDEN}"
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= _LONGEST_ERROR else message[: _LONGEST_ERROR - 1] + "…"
 
 
 def _text(literal: str) -> str:

@@ -91,7 +91,9 @@ def forms(folder: Path, site: str) -> list[Form]:
 def main() -> int:
     """Run the demo; returns the exit code."""
     # Where no terminal says how wide it is, lines stay whole.
-    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=110, soft_wrap=True)
+    width = None if sys.stdout.isatty() else 110
+    # Rich's own colours take `640x480` for a number that begins with `0x`.
+    console = Console(width=width, soft_wrap=True, highlight=False)
     os.environ["VISIONQ_ALLOW_PRIVATE_URLS"] = "1"  # the demo's own pictures stand on loopback
     console.print("[bold]visionq demo[/]: Redis, a simulated provider, two workers and Flower …")
     try:

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     max_original_bytes: int = Field(default=64_000_000, ge=1)
     #: Most memory for the pixels of one picture, in bytes; a worker decodes one at a time.
     max_decode_bytes: int = Field(default=256_000_000, ge=1_000_000)
+    #: Most bytes of pictures and requests that a worker process holds at once; more wait.
+    max_held_bytes: int = Field(default=96_000_000, ge=1_000_000)
+    #: Largest request sent, in bytes of its pictures in base64.
+    max_request_bytes: int = Field(default=48_000_000, ge=1_000)
     #: Replaces the built-in table of what models see.
     vision_file: Path | None = None
     #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.

@@ -99,6 +99,8 @@ class RequestLimits(Dated):
 
     media_types: Annotated[tuple[str, ...], Field(min_length=1)]
     max_image_bytes: PositiveInt
+    #: The same of its base64 form; None: not limited.
+    max_base64_bytes: PositiveInt | None = None
     max_images: PositiveInt
     max_payload_bytes: PositiveInt
     max_patches: PositiveInt

@@ -17,11 +17,12 @@ from visionq.prices import load_prices
 from visionq.redis_connection import connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
+from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
 from worker.heartbeat import Heartbeat
 from worker.hints import HintPublisher
-from worker.images import DecodeSlots, ImageLimits
+from worker.images import ByteBudget, DecodeSlots, ImageLimits
 from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.client import make_client
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.settings import Settings
+    from visionq.vision import RequestLimits
 
 
 #: Connections to Redis beyond one for each thread that works: dispatcher and sweeper have one.
@@ -109,22 +111,48 @@ def _registration(slots: int, queues: tuple[str, ...]) -> Registration:
 
 
 def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
+    rules = load_rules(settings.vision_file)
     return Tools(
         settings=settings,
         ledger=ledger,
         blobs=open_blobs(settings, redis),
-        fetcher=Fetcher(
-            FetchPolicy(
-                allow_private=settings.allow_private_urls, allowed_hosts=settings.allowed_hosts
-            )
-        ),
+        fetcher=Fetcher(fetch_policy(settings)),
         client=make_client(settings),
         prices=load_prices(settings.prices_file),
-        rules=load_rules(),
-        limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        rules=rules,
+        limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),
+        detectors=load_detectors(settings.detectors),
+        memory=ByteBudget(settings.max_held_bytes),
         monotonic=time.monotonic,
         random=random.random,
         sleep=time.sleep,
+    )
+
+
+def fetch_policy(settings: Settings) -> FetchPolicy:
+    """Return what the operator decides about downloads."""
+    headers = {
+        host.lower().rstrip("."): {name: value.get_secret_value() for name, value in own.items()}
+        for host, own in (settings.host_headers or {}).items()
+    }
+    return FetchPolicy(
+        allow_private=settings.allow_private_urls,
+        allowed_hosts=settings.allowed_hosts,
+        denied_hosts=settings.denied_hosts,
+        host_headers=headers,
+        max_connections_per_host=settings.max_connections_per_host,
+    )
+
+
+def image_limits(settings: Settings, provider: RequestLimits) -> ImageLimits:
+    """Return the limits on pictures: the operator's, as far as the provider takes as much."""
+    return ImageLimits(
+        max_bytes=min(settings.max_image_bytes, provider.max_image_bytes),
+        max_pixels=settings.max_image_pixels,
+        max_base64_bytes=provider.max_base64_bytes,
+        max_original_bytes=max(settings.max_original_bytes, settings.max_image_bytes),
+        max_decode_bytes=settings.max_decode_bytes,
+        max_request_bytes=min(settings.max_request_bytes, provider.max_payload_bytes),
     )

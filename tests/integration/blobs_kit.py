@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.integration.ledger_kit import Desk, new_job
 from visionq.blobs import BlobStore, ObjectBlobs, open_blobs
@@ -68,7 +68,8 @@ class Place:
 
     def pass_time(self, seconds: float) -> None:
         """Make what waits in the books so much older. Redis's own expiry has tests of its own."""
-        for entry in self.redis.zrange(BLOB_GARBAGE, 0, -1):
+        entries: Any = self.redis.zrange(BLOB_GARBAGE, 0, -1)
+        for entry in entries:
             self.redis.zadd(BLOB_GARBAGE, {entry: -1000 * seconds}, xx=True, incr=True)
 
     def pass_grace(self) -> None:
@@ -99,21 +100,24 @@ def running_s3(folder: Path) -> Iterator[str]:
             command, stdout=log, stderr=log, env={**os.environ, **CREDENTIALS}
         )
     try:
-        _make_bucket(url, process)
+        _make_bucket(port, process)
         yield url
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _make_bucket(url: str, process: subprocess.Popen[bytes]) -> None:
-    request = urllib.request.Request(f"{url}/bucket", method="PUT")
+def _make_bucket(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(300):
         assert process.poll() is None, "the object store did not start"
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
-                assert reply.status == 200
-                return
+            connection.request("PUT", "/bucket")
+            assert connection.getresponse().status == 200
         except OSError:
             time.sleep(0.1)
+        else:
+            return
+        finally:
+            connection.close()
     raise AssertionError("the object store did not begin to answer")

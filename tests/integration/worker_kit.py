@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from tests.integration.ledger_kit import BOTH
 from visionq.blobs import open_blobs
-from visionq.contract import ResultDocument
 from visionq.ledger import (
     Completed,
     Failed,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.contract import ErrorDocument, JobView
+    from visionq.contract import ErrorDocument, JobView, ResultDocument
     from visionq.ledger import Hint, Outcome
     from visionq.sandbox.simulator import RunningSimulator
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from monitoring.masks import HIDDEN
 from monitoring.settings import CLIENT_NAME
-from monitoring.silent_events import SilentState
+from monitoring.silent_events import SilentInspector, SilentState
 
 WORKER = "visionq-worker-1@here"
 _CLOCK = count(1)
@@ -109,3 +110,12 @@ def test_tasks_are_bounded() -> None:
     assert len(state.tasks) == kept
     assert len(list(state.tasks_by_time())) <= kept * state.heap_multiplier
     assert memory / kept < 7_000
+
+
+@pytest.mark.parametrize("method", ["active", "reserved", "scheduled"])
+def test_inspection_is_masked(method: str) -> None:
+    """What a worker names of the tasks that it holds is kept without what callers wrote."""
+    inspector = SilentInspector(io_loop=None, capp=None, timeout=1)
+    held = {"id": "1", "args": SUMMARY, "kwargs": {"prompt": "my secret"}}
+    inspector._on_update(WORKER, method, [held])
+    assert inspector.workers[WORKER][method] == [held | {"kwargs": HIDDEN}]

@@ -15,7 +15,7 @@ from visionq.celery_urls import celery_url
 def broker(url: str) -> dict[str, Any]:
     """Return what kombu connects with; a channel that is made in the usual way connects at once."""
     connection = Celery(broker=celery_url(url)).connection_for_write()
-    channel = Channel.__new__(Channel)
+    channel: Any = Channel.__new__(Channel)
     channel.connection = connection.transport
     channel.close = lambda: None
     found: dict[str, Any] = channel._connparams()
@@ -24,7 +24,8 @@ def broker(url: str) -> dict[str, Any]:
 
 def backend(url: str) -> dict[str, Any]:
     """Return what Celery's result backend connects with."""
-    found: dict[str, Any] = Celery(backend=celery_url(url)).backend.connparams
+    results: Any = Celery(backend=celery_url(url)).backend
+    found: dict[str, Any] = results.connparams
     return found
 
 

@@ -61,7 +61,7 @@ def job(**fields: Any) -> JobDocument:
 
 @given(JOBS, PICTURES)
 def test_the_same_question(fields: dict[str, Any], pictures: list[str]) -> None:
-    """The key of a question is the same after its way through the ledger, wherever pictures stand."""
+    """A question keeps its key on its way through the ledger, wherever its pictures stand."""
     asked = job(**fields)
     stored = JobDocument.model_validate_json(asked.to_compact_json())
     elsewhere = stored.model_copy(update={"images": job(images=[{"blob": "0" * 64}]).images})

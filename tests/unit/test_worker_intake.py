@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_kit import MODEL, Clock, ScriptedLedger, tools
+from tests.unit.worker_parts import MODEL, Clock, ScriptedLedger, tools
 from visionq.blobs import sha256_of
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, Submitted
@@ -73,7 +73,7 @@ def test_the_same_message_again() -> None:
 
 
 def test_known_under_its_id() -> None:
-    """A message whose id is known is never told to have failed: that would hide the known job's end."""
+    """A message whose id is known never fails: that would hide what became of the known job."""
     send(DOCUMENT, Conflict("job-1", "job-1"))
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from tests.unit.worker_kit import Clock, claim
+from tests.unit.worker_parts import Clock, claim
 from worker.leases import Leases
 
 
 def test_held_while_worked_on() -> None:
     """A claim is renewed under its own token from the first moment to the last, and no longer."""
     leases = Leases(Clock())
-    with leases.hold(claim(id="a", token="t1"), 10), leases.hold(claim(id="b", token="t2"), 10):
-        assert sorted(leases.to_renew()) == [("a", "t1"), ("b", "t2")]
+    with leases.hold(claim(id="a"), 10), leases.hold(claim(id="b"), 10):
+        assert sorted(leases.to_renew()) == [("a", "t-a"), ("b", "t-b")]
         assert len(leases) == 2
     assert leases.to_renew() == []
     assert len(leases) == 0
@@ -41,7 +42,7 @@ def test_the_next_stage_extends() -> None:
         clock.now += 5
         assert leases.to_renew() == []
         lease.extend(5)
-        assert leases.to_renew() == [("job-1", "t")]
+        assert leases.to_renew() == [("job-1", "t-job-1")]
 
 
 def test_let_go_at_an_error() -> None:
@@ -55,10 +56,11 @@ def test_let_go_at_an_error() -> None:
 def test_the_same_job_twice() -> None:
     """A job that was taken over and came back to this process is two claims, each with its end."""
     leases = Leases(Clock())
-    with leases.hold(claim(token="old"), 10):
-        with leases.hold(claim(token="new"), 10):
+    again = replace(claim(id="x"), token="another")  # noqa: S106  # of a claim, not of a person
+    with leases.hold(claim(id="x"), 10):
+        with leases.hold(again, 10):
             assert len(leases) == 2
-        assert leases.to_renew() == [("job-1", "old")]
+        assert leases.to_renew() == [("x", "t-x")]
 
 
 def test_many_threads() -> None:
@@ -69,7 +71,7 @@ def test_many_threads() -> None:
     def work(number: int) -> None:
         begin.wait()
         for turn in range(200):
-            with leases.hold(claim(token=f"{number}-{turn}"), 10):
+            with leases.hold(claim(id=f"{number}-{turn}"), 10):
                 pass
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_kit import Clock
+from tests.unit.worker_parts import Clock
 from worker.persistence import persistently
 
 

@@ -49,7 +49,8 @@ def request_of(app: Celery, args: Any, kwargs: Any) -> MaskedRequest:
         "properties": {"delivery_info": {}, "delivery_tag": "1", "body_encoding": "base64"},
     }
     with Connection("memory://") as connection, connection.channel() as channel:
-        message = Message(raw, channel=channel)
+        virtual: Any = channel
+        message = Message(raw, channel=virtual)
         return MaskedRequest(message, app=app, task=app.tasks["tests.masked"])
 
 

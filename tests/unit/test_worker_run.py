@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_kit import MODEL, NOW, Clock, attempt, claim, tools
+from tests.unit.worker_parts import MODEL, NOW, Clock, attempt, claim, tools
 from visionq import errors
 from visionq.contract import ResultDocument, Usage
 from visionq.ledger import Billing, Completed, Ending, Failed, Parked, Waiting
@@ -179,7 +179,7 @@ def test_no_try_beyond_the_deadline(with_steps: Any) -> None:
 
 
 def test_unknown_billing(with_steps: Any) -> None:
-    """A call that may have been paid is made once more; after that, or under `hold`, it is parked."""
+    """A call that may have been paid is repeated once; after that, or under `hold`, it parks."""
     error = errors.BillingUnknown("cut")
     ending = end(error, with_steps, sent=True)
     assert ending == Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN)
@@ -220,7 +220,7 @@ def test_unforeseen_before_sending(with_steps: Any) -> None:
     ending = end(ZeroDivisionError("oh"), with_steps)
     assert ending == Ending(Waiting("internal_error", 0.25, counted=True))
     document = failure(end(ZeroDivisionError("oh"), with_steps, attempts=2)).error
-    assert (document.code, document.cost_rub) == ("internal_error", 0)
+    assert (document.code, document.cost_rub) == ("internal_error", Decimal(0))
 
 
 def test_unforeseen_after_sending(with_steps: Any) -> None:

@@ -110,7 +110,8 @@ def test_entering(monkeypatch: pytest.MonkeyPatch) -> None:
         refuse(QueueUnavailable("full"))
         with pytest.raises(Reject) as raised:
             tasks.analyze.run()
-        assert raised.value.requeue is True
+        rejection: Any = raised.value
+        assert rejection.requeue is True
     finally:
         tasks.analyze.pop_request()
 

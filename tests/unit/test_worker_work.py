@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_kit import MODEL, Clock, ScriptedLedger, claim, tools
+from tests.unit.worker_parts import MODEL, Clock, ScriptedLedger, claim, tools
 from visionq.contract import JobDocument, ResultDocument
+from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
     Completed,
@@ -22,7 +23,6 @@ from visionq.ledger import (
     Waiting,
     failed,
 )
-from visionq.errors import NotAnImage
 from worker import work as module
 from worker.leases import Leases
 from worker.pipeline import FencedError

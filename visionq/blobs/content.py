@@ -19,7 +19,10 @@ def sha256_of(content: bytes) -> str:
 def verified(sha256: str, content: bytes | None) -> bytes:
     """Return the content if it is what its name says; raises `BlobMissing`."""
     if content is None:
-        raise BlobMissing(f"blob {sha256[:12]}… is not in the blob store; submit its picture again")
+        raise BlobMissing(
+            f"blob {sha256[:12]}… is not in the blob store; submit its picture again, and let every"
+            " process have the same VISIONQ_BLOB_URL"
+        )
     if sha256_of(content) != sha256:
         raise BlobMissing(f"blob {sha256[:12]}… does not match its hash; submit its picture again")
     return content

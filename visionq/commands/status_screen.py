@@ -63,7 +63,10 @@ def _summary(page: Overview) -> Table:
         f"{page.completed + page.failed + page.cancelled:,}",
         f"{page.completed:,} completed, {page.failed:,} failed, {page.cancelled:,} cancelled",
     )
-    table.add_row("Rate", f"{page.rate.per_minute:,.1f}", _rate(page))
+    window = duration(page.rate.over_seconds)
+    table.add_row("Rate", f"{page.rate.per_minute:,.1f}", f"a minute, over the last {window}")
+    if page.eta_seconds != 0:
+        table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
     table.add_row("Spend", "", _spend(page))
     return table
@@ -94,13 +97,10 @@ def _reasons(held: Held, style: str) -> Text:
     return text
 
 
-def _rate(page: Overview) -> str:
-    words = f"a minute, over the last {duration(page.rate.over_seconds)}"
+def _eta(page: Overview) -> str:
     if page.eta_seconds is None:
-        return f"{words}; no telling when the backlog ends"
-    return (
-        f"{words}; the backlog ends in {duration(page.eta_seconds)}" if page.eta_seconds else words
-    )
+        return "nothing ended lately"
+    return f"{duration(page.eta_seconds)} until all but the parked have ended"
 
 
 def _gate(gate: Gate, now: datetime) -> Text:

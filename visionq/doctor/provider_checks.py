@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from visionq.doctor.addresses import is_local, public_address
+from visionq.doctor.addresses import is_address, is_local, public_address
 from visionq.doctor.findings import Finding, not_known, ok, problem, warning
 
 #: Seconds for one answer.
@@ -43,9 +43,12 @@ class Provider:
 
 def provider_findings(provider: Provider, model: str) -> list[Finding]:
     """Return what is to be said about the key, the model and the balance."""
-    check, address = "provider.key", public_address(provider.base_url)
-    if urlsplit(provider.base_url).scheme not in {"http", "https"}:
+    check = "provider.key"
+    if not is_address(provider.base_url, {"http", "https"}):
         return [problem(check, "PROXYAPI_BASE_URL is no address", "it begins with https://")]
+    address = public_address(provider.base_url)
+    if provider.key is not None and not _can_be_sent(provider.key):
+        return [problem(check, "PROXYAPI_API_KEY can't be a key", "it is ASCII without blanks")]
     if provider.key is None and not is_local(provider.base_url):
         return [
             warning(
@@ -70,6 +73,11 @@ def provider_findings(provider: Provider, model: str) -> list[Finding]:
     if models.status == HTTPStatus.OK:
         found += [*_model(models, model), _balance(provider)]
     return found
+
+
+def _can_be_sent(key: str) -> bool:
+    key = key.strip()
+    return bool(key) and key.isascii() and key.isprintable() and " " not in key
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,9 @@ def _encryption(url: str) -> Finding:
 def _clock(server: Server) -> Finding:
     check, ahead = "redis.clock", server.clock_ahead
     if abs(ahead) <= _SKEW:
-        return ok(check, "the clocks of Redis and this machine agree", ahead_seconds=round(ahead, 3))
+        return ok(
+            check, "the clocks of Redis and this machine agree", ahead_seconds=round(ahead, 3)
+        )
     message = f"this machine is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} Redis"
     return warning(
         check,

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 #: Seconds of which the rate is taken, or the latest events if these seconds hold too many.
 RATE_WINDOW: Final = 300.0
-#: A rate is never taken over less, unless the events of less are too many already.
-_SHORTEST_WINDOW: Final = 60.0
+#: The rate of fewer jobs is taken over a minute at least: one job is no rate.
+_ENOUGH: Final = 10
+_MINUTE: Final = 60.0
 
 
 class LaneView(Document):
@@ -174,7 +175,9 @@ def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
         for moment, state in events
         if state in {State.COMPLETED, State.FAILED} and moment > now - RATE_WINDOW
     ]
-    begin = min([now - _SHORTEST_WINDOW, *ended])
+    begin = min(ended, default=now)
+    if len(ended) < _ENOUGH:
+        begin = min(begin, now - _MINUTE)
     if len(events) >= MOST_EVENTS:
         begin = max(begin, events[-1][0])
     seconds = max(now - begin, 0.001)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, Self
@@ -10,12 +12,14 @@ import httpcore2
 import httpx2
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
+from worker.fetch.host_slots import HostSlots
 from worker.fetch.network import GuardedBackend, Resolve, deadline_in, resolve_by_system
 from worker.fetch.transport import PoolTransport
 from worker.fetch.urls import check_url
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from worker.fetch.policy import FetchPolicy
@@ -38,11 +42,19 @@ _FAULTS: Final = (
 )
 
 
+#: Bytes reserved beyond those that have come: most pictures are smaller than the first of these.
+_RESERVED_AHEAD: Final = 1_000_000
+
+
+def _no_reserve(_: int) -> None:
+    """Reserve nothing."""
+
+
 class Fetcher:
     """Fetches pictures from the open internet; one for each process, used by all its threads.
 
-    Nothing of the environment is used: no proxy, no `.netrc`, no certificate path. No cookie or
-    credential is ever sent.
+    Nothing of the environment is used: no proxy, no `.netrc`, no certificate path. No cookie is
+    ever sent, and no credential but the operator's own headers, to the very host they are for.
     """
 
     def __init__(
@@ -55,6 +67,7 @@ class Fetcher:
     ) -> None:
         """Fetch under `policy`; `resolve`, `backend` and `ssl_context` replace the system's."""
         self._policy = policy
+        self._hosts = HostSlots(policy.max_connections_per_host)
         guarded = GuardedBackend(
             allow_private=policy.allow_private, resolve=resolve, backend=backend
         )
@@ -73,17 +86,44 @@ class Fetcher:
             trust_env=False,
         )
 
-    def fetch(self, url: str, *, name: str, max_bytes: int) -> bytes:
+    def fetch(
+        self, url: str, *, name: str, max_bytes: int, reserve: Callable[[int], None] = _no_reserve
+    ) -> bytes:
         """Return the body behind `url`, at most `max_bytes` of it once unpacked.
+
+        `reserve(size)` is called before more than the bytes reserved so far are held in memory.
 
         Raises:
             UnsafeUrl: the URL, or a redirect, leads where downloads must not go.
             TooLarge: the body is longer.
             DownloadFailed: it can't be had; `retryable` is False where another attempt is futile.
         """
+        with self._telling(name):
+            return self._follow(url, name=name, max_bytes=max_bytes, reserve=reserve)
+
+    def post(self, url: str, *, name: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send `body` under the same guard and return the status; redirects are not followed.
+
+        Raises:
+            UnsafeUrl: the URL leads where nothing must be sent.
+            DownloadFailed: the server can't be reached, or does not answer in time.
+        """
+        with self._telling(name):
+            checked = check_url(url, name=name, policy=self._policy)
+            with (
+                self._hosts.of(checked.host),
+                self._client.stream(
+                    "POST", checked, content=body, headers={**headers, **self._own_headers(checked)}
+                ) as response,
+            ):
+                return response.status_code
+
+    @contextmanager
+    def _telling(self, name: str) -> Iterator[None]:
+        """Bound what is done in time, and turn whatever goes wrong into errors of ours."""
         try:
             with deadline_in(self._policy.total_timeout):
-                return self._follow(url, name=name, max_bytes=max_bytes)
+                yield
         except UnsafeUrl as error:
             raise UnsafeUrl(error.message, image=name) from None
         except (httpcore2.TimeoutException, httpx2.TimeoutException) as error:
@@ -93,12 +133,20 @@ class Fetcher:
         except _FAULTS as error:
             raise DownloadFailed("the server can't be reached", image=name) from error
 
-    def _follow(self, address: str, *, name: str, max_bytes: int) -> bytes:
+    def _own_headers(self, url: httpx2.URL) -> Mapping[str, str]:
+        return self._policy.host_headers.get(url.host.rstrip("."), {})
+
+    def _follow(
+        self, address: str, *, name: str, max_bytes: int, reserve: Callable[[int], None]
+    ) -> bytes:
         for _ in range(self._policy.max_redirects + 1):
             url = check_url(address, name=name, policy=self._policy)
-            with self._client.stream("GET", url) as response:
+            with (
+                self._hosts.of(url.host),
+                self._client.stream("GET", url, headers=self._own_headers(url)) as response,
+            ):
                 if response.status_code not in _REDIRECTS:
-                    return _body(response, name=name, max_bytes=max_bytes)
+                    return _body(response, name=name, max_bytes=max_bytes, reserve=reserve)
                 address = _target(url, response, name=name)
         message = f"more than {self._policy.max_redirects} redirects; give the final address"
         raise _final(message, name=name)
@@ -129,18 +177,24 @@ def _target(url: httpx2.URL, response: httpx2.Response, *, name: str) -> str:
         raise UnsafeUrl("a redirect leads to a URL that can't be read") from None
 
 
-def _body(response: httpx2.Response, *, name: str, max_bytes: int) -> bytes:
+def _body(
+    response: httpx2.Response, *, name: str, max_bytes: int, reserve: Callable[[int], None]
+) -> bytes:
     if response.status_code != HTTPStatus.OK:
         raise _refusal(response, name=name)
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(name, max_bytes)
-    body = bytearray()
+    body, size, reserved = io.BytesIO(), 0, 0  # whose bytes are handed out without a copy
     for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > max_bytes or response.num_bytes_downloaded > max_bytes:
+        size += len(chunk)
+        if size > max_bytes or response.num_bytes_downloaded > max_bytes:
             raise _too_large(name, max_bytes)
-    return bytes(body)
+        if size > reserved:
+            reserved = min(size + _RESERVED_AHEAD, max_bytes)
+            reserve(reserved)
+        body.write(chunk)
+    return body.getvalue()
 
 
 def _too_large(name: str, max_bytes: int) -> TooLarge:

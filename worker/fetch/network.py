@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpcore2
@@ -34,7 +37,29 @@ class Resolve(Protocol):
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:
-    """Ask the system's resolver; its own timeouts apply."""
+    """Ask the system's resolver, for no longer than the download may take.
+
+    The resolver can't be interrupted: past the deadline its thread is left to end by itself.
+    """
+    seconds = time_left()
+    if seconds is None:
+        return _look_up(host, port)
+    answer: Future[list[str]] = Future()
+    Thread(target=_answer, args=(answer, host, port), name="resolve", daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except FutureTimeoutError:
+        raise httpcore2.ConnectTimeout("the host name is not resolved in time") from None
+
+
+def _answer(answer: Future[list[str]], host: str, port: int) -> None:
+    try:
+        answer.set_result(_look_up(host, port))
+    except Exception as error:  # noqa: BLE001  # handed over to the thread that waits
+        answer.set_exception(error)
+
+
+def _look_up(host: str, port: int) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -47,6 +72,11 @@ def deadline_in(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def time_left() -> float | None:
+    """Return the seconds that the download of this thread still has; None: no limit."""
+    return _within_deadline(None, httpcore2.ConnectTimeout)
 
 
 def _within_deadline(timeout: float | None, too_late: Callable[[str], Exception]) -> float | None:

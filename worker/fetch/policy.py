@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,10 @@ class FetchPolicy:
     allow_private: bool = False
     #: The only hosts fetched from (`example.org`, or `.example.org` for all below); empty: any.
     allowed_hosts: tuple[str, ...] = ()
+    #: Hosts never fetched from, in the same spelling.
+    denied_hosts: tuple[str, ...] = ()
+    #: Headers for a host, by its exact name in lower case; no other host gets them.
+    host_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     #: To reach the server, TLS included, for each of its addresses.
     connect_timeout: float = 5
     #: Silence of the server.
@@ -22,3 +30,5 @@ class FetchPolicy:
     max_redirects: int = 3
     #: Connections of the process at one time; further downloads wait for one.
     max_connections: int = 64
+    #: Of those, to one host.
+    max_connections_per_host: int = 8

@@ -53,6 +53,8 @@ def check_url(text: str, *, name: str, policy: FetchPolicy) -> httpx2.URL:
 
 def _check_host(host: str, *, name: str, policy: FetchPolicy) -> None:
     address = _as_address(host, name=name)
+    if any(_matches(host, denied) for denied in policy.denied_hosts):
+        raise UnsafeUrl("the host is among VISIONQ_DENIED_HOSTS", image=name)
     if policy.allowed_hosts and not any(
         _matches(host, allowed) for allowed in policy.allowed_hosts
     ):
@@ -82,7 +84,7 @@ def _as_address(host: str, *, name: str) -> str | None:
 
 
 def _matches(host: str, allowed: str) -> bool:
-    """Compare with an entry of the allow-list: `example.org`, or `.example.org` for all below."""
+    """Compare with an entry of a list: `example.org`, or `.example.org` for all below."""
     host, allowed = host.rstrip("."), allowed.lower().rstrip(".").removeprefix("*")
     if allowed.startswith("."):
         return host.endswith(allowed)

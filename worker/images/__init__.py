@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from worker.images.budget import ByteBudget, Share
 from worker.images.check import check, inspect
 from worker.images.encode import EncodedImage, encode
 from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
@@ -15,12 +16,14 @@ from worker.images.slots import DecodeSlots
 __all__ = [
     "KINDS",
     "MIME_TYPES",
+    "ByteBudget",
     "CheckedImage",
     "DecodeSlots",
     "EncodedImage",
     "ImageLimits",
     "Kind",
     "PreparedImage",
+    "Share",
     "check",
     "encode",
     "identify",

@@ -7,6 +7,7 @@ of the picture that says most: a sharp face before a soft background is sharp.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageFilter, ImageStat
@@ -54,11 +55,17 @@ class Look:
         else:
             found = {}
             if self.sharpness < _LEAST_SHARPNESS:
-                found["blur"] = f"blurred: sharpness {self.sharpness:.1f}, at least {_LEAST_SHARPNESS}"
+                found["blur"] = (
+                    f"blurred: sharpness {self.sharpness:.1f}, at least {_LEAST_SHARPNESS}"
+                )
             if self.light < _LEAST_LIGHT:
-                found["dark"] = f"too dark: brightest parts {self.light} of 255, at least {_LEAST_LIGHT}"
+                found["dark"] = (
+                    f"too dark: brightest parts {self.light} of 255, at least {_LEAST_LIGHT}"
+                )
         if self.short_side < _LEAST_SIDE:
-            found["tiny"] = f"too small: short side {self.short_side} pixels, at least {_LEAST_SIDE}"
+            found["tiny"] = (
+                f"too small: short side {self.short_side} pixels, at least {_LEAST_SIDE}"
+            )
         return found
 
 
@@ -111,7 +118,7 @@ def look(picture: Image.Image, *, short_side: int) -> Look:
 
 
 def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
-    """Cut a picture into 3 × 3 parts, or take it whole if it is too small for that."""
+    """Cut a picture into three by three parts, or take it whole if it is too small for that."""
     width, height = picture.size
     if min(width, height) < 2 * _PARTS + 2:
         return [picture]
@@ -120,8 +127,8 @@ def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
     rows = [margin + (height - 2 * margin) * step // _PARTS for step in range(_PARTS + 1)]
     return [
         picture.crop((left, top, right, bottom))
-        for left, right in zip(columns, columns[1:], strict=False)
-        for top, bottom in zip(rows, rows[1:], strict=False)
+        for left, right in pairwise(columns)
+        for top, bottom in pairwise(rows)
     ]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
@@ -22,21 +22,16 @@ from worker.images.colour import (
 from worker.images.decode import decode, taming
 from worker.images.kinds import MIME_TYPES, Kind, own_kind
 from worker.images.memory import affordable
+from worker.images.recipes import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from visionq.contract import PictureOptions
     from worker.images.models import CheckedImage, ImageLimits
 
     Fit = Callable[[int, int], tuple[int, int]]
 
-#: Photos: at 85 JPEG's losses are below what scaling does already.
-_PHOTO_QUALITIES: Final = (85, 70, 50)
-#: Screenshots and drawings that PNG does not suit: full colour resolution keeps text legible.
-_DRAWING_QUALITIES: Final = (90, 75, 50)
-#: A picture of at most so many colours is a drawing, a chart or a page of text.
-_DRAWING_COLOURS: Final = 4096
 _SHRINK: Final = 0.7
 _SMALLEST_SIDE: Final = 16
 
@@ -53,17 +48,6 @@ class EncodedImage:
     #: Whether the pixels are the file's own, not encoded again.
     passed_through: bool
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    kind: Kind
-    options: dict[str, int]
-
-    def save(self, picture: Image.Image) -> bytes:
-        target = io.BytesIO()
-        picture.save(target, self.kind.upper(), **self.options)
-        return target.getvalue()
 
 
 def encode(
@@ -162,8 +146,10 @@ def _within_bytes(
     picture.info.clear()  # Pillow would write a profile or comment found here
     size = picture.size
     while min(picture.size) >= _SMALLEST_SIDE or picture.size == size:
-        for step, (kind, data) in enumerate(_attempts(picture, lossless=lossless)):
-            if len(data) <= max_bytes:
+        least = 0
+        for step, (kind, data) in enumerate(attempts(picture, lossless=lossless)):
+            least = len(data)
+            if least <= max_bytes:
                 lowered = step > 0 or picture.size != size
                 return EncodedImage(
                     data=data,
@@ -174,7 +160,8 @@ def _within_bytes(
                     passed_through=False,
                     warnings=(_lowered(size, picture.size, max_bytes),) if lowered else (),
                 )
-        smaller = tuple(max(1, int(side * _SHRINK)) for side in picture.size)
+        shrink = min(_SHRINK, sqrt(max_bytes / least))
+        smaller = (max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink)))
         if smaller == picture.size:
             break
         picture = picture.resize(smaller, Image.Resampling.BICUBIC)
@@ -185,22 +172,3 @@ def _within_bytes(
 def _lowered(size: tuple[int, int], sent: tuple[int, int], max_bytes: int) -> str:
     scaled = "" if sent == size else f" and scaled down to {sent[0]}x{sent[1]}"
     return f"compressed more strongly{scaled} to stay within {max_bytes:,} bytes"
-
-
-def _attempts(picture: Image.Image, *, lossless: bool) -> Iterator[tuple[Kind, bytes]]:
-    """Yield encodings from the best to the smallest."""
-    if picture.mode == "RGBA":
-        recipes = [_Recipe("png", {"compress_level": 6}), _Recipe("webp", {"quality": 80})]
-    elif not lossless:
-        recipes = [_Recipe("jpeg", {"quality": quality}) for quality in _PHOTO_QUALITIES]
-    else:
-        recipes = [
-            _Recipe("jpeg", {"quality": quality, "subsampling": 0})
-            for quality in _DRAWING_QUALITIES
-        ]
-        if picture.getcolors(_DRAWING_COLOURS) is not None:
-            first = recipes.pop(0).save(picture)
-            exact = _Recipe("png", {"compress_level": 6}).save(picture)
-            yield ("png", exact) if len(exact) <= len(first) else ("jpeg", first)
-    for recipe in recipes:
-        yield recipe.kind, recipe.save(picture)

@@ -68,7 +68,8 @@ class Layout:
         if not sent_pixels:
             return decoding
         # One byte for the coarse first step of scaling, two pictures of the final size.
-        working = (min(self.pixel_bytes, 4) + self.convert_bytes + 1) * pixels + 8 * sent_pixels
+        working = (min(self.pixel_bytes, 4) + self.convert_bytes + 1) * pixels
+        working += 2 * min(self.pixel_bytes + self.convert_bytes, 4) * sent_pixels
         return max(decoding, working)
 
 

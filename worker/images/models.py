@@ -28,8 +28,10 @@ class ImageLimits:
     max_decode_bytes: int = 256_000_000
     #: Pixels of all frames of an animation of which the first frame is taken.
     max_frame_pixels: int = 1_000_000_000
+    #: Bytes of all pictures of a request together, in base64.
+    max_request_bytes: int = 48_000_000
     #: Seconds for one decode.
-    max_seconds: float = 5.0
+    max_seconds: float = 3.0
 
     @property
     def max_sent_bytes(self) -> int:

@@ -25,6 +25,7 @@ _LARGEST_LENGTH: Final = 2**31 - 1
 _PLAIN_BITS: Final = 8
 #: Colour types: grey and palette; grey or colour with alpha.
 _ONE_BYTE_COLOURS: Final = frozenset({0, 3})
+_PALETTE: Final = 3
 _ALPHA_COLOURS: Final = frozenset({4, 6})
 #: What the picture is made of, and the hints on its colours that hold nothing else.
 _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
@@ -87,7 +88,8 @@ def read_png(data: bytes) -> Layout:
         profile=found.profile,
         alpha=alpha,
         pixel_bytes=(1 if bits <= _PLAIN_BITS else 2) if one_byte else 4,
-        convert_bytes=4 if alpha or one_byte else 0,
+        # Palettes and alpha become RGBA, 16 bits pass through a copy; plain grey stays.
+        convert_bytes=4 if alpha or colours == _PALETTE or (one_byte and bits > _PLAIN_BITS) else 0,
     )
 
 

@@ -107,8 +107,10 @@ def _take(found: _Found, kind: bytes, data: bytes, body: int, length: int) -> No
             found.frames += 1
             found.lossless = kind == b"VP8L"
             # A lossless stream announces alpha in the byte behind its sizes.
-            found.alpha |= found.lossless and length > _ALPHA_OFFSET and bool(
-                data[body + _ALPHA_OFFSET] & _LOSSLESS_ALPHA
+            found.alpha |= (
+                found.lossless
+                and length > _ALPHA_OFFSET
+                and bool(data[body + _ALPHA_OFFSET] & _LOSSLESS_ALPHA)
             )
             found.size = found.size or _bitstream_size(kind, data, body)
         elif kind == b"VP8X":

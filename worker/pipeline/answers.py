@@ -79,9 +79,10 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
             "cached": not own,
             "cost_rub": rubles(attempt.claim.cost) if own else Decimal(0),
             "attempts": attempt.claim.attempts + 1,
-            "images": tuple(_report(picture) for picture in attempt.pictures)
-            if not own
-            else answer.images,
+            "images": tuple(
+                report.model_copy(update={"name": picture.name})
+                for report, picture in zip(answer.images, attempt.pictures, strict=False)
+            ),
             "timings_ms": attempt.timings_ms,
             "metadata": attempt.job.metadata,
             "batch_id": attempt.job.batch_id,

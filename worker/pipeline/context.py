@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from worker.images import ByteBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
     from visionq.prices import PriceTable
     from visionq.settings import Settings
     from visionq.vision import VisionRules
+    from worker.detectors import Detector
     from worker.fetch import Fetcher
-    from worker.images import CheckedImage, DecodeSlots, ImageLimits
+    from worker.images import CheckedImage, DecodeSlots, ImageLimits, Share
     from worker.provider.request import ProviderRequest
+
+
+#: Where nobody says otherwise.
+MAX_HELD_BYTES: Final = 96_000_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,10 @@ class Tools:
     monotonic: Callable[[], float]
     random: Callable[[], float]
     sleep: Callable[[float], None]
+    #: Local judges of pictures.
+    detectors: tuple[Detector, ...] = ()
+    #: Bytes of pictures and requests that the process may hold.
+    memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES))
 
 
 @dataclass
@@ -69,6 +81,8 @@ class Attempt:
     #: Whether a stored answer to the same question would do.
     recalls: bool = True
     request: ProviderRequest | None = None
+    #: Requirements of the pictures that the model is asked about.
+    asked: tuple[str, ...] = ()
     #: The most that the call can cost, in nano-rubles.
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.
@@ -76,6 +90,11 @@ class Attempt:
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
     progress: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    @cached_property
+    def share(self) -> Share:
+        """The bytes that this attempt holds, of those that the process may."""
+        return self.tools.memory.share()
 
     @property
     def job(self) -> JobDocument:

@@ -43,7 +43,7 @@ STEPS: Final = (
     Step(steps.load, 300),
     Step(steps.recall, 60),
     Step(steps.check, 60),
-    Step(steps.encode, 120),
+    Step(steps.encode, 600),  # all other threads may stand before the one that decodes
     Step(steps.admit, 120),
     Step(steps.ask, 60),
 )
@@ -74,6 +74,8 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     except Exception as error:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
+    finally:
+        attempt.share.hold(0)
     raise RuntimeError("the last step ends the attempt")
 
 

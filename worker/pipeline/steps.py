@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from visionq.blobs import sha256_of
 from visionq.content_key import content_key
-from visionq.contract import Detail, Reuse, UrlMode
-from visionq.contract import Picture as PictureFacts
-from visionq.errors import DeadlineExceeded, InternalError
+from visionq.contract import Detail, Reuse
+from visionq.errors import DeadlineExceeded, InternalError, TooLarge
 from visionq.ledger import Billing, Ending, Verdict
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
     REQUEST_TOKENS,
     forecast_text_tokens,
-    image_tokens,
-    most_image_tokens,
-    seen_size,
 )
-from worker.images import encode as encode_picture
-from worker.images import inspect
+from worker.pipeline import pictures
 from worker.pipeline.answers import answered, reused
-from worker.pipeline.context import Picture
 from worker.pipeline.errors import FencedError
 from worker.provider.ask import ask as ask_provider
-from worker.provider.request import build_request
+from worker.provider.request import build_request, with_report
 
 if TYPE_CHECKING:
-    from visionq.contract import ImageReference, JobDocument
+    from visionq.contract import JobDocument
     from worker.pipeline.context import Attempt
+
+#: Copies of the pictures in base64 that there are while the body of the call is built.
+_COPIES: Final = 4
 
 
 def load(attempt: Attempt) -> None:
-    """Get the bytes of every picture, except of those that the provider fetches."""
+    """Get the bytes of pictures by their address, except of those that the provider fetches."""
+    pictures.refuse_too_many(attempt)
     for position, image in enumerate(attempt.job.images):
         attempt.progress()
-        attempt.pictures.append(_load(attempt, image, image.label(position)))
-
-
-def _load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
-    tools = attempt.tools
-    if image.blob is not None:
-        return Picture(name, content=tools.blobs.get(image.blob), sha256=image.blob)
-    url = image.url or ""
-    if attempt.job.url_mode is UrlMode.PASS:
-        return Picture(name, url=url)
-    content = tools.fetcher.fetch(url, name=name, max_bytes=tools.limits.max_bytes)
-    return Picture(name, content=content, sha256=sha256_of(content))
+        attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
 
 
 def recall(attempt: Attempt) -> Ending | None:
@@ -70,46 +55,26 @@ def check(attempt: Attempt) -> None:
     """Find out what each picture is; one bad picture fails the job and is named."""
     for picture in attempt.pictures:
         attempt.progress()
-        if picture.content is not None:
-            picture.checked = inspect(
-                picture.content, name=picture.name, limits=attempt.tools.limits
-            )
-            picture.content = None  # the checked picture holds what is needed from here on
+        pictures.check(attempt, picture)
 
 
 def encode(attempt: Attempt) -> None:
     """Bring each picture to what the model will see, then build the call."""
-    sources = [_encode(attempt, picture) for picture in attempt.pictures]
-    attempt.request = build_request(_with_known_detail(attempt), sources)
-
-
-def _encode(attempt: Attempt, picture: Picture) -> str:
-    """Return the picture as the call names it."""
-    tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
-
-    def fit(width: int, height: int) -> tuple[int, int]:
-        return seen_size(tools.rules, model, detail, width, height)
-
-    if picture.checked is None:
-        picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
-        return picture.url or ""
-    checked, picture.checked = picture.checked, None
-    attempt.progress()
-    with tools.decode_slots:
-        attempt.progress()  # waiting for others is not hanging
-        encoded = encode_picture(checked, fit=fit, name=picture.name, limits=tools.limits)
-    picture.source = PictureFacts(
-        format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
-    )
-    picture.sent = PictureFacts(
-        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
-    )
-    picture.warnings = checked.warnings + encoded.warnings
-    picture.forecast_tokens = image_tokens(
-        tools.rules, model, detail, encoded.width, encoded.height
-    )
-    data = base64.b64encode(encoded.data).decode("ascii")
-    return f"data:{encoded.mime_type};base64,{data}"
+    most = attempt.tools.limits.max_request_bytes
+    sources, size = [], 0
+    for picture in attempt.pictures:
+        sources.append(pictures.encode(attempt, picture))
+        size += len(sources[-1])
+        if size > most:
+            raise TooLarge(
+                f"the pictures together are more than {most:,} bytes in base64; send fewer at once",
+                image=picture.name,
+            )
+    attempt.share.hold(_COPIES * size, waiting=attempt.progress)
+    attempt.asked = pictures.asked_of_model(attempt)
+    attempt.request = build_request(_with_known_detail(attempt), sources, attempt.asked)
+    sources.clear()
+    attempt.share.hold(len(attempt.request.body))
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
@@ -146,7 +111,7 @@ def _worst_case(attempt: Attempt) -> int:
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
         return 0
-    job = attempt.job
+    job = with_report(attempt.job, attempt.asked)
     texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
     tokens = REQUEST_TOKENS
     tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
@@ -165,5 +130,7 @@ def ask(attempt: Attempt) -> Ending:
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.request = None
+    attempt.share.hold(0)
+    pictures.take_findings(attempt, answer, attempt.asked)
     completed, cost = answered(attempt, answer)
     return Ending(completed, Billing.SETTLED, cost)

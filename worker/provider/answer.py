@@ -98,9 +98,7 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
         raise InvalidOutput(f"the answer is empty ({draft.cause})", **paid)
     findings = None
     if request.asked:
-        opened = open_answer(
-            draft.text, request.asked, len(request.images), request.answer_schema
-        )
+        opened = open_answer(draft.text, request.asked, len(request.images), request.answer_schema)
         draft, findings = replace(draft, text=opened.text), opened.findings
     return Answer(
         text=draft.text,

@@ -60,7 +60,7 @@ def build_request(
     if job.answer_schema is not None:
         check_schema(job.answer_schema)
     build = _responses if job.api is Api.RESPONSES else _chat
-    sent = _with_report(job, asked) if asked else job
+    sent = with_report(job, asked)
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
@@ -71,8 +71,10 @@ def build_request(
     )
 
 
-def _with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
+def with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
     """Return the job as if the report on its pictures were part of what it asks for."""
+    if not asked:
+        return job
     pictures = len(job.images)
     told = instruction(asked, pictures)
     return job.model_copy(

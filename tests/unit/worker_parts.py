@@ -1,4 +1,4 @@
-"""What the unit tests of the worker are made of: a claim, tools without a wire, a scripted ledger."""
+"""Parts of a worker for unit tests: a claim, tools without a wire, a scripted ledger."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ def claim(**fields: Any) -> Claim:
         "max_output_tokens": 100,
         **fields,
     }
+    job_id = own.get("id", "job-1")
     parts: dict[str, Any] = {
-        "id": "job-1",
-        "token": "t",
+        "id": job_id,
+        "token": f"t-{job_id}",
         "document": parse_job(document),
         "now": NOW,
         "submitted": NOW,

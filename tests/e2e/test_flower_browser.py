@@ -1,0 +1,85 @@
+"""Flower as the operator sees it, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.chromium import PROGRAM, browsing
+from tests.e2e.fleet import picture, running_fleet, until
+from tests.e2e.flower_kit import PASSWORD, USER, running_flower
+
+if TYPE_CHECKING:
+    from tests.e2e.fleet import Fleet
+
+CHROMIUM: Final = shutil.which(PROGRAM)
+#: Where to leave the pictures: `SCREENSHOTS=docs/images` renews those of the documentation.
+PICTURES: Final = os.environ.get("SCREENSHOTS")
+LIMIT: Final = 200_000
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no `chromium` on PATH: apt-get install chromium"),
+    pytest.mark.timeout(180),
+]
+
+
+async def test_operator_sees_it(tmp_path: Path) -> None:
+    """Behind the password stand the worker, a success, a retry and a failure with their codes."""
+    with (
+        running_fleet(tmp_path, workers=1) as fleet,
+        running_flower(tmp_path, fleet.server.url) as flower,
+    ):
+        until(lambda: len(flower.workers()) == 1, 30, "the worker in Flower")
+        work_on_all_kinds(fleet)
+        seen = await look(f"127.0.0.1:{flower.port}", tmp_path / "profile")
+    check(seen)
+
+
+def check(seen: dict[str, bytes]) -> None:
+    for name, content in seen.items():
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < LIMIT
+        if PICTURES:
+            Path(PICTURES, name).write_bytes(content)
+
+
+def work_on_all_kinds(fleet: Fleet) -> None:
+    """Make jobs of which four complete, two of them after a retry, one fails and one is parked."""
+
+    def submit(content: bytes) -> None:
+        fleet.client.submit(prompt="Что изображено?", images=[content])
+
+    fleet.simulator.configure(faults_next=["429", "500"])
+    for number in range(4):
+        submit(picture(number))
+    submit(picture(9)[:-30])
+    fleet.wait_for_counts(60, completed=4, failed=1)
+    fleet.simulator.configure(faults={"402": 1.0})
+    submit(picture(10))
+    fleet.wait_for_counts(60, completed=4, failed=1, parked=1)
+
+
+async def look(site: str, profile: Path) -> dict[str, bytes]:
+    """Log in and look at the two pages; return what they look like."""
+    async with browsing(str(CHROMIUM), profile, (1920, 960)) as page:
+        await page.open(f"http://{site}/tasks")
+        assert "Tasks" not in await page.text()
+        await page.open(f"http://{USER}:{quote(PASSWORD)}@{site}/tasks")
+        shown = await page.text_with("SUCCESS", "FAILURE", "RETRY", "of 6 tasks")
+        assert "corrupt_image: image 1: " in shown
+        assert "parked: insufficient_balance" in shown
+        assert "completed cost_rub=" in shown
+        assert "tenant=default model=gpt-4o-mini pictures=1" in shown
+        assert "Что изображено" not in shown
+        tasks = await page.screenshot()
+        await page.open(f"http://{site}/workers")
+        shown = await page.text_with("-worker-0@", "Showing 1 to 1 of 1 workers")
+        assert re.search(r"Online 0 \d+ 1 4 ", shown)  # active, processed, failed, succeeded
+        workers = await page.screenshot()
+    return {"flower-tasks.png": tasks, "flower-workers.png": workers}

@@ -1,0 +1,329 @@
+"""`visionq doctor` over real servers: well, faulty, silent, encrypted, and out of reach."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.integration.doctor_kit import started
+from tests.integration.ledger_kit import BULK, new_job
+from visionq import Client, cli
+from visionq.doctor.findings import Finding, Level
+from visionq.doctor.provider_checks import Provider, provider_findings
+from visionq.ledger import Ledger, Registration
+from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
+from visionq.redis_connection import connect
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY: Final = "sk-canary-4711"
+#: A server as the docs want it.
+WELL: Final = {"appendonly": "yes", "maxmemory": "100mb"}
+#: A confirmed table of the day, and a model whose end nobody has announced.
+MODEL: Final = "gpt-5.4-mini"
+
+Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def doctor(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    simulator: RunningSimulator,
+    tmp_path: Path,
+) -> Doctor:
+    """Run `doctor --json` against an address; gives the exit code and the findings by name."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        f'batch_factor = "0.5"\n[[price]]\nmodel = "{MODEL}"\ninput = "1"\noutput = "2"\n'
+        f'source = "the list"\ndate = {time.strftime("%Y-%m-%d")}\nconfirmed = true\n'
+    )
+    simulator.configure(balance_rub="1000", balance_readable=True)
+    monkeypatch.setenv("VISIONQ_PRICES_FILE", str(prices))
+    monkeypatch.setenv("VISIONQ_DEFAULT_MODEL", MODEL)
+    monkeypatch.setenv("PROXYAPI_BASE_URL", simulator.provider_url)
+    monkeypatch.setenv("PROXYAPI_API_KEY", KEY)
+
+    def examine(url: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
+        monkeypatch.setenv("VISIONQ_REDIS_URL", url)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        code = cli.run(["doctor", "--json"])
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert KEY not in out
+        return code, {one["check"]: one for one in json.loads(out)["findings"]}
+
+    return examine
+
+
+def live(url: str, *, dispatching: bool = True, queues: tuple[str, ...] = HINT_QUEUES) -> None:
+    """Register a worker that has just dispatched."""
+    with connect(url, "tests") as redis:
+        ledger = Ledger(redis)
+        ledger.renew(Registration("w1", 8, queues, {"host": "box", "pid": 7}))
+        if dispatching:
+            ledger.dispatch()
+
+
+def test_all_is_well(doctor: Doctor, tmp_path: Path) -> None:
+    """With all as the docs say, everything is well and the exit code 0."""
+    with started(tmp_path / "redis", WELL) as url:
+        live(url)
+        code, found = doctor(url)
+    assert {name: one for name, one in found.items() if one["level"] != "ok"} == {}
+    assert code == 0
+    assert found["provider.balance"]["details"] == {"balance_rub": "1000"}
+    assert found["workers.alive"]["details"]["slots"] == 8
+    assert found["redis.persistence"]["details"] == {"aof": True, "appendfsync": "everysec"}
+    assert 0 < found["redis.latency"]["details"]["seconds"] < 0.02
+
+
+def test_for_people(doctor: Doctor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People read what is wrong with an arrow to what to do, and the sum."""
+    with started(tmp_path / "redis", WELL | {"appendonly": "no"}) as url:
+        doctor(url)
+        assert cli.run(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "→ set `appendonly yes`" in " ".join(text.split())
+    assert "1 problem" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("release", ["7", "6.2"])
+def test_a_managed_server(doctor: Doctor, tmp_path: Path, release: str) -> None:
+    """With CONFIG, INFO and MEMORY renamed away nothing is a problem, and jobs are still taken."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    names = "".join(f'rename-command {name} ""\n' for name in ("CONFIG", "INFO", "MEMORY"))
+    (folder / "managed.conf").write_text(names)
+    with started(folder, WELL | {"include": str(folder / "managed.conf")}, release) as url:
+        with Client(redis_url=url) as client:
+            client.cancel(client.submit(prompt="Что?", images=[b"\x89PNG"]))
+        live(url)
+        code, found = doctor(url)
+    levels = {name: one["level"] for name, one in found.items() if one["level"] != "ok"}
+    assert levels == dict.fromkeys(
+        ("redis.eviction", "redis.persistence", "redis.memory"), "not_known"
+    )
+    assert all("provider" in found[name]["advice"] for name in levels)
+    assert code == 0
+
+
+def test_a_user_with_few_rights(doctor: Doctor, tmp_path: Path) -> None:
+    """A user who may do next to nothing gets findings that are not known, and no traceback."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "users.acl").write_text(
+        "user default off\nuser some on >one ~visionq:job:* -@all +ping +client|setname +get\n"
+    )
+    with started(folder, {"aclfile": str(folder / "users.acl")}, login="some:one@") as url:
+        code, found = doctor(url)
+    assert code == 0
+    assert found["redis.reachable"]["level"] == "ok"
+    assert found["redis.version"]["level"] == "ok"  # told by HELLO
+    assert found["workers.alive"]["level"] == "not_known"
+    assert "may read" in found["workers.alive"]["advice"]
+
+
+def test_over_tls(doctor: Doctor, tls_url: str) -> None:
+    """Over TLS the same is found, and that it is TLS."""
+    code, found = doctor(tls_url)
+    assert code in {0, 1}
+    assert found["redis.tls"]["details"] == {"tls": True}
+    assert found["redis.role"]["level"] == "ok"
+
+
+def test_a_replica(doctor: Doctor, tmp_path: Path) -> None:
+    """A replica is a problem, for it takes no jobs."""
+    with started(tmp_path / "redis", WELL | {"replicaof": "127.0.0.1 1"}) as url:
+        code, found = doctor(url)
+    assert (code, found["redis.role"]["level"]) == (1, "problem")
+
+
+def test_a_full_server(doctor: Doctor, tmp_path: Path) -> None:
+    """Beyond 85 % of its memory a server takes no jobs, and doctor says so."""
+    with started(tmp_path / "redis", WELL | {"maxmemory": "20mb"}) as url:
+        with connect(url, "tests") as redis:
+            for number in range(18):
+                redis.set(f"ballast:{number}", b"x" * 950_000)
+        code, found = doctor(url)
+    assert (code, found["redis.memory"]["level"]) == (1, "problem")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1/0",
+        "unix:///nowhere/redis.sock",
+        "redis://[x",
+        "http://h",
+        "redis://h:x",
+    ],
+)
+def test_out_of_reach(doctor: Doctor, url: str) -> None:
+    """Without Redis the rest is still looked at, and the exit code is 3."""
+    code, found = doctor(url)
+    assert (code, found["redis.reachable"]["level"]) == (3, "problem")
+    assert found["provider.key"]["level"] == "ok"
+
+
+def test_no_stack(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no Redis is named and no stack runs, doctor says how to start one."""
+    doctor("redis://127.0.0.1:1/0")
+    monkeypatch.delenv("VISIONQ_REDIS_URL")
+    assert cli.run(["doctor", "--json"]) == 3
+    first = json.loads(capsys.readouterr().out)["findings"][0]
+    assert "visionq up" in first["advice"]
+
+
+def test_a_wrong_password(doctor: Doctor, tmp_path: Path) -> None:
+    """Refused credentials are told as such, and the password is not shown."""
+    options = WELL | {"requirepass": "right"}
+    with started(tmp_path / "redis", options, login=":right@") as url:
+        code, found = doctor(url.replace("right", "wrong-one"))
+    assert code == 3
+    assert "credentials" in found["redis.reachable"]["message"]
+    assert "wrong-one" not in json.dumps(found)
+
+
+def test_workers(doctor: Doctor, tmp_path: Path) -> None:
+    """Missing workers, unserved queues, vanished workers and a lost dispatcher are found."""
+    with started(tmp_path / "redis", WELL) as url, connect(url, "tests") as redis:
+        assert doctor(url)[1]["workers.alive"]["level"] == "warning"
+        Ledger(redis).submit([new_job()])
+        code, found = doctor(url)
+        assert (code, found["workers.alive"]["level"]) == (1, "problem")
+        live(url, dispatching=False, queues=BULK)
+        found = doctor(url)[1]
+        assert found["workers.alive"]["level"] == "ok"
+        assert found["workers.queues"]["details"] == {"queue": "visionq.interactive"}
+        assert found["workers.dispatcher"]["level"] == "problem"
+        redis.hset(DISPATCHER, "seen", round((time.time() - 60) * 1000))
+        assert "for 60 s" in doctor(url)[1]["workers.dispatcher"]["message"]
+        redis.zadd(WORKERS, {"w1": 1})
+        found = doctor(url)[1]
+        assert "worker 7 on box" in found["workers.vanished"]["message"]
+        assert found["workers.alive"]["level"] == "problem"
+
+
+def test_a_separate_broker(doctor: Doctor, tmp_path: Path, redis_url: str) -> None:
+    """A broker of its own is asked too; without it no job reaches a worker."""
+    with started(tmp_path / "redis", WELL) as url:
+        assert "broker.reachable" not in doctor(url, VISIONQ_BROKER_URL=url)[1]
+        assert doctor(url, VISIONQ_BROKER_URL=redis_url)[1]["broker.reachable"]["level"] == "ok"
+        for broker in ("redis://127.0.0.1:1/0", "amqp://user:pw@127.0.0.1:1//", "amqp:///"):
+            code, found = doctor(url, VISIONQ_BROKER_URL=broker)
+            assert (code, found["broker.reachable"]["level"]) == (1, "problem")
+            assert "pw" not in found["broker.reachable"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "words"),
+    [
+        ({"balance_rub": "99.5"}, Level.WARNING, "99.5 ₽ left"),
+        ({"balance_rub": "0"}, Level.PROBLEM, "no call can be made"),
+        ({"balance_readable": False}, Level.NOT_KNOWN, "can't be read"),
+    ],
+)
+def test_the_balance(
+    simulator: RunningSimulator, settings: dict[str, Any], level: Level, words: str
+) -> None:
+    """A low balance is told, an empty one is a problem, an unreadable one is never called zero."""
+    simulator.configure(**{"balance_rub": "1000", "balance_readable": True} | settings)
+    found = provider(Provider(simulator.provider_url, KEY))["provider.balance"]
+    assert found.level is level
+    assert words in found.message
+
+
+def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
+    """A configured model that the provider does not list is told."""
+    found = {
+        one.check: one for one in provider_findings(Provider(simulator.provider_url, None), "x")
+    }
+    assert found["provider.model"].level is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        (401, Level.PROBLEM, "not accepted: said so"),
+        (402, Level.PROBLEM, "used up"),
+        (403, Level.PROBLEM, "may not list models"),
+        (404, Level.PROBLEM, "no list of models"),
+        (302, Level.NOT_KNOWN, "answered 302"),
+        (503, Level.NOT_KNOWN, "answered 503: said so"),
+    ],
+)
+def test_what_a_provider_answers(status: int, level: Level, words: str) -> None:
+    """Each refusal has its meaning; a redirect is not followed, for it would take the key along."""
+    with answering(status) as (url, requests):
+        found = provider(Provider(url, KEY))
+    assert list(found) == ["provider.key"]
+    assert found["provider.key"].level is level
+    assert words in found["provider.key"].message
+    assert requests == ["/openai/v1/models"]
+
+
+def test_a_provider_that_does_not_answer() -> None:
+    """A provider out of reach is a problem."""
+    found = provider(Provider("http://127.0.0.1:1/openai/v1", KEY))["provider.key"]
+    assert found.level is Level.PROBLEM
+    assert "can't be reached" in found.message
+
+
+def test_a_proxy_does_not_hear_of_what_is_local(
+    monkeypatch: pytest.MonkeyPatch, simulator: RunningSimulator
+) -> None:
+    """What stands on this machine is asked directly, whatever proxy the environment names."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert provider(Provider(simulator.provider_url, KEY))["provider.key"].level is Level.OK
+
+
+def provider(of: Provider) -> dict[str, Finding]:
+    return {one.check: one for one in provider_findings(of, "gpt-4o-mini")}
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """A provider that gives every request the same answer; and the paths that were asked for."""
+    requests: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            body = b'{"detail": "said so"}'
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/openai/v1", requests
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,146 @@
+"""What was finished is gone when its time is up, and Redis is as small as before."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.ledger_kit import Desk, new_job
+from tests.integration.retention_kit import ROUND, WORKER, Mill
+from visionq import names
+from visionq.contract import TERMINAL
+from visionq.ledger import LedgerOptions
+from visionq.redis_connection import connect
+from visionq.sandbox.redis_server import running_redis
+from worker.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis import Redis
+
+JOBS = 20_000
+#: Seconds; everything of a job goes within these after its end.
+SHORT = LedgerOptions(result_ttl=4, answer_ttl=4, blob_grace=3, lease=60, gap=600)
+#: What stays of any number of jobs, tenants, models, batches and pictures.
+FIXED = {
+    names.COUNTS: 7,
+    names.DISPATCHER: 2,
+    names.HINTED: 2,
+    names.MONEY: 2,
+    names.POOL_BUSY: 1,
+    names.POOL_SLOTS: 1,
+    names.WAKE: 1,
+    names.EVENTS: 0,
+}
+
+
+@pytest.fixture
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A server of its own, with nothing in it."""
+    with (
+        running_redis(tmp_path_factory.mktemp("retention"), appendonly=False) as server,
+        connect(server.url, "tests") as redis,
+    ):
+        # What Redis writes down of slow commands is its own, and bounded by itself.
+        redis.config_set("slowlog-log-slower-than", -1)
+        yield redis
+
+
+def used(redis: Redis) -> int:
+    memory: int = redis.info("memory")["used_memory"]
+    return memory
+
+
+def sizes(redis: Redis) -> dict[str, int]:
+    """Return every key with the number of its elements."""
+    count: dict[Any, Callable[[Any], Any]] = {
+        b"hash": redis.hlen,
+        b"list": redis.llen,
+        b"stream": redis.xlen,
+        b"string": redis.strlen,
+        b"zset": redis.zcard,
+    }
+    keys: list[Any] = list(redis.scan_iter(count=1_000))
+    return {key.decode(): count[redis.type(key)](key) for key in keys}
+
+
+def settle(redis: Redis, sweeper: Sweeper) -> dict[str, int]:
+    """Let Redis remove what has expired and the sweeper do its part; returns what is left."""
+    for _ in range(150):
+        if redis.dbsize() <= len(FIXED):
+            break
+        sweeper.sweep()
+        time.sleep(0.2)
+    sweeper.sweep()
+    return sizes(redis)
+
+
+def test_redis_is_as_small_as_before(empty: Redis) -> None:
+    """After 20,000 jobs of every ending have expired, Redis holds a fixed handful of keys."""
+    mill = Mill(empty, SHORT)
+    sweeper = Sweeper(empty, mill.blobs, SHORT.result_ttl)
+    mill.end(mill.submit())  # loads every script
+    assert settle(empty, sweeper) == FIXED
+    start = used(empty)
+    job_ids = [job_id for _ in range(JOBS // ROUND) for job_id in mill.submit()]
+    full, keys = used(empty), empty.dbsize()
+    assert full > start + JOBS * 2_500
+    assert keys > JOBS * 3
+    mill.end(job_ids)
+    assert settle(empty, sweeper) == FIXED
+    ended = {name: int(empty.hget(names.COUNTS, name) or 0) for name in TERMINAL}
+    assert sum(ended.values()) == JOBS + ROUND
+    assert min(ended.values()) > JOBS // 10
+    left = used(empty) - start
+    assert left < 20_000, f"{left} bytes are left of {full - start}"
+
+
+def test_unfinished_jobs_stay(empty: Redis) -> None:
+    """Whatever expires around them, jobs that have not ended keep all that they need."""
+    mill = Mill(empty, SHORT)
+    mill.ledger.cancel(mill.submit())
+    parked = mill.submit()
+    mill.ledger.renew(WORKER)
+    assert len(mill.ledger.dispatch().hints) == ROUND
+    mill.run(parked, "parked needs_balance")
+    time.sleep(SHORT.result_ttl + 0.5)
+    Sweeper(empty, mill.blobs, SHORT.result_ttl).sweep()
+    for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):
+        kept = list(empty.scan_iter(f"{prefix}*", count=1_000))
+        assert len(kept) == ROUND, prefix
+        assert {empty.ttl(key) for key in kept} == {-1}
+    batches = list(empty.scan_iter(f"{names.BATCH}*"))
+    assert len(batches) == ROUND // 50
+    assert {empty.ttl(key) for key in batches} == {-1}
+    assert empty.hlen(names.BLOB_REFERENCES) == empty.zcard(names.PARKED) == ROUND
+
+
+def test_lists_are_bounded_by_number(redis: Redis) -> None:
+    """No more ended jobs stay listed, and not many more events, than the options say."""
+    desk = Desk(redis, LedgerOptions(finished_kept=5, events_kept=300))
+    for _ in range(4):
+        desk.ledger.cancel(desk.enter(*[new_job() for _ in range(500)]))
+    assert redis.zcard(names.FINISHED) == 5
+    assert 300 <= redis.xlen(names.EVENTS) < 500
+
+
+def test_nothing_stays_listed(redis: Redis) -> None:
+    """With a length of 0 no ended job stays listed."""
+    desk = Desk(redis, LedgerOptions(finished_kept=0))
+    desk.ledger.cancel(desk.enter(new_job()))
+    assert redis.zcard(names.FINISHED) == 0
+
+
+def test_lists_are_bounded_by_age(redis: Redis) -> None:
+    """When no job ends any more, the sweeper forgets those that ended long ago, and no others."""
+    mill = Mill(redis, LedgerOptions(result_ttl=100))
+    now, _ = redis.time()
+    redis.zadd(names.FINISHED, {"old": (now - 101) * 1000, "new": (now - 90) * 1000})
+    for age in (101, 90):
+        redis.xadd(names.EVENTS, {"id": "x"}, id=f"{(now - age) * 1000}-0")
+    Sweeper(redis, mill.blobs, 100).sweep()
+    assert redis.zrange(names.FINISHED, 0, -1) == [b"new"]
+    assert redis.xlen(names.EVENTS) == 1

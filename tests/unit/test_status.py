@@ -1,0 +1,173 @@
+"""The page of `visionq status`: its figures, and what people see."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from visionq.commands.status_screen import MOST_ROWS, duration, screen
+from visionq.contract import Spend
+from visionq.ledger.overview import (
+    RATE_WINDOW,
+    Gate,
+    Held,
+    LaneView,
+    Overview,
+    Rate,
+    WorkerView,
+    eta_of,
+    rate_of,
+)
+from visionq.ledger.overview_page import MOST_EVENTS
+from visionq.names import HINT_QUEUES
+
+NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
+
+
+def page(**fields: Any) -> Overview:
+    nothing = Held(jobs=0, reasons={}, counted=0)
+    known: dict[str, Any] = {
+        "at": NOW,
+        "queued": 0,
+        "hinted": 0,
+        "running": 0,
+        "waiting": nothing,
+        "parked": nothing,
+        "completed": 0,
+        "failed": 0,
+        "cancelled": 0,
+        "oldest_submitted_at": None,
+        "lanes": (),
+        "lane_count": 0,
+        "eta_seconds": None,
+        "rate": Rate(per_minute=0, ended=0, over_seconds=60),
+        "slots": 0,
+        "busy": 0,
+        "workers": (),
+        "gate": Gate(state="open"),
+        "spend": Spend(),
+    }
+    return Overview(**known | fields)
+
+
+def shown(overview: Overview, width: int = 100) -> str:
+    console = Console(file=StringIO(), width=width, markup=False, emoji=False)
+    console.print(screen(overview, "redis://host:6379/0"))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def worker(**fields: Any) -> WorkerView:
+    known: dict[str, Any] = {
+        "id": "w",
+        "host": "box",
+        "pid": 7,
+        "queues": HINT_QUEUES,
+        "slots": 64,
+        "busy": 3,
+        "started_at": NOW - 3700 * SECOND,
+        "seen_at": NOW - 2 * SECOND,
+        "alive": True,
+    }
+    return WorkerView(**known | fields)
+
+
+@pytest.mark.parametrize(
+    ("events", "per_minute", "seconds"),
+    [
+        ([], 0, 60),
+        ([(999.0, "completed"), (990.0, "failed")], 2, 60),
+        ([(999.0, "completed"), (999.0, "cancelled"), (999.0, "waiting")], 1, 60),
+        ([(999.0, "completed"), (800.0, "completed")], 0.6, 200),
+        ([(999.0, "completed"), (1000 - RATE_WINDOW - 1, "completed")], 1, 60),
+        ([(990.0, "completed")] * 20, 120, 10),
+        ([(990.0, "completed")] * MOST_EVENTS, MOST_EVENTS * 6, 10),
+    ],
+)
+def test_rate(events: list[tuple[float, str]], per_minute: float, seconds: float) -> None:
+    """The rate counts answers, good or bad, over what the latest events cover."""
+    assert rate_of(events, 1000.0) == Rate(
+        per_minute=per_minute,
+        ended=sum(s in {"completed", "failed"} and m > 700 for m, s in events),
+        over_seconds=seconds,
+    )
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "per_minute", "seconds"), [(0, 0, 0), (10, 0, None), (10, 30, 20)]
+)
+def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
+    """Without a rate nobody can tell when a backlog ends; an empty one has ended."""
+    rate = Rate(per_minute=per_minute, ended=0, over_seconds=60)
+    assert eta_of(unfinished, rate) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (41.6, "42 s"), (61, "1 min"), (3660, "1 h 1 min"), (200_000, "2 d 7 h")],
+)
+def test_duration(seconds: float, words: str) -> None:
+    """Times are told in at most two units."""
+    assert duration(seconds) == words
+
+
+def test_a_busy_page() -> None:
+    """One screen shows backlog, reasons, rate, ETA, workers, gate and spend."""
+    lanes = tuple(
+        LaneView(queue="visionq.bulk", tenant=f"t{number}", model="m", queued=1000 - number)
+        for number in range(MOST_ROWS + 3)
+    )
+    text = shown(
+        page(
+            queued=1_204_331,
+            hinted=12,
+            running=67,
+            oldest_submitted_at=NOW - 7500 * SECOND,
+            waiting=Held(
+                jobs=23, reasons={"rate_limited": 20, "provider_unavailable": 3}, counted=23
+            ),
+            parked=Held(jobs=40_000, reasons={"insufficient_balance": 1000}, counted=1000),
+            rate=Rate(per_minute=41.2, ended=206, over_seconds=300),
+            eta_seconds=86_400 * 20.5,
+            lanes=lanes,
+            lane_count=MOST_ROWS + 3,
+            slots=128,
+            busy=67,
+            workers=(worker(), worker(id="x", pid=8, alive=False, seen_at=NOW - 15 * SECOND)),
+            gate=Gate(state="closed", reason="insufficient_balance", since=NOW - 60 * SECOND),
+            spend=Spend(settled_rub=Decimal("123.456"), unknown_rub=Decimal(2), unknown_calls=1),
+        )
+    )
+    for words in (
+        "1,204,331  oldest 2 h 5 min, 12 more on their way",
+        "67  of 128 slots in 1 worker",
+        "23  rate_limited 20, provider_unavailable 3",
+        "40,000  insufficient_balance 1,000  (of 1,000 looked at)",
+        "41.2  a minute, over the last 5 min",
+        "20 d 12 h",
+        "… 3 more lanes",
+        "closed: insufficient_balance, for 1 min",
+        "123.46 ₽ paid, 0.00 ₽ reserved, up to 2.00 ₽ for 1 call of unknown billing",
+        "all jobs ever",
+    ):
+        assert words in text, text
+
+
+def test_an_idle_page() -> None:
+    """With nothing to do and nobody to do it, the page says so and has no empty tables."""
+    text = shown(page())
+    assert "no worker is alive" in text
+    assert "QUEUE" not in text
+    assert "WORKER" not in text
+
+
+def test_what_users_wrote_is_shown_as_it_is() -> None:
+    """A tenant's name is no markup."""
+    lane = LaneView(queue="visionq.bulk", tenant="[red]a", model="m:1", queued=1)
+    assert "[red]a" in shown(page(lanes=(lane,), lane_count=1))

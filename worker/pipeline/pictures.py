@@ -1,0 +1,163 @@
+"""What the steps do with one picture: get it, look into it, bring it to what is sent."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final
+
+from visionq.blobs import sha256_of
+from visionq.contract import Picture as PictureFacts
+from visionq.contract import Policy, UrlMode
+from visionq.contract.pictures import COMPUTED
+from visionq.errors import InvalidJob, PictureRejected, TooLarge
+from visionq.vision import image_tokens, most_image_tokens, seen_size
+from worker.detectors import judge
+from worker.images import encode as encode_image
+from worker.images import inspect
+from worker.pipeline.context import Picture
+
+if TYPE_CHECKING:
+    from visionq.contract import ImageReference
+    from worker.images import CheckedImage
+    from worker.pipeline.context import Attempt
+    from worker.provider.answer import Answer
+
+#: Bytes of originals that one job keeps from check to encode; blobs beyond are read again.
+_KEPT_BYTES: Final = 40_000_000
+#: Base64 makes 4 bytes of 3.
+_BASE64: Final = 4 / 3
+
+
+def refuse_too_many(attempt: Attempt) -> None:
+    """Raise `InvalidJob` where the provider takes fewer pictures in one request."""
+    most = attempt.tools.rules.request.max_images
+    if len(attempt.job.images) > most:
+        message = f"images: {len(attempt.job.images)} pictures, the provider takes {most} at a time"
+        raise InvalidJob(message)
+
+
+def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
+    """Get the bytes of a picture by its address; those of a blob come when they are needed."""
+    if image.blob is not None:
+        return Picture(name, sha256=image.blob)
+    url = image.url or ""
+    if attempt.job.url_mode is UrlMode.PASS:
+        return Picture(name, url=url, warnings=_not_looked_at(attempt))
+    share, before = attempt.share, attempt.share.held
+    content = attempt.tools.fetcher.fetch(
+        url,
+        name=name,
+        max_bytes=_most_bytes(attempt),
+        reserve=lambda size: share.hold(before + size, waiting=attempt.progress),
+    )
+    share.hold(before + len(content))
+    if share.held > attempt.tools.settings.max_held_bytes:
+        message = "the pictures of this job by address are too many bytes together; upload them"
+        raise TooLarge(message, image=name)
+    return Picture(name, content=content, sha256=sha256_of(content))
+
+
+def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
+    insisted = [n for n in COMPUTED if attempt.job.pictures.policy(n) is Policy.REJECT]
+    told = f"not looked at for {', '.join(insisted)}: the provider fetches it"
+    return (told,) if insisted else ()
+
+
+def _most_bytes(attempt: Attempt) -> int:
+    limits = attempt.tools.limits
+    return limits.max_original_bytes if attempt.job.pictures.shrink else limits.max_bytes
+
+
+def check(attempt: Attempt, picture: Picture) -> None:
+    """Look into a picture, and keep it for `encode` unless the job has too many bytes."""
+    if picture.url is not None:
+        return
+    checked = _inspected(attempt, picture)
+    picture.source = PictureFacts(
+        format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
+    )
+    picture.warnings = checked.warnings
+    kept = attempt.share.held <= _KEPT_BYTES
+    picture.checked = checked if kept else None
+    if not kept:
+        attempt.share.add(-checked.bytes)
+
+
+def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
+    """Return the checked picture; its bytes are counted in the job's share."""
+    content, picture.content = picture.content, None
+    if content is None:
+        before = attempt.share.held
+        attempt.share.add(_most_bytes(attempt), waiting=attempt.progress)
+        content = attempt.tools.blobs.get(picture.sha256 or "")
+        attempt.share.hold(before + len(content))
+    return inspect(
+        content, name=picture.name, limits=attempt.tools.limits, options=attempt.job.pictures
+    )
+
+
+def encode(attempt: Attempt, picture: Picture) -> str:
+    """Return the picture as the call names it: a data URL, or its address."""
+    tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
+    options = attempt.job.pictures
+
+    def fit(width: int, height: int) -> tuple[int, int]:
+        return seen_size(tools.rules, model, detail, width, height)
+
+    if picture.url is not None:
+        picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
+        return picture.url
+    attempt.progress()
+    checked, picture.checked = picture.checked or _inspected(attempt, picture), None
+    with tools.decode_slots:
+        attempt.progress()  # waiting for others is not hanging
+        encoded = encode_image(
+            checked, fit=fit, name=picture.name, limits=tools.limits, options=options
+        )
+        found = judge(encoded.data, options, tools.detectors, name=picture.name)
+    attempt.progress()
+    picture.sent = PictureFacts(
+        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
+    )
+    picture.warnings += encoded.warnings + found
+    picture.forecast_tokens = image_tokens(
+        tools.rules, model, detail, encoded.width, encoded.height
+    )
+    attempt.share.add(int(_BASE64 * len(encoded.data)) - checked.bytes, waiting=attempt.progress)
+    data = base64.b64encode(encoded.data).decode("ascii")
+    return f"data:{encoded.mime_type};base64,{data}"
+
+
+def asked_of_model(attempt: Attempt) -> tuple[str, ...]:
+    """Return the requirements that the model is asked about.
+
+    Those that a local detector has judged are left out, unless the provider fetches a picture.
+    """
+    unseen = any(picture.url is not None for picture in attempt.pictures)
+    local = set() if unseen else {detector.requirement for detector in attempt.tools.detectors}
+    return tuple(name for name in attempt.job.pictures.asked_of_model if name not in local)
+
+
+def take_findings(attempt: Attempt, answer: Answer, asked: tuple[str, ...]) -> None:
+    """Note in each picture what the model found in it.
+
+    Raises:
+        PictureRejected: a picture breaks a requirement that the job insists on; paid.
+    """
+    for number, picture in enumerate(attempt.pictures if asked else ()):
+        if answer.findings is None:
+            picture.warnings += (f"not looked at for {', '.join(asked)}: the model did not report",)
+            continue
+        for requirement in asked:
+            if requirement not in answer.findings[number]:
+                continue
+            found = f"the model sees {requirement}"
+            if attempt.job.pictures.policy(requirement) is Policy.REJECT:
+                raise PictureRejected(
+                    f"{found} (pictures.{requirement})",
+                    image=picture.name,
+                    usage=answer.usage,
+                    request_id=answer.request_id,
+                    text=answer.text,
+                )
+            picture.warnings += (found,)
