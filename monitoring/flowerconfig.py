@@ -26,7 +26,7 @@ address = _settings.address
 port = _settings.port
 url_prefix = _settings.url_prefix
 
-# What was seen outlives a restart, and takes about 70 MB at most.
+# What was seen outlives a restart, and takes about 50 MB at most.
 persistent = _settings.database is not None
 db = str(_settings.database or "")
 state_save_interval = 30_000

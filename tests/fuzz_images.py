@@ -160,9 +160,7 @@ def _half(width: int, height: int) -> tuple[int, int]:
     return max(1, width // 2), max(1, height // 2)
 
 
-def _fate(
-    data: bytes, fit: Callable[[int, int], tuple[int, int]], options: PictureOptions
-) -> str:
+def _fate(data: bytes, fit: Callable[[int, int], tuple[int, int]], options: PictureOptions) -> str:
     try:
         sent = prepare(
             data, name="a", limits=LIMITS, fit=fit, slots=nullcontext(), options=options

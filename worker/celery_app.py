@@ -5,9 +5,10 @@ from __future__ import annotations
 from celery import Celery
 
 from visionq.settings import load_settings
-from worker import lifecycle
+from worker import lifecycle, transport
 from worker.celery_config import celery_config
 
 app = Celery("visionq")
 app.add_defaults(lambda: celery_config(load_settings()))
 lifecycle.connect()
+transport.register()

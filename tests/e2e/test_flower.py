@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from flower.urls import handlers  # type: ignore[import-untyped]  # no annotations
+from tornado.routing import PathMatches
+from tornado.web import Application
 
 from monitoring.silent_events import SilentState
 from tests.e2e.fleet import until
@@ -38,6 +41,8 @@ TASK_ID = "11111111-2222-3333-4444-555555555555"
 PAGES = ("/", "/workers", "/tasks", TABLE, f"/task/{TASK_ID}", "/broker")
 API = ("/api/tasks", f"/api/task/info/{TASK_ID}", "/api/workers", "/api/task/types")
 
+#: `/metrics` names workers, which is why it listens on loopback.
+OPEN = {"/metrics", "/healthcheck", "/logout", "/static/some"}
 ACTIONS = (
     "/api/worker/shutdown/somebody@here",
     "/api/worker/pool/grow/somebody@here",
@@ -46,6 +51,14 @@ ACTIONS = (
     "/api/task/apply/visionq.analyze",
     f"/api/task/revoke/{TASK_ID}",
 )
+
+
+def every_path() -> set[str]:
+    """Return an example of each path that this Flower knows."""
+    matchers = [rule.matcher for rule in Application(handlers).wildcard_router.rules]
+    patterns = [one.regex.pattern.rstrip("$") for one in matchers if isinstance(one, PathMatches)]
+    paths = {pattern.replace("/?", "").replace("(.+)", "some") for pattern in patterns}
+    return {path.replace("(.*)", "some") for path in paths if path.startswith("/")}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +104,12 @@ def test_closed(seen: Running, path: str) -> None:
     assert seen.get(path)[0] == 401
     assert seen.get(path, USER, "guess")[0] == 401
     assert seen.get(path, "guess", PASSWORD)[0] == 401
+
+
+@pytest.mark.parametrize("path", sorted(every_path() - OPEN))
+def test_all_of_flower_is_closed(flower: Running, path: str) -> None:
+    """Whatever this Flower has, it refuses strangers, but for what tells of no task or worker."""
+    assert {flower.ask(method, path)[0] for method in ("GET", "POST")} <= {401, 404, 405}
 
 
 @pytest.mark.parametrize("path", PAGES + API)

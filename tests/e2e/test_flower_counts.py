@@ -6,12 +6,13 @@ import base64
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from celery import Celery
 
 from tests.e2e.fleet import Fleet, jobs, picture, running_fleet, until
-from tests.e2e.flower_kit import PASSWORD, USER, Running, running_flower
+from tests.e2e.flower_kit import PASSWORD, TABLE, USER, Running, running_flower
 from visionq import names
 
 if TYPE_CHECKING:
@@ -100,9 +101,17 @@ def test_counts_are_the_ledgers(tmp_path: Path, fleet: Fleet) -> None:
             "tenant=default model=gpt-4o-mini pictures=1",
             "tenant=default model=default pictures=0",
         }
+        assert found(flower, "tenant=default state:FAILURE") == 4
+        assert found(flower, "изображено") == 0
     with watching(tmp_path, fleet) as again:
         assert again.tasks() == shown
         assert counted(again) == wanted
+
+
+def found(flower: Running, words: str) -> int:
+    """Return how many tasks the search finds."""
+    asked = TABLE.replace("search%5Bvalue%5D=", f"search%5Bvalue%5D={quote(words)}")
+    return int(flower.data(asked)["recordsFiltered"])
 
 
 def test_revoke_cancels(tmp_path: Path, fleet: Fleet) -> None:

@@ -149,9 +149,9 @@ def test_unfinished_job_keeps_its_blob(here: Place, state: str) -> None:
     assert here.redis.zcard(BLOB_GARBAGE) == 0
 
 
-@pytest.mark.parametrize("ending", ["completed", "failed", "cancelled", "expired"])
+@pytest.mark.parametrize("ending", ["completed", "failed", "cancelled", "parked", "expired"])
 def test_ended_job_lets_go_of_its_blob(here: Place, ending: str) -> None:
-    """After every ending the picture stays for the grace, and goes."""
+    """After every ending the picture stays for the grace, and goes; so when cancelled in a park."""
     sha = here.put()
     if ending == "expired":
         (job_id,) = here.desk.enter(job_of(sha))
@@ -159,25 +159,15 @@ def test_ended_job_lets_go_of_its_blob(here: Place, ending: str) -> None:
     else:
         claim = here.begin(sha)
         here.desk.ledger.admit(claim, reserve=5)
-        if ending == "cancelled":
-            assert here.desk.ledger.cancel([claim.id]) == ["in_progress"]
-        else:
-            here.desk.ledger.finish(claim, paid(outcome_of(ending, claim.id)))
+        if ending != "cancelled":
+            kind = "parked needs_balance" if ending == "parked" else ending
+            here.desk.ledger.finish(claim, paid(outcome_of(kind, claim.id)))
+        here.desk.ledger.cancel([claim.id])
     here.blobs.sweep()
     assert here.holds(sha)
     here.pass_grace()
     assert not here.holds(sha)
     assert here.redis.hlen(BLOB_REFERENCES) == 0
-
-
-def test_cancelled_while_parked(here: Place) -> None:
-    """A parked job that is cancelled lets go of its picture."""
-    sha = here.put()
-    claim = here.begin(sha)
-    here.desk.ledger.finish(claim, unpaid(outcome_of("parked needs_balance", claim.id)))
-    here.desk.ledger.cancel([claim.id])
-    here.pass_grace()
-    assert not here.holds(sha)
 
 
 def test_last_of_several_jobs(here: Place) -> None:

@@ -263,6 +263,30 @@ def test_a_full_ledger_does_not_stop_the_jobs_in_it(
     assert worker.process.returncode == 0
 
 
+def test_a_restart_of_redis_under_messages_in_hand(
+    simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    """A worker that holds messages not yet acknowledged lives through a restart of Redis."""
+    with (
+        running_redis(tmp_path / "redis") as server,
+        working(server.url, simulator, tmp_path) as worker,
+        calling(server.url) as caller,
+        Client(redis_url=server.url) as client,
+    ):
+        until(lambda: registered(server.url), 40)
+        used: Any = caller.redis.info("memory")
+        caller.redis.config_set("maxmemory", int(used["used_memory"] / 0.87))
+        for _ in range(2):
+            caller.send({"prompt": "?", "images": [{"url": "http://127.0.0.1:9/a.png"}]})
+        until(lambda: "intake.ledger_full" in worker.text(), 20)
+        assert caller.redis.hlen("unacked") == 2
+        server.kill()
+        time.sleep(1)
+        server.start()
+        assert client.submit(prompt="?", images=[picture(60)]).wait(timeout=30).text
+        assert worker.process.poll() is None
+
+
 def test_a_worker_that_can_t_be_put_together(
     redis_url: str, simulator: RunningSimulator, tmp_path: Path
 ) -> None:

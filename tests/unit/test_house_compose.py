@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import copy
+import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from jsonschema.validators import validator_for
 
 from visionq.cli import cli
 from visionq.settings import Settings
@@ -15,6 +19,22 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("worker", "flower", "simulator")
+#: The specification's own schema, as check-jsonschema brings it.
+SCHEMA: dict[str, Any] = json.loads(
+    (files("check_jsonschema.builtin_schemas") / "vendor/compose-spec.json").read_text("utf-8")
+)
+
+
+def faults(compose: dict[str, Any]) -> list[str]:
+    return [fault.json_path for fault in validator_for(SCHEMA)(SCHEMA).iter_errors(compose)]
+
+
+def test_file_keeps_to_the_specification() -> None:
+    """The file is what the Compose specification's schema describes, and a slip would be told."""
+    assert faults(COMPOSE) == []
+    slipped = copy.deepcopy(COMPOSE)
+    slipped["services"]["worker"]["stop_grace"] = "150s"
+    assert faults(slipped) == ["$.services.worker"]
 
 
 def test_services_are_those_of_the_house() -> None:
@@ -60,6 +80,45 @@ def test_worker_may_finish_its_calls() -> None:
     assert int(grace[1]) >= Settings().request_timeout + 10
 
 
+def test_workers_can_be_scaled() -> None:
+    """Nothing of the worker is there only once, so `--scale worker=4` works."""
+    unique = {"ports", "container_name", "hostname", "volumes", "expose"}
+    assert unique & SERVICES["worker"].keys() == set()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_are_bounded(name: str) -> None:
+    """Memory and processes of ours are limited, and so are the logs of all services."""
+    assert SERVICES[name]["mem_limit"]
+    assert SERVICES[name]["pids_limit"]
+    assert all(service["logging"] == {"driver": "local"} for service in SERVICES.values())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_inline_config_has_a_disk_to_be_written_to(name: str) -> None:
+    """A config with `content` is copied into the container, which a read-only disk refuses."""
+    service = SERVICES[name]
+    inline = [
+        one for one in service.get("configs", ()) if "content" in COMPOSE["configs"][one["source"]]
+    ]
+    assert not (inline and service.get("read_only"))
+
+
+def test_key_is_given_to_workers_alone() -> None:
+    """`.env` with the provider's key goes to the worker, and no other service names the key."""
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["worker"]
+    others = {name: service for name, service in SERVICES.items() if name != "worker"}
+    assert "PROXYAPI_API_KEY" not in json.dumps(others)
+
+
+def test_worker_is_checked_by_its_progress() -> None:
+    """The worker's check is the script that asks the ledger, and it is in the image."""
+    *_, script = SERVICES["worker"]["healthcheck"]["test"]
+    assert script == "scripts/worker_alive.py"
+    assert (ROOT / script).exists()
+    assert "!scripts" in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_health_check(name: str) -> None:
     """Each service is checked, and none through Celery, which takes seconds."""
@@ -78,6 +137,7 @@ def test_our_services_run_our_image_with_few_rights(name: str) -> None:
         ["ALL"],
     )
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108  # a place of the container's own
 
 
 @pytest.mark.parametrize("name", OURS)

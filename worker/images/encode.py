@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Fit = Callable[[int, int], tuple[int, int]]
 
+#: Pixels of a transparent picture: PNG and WEBP of more take seconds.
+_MAX_CLEAR_PIXELS: Final = 6_000_000
 _SHRINK: Final = 0.7
 _SMALLEST_SIDE: Final = 16
 
@@ -73,6 +75,7 @@ def encode(
     target = _clamp(fit(*size), size)
     if target == size and _may_pass(checked, limits, options):
         return _pass_through(checked, name=name, limits=limits, options=options)
+    target, warnings = _bounded(target, clear=checked.layout.alpha and not options.flatten)
     plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
     picture = _decode_upright(checked, plan.size, name=name, limits=limits)
     picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
@@ -82,7 +85,18 @@ def encode(
     sent = _within_bytes(
         picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
     )
-    return replace(sent, warnings=(*plan.warnings, *advice, *sent.warnings))
+    return replace(sent, warnings=(*warnings, *plan.warnings, *advice, *sent.warnings))
+
+
+def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return the size that a picture which may be transparent is sent in, and what to tell."""
+    width, height = target
+    if not clear or width * height <= _MAX_CLEAR_PIXELS:
+        return target, ()
+    shrink = sqrt(_MAX_CLEAR_PIXELS / (width * height))
+    width, height = max(1, int(width * shrink)), max(1, int(height * shrink))
+    told = f"scaled down to {width}x{height}: transparent pictures take long to compress"
+    return (width, height), (told,)
 
 
 def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

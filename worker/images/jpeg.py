@@ -37,6 +37,8 @@ _PLAIN_COMPONENTS: Final = (1, 3)
 
 #: Scans of a progressive file; encoders write about ten, and each costs a pass over the picture.
 _MAX_SCANS: Final = 64
+#: Pixels of all scans together; a nanosecond each, even where a scan holds nothing.
+_MAX_SCANNED_PIXELS: Final = 1_600_000_000
 
 _NAMES: Final = (
     (b"Exif\0", "EXIF"),
@@ -78,6 +80,8 @@ def read_jpeg(data: bytes) -> Layout:
     if found.size is None or not found.scans:
         raise MalformedError("there is no picture in the file")
     width, height = found.size
+    if found.scans > 1 and found.scans * width * height > _MAX_SCANNED_PIXELS:
+        raise MalformedError("the file has an implausible number of scans for its size")
     return Layout(
         width=width,
         height=height,

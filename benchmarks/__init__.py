@@ -1,0 +1,1 @@
+"""The measured claims: `python -m benchmarks [PART …] [--json]`; see README.md here."""

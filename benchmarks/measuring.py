@@ -1,0 +1,68 @@
+"""Fair figures on a machine that others use too: ways are compared in turns, by their medians."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import PIL
+from PIL import features
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_STATUS: Final = Path("/proc/self/status")
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    return {
+        "Python": platform.python_version(),
+        "Pillow": PIL.__version__,
+        "libjpeg-turbo": features.version("libjpeg_turbo") or "unknown",
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(terse=True),
+    }
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return milliseconds of processor time for each way and round.
+
+    Every round runs each way once, the first of a round the last of the next, so that whatever
+    slows the machine slows all of them. Processor time, since neighbours take the clock's.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    order = list(ways)
+    for way in ways.values():
+        way()  # caches, allocators and imports
+    for _ in range(rounds):
+        for name in order:
+            started = time.process_time()
+            ways[name]()
+            taken[name].append((time.process_time() - started) * 1000)
+        order.append(order.pop(0))
+    return taken
+
+
+def median_ratio(of: list[float], to: list[float]) -> float:
+    """Return the median of the ratios, round by round."""
+    return statistics.median(one / other for one, other in zip(of, to, strict=True))
+
+
+def peak_megabytes(way: Callable[[], object]) -> float | None:
+    """Return by how much a way raises the process's peak of resident memory; None: not Linux."""
+    if not _STATUS.exists():
+        return None
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the old peak
+    before = _resident("VmRSS")
+    way()
+    return (_resident("VmHWM") - before) / 1024
+
+
+def _resident(field: str) -> int:
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])

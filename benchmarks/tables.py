@@ -1,0 +1,40 @@
+"""What a benchmark found, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of figures under one title; `None` is a figure that could not be measured."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | None, ...], ...]
+    note: str = ""
+
+    def to_public(self) -> dict[str, Any]:
+        """Return the table as plain values: each row by its columns."""
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return {"title": self.title, "rows": rows, "note": self.note}
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown."""
+        head = [f"### {self.title}", ""]
+        lines = [_line(self.columns), _line(["---"] * len(self.columns))]
+        lines += [_line([_cell(value) for value in row]) for row in self.rows]
+        return "\n".join([*head, *lines, *(["", self.note] if self.note else [])])
+
+
+def _line(cells: tuple[str, ...] | list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  # three digits
