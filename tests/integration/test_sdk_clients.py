@@ -28,6 +28,7 @@ from visionq.errors import (
 from visionq.ledger import celery_results
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, CELERY_RESULT, JOB
+from visionq.redis_connection import connect
 from visionq.sandbox.redis_server import running_redis
 from visionq.sdk.waiting import REPLY, REREAD
 from visionq.settings import Settings
@@ -394,6 +395,8 @@ async def test_addresses(
 ) -> None:
     """A Unix socket (with the oldest Redis) and TLS serve as well as TCP."""
     url = request.getfixturevalue(address)
+    with connect(url, "tests") as redis:
+        redis.flushall()  # tests of the ledger leave a time to come on these servers
     with Fleet(url):
         client = kind(SETTINGS, url)
         job = await client.submit()

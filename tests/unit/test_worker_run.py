@@ -232,10 +232,16 @@ def test_unforeseen_after_sending(with_steps: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [redis_errors.ConnectionError("gone"), redis_errors.OutOfMemoryError("full")]
+    "error",
+    [
+        redis_errors.ConnectionError("gone"),
+        redis_errors.OutOfMemoryError("full"),
+        errors.QueueUnavailable("the blob store is away"),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-def test_outages_of_redis_use_up_nothing(with_steps: Any, error: Exception) -> None:
-    """A job never fails because Redis was away or full: it waits, and keeps its attempts."""
+def test_outages_use_up_nothing(with_steps: Any, error: Exception) -> None:
+    """A job never fails because Redis or the blobs were away or full: it keeps its attempts."""
     ending = end(error, with_steps, attempts=2, waits=3)
     assert ending == Ending(Waiting("queue_unavailable", 2.0, counted=False))
 

@@ -64,13 +64,14 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
                 return ending
     except FencedError:
         raise
-    except VisionqError as error:
-        return _ending(attempt, error)
-    except PASSING as error:
-        # Nothing was sent, since no step behind `admit` asks Redis: an outage uses up no attempt.
+    except (*PASSING, QueueUnavailable) as error:
+        # Nothing was sent, since no step behind `admit` asks Redis or the blobs: an outage
+        # uses up no attempt.
         log.warning("attempt.redis_failed", error=str(error))
         pause = decision.backoff(attempt.claim.waits + 1, attempt.tools.random)
         return Ending(Waiting(QueueUnavailable.code, pause, counted=False))
+    except VisionqError as error:
+        return _ending(attempt, error)
     except Exception as error:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
