@@ -143,12 +143,31 @@ def cheap() -> Iterator[Hostile]:
     yield Hostile("empty", b"", ("empty_file",))
 
 
+def heavy() -> Iterator[Hostile]:
+    """Give valid files that cost the most memory and time of those that are decoded."""
+    big = ("sent", "too_many_pixels")
+    yield Hostile("png of zeros with alpha, 25 MP", png_of_zeros(5_000, 5_000, 4), big)
+    noise = Image.effect_noise((4_300, 4_300), 90)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    yield Hostile("19 MB of noise", encoded(noise, "png", compress_level=1), big)
+    yield Hostile(
+        "19 MB of noise, turned", encoded(noise, "png", compress_level=1, exif=turned), big
+    )
+    loud = Image.merge("RGBA", [noise.crop((n, n, n + 3_400, n + 3_400)) for n in range(4)])
+    yield Hostile(
+        "transparent noise, turned",
+        encoded(loud, "webp", quality=20, method=0, exif=turned),
+        big,
+    )
+
+
 def costly() -> Iterator[Hostile]:
     """Give the files that are valid and as large as can be: they take seconds to make."""
+    yield from heavy()
     big = ("sent", "too_many_pixels")
     yield Hostile("png of zeros, 99 MP", png_of_zeros(9_950, 9_950, 3), big)
     yield Hostile("png of zeros with alpha, 99 MP", png_of_zeros(9_950, 9_950, 4), big)
-    yield Hostile("png of zeros with alpha, 25 MP", png_of_zeros(5_000, 5_000, 4), big)
     yield Hostile("png strip", png_of_zeros(1_000_000, 60, 3), big)
     yield Hostile("grey png, 99 MP", png_of_zeros(9_950, 9_950, 1), big)
     plane = Image.new("RGB", (9_900, 9_900), "navy")
@@ -156,19 +175,10 @@ def costly() -> Iterator[Hostile]:
     yield Hostile("jpeg progressive, 98 MP", encoded(plane, "jpeg", progressive=True), big)
     yield Hostile("webp, 98 MP", encoded(plane, "webp", quality=1, method=0), big)
     yield Hostile("gif, 98 MP", encoded(plane.convert("P"), "gif"), big)
-    noise = Image.effect_noise((4_300, 4_300), 90)
-    yield Hostile("19 MB of noise", encoded(noise, "png", compress_level=1), big)
     turned = Image.Exif()
     turned[0x0112] = 6
-    loud = Image.merge("RGBA", [Image.effect_noise((3_400, 3_400), 90 + n) for n in range(4)])
-    yield Hostile(
-        "transparent noise, turned", encoded(loud, "webp", quality=20, method=0, exif=turned), big
-    )
     thin = Image.new("RGB", (65_530, 40), "teal")
     yield Hostile("thin and turned", encoded(thin, "png", exif=turned), big)
-    yield Hostile(
-        "19 MB of grey noise, turned", encoded(noise, "png", compress_level=1, exif=turned), big
-    )
     yield Hostile("many scans", _many_scans(), ("corrupt_image",))
 
 

@@ -142,4 +142,5 @@ def load_settings() -> Settings:
 
 def _variable(field: str) -> str:
     """Return the variable that sets a field; one with an alias is known by its variable."""
-    return f"VISIONQ_{field.upper()}" if field in Settings.model_fields else field
+    name = field.partition(".")[0]  # what is wrong inside may be a secret's name
+    return f"VISIONQ_{name.upper()}" if name in Settings.model_fields else name

@@ -42,6 +42,17 @@ class Handler(BaseHTTPRequestHandler):
     def picture(self, _argument: str) -> None:
         self.answer(200, PICTURE)
 
+    def counted(self, _argument: str) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        with server.lock:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+        time.sleep(0.02)
+        with server.lock:
+            server.at_once -= 1
+        self.answer(200, PICTURE)
+
     def status(self, argument: str) -> None:
         self.answer(int(argument), b"no", Retry_After="7")
 
@@ -129,6 +140,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.stopped = threading.Event()
         self.connections = 0
+        self.lock = threading.Lock()
+        self.at_once = self.most_at_once = 0
 
     def get_request(self) -> object:  # type: ignore[override]  # only counted on the way through
         self.connections += 1
@@ -273,6 +286,31 @@ def test_all_threads_share_one_fetcher(server: Server, root: str) -> None:
         found = list(pool.map(get, paths))
     assert found == [PICTURE, "download_failed", "too_large", PICTURE] * 25
     assert server.connections < len(paths)
+
+
+def test_one_host_is_not_stormed(server: Server, root: str) -> None:
+    """However many threads ask, a host gets no more downloads at a time than it should bear."""
+    policy = FetchPolicy(allow_private=True, max_connections_per_host=2)
+    with Fetcher(policy) as polite, ThreadPoolExecutor(12) as pool:
+        urls = [f"{root}/counted"] * 12
+        found = list(pool.map(lambda url: polite.fetch(url, name="a", max_bytes=LIMIT), urls))
+        assert len(polite._hosts) == 0
+    assert found == [PICTURE] * 12
+    assert server.most_at_once == 2
+
+
+def test_a_slow_host_does_not_keep_others_waiting_for_ever(root: str) -> None:
+    """Waiting for one's turn at a host ends with the time of the download."""
+    policy = FetchPolicy(allow_private=True, max_connections_per_host=1, total_timeout=0.5)
+    with Fetcher(policy) as polite, ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        slow = [
+            pool.submit(polite.fetch, f"{root}/silent", name="a", max_bytes=LIMIT) for _ in range(2)
+        ]
+        for one in slow:
+            with pytest.raises(DownloadFailed):
+                one.result()
+    assert time.monotonic() - began < 2
 
 
 def test_the_file_system_is_out_of_reach(fetcher: Fetcher) -> None:

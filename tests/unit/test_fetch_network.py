@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import httpcore2
@@ -187,6 +190,83 @@ def test_nothing_is_carried_along() -> None:
     assert b"cookie" not in second
     assert b"referer" not in second
     assert b"authorization" not in second
+
+
+TOKEN = {"cdn.example.org": {"X-Token": "secret"}}
+
+
+def test_a_host_gets_its_headers_and_no_other_host_does() -> None:
+    """The operator's headers go to the very host they are for, and not on with a redirect."""
+    network = Network(redirect("http://elsewhere.example.org/"), OK)
+    policy = FetchPolicy(host_headers=TOKEN)
+    fetch("http://CDN.example.org./", network, Names(["8.8.8.8"], ["8.8.8.8"]), policy)
+    first, second = (wire.written.lower() for wire in network.wires)
+    assert b"x-token: secret" in first
+    assert b"secret" not in second
+    assert "secret" not in repr(policy)
+
+
+def test_headers_do_not_reach_hosts_below_or_beside() -> None:
+    """A name that ends or begins like the host's is another host."""
+    for host in ("a.cdn.example.org", "cdn.example.org.evil.test", "xcdn.example.org"):
+        network = Network(OK)
+        policy = FetchPolicy(host_headers=TOKEN)
+        fetch(f"http://{host}/", network, Names(["8.8.8.8"]), policy)
+        assert b"secret" not in network.wires[0].written
+
+
+def test_a_redirect_to_a_denied_host_is_refused() -> None:
+    """The deny-list holds for every address on the way."""
+    network = Network(redirect("http://evil.test/"), OK)
+    policy = FetchPolicy(denied_hosts=(".test",))
+    with pytest.raises(UnsafeUrl, match="VISIONQ_DENIED_HOSTS"):
+        fetch("http://example.org/", network, Names(["8.8.8.8"]), policy)
+    assert len(network.connected) == 1
+
+
+def test_a_post_goes_through_the_same_guard() -> None:
+    """What is sent reaches checked addresses only, follows no redirect, and tells the status."""
+    network, headers = Network(OK, redirect("http://127.0.0.1/")), {"Content-Type": "text/plain"}
+    names = Names(["8.8.8.8"], ["8.8.8.8"], ["10.0.0.1"])
+    with Fetcher(FetchPolicy(host_headers=TOKEN), resolve=names, backend=network) as fetcher:
+        url = "http://cdn.example.org/hook"
+        assert fetcher.post(url, name="hook", body=b"hello", headers=headers) == 200
+        assert fetcher.post(url, name="hook", body=b"hello", headers=headers) == 302
+        with pytest.raises(UnsafeUrl) as caught:
+            fetcher.post("http://inside.test/", name="hook", body=b"hello", headers=headers)
+    assert caught.value.image == "hook"
+    written = network.wires[0].written
+    assert written.startswith(b"POST /hook HTTP/1.1\r\nHost: cdn.example.org\r\n")
+    assert written.endswith(b"hello")
+    assert b"X-Token: secret" in written
+    assert len(network.connected) == 2
+
+
+def test_a_name_server_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up a name is part of the time that a download may take."""
+    hangs = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: hangs.wait(5))
+    policy, began = FetchPolicy(total_timeout=0.2), time.monotonic()
+    with (
+        Fetcher(policy, backend=Network(OK)) as fetcher,
+        pytest.raises(DownloadFailed, match="in time"),
+    ):
+        fetcher.fetch("http://example.org/", name="a", max_bytes=1000)
+    hangs.set()
+    assert time.monotonic() - began < 2
+
+
+def test_bytes_are_reserved_before_they_are_held() -> None:
+    """Whoever counts memory is told before more of a body is kept, and never of too little."""
+    body = b"x" * 900
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    reserved: list[int] = []
+    with Fetcher(
+        FetchPolicy(), resolve=Names(["8.8.8.8"]), backend=Network(head + body)
+    ) as fetcher:
+        got = fetcher.fetch("http://a.org/", name="a", max_bytes=1000, reserve=reserved.append)
+    assert got == body
+    assert reserved == [1000]
 
 
 def test_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_other_formats_are_converted(kind: str) -> None:
     assert pixel(result, 0.9, 0.1)[:3] > (240, 240, 240)
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", [1, 3, 6, 8])
 def test_a_converted_tiff_stands_upright(number: int) -> None:
     """The orientation of a TIFF is applied once, however it is stored."""
     undo = {
@@ -112,8 +112,6 @@ def test_a_converted_tiff_stands_upright(number: int) -> None:
         3: Image.Transpose.ROTATE_180,
         8: Image.Transpose.ROTATE_270,
     }
-    if number not in {1, *undo}:
-        pytest.skip("mirrored orientations are tested for JPEG")
     upright = Image.new("RGB", (80, 40), "white")
     ImageDraw.Draw(upright).rectangle((0, 0, 39, 19), fill="red")
     stored = upright.transpose(undo[number]) if number in undo else upright

@@ -54,6 +54,20 @@ def test_hosts_are_separated_by_commas(environment: Callable[[str, str], None]) 
     assert load_settings().allowed_hosts == ("a.example", "b.example")
 
 
+def test_headers_of_hosts_are_json(environment: Callable[[str, str], None]) -> None:
+    """Headers for hosts stand as JSON in one variable, and are never shown."""
+    environment("VISIONQ_HOST_HEADERS", '{"cdn.example.org": {"X-Token": "hush"}}')
+    settings = load_settings()
+    assert settings.host_headers is not None
+    assert settings.host_headers["cdn.example.org"]["X-Token"].get_secret_value() == "hush"
+    assert "hush" not in repr(settings)
+    for wrong in ('{"hush"', '["hush"]', '{"a": "hush"}'):
+        environment("VISIONQ_HOST_HEADERS", wrong)
+        with pytest.raises(ConfigurationError, match="VISIONQ_HOST_HEADERS") as caught:
+            load_settings()
+        assert "hush" not in str(caught.value)
+
+
 def test_empty_is_unset(environment: Callable[[str, str], None]) -> None:
     """A variable that is set to nothing counts as not set, as in an env file."""
     environment("VISIONQ_RESULT_TTL", "")

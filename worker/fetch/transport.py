@@ -47,6 +47,7 @@ class PoolTransport(httpx2.BaseTransport):
                 method=request.method,
                 url=url,
                 headers=request.headers.raw,
+                content=request.stream,
                 extensions=request.extensions,
             )
         )

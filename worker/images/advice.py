@@ -25,13 +25,13 @@ LOOK_SIDE: Final = 768
 #: Parts across and down.
 _PARTS: Final = 3
 
-# Calibrated on generated pictures: `python -m benchmarks images --part advice`.
+# Calibrated on generated pictures: `python -m benchmarks advice`.
 #: Variance of the Laplacian in the sharpest part.
-_LEAST_SHARPNESS: Final = 8.0
+LEAST_SHARPNESS: Final = 8.0
 #: Standard deviation of the brightness in the most varied part, of 255.
-_LEAST_CONTRAST: Final = 3.0
+LEAST_CONTRAST: Final = 3.0
 #: Brightness that all but one pixel in 200 stay below, of 255.
-_LEAST_LIGHT: Final = 40
+LEAST_LIGHT: Final = 40
 _BRIGHTEST_SHARE: Final = 0.005
 #: A side shorter than one patch of the models.
 _LEAST_SIDE: Final = 32
@@ -50,17 +50,17 @@ class Look:
 
     def faults(self) -> dict[str, str]:
         """Return what is wrong, by the requirement that it breaks; each text has its figure."""
-        if self.contrast < _LEAST_CONTRAST:  # nothing to be sharp or bright
-            found = {"blank": f"blank: contrast {self.contrast:.1f}, at least {_LEAST_CONTRAST}"}
+        if self.contrast < LEAST_CONTRAST:  # nothing to be sharp or bright
+            found = {"blank": f"blank: contrast {self.contrast:.1f}, at least {LEAST_CONTRAST}"}
         else:
             found = {}
-            if self.sharpness < _LEAST_SHARPNESS:
+            if self.sharpness < LEAST_SHARPNESS:
                 found["blur"] = (
-                    f"blurred: sharpness {self.sharpness:.1f}, at least {_LEAST_SHARPNESS}"
+                    f"blurred: sharpness {self.sharpness:.1f}, at least {LEAST_SHARPNESS}"
                 )
-            if self.light < _LEAST_LIGHT:
+            if self.light < LEAST_LIGHT:
                 found["dark"] = (
-                    f"too dark: brightest parts {self.light} of 255, at least {_LEAST_LIGHT}"
+                    f"too dark: brightest parts {self.light} of 255, at least {LEAST_LIGHT}"
                 )
         if self.short_side < _LEAST_SIDE:
             found["tiny"] = (

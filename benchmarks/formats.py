@@ -1,0 +1,90 @@
+"""Format and quality: bytes, time and what is left of the picture, for each kind of picture."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image, ImageChops, ImageStat
+
+from benchmarks.pictures import encoded, line_art, page, photo, scan, screenshot
+from benchmarks.tables import Table
+from worker.images.recipes import attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIZE: Final = (1152, 768)
+_KINDS: Final[dict[str, tuple[Callable[[int, int], Image.Image], bool]]] = {
+    "photo": (photo, False),
+    "screenshot": (screenshot, True),
+    "scan": (scan, False),
+    "page of text": (page, True),
+    "line art": (line_art, True),
+}
+_WAYS: Final[tuple[tuple[str, dict[str, int]], ...]] = (
+    ("JPEG", {"quality": 70}),
+    ("JPEG", {"quality": 85}),
+    ("JPEG", {"quality": 85, "subsampling": 0}),
+    ("JPEG", {"quality": 90, "subsampling": 0}),
+    ("WEBP", {"quality": 80, "method": 0}),
+    ("WEBP", {"quality": 80}),
+    ("PNG", {"compress_level": 6}),
+)
+#: Longest list of words compared; Tesseract takes seconds.
+_WORD: Final = re.compile(r"\w{3,}")
+
+
+def measure() -> list[Table]:
+    """Return one table: every kind of picture in every way, and the way that is chosen."""
+    rows: list[tuple[str | float | None, ...]] = []
+    for kind, (draw, lossless) in _KINDS.items():
+        picture = draw(*_SIZE)
+        wanted = _words(encoded(picture, "PNG"))
+        for form, options in _WAYS:
+            started = time.process_time()
+            data = encoded(picture, form, **options)
+            spent = (time.process_time() - started) * 1000
+            name = " ".join([form, *(f"{key} {value}" for key, value in options.items())])
+            rows.append((kind, name, *_row(picture, data, spent, wanted)))
+        started = time.process_time()
+        form_sent, data = next(attempts(picture, lossless=lossless))
+        spent = (time.process_time() - started) * 1000
+        rows.append((kind, f"chosen: {form_sent}", *_row(picture, data, spent, wanted)))
+    columns = ("picture", "way", "KB", "CPU ms", "PSNR dB", "words still read")
+    note = "Words: of those that Tesseract reads in the exact picture; – without Tesseract or text."
+    return [Table("Formats for a picture of 1152x768", columns, tuple(rows), note)]
+
+
+def _row(
+    picture: Image.Image, data: bytes, spent: float, wanted: set[str] | None
+) -> tuple[float | None, ...]:
+    shown = Image.open(io.BytesIO(data)).convert("RGB")
+    return (len(data) / 1000, spent, _psnr(picture, shown), _legible(data, wanted))
+
+
+def _psnr(one: Image.Image, other: Image.Image) -> float:
+    squares = ImageStat.Stat(ImageChops.difference(one, other)).sum2
+    mean = sum(squares) / (3 * one.width * one.height)
+    return 10 * math.log10(255**2 / mean) if mean else 99.0
+
+
+def _legible(data: bytes, wanted: set[str] | None) -> float | None:
+    if not wanted:
+        return None
+    return len(wanted & (_words(data) or set())) / len(wanted)
+
+
+def _words(data: bytes) -> set[str] | None:
+    """Return the words that Tesseract reads, or None where it is not installed."""
+    program = shutil.which("tesseract")
+    if program is None:
+        return None
+    command = [program, "stdin", "stdout", "-l", "rus+eng", "--psm", "6"]
+    read = subprocess.run(command, input=data, capture_output=True, check=False)  # noqa: S603  # found on PATH
+    return set(_WORD.findall(read.stdout.decode("utf-8", "replace")))
