@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
@@ -73,7 +74,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     # A silent connection must not cost the heartbeat a whole lease.
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
-    registration = _registration(slots, queues)
+    registration = _registration(settings, slots, queues)
     return Runtime(
         tools=_tools(settings, redis, ledger),
         leases=leases,
@@ -90,12 +91,14 @@ def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: AN
     return connect(url, "visionq-worker", connections=slots + _SPARE_CONNECTIONS, **options)
 
 
-def _registration(slots: int, queues: tuple[str, ...]) -> Registration:
+def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Registration:
     host = socket.gethostname()
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
     return Registration(
         worker=f"{host}:{os.getpid()}:{secrets.token_hex(4)}",
         slots=slots,
         queues=tuple(queue for queue in queues if queue in HINT_QUEUES),
+        key=hashlib.sha256(key.encode()).hexdigest()[:12],
         facts={"host": host, "pid": os.getpid(), "started": time.time()},
     )
 

@@ -11,7 +11,7 @@ from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse, UrlMode
 from visionq.contract import Picture as PictureFacts
 from visionq.errors import DeadlineExceeded, InternalError
-from visionq.ledger import Billing, Ending, Verdict
+from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
     REQUEST_TOKENS,
@@ -24,7 +24,7 @@ from worker.images import encode as encode_picture
 from worker.images import inspect
 from worker.pipeline.answers import answered, reused
 from worker.pipeline.context import Picture
-from worker.pipeline.errors import FencedError
+from worker.pipeline.errors import FencedError, GivenBackError
 from worker.provider.ask import ask as ask_provider
 from worker.provider.request import build_request
 
@@ -123,9 +123,11 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = _worst_case(attempt)
-    looks_for = attempt.content_key if attempt.recalls else ""
+    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     admission = attempt.tools.ledger.admit(
-        attempt.claim, content_key=looks_for, reserve=attempt.worst_case
+        attempt.claim,
+        content_key=attempt.content_key if shared else "",
+        reserve=attempt.worst_case,
     )
     match admission.verdict:
         case Verdict.GO:
@@ -138,8 +140,12 @@ def admit(attempt: Attempt) -> Ending | None:
             return ending
         case Verdict.EXPIRED:
             raise DeadlineExceeded("the deadline passed before the call was sent; nothing was paid")
+        case Verdict.FOLLOW:
+            raise GivenBackError(Waiting("follows", 0, counted=False))
+        case Verdict.PARK:
+            raise GivenBackError(Parked(admission.reason or "gate_closed"))
         case _:
-            raise FencedError(admission.state or "")
+            raise FencedError(admission.reason or "")
 
 
 def _worst_case(attempt: Attempt) -> int:

@@ -61,7 +61,7 @@ function look.in_progress(id, job)
     redis.call('HSET', job, 'interrupted', sent)
   end
   redis.call('HINCRBY', job, 'lapses', 1)
-  redis.call('HDEL', job, 'token')
+  call_ended(id, job)
   release_slot(job)
   requeue(id, job, 'in_progress')
 end
@@ -103,6 +103,7 @@ local function look_at_due()
     else
       -- It ended while its call was out, and the answer did not come.
       sent_becomes_unknown(job)
+      call_ended(id, job)
       let_go(id, job)
     end
   end
@@ -116,6 +117,20 @@ end
 local pools = {}
 local hinted = {}
 
+-- A closed gate lets nothing through but, in time, a trial; a reopening one no more than its step.
+local function behind_gate(pool, room, busy)
+  local key = gate_of(pool)
+  local gate = read_gate(key)
+  if gate.state == 'closed' and gate.reason ~= 'operator' and gate.retry_at <= now and room > 0 then
+    begin_reopening(key)
+    gate = read_gate(key)
+  end
+  if gate.state == 'closed' then
+    return math.min(room, 0)
+  end
+  return gate.state == 'reopening' and math.min(room, gate.step - busy) or room
+end
+
 local function read_pools()
   local slots = redis.call('HGETALL', K.pool_slots)
   for i = 1, #slots, 2 do
@@ -123,8 +138,9 @@ local function read_pools()
     if slots_per_hint_ahead > 0 then
       pool.room = pool.room + math.floor(pool.room / slots_per_hint_ahead)
     end
-    pool.room = pool.room - tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
-    for queue in string.gmatch(slots[i], '[^,]+') do
+    local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
+    pool.room = behind_gate(slots[i], pool.room - busy, busy)
+    for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
       pool.queues[queue] = true
     end
     pools[#pools + 1] = pool
@@ -177,6 +193,11 @@ local function next_lane(queue)
 end
 
 local function take(lane)
+  local scope = held_by(lane)
+  if scope then
+    set_aside(lane, scope)
+    return
+  end
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
   local state, its_lane = unpack(redis.call('HMGET', job, 'state', 'lane'))
@@ -189,6 +210,20 @@ local function take(lane)
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)
   hint(id, job, lane, 1)
+end
+
+local function end_holds()
+  local over = redis.call('ZRANGEBYSCORE', K.hold_ends, '-inf', at(now), 'LIMIT', 0, 100)
+  for _, scope in ipairs(over) do
+    reopen(scope)
+  end
+end
+
+local function wake_more_followers()
+  local key = redis.call('SRANDMEMBER', K.waking)
+  if key then
+    wake_followers(key)
+  end
 end
 
 local function take_next()
@@ -208,6 +243,8 @@ end
 if now >= grace_until then
   forget_dead_workers()
 end
+end_holds()
 look_at_due()
+wake_more_followers()
 take_next()
 return { hints, expired }

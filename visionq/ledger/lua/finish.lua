@@ -1,9 +1,10 @@
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
 -- paid answer are taken from whoever brings them, however late.
--- ARGV: now, id, token, outcome (completed | failed | waiting | parked), reason,
+-- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
---   result ttl (s), blob grace (s)
+--   result ttl (s), blob grace (s), nano-rubles that a stored answer saved,
+--   what is held ('gate', 'model:…' or '')
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -11,10 +12,14 @@ local counted, billing, cost = ARGV[7], ARGV[8], ARGV[9]
 local error_document, celery_result = ARGV[10], ARGV[11]
 local answer, content_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
 local result_ttl, blob_grace = tonumber(ARGV[15]), tonumber(ARGV[16])
+local saved, scope = ARGV[17], ARGV[18]
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted = unpack(
-  redis.call('HMGET', job, 'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted')
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch = unpack(
+  redis.call(
+    'HMGET', job,
+    'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch'
+  )
 )
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
@@ -23,6 +28,9 @@ redis.call('ZREM', K.parked, '')
 local function settle_cost()
   redis.call('HINCRBY', K.money, 'settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
+  if gate then
+    pass_gate(gate)
+  end
 end
 
 local function settle()
@@ -67,6 +75,9 @@ if not state then
   return 'fenced' -- it expired long ago
 end
 settle()
+if sent == token then
+  call_ended(id, job)
+end
 if state ~= 'in_progress' or holder ~= token then
   keep_late_answer()
   if TERMINAL[state] and sent == token then
@@ -75,10 +86,48 @@ if state ~= 'in_progress' or holder ~= token then
   return ended_by == token and 'done' or 'fenced' -- done: the reply to the first call was lost
 end
 
+local function park_alone()
+  move(job, 'in_progress', 'parked')
+  redis.call('HSET', job, 'reason', reason)
+  redis.call('ZADD', K.parked, at(now), id)
+  redis.call('ZREM', K.due, id)
+  tell(id, 'parked', reason)
+end
+
+-- No call of this key, or of this model, can succeed now: others need not find out one by one.
+-- But a job that is refused again, while others have passed since, is refused for itself.
+local function hold_back()
+  local refused_at = redis.call('HGET', job, 'refused_at')
+  local passed_at = gate and redis.call('HGET', gate, 'passed')
+  release_slot(job)
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', result_ttl)
+  if refused_at and passed_at and tonumber(passed_at) > tonumber(refused_at) then
+    return park_alone()
+  end
+  redis.call('HSET', job, 'refused_at', at(now))
+  if scope ~= 'gate' then
+    hold(scope, reason, now + tonumber(delay))
+  elseif gate then
+    local standing = read_gate(gate)
+    -- A refusal of a call from before the reopening tells nothing new.
+    if standing.state ~= 'closed' and tonumber(epoch) == standing.epoch then
+      close_gate(gate, reason)
+    end
+  end
+  -- At the tail: another job makes the trial.
+  requeue(id, job, 'in_progress', 'RPUSH')
+  tell(id, 'queued', reason)
+end
+
 redis.call('HINCRBY', job, 'attempts', counted)
-redis.call('HDEL', job, 'token', 'interrupted')
+redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
-if TERMINAL[outcome] then
+if saved ~= '0' then
+  redis.call('HINCRBY', K.money, 'saved', saved)
+end
+if outcome == 'held' then
+  hold_back()
+elseif TERMINAL[outcome] then
   conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, result_ttl, blob_grace)
 else
   release_slot(job)
