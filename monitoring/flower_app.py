@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -51,9 +52,9 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
         "visionq",
         broker=broker or celery_url(redis_url),
         backend="disabled://",
+        control=partial(CancellingControl, ledger),  # type: ignore[arg-type]  # anything to call
         set_as_current=True,
     )
-    app.control = CancellingControl(ledger, app)
     app.conf.update(
         accept_content=["json"],
         broker_connection_retry_on_startup=True,

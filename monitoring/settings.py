@@ -45,6 +45,7 @@ class FlowerSettings(BaseSettings):
     guest_password: Password | None = None
     #: Loopback, because `/metrics` and `/healthcheck` ask nobody for a password.
     address: str = "127.0.0.1"
+    #: Its port.
     port: int = Field(default=5555, ge=1, le=65535)
     #: Path below which a reverse proxy shows it, such as `/flower`.
     url_prefix: Annotated[str, BeforeValidator(_path), Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 _SOCKET_SCHEME: Final = "redis+socket"
 _CERTIFICATE: Final = "ssl_cert_reqs"
@@ -19,9 +19,10 @@ def celery_url(url: str) -> str:
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     if parts.scheme == "unix":
         database = query.pop("db", "0")
-        password = f":{quote(parts.password, safe='')}@" if parts.password else ""
+        # As it stands in the address: percent-encoded already.
+        login = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
         query = {"virtual_host": database, **query}
-        return f"{_SOCKET_SCHEME}://{password}{parts.path}?{urlencode(query)}"
+        return f"{_SOCKET_SCHEME}://{login}{parts.path}?{urlencode(query)}"
     if parts.scheme == "rediss":
         query.setdefault(_CERTIFICATE, "required")
         return urlunsplit(parts._replace(query=urlencode(query)))

@@ -30,5 +30,8 @@ _SHAPING: Final = frozenset(
 def content_key(job: JobDocument, pictures: Sequence[str]) -> str:
     """Return the key of a job's answer; `pictures` are the sha256 of the pictures, in order."""
     shape = job.model_dump(mode="json", include=set(_SHAPING))
+    # Defaults left out, so that answers stored before there was an option are still found.
+    if options := job.pictures.model_dump(mode="json", exclude_defaults=True):
+        shape["pictures"] = options
     text = json.dumps([shape, *pictures], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

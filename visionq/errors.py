@@ -16,6 +16,7 @@ VisionqError
 │       ├── TooLarge                too_large
 │       ├── TooManyPixels           too_many_pixels
 │       ├── CorruptImage            corrupt_image
+│       ├── PictureRejected         picture_rejected     (by a policy of the job)
 │       ├── UnsafeUrl               unsafe_url
 │       ├── DownloadFailed          download_failed      (retryable)
 │       └── BlobMissing             blob_missing
@@ -186,6 +187,16 @@ class CorruptImage(ImageError):
     """The picture does not decode wholly."""
 
     code = "corrupt_image"
+
+
+class PictureRejected(ImageError):
+    """The picture does not meet a requirement that the job insists on.
+
+    Free when the worker saw it; paid, with `text`, when the model did.
+    """
+
+    code = "picture_rejected"
+    http_status = 422
 
 
 class UnsafeUrl(ImageError):

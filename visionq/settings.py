@@ -5,6 +5,7 @@ Read by `load_settings()`, never at import.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -61,16 +62,31 @@ class Settings(BaseSettings):
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0)
     #: Seconds that an uploaded blob waits for its job, or for a replay.
     blob_grace: int = Field(default=3600, ge=60)
+    #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
+    blob_limit: int | None = Field(default=None, ge=1)
+    #: Where pictures stand: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
+    blob_url: str | None = None
+    #: Finished jobs that are listed; the older ones go first.
+    finished_kept: int = Field(default=100_000, ge=0)
+    #: Events that are kept; the older ones go first.
+    events_kept: int = Field(default=10_000, ge=0)
 
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Hosts that pictures may not come from, whatever else is allowed.
+    denied_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`.
+    host_headers: Annotated[dict[str, dict[str, SecretStr]] | None, NoDecode] = None
+    #: Downloads from one host at a time, in a worker process.
+    max_connections_per_host: int = Field(default=8, ge=1)
 
     #: Attempts of a job at faults that cost nothing.
     max_attempts: int = Field(default=10, ge=1)
-    #: Seconds to reach the provider, and for its whole answer.
+    #: Seconds to reach the provider.
     connect_timeout: float = Field(default=5, gt=0)
+    #: Seconds for its whole answer.
     request_timeout: float = Field(default=120, gt=0)
 
     #: Seconds for which a claim holds without renewal.
@@ -79,16 +95,36 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     #: Largest picture decoded, in pixels.
     max_image_pixels: int = Field(default=100_000_000, ge=1)
+    #: Largest original of jobs that ask to shrink it first, in bytes.
+    max_original_bytes: int = Field(default=64_000_000, ge=1)
+    #: Most memory for the pixels of one picture, in bytes; a worker decodes one at a time.
+    max_decode_bytes: int = Field(default=256_000_000, ge=1_000_000)
+    #: Replaces the built-in table of what models see.
+    vision_file: Path | None = None
+    #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
+    detectors: Annotated[tuple[str, ...], NoDecode] = ()
 
+    #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
+    #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "denied_hosts", "detectors", mode="before")
     @classmethod
     def _split(cls, hosts: object) -> object:
         if not isinstance(hosts, str):
             return hosts
         return tuple(host.strip() for host in hosts.split(",") if host.strip())
+
+    @field_validator("host_headers", mode="before")
+    @classmethod
+    def _parse_headers(cls, headers: object) -> object:
+        if not isinstance(headers, str):
+            return headers
+        try:
+            return json.loads(headers)
+        except ValueError:
+            raise ValueError("not JSON") from None  # the text itself may hold a token
 
 
 def load_settings() -> Settings:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from visionq.blobs import sha256_of
-from visionq.contract import parse_job
+from visionq.contract import JobDocument, parse_job
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.contract import JobDocument
     from visionq.settings import Settings
 
 #: RFC 2397: `data:[<media type>][;<parameter>…][;base64],<data>`.
@@ -33,7 +32,16 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
         "max_output_tokens": settings.default_max_output_tokens,
     }
     missing = {name: value for name, value in defaults.items() if fields.get(name) is None}
-    return parse_job({**fields, **missing})
+    return _storable(parse_job({**fields, **missing}))
+
+
+def _storable(job: JobDocument) -> JobDocument:
+    """Refuse what a worker could not read back: only the schema of the answer is free enough."""
+    try:
+        JobDocument.model_validate_json(job.to_compact_json().encode())
+    except (ValueError, RecursionError):
+        raise InvalidJob("answer_schema: nested too deep, or not plain JSON") from None
+    return job
 
 
 def is_data_url(url: object) -> bool:

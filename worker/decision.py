@@ -124,7 +124,9 @@ def billing_of(error: Exception) -> Billing:
         return Billing.SETTLED if error.usage.total_tokens else Billing.RELEASED
     if isinstance(error, BillingUnknown):
         return Billing.UNKNOWN
-    return Billing.SETTLED if isinstance(error, AnswerError) else Billing.RELEASED
+    # What the model wrote was paid for, whatever is wrong with the job otherwise.
+    paid = isinstance(error, AnswerError) or error.text is not None
+    return Billing.SETTLED if paid else Billing.RELEASED
 
 
 def backoff(number: int, random: Callable[[], float]) -> float:

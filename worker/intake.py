@@ -29,8 +29,8 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
 
     Raises:
         InvalidJob, IdempotencyConflict, BlobMissing: what is wrong with the document.
-        QueueUnavailable: the ledger is full; the message belongs back in its queue. A thread that
-            kept it would be missing for the jobs whose end makes room.
+        QueueUnavailable: the ledger or the blob store is full or away; the message belongs back in
+            its queue. A thread that kept it would be missing for the jobs whose end makes room.
     """
     _check_id(job_id)
     if arguments:
@@ -38,7 +38,7 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
     fields, contents = extract_data_urls(document)
     job = NewJob(job_id, prepare(fields, tools.settings))
     if contents:
-        persistently(lambda: tools.blobs.put(contents), tools.sleep)
+        _store(job_id, contents, tools)
     match persistently(lambda: tools.ledger.submit([job]), tools.sleep)[0]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
@@ -53,6 +53,15 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
             )
         case BlobsMissing(_, blobs):
             raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
+
+
+def _store(job_id: str, contents: Sequence[bytes], tools: Tools) -> None:
+    try:
+        persistently(lambda: tools.blobs.put(contents), tools.sleep)
+    except QueueUnavailable as error:
+        log.warning("intake.no_room_for_blobs", job=job_id, error=str(error))
+        tools.sleep(_PAUSE_WHILE_FULL)
+        raise
 
 
 def _check_id(job_id: str) -> None:

@@ -53,10 +53,13 @@ def configure_logs(log_format: str, level: str) -> None:
 
 
 def _without_content(record: logging.LogRecord) -> bool:
-    """Cut what Celery says of a message that it can't use: body and headers hold the content."""
-    if record.levelno >= logging.ERROR and record.args and "body" in str(record.msg):
-        record.msg = record.msg.splitlines()[0] if isinstance(record.msg, str) else ""
-        given = record.args if isinstance(record.args, tuple) else ()
-        record.args = given[: record.msg.replace("%%", "").count("%")]
-        record.exc_info = None
+    """Cut what Celery says of a message that it can't use to its first line and the error's name.
+
+    The rest holds the message's body and headers, and so the whole document.
+    """
+    if "body" in str(record.msg) and isinstance(record.args, tuple) and record.args:
+        error = record.args[0]
+        what = str(error) if isinstance(error, KeyError) else type(error).__name__
+        record.msg = f"{str(record.msg).partition(chr(10))[0].partition(' %')[0]} ({what[:100]})"
+        record.args, record.exc_info = (), None
     return True

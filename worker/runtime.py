@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.blobs import RedisBlobs
+from visionq.blobs import open_blobs
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
@@ -26,6 +26,7 @@ from worker.images import DecodeSlots, ImageLimits
 from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.client import make_client
+from worker.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,34 +35,39 @@ if TYPE_CHECKING:
     from visionq.settings import Settings
 
 
-#: Connections to Redis beyond one for each thread that works: the dispatcher has one.
+#: Connections to Redis beyond one for each thread that works: dispatcher and sweeper have one.
 _SPARE_CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """The process: its tools, its place in the fleet and its two threads."""
+    """The process: its tools, its place in the fleet and its three threads."""
 
     tools: Tools
     leases: Leases
     registration: Registration
     heartbeat: Heartbeat
     dispatcher: Dispatcher
+    sweeper: Sweeper
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
         self.heartbeat.start()
         self.dispatcher.start()
+        self.sweeper.start()
 
     def drain(self) -> None:
         """Take no more work."""
         self.dispatcher.stop()
+        self.sweeper.stop()
         self.heartbeat.drain()
 
     def stop(self) -> None:
         """Take leave, once no job runs any more."""
         self.dispatcher.stop()
+        self.sweeper.stop()
         self.dispatcher.join(timeout=5)
+        self.sweeper.join(timeout=5)
         self.heartbeat.stop()
 
 
@@ -75,12 +81,14 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(settings, slots, queues)
+    tools = _tools(settings, redis, ledger)
     return Runtime(
-        tools=_tools(settings, redis, ledger),
+        tools=tools,
         leases=leases,
         registration=registration,
         heartbeat=Heartbeat(pulse, leases, registration),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
+        sweeper=Sweeper(redis, tools.blobs, settings.result_ttl),
     )
 
 
@@ -107,7 +115,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
     return Tools(
         settings=settings,
         ledger=ledger,
-        blobs=RedisBlobs(redis, settings.blob_grace),
+        blobs=open_blobs(settings, redis),
         fetcher=Fetcher(
             FetchPolicy(
                 allow_private=settings.allow_private_urls, allowed_hosts=settings.allowed_hosts

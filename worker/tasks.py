@@ -36,7 +36,14 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     raise Ignore  # the job's own end writes the result
 
 
-@app.task(name=TASK_RUN, bind=True, ignore_result=True, throws=(VisionqError,))
+@app.task(
+    name=TASK_RUN,
+    bind=True,
+    ignore_result=True,
+    throws=(VisionqError,),
+    # Hints carry no arguments, but callers may send this name as well.
+    Request="worker.request:MaskedRequest",
+)
 def run(self: Task[Any, Any]) -> str:
     """Work on the job that this hint names."""
     process = runtime()

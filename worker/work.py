@@ -54,11 +54,12 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
         except GivenBackError as given_back:
             _tell(claim, given_back.outcome)
             return given_back.outcome
-        if not _finish(claim, ending, tools):
+        outcome = _finish(claim, ending, tools)
+        if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
             return Stale("taken over")
-        _tell(claim, ending.outcome)
-        return ending.outcome
+        _tell(claim, outcome)
+        return outcome
 
 
 def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | Stale:
@@ -75,16 +76,20 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
     return Stale(claim.state) if isinstance(claim, Refusal) else claim
 
 
-def _finish(claim: Claim, ending: Ending, tools: Tools) -> bool:
-    """Write the ending; one that can't be written must not leave the job, or the money, open."""
+def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
+    """Write the ending and return its outcome, or None if the job is no longer this claim's.
+
+    An ending that can't be written must not leave the job, and the money, open.
+    """
     try:
-        return persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
+        done = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
     except (TypeError, ValueError):
         log.exception("attempt.unwritable")
-    cost = rubles(claim.cost + ending.cost)
-    error = InternalError("the outcome could not be written", cost_rub=cost)
-    instead = Ending(failed(error), ending.billing, ending.cost)
-    return persistently(lambda: tools.ledger.finish(claim, instead), tools.sleep)
+        cost = rubles(claim.cost + ending.cost)
+        error = InternalError("the outcome could not be written", cost_rub=cost)
+        ending = Ending(failed(error), ending.billing, ending.cost)
+        done = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
+    return ending.outcome if done else None
 
 
 def _tell(claim: Claim, outcome: Outcome) -> None:

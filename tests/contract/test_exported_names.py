@@ -14,16 +14,59 @@ import visionq.ledger
 if TYPE_CHECKING:
     from types import ModuleType
 
-CONTRACT = """
-    SCHEMA_VERSION TERMINAL TRANSITIONS Api Detail ErrorDocument ImageReference ImageReport
-    JobDocument JobView Picture Priority ResultDocument Reuse Spend State UnknownBilling UrlMode Usage
-    parse_job
-""".split()
-LEDGER = """
-    Admission AsyncLedger Billing BlobsMissing Claim Completed Conflict Dispatch Ending Failed Hint
-    Ledger LedgerFull LedgerOptions NewJob Outcome Parked Refusal Registration Submission Submitted
-    Verdict Waiting error_document failed ledger_options
-""".split()
+CONTRACT = [
+    "SCHEMA_VERSION",
+    "TERMINAL",
+    "TRANSITIONS",
+    "Animated",
+    "Api",
+    "Detail",
+    "ErrorDocument",
+    "ImageReference",
+    "ImageReport",
+    "JobDocument",
+    "JobView",
+    "Picture",
+    "PictureOptions",
+    "Policy",
+    "Priority",
+    "ResultDocument",
+    "Reuse",
+    "Spend",
+    "State",
+    "UnknownBilling",
+    "UrlMode",
+    "Usage",
+    "parse_job",
+]
+LEDGER = [
+    "Admission",
+    "AsyncLedger",
+    "Billing",
+    "BlobsMissing",
+    "Claim",
+    "Completed",
+    "Conflict",
+    "Dispatch",
+    "Ending",
+    "Failed",
+    "Hint",
+    "Ledger",
+    "LedgerFull",
+    "LedgerOptions",
+    "NewJob",
+    "Outcome",
+    "Parked",
+    "Refusal",
+    "Registration",
+    "Submission",
+    "Submitted",
+    "Verdict",
+    "Waiting",
+    "error_document",
+    "failed",
+    "ledger_options",
+]
 
 
 @pytest.mark.parametrize(
@@ -41,9 +84,10 @@ def test_import_is_light(module: str) -> None:
     """Importing what a producer needs brings in neither Celery nor a picture or model library."""
     program = (
         f"import sys, {module}\n"
-        "print(*({'celery', 'kombu', 'openai', 'PIL', 'aiohttp', 'click', 'rich'} & set(sys.modules)))"
+        "heavy = {'celery', 'kombu', 'openai', 'PIL', 'aiohttp', 'click', 'rich'}\n"
+        "print(*(heavy & set(sys.modules)))"
     )
-    said = subprocess.run(  # noqa: S603  # our own interpreter
+    said = subprocess.run(  # our own interpreter
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert said.stdout.strip() == ""

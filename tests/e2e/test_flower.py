@@ -2,82 +2,50 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import os
+import re
+import shelve
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from celery import Celery
 
+from monitoring.silent_events import SilentState
+from tests.e2e.fleet import until
+from tests.e2e.flower_kit import (
+    GUEST,
+    GUEST_PASSWORD,
+    PASSWORD,
+    TABLE,
+    USER,
+    Running,
+    running_flower,
+    send_events,
+)
 from visionq.sandbox.ports import free_port
 from visionq.sandbox.redis_server import running_redis
 from visionq.stack.children import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-USER = "operator"
-PASSWORD = "pass:with colon"  # noqa: S105  # of a Flower that lives for one test
 SECRET = "What is on my secret picture"  # noqa: S105  # a prompt
 TASK_ID = "11111111-2222-3333-4444-555555555555"
-TABLE = (
-    "/tasks/datatable?draw=1&start=0&length=10&search%5Bvalue%5D=&order%5B0%5D%5Bcolumn%5D=0"
-    "&columns%5B0%5D%5Bdata%5D=name&order%5B0%5D%5Bdir%5D=asc"
-)
 PAGES = ("/", "/workers", "/tasks", TABLE, f"/task/{TASK_ID}", "/broker")
 API = ("/api/tasks", f"/api/task/info/{TASK_ID}", "/api/workers", "/api/task/types")
 
-
-@dataclass(frozen=True)
-class Running:
-    port: int
-    pid: int
-    redis_url: str
-    log: Path
-
-    def get(self, path: str, user: str = "", password: str = "") -> tuple[int, str]:
-        headers = {}
-        if user:
-            token = base64.b64encode(f"{user}:{password}".encode()).decode()
-            headers["Authorization"] = f"Basic {token}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    def read(self, path: str) -> tuple[int, str]:
-        return self.get(path, USER, PASSWORD)
-
-
-@contextmanager
-def running_flower(folder: Path, redis_url: str) -> Iterator[Running]:
-    port, log = free_port(), folder / "flower.log"
-    environment = os.environ | {
-        "VISIONQ_REDIS_URL": redis_url,
-        "VISIONQ_FLOWER_USER": USER,
-        "VISIONQ_FLOWER_PASSWORD": PASSWORD,
-    }
-    command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]
-    command += ["--database", str(folder / "visionq-flower")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        wait_until(lambda: answers(port, "/healthcheck"))
-        yield Running(port, process.pid, redis_url, log)
-    finally:
-        process.terminate()
-        assert process.wait(timeout=10) == 0
+ACTIONS = (
+    "/api/worker/shutdown/somebody@here",
+    "/api/worker/pool/grow/somebody@here",
+    "/api/worker/queue/cancel-consumer/somebody@here?queue=visionq.bulk",
+    "/api/task/send-task/visionq.analyze",
+    "/api/task/apply/visionq.analyze",
+    f"/api/task/revoke/{TASK_ID}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,32 +58,25 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
-
-
 def show_task(flower: Running) -> None:
     """Let Flower see a task that a plain caller sent, prompt and all."""
-    app = Celery("caller", broker=flower.redis_url)
 
     def send_until_seen() -> bool:
-        with app.connection() as connection:
-            dispatcher = app.events.Dispatcher(connection, hostname="caller@here")
-            dispatcher.send(
-                "task-received",
-                uuid=TASK_ID,
-                name="visionq.analyze",
-                args="()",
-                kwargs=f"{{'prompt': '{SECRET}'}}",
-            )
-            dispatcher.send("task-succeeded", uuid=TASK_ID, result=f"'{SECRET}'", runtime=1.0)
+        send_events(
+            flower.redis_url,
+            "caller@here",
+            {
+                "type": "task-received",
+                "uuid": TASK_ID,
+                "name": "visionq.analyze",
+                "args": "()",
+                "kwargs": f"{{'prompt': '{SECRET}'}}",
+            },
+            {"type": "task-succeeded", "uuid": TASK_ID, "result": f"'{SECRET}'", "runtime": 1.0},
+        )
         return TASK_ID in flower.read("/api/tasks")[1]
 
-    wait_until(send_until_seen)
-    app.close()
+    until(send_until_seen, 30, "the task in Flower")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +101,56 @@ def test_open_with_password(seen: Running, path: str) -> None:
     assert SECRET not in body
     if path in (TABLE, "/api/tasks", f"/task/{TASK_ID}", f"/api/task/info/{TASK_ID}"):
         assert "(hidden)" in body
+
+
+@pytest.mark.parametrize("path", PAGES + API)
+def test_guests_look(seen: Running, path: str) -> None:
+    """A guest sees what the operator sees, by a password that opens no other door."""
+    assert seen.get(path, GUEST, GUEST_PASSWORD)[0] == 200
+    assert seen.get(path, GUEST, PASSWORD)[0] == 401
+    assert seen.get(path, USER, GUEST_PASSWORD)[0] == 401
+
+
+@pytest.mark.parametrize("path", ACTIONS)
+def test_guests_touch_nothing(seen: Running, path: str) -> None:
+    """Whatever changes something is refused to guests, and needs a password at all."""
+    assert seen.ask("POST", path, GUEST, GUEST_PASSWORD)[0] == 403
+    assert seen.ask("POST", path, GUEST, "guess")[0] == 401
+    assert seen.ask("POST", path)[0] == 401
+
+
+def test_guests_get_the_table(seen: Running) -> None:
+    """The table of tasks, which the page asks for by POST, is for guests too."""
+    status, body = seen.ask("POST", TABLE, GUEST, GUEST_PASSWORD)
+    assert status == 200
+    assert TASK_ID in body
+
+
+def test_buttons_are_the_operators(flower: Running) -> None:
+    """The page of a task that could be revoked has its button for the operator alone."""
+    send_events(flower.redis_url, "caller@here", {"type": "task-received", "uuid": "to-revoke"})
+    until(lambda: flower.read("/task/to-revoke")[0] == 200, 10, "the task in Flower")
+    assert 'id="task-revoke"' in flower.read("/task/to-revoke")[1]
+    assert 'id="task-revoke"' not in flower.get("/task/to-revoke", GUEST, GUEST_PASSWORD)[1]
+
+
+def test_answers_are_not_given_away(seen: Running) -> None:
+    """Flower's API has no result of a job, since it has no result backend."""
+    assert seen.read(f"/api/task/result/{TASK_ID}")[0] == 503
+
+
+def test_offline_workers_go(flower: Running, tmp_path: Path) -> None:
+    """A worker unheard of for a minute is no longer shown; one that just fell silent still is."""
+    state = SilentState(max_workers_in_memory=200, max_tasks_in_memory=10)
+    for name, seconds in (("gone@here", 70), ("going@here", 20)):
+        moment = time.time() - seconds
+        heartbeat = {"type": "worker-heartbeat", "hostname": name, "freq": 2.0, "active": 0}
+        state.event(heartbeat | {"timestamp": moment, "local_received": moment, "clock": 1})
+    with shelve.open(str(tmp_path / "visionq-flower")) as kept:  # noqa: S301  # our own
+        kept["events"], kept["counter"] = state, dict(state.counter)
+    with running_flower(tmp_path, flower.redis_url) as later:
+        assert later.data("/api/workers?status=1") == {"gone@here": False, "going@here": False}
+        assert [*later.workers()] == ["going@here"]
 
 
 def test_password_is_not_shown(flower: Running) -> None:
@@ -171,7 +182,7 @@ def test_never_open(flower: Running) -> None:
     ) as process:  # our own command
         assert process.stderr is not None
         password = process.stderr.readline().split()[-1]
-        wait_until(lambda: answers(port, "/healthcheck"))
+        until(lambda: answers(port, "/healthcheck"), 30, "the second Flower")
         second = Running(port, process.pid, flower.redis_url, flower.log)
         assert second.get("/tasks")[0] == 401
         assert second.get("/tasks", "visionq", password)[0] == 200
@@ -190,3 +201,20 @@ def test_remembers(flower: Running, tmp_path: Path) -> None:
     with running_flower(tmp_path, flower.redis_url) as second:
         assert TASK_ID in second.read("/api/tasks")[1]
         assert second.log.read_text().count("\n") == 1
+
+
+def test_url_prefix(flower: Running, tmp_path: Path) -> None:
+    """Below a prefix every page, and every file and link that it names, is found; and no other."""
+    prefix = "/team/flower"
+    with running_flower(
+        tmp_path, flower.redis_url, VISIONQ_FLOWER_URL_PREFIX=prefix + "/"
+    ) as below:
+        pages = [below.read(page) for page in ("/", "/workers", "/tasks", "/broker")]
+        assert [status for status, _ in pages] == [200] * 4
+        named = {link for _, body in pages for link in re.findall(r'(?:href|src)="(/[^"]*)"', body)}
+        assert {f"{prefix}/tasks", f"{prefix}/static/js/flower.js"} <= {
+            link.partition("?")[0] for link in named
+        }
+        assert all(link.startswith(prefix + "/") for link in named)
+        assert {below.read(link.removeprefix(prefix))[0] for link in named} == {200}
+        assert below.log.read_text().rstrip().endswith(f"{prefix}/")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import is_ready, running_redis
 from visionq.sandbox.ports import free_ports
+from visionq.sandbox.redis_server import is_ready, running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite(
     "tests.integration.ledger_kit",
     "tests.integration.ledger_machine",
+    "tests.integration.ledger_pair",
     "tests.integration.ledger_snapshot",
 )
 
@@ -107,7 +108,7 @@ def _running(program: Path, options: dict[str, str], url: str) -> Iterator[str]:
     for name, value in options.items():
         command += [f"--{name}", value]
     with (Path(options["dir"]) / "redis.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603  # found on this machine
+        process = subprocess.Popen(command, stdout=log, stderr=log)  # found on this machine
     try:
         for _ in range(200):
             if is_ready(url):
@@ -133,7 +134,7 @@ def _bundled() -> Path | None:
 
 def _has_tls(program: Path) -> bool:
     """A server built without TLS complains of the option, one built with it only of the word."""
-    said = subprocess.run(  # noqa: S603  # found on this machine
+    said = subprocess.run(  # found on this machine
         [program, "--tls-port", "0", "--nonsense"], capture_output=True, text=True, check=False
     )
     return "tls-port" not in said.stdout + said.stderr and shutil.which("openssl") is not None
@@ -145,7 +146,7 @@ def _sign(certificate: Path, key: Path) -> None:
     assert openssl is not None
     options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(  # noqa: S603  # found on this machine
+    subprocess.run(  # found on this machine
         [openssl, *options.split(), *names, "-keyout", str(key), "-out", str(certificate)],
         check=True,
         capture_output=True,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from visionq.contract import ResultDocument, parse_job
-from visionq.errors import InsufficientBalance, NotAnImage
+from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
     Claim,
@@ -60,22 +60,15 @@ def completed(job_id: str, text: str = "an answer", content_key: str = "") -> Co
 
 def outcome_of(kind: str, job_id: str, text: str = "", content_key: str = "") -> Outcome:
     """Return an outcome by its name, as `waiting 3` or `parked billing_unknown`."""
-    match kind.split():
-        case ["completed"]:
-            return completed(job_id, text, content_key)
-        case ["failed"]:
-            return failed(NotAnImage("no picture", image="a.png"))
-        case ["failed", "balance"]:
-            return failed(InsufficientBalance("nothing left"))
-        case ["waiting", seconds]:
-            return Waiting("rate_limited", float(seconds), counted=False)
-        case ["retrying", seconds]:
-            return Waiting("provider_unavailable", float(seconds), counted=True)
-        case ["parked", reason]:
-            return Parked(reason)
-        case ["parked", reason, seconds]:
-            return Parked(reason, float(seconds))
-    raise ValueError(kind)
+    name, *words = kind.split()
+    if name == "completed":
+        return completed(job_id, text, content_key)
+    if name == "failed":
+        return failed(NotAnImage("no picture", image="a.png"))
+    if name == "parked":
+        return Parked(words[0], *map(float, words[1:]))
+    reasons = {"waiting": "rate_limited", "retrying": "provider_unavailable"}
+    return Waiting(reasons[name], float(words[0]), counted=name == "retrying")
 
 
 def paid(outcome: Outcome, cost: int = 700) -> Ending:
@@ -157,7 +150,7 @@ class Desk:
         return view.state
 
     def money(self) -> dict[str, int]:
-        stored = self.redis.hgetall("visionq:money")
+        stored: dict[Any, Any] = self.redis.hgetall("visionq:money")
         return {name.decode(): int(value) for name, value in stored.items() if int(value)}
 
     def lapse(self, claim: Claim) -> None:

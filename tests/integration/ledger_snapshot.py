@@ -39,6 +39,9 @@ class Snapshot:
     references: dict[str, int] = field(default_factory=dict)
     #: Blob, idempotency key, batch or result: what it says, and whether it expires.
     blobs: dict[str, bool] = field(default_factory=dict)
+    #: What is kept of blobs besides: those that go by themselves, and the bytes of all.
+    garbage: set[str] = field(default_factory=set, compare=False)
+    blob_bytes: int = field(default=0, compare=False)
     keys: dict[str, tuple[str, bool]] = field(default_factory=dict)
     batches: dict[str, tuple[dict[str, int], bool]] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
@@ -47,7 +50,8 @@ class Snapshot:
 
 def read_snapshot(redis: Redis) -> Snapshot:
     """Read the whole database; it has to be small and still."""
-    keys = sorted(key.decode() for key in redis.keys("*"))
+    found: list[Any] = redis.keys("*")
+    keys = sorted(key.decode() for key in found)
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             _ask(pipeline, key)
@@ -74,11 +78,11 @@ _TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.BLOB)
 
 
 def _ask(pipeline: Any, key: str) -> None:
-    if key in (*_SORTED, names.PARKED, names.FINISHED):
+    if key in (*_SORTED, names.PARKED, names.FINISHED, names.BLOB_GARBAGE):
         pipeline.zrange(key, 0, -1, withscores=True)
     elif key in (names.WAKE, *names.HINT_QUEUES) or key.startswith(tuple(_LISTS)):
         pipeline.lrange(key, 0, -1)
-    elif key.startswith(_TEXT_KEYS):
+    elif key.startswith((*_TEXT_KEYS, names.BLOB_BYTES)):
         pipeline.get(key)
     elif key == names.EVENTS:
         pipeline.xlen(key)
@@ -94,24 +98,32 @@ def _take(snapshot: Snapshot, key: str, value: Any, *, expires: bool) -> None:
         setattr(snapshot, _SORTED[key], {id_.decode(): int(score) for id_, score in value})
     elif key == names.PARKED:
         snapshot.parked = {id_.decode() for id_, _ in value}
-    elif key == names.WAKE:
-        assert len(value) == 1
+    elif key == names.BLOB_GARBAGE:
+        snapshot.garbage = {entry.decode() for entry, _ in value}
+    elif key == names.BLOB_BYTES:
+        snapshot.blob_bytes = int(value)
     elif prefix in _LISTS:
         getattr(snapshot, _LISTS[prefix])[rest] = [item.decode() for item in value]
     elif prefix == names.JOB:
         snapshot.jobs[rest] = _job(value, expires=expires)
-    elif prefix == names.BLOB:
+    elif prefix == names.BATCH:
+        snapshot.batches[rest] = (_counts(value), expires)
+    elif prefix in _TEXT_KEYS:
+        _take_text(snapshot, prefix, rest, value, expires=expires)
+
+
+def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expires: bool) -> None:
+    if prefix == names.BLOB:
         snapshot.blobs[rest] = expires
     elif prefix == names.IDEMPOTENCY:
         snapshot.keys[rest] = (value.decode(), expires)
-    elif prefix == names.BATCH:
-        snapshot.batches[rest] = (_counts(value), expires)
-    elif prefix == names.ANSWER:
+    else:
         assert expires
-        snapshot.answers[rest] = json.loads(value)["text"]
-    elif prefix == names.CELERY_RESULT:
-        assert expires
-        snapshot.results[rest] = json.loads(value)["status"]
+        stored = json.loads(value)
+        if prefix == names.ANSWER:
+            snapshot.answers[rest] = stored["text"]
+        else:
+            snapshot.results[rest] = stored["status"]
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -158,6 +170,10 @@ def assert_sound(snapshot: Snapshot) -> None:
     assert snapshot.references == Counter(
         sha for job in jobs.values() if job["state"] not in TERMINAL for sha in job["blobs"]
     )
+    going = {entry.split()[0]: int(entry.split()[1]) for entry in snapshot.garbage}
+    assert not going.keys() & snapshot.references.keys()
+    needed = len(snapshot.references) * len(b"picture")
+    assert snapshot.blob_bytes == sum(going.values()) + needed
     assert snapshot.money.get("reserved", 0) == sum(job.get("reserved", 0) for job in jobs.values())
     _assert_rings(snapshot)
 

@@ -25,7 +25,7 @@ def celery(redis_url: str) -> Iterator[Any]:
     """A program with a broker, a backend, and no other setting."""
     from celery import Celery  # noqa: PLC0415  # takes seconds, and only these tests need it
 
-    app = Celery("caller", broker=redis_url, backend=redis_url)
+    app: Any = Celery("caller", broker=redis_url, backend=redis_url)
     yield app
     app.backend.result_consumer.stop()
     app.close()

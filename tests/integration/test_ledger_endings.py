@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +33,7 @@ def desk(any_redis: Redis) -> Desk:
     return Desk(any_redis, OPTIONS)
 
 
-def _sent(desk: Desk, reserve: int = 900, **fields: object) -> Claim:
+def _sent(desk: Desk, reserve: int = 900, **fields: Any) -> Claim:
     claim = desk.begin(new_job(**fields))
     assert desk.ledger.admit(claim, reserve=reserve).verdict is Verdict.GO
     return claim
@@ -60,7 +60,7 @@ def test_cancel_anywhere(desk: Desk, where: str) -> None:
             if where != "in_progress":
                 kind = "parked insufficient_balance 60" if where == "parked" else where
                 desk.ledger.finish(claim, unpaid(outcome_of(kind, job.id)))
-    assert desk.ledger.cancel([job.id]) == [where.split()[0]]
+    assert desk.ledger.cancel([job.id]) == [where.partition(" ")[0]]
     assert desk.state(job.id) is State.CANCELLED
     assert desk.ledger.cancel([job.id, "nobody"]) == ["cancelled", "missing"]
     status, result = result_of(desk.redis, job.id) or ("", {})
@@ -250,7 +250,7 @@ def test_everything_finished_expires(desk: Desk) -> None:
 
 
 def test_blob_of_two_jobs(desk: Desk) -> None:
-    """A blob is kept until the last job that needs it has ended, and one named twice counts once."""
+    """A blob is kept until the last job that needs it ended; named twice it counts once."""
     desk.redis.set(BLOB + SHA["a"], b"picture", ex=60)
     first, second = desk.enter(
         new_job(images=with_blobs("a", "a")), new_job(images=with_blobs("a"))

@@ -119,7 +119,7 @@ def test_claim_can_be_repeated(desk: Desk) -> None:
 
 
 def test_interruption_is_told_until_dealt_with(desk: Desk) -> None:
-    """Who claims after a lost call is told of it, though the first to be told died, or heard not."""
+    """Who claims after a lost call is told of it, even if the first to be told died of it."""
     first = desk.begin()
     assert desk.ledger.admit(first, reserve=900).verdict is Verdict.GO
     desk.lapse(first)

@@ -76,7 +76,8 @@ def _queue_many(redis: Redis, count: int, state: str) -> None:
         for i = 1, ARGV[1] do
           redis.call('RPUSH', KEYS[1], 'j' .. i)
           if ARGV[2] == 'queued' then
-            redis.call('HSET', ARGV[3] .. 'j' .. i, 'state', 'queued', 'lane', ARGV[4], 'pictures', 1)
+            local job = ARGV[3] .. 'j' .. i
+            redis.call('HSET', job, 'state', 'queued', 'lane', ARGV[4], 'pictures', 1)
           end
         end
         """,

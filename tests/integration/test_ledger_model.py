@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 #: How many runs of the machine; thousands are worth it after a change of a script.
-EXAMPLES = int(os.environ.get("VISIONQ_MODEL_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "0"))
 
 
 def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
+    class Machine(LedgerMachine):
+        def __init__(self) -> None:
+            super().__init__(redis, broker_is_here=broker_is_here)
+
     run_state_machine_as_test(
-        lambda: LedgerMachine(redis, broker_is_here=broker_is_here),
+        Machine,
         settings=settings(
             max_examples=EXAMPLES or examples,
             stateful_step_count=50,

@@ -19,10 +19,12 @@ from visionq.ledger import (
     Submitted,
 )
 from visionq.ledger.views import job_document, list_jobs
-from visionq.names import BLOB, BLOB_REFERENCES, JOB
+from visionq.names import BLOB, BLOB_GARBAGE, BLOB_REFERENCES, JOB
 from visionq.redis_connection import connect_async
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
 
 
@@ -77,10 +79,14 @@ def test_missing_blobs(desk: Desk) -> None:
 
 
 def test_blobs_elsewhere(any_redis: Redis) -> None:
-    """With the blobs in another store they are counted and not looked for."""
+    """Blobs in another store are counted, and taken if the books say that they are there."""
     desk = Desk(any_redis, LedgerOptions(blobs_are_here=False))
-    desk.enter(new_job(images=with_blobs("a")))
-    assert desk.redis.hget(BLOB_REFERENCES, SHA["a"]) == b"1"
+    job = new_job(images=with_blobs("a"))
+    assert desk.ledger.submit([job]) == [BlobsMissing(job.id, (SHA["a"],))]
+    desk.redis.zadd(BLOB_GARBAGE, {f"{SHA['a']} 0": 1})
+    desk.enter(job, new_job(images=with_blobs("a")))
+    assert desk.redis.hget(BLOB_REFERENCES, SHA["a"]) == b"2"
+    assert desk.redis.zcard(BLOB_GARBAGE) == 0
 
 
 def test_many_in_order(desk: Desk) -> None:
@@ -94,7 +100,7 @@ def test_document_names_its_model(desk: Desk) -> None:
     """A document without a model is not entered, and the field is named."""
     job = new_job()
     bare = NewJob(job.id, job.document.model_copy(update={"model": None}))
-    with pytest.raises(InvalidJob, match="^invalid_job: model"):
+    with pytest.raises(InvalidJob, match=r"^invalid_job: model"):
         desk.ledger.submit([bare])
 
 
@@ -122,7 +128,7 @@ def test_time_of_redis(redis: Redis) -> None:
 
 
 @pytest.fixture
-def limited(desk: Desk) -> Desk:
+def limited(desk: Desk) -> Iterator[Desk]:
     """A Redis without a limit at first; the limit is taken away again."""
     yield desk
     desk.redis.config_set("maxmemory", 0)

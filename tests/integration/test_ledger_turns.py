@@ -96,6 +96,18 @@ def test_leave_takes_slots_along(desk: Desk) -> None:
     assert desk.hints() == ()
 
 
+def test_dead_pool_holds_nobody_up(desk: Desk) -> None:
+    """What dead workers of other queues still hold takes no slot from those who live."""
+    dead = desk.worker("dead", slots=8, queues=BULK)
+    desk.enter(*(new_job(priority="bulk") for _ in range(8)))
+    for hint in desk.hints():
+        desk.claim(hint.id, dead)
+    desk.worker("dead", slots=0, queues=BULK)
+    desk.worker("alive", slots=2)
+    desk.enter(new_job(priority="bulk"), new_job(priority="bulk"))
+    assert len(desk.hints()) == 2
+
+
 def test_other_queues_other_pool(desk: Desk) -> None:
     """The slots of a worker that serves other queues than before count there, and only there."""
     desk.worker(slots=8)
@@ -161,7 +173,7 @@ def test_stale_hint_is_refused(desk: Desk) -> None:
 
 
 def test_rest(desk: Desk) -> None:
-    """A tick within its rest after the last look does nothing, and says nothing of having looked."""
+    """A tick within its rest after the last look does nothing, and does not count as a look."""
     desk.worker()
     desk.ledger.dispatch()
     desk.enter(new_job())

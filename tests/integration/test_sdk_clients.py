@@ -136,7 +136,8 @@ async def test_many_in_order(client: AnyClient, redis: Redis) -> None:
         document = job_document(redis, jobs[number])
         assert document is not None
         assert document.prompt == f"{number}?"
-    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - 1 <= 3  # one loads the script
+    # A few scripts for each portion, none for each job.
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] < 20
 
 
 async def test_many_by_bytes(client: AnyClient, redis: Redis) -> None:

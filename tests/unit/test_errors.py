@@ -12,13 +12,38 @@ from visionq.errors import BY_CODE, JobFailed, NotAnImage, VisionqError
 from visionq.ledger import error_document, failed
 
 #: The codes that callers, scripts and dashboards know.
-PUBLIC = """
-    invalid_job file_not_found not_an_image unsupported_format animated_image too_large
-    too_many_pixels corrupt_image empty_file unsafe_url download_failed model_not_found
-    request_rejected refused incomplete invalid_output insufficient_balance budget_exhausted
-    key_rejected access_denied rate_limited provider_unavailable billing_unknown deadline_exceeded
-    cancelled quarantined blob_missing idempotency_conflict queue_unavailable
-""".split()
+PUBLIC = [
+    "invalid_job",
+    "file_not_found",
+    "not_an_image",
+    "unsupported_format",
+    "animated_image",
+    "too_large",
+    "too_many_pixels",
+    "corrupt_image",
+    "empty_file",
+    "unsafe_url",
+    "download_failed",
+    "model_not_found",
+    "request_rejected",
+    "picture_rejected",
+    "refused",
+    "incomplete",
+    "invalid_output",
+    "insufficient_balance",
+    "budget_exhausted",
+    "key_rejected",
+    "access_denied",
+    "rate_limited",
+    "provider_unavailable",
+    "billing_unknown",
+    "deadline_exceeded",
+    "cancelled",
+    "quarantined",
+    "blob_missing",
+    "idempotency_conflict",
+    "queue_unavailable",
+]
 #: Codes besides those: of a wait, of a look-up, and of a fault of our own.
 OURS = {"wait_timeout", "job_not_found", "internal_error"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
@@ -13,9 +12,10 @@ from visionq.names import HINT_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from decimal import Decimal
 
-    from visionq.ledger.overview import Gate, Held, LaneView, Overview, WorkerView
+    from visionq.ledger.overview import Gate, Held, Overview, WorkerView
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12

@@ -12,6 +12,7 @@ from visionq.contract.job import (
     UrlMode,
     parse_job,
 )
+from visionq.contract.pictures import Animated, PictureOptions, Policy
 from visionq.contract.result import (
     ErrorDocument,
     ImageReport,
@@ -27,6 +28,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TERMINAL",
     "TRANSITIONS",
+    "Animated",
     "Api",
     "Detail",
     "ErrorDocument",
@@ -35,6 +37,8 @@ __all__ = [
     "JobDocument",
     "JobView",
     "Picture",
+    "PictureOptions",
+    "Policy",
     "Priority",
     "ResultDocument",
     "Reuse",

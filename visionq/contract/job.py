@@ -16,6 +16,7 @@ from visionq.contract.base import (
     Sha256,
     TenantName,
 )
+from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class JobDocument(Document):
     max_output_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     url_mode: UrlMode = UrlMode.DOWNLOAD
+    pictures: PictureOptions = PictureOptions()
     tenant: TenantName = "default"
     priority: Priority = Priority.INTERACTIVE
     reuse: Reuse = Reuse.USE

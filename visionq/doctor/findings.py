@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from visionq.contract.base import Document
+
+Detail = str | int | float | bool | None
 
 
 class Level(StrEnum):
@@ -29,22 +33,22 @@ class Finding(Document):
     #: What to do; None where there is nothing to do.
     advice: str | None = None
     #: Figures for programs. Money is a decimal string, times are seconds.
-    details: dict[str, str | int | float | bool | None] = {}
+    details: dict[str, Detail] = Field(default_factory=dict)
 
 
-def ok(check: str, message: str, **details: str | float | bool | None) -> Finding:
+def ok(check: str, message: str, **details: Detail) -> Finding:
     """Return that a thing is well."""
     return Finding(check=check, level=Level.OK, message=message, details=details)
 
 
-def warning(check: str, message: str, advice: str, **details: str | float | bool | None) -> Finding:
+def warning(check: str, message: str, advice: str, **details: Detail) -> Finding:
     """Return what somebody should know of."""
     return Finding(
         check=check, level=Level.WARNING, message=message, advice=advice, details=details
     )
 
 
-def problem(check: str, message: str, advice: str, **details: str | float | bool | None) -> Finding:
+def problem(check: str, message: str, advice: str, **details: Detail) -> Finding:
     """Return what does not work."""
     return Finding(
         check=check, level=Level.PROBLEM, message=message, advice=advice, details=details

@@ -79,7 +79,7 @@ def _unserved(page: Overview) -> list[Finding]:
 
 def _dispatcher(redis: Redis, page: Overview) -> Finding:
     check = "workers.dispatcher"
-    seen: bytes | None = redis.hget(DISPATCHER, "seen")
+    seen = redis.hget(DISPATCHER, "seen")
     silence = page.at.timestamp() - int(seen) / 1000 if seen else None
     if silence is not None and silence <= _SILENCE:
         return ok(check, "jobs are dispatched", silent_seconds=round(max(0.0, silence), 3))

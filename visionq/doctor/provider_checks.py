@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from visionq.doctor.addresses import is_local, public_address
 from visionq.doctor.findings import Finding, not_known, ok, problem, warning
-
-if TYPE_CHECKING:
-    from email.message import Message
-
 
 #: Seconds for one answer.
 _PATIENCE: Final = 10.0
@@ -86,15 +82,7 @@ class _Reply:
 class _NoRedirect(HTTPRedirectHandler):
     """A redirect would take the key to another host."""
 
-    def redirect_request(
-        self,
-        req: Request,  # noqa: ARG002  # the base's signature
-        fp: IO[bytes],  # noqa: ARG002  # likewise
-        code: int,  # noqa: ARG002  # likewise
-        msg: str,  # noqa: ARG002  # likewise
-        headers: Message,  # noqa: ARG002  # likewise
-        newurl: str,  # noqa: ARG002  # likewise
-    ) -> None:
+    def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
@@ -119,41 +107,47 @@ def _json(content: bytes) -> Any:  # noqa: ANN401  # whatever JSON can say
         return None
 
 
+#: Status → what it means for the key, and what to do.
+_REFUSALS: Final = {
+    HTTPStatus.UNAUTHORIZED: (
+        "the key is not accepted",
+        "put a living key of https://console.proxyapi.ru into PROXYAPI_API_KEY",
+    ),
+    HTTPStatus.PAYMENT_REQUIRED: ("the balance is used up", "top it up"),
+    HTTPStatus.FORBIDDEN: (
+        "the key may not list models",
+        "look at the key's permissions and allowed addresses in the console",
+    ),
+    HTTPStatus.NOT_FOUND: ("no list of models is there", "PROXYAPI_BASE_URL ends in /openai/v1"),
+}
+
+
 def _key(reply: _Reply, provider: Provider, address: str) -> Finding:
-    check, status, said = "provider.key", reply.status, _said(reply)
-    match status:
-        case HTTPStatus.OK if provider.simulated:
-            return ok(check, f"the simulator answers at {address}; no key is needed", present=False)
-        case HTTPStatus.OK if provider.key is None:
-            return ok(check, f"{address} on this machine answers without a key", present=False)
-        case HTTPStatus.OK:
-            return _accepted(provider, address)
-        case HTTPStatus.UNAUTHORIZED:
-            advice = "put a living key of https://console.proxyapi.ru into PROXYAPI_API_KEY"
-            return problem(
-                check, f"{address} does not accept the key{said}", advice, accepted=False
-            )
-        case HTTPStatus.PAYMENT_REQUIRED:
-            return problem(check, f"the balance is used up{said}", "top it up", accepted=True)
-        case HTTPStatus.FORBIDDEN:
-            advice = "look at the key's permissions and allowed addresses in the console"
-            return problem(check, f"the key may not list models{said}", advice)
-        case HTTPStatus.NOT_FOUND:
-            advice = "PROXYAPI_BASE_URL ends in /openai/v1"
-            return problem(check, f"{address} has no list of models{said}", advice)
-    return not_known(check, f"{address} answered {status}{said}", "try again in a minute")
+    check = "provider.key"
+    if reply.status == HTTPStatus.OK:
+        return _accepted(provider, address)
+    for status, (meaning, advice) in _REFUSALS.items():
+        if reply.status == status:
+            message = f"{address}: {meaning}{_said(reply)}"
+            return problem(check, message, advice, status=reply.status)
+    message = f"{address} answered {reply.status}{_said(reply)}"
+    return not_known(check, message, "try again in a minute")
 
 
 def _accepted(provider: Provider, address: str) -> Finding:
+    check = "provider.key"
+    if provider.simulated:
+        return ok(check, f"the simulator answers at {address}; no key is needed", present=False)
+    if provider.key is None:
+        return ok(check, f"{address} on this machine answers without a key", present=False)
     if urlsplit(provider.base_url).scheme == "http" and not is_local(provider.base_url):
         return warning(
-            "provider.key",
+            check,
             f"{address} accepts the key, which goes there unencrypted",
             "use an https:// address in PROXYAPI_BASE_URL",
             present=True,
-            accepted=True,
         )
-    return ok("provider.key", f"{address} accepts the key", present=True, accepted=True)
+    return ok(check, f"{address} accepts the key", present=True)
 
 
 def _said(reply: _Reply) -> str:

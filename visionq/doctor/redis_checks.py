@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from visionq.doctor.addresses import is_local
-from visionq.doctor.findings import Finding, not_known, ok, problem, warning
+from visionq.doctor.findings import Detail, Finding, not_known, ok, problem, warning
 
 if TYPE_CHECKING:
     from visionq.doctor.server import Server
@@ -42,7 +42,7 @@ def redis_findings(server: Server, url: str, refuse_at: float = _REFUSED_AT) -> 
 def _version(server: Server) -> Finding:
     check, version = "redis.version", server.told("redis_version")
     if version is None:
-        return not_known(check, "the version is not told", f"it must be 6.2 or newer: {_ask}")
+        return not_known(check, "the version is not told", f"it must be 6.2 or newer: {_ASK}")
     name = (
         "Valkey" if server.told("valkey_version") or server.told("server") == "valkey" else "Redis"
     )
@@ -56,7 +56,7 @@ def _version(server: Server) -> Finding:
 def _role(server: Server) -> Finding:
     check, role = "redis.role", server.told("role")
     if role is None:
-        return not_known(check, "primary or replica: not told", f"it must be the primary: {_ask}")
+        return not_known(check, "primary or replica: not told", f"it must be the primary: {_ASK}")
     if role in {"slave", "replica"}:
         return problem(
             check,
@@ -72,7 +72,7 @@ def _role(server: Server) -> Finding:
 def _mode(server: Server) -> Finding:
     check, mode = "redis.mode", server.told("redis_mode")
     if mode is None:
-        return not_known(check, "cluster or not: not told", f"it must be no cluster: {_ask}")
+        return not_known(check, "cluster or not: not told", f"it must be no cluster: {_ASK}")
     if mode == "cluster":
         return problem(
             check,
@@ -103,7 +103,7 @@ def _eviction(server: Server) -> Finding:
 
 def _persistence(server: Server) -> Finding:
     check = "redis.persistence"
-    aof = server.told("aof_enabled") or _as_digit(server.told("-", "appendonly"))
+    aof = server.told("aof_enabled") or _as_digit(server.setting("appendonly"))
     if aof is None:
         return not_known(
             check,
@@ -118,7 +118,7 @@ def _persistence(server: Server) -> Finding:
             "the AOF can't be written, so Redis refuses jobs",
             "look at the disk of the Redis host: full, or read-only",
         )
-    return _with_aof(server.told("-", "appendfsync"))
+    return _with_aof(server.setting("appendfsync"))
 
 
 def _as_digit(word: str | None) -> str | None:
@@ -156,7 +156,7 @@ def _without_aof(server: Server) -> Finding:
             advice,
             aof=False,
         )
-    snapshots = server.told("-", "save")
+    snapshots = server.setting("save")
     kept = "all since the last snapshot" if snapshots else "what no snapshot holds"
     if snapshots == "":
         kept = "everything"
@@ -175,9 +175,9 @@ def _memory(server: Server, refuse_at: float) -> Finding:
         return not_known(
             check,
             "memory used and its limit are not told",
-            f"jobs are refused at {refuse_at:.0%} of the limit, if `INFO` is allowed: {_ask}",
+            f"jobs are refused at {refuse_at:.0%} of the limit, if `INFO` is allowed: {_ASK}",
         )
-    figures = {"used_bytes": used, "limit_bytes": limit or None}
+    figures: dict[str, Detail] = {"used_bytes": used, "limit_bytes": limit or None}
     if limit == 0:
         return warning(
             check,
@@ -228,9 +228,11 @@ def _encryption(url: str) -> Finding:
 
 def _clock(server: Server) -> Finding:
     check, ahead = "redis.clock", server.clock_ahead
-    message = f"this machine is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} Redis"
     if abs(ahead) <= _SKEW:
-        return ok(check, message, ahead_seconds=round(ahead, 3))
+        return ok(
+            check, "the clocks of Redis and this machine agree", ahead_seconds=round(ahead, 3)
+        )
+    message = f"this machine is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} Redis"
     return warning(
         check,
         message,

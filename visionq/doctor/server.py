@@ -7,6 +7,7 @@ from another where there is one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,10 +39,14 @@ class Server:
 
     def told(self, name: str, setting: str | None = None) -> str | None:
         """Return a field of `INFO`, else of `HELLO`, else the setting of that name."""
-        for source, key in ((self.info, name), (self.hello, name), (self.config, setting)):
-            if source is not None and key in source:
-                return str(source[key])
-        return None
+        for source in (self.info, self.hello):
+            if source is not None and name in source:
+                return str(source[name])
+        return self.setting(setting) if setting else None
+
+    def setting(self, name: str) -> str | None:
+        """Return what `CONFIG` says."""
+        return None if self.config is None else self.config.get(name)
 
     def number(self, name: str, setting: str | None = None) -> int | None:
         """Return the same as a number."""
@@ -62,10 +67,15 @@ def read_server(redis: Redis, clock: Callable[[], float], stopwatch: Callable[[]
     return Server(
         info=_asked(redis.info),
         config=_config(redis),
-        hello=_pairs(_asked(lambda: redis.execute_command("HELLO")) or {}),
+        hello=_hello(redis),
         latency=median(pings),
         clock_ahead=ahead,
     )
+
+
+def _hello(redis: Redis) -> dict[str, str]:
+    command = partial(redis.execute_command, "HELLO")
+    return _pairs(_asked(command) or {})
 
 
 def _asked(command: Callable[[], Any]) -> Any:  # noqa: ANN401  # what the command replies
@@ -79,14 +89,14 @@ def _asked(command: Callable[[], Any]) -> Any:  # noqa: ANN401  # what the comma
 def _config(redis: Redis) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for name in _SETTINGS:
-        reply = _asked(lambda name=name: redis.config_get(name))
+        reply = _asked(partial(redis.config_get, name))
         if reply is None:
             return None
         found |= {_text(key): _text(value) for key, value in reply.items()}
     return found
 
 
-def _pairs(reply: Any) -> dict[str, Any]:  # noqa: ANN401  # a map, or the same as a flat list
+def _pairs(reply: Any) -> dict[str, str]:  # noqa: ANN401  # a map, or the same as a flat list
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     # `HELLO` says `version` and `mode` where `INFO` says `redis_version` and `redis_mode`.
     names = {"version": "redis_version", "mode": "redis_mode"}

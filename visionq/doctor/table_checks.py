@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.doctor.findings import Finding, ok, problem, warning
+from visionq.doctor.findings import Detail, Finding, ok, problem, warning
 from visionq.models import load_model_ends, warning_for
 from visionq.prices import load_prices
 from visionq.settings import ConfigurationError
@@ -42,7 +42,7 @@ def _table(prices: PriceTable, source: str, today: date) -> Finding:
     message = f"{len(rows)} prices ({source}), the oldest of {oldest} ({age} days)"
     if unconfirmed:
         message += f"; {unconfirmed} never compared with a bill"
-    details = {
+    details: dict[str, Detail] = {
         "source": source,
         "oldest": str(oldest),
         "rows": len(rows),
@@ -92,7 +92,7 @@ def _vision(model: str) -> Finding:
     if family is None:
         return warning(
             check,
-            f"how {model} counts pictures is not known: forecasts take the most that any model does",
+            f"how {model} counts pictures is not known; forecasts take the most of any model",
             "trust the bill, not the forecast, or choose a model that is known",
             model=model,
         )

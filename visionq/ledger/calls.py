@@ -234,12 +234,21 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         answer,
         content_key,
         options.answer_ttl,
-        options.result_ttl,
-        options.blob_grace,
+        *_retention(options),
         saved,
         scope,
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
+
+
+def _retention(options: LedgerOptions) -> tuple[int, int, int, int]:
+    """Say what is to be kept of a job that ends."""
+    return (
+        options.result_ttl,
+        options.blob_grace,
+        options.finished_kept,
+        options.events_kept,
+    )
 
 
 def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
@@ -250,8 +259,7 @@ def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.CANCELLED.value,
         error.code,
         "",
-        options.result_ttl,
-        options.blob_grace,
+        *_retention(options),
     ]
     for job_id in job_ids:
         arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
@@ -266,8 +274,7 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.FAILED.value,
         error.code,
         State.QUEUED.value,
-        options.result_ttl,
-        options.blob_grace,
+        *_retention(options),
     ]
     for job_id in job_ids:
         result = celery_results.failure(job_id, document, type(error).__name__, now)

@@ -35,6 +35,9 @@ class LedgerOptions:
     result_ttl: int = 7 * 24 * 3600
     answer_ttl: int = 7 * 24 * 3600
     blob_grace: int = 3600
+    #: Finished jobs, and about how many events, that stay listed.
+    finished_kept: int = 100_000
+    events_kept: int = 10_000
 
 
 def ledger_options(settings: Settings) -> LedgerOptions:
@@ -45,5 +48,8 @@ def ledger_options(settings: Settings) -> LedgerOptions:
         broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
         result_ttl=settings.result_ttl,
         answer_ttl=settings.answer_ttl,
+        blobs_are_here=settings.blob_url is None,
         blob_grace=settings.blob_grace,
+        finished_kept=settings.finished_kept,
+        events_kept=settings.events_kept,
     )

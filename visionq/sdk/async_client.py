@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from visionq.blobs import AsyncRedisBlobs
+from visionq.blobs import open_async_blobs
 from visionq.errors import VisionqError
 from visionq.ledger import AsyncLedger, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
@@ -50,7 +50,7 @@ class AsyncClient:
         self._waiting_redis = connect_async(url, CLIENT_NAME, retries=0, patience=REPLY)
         self._listener = Listener(self._waiting_redis)
         self._ledger = AsyncLedger(self._redis, ledger_options(self._settings))
-        self._blobs = AsyncRedisBlobs(self._redis, self._settings.blob_grace)
+        self._blobs = open_async_blobs(self._settings, self._redis)
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from visionq.blobs import RedisBlobs
+from visionq.blobs import open_blobs
 from visionq.errors import VisionqError
 from visionq.ledger import Ledger, ledger_options
 from visionq.ledger.views import job_views
@@ -46,7 +46,7 @@ class Client:
         # Waiting has patience of its own: its connections neither try again nor wait for long.
         self._waiting_redis = connect(url, CLIENT_NAME, retries=0, patience=waiting.REPLY)
         self._ledger = Ledger(self._redis, ledger_options(self._settings))
-        self._blobs = RedisBlobs(self._redis, self._settings.blob_grace)
+        self._blobs = open_blobs(self._settings, self._redis)
 
     def __enter__(self) -> Self:
         return self

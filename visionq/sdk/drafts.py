@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from visionq.contract import Api, Detail, Priority, Reuse, UnknownBilling, UrlMode
+    from visionq.contract import (
+        Api,
+        Detail,
+        PictureOptions,
+        Priority,
+        Reuse,
+        UnknownBilling,
+        UrlMode,
+    )
     from visionq.ledger import Submission
     from visionq.settings import Settings
 
@@ -41,6 +49,7 @@ class JobOptions(TypedDict, total=False):
     max_output_tokens: int | None
     temperature: float | None
     url_mode: UrlMode | str
+    pictures: PictureOptions | dict[str, Any]
     tenant: str
     priority: Priority | str
     reuse: Reuse | str

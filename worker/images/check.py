@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from visionq.contract import Animated, PictureOptions
 from visionq.errors import (
     AnimatedImage,
     CorruptImage,
@@ -12,9 +13,10 @@ from visionq.errors import (
     UnsupportedFormat,
 )
 from worker.images.decode import decode
+from worker.images.foreign import read_foreign
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg
-from worker.images.kinds import identify
+from worker.images.kinds import CONVERTIBLE, identify, recognise
 from worker.images.layout import Layout, MalformedError, UnsupportedVariantError
 from worker.images.models import CheckedImage, ImageLimits
 from worker.images.png import read_png
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from worker.images.kinds import Kind
 
+#: What a job that says nothing of its pictures asks for.
+DEFAULTS: Final = PictureOptions()
+
 _READERS: Final[dict[Kind, Callable[[bytes], Layout]]] = {
     "jpeg": read_jpeg,
     "png": read_png,
@@ -33,22 +38,29 @@ _READERS: Final[dict[Kind, Callable[[bytes], Layout]]] = {
 }
 
 
-def inspect(data: bytes, *, name: str, limits: ImageLimits) -> CheckedImage:
+def inspect(
+    data: bytes, *, name: str, limits: ImageLimits, options: PictureOptions = DEFAULTS
+) -> CheckedImage:
     """Find out all that the container tells, decoding nothing.
 
     Raises:
         EmptyFile, NotAnImage, UnsupportedFormat, AnimatedImage, TooLarge, TooManyPixels,
         CorruptImage: what is wrong and what to do, with `image=name`.
     """
-    kind = identify(data, name=name)
-    if len(data) > limits.max_bytes:
-        message = (
-            f"{len(data):,} bytes, the limit is {limits.max_bytes:,}; "
-            "save it smaller or with stronger compression"
-        )
+    most = limits.max_original_bytes if options.shrink else limits.max_bytes
+    if len(data) > most:
+        recognise(data, name=name)  # what is no picture at all is told as such
+        message = f"{len(data):,} bytes, the limit is {most:,}; save it smaller"
+        if len(data) <= limits.max_original_bytes:
+            message += ", or let the job shrink it first (pictures.shrink)"
         raise TooLarge(message, image=name)
-    layout = _read(kind, data, name=name)
-    _refuse(layout, name=name, limits=limits)
+    if options.convert and (found := recognise(data, name=name)) in CONVERTIBLE:
+        kind = found.lower()
+        layout = read_foreign(data, kind, name=name, limits=limits)
+    else:
+        kind = own = identify(data, name=name)
+        layout = _read(own, data, name=name)
+    _refuse(layout, name=name, limits=limits, options=options)
     return CheckedImage(format=kind, bytes=len(data), layout=layout, warnings=_warnings(layout))
 
 
@@ -73,17 +85,27 @@ def _read(kind: Kind, data: bytes, *, name: str) -> Layout:
         raise UnsupportedFormat(f"{error}; save it with 8 bits a sample", image=name) from None
 
 
-def _refuse(layout: Layout, *, name: str, limits: ImageLimits) -> None:
+def _refuse(layout: Layout, *, name: str, limits: ImageLimits, options: PictureOptions) -> None:
     if not layout.width or not layout.height:
         message = f"the size is {layout.width}x{layout.height}; send a whole copy"
         raise CorruptImage(message, image=name)
-    if layout.frames > 1:
-        message = f"{layout.frames} frames; send a still picture, for example the first frame"
-        raise AnimatedImage(message, image=name)
-    if layout.width * layout.height > limits.max_pixels:
+    if layout.frames > 1 and options.animated is Animated.REFUSE:
         message = (
-            f"{layout.width}x{layout.height} is {layout.width * layout.height:,} pixels, "
+            f"{layout.frames} frames; send a still picture, "
+            "or let the job take the first frame (pictures.animated)"
+        )
+        raise AnimatedImage(message, image=name)
+    pixels = layout.width * layout.height
+    if pixels > limits.max_pixels:
+        message = (
+            f"{layout.width}x{layout.height} is {pixels:,} pixels, "
             f"the limit is {limits.max_pixels:,}; scale it down"
+        )
+        raise TooManyPixels(message, image=name)
+    if layout.frames * pixels > limits.max_frame_pixels:
+        message = (
+            f"{layout.frames} frames of {pixels:,} pixels, "
+            f"the limit for all is {limits.max_frame_pixels:,}"
         )
         raise TooManyPixels(message, image=name)
 
@@ -94,4 +116,6 @@ def _warnings(layout: Layout) -> tuple[str, ...]:
         found.append("the colour profile is broken and was ignored")
     if "further pictures" in layout.stripped:
         found.append("the file holds several pictures; the first one is sent")
+    if layout.frames > 1:
+        found.append(f"the first of {layout.frames} frames is sent")
     return tuple(found)

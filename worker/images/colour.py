@@ -74,6 +74,15 @@ def _through_profile(picture: Image.Image, profile: bytes) -> Image.Image | None
     return converted.convert("L") if picture.mode == "L" else converted
 
 
+def on_white(picture: Image.Image) -> Image.Image:
+    """Return RGBA as RGB, as it looks on white paper."""
+    if picture.mode != "RGBA":
+        return picture
+    paper = Image.new("RGB", picture.size, "white")
+    paper.paste(picture, mask=picture.getchannel("A"))
+    return paper
+
+
 def drop_opaque_alpha(picture: Image.Image) -> Image.Image:
     """Return RGBA as RGB when no pixel is transparent."""
     if picture.mode != "RGBA" or picture.getchannel("A").getextrema()[0] != _OPAQUE:

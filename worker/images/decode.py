@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from PIL import Image
 from visionq.errors import CorruptImage, ImageError, TooManyPixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from worker.images.models import CheckedImage, ImageLimits
 
@@ -22,6 +23,7 @@ def decode(
     shrunk_to: tuple[int, int] | None,
     name: str,
     limits: ImageLimits,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Image.Image:
     """Decode a picture wholly and return its pixels as they are stored, not yet upright.
 
@@ -30,18 +32,44 @@ def decode(
 
     Raises:
         CorruptImage: the picture breaks on the way.
-        TooManyPixels: the decoder finds more pixels than the header told, or no memory for them.
+        TooManyPixels: the decoder finds more pixels than the header told, or takes too long.
     """
-    _raise_ceiling(limits.max_pixels)
+    raise_ceiling(limits.max_pixels)
     layout = checked.layout
     with taming(name):
-        picture = Image.open(io.BytesIO(layout.content), formats=(checked.format.upper(),))
+        source = TimedFile(layout.content, limits.max_seconds, clock)
+        picture = Image.open(source, formats=(checked.format.upper(),))
         if picture.size != (layout.width, layout.height):
             message = "its headers contradict each other; send a whole copy"
             raise CorruptImage(message, image=name)
         picture.draft(None, shrunk_to or (1, 1))
         picture.load()
     return picture
+
+
+class _TooSlowError(Exception):
+    """The decode has had its time."""
+
+
+class TimedFile(io.BytesIO):
+    """A file that stops giving bytes when its time is over, and so ends the decode.
+
+    Pillow feeds its decoders of JPEG, PNG and GIF in pieces of 64 KB, none of which takes long.
+    WEBP, AVIF and TIFF are decoded in one go: there the limits on pixels are the limit on time.
+    """
+
+    def __init__(
+        self, content: bytes, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(content)
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read on, unless the time is over."""
+        if self._clock() > self._end:
+            raise _TooSlowError
+        return super().read(size)
 
 
 @contextmanager
@@ -51,6 +79,8 @@ def taming(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except _TooSlowError as error:
+        raise TooManyPixels("it takes too long to decode; scale it down", image=name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise TooManyPixels("more pixels than may be decoded; scale it down", image=name) from error
     except Exception as error:  # decoders raise anything at broken files: it is all one answer
@@ -58,7 +88,7 @@ def taming(name: str) -> Iterator[None]:
         raise CorruptImage(message, image=name) from error
 
 
-def _raise_ceiling(max_pixels: int) -> None:
+def raise_ceiling(max_pixels: int) -> None:
     """Keep Pillow's own ceiling, one number for the whole process, from lying below ours.
 
     It is only ever raised, so threads can't harm each other; ours has been enforced before.

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
 from visionq.errors import TooLarge
-from worker.images.colour import drop_opaque_alpha, is_srgb, set_upright, to_srgb, widen
+from worker.images.advice import LOOK_SIDE, advise, glance, wanted
+from worker.images.check import DEFAULTS
+from worker.images.colour import (
+    drop_opaque_alpha,
+    is_srgb,
+    on_white,
+    set_upright,
+    to_srgb,
+    widen,
+)
 from worker.images.decode import decode, taming
-from worker.images.kinds import MIME_TYPES, Kind
+from worker.images.kinds import MIME_TYPES, Kind, own_kind
+from worker.images.memory import affordable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from visionq.contract import PictureOptions
     from worker.images.models import CheckedImage, ImageLimits
 
     Fit = Callable[[int, int], tuple[int, int]]
@@ -55,7 +66,14 @@ class _Recipe:
         return target.getvalue()
 
 
-def encode(checked: CheckedImage, *, fit: Fit, name: str, limits: ImageLimits) -> EncodedImage:
+def encode(
+    checked: CheckedImage,
+    *,
+    fit: Fit,
+    name: str,
+    limits: ImageLimits,
+    options: PictureOptions = DEFAULTS,
+) -> EncodedImage:
     """Return the picture upright, without metadata, in sRGB, and no larger than `fit` says.
 
     `fit(width, height)` gives the size that the model will see; a picture is never enlarged. One
@@ -63,18 +81,24 @@ def encode(checked: CheckedImage, *, fit: Fit, name: str, limits: ImageLimits) -
     that are no picture. Every picture is decoded wholly, once. Call it inside a decode slot.
 
     Raises:
-        CorruptImage, TooManyPixels: it breaks while it is decoded.
-        TooLarge: it can't be brought below `limits.max_bytes`.
+        CorruptImage, TooManyPixels: it breaks while it is decoded, or needs too much memory.
+        TooLarge: it can't be brought below the limit on bytes.
+        PictureRejected: it breaks a requirement that the job insists on.
     """
     size = (checked.width, checked.height)
     target = _clamp(fit(*size), size)
-    if target == size and _may_pass(checked, limits):
-        return _pass_through(checked, name=name, limits=limits)
-    picture = _decode_upright(checked, target, name=name, limits=limits)
+    if target == size and _may_pass(checked, limits, options):
+        return _pass_through(checked, name=name, limits=limits, options=options)
+    plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
+    picture = _decode_upright(checked, plan.size, name=name, limits=limits)
     picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
-    return _within_bytes(
-        picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_bytes
+    if options.flatten:
+        picture = on_white(picture)
+    advice = advise(picture, options, short_side=min(picture.size), name=name)
+    sent = _within_bytes(
+        picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
     )
+    return replace(sent, warnings=(*plan.warnings, *advice, *sent.warnings))
 
 
 def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
@@ -82,25 +106,37 @@ def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _may_pass(checked: CheckedImage, limits: ImageLimits) -> bool:
+def _may_pass(checked: CheckedImage, limits: ImageLimits, options: PictureOptions) -> bool:
     layout = checked.layout
     return (
         layout.plain
         and layout.orientation == 1
-        and len(layout.content) <= limits.max_bytes
+        and len(layout.content) <= limits.max_sent_bytes
+        and not (layout.alpha and options.flatten)
         and (layout.profile is None or is_srgb(layout.profile))
     )
 
 
-def _pass_through(checked: CheckedImage, *, name: str, limits: ImageLimits) -> EncodedImage:
-    decode(checked, shrunk_to=None, name=name, limits=limits)
+def _pass_through(
+    checked: CheckedImage, *, name: str, limits: ImageLimits, options: PictureOptions
+) -> EncodedImage:
+    affordable(checked, None, name=name, max_bytes=limits.max_decode_bytes)
+    look_at = (LOOK_SIDE, LOOK_SIDE) if wanted(options) else None
+    picture = decode(checked, shrunk_to=look_at, name=name, limits=limits)
+    advice: tuple[str, ...] = ()
+    if look_at is not None:
+        with taming(name):
+            picture = glance(picture)
+        short_side = min(checked.width, checked.height)
+        advice = advise(picture, options, short_side=short_side, name=name)
     return EncodedImage(
         data=checked.layout.content,
-        format=checked.format,
-        mime_type=MIME_TYPES[checked.format],
+        format=own_kind(checked.format),
+        mime_type=MIME_TYPES[own_kind(checked.format)],
         width=checked.width,
         height=checked.height,
         passed_through=True,
+        warnings=advice,
     )
 
 

@@ -35,6 +35,7 @@ class _Walk:
         self._data = data
         self._blocks = 0
         self._cuts = Cuts()
+        self._alpha = False
 
     def layout(self) -> Layout:
         screen = width, height = struct.unpack_from("<HH", self._data, 6)
@@ -59,16 +60,22 @@ class _Walk:
             height=height,
             frames=frames,
             # Decoders disagree on a frame that is larger than its screen.
-            plain=screen == (width, height),
+            plain=screen == (width, height) and frames == 1,
             lossless=True,
             content=self._cuts.apply(self._data),
             stripped=self._cuts.names,
+            alpha=self._alpha,
+            pixel_bytes=1,
+            convert_bytes=4,
         )
 
     def _extension(self, position: int) -> int:
         label = self._data[position + 1]
         end = self._after_blocks(position + 2)
-        if label != _GRAPHIC_CONTROL:
+        if label == _GRAPHIC_CONTROL:
+            # The lowest bit of its flags: a colour is transparent.
+            self._alpha |= bool(self._data[position + 3] & 1)
+        else:
             self._cuts.cut(position, end, _NAMES.get(label, "extension"))
         return end
 

@@ -30,7 +30,9 @@ _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: Baseline, extended and progressive Huffman: what every decoder reads.
 _COMMON_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE_FRAMES: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _SAMPLE_BITS: Final = 8
+_COEFFICIENT_BYTES: Final = 2
 _PLAIN_COMPONENTS: Final = (1, 3)
 
 #: Scans of a progressive file; encoders write about ten, and each costs a pass over the picture.
@@ -52,6 +54,9 @@ _MARKER_IN_SCAN: Final = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 class _Found:
     size: tuple[int, int] | None = None
     plain: bool = False
+    progressive: bool = False
+    #: Samples for each pixel, all components together.
+    samples: float = 0
     scans: int = 0
     orientation: int = 1
     profile_parts: dict[int, bytes] = field(default_factory=dict)
@@ -83,7 +88,14 @@ def read_jpeg(data: bytes) -> Layout:
         stripped=found.cuts.names,
         orientation=found.orientation,
         profile=_join_profile(found.profile_parts),
+        held_bytes=_coefficient_bytes(found, width * height),
     )
+
+
+def _coefficient_bytes(found: _Found, pixels: int) -> int:
+    """Return what is held until the last of several scans: 2 bytes a sample, at full size."""
+    in_pieces = found.progressive or found.scans > 1
+    return int(_COEFFICIENT_BYTES * found.samples * pixels) if in_pieces else 0
 
 
 def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
@@ -138,6 +150,12 @@ def _take_frame(found: _Found, marker: int, body: bytes) -> None:
         raise UnsupportedVariantError(f"{bits}-bit JPEG")
     found.size = (width, height)
     found.plain = marker in _COMMON_FRAMES and components in _PLAIN_COMPONENTS
+    found.progressive = marker in _PROGRESSIVE_FRAMES
+    factors = [(byte >> 4, byte & 15) for byte in body[7 : 6 + 3 * components : 3]]
+    most = max((across for across, _ in factors), default=0) * max(
+        (down for _, down in factors), default=0
+    )
+    found.samples = sum(across * down for across, down in factors) / max(most, 1)
 
 
 def _stripped_name(marker: int, body: bytes) -> str | None:

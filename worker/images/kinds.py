@@ -11,6 +11,9 @@ Kind = Literal["jpeg", "png", "webp", "gif"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
+#: Formats that Pillow reads safely, by the name that people know; converted where a job asks.
+CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
+
 #: Media type of each kind, as it stands in a data URL.
 MIME_TYPES: Final[dict[Kind, str]] = {kind: f"image/{kind}" for kind in KINDS}
 
@@ -57,6 +60,13 @@ def _is_kind(name: str) -> TypeGuard[Kind]:
     return name in KINDS
 
 
+def own_kind(name: str) -> Kind:
+    """Return the name as that of a kind which is sent as it is; raises `ValueError` for others."""
+    if not _is_kind(name):
+        raise ValueError(f"{name} is not sent as it is")
+    return name
+
+
 def identify(data: bytes, *, name: str) -> Kind:
     """Return the kind of picture that `data` begins with.
 
@@ -65,13 +75,26 @@ def identify(data: bytes, *, name: str) -> Kind:
         UnsupportedFormat: a picture or document of a type that is not taken; the message names it.
         NotAnImage: nothing that is known as a picture.
     """
+    found = recognise(data, name=name)
+    if not _is_kind(found):
+        message = f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF"
+        if found in CONVERTIBLE:
+            message += ", or let the job do so (pictures.convert)"
+        raise UnsupportedFormat(message, image=name)
+    return found
+
+
+def recognise(data: bytes, *, name: str) -> str:
+    """Return the name of the format, whether it is taken or not.
+
+    Raises:
+        EmptyFile: there is not one byte.
+        NotAnImage: nothing that is known as a picture.
+    """
     if not data:
         raise EmptyFile("the file has no bytes; send the picture itself", image=name)
     head = data[:_HEAD_BYTES]
     found = next((kind for pattern, kind in _PATTERNS if pattern.match(head)), None)
     if found is None:
         raise NotAnImage("the content is no picture; send JPEG, PNG, WEBP or GIF", image=name)
-    if not _is_kind(found):
-        message = f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF"
-        raise UnsupportedFormat(message, image=name)
     return found

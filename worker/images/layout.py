@@ -49,6 +49,27 @@ class Layout:
     orientation: int = _UPRIGHT
     #: ICC profile of the pixels.
     profile: bytes | None = None
+    #: Whether a pixel may be transparent, as far as the container tells.
+    alpha: bool = False
+    #: Bytes of memory for a pixel once decoded; more for one while it is brought into a usable
+    #: form; and bytes that the decoder holds beside them, whatever the size it decodes to.
+    pixel_bytes: int = 4
+    convert_bytes: int = 0
+    held_bytes: int = 0
+
+    def memory(self, *, scale: int = 1, sent_pixels: int = 0) -> int:
+        """Return the bytes of memory that decoding and scaling take, as measured with Pillow 13.
+
+        `scale` is that of a reduced decode, `sent_pixels` the size of what is made; 0 for a
+        picture that is only decoded.
+        """
+        pixels = -(-self.width // scale) * -(-self.height // scale)
+        decoding = self.held_bytes + self.pixel_bytes * pixels
+        if not sent_pixels:
+            return decoding
+        # One byte for the coarse first step of scaling, two pictures of the final size.
+        working = (min(self.pixel_bytes, 4) + self.convert_bytes + 1) * pixels + 8 * sent_pixels
+        return max(decoding, working)
 
 
 class Cuts:

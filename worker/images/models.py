@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from worker.images.kinds import Kind
     from worker.images.layout import Layout
 
 #: Orientations that lie on their side: width and height change places.
@@ -21,13 +20,31 @@ class ImageLimits:
     max_bytes: int = 20_000_000
     #: Pixels of a picture, known from its header before any is decoded.
     max_pixels: int = 100_000_000
+    #: Bytes of what is sent, in base64; None: no limit but `max_bytes`.
+    max_base64_bytes: int | None = None
+    #: Bytes of an original that is to be shrunk first.
+    max_original_bytes: int = 64_000_000
+    #: Bytes of memory for the pixels of one picture, by the estimate of its container.
+    max_decode_bytes: int = 256_000_000
+    #: Pixels of all frames of an animation of which the first frame is taken.
+    max_frame_pixels: int = 1_000_000_000
+    #: Seconds for one decode.
+    max_seconds: float = 5.0
+
+    @property
+    def max_sent_bytes(self) -> int:
+        """Bytes of what is sent, before base64, that keep within both figures."""
+        if self.max_base64_bytes is None:
+            return self.max_bytes
+        return min(self.max_bytes, self.max_base64_bytes // 4 * 3)
 
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """A file that is what it says: one still picture of a supported format."""
+    """A file that is what it says: one still picture of a format that is taken."""
 
-    format: Kind
+    #: `jpeg`, `png`, `webp`, `gif`, or the format that is to be converted: `bmp`, `tiff`, `avif`.
+    format: str
     #: Bytes of the file as it came.
     bytes: int
     #: How the pixels are stored, and the content without what is no picture.
@@ -51,5 +68,5 @@ class CheckedImage:
 
     @property
     def frames(self) -> int:
-        """Frames of an animation; a checked picture has one."""
+        """Frames of the file, of which the first is taken."""
         return self.layout.frames

@@ -23,6 +23,9 @@ _SIGNATURE_BYTES: Final = 8
 _HEADER_BYTES: Final = 13
 _LARGEST_LENGTH: Final = 2**31 - 1
 _PLAIN_BITS: Final = 8
+#: Colour types: grey and palette; grey or colour with alpha.
+_ONE_BYTE_COLOURS: Final = frozenset({0, 3})
+_ALPHA_COLOURS: Final = frozenset({4, 6})
 #: What the picture is made of, and the hints on its colours that hold nothing else.
 _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _COLOUR_HINTS: Final = frozenset({b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
@@ -39,7 +42,9 @@ _ANCILLARY_BIT: Final = 0x20
 
 @dataclass
 class _Found:
-    header: tuple[int, int, int] | None = None
+    #: Width, height, bits of a sample, colour type.
+    header: tuple[int, int, int, int] | None = None
+    has_palette_alpha: bool = False
     frames: int = 1
     frame_controls: int = 0
     has_pixels: bool = False
@@ -67,7 +72,9 @@ def read_png(data: bytes) -> Layout:
         _take(found, kind, data[body : end - 4] if kind != b"IDAT" else b"")
     if found.header is None or not found.has_pixels:
         raise MalformedError("there is no picture in the file")
-    width, height, bits = found.header
+    width, height, bits, colours = found.header
+    alpha = found.has_palette_alpha or colours in _ALPHA_COLOURS
+    one_byte = colours in _ONE_BYTE_COLOURS
     return Layout(
         width=width,
         height=height,
@@ -78,6 +85,9 @@ def read_png(data: bytes) -> Layout:
         stripped=found.cuts.names,
         orientation=found.orientation,
         profile=found.profile,
+        alpha=alpha,
+        pixel_bytes=(1 if bits <= _PLAIN_BITS else 2) if one_byte else 4,
+        convert_bytes=4 if alpha or one_byte else 0,
     )
 
 
@@ -111,8 +121,9 @@ def _take(found: _Found, kind: bytes, body: bytes) -> None:
     if kind == b"IHDR":
         if found.header is not None or len(body) != _HEADER_BYTES:
             raise MalformedError("the header is not as it should be")
-        width, height, bits = struct.unpack_from(">IIB", body)
-        found.header = (width, height, bits)
+        found.header = struct.unpack_from(">IIBB", body)
+    elif kind == b"tRNS":
+        found.has_palette_alpha = True
     elif kind == b"IDAT":
         found.has_pixels = True
     elif kind == b"acTL" and len(body) >= 4:  # noqa: PLR2004  # the number of frames is 4 bytes

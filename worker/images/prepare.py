@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.images.check import inspect
+from worker.images.check import DEFAULTS, inspect
 from worker.images.encode import encode
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from visionq.contract import PictureOptions
     from worker.images.encode import EncodedImage, Fit
     from worker.images.models import CheckedImage, ImageLimits
 
@@ -35,6 +36,7 @@ def prepare(
     limits: ImageLimits,
     fit: Fit,
     slots: AbstractContextManager[object],
+    options: PictureOptions = DEFAULTS,
 ) -> PreparedImage:
     """Check and encode one picture with a single decode, inside one of `slots`.
 
@@ -43,6 +45,7 @@ def prepare(
     Raises:
         ImageError: what is wrong with the picture, with `image=name`.
     """
-    checked = inspect(data, name=name, limits=limits)
+    checked = inspect(data, name=name, limits=limits, options=options)
     with slots:
-        return PreparedImage(checked, encode(checked, fit=fit, name=name, limits=limits))
+        sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
+    return PreparedImage(checked, sent)

@@ -24,7 +24,10 @@ _NAMES: Final = {b"EXIF": "EXIF", b"XMP ": "XMP", b"ICCP": "ICC"}
 _PICTURE: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
 #: Bits of the VP8X flags: profile, EXIF and XMP are announced there.
 _METADATA_FLAGS: Final = 0x20 | 0x08 | 0x04
+_ALPHA_FLAG: Final = 0x10
 _LOSSLESS_SIGNATURE: Final = 0x2F
+_ALPHA_OFFSET: Final = 4
+_LOSSLESS_ALPHA: Final = 0x10
 _SIDE_MASK: Final = 0x3FFF
 
 
@@ -35,6 +38,7 @@ class _Found:
     animated: bool = False
     lossless: bool = False
     extended: bool = False
+    alpha: bool = False
     orientation: int = 1
     profile: bytes | None = None
     cuts: Cuts = field(default_factory=Cuts)
@@ -65,6 +69,10 @@ def read_webp(data: bytes) -> Layout:
         stripped=found.cuts.names,
         orientation=found.orientation,
         profile=found.profile,
+        alpha=found.alpha,
+        convert_bytes=4 if found.alpha else 0,
+        # Pillow's decoder keeps two frames and a copy beside the picture.
+        held_bytes=12 * width * height,
     )
 
 
@@ -98,9 +106,16 @@ def _take(found: _Found, kind: bytes, data: bytes, body: int, length: int) -> No
         if kind in {b"VP8 ", b"VP8L"}:
             found.frames += 1
             found.lossless = kind == b"VP8L"
+            # A lossless stream announces alpha in the byte behind its sizes.
+            found.alpha |= (
+                found.lossless
+                and length > _ALPHA_OFFSET
+                and bool(data[body + _ALPHA_OFFSET] & _LOSSLESS_ALPHA)
+            )
             found.size = found.size or _bitstream_size(kind, data, body)
         elif kind == b"VP8X":
             found.extended = True
+            found.alpha |= length > 0 and bool(data[body] & _ALPHA_FLAG)
             found.size = found.size or _canvas_size(data, body)
         elif kind == b"ANMF":
             found.animated = True

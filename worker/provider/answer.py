@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api, Usage
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
 from worker.provider.faults import fault
+from worker.provider.picture_checks import open_answer
 from worker.provider.reason import public
 from worker.provider.schema import Mismatch, parse_answer
 
@@ -33,6 +34,8 @@ class Answer:
     request_id: str | None = None
     #: The parsed answer, where the job asked for a schema.
     data: Any = field(default=None, repr=False)
+    #: What the model found in each picture, where it was asked; None: it did not report.
+    findings: tuple[frozenset[str], ...] | None = None
     #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
     finish: str | None = None
 
@@ -85,17 +88,23 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
         raise Refused(f"stopped by the content filter ({draft.cause})", text=said, **paid)
     if draft.end is _End.CUT:
         raise Incomplete(f"the answer was cut off ({draft.cause})", text=said, **paid)
-    if draft.refusal and (request.answer_schema is not None or not draft.text):
+    asked_for_form = request.answer_schema is not None or bool(request.asked)
+    if draft.refusal and (asked_for_form or not draft.text):
         raise Refused(f"the model declined: {public(draft.refusal)}", text=said, **paid)
     if not draft.text:
         if draft.usage is None:
             message = "the provider answered 200 with neither text nor usage in it"
             raise BillingUnknown(message, request_id=request_id)
         raise InvalidOutput(f"the answer is empty ({draft.cause})", **paid)
+    findings = None
+    if request.asked:
+        opened = open_answer(draft.text, request.asked, len(request.images), request.answer_schema)
+        draft, findings = replace(draft, text=opened.text), opened.findings
     return Answer(
         text=draft.text,
         refusal=draft.refusal or None,
         data=_data(draft, request, paid),
+        findings=findings,
         finish=draft.finish,
         **paid,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api
 from visionq.errors import InvalidJob
+from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
 from worker.provider.schema import check_schema, strict_form
 
 if TYPE_CHECKING:
@@ -33,14 +34,19 @@ class ProviderRequest:
     images: tuple[str, ...]
     #: The job's own schema, which the answer is checked against.
     answer_schema: dict[str, Any] | None = field(default=None, repr=False)
+    #: Requirements of the pictures that the model is asked about, beside the question.
+    asked: tuple[str, ...] = ()
 
 
-def build_request(job: JobDocument, sources: Sequence[str]) -> ProviderRequest:
+def build_request(
+    job: JobDocument, sources: Sequence[str], asked: tuple[str, ...] = ()
+) -> ProviderRequest:
     """Build the call of a job.
 
     Args:
         job: with model and limit of output tokens filled in: no call goes without a limit.
         sources: a data URL, or an address that the provider fetches, for each picture in order.
+        asked: requirements of the pictures that the model reports on in the same answer.
 
     Raises:
         InvalidJob: the job has no model or no limit, or its schema is none.
@@ -54,12 +60,27 @@ def build_request(job: JobDocument, sources: Sequence[str]) -> ProviderRequest:
     if job.answer_schema is not None:
         check_schema(job.answer_schema)
     build = _responses if job.api is Api.RESPONSES else _chat
+    sent = _with_report(job, asked) if asked else job
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
-        body=_encode(build(job, sources)),
+        body=_encode(build(sent, sources)),
         images=tuple(image.label(position) for position, image in enumerate(job.images)),
         answer_schema=job.answer_schema,
+        asked=asked,
+    )
+
+
+def _with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
+    """Return the job as if the report on its pictures were part of what it asks for."""
+    pictures = len(job.images)
+    told = instruction(asked, pictures)
+    return job.model_copy(
+        update={
+            "instructions": told if job.instructions is None else f"{job.instructions}\n\n{told}",
+            "answer_schema": wrapped_schema(asked, pictures, job.answer_schema),
+            "max_output_tokens": (job.max_output_tokens or 0) + extra_tokens(asked, pictures),
+        }
     )
 
 

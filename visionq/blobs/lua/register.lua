@@ -1,7 +1,7 @@
 -- Keeps blobs of a store outside Redis from being deleted while they are uploaded and their jobs
 -- entered. Only what is registered can be submitted; what nobody submits goes after the grace.
 -- ARGV: grace (s), then the hashes
--- Returns {'busy'} while one of them is being deleted | {'registered', sha, …}: those not known before
+-- Returns {'busy'} while one of them is being deleted | {'registered', {sha, …}}: those not known before
 
 local grace = tonumber(ARGV[1])
 
@@ -25,4 +25,4 @@ for i = 2, #ARGV do
     unknown[#unknown + 1] = sha
   end
 end
-return { 'registered', unpack(unknown) }
+return { 'registered', unknown }

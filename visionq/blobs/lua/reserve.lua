@@ -2,15 +2,17 @@
 -- entered. A reservation that nobody uses lapses after the grace.
 -- ARGV: grace (s), most bytes ('' for a share of maxmemory), that share, share of maxmemory at which
 --   nothing is taken, then for each blob: sha256, bytes
--- Returns {'full', bytes held, most} | {'memory'} | {'reserved', sha, …}: those that are not there
+-- Returns {'full', bytes held, most} | {'memory'} | {'reserved', {sha, …}}: those that are not there
 
 local grace, most, share, refuse_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 take_garbage(500)
 
-local info = redis.call('INFO', 'memory')
+local info = redis.pcall('INFO', 'memory')
+-- Where INFO is refused, as by some managed servers, only Redis itself refuses, at its limit.
+info = type(info) == 'string' and info or ''
 local memory = tonumber(string.match(info, 'maxmemory:(%d+)')) or 0
-local used = tonumber(string.match(info, 'used_memory:(%d+)'))
+local used = tonumber(string.match(info, 'used_memory:(%d+)')) or 0
 if most ~= '' then
   most = tonumber(most)
 else
@@ -47,4 +49,4 @@ end
 if uncounted > 0 then
   redis.call('INCRBY', K.blob_bytes, at(uncounted))
 end
-return { 'reserved', unpack(absent) }
+return { 'reserved', absent }

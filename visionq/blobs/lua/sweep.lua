@@ -1,7 +1,7 @@
 -- Takes blobs whose time is up out of the books. Those outside Redis are marked until the caller has
 -- deleted them and says so, or for as long as one deletion can take.
 -- ARGV: most entries to take, time for the deletions (ms)
--- Returns entries taken, then the hashes to delete outside Redis
+-- Returns entries taken, and {sha, …} to delete outside Redis
 
 local limit, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 
@@ -17,4 +17,4 @@ end
 for _, sha in ipairs(to_delete) do
   redis.call('ZADD', K.blob_deletions, at(now + patience), sha)
 end
-return { taken + #left, unpack(to_delete) }
+return { taken + #left, to_delete }

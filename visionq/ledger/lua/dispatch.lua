@@ -117,33 +117,38 @@ end
 local pools = {}
 local hinted = {}
 
+-- What a pool's dead workers still hold takes nothing from the slots of other pools.
+local function room_of(slots, busy)
+  local ahead = slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
+  return math.max(0, slots + ahead - busy)
+end
+
 -- A closed gate lets nothing through but, in time, a trial; a reopening one no more than its step.
-local function behind_gate(pool, room, busy)
-  local key = gate_of(pool)
+local function behind_gate(name, room, busy)
+  local key = gate_of(name)
   local gate = read_gate(key)
   if gate.state == 'closed' and gate.reason ~= 'operator' and gate.retry_at <= now and room > 0 then
     begin_reopening(key)
     gate = read_gate(key)
   end
   if gate.state == 'closed' then
-    return math.min(room, 0)
+    return 0
   end
-  return gate.state == 'reopening' and math.min(room, gate.step - busy) or room
+  return gate.state == 'reopening' and math.min(room, math.max(0, gate.step - busy)) or room
 end
 
 local function read_pools()
   local slots = redis.call('HGETALL', K.pool_slots)
   for i = 1, #slots, 2 do
-    local pool = { queues = {}, room = tonumber(slots[i + 1]) }
-    if slots_per_hint_ahead > 0 then
-      pool.room = pool.room + math.floor(pool.room / slots_per_hint_ahead)
+    if slots[i + 1] ~= '0' then
+      local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
+      local room = behind_gate(slots[i], room_of(tonumber(slots[i + 1]), busy), busy)
+      local pool = { queues = {}, room = room }
+      for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
+        pool.queues[queue] = true
+      end
+      pools[#pools + 1] = pool
     end
-    local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
-    pool.room = behind_gate(slots[i], pool.room - busy, busy)
-    for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
-      pool.queues[queue] = true
-    end
-    pools[#pools + 1] = pool
   end
   for _, queue in ipairs({ K.interactive, K.bulk }) do
     hinted[queue] = tonumber(redis.call('HGET', K.hinted, queue) or 0)

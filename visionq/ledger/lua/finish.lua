@@ -3,16 +3,21 @@
 -- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
---   result ttl (s), blob grace (s), nano-rubles that a stored answer saved,
---   what is held ('gate', 'model:…' or '')
+--   result ttl (s), blob grace (s), ended jobs and events to keep listed,
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or '')
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local counted, billing, cost = ARGV[7], ARGV[8], ARGV[9]
 local error_document, celery_result = ARGV[10], ARGV[11]
 local answer, content_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
-local result_ttl, blob_grace = tonumber(ARGV[15]), tonumber(ARGV[16])
-local saved, scope = ARGV[17], ARGV[18]
+local keep = {
+  ttl = tonumber(ARGV[15]),
+  blob_grace = tonumber(ARGV[16]),
+  finished = tonumber(ARGV[17]),
+  events = tonumber(ARGV[18]),
+}
+local saved, scope = ARGV[19], ARGV[20]
 
 local job = K.job .. id
 local state, holder, sent, ended_by, unknown, interrupted, gate, epoch = unpack(
@@ -100,7 +105,7 @@ local function hold_back()
   local refused_at = redis.call('HGET', job, 'refused_at')
   local passed_at = gate and redis.call('HGET', gate, 'passed')
   release_slot(job)
-  redis.call('SET', K.celery_result .. id, celery_result, 'EX', result_ttl)
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
   if refused_at and passed_at and tonumber(passed_at) > tonumber(refused_at) then
     return park_alone()
   end
@@ -128,7 +133,7 @@ end
 if outcome == 'held' then
   hold_back()
 elseif TERMINAL[outcome] then
-  conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, result_ttl, blob_grace)
+  conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, keep)
 else
   release_slot(job)
   move(job, 'in_progress', outcome)
@@ -138,7 +143,7 @@ else
   else
     redis.call('HDEL', job, 'waits')
   end
-  redis.call('SET', K.celery_result .. id, celery_result, 'EX', result_ttl)
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
   if outcome == 'parked' then
     redis.call('ZADD', K.parked, at(now), id)
   end
@@ -150,7 +155,7 @@ else
   else
     redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
   end
-  tell(id, outcome, reason)
+  tell(id, outcome, reason, keep.events)
 end
 wake()
 return 'done'

@@ -4,10 +4,12 @@
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 
 local FIELDS = 9
+local blobs_are_here = ARGV[3] == '1'
 
 local function memory_is_short(share)
-  local info = redis.call('INFO', 'memory')
-  local limit = tonumber(string.match(info, 'maxmemory:(%d+)')) or 0
+  local info = redis.pcall('INFO', 'memory')
+  -- Where INFO is refused, as by some managed servers, only Redis itself refuses, at its limit.
+  local limit = type(info) == 'string' and tonumber(string.match(info, 'maxmemory:(%d+)')) or 0
   return limit > 0 and tonumber(string.match(info, 'used_memory:(%d+)')) > limit * share
 end
 
@@ -24,10 +26,19 @@ local function known_as(id, idempotency)
   return nil
 end
 
+-- What stands elsewhere can't be looked at, but nothing is deleted there that is on the books.
+local function is_missing(sha)
+  if blobs_are_here then
+    return redis.call('EXISTS', K.blob .. sha) == 0
+  end
+  return redis.call('HEXISTS', K.blob_references, sha) == 0
+    and not redis.call('ZSCORE', K.blob_garbage, garbage_entry(sha))
+end
+
 local function missing_blobs(blobs)
   local missing = {}
   for sha in string.gmatch(blobs, '%S+') do
-    if redis.call('EXISTS', K.blob .. sha) == 0 then
+    if is_missing(sha) then
       missing[#missing + 1] = sha
     end
   end
@@ -36,9 +47,13 @@ end
 
 local function take_blobs(blobs)
   for sha in string.gmatch(blobs, '%S+') do
-    if redis.call('HINCRBY', K.blob_references, sha, 1) == 1 then
-      redis.call('PERSIST', K.blob .. sha)
+    local entry = garbage_entry(sha)
+    local is_first = redis.call('HINCRBY', K.blob_references, sha, 1) == 1
+    -- A blob that was not put by reservation is counted from here on.
+    if is_first and redis.call('ZREM', K.blob_garbage, entry) == 0 then
+      redis.call('INCRBY', K.blob_bytes, redis.call('STRLEN', K.blob .. sha))
     end
+    redis.call('PERSIST', K.blob .. sha)
   end
 end
 
@@ -48,11 +63,9 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     local same = redis.call('HGET', K.job .. known, 'document') == document
     return { same and 'known' or 'conflict', known }
   end
-  if ARGV[3] == '1' then
-    local missing = missing_blobs(blobs)
-    if #missing > 0 then
-      return { 'missing', unpack(missing) }
-    end
+  local missing = missing_blobs(blobs)
+  if #missing > 0 then
+    return { 'missing', unpack(missing) }
   end
   local job = K.job .. id
   redis.call('HSET', job, 'state', 'queued', 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))

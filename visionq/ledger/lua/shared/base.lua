@@ -28,6 +28,8 @@ local function move(job, from, to)
   redis.call('HSET', job, 'state', to)
 end
 
-local function tell(id, state, reason)
-  redis.call('XADD', K.events, 'MAXLEN', '~', 10000, '*', 'id', id, 'state', state, 'reason', reason)
+-- `kept` is about how many events stay.
+local function tell(id, state, reason, kept)
+  local most = kept or 10000
+  redis.call('XADD', K.events, 'MAXLEN', '~', most, '*', 'id', id, 'state', state, 'reason', reason)
 end

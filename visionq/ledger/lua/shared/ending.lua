@@ -1,10 +1,17 @@
 -- The end ------------------------------------------------------------------------------------------
 
+-- What stands of a blob that no unfinished job needs: its size can't be asked for once it is gone.
+-- A blob outside Redis has none here.
+local function garbage_entry(sha)
+  return sha .. ' ' .. redis.call('STRLEN', K.blob .. sha)
+end
+
 local function release_blobs(blobs, grace)
   for sha in string.gmatch(blobs, '%S+') do
     if redis.call('HINCRBY', K.blob_references, sha, -1) <= 0 then
       redis.call('HDEL', K.blob_references, sha)
       redis.call('EXPIRE', K.blob .. sha, grace)
+      redis.call('ZADD', K.blob_garbage, at(now + grace * 1000), garbage_entry(sha))
     end
   end
 end
@@ -30,7 +37,10 @@ local function count_in_batch(batch, to, ttl)
 end
 
 -- The one way into a terminal state. From here on everything that the job keeps expires.
-local function conclude(id, job, from, to, reason, error_document, celery_result, ttl, blob_grace)
+-- `keep`: seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and
+-- how many ended jobs (`finished`) and events (`events`) stay listed.
+local function conclude(id, job, from, to, reason, error_document, celery_result, keep)
+  local ttl = keep.ttl
   local lane, idempotency, batch, blobs = unpack(redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs'))
   if from == 'queued' then
     leave_lane(lane)
@@ -57,13 +67,13 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     redis.call('EXPIRE', K.idempotency .. idempotency, ttl)
   end
   if blobs then
-    release_blobs(blobs, blob_grace)
+    release_blobs(blobs, keep.blob_grace)
   end
   if batch then
     count_in_batch(K.batch .. batch, to, ttl)
   end
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
-  redis.call('ZREMRANGEBYRANK', K.finished, 0, -100001)
-  tell(id, to, reason)
+  redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
+  tell(id, to, reason, keep.events)
 end

@@ -1,0 +1,221 @@
+"""What the ledger keeps, as plain Python: jobs, lanes, workers, and their counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.integration.ledger_snapshot import TERMINAL, Snapshot
+
+_ACCOUNTS = ("settled", "unknown", "unknown_calls")
+BULK, INTERACTIVE = "visionq.bulk", "visionq.interactive"
+
+
+@dataclass
+class Job:
+    id: str
+    lane: str
+    document: str
+    deadline: int | None = None
+    batch: str = ""
+    key: str = ""
+    blobs: tuple[str, ...] = ()
+    state: str = "queued"
+    token: str = ""
+    pool: str = ""
+    reason: str = ""
+    sent: str = ""
+    reserved: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+    interrupted: str = ""
+    ended_by: str = ""
+    late_answer: str = ""
+    attempts: int = 0
+    waits: int = 0
+    unknown_calls: int = 0
+    lapses: int = 0
+    cost: int = 0
+    hints: int = 0
+
+    @property
+    def queue(self) -> str:
+        return self.lane.split(":")[0]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in TERMINAL
+
+
+@dataclass
+class Worker:
+    slots: int
+    pool: str
+    until: int
+
+
+@dataclass
+class Ending:
+    kind: str
+    reason: str = ""
+    delay: int | None = None
+    counted: bool = False
+    billing: str = "released"
+    cost: int = 0
+    answer: str = ""
+    content_key: str = ""
+
+
+@dataclass
+class Books:
+    """All that there is, and the moves of which every other is made."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    lanes: dict[str, list[str]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, list[str]] = field(default_factory=dict)
+    lane_rings: dict[str, list[str]] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    blobs: set[str] = field(default_factory=set)
+    keys: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, dict[str, int]] = field(default_factory=dict)
+    results: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    money: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
+    seen: int | None = None
+    grace_until: int = 0
+    turns: int = 0
+
+    # Lanes and ends -------------------------------------------------------------------------------
+
+    def holds(self, job_id: str, token: str) -> bool:
+        job = self.jobs.get(job_id)
+        return job is not None and job.state == "in_progress" and job.token == token
+
+    def requeue(self, job: Job) -> None:
+        job.state, job.token, job.pool, job.reason = "queued", "", "", ""
+        self.enter_lane(job, at_head=True)
+
+    def enter_lane(self, job: Job, *, at_head: bool) -> None:
+        lane = self.lanes.setdefault(job.lane, [])
+        lane.insert(0 if at_head else len(lane), job.id)
+        self.due.pop(job.id, None)
+        if job.deadline is not None:
+            self.due[job.id] = job.deadline
+        add(self.sizes, job.lane)
+        queue, tenant, _ = job.lane.split(":")
+        ring = self.lane_rings.setdefault(f"{queue}:{tenant}", [])
+        if job.lane not in ring:
+            ring.append(job.lane)
+        tenants = self.tenants.setdefault(queue, [])
+        if tenant not in tenants:
+            tenants.append(tenant)
+
+    def leave_lane(self, lane: str) -> None:
+        self.sizes[lane] -= 1
+        if self.sizes[lane]:
+            return
+        queue, tenant, _ = lane.split(":")
+        del self.sizes[lane], self.lanes[lane]
+        self.lane_rings[f"{queue}:{tenant}"].remove(lane)
+        if not self.lane_rings[f"{queue}:{tenant}"]:
+            del self.lane_rings[f"{queue}:{tenant}"]
+            self.tenants[queue].remove(tenant)
+
+    def end(self, job: Job, to: str, reason: str) -> None:
+        if job.state == "queued":
+            self.leave_lane(job.lane)
+        job.state, job.reason, job.token, job.pool = to, reason, "", ""
+        if not job.sent:
+            self.due.pop(job.id, None)
+        add(self.ended, to)
+        statuses = {"completed": "SUCCESS", "failed": "FAILURE", "cancelled": "REVOKED"}
+        self.results[job.id] = statuses[to]
+        if job.batch:
+            add(self.batches[job.batch], to)
+
+    def forget(self, job_id: str) -> None:
+        """What a finished job keeps has expired."""
+        job = self.jobs.pop(job_id)
+        self.results.pop(job_id)
+        if self.keys.get(job.key) == job_id:
+            del self.keys[job.key]
+
+    # What there is --------------------------------------------------------------------------------
+
+    def slots(self) -> dict[str, int]:
+        slots: dict[str, int] = {}
+        for worker in self.workers.values():
+            add(slots, worker.pool, worker.slots)
+        return slots
+
+    def busy(self) -> dict[str, int]:
+        busy: dict[str, int] = {}
+        for job in self.jobs.values():
+            if job.pool:
+                add(busy, job.pool)
+        return busy
+
+    def hinted(self) -> dict[str, int]:
+        hinted: dict[str, int] = {}
+        for job in self.jobs.values():
+            if job.state == "hinted":
+                add(hinted, job.queue)
+        return hinted
+
+    def snapshot(self) -> Snapshot:
+        counts: dict[str, int] = dict(self.ended)
+        references: dict[str, int] = {}
+        for job in self.jobs.values():
+            if not job.has_ended:
+                add(counts, job.state)
+                for blob in job.blobs:
+                    add(references, blob)
+        money = self.money | {
+            "reserved": sum(job.reserved for job in self.jobs.values()),
+        }
+        return Snapshot(
+            jobs={job.id: _fields(job) for job in self.jobs.values()},
+            due=self.due,
+            parked={job.id for job in self.jobs.values() if job.state == "parked"},
+            lanes=self.lanes,
+            lane_sizes=self.sizes,
+            tenant_rings={queue: ring for queue, ring in self.tenants.items() if ring},
+            lane_rings=self.lane_rings,
+            counts=counts,
+            hinted=self.hinted(),
+            slots=self.slots(),
+            busy=self.busy(),
+            workers={name: worker.until for name, worker in self.workers.items()},
+            money={name: amount for name, amount in money.items() if amount},
+            references=references,
+            blobs={blob: blob not in references for blob in self.blobs},
+            keys={key: (id_, self.jobs[id_].has_ended) for key, id_ in self.keys.items()},
+            batches={name: (counts, _is_over(counts)) for name, counts in self.batches.items()},
+            results=self.results,
+            answers=self.answers,
+        )
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    names = (
+        "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
+        "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer",
+    )  # fmt: skip
+    fields = {name: getattr(job, name) for name in names if getattr(job, name)}
+    expires = job.has_ended and not job.sent
+    return fields | {"unknown": job.unknown, "expires": expires, "blobs": list(job.blobs)}
+
+
+def _is_over(counts: dict[str, int]) -> bool:
+    return sum(counts.get(end, 0) for end in TERMINAL) >= counts["total"]
+
+
+def turn(ring: list[str]) -> str:
+    ring.append(ring.pop(0))
+    return ring[-1]
+
+
+def add(counts: dict[str, int], name: str, amount: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + amount

@@ -1,0 +1,204 @@
+"""The ledger in Redis and its model: every move is made on both, and the answers compared."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from tests.integration import ledger_model
+from tests.integration.ledger_kit import SHA, Clock, moment, new_job, outcome_of
+from tests.integration.ledger_snapshot import assert_sound, read_snapshot
+from visionq.contract import TRANSITIONS, State
+from visionq.ledger import (
+    Billing,
+    BlobsMissing,
+    Claim,
+    Completed,
+    Conflict,
+    Ending,
+    Ledger,
+    LedgerOptions,
+    Registration,
+    Submitted,
+)
+from visionq.ledger.views import job_views
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.ledger import NewJob
+
+STATUSES = {"completed": "SUCCESS", "failed": "FAILURE", "cancelled": "REVOKED"}
+
+
+class Pair:
+    """Moves on both sides; after each of them `check_all` must hold."""
+
+    def __init__(self, redis: Redis, *, broker_is_here: bool) -> None:
+        redis.flushall()
+        self.redis = redis
+        self.clock = Clock()
+        options = LedgerOptions(slots_per_hint_ahead=2, broker_is_here=broker_is_here)
+        self.ledger = Ledger(redis, options, self.clock)
+        self.model = ledger_model.Model(
+            lease=int(options.lease * 1000),
+            gap=int(options.gap * 1000),
+            first_wait=int(options.first_wait_for_claim * 1000),
+            longest_wait=int(options.longest_wait_for_claim * 1000),
+            slots_per_hint_ahead=options.slots_per_hint_ahead,
+            broker=redis.llen if broker_is_here else None,
+        )
+        self.numbers = itertools.count(1)
+        self.entered: list[NewJob] = []
+        self.hints: list[str] = []
+        self.claims: list[Claim] = []
+        self.workers: dict[str, Registration] = {}
+        self.states: dict[str, State] = {}
+
+    @property
+    def now(self) -> int:
+        return round(self.clock.now * 1000)
+
+    def submit_to_both(self, job: NewJob) -> None:
+        document = job.document
+        lane = f"visionq.{document.priority}:{document.tenant}:{document.model}"
+        key = _key_of(job)
+        expected = self.model.submit(
+            ledger_model.Job(
+                id=job.id,
+                lane=lane,
+                document=document.to_compact_json(),
+                deadline=round(document.deadline.timestamp() * 1000) if document.deadline else None,
+                batch=document.batch_id or "",
+                key=key,
+                blobs=document.blobs,
+            )
+        )
+        (reply,) = self.ledger.submit([job])
+        match reply:
+            case Submitted(known, created):
+                assert expected == (("created",) if created else ("known", known))
+                self.entered += [job] * created
+            case Conflict(_, known):
+                assert expected == ("conflict", known)
+            case BlobsMissing(_, blobs):
+                assert expected == ("missing", *blobs)
+            case _:
+                raise AssertionError(reply)
+
+    def document(self, job_id: str, fields: dict[str, Any]) -> NewJob:
+        wanted = {name: value for name, value in fields.items() if value and name != "blobs"}
+        if fields["deadline"]:
+            wanted["deadline"] = moment(self.clock.now + fields["deadline"])
+        if fields["blobs"]:
+            wanted["images"] = [{"blob": SHA[digit]} for digit in fields["blobs"]]
+        return new_job(job_id, **wanted)
+
+    def renew_both(self, worker: Registration) -> None:
+        if worker.slots:
+            self.workers[worker.worker] = worker
+        leases = [
+            (claim.id, claim.token) for claim in self.claims if claim.token[:2] == worker.worker
+        ]
+        lost = self.ledger.renew(worker, leases)
+        expected = self.model.renew(self.now, worker.worker, worker.slots, worker.pool, leases)
+        assert lost == expected
+
+    def claim_both(
+        self, job_id: str, worker: Registration, token: str | None = None
+    ) -> Claim | None:
+        token = token or f"{worker.worker}-{next(self.numbers)}"
+        expected = self.model.claim(self.now, job_id, token, worker.pool)
+        claim = self.ledger.claim(job_id, token, worker)
+        if not isinstance(claim, Claim):
+            assert claim.state == expected
+            return None
+        assert isinstance(expected, ledger_model.Job)
+        for name in ("attempts", "waits", "unknown_calls", "lapses", "cost"):
+            assert getattr(claim, name) == getattr(expected, name), name
+        assert claim.interrupted == bool(expected.interrupted)
+        self.check_moves()
+        self.claims.append(claim)
+        return claim
+
+    def pick(self, which: int, *, held: bool) -> list[Claim]:
+        """Take one claim that holds, or one that does not any more."""
+        claims = [claim for claim in self.claims if self.model.holds(claim.id, claim.token) == held]
+        return claims and [claims[-1 - which % len(claims)]]
+
+    def admit_both(self, claim: Claim, content_key: str = "", reserve: int = 900) -> str:
+        said = self.ledger.admit(claim, content_key=content_key, reserve=reserve)
+        verdict, more = self.model.admit(self.now, claim.id, claim.token, content_key, reserve)
+        assert said.verdict == verdict
+        if verdict == "ANSWER":
+            assert f'"text":"{more}"' in (said.answer or "")
+        elif verdict == "REFUSED":
+            assert said.state == more
+        return verdict
+
+    def finish_both(
+        self, claim: Claim, kind: str, billing: Billing, cost: int = 0, content_key: str = ""
+    ) -> None:
+        outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key)
+        has_answer = isinstance(outcome, Completed)
+        name, *words = kind.split()
+        expected = self.model.finish(
+            self.now,
+            claim.id,
+            claim.token,
+            ledger_model.Ending(
+                kind={"retrying": "waiting"}.get(name, name),
+                reason=getattr(outcome, "reason", "")
+                or ("not_an_image" if name == "failed" else ""),
+                delay=int(words[-1]) * 1000 if words and words[-1].isdigit() else None,
+                counted=name == "retrying",
+                billing=billing.value,
+                cost=cost,
+                answer=f"by {claim.token}" if has_answer else "",
+                content_key=content_key if has_answer else "",
+            ),
+        )
+        before = self.views()
+        assert self.ledger.finish(claim, Ending(outcome, billing, cost)) == expected
+        if not expected:
+            changed = {id_ for id_, state in self.views().items() if before[id_] is not state}
+            assert all(before[id_] is State.PARKED and has_answer for id_ in changed)
+
+    def dispatch_both(self, limit: int = 500, *, lost: bool = False) -> None:
+        expected = self.model.dispatch(self.now, limit)
+        found = self.ledger.dispatch(limit)
+        assert ([hint.id for hint in found.hints], list(found.expired)) == expected
+        self.hints += [hint.id for hint in found.hints]
+        self.check_moves()
+        if not lost:
+            for hint in found.hints:
+                self.redis.lpush(hint.queue, hint.id)
+            self.expire_both(list(found.expired))
+
+    def expire_both(self, job_ids: list[str]) -> None:
+        states = [self.model.cancel(job_id, "failed", "queued") for job_id in job_ids]
+        assert self.ledger.expire(job_ids) == states
+
+    def views(self) -> dict[str, State]:
+        ids = sorted(self.model.jobs)
+        views = job_views(self.redis, ids) if ids else []
+        return {view.id: view.state for view in views if view}
+
+    def check_all(self) -> None:
+        snapshot = read_snapshot(self.redis)
+        assert_sound(snapshot)
+        assert snapshot == self.model.snapshot()
+
+    def check_moves(self) -> None:
+        for job_id, state in self.views().items():
+            before = self.states.get(job_id, state)
+            assert state is before or state in TRANSITIONS[before], f"{job_id}: {before} → {state}"
+            self.states[job_id] = state
+            if state.is_terminal:
+                assert self.model.results[job_id] == STATUSES[state.value]
+
+
+def _key_of(job: NewJob) -> str:
+    key, tenant = job.document.idempotency_key, job.document.tenant
+    return f"{tenant}:{hashlib.sha256(key.encode()).hexdigest()}" if key else ""

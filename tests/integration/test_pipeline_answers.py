@@ -1,0 +1,408 @@
+"""A worker's pipeline against a real Redis and a real provider's stand-in: what comes of jobs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.worker_kit import Bench, picture, result, served
+from visionq.ledger import Claim, Ending, Failed, Parked, Waiting
+from visionq.money import nano_rubles
+from visionq.names import ANSWER
+from visionq.sandbox.simulator import running_simulator
+from worker.work import Stale, work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from visionq.sandbox.simulator import RunningSimulator
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"type": "string"}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+APIS = ["responses", "chat_completions"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSimulator]:
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running: RunningSimulator) -> RunningSimulator:
+    running.configure(faults={}, faults_next=[], latency_s=0)
+    running.reset_bill()
+    return running
+
+
+@pytest.fixture
+def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
+    bench = Bench(redis, simulator)
+    yield bench
+    bench.close()
+
+
+# Reuse --------------------------------------------------------------------------------------------
+
+
+def test_the_same_question_is_paid_once(bench: Bench) -> None:
+    """A stored answer is given again: cached, free, under the second job's own id and metadata."""
+    first = bench.answer(picture(1), metadata={"n": "1"})
+    second = bench.answer(picture(1), metadata={"n": "2"}, names=["b.png"], batch_id="b")
+    assert bench.simulator.bill()["calls"] == 1
+    assert (second.text, second.model, second.usage) == (first.text, first.model, first.usage)
+    assert (first.cached, second.cached) == (False, True)
+    assert (first.cost_rub > 0, second.cost_rub) == (True, 0)
+    assert first.id != second.id
+    assert (second.metadata, second.batch_id) == ({"n": "2"}, "b")
+    assert second.images[0].name == "b.png"
+    assert bench.money()["settled"] == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
+
+
+def test_other_questions_are_asked(bench: Bench) -> None:
+    """Another tenant, model or prompt is another question."""
+    for fields in ({}, {"tenant": "other"}, {"prompt": "Where?"}, {"detail": "low"}):
+        assert not bench.answer(picture(2), **fields).cached
+    assert bench.simulator.bill()["calls"] == 4
+
+
+def test_refresh_asks_and_stores(bench: Bench) -> None:
+    """`refresh` asks again and leaves its answer for others; `off` neither takes nor leaves one."""
+    assert not bench.answer(picture(3), reuse="off").cached
+    assert list(bench.redis.scan_iter(f"{ANSWER}*")) == []
+    assert not bench.answer(picture(3)).cached
+    assert not bench.answer(picture(3), reuse="refresh").cached
+    assert not bench.answer(picture(3), reuse="off").cached
+    assert bench.answer(picture(3)).cached
+    assert bench.simulator.bill()["calls"] == 4
+
+
+def test_an_answer_that_comes_meanwhile(bench: Bench) -> None:
+    """An answer that is stored while a job is on its way is taken at the last gate, unpaid."""
+    first, second = bench.submit(picture(4)), bench.submit(picture(4))
+    bench.hint(first)
+    bench.hint(second)
+    recalled = bench.ledger.stored_answer
+
+    def answered_behind_my_back(key: str) -> str | None:
+        found = recalled(key)
+        bench.ledger.stored_answer = recalled  # type: ignore[method-assign]
+        result(work(first, bench.tools, bench.leases, bench.here))
+        return found
+
+    bench.ledger.stored_answer = answered_behind_my_back  # type: ignore[method-assign]
+    assert result(work(second, bench.tools, bench.leases, bench.here)).cached
+    assert bench.simulator.bill()["calls"] == 1
+    assert "reserved" not in bench.money()
+
+
+def test_an_answer_of_tomorrow_is_asked_again(bench: Bench) -> None:
+    """A stored answer that this version can't read is no answer, and no reason to fail."""
+    bench.answer(picture(5))
+    (key,) = bench.redis.scan_iter(f"{ANSWER}*")
+    stored = json.loads(bench.redis.get(key) or b"")
+    bench.redis.set(key, json.dumps({**stored, "schema_version": 2, "mood": "sunny"}))
+    assert not bench.answer(picture(5)).cached
+    assert bench.simulator.bill()["calls"] == 2
+
+
+def test_the_job_s_own_late_answer(bench: Bench) -> None:
+    """An answer that was paid for the job itself and came late is its own: not cached, not free."""
+    job_id = bench.submit(picture(6), metadata={"a": "b"})
+    bench.hint(job_id)
+    finish, late = bench.ledger.finish, {}
+
+    def loses_the_lease(claim: Claim, ending: Ending) -> bool:
+        bench.ledger.finish = finish  # type: ignore[method-assign]
+        bench.redis.zadd("visionq:due", {job_id: 0})
+        bench.ledger.dispatch()
+        late["fenced"] = not finish(claim, ending)
+        return not late["fenced"]
+
+    bench.ledger.finish = loses_the_lease  # type: ignore[method-assign]
+    assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("taken over")
+    assert late["fenced"]
+    answer = result(bench.run(job_id))
+    bill = bench.simulator.bill()
+    assert bill["calls"] == 1
+    assert (answer.id, answer.cached, answer.metadata) == (job_id, False, {"a": "b"})
+    assert answer.cost_rub == Decimal(bill["rub"])
+    assert bench.money() == {"settled": nano_rubles(Decimal(bill["rub"]))}
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def test_the_worker_downloads(bench: Bench) -> None:
+    """A picture by its address is fetched, checked, reported, and known again by its bytes."""
+    with served({"/a.png": picture(7), "/b.png": picture(7)}) as address:
+        first = bench.answer(f"{address}/a.png")
+        second = bench.answer(f"{address}/b.png")
+    (report,) = first.images
+    assert report.name == f"{address}/a.png"
+    assert report.source is not None
+    assert (report.source.format, report.source.width, report.source.height) == ("png", 64, 48)
+    assert report.sent is not None
+    assert second.cached
+    assert set(first.timings_ms) >= {"load", "check", "encode", "ask"}
+
+
+def test_downloads_that_fail(bench: Bench) -> None:
+    """A refused download is named with its picture, is free, and comes again only if it can help."""
+    with served({"/text": b"no picture"}) as address:
+        assert bench.failure(f"{address}/text").code == "not_an_image"
+        missing = bench.failure(f"{address}/missing", names=["m.png"])
+        assert (missing.code, missing.image) == ("download_failed", "m.png")
+    private = bench.with_settings(allow_private_urls=False)
+    try:
+        assert private.failure(f"{address}/text").code == "unsafe_url"
+    finally:
+        private.close()
+    outcome = bench.run(bench.submit(f"{address}/gone"))
+    assert isinstance(outcome, Waiting)
+    assert (outcome.reason, outcome.counted) == ("download_failed", True)
+    assert bench.simulator.bill()["calls"] == 0
+
+
+def test_the_provider_fetches(bench: Bench) -> None:
+    """With `pass` the address goes to the provider as it is; nothing is known of the picture."""
+    with served({"/a.png": picture(8)}) as address:
+        url = f"{address}/a.png"
+        answers = [bench.answer(url, url_mode="pass") for _ in range(2)]
+    for answer in answers:
+        assert not answer.cached  # bytes that nobody saw can't be known again
+        (report,) = answer.images
+        assert (report.name, report.source, report.sent, report.sha256) == (url, None, None, None)
+        assert report.forecast_tokens
+    assert bench.simulator.bill()["calls"] == 2
+    assert list(bench.redis.scan_iter(f"{ANSWER}*")) == []
+
+
+@pytest.mark.parametrize("bad", [b"a text", picture(9)[:-20], b""], ids=["text", "cut", "empty"])
+def test_one_bad_picture_of_three(bench: Bench, bad: bytes) -> None:
+    """One bad picture fails the job and is named; nothing is called, reserved or paid."""
+    pictures = [picture(9), bad, picture(10)]
+    error = bench.failure(*pictures, names=["a.png", "b.png", "c.png"])
+    assert error.image == "b.png"
+    assert error.cost_rub == 0
+    assert bench.simulator.bill()["calls"] == 0
+    assert bench.money() == {}
+
+
+def test_a_picture_without_a_name(bench: Bench) -> None:
+    """A picture that nobody named is known by its place."""
+    assert bench.failure(picture(9), b"a text").image == "image 2"
+
+
+def test_two_pictures(bench: Bench) -> None:
+    """Several pictures go in one call, and are told of in their order."""
+    answer = bench.answer(picture(11), picture(12, (32, 16)), names=["a", "b"])
+    assert "64x48" in answer.text
+    assert "32x16" in answer.text
+    assert [report.name for report in answer.images] == ["a", "b"]
+    assert bench.simulator.bill()["calls"] == 1
+
+
+def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the call is out its body is the only copy of the pictures."""
+    from worker.pipeline import steps  # noqa: PLC0415  # the module, to look into
+
+    kept: list[Any] = []
+    asked = steps.ask_provider
+
+    def look(client: Any, request: Any) -> Any:
+        kept.extend((p.content, p.checked) for p in attempts[0].pictures)
+        return asked(client, request)
+
+    attempts: list[Any] = []
+    loaded = steps.load
+
+    def load(attempt: Any) -> None:
+        attempts.append(attempt)
+        loaded(attempt)
+
+    load.__name__ = "load"
+    from worker.pipeline import run  # noqa: PLC0415  # likewise
+
+    monkeypatch.setattr(run, "STEPS", (run.Step(load, 60), *run.STEPS[1:]))
+    monkeypatch.setattr(steps, "ask_provider", look)
+    answer = bench.answer(picture(13), picture(14))
+    assert kept == [(None, None), (None, None)]
+    assert all(report.source and report.sent for report in answer.images)
+
+
+def test_original_where_there_is_none(bench: Bench) -> None:
+    """`original` asks a model that does not know it for `high`, instead of being refused."""
+    answer = bench.answer(picture(15), detail="original")
+    high = bench.answer(picture(15), detail="high", reuse="off")
+    assert answer.usage == high.usage
+
+
+# Answers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_answers_of_a_form(bench: Bench, api: str) -> None:
+    """An answer asked for by JSON Schema comes as text and as data, through both APIs."""
+    answer = bench.answer(picture(16), api=api, answer_schema=SCHEMA)
+    assert answer.api == api
+    assert set(answer.data) == {"colour"}
+    assert json.loads(answer.text) == answer.data
+    again = bench.answer(picture(16), api=api, answer_schema=SCHEMA)
+    assert (again.cached, again.data) == (True, answer.data)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("fault", ["refusal", "incomplete"])
+def test_paid_and_of_no_use(bench: Bench, api: str, fault: str) -> None:
+    """A refusal or a cut answer fails with its cost and its text, is billed once, and not stored."""
+    bench.simulator.configure(faults_next=[fault])
+    error = bench.failure(picture(17), api=api)
+    bill = bench.simulator.bill()
+    assert error.code == {"refusal": "refused", "incomplete": "incomplete"}[fault]
+    assert (bill["calls"], bill["billed"]) == (1, 1)
+    assert error.cost_rub == Decimal(bill["rub"]) > 0
+    assert error.text
+    assert bench.money() == {"settled": nano_rubles(Decimal(bill["rub"]))}
+    assert list(bench.redis.scan_iter(f"{ANSWER}*")) == []
+
+
+def test_invalid_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of another form than asked for fails with its cost and its text."""
+    from worker.provider import answer as module  # noqa: PLC0415  # the module, to change
+
+    def refuse(_text: str, _schema: Any) -> Any:
+        raise module.Mismatch("$: not so")
+
+    monkeypatch.setattr(module, "parse_answer", refuse)
+    error = bench.failure(picture(18), answer_schema=SCHEMA)
+    assert error.code == "invalid_output"
+    assert error.text
+    assert error.cost_rub == Decimal(bench.simulator.bill()["rub"]) > 0
+
+
+def test_data_too_deep_to_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paid answer whose data no document can hold fails once, with its cost and its text."""
+    from worker.provider import answer as module  # noqa: PLC0415  # the module, to change
+
+    monkeypatch.setattr(module, "parse_answer", lambda *_: json.loads("[" * 300 + "]" * 300))
+    error = bench.failure(picture(19), answer_schema=SCHEMA)
+    assert error.code == "invalid_output"
+    assert error.text
+    assert error.cost_rub == Decimal(bench.simulator.bill()["rub"]) > 0
+    assert bench.simulator.bill()["calls"] == 1
+
+
+def test_an_unknown_model(bench: Bench) -> None:
+    """A model that the provider does not have fails the job, free, with the model's name."""
+    error = bench.failure(picture(20), model="no-such-model")
+    assert error.code == "model_not_found"
+    assert "no-such-model" in error.message
+    assert error.cost_rub == 0
+    assert bench.simulator.bill()["billed"] == 0
+    assert bench.money() == {}
+
+
+# Faults -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "counted"),
+    [
+        ("500", "provider_unavailable", True),
+        ("503", "provider_unavailable", True),
+        ("429", "rate_limited", False),
+    ],
+)
+def test_free_faults(bench: Bench, fault: str, reason: str, *, counted: bool) -> None:
+    """A free fault leaves no money behind, and the next attempt answers."""
+    bench.simulator.configure(faults_next=[fault])
+    job_id = bench.submit(picture(21))
+    outcome = bench.run(job_id)
+    assert isinstance(outcome, Waiting)
+    assert (outcome.reason, outcome.counted) == (reason, counted)
+    assert bench.money() == {}
+    bench.redis.zadd("visionq:due", {job_id: 0})
+    answer = result(bench.run(job_id))
+    assert answer.attempts == (2 if counted else 1)
+    assert bench.simulator.bill()["billed"] == 1
+
+
+@pytest.mark.parametrize("fault", ["html_200", "broken_json", "cut_after_billing", "hang"])
+def test_unknown_billing(redis: Redis, simulator: RunningSimulator, fault: str) -> None:
+    """A call that brings no readable answer is repeated once, then parked, its money unknown."""
+    bench = Bench(redis, simulator, changes={"request_timeout": 0.5})
+    try:
+        simulator.configure(faults_next=[fault, fault])
+        job_id = bench.submit(picture(22))
+        outcome = bench.run(job_id)
+        assert isinstance(outcome, Waiting), outcome
+        assert outcome.reason == "billing_unknown"
+        assert set(bench.money()) == {"unknown", "unknown_calls"}
+        redis.zadd("visionq:due", {job_id: 0})
+        assert bench.run(job_id) == Parked("billing_unknown")
+        assert bench.money()["unknown_calls"] == 2
+        assert simulator.bill()["calls"] == 2
+    finally:
+        bench.close()
+
+
+def test_a_deadline_that_passes_on_the_way(bench: Bench) -> None:
+    """A job whose deadline passes before its call fails unpaid; one that was sent is answered."""
+    past = datetime.now(UTC) + timedelta(seconds=0.3)
+    job_id = bench.submit(picture(23), deadline=past)
+    bench.hint(job_id)
+    admit = bench.ledger.admit
+
+    def late(*args: Any, **options: Any) -> Any:
+        while datetime.now(UTC) <= past:
+            pass
+        return admit(*args, **options)
+
+    bench.ledger.admit = late  # type: ignore[method-assign]
+    outcome = work(job_id, bench.tools, bench.leases, bench.here)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "deadline_exceeded"
+    assert bench.simulator.bill()["calls"] == 0
+
+
+def test_cancelled_on_the_way(bench: Bench) -> None:
+    """A job that is cancelled before its call is not called, and its worker writes nothing."""
+    job_id = bench.submit(picture(24))
+    bench.hint(job_id)
+    stored = bench.ledger.stored_answer
+
+    def cancels(key: str) -> str | None:
+        bench.ledger.cancel([job_id])
+        return stored(key)
+
+    bench.ledger.stored_answer = cancels  # type: ignore[method-assign]
+    assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("cancelled")
+    assert bench.simulator.bill()["calls"] == 0
+    assert bench.view(job_id).state == "cancelled"
+
+
+def test_a_document_of_a_newer_version(bench: Bench) -> None:
+    """A document that this version can't read is not failed: it stays for a worker that can."""
+    job_id = bench.submit(picture(25))
+    bench.redis.hset(f"visionq:job:{job_id}", "document", '{"schema_version": 2, "ask": "so"}')
+    assert bench.run(job_id) == Stale("unreadable")
+    assert not bench.view(job_id).state.is_terminal
+    assert bench.simulator.bill()["calls"] == 0
+
+
+def test_a_huge_document(bench: Bench) -> None:
+    """A prompt of a million letters and fifty pictures are one call."""
+    answer = bench.answer(*(picture(30 + n) for n in range(50)), prompt="ж" * 1_000_000)
+    assert len(answer.images) == 50
+    assert bench.simulator.bill()["calls"] == 1

@@ -1,0 +1,172 @@
+"""The ACL files in `docs/`: each user can do its work, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery
+from redis.exceptions import NoPermissionError
+
+from tests.e2e.fleet import picture, until
+from tests.integration.doctor_kit import RELEASES, started
+from visionq import AsyncClient, Client
+from visionq.contract import State
+from visionq.errors import JobFailed
+from visionq.ledger import Ledger, Registration
+from visionq.ledger.overview import overview
+from visionq.names import HINT_QUEUES, WORKERS
+from visionq.redis_connection import connect
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ROOT / "docs" / "acl"
+PASSWORDS = {"WORKER_PASSWORD": "work", "PRODUCER_PASSWORD": "produce"}
+#: What must be closed to a producer, though it is of use to others, or to an attacker.
+CLOSED = (
+    "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
+    "MONITOR", "DEBUG SLEEP 0", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1", "BLPOP visionq:wake 1",
+    "GET somebody:elses", "SET somebody:elses 1", "GET visionq:answer:1", "HGET visionq:money settled",
+    "HINCRBY visionq:money settled 1", "HSET visionq:worker:1 slots 9", "LPUSH visionq.bulk 1",
+    "LPUSH celery 1", "ZADD visionq:workers 1 1", "HSET visionq:dispatcher seen 1",
+    "HINCRBY visionq:pool-slots visionq.bulk 9", "PUBLISH somebody:elses 1",
+)  # fmt: skip
+
+
+class Users:
+    """A server whose only users are its admin and those of the documents."""
+
+    def __init__(self, url: str) -> None:
+        self.admin = connect(url, "tests")
+        address = url.partition("@")[2]
+        self.worker = f"redis://visionq-worker:work@{address}"
+        self.producer = f"redis://visionq-producer:produce@{address}"
+
+    def refused(self) -> list[tuple[str, str]]:
+        """Return (user, what was refused), but for the greeting that clients may omit."""
+        log: list[dict[str, Any]] = self.admin.acl_log(count=100)
+        return [
+            (entry["username"], entry["object"]) for entry in log if entry["object"] != "client"
+        ]
+
+
+def rules() -> str:
+    text = "".join(file.read_text() for file in sorted(DOCUMENTS.glob("*.acl")))
+    for placeholder, password in PASSWORDS.items():
+        assert f">{placeholder} " in text
+        text = text.replace(placeholder, password)
+    return f"user default on >admin ~* &* +@all\n{text}"
+
+
+@pytest.fixture(params=RELEASES)
+def users(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Users]:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "users.acl").write_text(rules())
+    options = {"aclfile": str(folder / "users.acl")}
+    with started(folder, options, request.param, "default:admin@") as url:
+        found = Users(url)
+        with found.admin:
+            yield found
+
+
+@contextmanager
+def running_worker(users: Users, simulator: RunningSimulator, log: Path) -> Iterator[None]:
+    environment = {
+        **os.environ,
+        "VISIONQ_REDIS_URL": users.worker,
+        "PROXYAPI_BASE_URL": simulator.provider_url,
+    }
+    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4"]
+    with log.open("wb") as file:
+        worker = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    try:
+        until(lambda: users.admin.zcard(WORKERS) == 1, 60, "the worker to register")
+        yield
+    finally:
+        worker.terminate()
+        assert worker.wait(20) == 0, log.read_text()
+
+
+def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
+    """A real worker answers, retries, parks, cancels and takes Celery's jobs; nothing is refused."""
+    with (
+        running_simulator() as simulator,
+        running_worker(users, simulator, tmp_path / "log"),
+        Client(redis_url=users.producer) as client,
+    ):
+        job = client.submit(prompt="Что?", images=[picture(1)], idempotency_key="one")
+        assert "64x48" in client.wait(job, timeout=30).text
+        simulator.configure(faults_next=["503"])
+        retried = client.submit(prompt="Что?", images=[picture(2)])
+        assert client.wait(retried, timeout=30).attempts == 2
+        simulator.configure(faults_next=["402"])
+        parked = client.submit(prompt="Что?", images=[picture(3)])
+        until(lambda: client.get(parked).state is State.PARKED, 20, "the job to park")
+        assert client.cancel(parked).state is State.CANCELLED
+        simulator.configure(latency_s=2)
+        running = client.submit(prompt="Что?", images=[picture(4)])
+        until(lambda: client.get(running).state is State.IN_PROGRESS, 20, "the job to run")
+        assert client.cancel(running).state is State.CANCELLED
+        simulator.configure(latency_s=0)
+        with Celery(broker=users.worker, backend=users.worker) as app:
+            fields = {"prompt": "Что?", "images": [{"url": "data:image/png;base64,eA=="}]}
+            with pytest.raises(Exception, match="not_an_image"):
+                app.send_task("visionq.analyze", kwargs=fields).get(timeout=20)
+            with pytest.raises(Exception, match="invalid_job"):
+                app.send_task("visionq.analyze", kwargs={"prompt": "Что?"}).get(timeout=20)
+            assert app.control.ping(timeout=3)
+    assert users.refused() == []
+
+
+async def test_the_asyncio_client(users: Users) -> None:
+    """A producer submits, waits over pub/sub, and cancels, with asyncio too."""
+    async with AsyncClient(redis_url=users.producer) as client:
+        jobs = [await client.submit(prompt="Что?", images=[picture(number)]) for number in (1, 2)]
+        waits = [asyncio.create_task(client.wait(job, timeout=10)) for job in jobs]
+        await asyncio.sleep(0.2)  # the second wakes the listener of the first by its channel
+        for job in jobs:
+            await client.cancel(job)
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+    assert [end.code for end in ends if isinstance(end, JobFailed)] == ["cancelled", "cancelled"]
+    assert users.refused() == []
+
+
+def test_what_is_closed_to_producers(users: Users) -> None:
+    """A producer can neither empty, configure or list Redis, nor touch what is not its own."""
+    with connect(users.producer, "tests") as redis:
+        for line in CLOSED:
+            with pytest.raises(NoPermissionError):
+                redis.execute_command(*line.split())
+        with pytest.raises(NoPermissionError):
+            Ledger(redis).renew(Registration("forged", 64, HINT_QUEUES))
+
+
+def test_the_worker_may_be_looked_at(users: Users) -> None:
+    """`visionq status` works as the worker's user, which can't empty or configure Redis either."""
+    with connect(users.worker, "tests") as redis:
+        assert overview(redis).queued == 0
+        for line in ("FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "GET somebody:elses"):
+            with pytest.raises(NoPermissionError):
+                redis.execute_command(*line.split())
+
+
+def test_every_command_of_the_scripts_is_allowed() -> None:
+    """A worker may do all that the ledger's scripts do, also where no test leads."""
+    allowed = set(re.findall(r"\+(\S+)", (DOCUMENTS / "worker.acl").read_text()))
+    scripts = "".join(file.read_text() for file in (ROOT / "visionq").rglob("*.lua"))
+    used = {command.lower() for command in re.findall(r"redis\.p?call\('([A-Z]+)'", scripts)}
+    # Which end of a lane is pushed is an argument there.
+    used |= {command.lower() for command in re.findall(r"'([LR]PUSH)'", scripts)}
+    assert len(used) > 30
+    assert used <= allowed

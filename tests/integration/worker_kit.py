@@ -1,0 +1,203 @@
+"""A worker's insides put together by hand: real Redis, a real simulator over HTTP, no Celery."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from pydantic import SecretStr
+
+from tests.integration.ledger_kit import BOTH
+from visionq.blobs import open_blobs
+from visionq.contract import ResultDocument
+from visionq.ledger import (
+    Completed,
+    Failed,
+    Ledger,
+    LedgerOptions,
+    NewJob,
+    Registration,
+    Submitted,
+)
+from visionq.ledger.views import job_views
+from visionq.prices import load_prices
+from visionq.settings import Settings
+from visionq.submission import prepare
+from visionq.vision import load_rules
+from worker.fetch import Fetcher, FetchPolicy
+from worker.images import DecodeSlots, ImageLimits
+from worker.leases import Leases
+from worker.pipeline import Tools
+from worker.provider.client import make_client
+from worker.work import Stale, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from redis import Redis
+
+    from visionq.contract import ErrorDocument, JobView
+    from visionq.ledger import Hint, Outcome
+    from visionq.sandbox.simulator import RunningSimulator
+
+_numbers = itertools.count(1)
+
+
+def picture(number: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    """Return a small PNG unlike that of any other number."""
+    target = BytesIO()
+    Image.new("RGB", size, (number % 256, number // 256, 7)).save(target, "PNG")
+    return target.getvalue()
+
+
+@dataclass
+class Bench:
+    """One worker that works on a job when it is told to."""
+
+    redis: Redis
+    simulator: RunningSimulator
+    options: LedgerOptions = field(default_factory=LedgerOptions)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(
+            api_key=SecretStr("sk-canary-key-4242"),
+            base_url=self.simulator.provider_url,
+            redis_url=SecretStr("redis://unused"),
+            **{"request_timeout": 5, "allow_private_urls": True, **self.changes},
+        )
+        self.ledger = Ledger(self.redis, self.options)
+        self.tools = Tools(
+            settings=self.settings,
+            ledger=self.ledger,
+            blobs=open_blobs(self.settings, self.redis),
+            fetcher=Fetcher(FetchPolicy(allow_private=self.settings.allow_private_urls)),
+            client=make_client(self.settings),
+            prices=load_prices(),
+            rules=load_rules(),
+            limits=ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
+            decode_slots=DecodeSlots(1),
+            monotonic=time.monotonic,
+            random=random.Random(7).random,
+            sleep=time.sleep,
+        )
+        self.leases = Leases()
+        self.here = Registration("w1", 99, BOTH)
+
+    def close(self) -> None:
+        self.tools.client.close()
+        self.tools.fetcher.close()
+
+    def with_settings(self, **changes: Any) -> Bench:
+        return Bench(self.redis, self.simulator, self.options, changes)
+
+    def submit(self, *pictures: bytes | str, **fields: Any) -> str:
+        """Enter a job with these pictures, bytes or addresses; returns its id."""
+        job_id = str(fields.pop("job_id", f"job-{next(_numbers)}"))
+        names = fields.pop("names", [None] * len(pictures))
+        images = []
+        for given, name in zip(pictures, names, strict=True):
+            if isinstance(given, str):
+                images.append({"url": given, "name": name})
+            else:
+                (sha,) = self.tools.blobs.put([given])
+                images.append({"blob": sha, "name": name})
+        document = prepare({"prompt": "What?", "images": images, **fields}, self.settings)
+        (reply,) = self.ledger.submit([NewJob(job_id, document)])
+        assert isinstance(reply, Submitted), reply
+        return job_id
+
+    def run(self, job_id: str) -> Outcome | Stale:
+        """Dispatch until the job is hinted, and work on it."""
+        self.hint(job_id)
+        return work(job_id, self.tools, self.leases, self.here)
+
+    def hint(self, job_id: str) -> None:
+        self.ledger.renew(self.here)
+        end = time.monotonic() + 10
+        while self.redis.hget(f"visionq:job:{job_id}", "state") != b"hinted":
+            assert time.monotonic() < end, "the job is never hinted"
+            self.ledger.dispatch()
+
+    def answer(self, *pictures: bytes | str, **fields: Any) -> ResultDocument:
+        return result(self.run(self.submit(*pictures, **fields)))
+
+    def failure(self, *pictures: bytes | str, **fields: Any) -> ErrorDocument:
+        outcome = self.run(self.submit(*pictures, **fields))
+        assert isinstance(outcome, Failed), outcome
+        return outcome.error
+
+    def view(self, job_id: str) -> JobView:
+        (view,) = job_views(self.redis, [job_id])
+        assert view is not None
+        return view
+
+    def money(self) -> dict[str, int]:
+        stored: Any = self.redis.hgetall("visionq:money")
+        return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
+
+    def replaced(self, **parts: Any) -> None:
+        self.tools = replace(self.tools, **parts)
+
+
+def result(outcome: Outcome | Stale) -> ResultDocument:
+    assert isinstance(outcome, Completed), outcome
+    return outcome.result
+
+
+@dataclass
+class Recorder:
+    """Stands for the broker: keeps the hints that are published, and when."""
+
+    hints: deque[tuple[float, Hint]] = field(default_factory=deque)
+    error: Exception | None = None
+
+    def publish(self, hints: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        self.hints.extend((time.monotonic(), hint) for hint in hints)
+
+    def ids(self) -> list[str]:
+        return [hint.id for _, hint in self.hints]
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@contextmanager
+def served(pages: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve pages on loopback; anything else is a 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = pages.get(self.path)
+            self.send_response(200 if page is not None else 404)
+            self.send_header("Content-Length", str(len(page or b"")))
+            self.end_headers()
+            self.wfile.write(page or b"")
+
+        def log_message(self, *_: Any) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from monitoring.masks import (
+    HIDDEN,
+    mask_event,
+    mask_request,
+    show_arguments,
+    show_exception,
+    show_result,
+)
+from visionq.errors import BY_CODE, JobFailed, RateLimited
+
+PROMPT = "What is on my secret picture"
+SUMMARY = "tenant=shop.eu model=openai/gpt-4o-mini pictures=2"
+
+
+@pytest.mark.parametrize("arguments", [SUMMARY, "()", "{}", "[]", ""])
+def test_summaries_are_shown(arguments: str) -> None:
+    """What a worker says of a job, and nothing at all, are shown as they are."""
+    assert show_arguments(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"{{'prompt': '{PROMPT}'}}",
+        f"{SUMMARY} {PROMPT}",
+        f"{PROMPT}\n{SUMMARY}",
+        f"tenant={PROMPT} model=m pictures=1",
+        "tenant=a model=data:image/png;base64,iVBORw0KGgo= pictures=1",
+        [PROMPT],
+        {"prompt": PROMPT},
+        (PROMPT,),
+    ],
+)
+def test_other_arguments_are_hidden(arguments: object) -> None:
+    """Anything that a caller could have written is hidden."""
+    assert show_arguments(arguments) == HIDDEN
+
+
+def test_results() -> None:
+    """What a completed job cost is shown, what the model answered is not."""
+    assert show_result("'completed cost_rub=0.33 cached=False'") == (
+        "completed cost_rub=0.33 cached=False"
+    )
+    assert show_result(f"'completed cost_rub=0.33 cached=False {PROMPT}'") == HIDDEN
+    assert show_result(f"{{'text': '{PROMPT}'}}") == HIDDEN
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_failures_show_their_code(code: str) -> None:
+    """A failure of ours reads as it does on the command line: its code, then what happened."""
+    error = BY_CODE[code]("what happened: 'quoted'\n\"twice\"", image="photo.png")
+    assert show_exception(repr(error)) == str(error)
+    assert show_exception(repr(JobFailed(code, "is the same"))) == f"{code}: is the same"
+
+
+@pytest.mark.parametrize("reason", ["waiting: rate_limited", "parked: insufficient_balance"])
+def test_retries_show_their_reason(reason: str) -> None:
+    """A retry shows why the job waits, which Celery's event has in its traceback alone."""
+    traceback = f"Traceback …:\n  File …\n    raise Retry(…)\ncelery.exceptions.Retry: {reason}\n"
+    assert show_exception("Retry(Retry(...), None, None)", traceback) == reason
+
+
+@pytest.mark.parametrize(
+    ("exception", "shown"),
+    [
+        (f"ValueError('{PROMPT}')", f"ValueError {HIDDEN}"),
+        (f"Error('{PROMPT}: rate_limited: no')", f"Error {HIDDEN}"),
+        (f"ValueError('{PROMPT}', 'rate_limited: no')", f"ValueError {HIDDEN}"),
+        (f"<{PROMPT}>", HIDDEN),
+        ("", HIDDEN),
+    ],
+)
+def test_other_errors_show_their_class(exception: str, shown: str) -> None:
+    """An error that is none of ours may say anything, so only its class is shown."""
+    assert show_exception(exception) == shown
+
+
+def test_long_errors_are_cut() -> None:
+    """An error takes a bounded place in Flower's memory."""
+    assert len(show_exception(repr(RateLimited("slow down " * 1000)))) == 300
+
+
+def test_events_keep_what_is_known() -> None:
+    """Of an event nothing is kept but the fields that Flower shows, masked."""
+    event: dict[str, Any] = {
+        "type": "task-failed",
+        "uuid": "1",
+        "hostname": "worker@here",
+        "exception": "RateLimited('rate_limited: slow down')",
+        "traceback": f"  File …\n    ask({PROMPT})\nRateLimited: rate_limited: slow down",
+        "kwargs": f"{{'prompt': '{PROMPT}'}}",
+        "result": PROMPT,
+        "prompt": PROMPT,
+    }
+    assert mask_event(event) == {
+        "type": "task-failed",
+        "uuid": "1",
+        "hostname": "worker@here",
+        "exception": "rate_limited: slow down",
+        "traceback": None,
+        "kwargs": HIDDEN,
+        "result": HIDDEN,
+    }
+
+
+def test_requests_in_workers() -> None:
+    """What a worker holds is named without its content, also when it is to start later."""
+    held = {"id": "1", "args": [], "kwargs": {"prompt": PROMPT}, "acknowledged": True}
+    hidden = {"id": "1", "args": "[]", "kwargs": HIDDEN, "acknowledged": True}
+    assert mask_request(held) == hidden
+    assert mask_request({"eta": "later", "request": held}) == {"eta": "later", "request": hidden}

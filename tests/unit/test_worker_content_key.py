@@ -1,0 +1,113 @@
+"""The identity of a question: what shapes the answer counts, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visionq.content_key import content_key
+from visionq.contract import JobDocument, parse_job
+
+SHA: Final = st.text("0123456789abcdef", min_size=64, max_size=64)
+PICTURES: Final = st.lists(SHA, min_size=1, max_size=4)
+JOBS: Final = st.fixed_dictionaries(
+    {
+        "prompt": st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()),
+        "model": st.sampled_from(["m1", "m2"]),
+        "api": st.sampled_from(["responses", "chat_completions"]),
+        "detail": st.sampled_from(["auto", "low", "high", "original"]),
+        "tenant": st.sampled_from(["a", "b"]),
+        "max_output_tokens": st.sampled_from([16, 100]),
+    },
+    optional={
+        "instructions": st.sampled_from(["", "be brief"]),
+        "temperature": st.sampled_from([0.0, 1.0]),
+        "answer_schema": st.sampled_from([{"type": "object"}, {"type": "array"}]),
+    },
+)
+#: A field, and two values of it that ask different things.
+SHAPING: Final[dict[str, tuple[Any, Any]]] = {
+    "prompt": ("What?", "what?"),
+    "instructions": (None, ""),
+    "model": ("m1", "m2"),
+    "api": ("responses", "chat_completions"),
+    "detail": ("auto", "high"),
+    "answer_schema": (None, {}),
+    "max_output_tokens": (16, 17),
+    "temperature": (None, 0.0),
+    "tenant": ("a", "b"),
+    "pictures": ({}, {"text": "reject"}),
+}
+#: A field, and a value of it that asks nothing else.
+IRRELEVANT: Final[dict[str, Any]] = {
+    "priority": "bulk",
+    "metadata": {"a": "b"},
+    "batch_id": "b1",
+    "idempotency_key": "k1",
+    "reuse": "refresh",
+    "on_unknown_billing": "hold",
+    "deadline": "2030-01-01T00:00:00Z",
+    "url_mode": "pass",
+}
+URL: Final = {"url": "https://example.com/a.png"}
+
+
+def job(**fields: Any) -> JobDocument:
+    return parse_job({"prompt": "What?", "images": [URL], **fields})
+
+
+@given(JOBS, PICTURES)
+def test_the_same_question(fields: dict[str, Any], pictures: list[str]) -> None:
+    """The key of a question is the same after its way through the ledger, wherever pictures stand."""
+    asked = job(**fields)
+    stored = JobDocument.model_validate_json(asked.to_compact_json())
+    elsewhere = stored.model_copy(update={"images": job(images=[{"blob": "0" * 64}]).images})
+    key = content_key(asked, pictures)
+    assert content_key(elsewhere, tuple(pictures)) == key
+    assert len(key) == 64
+
+
+@given(JOBS, JOBS, PICTURES, PICTURES)
+def test_another_question(
+    one: dict[str, Any], other: dict[str, Any], pictures: list[str], others: list[str]
+) -> None:
+    """Two questions share a key exactly when all that shapes their answers is equal."""
+    same = (job(**one), pictures) == (job(**other), others)
+    assert (content_key(job(**one), pictures) == content_key(job(**other), others)) is same
+
+
+@given(st.lists(SHA, min_size=2, max_size=5))
+def test_pictures_in_order(pictures: list[str]) -> None:
+    """The order of the pictures, and their number, belong to the question."""
+    key = content_key(job(), pictures)
+    assert (content_key(job(), pictures[::-1]) == key) is (pictures == pictures[::-1])
+    assert content_key(job(), pictures[1:]) != key
+    assert content_key(job(), [*pictures, pictures[0]]) != key
+
+
+@pytest.mark.parametrize("field", SHAPING)
+def test_what_counts(field: str) -> None:
+    """Each field that reaches the model, or says whose answer it is, makes another question."""
+    first, second = SHAPING[field]
+    assert content_key(job(**{field: first}), []) != content_key(job(**{field: second}), [])
+
+
+@pytest.mark.parametrize("field", IRRELEVANT)
+def test_what_does_not_count(field: str) -> None:
+    """Fields that only say how the job is handled leave the question the same."""
+    assert content_key(job(**{field: IRRELEVANT[field]}), []) == content_key(job(), [])
+
+
+def test_each_field_is_decided() -> None:
+    """A field that is added to the contract has to be put on one side or the other."""
+    assert {*SHAPING, *IRRELEVANT, "images", "schema_version"} == set(JobDocument.model_fields)
+
+
+def test_order_within_a_schema() -> None:
+    """The same schema written in another order asks the same."""
+    one = {"type": "object", "title": "T"}
+    other = {"title": "T", "type": "object"}
+    assert content_key(job(answer_schema=one), []) == content_key(job(answer_schema=other), [])

@@ -1,0 +1,291 @@
+"""How an attempt ends, for every way in which its steps can."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis import exceptions as redis_errors
+
+from tests.unit.worker_kit import MODEL, NOW, Clock, attempt, claim, tools
+from visionq import errors
+from visionq.contract import ResultDocument, Usage
+from visionq.ledger import Billing, Completed, Ending, Failed, Parked, Waiting
+from visionq.prices import cost_nano_rubles, load_prices
+from worker.leases import Lease
+from worker.pipeline import FencedError, run, run_attempt, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.pipeline import Attempt
+
+ANSWERED = Ending(Completed(ResultDocument(id="job-1", model=MODEL, api="responses")))
+USAGE = Usage(input_tokens=1000, output_tokens=10)
+
+
+def lease(clock: Clock | None = None) -> Lease:
+    return Lease("job-1", "t", clock or Clock())
+
+
+def passes(_: Attempt) -> None:
+    return None
+
+
+def answers(_: Attempt) -> Ending:
+    return ANSWERED
+
+
+def fails(error: BaseException, *, sent: bool = False) -> Callable[[Attempt], None]:
+    def step(attempt: Attempt) -> None:
+        attempt.sent = sent
+        raise error
+
+    return step
+
+
+@pytest.fixture
+def with_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def replace(*replaced: Callable[[Attempt], Ending | None]) -> None:
+        monkeypatch.setattr(run, "STEPS", tuple(run.Step(step, 10) for step in replaced))
+
+    return replace
+
+
+def end(error: BaseException, with_steps: Any, *, sent: bool = False, **fields: Any) -> Ending:
+    with_steps(fails(error, sent=sent))
+    working = attempt(claim(**fields))
+    working.worst_case = 12345
+    return run_attempt(working, lease())
+
+
+def failure(ending: Ending) -> Failed:
+    assert isinstance(ending.outcome, Failed), ending
+    return ending.outcome
+
+
+def test_the_way() -> None:
+    """The steps are those of the design, in its order."""
+    names = [step.run.__name__ for step in run.STEPS]
+    assert names == ["load", "recall", "check", "encode", "admit", "ask"]
+
+
+def test_ends_at_the_first_ending(with_steps: Any) -> None:
+    """The step that has the answer is the last; each one before is measured."""
+    clock = Clock()
+
+    def slow(_: Attempt) -> None:
+        clock.now += 0.25
+
+    with_steps(slow, answers, fails(AssertionError()))
+    working = attempt(with_tools=tools(clock=clock))
+    assert run_attempt(working, lease()) is ANSWERED
+    assert working.timings_ms == {"slow": 250.0, "answers": 0.0}
+
+
+def test_a_way_without_end(with_steps: Any) -> None:
+    """Steps that end nothing are a fault of ours, and are said to be."""
+    with_steps(passes)
+    with pytest.raises(RuntimeError, match="last step"):
+        run_attempt(attempt(), lease())
+
+
+def test_fenced(with_steps: Any) -> None:
+    """An attempt whose job was taken away writes nothing."""
+    with pytest.raises(FencedError):
+        end(FencedError("cancelled"), with_steps)
+
+
+# Errors of the tree -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.NotAnImage("a text", image="b.png"),
+        errors.BlobMissing("gone", image="b.png"),
+        errors.InvalidJob("answer_schema: no"),
+        errors.RequestRejected("no"),
+        errors.DeadlineExceeded("late"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_wrong_jobs_fail_free(with_steps: Any, error: errors.VisionqError) -> None:
+    """What is wrong with the job ends it at once, at no cost, with code, class and picture."""
+    ending = end(error, with_steps, cost=500)
+    document = failure(ending).error
+    assert (document.code, document.image) == (error.code, error.image)
+    assert failure(ending).error_type == type(error).__name__
+    assert (ending.billing, ending.cost) == (Billing.RELEASED, 0)
+    assert document.cost_rub == Decimal("0.0000005")  # what earlier attempts cost
+
+
+@pytest.mark.parametrize("kind", [errors.Refused, errors.Incomplete, errors.InvalidOutput])
+def test_paid_failures(with_steps: Any, kind: type[errors.VisionqError]) -> None:
+    """An answer that is of no use was paid: its cost and its text are in the error's document."""
+    price = load_prices().for_model(MODEL)
+    assert price is not None
+    cost = cost_nano_rubles(price, USAGE)
+    error = kind("no", usage=USAGE, text="half an ans", request_id="r1")
+    ending = end(error, with_steps, sent=True, cost=1000)
+    assert (ending.billing, ending.cost) == (Billing.SETTLED, cost)
+    document = failure(ending).error
+    assert document.cost_rub == Decimal(cost + 1000) / 10**9
+    assert (document.text, document.request_id) == ("half an ans", "r1")
+
+
+def test_a_paid_failure_without_count(with_steps: Any) -> None:
+    """Where the provider did not count, the most that the call can cost is taken."""
+    ending = end(errors.Refused("no"), with_steps, sent=True)
+    assert (ending.billing, ending.cost) == (Billing.SETTLED, 12345)
+
+
+def test_free_faults_come_again(with_steps: Any) -> None:
+    """A free transient fault uses up an attempt and comes again, until there are none left."""
+    error = errors.ProviderUnavailable("503", retry_after=7)
+    ending = end(error, with_steps, sent=True)
+    assert ending == Ending(Waiting("provider_unavailable", 7.25, counted=True))
+    ending = end(error, with_steps, sent=True, attempts=2)  # the third of three
+    assert failure(ending).error.code == "provider_unavailable"
+    assert ending.billing is Billing.RELEASED
+
+
+def test_rate_limits_use_up_nothing(with_steps: Any) -> None:
+    """A rate limit is waited for, without an attempt, however often."""
+    ending = end(errors.RateLimited("429", retry_after=3), with_steps, sent=True, attempts=2)
+    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False))
+
+
+def test_the_account(with_steps: Any) -> None:
+    """A fault of the account parks the job and is looked at again."""
+    ending = end(errors.InsufficientBalance("402"), with_steps, sent=True)
+    assert ending == Ending(Parked("insufficient_balance", 60))
+
+
+def test_no_try_beyond_the_deadline(with_steps: Any) -> None:
+    """A job whose next try would come too late fails now, by the ledger's clock."""
+    soon = datetime.fromtimestamp(NOW + 5, UTC)
+    error = errors.ProviderUnavailable("503", retry_after=5)
+    document = failure(end(error, with_steps, sent=True, deadline=soon)).error
+    assert document.code == "deadline_exceeded"
+    assert "provider_unavailable" in document.message
+    later = datetime.fromtimestamp(NOW + 6, UTC)
+    assert isinstance(end(error, with_steps, sent=True, deadline=later).outcome, Waiting)
+
+
+# Calls of unknown billing -------------------------------------------------------------------------
+
+
+def test_unknown_billing(with_steps: Any) -> None:
+    """A call that may have been paid is made once more; after that, or under `hold`, it is parked."""
+    error = errors.BillingUnknown("cut")
+    ending = end(error, with_steps, sent=True)
+    assert ending == Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN)
+    parked = Ending(Parked("billing_unknown"), Billing.UNKNOWN)
+    assert end(error, with_steps, sent=True, unknown_calls=1) == parked
+    assert end(error, with_steps, sent=True, on_unknown_billing="hold") == parked
+
+
+def test_an_interrupted_call_is_made_again(with_steps: Any) -> None:
+    """After the first call that died with its worker the job goes on."""
+    with_steps(answers)
+    interrupted = claim(interrupted=True, unknown_calls=1)
+    assert run_attempt(attempt(interrupted), lease()) is ANSWERED
+
+
+@pytest.mark.parametrize(
+    "fields", [{"unknown_calls": 2}, {"unknown_calls": 1, "on_unknown_billing": "hold"}]
+)
+def test_an_interrupted_call_that_parks(with_steps: Any, fields: dict[str, Any]) -> None:
+    """Under `hold`, or after the second one, it parks before anything is looked at."""
+    with_steps(fails(AssertionError()))
+    ending = run_attempt(attempt(claim(interrupted=True, **fields)), lease())
+    assert ending.outcome == Parked("billing_unknown")
+
+
+def test_unknown_after_an_interruption(with_steps: Any) -> None:
+    """An interrupted call and one more of unknown billing are two: the job is parked."""
+    error = errors.BillingUnknown("cut")
+    ending = end(error, with_steps, sent=True, interrupted=True, unknown_calls=1)
+    assert ending.outcome == Parked("billing_unknown")
+
+
+# What nobody foresaw ------------------------------------------------------------------------------
+
+
+def test_unforeseen_before_sending(with_steps: Any) -> None:
+    """An unforeseen error before the call is free and tried again, in the end as internal."""
+    ending = end(ZeroDivisionError("oh"), with_steps)
+    assert ending == Ending(Waiting("internal_error", 0.25, counted=True))
+    document = failure(end(ZeroDivisionError("oh"), with_steps, attempts=2)).error
+    assert (document.code, document.cost_rub) == ("internal_error", 0)
+
+
+def test_unforeseen_after_sending(with_steps: Any) -> None:
+    """An unforeseen error behind the call leaves its billing unknown."""
+    ending = end(ZeroDivisionError("oh"), with_steps, sent=True)
+    assert ending == Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN)
+    ending = end(MemoryError(), with_steps, sent=True, unknown_calls=1)
+    assert ending.outcome == Parked("billing_unknown")
+
+
+@pytest.mark.parametrize(
+    "error", [redis_errors.ConnectionError("gone"), redis_errors.OutOfMemoryError("full")]
+)
+def test_outages_of_redis_use_up_nothing(with_steps: Any, error: Exception) -> None:
+    """A job never fails because Redis was away or full: it waits, and keeps its attempts."""
+    ending = end(error, with_steps, attempts=2, waits=3)
+    assert ending == Ending(Waiting("queue_unavailable", 2.0, counted=False))
+
+
+# The lease ----------------------------------------------------------------------------------------
+
+
+def test_each_step_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step extends the lease by its own patience, counted from its beginning."""
+    clock, kept = Clock(), lease()
+    kept.clock = clock
+    seen: list[float] = []
+
+    def look(_: Attempt) -> None:
+        seen.append(kept.renew_until - clock.now)
+        clock.now += 1
+
+    monkeypatch.setattr(run, "STEPS", (run.Step(look, 10), run.Step(look, 3), run.Step(answers, 1)))
+    run_attempt(attempt(), kept)
+    assert seen == [10, 3]
+
+
+def test_progress_within_a_step(with_steps: Any) -> None:
+    """A step that comes on, picture by picture, is not hung however many there are."""
+    clock, kept = Clock(), lease()
+    kept.clock = clock
+
+    def many_pictures(attempt: Attempt) -> None:
+        for _ in range(5):
+            clock.now += 9
+            attempt.progress()
+        assert kept.renew_until == clock.now + 10
+
+    with_steps(many_pictures, answers)
+    assert run_attempt(attempt(), kept) is ANSWERED
+
+
+def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call itself may take as long as its own timeouts allow."""
+    clock, kept = Clock(), lease()
+    kept.clock = clock
+    seen: list[float] = []
+
+    def ask(_: Attempt) -> Ending:
+        seen.append(kept.renew_until - clock.now)
+        return ANSWERED
+
+    monkeypatch.setattr(steps, "ask", ask)
+    monkeypatch.setattr(run, "STEPS", (run.Step(ask, 60),))
+    working = attempt()
+    run_attempt(working, kept)
+    settings = working.tools.settings
+    assert seen == [60 + settings.connect_timeout + settings.request_timeout]

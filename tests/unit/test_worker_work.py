@@ -1,0 +1,136 @@
+"""From a hint to what the ledger is told, whatever happens on the way."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+from redis import exceptions as redis_errors
+
+from tests.unit.worker_kit import MODEL, Clock, ScriptedLedger, claim, tools
+from visionq.contract import JobDocument, ResultDocument
+from visionq.ledger import (
+    Billing,
+    Completed,
+    Ending,
+    Failed,
+    Parked,
+    Refusal,
+    Registration,
+    Waiting,
+    failed,
+)
+from visionq.errors import NotAnImage
+from worker import work as module
+from worker.leases import Leases
+from worker.pipeline import FencedError
+from worker.work import Stale, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visionq.ledger import Outcome
+
+HERE = Registration("w", 1, ("visionq.bulk",))
+ANSWER = Completed(ResultDocument(id="job-1", model=MODEL, api="responses", text="a cat"))
+PAID = Ending(ANSWER, Billing.SETTLED, 700)
+
+
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
+    def start(
+        ledger: ScriptedLedger, ending: Ending | Exception = PAID, clock: Clock | None = None
+    ) -> Outcome | Stale:
+        def attempt(*_: Any) -> Ending:
+            assert len(leases) == 1
+            if isinstance(ending, Exception):
+                raise ending
+            return ending
+
+        leases = Leases(Clock())
+        monkeypatch.setattr(module, "run_attempt", attempt)
+        try:
+            return work("job-1", tools(ledger, clock), leases, HERE)
+        finally:
+            assert len(leases) == 0
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        PAID,
+        Ending(failed(NotAnImage("no"))),
+        Ending(Waiting("rate_limited", 1, counted=False)),
+        Ending(Parked("billing_unknown"), Billing.UNKNOWN),
+    ],
+    ids=lambda ending: type(ending.outcome).__name__,
+)
+def test_an_outcome_is_written_and_told(go: Any, ending: Ending) -> None:
+    """Every outcome reaches the ledger under its claim, and then Celery."""
+    taken = claim()
+    ledger = ScriptedLedger({"claim": [taken], "finish": [True]})
+    assert go(ledger, ending) is ending.outcome
+    assert ledger.said("finish") == [(taken, ending)]
+
+
+def test_tokens_are_random(go: Any) -> None:
+    """No two claims share a token."""
+    ledger = ScriptedLedger({"claim": [Refusal("completed")] * 20})
+    assert [go(ledger) for _ in range(20)] == [Stale("completed")] * 20
+    assert len({args[1] for args in ledger.said("claim")}) == 20
+
+
+def test_an_outage_at_the_claim(go: Any) -> None:
+    """A hint that can't be claimed now is let go: the ledger hints again."""
+    ledger = ScriptedLedger({"claim": [redis_errors.ConnectionError("away")]})
+    assert isinstance(go(ledger), Stale)
+
+
+def test_a_document_of_tomorrow(go: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document that this version can't read is left to another worker, and not shown."""
+    with pytest.raises(ValidationError) as raised:
+        JobDocument.model_validate({"schema_version": 2, "prompt": 7, "images": "canary"})
+    ledger = ScriptedLedger({"claim": [raised.value]})
+    assert go(ledger) == Stale("unreadable")
+    said = capsys.readouterr()
+    assert "canary" not in said.out + said.err
+
+
+def test_fenced(go: Any) -> None:
+    """A job that was taken away is not written to."""
+    ledger = ScriptedLedger({"claim": [claim()]})
+    assert go(ledger, FencedError("cancelled")) == Stale("cancelled")
+    assert ledger.said("finish") == []
+
+
+def test_late(go: Any) -> None:
+    """An ending that the ledger no longer takes as the job's is told as stale."""
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [False]})
+    assert go(ledger) == Stale("taken over")
+
+
+def test_a_paid_answer_outlives_an_outage(go: Any) -> None:
+    """A paid answer is written again and again until Redis takes it."""
+    clock = Clock()
+    away: list[Any] = [redis_errors.ConnectionError("away")] * 50
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [*away, True]})
+    assert go(ledger, clock=clock) is ANSWER
+    assert len(clock.slept) == 50
+
+
+def test_an_ending_that_can_t_be_written(go: Any) -> None:
+    """What can't be written as it is ends the job all the same, with its money on the books."""
+    broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
+    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": [broken, True]})
+    outcome = go(ledger)
+    ((_, first), (_, second)) = ledger.said("finish")
+    assert first is PAID
+    assert outcome is second.outcome
+    assert isinstance(second.outcome, Failed)
+    assert second.outcome.error.code == "internal_error"
+    assert second.outcome.error.cost_rub == Decimal("0.000001")
+    assert (second.billing, second.cost) == (Billing.SETTLED, 700)

@@ -1,0 +1,89 @@
+"""Which store the settings ask for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
+from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
+    from visionq.blobs.protocol import AsyncBlobStore, BlobStore
+    from visionq.settings import Settings
+
+_SCHEMES: Final = ("file", "s3", "gs", "az")
+#: One request and its retries end well within `DELETION`.
+_REQUEST: Final = timedelta(seconds=60)
+_RETRYING: Final = timedelta(seconds=15)
+
+
+def open_blobs(settings: Settings, redis: Redis) -> BlobStore:
+    """Return the store of `VISIONQ_BLOB_URL`, or Redis; raises `ConfigurationError`."""
+    if settings.blob_url is None:
+        return RedisBlobs(redis, settings.blob_grace, settings.blob_limit)
+    return ObjectBlobs(open_store(settings.blob_url), redis, settings.blob_grace)
+
+
+def open_async_blobs(settings: Settings, redis: AsyncRedis) -> AsyncBlobStore:
+    """Return the same for asyncio; raises `ConfigurationError`."""
+    if settings.blob_url is None:
+        return AsyncRedisBlobs(redis, settings.blob_grace, settings.blob_limit)
+    return AsyncObjectBlobs(open_store(settings.blob_url), redis, settings.blob_grace)
+
+
+def open_store(url: str) -> ObjectStore:
+    """Return the object store behind an address; makes the directory of a `file://` one.
+
+    Credentials, region and endpoint come from the environment by the names that each store's own
+    tools use, as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT_URL`.
+
+    Raises:
+        ConfigurationError: the address or the install is not fit for it.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES:
+        raise ConfigurationError(
+            "VISIONQ_BLOB_URL: must begin with file:///, s3://, gs:// or az://; unset it to keep"
+            " pictures in Redis"
+        )
+    if find_spec("obstore") is None:
+        raise ConfigurationError("VISIONQ_BLOB_URL: needs an extra: pip install 'visionq[blobs]'")
+    return _directory(url) if scheme == "file" else _bucket(url)
+
+
+def _directory(url: str) -> ObjectStore:
+    from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
+    from obstore.store import LocalStore  # noqa: PLC0415  # likewise
+
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ConfigurationError("VISIONQ_BLOB_URL: a directory is given as file:///absolute/path")
+    try:
+        return LocalStore(unquote(parts.path), mkdir=True)
+    except (BaseError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise ConfigurationError(f"VISIONQ_BLOB_URL: {cause}") from error
+
+
+def _bucket(url: str) -> ObjectStore:
+    from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
+    from obstore.store import from_url  # noqa: PLC0415  # likewise
+
+    try:
+        return from_url(
+            url,
+            # An endpoint without TLS, where one is named, stands in a network of one's own.
+            client_options={"connect_timeout": "3s", "timeout": _REQUEST, "allow_http": True},
+            retry_config={"max_retries": 3, "retry_timeout": _RETRYING},
+        )
+    except BaseError as error:
+        cause = str(error).partition("\n")[0]
+        raise ConfigurationError(f"VISIONQ_BLOB_URL: {cause}") from error

@@ -1,0 +1,80 @@
+"""Blobs in the ledger's Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from visionq.blobs.content import by_name, sha256_of, verified
+from visionq.blobs.scripts import portions, reservation, reserved, script_text
+from visionq.names import BLOB, BLOB_DELETIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio.client import Pipeline as AsyncPipeline
+    from redis.client import Pipeline
+
+
+class RedisBlobs:
+    """Blobs in the ledger's Redis, which lets them go by itself when their time is up."""
+
+    def __init__(self, redis: Redis, grace: int, limit: int | None = None) -> None:
+        """Keep a blob without a job for `grace` seconds, and all together to `limit` bytes.
+
+        Without a limit they may fill 70 % of Redis's `maxmemory`, or all there is if that is unset.
+        """
+        self._redis = redis
+        self._grace = grace
+        self._limit = limit
+        self._reserve = redis.register_script(script_text("reserve"))
+        self._sweep = redis.register_script(script_text("sweep"))
+
+    def put(self, contents: Sequence[bytes]) -> list[str]:
+        """Store what is not there yet, in two round trips."""
+        for few in portions(by_name(contents)):
+            reply: Any = self._reserve(args=reservation(few, self._grace, self._limit))
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for name in reserved(reply):
+                    _store(pipeline, name, few[name], self._grace)
+                pipeline.execute()
+        return [sha256_of(content) for content in contents]
+
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes after checking them against their name."""
+        content = self._redis.get(BLOB + sha256)
+        return verified(sha256, content if isinstance(content, bytes) else None)
+
+    def sweep(self, limit: int = 500) -> int:
+        """Bring the books up to date with what Redis has let go."""
+        reply: Any = self._sweep(args=(limit, 0))
+        looked_at, elsewhere = reply
+        if elsewhere:
+            self._redis.zrem(BLOB_DELETIONS, *elsewhere)
+        return int(looked_at)
+
+
+class AsyncRedisBlobs:
+    """The producer's half of `RedisBlobs`, for asyncio."""
+
+    def __init__(self, redis: AsyncRedis, grace: int, limit: int | None = None) -> None:
+        self._redis = redis
+        self._grace = grace
+        self._limit = limit
+        self._reserve = redis.register_script(script_text("reserve"))
+
+    async def put(self, contents: Sequence[bytes]) -> list[str]:
+        """Store what is not there yet, in two round trips."""
+        for few in portions(by_name(contents)):
+            reply: Any = await self._reserve(args=reservation(few, self._grace, self._limit))
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for name in reserved(reply):
+                    _store(pipeline, name, few[name], self._grace)
+                await pipeline.execute()
+        return [sha256_of(content) for content in contents]
+
+
+def _store(pipeline: Pipeline | AsyncPipeline, name: str, content: bytes, grace: int) -> None:
+    # A blob that a job has taken meanwhile does not expire, and must not begin to.
+    pipeline.set(BLOB + name, content, ex=grace, nx=True)

@@ -1,0 +1,52 @@
+"""What every place for blobs does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BlobStore(Protocol):
+    """Where blobs stand. Stored bytes never change: their name is their hash.
+
+    A blob stays while an unfinished job needs it, and a grace beyond; one that no job took goes
+    when the grace since the last `put` is over.
+    """
+
+    def put(self, contents: Sequence[bytes]) -> list[str]:
+        """Keep each for its first job, and return their sha256, in order.
+
+        What is there already is not sent again. A blob is seen whole or not at all.
+
+        Raises:
+            QueueUnavailable: there is no room, or the store can't be used; the message says what
+                to do.
+        """
+        ...
+
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            BlobMissing: they are absent, or not what their name says.
+            QueueUnavailable: a store outside Redis can't be used.
+        """
+        ...
+
+    def sweep(self, limit: int = 500) -> int:
+        """Delete at most so many blobs whose time is up; returns how many were looked at.
+
+        Raises:
+            QueueUnavailable: a store outside Redis can't be used; they are tried again later.
+        """
+        ...
+
+
+class AsyncBlobStore(Protocol):
+    """The producer's half, for asyncio."""
+
+    async def put(self, contents: Sequence[bytes]) -> list[str]:
+        """Do the same as `BlobStore.put`."""
+        ...

@@ -1,0 +1,117 @@
+"""`visionq doctor`: what is well, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from visionq.commands.record import read_record
+from visionq.commands.shared import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    errors_as_json,
+    find_redis_url,
+    json_option,
+    print_json,
+)
+from visionq.doctor.examination import Patient, examine, is_unreachable
+from visionq.doctor.findings import Finding, Level
+from visionq.doctor.provider_checks import Provider
+from visionq.errors import QueueUnavailable
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.settings import Settings
+
+#: Level → its word, its colour, and its word in the sum.
+_WORDS: Final = {
+    Level.OK: ("ok", "green", "ok"),
+    Level.WARNING: ("warning", "yellow", "warnings"),
+    Level.PROBLEM: ("problem", "bold red", "problems"),
+    Level.NOT_KNOWN: ("not known", "cyan", "not known"),
+}
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> int:
+    """Look at Redis, provider, workers and data files, and say what to do.
+
+    Changes nothing and makes no call that costs. Exit code 0: no problem; 1: a problem was found;
+    3: Redis is out of reach.
+    """
+    with errors_as_json(as_json):
+        findings = examine(_patient(load_settings()))
+    if as_json:
+        print_json(report(findings))
+    else:
+        _print(findings)
+    return exit_code_of(findings)
+
+
+def exit_code_of(findings: list[Finding]) -> int:
+    """Return 3 if Redis is out of reach, 1 if there is any other problem, else 0."""
+    if is_unreachable(findings):
+        return EXIT_UNREACHABLE
+    has_problem = any(one.level is Level.PROBLEM for one in findings)
+    return EXIT_FAILED if has_problem else EXIT_OK
+
+
+def report(findings: Sequence[Finding]) -> dict[str, object]:
+    """Return what `--json` prints."""
+    counts = Counter(one.level for one in findings)
+    return {
+        "counts": {level.value: counts[level] for level in Level},
+        "findings": [one.to_public() for one in findings],
+    }
+
+
+def _patient(settings: Settings) -> Patient:
+    """Examine what the environment names, else the stack that runs here."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    provider = Provider(settings.base_url, key)
+    record = None if settings.redis_url else read_record()
+    if record is not None:
+        simulated = record.simulator_url is not None
+        # The simulator is no place for a real key.
+        provider = Provider(record.provider_url, None if simulated else key, simulated)
+    try:
+        return Patient(settings, provider, find_redis_url(settings))
+    except QueueUnavailable as error:
+        return Patient(settings, provider, None, error.message)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
+    from rich.table import Table  # noqa: PLC0415  # likewise
+    from rich.text import Text  # noqa: PLC0415  # likewise
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    for part, members in groupby(findings, key=lambda one: one.check.partition(".")[0]):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        table.add_column(no_wrap=True, min_width=9)
+        table.add_column(no_wrap=True, min_width=11)
+        table.add_column()
+        for one in members:
+            word, colour, _ = _WORDS[one.level]
+            text = Text(one.message)
+            if one.advice:
+                text.append(f"\n→ {one.advice}", "bold")
+            name = one.check.partition(".")[2]
+            table.add_row(Text(word, colour), Text(name, "dim"), text)
+        console.print(Text(part.capitalize(), "bold"), table)
+    counts = Counter(one.level for one in findings)
+    console.print()
+    console.print(
+        Text(", ").join(
+            Text(f"{counts[level]} {plural}", colour)
+            for level, (_, colour, plural) in _WORDS.items()
+            if counts[level]
+        )
+    )

@@ -1,0 +1,65 @@
+"""What a job allows to be done with its pictures, and what it demands of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from visionq.contract.base import Document
+
+
+class Policy(StrEnum):
+    """What follows when a picture does not meet a requirement."""
+
+    OFF = "off"
+    """Not looked for."""
+    WARN = "warn"
+    """Told in the warnings of the picture."""
+    REJECT = "reject"
+    """The job fails with `picture_rejected`."""
+
+
+class Animated(StrEnum):
+    """What becomes of a picture with more than one frame."""
+
+    REFUSE = "refuse"
+    FIRST_FRAME = "first_frame"
+
+
+class PictureOptions(Document):
+    """The defaults refuse what the provider would, and cost nothing."""
+
+    animated: Animated = Animated.REFUSE
+    #: Convert BMP, TIFF and AVIF instead of refusing them.
+    convert: bool = False
+    #: Take originals above the provider's limit on bytes, and shrink them first.
+    shrink: bool = False
+    #: Put transparent pictures on white.
+    flatten: bool = False
+
+    #: Asked of the model, in the call that is paid for anyway.
+    text: Policy = Policy.OFF
+    logo: Policy = Policy.OFF
+    watermark: Policy = Policy.OFF
+    nsfw: Policy = Policy.OFF
+
+    #: Computed by the worker, free, before anything is paid.
+    blur: Policy = Policy.WARN
+    blank: Policy = Policy.WARN
+    dark: Policy = Policy.WARN
+    tiny: Policy = Policy.WARN
+
+    @property
+    def asked_of_model(self) -> tuple[str, ...]:
+        """The requirements that the model is asked about, in a fixed order."""
+        return tuple(name for name in ASKED_OF_MODEL if self.policy(name) is not Policy.OFF)
+
+    def policy(self, requirement: str) -> Policy:
+        """Return the policy of a requirement, by the name of its field."""
+        return Policy(getattr(self, requirement))
+
+
+#: Requirements that nothing on this machine can judge by itself.
+ASKED_OF_MODEL: Final = ("text", "logo", "watermark", "nsfw")
+#: Requirements that are computed from the pixels.
+COMPUTED: Final = ("blur", "blank", "dark", "tiny")

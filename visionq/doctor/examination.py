@@ -1,0 +1,89 @@
+"""All checks, in the order in which one thing needs the other."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import ResponseError
+
+from visionq.doctor.addresses import public_address
+from visionq.doctor.broker_checks import broker_finding
+from visionq.doctor.findings import Finding, Level, not_known, ok, problem
+from visionq.doctor.fleet_checks import fleet_findings
+from visionq.doctor.provider_checks import Provider, provider_findings
+from visionq.doctor.redis_checks import redis_findings
+from visionq.doctor.server import read_server
+from visionq.doctor.table_checks import table_findings
+from visionq.doctor.versions import versions_finding
+from visionq.errors import QueueUnavailable
+from visionq.ledger import ledger_options
+from visionq.ledger.overview import overview
+from visionq.redis_connection import as_queue_unavailable, connect
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.settings import Settings
+
+REACHABLE: Final = "redis.reachable"
+_UNREACHABLE: Final = (
+    "start it (`visionq up` brings its own), or correct VISIONQ_REDIS_URL: host, port, user,"
+    " password, and `rediss://` where it wants TLS"
+)
+_MAY_READ: Final = "run `visionq doctor` as a Redis user that may read all of `visionq:*`"
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is examined."""
+
+    settings: Settings
+    provider: Provider
+    #: None where no address of Redis is known; `no_redis` says why.
+    redis_url: str | None
+    no_redis: str = ""
+
+
+def examine(patient: Patient) -> list[Finding]:
+    """Look at everything; nothing is changed, and no call is made that costs."""
+    settings = patient.settings
+    findings = _ledger_findings(patient)
+    broker = settings.broker_url
+    if broker is not None and broker.get_secret_value() != patient.redis_url:
+        findings.append(broker_finding(broker.get_secret_value()))
+    return [
+        *findings,
+        *provider_findings(patient.provider, settings.default_model),
+        *table_findings(settings, datetime.now(UTC).date()),
+        versions_finding(),
+    ]
+
+
+def is_unreachable(findings: list[Finding]) -> bool:
+    """Return whether Redis was out of reach."""
+    return any(one.check == REACHABLE and one.level is Level.PROBLEM for one in findings)
+
+
+def _ledger_findings(patient: Patient) -> list[Finding]:
+    if patient.redis_url is None:
+        return [problem(REACHABLE, "no address of Redis is known", patient.no_redis)]
+    url, address = patient.redis_url, public_address(patient.redis_url)
+    refuse_at = ledger_options(patient.settings).refuse_at
+    try:
+        with connect(url, "visionq-doctor", retries=0) as redis, as_queue_unavailable():
+            server = read_server(redis, time.time, time.perf_counter)
+            findings = [ok(REACHABLE, f"{address} answers")]
+            findings += redis_findings(server, url, refuse_at)
+            return [*findings, *_fleet(redis)]
+    except QueueUnavailable as error:
+        return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
+
+
+def _fleet(redis: Redis) -> list[Finding]:
+    try:
+        return fleet_findings(redis, overview(redis))
+    except ResponseError as error:
+        return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]

@@ -1,0 +1,140 @@
+"""Whether a person could make something of the picture: blurred, blank, dark or tiny.
+
+Computed from pixels that are decoded anyway, at about 768 pixels across, and judged by the part
+of the picture that says most: a sharp face before a soft background is sharp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image, ImageFilter, ImageStat
+
+from visionq.contract import Policy
+from visionq.contract.pictures import COMPUTED
+from visionq.errors import PictureRejected
+from worker.images.colour import on_white, widen
+
+if TYPE_CHECKING:
+    from visionq.contract import PictureOptions
+
+#: Pixels of the longer side at which pictures are looked at.
+LOOK_SIDE: Final = 768
+#: Parts across and down.
+_PARTS: Final = 3
+
+# Calibrated on generated pictures: `python -m benchmarks images --part advice`.
+#: Variance of the Laplacian in the sharpest part.
+_LEAST_SHARPNESS: Final = 8.0
+#: Standard deviation of the brightness in the most varied part, of 255.
+_LEAST_CONTRAST: Final = 3.0
+#: Brightness that all but one pixel in 200 stay below, of 255.
+_LEAST_LIGHT: Final = 40
+_BRIGHTEST_SHARE: Final = 0.005
+#: A side shorter than one patch of the models.
+_LEAST_SIDE: Final = 32
+
+_LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the pixels tell."""
+
+    sharpness: float
+    contrast: float
+    light: int
+    short_side: int
+
+    def faults(self) -> dict[str, str]:
+        """Return what is wrong, by the requirement that it breaks; each text has its figure."""
+        if self.contrast < _LEAST_CONTRAST:  # nothing to be sharp or bright
+            found = {"blank": f"blank: contrast {self.contrast:.1f}, at least {_LEAST_CONTRAST}"}
+        else:
+            found = {}
+            if self.sharpness < _LEAST_SHARPNESS:
+                found["blur"] = (
+                    f"blurred: sharpness {self.sharpness:.1f}, at least {_LEAST_SHARPNESS}"
+                )
+            if self.light < _LEAST_LIGHT:
+                found["dark"] = (
+                    f"too dark: brightest parts {self.light} of 255, at least {_LEAST_LIGHT}"
+                )
+        if self.short_side < _LEAST_SIDE:
+            found["tiny"] = (
+                f"too small: short side {self.short_side} pixels, at least {_LEAST_SIDE}"
+            )
+        return found
+
+
+def wanted(options: PictureOptions) -> bool:
+    """Tell whether any of the computed requirements is looked for."""
+    return any(options.policy(name) is not Policy.OFF for name in COMPUTED)
+
+
+def advise(
+    picture: Image.Image, options: PictureOptions, *, short_side: int, name: str
+) -> tuple[str, ...]:
+    """Return the warnings about a picture; `short_side` is that of what is sent, in pixels.
+
+    Raises:
+        PictureRejected: it breaks a requirement that the job insists on.
+    """
+    if not wanted(options):
+        return ()
+    faults = look(picture, short_side=short_side).faults()
+    for requirement, fault in faults.items():
+        if options.policy(requirement) is Policy.REJECT:
+            raise PictureRejected(f"{fault} (pictures.{requirement})", image=name)
+    return tuple(
+        fault for requirement, fault in faults.items() if options.policy(requirement) is Policy.WARN
+    )
+
+
+def glance(picture: Image.Image) -> Image.Image:
+    """Return a decoded picture of any mode at about the size at which it is looked at."""
+    factor = max(1, max(picture.size) // LOOK_SIDE)
+    if factor == 1 or picture.mode in {"L", "RGB", "RGBA"}:
+        return widen(picture.reduce(factor) if factor > 1 else picture)
+    # Modes that can't be averaged: a full copy in colour would cost memory.
+    size = (max(1, picture.width // factor), max(1, picture.height // factor))
+    return widen(picture.resize(size, Image.Resampling.NEAREST))
+
+
+def look(picture: Image.Image, *, short_side: int) -> Look:
+    """Measure a picture in L, RGB or RGBA."""
+    factor = max(1, max(picture.size) // LOOK_SIDE)
+    small = picture.reduce(factor) if factor > 1 else picture
+    grey = on_white(small).convert("L")
+    edges = grey.filter(_LAPLACIAN)
+    return Look(
+        sharpness=max(ImageStat.Stat(part).var[0] for part in _parts(edges, margin=1)),
+        contrast=max(ImageStat.Stat(part).stddev[0] for part in _parts(grey, margin=0)),
+        light=_brightness(grey.histogram()),
+        short_side=short_side,
+    )
+
+
+def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
+    """Cut a picture into 3 × 3 parts, or take it whole if it is too small for that."""
+    width, height = picture.size
+    if min(width, height) < 2 * _PARTS + 2:
+        return [picture]
+    # The filter leaves the outermost pixels as they were.
+    columns = [margin + (width - 2 * margin) * step // _PARTS for step in range(_PARTS + 1)]
+    rows = [margin + (height - 2 * margin) * step // _PARTS for step in range(_PARTS + 1)]
+    return [
+        picture.crop((left, top, right, bottom))
+        for left, right in zip(columns, columns[1:], strict=False)
+        for top, bottom in zip(rows, rows[1:], strict=False)
+    ]
+
+
+def _brightness(histogram: list[int]) -> int:
+    left = sum(histogram) * _BRIGHTEST_SHARE
+    for value in range(255, 0, -1):
+        left -= histogram[value]
+        if left < 0:
+            return value
+    return 0
