@@ -76,6 +76,8 @@ BLOB_DELETIONS: Final = PREFIX + "blob-deletions"
 BLOB_BYTES: Final = PREFIX + "blob-bytes"
 #: STREAM of what happened to jobs; bounded.
 EVENTS: Final = PREFIX + "events"
+#: STREAM of what an operator should know; bounded.
+NOTICES: Final = PREFIX + "notices"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -101,6 +103,8 @@ HELD_LANES: Final = PREFIX + "held-lanes:"
 LEAD: Final = PREFIX + "lead:"
 #: LIST of job ids that wait for the lead of a content key.
 FOLLOWERS: Final = PREFIX + "followers:"
+#: STRINGs by which the fleet shares the duties of its watch.
+WATCH: Final = PREFIX + "watch:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: STRING bytes per sha256.
@@ -128,6 +132,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "workers": WORKERS,
     "holds": HOLDS,
     "hold_ends": HOLD_ENDS,
+    "notices": NOTICES,
     "waking": WAKING,
     "too_new": TOO_NEW,
     "gate": GATE,

@@ -36,6 +36,7 @@ local function forget_dead_workers()
     end
     redis.call('DEL', K.worker .. id)
     redis.call('ZREM', K.workers, id)
+    notice('worker:' .. id, 'vanished', '')
   end
 end
 

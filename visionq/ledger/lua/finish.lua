@@ -20,10 +20,11 @@ local keep = {
 local saved, scope = ARGV[19], ARGV[20]
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
   redis.call(
     'HMGET', job,
-    'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch'
+    'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
+    'reserved'
   )
 )
 
@@ -116,7 +117,7 @@ local function hold_back()
     local standing = read_gate(gate)
     -- A refusal of a call from before the reopening tells nothing new.
     if standing.state ~= 'closed' and tonumber(epoch) == standing.epoch then
-      close_gate(gate, reason)
+      close_gate(gate, reason, reserved)
     end
   end
   -- At the tail: another job makes the trial.

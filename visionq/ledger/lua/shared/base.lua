@@ -33,3 +33,8 @@ local function tell(id, state, reason, kept)
   local most = kept or 10000
   redis.call('XADD', K.events, 'MAXLEN', '~', most, '*', 'id', id, 'state', state, 'reason', reason)
 end
+
+-- For the operator, not for the job's owner.
+local function notice(subject, state, reason)
+  redis.call('XADD', K.notices, 'MAXLEN', '~', 1000, '*', 'subject', subject, 'state', state, 'reason', reason)
+end

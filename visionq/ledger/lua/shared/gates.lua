@@ -24,28 +24,29 @@ local function read_gate(gate)
   }
 end
 
-local function close_gate(gate, reason)
+-- `needed` is what the refused call might have cost, in nano-rubles.
+local function close_gate(gate, reason, needed)
   local pause = tonumber(redis.call('HGET', gate, 'pause') or 0)
   pause = pause == 0 and FIRST_TRIAL or math.min(pause * 2, LONGEST_PAUSE)
   redis.call(
     'HSET', gate, 'state', 'closed', 'reason', reason, 'since', at(now),
-    'pause', pause, 'retry_at', at(now + pause), 'step', 0, 'successes', 0
+    'pause', pause, 'retry_at', at(now + pause), 'step', 0, 'successes', 0, 'needed', needed or '0'
   )
-  tell(gate, 'closed', reason)
+  notice(gate, 'closed', reason)
 end
 
 -- One call at a time, then two, four …: `pass_gate` takes the steps.
 local function begin_reopening(gate)
   redis.call('HINCRBY', gate, 'epoch', 1)
   redis.call('HSET', gate, 'state', 'reopening', 'since', at(now), 'step', 1, 'successes', 0)
-  tell(gate, 'reopening', '')
+  notice(gate, 'reopening', '')
   wake()
 end
 
 local function open_gate(gate)
   redis.call('HSET', gate, 'state', 'open', 'since', at(now), 'pause', 0)
   redis.call('HDEL', gate, 'reason', 'step', 'successes', 'retry_at')
-  tell(gate, 'open', '')
+  notice(gate, 'open', '')
   wake()
 end
 
