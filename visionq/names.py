@@ -56,7 +56,7 @@ WORKERS: Final = PREFIX + "workers"
 HOLDS: Final = PREFIX + "holds"
 #: ZSET scope → until when it is held (ms); a scope without an end is held until somebody acts.
 HOLD_ENDS: Final = PREFIX + "hold-ends"
-#: SET of content keys that have followers to wake.
+#: ZSET content key that has followers to wake → since when (ms).
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.
 TOO_NEW: Final = PREFIX + "too-new"
@@ -97,7 +97,7 @@ WORKER: Final = PREFIX + "worker:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 #: HASH of the gate per id of a provider's key.
 GATE: Final = PREFIX + "gate:"
-#: SET of lanes that left their ring, per scope that holds them.
+#: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
 LEAD: Final = PREFIX + "lead:"

@@ -8,8 +8,8 @@
 local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local job = K.job .. id
-local state, holder, sent, deadline, pool = unpack(
-  redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool')
+local state, holder, sent, deadline, pool, lane = unpack(
+  redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane')
 )
 
 local function fence()
@@ -47,8 +47,7 @@ local function lead()
   if reuse ~= 'use' or content_key == '' then
     return
   end
-  local other = redis.call('GET', K.lead .. content_key)
-  if not other or other == id or redis.call('HGET', K.job .. other, 'lead') ~= content_key then
+  if not lead_of(content_key) then
     return
   end
   release_slot(job)
@@ -68,13 +67,13 @@ end
 
 local function gate()
   local standing = read_gate(gate_of(pool))
-  local may_step = standing.state == 'reopening' and standing.calls_out < standing.step
-  if standing.state == 'open' or may_step then
+  local scope = held_by(lane)
+  if calls_left(standing) > 0 and not scope then
     return
   end
   release_slot(job)
   requeue(id, job, 'in_progress')
-  return { 'PARK', standing.reason }
+  return { 'PARK', scope and redis.call('HGET', K.holds, scope) or standing.reason }
 end
 
 local function mark_sent()
@@ -84,7 +83,7 @@ local function mark_sent()
   redis.call('HINCRBY', key, 'calls_out', 1)
   redis.call('HINCRBY', K.money, 'reserved', reserve)
   redis.call('HINCRBY', job, 'calls', 1)
-  if content_key ~= '' then
+  if content_key ~= '' and not lead_of(content_key) then
     redis.call('HSET', job, 'lead', content_key)
     redis.call('SET', K.lead .. content_key, id)
   end

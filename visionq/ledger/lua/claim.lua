@@ -25,10 +25,16 @@ if state == 'hinted' and tonumber(version or 1) > tonumber(ARGV[7]) then
   set_aside_as_too_new()
   return { 'refused', 'too_new' }
 end
-if state == 'hinted' and read_gate(gate_of(pool)).state == 'closed' then
+local key = gate_of(pool)
+if state == 'hinted' and jobs_left(key, read_gate(key)) <= 0 then
   release_hint(lane)
   requeue(id, job, 'hinted')
   return { 'refused', 'gate_closed' }
+end
+if state == 'hinted' and held_by(lane) then
+  release_hint(lane)
+  requeue(id, job, 'hinted')
+  return { 'refused', 'held' }
 end
 if state == 'hinted' then
   release_hint(lane)

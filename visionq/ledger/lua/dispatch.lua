@@ -116,6 +116,7 @@ end
 -- What is next -------------------------------------------------------------------------------------
 
 local pools = {}
+local left = {} -- by key
 local hinted = {}
 
 -- What a pool's dead workers still hold takes nothing from the slots of other pools.
@@ -124,18 +125,14 @@ local function room_of(slots, busy)
   return math.max(0, slots + ahead - busy)
 end
 
--- A closed gate lets nothing through but, in time, a trial; a reopening one no more than its step.
-local function behind_gate(name, room, busy)
-  local key = gate_of(name)
+-- How many jobs a key's workers may take; a closed gate begins to reopen when its pause is over.
+local function left_behind(key)
   local gate = read_gate(key)
-  if gate.state == 'closed' and gate.reason ~= 'operator' and gate.retry_at <= now and room > 0 then
+  if gate.state == 'closed' and gate.retry_at and gate.retry_at <= now then
     begin_reopening(key)
     gate = read_gate(key)
   end
-  if gate.state == 'closed' then
-    return 0
-  end
-  return gate.state == 'reopening' and math.min(room, math.max(0, gate.step - busy)) or room
+  return math.max(0, jobs_left(key, gate))
 end
 
 local function read_pools()
@@ -143,12 +140,12 @@ local function read_pools()
   for i = 1, #slots, 2 do
     if slots[i + 1] ~= '0' then
       local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
-      local room = behind_gate(slots[i], room_of(tonumber(slots[i + 1]), busy), busy)
-      local pool = { queues = {}, room = room }
+      local pool = { queues = {}, room = room_of(tonumber(slots[i + 1]), busy), key = gate_of(slots[i]) }
       for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
         pool.queues[queue] = true
       end
       pools[#pools + 1] = pool
+      left[pool.key] = left[pool.key] or left_behind(pool.key)
     end
   end
   for _, queue in ipairs({ K.interactive, K.bulk }) do
@@ -156,16 +153,20 @@ local function read_pools()
   end
 end
 
--- Free slots of the workers that serve the queue, less every hint that those may still claim.
+-- Free slots of the workers that serve the queue, as far as their gates let them take jobs, less
+-- every hint that those may still claim.
 local function room_for(queue)
-  local room, rivals = 0, {}
+  local rooms, rivals, room = {}, {}, 0
   for _, pool in ipairs(pools) do
     if pool.queues[queue] then
-      room = room + pool.room
+      rooms[pool.key] = math.min(left[pool.key], (rooms[pool.key] or 0) + pool.room)
       for rival in pairs(pool.queues) do
         rivals[rival] = true
       end
     end
+  end
+  for _, of_key in pairs(rooms) do
+    room = room + of_key
   end
   for rival in pairs(rivals) do
     room = room - (hinted[rival] or 0)
@@ -225,13 +226,6 @@ local function end_holds()
   end
 end
 
-local function wake_more_followers()
-  local key = redis.call('SRANDMEMBER', K.waking)
-  if key then
-    wake_followers(key)
-  end
-end
-
 local function take_next()
   read_pools()
   local looks = 0
@@ -251,6 +245,6 @@ if now >= grace_until then
 end
 end_holds()
 look_at_due()
-wake_more_followers()
+wake_some()
 take_next()
 return { hints, expired }

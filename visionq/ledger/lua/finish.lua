@@ -34,9 +34,6 @@ redis.call('ZREM', K.parked, '')
 local function settle_cost()
   redis.call('HINCRBY', K.money, 'settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
-  if gate then
-    pass_gate(gate)
-  end
 end
 
 local function settle()
@@ -47,6 +44,9 @@ local function settle()
     redis.call('HDEL', job, 'sent', 'reserved')
     if billing == 'settled' then
       settle_cost()
+      if gate then
+        pass_gate(gate, epoch)
+      end
     end
   elseif unknown and billing ~= 'unknown' then
     redis.call('HDEL', job, 'unknown:' .. token)
@@ -96,29 +96,19 @@ local function park_alone()
   move(job, 'in_progress', 'parked')
   redis.call('HSET', job, 'reason', reason)
   redis.call('ZADD', K.parked, at(now), id)
-  redis.call('ZREM', K.due, id)
+  redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
   tell(id, 'parked', reason)
 end
 
 -- No call of this key, or of this model, can succeed now: others need not find out one by one.
--- But a job that is refused again, while others have passed since, is refused for itself.
 local function hold_back()
-  local refused_at = redis.call('HGET', job, 'refused_at')
-  local passed_at = gate and redis.call('HGET', gate, 'passed')
+  local key = gate or gate_of(redis.call('HGET', job, 'pool'))
   release_slot(job)
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
-  if refused_at and passed_at and tonumber(passed_at) > tonumber(refused_at) then
-    return park_alone()
-  end
-  redis.call('HSET', job, 'refused_at', at(now))
   if scope ~= 'gate' then
     hold(scope, reason, now + tonumber(delay))
-  elseif gate then
-    local standing = read_gate(gate)
-    -- A refusal of a call from before the reopening tells nothing new.
-    if standing.state ~= 'closed' and tonumber(epoch) == standing.epoch then
-      close_gate(gate, reason, reserved)
-    end
+  elseif refuse_at_gate(key, epoch, job, reason, reserved) then
+    return park_alone()
   end
   -- At the tail: another job makes the trial.
   requeue(id, job, 'in_progress', 'RPUSH')

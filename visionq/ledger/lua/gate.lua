@@ -7,8 +7,9 @@ local before = read_gate(gate).state
 
 if order == 'close' then
   close_gate(gate, reason)
+  redis.call('HDEL', gate, 'retry_at') -- no trial: whoever closed it opens it
 elseif order == 'open' then
-  redis.call('HINCRBY', gate, 'epoch', 1)
+  next_epoch(gate)
   open_gate(gate)
 elseif before == 'closed' then
   begin_reopening(gate)

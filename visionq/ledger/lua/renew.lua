@@ -31,7 +31,7 @@ local function take_up_newer_jobs()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.too_new, '-inf', version, 'LIMIT', 0, 200)) do
     redis.call('ZREM', K.too_new, id)
     local job = K.job .. id
-    if redis.call('HGET', job, 'state') == 'parked' then
+    if redis.call('HGET', job, 'reason') == 'newer_worker_needed' then
       redis.call('ZREM', K.parked, id)
       requeue(id, job, 'parked')
       wake()

@@ -50,6 +50,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     release_slot(job)
   elseif from == 'parked' then
     redis.call('ZREM', K.parked, id)
+    redis.call('ZREM', K.too_new, id)
   end
   move(job, from, to)
   redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)

@@ -59,7 +59,13 @@ end
 -- Holds: a scope (`model:…` or `tenant:…`) whose lanes are not served, until a time or for good.
 -- A held lane leaves its ring when its turn comes, so holding costs nothing however many there are.
 
+local MOST_REJOINED = 200 -- lanes, in one script
+
 local function hold(scope, reason, until_when)
+  local held = redis.call('HEXISTS', K.holds, scope) == 1
+  if held and until_when and not redis.call('ZSCORE', K.hold_ends, scope) then
+    return -- for good already
+  end
   redis.call('HSET', K.holds, scope, reason)
   if until_when then
     redis.call('ZADD', K.hold_ends, at(until_when), scope)
@@ -77,17 +83,23 @@ end
 
 local function set_aside(lane, scope)
   leave_rings(lane)
-  redis.call('SADD', K.held_lanes .. scope, lane)
+  redis.call('ZADD', K.held_lanes .. scope, 'NX', at(now), lane)
 end
 
+-- What one script must not do at once the dispatcher's next looks go on with.
 local function reopen(scope)
+  local aside = K.held_lanes .. scope
   redis.call('HDEL', K.holds, scope)
-  redis.call('ZREM', K.hold_ends, scope)
-  for _, lane in ipairs(redis.call('SMEMBERS', K.held_lanes .. scope)) do
-    if redis.call('HEXISTS', K.lane_sizes, lane) == 1 then
-      join_rings(lane)
+  local lanes = redis.call('ZPOPMIN', aside, MOST_REJOINED)
+  for i = 1, #lanes, 2 do
+    if redis.call('HEXISTS', K.lane_sizes, lanes[i]) == 1 then
+      join_rings(lanes[i])
     end
   end
-  redis.call('DEL', K.held_lanes .. scope)
+  if redis.call('EXISTS', aside) == 1 then
+    redis.call('ZADD', K.hold_ends, at(now), scope)
+  else
+    redis.call('ZREM', K.hold_ends, scope)
+  end
   wake()
 end

@@ -2,22 +2,42 @@
 
 local MOST_WOKEN = 200 -- in one script
 
--- Wakes those who follow a key; dispatch goes on where one script must not.
-local function wake_followers(key)
-  local followers = redis.call('LPOP', K.followers .. key, MOST_WOKEN)
-  for _, id in ipairs(followers or {}) do
-    local job = K.job .. id
+-- The job whose call for this key is out, or nil.
+local function lead_of(key)
+  local id = redis.call('GET', K.lead .. key)
+  return id and redis.call('HGET', K.job .. id, 'lead') == key and id or nil
+end
+
+-- The first of them goes first again. Returns how many were woken.
+local function wake_followers(key, most)
+  local followers = redis.call('LPOP', K.followers .. key, most) or {}
+  for i = #followers, 1, -1 do
+    local job = K.job .. followers[i]
     local state, reason = unpack(redis.call('HMGET', job, 'state', 'reason'))
     if state == 'waiting' and reason == 'follows' then
-      requeue(id, job, 'waiting')
+      requeue(followers[i], job, 'waiting')
     end
   end
-  if redis.call('EXISTS', K.followers .. key) == 1 then
-    redis.call('SADD', K.waking, key)
-  else
-    redis.call('SREM', K.waking, key)
+  return #followers
+end
+
+-- Wakes those whose leads ended, some in each look of the dispatcher. Where one of them leads by
+-- now, the others wait for it: woken, they could but follow again.
+local function wake_some()
+  local left = MOST_WOKEN
+  for _, key in ipairs(redis.call('ZRANGE', K.waking, 0, MOST_WOKEN - 1)) do
+    if left <= 0 then
+      break
+    end
+    local has_lead = lead_of(key)
+    left = left - (has_lead and 1 or wake_followers(key, left))
+    if has_lead or redis.call('EXISTS', K.followers .. key) == 0 then
+      redis.call('ZREM', K.waking, key)
+    end
   end
-  wake()
+  if redis.call('EXISTS', K.waking) == 1 then
+    wake()
+  end
 end
 
 local function end_lead(id, job)
@@ -29,14 +49,17 @@ local function end_lead(id, job)
   if redis.call('GET', K.lead .. key) == id then
     redis.call('DEL', K.lead .. key)
   end
-  wake_followers(key)
+  if redis.call('EXISTS', K.followers .. key) == 1 then
+    redis.call('ZADD', K.waking, 'NX', at(now), key)
+    wake()
+  end
 end
 
 -- The call of the job is not out any more, in whatever way it ended.
 local function call_ended(id, job)
-  local gate = redis.call('HGET', job, 'gate')
+  local gate, epoch = unpack(redis.call('HMGET', job, 'gate', 'epoch'))
   if gate then
-    redis.call('HINCRBY', gate, 'calls_out', -1)
+    call_left_gate(gate, epoch)
     redis.call('HDEL', job, 'gate', 'epoch')
   end
   end_lead(id, job)
