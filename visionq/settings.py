@@ -6,6 +6,7 @@ Read by `load_settings()`, never at import.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -109,6 +110,13 @@ class Settings(BaseSettings):
     detectors: Annotated[tuple[str, ...], NoDecode] = ()
 
     #: Form of the logs: `console` or `json`.
+    #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
+    alert_url: SecretStr | None = None
+    #: Base64 secret by which alerts are signed, as Standard Webhooks are.
+    alert_secret: SecretStr | None = None
+    #: Rubles below which the balance is low.
+    low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
+
     log_format: str = Field(default="console", pattern="^(console|json)$")
     #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

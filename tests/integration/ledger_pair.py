@@ -134,7 +134,7 @@ class Pair:
         if verdict == "ANSWER":
             assert f'"text":"{more}"' in (said.answer or "")
         elif verdict == "REFUSED":
-            assert said.state == more
+            assert said.reason == more
         return verdict
 
     def finish_both(
