@@ -19,6 +19,7 @@ from visionq.prices import load_prices
 from visionq.redis_connection import connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
+from worker.allocator import give_memory_back
 from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
@@ -86,6 +87,7 @@ class Runtime:
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     """Put a process together from the environment; connects at first use."""
+    give_memory_back()
     settings = load_settings()
     options = ledger_options(settings)
     redis = _redis(settings, slots)

@@ -112,7 +112,8 @@ class Composed:
         """Return what the service's container would have in its environment, and no more."""
         said = self.file["services"][service]
         given = self.env_file if "env_file" in said else {}
-        path = f"{self.image.bin}:{find_redis().parent}:{os.environ['PATH']}"
+        first = find_redis().parent if service == "redis" else self.image.bin
+        path = f"{first}:{os.environ['PATH']}"
         temporary = str(self.folder / "tmp")
         own = {
             name: self.here(value)

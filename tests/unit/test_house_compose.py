@@ -64,6 +64,7 @@ def test_redis_is_out_of_reach_from_outside() -> None:
     "line",
     [
         "appendonly yes",
+        'save ""',
         "maxmemory-policy noeviction",
         "requirepass ${REDIS_PASSWORD:?set it in .env}",
     ],

@@ -30,7 +30,7 @@ class ImageLimits:
     max_frame_pixels: int = 1_000_000_000
     #: Bytes of all pictures of a request together, in base64.
     max_request_bytes: int = 48_000_000
-    #: Seconds for one decode.
+    #: Seconds of the processor for one decode.
     max_seconds: float = 3.0
 
     @property

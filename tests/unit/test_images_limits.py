@@ -1,0 +1,142 @@
+"""Memory and time of a decode, and the bytes that all jobs share."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.hostile_pictures import cheap, encoded
+from visionq.errors import ImageError, TooManyPixels
+from worker.images import ByteBudget, ImageLimits, inspect, prepare
+from worker.images.decode import decode
+
+LIMITS = ImageLimits()
+CHEAP = {file.name: file for file in cheap()}
+
+
+def same(width: int, height: int) -> tuple[int, int]:
+    return width, height
+
+
+def half(width: int, height: int) -> tuple[int, int]:
+    return max(1, width // 2), max(1, height // 2)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("fit", [same, half])
+def test_hostile_files_end_in_their_code(name: str, fit: Any) -> None:
+    """Each hostile file has one of its codes, within seconds, whatever is wanted of it."""
+    file, started = CHEAP[name], time.monotonic()
+    try:
+        prepare(file.data, name="a", limits=LIMITS, fit=fit, slots=nullcontext())
+        code = "sent"
+    except ImageError as error:
+        code = error.code
+    assert code in file.codes
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "a_pixel"),
+    [
+        ("png", {}, 5),
+        ("webp", {}, 16),
+        ("jpeg", {"progressive": True, "subsampling": 0}, 10),
+    ],
+)
+def test_memory_is_known_before_the_decode(kind: str, options: Any, a_pixel: int) -> None:
+    """A picture whose pixels would take more memory than allowed is refused by its header."""
+    data = encoded(Image.new("RGB", (1000, 1000), "navy"), kind, **options)
+    needed = inspect(data, name="a", limits=LIMITS).layout.memory(sent_pixels=1)
+    assert needed == pytest.approx(a_pixel * 1_000_000, rel=0.01)
+    scale = 8 if kind == "jpeg" else 1
+    least = inspect(data, name="a", limits=LIMITS).layout.memory(scale=scale, sent_pixels=1)
+    with pytest.raises(TooManyPixels, match="MB of memory"):
+        prepare(
+            data,
+            name="a",
+            limits=ImageLimits(max_decode_bytes=least - 100),
+            fit=half,
+            slots=nullcontext(),
+        )
+
+
+def test_a_jpeg_is_made_smaller_instead() -> None:
+    """A JPEG that is too much at its size is decoded reduced, and the report says so."""
+    data = encoded(Image.new("RGB", (1600, 1200), "navy"), "jpeg")
+    limits = ImageLimits(max_decode_bytes=8_000_000)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = encoded(Image.new("RGB", (1600, 1200), "navy"), "jpeg", exif=turned)
+    result = prepare(data, name="a", limits=limits, fit=same, slots=nullcontext())
+    assert (result.sent.width, result.sent.height) == (600, 800)
+    assert "scaled down to 600x800: more would need too much memory" in result.warnings
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif"])
+def test_a_decode_ends_in_time(kind: str) -> None:
+    """A decoder that has had its time gets no more bytes."""
+    data = encoded(Image.effect_noise((800, 800), 90), kind)
+    ticks = itertools.count()
+    checked = inspect(data, name="a", limits=LIMITS)
+    with pytest.raises(TooManyPixels, match="takes too long"):
+        decode(checked, shrunk_to=None, name="a", limits=LIMITS, clock=lambda: next(ticks))
+
+
+def test_a_side_that_jpeg_can_not_hold() -> None:
+    """A line longer than JPEG's longest is sent in PNG."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = encoded(Image.new("RGB", (65_530, 2), "teal"), "png", exif=turned)
+    sent = prepare(data, name="a", limits=LIMITS, fit=same, slots=nullcontext()).sent
+    assert (sent.format, sent.width, sent.height) == ("png", 2, 65_530)
+
+
+def test_a_share_waits_for_bytes_that_others_hold() -> None:
+    """Bytes beyond the total are waited for, except by one job at a time, which then gives back."""
+    budget = ByteBudget(100)
+    first, second, third = (budget.share() for _ in range(3))
+    first.hold(80)
+    second.hold(60)  # goes beyond: one may
+    waited = threading.Event()
+
+    def take() -> None:
+        third.hold(50)
+        waited.set()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert not waited.wait(0.05)
+    second.hold(0)
+    assert not waited.wait(0.05) or budget.used <= 130
+    first.hold(0)
+    assert waited.wait(5)
+    thread.join()
+    assert budget.used == 50
+
+
+def test_jobs_never_wait_for_each_other() -> None:
+    """Many jobs that grow step by step far beyond the total all come to their end."""
+    budget, done = ByteBudget(10), []
+
+    def job() -> None:
+        share = budget.share()
+        for size in (5, 9, 14, 20):
+            share.hold(size)
+            time.sleep(0.001)
+        share.hold(0)
+        done.append(share)
+
+    threads = [threading.Thread(target=job) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(done) == 16
+    assert budget.used == 0
