@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 _MODEL: Final = "gpt-4o-mini"
 _ROUNDS: Final = 15
 _LIMITS: Final = ImageLimits()
-_QUIET: Final = PictureOptions(
-    blur=Policy.OFF, blank=Policy.OFF, dark=Policy.OFF, tiny=Policy.OFF
-)
+_QUIET: Final = PictureOptions(blur=Policy.OFF, blank=Policy.OFF, dark=Policy.OFF, tiny=Policy.OFF)
 _JPEG_SCALES: Final = (8, 4, 2, 1)
 
 
@@ -48,7 +46,11 @@ def _fit(width: int, height: int) -> tuple[int, int]:
 
 
 def _samples() -> list[_Sample]:
-    photos = {"photo 3000x2000": (3000, 2000), "photo 12 MP": (4000, 3000), "photo 48 MP": (8000, 6000)}
+    photos = {
+        "photo 3000x2000": (3000, 2000),
+        "photo 12 MP": (4000, 3000),
+        "photo 48 MP": (8000, 6000),
+    }
     found = [_Sample(name, photo_file(*size), size, True) for name, size in photos.items()]
     shot = encoded(screenshot(2560, 1600), "PNG")
     return [*found, _Sample("screenshot 4 MP", shot, (2560, 1600), False)]
@@ -126,9 +128,7 @@ def measure() -> list[Table]:
     ]
 
 
-def _goals(
-    sample: _Sample, taken: dict[str, list[float]]
-) -> list[tuple[str | float | None, ...]]:
+def _goals(sample: _Sample, taken: dict[str, list[float]]) -> list[tuple[str | float | None, ...]]:
     faster = median_ratio(taken["plain Pillow"], taken["ours"])
     found = [_goal(f"{sample.name}: faster than plain Pillow", faster, 2.0, at_least=True)]
     if "libjpeg-turbo floor" in taken:

@@ -111,8 +111,6 @@ ANSWER: Final = PREFIX + "answer:"
 BLOB: Final = PREFIX + "blob:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
-#: STRING per model that the provider said it does not have; lives for a minute.
-MISSING_MODEL: Final = PREFIX + "missing-model:"
 
 # --- Redis: channels --------------------------------------------------------------------------
 

@@ -109,7 +109,6 @@ class Settings(BaseSettings):
     #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
     detectors: Annotated[tuple[str, ...], NoDecode] = ()
 
-    #: Form of the logs: `console` or `json`.
     #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
     alert_url: SecretStr | None = None
     #: Base64 secret by which alerts are signed, as Standard Webhooks are.
@@ -117,6 +116,7 @@ class Settings(BaseSettings):
     #: Rubles below which the balance is low.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
 
+    #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
     #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
