@@ -8,7 +8,7 @@ from tests.integration.ledger_books import Books, Ending, Gate, Job
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
 ENOUGH_SUCCESSES = 20
-MOST_WOKEN = 200
+MOST_WOKEN = 100
 
 
 @dataclass
