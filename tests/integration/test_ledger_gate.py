@@ -225,6 +225,7 @@ def test_paid_calls_of_before_park_nobody(desk: Desk) -> None:
     desk.enter(new_job("a"), new_job("slow"))
     refused, slow = (_go(desk, claim) for claim in _claims(desk, worker))
     _refuse(desk, refused)
+    desk.clock.now += 1
     _pass(desk, slow)
     (trial,) = _until_trial(desk, worker)
     assert trial.id == "a"
@@ -338,6 +339,7 @@ def test_refused_by_one_key_is_new_to_another(desk: Desk) -> None:
     desk.enter(new_job("a"), new_job("b"))
     first, second = (hint.id for hint in desk.hints())
     _refuse(desk, _go(desk, desk.claim(first, old)))
+    desk.clock.now += 1
     _pass(desk, _go(desk, desk.claim(second, new)))
     (hint,) = desk.hints()
     _refuse(desk, _go(desk, desk.claim(hint.id, new)))

@@ -78,8 +78,9 @@ def test_refused_again_is_held_again(desk: Desk) -> None:
         (hint,) = desk.hints()
         other = desk.claim(hint.id, desk.registration())
         desk.ledger.admit(other, reserve=9)
+        desk.clock.now += 1
         desk.ledger.finish(other, paid(completed(other.id)))
-        assert _live(desk, 61) == [claim.id]
+        assert _live(desk, 60) == [claim.id]
         _refuse(desk, desk.claim(claim.id, desk.registration()))
         assert desk.redis.hget(JOB + claim.id, "state") == b"queued"
         assert desk.redis.hexists(HOLDS, SCOPE)
