@@ -48,7 +48,7 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
             State.CANCELLED,
         }
     ),
-    State.WAITING: frozenset({State.QUEUED, State.CANCELLED}),
+    State.WAITING: frozenset({State.QUEUED, State.PARKED, State.CANCELLED}),
     State.PARKED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
     State.COMPLETED: frozenset(),
     State.FAILED: frozenset(),

@@ -1,6 +1,6 @@
 -- Leads: of several jobs that ask the same at the same time, one calls and the others follow.
 
-local MOST_WOKEN = 200 -- in one script
+local MOST_WOKEN = 100 -- in one script
 
 -- The job whose call for this key is out, or nil.
 local function lead_of(key)
