@@ -272,7 +272,10 @@ class BillingUnknown(ProviderFault):
 
 
 class AccountFault(ProviderFault):
-    """No call of this key can succeed until somebody acts."""
+    """No call of this key, or of this model, can succeed until somebody acts."""
+
+    #: What is held: `gate` (every call of the key) or `model:…`.
+    scope: str = "gate"
 
 
 class InsufficientBalance(AccountFault):

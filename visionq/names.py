@@ -46,12 +46,20 @@ COUNTS: Final = PREFIX + "counts"
 LANE_SIZES: Final = PREFIX + "lane-sizes"
 #: HASH queue → hints that are out and not yet claimed.
 HINTED: Final = PREFIX + "hinted"
-#: HASH pool (queue names, comma separated) → slots of its live workers.
+#: HASH pool (queues, comma separated, `@`, id of the provider's key) → slots of its live workers.
 POOL_SLOTS: Final = PREFIX + "pool-slots"
 #: HASH pool → jobs that its workers have claimed.
 POOL_BUSY: Final = PREFIX + "pool-busy"
 #: ZSET worker id → when its registration lapses (ms).
 WORKERS: Final = PREFIX + "workers"
+#: HASH scope (`model:…`, `tenant:…`) → why its lanes are not served.
+HOLDS: Final = PREFIX + "holds"
+#: ZSET scope → until when it is held (ms); a scope without an end is held until somebody acts.
+HOLD_ENDS: Final = PREFIX + "hold-ends"
+#: ZSET content key that has followers to wake → since when (ms).
+WAKING: Final = PREFIX + "waking"
+#: ZSET job id → the version of its document, for jobs newer than the worker that met them.
+TOO_NEW: Final = PREFIX + "too-new"
 #: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`.
 DISPATCHER: Final = PREFIX + "dispatcher"
 #: LIST of at most one element; pushing it makes one dispatcher look at once.
@@ -68,6 +76,8 @@ BLOB_DELETIONS: Final = PREFIX + "blob-deletions"
 BLOB_BYTES: Final = PREFIX + "blob-bytes"
 #: STREAM of what happened to jobs; bounded.
 EVENTS: Final = PREFIX + "events"
+#: STREAM of what an operator should know; bounded.
+NOTICES: Final = PREFIX + "notices"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -85,14 +95,22 @@ LANE_RING: Final = PREFIX + "lanes:"
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
+#: HASH of the gate per id of a provider's key.
+GATE: Final = PREFIX + "gate:"
+#: ZSET lane that left its ring → when (ms), per scope that holds it.
+HELD_LANES: Final = PREFIX + "held-lanes:"
+#: STRING id of the job that calls for a content key.
+LEAD: Final = PREFIX + "lead:"
+#: LIST of job ids that wait for the lead of a content key.
+FOLLOWERS: Final = PREFIX + "followers:"
+#: STRINGs by which the fleet shares the duties of its watch.
+WATCH: Final = PREFIX + "watch:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
-#: STRING per model that the provider said it does not have; lives for a minute.
-MISSING_MODEL: Final = PREFIX + "missing-model:"
 
 # --- Redis: channels --------------------------------------------------------------------------
 
@@ -110,6 +128,15 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "pool_slots": POOL_SLOTS,
     "pool_busy": POOL_BUSY,
     "workers": WORKERS,
+    "holds": HOLDS,
+    "hold_ends": HOLD_ENDS,
+    "notices": NOTICES,
+    "waking": WAKING,
+    "too_new": TOO_NEW,
+    "gate": GATE,
+    "held_lanes": HELD_LANES,
+    "lead": LEAD,
+    "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,
     "wake": WAKE,
     "money": MONEY,

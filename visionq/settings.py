@@ -6,6 +6,7 @@ Read by `load_settings()`, never at import.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -107,6 +108,13 @@ class Settings(BaseSettings):
     vision_file: Path | None = None
     #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
     detectors: Annotated[tuple[str, ...], NoDecode] = ()
+
+    #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
+    alert_url: SecretStr | None = None
+    #: Base64 secret by which alerts are signed, as Standard Webhooks are.
+    alert_secret: SecretStr | None = None
+    #: Rubles below which the balance is low.
+    low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
 
     #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")

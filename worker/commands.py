@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
+from visionq.ledger.version import check_version
 from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
         settings = load_settings()
     check_provider(settings)
     os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
+    check_ledger(os.environ["VISIONQ_REDIS_URL"])
     node = name or f"visionq-worker-{os.getpid()}"
 
     from celery.bin.celery import celery  # noqa: PLC0415  # takes seconds to import
@@ -72,6 +76,16 @@ def check_provider(settings: Settings) -> None:
             "PROXYAPI_API_KEY is not set, and nothing is sent to the internet without a key;"
             " `visionq up` runs without one, on a simulator"
         )
+
+
+def check_ledger(redis_url: str) -> None:
+    """Refuse to work on a ledger of another version; one that is out of reach is waited for.
+
+    Raises:
+        ConfigurationError: the ledger is older or newer than this release can work on.
+    """
+    with connect(redis_url, "visionq-worker", retries=0, patience=3) as redis, suppress(*PASSING):
+        check_version(redis)
 
 
 def celery_arguments(node: str, concurrency: int, queues: str, log_level: str) -> list[str]:

@@ -72,13 +72,24 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """No call like this one can succeed now: all of its kind are held. Does not count."""
+
+    reason: str
+    #: `gate` for every call of the key, else `model:…`.
+    scope: str
+    #: Seconds until a held model is tried again.
+    recheck: float = ACCOUNT_RECHECK
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """The job ends with this error."""
 
     error: VisionqError
 
 
-Decision = Retry | Wait | Park | Fail
+Decision = Retry | Wait | Park | Hold | Fail
 
 
 def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -> Decision:
@@ -92,7 +103,7 @@ def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -
     if isinstance(error, BillingUnknown):
         return _unknown_billing(error, attempt, random)
     if isinstance(error, AccountFault):
-        return Park(error.code, ACCOUNT_RECHECK)
+        return Hold(error.code, error.scope)
     if isinstance(error, RateLimited):
         floor = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
         after = floor + backoff(attempt.waits + 1, random)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
 import socket
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
@@ -26,8 +28,13 @@ from worker.hints import HintPublisher
 from worker.images import ByteBudget, DecodeSlots, ImageLimits
 from worker.leases import Leases
 from worker.pipeline import Tools
+from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.sweeper import Sweeper
+from worker.watch import Watch
+from worker.watch.alerts import make_sender
+from worker.watch.notices import LowBalance, Notices
+from worker.watch.top_up import TopUp
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 
     from visionq.settings import Settings
     from visionq.vision import RequestLimits
+    from worker.watch.watch import Duty
 
 
 #: Connections to Redis beyond one for each thread that works: dispatcher and sweeper have one.
@@ -43,7 +51,7 @@ _SPARE_CONNECTIONS: Final = 8
 
 @dataclass(frozen=True)
 class Runtime:
-    """The process: its tools, its place in the fleet and its three threads."""
+    """The process: its tools, its place in the fleet and its threads."""
 
     tools: Tools
     leases: Leases
@@ -51,23 +59,27 @@ class Runtime:
     heartbeat: Heartbeat
     dispatcher: Dispatcher
     sweeper: Sweeper
+    watch: Watch
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
         self.heartbeat.start()
         self.dispatcher.start()
         self.sweeper.start()
+        self.watch.start()
 
     def drain(self) -> None:
         """Take no more work."""
         self.dispatcher.stop()
         self.sweeper.stop()
+        self.watch.stop()
         self.heartbeat.drain()
 
     def stop(self) -> None:
         """Take leave, once no job runs any more."""
         self.dispatcher.stop()
         self.sweeper.stop()
+        self.watch.stop()
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
@@ -83,7 +95,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     # A silent connection must not cost the heartbeat a whole lease.
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
-    registration = _registration(slots, queues)
+    registration = _registration(settings, slots, queues)
     tools = _tools(settings, redis, ledger)
     return Runtime(
         tools=tools,
@@ -92,7 +104,18 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         heartbeat=Heartbeat(pulse, leases, registration),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
         sweeper=Sweeper(redis, tools.blobs, settings.result_ttl),
+        watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
     )
+
+
+def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
+    balance = partial(read_balance, tools.client)
+    duties: list[Duty] = [TopUp(redis, ledger, key, balance)]
+    sender = make_sender(settings)
+    if sender is not None:
+        duties.append(Notices(redis, sender, time.time))
+        duties.append(LowBalance(redis, sender, time.time, balance, settings.low_balance_rub))
+    return duties
 
 
 def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: ANN401  # what `connect` takes
@@ -102,12 +125,14 @@ def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: AN
     return connect(url, "visionq-worker", connections=slots + _SPARE_CONNECTIONS, **options)
 
 
-def _registration(slots: int, queues: tuple[str, ...]) -> Registration:
+def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Registration:
     host = socket.gethostname()
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
     return Registration(
         worker=f"{host}:{os.getpid()}:{secrets.token_hex(4)}",
         slots=slots,
         queues=tuple(queue for queue in queues if queue in HINT_QUEUES),
+        key=hashlib.sha256(key.encode()).hexdigest()[:12],
         facts={"host": host, "pid": os.getpid(), "started": time.time()},
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import Ignore, Reject, Retry
 
 from visionq.errors import BY_CODE, JobFailed, QueueUnavailable, VisionqError
-from visionq.ledger import Completed, Failed, Parked, Waiting
+from visionq.ledger import Completed, Failed, Held, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_RUN
 from worker.celery_app import app
 from worker.intake import enter
@@ -56,7 +56,7 @@ def run(self: Task[Any, Any]) -> str:
             raise JobFailed(error.code, error.message, image=error.image)
         case Waiting(reason):
             raise Retry(f"waiting: {reason}")
-        case Parked(reason):
+        case Parked(reason) | Held(reason):
             raise Retry(f"parked: {reason}")
         case Stale():
             raise Ignore

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from visionq.contract.job import describe
 from visionq.errors import InternalError
-from visionq.ledger import Completed, Ending, Failed, Parked, Refusal, Waiting, failed
+from visionq.ledger import Completed, Ending, Failed, Held, Parked, Refusal, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker.persistence import persistently
-from worker.pipeline import Attempt, FencedError, run_attempt
+from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
 
 if TYPE_CHECKING:
     from visionq.ledger import Claim, Ledger, Outcome, Registration
@@ -51,6 +51,9 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
+        except GivenBackError as given_back:
+            _tell(claim, given_back.outcome)
+            return given_back.outcome
         outcome = _finish(claim, ending, tools)
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
@@ -99,3 +102,5 @@ def _tell(claim: Claim, outcome: Outcome) -> None:
             log.info("job.waiting", reason=reason, delay=round(delay, 3))
         case Parked(reason):
             log.warning("job.parked", reason=reason, unknown_calls=claim.unknown_calls)
+        case Held(reason, scope):
+            log.warning("job.held", reason=reason, scope=scope)

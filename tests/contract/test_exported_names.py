@@ -50,6 +50,8 @@ LEDGER = [
     "Dispatch",
     "Ending",
     "Failed",
+    "GateOrder",
+    "Held",
     "Hint",
     "Ledger",
     "LedgerFull",

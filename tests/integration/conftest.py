@@ -26,6 +26,7 @@ pytest.register_assert_rewrite(
     "tests.integration.ledger_machine",
     "tests.integration.ledger_pair",
     "tests.integration.ledger_snapshot",
+    "tests.integration.ledger_soundness",
 )
 
 #: The servers and addresses on which the ledger must behave the same.

@@ -1,4 +1,4 @@
-"""What the ledger keeps, as plain Python: jobs, lanes, workers, and their counts."""
+"""What the ledger keeps, as plain Python: jobs, lanes, workers, gates, and their counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.integration.ledger_snapshot import TERMINAL, Snapshot
 
-_ACCOUNTS = ("settled", "unknown", "unknown_calls")
+_ACCOUNTS = ("settled", "unknown", "unknown_calls", "saved")
 BULK, INTERACTIVE = "visionq.bulk", "visionq.interactive"
 
 
@@ -36,6 +36,13 @@ class Job:
     lapses: int = 0
     cost: int = 0
     hints: int = 0
+    reuse: str = "use"
+    version: int = 1
+    gate: str = ""
+    epoch: int = 0
+    lead: str = ""
+    #: Gate → calls that it had let pass when it last refused the job.
+    refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def queue(self) -> str:
@@ -54,6 +61,19 @@ class Worker:
 
 
 @dataclass
+class Gate:
+    state: str = "open"
+    reason: str = ""
+    epoch: int = 0
+    step: int = 0
+    successes: int = 0
+    passes: int = 0
+    pause: int = 0
+    retry_at: int | None = None
+    needed: int = 0
+
+
+@dataclass
 class Ending:
     kind: str
     reason: str = ""
@@ -63,6 +83,8 @@ class Ending:
     cost: int = 0
     answer: str = ""
     content_key: str = ""
+    saved: int = 0
+    scope: str = ""
 
 
 @dataclass
@@ -82,6 +104,14 @@ class Books:
     results: dict[str, str] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
+    gates: dict[str, Gate] = field(default_factory=dict)
+    #: Scope → why it is held, until when, and which of its lanes stand aside since when.
+    held: dict[str, str] = field(default_factory=dict)
+    hold_ends: dict[str, int] = field(default_factory=dict)
+    aside: dict[str, dict[str, int]] = field(default_factory=dict)
+    leads: dict[str, str] = field(default_factory=dict)
+    followers: dict[str, list[str]] = field(default_factory=dict)
+    waking: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
     seen: int | None = None
     grace_until: int = 0
@@ -93,9 +123,9 @@ class Books:
         job = self.jobs.get(job_id)
         return job is not None and job.state == "in_progress" and job.token == token
 
-    def requeue(self, job: Job) -> None:
+    def requeue(self, job: Job, *, at_head: bool = True) -> None:
         job.state, job.token, job.pool, job.reason = "queued", "", "", ""
-        self.enter_lane(job, at_head=True)
+        self.enter_lane(job, at_head=at_head)
 
     def enter_lane(self, job: Job, *, at_head: bool) -> None:
         lane = self.lanes.setdefault(job.lane, [])
@@ -104,10 +134,14 @@ class Books:
         if job.deadline is not None:
             self.due[job.id] = job.deadline
         add(self.sizes, job.lane)
-        queue, tenant, _ = job.lane.split(":")
+        if self.sizes[job.lane] == 1:
+            self.join_rings(job.lane)
+
+    def join_rings(self, lane: str) -> None:
+        queue, tenant, _ = lane.split(":")
         ring = self.lane_rings.setdefault(f"{queue}:{tenant}", [])
-        if job.lane not in ring:
-            ring.append(job.lane)
+        if lane not in ring:
+            ring.append(lane)
         tenants = self.tenants.setdefault(queue, [])
         if tenant not in tenants:
             tenants.append(tenant)
@@ -116,12 +150,17 @@ class Books:
         self.sizes[lane] -= 1
         if self.sizes[lane]:
             return
-        queue, tenant, _ = lane.split(":")
         del self.sizes[lane], self.lanes[lane]
-        self.lane_rings[f"{queue}:{tenant}"].remove(lane)
-        if not self.lane_rings[f"{queue}:{tenant}"]:
-            del self.lane_rings[f"{queue}:{tenant}"]
-            self.tenants[queue].remove(tenant)
+        self.leave_rings(lane)
+
+    def leave_rings(self, lane: str) -> None:
+        queue, tenant, _ = lane.split(":")
+        ring = self.lane_rings.get(f"{queue}:{tenant}", [])
+        if lane in ring:
+            ring.remove(lane)
+            if not ring:
+                del self.lane_rings[f"{queue}:{tenant}"]
+                self.tenants[queue].remove(tenant)
 
     def end(self, job: Job, to: str, reason: str) -> None:
         if job.state == "queued":
@@ -195,17 +234,47 @@ class Books:
             batches={name: (counts, _is_over(counts)) for name, counts in self.batches.items()},
             results=self.results,
             answers=self.answers,
+            gates={key: fields for key in self.gates if (fields := self._gate_fields(key))},
+            holds=self.held,
+            hold_ends=self.hold_ends,
+            held_lanes={scope: lanes for scope, lanes in self.aside.items() if lanes},
+            leads=self.leads,
+            followers={key: ids for key, ids in self.followers.items() if ids},
+            waking=self.waking,
+            too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
         )
+
+    def _gate_fields(self, key: str) -> dict[str, Any]:
+        gate = self.gates[key]
+        out, before = self.calls_of(key)
+        fields = vars(gate) | {"calls_out": out, "calls_before": before}
+        fields["state"] = "" if gate.state == "open" else gate.state
+        return {name: value for name, value in fields.items() if value}
+
+    def calls_of(self, key: str) -> tuple[int, int]:
+        """Return how many calls are out behind a gate, and how many of these since before."""
+        epochs = [job.epoch for job in self.jobs.values() if job.gate == key]
+        return len(epochs), sum(epoch != self.gates[key].epoch for epoch in epochs)
 
 
 def _fields(job: Job) -> dict[str, Any]:
     names = (
         "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
-        "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer",
+        "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer", "gate", "epoch",
+        "lead",
     )  # fmt: skip
     fields = {name: getattr(job, name) for name in names if getattr(job, name)}
     expires = job.has_ended and not job.sent
-    return fields | {"unknown": job.unknown, "expires": expires, "blobs": list(job.blobs)}
+    return fields | {
+        "unknown": job.unknown,
+        "refused": job.refused,
+        "expires": expires,
+        "blobs": list(job.blobs),
+    }
+
+
+def _is_too_new(job: Job) -> bool:
+    return (job.state, job.reason) == ("parked", "newer_worker_needed")
 
 
 def _is_over(counts: dict[str, int]) -> bool:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import ResultDocument, parse_job
+from visionq.contract import JobDocument, ResultDocument, parse_job
 from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
     Claim,
     Completed,
     Ending,
+    Held,
     Ledger,
     LedgerOptions,
     NewJob,
@@ -40,6 +41,20 @@ SHA = {digit: digit * 64 for digit in "abc"}
 _numbers = itertools.count(1)
 
 
+class NewerDocument(JobDocument):
+    """What a producer of the next version submits; this version can read it, but is not told so."""
+
+    def to_compact_json(self) -> str:
+        return JobDocument.model_validate(
+            self.model_dump(exclude={"schema_version"}, exclude_unset=True)
+        ).to_compact_json()
+
+
+def newer(job: NewJob) -> NewJob:
+    fields = job.document.model_dump(exclude_unset=True)
+    return NewJob(job.id, NewerDocument(**fields).model_copy(update={"schema_version": 2}))
+
+
 def new_job(job_id: str | None = None, **fields: Any) -> NewJob:
     images = fields.pop("images", [{"url": "https://example.com/a.png"}])
     document = {"prompt": "What?", "images": images, "model": "m1", **fields}
@@ -54,17 +69,24 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def completed(job_id: str, text: str = "an answer", content_key: str = "") -> Completed:
-    return Completed(ResultDocument(id=job_id, model="m1", api="responses", text=text), content_key)
+def completed(
+    job_id: str, text: str = "an answer", content_key: str = "", saved: int = 0
+) -> Completed:
+    result = ResultDocument(id=job_id, model="m1", api="responses", text=text)
+    return Completed(result, content_key, saved)
 
 
-def outcome_of(kind: str, job_id: str, text: str = "", content_key: str = "") -> Outcome:
+def outcome_of(
+    kind: str, job_id: str, text: str = "", content_key: str = "", saved: int = 0
+) -> Outcome:
     """Return an outcome by its name, as `waiting 3` or `parked billing_unknown`."""
     name, *words = kind.split()
     if name == "completed":
-        return completed(job_id, text, content_key)
+        return completed(job_id, text, content_key, saved)
     if name == "failed":
         return failed(NotAnImage("no picture", image="a.png"))
+    if name == "held":
+        return Held("insufficient_balance" if words[0] == "gate" else "model_forbidden", words[0])
     if name == "parked":
         return Parked(words[0], *map(float, words[1:]))
     reasons = {"waiting": "rate_limited", "retrying": "provider_unavailable"}
@@ -114,9 +136,9 @@ class Desk:
         return Registration(name, slots, BOTH)
 
     def worker(
-        self, name: str = "w1", slots: int = 8, queues: tuple[str, ...] = BOTH
+        self, name: str = "w1", slots: int = 8, queues: tuple[str, ...] = BOTH, **more: Any
     ) -> Registration:
-        registration = Registration(name, slots, queues)
+        registration = Registration(name, slots, queues, **more)
         self.ledger.renew(registration)
         return registration
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
@@ -11,6 +12,7 @@ from tests.integration.ledger_kit import BOTH, BULK, SHA, new_job
 from tests.integration.ledger_pair import Pair
 from visionq.ledger import (
     Billing,
+    GateOrder,
     Registration,
 )
 from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 OUTCOMES = (
     "completed", "completed", "failed", "waiting 0", "waiting 3", "retrying 20",
-    "parked billing_unknown", "parked insufficient_balance 60", "parked insufficient_balance",
+    "parked billing_unknown", "parked needs_somebody 60", "parked needs_somebody",
+    "held gate", "held gate", "held model:m1",
 )  # fmt: skip
 
 some = st.integers(0, 1_000)
@@ -37,6 +40,8 @@ jobs = st.fixed_dictionaries(
         "batch_id": st.sampled_from([None, None, "b1"]),
         "deadline": st.sampled_from([None, None, None, 2, 30]),
         "blobs": st.sampled_from(["", "", "a", "b", "ab"]),
+        "reuse": st.sampled_from(["use", "use", "use", "refresh", "off"]),
+        "newer": st.sampled_from([False, False, False, True]),
     }
 )
 endings = st.fixed_dictionaries(
@@ -45,6 +50,7 @@ endings = st.fixed_dictionaries(
         "billing": st.sampled_from(list(Billing)),
         "cost": st.sampled_from([0, 5, 700]),
         "content_key": st.sampled_from(["", "c1"]),
+        "saved": st.sampled_from([0, 0, 40]),
     }
 )
 
@@ -97,17 +103,25 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
 
     # Workers --------------------------------------------------------------------------------------
 
-    @rule(which=some, slots=st.integers(1, 3), queues=st.sampled_from([BOTH, BOTH, BULK]))
-    def renew(self, which: int, slots: int, queues: tuple[str, ...]) -> None:
+    @rule(
+        which=some,
+        slots=st.integers(1, 3),
+        queues=st.sampled_from([BOTH, BOTH, BULK]),
+        key=st.sampled_from(["k1", "k2"]),
+        version=st.sampled_from([1, 2]),
+    )
+    def renew(
+        self, which: int, slots: int, queues: tuple[str, ...], key: str, version: int
+    ) -> None:
         """A worker comes, goes on, or comes back; one that is never drawn again is dead."""
         name = f"w{which % 3}"
-        self.renew_both(Registration(name, slots, queues))
+        self.renew_both(Registration(name, slots, queues, key=key, schema_version=version))
 
     @rule(which=some)
     def leave(self, which: int) -> None:
         if self.workers:
             name = sorted(self.workers)[which % len(self.workers)]
-            self.renew_both(Registration(name, 0, self.workers.pop(name).queues))
+            self.renew_both(replace(self.workers.pop(name), slots=0))
 
     @rule(which=some, worker=some)
     def deliver_hint(self, which: int, worker: int) -> None:
@@ -132,7 +146,11 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
                     return  # nobody repeats a call for so long
                 self.claim_both(claim.id, worker, claim.token)
 
-    @rule(which=some, held=likely, content_key=st.sampled_from(["", "c1"]))
+    @rule(key=st.sampled_from(["k1", "k2"]), order=st.sampled_from(list(GateOrder)))
+    def steer_gate(self, key: str, order: GateOrder) -> None:
+        self.steer_both(key, order)
+
+    @rule(which=some, held=likely, content_key=st.sampled_from(["", "c1", "c1", "c2"]))
     def admit(self, which: int, content_key: str, *, held: bool) -> None:
         for claim in self.pick(which, held=held):
             self.admit_both(claim, content_key, which % 2 * 900)
@@ -171,6 +189,20 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
                     self.renew_both(worker)
             self.dispatch_both()
 
+    @rule(which=some, content_key=st.sampled_from(["c1", "c2"]), refused=st.booleans())
+    def ask_the_same(self, which: int, content_key: str, *, refused: bool) -> None:
+        """Several workers' jobs ask the same at once; perhaps the key of one fails."""
+        for number in range(4):
+            name = f"w{(which + number) % 3}"
+            key = "k1" if name == "w0" else "k2"
+            self.renew_both(self.workers.get(name, Registration(name, 2, BOTH, key=key)))
+            self.submit_to_both(new_job(f"j{next(self.numbers)}"))
+            self.dispatch_both()
+            hinted = [job.id for job in self.model.jobs.values() if job.state == "hinted"]
+            claim = self.claim_both(hinted[-1], self.workers[name]) if hinted else None
+            if claim and self.admit_both(claim, content_key) == "GO" and refused:
+                self.finish_both(claim, "held gate", Billing.RELEASED)
+
     @rule(which=some, send=likely, jobs=st.integers(1, 3))
     def work(self, which: int, jobs: int, *, send: bool) -> None:
         """What happens most: jobs come, somebody looks, a hint is followed, a call is sent."""
@@ -179,7 +211,8 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
                 new_job(f"j{next(self.numbers)}", batch_id="b1" if number else None)
             )
         name = f"w{which % 3}"
-        self.renew_both(self.workers.get(name, Registration(name, 2, BOTH)))
+        key = "k1" if name == "w0" else "k2"
+        self.renew_both(self.workers.get(name, Registration(name, 2, BOTH, key=key)))
         self.dispatch_both()
         hinted = [job for job in self.model.jobs.values() if job.state == "hinted"]
         if hinted:
@@ -213,7 +246,8 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With one worker that ends what it claims, every job ends that nobody has to wake."""
-        worker = Registration("w9", 4, BOTH)
+        worker = Registration("w9", 4, BOTH, key="k1", schema_version=2)
+        self.steer_both("k1", GateOrder.OPEN)
         for _ in range(80):
             self.clock.now += 3
             self.renew_both(worker)

@@ -1,4 +1,4 @@
-"""The ledger as plain Python: what the seven scripts must do, said a second time and simply.
+"""The ledger as plain Python: what the scripts must do, said a second time and simply.
 
 Times are milliseconds, amounts nano-rubles. Every move takes the time as its first argument.
 """
@@ -8,17 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_books import BULK, INTERACTIVE, Books, Ending, Job, Worker, add, turn
+from tests.integration.ledger_books import BULK, INTERACTIVE, Ending, Job, Worker, add, turn
+from tests.integration.ledger_gates import KeptBack, key_of
 from tests.integration.ledger_snapshot import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from visionq.ledger import Registration
+
 __all__ = ["Ending", "Job", "Model"]
 
 
 @dataclass
-class Model(Books):
+class Model(KeptBack):
     """Same moves as `Ledger`, same answers, and its whole state as a `Snapshot`."""
 
     lease: int = 0
@@ -57,12 +60,11 @@ class Model(Books):
 
     # Workers --------------------------------------------------------------------------------------
 
-    def renew(
-        self, now: int, name: str, slots: int, pool: str, leases: list[tuple[str, str]]
-    ) -> set[str]:
-        self.workers.pop(name, None)
-        if slots:
-            self.workers[name] = Worker(slots, pool, now + self.lease)
+    def renew(self, now: int, worker: Registration, leases: list[tuple[str, str]]) -> set[str]:
+        self.workers.pop(worker.worker, None)
+        if worker.slots:
+            self.workers[worker.worker] = Worker(worker.slots, worker.pool, now + self.lease)
+            self._take_up_newer(worker.schema_version)
         lost = set()
         for job_id, token in leases:
             if self.holds(job_id, token):
@@ -71,10 +73,27 @@ class Model(Books):
                 lost.add(job_id)
         return lost
 
-    def claim(self, now: int, job_id: str, token: str, pool: str) -> Job | str:
+    def _take_up_newer(self, version: int) -> None:
+        newer = [job for job in self.jobs.values() if job.reason == "newer_worker_needed"]
+        for job in sorted(newer, key=lambda job: (job.version, job.id)):
+            if job.version <= version:
+                self.requeue(job)
+
+    def claim(self, now: int, job_id: str, token: str, worker: Registration) -> Job | str:
         job = self.jobs.get(job_id)
         if job is None:
             return "missing"
+        pool = worker.pool
+        if job.state == "hinted" and job.version > worker.schema_version:
+            job.state, job.reason = "parked", "newer_worker_needed"
+            self.due.pop(job_id, None)
+            return "too_new"
+        if job.state == "hinted" and self.jobs_left(key_of(pool)) <= 0:
+            self.requeue(job)
+            return "gate_closed"
+        if job.state == "hinted" and self.held_by(job.lane):
+            self.requeue(job)
+            return "held"
         if job.state == "hinted":
             job.state, job.token, job.pool, job.hints = "in_progress", token, pool, 0
             self.due[job_id] = now + self.lease
@@ -88,13 +107,28 @@ class Model(Books):
         job = self.jobs.get(job_id)
         if job is None or not self.holds(job_id, token):
             return "REFUSED", job.state if job else "missing"
-        answer = job.late_answer or self.answers.get(content_key, "")
+        stored = self.answers.get(content_key, "") if job.reuse == "use" else ""
+        answer = job.late_answer or stored
         if answer:
             return "ANSWER", answer
         if job.deadline is not None and job.deadline <= now:
             return "EXPIRED", ""
-        if not job.sent:
-            job.sent, job.reserved = token, reserve
+        if job.sent:
+            return "GO", ""
+        return self._admit_call(job, content_key, reserve)
+
+    def _admit_call(self, job: Job, content_key: str, reserve: int) -> tuple[str, str]:
+        if job.reuse == "use" and content_key in self.leads:
+            self.follow(job, content_key)
+            return "FOLLOW", ""
+        key, scope = key_of(job.pool), self.held_by(job.lane)
+        if self.calls_left(key) <= 0 or scope:
+            self.requeue(job)
+            return "PARK", self.held[scope] if scope else self.gate(key).reason
+        job.sent, job.reserved = job.token, reserve
+        job.gate, job.epoch = key, self.gate(key).epoch
+        if content_key and content_key not in self.leads:
+            self.leads[content_key], job.lead = job.id, content_key
         return "GO", ""
 
     def finish(self, now: int, job_id: str, token: str, ending: Ending) -> bool:
@@ -104,7 +138,11 @@ class Model(Books):
         if job is None:
             return False
         was_open = job.sent == token or token in job.unknown
-        self._settle(job, token, ending)
+        was_out = job.sent == token
+        call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
+        self.settle(job, token, ending)
+        if was_out:
+            self.call_ended(now, job)
         if not self.holds(job_id, token):
             if ending.answer and was_open:
                 job.late_answer = ending.answer
@@ -113,51 +151,40 @@ class Model(Books):
             return job.ended_by == token
         job.token, job.ended_by, job.interrupted = "", token, ""
         job.attempts += ending.counted
+        self.money["saved"] += ending.saved
+        if ending.kind == "held":
+            self._hold_back(now, job, ending, call)
+            return True
         if ending.kind in TERMINAL:
             self.end(job, ending.kind, ending.reason)
             return True
+        self._come_back(now, job, ending)
+        return True
+
+    def _come_back(self, now: int, job: Job, ending: Ending) -> None:
         job.state, job.reason, job.pool = ending.kind, ending.reason, ""
         job.waits = job.waits + 1 if ending.kind == "waiting" and not ending.counted else 0
-        self.results[job_id] = "RETRY"
+        self.results[job.id] = "RETRY"
         delay = ending.delay
         if ending.kind == "parked" and ending.reason == "billing_unknown" and job.late_answer:
             delay = 0
-        self.due.pop(job_id, None)
+        self.due.pop(job.id, None)
         if delay is not None:
-            self.due[job_id] = now + delay
-        return True
+            self.due[job.id] = now + delay
 
-    def _settle(self, job: Job, token: str, ending: Ending) -> None:
-        if job.sent == token:
-            if ending.billing == "unknown":
-                self._lose_sight(job)
-                return
-            job.sent, job.reserved = "", 0
-            if job.has_ended:
-                self.due.pop(job.id, None)
-        elif token in job.unknown and ending.billing != "unknown":
-            amount = job.unknown.pop(token)
-            self._count_unknown(job, -1, -amount)
-            if job.interrupted == token:
-                job.interrupted = ""
-        else:
+    def _hold_back(
+        self, now: int, job: Job, ending: Ending, call: tuple[str, int | None, int]
+    ) -> None:
+        job.pool = ""
+        self.results[job.id] = "RETRY"
+        until = now + (ending.delay or 0)
+        if ending.scope != "gate":
+            self.hold(ending.scope, ending.reason, until)
+        elif self.is_refused_alone(now, job, call, ending.reason):
+            job.state, job.reason = "parked", ending.reason
+            self.due[job.id] = until
             return
-        if ending.billing == "settled":
-            job.cost += ending.cost
-            self.money["settled"] += ending.cost
-
-    def _lose_sight(self, job: Job) -> None:
-        if job.sent:
-            job.unknown[job.sent] = job.reserved
-            self._count_unknown(job, 1, job.reserved)
-            job.sent, job.reserved = "", 0
-        if job.has_ended:
-            self.due.pop(job.id, None)
-
-    def _count_unknown(self, job: Job, calls: int, amount: int) -> None:
-        job.unknown_calls += calls
-        self.money["unknown_calls"] += calls
-        self.money["unknown"] += amount
+        self.requeue(job, at_head=False)
 
     # The dispatcher -------------------------------------------------------------------------------
 
@@ -170,7 +197,10 @@ class Model(Books):
             for until, name in late[:limit]:
                 if until <= now:
                     del self.workers[name]
+        self.end_holds(now)
         hints, expired = self._look_at_due(now, limit)
+        self.wake_some()
+        self.begin_trials(now)
         self._take_next(now, limit, hints)
         return hints, expired
 
@@ -181,12 +211,14 @@ class Model(Books):
         for _, job_id in due[:limit]:
             job = self.jobs[job_id]
             if job.has_ended:
-                self._lose_sight(job)
+                self.lose_sight(job)
+                self.call_ended(now, job)
             elif job.state == "in_progress" and now < self.grace_until:
                 self.due[job_id] = self.grace_until
             elif job.state == "in_progress":
                 job.interrupted = job.sent or job.interrupted
-                self._lose_sight(job)
+                self.lose_sight(job)
+                self.call_ended(now, job)
                 job.lapses += 1
                 self.requeue(job)
             elif job.state == "queued":
@@ -220,18 +252,24 @@ class Model(Books):
                 return
             tenant = turn(self.tenants[queue])
             lane = turn(self.lane_rings[f"{queue}:{tenant}"])
+            if scope := self.held_by(lane):
+                self.set_aside(now, lane, scope)
+                continue
             job = self.jobs.get(self.lanes[lane].pop(0))
             if job and job.state == "queued" and job.lane == lane:
                 self.leave_lane(lane)
-                job.state = "hinted"
+                job.state, job.hints = "hinted", 0
                 self.turns += 1
                 self._hint(now, job, hints)
 
-    def _room(self, queue: str) -> int:
-        room, rivals = 0, set()
+    def _room(self, queue: str) -> float:
+        rooms: dict[str, float] = {}
+        rivals = set()
         for pool, slots in self.slots().items():
-            if queue in pool.split(","):
+            queues, _, key = pool.partition("@")
+            if queue in queues.split(","):
                 ahead = slots // self.slots_per_hint_ahead if self.slots_per_hint_ahead else 0
-                room += max(0, slots + ahead - self.busy().get(pool, 0))
-                rivals |= set(pool.split(","))
-        return room - sum(self.hinted().get(rival, 0) for rival in rivals)
+                room = rooms.get(key, 0) + max(0, slots + ahead - self.busy().get(pool, 0))
+                rooms[key] = min(self.jobs_left(key), room)
+                rivals |= set(queues.split(","))
+        return sum(rooms.values()) - sum(self.hinted().get(rival, 0) for rival in rivals)

@@ -7,9 +7,10 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from tests.integration import ledger_model
-from tests.integration.ledger_kit import SHA, Clock, moment, new_job, outcome_of
-from tests.integration.ledger_snapshot import assert_sound, read_snapshot
-from visionq.contract import TRANSITIONS, State
+from tests.integration.ledger_kit import SHA, Clock, moment, new_job, newer, outcome_of
+from tests.integration.ledger_snapshot import read_snapshot
+from tests.integration.ledger_soundness import assert_sound
+from visionq.contract import TRANSITIONS, Reuse, State
 from visionq.ledger import (
     Billing,
     BlobsMissing,
@@ -17,18 +18,25 @@ from visionq.ledger import (
     Completed,
     Conflict,
     Ending,
+    GateOrder,
+    Held,
     Ledger,
     LedgerOptions,
+    Parked,
     Registration,
     Submitted,
+    Waiting,
 )
 from visionq.ledger.views import job_views
+from visionq.names import GATE, JOB
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from visionq.ledger import NewJob
+    from visionq.ledger import NewJob, Outcome
 
+#: Ids of the provider's keys that workers hold.
+KEYS = (b"k1", b"k2")
 STATUSES = {"completed": "SUCCESS", "failed": "FAILURE", "cancelled": "REVOKED"}
 
 
@@ -73,6 +81,8 @@ class Pair:
                 batch=document.batch_id or "",
                 key=key,
                 blobs=document.blobs,
+                reuse=document.reuse.value,
+                version=document.schema_version,
             )
         )
         (reply,) = self.ledger.submit([job])
@@ -88,12 +98,13 @@ class Pair:
                 raise AssertionError(reply)
 
     def document(self, job_id: str, fields: dict[str, Any]) -> NewJob:
-        wanted = {name: value for name, value in fields.items() if value and name != "blobs"}
+        wanted = {k: value for k, value in fields.items() if value and k not in ("blobs", "newer")}
         if fields["deadline"]:
             wanted["deadline"] = moment(self.clock.now + fields["deadline"])
         if fields["blobs"]:
             wanted["images"] = [{"blob": SHA[digit]} for digit in fields["blobs"]]
-        return new_job(job_id, **wanted)
+        job = new_job(job_id, **wanted)
+        return newer(job) if fields["newer"] else job
 
     def renew_both(self, worker: Registration) -> None:
         if worker.slots:
@@ -102,14 +113,14 @@ class Pair:
             (claim.id, claim.token) for claim in self.claims if claim.token[:2] == worker.worker
         ]
         lost = self.ledger.renew(worker, leases)
-        expected = self.model.renew(self.now, worker.worker, worker.slots, worker.pool, leases)
+        expected = self.model.renew(self.now, worker, leases)
         assert lost == expected
 
     def claim_both(
         self, job_id: str, worker: Registration, token: str | None = None
     ) -> Claim | None:
         token = token or f"{worker.worker}-{next(self.numbers)}"
-        expected = self.model.claim(self.now, job_id, token, worker.pool)
+        expected = self.model.claim(self.now, job_id, token, worker)
         claim = self.ledger.claim(job_id, token, worker)
         if not isinstance(claim, Claim):
             assert claim.state == expected
@@ -127,22 +138,40 @@ class Pair:
         claims = [claim for claim in self.claims if self.model.holds(claim.id, claim.token) == held]
         return claims and [claims[-1 - which % len(claims)]]
 
+    def steer_both(self, key: str, order: GateOrder) -> None:
+        before = self.model.steer_gate(self.now, key, order.value, "operator")
+        assert self.ledger.steer_gate(key, order) == before
+
     def admit_both(self, claim: Claim, content_key: str = "", reserve: int = 900) -> str:
+        if claim.document.reuse is Reuse.OFF:
+            content_key = ""
+        fields: list[Any] = self.redis.hmget(JOB + claim.id, "sent", "pool")
+        sent, pool = fields
         said = self.ledger.admit(claim, content_key=content_key, reserve=reserve)
         verdict, more = self.model.admit(self.now, claim.id, claim.token, content_key, reserve)
         assert said.verdict == verdict
         if verdict == "ANSWER":
             assert f'"text":"{more}"' in (said.answer or "")
-        elif verdict == "REFUSED":
-            assert said.state == more
+        elif verdict in ("REFUSED", "PARK"):
+            assert (said.reason or "") == more
+        if verdict == "GO" and not sent:
+            gate = GATE + pool.decode().partition("@")[2]
+            assert self.redis.hget(gate, "state") != b"closed", "a closed gate let a call go"
         return verdict
 
     def finish_both(
-        self, claim: Claim, kind: str, billing: Billing, cost: int = 0, content_key: str = ""
+        self,
+        claim: Claim,
+        kind: str,
+        billing: Billing,
+        cost: int = 0,
+        *,
+        content_key: str = "",
+        saved: int = 0,
     ) -> None:
-        outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key)
+        outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key, saved)
         has_answer = isinstance(outcome, Completed)
-        name, *words = kind.split()
+        name = kind.split(maxsplit=1)[0]
         expected = self.model.finish(
             self.now,
             claim.id,
@@ -151,19 +180,31 @@ class Pair:
                 kind={"retrying": "waiting"}.get(name, name),
                 reason=getattr(outcome, "reason", "")
                 or ("not_an_image" if name == "failed" else ""),
-                delay=int(words[-1]) * 1000 if words and words[-1].isdigit() else None,
+                delay=_delay(outcome),
                 counted=name == "retrying",
                 billing=billing.value,
                 cost=cost,
                 answer=f"by {claim.token}" if has_answer else "",
                 content_key=content_key if has_answer else "",
+                saved=saved if has_answer else 0,
+                scope=getattr(outcome, "scope", ""),
             ),
         )
-        before = self.views()
+        before, gates, call = self.views(), self._gates(), self._call_of(claim)
         assert self.ledger.finish(claim, Ending(outcome, billing, cost)) == expected
         if not expected:
             changed = {id_ for id_, state in self.views().items() if before[id_] is not state}
             assert all(before[id_] is State.PARKED and has_answer for id_ in changed)
+        if isinstance(outcome, Held):
+            assert int(self._call_of(claim)[0] or 0) == int(call[0] or 0), "it burned an attempt"
+            if call[1] and int(call[2]) < int(gates[call[1]].get(b"epoch", 0)):
+                assert self._gates()[call[1]].get(b"state") == gates[call[1]].get(b"state")
+
+    def _gates(self) -> dict[bytes, Any]:
+        return {GATE.encode() + key: self.redis.hgetall(GATE + key.decode()) for key in KEYS}
+
+    def _call_of(self, claim: Claim) -> list[Any]:
+        return self.redis.hmget(JOB + claim.id, "attempts", "gate", "epoch")
 
     def dispatch_both(self, limit: int = 500, *, lost: bool = False) -> None:
         expected = self.model.dispatch(self.now, limit)
@@ -197,6 +238,13 @@ class Pair:
             self.states[job_id] = state
             if state.is_terminal:
                 assert self.model.results[job_id] == STATUSES[state.value]
+
+
+def _delay(outcome: Outcome) -> int | None:
+    match outcome:
+        case Waiting(_, seconds) | Parked(_, float(seconds)) | Held(_, _, seconds):
+            return round(seconds * 1000)
+    return None
 
 
 def _key_of(job: NewJob) -> str:

@@ -75,7 +75,7 @@ def test_cancel_before_the_call(desk: Desk) -> None:
     claim = desk.begin()
     desk.ledger.cancel([claim.id])
     admission = desk.ledger.admit(claim, reserve=900)
-    assert (admission.verdict, admission.state) == (Verdict.REFUSED, "cancelled")
+    assert (admission.verdict, admission.reason) == (Verdict.REFUSED, "cancelled")
     assert desk.money() == {}
 
 

@@ -323,7 +323,7 @@ def test_programs_of_the_page(  # noqa: PLR0917  # pytest passes them by name
 ) -> None:
     """A program as the page shows it, with another base URL, key and picture, prints its answer."""
     where = picture_url if by_url else str(pictures["sunset.jpg"])
-    done = subprocess.run(  # noqa: S603  # our own interpreter and text
+    done = subprocess.run(  # our own interpreter and text
         [sys.executable, "-c", PROGRAM + program, simulator.provider_url, where],
         env={**os.environ, "PYTHONUTF8": "1"},
         capture_output=True,

@@ -28,7 +28,7 @@ CLI = [sys.executable, "-c", "from visionq.sandbox.commands import simulator; si
 
 @contextmanager
 def started(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603  # our own interpreter
+    process = subprocess.Popen(  # our own interpreter
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

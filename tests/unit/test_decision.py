@@ -12,6 +12,7 @@ from worker.decision import (
     Attempt,
     Decision,
     Fail,
+    Hold,
     Park,
     Retry,
     Wait,
@@ -65,9 +66,9 @@ def test_attempts_end(error: type[errors.VisionqError]) -> None:
 
 @pytest.mark.parametrize("error", ACCOUNT_FAULTS)
 @pytest.mark.parametrize("attempt", [FIRST, LAST])
-def test_a_fault_of_the_account_parks(error: type[errors.VisionqError], attempt: Attempt) -> None:
+def test_a_fault_of_the_account_holds(error: type[errors.VisionqError], attempt: Attempt) -> None:
     """Nobody's job fails because money, key or access ran out, however often it was tried."""
-    assert decided(error("no"), attempt) == Park(error.code, ACCOUNT_RECHECK)
+    assert decided(error("no"), attempt) == Hold(error.code, "gate", ACCOUNT_RECHECK)
 
 
 @pytest.mark.parametrize("attempt", [FIRST, LAST])
@@ -148,9 +149,9 @@ def test_an_error_from_outside_the_tree_is_not_swallowed() -> None:
 
 
 def test_every_code_of_the_tree_has_a_decision() -> None:
-    """No class falls through without one of the four outcomes."""
+    """No class falls through without one of the five outcomes."""
     for error in errors.BY_CODE.values():
-        assert isinstance(decided(error("no")), Retry | Wait | Park | Fail)
+        assert isinstance(decided(error("no")), Retry | Wait | Park | Hold | Fail)
 
 
 PAID = Usage(input_tokens=10, output_tokens=1)

@@ -30,7 +30,7 @@ def picture(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image
     return Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).convert(mode)
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401  # Pillow's own
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
     target = io.BytesIO()
     image.save(target, kind.upper(), **options)
     return target.getvalue()

@@ -42,13 +42,13 @@ def photo(width: int = 120, height: int = 80) -> Image.Image:
     return Image.merge("RGB", (noise, gradient, gradient.rotate(180)))
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401  # Pillow's own
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
     target = io.BytesIO()
     image.save(target, kind.upper(), **options)
     return target.getvalue()
 
 
-def run(data: bytes, fit: Any = same, limits: ImageLimits = LIMITS) -> PreparedImage:  # noqa: ANN401  # a function of above
+def run(data: bytes, fit: Any = same, limits: ImageLimits = LIMITS) -> PreparedImage:  # a function of above
     return prepare(data, name="a", limits=limits, fit=fit, slots=nullcontext())
 
 
@@ -338,12 +338,12 @@ def test_what_can_not_be_made_small_enough_is_refused() -> None:
 
 
 @pytest.mark.parametrize("fit", [same, half])
-def test_a_picture_is_decoded_once(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401  # a function of above
+def test_a_picture_is_decoded_once(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # a function of above
     """Checking and encoding share a single decode, whether the picture passes or is scaled."""
     opened: list[str] = []
     original = Image.open
 
-    def counting(*args: Any, **options: Any) -> Image.Image:  # noqa: ANN401  # Pillow's own
+    def counting(*args: Any, **options: Any) -> Image.Image:  # Pillow's own
         opened.append("opened")
         return original(*args, **options)
 
@@ -353,7 +353,7 @@ def test_a_picture_is_decoded_once(fit: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("fit", [same, half])
-def test_missing_pixels_are_found_out(fit: Any) -> None:  # noqa: ANN401  # a function of above
+def test_missing_pixels_are_found_out(fit: Any) -> None:  # a function of above
     """A sound container with too few pixels inside is corrupt, also when it would pass through."""
     data = encoded(photo(300, 200), "png")
     start = data.index(b"IDAT") - 4

@@ -18,7 +18,7 @@ from worker.images import ImageLimits, inspect, prepare
 LIMITS = ImageLimits(max_pixels=1_000_000)
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401  # Pillow's own
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
     target = io.BytesIO()
     image.save(target, kind.upper(), **options)
     return target.getvalue()

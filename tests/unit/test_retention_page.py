@@ -13,7 +13,7 @@ from visionq.settings import Settings
 PAGE = (Path(__file__).parents[2] / "docs" / "retention.md").read_text("utf-8")
 TABLE = [line for line in PAGE.splitlines() if line.startswith("| ")]
 #: What is no key: the common beginning, a channel, and names that nothing writes to so far.
-NO_KEYS = {names.PREFIX, names.SDK_WAKE, names.LEDGER_VERSION, names.MISSING_MODEL}
+NO_KEYS = {names.PREFIX, names.SDK_WAKE}
 KEYS = sorted(
     value
     for value in vars(names).values()

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from visionq.commands.status_screen import MOST_ROWS, duration, screen
 from visionq.contract import Spend
+from visionq.ledger.gates import Gate
 from visionq.ledger.overview import (
     RATE_WINDOW,
-    Gate,
     Held,
     LaneView,
     Overview,

@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from tests.unit.worker_parts import MODEL, NOW, Clock, attempt, claim, tools
 from visionq import errors
 from visionq.contract import ResultDocument, Usage
-from visionq.ledger import Billing, Completed, Ending, Failed, Parked, Waiting
+from visionq.ledger import Billing, Completed, Ending, Failed, Held, Parked, Waiting
 from visionq.prices import cost_nano_rubles, load_prices
 from worker.leases import Lease
 from worker.pipeline import FencedError, run, run_attempt, steps
@@ -159,9 +159,9 @@ def test_rate_limits_use_up_nothing(with_steps: Any) -> None:
 
 
 def test_the_account(with_steps: Any) -> None:
-    """A fault of the account parks the job and is looked at again."""
+    """A fault of the account holds every call of the key; the job goes back to its lane."""
     ending = end(errors.InsufficientBalance("402"), with_steps, sent=True)
-    assert ending == Ending(Parked("insufficient_balance", 60))
+    assert ending == Ending(Held("insufficient_balance", "gate", 60))
 
 
 def test_no_try_beyond_the_deadline(with_steps: Any) -> None:

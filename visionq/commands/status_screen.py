@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from visionq.ledger.overview import Gate, Held, Overview, WorkerView
+    from visionq.ledger.gates import Gate
+    from visionq.ledger.overview import Held, Overview, WorkerView
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12

@@ -33,6 +33,7 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.QUEUED: frozenset(
         {
             State.IN_PROGRESS,
+            State.PARKED,  # a gate or a hold keeps it back, or it needs a newer worker
             State.FAILED,  # its deadline passed
             State.CANCELLED,
         }
@@ -47,8 +48,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
             State.CANCELLED,
         }
     ),
-    State.WAITING: frozenset({State.QUEUED, State.CANCELLED}),
-    State.PARKED: frozenset({State.QUEUED, State.CANCELLED}),
+    State.WAITING: frozenset({State.QUEUED, State.PARKED, State.CANCELLED}),
+    State.PARKED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
     State.COMPLETED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),

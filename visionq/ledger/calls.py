@@ -20,6 +20,7 @@ from visionq.ledger.records import (
     Conflict,
     Dispatch,
     Failed,
+    Held,
     Hint,
     LedgerFull,
     Parked,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from visionq.ledger.options import LedgerOptions
-    from visionq.ledger.records import Ending, NewJob, Registration, Submission
+    from visionq.ledger.records import Ending, GateOrder, NewJob, Registration, Submission
 
 _QUEUES = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
 
@@ -66,6 +67,7 @@ def _entry(job: NewJob) -> list[str | int]:
         job.id,
         lane,
         document.to_compact_json(),
+        document.schema_version,
         len(document.images),
         deadline,
         document.batch_id or "",
@@ -133,6 +135,7 @@ def claim(
         registration.worker,
         registration.pool,
         _milliseconds(options.lease),
+        registration.schema_version,
     )
 
     def read(reply: list[bytes]) -> Claim | Refusal:
@@ -168,6 +171,7 @@ def renew(
         registration.pool,
         _milliseconds(lease),
         facts,
+        registration.schema_version,
     ]
     for job_id, token in leases:
         arguments += (job_id, token)
@@ -179,24 +183,28 @@ def renew(
 
 
 def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
-    """Ask for leave to call: `content_key` empty looks for no stored answer."""
+    """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
 
     def read(reply: list[bytes]) -> Admission:
         verdict, *details = [part.decode() for part in reply]
+        detail = details[0] if details else None
         if verdict == Verdict.ANSWER:
-            return Admission(Verdict.ANSWER, answer=details[0])
-        return Admission(Verdict(verdict), state=details[0] if details else None)
+            return Admission(Verdict.ANSWER, answer=detail)
+        return Admission(Verdict(verdict), reason=detail)
 
-    return Call("admit", (claim.id, claim.token, content_key, reserve), read)
+    waits = celery_results.retry(claim.id, "waiting: follows")
+    reuse = claim.document.reuse.value
+    return Call("admit", (claim.id, claim.token, content_key, reuse, reserve, waits), read)
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[bool]:
     """Write how an attempt ended; false when the job was no longer this worker's."""
     outcome = ending.outcome
     name, reason, delay, counted = "completed", "", "", 0
-    error = answer = content_key = ""
+    error = answer = content_key = scope = ""
+    saved = 0
     match outcome:
-        case Completed(result, content_key):
+        case Completed(result, content_key, saved):
             answer = result.to_json()
             celery_result = celery_results.success(result, now)
         case Failed(failure, error_type):
@@ -208,6 +216,9 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         case Parked(reason, recheck):
             name = "parked"
             delay = "" if recheck is None else str(_milliseconds(recheck))
+            celery_result = celery_results.retry(claim.id, f"parked: {reason}")
+        case Held(reason, scope, recheck):
+            name, delay = "held", str(_milliseconds(recheck))
             celery_result = celery_results.retry(claim.id, f"parked: {reason}")
     arguments = (
         claim.id,
@@ -224,6 +235,8 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         content_key,
         options.answer_ttl,
         *_retention(options),
+        saved,
+        scope,
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 
@@ -267,6 +280,11 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         result = celery_results.failure(job_id, document, type(error).__name__, now)
         arguments += (job_id, document.to_json(), result)
     return Call("cancel", tuple(arguments), _states)
+
+
+def steer_gate(key: str, order: GateOrder, reason: str) -> Call[str]:
+    """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
+    return Call("gate", (key, order.value, reason), lambda reply: reply.decode())
 
 
 def _states(reply: list[bytes]) -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Claim,
         Dispatch,
         Ending,
+        GateOrder,
         NewJob,
         Refusal,
         Registration,
@@ -97,6 +98,10 @@ class Ledger:
     def expire(self, job_ids: Sequence[str]) -> list[str]:
         """Fail those of the jobs that are still queued, for their deadline passed."""
         return self._make(calls.expire(job_ids, self.options, self._now()))
+
+    def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
+        """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
+        return self._make(calls.steer_gate(key, order, reason))
 
     def _now(self) -> float:
         return (self._clock or time.time)()

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime
 
 from visionq.contract import Spend, State
 from visionq.contract.base import Document
+from visionq.ledger.gates import Gate, read_gate
 from visionq.ledger.overview_page import (
     MOST_EVENTS,
     MOST_JOBS,
@@ -85,14 +86,6 @@ class WorkerView(Document):
     alive: bool
 
 
-class Gate(Document):
-    """The breaker in front of the provider: `open`, `closed` or `reopening`."""
-
-    state: str
-    reason: str | None = None
-    since: AwareDatetime | None = None
-
-
 class Overview(Document):
     """Everything on one page."""
 
@@ -155,14 +148,9 @@ def overview(redis: Redis) -> Overview:
         slots=sum(page.slots.values()),
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
-        gate=gate_of(redis),
+        gate=read_gate(redis),
         spend=spend(redis),
     )
-
-
-def gate_of(redis: Redis) -> Gate:  # noqa: ARG001  # where it will be read from
-    """Return how the gate stands. Nothing closes it yet, so it is open."""
-    return Gate(state="open")
 
 
 def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:

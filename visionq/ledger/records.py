@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from visionq.contract import SCHEMA_VERSION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -118,11 +120,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The verdict on a call; `answer` is the stored result document of ANSWER, as JSON."""
+    """The verdict on a call.
+
+    `answer` is the stored result document of ANSWER, as JSON; `reason` is why the gate is closed
+    (PARK), or the state of a job that is not this worker's (REFUSED).
+    """
 
     verdict: Verdict
     answer: str | None = None
-    state: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +139,25 @@ class Registration:
     slots: int
     queues: tuple[str, ...]
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    #: Names the provider's key without telling it: each key has a gate of its own.
+    key: str = ""
+    #: The newest documents that it reads.
+    schema_version: int = SCHEMA_VERSION
 
     @property
     def pool(self) -> str:
-        """The workers that serve the same queues, and so share their hints."""
-        return ",".join(sorted(self.queues))
+        """The workers that serve the same queues with the same key, and so share their hints."""
+        return f"{','.join(sorted(self.queues))}@{self.key}"
+
+
+class GateOrder(StrEnum):
+    """What can be done to a gate from outside."""
+
+    CLOSE = "close"
+    REOPEN = "reopen"
+    """In steps, if it is closed."""
+    OPEN = "open"
+    """At once."""
 
 
 class Billing(StrEnum):
@@ -155,6 +175,8 @@ class Completed:
     result: ResultDocument
     #: Under which to keep the answer for the same question; empty: not kept.
     content_key: str = ""
+    #: Nano-rubles that a stored answer saved.
+    saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +205,18 @@ class Parked:
     recheck: float | None = None
 
 
-Outcome = Completed | Failed | Waiting | Parked
+@dataclass(frozen=True, slots=True)
+class Held:
+    """No call like this can succeed now: its kind is held, and the job goes back to its lane."""
+
+    reason: str
+    #: `gate`: every call of the key; `model:…`: every call of the model.
+    scope: str
+    #: Seconds until a held model is tried again; the gate has a rhythm of its own.
+    recheck: float = 60
+
+
+Outcome = Completed | Failed | Waiting | Parked | Held
 
 
 @dataclass(frozen=True, slots=True)

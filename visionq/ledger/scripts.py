@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel")
+#: One for each transition of a job, and `gate`, by which operators and balance steer the gate.
+SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate")
+#: What they share, each part knowing those before it.
+_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 
@@ -35,9 +38,5 @@ class Call(Generic[T_co]):
 def script_text(name: str) -> str:
     """Return the script behind the names of all keys and the functions that the scripts share."""
     lua = files("visionq.ledger") / "lua"
-    parts = (
-        keys_as_lua(),
-        (lua / "common.lua").read_text(),
-        (lua / f"{name}.lua").read_text(),
-    )
-    return "\n".join(parts)
+    shared = [(lua / "shared" / f"{part}.lua").read_text() for part in _SHARED]
+    return "\n".join([keys_as_lua(), *shared, (lua / f"{name}.lua").read_text()])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
 from visionq.ledger import celery_results
+from visionq.ledger.gates import read_gate
 from visionq.money import rubles
 from visionq.names import CELERY_RESULT, DUE, FINISHED, JOB, LANE, LANE_SIZES, MONEY, PARKED
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio.client import Pipeline as AsyncPipeline
     from redis.client import Pipeline
+
+    from visionq.ledger.gates import Gate
 
 #: The ledger's own state of a job whose hint is on its way; people see it as queued.
 HINTED: Final = "hinted"
@@ -34,7 +37,22 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
             ask_for_view(pipeline, job_id)
         replies = pipeline.execute()
     pairs = zip(job_ids, replies[::2], replies[1::2], strict=True)
-    return [read_view(job_id, fields, due) for job_id, fields, due in pairs]
+    views = [read_view(job_id, fields, due) for job_id, fields, due in pairs]
+    if not any(view and view.state is State.QUEUED for view in views):
+        return views
+    gate = read_gate(redis)
+    return [view and _behind(gate, view) for view in views]
+
+
+def _behind(gate: Gate, view: JobView) -> JobView:
+    """Show a queued job as parked where its gate, its model or its tenant is held."""
+    scopes = (f"model:{view.model}", f"tenant:{view.tenant}")
+    reason = next((gate.held[scope] for scope in scopes if scope in gate.held), None)
+    if gate.state == "closed":
+        reason = gate.reason
+    if view.state is not State.QUEUED or reason is None:
+        return view
+    return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
 
 def ask_for_view(pipeline: Pipeline | AsyncPipeline, job_id: str) -> None:

@@ -13,7 +13,7 @@ from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.contract.job import describe
 from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending
-from visionq.money import rubles
+from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
             "finished_at": _now(),
         }
     )
-    return Ending(Completed(result))
+    saved = 0 if own else nano_rubles(answer.cost_rub)
+    return Ending(Completed(result, saved=saved))
 
 
 def cost_of(attempt: Attempt, usage: Usage | None) -> int:

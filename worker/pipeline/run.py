@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
-from visionq.ledger import Billing, Ending, Parked, Waiting, failed
+from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
 from worker.pipeline import steps
 from worker.pipeline.answers import cost_of
-from worker.pipeline.errors import FencedError
+from worker.pipeline.errors import FencedError, GivenBackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +54,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
 
     Raises:
         FencedError: the job was taken away; nothing is to be written for it.
+        GivenBackError: `admit` has given it back itself.
     """
     try:
         _consider_interruption(attempt)
@@ -62,7 +63,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
                 ending = step.run(attempt)
             if ending is not None:
                 return ending
-    except FencedError:
+    except (FencedError, GivenBackError):
         raise
     except (*PASSING, QueueUnavailable) as error:
         # Nothing was sent, since no step behind `admit` asks Redis or the blobs: an outage
@@ -143,6 +144,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
             outcome = Waiting(reason, after, counted=False)
         case decision.Park(reason, recheck):
             outcome = Parked(reason, recheck)
+        case decision.Hold(reason, scope, recheck):
+            outcome = Held(reason, scope, recheck)
         case decision.Fail(final):
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)

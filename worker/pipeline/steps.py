@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
 from visionq.errors import DeadlineExceeded, InternalError, TooLarge
-from visionq.ledger import Billing, Ending, Verdict
+from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
     REQUEST_TOKENS,
@@ -16,7 +16,7 @@ from visionq.vision import (
 )
 from worker.pipeline import pictures
 from worker.pipeline.answers import answered, reused
-from worker.pipeline.errors import FencedError
+from worker.pipeline.errors import FencedError, GivenBackError
 from worker.provider.ask import ask as ask_provider
 from worker.provider.request import build_request, with_report
 
@@ -88,9 +88,11 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = _worst_case(attempt)
-    looks_for = attempt.content_key if attempt.recalls else ""
+    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     admission = attempt.tools.ledger.admit(
-        attempt.claim, content_key=looks_for, reserve=attempt.worst_case
+        attempt.claim,
+        content_key=attempt.content_key if shared else "",
+        reserve=attempt.worst_case,
     )
     match admission.verdict:
         case Verdict.GO:
@@ -103,8 +105,12 @@ def admit(attempt: Attempt) -> Ending | None:
             return ending
         case Verdict.EXPIRED:
             raise DeadlineExceeded("the deadline passed before the call was sent; nothing was paid")
+        case Verdict.FOLLOW:
+            raise GivenBackError(Waiting("follows", 0, counted=False))
+        case Verdict.PARK:
+            raise GivenBackError(Parked(admission.reason or "gate_closed"))
         case _:
-            raise FencedError(admission.state or "")
+            raise FencedError(admission.reason or "")
 
 
 def _worst_case(attempt: Attempt) -> int:

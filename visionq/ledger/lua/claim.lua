@@ -1,13 +1,41 @@
 -- Gives a worker the job that a hint named, under a random token and a lease.
--- ARGV: now, id, token, worker, pool, lease (ms)
+-- ARGV: now, id, token, worker, pool, lease (ms), newest version of documents that the worker reads
 -- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
 --   lapses, cost}
 --   or {'refused', state}
 
 local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local job = K.job .. id
-local state, lane, holder = unpack(redis.call('HMGET', job, 'state', 'lane', 'token'))
+local state, lane, holder, version = unpack(
+  redis.call('HMGET', job, 'state', 'lane', 'token', 'version')
+)
 
+local function set_aside_as_too_new()
+  release_hint(lane)
+  move(job, 'hinted', 'parked')
+  redis.call('HSET', job, 'reason', 'newer_worker_needed')
+  redis.call('ZADD', K.parked, at(now), id)
+  redis.call('ZADD', K.too_new, version, id)
+  redis.call('ZREM', K.due, id)
+  tell(id, 'parked', 'newer_worker_needed')
+  wake()
+end
+
+if state == 'hinted' and tonumber(version or 1) > tonumber(ARGV[7]) then
+  set_aside_as_too_new()
+  return { 'refused', 'too_new' }
+end
+local key = gate_of(pool)
+if state == 'hinted' and jobs_left(key, read_gate(key)) <= 0 then
+  release_hint(lane)
+  requeue(id, job, 'hinted')
+  return { 'refused', 'gate_closed' }
+end
+if state == 'hinted' and held_by(lane) then
+  release_hint(lane)
+  requeue(id, job, 'hinted')
+  return { 'refused', 'held' }
+end
 if state == 'hinted' then
   release_hint(lane)
   move(job, 'hinted', 'in_progress')

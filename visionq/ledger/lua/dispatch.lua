@@ -36,6 +36,7 @@ local function forget_dead_workers()
     end
     redis.call('DEL', K.worker .. id)
     redis.call('ZREM', K.workers, id)
+    notice('worker:' .. id, 'vanished', '')
   end
 end
 
@@ -61,7 +62,7 @@ function look.in_progress(id, job)
     redis.call('HSET', job, 'interrupted', sent)
   end
   redis.call('HINCRBY', job, 'lapses', 1)
-  redis.call('HDEL', job, 'token')
+  call_ended(id, job)
   release_slot(job)
   requeue(id, job, 'in_progress')
 end
@@ -103,6 +104,7 @@ local function look_at_due()
     else
       -- It ended while its call was out, and the answer did not come.
       sent_becomes_unknown(job)
+      call_ended(id, job)
       let_go(id, job)
     end
   end
@@ -114,24 +116,36 @@ end
 -- What is next -------------------------------------------------------------------------------------
 
 local pools = {}
+local left = {} -- by key
 local hinted = {}
 
 -- What a pool's dead workers still hold takes nothing from the slots of other pools.
-local function room_of(name, slots)
+local function room_of(slots, busy)
   local ahead = slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
-  local busy = tonumber(redis.call('HGET', K.pool_busy, name) or 0)
   return math.max(0, slots + ahead - busy)
+end
+
+-- How many jobs a key's workers may take; a closed gate begins to reopen when its pause is over.
+local function left_behind(key)
+  local gate = read_gate(key)
+  if gate.state == 'closed' and gate.retry_at and gate.retry_at <= now then
+    begin_reopening(key)
+    gate = read_gate(key)
+  end
+  return math.max(0, jobs_left(key, gate))
 end
 
 local function read_pools()
   local slots = redis.call('HGETALL', K.pool_slots)
   for i = 1, #slots, 2 do
     if slots[i + 1] ~= '0' then
-      local pool = { queues = {}, room = room_of(slots[i], tonumber(slots[i + 1])) }
-      for queue in string.gmatch(slots[i], '[^,]+') do
+      local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
+      local pool = { queues = {}, room = room_of(tonumber(slots[i + 1]), busy), key = gate_of(slots[i]) }
+      for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
         pool.queues[queue] = true
       end
       pools[#pools + 1] = pool
+      left[pool.key] = left[pool.key] or left_behind(pool.key)
     end
   end
   for _, queue in ipairs({ K.interactive, K.bulk }) do
@@ -139,16 +153,20 @@ local function read_pools()
   end
 end
 
--- Free slots of the workers that serve the queue, less every hint that those may still claim.
+-- Free slots of the workers that serve the queue, as far as their gates let them take jobs, less
+-- every hint that those may still claim.
 local function room_for(queue)
-  local room, rivals = 0, {}
+  local rooms, rivals, room = {}, {}, 0
   for _, pool in ipairs(pools) do
     if pool.queues[queue] then
-      room = room + pool.room
+      rooms[pool.key] = math.min(left[pool.key], (rooms[pool.key] or 0) + pool.room)
       for rival in pairs(pool.queues) do
         rivals[rival] = true
       end
     end
+  end
+  for _, of_key in pairs(rooms) do
+    room = room + of_key
   end
   for rival in pairs(rivals) do
     room = room - (hinted[rival] or 0)
@@ -182,6 +200,11 @@ local function next_lane(queue)
 end
 
 local function take(lane)
+  local scope = held_by(lane)
+  if scope then
+    set_aside(lane, scope)
+    return
+  end
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
   local state, its_lane = unpack(redis.call('HMGET', job, 'state', 'lane'))
@@ -194,6 +217,13 @@ local function take(lane)
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)
   hint(id, job, lane, 1)
+end
+
+local function end_holds()
+  local over = redis.call('ZRANGEBYSCORE', K.hold_ends, '-inf', at(now), 'LIMIT', 0, 100)
+  for _, scope in ipairs(over) do
+    reopen(scope)
+  end
 end
 
 local function take_next()
@@ -213,6 +243,8 @@ end
 if now >= grace_until then
   forget_dead_workers()
 end
+end_holds()
 look_at_due()
+wake_some()
 take_next()
 return { hints, expired }

@@ -1,9 +1,10 @@
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
 -- paid answer are taken from whoever brings them, however late.
--- ARGV: now, id, token, outcome (completed | failed | waiting | parked), reason,
+-- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
---   result ttl (s), blob grace (s), ended jobs and events to keep listed
+--   result ttl (s), blob grace (s), ended jobs and events to keep listed,
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or '')
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -16,10 +17,15 @@ local keep = {
   finished = tonumber(ARGV[17]),
   events = tonumber(ARGV[18]),
 }
+local saved, scope = ARGV[19], ARGV[20]
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted = unpack(
-  redis.call('HMGET', job, 'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted')
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
+  redis.call(
+    'HMGET', job,
+    'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
+    'reserved'
+  )
 )
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
@@ -38,6 +44,9 @@ local function settle()
     redis.call('HDEL', job, 'sent', 'reserved')
     if billing == 'settled' then
       settle_cost()
+      if gate then
+        pass_gate(gate, epoch)
+      end
     end
   elseif unknown and billing ~= 'unknown' then
     redis.call('HDEL', job, 'unknown:' .. token)
@@ -72,6 +81,9 @@ if not state then
   return 'fenced' -- it expired long ago
 end
 settle()
+if sent == token then
+  call_ended(id, job)
+end
 if state ~= 'in_progress' or holder ~= token then
   keep_late_answer()
   if TERMINAL[state] and sent == token then
@@ -80,10 +92,38 @@ if state ~= 'in_progress' or holder ~= token then
   return ended_by == token and 'done' or 'fenced' -- done: the reply to the first call was lost
 end
 
+local function park_alone()
+  move(job, 'in_progress', 'parked')
+  redis.call('HSET', job, 'reason', reason)
+  redis.call('ZADD', K.parked, at(now), id)
+  redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
+  tell(id, 'parked', reason)
+end
+
+-- No call of this key, or of this model, can succeed now: others need not find out one by one.
+local function hold_back()
+  local key = gate or gate_of(redis.call('HGET', job, 'pool'))
+  release_slot(job)
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
+  if scope ~= 'gate' then
+    hold(scope, reason, now + tonumber(delay))
+  elseif refuse_at_gate(key, epoch, job, reason, reserved) then
+    return park_alone()
+  end
+  -- At the tail: another job makes the trial.
+  requeue(id, job, 'in_progress', 'RPUSH')
+  tell(id, 'queued', reason)
+end
+
 redis.call('HINCRBY', job, 'attempts', counted)
-redis.call('HDEL', job, 'token', 'interrupted')
+redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
-if TERMINAL[outcome] then
+if saved ~= '0' then
+  redis.call('HINCRBY', K.money, 'saved', saved)
+end
+if outcome == 'held' then
+  hold_back()
+elseif TERMINAL[outcome] then
   conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, keep)
 else
   release_slot(job)

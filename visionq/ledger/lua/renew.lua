@@ -1,8 +1,10 @@
 -- A worker's sign of life: keeps it registered and its leases running.
--- ARGV: now, worker, slots (0 takes leave), pool, lease (ms), facts (JSON), then for each job: id, token
+-- ARGV: now, worker, slots (0 takes leave), pool, lease (ms), facts (JSON), newest version of
+--   documents that it reads, then for each job: id, token
 -- Returns the ids whose token no longer holds.
 
-local worker, slots, pool, lease, facts = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local worker, slots, pool, lease = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local facts, version = ARGV[6], ARGV[7]
 local registration = K.worker .. worker
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
@@ -24,8 +26,25 @@ else
   redis.call('ZADD', K.workers, at(now + lease), worker)
 end
 
+-- Jobs that an older worker set aside have found one that reads them.
+local function take_up_newer_jobs()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.too_new, '-inf', version, 'LIMIT', 0, 200)) do
+    redis.call('ZREM', K.too_new, id)
+    local job = K.job .. id
+    if redis.call('HGET', job, 'reason') == 'newer_worker_needed' then
+      redis.call('ZREM', K.parked, id)
+      requeue(id, job, 'parked')
+      wake()
+    end
+  end
+end
+
+if slots > 0 then
+  take_up_newer_jobs()
+end
+
 local lost = {}
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   local state, holder = unpack(redis.call('HMGET', K.job .. id, 'state', 'token'))
   if state == 'in_progress' and holder == token then

@@ -1,0 +1,73 @@
+"""An empty balance, and a key that is refused: nobody's job is lost, nothing polls hot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.fleet import jobs, until
+
+if TYPE_CHECKING:
+    from tests.e2e.fleet import Fleet
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def gate(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "visionq.cli", "gate", *arguments, "--json"]
+    environment = {**os.environ, "VISIONQ_REDIS_URL": fleet.server.url}
+    ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    shown: dict[str, Any] = json.loads(ended.stdout)
+    return shown
+
+
+def test_jobs_outlive_an_empty_balance(fleet: Fleet) -> None:
+    """The balance ends in mid-run: nothing fails, few calls are refused, a top-up lets all end."""
+    fleet.simulator.configure(balance_rub=50, latency_s=0.2)
+    submitted = list(fleet.client.submit_many(jobs(300)))
+    until(lambda: gate(fleet, "show")["state"] == "closed", 60, "the gate to close")
+    until(lambda: fleet.counts().get("in_progress", 0) == 0, 10, "calls to come back")
+    stopped = fleet.simulator.bill()
+    assert stopped["calls"] - stopped["billed"] <= 32
+    last = fleet.client.get(submitted[-1])
+    assert (last.state, last.reason) == ("parked", "insufficient_balance")
+    time.sleep(3)
+    assert fleet.simulator.bill()["calls"] - stopped["calls"] <= 1  # at most a trial
+
+    fleet.simulator.configure(balance_rub=100_000)
+    topped_up = time.monotonic()
+    until(lambda: fleet.simulator.bill()["billed"] > stopped["billed"], 20, "a paid call")
+    assert time.monotonic() - topped_up < 10
+    fleet.wait_for_counts(60, completed=300)
+    bill = fleet.simulator.bill()
+    assert bill["billed"] == len([d for d in bill["digests"].values() if d["billed"]]) == 300
+    assert gate(fleet, "show")["state"] == "open"
+
+
+def test_an_operator_closes_and_opens_the_gate(fleet: Fleet) -> None:
+    """`gate close` stops all calls, `gate open` lets them go; jobs show as parked meanwhile."""
+    assert gate(fleet, "close")["state"] == "closed"
+    job = fleet.client.submit(**next(jobs(1)))
+    time.sleep(7)  # longer than the first trial of a gate that closed by itself
+    assert (job.status().state, job.status().reason) == ("parked", "operator")
+    assert fleet.simulator.bill()["calls"] == 0
+    assert gate(fleet, "open")["state"] == "open"
+    assert job.wait(timeout=20).text
+
+
+def test_a_picture_asked_about_many_times_is_paid_once(fleet: Fleet) -> None:
+    """200 jobs over 20 distinct pictures submitted at once: 20 billed calls, the rest cached."""
+    fleet.simulator.configure(latency_s=0.5)
+    batch = [job for _ in range(10) for job in jobs(20)]
+    submitted = list(fleet.client.submit_many(batch))
+    fleet.wait_for_counts(60, completed=200)
+    assert fleet.simulator.bill()["billed"] == 20
+    results = [job.wait(timeout=1) for job in submitted]
+    assert sum(result.cached for result in results) == 180
+    assert all(result.cost_rub == 0 for result in results if result.cached)

@@ -1,0 +1,194 @@
+"""Gates, holds, leads and money, as plain Python: what keeps calls back, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.integration.ledger_books import Books, Ending, Gate, Job
+
+FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
+ENOUGH_SUCCESSES = 20
+MOST_WOKEN = 100
+
+
+@dataclass
+class KeptBack(Books):
+    """The books, and who may call now."""
+
+    # Gates ----------------------------------------------------------------------------------------
+
+    def gate(self, key: str) -> Gate:
+        return self.gates.setdefault(key, Gate())
+
+    def steer_gate(self, now: int, key: str, order: str, reason: str) -> str:
+        gate = self.gate(key)
+        before = gate.state
+        if order == "close":
+            self._close(now, gate, reason, 0)
+            gate.retry_at = None
+        elif order == "open":
+            gate.epoch += 1
+            _open(gate)
+        elif before == "closed":
+            _reopen(gate)
+        return before
+
+    def begin_trials(self, now: int) -> None:
+        """Let each gate reopen whose pause is over, if workers with its key live."""
+        for pool, slots in self.slots().items():
+            gate = self.gate(key_of(pool))
+            if slots and gate.state == "closed" and gate.retry_at and gate.retry_at <= now:
+                _reopen(gate)
+
+    def jobs_left(self, key: str) -> float:
+        gate = self.gate(key)
+        if gate.state != "reopening":
+            return 0 if gate.state == "closed" else float("inf")
+        busy = sum(jobs for pool, jobs in self.busy().items() if key_of(pool) == key)
+        return max(0, gate.step - max(0, busy - self.calls_of(key)[1]))
+
+    def calls_left(self, key: str) -> float:
+        gate = self.gate(key)
+        out, before = self.calls_of(key)
+        return self.jobs_left(key) if gate.state != "reopening" else gate.step - (out - before)
+
+    def passed(self, job: Job) -> None:
+        gate = self.gate(job.gate)
+        if gate.state == "closed" or gate.epoch != job.epoch:
+            return
+        gate.passes += 1
+        if gate.state == "reopening":
+            gate.step = min(gate.step * 2, 1_000_000)
+            gate.successes += 1
+            if gate.successes >= ENOUGH_SUCCESSES:
+                _open(gate)
+
+    def is_refused_alone(
+        self, now: int, job: Job, call: tuple[str, int | None, int], why: str
+    ) -> bool:
+        key, epoch, reserved = call
+        gate = self.gate(key)
+        if epoch is not None and epoch != gate.epoch:
+            return False
+        then = job.refused.get(key)
+        job.refused[key] = gate.passes
+        if then is not None and then < gate.passes:
+            return True
+        if gate.state != "closed":
+            self._close(now, gate, why, reserved)
+        return False
+
+    def _close(self, now: int, gate: Gate, reason: str, needed: int) -> None:
+        gate.pause = min(gate.pause * 2, LONGEST_PAUSE) if gate.pause else FIRST_TRIAL
+        gate.state, gate.reason, gate.retry_at = "closed", reason, now + gate.pause
+        gate.step, gate.successes, gate.needed = 0, 0, needed
+
+    # Holds ----------------------------------------------------------------------------------------
+
+    def hold(self, scope: str, reason: str, until: int) -> None:
+        if scope in self.held and scope not in self.hold_ends:
+            return
+        self.held[scope], self.hold_ends[scope] = reason, until
+
+    def held_by(self, lane: str) -> str:
+        _, tenant, model = lane.split(":")
+        scopes = (f"model:{model}", f"tenant:{tenant}")
+        return next((scope for scope in scopes if scope in self.held), "")
+
+    def set_aside(self, now: int, lane: str, scope: str) -> None:
+        self.leave_rings(lane)
+        self.aside.setdefault(scope, {}).setdefault(lane, now)
+
+    def end_holds(self, now: int) -> None:
+        over = sorted((until, scope) for scope, until in self.hold_ends.items() if until <= now)
+        for _, scope in over:
+            del self.held[scope], self.hold_ends[scope]
+            lanes = self.aside.pop(scope, {})
+            for _, lane in sorted((since, lane) for lane, since in lanes.items()):
+                if lane in self.sizes:
+                    self.join_rings(lane)
+
+    # Leads ----------------------------------------------------------------------------------------
+
+    def follow(self, job: Job, key: str) -> None:
+        job.state, job.token, job.pool, job.reason = "waiting", "", "", "follows"
+        self.followers.setdefault(key, []).append(job.id)
+        self.due.pop(job.id, None)
+        if job.deadline is not None:
+            self.due[job.id] = job.deadline
+        self.results[job.id] = "RETRY"
+
+    def call_ended(self, now: int, job: Job) -> None:
+        key, job.gate, job.epoch, job.lead = job.lead, "", 0, ""
+        if key:
+            del self.leads[key]
+            if self.followers.get(key):
+                self.waking.setdefault(key, now)
+
+    def wake_some(self) -> None:
+        left = MOST_WOKEN
+        for _, key in sorted((since, key) for key, since in self.waking.items()):
+            if left <= 0:
+                return
+            if key in self.leads:
+                left -= 1
+                del self.waking[key]
+                continue
+            ids, self.followers[key] = self.followers[key][:left], self.followers[key][left:]
+            left -= len(ids)
+            for job_id in reversed(ids):
+                job = self.jobs.get(job_id)
+                if job and (job.state, job.reason) == ("waiting", "follows"):
+                    self.requeue(job)
+            if not self.followers[key]:
+                del self.waking[key]
+
+    # Money ----------------------------------------------------------------------------------------
+
+    def settle(self, job: Job, token: str, ending: Ending) -> None:
+        if job.sent == token:
+            if ending.billing == "unknown":
+                self.lose_sight(job)
+                return
+            job.sent, job.reserved = "", 0
+            if job.has_ended:
+                self.due.pop(job.id, None)
+            if ending.billing == "settled":
+                self.passed(job)
+        elif token in job.unknown and ending.billing != "unknown":
+            amount = job.unknown.pop(token)
+            self._count_unknown(job, -1, -amount)
+            if job.interrupted == token:
+                job.interrupted = ""
+        else:
+            return
+        if ending.billing == "settled":
+            job.cost += ending.cost
+            self.money["settled"] += ending.cost
+
+    def lose_sight(self, job: Job) -> None:
+        if job.sent:
+            job.unknown[job.sent] = job.reserved
+            self._count_unknown(job, 1, job.reserved)
+            job.sent, job.reserved = "", 0
+        if job.has_ended:
+            self.due.pop(job.id, None)
+
+    def _count_unknown(self, job: Job, calls: int, amount: int) -> None:
+        job.unknown_calls += calls
+        self.money["unknown_calls"] += calls
+        self.money["unknown"] += amount
+
+
+def key_of(pool: str) -> str:
+    return pool.partition("@")[2]
+
+
+def _reopen(gate: Gate) -> None:
+    gate.epoch += 1
+    gate.state, gate.step, gate.successes = "reopening", 1, 0
+
+
+def _open(gate: Gate) -> None:
+    gate.state, gate.reason = "open", ""
+    gate.step, gate.successes, gate.pause, gate.retry_at = 0, 0, 0, None

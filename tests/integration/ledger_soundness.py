@@ -1,0 +1,107 @@
+"""What must hold of the ledger whatever happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.integration.ledger_snapshot import TERMINAL
+
+if TYPE_CHECKING:
+    from tests.integration.ledger_snapshot import Snapshot
+
+
+def assert_sound(snapshot: Snapshot) -> None:
+    """No job is lost or in two places, and every count is the count of what it counts."""
+    jobs = snapshot.jobs
+    for job_id, job in jobs.items():
+        _assert_placed(snapshot, job_id, job)
+    states = Counter(job["state"] for job in jobs.values())
+    for state in ("queued", "hinted", "in_progress", "waiting", "parked"):
+        assert snapshot.counts.get(state, 0) == states[state], state
+    queued = Counter(job["lane"] for job in jobs.values() if job["state"] == "queued")
+    assert snapshot.lane_sizes == queued
+    assert snapshot.lanes.keys() == queued.keys()
+    assert snapshot.hinted == Counter(
+        job["lane"].split(":")[0] for job in jobs.values() if job["state"] == "hinted"
+    )
+    assert snapshot.busy == Counter(job["pool"] for job in jobs.values() if "pool" in job)
+    assert snapshot.references == Counter(
+        sha for job in jobs.values() if job["state"] not in TERMINAL for sha in job["blobs"]
+    )
+    going = {entry.split()[0]: int(entry.split()[1]) for entry in snapshot.garbage}
+    assert not going.keys() & snapshot.references.keys()
+    needed = len(snapshot.references) * len(b"picture")
+    assert snapshot.blob_bytes == sum(going.values()) + needed
+    assert snapshot.money.get("reserved", 0) == sum(job.get("reserved", 0) for job in jobs.values())
+    _assert_rings(snapshot)
+    _assert_gates(snapshot)
+    _assert_followed(snapshot)
+    assert snapshot.too_new.keys() == {
+        id_ for id_, job in jobs.items() if job.get("reason") == "newer_worker_needed"
+    }
+
+
+def _assert_placed(snapshot: Snapshot, job_id: str, job: dict[str, Any]) -> None:
+    state = job["state"]
+    in_lane = snapshot.lanes.get(job["lane"], []).count(job_id)
+    if state == "queued":
+        assert in_lane >= 1, f"{job_id} is lost"
+    elif state in ("hinted", "in_progress") or (state == "waiting" and job["reason"] != "follows"):
+        assert job_id in snapshot.due, f"{job_id} is lost"
+    assert (job_id in snapshot.parked) == (state == "parked")
+    assert ("token" in job) == ("pool" in job) == (state == "in_progress")
+    if state in TERMINAL:
+        # What is still to be accounted for may not expire, and somebody will look at it.
+        assert ("sent" in job) == (job_id in snapshot.due) == (not job["expires"])
+    else:
+        assert not job["expires"]
+        assert "sent" not in job or state == "in_progress"
+
+
+def _assert_rings(snapshot: Snapshot) -> None:
+    for owner, ring in (snapshot.tenant_rings | snapshot.lane_rings).items():
+        assert len(ring) == len(set(ring)) > 0, owner
+    standing = {lane for ring in snapshot.lane_rings.values() for lane in ring}
+    for lane in snapshot.lane_sizes.keys() - standing:
+        assert any(lane in snapshot.held_lanes.get(scope, ()) for scope in _holding(lane, snapshot))
+    assert standing <= snapshot.lane_sizes.keys()
+    owners = {
+        f"{queue}:{tenant}" for queue, ring in snapshot.tenant_rings.items() for tenant in ring
+    }
+    assert owners == snapshot.lane_rings.keys()
+
+
+def _holding(lane: str, snapshot: Snapshot) -> set[str]:
+    """Return what holds the lane, or did and is still putting lanes back."""
+    _, tenant, model = lane.split(":")
+    return {f"model:{model}", f"tenant:{tenant}"} & (snapshot.holds | snapshot.hold_ends).keys()
+
+
+def _assert_gates(snapshot: Snapshot) -> None:
+    """The calls that a gate counts are those that are out, and no more than its step."""
+    for job in snapshot.jobs.values():
+        assert ("gate" in job) == ("sent" in job)
+    keys = snapshot.gates.keys() | {job["gate"] for job in snapshot.jobs.values() if "gate" in job}
+    for key in keys:
+        gate = snapshot.gates.get(key, {})
+        epochs = [job.get("epoch", 0) for job in snapshot.jobs.values() if job.get("gate") == key]
+        before = sum(epoch != gate.get("epoch", 0) for epoch in epochs)
+        assert gate.get("calls_out", 0) == len(epochs)
+        assert gate.get("calls_before", 0) == before
+        if gate.get("state") == "reopening":
+            assert len(epochs) - before <= gate["step"]
+
+
+def _assert_followed(snapshot: Snapshot) -> None:
+    """Whoever follows is followed up: a call is out whose end wakes it, or it is being woken."""
+    for job_id, job in snapshot.jobs.items():
+        if job["state"] == "waiting" and job["reason"] == "follows":
+            assert any(
+                job_id in ids and (key in snapshot.leads or key in snapshot.waking)
+                for key, ids in snapshot.followers.items()
+            ), f"{job_id} is lost"
+    leads = {job["lead"]: job_id for job_id, job in snapshot.jobs.items() if "lead" in job}
+    assert snapshot.leads == leads
+    assert all("sent" in snapshot.jobs[job_id] for job_id in leads.values())
+    assert snapshot.waking.keys() <= snapshot.followers.keys()

@@ -1,0 +1,173 @@
+"""What the fleet's watch does: gates that reopen with the balance, and alerts for an operator."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from contextlib import contextmanager
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from visionq.ledger import GateOrder, Ledger, Registration
+from visionq.ledger.gates import read_gate
+from visionq.names import GATE, WATCH
+from visionq.sandbox.simulator.process import running_simulator
+from visionq.settings import Settings
+from worker.provider.balance import read_balance
+from worker.provider.client import make_client
+from worker.watch.alerts import AlertSender
+from worker.watch.notices import LowBalance, Notices
+from worker.watch.top_up import TopUp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+KEY = "k"
+SECRET = "whsec_" + base64.b64encode(b"a secret of the operator").decode()
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.status = 204
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.received]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(state.status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}/alerts"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield state
+        server.shutdown()
+
+
+@contextmanager
+def rested(redis: Redis) -> Iterator[None]:
+    """Let the next round be due at once."""
+    redis.delete(f"{WATCH}notices", f"{WATCH}balance", f"{WATCH}balance:{KEY}")
+    yield
+
+
+def registered(redis: Redis) -> Ledger:
+    ledger = Ledger(redis)
+    ledger.renew(Registration("w", 4, ("visionq.interactive",), key=KEY))
+    return ledger
+
+
+def test_gate_reopens_when_the_balance_covers_what_was_refused(redis: Redis) -> None:
+    """A gate closed for want of money begins to reopen when the balance suffices, not before."""
+    ledger = registered(redis)
+    ledger.steer_gate(KEY, GateOrder.CLOSE, "insufficient_balance")
+    redis.hset(GATE + KEY, "needed", 5_000_000_000)
+    balances = iter([None, Decimal(4), Decimal(6)])
+    duty = TopUp(redis, ledger, KEY, lambda: next(balances))
+    states = []
+    for _ in range(3):
+        with rested(redis):
+            duty.attend()
+        states.append(read_gate(redis).state)
+    assert states == ["closed", "closed", "reopening"]
+
+
+def test_gate_closed_by_an_operator_stays_closed(redis: Redis) -> None:
+    """Money opens no gate that a person has closed."""
+    ledger = registered(redis)
+    ledger.steer_gate(KEY, GateOrder.CLOSE, "operator")
+    TopUp(redis, ledger, KEY, lambda: Decimal(1000)).attend()
+    assert read_gate(redis).state == "closed"
+
+
+def test_balance_is_exact_or_unknown() -> None:
+    """The balance comes as a decimal where the key may ask, and is unknown otherwise."""
+    with running_simulator(balance_rub=123.45) as simulator:
+        settings = Settings(api_key=SecretStr("k"), base_url=simulator.provider_url)
+        client = make_client(settings)
+        assert read_balance(client) == Decimal("123.45")
+        simulator.configure(balance_readable=False)
+        assert read_balance(client) is None
+    assert read_balance(client) is None
+
+
+def test_one_signed_alert_for_each_change_of_the_gate(redis: Redis, receiver: Receiver) -> None:
+    """Closing and opening send one verifiable alert each, however many processes look."""
+    ledger = registered(redis)
+    duties = [Notices(redis, AlertSender(receiver.url, SECRET), time.time) for _ in range(3)]
+    ledger.steer_gate(KEY, GateOrder.CLOSE, "insufficient_balance")
+    ledger.steer_gate(KEY, GateOrder.OPEN)
+    for duty in duties:
+        with rested(redis):
+            duty.attend()
+    assert [document["type"] for document in receiver.documents()] == ["gate.closed", "gate.open"]
+    headers, body = receiver.received[0]
+    Webhook(SECRET).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(body + b" ", headers)
+    assert "insufficient_balance" in receiver.documents()[0]["message"]
+
+
+def test_an_alert_that_was_not_taken_is_sent_again(redis: Redis, receiver: Receiver) -> None:
+    """What the receiver did not take is sent again in a later round, under the same id."""
+    ledger = registered(redis)
+    duty = Notices(redis, AlertSender(receiver.url, SECRET), time.time)
+    ledger.steer_gate(KEY, GateOrder.CLOSE, "key_rejected")
+    for receiver.status in (500, 204, 204):
+        with rested(redis):
+            duty.attend()
+    assert len(receiver.received) == 2
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+
+
+def test_workers_that_vanish_together_are_one_alert(redis: Redis, receiver: Receiver) -> None:
+    """Workers whose registration lapsed in one look are told in one alert that names them."""
+    now = time.time()
+    ledger = Ledger(redis, clock=lambda: now)
+    for name in ("first", "second"):
+        ledger.renew(Registration(name, 4, ("visionq.interactive",), key=KEY))
+    ledger.dispatch()
+    for _ in range(5):
+        now += 3
+        ledger.renew(Registration("third", 4, ("visionq.interactive",), key=KEY))
+        ledger.dispatch()
+    Notices(redis, AlertSender(receiver.url, ""), time.time).attend()
+    (document,) = receiver.documents()
+    assert document["type"] == "workers.vanished"
+    assert "first" in document["message"]
+    assert "second" in document["message"]
+    assert "webhook-signature" not in receiver.received[0][0]
+
+
+def test_a_low_balance_is_told_once_until_it_recovers(redis: Redis, receiver: Receiver) -> None:
+    """Falling below the line sends one alert; another comes only after a recovery."""
+    balances = iter(map(Decimal, (150, 90, 80, 200, 70)))
+    sender = AlertSender(receiver.url, SECRET)
+    duty = LowBalance(redis, sender, time.time, lambda: next(balances), Decimal(100))
+    for _ in range(5):
+        with rested(redis):
+            duty.attend()
+    assert [document["type"] for document in receiver.documents()] == ["balance.low"] * 2
+    assert "90 ₽" in receiver.documents()[0]["message"]

@@ -1,0 +1,75 @@
+"""Reading the gates: one for each of the provider's keys that live workers hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import AwareDatetime, Field
+
+from visionq.contract.base import Document
+from visionq.names import GATE, HOLDS, POOL_SLOTS
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: The one that tells most about the whole: while any key works, work goes on.
+_BEST_FIRST: Final = ("open", "reopening", "closed")
+
+
+class KeyGate(Document):
+    """The gate of one key."""
+
+    #: Names the key without telling it.
+    key: str
+    state: str = "open"
+    reason: str | None = None
+    since: AwareDatetime | None = None
+    #: Calls that are out, and how many may be while it reopens.
+    calls_out: int = 0
+    step: int | None = None
+    #: When the next trial may be made.
+    retry_at: AwareDatetime | None = None
+
+
+class Gate(Document):
+    """The breaker in front of the provider: `open`, `closed` or `reopening`."""
+
+    state: str = "open"
+    reason: str | None = None
+    since: AwareDatetime | None = None
+    keys: tuple[KeyGate, ...] = ()
+    #: What else is held: `model:…` or `tenant:…` → why.
+    held: dict[str, str] = Field(default_factory=dict)
+
+
+def read_gate(redis: Redis) -> Gate:
+    """Return how the gates stand; the state of the whole is that of its best key."""
+    keys = tuple(_key_gate(redis, key) for key in _keys(redis))
+    holds: dict[Any, Any] = redis.hgetall(HOLDS)
+    held = {scope.decode(): reason.decode() for scope, reason in holds.items()}
+    best = min(keys, key=lambda gate: _BEST_FIRST.index(gate.state), default=KeyGate(key=""))
+    return Gate(state=best.state, reason=best.reason, since=best.since, keys=keys, held=held)
+
+
+def _keys(redis: Redis) -> list[str]:
+    pools: dict[Any, Any] = redis.hgetall(POOL_SLOTS)
+    return sorted({pool.decode().rpartition("@")[2] for pool in pools})
+
+
+def _key_gate(redis: Redis, key: str) -> KeyGate:
+    reply: dict[Any, Any] = redis.hgetall(GATE + key)
+    fields = {name.decode(): value.decode() for name, value in reply.items()}
+    return KeyGate(
+        key=key,
+        state=fields.get("state", "open"),
+        reason=fields.get("reason") or None,
+        since=_moment(fields.get("since")),
+        calls_out=int(fields.get("calls_out", 0)),
+        step=int(fields["step"]) if fields.get("step") else None,
+        retry_at=_moment(fields.get("retry_at")),
+    )
+
+
+def _moment(milliseconds: str | None) -> datetime | None:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None

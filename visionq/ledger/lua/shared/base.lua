@@ -1,0 +1,40 @@
+-- Shared by every script, which runs behind this text and behind `local K`, the key names of
+-- visionq/names.py. ARGV[1] is the time in milliseconds, or '' for Redis's own clock.
+
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+else
+  now = tonumber(ARGV[1])
+end
+
+local TERMINAL = { completed = true, failed = true, cancelled = true }
+
+local function at(moment)
+  return string.format('%.0f', moment)
+end
+
+-- Makes one dispatcher look now instead of at its next tick. One element is enough.
+local function wake()
+  if redis.call('LLEN', K.wake) == 0 then
+    redis.call('LPUSH', K.wake, '1')
+  end
+end
+
+local function move(job, from, to)
+  redis.call('HINCRBY', K.counts, from, -1)
+  redis.call('HINCRBY', K.counts, to, 1)
+  redis.call('HSET', job, 'state', to)
+end
+
+-- `kept` is about how many events stay.
+local function tell(id, state, reason, kept)
+  local most = kept or 10000
+  redis.call('XADD', K.events, 'MAXLEN', '~', most, '*', 'id', id, 'state', state, 'reason', reason)
+end
+
+-- For the operator, not for the job's owner.
+local function notice(subject, state, reason)
+  redis.call('XADD', K.notices, 'MAXLEN', '~', 1000, '*', 'subject', subject, 'state', state, 'reason', reason)
+end

@@ -1,0 +1,80 @@
+-- The end ------------------------------------------------------------------------------------------
+
+-- What stands of a blob that no unfinished job needs: its size can't be asked for once it is gone.
+-- A blob outside Redis has none here.
+local function garbage_entry(sha)
+  return sha .. ' ' .. redis.call('STRLEN', K.blob .. sha)
+end
+
+local function release_blobs(blobs, grace)
+  for sha in string.gmatch(blobs, '%S+') do
+    if redis.call('HINCRBY', K.blob_references, sha, -1) <= 0 then
+      redis.call('HDEL', K.blob_references, sha)
+      redis.call('EXPIRE', K.blob .. sha, grace)
+      redis.call('ZADD', K.blob_garbage, at(now + grace * 1000), garbage_entry(sha))
+    end
+  end
+end
+
+-- Nothing is to be expected any more of a job that ended: what it keeps expires.
+local function let_go(id, job)
+  redis.call('ZREM', K.due, id)
+  local ttl = redis.call('HGET', job, 'ttl')
+  if ttl then
+    redis.call('EXPIRE', job, ttl)
+  end
+end
+
+-- A batch is kept from the end of its last job.
+local function count_in_batch(batch, to, ttl)
+  redis.call('HINCRBY', batch, to, 1)
+  local total, completed, failed, cancelled = unpack(
+    redis.call('HMGET', batch, 'total', 'completed', 'failed', 'cancelled')
+  )
+  if (completed or 0) + (failed or 0) + (cancelled or 0) >= tonumber(total or 0) then
+    redis.call('EXPIRE', batch, ttl)
+  end
+end
+
+-- The one way into a terminal state. From here on everything that the job keeps expires.
+-- `keep`: seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and
+-- how many ended jobs (`finished`) and events (`events`) stay listed.
+local function conclude(id, job, from, to, reason, error_document, celery_result, keep)
+  local ttl = keep.ttl
+  local lane, idempotency, batch, blobs = unpack(redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs'))
+  if from == 'queued' then
+    leave_lane(lane)
+  elseif from == 'hinted' then
+    release_hint(lane)
+  elseif from == 'in_progress' then
+    release_slot(job)
+  elseif from == 'parked' then
+    redis.call('ZREM', K.parked, id)
+    redis.call('ZREM', K.too_new, id)
+  end
+  move(job, from, to)
+  redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
+  if error_document ~= '' then
+    redis.call('HSET', job, 'error', error_document)
+  end
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', ttl)
+  redis.call('PUBLISH', K.celery_result .. id, celery_result)
+  -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
+  -- as long as money is reserved for it.
+  if redis.call('HEXISTS', job, 'sent') == 0 then
+    let_go(id, job)
+  end
+  if idempotency then
+    redis.call('EXPIRE', K.idempotency .. idempotency, ttl)
+  end
+  if blobs then
+    release_blobs(blobs, keep.blob_grace)
+  end
+  if batch then
+    count_in_batch(K.batch .. batch, to, ttl)
+  end
+  redis.call('ZADD', K.finished, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
+  tell(id, to, reason, keep.events)
+end

@@ -1,0 +1,105 @@
+-- Lanes: the backlog of one (queue, tenant, model). A lane stands in its tenant's ring, and the
+-- tenant in its queue's, while jobs are queued in it and nothing holds it.
+
+local function split_lane(lane)
+  return string.match(lane, '^([^:]+):([^:]+):(.+)$')
+end
+
+local function append_once(list, item)
+  if not redis.call('LPOS', list, item) then
+    redis.call('RPUSH', list, item)
+  end
+end
+
+local function join_rings(lane)
+  local queue, tenant = split_lane(lane)
+  append_once(K.lane_ring .. queue .. ':' .. tenant, lane)
+  append_once(K.tenant_ring .. queue, tenant)
+end
+
+local function leave_rings(lane)
+  local queue, tenant = split_lane(lane)
+  local ring = K.lane_ring .. queue .. ':' .. tenant
+  redis.call('LREM', ring, 0, lane)
+  if redis.call('EXISTS', ring) == 0 then
+    redis.call('LREM', K.tenant_ring .. queue, 0, tenant)
+  end
+end
+
+local function enter_lane(id, job, lane, push)
+  redis.call(push, K.lane .. lane, id)
+  local deadline = redis.call('HGET', job, 'deadline')
+  if deadline then
+    redis.call('ZADD', K.due, deadline, id)
+  else
+    redis.call('ZREM', K.due, id)
+  end
+  if redis.call('HINCRBY', K.lane_sizes, lane, 1) == 1 then
+    join_rings(lane)
+  end
+end
+
+-- Counts one job out of its lane. What is left in an empty lane's list are jobs that ended there.
+local function leave_lane(lane)
+  if redis.call('HINCRBY', K.lane_sizes, lane, -1) > 0 then
+    return
+  end
+  redis.call('HDEL', K.lane_sizes, lane)
+  redis.call('UNLINK', K.lane .. lane)
+  leave_rings(lane)
+end
+
+-- Back into its lane, from whichever state it was in: at the head, unless `push` says otherwise.
+local function requeue(id, job, from, push)
+  move(job, from, 'queued')
+  redis.call('HDEL', job, 'reason')
+  enter_lane(id, job, redis.call('HGET', job, 'lane'), push or 'LPUSH')
+end
+
+-- Holds: a scope (`model:…` or `tenant:…`) whose lanes are not served, until a time or for good.
+-- A held lane leaves its ring when its turn comes, so holding costs nothing however many there are.
+
+local MOST_REJOINED = 200 -- lanes, in one script
+
+local function hold(scope, reason, until_when)
+  local held = redis.call('HEXISTS', K.holds, scope) == 1
+  if held and until_when and not redis.call('ZSCORE', K.hold_ends, scope) then
+    return -- for good already
+  end
+  redis.call('HSET', K.holds, scope, reason)
+  if until_when then
+    redis.call('ZADD', K.hold_ends, at(until_when), scope)
+  else
+    redis.call('ZREM', K.hold_ends, scope)
+  end
+end
+
+local function held_by(lane)
+  local _, tenant, model = split_lane(lane)
+  local scopes = { 'model:' .. model, 'tenant:' .. tenant }
+  local reasons = redis.call('HMGET', K.holds, unpack(scopes))
+  return reasons[1] and scopes[1] or reasons[2] and scopes[2] or nil
+end
+
+local function set_aside(lane, scope)
+  leave_rings(lane)
+  redis.call('ZADD', K.held_lanes .. scope, 'NX', at(now), lane)
+end
+
+-- What one script must not do at once the dispatcher's next looks go on with.
+local function reopen(scope)
+  local aside = K.held_lanes .. scope
+  redis.call('HDEL', K.holds, scope)
+  local lanes = redis.call('ZPOPMIN', aside, MOST_REJOINED)
+  for i = 1, #lanes, 2 do
+    if redis.call('HEXISTS', K.lane_sizes, lanes[i]) == 1 then
+      join_rings(lanes[i])
+    end
+  end
+  if redis.call('EXISTS', aside) == 1 then
+    redis.call('ZADD', K.hold_ends, at(now), scope)
+  else
+    redis.call('ZREM', K.hold_ends, scope)
+  end
+  wake()
+end

@@ -1,0 +1,58 @@
+"""The thread that watches. Each duty is done by one process of the fleet at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from visionq.redis_connection import PASSING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+#: Seconds from round to round.
+_PAUSE: Final = 5.0
+
+
+class Duty(Protocol):
+    """Something to look after, again and again."""
+
+    def attend(self) -> None:
+        """Look once; what fails is tried again in the next round."""
+        ...
+
+
+class Watch:
+    """Attends to its duties until it is stopped."""
+
+    def __init__(self, duties: Sequence[Duty], pause: float = _PAUSE) -> None:
+        self._duties = duties
+        self._pause = pause
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="visionq-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the current round."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause):
+            for duty in self._duties:
+                self._attend(duty)
+
+    def _attend(self, duty: Duty) -> None:
+        try:
+            duty.attend()
+        except PASSING as error:
+            log.warning("watch.failed", duty=type(duty).__name__, error=str(error))
+        except Exception:
+            # The thread must live: without it a closed gate may stay closed.
+            log.exception("watch.failed", duty=type(duty).__name__)
