@@ -51,7 +51,13 @@ def test_an_empty_ledger(redis: Redis) -> None:
     assert page["queued"] == page["running"] == page["waiting"]["jobs"] == 0
     assert page["lanes"] == page["workers"] == []
     assert page["eta_seconds"] == 0
-    assert page["gate"] == {"state": "open", "reason": None, "since": None}
+    assert page["gate"] == {
+        "state": "open",
+        "reason": None,
+        "since": None,
+        "keys": [],
+        "held": {},
+    }
 
 
 def test_every_state_is_counted(redis: Redis, desk: Desk) -> None:
