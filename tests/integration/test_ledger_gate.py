@@ -20,7 +20,7 @@ from tests.integration.ledger_kit import (
 )
 from visionq.contract import State
 from visionq.ledger import Claim, GateOrder, LedgerOptions, Refusal, Verdict
-from visionq.names import GATE, JOB
+from visionq.names import GATE, JOB, NOTICES
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -134,6 +134,26 @@ def test_pauses_grow(desk: Desk) -> None:
     assert _gate(desk)["state"] == "open"
     _refuse(desk, _go(desk, waiting.pop()))
     assert _gate(desk)["pause"] == "5000"
+
+
+def test_outage_is_told_once(desk: Desk) -> None:
+    """However many trials are refused, an operator is told once that it closed, and of its end."""
+    worker = _closed(desk, jobs=30)
+    for _ in range(5):
+        (trial,) = _until_trial(desk, worker, 70)
+        _refuse(desk, _go(desk, trial))
+    assert _told(desk) == ["closed"]
+    claims = _until_trial(desk, worker, 70)
+    for _ in range(20):
+        _pass(desk, _go(desk, claims.pop()))
+        claims += _claims(desk, worker)
+    assert _told(desk) == ["closed", "reopening", "open"]
+
+
+def _told(desk: Desk) -> list[str]:
+    entries: Any = desk.redis.xrange(NOTICES)
+    told = [fields for _, fields in entries if fields[b"subject"].startswith(GATE.encode())]
+    return [fields[b"state"].decode() for fields in told]
 
 
 def test_opens_in_steps(desk: Desk) -> None:

@@ -64,6 +64,14 @@ local function call_left_gate(gate, epoch)
   end
 end
 
+-- Tells the operator what is new. A trial that is refused is not: the gate was closed before.
+local function announce(gate, state, reason)
+  if (redis.call('HGET', gate, 'announced') or 'open') ~= state then
+    redis.call('HSET', gate, 'announced', state)
+    notice(gate, state, reason)
+  end
+end
+
 -- `needed` is what the refused call might have cost, in nano-rubles.
 local function close_gate(gate, reason, needed)
   local pause = tonumber(redis.call('HGET', gate, 'pause') or 0)
@@ -72,21 +80,20 @@ local function close_gate(gate, reason, needed)
     'HSET', gate, 'state', 'closed', 'reason', reason, 'since', at(now),
     'pause', pause, 'retry_at', at(now + pause), 'step', 0, 'successes', 0, 'needed', needed or '0'
   )
-  notice(gate, 'closed', reason)
+  announce(gate, 'closed', reason)
 end
 
 -- One call at a time, then two, four …: `pass_gate` takes the steps.
 local function begin_reopening(gate)
   next_epoch(gate)
   redis.call('HSET', gate, 'state', 'reopening', 'since', at(now), 'step', 1, 'successes', 0)
-  notice(gate, 'reopening', '')
   wake()
 end
 
 local function open_gate(gate)
   redis.call('HSET', gate, 'state', 'open', 'since', at(now), 'pause', 0)
   redis.call('HDEL', gate, 'reason', 'step', 'successes', 'retry_at')
-  notice(gate, 'open', '')
+  announce(gate, 'open', '')
   wake()
 end
 
@@ -100,6 +107,7 @@ local function pass_gate(gate, epoch)
   if standing.state == 'open' then
     return
   end
+  announce(gate, 'reopening', '')
   redis.call('HSET', gate, 'step', math.min(standing.step * 2, 1000000))
   if redis.call('HINCRBY', gate, 'successes', 1) >= ENOUGH_SUCCESSES then
     open_gate(gate)
