@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     found: dict[str, list[Table]] = {}
     for name in given.parts or PARTS:
         print(f"measuring {name} …", file=sys.stderr)  # noqa: T201  # a program for the terminal
-        part: _Part = importlib.import_module(PARTS[name])  # type: ignore[assignment]  # a module
+        part: _Part = importlib.import_module(PARTS[name])
         found[name] = part.measure()
     print(_as_json(found) if given.json else _as_markdown(found))  # noqa: T201  # likewise
     return 0

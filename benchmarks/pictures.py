@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Any
+from typing import Any, Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-_WORDS = (
+_WORDS: Final = (  # two alphabets on purpose
     "Счёт № 4711 от 7 марта: товары согласно договору, всего 1 234,50 руб. "
     "Invoice total due within 14 days; delivery as agreed by both parties. "
 )

@@ -34,7 +34,7 @@ def _line(cells: tuple[str, ...] | list[str]) -> str:
 
 def _cell(value: str | float | None) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  # three digits

@@ -79,7 +79,7 @@ def corpus() -> tuple[tuple[str, bytes], ...]:
 
 
 def mutant(chance: random.Random, data: bytes) -> bytes:
-    """Change, remove, repeat, insert or cut at one to four places, mostly behind the first bytes."""
+    """Change, remove, repeat, insert or cut at up to four places, mostly behind the first bytes."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         first = 0 if chance.random() < 0.05 else min(12, len(changed))

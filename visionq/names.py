@@ -48,6 +48,8 @@ LANE_SIZES: Final = PREFIX + "lane-sizes"
 HINTED: Final = PREFIX + "hinted"
 #: HASH pool (queues, comma separated, `@`, id of the provider's key) → slots of its live workers.
 POOL_SLOTS: Final = PREFIX + "pool-slots"
+#: SET of the ids of the provider's keys that live workers hold.
+PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 #: HASH pool → jobs that its workers have claimed.
 POOL_BUSY: Final = PREFIX + "pool-busy"
 #: ZSET worker id → when its registration lapses (ms).
@@ -127,6 +129,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "hinted": HINTED,
     "pool_slots": POOL_SLOTS,
     "pool_busy": POOL_BUSY,
+    "provider_keys": PROVIDER_KEYS,
     "workers": WORKERS,
     "holds": HOLDS,
     "hold_ends": HOLD_ENDS,

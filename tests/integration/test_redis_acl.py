@@ -111,10 +111,11 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
         simulator.configure(faults_next=["503"])
         retried = client.submit(prompt="Что?", images=[picture(2)])
         assert client.wait(retried, timeout=30).attempts == 2
-        simulator.configure(faults_next=["402"])
+        simulator.configure(balance_rub=0)
         parked = client.submit(prompt="Что?", images=[picture(3)])
         until(lambda: client.get(parked).state is State.PARKED, 20, "the job to park")
         assert client.cancel(parked).state is State.CANCELLED
+        simulator.configure(balance_rub=1000)
         simulator.configure(latency_s=2)
         running = client.submit(prompt="Что?", images=[picture(4)])
         until(lambda: client.get(running).state is State.IN_PROGRESS, 20, "the job to run")

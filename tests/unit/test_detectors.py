@@ -20,7 +20,7 @@ needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="
 
 
 class Finds:
-    def __init__(self, requirement: str, found: str | None | Exception) -> None:
+    def __init__(self, requirement: str, found: str | Exception | None) -> None:
         self.requirement = requirement
         self.found = found
 
@@ -111,7 +111,7 @@ def test_ocr_reads_two_alphabets() -> None:
     """Text in English and in Russian is found, and the first words are said."""
     pytest.importorskip("pytesseract")
     detector = ocr.make()
-    assert detector.requirement in {name for name in PictureOptions.model_fields}
+    assert detector.requirement in PictureOptions.model_fields
     found = detector.find(page("Invoice number 4711", "Total amount due"))
     assert found is not None
     assert "Invoice" in found
@@ -132,9 +132,6 @@ def test_ocr_without_tesseract(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the program the message says what to install."""
     pytesseract = pytest.importorskip("pytesseract")
     monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", "/nowhere/tesseract")
-    pytesseract.get_languages.cache_clear() if hasattr(
-        pytesseract.get_languages, "cache_clear"
-    ) else None
     with pytest.raises(ConfigurationError, match="tesseract-ocr-rus"):
         ocr.make()
 

@@ -48,7 +48,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's
     return target.getvalue()
 
 
-def run(data: bytes, fit: Any = same, limits: ImageLimits = LIMITS) -> PreparedImage:  # a function of above
+def run(
+    data: bytes, fit: Any = same, limits: ImageLimits = LIMITS
+) -> PreparedImage:  # a function of above
     return prepare(data, name="a", limits=limits, fit=fit, slots=nullcontext())
 
 
@@ -338,7 +340,9 @@ def test_what_can_not_be_made_small_enough_is_refused() -> None:
 
 
 @pytest.mark.parametrize("fit", [same, half])
-def test_a_picture_is_decoded_once(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # a function of above
+def test_a_picture_is_decoded_once(
+    fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:  # a function of above
     """Checking and encoding share a single decode, whether the picture passes or is scaled."""
     opened: list[str] = []
     original = Image.open

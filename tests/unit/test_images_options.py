@@ -209,7 +209,7 @@ def spoiled(fault: str) -> Image.Image:
     ],
 )
 def test_what_a_person_could_not_use_is_told(fault: str, words: str, kind: str, fit: Any) -> None:
-    """Each fault is warned of with its figure, refused on demand, and passed over where it is off."""
+    """Each fault is told with its figure, refused on demand, and passed over where it is off."""
     data = encoded(spoiled(fault), kind)
     warnings = run(data, PictureOptions(), fit).warnings
     told = [warning for warning in warnings if words in warning]

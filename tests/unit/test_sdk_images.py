@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from visionq.blobs import sha256_of
-from visionq.contract import ImageReference
+from visionq.contract import ImageReference, PictureOptions
 from visionq.errors import EmptyFile, InputFileNotFound, InvalidJob, TooLarge, VisionqError
 from visionq.sdk.drafts import MOST_BYTES, MOST_JOBS, Portion, draft
 from visionq.sdk.images import is_url, take_pictures
@@ -148,3 +148,15 @@ def test_portion() -> None:
     portion = Portion()
     portion.add(draft({"prompt": "?", "images": [bytes(MOST_BYTES)]}, roomy, "b"))
     assert portion.is_full
+
+
+@pytest.mark.parametrize("pictures", [{"shrink": True}, PictureOptions(shrink=True)])
+def test_an_original_to_be_shrunk_may_be_larger(pictures: object) -> None:
+    """Where the job asks to shrink, the limit is that of originals."""
+    data, settings = bytes(MOST + 1), Settings(max_image_bytes=MOST, max_original_bytes=MOST + 1)
+    fields = {"prompt": "?", "images": [data], "model": "m1", "pictures": pictures}
+    assert draft(fields, settings, "j1").contents
+    with pytest.raises(TooLarge):
+        draft({**fields, "pictures": {"shrink": False}}, settings, "j1")
+    with pytest.raises(TooLarge):
+        draft({**fields, "images": [data + b"x"]}, settings, "j1")

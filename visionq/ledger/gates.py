@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import AwareDatetime, Field
 
 from visionq.contract.base import Document
-from visionq.names import GATE, HOLDS, POOL_SLOTS
+from visionq.names import GATE, HOLDS, PROVIDER_KEYS
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -53,8 +53,8 @@ def read_gate(redis: Redis) -> Gate:
 
 
 def _keys(redis: Redis) -> list[str]:
-    pools: dict[Any, Any] = redis.hgetall(POOL_SLOTS)
-    return sorted({pool.decode().rpartition("@")[2] for pool in pools})
+    keys: set[Any] = redis.smembers(PROVIDER_KEYS)
+    return sorted(key.decode() for key in keys)
 
 
 def _key_gate(redis: Redis, key: str) -> KeyGate:

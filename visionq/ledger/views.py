@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import NoPermissionError
-
 from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
@@ -42,10 +40,7 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
     views = [read_view(job_id, fields, due) for job_id, fields, due in pairs]
     if not any(view and view.state is State.QUEUED for view in views):
         return views
-    try:
-        gate = read_gate(redis)
-    except NoPermissionError:  # a producer's rights may end before the gate: it sees queued jobs
-        return views
+    gate = read_gate(redis)
     return [view and _behind(gate, view) for view in views]
 
 

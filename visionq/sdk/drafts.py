@@ -74,9 +74,20 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
         InvalidJob: a field is wrong; the message names it.
         ImageError: a picture can't be read, is empty or too large; the error names it.
     """
-    pictures = take_pictures(fields.get("images", ()), settings.max_image_bytes)
+    pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
     document = prepare({**fields, "images": pictures.references}, settings)
     return Draft(NewJob(job_id, document), pictures.contents)
+
+
+def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:
+    """Return how large a picture may be: more where the job asks to shrink it first."""
+    options = fields.get("pictures")
+    shrink = (
+        options.get("shrink") if isinstance(options, dict) else getattr(options, "shrink", False)
+    )
+    if shrink is not True:
+        return settings.max_image_bytes
+    return max(settings.max_original_bytes, settings.max_image_bytes)
 
 
 @dataclass(slots=True)

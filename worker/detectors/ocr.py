@@ -6,6 +6,7 @@ Chosen before rapidocr since it reads Cyrillic, and needs neither onnxruntime no
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
@@ -80,4 +81,6 @@ def make() -> TextDetector:
     languages = [language for language in _LANGUAGES if language in installed]
     if not languages:
         raise ConfigurationError("VISIONQ_DETECTORS: ocr: tesseract has neither eng nor rus")
+    # One picture at a time for each core: Tesseract's own threads only get in each other's way.
+    os.environ.setdefault("OMP_THREAD_LIMIT", "1")
     return TextDetector(languages)

@@ -32,7 +32,7 @@ local function forget_dead_workers()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.workers, '-inf', at(now), 'LIMIT', 0, limit)) do
     local slots, pool = unpack(redis.call('HMGET', K.worker .. id, 'slots', 'pool'))
     if pool then
-      redis.call('HINCRBY', K.pool_slots, pool, -tonumber(slots))
+      add_slots(pool, -tonumber(slots))
     end
     redis.call('DEL', K.worker .. id)
     redis.call('ZREM', K.workers, id)

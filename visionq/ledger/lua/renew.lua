@@ -13,9 +13,9 @@ redis.call('HDEL', registration, 'facts')
 
 if tonumber(known_slots or 0) ~= slots or (known_pool or pool) ~= pool then
   if known_pool then
-    redis.call('HINCRBY', K.pool_slots, known_pool, -tonumber(known_slots))
+    add_slots(known_pool, -tonumber(known_slots))
   end
-  redis.call('HINCRBY', K.pool_slots, pool, slots)
+  add_slots(pool, slots)
   wake()
 end
 if slots == 0 then

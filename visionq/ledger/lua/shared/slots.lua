@@ -1,5 +1,15 @@
 -- Slots: what workers can take, and what they have taken.
 
+-- The keys of live workers stand in a set of their own, which whoever looks at the gates may read.
+local function add_slots(pool, slots)
+  local key = string.match(pool, '@(.*)$') or ''
+  if redis.call('HINCRBY', K.pool_slots, pool, slots) > 0 then
+    redis.call('SADD', K.provider_keys, key)
+  else
+    redis.call('SREM', K.provider_keys, key)
+  end
+end
+
 local function release_slot(job)
   local pool = redis.call('HGET', job, 'pool')
   redis.call('HINCRBY', K.pool_busy, pool, -1)
