@@ -107,14 +107,14 @@ class Model(KeptBack):
         job = self.jobs.get(job_id)
         if job is None or not self.holds(job_id, token):
             return "REFUSED", job.state if job else "missing"
+        if job.sent:
+            return "GO", ""
         stored = self.answers.get(content_key, "") if job.reuse == "use" else ""
         answer = job.late_answer or stored
         if answer:
             return "ANSWER", answer
         if job.deadline is not None and job.deadline <= now:
             return "EXPIRED", ""
-        if job.sent:
-            return "GO", ""
         return self._admit_call(job, content_key, reserve)
 
     def _admit_call(self, job: Job, content_key: str, reserve: int) -> tuple[str, str]:
