@@ -59,7 +59,9 @@ def measure() -> list[Table]:
         spent = (time.process_time() - started) * 1000
         rows.append((kind, f"chosen: {form_sent}", *_row(picture, data, spent, wanted)))
     columns = ("picture", "way", "KB", "CPU ms", "PSNR dB", "words still read")
-    note = "Words: of those that Tesseract reads in the exact picture; none without Tesseract or text."
+    note = (
+        "Words: of those that Tesseract reads in the exact picture; none without Tesseract or text."
+    )
     return [Table("Formats for a picture of 1152x768", columns, tuple(rows), note)]
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-_WORDS: Final = (  # two alphabets on purpose
-    "Счёт № 4711 от 7 марта: товары согласно договору, всего 1 234,50 руб. "
+_WORDS: Final = (
+    "Счёт № 4711 от 7 марта: товары согласно договору, всего 1 234,50 руб. "  # noqa: RUF001  # two alphabets on purpose
     "Invoice total due within 14 days; delivery as agreed by both parties. "
 )
 

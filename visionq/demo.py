@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -23,10 +24,12 @@ from rich.table import Table
 from visionq.commands.shared import exit_code, print_error
 from visionq.errors import JobFailed, VisionqError
 from visionq.ledger.views import spend
+from visionq.money import day_of
 from visionq.redis_connection import connect
 from visionq.sandbox.sample_pictures import write_sample_pictures
 from visionq.sandbox.simulator.process import RunningSimulator
 from visionq.sdk import Client
+from visionq.settings import load_settings
 from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
@@ -110,8 +113,9 @@ def main() -> int:
             show_forms(console, client, forms(Path(directory), site))
             show_retry(console, client, simulator, Path(directory))
             show_rejection(console, client, Path(directory))
+            today = day_of(time.time(), load_settings().time_zone)
             with connect(str(stack["redis_url"]), "visionq-demo") as redis:
-                return show_bill(console, spend(redis), simulator)
+                return show_bill(console, spend(redis, today), simulator)
     except VisionqError as error:
         print_error(error)
         return exit_code(error)

@@ -93,6 +93,8 @@ LANE: Final = PREFIX + "lane:"
 TENANT_RING: Final = PREFIX + "tenants:"
 #: LIST of lanes, in turn, per `queue:tenant`.
 LANE_RING: Final = PREFIX + "lanes:"
+#: HASH of what was settled and saved on one day (`YYYY-MM-DD` where the operator lives).
+MONEY_OF_DAY: Final = PREFIX + "money-of-day:"
 #: HASH per worker process.
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.
@@ -143,6 +145,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "dispatcher": DISPATCHER,
     "wake": WAKE,
     "money": MONEY,
+    "money_of_day": MONEY_OF_DAY,
     "blob_references": BLOB_REFERENCES,
     "blob_garbage": BLOB_GARBAGE,
     "blob_deletions": BLOB_DELETIONS,

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     alert_url: SecretStr | None = None
     #: Base64 secret by which alerts are signed, as Standard Webhooks are.
     alert_secret: SecretStr | None = None
+    #: Where a day of spending begins and ends.
+    time_zone: str = "Europe/Moscow"
     #: Rubles below which the balance is low.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
 

@@ -112,6 +112,8 @@ def _ask(pipeline: Any, key: str) -> None:
         pipeline.get(key)
     elif key in (names.EVENTS, names.NOTICES):
         pipeline.xlen(key)
+    elif key == names.PROVIDER_KEYS:
+        pipeline.smembers(key)
     else:
         pipeline.hgetall(key)
 

@@ -139,7 +139,8 @@ def test_what_the_worker_rejects_is_free(bench: Bench) -> None:
     """A blank picture is refused before the call where the job insists."""
     blank = encoded(Image.new("RGB", SIZE, "white"), "png")
     error = bench.failure(blank, names=["a.png"], pictures={"blank": "reject"})
-    assert (error.code, error.image, error.cost_rub) == ("picture_rejected", "a.png", 0)
+    assert (error.code, error.image) == ("picture_rejected", "a.png")
+    assert error.cost_rub == 0
     assert bench.simulator.bill()["calls"] == 0
 
 
@@ -173,7 +174,8 @@ def test_a_local_detector_is_asked_instead_of_the_model(bench: Bench) -> None:
     """What is judged here is not asked there, unless the provider fetches the picture."""
     bench.replaced(detectors=(SeesText(),))
     error = bench.failure(encoded(scene(), "png"), pictures={"text": "reject"})
-    assert (error.code, error.cost_rub) == ("picture_rejected", 0)
+    assert error.code == "picture_rejected"
+    assert error.cost_rub == 0
     told = bench.answer(encoded(scene(), "png"), pictures={"text": "warn"})
     assert "text in the picture: True" in told.images[0].warnings
     assert "the model sees text" not in told.images[0].warnings

@@ -247,7 +247,8 @@ def test_transparency_survives_scaling(kind: str) -> None:
 def test_alpha_that_hides_nothing_is_dropped() -> None:
     """An opaque photo with an alpha channel costs no PNG."""
     sent = run(encoded(photo(400, 300).convert("RGBA"), "png"), half).sent
-    assert sent.format == "jpeg"
+    assert shown(sent).mode == "RGB"
+    assert sent.format == "webp"
 
 
 def profile(kind: str) -> bytes:
@@ -297,12 +298,13 @@ def test_a_profile_that_does_not_fit_is_ignored(broken: bytes) -> None:
     assert b"ICC_PROFILE" not in sent.data
 
 
-def test_line_art_stays_exact_and_photos_become_jpeg() -> None:
-    """A drawing is sent as PNG, a photo stored as PNG as JPEG."""
+def test_line_art_stays_exact_and_photos_do_not() -> None:
+    """A drawing is sent as PNG; a photo is not, in whatever it was stored."""
     drawing = Image.new("RGB", (400, 300), "white")
     ImageDraw.Draw(drawing).text((20, 20), "Invoice 4711", fill="black")
     assert run(encoded(drawing, "png"), half).sent.format == "png"
-    assert run(encoded(photo(400, 300), "png"), half).sent.format == "jpeg"
+    assert run(encoded(photo(400, 300), "png"), half).sent.format == "webp"
+    assert run(encoded(photo(400, 300), "jpeg"), half).sent.format == "jpeg"
 
 
 def test_what_is_small_enough_is_not_lowered() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,8 @@ from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis import Redis
     from rich.console import RenderableType
 
@@ -44,31 +47,32 @@ def status(*, watch: bool, interval: float, as_json: bool) -> None:
     line of JSON.
     """
     with errors_as_json(as_json):
-        url = find_redis_url(load_settings())
+        settings = load_settings()
+        url = find_redis_url(settings)
         with connect(url, "visionq-cli") as redis:
-            page = _read(redis)
+            read = partial(_read, redis, settings.time_zone)
             if as_json:
-                _print_pages(redis, page, interval if watch else None)
+                _print_pages(read, interval if watch else None)
             else:
-                _show(redis, page, public_address(url), interval if watch else None)
+                _show(read, public_address(url), interval if watch else None)
 
 
-def _read(redis: Redis) -> Overview:
+def _read(redis: Redis, time_zone: str) -> Overview:
     with as_queue_unavailable():
-        return overview(redis)
+        return overview(redis, time_zone)
 
 
-def _print_pages(redis: Redis, page: Overview, interval: float | None) -> None:
-    print_json(page.to_public())
+def _print_pages(read: Callable[[], Overview], interval: float | None) -> None:
+    print_json(read().to_public())
     while interval is not None:
         time.sleep(interval)
         try:
-            print_json(_read(redis).to_public())
+            print_json(read().to_public())
         except QueueUnavailable as error:  # a watch outlives a restart of Redis
             print_json(error_document(error))
 
 
-def _show(redis: Redis, page: Overview, address: str, interval: float | None) -> None:
+def _show(read: Callable[[], Overview], address: str, interval: float | None) -> None:
     # Only people need it, not --json.
     from rich.console import Console  # noqa: PLC0415  # as said above
 
@@ -76,6 +80,7 @@ def _show(redis: Redis, page: Overview, address: str, interval: float | None) ->
 
     # What users wrote is shown as it is: brackets are no markup, `:name:` is no emoji.
     console = Console(markup=False, emoji=False, highlight=False)
+    page = read()
     if interval is None:
         console.print(screen(page, address))
         return
@@ -84,15 +89,15 @@ def _show(redis: Redis, page: Overview, address: str, interval: float | None) ->
     with Live(screen(page, address), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
-            live.update(_next(redis, address), refresh=True)
+            live.update(_next(read, address), refresh=True)
 
 
-def _next(redis: Redis, address: str) -> RenderableType:
+def _next(read: Callable[[], Overview], address: str) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415  # see _show
 
     from visionq.commands.status_screen import screen  # noqa: PLC0415  # likewise
 
     try:
-        return screen(_read(redis), address)
+        return screen(read(), address)
     except QueueUnavailable as error:  # a watch outlives a restart of Redis
         return Text(f"{error}; trying again", style="red")

@@ -116,7 +116,7 @@ def _gate(gate: Gate, now: datetime) -> Text:
 def _spend(page: Overview) -> str:
     spend = page.spend
     words = [
-        f"{_rubles(spend.settled_rub)} ₽ paid",
+        f"{_rubles(spend.today_rub)} ₽ paid today, {_rubles(spend.settled_rub)} ₽ in all",
         f"{_rubles(spend.reserved_rub)} ₽ reserved",
     ]
     if spend.unknown_calls:

@@ -19,3 +19,5 @@ class Spend(Document):
     #: What reused answers did not cost.
     saved_rub: Rubles = Decimal(0)
     unknown_calls: int = 0
+    #: Paid since midnight, in the time zone of the settings.
+    today_rub: Rubles = Decimal(0)

@@ -30,6 +30,7 @@ from visionq.ledger.records import (
     Waiting,
 )
 from visionq.ledger.scripts import Call
+from visionq.money import day_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         *_retention(options),
         saved,
         scope,
+        day_of(now, options.time_zone),
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 

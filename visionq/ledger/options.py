@@ -32,6 +32,8 @@ class LedgerOptions:
     broker_is_here: bool = True
     #: The blobs stand in the ledger's Redis.
     blobs_are_here: bool = True
+    #: Where a day of spending begins and ends.
+    time_zone: str = "Europe/Moscow"
     result_ttl: int = 7 * 24 * 3600
     answer_ttl: int = 7 * 24 * 3600
     blob_grace: int = 3600
@@ -46,6 +48,7 @@ def ledger_options(settings: Settings) -> LedgerOptions:
         lease=settings.lease,
         gap=max(settings.lease * 0.4, _SHORTEST_GAP),
         broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
+        time_zone=settings.time_zone,
         result_ttl=settings.result_ttl,
         answer_ttl=settings.answer_ttl,
         blobs_are_here=settings.blob_url is None,

@@ -26,6 +26,7 @@ from visionq.ledger.overview_page import (
 )
 from visionq.ledger.views import HINTED as HINTED_STATE
 from visionq.ledger.views import spend
+from visionq.money import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Overview(Document):
     spend: Spend
 
 
-def overview(redis: Redis) -> Overview:
+def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
     """Read the page, in a few round trips of bounded size."""
     page = read_page(redis)
     jobs = read_jobs(redis, [*page.due, *page.parked])
@@ -149,7 +150,7 @@ def overview(redis: Redis) -> Overview:
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
         gate=read_gate(redis),
-        spend=spend(redis),
+        spend=spend(redis, day_of(now, time_zone)),
     )
 
 

@@ -9,7 +9,17 @@ from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.money import rubles
-from visionq.names import CELERY_RESULT, DUE, FINISHED, JOB, LANE, LANE_SIZES, MONEY, PARKED
+from visionq.names import (
+    CELERY_RESULT,
+    DUE,
+    FINISHED,
+    JOB,
+    LANE,
+    LANE_SIZES,
+    MONEY,
+    MONEY_OF_DAY,
+    PARKED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,12 +124,17 @@ def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
     return celery_results.read(stored) if stored else None
 
 
-def spend(redis: Redis) -> Spend:
-    """Return what the books say of all jobs together."""
+def spend(redis: Redis, today: str) -> Spend:
+    """Return what the books say of all jobs together; `today` is a date as `money.day_of` gives."""
     reply: dict[Any, Any] = redis.hgetall(MONEY)
+    settled_today = redis.hget(MONEY_OF_DAY + today, "settled")
     books = {name.decode(): int(amount) for name, amount in reply.items()}
     amounts = {f"{name}_rub": rubles(books.get(name, 0)) for name in _BOOKS}
-    return Spend(unknown_calls=books.get("unknown_calls", 0), **amounts)
+    return Spend(
+        unknown_calls=books.get("unknown_calls", 0),
+        today_rub=rubles(int(settled_today or 0)),
+        **amounts,
+    )
 
 
 def list_jobs(redis: Redis, state: State | None = None, limit: int = 100) -> list[JobView]:

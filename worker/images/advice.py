@@ -1,6 +1,6 @@
 """Whether a person could make something of the picture: blurred, blank, dark or tiny.
 
-Computed from pixels that are decoded anyway, at about 768 pixels across, and judged by the part
+Computed from pixels that are decoded anyway, at most 768 of them across, and judged by the part
 of the picture that says most: a sharp face before a soft background is sharp.
 """
 
@@ -20,14 +20,14 @@ from worker.images.colour import on_white, widen
 if TYPE_CHECKING:
     from visionq.contract import PictureOptions
 
-#: Pixels of the longer side at which pictures are looked at.
+#: Most pixels of the longer side at which pictures are looked at.
 LOOK_SIDE: Final = 768
 #: Parts across and down.
 _PARTS: Final = 3
 
 # Calibrated on generated pictures: `python -m benchmarks advice`.
 #: Variance of the Laplacian in the sharpest part.
-LEAST_SHARPNESS: Final = 8.0
+LEAST_SHARPNESS: Final = 12.0
 #: Standard deviation of the brightness in the most varied part, of 255.
 LEAST_CONTRAST: Final = 3.0
 #: Brightness that all but one pixel in 200 stay below, of 255.
@@ -95,7 +95,7 @@ def advise(
 
 def glance(picture: Image.Image) -> Image.Image:
     """Return a decoded picture of any mode at about the size at which it is looked at."""
-    factor = max(1, max(picture.size) // LOOK_SIDE)
+    factor = -(-max(picture.size) // LOOK_SIDE)
     if factor == 1 or picture.mode in {"L", "RGB", "RGBA"}:
         return widen(picture.reduce(factor) if factor > 1 else picture)
     # Modes that can't be averaged: a full copy in colour would cost memory.
@@ -105,7 +105,7 @@ def glance(picture: Image.Image) -> Image.Image:
 
 def look(picture: Image.Image, *, short_side: int) -> Look:
     """Measure a picture in L, RGB or RGBA."""
-    factor = max(1, max(picture.size) // LOOK_SIDE)
+    factor = -(-max(picture.size) // LOOK_SIDE)
     small = picture.reduce(factor) if factor > 1 else picture
     grey = on_white(small).convert("L")
     edges = grey.filter(_LAPLACIAN)

@@ -48,8 +48,9 @@ _NAMES: Final = (
 )
 
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
-#: Inside a scan, restart markers belong to the data.
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+#: Inside a scan, restart markers belong to the data. The pattern begins with one literal byte, for
+#: which `re` searches ten times faster than for a repeated one; this holds the interpreter's lock.
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 @dataclass

@@ -76,7 +76,7 @@ class LowBalance:
 
     def _alert(self, balance: Decimal) -> Alert:
         now = self.clock()
-        message = f"the balance is {balance} ₽, below {self.line} ₽: top it up before it ends"
+        message = f"{balance} ₽ are left on the account or in the key's budget, below {self.line} ₽"
         return Alert(f"balance-low-{int(now)}", "balance.low", message, now)
 
 

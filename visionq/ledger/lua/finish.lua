@@ -4,7 +4,7 @@
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
---   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or '')
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -17,7 +17,8 @@ local keep = {
   finished = tonumber(ARGV[17]),
   events = tonumber(ARGV[18]),
 }
-local saved, scope = ARGV[19], ARGV[20]
+local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
+local DAYS_KEPT = 40
 
 local job = K.job .. id
 local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
@@ -31,8 +32,14 @@ local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
 
+local function book_today(account, amount)
+  redis.call('HINCRBY', K.money_of_day .. today, account, amount)
+  redis.call('EXPIRE', K.money_of_day .. today, DAYS_KEPT * 86400)
+end
+
 local function settle_cost()
   redis.call('HINCRBY', K.money, 'settled', cost)
+  book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
 end
 
@@ -120,6 +127,7 @@ redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
 if saved ~= '0' then
   redis.call('HINCRBY', K.money, 'saved', saved)
+  book_today('saved', saved)
 end
 if outcome == 'held' then
   hold_back()
