@@ -141,7 +141,12 @@ def test_a_busy_page() -> None:
             busy=67,
             workers=(worker(), worker(id="x", pid=8, alive=False, seen_at=NOW - 15 * SECOND)),
             gate=Gate(state="closed", reason="insufficient_balance", since=NOW - 60 * SECOND),
-            spend=Spend(settled_rub=Decimal("123.456"), unknown_rub=Decimal(2), unknown_calls=1),
+            spend=Spend(
+                settled_rub=Decimal("123.456"),
+                today_rub=Decimal("12.5"),
+                unknown_rub=Decimal(2),
+                unknown_calls=1,
+            ),
         )
     )
     for words in (
@@ -153,6 +158,7 @@ def test_a_busy_page() -> None:
         "20 d 12 h",
         "… 3 more lanes",
         "closed: insufficient_balance, for 1 min",
+        "12.50 ₽ paid",
         "123.46 ₽ paid, 0.00 ₽ reserved, up to 2.00 ₽ for 1 call of unknown billing",
         "all jobs ever",
     ):

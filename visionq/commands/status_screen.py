@@ -69,6 +69,7 @@ def _summary(page: Overview) -> Table:
     if page.eta_seconds != 0:
         table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
+    table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ paid")
     table.add_row("Spend", "", _spend(page))
     return table
 
@@ -116,7 +117,7 @@ def _gate(gate: Gate, now: datetime) -> Text:
 def _spend(page: Overview) -> str:
     spend = page.spend
     words = [
-        f"{_rubles(spend.today_rub)} ₽ paid today, {_rubles(spend.settled_rub)} ₽ in all",
+        f"{_rubles(spend.settled_rub)} ₽ paid",
         f"{_rubles(spend.reserved_rub)} ₽ reserved",
     ]
     if spend.unknown_calls:

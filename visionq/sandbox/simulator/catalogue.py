@@ -94,8 +94,13 @@ def _within(width: int, height: int, limit: int) -> tuple[int, int]:
 def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
     scale = math.sqrt(PATCH * PATCH * budget / (width * height))
     columns, rows = width * scale / PATCH, height * scale / PATCH
-    scale *= min(math.floor(columns) / columns, math.floor(rows) / rows)
-    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    scale *= min(_whole(columns) / columns, _whole(rows) / rows)
+    return max(1, _whole(width * scale)), max(1, _whole(height * scale))
+
+
+def _whole(length: float) -> int:
+    """Return the whole part, where 49.999999999 is a 50 that was rounded on the way."""
+    return math.floor(length + 1e-9)
 
 
 @dataclass(frozen=True)
