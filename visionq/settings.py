@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     request_timeout: float = Field(default=120, gt=0)
 
     #: Seconds for which a claim holds without renewal.
-    lease: float = Field(default=10, ge=2)
+    lease: float = Field(default=10, ge=5)
     #: Largest picture file taken, in bytes.
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     #: Largest picture decoded, in pixels.

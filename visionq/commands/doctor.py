@@ -22,7 +22,7 @@ from visionq.doctor.examination import Patient, examine, is_unreachable
 from visionq.doctor.findings import Finding, Level
 from visionq.doctor.provider_checks import Provider
 from visionq.errors import QueueUnavailable
-from visionq.settings import load_settings
+from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _patient(settings: Settings) -> Patient:
         provider = Provider(record.provider_url, None if simulated else key, simulated)
     try:
         return Patient(settings, provider, find_redis_url(settings))
-    except QueueUnavailable as error:
+    except (QueueUnavailable, ConfigurationError) as error:
         return Patient(settings, provider, None, error.message)
 
 

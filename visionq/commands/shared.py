@@ -34,6 +34,7 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ConfigurationError, EXIT_USAGE),
@@ -90,9 +91,15 @@ def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) 
 
     Raises:
         QueueUnavailable: there is neither; the message says how to start a stack.
+        ConfigurationError: what is set is no address of Redis.
     """
     if settings.redis_url is not None:
-        return settings.redis_url.get_secret_value()
+        url = settings.redis_url.get_secret_value()
+        if not url.startswith(_SCHEMES):
+            raise ConfigurationError(
+                "VISIONQ_REDIS_URL: an address begins with redis://, rediss:// or unix://"
+            )
+        return url
     record = read_record(environ)
     if record is None:
         raise QueueUnavailable(

@@ -109,7 +109,8 @@ def _consider_interruption(attempt: Attempt) -> None:
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
     if attempt.sent:
         return BillingUnknown(f"the worker failed while its call was out: {type(error).__name__}")
-    return InternalError(f"{type(error).__name__}: {error}")
+    # Its text may quote what it failed on: a prompt, a picture. The log has it.
+    return InternalError(f"the worker failed: {type(error).__name__}")
 
 
 def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
