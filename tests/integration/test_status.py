@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.ledger_kit import BULK, Desk, new_job, outcome_of, paid, unpaid
 from visionq import cli
+from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
 from visionq.ledger.overview_page import MOST_JOBS
 from visionq.names import DUE, LANE_SIZES, QUEUE_BULK, WORKERS
@@ -221,3 +222,10 @@ def read_until(terminal: int, enough: Any) -> str:
         if select.select([terminal], [], [], 0.2)[0]:
             text += os.read(terminal, 65536).decode(errors="replace")
     return text
+
+
+def test_queues_are_told_without_the_key(redis: Redis) -> None:
+    """A worker's queues are shown by their names alone, whatever key it holds."""
+    Ledger(redis).renew(Registration("w", 4, ("visionq.bulk",), key="cd9b40277223"))
+    (worker,) = overview(redis).workers
+    assert worker.queues == ("visionq.bulk",)

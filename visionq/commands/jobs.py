@@ -140,18 +140,16 @@ def _print_list(views: list[JobView]) -> None:
     from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("ID", "STATE", "MODEL", "SUBMITTED", "PICTURES", "COST ₽", "WORKER"):
-        right = heading in {"PICTURES", "COST ₽"}
+    # Fits 80 columns where states and models are short; `jobs show` has the rest.
+    for heading in ("ID", "STATE", "MODEL", "COST ₽"):
+        right = heading == "COST ₽"
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
     for view in views:
         table.add_row(
             view.id,
             _state(view),
             view.model,
-            _local(view.submitted_at),
-            str(view.images),
             view.to_public()["cost_rub"],
-            view.worker or "",
         )
     _print_table(table)
 

@@ -203,7 +203,8 @@ def _workers(page: Page, due: Sequence[Sequence[str | None]]) -> tuple[WorkerVie
                 id=worker,
                 host=str(told.get("host", "")),
                 pid=told.get("pid"),
-                queues=tuple(queue for queue in (pool or "").split(",") if queue),
+                # A pool is its queues, and after `@` the id of the key.
+                queues=tuple(queue for queue in (pool or "").partition("@")[0].split(",") if queue),
                 slots=int(slots or 0),
                 busy=busy[worker] if all_leases else None,
                 started_at=_moment(told.get("started")),
