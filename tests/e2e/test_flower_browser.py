@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.chromium import PROGRAM, browsing
 from tests.e2e.fleet import picture, running_fleet, until
 from tests.e2e.flower_kit import PASSWORD, USER, running_flower
+from visionq.ledger.gates import read_gate
 
 if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet
@@ -50,7 +51,7 @@ def check(seen: dict[str, bytes]) -> None:
 
 
 def work_on_all_kinds(fleet: Fleet) -> None:
-    """Make jobs of which four complete, two of them after a retry, one fails and one is parked."""
+    """Make jobs of which four complete, two of them after a retry, one fails and one is held."""
 
     def submit(content: bytes) -> None:
         fleet.client.submit(prompt="Что изображено?", images=[content])
@@ -60,9 +61,11 @@ def work_on_all_kinds(fleet: Fleet) -> None:
         submit(picture(number))
     submit(picture(9)[:-30])
     fleet.wait_for_counts(60, completed=4, failed=1)
-    fleet.simulator.configure(faults={"402": 1.0})
+    fleet.simulator.configure(balance_rub=0)
     submit(picture(10))
-    fleet.wait_for_counts(60, completed=4, failed=1, parked=1)
+    # The gate has closed: the job is back in its lane.
+    until(lambda: read_gate(fleet.client._redis).state == "closed", 60, "the gate to close")
+    fleet.wait_for_counts(60, completed=4, failed=1, queued=1)
 
 
 async def look(site: str, profile: Path) -> dict[str, bytes]:
