@@ -18,7 +18,6 @@ TASK_RUN: Final = "visionq.run"
 QUEUE_INTERACTIVE: Final = "visionq.interactive"
 QUEUE_BULK: Final = "visionq.bulk"
 QUEUE_INTAKE: Final = "visionq.intake"
-QUEUE_WEBHOOKS: Final = "visionq.webhooks"
 #: The queue of a Celery program that configures none.
 QUEUE_CELERY_DEFAULT: Final = "celery"
 

@@ -30,10 +30,10 @@ from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
-from worker.sweeper import Sweeper
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
 from worker.watch.notices import LowBalance, Notices
+from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from worker.watch.watch import Duty
 
 
-#: Connections to Redis beyond one for each thread that works: dispatcher and sweeper have one.
+#: Connections to Redis beyond one for each thread that works: for dispatcher, watch, sweeper …
 _SPARE_CONNECTIONS: Final = 8
 
 
@@ -58,8 +58,9 @@ class Runtime:
     registration: Registration
     heartbeat: Heartbeat
     dispatcher: Dispatcher
-    sweeper: Sweeper
     watch: Watch
+    #: Apart from the watch: a store that is slow must not keep a gate closed.
+    sweeper: Watch
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
@@ -103,8 +104,8 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         registration=registration,
         heartbeat=Heartbeat(pulse, leases, registration),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
-        sweeper=Sweeper(redis, tools.blobs, settings.result_ttl),
         watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
+        sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
     )
 
 

@@ -14,7 +14,7 @@ from visionq.contract import TERMINAL
 from visionq.ledger import LedgerOptions
 from visionq.redis_connection import connect
 from visionq.sandbox.redis_server import running_redis
-from worker.sweeper import Sweeper
+from worker.watch.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,30 +74,30 @@ def sizes(redis: Redis) -> dict[str, int]:
     return {key.decode(): count[redis.type(key)](key) for key in keys}
 
 
-def settle(redis: Redis, sweeper: Sweeper) -> dict[str, int]:
-    """Let Redis remove what has expired and the sweeper do its part; returns what is left."""
+def settle(redis: Redis, sweep: Sweep) -> dict[str, int]:
+    """Let Redis remove what has expired and the sweep do its part; returns what is left."""
     for _ in range(150):
         if redis.dbsize() <= len(FIXED) + 1:
             break
-        sweeper.sweep()
+        sweep.attend()
         time.sleep(0.2)
-    sweeper.sweep()
+    sweep.attend()
     return sizes(redis)
 
 
 def test_redis_is_as_small_as_before(empty: Redis) -> None:
     """After 20,000 jobs of every ending have expired, Redis holds a fixed handful of keys."""
     mill = Mill(empty, SHORT)
-    sweeper = Sweeper(empty, mill.blobs, SHORT.result_ttl)
+    sweep = Sweep(empty, mill.blobs, SHORT.result_ttl)
     mill.end(mill.submit())  # loads every script
-    assert settle(empty, sweeper) == FIXED
+    assert settle(empty, sweep) == FIXED
     start = used(empty)
     job_ids = [job_id for _ in range(JOBS // ROUND) for job_id in mill.submit()]
     full, keys = used(empty), empty.dbsize()
     assert full > start + JOBS * 2_500
     assert keys > JOBS * 3
     mill.end(job_ids)
-    assert settle(empty, sweeper) == FIXED
+    assert settle(empty, sweep) == FIXED
     ended = {name: int(empty.hget(names.COUNTS, name) or 0) for name in TERMINAL}
     assert sum(ended.values()) == JOBS + ROUND
     assert min(ended.values()) > JOBS // 10
@@ -114,7 +114,7 @@ def test_unfinished_jobs_stay(empty: Redis) -> None:
     assert len(mill.ledger.dispatch().hints) == ROUND
     mill.run(parked, "parked needs_balance")
     time.sleep(SHORT.result_ttl + 0.5)
-    Sweeper(empty, mill.blobs, SHORT.result_ttl).sweep()
+    Sweep(empty, mill.blobs, SHORT.result_ttl).attend()
     for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):
         kept = list(empty.scan_iter(f"{prefix}*", count=1_000))
         assert len(kept) == ROUND, prefix
@@ -148,6 +148,6 @@ def test_lists_are_bounded_by_age(redis: Redis) -> None:
     redis.zadd(names.FINISHED, {"old": (now - 101) * 1000, "new": (now - 90) * 1000})
     for age in (101, 90):
         redis.xadd(names.EVENTS, {"id": "x"}, id=f"{(now - age) * 1000}-0")
-    Sweeper(redis, mill.blobs, 100).sweep()
+    Sweep(redis, mill.blobs, 100).attend()
     assert redis.zrange(names.FINISHED, 0, -1) == [b"new"]
     assert redis.xlen(names.EVENTS) == 1

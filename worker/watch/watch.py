@@ -1,4 +1,4 @@
-"""The thread that watches. Each duty is done by one process of the fleet at a time."""
+"""A thread that attends to duties, round after round."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from visionq.errors import QueueUnavailable
 from visionq.redis_connection import PASSING
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Watch:
         """End after the current round."""
         self._stopped.set()
 
+    def join(self, timeout: float) -> None:
+        """Wait for the end."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
     def _run(self) -> None:
         while not self._stopped.wait(self._pause):
             for duty in self._duties:
@@ -51,8 +57,8 @@ class Watch:
     def _attend(self, duty: Duty) -> None:
         try:
             duty.attend()
-        except PASSING as error:
+        except (*PASSING, QueueUnavailable) as error:
             log.warning("watch.failed", duty=type(duty).__name__, error=str(error))
         except Exception:
-            # The thread must live: without it a closed gate may stay closed.
+            # The thread must live: without it a closed gate may stay closed, and blobs for ever.
             log.exception("watch.failed", duty=type(duty).__name__)
