@@ -10,6 +10,9 @@ export PYTHON
 # Passed on to pytest, the demo or the benchmarks: `make test ARGS="-k ledger"`.
 ARGS ?=
 
+# Tests that run at a time. They wait more than they compute; one file stays with one process.
+JOBS ?= 3
+
 EXTRAS := worker blobs monitoring sandbox build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
@@ -27,7 +30,7 @@ demo: install ## Real pictures through Redis, a Celery worker and HTTP, in under
 	@$(BIN)/python -m visionq.demo $(ARGS)
 
 test: install ## Run all tests but the long ones, with a coverage report
-	$(BIN)/python -m pytest --cov -m "not long" $(ARGS)
+	$(BIN)/python -m pytest --cov -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: install ## Check style, formatting, types and the arrows between packages
 	$(BIN)/ruff check .
