@@ -79,6 +79,10 @@ BLOB_BYTES: Final = PREFIX + "blob-bytes"
 EVENTS: Final = PREFIX + "events"
 #: STREAM of what an operator should know; bounded.
 NOTICES: Final = PREFIX + "notices"
+#: ZSET `model:detail` that answers were counted of → when the last came (ms).
+USAGE_KINDS: Final = PREFIX + "usage-kinds"
+#: ZSET id of a question whose answers were counted → when the last came (ms); bounded.
+QUESTIONS: Final = PREFIX + "questions"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -110,6 +114,10 @@ FOLLOWERS: Final = PREFIX + "followers:"
 WATCH: Final = PREFIX + "watch:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
+#: HASH of sums over forecast and counted tokens per `model:detail`.
+USAGE: Final = PREFIX + "usage:"
+#: HASH of sums over the answers' tokens per question.
+QUESTION: Final = PREFIX + "question:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
 #: HASH of a batch's counts.
@@ -149,6 +157,10 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "blob_garbage": BLOB_GARBAGE,
     "blob_deletions": BLOB_DELETIONS,
     "blob_bytes": BLOB_BYTES,
+    "usage_kinds": USAGE_KINDS,
+    "usage": USAGE,
+    "questions": QUESTIONS,
+    "question": QUESTION,
     "events": EVENTS,
     "job": JOB,
     "lane": LANE,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
 from visionq.ledger import Ledger, Registration, ledger_options
+from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
 from visionq.redis_connection import connect
@@ -151,6 +152,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),
+        calibration=CalibrationReader(redis, time.monotonic).of,
         detectors=load_detectors(settings.detectors),
         memory=ByteBudget(settings.max_held_bytes),
         monotonic=time.monotonic,

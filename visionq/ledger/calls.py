@@ -30,6 +30,7 @@ from visionq.ledger.records import (
     Waiting,
 )
 from visionq.ledger.scripts import Call
+from visionq.ledger.usage import as_argument
 from visionq.money import day_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 
@@ -239,6 +240,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         saved,
         scope,
         day_of(now, options.time_zone),
+        as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 

@@ -220,6 +220,23 @@ Outcome = Completed | Failed | Waiting | Parked | Held
 
 
 @dataclass(frozen=True, slots=True)
+class UsageNote:
+    """What a paid call counted, beside what had been forecast for it: all are tokens."""
+
+    model: str
+    detail: str
+    #: What the answer's length depends on, as `visionq.ledger.usage.question_of` names it.
+    question: str
+    #: As forecast.
+    pictures: int
+    texts: int
+    #: As counted.
+    input: int
+    cached: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The end of an attempt: what becomes of the job, and of the money."""
 
@@ -227,3 +244,5 @@ class Ending:
     billing: Billing = Billing.RELEASED
     #: Nano-rubles, when settled.
     cost: int = 0
+    #: Of a settled call, if the provider said what it counted: forecasts learn from it.
+    usage: UsageNote | None = None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.contract import Picture as PictureFacts
     from visionq.ledger import Claim, Ledger
+    from visionq.ledger.usage import Calibration
     from visionq.prices import PriceTable
     from visionq.settings import Settings
     from visionq.vision import VisionRules
@@ -47,6 +48,10 @@ class Tools:
     monotonic: Callable[[], float]
     random: Callable[[], float]
     sleep: Callable[[float], None]
+    #: What was learned of how a model counts at one `detail`.
+    calibration: Callable[[str, str], Calibration | None] = field(
+        default=lambda _model, _detail: None
+    )
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
     #: Bytes of pictures and requests that the process may hold.

@@ -16,6 +16,7 @@ from worker import decision
 from worker.pipeline import steps
 from worker.pipeline.answers import cost_of
 from worker.pipeline.errors import FencedError, GivenBackError
+from worker.pipeline.forecast import usage_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,9 +135,9 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
 
 def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     """Turn an error into what becomes of the job and of the money."""
-    billing, cost = decision.billing_of(error), 0
+    billing, cost, usage = decision.billing_of(error), 0, None
     if billing is Billing.SETTLED:
-        cost = cost_of(attempt, error.usage)
+        cost, usage = cost_of(attempt, error.usage), usage_note(attempt, error.usage)
     outcome: Outcome
     match _decide(attempt, error):
         case decision.Retry(after, reason):
@@ -150,4 +151,4 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Fail(final):
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    return Ending(outcome, billing, cost)
+    return Ending(outcome, billing, cost, usage)

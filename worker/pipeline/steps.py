@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
 from visionq.errors import DeadlineExceeded, InternalError, TooLarge
 from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
-from visionq.prices import worst_case_nano_rubles
-from visionq.vision import (
-    REQUEST_TOKENS,
-    forecast_text_tokens,
-)
 from worker.pipeline import pictures
 from worker.pipeline.answers import answered, reused
 from worker.pipeline.errors import FencedError, GivenBackError
+from worker.pipeline.forecast import usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
-from worker.provider.request import build_request, with_report
+from worker.provider.request import build_request
 
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
@@ -87,7 +82,7 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
-    attempt.worst_case = _worst_case(attempt)
+    attempt.worst_case = worst_case(attempt)
     shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     admission = attempt.tools.ledger.admit(
         attempt.claim,
@@ -113,19 +108,6 @@ def admit(attempt: Attempt) -> Ending | None:
             raise FencedError(admission.reason or "")
 
 
-def _worst_case(attempt: Attempt) -> int:
-    price = attempt.tools.prices.for_model(attempt.model)
-    if price is None:
-        return 0
-    job = with_report(attempt.job, attempt.asked)
-    texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
-    tokens = REQUEST_TOKENS
-    tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
-    tokens += sum(forecast_text_tokens(text) for text in texts)
-    limit = job.max_output_tokens or attempt.tools.settings.default_max_output_tokens
-    return worst_case_nano_rubles(price, tokens, limit)
-
-
 def ask(attempt: Attempt) -> Ending:
     """Make the one call."""
     if attempt.request is None:
@@ -139,4 +121,4 @@ def ask(attempt: Attempt) -> Ending:
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
     completed, cost = answered(attempt, answer)
-    return Ending(completed, Billing.SETTLED, cost)
+    return Ending(completed, Billing.SETTLED, cost, usage_note(attempt, answer.usage))

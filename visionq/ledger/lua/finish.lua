@@ -4,7 +4,8 @@
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
---   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
+--   and as the last what the call counted (shared/usage.lua)
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -41,6 +42,7 @@ local function settle_cost()
   redis.call('HINCRBY', K.money, 'settled', cost)
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
+  note_usage(ARGV[#ARGV])
 end
 
 local function settle()
