@@ -79,6 +79,10 @@ BLOB_BYTES: Final = PREFIX + "blob-bytes"
 EVENTS: Final = PREFIX + "events"
 #: STREAM of what an operator should know; bounded.
 NOTICES: Final = PREFIX + "notices"
+#: ZSET `letter bytes` → when a message that no worker can work on was set aside (ms); bounded.
+DEAD_LETTERS: Final = PREFIX + "dead-letters"
+#: ZSET job id → when it failed (ms), until it is replayed; trimmed by age and by length.
+FAILED: Final = PREFIX + "failed"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -112,6 +116,8 @@ WATCH: Final = PREFIX + "watch:"
 ANSWER: Final = PREFIX + "answer:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
+#: HASH per message that was set aside.
+DEAD_LETTER: Final = PREFIX + "dead-letter:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
 
@@ -125,6 +131,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "due": DUE,
     "parked": PARKED,
     "finished": FINISHED,
+    "failed": FAILED,
+    "dead_letters": DEAD_LETTERS,
+    "dead_letter": DEAD_LETTER,
     "counts": COUNTS,
     "lane_sizes": LANE_SIZES,
     "hinted": HINTED,

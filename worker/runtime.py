@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
+from visionq.dead_letters import Bounds, DeadLetters
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
@@ -59,6 +60,7 @@ class Runtime:
     heartbeat: Heartbeat
     dispatcher: Dispatcher
     watch: Watch
+    dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
 
@@ -104,9 +106,15 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         registration=registration,
         heartbeat=Heartbeat(pulse, leases, registration),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
+        dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
         sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
     )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return how many dead letters are kept."""
+    return Bounds(settings.dead_letters_kept, settings.dead_letters_bytes, settings.result_ttl)
 
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
