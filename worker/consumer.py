@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import ContentDisallowed
 
 from visionq.dead_letters import Reason
 from visionq.names import TASK_RUN
+from worker.health.progress import CONSUMER
+from worker.lifecycle import runtime
 from worker.setting_aside import as_it_came, set_aside
 
 if TYPE_CHECKING:
@@ -20,6 +23,33 @@ if TYPE_CHECKING:
 #: What Celery 5.7 stumbles over in a message whose fields are not what it expects.
 _STUMBLES: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _logger = get_logger(__name__)
+
+
+class SignsOfLife(bootsteps.StartStopStep):
+    """Shows that the loop which receives messages comes round; while it reconnects, nothing is due.
+
+    The timer belongs to that loop.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
+        super().__init__(parent)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401  # likewise
+        """Begin: the broker has been reached."""
+        progress = runtime().progress
+        progress.beat(CONSUMER)
+        self._timer = parent.timer.call_repeatedly(1.0, progress.beat, (CONSUMER,))
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002  # likewise
+        """End: the connection is lost, or the worker drains."""
+        if self._timer is not None:
+            self._timer.cancel()
+        runtime().progress.rest(CONSUMER)
+
+    terminate = stop
 
 
 class Consumer(CeleryConsumer):

@@ -24,6 +24,8 @@ from worker.allocator import give_memory_back
 from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
+from worker.health import Progress, Reporter
+from worker.health.progress import DISPATCHER
 from worker.heartbeat import Heartbeat
 from worker.hints import HintPublisher
 from worker.images import ByteBudget, DecodeSlots, ImageLimits
@@ -57,6 +59,8 @@ class Runtime:
     tools: Tools
     leases: Leases
     registration: Registration
+    progress: Progress
+    reporter: Reporter
     heartbeat: Heartbeat
     dispatcher: Dispatcher
     watch: Watch
@@ -74,6 +78,7 @@ class Runtime:
     def drain(self) -> None:
         """Take no more work."""
         self.dispatcher.stop()
+        self.progress.rest(DISPATCHER)
         self.sweeper.stop()
         self.watch.stop()
         self.heartbeat.drain()
@@ -86,6 +91,7 @@ class Runtime:
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
+        self.reporter.stop()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -99,13 +105,16 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(settings, slots, queues)
+    progress = Progress(leases, slots)
     tools = _tools(settings, redis, ledger)
     return Runtime(
         tools=tools,
         leases=leases,
         registration=registration,
-        heartbeat=Heartbeat(pulse, leases, registration),
-        dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
+        progress=progress,
+        reporter=Reporter(progress, leases, registration.worker, settings),
+        heartbeat=Heartbeat(pulse, leases, registration, progress),
+        dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
         sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
