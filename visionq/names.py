@@ -83,6 +83,10 @@ NOTICES: Final = PREFIX + "notices"
 USAGE_KINDS: Final = PREFIX + "usage-kinds"
 #: ZSET id of a question whose answers were counted → when the last came (ms); bounded.
 QUESTIONS: Final = PREFIX + "questions"
+#: ZSET `letter bytes` → when a message that no worker can work on was set aside (ms); bounded.
+DEAD_LETTERS: Final = PREFIX + "dead-letters"
+#: ZSET job id → when it failed (ms), until it is replayed; trimmed by age and by length.
+FAILED: Final = PREFIX + "failed"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -120,6 +124,8 @@ USAGE: Final = PREFIX + "usage:"
 QUESTION: Final = PREFIX + "question:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
+#: HASH per message that was set aside.
+DEAD_LETTER: Final = PREFIX + "dead-letter:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
 
@@ -133,6 +139,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "due": DUE,
     "parked": PARKED,
     "finished": FINISHED,
+    "failed": FAILED,
+    "dead_letters": DEAD_LETTERS,
+    "dead_letter": DEAD_LETTER,
     "counts": COUNTS,
     "lane_sizes": LANE_SIZES,
     "hinted": HINTED,

@@ -72,6 +72,18 @@ class Settings(BaseSettings):
     #: Events that are kept; the older ones go first.
     events_kept: int = Field(default=10_000, ge=0)
 
+    #: Seconds that failed jobs are kept, to be looked at and replayed.
+    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60)
+    #: Messages that no worker can work on: how many are kept, for as long as results.
+    dead_letters_kept: int = Field(default=1000, ge=1)
+    #: Most bytes of them; one of more than half as many is kept without its end.
+    dead_letters_bytes: int = Field(default=96_000_000, ge=10_000)
+
+    #: Port on which a worker tells how it is (`GET /health`); unset: none.
+    health_port: int | None = Field(default=None, ge=1, le=65535)
+    #: Address of that port.
+    health_host: str = "127.0.0.1"
+
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.

@@ -39,6 +39,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_enable_prefetch_count_reduction": False,
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_send_task_events": True,
         "task_publish_retry": False,
         "imports": ("worker.tasks",),

@@ -14,11 +14,13 @@ from kombu.exceptions import OperationalError
 
 from visionq.names import WAKE
 from visionq.redis_connection import PASSING
+from worker.health.progress import DISPATCHER
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.ledger import Ledger
+    from worker.health import Progress
     from worker.hints import HintPublisher
 
 log = structlog.get_logger(__name__)
@@ -32,10 +34,17 @@ _PAUSE_AFTER_FAILURE = 0.5
 class Dispatcher:
     """Moves jobs from their lanes to the workers."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, publisher: HintPublisher) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        ledger: Ledger,
+        publisher: HintPublisher,
+        progress: Progress | None = None,
+    ) -> None:
         self._redis = redis
         self._ledger = ledger
         self._publisher = publisher
+        self._progress = progress
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visionq-dispatcher", daemon=True)
 
@@ -54,6 +63,8 @@ class Dispatcher:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            if self._progress is not None:
+                self._progress.beat(DISPATCHER)
             try:
                 woken = self._redis.blpop([WAKE], timeout=_TICK)
                 if self._stopped.is_set():

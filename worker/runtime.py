@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
+from visionq.dead_letters import Bounds, DeadLetters
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES
@@ -24,6 +25,8 @@ from worker.allocator import give_memory_back
 from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
+from worker.health import Progress, Reporter
+from worker.health.progress import DISPATCHER
 from worker.heartbeat import Heartbeat
 from worker.hints import HintPublisher
 from worker.images import ByteBudget, DecodeSlots, ImageLimits
@@ -57,9 +60,12 @@ class Runtime:
     tools: Tools
     leases: Leases
     registration: Registration
+    progress: Progress
+    reporter: Reporter
     heartbeat: Heartbeat
     dispatcher: Dispatcher
     watch: Watch
+    dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
 
@@ -73,6 +79,7 @@ class Runtime:
     def drain(self) -> None:
         """Take no more work."""
         self.dispatcher.stop()
+        self.progress.rest(DISPATCHER)
         self.sweeper.stop()
         self.watch.stop()
         self.heartbeat.drain()
@@ -85,6 +92,7 @@ class Runtime:
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
+        self.reporter.stop()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -98,16 +106,25 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(settings, slots, queues)
+    progress = Progress(leases, slots)
     tools = _tools(settings, redis, ledger)
     return Runtime(
         tools=tools,
         leases=leases,
         registration=registration,
-        heartbeat=Heartbeat(pulse, leases, registration),
-        dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
+        progress=progress,
+        reporter=Reporter(progress, leases, registration.worker, settings),
+        heartbeat=Heartbeat(pulse, leases, registration, progress),
+        dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
+        dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
         sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
     )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return how many dead letters are kept."""
+    return Bounds(settings.dead_letters_kept, settings.dead_letters_bytes, settings.result_ttl)
 
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:

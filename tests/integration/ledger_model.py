@@ -217,9 +217,9 @@ class Model(KeptBack):
                 self.due[job_id] = self.grace_until
             elif job.state == "in_progress":
                 job.interrupted = job.sent or job.interrupted
+                job.lapses += not job.sent
                 self.lose_sight(job)
                 self.call_ended(now, job)
-                job.lapses += 1
                 self.requeue(job)
             elif job.state == "queued":
                 expired.append(job_id)

@@ -24,7 +24,7 @@ from visionq.errors import (
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from visionq.settings import Settings
 
@@ -35,6 +35,8 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+#: Columns whose values stand at their right edge.
+_FIGURES: Final = ("BYTES", "COST ₽")
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
@@ -86,6 +88,20 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings
     """Print one JSON value on stdout, on one line, other alphabets as they are."""
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people; what users wrote is shown as it is."""
+    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
+    from rich.table import Table  # noqa: PLC0415  # likewise
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        right = heading in _FIGURES
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:

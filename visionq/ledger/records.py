@@ -93,7 +93,7 @@ class Claim:
     unknown_calls: int
     #: The last attempt was sent and its worker did not live to tell its end.
     interrupted: bool
-    #: Times that a worker lost the job.
+    #: Times that a worker lost the job before it had sent the call.
     lapses: int
     #: Nano-rubles paid so far.
     cost: int

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Where nobody says otherwise.
 MAX_HELD_BYTES: Final = 96_000_000
+#: Deaths of workers, before a call was sent, after which a job's pictures are prepared alone.
+_SUSPECT_AFTER: Final = 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class Attempt:
     def share(self) -> Share:
         """The bytes that this attempt holds, of those that the process may."""
         return self.tools.memory.share()
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the job's pictures may be what its workers died of."""
+        return self.claim.lapses >= _SUSPECT_AFTER
 
     @property
     def job(self) -> JobDocument:

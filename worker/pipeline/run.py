@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
+from visionq.errors import (
+    BillingUnknown,
+    InternalError,
+    Quarantined,
+    QueueUnavailable,
+    VisionqError,
+)
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
@@ -39,6 +45,8 @@ class Step:
     patience: float
 
 
+#: Far more deaths than workers that are killed for other reasons bring upon one job.
+_MOST_LAPSES: Final = 25
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
@@ -58,6 +66,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         GivenBackError: `admit` has given it back itself.
     """
     try:
+        _consider_deaths(attempt)
         _consider_interruption(attempt)
         for step in STEPS:
             with _measured(attempt, lease, step):
@@ -96,6 +105,13 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     with structlog.contextvars.bound_contextvars(stage=name):
         yield
     attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
+
+
+def _consider_deaths(attempt: Attempt) -> None:
+    """Nobody goes on for ever with a job that takes its workers along, though not by a picture."""
+    lapses = attempt.claim.lapses
+    if lapses >= _MOST_LAPSES:
+        raise Quarantined(f"{lapses} workers died with this job before they had sent its call")
 
 
 def _consider_interruption(attempt: Attempt) -> None:
