@@ -116,8 +116,8 @@ def test_a_schema_in_the_form_of_each_surface() -> None:
 
 
 def test_a_schema_that_can_not_be_strict_is_sent_as_it_is() -> None:
-    """An optional property has no strict form, so the schema goes unchanged and not strict."""
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    """An open object has no strict form, so the schema goes unchanged and not strict."""
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
     form = body_of(job(answer_schema=schema))["text"]["format"]
     assert form["strict"] is False
     assert form["schema"] == schema

@@ -58,6 +58,9 @@ class ResultDocument(Document):
     text: str = ""
     #: The parsed answer when the job asked for a JSON Schema.
     data: Any = None
+    #: The first answer was not of the form asked for; this one was asked for without the pictures,
+    #: and `usage` and `cost_rub` are those of both.
+    repaired: bool = False
     refusal: str | None = None
     usage: Usage = Usage()
     cost_rub: Rubles = Decimal(0)
@@ -89,6 +92,8 @@ class ErrorDocument(Document):
     request_id: str | None = None
     #: What the model wrote all the same: it was paid for.
     text: str | None = None
+    #: Tokens as the provider billed them, where it billed any.
+    usage: Usage | None = None
 
 
 class JobView(Document):
