@@ -1,4 +1,4 @@
-"""The seven scripts as text, and one call of a script as a value."""
+"""The scripts as text, and one call of a script as a value."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job, and `gate`, by which operators and balance steer the gate.
-SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate")
+#: One for each transition of a job, `gate`, by which operators and balance steer the gate, and
+#: `budget`, which sets budgets and reads the books.
+SCRIPTS: Final = (
+    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget",
+)  # fmt: skip
 #: What they share, each part knowing those before it.
 _SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending", "usage")
+_SHARED: Final = (
+    "base", "lanes", "books", "waiters", "money", "slots", "gates", "leads", "ending",
+)  # fmt: skip
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 
