@@ -12,6 +12,7 @@ from visionq.contract import JobDocument, Priority, State
 from visionq.errors import Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
+from visionq.ledger.pace import news_as_json
 from visionq.ledger.records import (
     Admission,
     BlobsMissing,
@@ -183,7 +184,7 @@ def renew(
     )
 
 
-def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
+def admit(claim: Claim, content_key: str, reserve: int, tokens: int = 0) -> Call[Admission]:
     """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
 
     def read(reply: list[bytes]) -> Admission:
@@ -191,11 +192,14 @@ def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
         detail = details[0] if details else None
         if verdict == Verdict.ANSWER:
             return Admission(Verdict.ANSWER, answer=detail)
+        if verdict == Verdict.WAIT:
+            return Admission(Verdict.WAIT, wait=int(detail or 0) / 1000)
         return Admission(Verdict(verdict), reason=detail)
 
     waits = celery_results.retry(claim.id, "waiting: follows")
     reuse = claim.document.reuse.value
-    return Call("admit", (claim.id, claim.token, content_key, reuse, reserve, waits), read)
+    arguments = (claim.id, claim.token, content_key, reuse, reserve, waits, tokens)
+    return Call("admit", arguments, read)
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[bool]:
@@ -239,6 +243,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         saved,
         scope,
         day_of(now, options.time_zone),
+        news_as_json(ending.pace),
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 

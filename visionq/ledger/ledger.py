@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from visionq.ledger import calls
 from visionq.ledger.options import LedgerOptions
+from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.names import ANSWER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+    from visionq.contract.limits import Limits
     from visionq.ledger.records import (
         Admission,
         Claim,
@@ -75,9 +77,11 @@ class Ledger:
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self._make(calls.renew(registration, facts, leases, self.options.lease))
 
-    def admit(self, claim: Claim, *, content_key: str = "", reserve: int = 0) -> Admission:
-        """Ask for leave to call, reserving `reserve` nano-rubles."""
-        return self._make(calls.admit(claim, content_key, reserve))
+    def admit(
+        self, claim: Claim, *, content_key: str = "", reserve: int = 0, tokens: int = 0
+    ) -> Admission:
+        """Ask for leave to call, reserving `reserve` nano-rubles and `tokens` of the rate."""
+        return self._make(calls.admit(claim, content_key, reserve, tokens))
 
     def stored_answer(self, content_key: str) -> str | None:
         """Return the result document of whoever asked the same before, as JSON."""
@@ -102,6 +106,10 @@ class Ledger:
     def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))
+
+    def say_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
+        """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
+        self._make(say_limits(who, limits))
 
     def _now(self) -> float:
         return (self._clock or time.time)()

@@ -123,12 +123,14 @@ class Admission:
     """The verdict on a call.
 
     `answer` is the stored result document of ANSWER, as JSON; `reason` is why the gate is closed
-    (PARK), or the state of a job that is not this worker's (REFUSED).
+    (PARK), or the state of a job that is not this worker's (REFUSED). `wait` is after how many
+    seconds to ask again (WAIT).
     """
 
     verdict: Verdict
     answer: str | None = None
     reason: str | None = None
+    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,21 @@ Outcome = Completed | Failed | Waiting | Parked | Held
 
 
 @dataclass(frozen=True, slots=True)
+class PaceNews:
+    """What the end of a call tells of its model's limits."""
+
+    #: Tokens that the provider counted; None: nobody knows.
+    tokens: int | None = None
+    #: The limits for a minute, as the provider says.
+    requests_limit: float | None = None
+    tokens_limit: float | None = None
+    #: The call was refused for coming too fast.
+    refused: bool = False
+    #: Seconds that the provider then asks to wait.
+    pause: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The end of an attempt: what becomes of the job, and of the money."""
 
@@ -227,3 +244,4 @@ class Ending:
     billing: Billing = Billing.RELEASED
     #: Nano-rubles, when settled.
     cost: int = 0
+    pace: PaceNews = field(default_factory=PaceNews)

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job, and `gate`, by which operators and balance steer the gate.
-SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate")
+#: One for each transition of a job; `gate` and `limits`, by which operators steer; `pace` reads.
+SCRIPTS: Final = (
+    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "limits", "pace",
+)  # fmt: skip
 #: What they share, each part knowing those before it.
-_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending")
+_SHARED: Final = (
+    "base", "money", "hands", "lanes", "slots", "pace", "gates", "leads", "ending",
+)  # fmt: skip
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 

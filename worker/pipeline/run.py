@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
+from visionq.errors import (
+    BillingUnknown,
+    InternalError,
+    QueueUnavailable,
+    RateLimited,
+    VisionqError,
+)
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
 from worker.pipeline import steps
-from worker.pipeline.answers import cost_of
+from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
 
 if TYPE_CHECKING:
@@ -150,4 +156,5 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Fail(final):
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    return Ending(outcome, billing, cost)
+    refused = error if isinstance(error, RateLimited) else None
+    return Ending(outcome, billing, cost, news_of(attempt, error.usage, refused=refused))

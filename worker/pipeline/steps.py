@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
-from visionq.errors import DeadlineExceeded, InternalError, TooLarge
+from visionq.errors import DeadlineExceeded, InternalError, RateLimited, TooLarge
 from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
@@ -15,13 +15,17 @@ from visionq.vision import (
     forecast_text_tokens,
 )
 from worker.pipeline import pictures
-from worker.pipeline.answers import answered, reused
+from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.provider.ask import ask as ask_provider
+from worker.provider.pace import read_limits
 from worker.provider.request import build_request, with_report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from visionq.contract import JobDocument
+    from visionq.ledger import Admission
     from worker.pipeline.context import Attempt
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
@@ -87,13 +91,11 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
-    attempt.worst_case = _worst_case(attempt)
-    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
-    admission = attempt.tools.ledger.admit(
-        attempt.claim,
-        content_key=attempt.content_key if shared else "",
-        reserve=attempt.worst_case,
-    )
+    tokens, longest_answer = _most_tokens(attempt)
+    price = attempt.tools.prices.for_model(attempt.model)
+    if price is not None:
+        attempt.worst_case = worst_case_nano_rubles(price, tokens, longest_answer)
+    admission = _admission(attempt, tokens + longest_answer)
     match admission.verdict:
         case Verdict.GO:
             attempt.sent = True
@@ -108,22 +110,43 @@ def admit(attempt: Attempt) -> Ending | None:
         case Verdict.FOLLOW:
             raise GivenBackError(Waiting("follows", 0, counted=False))
         case Verdict.PARK:
-            raise GivenBackError(Parked(admission.reason or "gate_closed"))
+            raise GivenBackError(_put_back(admission.reason or "gate_closed"))
         case _:
             raise FencedError(admission.reason or "")
 
 
-def _worst_case(attempt: Attempt) -> int:
-    price = attempt.tools.prices.for_model(attempt.model)
-    if price is None:
-        return 0
+def _admission(attempt: Attempt, tokens: int) -> Admission:
+    """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
+    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
+    while True:
+        attempt.progress()  # waiting for one's turn is not hanging
+        admission = attempt.tools.ledger.admit(
+            attempt.claim,
+            content_key=attempt.content_key if shared else "",
+            reserve=attempt.worst_case,
+            tokens=tokens,
+        )
+        if admission.verdict is not Verdict.WAIT:
+            return admission
+        attempt.tools.sleep(admission.wait)
+
+
+def _put_back(reason: str) -> Waiting | Parked:
+    """Say what the ledger has done: at a rate limit time helps, elsewhere somebody has to."""
+    if reason == RateLimited.code:
+        return Waiting(reason, 0, counted=False)
+    return Parked(reason)
+
+
+def _most_tokens(attempt: Attempt) -> tuple[int, int]:
+    """Return the tokens of the question, as forecast, and of the longest answer."""
     job = with_report(attempt.job, attempt.asked)
     texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
     tokens = REQUEST_TOKENS
     tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
     tokens += sum(forecast_text_tokens(text) for text in texts)
     limit = job.max_output_tokens or attempt.tools.settings.default_max_output_tokens
-    return worst_case_nano_rubles(price, tokens, limit)
+    return tokens, limit
 
 
 def ask(attempt: Attempt) -> Ending:
@@ -132,11 +155,15 @@ def ask(attempt: Attempt) -> Ending:
         raise RuntimeError("ask comes after encode")
     clock = attempt.tools.monotonic
     started = clock()
-    answer = ask_provider(attempt.tools.client, attempt.request)
+
+    def heard(headers: Mapping[str, str]) -> None:
+        attempt.told = read_limits(headers)
+
+    answer = ask_provider(attempt.tools.client, attempt.request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
     completed, cost = answered(attempt, answer)
-    return Ending(completed, Billing.SETTLED, cost)
+    return Ending(completed, Billing.SETTLED, cost, news_of(attempt, answer.usage))

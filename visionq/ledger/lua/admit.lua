@@ -1,12 +1,14 @@
 -- The last gate before a call: takes everything that the call needs, or nothing.
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
---   answer is good for (use | refresh | off), nano-rubles to reserve, Celery result of one who waits
+--   answer is good for (use | refresh | off), nano-rubles to reserve, Celery result of one who waits,
+--   tokens to expect
 -- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'PARK', reason} | {'REFUSED', state}
---   | {'EXPIRED'}. After FOLLOW and PARK the job is out of the worker's hands already.
+--   | {'EXPIRED'} | {'WAIT', ms}. After FOLLOW and PARK the job is out of the worker's hands already.
 -- A verdict function returns nil when it has nothing against the call.
 
 local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
+local tokens = tonumber(ARGV[8])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane')
@@ -76,7 +78,26 @@ local function gate()
   return { 'PARK', scope and redis.call('HGET', K.holds, scope) or standing.reason }
 end
 
+-- A call that is early waits with its permit; one that would wait for long goes back to its lane,
+-- which the dispatcher then leaves alone.
+local pace
+
+local function wait_for_pace()
+  pace = read_pace(model_of(lane))
+  local permit = permit_for(pace, job, tokens)
+  if not permit then
+    release_slot(job)
+    requeue(id, job, 'in_progress')
+    wake()
+    return { 'PARK', 'rate_limited' }
+  end
+  if permit > now then
+    return { 'WAIT', at(math.ceil(permit - now)) }
+  end
+end
+
 local function mark_sent()
+  leave_at_pace(pace, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
   redis.call('HSET', job, 'sent', token, 'reserved', reserve, 'gate', key, 'epoch', epoch)
@@ -91,4 +112,4 @@ local function mark_sent()
 end
 
 return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or gate()
-  or mark_sent()
+  or wait_for_pace() or mark_sent()

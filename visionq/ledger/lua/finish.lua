@@ -4,7 +4,8 @@
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
---   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
+--   what the call tells of the model's pace (JSON or '')
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -86,6 +87,9 @@ if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
 end
 if not state then
   return 'fenced' -- it expired long ago
+end
+if sent == token then
+  hear_of_pace(job, ARGV[22], billing)
 end
 settle()
 if sent == token then
