@@ -53,10 +53,12 @@ PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 POOL_BUSY: Final = PREFIX + "pool-busy"
 #: ZSET worker id → when its registration lapses (ms).
 WORKERS: Final = PREFIX + "workers"
-#: HASH scope (`model:…`, `tenant:…`) → why its lanes are not served.
+#: HASH scope (`model:…`, `tenant:…`, `pace:MODEL`) → why its lanes are not served.
 HOLDS: Final = PREFIX + "holds"
 #: ZSET scope → until when it is held (ms); a scope without an end is held until somebody acts.
 HOLD_ENDS: Final = PREFIX + "hold-ends"
+#: HASH `operator:MODEL` or `environment:MODEL` (`*` for all) → its limits, as JSON.
+LIMITS: Final = PREFIX + "limits"
 #: ZSET content key that has followers to wake → since when (ms).
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.
@@ -128,6 +130,8 @@ GATE: Final = PREFIX + "gate:"
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
 LEAD: Final = PREFIX + "lead:"
+#: HASH per model: what is known of its limits, what is taken of them, its calls and jobs at hand.
+PACE: Final = PREFIX + "pace:"
 #: LIST of job ids that wait for the lead of a content key.
 FOLLOWERS: Final = PREFIX + "followers:"
 #: STRINGs by which the fleet shares the duties of its watch.
@@ -172,6 +176,8 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "too_new": TOO_NEW,
     "gate": GATE,
     "held_lanes": HELD_LANES,
+    "pace": PACE,
+    "limits": LIMITS,
     "lead": LEAD,
     "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,

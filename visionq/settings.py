@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.job import describe
+from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import VisionqError
 
 
@@ -95,6 +96,8 @@ class Settings(BaseSettings):
     #: Downloads from one host at a time, in a worker process.
     max_connections_per_host: int = Field(default=8, ge=1)
 
+    #: What models may be asked, as JSON: `{"gpt-4o-mini": {"requests_per_minute": 500}, "*": …}`.
+    limits: Annotated[dict[str, Limits] | None, NoDecode] = None
     #: Attempts of a job at faults that cost nothing.
     max_attempts: int = Field(default=10, ge=1)
     #: Seconds to reach the provider.
@@ -142,15 +145,22 @@ class Settings(BaseSettings):
             return hosts
         return tuple(host.strip() for host in hosts.split(",") if host.strip())
 
-    @field_validator("host_headers", mode="before")
+    @field_validator("host_headers", "limits", mode="before")
     @classmethod
-    def _parse_headers(cls, headers: object) -> object:
-        if not isinstance(headers, str):
-            return headers
+    def _parse_json(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
         try:
-            return json.loads(headers)
+            return json.loads(text)
         except ValueError:
             raise ValueError("not JSON") from None  # the text itself may hold a token
+
+    @field_validator("limits")
+    @classmethod
+    def _name_models(cls, limits: dict[str, Limits] | None) -> dict[str, Limits] | None:
+        for model in (limits or {}).keys() - {ALL_MODELS}:
+            MODEL_NAME.validate_python(model)
+        return limits
 
 
 def load_settings() -> Settings:

@@ -8,6 +8,7 @@ import random
 import secrets
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
-from visionq.redis_connection import connect
+from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
 from worker.allocator import give_memory_back
@@ -36,6 +37,7 @@ from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
+from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
@@ -68,9 +70,12 @@ class Runtime:
     dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
+    limits: EnvironmentLimits
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
+        with suppress(*PASSING):  # the watch tries again
+            self.limits.attend()
         self.heartbeat.start()
         self.dispatcher.start()
         self.sweeper.start()
@@ -108,6 +113,8 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     registration = _registration(settings, slots, queues)
     progress = Progress(leases, slots)
     tools = _tools(settings, redis, ledger)
+    limits = EnvironmentLimits(ledger, settings.limits or {})
+    duties = [limits, *_duties(settings, redis, ledger, tools, registration.key)]
     return Runtime(
         tools=tools,
         leases=leases,
@@ -117,8 +124,9 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         heartbeat=Heartbeat(pulse, leases, registration, progress),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
-        watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
+        watch=Watch(duties),
         sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
+        limits=limits,
     )
 
 

@@ -12,6 +12,7 @@ from visionq.contract import JobDocument, Priority, State
 from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
+from visionq.ledger.pace import news_as_json
 from visionq.ledger.records import (
     Admission,
     BlobsMissing,
@@ -186,7 +187,13 @@ def renew(
 
 
 def admit(
-    claim: Claim, content_key: str, reserve: int | None, options: LedgerOptions, now: float
+    claim: Claim,
+    options: LedgerOptions,
+    now: float,
+    *,
+    content_key: str,
+    reserve: int | None,
+    tokens: int,
 ) -> Call[Admission]:
     """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
 
@@ -195,6 +202,8 @@ def admit(
         detail = details[0] if details else None
         if verdict == Verdict.ANSWER:
             return Admission(Verdict.ANSWER, answer=detail)
+        if verdict == Verdict.WAIT:
+            return Admission(Verdict.WAIT, wait=int(detail or 0) / 1000)
         return Admission(Verdict(verdict), reason=detail)
 
     arguments = (
@@ -207,6 +216,7 @@ def admit(
         day_of(now, options.time_zone),
         celery_results.retry(claim.id, "waiting: budget"),
         celery_results.retry(claim.id, f"parked: {BudgetExhausted.code}"),
+        tokens,
     )
     return Call("admit", arguments, read)
 
@@ -252,6 +262,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         saved,
         scope,
         day_of(now, options.time_zone),
+        news_as_json(ending.pace),
         as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))

@@ -124,12 +124,14 @@ class Admission:
     """The verdict on a call.
 
     `answer` is the stored result document of ANSWER, as JSON; `reason` is what keeps the job back
-    (WAIT, PARK), or the state of a job that is not this worker's (REFUSED).
+    (PARK), or the state of a job that is not this worker's (REFUSED). `wait` is after how many
+    seconds to ask again (WAIT).
     """
 
     verdict: Verdict
     answer: str | None = None
     reason: str | None = None
+    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,21 @@ class UsageNote:
 
 
 @dataclass(frozen=True, slots=True)
+class PaceNews:
+    """What the end of a call tells of its model's limits."""
+
+    #: Tokens that the provider counted; None: nobody knows.
+    tokens: int | None = None
+    #: The limits for a minute, as the provider says.
+    requests_limit: float | None = None
+    tokens_limit: float | None = None
+    #: The call was refused for coming too fast.
+    refused: bool = False
+    #: Seconds that the provider then asks to wait.
+    pause: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The end of an attempt: what becomes of the job, and of the money."""
 
@@ -247,3 +264,4 @@ class Ending:
     cost: int = 0
     #: Of a settled call, if the provider said what it counted: forecasts learn from it.
     usage: UsageNote | None = None
+    pace: PaceNews = field(default_factory=PaceNews)

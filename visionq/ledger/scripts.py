@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job, `gate`, by which operators and balance steer the gate, and
-#: `budget`, which sets budgets and reads the books.
+#: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
+#: last of them also to read the books; `pace` reads.
 SCRIPTS: Final = (
-    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget",
-)  # fmt: skip
+    *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
+    *("gate", "limits", "budget", "pace"),
+)
 #: What they share, each part knowing those before it.
-_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending", "usage")
 _SHARED: Final = (
-    "base", "lanes", "books", "waiters", "money", "slots", "gates", "leads", "ending",
-)  # fmt: skip
+    *("base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
+    *("ending", "usage"),
+)
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 

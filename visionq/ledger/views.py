@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
+from visionq.errors import RateLimited
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.money import rubles
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: The ledger's own state of a job whose hint is on its way; people see it as queued.
 HINTED: Final = "hinted"
 
+#: What people see of a queued job whose model is asked as fast as it may be.
+_AT_LIMIT: Final = {"state": State.WAITING, "reason": RateLimited.code}
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
@@ -55,13 +58,19 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
 
 
 def _behind(gate: Gate, view: JobView) -> JobView:
-    """Show a queued job as parked where its gate, its model or its tenant is held."""
+    """Show a queued job as parked where its gate, its model or its tenant is held.
+
+    Where its model is asked as fast as it may be, the job waits.
+    """
     scopes = (f"model:{view.model}", f"tenant:{view.tenant}")
     reason = next((gate.held[scope] for scope in scopes if scope in gate.held), None)
     if gate.state == "closed":
         reason = gate.reason
-    if view.state is not State.QUEUED or reason is None:
+    if view.state is not State.QUEUED:
         return view
+    if reason is None:
+        waits = view.model in gate.paced
+        return view.model_copy(update=_AT_LIMIT) if waits else view
     return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
 

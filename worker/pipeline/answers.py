@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.contract.job import describe
 from visionq.errors import InvalidOutput
-from visionq.ledger import Completed, Ending
+from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles
 
 if TYPE_CHECKING:
+    from visionq.errors import RateLimited
     from worker.pipeline.context import Attempt, Picture
     from worker.provider.answer import Answer
 
@@ -96,6 +97,23 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
 def cost_of(attempt: Attempt, usage: Usage | None) -> int:
     """Return nano-rubles for a paid call: what was counted, else the most that it can be."""
     return _cost(attempt, usage)[0]
+
+
+def news_of(
+    attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
+) -> PaceNews:
+    """Return what the end of a call tells of its model's limits."""
+    told = attempt.told
+    pause = None
+    if refused is not None:
+        pause = told.reset if refused.retry_after is None else refused.retry_after
+    return PaceNews(
+        tokens=usage.total_tokens if usage else None,
+        requests_limit=told.requests,
+        tokens_limit=told.tokens,
+        refused=refused is not None,
+        pause=pause,
+    )
 
 
 def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:

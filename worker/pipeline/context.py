@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from worker.images import ByteBudget
+from worker.provider.pace import ToldLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,8 @@ class Attempt:
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.
     sent: bool = False
+    #: What the provider said of its limits.
+    told: ToldLimits = field(default_factory=ToldLimits)
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
     progress: Callable[[], None] = field(default=lambda: None, repr=False)

@@ -20,12 +20,22 @@ def worst_case(attempt: Attempt) -> int:
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
         return 0
+    return worst_case_nano_rubles(price, _most_input(attempt), _longest_answer(attempt))
+
+
+def most_tokens(attempt: Attempt) -> int:
+    """Return the most tokens that the call can count, of question and answer."""
+    return _most_input(attempt) + _longest_answer(attempt)
+
+
+def _most_input(attempt: Attempt) -> int:
     calibration = attempt.tools.calibration(attempt.model, attempt.job.detail)
-    tokens = reserved_input(calibration, *_forecast(attempt))
+    return reserved_input(calibration, *_forecast(attempt))
+
+
+def _longest_answer(attempt: Attempt) -> int:
     limit = with_report(attempt.job, attempt.asked).max_output_tokens
-    return worst_case_nano_rubles(
-        price, tokens, limit or attempt.tools.settings.default_max_output_tokens
-    )
+    return limit or attempt.tools.settings.default_max_output_tokens
 
 
 def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:

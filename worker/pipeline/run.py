@@ -13,6 +13,7 @@ from visionq.errors import (
     InternalError,
     Quarantined,
     QueueUnavailable,
+    RateLimited,
     VisionqError,
 )
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
@@ -20,7 +21,7 @@ from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
 from worker.pipeline import steps
-from worker.pipeline.answers import cost_of
+from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
 
@@ -167,4 +168,6 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Fail(final):
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    return Ending(outcome, billing, cost, usage)
+    refused = error if isinstance(error, RateLimited) else None
+    pace = news_of(attempt, error.usage, refused=refused)
+    return Ending(outcome, billing, cost, usage, pace)

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
-from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
+from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
 from worker.pipeline import pictures
-from worker.pipeline.answers import answered, reused
+from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
-from worker.pipeline.forecast import usage_note, worst_case
+from worker.pipeline.forecast import most_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
+from worker.provider.pace import read_limits
 from worker.provider.request import build_request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from visionq.contract import JobDocument
+    from visionq.ledger import Admission
     from worker.pipeline.context import Attempt
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
@@ -83,13 +87,7 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = worst_case(attempt)
-    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
-    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
-    admission = attempt.tools.ledger.admit(
-        attempt.claim,
-        content_key=attempt.content_key if shared else "",
-        reserve=attempt.worst_case if is_priced else None,
-    )
+    admission = _admission(attempt)
     match admission.verdict:
         case Verdict.GO:
             attempt.sent = True
@@ -108,12 +106,35 @@ def admit(attempt: Attempt) -> Ending | None:
                 f"model: {attempt.model} has no price, and the job is charged to a budget; enter a"
                 " price in the file that VISIONQ_PRICES_FILE names, or choose another model"
             )
-        case Verdict.WAIT if admission.reason == WAITS_FOR_BUDGET:
-            raise GivenBackError(Waiting(admission.reason, 0, counted=False))
         case Verdict.PARK:
-            raise GivenBackError(Parked(admission.reason or "gate_closed"))
+            raise GivenBackError(_put_back(admission.reason or "gate_closed"))
         case _:
             raise FencedError(admission.reason or "")
+
+
+def _admission(attempt: Attempt) -> Admission:
+    """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
+    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
+    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
+    tokens = most_tokens(attempt)
+    while True:
+        attempt.progress()  # waiting for one's turn is not hanging
+        admission = attempt.tools.ledger.admit(
+            attempt.claim,
+            content_key=attempt.content_key if shared else "",
+            reserve=attempt.worst_case if is_priced else None,
+            tokens=tokens,
+        )
+        if admission.verdict is not Verdict.WAIT:
+            return admission
+        attempt.tools.sleep(admission.wait)
+
+
+def _put_back(reason: str) -> Waiting | Parked:
+    """Say what the ledger has done: where time or others help, the job waits, else it is parked."""
+    if reason in (RateLimited.code, WAITS_FOR_BUDGET):
+        return Waiting(reason, 0, counted=False)
+    return Parked(reason)
 
 
 def ask(attempt: Attempt) -> Ending:
@@ -122,11 +143,16 @@ def ask(attempt: Attempt) -> Ending:
         raise RuntimeError("ask comes after encode")
     clock = attempt.tools.monotonic
     started = clock()
-    answer = ask_provider(attempt.tools.client, attempt.request)
+
+    def heard(headers: Mapping[str, str]) -> None:
+        attempt.told = read_limits(headers)
+
+    answer = ask_provider(attempt.tools.client, attempt.request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
     completed, cost = answered(attempt, answer)
-    return Ending(completed, Billing.SETTLED, cost, usage_note(attempt, answer.usage))
+    usage = usage_note(attempt, answer.usage)
+    return Ending(completed, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))

@@ -37,6 +37,11 @@ if state == 'hinted' and held_by(lane) then
   requeue(id, job, 'hinted')
   return { 'refused', 'held' }
 end
+if state == 'hinted' and rests_long(read_pace(model_of(lane))) then
+  release_hint(lane)
+  requeue(id, job, 'hinted')
+  return { 'refused', 'rate_limited' }
+end
 if state == 'hinted' then
   release_hint(lane)
   move(job, 'hinted', 'in_progress')

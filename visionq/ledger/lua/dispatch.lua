@@ -203,9 +203,28 @@ local function next_lane(queue)
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
 end
 
+-- No more of a model is taken than it can soon be asked.
+local paces, rooms = {}, {}
+
+local function out_of_pace(lane)
+  local model = model_of(lane)
+  local scope = 'pace:' .. model
+  if redis.call('HEXISTS', K.holds, scope) == 1 then
+    return scope
+  end
+  local pace = paces[model] or read_pace(model)
+  paces[model] = pace
+  rooms[model] = rooms[model] or pace.is_limited and room_in_pace(pace) or math.huge
+  if rooms[model] <= 0 then
+    local free = free_at(pace, times_of(pace, 0))
+    hold(scope, 'rate_limited', math.max(now + RECHECK, free - pace.horizon))
+    return scope
+  end
+end
+
 -- Returns how many looks it took: setting a job aside is more work than sending its hint.
 local function take(lane)
-  local scope = held_by(lane)
+  local scope = held_by(lane) or out_of_pace(lane)
   if scope then
     set_aside(lane, scope)
     return 1
@@ -224,6 +243,8 @@ local function take(lane)
     return 3
   end
   move(job, 'queued', 'hinted')
+  take_in_hand(job, lane)
+  rooms[model_of(lane)] = rooms[model_of(lane)] - 1
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)
   hint(id, job, lane, 1)

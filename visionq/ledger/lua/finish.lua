@@ -5,7 +5,8 @@
 --   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
 --   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
---   and as the last what the call counted (shared/usage.lua)
+--   what the call tells of the model's pace (JSON or ''), and as the last what it counted
+--   (shared/usage.lua)
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -85,6 +86,9 @@ if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
 end
 if not state then
   return 'fenced' -- it expired long ago
+end
+if sent == token then
+  hear_of_pace(job, ARGV[22], billing)
 end
 settle()
 if sent == token then

@@ -61,6 +61,7 @@ local function call_ended(id, job)
   local gate, epoch = unpack(redis.call('HMGET', job, 'gate', 'epoch'))
   if gate then
     call_left_gate(gate, epoch)
+    call_left_pace(job)
     redis.call('HDEL', job, 'gate', 'epoch')
   end
   end_lead(id, job)
