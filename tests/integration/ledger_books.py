@@ -41,6 +41,7 @@ class Job:
     gate: str = ""
     epoch: int = 0
     lead: str = ""
+    faulty: str = ""
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ class Ending:
     content_key: str = ""
     saved: int = 0
     scope: str = ""
+    faulty: str = ""
 
 
 @dataclass
@@ -162,7 +164,9 @@ class Books:
                 del self.lane_rings[f"{queue}:{tenant}"]
                 self.tenants[queue].remove(tenant)
 
-    def end(self, job: Job, to: str, reason: str) -> None:
+    def end(self, now: int, job: Job, to: str, reason: str) -> None:
+        if not job.sent:
+            self.end_lead(now, job)
         if job.state == "queued":
             self.leave_lane(job.lane)
         job.state, job.reason, job.token, job.pool = to, reason, "", ""
@@ -173,6 +177,13 @@ class Books:
         self.results[job.id] = statuses[to]
         if job.batch:
             add(self.batches[job.batch], to)
+
+    def end_lead(self, now: int, job: Job) -> None:
+        key, job.lead = job.lead, ""
+        if key:
+            del self.leads[key]
+            if self.followers.get(key):
+                self.waking.setdefault(key, now)
 
     def forget(self, job_id: str) -> None:
         """What a finished job keeps has expired."""
@@ -261,7 +272,7 @@ def _fields(job: Job) -> dict[str, Any]:
     names = (
         "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
         "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer", "gate", "epoch",
-        "lead",
+        "lead", "faulty",
     )  # fmt: skip
     fields = {name: getattr(job, name) for name in names if getattr(job, name)}
     expires = job.has_ended and not job.sent

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from visionq.contract import Reuse
 from worker.images import ByteBudget
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ class Attempt:
     def share(self) -> Share:
         """The bytes that this attempt holds, of those that the process may."""
         return self.tools.memory.share()
+
+    @property
+    def shares_answer(self) -> bool:
+        """Whether others that ask the same may wait for this answer, and find it."""
+        return self.recalls or self.job.reuse is Reuse.REFRESH
 
     @property
     def job(self) -> JobDocument:

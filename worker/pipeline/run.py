@@ -13,7 +13,7 @@ from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
-from worker.pipeline import steps
+from worker.pipeline import repairs, steps
 from worker.pipeline.answers import cost_of
 from worker.pipeline.errors import FencedError, GivenBackError
 
@@ -49,6 +49,10 @@ STEPS: Final = (
 )
 
 
+#: Instead, where an earlier attempt brought an answer that is only to be mended.
+STEPS_TO_MEND: Final = (Step(steps.mend, 60), *STEPS[-2:])
+
+
 def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on a claimed job until it is answered or it is known why not.
 
@@ -58,7 +62,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """
     try:
         _consider_interruption(attempt)
-        for step in STEPS:
+        for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
             if ending is not None:
@@ -117,7 +121,8 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
     claim = attempt.claim
     # The ledger has counted an interrupted call already; the rules ask for those before it.
     counted = 1 if claim.interrupted and not attempt.sent else 0
-    deadline = attempt.job.deadline
+    # A deadline is for the first call, and that was sent.
+    deadline = None if claim.faulty else attempt.job.deadline
     return decision.decide(
         error,
         decision.Attempt(
@@ -148,6 +153,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Hold(reason, scope, recheck):
             outcome = Held(reason, scope, recheck)
         case decision.Fail(final):
+            if attempt.claim.faulty is not None:
+                final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
     return Ending(outcome, billing, cost)

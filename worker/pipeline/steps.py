@@ -14,10 +14,11 @@ from visionq.vision import (
     REQUEST_TOKENS,
     forecast_text_tokens,
 )
-from worker.pipeline import pictures
+from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, reused
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.provider.ask import ask as ask_provider
+from worker.provider.repair import repair_texts
 from worker.provider.request import build_request, with_report
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def recall(attempt: Attempt) -> Ending | None:
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
-    attempt.content_key = content_key(attempt.job, digests)
+    shared = attempt.tools.settings.share_answers
+    attempt.content_key = content_key(attempt.job, digests, shared=shared)
     if not attempt.recalls:
         return None
     stored = attempt.tools.ledger.stored_answer(attempt.content_key)
@@ -88,10 +90,9 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = _worst_case(attempt)
-    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     admission = attempt.tools.ledger.admit(
         attempt.claim,
-        content_key=attempt.content_key if shared else "",
+        content_key=attempt.content_key if attempt.shares_answer else "",
         reserve=attempt.worst_case,
     )
     match admission.verdict:
@@ -113,15 +114,26 @@ def admit(attempt: Attempt) -> Ending | None:
             raise FencedError(admission.reason or "")
 
 
+def mend(attempt: Attempt) -> None:
+    """Build the question about an answer that is to be mended, in the place of the pictures."""
+    if attempt.claim.faulty is None:
+        raise RuntimeError("there is nothing to mend")
+    repairs.take_up(attempt, attempt.claim.faulty)
+
+
 def _worst_case(attempt: Attempt) -> int:
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
         return 0
     job = with_report(attempt.job, attempt.asked)
-    texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
+    texts: tuple[str, ...] = (job.prompt, job.instructions or "")
+    schema = json.dumps(job.answer_schema or "")
     tokens = REQUEST_TOKENS
-    tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
-    tokens += sum(forecast_text_tokens(text) for text in texts)
+    if attempt.claim.faulty is None:
+        tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
+    else:
+        texts = repair_texts(job, attempt.claim.faulty)
+    tokens += sum(forecast_text_tokens(text) for text in (*texts, schema))
     limit = job.max_output_tokens or attempt.tools.settings.default_max_output_tokens
     return worst_case_nano_rubles(price, tokens, limit)
 
@@ -138,5 +150,7 @@ def ask(attempt: Attempt) -> Ending:
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
+    if answer.complaint is not None:
+        return repairs.set_aside(attempt, answer)
     completed, cost = answered(attempt, answer)
     return Ending(completed, Billing.SETTLED, cost)
