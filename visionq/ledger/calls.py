@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import FaultyAnswer, JobDocument, Priority, State
+from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
 from visionq.errors import Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
@@ -143,7 +143,7 @@ def claim(
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
             return Refusal(fields[0])
-        now, document, submitted, *counts, faulty = fields
+        now, document, submitted, *counts, faulty, missing = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
             id=job_id,
@@ -158,6 +158,7 @@ def claim(
             lapses=lapses,
             cost=cost,
             faulty=FaultyAnswer.model_validate_json(faulty) if faulty else None,
+            missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
         )
 
     return Call("claim", arguments, read)

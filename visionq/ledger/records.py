@@ -99,6 +99,8 @@ class Claim:
     cost: int
     #: What the attempt is to have mended, instead of asking about the pictures again.
     faulty: FaultyAnswer | None = None
+    #: What the provider said less than a minute ago of the job's model, which it does not know.
+    missing_model: ErrorDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)

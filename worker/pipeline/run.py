@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
+from visionq.errors import (
+    BillingUnknown,
+    InternalError,
+    ModelNotFound,
+    QueueUnavailable,
+    VisionqError,
+)
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
@@ -62,6 +68,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """
     try:
         _consider_interruption(attempt)
+        _consider_model(attempt)
         for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
@@ -108,6 +115,13 @@ def _consider_interruption(attempt: Attempt) -> None:
     error = BillingUnknown("the worker died while its call was out")
     if isinstance(_decide(attempt, error), decision.Park):
         raise error
+
+
+def _consider_model(attempt: Attempt) -> None:
+    """Spend no call on a model that the provider has just said it does not know."""
+    known = attempt.claim.missing_model
+    if known is not None:
+        raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
 
 
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:

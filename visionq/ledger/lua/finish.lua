@@ -132,6 +132,10 @@ end
 redis.call('HINCRBY', job, 'attempts', counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
+if reason == 'model_not_found' and gate then
+  local lane = redis.call('HGET', job, 'lane')
+  redis.call('SET', missing_model(gate, lane), error_document, 'EX', MODEL_IS_MISSING_FOR)
+end
 if saved ~= '0' then
   redis.call('HINCRBY', K.money, 'saved', saved)
   book_today('saved', saved)
