@@ -126,6 +126,8 @@ WORKER: Final = PREFIX + "worker:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 #: HASH of the gate per id of a provider's key.
 GATE: Final = PREFIX + "gate:"
+#: STRING what the provider said of a model that it does not know, per `key's id:model`; for a minute.
+MISSING_MODEL: Final = PREFIX + "missing-model:"
 #: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
@@ -178,6 +180,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "held_lanes": HELD_LANES,
     "pace": PACE,
     "limits": LIMITS,
+    "missing_model": MISSING_MODEL,
     "lead": LEAD,
     "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60)
     #: Seconds that an answer may be reused.
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0)
+    #: Let tenants have each other's stored answers: the same question is then asked once for all.
+    share_answers: bool = False
     #: Seconds that an uploaded blob waits for its job, or for a replay.
     blob_grace: int = Field(default=3600, ge=60)
     #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
@@ -102,6 +104,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=10, ge=1)
     #: Seconds to reach the provider.
     connect_timeout: float = Field(default=5, gt=0)
+    #: Seconds from the sent request to the first byte of its answer; unset: as for the whole.
+    first_byte_timeout: float | None = Field(default=None, gt=0)
     #: Seconds for its whole answer.
     request_timeout: float = Field(default=120, gt=0)
 

@@ -120,12 +120,10 @@ class KeptBack(Budgeted):
             self.due[job.id] = job.deadline
         self.results[job.id] = "RETRY"
 
-    def call_ended(self, now: int, job: Job) -> None:
-        key, job.gate, job.epoch, job.lead = job.lead, "", 0, ""
-        if key:
-            del self.leads[key]
-            if self.followers.get(key):
-                self.waking.setdefault(key, now)
+    def call_ended(self, now: int, job: Job, *, stays_lead: bool = False) -> None:
+        job.gate, job.epoch = "", 0
+        if not stays_lead:
+            self.end_lead(now, job)
 
     def wake_some(self) -> None:
         left = MOST_WOKEN

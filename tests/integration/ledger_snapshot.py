@@ -223,6 +223,8 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
         job.pop("token", None)
     if "late_answer" in stored:
         job["late_answer"] = json.loads(stored["late_answer"])["text"]
+    if "faulty" in stored:
+        job["faulty"] = json.loads(stored["faulty"])["text"]
     unknown = {
         name.removeprefix("unknown:"): int(amount)
         for name, amount in stored.items()

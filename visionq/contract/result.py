@@ -25,6 +25,13 @@ class Usage(Document):
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return the tokens of both."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+
+
+_COUNTS = tuple(Usage.model_fields)
+
 
 class Picture(Document):
     """One form of a picture: as it came, or as it was sent."""
@@ -77,6 +84,19 @@ class ResultDocument(Document):
     metadata: dict[str, str] = Field(default_factory=dict)
     batch_id: str | None = None
     finished_at: AwareDatetime | None = None
+
+
+class FaultyAnswer(Document):
+    """A paid answer that is not of the form asked for, kept until the model has mended it."""
+
+    text: str
+    #: What is wrong with it.
+    complaint: str
+    usage: Usage | None = None
+    request_id: str | None = None
+    #: Under which the mended answer is stored; empty: not stored.
+    content_key: str = ""
+    images: tuple[ImageReport, ...] = ()
 
 
 class ErrorDocument(Document):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import JobDocument, Priority, State
+from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
 from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
@@ -146,7 +146,7 @@ def claim(
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
             return Refusal(fields[0])
-        now, document, submitted, *counts = fields
+        now, document, submitted, *counts, faulty, missing = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
             id=job_id,
@@ -160,6 +160,8 @@ def claim(
             interrupted=bool(interrupted),
             lapses=lapses,
             cost=cost,
+            faulty=FaultyAnswer.model_validate_json(faulty) if faulty else None,
+            missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
         )
 
     return Call("claim", arguments, read)
@@ -234,7 +236,8 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         case Failed(failure, error_type):
             name, reason, error = "failed", failure.code, failure.to_json()
             celery_result = celery_results.failure(claim.id, failure, error_type, now)
-        case Waiting(reason, seconds, burns):
+        case Waiting(reason, seconds, burns, faulty):
+            error = faulty.to_json() if faulty else ""
             name, delay, counted = "waiting", str(_milliseconds(seconds)), int(burns)
             celery_result = celery_results.retry(claim.id, f"waiting: {reason}")
         case Parked(reason, recheck):

@@ -11,7 +11,7 @@ from visionq.contract import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.contract import ErrorDocument, JobDocument, ResultDocument
+    from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, ResultDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ class Claim:
     lapses: int
     #: Nano-rubles paid so far.
     cost: int
+    #: What the attempt is to have mended, instead of asking about the pictures again.
+    faulty: FaultyAnswer | None = None
+    #: What the provider said less than a minute ago of the job's model, which it does not know.
+    missing_model: ErrorDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,8 @@ class Waiting:
     reason: str
     delay: float
     counted: bool
+    #: The paid answer that the next attempt is to have mended.
+    faulty: FaultyAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,6 +30,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         InvalidOutput: the parsed answer can't be written as a document; its text is kept.
     """
     cost, is_estimate, warnings = _cost(attempt, answer.usage)
+    faulty = attempt.claim.faulty
     result = ResultDocument(
         id=attempt.claim.id,
         tenant=attempt.job.tenant,
@@ -39,12 +39,13 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         text=answer.text,
         data=answer.data,
         refusal=answer.refusal,
-        usage=answer.usage or Usage(),
+        repaired=faulty is not None,
+        usage=(answer.usage or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
         attempts=attempt.claim.attempts + 1,
         request_id=answer.request_id,
-        images=tuple(_report(picture) for picture in attempt.pictures),
+        images=tuple(report(picture) for picture in attempt.pictures),
         warnings=warnings,
         timings_ms=attempt.timings_ms,
         metadata=attempt.job.metadata,
@@ -78,11 +79,14 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
         update={
             "id": attempt.claim.id,
             "cached": not own,
-            "cost_rub": rubles(attempt.claim.cost) if own else Decimal(0),
+            # What this job has paid itself: its own late answer, or one that had to be mended.
+            "cost_rub": rubles(attempt.claim.cost),
+            "tenant": attempt.job.tenant,
+            "request_id": answer.request_id if own or answer.tenant == attempt.job.tenant else None,
             "attempts": attempt.claim.attempts + 1,
             "images": tuple(
-                report.model_copy(update={"name": picture.name})
-                for report, picture in zip(answer.images, attempt.pictures, strict=False)
+                known.model_copy(update={"name": picture.name})
+                for known, picture in zip(answer.images, attempt.pictures, strict=False)
             ),
             "timings_ms": attempt.timings_ms,
             "metadata": attempt.job.metadata,
@@ -126,7 +130,8 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
     return cost_nano_rubles(price, usage), not price.confirmed, ()
 
 
-def _report(picture: Picture) -> ImageReport:
+def report(picture: Picture) -> ImageReport:
+    """Return what became of a picture."""
     return ImageReport(
         name=picture.name,
         sha256=picture.sha256,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from visionq.contract import Reuse
 from worker.images import ByteBudget
 from worker.provider.pace import ToldLimits
 
@@ -110,6 +111,11 @@ class Attempt:
     def is_suspect(self) -> bool:
         """Whether the job's pictures may be what its workers died of."""
         return self.claim.lapses >= _SUSPECT_AFTER
+
+    @property
+    def shares_answer(self) -> bool:
+        """Whether others that ask the same may wait for this answer, and find it."""
+        return self.recalls or self.job.reuse is Reuse.REFRESH
 
     @property
     def job(self) -> JobDocument:

@@ -8,6 +8,7 @@ from visionq.ledger.records import UsageNote
 from visionq.ledger.usage import question_of, reserved_input
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import forecast_texts
+from worker.provider.repair import repair_texts
 from worker.provider.request import with_report
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def _longest_answer(attempt: Attempt) -> int:
 def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
     """Return what forecasts learn from a call; None: nothing, as from a picture never seen."""
     seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
-    if usage is None or not usage.input_tokens or not seen:
+    is_repair = attempt.claim.faulty is not None
+    if usage is None or not usage.input_tokens or not seen or is_repair:
         return None
     pictures, texts = _forecast(attempt)
     return UsageNote(
@@ -58,6 +60,9 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 
 def _forecast(attempt: Attempt) -> tuple[int, int]:
     """Return the tokens of the pictures and of all texts, by the tables."""
+    if attempt.claim.faulty is not None:
+        instructions, prompt = repair_texts(attempt.job, attempt.claim.faulty)
+        return 0, forecast_texts(prompt, instructions, attempt.job.answer_schema)
     job = with_report(attempt.job, attempt.asked)
     pictures = sum(picture.forecast_tokens for picture in attempt.pictures)
     return pictures, forecast_texts(job.prompt, job.instructions, job.answer_schema)

@@ -11,6 +11,7 @@ import structlog
 from visionq.errors import (
     BillingUnknown,
     InternalError,
+    ModelNotFound,
     Quarantined,
     QueueUnavailable,
     RateLimited,
@@ -20,7 +21,7 @@ from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
-from worker.pipeline import steps
+from worker.pipeline import repairs, steps
 from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
@@ -59,6 +60,10 @@ STEPS: Final = (
 )
 
 
+#: Instead, where an earlier attempt brought an answer that is only to be mended.
+STEPS_TO_MEND: Final = (Step(steps.mend, 60), *STEPS[-2:])
+
+
 def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on a claimed job until it is answered or it is known why not.
 
@@ -69,7 +74,8 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     try:
         _consider_deaths(attempt)
         _consider_interruption(attempt)
-        for step in STEPS:
+        _consider_model(attempt)
+        for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
             if ending is not None:
@@ -124,6 +130,13 @@ def _consider_interruption(attempt: Attempt) -> None:
         raise error
 
 
+def _consider_model(attempt: Attempt) -> None:
+    """Spend no call on a model that the provider has just said it does not know."""
+    known = attempt.claim.missing_model
+    if known is not None:
+        raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
+
+
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
     if attempt.sent:
         return BillingUnknown(f"the worker failed while its call was out: {type(error).__name__}")
@@ -135,7 +148,8 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
     claim = attempt.claim
     # The ledger has counted an interrupted call already; the rules ask for those before it.
     counted = 1 if claim.interrupted and not attempt.sent else 0
-    deadline = attempt.job.deadline
+    # A deadline is for the first call, and that was sent.
+    deadline = None if claim.faulty else attempt.job.deadline
     return decision.decide(
         error,
         decision.Attempt(
@@ -166,6 +180,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Hold(reason, scope, recheck):
             outcome = Held(reason, scope, recheck)
         case decision.Fail(final):
+            if attempt.claim.faulty is not None:
+                final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
     refused = error if isinstance(error, RateLimited) else None

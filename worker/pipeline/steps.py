@@ -8,7 +8,7 @@ from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
-from worker.pipeline import pictures
+from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import most_tokens, usage_note, worst_case
@@ -41,7 +41,8 @@ def recall(attempt: Attempt) -> Ending | None:
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
-    attempt.content_key = content_key(attempt.job, digests)
+    shared = attempt.tools.settings.share_answers
+    attempt.content_key = content_key(attempt.job, digests, shared=shared)
     if not attempt.recalls:
         return None
     stored = attempt.tools.ledger.stored_answer(attempt.content_key)
@@ -114,14 +115,13 @@ def admit(attempt: Attempt) -> Ending | None:
 
 def _admission(attempt: Attempt) -> Admission:
     """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
-    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     is_priced = attempt.tools.prices.for_model(attempt.model) is not None
     tokens = most_tokens(attempt)
     while True:
         attempt.progress()  # waiting for one's turn is not hanging
         admission = attempt.tools.ledger.admit(
             attempt.claim,
-            content_key=attempt.content_key if shared else "",
+            content_key=attempt.content_key if attempt.shares_answer else "",
             reserve=attempt.worst_case if is_priced else None,
             tokens=tokens,
         )
@@ -135,6 +135,13 @@ def _put_back(reason: str) -> Waiting | Parked:
     if reason in (RateLimited.code, WAITS_FOR_BUDGET):
         return Waiting(reason, 0, counted=False)
     return Parked(reason)
+
+
+def mend(attempt: Attempt) -> None:
+    """Build the question about an answer that is to be mended, in the place of the pictures."""
+    if attempt.claim.faulty is None:
+        raise RuntimeError("there is nothing to mend")
+    repairs.take_up(attempt, attempt.claim.faulty)
 
 
 def ask(attempt: Attempt) -> Ending:
@@ -153,6 +160,8 @@ def ask(attempt: Attempt) -> Ending:
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
+    if answer.complaint is not None:
+        return repairs.set_aside(attempt, answer)
     completed, cost = answered(attempt, answer)
     usage = usage_note(attempt, answer.usage)
     return Ending(completed, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))

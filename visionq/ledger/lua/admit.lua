@@ -52,7 +52,7 @@ local function lead()
   if reuse ~= 'use' or content_key == '' then
     return
   end
-  if not lead_of(content_key) then
+  if (lead_of(content_key) or id) == id then
     return
   end
   release_slot(job)

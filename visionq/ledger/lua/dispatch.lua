@@ -61,10 +61,10 @@ function look.in_progress(id, job)
   local sent = sent_becomes_unknown(job)
   if sent then
     redis.call('HSET', job, 'interrupted', sent)
+    call_ended(id, job)
   else
     redis.call('HINCRBY', job, 'lapses', 1) -- perhaps its worker died of it
   end
-  call_ended(id, job)
   release_slot(job)
   requeue(id, job, 'in_progress')
 end

@@ -2,7 +2,7 @@
 -- paid answer are taken from whoever brings them, however late.
 -- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
---   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
+--   cost in nano-rubles, error document (of waiting: faulty answer to mend), Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
 --   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
 --   what the call tells of the model's pace (JSON or ''), and as the last what it counted
@@ -30,6 +30,9 @@ local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved
     'reserved'
   )
 )
+
+-- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
+local mends = outcome == 'waiting' and error_document ~= '' and state == 'in_progress' and holder == token
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
@@ -92,7 +95,7 @@ if sent == token then
 end
 settle()
 if sent == token then
-  call_ended(id, job)
+  call_ended(id, job, mends)
 end
 if state ~= 'in_progress' or holder ~= token then
   keep_late_answer()
@@ -125,9 +128,17 @@ local function hold_back()
   tell(id, 'queued', reason)
 end
 
+if mends then
+  redis.call('HSET', job, 'faulty', error_document)
+  redis.call('HDEL', job, 'deadline') -- it is for the first call, which was sent in time
+end
 redis.call('HINCRBY', job, 'attempts', counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
+if reason == 'model_not_found' and gate then
+  local lane = redis.call('HGET', job, 'lane')
+  redis.call('SET', missing_model(gate, lane), error_document, 'EX', MODEL_IS_MISSING_FOR)
+end
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)
   book_today('saved', saved)

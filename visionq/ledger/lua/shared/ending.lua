@@ -66,6 +66,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
   -- as long as money is reserved for it.
   if redis.call('HEXISTS', job, 'sent') == 0 then
+    end_lead(id, job)
     let_go(id, job)
   end
   if idempotency then
