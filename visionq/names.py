@@ -102,6 +102,8 @@ TENANT_RING: Final = PREFIX + "tenants:"
 LANE_RING: Final = PREFIX + "lanes:"
 #: HASH of what was settled and saved on one day (`YYYY-MM-DD` where the operator lives).
 MONEY_OF_DAY: Final = PREFIX + "money-of-day:"
+#: What a notice begins with that is about `model:detail`. No key: a word in `NOTICES`.
+USAGE_SUBJECT: Final = "usage:"
 #: HASH per worker process.
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.
