@@ -120,6 +120,8 @@ BOOK: Final = PREFIX + "book:"
 BUDGET_WAITERS: Final = PREFIX + "budget-waiters:"
 #: HASH per lane or `batch:…`: `least` nano-rubles that its jobs reserve, and of how many `samples`.
 RESERVES: Final = PREFIX + "reserves:"
+#: What a notice begins with that is about `model:detail`. No key: a word in `NOTICES`.
+USAGE_SUBJECT: Final = "usage:"
 #: HASH per worker process.
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.

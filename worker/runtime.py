@@ -38,6 +38,7 @@ from worker.provider.client import make_client
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
 from worker.watch.limits import EnvironmentLimits
+from worker.watch.drift import Drift
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
@@ -137,7 +138,7 @@ def bounds(settings: Settings) -> Bounds:
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
     balance = partial(read_balance, tools.client)
-    duties: list[Duty] = [TopUp(redis, ledger, key, balance)]
+    duties: list[Duty] = [TopUp(redis, ledger, key, balance), Drift(redis)]
     sender = make_sender(settings)
     if sender is not None:
         duties.append(Notices(redis, sender, time.time))
