@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid, with_blobs
+from tests.integration.ledger_kit import (
+    Desk,
+    completed,
+    new_job,
+    outcome_of,
+    paid,
+    unpaid,
+    with_blobs,
+)
 from visionq import cli, names
 from visionq.contract import State
 from visionq.ledger import Ledger, LedgerOptions
@@ -105,7 +113,7 @@ def test_replay_tells_the_price_first(desk: Desk, capsys: Output) -> None:
     fail(desk, prompt="Что?")
     fail(desk, prompt="Что?", max_output_tokens=50)
     plan = replayed(capsys, "--failed")
-    assert (plan["jobs"], plan["cost_rub"], plan["replayed"]) == (2, "0.01", None)
+    assert (plan["jobs"], plan["cost_rub"], plan["replayed"]) == (2, "0.010", None)
     assert float(plan["most_rub"]) > 0.01
     assert cli.run(["jobs", "replay", "--failed"]) == 130  # nobody is there to answer
     assert "2 jobs, at most" in capsys.readouterr().out
@@ -167,7 +175,9 @@ def test_only_what_ended_without_an_answer_is_replayed(desk: Desk, capsys: Outpu
 
 def test_a_picture_can_be_looked_at(desk: Desk, tmp_path: Any, capsys: Output) -> None:
     """The picture of a job is saved as it was submitted; an address is told."""
-    desk.redis.set(names.BLOB + "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", b"x")
+    desk.redis.set(
+        names.BLOB + "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", b"x"
+    )
     blob = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
     images = [{"blob": blob}, {"url": "https://example.com/a.png"}]
     job = fail(desk, images=images)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from visionq.contract import State
 from visionq.ledger.search import JobFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from visionq.contract import State
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -26,7 +27,10 @@ class Moment(click.ParamType):
     name = "when"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401  # click's signature
+        self,
+        value: Any,  # noqa: ANN401  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> datetime:
         """Return the moment."""
         if isinstance(value, datetime):

@@ -27,7 +27,6 @@ from visionq.ledger.views import HINTED, job_document, job_views, result_of
 from visionq.sdk.reading import not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from rich.table import Table
@@ -46,13 +45,14 @@ def jobs() -> None:
 jobs.add_command(replay_command)
 jobs.add_command(picture_command)
 
+
 @jobs.command("list")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
 @click.option("--failed", is_flag=True, help="The same as --state failed.")
 @filter_options
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
-def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **options: Any) -> None:
+def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # the filters
     """List jobs: those that are under way first, then those that ended, the latest first.
 
     Failed jobs that have been replayed are left out, where failed ones alone are asked for.

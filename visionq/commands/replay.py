@@ -57,6 +57,7 @@ class Plan:
     unpriced: int
 
     def to_public(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         return {
             "jobs": len(self.job_ids),
             "cost_rub": str(self.cost_rub),
@@ -65,6 +66,7 @@ class Plan:
         }
 
     def text(self) -> str:
+        """Return what people read."""
         known = f"{len(self.job_ids)} jobs, at most {self.most_rub} ₽"
         without = f"; {self.unpriced} of them have no known price" if self.unpriced else ""
         return f"{known} (they have cost {self.cost_rub} ₽ so far){without}"
@@ -78,7 +80,13 @@ class Plan:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
 def replay_command(
-    *, job_ids: tuple[str, ...], failed: bool, limit: int, yes: bool, as_json: bool, **options: Any
+    *,
+    job_ids: tuple[str, ...],
+    failed: bool,
+    limit: int,
+    yes: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # the filters
 ) -> int:
     """Ask again what failed: new jobs that name the old ones. Tells the price first.
 
@@ -113,7 +121,9 @@ def _named(redis: Redis, job_ids: Sequence[str]) -> list[JobView]:
         if view is None:
             raise not_found(job_id)
         if view.state not in (State.FAILED, State.CANCELLED):
-            message = f"{job_id} is {view.state.value}: only what failed or was cancelled is replayed"
+            message = (
+                f"{job_id} is {view.state.value}: only what failed or was cancelled is replayed"
+            )
             raise JobFailed("not_replayable", message)
     return [view for view in views if view]
 
@@ -131,7 +141,7 @@ def _plan(redis: Redis, views: Sequence[JobView], settings: Settings) -> Plan:
     return Plan(ids, spent, rubles(most), unpriced)
 
 
-def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN401, FBT001  # what `replay` yields; printed or not
+def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN401  # what `replay` yields; printed or not
     if isinstance(reply, VisionqError):
         if not as_json:
             print_error(reply)

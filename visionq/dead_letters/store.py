@@ -39,7 +39,7 @@ class Bounds:
 def _script() -> str:
     lua = files("visionq") / "dead_letters" / "lua" / "keep.lua"
     base = files("visionq") / "ledger" / "lua" / "shared" / "base.lua"
-    return "\n".join([keys_as_lua(), base.read_text(), lua.read_text()])
+    return f"{keys_as_lua()}\n{base.read_text()}\n{lua.read_text()}"
 
 
 class DeadLetters:
