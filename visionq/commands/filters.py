@@ -21,7 +21,7 @@ _AGO: Final = re.compile(r"(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """`2h`, `3d`: so long ago; or a date, with or without its time, in local time."""
 
     name = "when"
