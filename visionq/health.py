@@ -50,7 +50,12 @@ class Report:
         """Return what `visionq health --json` prints."""
         said = {name: value for name, value in asdict(self).items() if name != "at"}
         trouble = self.trouble_at(now, patience)
-        return {**said, "age_s": round(now - self.at, 1), "healthy": not trouble, "trouble": trouble}
+        return {
+            **said,
+            "age_s": round(now - self.at, 1),
+            "healthy": not trouble,
+            "trouble": trouble,
+        }
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -79,7 +84,9 @@ class ReportFile:
         if folder.stat().st_uid != os.getuid():
             raise PermissionError(f"{folder} belongs to another user")
         self._path = folder / f"{fleet}-{os.getpid()}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._file = os.open(
+            self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, report: Report) -> None:

@@ -97,10 +97,11 @@ class Consumer(CeleryConsumer):
         letter = as_it_came(message)
         if not set_aside(letter, reason, detail):
             return  # not acknowledged: the broker brings it back
-        message.ack_log_error(_logger, self.connection_errors)
-        if letter.id and self.event_dispatcher:
+        message.ack_log_error(_logger, self.connection_errors)  # type: ignore[attr-defined]  # stubs lack it
+        events = self.event_dispatcher  # type: ignore[attr-defined]  # likewise
+        if letter.id and events:
             failure = f"InvalidJob('{reason}: {detail}')"
-            self.event_dispatcher.send("task-failed", uuid=letter.id, exception=failure)
+            events.send("task-failed", uuid=letter.id, exception=failure)
 
 
 def _fault_of(message: Message) -> str | None:
@@ -111,14 +112,16 @@ def _fault_of(message: Message) -> str | None:
     if not isinstance(headers.get("id"), str):
         return "headers without the id of a task"
     try:
-        body = message.payload
+        return _fault_of_body(message.payload, headers["task"])
     except Exception:  # noqa: BLE001  # Celery tells it in the right place
         return None
+
+
+def _fault_of_body(body: object, task: object) -> str | None:
     match body:
         case [list() as positional, dict() as named, None | dict()]:
-            if headers["task"] == TASK_RUN and (positional or named):
-                return "a hint takes no arguments"
-            return None
+            is_hint = task == TASK_RUN
+            return "a hint takes no arguments" if is_hint and (positional or named) else None
         case {"args": _}:
             return None  # the first protocol, in a body of its own
     return "the body is not [arguments, keyword arguments, options]"

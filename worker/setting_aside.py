@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def set_aside(message: Message, reason: Reason | str, detail: str = "", *, tell: bool = True) -> bool:
+def set_aside(
+    message: Message, reason: Reason | str, detail: str = "", *, tell: bool = True
+) -> bool:
     """Keep a message, and tell whoever waits for its task; false while Redis is away.
 
     A message that is not even a message of Celery's has left its queue by then: where it can't be

@@ -1,4 +1,4 @@
-"""Celery's transport for Redis, cured of what ends a worker: restarts of Redis, foreign messages."""
+"""Celery's transport for Redis, cured of what ends a worker: Redis restarting, foreign messages."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MEGABYTES = 20_000_000
 def envelope(
     queue: str, content: bytes, task: str = TASK_ANALYZE, task_id: str = "", **changes: Any
 ) -> bytes:
-    """Return a message as Celery's clients write it, with some parts changed, or left out (None)."""
+    """Return a message as Celery's clients write it, some parts changed or left out (None)."""
     parts: dict[str, Any] = {
         "body": base64.b64encode(content).decode(),
         "content-encoding": "utf-8",

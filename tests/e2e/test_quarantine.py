@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,7 +48,7 @@ def dead(fleet: Fleet) -> int:
 def test_a_picture_that_kills_is_quarantined(tmp_path: Path) -> None:
     """Two workers die; the third prepares it alone, lives on, and fails the job at no cost."""
     environment = install_killer(tmp_path / "site")
-    ask = {"prompt": "Что изображено?", "pictures": {"logo": "warn"}}
+    ask: dict[str, Any] = {"prompt": "Что изображено?", "pictures": {"logo": "warn"}}
     with running_fleet(tmp_path, workers=1, concurrency=4, extra=environment) as fleet:
         job = fleet.client.submit(images=[("deadly.png", DEADLY)], **ask)
         for deaths in (1, 2):
@@ -66,4 +66,3 @@ def test_a_picture_that_kills_is_quarantined(tmp_path: Path) -> None:
         good = fleet.client.submit(images=[picture(7)], **ask)
         assert "64x48" in fleet.client.wait(good, timeout=20).text
         assert dead(fleet) == 2
-

@@ -54,7 +54,7 @@ def test_what_is_wrong_with_a_picture_is_told() -> None:
 )
 def test_a_death_is_the_pictures(death: str) -> None:
     """A process that began and died counts against the picture."""
-    with pytest.raises(Quarantined, match="SIGKILL|SIGABRT|exit code 3"):
+    with pytest.raises(Quarantined, match=r"SIGKILL|SIGABRT|exit code 3"):
         prepare_alone(task(b""), command=python(f"os.write(1, b'ready\\n'); {death}"))
 
 
@@ -123,4 +123,3 @@ def test_no_job_takes_workers_along_for_ever(bench: Bench) -> None:
     outcome = bench.run(job)
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "quarantined"
-

@@ -51,6 +51,7 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "metadata": {"a": "b"},
     "batch_id": "b1",
     "idempotency_key": "k1",
+    "replay_of": "job-1",
     "reuse": "refresh",
     "on_unknown_billing": "hold",
     "deadline": "2030-01-01T00:00:00Z",

@@ -119,13 +119,16 @@ def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
 @json_option
 def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
     """Put them back into their queues as they came, for instance after an update of the workers."""
-    with errors_as_json(as_json), _open() as (letters, redis, settings):
-        with _broker(settings, redis) as broker:
+    with (
+        errors_as_json(as_json),
+        _open() as (letters, redis, settings),
+        _broker(settings, redis) as broker,
+    ):
 
-            def act(letter: DeadLetter) -> None:
-                _put_back(letters, letter, broker)
+        def act(letter: DeadLetter) -> None:
+            _put_back(letters, letter, broker)
 
-            return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
+        return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
 
 
 @dead_letters.command()

@@ -21,11 +21,13 @@ from visionq.errors import (
     QueueUnavailable,
     VisionqError,
 )
-from visionq.settings import ConfigurationError
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from visionq.ledger import Ledger
     from visionq.settings import Settings
 
 EXIT_OK: Final = 0
@@ -88,6 +90,19 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings
     """Print one JSON value on stdout, on one line, other alphabets as they are."""
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def open_ledger() -> Iterator[Ledger]:
+    """Give the ledger of the running stack; its errors become `QueueUnavailable`."""
+    from visionq.ledger import Ledger, ledger_options  # noqa: PLC0415  # other commands do without
+
+    settings = load_settings()
+    with (
+        connect(find_redis_url(settings), "visionq-cli") as redis,
+        as_queue_unavailable(),
+    ):
+        yield Ledger(redis, ledger_options(settings))
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -130,6 +130,8 @@ class JobDocument(Document):
     #: Kept with the job and given back with its result; never sent to the provider.
     metadata: dict[str, str] = Field(default_factory=dict)
     batch_id: JobId | None = None
+    #: The job that ended without an answer and is asked anew by this one.
+    replay_of: JobId | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
     deadline: AwareDatetime | None = None

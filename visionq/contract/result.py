@@ -136,3 +136,6 @@ class JobView(Document):
     due_at: AwareDatetime | None = None
     worker: str | None = None
     error: ErrorDocument | None = None
+    batch_id: str | None = None
+    #: The job that stands for this one since it was replayed.
+    replayed_by: str | None = None

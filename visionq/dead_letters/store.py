@@ -39,7 +39,7 @@ class Bounds:
 def _script() -> str:
     lua = files("visionq") / "dead_letters" / "lua" / "keep.lua"
     base = files("visionq") / "ledger" / "lua" / "shared" / "base.lua"
-    return "\n".join([keys_as_lua(), base.read_text(), lua.read_text()])
+    return f"{keys_as_lua()}\n{base.read_text()}\n{lua.read_text()}"
 
 
 class DeadLetters:
@@ -60,7 +60,7 @@ class DeadLetters:
         letter_id = f"{time.time_ns() // 1000:x}-{secrets.token_hex(2)}"
         whole = len(message.raw) <= bounds.bytes // 2
         kept = message.raw if whole else message.raw[:_HEAD]
-        fields = {
+        fields: dict[str, str | int | bytes] = {
             "reason": clean(reason),
             "detail": clean(detail),
             "queue": message.queue,
@@ -72,7 +72,7 @@ class DeadLetters:
             "raw": kept,
         }
         told = clean(message.id) if result else ""
-        flat = [part for pair in fields.items() for part in pair]
+        flat: list[str | int | bytes] = [part for pair in fields.items() for part in pair]
         limits = (bounds.ttl, bounds.letters, bounds.bytes)
         self._keep(args=["", letter_id, *limits, told, result, bounds.ttl, len(kept), *flat])
         return letter_id

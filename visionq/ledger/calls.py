@@ -36,7 +36,7 @@ from visionq.money import day_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from visionq.ledger.options import LedgerOptions
     from visionq.ledger.records import Ending, GateOrder, NewJob, Registration, Submission
@@ -228,12 +228,13 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     outcome = ending.outcome
     name, reason, delay, counted = "completed", "", "", 0
     error = answer = content_key = scope = ""
-    saved = 0
+    saved, kept = 0, options.result_ttl
     match outcome:
         case Completed(result, content_key, saved):
             answer = result.to_json()
             celery_result = celery_results.success(result, now)
         case Failed(failure, error_type):
+            kept = options.failed_ttl
             name, reason, error = "failed", failure.code, failure.to_json()
             celery_result = celery_results.failure(claim.id, failure, error_type, now)
         case Waiting(reason, seconds, burns, faulty):
@@ -261,7 +262,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         answer,
         content_key,
         options.answer_ttl,
-        *_retention(options),
+        *_retention(options, kept),
         saved,
         scope,
         day_of(now, options.time_zone),
@@ -271,10 +272,10 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 
 
-def _retention(options: LedgerOptions) -> tuple[int, int, int, int]:
-    """Say what is to be kept of a job that ends."""
+def _retention(options: LedgerOptions, ttl: int) -> tuple[int, int, int, int]:
+    """Say what is to be kept of a job that ends, and for how many seconds."""
     return (
-        options.result_ttl,
+        ttl,
         options.blob_grace,
         options.finished_kept,
         options.events_kept,
@@ -289,7 +290,7 @@ def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.CANCELLED.value,
         error.code,
         "",
-        *_retention(options),
+        *_retention(options, options.result_ttl),
     ]
     for job_id in job_ids:
         arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
@@ -304,12 +305,18 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.FAILED.value,
         error.code,
         State.QUEUED.value,
-        *_retention(options),
+        *_retention(options, options.failed_ttl),
     ]
     for job_id in job_ids:
         result = celery_results.failure(job_id, document, type(error).__name__, now)
         arguments += (job_id, document.to_json(), result)
     return Call("cancel", tuple(arguments), _states)
+
+
+def note_replays(replays: Mapping[str, str]) -> Call[None]:
+    """Note of each old job which new one stands for it."""
+    flat = tuple(job_id for pair in replays.items() for job_id in pair)
+    return Call("replay", flat, lambda _: None)
 
 
 def steer_gate(key: str, order: GateOrder, reason: str) -> Call[str]:

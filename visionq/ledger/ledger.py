@@ -116,6 +116,11 @@ class Ledger:
         """Fail those of the jobs that are still queued, for their deadline passed."""
         return self._make(calls.expire(job_ids, self.options, self._now()))
 
+    def note_replays(self, replays: Mapping[str, str]) -> None:
+        """Note of each old job, by its id, which new one stands for it from now on."""
+        for few in _portions(list(replays)):
+            self._make(calls.note_replays({old: replays[old] for old in few}))
+
     def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))

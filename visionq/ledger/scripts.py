@@ -25,6 +25,24 @@ _SHARED: Final = (
     *("base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
     *("ending", "usage"),
 )
+#: One for each transition of a job; `gate`, by which operators and balance steer the gate; `replay`,
+#: by which one job takes the place of another.
+SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "replay")
+#: One for each transition of a job; `gate`, by which operators and balance steer the gate;
+#: `replay`, by which one job takes the place of another.
+SCRIPTS: Final = (
+    "submit",
+    "dispatch",
+    "claim",
+    "renew",
+    "admit",
+    "finish",
+    "cancel",
+    "gate",
+    "replay",
+)
+#: What they share, each part knowing those before it.
+_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "failures", "ending")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 

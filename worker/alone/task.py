@@ -48,10 +48,11 @@ def prepare(task: Task, detectors: Sequence[Detector]) -> Prepared:
     Raises:
         ImageError: what is wrong with it.
     """
-    named = {"name": task.name, "limits": task.limits, "options": task.options}
-    checked = inspect(task.content, **named)
-    sent = encode(checked, fit=partial(seen_size, task.rules, task.model, task.detail), **named)
-    found = judge(sent.data, task.options, detectors, name=task.name)
+    name, limits, options = task.name, task.limits, task.options
+    checked = inspect(task.content, name=name, limits=limits, options=options)
+    fit = partial(seen_size, task.rules, task.model, task.detail)
+    sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
+    found = judge(sent.data, options, detectors, name=name)
     return Prepared(
         PictureFacts(
             format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes

@@ -42,7 +42,7 @@ class Progress:
             self._seen[thread] = self._clock()
 
     def rest(self, thread: str) -> None:
-        """A thread has ended, or waits for a broker: it is not judged until it comes round again."""
+        """A thread has ended, or waits for a broker: not judged until it comes round again."""
         with self._lock:
             self._seen.pop(thread, None)
 

@@ -78,6 +78,9 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   if batch then
     count_in_batch(batch, to, ttl)
   end
+  if to == 'failed' then
+    list_failed(id, ttl, keep.finished)
+  end
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
   redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
