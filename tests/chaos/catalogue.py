@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tests.chaos.scenario import Scenario
 from tests.chaos.scenarios import (
     balance,
     cancelling,
@@ -18,6 +17,9 @@ from tests.chaos.scenarios import (
     storm,
     upgrade,
 )
+
+if TYPE_CHECKING:
+    from tests.chaos.scenario import Scenario
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     scenario.name: scenario

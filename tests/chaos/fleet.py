@@ -63,6 +63,14 @@ class ChaosFleet(Fleet):
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
 
+    def add_odd_worker(self, *oddities: str) -> subprocess.Popen[bytes]:
+        """Start a worker that is not quite like this release; see `odd_worker`."""
+        worker = self._start_worker(
+            len(self.workers) + 100, ("-m", "tests.chaos.odd_worker", *oddities)
+        )
+        self.workers.append(worker)
+        return worker
+
     def replace(self, worker: subprocess.Popen[bytes]) -> None:
         """Start one worker in place of another, as a supervisor would."""
         self.workers.remove(worker)
@@ -91,9 +99,11 @@ class ChaosFleet(Fleet):
     def settled_down(self) -> bool:
         """Say whether every job has ended or is parked, and no call is out."""
         states = self.states()
-        return sum(states.values()) == sum(
-            states.get(state, 0) for state in (*_ENDS, "parked")
-        ) >= len(self.submitted)
+        return (
+            sum(states.values())
+            == sum(states.get(state, 0) for state in (*_ENDS, "parked"))
+            >= len(self.submitted)
+        )
 
     def calls_out(self, pid: int | None = None) -> int:
         """Return how many calls the ledger knows to be out, of one worker or of all."""

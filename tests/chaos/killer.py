@@ -45,7 +45,7 @@ class Killer:
         except PASSING:
             return
         victims = [worker for worker in self.fleet.workers if worker.pid in at_work]
-        if len(victims) < 2:  # noqa: PLR2004  # one has to go on
+        if len(victims) < 2:  # one has to go on
             return
         victim = self.fleet.random.choice(victims)
         victim.kill()

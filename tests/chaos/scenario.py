@@ -1,4 +1,4 @@
-"""What a scenario is: one promise, a fleet to break, and the figures that the promise is held to."""
+"""What a scenario is: one promise, a fleet to break, and the figures that it is held to."""
 
 from __future__ import annotations
 

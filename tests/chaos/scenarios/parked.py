@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import until
+from tests.e2e.fleet import picture, until
 from visionq.contract import parse_job
 from visionq.ledger import GateOrder, NewJob
 from visionq.names import PROVIDER_KEYS
@@ -47,9 +47,9 @@ def parked(scene: Scene) -> None:
 
 
 def _enter(fleet: ChaosFleet, count: int) -> None:
-    document = parse_job(
-        {"prompt": "?", "images": [{"url": f"{fleet.simulator.url}/a.png"}], "model": "gpt-4o-mini"}
-    )
+    (blob,) = fleet.client._blobs.put([picture(1)])
+    fields = {"prompt": "?", "images": [{"blob": blob}], "model": "gpt-4o-mini", "reuse": "off"}
+    document = parse_job(fields)
     for start in range(0, count, 500):
         few = range(start, min(count, start + 500))
         fleet.client._ledger.submit([NewJob(f"parked-{number}", document) for number in few])

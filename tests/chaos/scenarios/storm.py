@@ -33,7 +33,9 @@ def storm(scene: Scene) -> None:
         verdict = fleet.judge()
     _nothing_lost(scene, verdict, count)
     scene.at_most("billed again, of calls out at a kill", verdict.billed_again, killer.calls_out)
-    scene.at_most("billed again, of those in the books", verdict.billed_again, verdict.unknown_calls)
+    scene.at_most(
+        "billed again, of those in the books", verdict.billed_again, verdict.unknown_calls
+    )
     scene.equal("the bill is within the books", _within_books(verdict), "yes")
     _tell(scene, killer, verdict, seconds)
 
