@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.integration.ledger_books import Books, Ending, Gate, Job
+from tests.integration.ledger_books import Books, Ending, Gate, Job, forgotten
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
 ENOUGH_SUCCESSES = 20
@@ -160,9 +160,10 @@ class KeptBack(Books):
             self._count_unknown(job, -1, -amount)
             if job.interrupted == token:
                 job.interrupted = ""
-        else:
+        elif not forgotten(job, token, ending):
             return
         if ending.billing == "settled":
+            job.settled.add(token)
             job.cost += ending.cost
             self.money["settled"] += ending.cost
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 from tests.chaos.scenario import Scenario
 from tests.e2e.fleet import picture, until
-from visionq.contract import parse_job
 from visionq.ledger import GateOrder, NewJob
 from visionq.names import PROVIDER_KEYS
+from visionq.settings import load_settings
+from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet
@@ -48,8 +51,8 @@ def parked(scene: Scene) -> None:
 
 def _enter(fleet: ChaosFleet, count: int) -> None:
     (blob,) = fleet.client._blobs.put([picture(1)])
-    fields = {"prompt": "?", "images": [{"blob": blob}], "model": "gpt-4o-mini", "reuse": "off"}
-    document = parse_job(fields)
+    fields = {"prompt": "?", "images": [{"blob": blob}], "reuse": "off"}
+    document = prepare(fields, load_settings())
     for start in range(0, count, 500):
         few = range(start, min(count, start + 500))
         fleet.client._ledger.submit([NewJob(f"parked-{number}", document) for number in few])
@@ -73,8 +76,6 @@ def _memory(fleet: ChaosFleet) -> int:
 
 
 def _resident(pid: int) -> int:
-    import psutil  # noqa: PLC0415  # not for those who only list the scenarios
-
     return int(psutil.Process(pid).memory_info().rss)
 
 

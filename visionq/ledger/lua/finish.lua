@@ -22,13 +22,16 @@ local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
 local DAYS_KEPT = 40
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved'
+    'reserved', 'settled:' .. token
   )
 )
+-- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
+local was_forgotten = billing == 'settled' and sent ~= token and not unknown
+  and not settled and ended_by ~= token
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
@@ -43,6 +46,9 @@ local function settle_cost()
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
   note_usage(ARGV[#ARGV])
+  if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
+    redis.call('HSET', job, 'settled:' .. token, '1')
+  end
 end
 
 local function settle()
@@ -68,11 +74,13 @@ local function settle()
     if billing == 'settled' then
       settle_cost()
     end
+  elseif was_forgotten then
+    settle_cost()
   end
 end
 
 local function keep_late_answer()
-  if answer == '' or sent ~= token and not unknown then
+  if answer == '' or sent ~= token and not unknown and not was_forgotten then
     return
   end
   redis.call('HSET', job, 'late_answer', answer)
