@@ -118,7 +118,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
-        sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
+        sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=20),
     )
 
 
