@@ -34,7 +34,7 @@ def pretend_release(schema_version: int) -> None:
     def later(*arguments: Any) -> Any:
         return dataclasses.replace(registration(*arguments), schema_version=schema_version)
 
-    worker.runtime._registration = later
+    worker.runtime._registration = later  # type: ignore[assignment]  # it takes what is given
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Scenario:
     promise: str
     run: Callable[[Scene], None]
     #: Part of the minute that `make test` spends on this.
-    in_tests: bool = True
+    in_tests: bool = False
 
 
 def _rounded(figure: Figure) -> Figure:

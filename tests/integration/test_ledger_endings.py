@@ -305,7 +305,7 @@ def test_ended_job_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize("forgets", ["mark", "claim"])
 def test_a_forgotten_call_is_paid_and_answers(desk: Desk, forgets: str) -> None:
-    """A paid call whose mark Redis lost with its last moments is settled, once, and not repeated."""
+    """A paid call whose mark Redis lost with its last moments is settled, once, not repeated."""
     claim = _sent(desk, reserve=900)
     job, books = JOB + claim.id, desk.money()
     desk.redis.hdel(job, "sent", "reserved", "gate", "epoch")

@@ -55,7 +55,7 @@ def _commands_while_closed(fleet: ChaosFleet, seconds: float) -> float:
 def _trials(fleet: ChaosFleet) -> int:
     """Return how often the gate let a call try; each reopening is an epoch."""
     gates: Any = fleet.client._redis.scan_iter("visionq:gate:*")
-    return sum(int(fleet.client._redis.hget(gate, "epoch") or 0) for gate in gates)  # type: ignore[arg-type]
+    return sum(int(fleet.client._redis.hget(gate, "epoch") or 0) for gate in gates)
 
 
 SCENARIOS: Final = (

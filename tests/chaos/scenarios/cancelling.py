@@ -110,5 +110,6 @@ SCENARIOS: Final = (
         "cancelling",
         "Cancelled in any state: nothing more is paid, and what was paid is kept and reused",
         cancelling,
+        in_tests=True,
     ),
 )

@@ -107,6 +107,5 @@ SCENARIOS: Final = (
         "long-wait",
         "A retry ten times later than a lease happens exactly once",
         long_wait,
-        in_tests=False,
     ),
 )

@@ -190,5 +190,6 @@ SCENARIOS: Final = (
         "cut-log",
         "The last 200 ms of Redis's log cut off: the run repairs itself, and doubles are counted",
         cut_log,
+        in_tests=True,
     ),
 )

@@ -20,7 +20,7 @@ _WORKERS: Final = 4
 
 def storm(scene: Scene) -> None:
     """Kill workers every two seconds, and Redis five times, at a provider that refuses a fifth."""
-    count = scene.size(10_000, 300)
+    count = scene.size(10_000, 150)
     with scene.fleet(workers=2 if scene.quick else _WORKERS) as fleet:
         fleet.simulator.configure(
             faults={"429": 0.07, "500": 0.07, "503": 0.06}, latency_s=0.5, seed=scene.seed
@@ -118,6 +118,7 @@ SCENARIOS: Final = (
         "Workers killed every 2 s, Redis five times, a fifth of the calls refused: nothing is lost,"
         " and only calls that were out at a kill are made again, each of them in the books",
         storm,
+        in_tests=True,
     ),
     Scenario("hold", "Cuts, hangs and kills under `hold`: no picture is called for twice", hold),
     Scenario(

@@ -44,7 +44,7 @@ def upgrade(scene: Scene) -> None:
         refused = older.wait(_REFUSAL)
         scene.equal("the newer worker goes on", str(newest.poll()), "None")
         verdict = fleet.judge()
-    scene.equal("newer jobs are parked as", reason, "newer_worker_needed")
+    scene.equal("newer jobs are parked as", str(reason), "newer_worker_needed")
     scene.equal("older jobs completed meanwhile", verdict.completed, count)
     scene.equal("calls by then", called, count)
     scene.at_least("exit code of a worker that is too old for the ledger", refused, 1)
