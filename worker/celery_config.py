@@ -58,7 +58,9 @@ def _transport_options(broker: str) -> dict[str, Any]:
         "health_check_interval": 10,
         "retry_on_timeout": False,
         "visibility_timeout": _INTAKE_VISIBILITY,
-        "unacked_restore_interval": 5,
+        # An idle worker asks seldom: a message that comes ends the wait at once.
+        "polling_interval": 5,
+        "unacked_restore_interval": 15,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 15,
         "client_name": "visionq-worker",

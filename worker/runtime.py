@@ -127,7 +127,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(duties),
         sweeper=Watch(
-            [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=10
+            [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=20
         ),
         limits=limits,
     )

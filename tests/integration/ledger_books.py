@@ -29,6 +29,8 @@ class Job:
     unknown: dict[str, int] = field(default_factory=dict)
     interrupted: str = ""
     ended_by: str = ""
+    #: Tokens of the calls that were paid for.
+    settled: set[str] = field(default_factory=set)
     late_answer: str = ""
     attempts: int = 0
     waits: int = 0
@@ -301,6 +303,12 @@ class Books:
         """Return how many calls are out behind a gate, and how many of these since before."""
         epochs = [job.epoch for job in self.jobs.values() if job.gate == key]
         return len(epochs), sum(epoch != self.gates[key].epoch for epoch in epochs)
+
+
+def forgotten(job: Job, token: str, ending: Ending) -> bool:
+    """Say whether a call was paid whose mark Redis has lost."""
+    marks = {job.sent, job.ended_by, *job.unknown, *job.settled}
+    return ending.billing == "settled" and token not in marks
 
 
 def _fields(job: Job) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.integration.ledger_books import Ending, Gate, Job
+from tests.integration.ledger_books import Ending, Gate, Job, forgotten
 from tests.integration.ledger_budgets import Budgeted
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
@@ -170,9 +170,13 @@ class KeptBack(Budgeted):
             self.post(job, day, unknown=-amount, unknown_calls=-1, settled=cost)
             if job.interrupted == token:
                 job.interrupted = ""
+        elif forgotten(job, token, ending):
+            self.post(job, self.day, settled=cost)
         else:
             return
-        job.cost += cost
+        if ending.billing == "settled":
+            job.settled.add(token)
+            job.cost += cost
 
     def lose_sight(self, job: Job) -> None:
         if job.sent:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_books import BULK, INTERACTIVE, Ending, Job, Worker, add, turn
+from tests.integration.ledger_books import (
+    BULK,
+    INTERACTIVE,
+    Ending,
+    Job,
+    Worker,
+    add,
+    forgotten,
+    turn,
+)
 from tests.integration.ledger_gates import KeptBack, key_of
 from tests.integration.ledger_snapshot import TERMINAL
 
@@ -141,7 +150,7 @@ class Model(KeptBack):
         job = self.jobs.get(job_id)
         if job is None:
             return False
-        was_open = job.sent == token or token in job.unknown
+        was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
         self.settle(job, token, ending)

@@ -115,10 +115,11 @@ def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Cal
     )
 
     def read(reply: list[list[Any]]) -> Dispatch:
-        hints, expired = reply
+        hints, expired, *rested = reply
         return Dispatch(
             hints=tuple(_hint(fields) for fields in hints),
             expired=tuple(job_id.decode() for job_id in expired),
+            rested=bool(rested),
         )
 
     return Call("dispatch", arguments, read)

@@ -73,6 +73,8 @@ class Dispatch:
 
     hints: tuple[Hint, ...]
     expired: tuple[str, ...]
+    #: Nothing was done: somebody had just looked.
+    rested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

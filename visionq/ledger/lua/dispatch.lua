@@ -2,7 +2,8 @@
 -- ARGV: now, limit, lease, gap, first wait for a claim, longest wait (all ms), the broker is here
 --   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
 --   today's date
--- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed
+-- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed,
+--   1 if it was too soon after the last look
 
 local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -14,7 +15,7 @@ local hints, expired = {}, {}
 
 local seen, grace_until = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until'))
 if seen and now - tonumber(seen) < rest then
-  return { hints, expired }
+  return { hints, expired, 1 }
 end
 
 -- Lease time counts only while Redis answered. Nobody looked for a while: nobody could renew either.

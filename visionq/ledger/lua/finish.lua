@@ -23,13 +23,16 @@ local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
 local DAYS_KEPT = 40
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved'
+    'reserved', 'settled:' .. token
   )
 )
+-- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
+local was_forgotten = billing == 'settled' and sent ~= token and not unknown
+  and not settled and ended_by ~= token
 
 -- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
 local mends = outcome == 'waiting' and error_document ~= '' and state == 'in_progress' and holder == token
@@ -46,6 +49,9 @@ local function count_cost()
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
   note_usage(ARGV[#ARGV])
+  if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
+    redis.call('HSET', job, 'settled:' .. token, '1')
+  end
 end
 
 local function settle()
@@ -67,11 +73,14 @@ local function settle()
     if billing == 'settled' then
       count_cost()
     end
+  elseif was_forgotten then
+    post(job, today, { settled = cost })
+    count_cost()
   end
 end
 
 local function keep_late_answer()
-  if answer == '' or sent ~= token and not unknown then
+  if answer == '' or sent ~= token and not unknown and not was_forgotten then
     return
   end
   redis.call('HSET', job, 'late_answer', answer)
