@@ -15,34 +15,16 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 #: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
-#: last of them also to read the books; `pace` reads.
+#: last of them also to read the books; `pace` reads; by `replay` one job takes another's place.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "pace"),
+    *("gate", "limits", "budget", "pace", "replay"),
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
     *("base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
-    *("ending", "usage"),
+    *("failures", "ending", "usage"),
 )
-#: One for each transition of a job; `gate`, by which operators and balance steer the gate; `replay`,
-#: by which one job takes the place of another.
-SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "replay")
-#: One for each transition of a job; `gate`, by which operators and balance steer the gate;
-#: `replay`, by which one job takes the place of another.
-SCRIPTS: Final = (
-    "submit",
-    "dispatch",
-    "claim",
-    "renew",
-    "admit",
-    "finish",
-    "cancel",
-    "gate",
-    "replay",
-)
-#: What they share, each part knowing those before it.
-_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "failures", "ending")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 
