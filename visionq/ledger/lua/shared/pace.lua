@@ -164,7 +164,7 @@ local function leave_at_pace(pace, job, forecast)
 end
 
 -- Lanes that stand aside for the model's pace are looked at again at once.
-local function look_again(model)
+local function look_at_model_again(model)
   redis.call('ZADD', K.hold_ends, 'XX', at(now), 'pace:' .. model)
 end
 
@@ -172,7 +172,7 @@ local function call_left_pace(job)
   local model = model_of(redis.call('HGET', job, 'lane'))
   redis.call('HINCRBY', K.pace .. model, 'calls_out', -1)
   if limits_of(model).concurrency then
-    look_again(model)
+    look_at_model_again(model)
   end
 end
 
@@ -191,7 +191,7 @@ local function adopt(model, news)
   end
   redis.call('HSET', pace.key, 'cut_at', at(now))
   redis.call('HDEL', pace.key, 'ceiling')
-  look_again(model)
+  look_at_model_again(model)
   return read_pace(model)
 end
 
