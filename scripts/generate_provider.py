@@ -1,19 +1,21 @@
 """Writes the tables of docs/provider.md from the tables that workers decide by.
 
-    .venv/bin/python scripts/generate_provider.py
+.venv/bin/python scripts/generate_provider.py
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from visionq.contract import UnknownBilling, Usage
-from visionq.errors import VisionqError
 from visionq.ledger.records import Billing
 from worker.decision import Attempt, Fail, Hold, Park, Retry, Wait, billing_of, decide
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
+
+if TYPE_CHECKING:
+    from visionq.errors import VisionqError
 
 PAGE: Final = Path(__file__).parents[1] / "docs/provider.md"
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n(?:\|.*\n){2})(?:\|.*\n)*\n<!-- end -->")
@@ -37,16 +39,22 @@ def page(text: str) -> str:
 
 def _row(row: Row) -> tuple[str, ...]:
     if row is UNLISTED:
-        said = "anything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
-        return ("any", said, f"`{row.error.code}`", row.source)
+        rest = "anything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
+        return ("any", rest, f"`{row.error.code}`", row.source)
     listed = ", ".join(map(str, sorted(row.statuses)))
-    statuses = "200 or a refusal" if row.statuses >= REFUSALS else listed
     said = [f"`{code}`" for code in row.codes]
     if row.words:
-        said.append(f"text with `{row.words.replace('|', chr(92) + '|')}`")
-    body = f"in `{row.where}`" if row.where else ""
-    return (statuses, ", ".join([*said, body]).strip(", ") or "any body of its own",
-            f"`{row.error.code}`" + (", for that model alone" if row.by_model else ""), row.source)
+        escaped = row.words.replace("|", "\\|")
+        said.append(f"text with `{escaped}`")
+    if row.where:
+        said.append(f"in `{row.where}`")
+    alone = ", for that model alone" if row.by_model else ""
+    return (
+        "200 or a refusal" if row.statuses >= REFUSALS else listed,
+        ", ".join(said) or "any body of its own",
+        f"`{row.error.code}`{alone}",
+        row.source,
+    )
 
 
 def _codes() -> list[tuple[str, ...]]:
