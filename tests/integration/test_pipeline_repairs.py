@@ -56,9 +56,9 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to the provider."""
     sent: list[str] = []
 
-    def look(client: Any, request: Any) -> Any:
+    def look(client: Any, request: Any, **options: Any) -> Any:
         sent.append(request.body.decode())
-        return ask(client, request)
+        return ask(client, request, **options)
 
     monkeypatch.setattr(steps, "ask_provider", look)
     return sent
