@@ -128,7 +128,7 @@ WORKER: Final = PREFIX + "worker:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 #: HASH of the gate per id of a provider's key.
 GATE: Final = PREFIX + "gate:"
-#: STRING what the provider said of a model that it does not know, per `key's id:model`; for a minute.
+#: STRING what the provider said of a model unknown to it, per `key's id:model`; for a minute.
 MISSING_MODEL: Final = PREFIX + "missing-model:"
 #: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_async_blobs
 from visionq.errors import VisionqError
@@ -17,6 +17,7 @@ from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_con
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
+from visionq.sdk.typed import Model, TypedResult, typed
 from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
-    from visionq.sdk.drafts import JobOptions
+    from visionq.sdk.drafts import JobOptions, QuestionOptions
     from visionq.sdk.images import ImageInput
     from visionq.sdk.reading import End
     from visionq.settings import Settings
@@ -113,15 +114,35 @@ class AsyncClient:
             raise not_found(job_id)
         return view
 
-    async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument:  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
+    @overload
+    async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument: ...  # noqa: ASYNC109  # see below
+
+    @overload
+    async def wait(
+        self,
+        job: AsyncJob | str,
+        timeout: float | None = None,  # noqa: ASYNC109  # see below
+        *,
+        schema: type[Model],
+    ) -> TypedResult[Model]: ...
+
+    async def wait(
+        self,
+        job: AsyncJob | str,
+        timeout: float | None = None,  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
+        *,
+        schema: type[Model] | None = None,
+    ) -> ResultDocument | TypedResult[Model]:
         """Return the result of a job, waiting for it at most `timeout` seconds.
 
-        Survives a restart of Redis within that time.
+        Survives a restart of Redis within that time. With `schema`, the pydantic model that the job
+        was submitted with, `parsed` of the result is an object of it.
 
         Raises:
             JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
             WaitTimeout: the time is up; the job goes on.
             JobNotFound: the ledger holds no such job.
+            InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
         job_id = id_of(job)
         async with self._listener.watching([job_id]) as futures:
@@ -132,7 +153,47 @@ class AsyncClient:
             raise timeout_error(1, timeout)
         if isinstance(end, VisionqError):
             raise end
-        return end
+        return end if schema is None else typed(end, schema)
+
+    @overload
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model],
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> TypedResult[Model]: ...
+
+    @overload
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument: ...
+
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument | TypedResult[Model]:
+        """Submit one question about one picture and wait for its result.
+
+        With `schema`, a pydantic model, `parsed` of the result is an object of it. Raises what
+        `submit` and `wait` raise.
+        """
+        job = await self.submit(prompt=prompt, images=[image], schema=schema, **options)
+        if schema is None:
+            return await self.wait(job, timeout)
+        return await self.wait(job, timeout, schema=schema)
 
     async def results(
         self,
