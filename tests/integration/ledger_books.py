@@ -287,7 +287,7 @@ class Books:
             books={name: found for name, book in self.accounts.items() if (found := _some(book))},
             waiters={name: jobs for name, jobs in self.waiters.items() if jobs},
             looks=self.looks,
-            kinds=self.kinds,
+            kinds={name: _some(known) for name, known in self.kinds.items()},
             unknown_calls=self.unknown_calls,
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
         )
