@@ -137,10 +137,15 @@ class ChaosFleet(Fleet):
     def judge(self) -> Verdict:
         return judge(self.client._redis, self.submitted, self.simulator.bill())
 
-    def commands(self) -> int:
-        """Return how many commands Redis was sent so far, those inside scripts left out."""
-        shown: Any = self.client._redis.info("stats")
-        return int(shown["total_commands_processed"])
+    def commands_a_second(self, seconds: float) -> float:
+        """Return how many commands Redis is sent; those that its scripts give are not sent."""
+        sent, end = 0, time.monotonic() + seconds
+        with self.client._redis.monitor() as monitor:
+            for command in monitor.listen():
+                if time.monotonic() >= end:
+                    break
+                sent += command["client_type"] != "lua"
+        return sent / seconds
 
 
 @contextmanager

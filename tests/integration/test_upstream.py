@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Connection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-def _channel_of_a_lost_connection(url: str, transport: type[stock.Transport]) -> stock.Channel:
+def _channel_of_a_lost_connection(url: str, transport: type[stock.Transport]) -> Any:
     """Return a channel as an acknowledgement finds it after the connection to Redis broke."""
     connection = Connection(url, transport=transport)
     channel = connection.channel()
@@ -24,7 +24,7 @@ def _channel_of_a_lost_connection(url: str, transport: type[stock.Transport]) ->
 
 
 def test_stock_channels_stumble_over_a_lost_connection(redis_url: str) -> None:
-    """kombu answers with an AttributeError, which ends a Celery worker: `Channel._connparams`."""
+    """What kombu answers with ends a Celery worker: `Channel._connparams`."""
     channel = _channel_of_a_lost_connection(redis_url, stock.Transport)
     with pytest.raises(AttributeError, match="'NoneType' object"):
         channel._connparams()
@@ -42,10 +42,10 @@ def test_our_channels_tell_that_the_connection_is_lost(redis_url: str) -> None:
 def test_stock_channels_lose_what_they_cannot_read(
     redis: Redis, redis_url: str, raw: bytes
 ) -> None:
-    """kombu takes a foreign message from the queue, then raises: `Channel._readable`."""
+    """What kombu can't read it takes from the queue, and raises: `Channel._readable`."""
     redis.lpush("stock", raw)
     with Connection(redis_url, transport=stock.Transport) as connection:
-        channel = connection.channel()
+        channel: Any = connection.channel()
         consumed = channel.basic_consume("stock", no_ack=True, callback=print, consumer_tag="one")
         assert consumed is None
         with pytest.raises((ValueError, LookupError, TypeError, AttributeError)):
