@@ -23,9 +23,7 @@ def test_shared_parts_have_names_of_their_own() -> None:
     """No part of what scripts share hides a name of another part."""
     shared = files("visionq.ledger") / "lua" / "shared"
     names = Counter(
-        name
-        for part in shared.iterdir()
-        for name in set(_locals(part.read_text(encoding="utf-8")))
+        name for part in shared.iterdir() for name in set(_locals(part.read_text(encoding="utf-8")))
     )
     assert [name for name, parts in names.items() if parts > 1] == []
 
