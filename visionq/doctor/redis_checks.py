@@ -130,7 +130,8 @@ def _with_aof(fsync: str | None) -> Finding:
     survives = "the death of a producer or worker loses nothing acknowledged"
     losses = {
         "always": "nor does the loss of Redis or its host",
-        "everysec": "the loss of the host, or of Redis at a slow disk, may lose the last second or two",
+        "everysec": "the loss of the host, or of Redis at a slow disk,"
+        " may lose the last second or two",
         "no": "the loss of the host may lose about the last half minute",
     }
     if fsync not in losses:
