@@ -99,6 +99,13 @@ class Ledger:
         """Fail those of the jobs that are still queued, for their deadline passed."""
         return self._make(calls.expire(job_ids, self.options, self._now()))
 
+    def forget(self, job_ids: Sequence[str]) -> int:
+        """Remove jobs and results that their owner has written down; returns how many are gone.
+
+        A job that has not ended, or whose money is still open, stays.
+        """
+        return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
+
     def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))

@@ -1,4 +1,4 @@
-"""The seven scripts as text, and one call of a script as a value."""
+"""The scripts as text, and one call of a script as a value."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job, and `gate`, by which operators and balance steer the gate.
-SCRIPTS: Final = ("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate")
+#: One for each transition of a job; `gate`, by which operators and balance steer the gate; and
+#: `forget`, for ends that their owner has written down.
+SCRIPTS: Final = (
+    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "forget",
+)  # fmt: skip
 #: What they share, each part knowing those before it.
 _SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
