@@ -3,6 +3,7 @@
 VisionqError
 ├── JobError                      the job itself is wrong: fails at once, nothing paid
 │   ├── InvalidJob                  invalid_job
+│   ├── InvalidSource               invalid_source
 │   ├── JobNotFound                 job_not_found
 │   ├── IdempotencyConflict         idempotency_conflict
 │   ├── ModelNotFound               model_not_found
@@ -104,6 +105,13 @@ class InvalidJob(JobError):
     """The document does not have the form of the contract."""
 
     code = "invalid_job"
+    http_status = 422
+
+
+class InvalidSource(JobError):
+    """What jobs were to be made of can't be read, or does not have the form that it should."""
+
+    code = "invalid_source"
     http_status = 422
 
 

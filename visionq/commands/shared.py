@@ -15,6 +15,7 @@ from visionq.errors import (
     BudgetExhausted,
     Cancelled,
     InsufficientBalance,
+    InvalidSource,
     JobFailed,
     ProviderFault,
     QueueUnavailable,
@@ -38,6 +39,7 @@ _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ConfigurationError, EXIT_USAGE),
+    (InvalidSource, EXIT_USAGE),
     (InsufficientBalance, EXIT_STOPPED),
     (BudgetExhausted, EXIT_STOPPED),
     (Cancelled, EXIT_STOPPED),

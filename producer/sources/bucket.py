@@ -1,0 +1,135 @@
+"""Pictures in an object store: every object below `s3://bucket/prefix`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from producer.sources.files import PICTURE_SUFFIXES
+from producer.sources.row import Row
+from producer.sources.source import Reading
+from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore.store import ObjectStore
+
+    from producer.sources.row import BadRow
+
+SCHEME: Final = "s3://"
+_TIMEOUT: Final = timedelta(seconds=60)
+_RETRYING: Final = timedelta(seconds=30)
+_PORTION: Final = 1000
+
+
+class Bucket(Reading):
+    """Objects with the name of a picture, in the order of the store; an id is a name.
+
+    Credentials, region and endpoint come from the environment by the names that the store's own
+    tools use, as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT_URL`.
+    """
+
+    columns = ("id", "file", "folder")
+    _ids_may_repeat = False
+
+    def __init__(self, url: str) -> None:
+        self.description = f"bucket {url}"
+        self._url = url
+        self._store, self._bucket, self._prefix = *open_bucket(url), urlsplit(url).path[1:]
+
+    def fingerprint(self) -> str:
+        """Return its address: pictures are added to a bucket."""
+        return f"bucket:{self._url}"
+
+    def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
+        self.skipped = number = 0
+        for name in self._names():
+            if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
+                self.skipped += 1
+                continue
+            number += 1
+            folder, _, file = name.rpartition("/")
+            variables = {"id": name, "file": file, "folder": folder}
+            yield number, Row(number, name, (f"{SCHEME}{self._bucket}/{name}",), variables)
+
+    def _names(self) -> Iterator[str]:
+        """List page by page; a prefix is a folder: the store goes by whole parts of names."""
+        with _store_errors(self._url):
+            for page in self._store.list(self._prefix or None, chunk_size=_PORTION):
+                for entry in page:
+                    yield entry["path"]
+
+    def _nothing(self) -> str:
+        return f"there is no picture in it ({self.skipped} objects of other kinds)"
+
+
+def read_object(url: str, most_bytes: int) -> bytes:
+    """Return an object, reading at most one byte more than `most_bytes`.
+
+    Raises:
+        InputFileNotFound: there is none.
+        DownloadFailed: the store can't be read.
+        InvalidSource: the address or the install is not fit for it.
+    """
+    store, _ = open_bucket(url)
+    from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
+
+    content = bytearray()
+    try:
+        for portion in store.get(urlsplit(url).path[1:]):
+            content += bytes(portion)
+            if len(content) > most_bytes:
+                break
+    except FileNotFoundError:
+        raise InputFileNotFound("there is no such object", image=url) from None
+    except (BaseError, OSError) as error:
+        raise DownloadFailed(_cause(error), image=url) from None
+    return bytes(content)
+
+
+def open_bucket(url: str) -> tuple[ObjectStore, str]:
+    """Return the store behind `s3://bucket/…`, and the bucket's name.
+
+    Raises:
+        InvalidSource: the address or the install is not fit for it.
+    """
+    bucket = urlsplit(url).netloc
+    if not url.startswith(SCHEME) or not bucket:
+        raise InvalidSource(f"{url}: an address in a store is s3://bucket/prefix")
+    if find_spec("obstore") is None:
+        raise InvalidSource(f"{url}: needs an extra: pip install 'visionq[blobs]'")
+    return _store(bucket), bucket
+
+
+@cache
+def _store(bucket: str) -> ObjectStore:
+    from obstore.store import from_url  # noqa: PLC0415  # an extra, loaded where it is used
+
+    with _store_errors(f"{SCHEME}{bucket}"):
+        return from_url(
+            f"{SCHEME}{bucket}",
+            # An endpoint without TLS, where one is named, stands in a network of one's own.
+            client_options={"connect_timeout": "5s", "timeout": _TIMEOUT, "allow_http": True},
+            retry_config={"max_retries": 5, "retry_timeout": _RETRYING},
+        )
+
+
+@contextmanager
+def _store_errors(url: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
+
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise InvalidSource(f"{url}: can't be read: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    first = str(error).partition("\n")[0]
+    return f"{first}; are AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL right?"

@@ -1,0 +1,156 @@
+"""Pictures that are files: a folder with all below it, a glob, one file."""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import translate
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from producer.sources.row import Row
+from producer.sources.source import Reading
+from visionq.errors import InvalidSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from producer.sources.row import BadRow
+
+#: Names of files that are looked at. Which of them are taken is found out by their content.
+PICTURE_SUFFIXES: Final = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
+        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
+    )
+)
+_SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF")
+_MAGIC: Final = re.compile(r"[*?\[]")
+
+
+class Files(Reading):
+    """Files below a folder, in the order of their names; an id is a name relative to the folder.
+
+    Names of one directory are held at a time. Hidden files and folders are passed over, and so are
+    links to folders: they may lead in a circle.
+    """
+
+    columns = ("id", "file", "folder")
+    _ids_may_repeat = False
+
+    def __init__(
+        self, folder: Path, description: str, pattern: re.Pattern[str] | None, depth: int
+    ) -> None:
+        self.description = description
+        self._folder = folder
+        #: None: whatever has the name of a picture.
+        self._pattern = pattern
+        #: Folders below which nothing matches; 0: however deep.
+        self._depth = depth
+
+    def fingerprint(self) -> str:
+        """Return its address: pictures are added to a folder."""
+        shape = self._pattern.pattern if self._pattern else "*"
+        return f"files:{self._folder.resolve()}:{shape}"
+
+    def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
+        self.skipped = 0
+        for number, (name, path) in enumerate(self._files(self._folder, ""), 1):
+            shown = _printable(name)
+            folder, _, file = shown.rpartition("/")
+            variables = {"id": shown, "file": file, "folder": folder}
+            yield number, Row(number, shown, (path,), variables)
+
+    def _files(self, folder: Path, below: str) -> Iterator[tuple[str, str]]:
+        for name, path, is_folder in _entries(folder):
+            if is_folder:
+                if not self._depth or below.count("/") + 1 < self._depth:
+                    yield from self._files(Path(path), f"{below}{name}/")
+            elif self._takes(f"{below}{name}", path):
+                yield f"{below}{name}", path
+            else:
+                self.skipped += 1
+
+    def _takes(self, name: str, path: str) -> bool:
+        if self._pattern is not None:
+            return self._pattern.fullmatch(name) is not None
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  # of millions of names
+        return suffix in PICTURE_SUFFIXES or (not suffix and is_picture(path))
+
+    def _nothing(self) -> str:
+        if self._pattern is not None:
+            return "no file has such a name"
+        return f"there is no picture in it ({self.skipped} files of other kinds)"
+
+
+def open_folder(path: Path) -> Files:
+    """Return all pictures of a folder and of those below it."""
+    return Files(path, f"folder {path}", None, 0)
+
+
+def open_file(path: Path) -> Files:
+    """Return a source of one picture."""
+    return Files(path.parent, f"picture {path}", re.compile(re.escape(path.name)), 1)
+
+
+def has_magic(spec: str) -> bool:
+    """Return whether a name is a pattern of names."""
+    return _MAGIC.search(spec) is not None
+
+
+def open_glob(pattern: str) -> Files:
+    """Return the files that match; `**` stands for any folders, `*` and `?` for parts of one name.
+
+    Raises:
+        InvalidSource: the part before the first wildcard is no folder.
+    """
+    parts = Path(pattern).parts
+    fixed = next(place for place, part in enumerate(parts) if has_magic(part))
+    folder, rest = Path(*parts[:fixed]), parts[fixed:]
+    if not folder.is_dir():
+        raise InvalidSource(f"{pattern}: there is no folder {folder}")
+    depth = 0 if "**" in rest else len(rest)
+    return Files(folder, f"glob {pattern}", re.compile(_as_regex(rest)), depth)
+
+
+def _as_regex(parts: tuple[str, ...]) -> str:
+    """Return the pattern of relative names, with `/` between their parts."""
+    pieces = []
+    for place, part in enumerate(parts):
+        last = place == len(parts) - 1
+        if part == "**":
+            pieces.append(".*" if last else "(?:[^/]+/)*")
+            continue
+        # `translate` wraps its pattern as `(?s:…)\Z`; neither wildcard may cross a slash.
+        inner = translate(part).removeprefix("(?s:").removesuffix(r")\Z")
+        pieces.append(inner.replace(".*", "[^/]*") + ("" if last else "/"))
+    return "".join(pieces)
+
+
+def is_picture(path: str | Path) -> bool:
+    """Return whether a file begins as a picture that a model takes."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(8).startswith(_SIGNATURES)
+    except OSError:
+        return False
+
+
+def _entries(folder: Path) -> list[tuple[str, str, bool]]:
+    """Return (name, path, whether it is a folder) of what a folder holds, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                (entry.name, entry.path, entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not entry.name.startswith(".")
+                and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+            ]
+    except OSError as error:
+        raise InvalidSource(f"{folder}: can't be read: {error.strerror}") from None
+    return sorted(found)
+
+
+def _printable(name: str) -> str:
+    """Show bytes of a name that are no text escaped: an id stands in JSON."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,120 @@
+"""Which kind of source a name on the command line means."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from producer.sources.bucket import SCHEME, Bucket
+from producer.sources.files import (
+    PICTURE_SUFFIXES,
+    has_magic,
+    is_picture,
+    open_file,
+    open_folder,
+    open_glob,
+)
+from producer.sources.listing import Listing
+from producer.sources.manifest import CsvManifest, JsonlManifest, parse_object
+from producer.sources.openai_batch import OpenAIBatch, is_batch
+from producer.sources.source import Source, SourceOptions
+from producer.sources.text import TextFile, read_text_file
+from visionq.errors import InvalidSource
+from visionq.sdk.images import is_url
+
+if TYPE_CHECKING:
+    from producer.sources.source import Kind
+
+#: In place of a name: what stands on standard input.
+STDIN: Final = "-"
+_DEFAULTS: Final = SourceOptions()
+_BY_SUFFIX: Final[dict[str, Kind]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+
+
+def open_source(
+    spec: str, *, options: SourceOptions = _DEFAULTS, stdin: BinaryIO | None = None
+) -> Source:
+    """Return the source that a name means; only files that have to be understood are read.
+
+    `spec` is a folder, a glob, a manifest (CSV or JSONL), a list of addresses or files, an input
+    file of the OpenAI Batch API, one picture, `s3://bucket/prefix`, or `-` for standard input,
+    which is kept in a temporary file so that it can be read again.
+
+    Raises:
+        InvalidSource: there is no such thing, or it can't be understood; one line says why.
+    """
+    if spec == STDIN:
+        return _from_stdin(stdin or sys.stdin.buffer, options)
+    if spec.startswith(SCHEME):
+        return Bucket(spec)
+    if is_url(spec):
+        raise InvalidSource(f"{spec[:80]}: give addresses in a file, one a line, or on stdin (-)")
+    path = Path(spec)
+    if path.is_dir():
+        return open_folder(path)
+    if path.is_file():
+        return _from_file(path, options)
+    if path.exists():  # a pipe, as the shell's <(…) is one
+        with path.open("rb") as pipe:
+            return _from_stdin(pipe, options)
+    if has_magic(spec):
+        return open_glob(spec)
+    raise InvalidSource(f"{spec}: there is no such file or folder")
+
+
+def _from_file(path: Path, options: SourceOptions) -> Source:
+    if options.kind == "auto" and _looks_like_picture(path):
+        return open_file(path)
+    file = read_text_file(path, options.encoding)
+    suffix = path.suffix.lower()
+    if suffix == ".tsv" and options.delimiter is None:
+        options = replace(options, delimiter="\t")
+    return _from_text(file, path.name, path.parent, options, _BY_SUFFIX.get(suffix))
+
+
+def _looks_like_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES or is_picture(path)
+
+
+def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Source:
+    with tempfile.NamedTemporaryFile(prefix="visionq-", delete=False) as kept:
+        path = Path(kept.name)
+        try:
+            shutil.copyfileobj(stdin, kept)
+        except BaseException:
+            path.unlink()
+            raise
+    try:
+        text = read_text_file(path, options.encoding)
+        source = _from_text(text, "standard input", Path(), options, None)
+    except InvalidSource:
+        path.unlink()
+        raise
+    weakref.finalize(source, path.unlink, missing_ok=True)
+    return source
+
+
+def _from_text(
+    file: TextFile, name: str, folder: Path, options: SourceOptions, usual: Kind | None
+) -> Source:
+    """Return the source in a text, by the kind that was named, that is usual, or that it shows."""
+    kind = options.kind if options.kind != "auto" else usual
+    _, first = next(file.lines(), (0, ""))
+    record = parse_object(first) if first.startswith("{") else None
+    if kind == "csv":
+        return CsvManifest(file, name, folder, options)
+    if kind == "openai-batch" or (options.kind == "auto" and is_batch(record)):
+        return OpenAIBatch(file, name)
+    if kind == "jsonl" or (kind is None and record is not None):
+        return JsonlManifest(file, name, folder, options)
+    return Listing(file, name, folder)

@@ -1,0 +1,132 @@
+"""Text files in the encodings that tables come in."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from visionq.errors import InvalidSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+#: UTF-8, with or without the mark that Excel and Windows put first.
+_UTF8: Final = "utf-8-sig"
+#: What Excel writes in Russia when it is not asked for UTF-8.
+_CYRILLIC: Final = "cp1251"
+_PORTION: Final = 1 << 20
+_HINT: Final = "save the file as UTF-8, or name its encoding (--encoding)"
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file whose every byte is known to be text in `encoding`."""
+
+    path: Path
+    encoding: str
+    sha256: str
+
+    @contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Open it as `csv` and line readers want it: line ends are left as they are."""
+        with _readable(self.path), self.path.open(encoding=self.encoding, newline="") as text:
+            yield text
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Yield the lines that are not blank, with their numbers from 1."""
+        with self.open() as text:
+            for number, line in enumerate(text, 1):
+                if stripped := line.strip():
+                    yield number, stripped
+
+    @property
+    def spoken_encoding(self) -> str:
+        """The encoding as people call it."""
+        return "UTF-8" if self.encoding == _UTF8 else self.encoding.upper()
+
+
+def read_text_file(path: Path, encoding: str | None) -> TextFile:
+    """Read a file through once: is it text, in which encoding, and what is its hash?
+
+    Raises:
+        InvalidSource: it can't be read, or is no text in that encoding; the line is named.
+    """
+    tried = _Trial(path.name, _codec(encoding) if encoding else _UTF8)
+    digest = hashlib.sha256()
+    with _readable(path), path.open("rb") as file:
+        for portion in _portions(file):
+            digest.update(portion)
+            if not tried.takes(portion, may_be_other=encoding is None):
+                tried = _Trial(path.name, _CYRILLIC)
+                _take_all(tried, path)
+                break
+        else:
+            tried.takes(b"", may_be_other=False, final=True)
+        for portion in _portions(file):  # what is left after a change of mind
+            digest.update(portion)
+    return TextFile(path, tried.encoding, digest.hexdigest())
+
+
+def _take_all(trial: _Trial, path: Path) -> None:
+    with path.open("rb") as file:
+        for portion in _portions(file):
+            trial.takes(portion, may_be_other=False)
+
+
+def _portions(file: BinaryIO) -> Iterator[bytes]:
+    while portion := file.read(_PORTION):
+        yield portion
+
+
+class _Trial:
+    """Tries to read a file as text in one encoding."""
+
+    def __init__(self, name: str, encoding: str) -> None:
+        self.encoding = encoding
+        self._name = name
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._lines = 0
+        self._shown = False
+
+    def takes(self, portion: bytes, *, may_be_other: bool, final: bool = False) -> bool:
+        """Return whether the next bytes are text in this encoding.
+
+        False is said only where it may be another: no byte beyond ASCII has fitted so far.
+        """
+        if b"\0" in portion and not self.encoding.startswith(("utf-16", "utf-32")):
+            raise InvalidSource(f"{self._name}: no text, or text in UTF-16; {_HINT}")
+        try:
+            text = self._decoder.decode(portion, final)
+        except UnicodeDecodeError as error:
+            fitting = error.object[: error.start]
+            if may_be_other and not self._shown and fitting.removeprefix(codecs.BOM_UTF8).isascii():
+                return False
+            line = self._lines + fitting.count(b"\n") + 1
+            spoken = "UTF-8" if self.encoding == _UTF8 else self.encoding.upper()
+            message = f"{self._name}, line {line}: byte {error.object[error.start]:#04x} is no"
+            raise InvalidSource(f"{message} {spoken}; {_HINT}") from None
+        self._lines += text.count("\n")
+        self._shown = self._shown or not text.isascii()
+        return True
+
+
+def _codec(encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        message = f"--encoding: {encoding!r} is no encoding; usual ones are utf-8 and cp1251"
+        raise InvalidSource(message) from None
+    return _UTF8 if name == "utf-8" else name
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidSource(f"{path}: can't be read: {error.strerror}") from None
