@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from contextlib import suppress
 from itertools import islice
@@ -26,8 +25,6 @@ KINDS: Final = (JSONL, CSV, PARQUET)
 
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-#: 64 bits, less the sign: a larger number of an answer is written as text.
-_LARGEST: Final = 2**63
 _BATCH: Final = 10_000
 
 
@@ -144,11 +141,7 @@ def _batches(
 
 
 def _parquet_cell(cell: Cell) -> Cell:
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "backslashreplace").decode()
-    if isinstance(cell, int) and not isinstance(cell, bool) and not -_LARGEST <= cell < _LARGEST:
-        return None
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -99,6 +99,8 @@ class Feeder:
     index: Index
     window: Window
     submitter: Submitter
+    #: Called before each submission.
+    before: Callable[[], None]
     retry_failed: bool = False
     #: Most rows that are begun; None: all.
     first: int | None = None
@@ -234,6 +236,8 @@ class Feeder:
         began = self.clock()
         while not self._stopped.is_set():
             try:
+                with as_queue_unavailable():
+                    self.before()
                 replies = self.submitter.submit([one.draft for one in portion])
             except QueueUnavailable as error:
                 self.trouble = error.message

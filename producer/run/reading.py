@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,39 +67,32 @@ def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, An
 
 
 class Rows:
-    """The rows of a record, each once, as often as they are asked for."""
+    """The rows of an open file, each once, as often as they are asked for."""
 
-    def __init__(self, path: Path, index: Index, *, ordered: bool = False) -> None:
-        self._path = path
+    def __init__(self, descriptor: int, index: Index, *, ordered: bool = False) -> None:
+        self._descriptor = descriptor
         self._index = index
         self._ordered = ordered
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        descriptor = os.open(self._path, os.O_RDONLY)
-        try:
-            for start, length in self._index.in_order(of_source=self._ordered):
-                yield json.loads(os.pread(descriptor, length, start))
-        finally:
-            os.close(descriptor)
+        for start, length in self._index.in_order(of_source=self._ordered):
+            yield json.loads(os.pread(self._descriptor, length, start))
 
 
-def open_rows(path: Path, *, ordered: bool = False) -> closing[_Opened]:
-    """Return the rows of a file, in a context that lets its index go.
+@contextmanager
+def open_rows(path: Path, *, ordered: bool = False) -> Iterator[Rows]:
+    """Give the rows of a record, also of one that is being written.
 
     Raises:
         RecordRefused: there is no such file, or a line of it is no row.
     """
-    return closing(_Opened(path, ordered=ordered))
-
-
-class _Opened(Rows):
-    def __init__(self, path: Path, *, ordered: bool) -> None:
-        super().__init__(path, Index(), ordered=ordered)
+    with closing(Index()) as index:
         try:
-            read_into(self._index, path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
-
-    def close(self) -> None:
-        """Let the index go."""
-        self._index.close()
+        try:
+            read_into(index, path)
+            yield Rows(descriptor, index, ordered=ordered)
+        finally:
+            os.close(descriptor)

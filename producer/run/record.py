@@ -103,7 +103,8 @@ class Record:
 
     def rows(self, *, ordered: bool) -> Rows:
         """Return what stands here, each row once; `ordered`: as the source has them."""
-        return Rows(self.path, self.index, ordered=ordered)
+        # The file that was opened: `settle` may have put another in its place.
+        return Rows(self._descriptor, self.index, ordered=ordered)
 
     def settle(self, *, ordered: bool) -> None:
         """Leave one line a row: the last; with `ordered`, in the order of the source.

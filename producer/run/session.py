@@ -75,6 +75,8 @@ class Session:
     tally: Tally
     signals: Signals
     display: Display
+    #: Called at every look around.
+    ensure_budget: Callable[[], None]
     clock: Callable[[], float]
     #: A few answers, for people to look at.
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -120,6 +122,7 @@ class Session:
         try:
             self._collect()
             if self.clock() - self._census_at > _CENSUS_EVERY:
+                self.ensure_budget()
                 self._census = census(self.redis, self.window.ids())
                 self._census_at = self.clock()
                 self._act_on(self._census)

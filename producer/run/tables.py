@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DATA: Final = "data."
 #: Of a table that is meant to be looked at.
 _MOST_FIELDS: Final = 1_000
+_LARGEST: Final = 2**63
 _BOOLEANS: Final = frozenset({"cached", "cost_is_estimate"})
 _NUMBERS: Final = frozenset({"row", "attempt", "input_tokens", "output_tokens"})
 
@@ -65,7 +66,7 @@ def columns_of(rows: Iterable[dict[str, Any]]) -> list[Column]:
         data = row["data"]
         if isinstance(data, dict):
             for name, value in data.items():
-                fields.setdefault(name, set()).add(type(value))
+                fields.setdefault(name, set()).add(_kind_of(value))
         else:
             plain = plain or data is not None
         if len(fields) > _MOST_FIELDS:
@@ -83,6 +84,12 @@ def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Co
     if name in _BOOLEANS:
         return [Column(name, bool)]
     return [Column(name, int if name in _NUMBERS else str)]
+
+
+def _kind_of(value: object) -> type:
+    """Return a value's kind; a number too large for 64 bits is text."""
+    is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
+    return str if is_large else type(value)
 
 
 def _kind(kinds: set[type]) -> type:
