@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from producer.sources import Row
     from visionq.ledger import NewJob
 
-#: Jobs in the ledger at once. Workers with 64 slots each take some 8 hints ahead of themselves.
-MOST_JOBS: Final = 2_000
+#: Jobs in the ledger at once: enough for some hundred slots, few enough to lose with an emptied Redis.
+MOST_JOBS: Final = 1_000
 #: Bytes of their pictures, which stand in Redis until the jobs end.
 MOST_BYTES: Final = 256_000_000
 
