@@ -39,7 +39,7 @@ class RunBudget:
         """Set the budget, or lift that of an earlier beginning."""
         if self.limit is not None:
             self._set(self.limit)
-        elif hasattr(self.ledger, 'book') and self.ledger.book(self._scope).limit_rub is not None:
+        elif hasattr(self.ledger, "book") and self.ledger.book(self._scope).limit_rub is not None:
             self.ledger.set_budget(self._scope, None)
 
     def ensure(self) -> None:
@@ -50,6 +50,7 @@ class RunBudget:
     @property
     def _scope(self) -> BudgetScope:
         from visionq.ledger.budgets import BudgetScope
+
         return BudgetScope.batch(self.run)
 
     def _set(self, limit: Decimal) -> None:

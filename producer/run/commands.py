@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from producer.run.export import export as write_table
 from producer.run.plan import Wishes, make_plan
 from producer.run.reading import open_rows
+from producer.run.terminal import Terminal
+from producer.sources import STDIN
 from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.shared import errors_as_json, json_option
 from visionq.contract import Api, Detail
@@ -21,7 +23,11 @@ _file = click.Path(dir_okay=False, path_type=Path)
 _out = click.Path(dir_okay=False, path_type=Path)
 
 
-class _Rubles(click.ParamType):
+#: Where the context has the arguments of the command.
+_GIVEN: Final = "visionq.arguments"
+
+
+class _Rubles(click.ParamType[Decimal]):
     """A positive amount of rubles."""
 
     name = "rubles"
@@ -37,6 +43,37 @@ class _Rubles(click.ParamType):
         if not amount.is_finite() or amount <= 0:
             self.fail(f"{value} is not more than 0", param, ctx)
         return amount
+
+
+class _Remembering(click.Command):
+    """Keeps its arguments as they were given: a detached run is begun with the same."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401  # click's signature
+    ) -> click.Context:
+        """Return click's context, the arguments noted in it."""
+        given = list(args)
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_GIVEN] = given
+        return context
+
+
+def again(given: list[str]) -> list[str]:
+    """Return the arguments by which a detached run is begun, and begun again after a crash.
+
+    What was asked, emptied and sampled before it was detached is not so once more.
+    """
+    kept, rest = ["run"], iter(given)
+    for one in rest:
+        if one == "--first":
+            next(rest, None)
+        elif one not in ("--detach", "--yes", "--json", "--fresh") and one[:8] != "--first=":
+            kept.append(one)
+    return [*kept, "--yes"]
 
 
 _table_options = (
@@ -60,13 +97,11 @@ def _delimiter(text: str) -> str:
     return found
 
 
-@click.command()
+@click.command(cls=_Remembering)
 @click.argument("source")
 @click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
 @click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
-@click.option(
-    "-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet."
-)
+@click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
 @click.option("--schema", type=_file, help="JSON Schema that the answers must match.")
 @click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]")
 @click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call.")
@@ -106,7 +141,7 @@ def run(
     SOURCE is a folder, a glob, a manifest (CSV, JSONL), a list of addresses, s3://…, an OpenAI
     Batch file, or - for stdin. The same command again goes on where it was stopped.
     """
-    from producer.run.work import Terminal, work  # noqa: PLC0415  # nothing of it for --help
+    from producer.run.work import work  # noqa: PLC0415  # nothing of it for --help
 
     with errors_as_json(as_json):
         settings = load_settings()
@@ -122,8 +157,18 @@ def run(
             bom=not no_bom,
         )
         described = take_source_options(options)
-        plan = make_plan(source, described, options, wishes, settings, sys.stdin.buffer)
-        return work(plan, settings, Terminal(yes=yes, as_json=as_json, source=source))
+        if detach and STDIN in (source, options["prompt"]):
+            raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
+        plan = make_plan(
+            source,
+            wishes,
+            described=described,
+            asked=options,
+            settings=settings,
+            stdin=sys.stdin.buffer,
+        )
+        given = click.get_current_context().meta[_GIVEN] if detach else None
+        return work(plan, settings, Terminal(yes=yes, as_json=as_json), given and again(given))
 
 
 @click.command()

@@ -6,7 +6,6 @@ import csv
 import os
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from producer.run.errors import RecordFailed, RecordRefused
@@ -14,8 +13,9 @@ from producer.run.tables import Cell, Column, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
-    from arro3.core import RecordBatch, Schema
+    from arro3.core import RecordBatch
 
 #: What OUT may end in; the last two are made from the record that stands beside them.
 JSONL: Final = ".jsonl"
@@ -120,24 +120,23 @@ def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[Column], path: 
     core, io = _arrow()
     types = {str: core.DataType.utf8, int: core.DataType.int64, bool: core.DataType.bool}
     types[float] = core.DataType.float64
-    schema = core.Schema([core.Field(one.name, types[one.kind]()) for one in columns])
-    batches = core.RecordBatchReader.from_batches(schema, _batches(rows, columns, schema))
+    kinds = [types[one.kind]() for one in columns]
+    fields = [core.Field(one.name, kind) for one, kind in zip(columns, kinds, strict=True)]
+    schema = core.Schema(fields)
+
+    def batches() -> Iterator[RecordBatch]:
+        each = iter(rows)
+        while few := list(islice(each, _BATCH)):
+            arrays = [
+                core.Array([_parquet_cell(one.cell(row)) for row in few], type=kind)
+                for one, kind in zip(columns, kinds, strict=True)
+            ]
+            yield core.RecordBatch.from_arrays(arrays, schema=schema)
+
+    reader = core.RecordBatchReader.from_batches(schema, batches())
     with path.open("wb") as file:
-        io.write_parquet(batches, file, compression="zstd(3)", max_row_group_size=_BATCH)
+        io.write_parquet(reader, file, compression="zstd(3)", max_row_group_size=_BATCH)
         _make_durable(file)
-
-
-def _batches(
-    rows: Iterable[dict[str, Any]], columns: list[Column], schema: Schema
-) -> Iterator[RecordBatch]:
-    core, _ = _arrow()
-    each = iter(rows)
-    while few := list(islice(each, _BATCH)):
-        arrays = [
-            core.Array([_parquet_cell(one.cell(row)) for row in few], type=kind.type)
-            for one, kind in zip(columns, schema, strict=True)
-        ]
-        yield core.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _parquet_cell(cell: Cell) -> Cell:

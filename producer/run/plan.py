@@ -64,13 +64,16 @@ class Plan:
 
 def make_plan(
     spec: str,
-    source_options: SourceOptions,
-    asked: Mapping[str, Any],
     wishes: Wishes,
+    *,
+    described: SourceOptions,
+    asked: Mapping[str, Any],
     settings: Settings,
     stdin: BinaryIO,
 ) -> Plan:
     """Open the source and settle the question; `asked` are the options that shape it.
+
+    `described` is what was said of the source.
 
     Raises:
         click.UsageError: what was given does not go together, or the model has no price.
@@ -82,7 +85,7 @@ def make_plan(
         raise RecordRefused(f"{wishes.record}: this is SOURCE: choose another OUT")
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
-    source = open_source(spec, options=source_options, stdin=stdin)
+    source = open_source(spec, options=described, stdin=stdin)
     return Plan(source, _question(source, asked, settings, stdin), wishes)
 
 

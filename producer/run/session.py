@@ -1,10 +1,11 @@
-"""A run while it is on: rows go out, ends come in, OUT grows, until all is done or it is stopped."""
+"""A run while it is on: rows go out, ends come in and OUT grows, until all is done."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
@@ -35,6 +36,8 @@ _LONGEST_TICK: Final = 0.25
 _CENSUS_EVERY: Final = 2.0
 #: Seconds that calls which are out get after a request to stop.
 FAREWELL: Final = 30.0
+#: Answers that are kept to be looked at.
+_EXAMPLES: Final = 3
 #: Rows written at a time.
 _MOST_ROWS: Final = 2_000
 
@@ -86,6 +89,7 @@ class Session:
         self._census_at = 0.0
         self._outage = Outage(self.clock, LONGEST_OUTAGE)
         self._broke = False
+        self._written = 0
         self._fatal: VisionqError | None = None
 
     def run(self) -> Outcome:
@@ -98,6 +102,7 @@ class Session:
             VisionqError: the source can't be read to its end.
         """
         self.feeder.start()
+        self.tally.start(self.clock())
         try:
             while not self._is_over():
                 self._step()
@@ -115,7 +120,7 @@ class Session:
             raise self.feeder.error
         if self._fatal is not None:
             raise self._fatal
-        return self.feeder.read_all and self.tally.rows >= self.feeder.begun
+        return self.feeder.read_all and self._written >= self.feeder.begun
 
     def _step(self) -> None:
         before, pause = self.tally.rows, _LONGEST_TICK
@@ -172,10 +177,11 @@ class Session:
         again = [row for row in new if row["attempt"] > 1]
         earlier = [self.record.index.find(row["id"], row["row"]) for row in again]
         self.record.append(new)
+        self._written += len(new)
         paid_earlier = sum((one.paid for one in earlier if one is not None), Decimal(0))
         self.tally.take(new, paid_earlier, self.clock())
         answers = (row for row in new if row["error"] is None)
-        self.examples += [row for _, row in zip(range(3 - len(self.examples)), answers)]
+        self.examples += islice(answers, _EXAMPLES - len(self.examples))
 
     # The others -----------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ _RATE_OVER: Final = 60.0
 class Tally:
     """Rows written by this run; `before` stood in OUT already."""
 
-    began: float
     before: int = 0
     #: Rubles that the rows of OUT cost before this run.
     paid_before: Decimal = Decimal(0)
@@ -29,7 +28,11 @@ class Tally:
     failed: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._moments: deque[tuple[float, int]] = deque([(self.began, 0)])
+        self.start(0)
+
+    def start(self, now: float) -> None:
+        """Take the rate from here on."""
+        self._moments: deque[tuple[float, int]] = deque([(now, self.rows)])
 
     def take(self, rows: Iterable[dict[str, Any]], paid_earlier: Decimal, now: float) -> None:
         """Count rows that were written; `paid_earlier` was paid for earlier attempts of them."""

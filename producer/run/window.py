@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from producer.sources import Row
     from visionq.ledger import NewJob
 
-#: Jobs in the ledger at once: enough for some hundred slots, few enough to lose with an emptied Redis.
+#: Jobs in the ledger at once: enough for some hundred slots, and few enough to lose with Redis.
 MOST_JOBS: Final = 1_000
 #: Bytes of their pictures, which stand in Redis until the jobs end.
 MOST_BYTES: Final = 256_000_000

@@ -58,10 +58,9 @@ def run(rows: int, folder: Path) -> Report:
     """Return what became of so many pictures."""
     make_pictures(folder / "pictures", rows)
     out = folder / "out.jsonl"
-    killed_at, began = [], time.monotonic()
+    began = time.monotonic()
     with running_fleet(folder, workers=WORKERS, concurrency=SLOTS) as fleet:
-        for share in (KILLS[0], KILLS[1]):
-            killed_at.append(_killed(fleet, folder, out, int(rows * share)))
+        killed_at = [_killed(fleet, folder, out, int(rows * share)) for share in KILLS[:2]]
         with _client(fleet, folder, out) as client:
             _grown(out, int(rows * EMPTIED), client)
             emptied_at, lost = _emptied(fleet, out)

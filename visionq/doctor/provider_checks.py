@@ -178,14 +178,24 @@ def _model(reply: _Reply, model: str) -> list[Finding]:
     return [warning(check, f"the provider does not list {model}", advice, model=model)]
 
 
-def _balance(provider: Provider) -> Finding:
-    check, parts = "provider.balance", urlsplit(provider.base_url)
+def read_balance(provider: Provider) -> Decimal | None:
+    """Return the rubles on the account, where the key may read them; a reading call, free."""
+    if not is_address(provider.base_url, {"http", "https"}):
+        return None
+    if provider.key is None and not is_local(provider.base_url):
+        return None
+    parts = urlsplit(provider.base_url)
     try:
         reply = _get(parts._replace(path=_BALANCE_PATH, query="").geturl(), provider)
         balance = Decimal(str(reply.body["balance"])) if reply.status == HTTPStatus.OK else None
     except (OSError, HTTPException, InvalidOperation, KeyError, TypeError):
-        balance = None
-    if balance is None or not balance.is_finite():
+        return None
+    return balance if balance is not None and balance.is_finite() else None
+
+
+def _balance(provider: Provider) -> Finding:
+    check, balance = "provider.balance", read_balance(provider)
+    if balance is None:
         return not_known(
             check,
             "the balance can't be read",
