@@ -154,6 +154,7 @@ def detach(run_id: str, arguments: Sequence[str], source: str, out: Path) -> Det
     run = DetachedRun(run_id, list(arguments), source, str(out), str(Path.cwd()), moment())
     run.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     run.save()
+    run.log.write_bytes(b"")
     with run.log.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command
             (*_SUPERVISE, str(run.directory)),

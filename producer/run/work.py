@@ -81,7 +81,7 @@ def work(
             if not wants_more:
                 return begun.end(outcome)
     assert to_detach is not None  # noqa: S101  # for the type checker: it returned otherwise
-    run = detach(plan.run, to_detach, plan.source.description, wishes.out)
+    run = detach(plan.run, to_detach, plan.source.description, wishes.out.absolute())
     terminal.say(f"{run.id} goes on without this terminal: visionq runs attach {run.id}")
     if terminal.as_json:
         print_json(run.to_public())
