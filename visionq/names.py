@@ -67,6 +67,16 @@ DISPATCHER: Final = PREFIX + "dispatcher"
 WAKE: Final = PREFIX + "wake"
 #: HASH name → nano-rubles or calls: `reserved`, `settled`, `unknown`, `saved`, `unknown_calls`.
 MONEY: Final = PREFIX + "money"
+#: SET of the scopes (`tenant:…`, `batch:…`) that have a budget.
+BUDGETS: Final = PREFIX + "budgets"
+#: HASH scope → jobs that wait, or are parked, until its budget has room for them.
+BUDGET_WAITER_COUNTS: Final = PREFIX + "budget-waiter-counts"
+#: ZSET scope whose waiters have to be looked at → since when (ms).
+BUDGET_LOOKS: Final = PREFIX + "budget-looks"
+#: ZSET `job token nano-rubles scope …` of a call of unknown billing → since when (ms); bounded.
+UNKNOWN_CALLS: Final = PREFIX + "unknown-calls"
+#: HASH of the moment from which balance and books are compared: `balance`, `settled`, `at`, `key`.
+BALANCE_REFERENCE: Final = PREFIX + "balance-reference"
 #: HASH sha256 → unfinished jobs that need the blob.
 BLOB_REFERENCES: Final = PREFIX + "blob-references"
 #: ZSET `sha256 bytes` → when a blob that no unfinished job needs goes (ms); 0 bytes: not in Redis.
@@ -94,6 +104,12 @@ TENANT_RING: Final = PREFIX + "tenants:"
 LANE_RING: Final = PREFIX + "lanes:"
 #: HASH of what was settled and saved on one day (`YYYY-MM-DD` where the operator lives).
 MONEY_OF_DAY: Final = PREFIX + "money-of-day:"
+#: HASH per scope, or scope and day or month: what calls reserved and cost, and the budgets.
+BOOK: Final = PREFIX + "book:"
+#: ZSET job id → nano-rubles that it needs, per `waiting:SCOPE` or `parked:SCOPE`.
+BUDGET_WAITERS: Final = PREFIX + "budget-waiters:"
+#: HASH per lane or `batch:…`: `least` nano-rubles that its jobs reserve, and of how many `samples`.
+RESERVES: Final = PREFIX + "reserves:"
 #: HASH per worker process.
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.
@@ -145,6 +161,13 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "wake": WAKE,
     "money": MONEY,
     "money_of_day": MONEY_OF_DAY,
+    "budgets": BUDGETS,
+    "budget_waiters": BUDGET_WAITERS,
+    "budget_waiter_counts": BUDGET_WAITER_COUNTS,
+    "budget_looks": BUDGET_LOOKS,
+    "unknown_calls": UNKNOWN_CALLS,
+    "book": BOOK,
+    "reserves": RESERVES,
     "blob_references": BLOB_REFERENCES,
     "blob_garbage": BLOB_GARBAGE,
     "blob_deletions": BLOB_DELETIONS,

@@ -40,10 +40,13 @@ CONTRACT = [
     "parse_job",
 ]
 LEDGER = [
+    "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",
     "Billing",
     "BlobsMissing",
+    "Book",
+    "BudgetScope",
     "Claim",
     "Completed",
     "Conflict",
@@ -59,6 +62,7 @@ LEDGER = [
     "NewJob",
     "Outcome",
     "Parked",
+    "Period",
     "Refusal",
     "Registration",
     "Submission",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.integration.ledger_snapshot import TERMINAL, Snapshot
 
-_ACCOUNTS = ("settled", "unknown", "unknown_calls", "saved")
+_ACCOUNTS = ("reserved", "settled", "unknown", "unknown_calls", "saved")
 BULK, INTERACTIVE = "visionq.bulk", "visionq.interactive"
 
 
@@ -41,12 +41,26 @@ class Job:
     gate: str = ""
     epoch: int = 0
     lead: str = ""
+    waits_for: str = ""
+    #: Scope and nano-rubles.
+    promise: tuple[str, int] | None = None
+    #: Token → the day in whose books its call stands.
+    days: dict[str, str] = field(default_factory=dict)
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def queue(self) -> str:
         return self.lane.split(":")[0]
+
+    @property
+    def scopes(self) -> list[str]:
+        tenant = f"tenant:{self.lane.split(':')[1]}"
+        return [f"batch:{self.batch}", tenant] if self.batch else [tenant]
+
+    @property
+    def kind(self) -> str:
+        return f"batch:{self.batch}" if self.batch else self.lane
 
     @property
     def has_ended(self) -> bool:
@@ -113,6 +127,15 @@ class Books:
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
+    #: Book (a scope, perhaps with a day or a month) → account → nano-rubles.
+    accounts: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: `waiting:SCOPE` or `parked:SCOPE` → job → nano-rubles.
+    waiters: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Scope → since when its waiters have to be looked at.
+    looks: dict[str, int] = field(default_factory=dict)
+    #: Kind of jobs → the least that they reserve, and of how many that is known.
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown_calls: set[str] = field(default_factory=set)
     seen: int | None = None
     grace_until: int = 0
     turns: int = 0
@@ -124,6 +147,8 @@ class Books:
         return job is not None and job.state == "in_progress" and job.token == token
 
     def requeue(self, job: Job, *, at_head: bool = True) -> None:
+        if job.pool:
+            self.forget_promise(job)
         job.state, job.token, job.pool, job.reason = "queued", "", "", ""
         self.enter_lane(job, at_head=at_head)
 
@@ -162,7 +187,15 @@ class Books:
                 del self.lane_rings[f"{queue}:{tenant}"]
                 self.tenants[queue].remove(tenant)
 
+    def forget_promise(self, job: Job) -> None:
+        raise NotImplementedError
+
+    def leave_waiters(self, job: Job) -> bool:
+        raise NotImplementedError
+
     def end(self, job: Job, to: str, reason: str) -> None:
+        self.leave_waiters(job)
+        self.forget_promise(job)
         if job.state == "queued":
             self.leave_lane(job.lane)
         job.state, job.reason, job.token, job.pool = to, reason, "", ""
@@ -211,9 +244,6 @@ class Books:
                 add(counts, job.state)
                 for blob in job.blobs:
                     add(references, blob)
-        money = self.money | {
-            "reserved": sum(job.reserved for job in self.jobs.values()),
-        }
         return Snapshot(
             jobs={job.id: _fields(job) for job in self.jobs.values()},
             due=self.due,
@@ -227,7 +257,7 @@ class Books:
             slots=self.slots(),
             busy=self.busy(),
             workers={name: worker.until for name, worker in self.workers.items()},
-            money={name: amount for name, amount in money.items() if amount},
+            money=_some(self.money),
             references=references,
             blobs={blob: blob not in references for blob in self.blobs},
             keys={key: (id_, self.jobs[id_].has_ended) for key, id_ in self.keys.items()},
@@ -241,6 +271,11 @@ class Books:
             leads=self.leads,
             followers={key: ids for key, ids in self.followers.items() if ids},
             waking=self.waking,
+            books={name: found for name, book in self.accounts.items() if (found := _some(book))},
+            waiters={name: jobs for name, jobs in self.waiters.items() if jobs},
+            looks=self.looks,
+            kinds=self.kinds,
+            unknown_calls=self.unknown_calls,
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
         )
 
@@ -261,16 +296,22 @@ def _fields(job: Job) -> dict[str, Any]:
     names = (
         "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
         "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer", "gate", "epoch",
-        "lead",
+        "lead", "waits_for",
     )  # fmt: skip
     fields = {name: getattr(job, name) for name in names if getattr(job, name)}
     expires = job.has_ended and not job.sent
     return fields | {
         "unknown": job.unknown,
         "refused": job.refused,
+        "promise": job.promise,
+        "days": job.days,
         "expires": expires,
         "blobs": list(job.blobs),
     }
+
+
+def _some(amounts: dict[str, int]) -> dict[str, int]:
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def _is_too_new(job: Job) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.integration.ledger_books import Books, Ending, Gate, Job
+from tests.integration.ledger_books import Ending, Gate, Job
+from tests.integration.ledger_budgets import Budgeted
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
 ENOUGH_SUCCESSES = 20
@@ -12,8 +13,8 @@ MOST_WOKEN = 100
 
 
 @dataclass
-class KeptBack(Books):
-    """The books, and who may call now."""
+class KeptBack(Budgeted):
+    """The books and budgets, and who may call now."""
 
     # Gates ----------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class KeptBack(Books):
     # Leads ----------------------------------------------------------------------------------------
 
     def follow(self, job: Job, key: str) -> None:
+        self.forget_promise(job)
         job.state, job.token, job.pool, job.reason = "waiting", "", "", "follows"
         self.followers.setdefault(key, []).append(job.id)
         self.due.pop(job.id, None)
@@ -139,17 +141,24 @@ class KeptBack(Books):
             for job_id in reversed(ids):
                 job = self.jobs.get(job_id)
                 if job and (job.state, job.reason) == ("waiting", "follows"):
+                    self.excuse(job)
                     self.requeue(job)
             if not self.followers[key]:
                 del self.waking[key]
 
     # Money ----------------------------------------------------------------------------------------
 
+    def reserve_money(self, job: Job, amount: int) -> None:
+        job.sent, job.reserved, job.days[job.token] = job.token, amount, self.day
+        self.post(job, self.day, reserved=amount)
+
     def settle(self, job: Job, token: str, ending: Ending) -> None:
+        cost = ending.cost if ending.billing == "settled" else 0
         if job.sent == token:
             if ending.billing == "unknown":
                 self.lose_sight(job)
                 return
+            self.post(job, job.days.pop(token), reserved=-job.reserved, settled=cost)
             job.sent, job.reserved = "", 0
             if job.has_ended:
                 self.due.pop(job.id, None)
@@ -157,27 +166,30 @@ class KeptBack(Books):
                 self.passed(job)
         elif token in job.unknown and ending.billing != "unknown":
             amount = job.unknown.pop(token)
-            self._count_unknown(job, -1, -amount)
+            self.unknown_calls.remove(_unknown_entry(job, token, amount))
+            job.unknown_calls -= 1
+            day = job.days.pop(token)
+            self.post(job, day, unknown=-amount, unknown_calls=-1, settled=cost)
             if job.interrupted == token:
                 job.interrupted = ""
         else:
             return
-        if ending.billing == "settled":
-            job.cost += ending.cost
-            self.money["settled"] += ending.cost
+        job.cost += cost
 
     def lose_sight(self, job: Job) -> None:
         if job.sent:
-            job.unknown[job.sent] = job.reserved
-            self._count_unknown(job, 1, job.reserved)
+            token, amount = job.sent, job.reserved
+            job.unknown[token] = amount
+            self.unknown_calls.add(_unknown_entry(job, token, amount))
+            job.unknown_calls += 1
             job.sent, job.reserved = "", 0
+            self.post(job, job.days[token], reserved=-amount, unknown=amount, unknown_calls=1)
         if job.has_ended:
             self.due.pop(job.id, None)
 
-    def _count_unknown(self, job: Job, calls: int, amount: int) -> None:
-        job.unknown_calls += calls
-        self.money["unknown_calls"] += calls
-        self.money["unknown"] += amount
+
+def _unknown_entry(job: Job, token: str, amount: int) -> str:
+    return " ".join([job.id, token, str(amount), *job.scopes])
 
 
 def key_of(pool: str) -> str:

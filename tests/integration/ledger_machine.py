@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.integration.ledger_kit import BOTH, BULK, SHA, new_job
+from tests.integration.ledger_kit import BOTH, BULK, SHA, moment, new_job
 from tests.integration.ledger_pair import Pair
 from visionq.ledger import (
     Billing,
+    BudgetScope,
     GateOrder,
+    Period,
     Registration,
 )
 from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB
@@ -28,6 +30,14 @@ OUTCOMES = (
     "parked billing_unknown", "parked needs_somebody 60", "parked needs_somebody",
     "held gate", "held gate", "held model:m1",
 )  # fmt: skip
+
+SCOPES = (
+    BudgetScope.tenant("a"), BudgetScope.tenant("a", Period.DAY), BudgetScope.tenant("b"),
+    BudgetScope.tenant("default"), BudgetScope.tenant("default", Period.DAY),
+    BudgetScope.tenant("default", Period.MONTH), BudgetScope.batch("b1"),
+)  # fmt: skip
+LIMITS = (None, 0, 850, 900, 1800, 2000, 5000)
+KINDS = ("batch:b1", "visionq.bulk:default:m1", "visionq.bulk:a:m1", "visionq.interactive:a:m1")
 
 some = st.integers(0, 1_000)
 likely = st.sampled_from([True, True, False])
@@ -150,10 +160,23 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
     def steer_gate(self, key: str, order: GateOrder) -> None:
         self.steer_both(key, order)
 
-    @rule(which=some, held=likely, content_key=st.sampled_from(["", "c1", "c1", "c2"]))
-    def admit(self, which: int, content_key: str, *, held: bool) -> None:
+    @rule(scope=st.sampled_from(SCOPES), limit=st.sampled_from(LIMITS))
+    def set_budget(self, scope: BudgetScope, limit: int | None) -> None:
+        self.set_budget_on_both(scope, limit)
+
+    @rule(kind=st.sampled_from(KINDS), least=st.sampled_from([500, 900]))
+    def learn(self, kind: str, least: int) -> None:
+        self.learn_on_both(kind, least)
+
+    @rule(
+        which=some,
+        held=likely,
+        content_key=st.sampled_from(["", "c1", "c1", "c2"]),
+        reserve=st.sampled_from([0, 900, 900, 300, None]),
+    )
+    def admit(self, which: int, content_key: str, reserve: int | None, *, held: bool) -> None:
         for claim in self.pick(which, held=held):
-            self.admit_both(claim, content_key, which % 2 * 900)
+            self.admit_both(claim, content_key, reserve)
 
     @rule(which=some, held=likely, fields=endings, times=st.integers(1, 2))
     def finish(self, which: int, fields: dict[str, Any], times: int, *, held: bool) -> None:
@@ -170,7 +193,7 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
 
     # Time -----------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 3.999, 4.001, 6, 11, 70]))
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 3.999, 4.001, 6, 11, 70, 86_400]))
     def pass_time(self, seconds: float) -> None:
         """Also longer than the gap without a look: Redis stood still, or no dispatcher lived."""
         self.clock.now += seconds
@@ -202,6 +225,46 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
             claim = self.claim_both(hinted[-1], self.workers[name]) if hinted else None
             if claim and self.admit_both(claim, content_key) == "GO" and refused:
                 self.finish_both(claim, "held gate", Billing.RELEASED)
+
+    @rule(
+        which=some,
+        scope=st.sampled_from([BudgetScope.batch("b1"), BudgetScope.tenant("default")]),
+        limit=st.sampled_from([850, 1000, 1900]),
+        deadline=st.sampled_from([None, None, 30]),
+        known=st.booleans(),
+    )
+    def run_short(
+        self, which: int, scope: BudgetScope, limit: int, deadline: int | None, *, known: bool
+    ) -> None:
+        """More jobs come than a budget allows calls at once."""
+        self.set_budget_on_both(scope, limit)
+        name = f"w{which % 3}"
+        key = "k1" if name == "w0" else "k2"
+        self.renew_both(Registration(name, 3, BOTH, key=key, schema_version=2))
+        if known:
+            self.learn_on_both("batch:b1", 900)
+        for _ in range(4):
+            fields: dict[str, Any] = {"batch_id": "b1"}
+            if deadline:
+                fields["deadline"] = moment(self.clock.now + deadline)
+            self.submit_to_both(new_job(f"j{next(self.numbers)}", **fields))
+        for _ in range(2):
+            self.dispatch_both()
+            hinted = [job.id for job in self.model.jobs.values() if job.state == "hinted"]
+            for job_id in hinted:
+                claim = self.claim_both(job_id, self.workers[name])
+                if claim:
+                    self.admit_both(claim)
+
+    @rule(billing=st.sampled_from(list(Billing)), cost=st.sampled_from([0, 5, 700, 1500]))
+    def end_all(self, billing: Billing, cost: int) -> None:
+        """Every call that is out comes back, and what waits for that goes on."""
+        for claim in self.claims:
+            job = self.model.jobs.get(claim.id)
+            if job and job.sent == claim.token:
+                kind = "parked billing_unknown" if billing is Billing.UNKNOWN else "completed"
+                self.finish_both(claim, kind, billing, cost)
+        self.dispatch_both()
 
     @rule(which=some, send=likely, jobs=st.integers(1, 3))
     def work(self, which: int, jobs: int, *, send: bool) -> None:
@@ -254,6 +317,8 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
         """With one worker that ends what it claims, every job ends that nobody has to wake."""
         worker = Registration("w9", 4, BOTH, key="k1", schema_version=2)
         self.steer_both("k1", GateOrder.OPEN)
+        for scope in SCOPES:
+            self.set_budget_on_both(scope, None)
         for _ in range(80):
             self.clock.now += 3
             self.renew_both(worker)

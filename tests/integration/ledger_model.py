@@ -85,6 +85,7 @@ class Model(KeptBack):
             return "missing"
         pool = worker.pool
         if job.state == "hinted" and job.version > worker.schema_version:
+            self.forget_promise(job)
             job.state, job.reason = "parked", "newer_worker_needed"
             self.due.pop(job_id, None)
             return "too_new"
@@ -102,7 +103,7 @@ class Model(KeptBack):
         return job
 
     def admit(
-        self, now: int, job_id: str, token: str, content_key: str, reserve: int
+        self, now: int, job_id: str, token: str, content_key: str, reserve: int | None
     ) -> tuple[str, str]:
         job = self.jobs.get(job_id)
         if job is None or not self.holds(job_id, token):
@@ -117,7 +118,7 @@ class Model(KeptBack):
             return "EXPIRED", ""
         return self._admit_call(job, content_key, reserve)
 
-    def _admit_call(self, job: Job, content_key: str, reserve: int) -> tuple[str, str]:
+    def _admit_call(self, job: Job, content_key: str, reserve: int | None) -> tuple[str, str]:
         if job.reuse == "use" and content_key in self.leads:
             self.follow(job, content_key)
             return "FOLLOW", ""
@@ -125,7 +126,10 @@ class Model(KeptBack):
         if self.calls_left(key) <= 0 or scope:
             self.requeue(job)
             return "PARK", self.held[scope] if scope else self.gate(key).reason
-        job.sent, job.reserved = job.token, reserve
+        verdict, reason = self.judge(job, reserve)
+        if verdict:
+            return verdict, reason
+        self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
         if content_key and content_key not in self.leads:
             self.leads[content_key], job.lead = job.id, content_key
@@ -146,12 +150,15 @@ class Model(KeptBack):
         if not self.holds(job_id, token):
             if ending.answer and was_open:
                 job.late_answer = ending.answer
-                if job.state == "parked" and job.reason == "billing_unknown":
+                is_unclear = job.state == "parked" and job.reason == "billing_unknown"
+                if is_unclear or self.leave_waiters(job):
+                    self.excuse(job)
                     self.requeue(job)
             return job.ended_by == token
         job.token, job.ended_by, job.interrupted = "", token, ""
         job.attempts += ending.counted
-        self.money["saved"] += ending.saved
+        if ending.saved:
+            self.post(job, self.day, saved=ending.saved)
         if ending.kind == "held":
             self._hold_back(now, job, ending, call)
             return True
@@ -162,6 +169,7 @@ class Model(KeptBack):
         return True
 
     def _come_back(self, now: int, job: Job, ending: Ending) -> None:
+        self.forget_promise(job)
         job.state, job.reason, job.pool = ending.kind, ending.reason, ""
         job.waits = job.waits + 1 if ending.kind == "waiting" and not ending.counted else 0
         self.results[job.id] = "RETRY"
@@ -175,6 +183,7 @@ class Model(KeptBack):
     def _hold_back(
         self, now: int, job: Job, ending: Ending, call: tuple[str, int | None, int]
     ) -> None:
+        self.forget_promise(job)
         job.pool = ""
         self.results[job.id] = "RETRY"
         until = now + (ending.delay or 0)
@@ -200,6 +209,7 @@ class Model(KeptBack):
         self.end_holds(now)
         hints, expired = self._look_at_due(now, limit)
         self.wake_some()
+        self.look_at_budgets()
         self.begin_trials(now)
         self._take_next(now, limit, hints)
         return hints, expired
@@ -227,6 +237,7 @@ class Model(KeptBack):
             elif job.state == "hinted":
                 self._hint_again(now, job, hints)
             else:
+                self.leave_waiters(job)
                 self.requeue(job)
         return hints, expired
 
@@ -258,6 +269,9 @@ class Model(KeptBack):
             job = self.jobs.get(self.lanes[lane].pop(0))
             if job and job.state == "queued" and job.lane == lane:
                 self.leave_lane(lane)
+                if self.keep_back(job):
+                    looks += 2
+                    continue
                 job.state, job.hints = "hinted", 0
                 self.turns += 1
                 self._hint(now, job, hints)

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from tests.integration import ledger_model
+from tests.integration.ledger_budgets import ENOUGH_SAMPLES
 from tests.integration.ledger_kit import SHA, Clock, moment, new_job, newer, outcome_of
 from tests.integration.ledger_snapshot import read_snapshot
 from tests.integration.ledger_soundness import assert_sound
@@ -14,6 +15,7 @@ from visionq.contract import TRANSITIONS, Reuse, State
 from visionq.ledger import (
     Billing,
     BlobsMissing,
+    BudgetScope,
     Claim,
     Completed,
     Conflict,
@@ -23,12 +25,14 @@ from visionq.ledger import (
     Ledger,
     LedgerOptions,
     Parked,
+    Period,
     Registration,
     Submitted,
     Waiting,
 )
 from visionq.ledger.views import job_views
-from visionq.names import GATE, JOB
+from visionq.money import rubles
+from visionq.names import GATE, JOB, RESERVES
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -56,6 +60,7 @@ class Pair:
             longest_wait=int(options.longest_wait_for_claim * 1000),
             slots_per_hint_ahead=options.slots_per_hint_ahead,
             broker=redis.llen if broker_is_here else None,
+            clock=lambda: self.now,
         )
         self.numbers = itertools.count(1)
         self.entered: list[NewJob] = []
@@ -142,7 +147,16 @@ class Pair:
         before = self.model.steer_gate(self.now, key, order.value, "operator")
         assert self.ledger.steer_gate(key, order) == before
 
-    def admit_both(self, claim: Claim, content_key: str = "", reserve: int = 900) -> str:
+    def set_budget_on_both(self, scope: BudgetScope, limit: int | None) -> None:
+        self.ledger.set_budget(scope, None if limit is None else rubles(limit))
+        self.model.set_budget(scope.key, scope.period.value, limit)
+
+    def learn_on_both(self, kind: str, least: int) -> None:
+        """So many of a kind have come by that it is known what they need."""
+        self.redis.hset(RESERVES + kind, mapping={"least": least, "samples": ENOUGH_SAMPLES})
+        self.model.kinds[kind] = {"least": least, "samples": ENOUGH_SAMPLES}
+
+    def admit_both(self, claim: Claim, content_key: str = "", reserve: int | None = 900) -> str:
         if claim.document.reuse is Reuse.OFF:
             content_key = ""
         fields: list[Any] = self.redis.hmget(JOB + claim.id, "sent", "pool")
@@ -152,12 +166,22 @@ class Pair:
         assert said.verdict == verdict
         if verdict == "ANSWER":
             assert f'"text":"{more}"' in (said.answer or "")
-        elif verdict in ("REFUSED", "PARK"):
+        elif verdict in ("REFUSED", "PARK", "WAIT"):
             assert (said.reason or "") == more
         if verdict == "GO" and not sent:
             gate = GATE + pool.decode().partition("@")[2]
             assert self.redis.hget(gate, "state") != b"closed", "a closed gate let a call go"
+            for scope in self.model.jobs[claim.id].scopes:
+                for period in Period:
+                    self._assert_covered(scope, period)
         return verdict
+
+    def _assert_covered(self, scope: str, period: Period) -> None:
+        kind, _, name = scope.partition(":")
+        book = self.ledger.book(
+            BudgetScope("tenant" if kind == "tenant" else "batch", name, period)
+        )
+        assert book.left_rub is None or book.left_rub >= 0, f"{book} is overrun"
 
     def finish_both(
         self,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TERMINAL = {"completed", "failed", "cancelled"}
 _TEXTS = (
     "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "lead",
+    "waits_for",
 )  # fmt: skip
 _COUNTS = (
     "reserved", "attempts", "waits", "unknown_calls", "lapses", "cost", "epoch",
@@ -60,6 +61,12 @@ class Snapshot:
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     too_new: dict[str, int] = field(default_factory=dict)
+    books: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiters: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiter_counts: dict[str, int] = field(default_factory=dict, compare=False)
+    looks: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown_calls: set[str] = field(default_factory=set)
 
 
 def read_snapshot(redis: Redis) -> Snapshot:
@@ -85,6 +92,7 @@ _WHOLE = {
     names.POOL_BUSY: "busy",
     names.MONEY: "money",
     names.BLOB_REFERENCES: "references",
+    names.BUDGET_WAITER_COUNTS: "waiter_counts",
 }
 _SORTED = {
     names.DUE: "due",
@@ -92,6 +100,7 @@ _SORTED = {
     names.HOLD_ENDS: "hold_ends",
     names.WAKING: "waking",
     names.TOO_NEW: "too_new",
+    names.BUDGET_LOOKS: "looks",
 }
 _LISTS = {
     names.LANE: "lanes",
@@ -103,8 +112,8 @@ _TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, 
 
 
 def _ask(pipeline: Any, key: str) -> None:
-    sets = (*_SORTED, names.PARKED, names.FINISHED, names.BLOB_GARBAGE)
-    if key in sets or key.startswith(names.HELD_LANES):
+    sets = (*_SORTED, names.PARKED, names.FINISHED, names.BLOB_GARBAGE, names.UNKNOWN_CALLS)
+    if key in sets or key.startswith((names.HELD_LANES, names.BUDGET_WAITERS)):
         pipeline.zrange(key, 0, -1, withscores=True)
     elif key in (names.WAKE, *names.HINT_QUEUES) or key.startswith(tuple(_LISTS)):
         pipeline.lrange(key, 0, -1)
@@ -112,7 +121,7 @@ def _ask(pipeline: Any, key: str) -> None:
         pipeline.get(key)
     elif key in (names.EVENTS, names.NOTICES):
         pipeline.xlen(key)
-    elif key == names.PROVIDER_KEYS:
+    elif key in (names.PROVIDER_KEYS, names.BUDGETS):
         pipeline.smembers(key)
     else:
         pipeline.hgetall(key)
@@ -139,6 +148,8 @@ def _take_single(snapshot: Snapshot, key: str, value: Any) -> None:
         snapshot.parked = set(_scores(value))
     elif key == names.BLOB_GARBAGE:
         snapshot.garbage = set(_scores(value))
+    elif key == names.UNKNOWN_CALLS:
+        snapshot.unknown_calls = set(_scores(value))
     elif key == names.BLOB_BYTES:
         snapshot.blob_bytes = int(value)
     elif key == names.HOLDS:
@@ -150,6 +161,15 @@ def _take_one_of_many(
 ) -> None:
     if prefix == names.HELD_LANES:
         snapshot.held_lanes[rest] = _scores(value)
+    elif prefix == names.BUDGET_WAITERS:
+        snapshot.waiters[rest] = _scores(value)
+    elif prefix == names.RESERVES:
+        snapshot.kinds[rest] = _counts(value)
+    elif prefix == names.BOOK:
+        told = (b"low:", b"exhausted:")
+        amounts = {name: value for name, value in value.items() if not name.startswith(told)}
+        if book := _counts(amounts):
+            snapshot.books[rest] = book
     elif prefix == names.JOB:
         snapshot.jobs[rest] = _job(value, expires=expires)
     elif prefix == names.BATCH:
@@ -175,7 +195,8 @@ def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expi
 
 
 def _split(key: str) -> tuple[str, str]:
-    prefixes = (*_LISTS, *_TEXT_KEYS, names.JOB, names.BATCH, names.GATE, names.HELD_LANES)
+    hashes = (names.JOB, names.BATCH, names.GATE, names.BOOK, names.RESERVES)
+    prefixes = (*_LISTS, *_TEXT_KEYS, *hashes, names.HELD_LANES, names.BUDGET_WAITERS)
     prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
     return prefix, key.removeprefix(prefix)
 
@@ -214,7 +235,14 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
         for name, passes in stored.items()
         if name.startswith("refused:")
     }
+    amount, _, scope = stored.get("promise", "").partition(" ")
     return job | {
+        "promise": (scope, int(amount)) if scope else None,
+        "days": {
+            name.removeprefix("day:"): day
+            for name, day in stored.items()
+            if name.startswith("day:")
+        },
         "unknown": unknown,
         "refused": refused,
         "expires": expires,

@@ -34,6 +34,7 @@ def assert_sound(snapshot: Snapshot) -> None:
     needed = len(snapshot.references) * len(b"picture")
     assert snapshot.blob_bytes == sum(going.values()) + needed
     assert snapshot.money.get("reserved", 0) == sum(job.get("reserved", 0) for job in jobs.values())
+    _assert_books(snapshot)
     _assert_rings(snapshot)
     _assert_gates(snapshot)
     _assert_followed(snapshot)
@@ -47,7 +48,9 @@ def _assert_placed(snapshot: Snapshot, job_id: str, job: dict[str, Any]) -> None
     in_lane = snapshot.lanes.get(job["lane"], []).count(job_id)
     if state == "queued":
         assert in_lane >= 1, f"{job_id} is lost"
-    elif state in ("hinted", "in_progress") or (state == "waiting" and job["reason"] != "follows"):
+    elif state in ("hinted", "in_progress") or (
+        state == "waiting" and job["reason"] not in ("follows", "budget")
+    ):
         assert job_id in snapshot.due, f"{job_id} is lost"
     assert (job_id in snapshot.parked) == (state == "parked")
     assert ("token" in job) == ("pool" in job) == (state == "in_progress")
@@ -57,6 +60,33 @@ def _assert_placed(snapshot: Snapshot, job_id: str, job: dict[str, Any]) -> None
     else:
         assert not job["expires"]
         assert "sent" not in job or state == "in_progress"
+
+
+def _assert_books(snapshot: Snapshot) -> None:
+    """Every ruble stands in the books of its scopes, and every waiter among those of its budget."""
+    for account, amount in snapshot.money.items():
+        tenants = [book for name, book in snapshot.books.items() if _is_whole_tenant(name)]
+        assert sum(book.get(account, 0) for book in tenants) == amount, account
+    promised: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for job_id, job in snapshot.jobs.items():
+        if job["promise"]:
+            scope, amount = job["promise"]
+            promised[scope] += amount
+            assert job["state"] in ("queued", "hinted", "in_progress")
+        if "waits_for" in job:
+            waiting[job["waits_for"]] += 1
+            assert job_id in snapshot.waiters[f"{job['state']}:{job['waits_for']}"]
+        assert (job.get("reason") in ("budget", "budget_exhausted")) == ("waits_for" in job)
+    for scope, book in snapshot.books.items():
+        assert book.get("promised", 0) == promised[scope]
+        assert all(amount >= 0 for amount in book.values()), f"{scope}: {book}"
+    assert snapshot.waiter_counts == waiting
+    assert sum(map(len, snapshot.waiters.values())) == waiting.total()
+
+
+def _is_whole_tenant(book: str) -> bool:
+    return book.startswith("tenant:") and book.count(":") == 1
 
 
 def _assert_rings(snapshot: Snapshot) -> None:

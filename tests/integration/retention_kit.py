@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Jobs of one round: as many as one call of a script may touch.
 ROUND = 500
+TENANTS = 50
 WORKER = Registration("w1", 10 * ROUND, BOTH)
 
 
@@ -66,7 +67,7 @@ class Mill:
         claims = self._make(
             [calls.claim(job_id, f"t-{job_id}", WORKER, self.options) for job_id in job_ids]
         )
-        self._make([calls.admit(claim, "", 100) for claim in claims])
+        self._make([calls.admit(claim, "", 100, self.options, claim.now) for claim in claims])
         endings = [
             (paid if kind == "completed" else unpaid)(
                 outcome_of(kind, claim.id, "an answer " * 30, f"key-{claim.id}")
@@ -93,7 +94,7 @@ def _job(number: int, sha: str) -> NewJob:
     return new_job(
         f"job-{number}",
         images=[{"blob": sha}],
-        tenant=f"tenant-{number % 50}",
+        tenant=f"tenant-{number % TENANTS}",
         model=f"model-{number % 7}",
         priority="bulk" if number % 2 else "interactive",
         batch_id=f"batch-{number // 50}",

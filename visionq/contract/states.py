@@ -14,7 +14,7 @@ class State(StrEnum):
     IN_PROGRESS = "in_progress"
     """A worker holds its lease."""
     WAITING = "waiting"
-    """Comes back by itself at a known time: a retry, a rate limit."""
+    """Comes back by itself: at a known time, or when other calls have ended."""
     PARKED = "parked"
     """Comes back when somebody or something acts: balance, access, unknown billing."""
     COMPLETED = "completed"
@@ -33,7 +33,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.QUEUED: frozenset(
         {
             State.IN_PROGRESS,
-            State.PARKED,  # a gate or a hold keeps it back, or it needs a newer worker
+            State.WAITING,  # calls that are out leave its budget no room
+            State.PARKED,  # a gate, a hold or a budget keeps it back, or it needs a newer worker
             State.FAILED,  # its deadline passed
             State.CANCELLED,
         }

@@ -1,5 +1,6 @@
 """The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
 
+from visionq.ledger.budgets import WAITS_FOR_BUDGET, Book, BudgetScope, Period
 from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
@@ -29,10 +30,13 @@ from visionq.ledger.records import (
 )
 
 __all__ = [
+    "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",
     "Billing",
     "BlobsMissing",
+    "Book",
+    "BudgetScope",
     "Claim",
     "Completed",
     "Conflict",
@@ -48,6 +52,7 @@ __all__ = [
     "NewJob",
     "Outcome",
     "Parked",
+    "Period",
     "Refusal",
     "Registration",
     "Submission",

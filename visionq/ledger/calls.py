@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from visionq.contract import JobDocument, Priority, State
-from visionq.errors import Cancelled, DeadlineExceeded, InvalidJob
+from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
 from visionq.ledger.records import (
@@ -95,7 +95,7 @@ def _submission(job: NewJob, reply: list[bytes]) -> Submission:
     return Submitted(details[0] if details else job.id, created=kind == "created")
 
 
-def dispatch(options: LedgerOptions, limit: int, rest: float) -> Call[Dispatch]:
+def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Call[Dispatch]:
     """Look at what is due and take the next jobs of the lanes: at most `limit` of each.
 
     Nothing is done within `rest` seconds after anybody's last look.
@@ -109,6 +109,7 @@ def dispatch(options: LedgerOptions, limit: int, rest: float) -> Call[Dispatch]:
         "1" if options.broker_is_here else "0",
         options.slots_per_hint_ahead,
         _milliseconds(rest),
+        day_of(now, options.time_zone),
     )
 
     def read(reply: list[list[Any]]) -> Dispatch:
@@ -183,7 +184,9 @@ def renew(
     )
 
 
-def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
+def admit(
+    claim: Claim, content_key: str, reserve: int | None, options: LedgerOptions, now: float
+) -> Call[Admission]:
     """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
 
     def read(reply: list[bytes]) -> Admission:
@@ -193,9 +196,18 @@ def admit(claim: Claim, content_key: str, reserve: int) -> Call[Admission]:
             return Admission(Verdict.ANSWER, answer=detail)
         return Admission(Verdict(verdict), reason=detail)
 
-    waits = celery_results.retry(claim.id, "waiting: follows")
-    reuse = claim.document.reuse.value
-    return Call("admit", (claim.id, claim.token, content_key, reuse, reserve, waits), read)
+    arguments = (
+        claim.id,
+        claim.token,
+        content_key,
+        claim.document.reuse.value,
+        "" if reserve is None else reserve,
+        celery_results.retry(claim.id, "waiting: follows"),
+        day_of(now, options.time_zone),
+        celery_results.retry(claim.id, "waiting: budget"),
+        celery_results.retry(claim.id, f"parked: {BudgetExhausted.code}"),
+    )
+    return Call("admit", arguments, read)
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[bool]:

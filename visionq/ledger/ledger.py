@@ -6,17 +6,19 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visionq.ledger import calls
+from visionq.ledger import budgets, calls
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.names import ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from decimal import Decimal
 
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+    from visionq.ledger.budgets import Book, BudgetScope
     from visionq.ledger.records import (
         Admission,
         Claim,
@@ -62,7 +64,7 @@ class Ledger:
 
         With `rest`, nothing is done within so many seconds after anybody's last look.
         """
-        return self._make(calls.dispatch(self.options, limit, rest))
+        return self._make(calls.dispatch(self.options, limit, rest, self._now()))
 
     def claim(self, job_id: str, token: str, registration: Registration) -> Claim | Refusal:
         """Take the job that a hint named, under a random token."""
@@ -75,9 +77,9 @@ class Ledger:
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self._make(calls.renew(registration, facts, leases, self.options.lease))
 
-    def admit(self, claim: Claim, *, content_key: str = "", reserve: int = 0) -> Admission:
-        """Ask for leave to call, reserving `reserve` nano-rubles."""
-        return self._make(calls.admit(claim, content_key, reserve))
+    def admit(self, claim: Claim, *, content_key: str = "", reserve: int | None = 0) -> Admission:
+        """Ask for leave to call, reserving `reserve` nano-rubles; None: the model has no price."""
+        return self._make(calls.admit(claim, content_key, reserve, self.options, self._now()))
 
     def stored_answer(self, content_key: str) -> str | None:
         """Return the result document of whoever asked the same before, as JSON."""
@@ -110,6 +112,24 @@ class Ledger:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))
 
+    def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
+        """Bound what a tenant or a batch may spend; None: without bound.
+
+        Jobs that a lower budget stopped go on by themselves.
+
+        Raises:
+            ValueError: the limit is no amount of rubles, or a batch has no such period.
+        """
+        self._make(budgets.set_budget(scope, limit_rub, self.options))
+
+    def budgets(self) -> tuple[Book, ...]:
+        """Return the books of all scopes that have a budget, in order."""
+        return self._make(budgets.budgets(self.options, self._now()))
+
+    def book(self, scope: BudgetScope) -> Book:
+        """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
+        return self._make(budgets.book(scope, self.options, self._now()))
+
     def _now(self) -> float:
         return (self._clock or time.time)()
 
@@ -140,6 +160,22 @@ class AsyncLedger:
         for few in _portions(job_ids):
             states += await self._make(calls.cancel(few, self.options, time.time()))
         return states
+
+    async def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
+        """Bound what a tenant or a batch may spend; None: without bound.
+
+        Raises:
+            ValueError: the limit is no amount of rubles, or a batch has no such period.
+        """
+        await self._make(budgets.set_budget(scope, limit_rub, self.options))
+
+    async def budgets(self) -> tuple[Book, ...]:
+        """Return the books of all scopes that have a budget, in order."""
+        return await self._make(budgets.budgets(self.options, time.time()))
+
+    async def book(self, scope: BudgetScope) -> Book:
+        """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
+        return await self._make(budgets.book(scope, self.options, time.time()))
 
     async def _make(self, call: Call[T]) -> T:
         reply: Any = await self._scripts[call.script](args=("", *call.arguments))

@@ -115,6 +115,7 @@ class Verdict(StrEnum):
     WAIT = "WAIT"
     PARK = "PARK"
     REFUSED = "REFUSED"
+    UNPRICED = "UNPRICED"
     EXPIRED = "EXPIRED"
 
 
@@ -122,8 +123,8 @@ class Verdict(StrEnum):
 class Admission:
     """The verdict on a call.
 
-    `answer` is the stored result document of ANSWER, as JSON; `reason` is why the gate is closed
-    (PARK), or the state of a job that is not this worker's (REFUSED).
+    `answer` is the stored result document of ANSWER, as JSON; `reason` is what keeps the job back
+    (WAIT, PARK), or the state of a job that is not this worker's (REFUSED).
     """
 
     verdict: Verdict

@@ -18,9 +18,15 @@ T_co = TypeVar("T_co", covariant=True)
 #: `forget`, for ends that their owner has written down.
 SCRIPTS: Final = (
     "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "forget",
+#: One for each transition of a job, `gate`, by which operators and balance steer the gate, and
+#: `budget`, which sets budgets and reads the books.
+SCRIPTS: Final = (
+    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget",
 )  # fmt: skip
 #: What they share, each part knowing those before it.
-_SHARED: Final = ("base", "money", "lanes", "slots", "gates", "leads", "ending")
+_SHARED: Final = (
+    "base", "lanes", "books", "waiters", "money", "slots", "gates", "leads", "ending",
+)  # fmt: skip
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 

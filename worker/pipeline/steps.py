@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
-from visionq.errors import DeadlineExceeded, InternalError, TooLarge
-from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
+from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
+from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import (
     REQUEST_TOKENS,
@@ -88,11 +88,12 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
     attempt.worst_case = _worst_case(attempt)
+    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
     shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
     admission = attempt.tools.ledger.admit(
         attempt.claim,
         content_key=attempt.content_key if shared else "",
-        reserve=attempt.worst_case,
+        reserve=attempt.worst_case if is_priced else None,
     )
     match admission.verdict:
         case Verdict.GO:
@@ -107,6 +108,13 @@ def admit(attempt: Attempt) -> Ending | None:
             raise DeadlineExceeded("the deadline passed before the call was sent; nothing was paid")
         case Verdict.FOLLOW:
             raise GivenBackError(Waiting("follows", 0, counted=False))
+        case Verdict.UNPRICED:
+            raise InvalidJob(
+                f"model: {attempt.model} has no price, and the job is charged to a budget; enter a"
+                " price in the file that VISIONQ_PRICES_FILE names, or choose another model"
+            )
+        case Verdict.WAIT if admission.reason == WAITS_FOR_BUDGET:
+            raise GivenBackError(Waiting(admission.reason, 0, counted=False))
         case Verdict.PARK:
             raise GivenBackError(Parked(admission.reason or "gate_closed"))
         case _:

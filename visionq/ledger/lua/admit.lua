@@ -1,15 +1,19 @@
 -- The last gate before a call: takes everything that the call needs, or nothing.
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
---   answer is good for (use | refresh | off), nano-rubles to reserve, Celery result of one who waits
--- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'PARK', reason} | {'REFUSED', state}
---   | {'EXPIRED'}. After FOLLOW and PARK the job is out of the worker's hands already.
+--   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
+--   price), Celery result of one who follows, today's date, Celery results of one who waits for a
+--   budget and of one who is parked for it
+-- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', reason} | {'PARK', reason}
+--   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW, WAIT and PARK the job is out of
+--   the worker's hands already.
 -- A verdict function returns nil when it has nothing against the call.
 
 local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
+local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
 local job = K.job .. id
-local state, holder, sent, deadline, pool, lane = unpack(
-  redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane')
+local state, holder, sent, deadline, pool, lane, batch = unpack(
+  redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')
 )
 
 local function fence()
@@ -76,12 +80,42 @@ local function gate()
   return { 'PARK', scope and redis.call('HGET', K.holds, scope) or standing.reason }
 end
 
+-- Where two budgets have no room, the one that waiting does not help decides.
+local function budget()
+  local needed, has_budget, scope, short = tonumber(reserve), false, nil, nil
+  forget_promise(job)
+  for _, one in ipairs(scopes_of(job)) do
+    local room, headroom = left_in(one, today)
+    has_budget = has_budget or headroom < math.huge
+    if has_budget and not needed then
+      return { 'UNPRICED' }
+    elseif has_budget and needed > headroom and short ~= 'parked' then
+      scope, short = one, 'parked'
+    elseif has_budget and needed > room and not short then
+      scope, short = one, 'waiting'
+    end
+  end
+  if has_budget then
+    take_sample(kind_of(lane, batch), needed, not short)
+  end
+  if not short then
+    return
+  elseif short == 'parked' then
+    tell_exhausted(scope, today, needed)
+  end
+  release_slot(job)
+  wait_for_budget(id, job, 'in_progress', scope, reserve, short)
+  redis.call('SET', K.celery_result .. id, budget_results[short])
+  wake()
+  return { short == 'parked' and 'PARK' or 'WAIT', WAITING_REASONS[short] }
+end
+
 local function mark_sent()
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
-  redis.call('HSET', job, 'sent', token, 'reserved', reserve, 'gate', key, 'epoch', epoch)
+  reserve_money(job, token, reserve == '' and '0' or reserve, today)
+  redis.call('HSET', job, 'gate', key, 'epoch', epoch)
   redis.call('HINCRBY', key, 'calls_out', 1)
-  redis.call('HINCRBY', K.money, 'reserved', reserve)
   redis.call('HINCRBY', job, 'calls', 1)
   if content_key ~= '' and not lead_of(content_key) then
     redis.call('HSET', job, 'lead', content_key)
@@ -91,4 +125,4 @@ local function mark_sent()
 end
 
 return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or gate()
-  or mark_sent()
+  or budget() or mark_sent()

@@ -12,6 +12,7 @@ local state, lane, holder, version = unpack(
 
 local function set_aside_as_too_new()
   release_hint(lane)
+  forget_promise(job)
   move(job, 'hinted', 'parked')
   redis.call('HSET', job, 'reason', 'newer_worker_needed')
   redis.call('ZADD', K.parked, at(now), id)

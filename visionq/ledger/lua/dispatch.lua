@@ -1,13 +1,14 @@
 -- Looks at what is due, then takes the next jobs of the lanes while workers have room for them.
 -- ARGV: now, limit, lease, gap, first wait for a claim, longest wait (all ms), the broker is here
---   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look
+--   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
+--   today's date
 -- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed
 
 local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
 local broker_is_here, slots_per_hint_ahead = ARGV[7] == '1', tonumber(ARGV[8])
 
-local rest = tonumber(ARGV[9])
+local rest, today = tonumber(ARGV[9]), ARGV[10]
 
 local hints, expired = {}, {}
 
@@ -68,10 +69,12 @@ function look.in_progress(id, job)
 end
 
 function look.waiting(id, job)
+  leave_waiters(id, job)
   requeue(id, job, 'waiting')
 end
 
 function look.parked(id, job)
+  leave_waiters(id, job)
   redis.call('ZREM', K.parked, id)
   requeue(id, job, 'parked')
 end
@@ -199,24 +202,31 @@ local function next_lane(queue)
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
 end
 
+-- Returns how many looks it took: setting a job aside is more work than sending its hint.
 local function take(lane)
   local scope = held_by(lane)
   if scope then
     set_aside(lane, scope)
-    return
+    return 1
   end
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
-  local state, its_lane = unpack(redis.call('HMGET', job, 'state', 'lane'))
+  local state, its_lane, batch = unpack(redis.call('HMGET', job, 'state', 'lane', 'batch'))
   if state ~= 'queued' or its_lane ~= lane then
-    return -- it ended in the lane, and its id may since have come back in another
+    return 1 -- it ended in the lane, and its id may since have come back in another
   end
   local queue = split_lane(lane)
   leave_lane(lane)
+  local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, today)
+  if short_of then
+    wait_for_budget(id, job, 'queued', short_of, needed, state_of_one_short)
+    return 3
+  end
   move(job, 'queued', 'hinted')
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)
   hint(id, job, lane, 1)
+  return 1
 end
 
 local function end_holds()
@@ -234,8 +244,7 @@ local function take_next()
     if not queue then
       return
     end
-    take(next_lane(queue))
-    looks = looks + 1
+    looks = looks + take(next_lane(queue))
   end
   wake() -- there may be more
 end
@@ -246,5 +255,7 @@ end
 end_holds()
 look_at_due()
 wake_some()
+turn_day(today)
+look_at_budgets(today)
 take_next()
 return { hints, expired }

@@ -37,8 +37,7 @@ local function book_today(account, amount)
   redis.call('EXPIRE', K.money_of_day .. today, DAYS_KEPT * 86400)
 end
 
-local function settle_cost()
-  redis.call('HINCRBY', K.money, 'settled', cost)
+local function count_cost()
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
 end
@@ -47,24 +46,20 @@ local function settle()
   if sent == token and billing == 'unknown' then
     sent_becomes_unknown(job)
   elseif sent == token then
-    redis.call('HINCRBY', K.money, 'reserved', negative(redis.call('HGET', job, 'reserved')))
-    redis.call('HDEL', job, 'sent', 'reserved')
+    close_sent(job, token, billing == 'settled' and cost or '0')
     if billing == 'settled' then
-      settle_cost()
+      count_cost()
       if gate then
         pass_gate(gate, epoch)
       end
     end
   elseif unknown and billing ~= 'unknown' then
-    redis.call('HDEL', job, 'unknown:' .. token)
+    close_unknown(job, token, unknown, billing == 'settled' and cost or '0')
     if interrupted == token then
       redis.call('HDEL', job, 'interrupted')
     end
-    redis.call('HINCRBY', K.money, 'unknown', negative(unknown))
-    redis.call('HINCRBY', K.money, 'unknown_calls', -1)
-    redis.call('HINCRBY', job, 'unknown_calls', -1)
     if billing == 'settled' then
-      settle_cost()
+      count_cost()
     end
   end
 end
@@ -74,9 +69,11 @@ local function keep_late_answer()
     return
   end
   redis.call('HSET', job, 'late_answer', answer)
-  if state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown' then
+  local is_unclear = state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown'
+  if is_unclear or leave_waiters(id, job) then
     redis.call('ZREM', K.parked, id)
-    requeue(id, job, 'parked')
+    excuse(job)
+    requeue(id, job, state)
     wake()
   end
 end
@@ -126,7 +123,7 @@ redis.call('HINCRBY', job, 'attempts', counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
 if saved ~= '0' then
-  redis.call('HINCRBY', K.money, 'saved', saved)
+  post(job, today, { saved = saved }, true)
   book_today('saved', saved)
 end
 if outcome == 'held' then

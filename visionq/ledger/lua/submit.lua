@@ -79,6 +79,7 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     redis.call('HSET', job, 'batch', batch)
     redis.call('HINCRBY', K.batch .. batch, 'total', 1)
     redis.call('PERSIST', K.batch .. batch)
+    redis.call('PERSIST', K.book .. 'batch:' .. batch)
   end
   if idempotency ~= '' then
     redis.call('HSET', job, 'idempotency', idempotency)

@@ -26,13 +26,15 @@ local function let_go(id, job)
 end
 
 -- A batch is kept from the end of its last job.
-local function count_in_batch(batch, to, ttl)
+local function count_in_batch(id, to, ttl)
+  local batch = K.batch .. id
   redis.call('HINCRBY', batch, to, 1)
   local total, completed, failed, cancelled = unpack(
     redis.call('HMGET', batch, 'total', 'completed', 'failed', 'cancelled')
   )
   if (completed or 0) + (failed or 0) + (cancelled or 0) >= tonumber(total or 0) then
     redis.call('EXPIRE', batch, ttl)
+    redis.call('EXPIRE', K.book .. 'batch:' .. id, ttl)
   end
 end
 
@@ -52,6 +54,8 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     redis.call('ZREM', K.parked, id)
     redis.call('ZREM', K.too_new, id)
   end
+  leave_waiters(id, job)
+  forget_promise(job)
   move(job, from, to)
   redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
   if error_document ~= '' then
@@ -71,7 +75,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     release_blobs(blobs, keep.blob_grace)
   end
   if batch then
-    count_in_batch(K.batch .. batch, to, ttl)
+    count_in_batch(batch, to, ttl)
   end
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))

@@ -15,6 +15,7 @@ local function wake_followers(key, most)
     local job = K.job .. followers[i]
     local state, reason = unpack(redis.call('HMGET', job, 'state', 'reason'))
     if state == 'waiting' and reason == 'follows' then
+      excuse(job)
       requeue(followers[i], job, 'waiting')
     end
   end

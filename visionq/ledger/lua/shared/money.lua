@@ -1,7 +1,16 @@
--- Money: integer nano-rubles, kept as text, added by Redis.
+-- Money of calls: reserved when one is sent, then settled, released, or unknown.
 
-local function negative(amount)
-  return amount == '0' and '0' or '-' .. amount
+local MOST_UNKNOWN = 10000 -- calls that are listed; all of them are counted
+
+-- As it stands in the list of calls of unknown billing, readable when the job has expired.
+local function unknown_entry(job, token, amount)
+  local id = string.sub(job, #K.job + 1)
+  return table.concat({ id, token, amount, unpack(scopes_of(job)) }, ' ')
+end
+
+local function reserve_money(job, token, amount, day)
+  redis.call('HSET', job, 'sent', token, 'reserved', amount, 'day:' .. token, day)
+  post(job, day, { reserved = amount }, true)
 end
 
 -- A call was sent and its end is not known: what was reserved for it may have been spent.
@@ -11,12 +20,28 @@ local function sent_becomes_unknown(job)
   if not token then
     return false
   end
+  local day = redis.call('HGET', job, 'day:' .. token)
   redis.call('HDEL', job, 'sent', 'reserved')
-  redis.call('HINCRBY', K.money, 'reserved', negative(reserved))
-  redis.call('HINCRBY', K.money, 'unknown', reserved)
-  redis.call('HINCRBY', K.money, 'unknown_calls', 1)
   redis.call('HINCRBY', job, 'unknown_calls', 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
+  redis.call('ZADD', K.unknown_calls, at(now), unknown_entry(job, token, reserved))
+  redis.call('ZREMRANGEBYRANK', K.unknown_calls, 0, -1 - MOST_UNKNOWN)
+  post(job, day, { reserved = negative(reserved), unknown = reserved, unknown_calls = 1 })
   return token
 end
 
+-- The call that was out has come back: `cost` is '0' where nothing was paid.
+local function close_sent(job, token, cost)
+  local reserved, day = unpack(redis.call('HMGET', job, 'reserved', 'day:' .. token))
+  redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token)
+  post(job, day, { reserved = negative(reserved), settled = cost })
+end
+
+-- It is known at last what a call of unknown billing cost.
+local function close_unknown(job, token, amount, cost)
+  local day = redis.call('HGET', job, 'day:' .. token)
+  redis.call('ZREM', K.unknown_calls, unknown_entry(job, token, amount))
+  redis.call('HDEL', job, 'unknown:' .. token, 'day:' .. token)
+  redis.call('HINCRBY', job, 'unknown_calls', -1)
+  post(job, day, { unknown = negative(amount), unknown_calls = -1, settled = cost })
+end

@@ -12,6 +12,7 @@ end
 
 local function release_slot(job)
   local pool = redis.call('HGET', job, 'pool')
+  forget_promise(job)
   redis.call('HINCRBY', K.pool_busy, pool, -1)
   redis.call('HDEL', job, 'pool', 'worker', 'token')
 end

@@ -1,0 +1,128 @@
+-- Books: what calls reserve, cost or may have cost, for each tenant (ever, and by day and month) and
+-- for each batch. Amounts are integer nano-rubles, kept as text, added by Redis. A scope is
+-- `tenant:NAME` or `batch:ID`; its budgets stand in its own book as `limit:PERIOD`.
+
+local PERIODS = { 'total', 'day', 'month' }
+local DAY_KEPT, MONTH_KEPT = 40 * 86400, 400 * 86400 -- s
+local LOW = 0.8 -- of a budget: from here on it is called low
+
+local function negative(amount)
+  return amount == '0' and '0' or '-' .. amount
+end
+
+-- `day` is a date as `2026-11-22`, where the operator lives.
+local function book_of(scope, period, day)
+  if period == 'day' then
+    return K.book .. scope .. ':' .. day
+  elseif period == 'month' then
+    return K.book .. scope .. ':' .. string.sub(day, 1, 7)
+  end
+  return K.book .. scope
+end
+
+-- The scopes that a job is charged to: its batch, if it has one, and its tenant.
+local function scopes_of(job)
+  local lane, batch = unpack(redis.call('HMGET', job, 'lane', 'batch'))
+  local _, tenant = split_lane(lane)
+  if batch then
+    return { 'batch:' .. batch, 'tenant:' .. tenant }
+  end
+  return { 'tenant:' .. tenant }
+end
+
+-- Calls `visit(period, limit, book, settled and unknown, reserved)` for each budget of the scope.
+local function each_budget(scope, day, visit)
+  local limits = redis.call('HMGET', K.book .. scope, 'limit:total', 'limit:day', 'limit:month')
+  for i, period in ipairs(PERIODS) do
+    if limits[i] then
+      local book = book_of(scope, period, day)
+      local reserved, settled, unknown = unpack(
+        redis.call('HMGET', book, 'reserved', 'settled', 'unknown')
+      )
+      visit(period, tonumber(limits[i]), book, (settled or 0) + (unknown or 0), tonumber(reserved or 0))
+    end
+  end
+end
+
+-- What the scope may take now, and what it may take once every call that is out has come back
+-- unpaid. Whole numbers up to 2^53, nine million rubles, are compared to the nano-ruble.
+local function left_in(scope, day)
+  local room, headroom = math.huge, math.huge
+  each_budget(scope, day, function(_, limit, _, used, reserved)
+    headroom = math.min(headroom, limit - used)
+    room = math.min(room, limit - used - reserved)
+  end)
+  return room, headroom
+end
+
+-- Tells the operator, once for each budget and period; a budget that is changed is told anew.
+local function tell_once(scope, state, period, limit, book, used)
+  local told = book .. ' ' .. at(limit)
+  if redis.call('HGET', K.book .. scope, state .. ':' .. period) ~= told then
+    redis.call('HSET', K.book .. scope, state .. ':' .. period, told)
+    notice('budget:' .. scope, state, period .. ' ' .. at(used) .. ' ' .. at(limit))
+  end
+end
+
+local function tell_if_low(scope, day)
+  each_budget(scope, day, function(period, limit, book, used)
+    if used > 0 and used >= limit * LOW then
+      tell_once(scope, 'low', period, limit, book, used)
+    end
+  end)
+end
+
+local function tell_exhausted(scope, day, needed)
+  each_budget(scope, day, function(period, limit, book, used)
+    if used + needed > limit then
+      tell_once(scope, 'exhausted', period, limit, book, used)
+    end
+  end)
+end
+
+-- Who waits for money may go on, or may have to give up: the dispatcher looks.
+local function look_again(scope)
+  if redis.call('HEXISTS', K.budget_waiter_counts, scope) == 1 then
+    redis.call('ZADD', K.budget_looks, 'NX', at(now), scope)
+    wake()
+  end
+end
+
+local function add_to_book(book, amounts)
+  for account, amount in pairs(amounts) do
+    redis.call('HINCRBY', book, account, amount)
+  end
+end
+
+-- The books of a scope: of a batch one, of a tenant those of the day and of the month as well.
+local function books_of(scope, day)
+  local books = { K.book .. scope }
+  if string.sub(scope, 1, 7) == 'tenant:' then
+    books[2] = book_of(scope, 'day', day)
+    books[3] = book_of(scope, 'month', day)
+  end
+  return books
+end
+
+-- Writes amounts into every book that the call stands in: those of the day of its reservation,
+-- whatever day it is now. A book that has expired since stays forgotten, unless `opens`.
+local function post(job, day, amounts, opens)
+  add_to_book(K.money, amounts)
+  if not day then
+    return -- it was sent before there were books
+  end
+  for _, scope in ipairs(scopes_of(job)) do
+    for i, book in ipairs(books_of(scope, day)) do
+      if opens or redis.call('EXISTS', book) == 1 then
+        add_to_book(book, amounts)
+      end
+      if opens and i > 1 then
+        redis.call('EXPIRE', book, i == 2 and DAY_KEPT or MONTH_KEPT)
+      end
+    end
+    if amounts.settled or amounts.unknown then
+      tell_if_low(scope, day)
+    end
+    look_again(scope)
+  end
+end
