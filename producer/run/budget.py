@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.ledger import BudgetScope
 from visionq.names import BATCH
 
 if TYPE_CHECKING:
@@ -37,27 +38,33 @@ class RunBudget:
 
     def begin(self) -> None:
         """Set the budget, or lift that of an earlier beginning."""
+        before = self._paid_before()
         if self.limit is not None:
-            self._set(self.limit)
-        elif hasattr(self.ledger, "book") and self.ledger.book(self._scope).limit_rub is not None:
+            self._set(self.limit, before)
+        elif self.ledger.book(self._scope).limit_rub is not None:
             self.ledger.set_budget(self._scope, None)
 
     def ensure(self) -> None:
         """Set it again if Redis has lost it."""
-        if self.limit is not None and not self.redis.hexists(BATCH + self.run, _PAID_BEFORE):
-            self._set(self.limit)
+        if not self.redis.hexists(BATCH + self.run, _PAID_BEFORE):
+            self.begin()
 
     @property
     def _scope(self) -> BudgetScope:
-        from visionq.ledger.budgets import BudgetScope
-
         return BudgetScope.batch(self.run)
 
-    def _set(self, limit: Decimal) -> None:
+    def _set(self, limit: Decimal, before: Decimal) -> None:
+        self.ledger.set_budget(self._scope, max(Decimal(0), limit - before))
+
+    def _paid_before(self) -> Decimal:
+        """Return what OUT had cost when the batch began; noted when it is asked first."""
         batch = BATCH + self.run
         stored: Any = self.redis.hget(batch, _PAID_BEFORE)
-        before = self.paid() if stored is None else Decimal(stored.decode())
-        self.ledger.set_budget(self._scope, max(Decimal(0), limit - before))
-        if stored is None:
-            self.redis.hset(batch, _PAID_BEFORE, str(before))
-            self.redis.expire(batch, self.ledger.options.result_ttl)  # its first job keeps it
+        if stored is not None:
+            return Decimal(stored.decode())
+        before = self.paid()
+        is_new = not self.redis.exists(batch)
+        self.redis.hset(batch, _PAID_BEFORE, str(before))
+        if is_new:
+            self.redis.expire(batch, self.ledger.options.result_ttl)  # until its first job comes
+        return before

@@ -14,14 +14,10 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job; `gate`, by which operators and balance steer the gate; and
-#: `forget`, for ends that their owner has written down.
+#: One for each transition of a job; `gate`, by which operators and balance steer the gate;
+#: `budget`, which sets budgets and reads the books; and `forget`, for ends that were written down.
 SCRIPTS: Final = (
-    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "forget",
-#: One for each transition of a job, `gate`, by which operators and balance steer the gate, and
-#: `budget`, which sets budgets and reads the books.
-SCRIPTS: Final = (
-    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget",
+    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget", "forget",
 )  # fmt: skip
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
