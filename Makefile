@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
-# Passed on to pytest, the demo or the benchmarks: `make test ARGS="-k ledger"`.
+# Passed on to pytest, the demo, the benchmarks or chaos: `make test ARGS="-k ledger"`.
 ARGS ?=
 
 # Tests that run at a time. They wait more than they compute; one file stays with one process.
@@ -45,8 +45,8 @@ format: install ## Put files into the form that `lint` asks for
 bench: install ## Measure what the documentation claims
 	$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: install ## Kill processes on purpose and count what is lost
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
+chaos: install ## Kill processes on purpose and compare jobs, calls and books: 15 minutes
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: ## Renew the locks from pyproject.toml (needs uv)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras pyproject.toml -o requirements.lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,11 +21,12 @@ PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
     "advice": "benchmarks.advice",
+    "pace": "benchmarks.pace",
 }
 
 
 class _Part(Protocol):
-    measure: Callable[[], list[Table]]
+    measure: Callable[..., list[Table]]
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--quick", action="store_true", help="fewer cases, where a part has many")
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - PARTS.keys():
         parser.error(f"no part {', '.join(sorted(unknown))}; there is: {', '.join(PARTS)}")
@@ -39,7 +42,8 @@ def main(arguments: list[str]) -> int:
     for name in given.parts or PARTS:
         print(f"measuring {name} …", file=sys.stderr)  # noqa: T201  # a program for the terminal
         part: _Part = importlib.import_module(PARTS[name])
-        found[name] = part.measure()
+        takes_quick = "quick" in inspect.signature(part.measure).parameters
+        found[name] = part.measure(quick=True) if given.quick and takes_quick else part.measure()
     print(_as_json(found) if given.json else _as_markdown(found))  # noqa: T201  # likewise
     return 0
 

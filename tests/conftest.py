@@ -22,13 +22,18 @@ _SCRUBBED: Final = re.compile(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Scrub the environment of this process, and so of every process that a test starts."""
-    for name in [name for name in os.environ if _SCRUBBED.fullmatch(name)]:
-        del os.environ[name]
+    scrub_environment()
     # A stack that the developer has running keeps its record there.
     home = TemporaryDirectory(prefix="visionq-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(home.cleanup)
     for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
         os.environ[f"XDG_{kind}_HOME"] = str(Path(home.name, kind.lower()))
+
+
+def scrub_environment() -> None:
+    """Forget every variable by which a test could spend money or reach what is not its own."""
+    for name in [name for name in os.environ if _SCRUBBED.fullmatch(name)]:
+        del os.environ[name]
 
 
 @pytest.hookimpl(tryfirst=True)

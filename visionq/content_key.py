@@ -1,4 +1,4 @@
-"""The identity of a question: same pictures, same question, same model, same tenant."""
+"""The identity of a question: same pictures, same question, same model, and the same tenant."""
 
 from __future__ import annotations
 
@@ -25,12 +25,20 @@ _SHAPING: Final = frozenset(
         "tenant",
     }
 )
+#: The same, left out where they hold their default, so that answers stored before there was such a
+#: field are still found.
+_SHAPING_SINCE: Final = frozenset({"service_tier", "extra_body"})
 
 
-def content_key(job: JobDocument, pictures: Sequence[str]) -> str:
-    """Return the key of a job's answer; `pictures` are the sha256 of the pictures, in order."""
+def content_key(job: JobDocument, pictures: Sequence[str], *, shared: bool = False) -> str:
+    """Return the key of a job's answer; `pictures` are the sha256 of the pictures, in order.
+
+    `shared`: the key is the same for every tenant.
+    """
     shape = job.model_dump(mode="json", include=set(_SHAPING))
-    # Defaults left out, so that answers stored before there was an option are still found.
+    shape |= job.model_dump(mode="json", include=set(_SHAPING_SINCE), exclude_defaults=True)
+    if shared:
+        del shape["tenant"]
     if options := job.pictures.model_dump(mode="json", exclude_defaults=True):
         shape["pictures"] = options
     text = json.dumps([shape, *pictures], ensure_ascii=False, sort_keys=True)

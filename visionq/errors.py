@@ -359,7 +359,8 @@ class JobFailed(VisionqError):
     ) -> None:
         """Carry the code of the job's own error, and whatever else its document says."""
         self.code = code  # first, since the text begins with it
-        super().__init__(message, image=image, cost_rub=cost_rub, request_id=request_id)
+        paid: dict[str, Any] = {name: details.get(name) for name in ("usage", "text")}
+        super().__init__(message, image=image, cost_rub=cost_rub, request_id=request_id, **paid)
         self.details = details
 
     def __reduce__(self) -> tuple[object, ...]:

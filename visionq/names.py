@@ -53,10 +53,12 @@ PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 POOL_BUSY: Final = PREFIX + "pool-busy"
 #: ZSET worker id → when its registration lapses (ms).
 WORKERS: Final = PREFIX + "workers"
-#: HASH scope (`model:…`, `tenant:…`) → why its lanes are not served.
+#: HASH scope (`model:…`, `tenant:…`, `pace:MODEL`) → why its lanes are not served.
 HOLDS: Final = PREFIX + "holds"
 #: ZSET scope → until when it is held (ms); a scope without an end is held until somebody acts.
 HOLD_ENDS: Final = PREFIX + "hold-ends"
+#: HASH `operator:MODEL` or `environment:MODEL` (`*` for all) → its limits, as JSON.
+LIMITS: Final = PREFIX + "limits"
 #: ZSET content key that has followers to wake → since when (ms).
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.
@@ -89,6 +91,14 @@ BLOB_BYTES: Final = PREFIX + "blob-bytes"
 EVENTS: Final = PREFIX + "events"
 #: STREAM of what an operator should know; bounded.
 NOTICES: Final = PREFIX + "notices"
+#: ZSET `model:detail` that answers were counted of → when the last came (ms).
+USAGE_KINDS: Final = PREFIX + "usage-kinds"
+#: ZSET id of a question whose answers were counted → when the last came (ms); bounded.
+QUESTIONS: Final = PREFIX + "questions"
+#: ZSET `letter bytes` → when a message that no worker can work on was set aside (ms); bounded.
+DEAD_LETTERS: Final = PREFIX + "dead-letters"
+#: ZSET job id → when it failed (ms), until it is replayed; trimmed by age and by length.
+FAILED: Final = PREFIX + "failed"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -110,24 +120,36 @@ BOOK: Final = PREFIX + "book:"
 BUDGET_WAITERS: Final = PREFIX + "budget-waiters:"
 #: HASH per lane or `batch:…`: `least` nano-rubles that its jobs reserve, and of how many `samples`.
 RESERVES: Final = PREFIX + "reserves:"
+#: What a notice begins with that is about `model:detail`. No key: a word in `NOTICES`.
+USAGE_SUBJECT: Final = "usage:"
 #: HASH per worker process.
 WORKER: Final = PREFIX + "worker:"
 #: STRING job id per `tenant:sha256(idempotency key)`.
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 #: HASH of the gate per id of a provider's key.
 GATE: Final = PREFIX + "gate:"
+#: STRING what the provider said of a model that it does not know, per `key's id:model`; for a minute.
+MISSING_MODEL: Final = PREFIX + "missing-model:"
 #: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
 LEAD: Final = PREFIX + "lead:"
+#: HASH per model: what is known of its limits, what is taken of them, its calls and jobs at hand.
+PACE: Final = PREFIX + "pace:"
 #: LIST of job ids that wait for the lead of a content key.
 FOLLOWERS: Final = PREFIX + "followers:"
 #: STRINGs by which the fleet shares the duties of its watch.
 WATCH: Final = PREFIX + "watch:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
+#: HASH of sums over forecast and counted tokens per `model:detail`.
+USAGE: Final = PREFIX + "usage:"
+#: HASH of sums over the answers' tokens per question.
+QUESTION: Final = PREFIX + "question:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
+#: HASH per message that was set aside.
+DEAD_LETTER: Final = PREFIX + "dead-letter:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
 
@@ -141,6 +163,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "due": DUE,
     "parked": PARKED,
     "finished": FINISHED,
+    "failed": FAILED,
+    "dead_letters": DEAD_LETTERS,
+    "dead_letter": DEAD_LETTER,
     "counts": COUNTS,
     "lane_sizes": LANE_SIZES,
     "hinted": HINTED,
@@ -155,6 +180,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "too_new": TOO_NEW,
     "gate": GATE,
     "held_lanes": HELD_LANES,
+    "pace": PACE,
+    "limits": LIMITS,
+    "missing_model": MISSING_MODEL,
     "lead": LEAD,
     "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,
@@ -172,6 +200,10 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "blob_garbage": BLOB_GARBAGE,
     "blob_deletions": BLOB_DELETIONS,
     "blob_bytes": BLOB_BYTES,
+    "usage_kinds": USAGE_KINDS,
+    "usage": USAGE,
+    "questions": QUESTIONS,
+    "question": QUESTION,
     "events": EVENTS,
     "job": JOB,
     "lane": LANE,

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.job import describe
+from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import VisionqError
 
 
@@ -61,6 +62,8 @@ class Settings(BaseSettings):
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60)
     #: Seconds that an answer may be reused.
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0)
+    #: Let tenants have each other's stored answers: the same question is then asked once for all.
+    share_answers: bool = False
     #: Seconds that an uploaded blob waits for its job, or for a replay.
     blob_grace: int = Field(default=3600, ge=60)
     #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
@@ -71,6 +74,18 @@ class Settings(BaseSettings):
     finished_kept: int = Field(default=100_000, ge=0)
     #: Events that are kept; the older ones go first.
     events_kept: int = Field(default=10_000, ge=0)
+
+    #: Seconds that failed jobs are kept, to be looked at and replayed.
+    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60)
+    #: Messages that no worker can work on: how many are kept, for as long as results.
+    dead_letters_kept: int = Field(default=1000, ge=1)
+    #: Most bytes of them; one of more than half as many is kept without its end.
+    dead_letters_bytes: int = Field(default=96_000_000, ge=10_000)
+
+    #: Port on which a worker tells how it is (`GET /health`); unset: none.
+    health_port: int | None = Field(default=None, ge=1, le=65535)
+    #: Address of that port.
+    health_host: str = "127.0.0.1"
 
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
@@ -83,10 +98,14 @@ class Settings(BaseSettings):
     #: Downloads from one host at a time, in a worker process.
     max_connections_per_host: int = Field(default=8, ge=1)
 
+    #: What models may be asked, as JSON: `{"gpt-4o-mini": {"requests_per_minute": 500}, "*": …}`.
+    limits: Annotated[dict[str, Limits] | None, NoDecode] = None
     #: Attempts of a job at faults that cost nothing.
     max_attempts: int = Field(default=10, ge=1)
     #: Seconds to reach the provider.
     connect_timeout: float = Field(default=5, gt=0)
+    #: Seconds from the sent request to the first byte of its answer; unset: as for the whole.
+    first_byte_timeout: float | None = Field(default=None, gt=0)
     #: Seconds for its whole answer.
     request_timeout: float = Field(default=120, gt=0)
 
@@ -130,15 +149,22 @@ class Settings(BaseSettings):
             return hosts
         return tuple(host.strip() for host in hosts.split(",") if host.strip())
 
-    @field_validator("host_headers", mode="before")
+    @field_validator("host_headers", "limits", mode="before")
     @classmethod
-    def _parse_headers(cls, headers: object) -> object:
-        if not isinstance(headers, str):
-            return headers
+    def _parse_json(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
         try:
-            return json.loads(headers)
+            return json.loads(text)
         except ValueError:
             raise ValueError("not JSON") from None  # the text itself may hold a token
+
+    @field_validator("limits")
+    @classmethod
+    def _name_models(cls, limits: dict[str, Limits] | None) -> dict[str, Limits] | None:
+        for model in (limits or {}).keys() - {ALL_MODELS}:
+            MODEL_NAME.validate_python(model)
+        return limits
 
 
 def load_settings() -> Settings:

@@ -36,11 +36,12 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
 
 
 def _storable(job: JobDocument) -> JobDocument:
-    """Refuse what a worker could not read back: only the schema of the answer is free enough."""
+    """Refuse what a worker could not read back: only two fields are free enough for that."""
     try:
         JobDocument.model_validate_json(job.to_compact_json().encode())
     except (ValueError, RecursionError):
-        raise InvalidJob("answer_schema: nested too deep, or not plain JSON") from None
+        field = "extra_body" if job.answer_schema is None else "answer_schema"
+        raise InvalidJob(f"{field}: nested too deep, or not plain JSON") from None
     return job
 
 

@@ -7,6 +7,7 @@ own file. Sizes are pixels, all arithmetic is exact.
 from __future__ import annotations
 
 import functools
+import json
 import re
 from decimal import Decimal
 from math import ceil, isqrt
@@ -18,6 +19,7 @@ from visionq.contract import Detail
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 #: Sides of what the models cut a picture into.
@@ -222,6 +224,14 @@ def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
     if across * height <= down * width:
         return PATCH * across, PATCH * across * height // width
     return PATCH * down * width // height, PATCH * down
+
+
+def forecast_texts(
+    prompt: str, instructions: str | None, schema: Mapping[str, object] | None
+) -> int:
+    """Forecast the tokens of all that a request holds beside its pictures, on the high side."""
+    texts = (prompt, instructions or "", json.dumps(schema or ""))
+    return REQUEST_TOKENS + sum(forecast_text_tokens(text) for text in texts)
 
 
 _RUNS: Final = re.compile(

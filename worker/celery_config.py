@@ -39,6 +39,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_enable_prefetch_count_reduction": False,
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_send_task_events": True,
         "task_publish_retry": False,
         "imports": ("worker.tasks",),
@@ -57,7 +58,9 @@ def _transport_options(broker: str) -> dict[str, Any]:
         "health_check_interval": 10,
         "retry_on_timeout": False,
         "visibility_timeout": _INTAKE_VISIBILITY,
-        "unacked_restore_interval": 5,
+        # An idle worker asks seldom: a message that comes ends the wait at once.
+        "polling_interval": 5,
+        "unacked_restore_interval": 15,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 15,
         "client_name": "visionq-worker",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from visionq.redis_connection import PASSING
+from worker.health.progress import HEARTBEAT, Progress
 
 if TYPE_CHECKING:
     from visionq.ledger import Ledger, Registration
@@ -29,10 +30,17 @@ _PAUSE_AFTER_FAILURE = 0.5
 class Heartbeat:
     """Renews every lease a few times within its time."""
 
-    def __init__(self, ledger: Ledger, leases: Leases, registration: Registration) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        leases: Leases,
+        registration: Registration,
+        progress: Progress | None = None,
+    ) -> None:
         self._ledger = ledger
         self._leases = leases
         self._registration = registration
+        self._progress = progress or Progress(leases, registration.slots)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visionq-heartbeat", daemon=True)
@@ -59,12 +67,17 @@ class Heartbeat:
     def _run(self) -> None:
         pause = self._ledger.options.lease / _BEATS_PER_LEASE
         while not self._stopped.is_set():
-            self._stopped.wait(pause if self._beat() else _PAUSE_AFTER_FAILURE)
+            answered = self._beat()
+            self._progress.redis_answered(answered=answered)
+            self._progress.beat(HEARTBEAT)
+            self._stopped.wait(pause if answered else _PAUSE_AFTER_FAILURE)
 
     def _beat(self) -> bool:
-        # Health checks and people read the facts; see scripts/worker_alive.py.
+        # For `visionq status` and whoever looks.
         facts = {**self._registration.facts, "jobs": len(self._leases), "hung": self._leases.hung()}
-        registration = dataclasses.replace(self._registration, facts=facts)
+        # A thread that hangs takes no hint: its slot must not be counted on.
+        slots = max(0, self._registration.slots - self._progress.lost_slots())
+        registration = dataclasses.replace(self._registration, facts=facts, slots=slots)
         if self._draining.is_set():
             registration = dataclasses.replace(registration, slots=len(self._leases))
         try:

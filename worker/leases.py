@@ -59,9 +59,9 @@ class Leases:
                 if now < lease.renew_until
             ]
 
-    def hung(self) -> int:
-        """Return how many jobs are in a stage beyond its time: their threads may be lost."""
-        now = self._clock()
+    def hung(self, beyond: float = 0) -> int:
+        """Return how many jobs are in a stage so many seconds beyond its time, or more."""
+        now = self._clock() - beyond
         with self._lock:
             return sum(now >= lease.renew_until for lease in self._held.values())
 

@@ -59,6 +59,8 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
         # Celery would log it and go on, and every message would fail in a worker that has no tools.
         log.exception("worker.cannot_start")
         raise SystemExit(1) from error
+    # Before Redis is reached: whoever watches must not end a worker that waits for it.
+    _Process.runtime.reporter.start()
 
 
 def _start(**_: Any) -> None:  # noqa: ANN401  # likewise

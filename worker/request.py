@@ -6,7 +6,10 @@ from typing import Any
 
 from celery.worker.request import Request
 
+from visionq.errors import VisionqError
+from visionq.names import TASK_ANALYZE
 from worker.hints import summary
+from worker.setting_aside import as_it_came, set_aside
 
 
 class MaskedRequest(Request):
@@ -19,6 +22,13 @@ class MaskedRequest(Request):
             self._kwargsrepr = "{}"
             self.request_dict["argsrepr"] = self._argsrepr
             self.request_dict["kwargsrepr"] = self._kwargsrepr
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Celery's signature
+        """Keep a document that was refused: no job stands for it, and its sender may be gone."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if self.type == TASK_ANALYZE and isinstance(error, VisionqError):
+            set_aside(as_it_came(self.message), error.code, error.message, tell=False)
+        super().on_failure(exc_info, *args, **options)
 
     def info(self, safe: bool = True) -> Any:  # noqa: ANN401, ARG002  # Celery's signature
         """Describe the request to `celery inspect` as everywhere else, whatever it asks for."""

@@ -8,21 +8,26 @@ import random
 import secrets
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
+from visionq.dead_letters import Bounds, DeadLetters
 from visionq.ledger import Ledger, Registration, ledger_options
+from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
-from visionq.redis_connection import connect
+from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
 from worker.allocator import give_memory_back
 from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
+from worker.health import Progress, Reporter
+from worker.health.progress import DISPATCHER
 from worker.heartbeat import Heartbeat
 from worker.hints import HintPublisher
 from worker.images import ByteBudget, DecodeSlots, ImageLimits
@@ -32,6 +37,8 @@ from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
+from worker.watch.drift import Drift
+from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
@@ -56,14 +63,20 @@ class Runtime:
     tools: Tools
     leases: Leases
     registration: Registration
+    progress: Progress
+    reporter: Reporter
     heartbeat: Heartbeat
     dispatcher: Dispatcher
     watch: Watch
+    dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
+    limits: EnvironmentLimits
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
+        with suppress(*PASSING):  # the watch tries again
+            self.limits.attend()
         self.heartbeat.start()
         self.dispatcher.start()
         self.sweeper.start()
@@ -72,6 +85,7 @@ class Runtime:
     def drain(self) -> None:
         """Take no more work."""
         self.dispatcher.stop()
+        self.progress.rest(DISPATCHER)
         self.sweeper.stop()
         self.watch.stop()
         self.heartbeat.drain()
@@ -84,6 +98,7 @@ class Runtime:
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
+        self.reporter.stop()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -97,21 +112,35 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(settings, slots, queues)
+    progress = Progress(leases, slots)
     tools = _tools(settings, redis, ledger)
+    limits = EnvironmentLimits(ledger, settings.limits or {})
+    duties = [limits, *_duties(settings, redis, ledger, tools, registration.key)]
     return Runtime(
         tools=tools,
         leases=leases,
         registration=registration,
-        heartbeat=Heartbeat(pulse, leases, registration),
-        dispatcher=Dispatcher(redis, ledger, HintPublisher(app)),
-        watch=Watch(_duties(settings, redis, ledger, tools, registration.key)),
-        sweeper=Watch([Sweep(redis, tools.blobs, settings.result_ttl)], pause=10),
+        progress=progress,
+        reporter=Reporter(progress, leases, registration.worker, settings),
+        heartbeat=Heartbeat(pulse, leases, registration, progress),
+        dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
+        dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
+        watch=Watch(duties),
+        sweeper=Watch(
+            [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=20
+        ),
+        limits=limits,
     )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return how many dead letters are kept."""
+    return Bounds(settings.dead_letters_kept, settings.dead_letters_bytes, settings.result_ttl)
 
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
     balance = partial(read_balance, tools.client)
-    duties: list[Duty] = [TopUp(redis, ledger, key, balance)]
+    duties: list[Duty] = [TopUp(redis, ledger, key, balance), Drift(redis)]
     sender = make_sender(settings)
     if sender is not None:
         duties.append(Notices(redis, sender, time.time))
@@ -151,6 +180,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),
+        calibration=CalibrationReader(redis, time.monotonic).of,
         detectors=load_detectors(settings.detectors),
         memory=ByteBudget(settings.max_held_bytes),
         monotonic=time.monotonic,

@@ -1,13 +1,19 @@
-"""Celery's transport for Redis, cured of what ends a worker when Redis restarts."""
+"""Celery's transport for Redis, cured of what ends a worker: Redis restarting, foreign messages."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from visionq.dead_letters import Message, Reason
+from worker import setting_aside
+
 _SCHEMES: Final = ("redis", "rediss")
+#: Bytes; the largest document, with its pictures in base64 twice over, has fewer.
+_LARGEST: Final = 128_000_000
 
 
 class Channel(redis.Channel):
@@ -20,6 +26,39 @@ class Channel(redis.Channel):
             raise RedisConnectionError("the channel belongs to a connection that is closed")
         found: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # stubs lack it
         return found
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401  # kombu's own class of client
+        # kombu 5.7 reads whatever stands in a queue as if a Celery client had written it. What it
+        # can't read ends the worker, with the message gone.
+        client = super()._create_client(asynchronous)  # type: ignore[misc]  # stubs lack it
+        client.set_response_callback("BRPOP", self._readable)
+        return client
+
+    def _readable(self, reply: Any, **_: Any) -> Any:  # noqa: ANN401  # redis-py's signature
+        """Return what was popped, or nothing where it was no message, which is then set aside."""
+        if not reply:
+            return reply
+        key, raw = reply
+        fault = self._fault_of(raw)
+        if fault is None:
+            return reply
+        queue = key.decode().rsplit(self.sep, 1)[0]
+        setting_aside.set_aside(Message(queue, raw), *fault)
+        return None
+
+    def _fault_of(self, raw: bytes) -> tuple[Reason, str] | None:
+        if len(raw) > _LARGEST:
+            return Reason.TOO_LARGE, f"{len(raw):,} bytes"
+        try:
+            payload = loads(raw)
+        except Exception as error:  # noqa: BLE001  # kombu's decoder runs on what a stranger wrote
+            return Reason.NOT_JSON, type(error).__name__
+        try:
+            message = self.Message(payload, channel=self)
+            _ = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+        except Exception as error:  # noqa: BLE001  # likewise
+            return Reason.BROKEN_ENVELOPE, type(error).__name__
+        return None
 
 
 class Transport(redis.Transport):

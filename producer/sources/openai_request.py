@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from visionq.contract import Api, JobDocument
+from visionq.contract import Api
+from visionq.contract.owned import owned_field
 from visionq.errors import InvalidJob
 
 #: Last part of the address → surface.
 _SURFACES: Final = {"responses": Api.RESPONSES, "chat/completions": Api.CHAT_COMPLETIONS}
 #: Fields that ask for nothing which the answer would show.
 _OF_NO_EFFECT: Final = frozenset(
-    {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
+    {"metadata", "prompt_cache_key", "safety_identifier", "store", "user"}
 )
 #: Fields that are taken where they say what holds anyway.
 _DEFAULTS: Final[dict[str, tuple[object, ...]]] = {
@@ -23,7 +24,6 @@ _DEFAULTS: Final[dict[str, tuple[object, ...]]] = {
     "stream": (False,),
     "tool_choice": ("auto", "none"),
     "tools": ([],),
-    "top_p": (1, 1.0),
     "truncation": ("disabled",),
 }
 _LIMITS: Final = ("max_output_tokens", "max_completion_tokens", "max_tokens")
@@ -148,11 +148,15 @@ def _schema(api: Api, rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(rest: dict[str, Any]) -> dict[str, Any]:
-    """Return the plain fields; raise `InvalidJob` for one that would be lost."""
+    """Return the plain fields; what a job has no word for is passed on as it is.
+
+    Raises:
+        InvalidJob: a field that the job itself decides.
+    """
     taken: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in rest.items():
-        if name in {"model", "temperature"}:
+        if name in {"model", "temperature", "service_tier"}:
             taken[name] = value
         elif name in _LIMITS:
             taken["max_output_tokens"] = value
@@ -160,10 +164,10 @@ def _options(rest: dict[str, Any]) -> dict[str, Any]:
             continue
         elif name not in _OF_NO_EFFECT:
             extra[name] = value
-    if extra:
-        known = ", ".join(sorted(JobDocument.model_fields))
-        raise InvalidJob(f"body.{min(extra)}: a job has no such field; it has: {known}")
-    return taken
+    for name in extra:
+        if why := owned_field(name):
+            raise InvalidJob(f"body.{name}: {why}")
+    return {**taken, "extra_body": extra} if extra else taken
 
 
 def _text(where: str, value: object) -> str:

@@ -22,6 +22,7 @@ CONTRACT = [
     "Api",
     "Detail",
     "ErrorDocument",
+    "FaultyAnswer",
     "ImageReference",
     "ImageReport",
     "JobDocument",

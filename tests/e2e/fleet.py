@@ -40,8 +40,9 @@ class Fleet:
             self.workers.append(self._start_worker(len(self.workers)))
         until(lambda: len(self.registered()) >= alive + count, 60, "workers registered")
 
-    def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """Return what a process of this fleet is told."""
+        return {
             **os.environ,
             "VISIONQ_REDIS_URL": self.server.url,
             "PROXYAPI_BASE_URL": self.simulator.provider_url,
@@ -49,10 +50,14 @@ class Fleet:
             "VISIONQ_ALLOW_PRIVATE_URLS": "1",
             **self.extra,
         }
-        command = [sys.executable, "-m", "visionq.cli", "worker"]
+
+    def _start_worker(
+        self, number: int, program: tuple[str, ...] = ("-m", "visionq.cli")
+    ) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *program, "worker"]
         command += ["--name", f"visionq-worker-{number}", "--concurrency", str(self.concurrency)]
         with (self.logs / f"worker-{number}.log").open("wb") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log)
 
     def registered(self) -> list[bytes]:
         return self.client._redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]

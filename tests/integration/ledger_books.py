@@ -29,6 +29,8 @@ class Job:
     unknown: dict[str, int] = field(default_factory=dict)
     interrupted: str = ""
     ended_by: str = ""
+    #: Tokens of the calls that were paid for.
+    settled: set[str] = field(default_factory=set)
     late_answer: str = ""
     attempts: int = 0
     waits: int = 0
@@ -46,6 +48,7 @@ class Job:
     promise: tuple[str, int] | None = None
     #: Token → the day in whose books its call stands.
     days: dict[str, str] = field(default_factory=dict)
+    faulty: str = ""
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Ending:
     content_key: str = ""
     saved: int = 0
     scope: str = ""
+    faulty: str = ""
 
 
 @dataclass
@@ -193,9 +197,11 @@ class Books:
     def leave_waiters(self, job: Job) -> bool:
         raise NotImplementedError
 
-    def end(self, job: Job, to: str, reason: str) -> None:
+    def end(self, now: int, job: Job, to: str, reason: str) -> None:
         self.leave_waiters(job)
         self.forget_promise(job)
+        if not job.sent:
+            self.end_lead(now, job)
         if job.state == "queued":
             self.leave_lane(job.lane)
         job.state, job.reason, job.token, job.pool = to, reason, "", ""
@@ -206,6 +212,13 @@ class Books:
         self.results[job.id] = statuses[to]
         if job.batch:
             add(self.batches[job.batch], to)
+
+    def end_lead(self, now: int, job: Job) -> None:
+        key, job.lead = job.lead, ""
+        if key:
+            del self.leads[key]
+            if self.followers.get(key):
+                self.waking.setdefault(key, now)
 
     def forget(self, job_id: str) -> None:
         """What a finished job keeps has expired."""
@@ -292,11 +305,17 @@ class Books:
         return len(epochs), sum(epoch != self.gates[key].epoch for epoch in epochs)
 
 
+def forgotten(job: Job, token: str, ending: Ending) -> bool:
+    """Say whether a call was paid whose mark Redis has lost."""
+    marks = {job.sent, job.ended_by, *job.unknown, *job.settled}
+    return ending.billing == "settled" and token not in marks
+
+
 def _fields(job: Job) -> dict[str, Any]:
     names = (
         "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
         "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer", "gate", "epoch",
-        "lead", "waits_for",
+        "lead", "faulty", "waits_for",
     )  # fmt: skip
     fields = {name: getattr(job, name) for name in names if getattr(job, name)}
     expires = job.has_ended and not job.sent

@@ -115,7 +115,7 @@ class Budgeted(Books):
         state = "parked" if hopeless else "waiting"
         self.wait_for_budget(job, (hopeless or full)[0], reserve, state)
         self.results[job.id] = "RETRY"
-        return "PARK" if hopeless else "WAIT", REASONS[state]
+        return "PARK", REASONS[state]
 
     def _take_sample(self, kind: str, needed: int, *, fits: bool) -> None:
         known = self.kinds.setdefault(kind, {"least": needed, "samples": 0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.integration.ledger_books import Ending, Gate, Job
+from tests.integration.ledger_books import Ending, Gate, Job, forgotten
 from tests.integration.ledger_budgets import Budgeted
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
@@ -120,12 +120,10 @@ class KeptBack(Budgeted):
             self.due[job.id] = job.deadline
         self.results[job.id] = "RETRY"
 
-    def call_ended(self, now: int, job: Job) -> None:
-        key, job.gate, job.epoch, job.lead = job.lead, "", 0, ""
-        if key:
-            del self.leads[key]
-            if self.followers.get(key):
-                self.waking.setdefault(key, now)
+    def call_ended(self, now: int, job: Job, *, stays_lead: bool = False) -> None:
+        job.gate, job.epoch = "", 0
+        if not stays_lead:
+            self.end_lead(now, job)
 
     def wake_some(self) -> None:
         left = MOST_WOKEN
@@ -172,9 +170,13 @@ class KeptBack(Budgeted):
             self.post(job, day, unknown=-amount, unknown_calls=-1, settled=cost)
             if job.interrupted == token:
                 job.interrupted = ""
+        elif forgotten(job, token, ending):
+            self.post(job, self.day, settled=cost)
         else:
             return
-        job.cost += cost
+        if ending.billing == "settled":
+            job.settled.add(token)
+            job.cost += cost
 
     def lose_sight(self, job: Job) -> None:
         if job.sent:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import JobDocument, ResultDocument, parse_job
+from visionq.contract import FaultyAnswer, JobDocument, ResultDocument, parse_job
 from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
@@ -89,6 +89,8 @@ def outcome_of(
         return Held("insufficient_balance" if words[0] == "gate" else "model_forbidden", words[0])
     if name == "parked":
         return Parked(words[0], *map(float, words[1:]))
+    if name == "mending":
+        return Waiting("repair", 0, counted=True, faulty=FaultyAnswer(text=text, complaint="no"))
     reasons = {"waiting": "rate_limited", "retrying": "provider_unavailable"}
     return Waiting(reasons[name], float(words[0]), counted=name == "retrying")
 

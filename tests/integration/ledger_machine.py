@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OUTCOMES = (
     "completed", "completed", "failed", "waiting 0", "waiting 3", "retrying 20",
     "parked billing_unknown", "parked needs_somebody 60", "parked needs_somebody",
-    "held gate", "held gate", "held model:m1",
+    "held gate", "held gate", "held model:m1", "mending",
 )  # fmt: skip
 
 SCOPES = (
@@ -109,7 +109,7 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
         if self.entered:
             job_id = self.entered[which % len(self.entered)].id
             for _ in range(times):
-                assert self.ledger.cancel([job_id]) == [self.model.cancel(job_id)]
+                assert self.ledger.cancel([job_id]) == [self.model.cancel(self.now, job_id)]
 
     # Workers --------------------------------------------------------------------------------------
 

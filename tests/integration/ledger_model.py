@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_books import BULK, INTERACTIVE, Ending, Job, Worker, add, turn
+from tests.integration.ledger_books import (
+    BULK,
+    INTERACTIVE,
+    Ending,
+    Job,
+    Worker,
+    add,
+    forgotten,
+    turn,
+)
 from tests.integration.ledger_gates import KeptBack, key_of
 from tests.integration.ledger_snapshot import TERMINAL
 
@@ -49,13 +58,13 @@ class Model(KeptBack):
         self.enter_lane(job, at_head=False)
         return ("created",)
 
-    def cancel(self, job_id: str, to: str = "cancelled", only: str = "") -> str:
+    def cancel(self, now: int, job_id: str, to: str = "cancelled", only: str = "") -> str:
         job = self.jobs.get(job_id)
         if job is None:
             return "missing"
         before = job.state
         if not job.has_ended and only in ("", before):
-            self.end(job, to, {"failed": "deadline_exceeded"}.get(to, to))
+            self.end(now, job, to, {"failed": "deadline_exceeded"}.get(to, to))
         return before
 
     # Workers --------------------------------------------------------------------------------------
@@ -119,7 +128,7 @@ class Model(KeptBack):
         return self._admit_call(job, content_key, reserve)
 
     def _admit_call(self, job: Job, content_key: str, reserve: int | None) -> tuple[str, str]:
-        if job.reuse == "use" and content_key in self.leads:
+        if job.reuse == "use" and self.leads.get(content_key, job.id) != job.id:
             self.follow(job, content_key)
             return "FOLLOW", ""
         key, scope = key_of(job.pool), self.held_by(job.lane)
@@ -141,12 +150,13 @@ class Model(KeptBack):
         job = self.jobs.get(job_id)
         if job is None:
             return False
-        was_open = job.sent == token or token in job.unknown
+        was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
         self.settle(job, token, ending)
+        mends = bool(ending.faulty) and self.holds(job_id, token)
         if was_out:
-            self.call_ended(now, job)
+            self.call_ended(now, job, stays_lead=mends)
         if not self.holds(job_id, token):
             if ending.answer and was_open:
                 job.late_answer = ending.answer
@@ -157,13 +167,15 @@ class Model(KeptBack):
             return job.ended_by == token
         job.token, job.ended_by, job.interrupted = "", token, ""
         job.attempts += ending.counted
+        if mends:
+            job.faulty, job.deadline = ending.faulty, None
         if ending.saved:
             self.post(job, self.day, saved=ending.saved)
         if ending.kind == "held":
             self._hold_back(now, job, ending, call)
             return True
         if ending.kind in TERMINAL:
-            self.end(job, ending.kind, ending.reason)
+            self.end(now, job, ending.kind, ending.reason)
             return True
         self._come_back(now, job, ending)
         return True
@@ -226,10 +238,12 @@ class Model(KeptBack):
             elif job.state == "in_progress" and now < self.grace_until:
                 self.due[job_id] = self.grace_until
             elif job.state == "in_progress":
-                job.interrupted = job.sent or job.interrupted
-                self.lose_sight(job)
-                self.call_ended(now, job)
-                job.lapses += 1
+                if job.sent:
+                    job.interrupted = job.sent
+                    self.lose_sight(job)
+                    self.call_ended(now, job)
+                else:
+                    job.lapses += 1
                 self.requeue(job)
             elif job.state == "queued":
                 expired.append(job_id)

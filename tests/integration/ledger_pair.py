@@ -134,6 +134,7 @@ class Pair:
         for name in ("attempts", "waits", "unknown_calls", "lapses", "cost"):
             assert getattr(claim, name) == getattr(expected, name), name
         assert claim.interrupted == bool(expected.interrupted)
+        assert (claim.faulty.text if claim.faulty else "") == expected.faulty
         self.check_moves()
         self.claims.append(claim)
         return claim
@@ -201,17 +202,18 @@ class Pair:
             claim.id,
             claim.token,
             ledger_model.Ending(
-                kind={"retrying": "waiting"}.get(name, name),
+                kind={"retrying": "waiting", "mending": "waiting"}.get(name, name),
                 reason=getattr(outcome, "reason", "")
                 or ("not_an_image" if name == "failed" else ""),
                 delay=_delay(outcome),
-                counted=name == "retrying",
+                counted=name in ("retrying", "mending"),
                 billing=billing.value,
                 cost=cost,
                 answer=f"by {claim.token}" if has_answer else "",
                 content_key=content_key if has_answer else "",
                 saved=saved if has_answer else 0,
                 scope=getattr(outcome, "scope", ""),
+                faulty=f"by {claim.token}" if name == "mending" else "",
             ),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
@@ -242,7 +244,7 @@ class Pair:
             self.expire_both(list(found.expired))
 
     def expire_both(self, job_ids: list[str]) -> None:
-        states = [self.model.cancel(job_id, "failed", "queued") for job_id in job_ids]
+        states = [self.model.cancel(self.now, job_id, "failed", "queued") for job_id in job_ids]
         assert self.ledger.expire(job_ids) == states
 
     def forget_both(self, job_id: str) -> None:

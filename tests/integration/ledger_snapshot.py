@@ -112,7 +112,8 @@ _TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, 
 
 
 def _ask(pipeline: Any, key: str) -> None:
-    sets = (*_SORTED, names.PARKED, names.FINISHED, names.BLOB_GARBAGE, names.UNKNOWN_CALLS)
+    sets = (*_SORTED, names.PARKED, names.FINISHED, names.FAILED)
+    sets += (names.BLOB_GARBAGE, names.UNKNOWN_CALLS)
     if key in sets or key.startswith((names.HELD_LANES, names.BUDGET_WAITERS)):
         pipeline.zrange(key, 0, -1, withscores=True)
     elif key in (names.WAKE, *names.HINT_QUEUES) or key.startswith(tuple(_LISTS)):
@@ -223,6 +224,8 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
         job.pop("token", None)
     if "late_answer" in stored:
         job["late_answer"] = json.loads(stored["late_answer"])["text"]
+    if "faulty" in stored:
+        job["faulty"] = json.loads(stored["faulty"])["text"]
     unknown = {
         name.removeprefix("unknown:"): int(amount)
         for name, amount in stored.items()

@@ -13,7 +13,8 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet
 from visionq import cli
-from visionq.ledger.views import job_document, list_jobs
+from visionq.ledger.search import list_jobs
+from visionq.ledger.views import job_document
 from visionq.names import JOB
 from visionq.sandbox.redis_server import running_redis
 

@@ -20,7 +20,17 @@ from tests.integration.ledger_kit import (
 from visionq.contract import State
 from visionq.ledger import Claim, LedgerOptions, Refusal, Verdict
 from visionq.ledger.views import job_views, result_of
-from visionq.names import ANSWER, BATCH, BLOB, BLOB_REFERENCES, CELERY_RESULT, IDEMPOTENCY, JOB
+from visionq.names import (
+    ANSWER,
+    BATCH,
+    BLOB,
+    BLOB_REFERENCES,
+    CELERY_RESULT,
+    GATE,
+    IDEMPOTENCY,
+    JOB,
+    MONEY,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -315,3 +325,23 @@ def test_open_money_is_not_forgotten(desk: Desk) -> None:
     assert desk.ledger.forget([claim.id]) == 0
     desk.ledger.finish(claim, paid(completed(claim.id)))
     assert desk.ledger.forget([claim.id]) == 1
+
+
+@pytest.mark.parametrize("forgets", ["mark", "claim"])
+def test_a_forgotten_call_is_paid_and_answers(desk: Desk, forgets: str) -> None:
+    """A paid call whose mark Redis lost with its last moments is settled, once, not repeated."""
+    claim = _sent(desk, reserve=900)
+    job, books = JOB + claim.id, desk.money()
+    desk.redis.hdel(job, "sent", "reserved", "gate", "epoch")
+    desk.redis.hincrby(MONEY, "reserved", -900)
+    desk.redis.hset(GATE, "calls_out", 0)
+    assert books == {"reserved": 900}
+    if forgets == "claim":
+        desk.lapse(claim)
+    ending = paid(completed(claim.id, "late"), cost=700)
+    done = [desk.ledger.finish(claim, ending) for _ in range(2)]
+    assert done == [forgets == "mark"] * 2
+    assert desk.money() == {"settled": 700}
+    if forgets == "claim":
+        again = _next_claim(desk, claim.id)
+        assert desk.ledger.admit(again).verdict is Verdict.ANSWER

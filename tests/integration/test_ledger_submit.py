@@ -18,7 +18,8 @@ from visionq.ledger import (
     NewJob,
     Submitted,
 )
-from visionq.ledger.views import job_document, list_jobs
+from visionq.ledger.search import list_jobs
+from visionq.ledger.views import job_document
 from visionq.names import BLOB, BLOB_GARBAGE, BLOB_REFERENCES, JOB
 from visionq.redis_connection import connect_async
 

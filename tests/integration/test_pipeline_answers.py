@@ -12,7 +12,7 @@ import pytest
 from tests.integration.worker_kit import Bench, picture, result, served
 from visionq.ledger import Claim, Ending, Failed, Parked, Waiting
 from visionq.money import nano_rubles
-from visionq.names import ANSWER
+from visionq.names import ANSWER, MISSING_MODEL
 from visionq.sandbox.simulator import running_simulator
 from worker.pipeline import run, steps
 from worker.provider import answer as answer_module
@@ -221,9 +221,9 @@ def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     """While the call is out its body is the only copy of the pictures."""
     kept: list[Any] = []
 
-    def look(client: Any, request: Any) -> Any:
+    def look(client: Any, request: Any, **options: Any) -> Any:
         kept.extend((p.content, p.checked) for p in attempts[0].pictures)
-        return ask(client, request)
+        return ask(client, request, **options)
 
     attempts: list[Any] = []
     loaded = steps.load
@@ -283,7 +283,7 @@ def test_invalid_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         raise Mismatch("$: not so")
 
     monkeypatch.setattr(answer_module, "parse_answer", refuse)
-    error = bench.failure(picture(18), answer_schema=SCHEMA)
+    error = bench.failure(picture(18), answer_schema=SCHEMA, repair=False)
     assert error.code == "invalid_output"
     assert error.text
     assert error.cost_rub == Decimal(bench.simulator.bill()["rub"]) > 0
@@ -402,3 +402,31 @@ def test_a_huge_document(bench: Bench) -> None:
     answer = bench.answer(*(picture(30 + n) for n in range(50)), prompt="ж" * 1_000_000)
     assert len(answer.images) == 50
     assert bench.simulator.bill()["calls"] == 1
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_asked_for_once_a_minute(bench: Bench) -> None:
+    """The first job learns that there is no such model; the others fail by that, with no call."""
+    errors = [bench.failure(picture(40 + n), model="gpt-0") for n in range(3)]
+    assert {error.code for error in errors} == {"model_not_found"}
+    assert {error.cost_rub for error in errors} == {0}
+    assert "nothing was sent" in errors[2].message
+    assert bench.simulator.bill()["calls"] == 1
+    assert not bench.answer(picture(40)).cached, "other models are none the worse"
+    (key,) = bench.redis.scan_iter(f"{MISSING_MODEL}*")
+    assert 0 < bench.redis.ttl(key) <= 60
+    bench.redis.delete(key)
+    assert "nothing was sent" not in bench.failure(picture(43), model="gpt-0").message
+    assert bench.simulator.bill()["calls"] == 3
+
+
+def test_further_fields_reach_the_provider(bench: Bench) -> None:
+    """Tier, temperature and fields of the provider's own are sent, and taken by both APIs."""
+    for api in APIS:
+        fields = {"service_tier": "flex", "temperature": 0.5, "extra_body": {"top_p": 0.5}}
+        assert bench.answer(picture(50), api=api, **fields).text
+    error = bench.failure(picture(50), extra_body={"top_p": 7})
+    assert error.code == "request_rejected"
+    assert "top_p" in error.message

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -124,11 +124,37 @@ def dripping(connection: socket.socket) -> None:
         return  # the client gave up
 
 
+def dripping_head(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    try:
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+    except OSError:
+        return  # the client gave up
+
+
+def slow_reader(connection: socket.socket) -> None:
+    with suppress(OSError):  # the client gave up
+        while connection.recv(65_536):
+            time.sleep(0.02)
+
+
 def call(
-    address: str, request: ProviderRequest = REQUEST, *, connect: float = 2, total: float = 5
+    address: str,
+    request: ProviderRequest = REQUEST,
+    *,
+    connect: float = 2,
+    first_byte: float | None = None,
+    total: float = 5,
 ) -> Answer:
     settings = Settings(
-        api_key=None, base_url=address, connect_timeout=connect, request_timeout=total
+        api_key=None,
+        base_url=address,
+        connect_timeout=connect,
+        first_byte_timeout=first_byte,
+        request_timeout=total,
     )
     with make_client(settings) as client:
         return ask(client, request)
@@ -156,8 +182,9 @@ def test_a_call_and_its_answer() -> None:
         hanging(response(ANSWER[:50], length=len(ANSWER))),
         hanging(b"HTTP/1.1 200 OK\r\n"),
         dripping,
+        dripping_head,
     ],
-    ids=["nothing", "half a body", "half a head", "drip"],
+    ids=["nothing", "half a body", "half a head", "drip", "dripping head"],
 )
 def test_a_hang_ends_in_time_with_unknown_billing(handle: Handler) -> None:
     """However the provider stalls after the request was sent, the call ends, perhaps paid."""
@@ -166,6 +193,33 @@ def test_a_hang_ends_in_time_with_unknown_billing(handle: Handler) -> None:
         with pytest.raises(errors.BillingUnknown):
             call(address, total=0.5)
         assert time.monotonic() - started < 1.5
+
+
+def test_a_provider_that_reads_slowly_ends_in_time() -> None:
+    """A request that never quite leaves is given up like an answer that never quite comes."""
+    with provider(slow_reader) as address:
+        started = time.monotonic()
+        with pytest.raises(errors.BillingUnknown):
+            call(address, replace(REQUEST, body=b" " * 100_000_000), total=0.7)
+        assert time.monotonic() - started < 2
+
+
+def test_the_first_byte_has_a_time_of_its_own() -> None:
+    """Silence after the request ends the call early, perhaps paid; an answer under way may go on."""
+
+    def slow_body(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(response(ANSWER[:50], length=len(ANSWER)))
+        time.sleep(0.7)
+        connection.sendall(ANSWER[50:])
+
+    with provider(hanging(b"")) as address:
+        started = time.monotonic()
+        with pytest.raises(errors.BillingUnknown, match="ReadTimeout"):
+            call(address, first_byte=0.3, total=5)
+        assert time.monotonic() - started < 1.5
+    with provider(slow_body) as address:
+        assert call(address, first_byte=0.3, total=5).text == "Рыжий кот."
 
 
 def late_body(connection: socket.socket) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JOBS = 20_000
 #: Seconds; everything of a job goes within these after its end.
-SHORT = LedgerOptions(result_ttl=4, answer_ttl=4, blob_grace=3, lease=60, gap=600)
+SHORT = LedgerOptions(result_ttl=4, failed_ttl=4, answer_ttl=4, blob_grace=3, lease=60, gap=600)
 #: What stays of any number of jobs, tenants, models, batches and pictures.
 FIXED = {
     names.COUNTS: 7,
@@ -91,7 +91,7 @@ def settle(redis: Redis, sweep: Sweep) -> dict[str, int]:
 def test_redis_is_as_small_as_before(empty: Redis) -> None:
     """After 20,000 jobs of every ending have expired, Redis holds a fixed handful of keys."""
     mill = Mill(empty, SHORT)
-    sweep = Sweep(empty, mill.blobs, SHORT.result_ttl)
+    sweep = Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl)
     mill.end(mill.submit())  # loads every script
     assert settle(empty, sweep) == FIXED
     start = used(empty)
@@ -117,7 +117,7 @@ def test_unfinished_jobs_stay(empty: Redis) -> None:
     assert len(mill.ledger.dispatch().hints) == ROUND
     mill.run(parked, "parked needs_balance")
     time.sleep(SHORT.result_ttl + 0.5)
-    Sweep(empty, mill.blobs, SHORT.result_ttl).attend()
+    Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl).attend()
     for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):
         kept = list(empty.scan_iter(f"{prefix}*", count=1_000))
         assert len(kept) == ROUND, prefix
@@ -146,11 +146,11 @@ def test_nothing_stays_listed(redis: Redis) -> None:
 
 def test_lists_are_bounded_by_age(redis: Redis) -> None:
     """When no job ends any more, the sweeper forgets those that ended long ago, and no others."""
-    mill = Mill(redis, LedgerOptions(result_ttl=100))
+    mill = Mill(redis, LedgerOptions(result_ttl=100, failed_ttl=100))
     now, _ = redis.time()
     redis.zadd(names.FINISHED, {"old": (now - 101) * 1000, "new": (now - 90) * 1000})
     for age in (101, 90):
         redis.xadd(names.EVENTS, {"id": "x"}, id=f"{(now - age) * 1000}-0")
-    Sweep(redis, mill.blobs, 100).attend()
+    Sweep(redis, mill.blobs, 100, 100).attend()
     assert redis.zrange(names.FINISHED, 0, -1) == [b"new"]
     assert redis.xlen(names.EVENTS) == 1

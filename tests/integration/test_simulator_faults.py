@@ -179,6 +179,15 @@ def test_answer_that_stops_short(simulator: RunningSimulator, client: OpenAI) ->
     assert outcome(simulator) == (3, 3)
 
 
+def test_answer_of_another_form(simulator: RunningSimulator, client: OpenAI) -> None:
+    """`wrong_form` gives plain text where JSON was asked for, and is charged."""
+    simulator.configure(faults_next=["wrong_form"])
+    form = {"type": "json_object"}
+    answer = client.responses.create(model=MODEL, input="JSON?", text={"format": form})  # type: ignore[call-overload]  # a plain dict
+    assert answer.output_text == "There is no picture."
+    assert outcome(simulator) == (1, 1)
+
+
 def test_random_faults_are_charged_like_ordered_ones(
     simulator: RunningSimulator, client: OpenAI
 ) -> None:
@@ -198,5 +207,5 @@ def test_random_faults_are_charged_like_ordered_ones(
 def test_every_fault_has_a_test() -> None:
     """The faults that can be ordered are those that these tests order."""
     tested = {"429", "500", "503", "401", "402", "html_200", "error_200", "broken_json", "hang"}
-    tested |= {"cut_before_billing", "cut_after_billing", "refusal", "incomplete"}
+    tested |= {"cut_before_billing", "cut_after_billing", "refusal", "incomplete", "wrong_form"}
     assert set(Fault) == tested

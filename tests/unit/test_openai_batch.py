@@ -33,7 +33,6 @@ RESPONSES: dict[str, Any] = {
     "temperature": 0,
     "text": {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}},
     "store": False,
-    "top_p": 1,
 }
 CHAT: dict[str, Any] = {
     "model": "gpt-4o",
@@ -86,8 +85,7 @@ def replaced(**changes: Any) -> dict[str, Any]:
         ("text", "body: not a JSON object"),
         (replaced(input="only text"), "it has no picture"),
         (replaced(input=[RESPONSES["input"][0]]), "it has no picture"),
-        (replaced(top_p=0.5), "body.top_p: a job has no such field"),
-        (replaced(seed=7), "body.seed: a job has no such field"),
+        (replaced(stream=True), "body.stream: "),
         (replaced(text={"format": {"type": "json_object"}}), "text, or json_schema"),
         (replaced(input=[{"role": "assistant", "content": "x"}]), "role 'assistant'"),
         (
@@ -106,6 +104,12 @@ def test_what_a_job_has_no_word_for_is_refused(body: object, said: str) -> None:
     """Nothing that shapes the answer is dropped in silence: the field is named."""
     with pytest.raises(InvalidJob, match=said):
         read_request("/v1/responses", body)
+
+
+def test_other_fields_are_passed_on() -> None:
+    """What a job has no word for goes to the provider as it is."""
+    _, fields = read_request("/v1/responses", replaced(top_p=0.5, service_tier="flex", user="u"))
+    assert (fields["extra_body"], fields["service_tier"]) == ({"top_p": 0.5}, "flex")
 
 
 def test_an_unknown_address_is_refused() -> None:

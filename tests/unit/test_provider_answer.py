@@ -213,11 +213,11 @@ def test_without_a_schema_nothing_is_parsed() -> None:
 
 @pytest.mark.parametrize("text", ['{"n": "три"}', "три", '{"n": 3'])
 def test_an_answer_of_another_form_keeps_its_text(text: str) -> None:
-    """What does not fit the schema fails with its cost and with the raw text."""
-    error = raised(responses(said(text)), SCHEMA)
-    assert type(error) is errors.InvalidOutput
-    assert error.text == text
-    assert error.usage == USAGE
+    """What does not fit the schema comes with its cost, its raw text and what is wrong with it."""
+    answer = read(responses(said(text)), SCHEMA)
+    assert answer.complaint
+    assert answer.data is None
+    assert (answer.text, answer.usage) == (text, USAGE)
 
 
 def test_a_refusal_of_a_schema_is_a_refusal() -> None:

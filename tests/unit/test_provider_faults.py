@@ -37,6 +37,8 @@ class Case:
     body: object
     error: type[errors.VisionqError]
     billing: Billing = FREE
+    #: What is held where the account is at fault.
+    scope: str = "gate"
 
 
 def openai_error(
@@ -104,7 +106,29 @@ CASES = [
     Case("key, by OpenAI", 401, openai_error("invalid_api_key"), errors.KeyRejected),
     Case("key in a 200", 200, detail("Invalid API Key"), errors.KeyRejected),
     Case("account blocked", 401, detail("Account is blocked"), errors.KeyRejected),
-    Case("model forbidden", 403, detail("Model is not allowed"), errors.AccessDenied),
+    Case(
+        "model forbidden",
+        403,
+        detail("Model gpt-4o is not allowed for this API Key."),
+        errors.AccessDenied,
+        scope="model:m1",
+    ),
+    Case(
+        "endpoint forbidden",
+        403,
+        detail("Endpoint is not allowed for this API Key."),
+        errors.AccessDenied,
+        scope="model:m1",
+    ),
+    Case(
+        "model forbidden, by OpenAI",
+        403,
+        openai_error("model_not_found", "Project does not have access to model gpt-4o"),
+        errors.AccessDenied,
+        scope="model:m1",
+    ),
+    Case("address forbidden", 403, detail("IP address is not allowed."), errors.AccessDenied),
+    Case("address unknown", 401, openai_error("ip_not_authorized"), errors.KeyRejected),
     Case("country", 403, openai_error("unsupported_country"), errors.AccessDenied),
     Case("no such path", 404, detail("Not Found"), errors.AccessDenied),
     # Too fast, overloaded, broken.
@@ -193,6 +217,8 @@ CASES = [
     Case("200 with a number", 200, "12", errors.BillingUnknown, UNKNOWN),
     Case("200 with {}", 200, {}, errors.BillingUnknown, UNKNOWN),
     Case("error in a 200", 200, openai_error("server_error"), errors.BillingUnknown, UNKNOWN),
+    Case("server error, failed", 200, failed("server_error"), errors.BillingUnknown, UNKNOWN),
+    Case("timeout, failed", 200, failed("vector_store_timeout"), errors.BillingUnknown, UNKNOWN),
     Case("detail in a 200", 200, detail("Internal error"), errors.BillingUnknown, UNKNOWN),
     Case("failed, uncounted", 200, failed("server_error"), errors.BillingUnknown, UNKNOWN),
     Case("failed, counted", 200, failed("server_error", TOKENS), errors.Incomplete, PAID),
@@ -207,7 +233,7 @@ def content(body: object) -> bytes:
 
 
 def request_of(*images: str) -> ProviderRequest:
-    return ProviderRequest(Api.RESPONSES, PATHS[Api.RESPONSES], b"{}", images)
+    return ProviderRequest(Api.RESPONSES, PATHS[Api.RESPONSES], b"{}", images, model="m1")
 
 
 def raised(case: Case, *images: str, headers: dict[str, str] | None = None) -> errors.VisionqError:
@@ -228,6 +254,7 @@ def test_each_answer_becomes_its_error_and_its_bill(case: Case) -> None:
     error = raised(case)
     assert type(error) is case.error
     assert billing_of(error) is case.billing
+    assert getattr(error, "scope", "gate") == case.scope
 
 
 def test_every_row_of_the_table_is_reached() -> None:

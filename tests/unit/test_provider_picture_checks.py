@@ -14,7 +14,8 @@ from worker.provider.answer import Answer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
 from worker.provider.request import ProviderRequest, build_request
-from worker.provider.schema import check_schema, parse_answer, strict_form
+from worker.provider.schema import check_schema, parse_answer
+from worker.provider.strict import strict_form
 
 ASKED = ("text", "logo")
 SOURCES = ["data:image/jpeg;base64,/9j/", "https://example.com/b.png"]

@@ -116,8 +116,8 @@ def test_a_schema_in_the_form_of_each_surface() -> None:
 
 
 def test_a_schema_that_can_not_be_strict_is_sent_as_it_is() -> None:
-    """An optional property has no strict form, so the schema goes unchanged and not strict."""
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    """An open object has no strict form, so the schema goes unchanged and not strict."""
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
     form = body_of(job(answer_schema=schema))["text"]["format"]
     assert form["strict"] is False
     assert form["schema"] == schema
@@ -156,3 +156,49 @@ def test_pictures_stay_out_of_the_representation() -> None:
     shown = repr(build_request(job(), [DATA_URL, ADDRESS]))
     assert "base64" not in shown
     assert "Что" not in shown
+
+
+OWNED = [
+    "model",
+    "input",
+    "messages",
+    "text",
+    "response_format",
+    "stream",
+    "max_tokens",
+    "n",
+    "store",
+]
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_fields_of_ours_are_refused_by_name(name: str) -> None:
+    """What visionq sets itself can't be set behind its back; the message says where it is set."""
+    with pytest.raises(InvalidJob, match=rf"extra_body: .*'{name}' can't be set here"):
+        job(extra_body={name: 1})
+
+
+@pytest.mark.parametrize("api", list(Api))
+def test_what_is_the_same_goes_first(api: Api) -> None:
+    """Prompt caches keep prefixes: form, limits and instructions, then the prompt, then pictures."""
+    body = body_of(
+        job(
+            api=api,
+            instructions="Be brief.",
+            answer_schema=SCHEMA,
+            temperature=0.5,
+            service_tier="flex",
+            extra_body={"top_p": 0.5, "metadata": {"а": "б"}},
+        )
+    )
+    names = list(body)
+    assert names[-1] in {"input", "messages"}, "what differs from job to job is last"
+    assert (body["service_tier"], body["temperature"], body["top_p"]) == ("flex", 0.5, 0.5)
+    assert body.get("max_output_tokens", body.get("max_completion_tokens")) == 300
+    asked = body.get("input") or body["messages"]
+    kinds = [part["type"].removeprefix("input_") for part in asked[-1]["content"]]
+    assert kinds == ["text", "image", "image"] or kinds == ["text", "image_url", "image_url"]
+    if api is Api.CHAT_COMPLETIONS:
+        assert asked[0] == {"role": "system", "content": "Be brief."}
+    else:
+        assert names.index("instructions") < names.index("input")

@@ -49,6 +49,14 @@ def test_outages() -> None:
     assert options["retry_on_timeout"] is False
 
 
+def test_an_idle_worker_asks_seldom() -> None:
+    """A worker without work sends Redis a question every few seconds, and waits for its answer."""
+    options = celery_config(settings())["broker_transport_options"]
+    assert options["polling_interval"] >= 5
+    assert options["unacked_restore_interval"] * options["unacked_restore_throttle"] >= 15
+    assert options["polling_interval"] < options["socket_timeout"]
+
+
 def test_one_redis_for_both() -> None:
     """Broker and results stand in the ledger's Redis unless another broker is named."""
     config = celery_config(settings(result_ttl=77))

@@ -26,6 +26,8 @@ JOBS: Final = st.fixed_dictionaries(
         "instructions": st.sampled_from(["", "be brief"]),
         "temperature": st.sampled_from([0.0, 1.0]),
         "answer_schema": st.sampled_from([{"type": "object"}, {"type": "array"}]),
+        "service_tier": st.sampled_from(["default", "flex"]),
+        "extra_body": st.sampled_from([{}, {"seed": 1}, {"reasoning": {"effort": "low"}}]),
     },
 )
 #: A field, and two values of it that ask different things.
@@ -40,6 +42,8 @@ SHAPING: Final[dict[str, tuple[Any, Any]]] = {
     "temperature": (None, 0.0),
     "tenant": ("a", "b"),
     "pictures": ({}, {"text": "reject"}),
+    "service_tier": (None, "flex"),
+    "extra_body": ({"seed": 1}, {"seed": 2}),
 }
 #: A field, and a value of it that asks nothing else.
 IRRELEVANT: Final[dict[str, Any]] = {
@@ -47,10 +51,12 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "metadata": {"a": "b"},
     "batch_id": "b1",
     "idempotency_key": "k1",
+    "replay_of": "job-1",
     "reuse": "refresh",
     "on_unknown_billing": "hold",
     "deadline": "2030-01-01T00:00:00Z",
     "url_mode": "pass",
+    "repair": False,
 }
 URL: Final = {"url": "https://example.com/a.png"}
 
@@ -77,6 +83,21 @@ def test_another_question(
     """Two questions share a key exactly when all that shapes their answers is equal."""
     same = (job(**one), pictures) == (job(**other), others)
     assert (content_key(job(**one), pictures) == content_key(job(**other), others)) is same
+
+
+@given(JOBS, JOBS, PICTURES)
+def test_shared_by_tenants(one: dict[str, Any], other: dict[str, Any], pictures: list[str]) -> None:
+    """Where answers are shared, tenants are all that is left out of the key."""
+    same = job(**{**one, "tenant": "t"}) == job(**{**other, "tenant": "t"})
+    keys = [content_key(job(**fields), pictures, shared=True) for fields in (one, other)]
+    assert (keys[0] == keys[1]) is same
+    assert keys[0] != content_key(job(**one), pictures)
+
+
+def test_keys_of_stored_answers_stay() -> None:
+    """A field that is new, and not used, leaves the answers that are stored where they are."""
+    key = content_key(job(), ["0" * 64])
+    assert key == "1e48dbf7ad292d7a7fef17a1f44b9720ae6318673245312dd638b3b455295a0c"
 
 
 @given(st.lists(SHA, min_size=2, max_size=5))

@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from tests.unit.worker_parts import MODEL, NOW, Clock, attempt, claim, tools
 from visionq import errors
 from visionq.contract import ResultDocument, Usage
-from visionq.ledger import Billing, Completed, Ending, Failed, Held, Parked, Waiting
+from visionq.ledger import Billing, Completed, Ending, Failed, Held, PaceNews, Parked, Waiting
 from visionq.prices import cost_nano_rubles, load_prices
 from worker.leases import Lease
 from worker.pipeline import FencedError, run, run_attempt, steps
@@ -155,7 +155,8 @@ def test_free_faults_come_again(with_steps: Any) -> None:
 def test_rate_limits_use_up_nothing(with_steps: Any) -> None:
     """A rate limit is waited for, without an attempt, however often."""
     ending = end(errors.RateLimited("429", retry_after=3), with_steps, sent=True, attempts=2)
-    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False))
+    news = PaceNews(refused=True, pause=3)
+    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False), pace=news)
 
 
 def test_the_account(with_steps: Any) -> None:

@@ -1,32 +1,32 @@
-"""`visionq jobs`: look at jobs, and cancel them."""
+"""`visionq jobs`: look at jobs, cancel them, and ask again what failed."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from visionq.commands.filters import filter_options, job_filter
+from visionq.commands.replay import picture_command, replay_command
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
     error_document,
     errors_as_json,
-    find_redis_url,
     json_option,
+    open_ledger,
     print_error,
     print_json,
+    print_rows,
 )
 from visionq.contract import TERMINAL, State
-from visionq.ledger import Ledger, ledger_options
-from visionq.ledger.views import HINTED, job_document, job_views, list_jobs, result_of
-from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.ledger.search import find_jobs
+from visionq.ledger.views import HINTED, job_document, job_views, result_of
 from visionq.sdk.reading import not_found
-from visionq.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from rich.table import Table
@@ -39,35 +39,40 @@ _MISSING: Final = "missing"
 
 @click.group()
 def jobs() -> None:
-    """Look at jobs, and cancel them."""
+    """Look at jobs, cancel them, and ask again what failed."""
 
 
-@contextmanager
-def _ledger() -> Iterator[Ledger]:
-    """Give the ledger of the running stack; its errors become `QueueUnavailable`."""
-    settings = load_settings()
-    with (
-        connect(find_redis_url(settings), "visionq-cli") as redis,
-        as_queue_unavailable(),
-    ):
-        yield Ledger(redis, ledger_options(settings))
+jobs.add_command(replay_command)
+jobs.add_command(picture_command)
 
 
 @jobs.command("list")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
+@click.option("--failed", is_flag=True, help="The same as --state failed.")
+@filter_options
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
-def list_(*, state: str | None, limit: int, as_json: bool) -> None:
-    """List jobs: those that are under way first, then those that ended, the latest first."""
+def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # the filters
+    """List jobs: those that are under way first, then those that ended, the latest first.
+
+    Failed jobs that have been replayed are left out, where failed ones alone are asked for.
+    """
+    if failed and state not in (None, State.FAILED):
+        raise click.UsageError(f"--failed and --state {state} exclude each other")
+    wanted = State.FAILED if failed else State(state) if state else None
     with errors_as_json(as_json):
-        with _ledger() as ledger:
-            views = list_jobs(ledger.redis, State(state) if state else None, limit)
+        with open_ledger() as ledger:
+            found = find_jobs(ledger.redis, job_filter(wanted, options))
+            views = list(islice(found, limit))
+            more = len(views) == limit and next(found, None) is not None
         if as_json:
             print_json([view.to_public() for view in views])
         elif views:
             _print_list(views)
         else:
             click.echo("no jobs")
+        if more:
+            click.echo(f"there are more: --limit {2 * limit}", err=True)
 
 
 @jobs.command()
@@ -76,7 +81,7 @@ def list_(*, state: str | None, limit: int, as_json: bool) -> None:
 def show(*, job_id: str, as_json: bool) -> None:
     """Show one job: what was asked, how it stands, and its answer."""
     with errors_as_json(as_json):
-        with _ledger() as ledger:
+        with open_ledger() as ledger:
             (view,) = job_views(ledger.redis, [job_id])
             document = job_document(ledger.redis, job_id)
             status, result = result_of(ledger.redis, job_id) or ("", None)
@@ -94,7 +99,7 @@ def show(*, job_id: str, as_json: bool) -> None:
 @json_option
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
     """Cancel jobs in whatever state they are; those that have ended stay as they are."""
-    with errors_as_json(as_json), _ledger() as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         found = [
             _Cancelled(job_id, state)
             for job_id, state in zip(job_ids, ledger.cancel(job_ids), strict=True)
@@ -137,21 +142,11 @@ class _Cancelled:
 
 
 def _print_list(views: list[JobView]) -> None:
-    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     # Fits 80 columns where states and models are short; `jobs show` has the rest.
-    for heading in ("ID", "STATE", "MODEL", "COST ₽"):
-        right = heading == "COST ₽"
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
-    for view in views:
-        table.add_row(
-            view.id,
-            _state(view),
-            view.model,
-            view.to_public()["cost_rub"],
-        )
-    _print_table(table)
+    print_rows(
+        ("ID", "STATE", "MODEL", "COST ₽"),
+        [(view.id, _state(view), view.model, view.to_public()["cost_rub"]) for view in views],
+    )
 
 
 def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | None) -> None:
@@ -168,6 +163,9 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
         "pictures": ", ".join(
             image.label(position) for position, image in enumerate(document.images)
         ),
+        "batch": view.batch_id or "",
+        "replay of": document.replay_of or "",
+        "replayed by": view.replayed_by or "",
         "submitted": _local(view.submitted_at),
         "finished": _local(view.finished_at),
         "attempts": str(view.attempts),

@@ -21,11 +21,13 @@ from visionq.errors import (
     QueueUnavailable,
     VisionqError,
 )
-from visionq.settings import ConfigurationError
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from visionq.ledger import Ledger
     from visionq.settings import Settings
 
 EXIT_OK: Final = 0
@@ -35,6 +37,8 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+#: Columns whose values stand at their right edge.
+_FIGURES: Final = ("BYTES", "COST ₽")
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
@@ -86,6 +90,33 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings
     """Print one JSON value on stdout, on one line, other alphabets as they are."""
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def open_ledger() -> Iterator[Ledger]:
+    """Give the ledger of the running stack; its errors become `QueueUnavailable`."""
+    from visionq.ledger import Ledger, ledger_options  # noqa: PLC0415  # other commands do without
+
+    settings = load_settings()
+    with (
+        connect(find_redis_url(settings), "visionq-cli") as redis,
+        as_queue_unavailable(),
+    ):
+        yield Ledger(redis, ledger_options(settings))
+
+
+def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people; what users wrote is shown as it is."""
+    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
+    from rich.table import Table  # noqa: PLC0415  # likewise
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        right = heading in _FIGURES
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from visionq.ledger.gates import Gate
     from visionq.ledger.overview import Held, Overview, WorkerView
+    from visionq.ledger.pace import Pace
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12
@@ -69,6 +70,8 @@ def _summary(page: Overview) -> Table:
     if page.eta_seconds != 0:
         table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
+    for pace in page.paces[:MOST_ROWS]:
+        table.add_row("Pace", _per_minute(pace), _pace(pace, page.at))
     table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ paid")
     table.add_row("Spend", "", _spend(page))
     return table
@@ -112,6 +115,22 @@ def _gate(gate: Gate, now: datetime) -> Text:
     if gate.since:
         text.append(f", for {_since(gate.since, now)}")
     return text
+
+
+def _per_minute(pace: Pace) -> str:
+    return "" if pace.requests_per_minute is None else f"{pace.requests_per_minute:,.1f}"
+
+
+def _pace(pace: Pace, now: datetime) -> str:
+    words = [f"{pace.model}: a minute ({pace.source})" if pace.source else f"{pace.model}:"]
+    if pace.tokens_per_minute is not None:
+        words.append(f"{pace.tokens_per_minute:,.0f} tokens a minute")
+    if pace.concurrency is not None:
+        words.append(f"{pace.calls_out:,} of {pace.concurrency:,} calls at a time")
+    wait = (pace.next_at - now).total_seconds()
+    if wait >= 1:
+        words.append(f"the next call in {duration(wait)}")
+    return ", ".join(words)
 
 
 def _spend(page: Overview) -> str:

@@ -15,6 +15,7 @@ from visionq.contract.job import (
 from visionq.contract.pictures import Animated, PictureOptions, Policy
 from visionq.contract.result import (
     ErrorDocument,
+    FaultyAnswer,
     ImageReport,
     JobView,
     Picture,
@@ -32,6 +33,7 @@ __all__ = [
     "Api",
     "Detail",
     "ErrorDocument",
+    "FaultyAnswer",
     "ImageReference",
     "ImageReport",
     "JobDocument",

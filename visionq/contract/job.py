@@ -6,7 +6,15 @@ import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from visionq.contract.base import (
     SCHEMA_VERSION,
@@ -16,6 +24,7 @@ from visionq.contract.base import (
     Sha256,
     TenantName,
 )
+from visionq.contract.owned import owned_field
 from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob
 
@@ -106,6 +115,12 @@ class JobDocument(Document):
     answer_schema: dict[str, Any] | None = None
     max_output_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
+    service_tier: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
+    #: Further fields of the provider's request, as they are: `{"reasoning": {"effort": "low"}}`.
+    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    #: Ask once more, without the pictures, for an answer that does not match `answer_schema`.
+    repair: bool = True
     url_mode: UrlMode = UrlMode.DOWNLOAD
     pictures: PictureOptions = PictureOptions()
     tenant: TenantName = "default"
@@ -115,9 +130,20 @@ class JobDocument(Document):
     #: Kept with the job and given back with its result; never sent to the provider.
     metadata: dict[str, str] = Field(default_factory=dict)
     batch_id: JobId | None = None
+    #: The job that ended without an answer and is asked anew by this one.
+    replay_of: JobId | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
     deadline: AwareDatetime | None = None
+
+    @field_validator("extra_body")
+    @classmethod
+    def _none_of_ours(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in extra:
+            if why := owned_field(name):
+                message = f"{name!r} can't be set here: {why}"
+                raise ValueError(message)
+        return extra
 
     def to_compact_json(self) -> str:
         """Return the form that is stored: without the fields that hold their default."""

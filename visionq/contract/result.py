@@ -25,6 +25,13 @@ class Usage(Document):
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return the tokens of both."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+
+
+_COUNTS = tuple(Usage.model_fields)
+
 
 class Picture(Document):
     """One form of a picture: as it came, or as it was sent."""
@@ -58,6 +65,9 @@ class ResultDocument(Document):
     text: str = ""
     #: The parsed answer when the job asked for a JSON Schema.
     data: Any = None
+    #: The first answer was not of the form asked for; this one was asked for without the pictures,
+    #: and `usage` and `cost_rub` are those of both.
+    repaired: bool = False
     refusal: str | None = None
     usage: Usage = Usage()
     cost_rub: Rubles = Decimal(0)
@@ -76,6 +86,19 @@ class ResultDocument(Document):
     finished_at: AwareDatetime | None = None
 
 
+class FaultyAnswer(Document):
+    """A paid answer that is not of the form asked for, kept until the model has mended it."""
+
+    text: str
+    #: What is wrong with it.
+    complaint: str
+    usage: Usage | None = None
+    request_id: str | None = None
+    #: Under which the mended answer is stored; empty: not stored.
+    content_key: str = ""
+    images: tuple[ImageReport, ...] = ()
+
+
 class ErrorDocument(Document):
     """Why a job has no answer."""
 
@@ -89,6 +112,8 @@ class ErrorDocument(Document):
     request_id: str | None = None
     #: What the model wrote all the same: it was paid for.
     text: str | None = None
+    #: Tokens as the provider billed them, where it billed any.
+    usage: Usage | None = None
 
 
 class JobView(Document):
@@ -111,3 +136,6 @@ class JobView(Document):
     due_at: AwareDatetime | None = None
     worker: str | None = None
     error: ErrorDocument | None = None
+    batch_id: str | None = None
+    #: The job that stands for this one since it was replayed.
+    replayed_by: str | None = None

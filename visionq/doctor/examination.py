@@ -17,6 +17,7 @@ from visionq.doctor.provider_checks import Provider, provider_findings
 from visionq.doctor.redis_checks import redis_findings
 from visionq.doctor.server import read_server
 from visionq.doctor.table_checks import table_findings
+from visionq.doctor.usage_checks import usage_findings
 from visionq.doctor.versions import versions_finding
 from visionq.errors import QueueUnavailable
 from visionq.ledger import ledger_options
@@ -87,6 +88,6 @@ def _ledger_findings(patient: Patient) -> list[Finding]:
 
 def _fleet(redis: Redis) -> list[Finding]:
     try:
-        return fleet_findings(redis, overview(redis))
+        return [*fleet_findings(redis, overview(redis)), *usage_findings(redis)]
     except ResponseError as error:
         return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]

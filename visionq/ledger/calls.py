@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import JobDocument, Priority, State
+from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
 from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
+from visionq.ledger.pace import news_as_json
 from visionq.ledger.records import (
     Admission,
     BlobsMissing,
@@ -30,11 +31,12 @@ from visionq.ledger.records import (
     Waiting,
 )
 from visionq.ledger.scripts import Call
+from visionq.ledger.usage import as_argument
 from visionq.money import day_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from visionq.ledger.options import LedgerOptions
     from visionq.ledger.records import Ending, GateOrder, NewJob, Registration, Submission
@@ -113,10 +115,11 @@ def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Cal
     )
 
     def read(reply: list[list[Any]]) -> Dispatch:
-        hints, expired = reply
+        hints, expired, *rested = reply
         return Dispatch(
             hints=tuple(_hint(fields) for fields in hints),
             expired=tuple(job_id.decode() for job_id in expired),
+            rested=bool(rested),
         )
 
     return Call("dispatch", arguments, read)
@@ -144,7 +147,7 @@ def claim(
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
             return Refusal(fields[0])
-        now, document, submitted, *counts = fields
+        now, document, submitted, *counts, faulty, missing = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
             id=job_id,
@@ -158,6 +161,8 @@ def claim(
             interrupted=bool(interrupted),
             lapses=lapses,
             cost=cost,
+            faulty=FaultyAnswer.model_validate_json(faulty) if faulty else None,
+            missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
         )
 
     return Call("claim", arguments, read)
@@ -185,7 +190,13 @@ def renew(
 
 
 def admit(
-    claim: Claim, content_key: str, reserve: int | None, options: LedgerOptions, now: float
+    claim: Claim,
+    options: LedgerOptions,
+    now: float,
+    *,
+    content_key: str,
+    reserve: int | None,
+    tokens: int,
 ) -> Call[Admission]:
     """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
 
@@ -194,6 +205,8 @@ def admit(
         detail = details[0] if details else None
         if verdict == Verdict.ANSWER:
             return Admission(Verdict.ANSWER, answer=detail)
+        if verdict == Verdict.WAIT:
+            return Admission(Verdict.WAIT, wait=int(detail or 0) / 1000)
         return Admission(Verdict(verdict), reason=detail)
 
     arguments = (
@@ -206,6 +219,7 @@ def admit(
         day_of(now, options.time_zone),
         celery_results.retry(claim.id, "waiting: budget"),
         celery_results.retry(claim.id, f"parked: {BudgetExhausted.code}"),
+        tokens,
     )
     return Call("admit", arguments, read)
 
@@ -215,15 +229,17 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     outcome = ending.outcome
     name, reason, delay, counted = "completed", "", "", 0
     error = answer = content_key = scope = ""
-    saved = 0
+    saved, kept = 0, options.result_ttl
     match outcome:
         case Completed(result, content_key, saved):
             answer = result.to_json()
             celery_result = celery_results.success(result, now)
         case Failed(failure, error_type):
+            kept = options.failed_ttl
             name, reason, error = "failed", failure.code, failure.to_json()
             celery_result = celery_results.failure(claim.id, failure, error_type, now)
-        case Waiting(reason, seconds, burns):
+        case Waiting(reason, seconds, burns, faulty):
+            error = faulty.to_json() if faulty else ""
             name, delay, counted = "waiting", str(_milliseconds(seconds)), int(burns)
             celery_result = celery_results.retry(claim.id, f"waiting: {reason}")
         case Parked(reason, recheck):
@@ -247,18 +263,20 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         answer,
         content_key,
         options.answer_ttl,
-        *_retention(options),
+        *_retention(options, kept),
         saved,
         scope,
         day_of(now, options.time_zone),
+        news_as_json(ending.pace),
+        as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))
 
 
-def _retention(options: LedgerOptions) -> tuple[int, int, int, int]:
-    """Say what is to be kept of a job that ends."""
+def _retention(options: LedgerOptions, ttl: int) -> tuple[int, int, int, int]:
+    """Say what is to be kept of a job that ends, and for how many seconds."""
     return (
-        options.result_ttl,
+        ttl,
         options.blob_grace,
         options.finished_kept,
         options.events_kept,
@@ -273,7 +291,7 @@ def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.CANCELLED.value,
         error.code,
         "",
-        *_retention(options),
+        *_retention(options, options.result_ttl),
     ]
     for job_id in job_ids:
         arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
@@ -288,12 +306,18 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.FAILED.value,
         error.code,
         State.QUEUED.value,
-        *_retention(options),
+        *_retention(options, options.failed_ttl),
     ]
     for job_id in job_ids:
         result = celery_results.failure(job_id, document, type(error).__name__, now)
         arguments += (job_id, document.to_json(), result)
     return Call("cancel", tuple(arguments), _states)
+
+
+def note_replays(replays: Mapping[str, str]) -> Call[None]:
+    """Note of each old job which new one stands for it."""
+    flat = tuple(job_id for pair in replays.items() for job_id in pair)
+    return Call("replay", flat, lambda _: None)
 
 
 def steer_gate(key: str, order: GateOrder, reason: str) -> Call[str]:

@@ -22,6 +22,7 @@ def error_document(error: VisionqError) -> ErrorDocument:
         cost_rub=error.cost_rub,
         request_id=error.request_id,
         text=error.text,
+        usage=error.usage,
     )
 
 

@@ -13,6 +13,8 @@ from visionq.names import GATE, HOLDS, PROVIDER_KEYS
 if TYPE_CHECKING:
     from redis import Redis
 
+#: Scopes of lanes that stand aside until their model may be asked again.
+_PACE: Final = "pace:"
 #: The one that tells most about the whole: while any key works, work goes on.
 _BEST_FIRST: Final = ("open", "reopening", "closed")
 
@@ -41,15 +43,21 @@ class Gate(Document):
     keys: tuple[KeyGate, ...] = ()
     #: What else is held: `model:…` or `tenant:…` → why.
     held: dict[str, str] = Field(default_factory=dict)
+    #: Models whose lanes stand aside, because no more of them may be asked now.
+    paced: frozenset[str] = Field(default=frozenset(), exclude=True)
 
 
 def read_gate(redis: Redis) -> Gate:
     """Return how the gates stand; the state of the whole is that of its best key."""
     keys = tuple(_key_gate(redis, key) for key in _keys(redis))
-    holds: dict[Any, Any] = redis.hgetall(HOLDS)
-    held = {scope.decode(): reason.decode() for scope, reason in holds.items()}
+    stored: dict[Any, Any] = redis.hgetall(HOLDS)
+    holds = {scope.decode(): reason.decode() for scope, reason in stored.items()}
+    paced = frozenset(scope.removeprefix(_PACE) for scope in holds if scope.startswith(_PACE))
+    held = {scope: reason for scope, reason in holds.items() if not scope.startswith(_PACE)}
     best = min(keys, key=lambda gate: _BEST_FIRST.index(gate.state), default=KeyGate(key=""))
-    return Gate(state=best.state, reason=best.reason, since=best.since, keys=keys, held=held)
+    return Gate(
+        state=best.state, reason=best.reason, since=best.since, keys=keys, held=held, paced=paced
+    )
 
 
 def _keys(redis: Redis) -> list[str]:

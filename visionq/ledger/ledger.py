@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from visionq.ledger import budgets, calls
 from visionq.ledger.options import LedgerOptions
+from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.names import ANSWER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+    from visionq.contract.limits import Limits
     from visionq.ledger.budgets import Book, BudgetScope
     from visionq.ledger.records import (
         Admission,
@@ -77,9 +79,22 @@ class Ledger:
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self._make(calls.renew(registration, facts, leases, self.options.lease))
 
-    def admit(self, claim: Claim, *, content_key: str = "", reserve: int | None = 0) -> Admission:
-        """Ask for leave to call, reserving `reserve` nano-rubles; None: the model has no price."""
-        return self._make(calls.admit(claim, content_key, reserve, self.options, self._now()))
+    def admit(
+        self, claim: Claim, *, content_key: str = "", reserve: int | None = 0, tokens: int = 0
+    ) -> Admission:
+        """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
+
+        `reserve` is None where the model has no price.
+        """
+        wanted = calls.admit(
+            claim,
+            self.options,
+            self._now(),
+            content_key=content_key,
+            reserve=reserve,
+            tokens=tokens,
+        )
+        return self._make(wanted)
 
     def stored_answer(self, content_key: str) -> str | None:
         """Return the result document of whoever asked the same before, as JSON."""
@@ -108,6 +123,11 @@ class Ledger:
         """
         return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
+    def note_replays(self, replays: Mapping[str, str]) -> None:
+        """Note of each old job, by its id, which new one stands for it from now on."""
+        for few in _portions(list(replays)):
+            self._make(calls.note_replays({old: replays[old] for old in few}))
+
     def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))
@@ -129,6 +149,10 @@ class Ledger:
     def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
         return self._make(budgets.book(scope, self.options, self._now()))
+
+    def say_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
+        """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
+        self._make(say_limits(who, limits))
 
     def _now(self) -> float:
         return (self._clock or time.time)()

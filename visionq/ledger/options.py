@@ -35,6 +35,7 @@ class LedgerOptions:
     #: Where a day of spending begins and ends.
     time_zone: str = "Europe/Moscow"
     result_ttl: int = 7 * 24 * 3600
+    failed_ttl: int = 14 * 24 * 3600
     answer_ttl: int = 7 * 24 * 3600
     blob_grace: int = 3600
     #: Finished jobs, and about how many events, that stay listed.
@@ -50,6 +51,7 @@ def ledger_options(settings: Settings) -> LedgerOptions:
         broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
         time_zone=settings.time_zone,
         result_ttl=settings.result_ttl,
+        failed_ttl=settings.failed_ttl,
         answer_ttl=settings.answer_ttl,
         blobs_are_here=settings.blob_url is None,
         blob_grace=settings.blob_grace,

@@ -24,6 +24,7 @@ from visionq.ledger.overview_page import (
     read_jobs,
     read_page,
 )
+from visionq.ledger.pace import Pace, read_paces
 from visionq.ledger.views import HINTED as HINTED_STATE
 from visionq.ledger.views import spend
 from visionq.money import day_of
@@ -113,6 +114,8 @@ class Overview(Document):
     busy: int
     workers: tuple[WorkerView, ...]
     gate: Gate
+    #: Of the models that are queued for or have limits set: those that something limits.
+    paces: tuple[Pace, ...]
     #: Of all jobs ever.
     spend: Spend
 
@@ -150,6 +153,7 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
         gate=read_gate(redis),
+        paces=read_paces(redis, {lane.model for lane in lanes}),
         spend=spend(redis, day_of(now, time_zone)),
     )
 

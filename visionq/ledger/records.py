@@ -11,7 +11,7 @@ from visionq.contract import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.contract import ErrorDocument, JobDocument, ResultDocument
+    from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, ResultDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class Dispatch:
 
     hints: tuple[Hint, ...]
     expired: tuple[str, ...]
+    #: Nothing was done: somebody had just looked.
+    rested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,14 @@ class Claim:
     unknown_calls: int
     #: The last attempt was sent and its worker did not live to tell its end.
     interrupted: bool
-    #: Times that a worker lost the job.
+    #: Times that a worker lost the job before it had sent the call.
     lapses: int
     #: Nano-rubles paid so far.
     cost: int
+    #: What the attempt is to have mended, instead of asking about the pictures again.
+    faulty: FaultyAnswer | None = None
+    #: What the provider said less than a minute ago of the job's model, which it does not know.
+    missing_model: ErrorDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +130,14 @@ class Admission:
     """The verdict on a call.
 
     `answer` is the stored result document of ANSWER, as JSON; `reason` is what keeps the job back
-    (WAIT, PARK), or the state of a job that is not this worker's (REFUSED).
+    (PARK), or the state of a job that is not this worker's (REFUSED). `wait` is after how many
+    seconds to ask again (WAIT).
     """
 
     verdict: Verdict
     answer: str | None = None
     reason: str | None = None
+    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +204,8 @@ class Waiting:
     reason: str
     delay: float
     counted: bool
+    #: The paid answer that the next attempt is to have mended.
+    faulty: FaultyAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +231,38 @@ Outcome = Completed | Failed | Waiting | Parked | Held
 
 
 @dataclass(frozen=True, slots=True)
+class UsageNote:
+    """What a paid call counted, beside what had been forecast for it: all are tokens."""
+
+    model: str
+    detail: str
+    #: What the answer's length depends on, as `visionq.ledger.usage.question_of` names it.
+    question: str
+    #: As forecast.
+    pictures: int
+    texts: int
+    #: As counted.
+    input: int
+    cached: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaceNews:
+    """What the end of a call tells of its model's limits."""
+
+    #: Tokens that the provider counted; None: nobody knows.
+    tokens: int | None = None
+    #: The limits for a minute, as the provider says.
+    requests_limit: float | None = None
+    tokens_limit: float | None = None
+    #: The call was refused for coming too fast.
+    refused: bool = False
+    #: Seconds that the provider then asks to wait.
+    pause: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The end of an attempt: what becomes of the job, and of the money."""
 
@@ -228,3 +270,6 @@ class Ending:
     billing: Billing = Billing.RELEASED
     #: Nano-rubles, when settled.
     cost: int = 0
+    #: Of a settled call, if the provider said what it counted: forecasts learn from it.
+    usage: UsageNote | None = None
+    pace: PaceNews = field(default_factory=PaceNews)

@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job; `gate`, by which operators and balance steer the gate;
-#: `budget`, which sets budgets and reads the books; and `forget`, for ends that were written down.
+#: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
+#: last of them also to read the books; `pace` reads; by `replay` one job takes another's place, and
+#: `forget` is for ends that were written down.
 SCRIPTS: Final = (
-    "submit", "dispatch", "claim", "renew", "admit", "finish", "cancel", "gate", "budget", "forget",
-)  # fmt: skip
+    *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
+    *("gate", "limits", "budget", "pace", "replay", "forget"),
+)
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    "base", "lanes", "books", "waiters", "money", "slots", "gates", "leads", "ending",
-)  # fmt: skip
+    *("base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
+    *("failures", "ending", "usage"),
+)
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 

@@ -6,23 +6,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
+from visionq.errors import RateLimited
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.money import rubles
 from visionq.names import (
     CELERY_RESULT,
     DUE,
-    FINISHED,
     JOB,
-    LANE,
-    LANE_SIZES,
     MONEY,
     MONEY_OF_DAY,
-    PARKED,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from redis import Redis
     from redis.asyncio.client import Pipeline as AsyncPipeline
@@ -33,10 +30,12 @@ if TYPE_CHECKING:
 #: The ledger's own state of a job whose hint is on its way; people see it as queued.
 HINTED: Final = "hinted"
 
+#: What people see of a queued job whose model is asked as fast as it may be.
+_AT_LIMIT: Final = {"state": State.WAITING, "reason": RateLimited.code}
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
-    "finished", "worker", "error",
+    "finished", "worker", "error", "batch", "replayed_by",
 )  # fmt: skip
 
 
@@ -55,13 +54,19 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
 
 
 def _behind(gate: Gate, view: JobView) -> JobView:
-    """Show a queued job as parked where its gate, its model or its tenant is held."""
+    """Show a queued job as parked where its gate, its model or its tenant is held.
+
+    Where its model is asked as fast as it may be, the job waits.
+    """
     scopes = (f"model:{view.model}", f"tenant:{view.tenant}")
     reason = next((gate.held[scope] for scope in scopes if scope in gate.held), None)
     if gate.state == "closed":
         reason = gate.reason
-    if view.state is not State.QUEUED or reason is None:
+    if view.state is not State.QUEUED:
         return view
+    if reason is None:
+        waits = view.model in gate.paced
+        return view.model_copy(update=_AT_LIMIT) if waits else view
     return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
 
@@ -99,6 +104,8 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         due_at=_moment(due) if waits and due is not None else None,
         worker=fields.get("worker"),
         error=_error(fields),
+        batch_id=fields.get("batch"),
+        replayed_by=fields.get("replayed_by"),
     )
 
 
@@ -118,6 +125,15 @@ def job_document(redis: Redis, job_id: str) -> JobDocument | None:
     return JobDocument.model_validate_json(document) if document else None
 
 
+def job_documents(redis: Redis, job_ids: Sequence[str]) -> list[JobDocument | None]:
+    """Return what was asked for in each job, or None for one that is unknown."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            pipeline.hget(JOB + job_id, "document")
+        stored = pipeline.execute()
+    return [JobDocument.model_validate_json(text) if text else None for text in stored]
+
+
 def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
     """Return Celery's status and result of a job, or None while there is none."""
     stored = redis.get(CELERY_RESULT + job_id)
@@ -135,47 +151,3 @@ def spend(redis: Redis, today: str) -> Spend:
         today_rub=rubles(int(settled_today or 0)),
         **amounts,
     )
-
-
-def list_jobs(redis: Redis, state: State | None = None, limit: int = 100) -> list[JobView]:
-    """Return jobs, the latest ended first, of one state or of all."""
-    found: list[JobView] = []
-    for states, source in _SOURCES:
-        if state is None or state in states:
-            views = job_views(redis, source(redis, limit))
-            found += [view for view in views if view and (state is None or view.state is state)]
-    return list({view.id: view for view in found}.values())[:limit]
-
-
-def _due(redis: Redis, limit: int) -> list[str]:
-    return _decoded(redis.zrange(DUE, 0, limit - 1))
-
-
-def _parked(redis: Redis, limit: int) -> list[str]:
-    return _decoded(redis.zrange(PARKED, 0, limit - 1))
-
-
-def _queued(redis: Redis, limit: int) -> list[str]:
-    ids: list[str] = []
-    for lane in _decoded(redis.hkeys(LANE_SIZES)):
-        ids += _decoded(redis.lrange(LANE + lane, 0, limit - 1))
-        if len(ids) >= limit:
-            break
-    return ids
-
-
-def _ended(redis: Redis, limit: int) -> list[str]:
-    return _decoded(redis.zrevrange(FINISHED, 0, limit - 1))
-
-
-def _decoded(ids: Sequence[Any]) -> list[str]:
-    return [job_id.decode() for job_id in ids]
-
-
-#: Where jobs of some states are found, those that people ask for first.
-_SOURCES: Final[tuple[tuple[frozenset[State], Callable[[Redis, int], list[str]]], ...]] = (
-    (frozenset({State.IN_PROGRESS, State.WAITING, State.QUEUED}), _due),
-    (frozenset({State.PARKED}), _parked),
-    (frozenset({State.QUEUED}), _queued),
-    (frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}), _ended),
-)

@@ -48,6 +48,9 @@ class JobOptions(TypedDict, total=False):
     answer_schema: dict[str, Any] | None
     max_output_tokens: int | None
     temperature: float | None
+    service_tier: str | None
+    extra_body: dict[str, Any]
+    repair: bool
     url_mode: UrlMode | str
     pictures: PictureOptions | dict[str, Any]
     tenant: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,11 +11,12 @@ from pydantic import ValidationError
 from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.contract.job import describe
 from visionq.errors import InvalidOutput
-from visionq.ledger import Completed, Ending
+from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles
 
 if TYPE_CHECKING:
+    from visionq.errors import RateLimited
     from worker.pipeline.context import Attempt, Picture
     from worker.provider.answer import Answer
 
@@ -30,6 +30,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         InvalidOutput: the parsed answer can't be written as a document; its text is kept.
     """
     cost, is_estimate, warnings = _cost(attempt, answer.usage)
+    faulty = attempt.claim.faulty
     result = ResultDocument(
         id=attempt.claim.id,
         tenant=attempt.job.tenant,
@@ -38,12 +39,13 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         text=answer.text,
         data=answer.data,
         refusal=answer.refusal,
-        usage=answer.usage or Usage(),
+        repaired=faulty is not None,
+        usage=(answer.usage or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
         attempts=attempt.claim.attempts + 1,
         request_id=answer.request_id,
-        images=tuple(_report(picture) for picture in attempt.pictures),
+        images=tuple(report(picture) for picture in attempt.pictures),
         warnings=warnings,
         timings_ms=attempt.timings_ms,
         metadata=attempt.job.metadata,
@@ -77,11 +79,14 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
         update={
             "id": attempt.claim.id,
             "cached": not own,
-            "cost_rub": rubles(attempt.claim.cost) if own else Decimal(0),
+            # What this job has paid itself: its own late answer, or one that had to be mended.
+            "cost_rub": rubles(attempt.claim.cost),
+            "tenant": attempt.job.tenant,
+            "request_id": answer.request_id if own or answer.tenant == attempt.job.tenant else None,
             "attempts": attempt.claim.attempts + 1,
             "images": tuple(
-                report.model_copy(update={"name": picture.name})
-                for report, picture in zip(answer.images, attempt.pictures, strict=False)
+                known.model_copy(update={"name": picture.name})
+                for known, picture in zip(answer.images, attempt.pictures, strict=False)
             ),
             "timings_ms": attempt.timings_ms,
             "metadata": attempt.job.metadata,
@@ -98,6 +103,23 @@ def cost_of(attempt: Attempt, usage: Usage | None) -> int:
     return _cost(attempt, usage)[0]
 
 
+def news_of(
+    attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
+) -> PaceNews:
+    """Return what the end of a call tells of its model's limits."""
+    told = attempt.told
+    pause = None
+    if refused is not None:
+        pause = told.reset if refused.retry_after is None else refused.retry_after
+    return PaceNews(
+        tokens=usage.total_tokens if usage else None,
+        requests_limit=told.requests,
+        tokens_limit=told.tokens,
+        refused=refused is not None,
+        pause=pause,
+    )
+
+
 def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
@@ -108,7 +130,8 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
     return cost_nano_rubles(price, usage), not price.confirmed, ()
 
 
-def _report(picture: Picture) -> ImageReport:
+def report(picture: Picture) -> ImageReport:
+    """Return what became of a picture."""
     return ImageReport(
         name=picture.name,
         sha256=picture.sha256,

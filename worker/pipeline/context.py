@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from visionq.contract import Reuse
 from worker.images import ByteBudget
+from worker.provider.pace import ToldLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.contract import Picture as PictureFacts
     from visionq.ledger import Claim, Ledger
+    from visionq.ledger.usage import Calibration
     from visionq.prices import PriceTable
     from visionq.settings import Settings
     from visionq.vision import VisionRules
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Where nobody says otherwise.
 MAX_HELD_BYTES: Final = 96_000_000
+#: Deaths of workers, before a call was sent, after which a job's pictures are prepared alone.
+_SUSPECT_AFTER: Final = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Tools:
     monotonic: Callable[[], float]
     random: Callable[[], float]
     sleep: Callable[[float], None]
+    #: What was learned of how a model counts at one `detail`.
+    calibration: Callable[[str, str], Calibration | None] = field(
+        default=lambda _model, _detail: None
+    )
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
     #: Bytes of pictures and requests that the process may hold.
@@ -87,6 +96,8 @@ class Attempt:
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.
     sent: bool = False
+    #: What the provider said of its limits.
+    told: ToldLimits = field(default_factory=ToldLimits)
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
     progress: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -95,6 +106,16 @@ class Attempt:
     def share(self) -> Share:
         """The bytes that this attempt holds, of those that the process may."""
         return self.tools.memory.share()
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the job's pictures may be what its workers died of."""
+        return self.claim.lapses >= _SUSPECT_AFTER
+
+    @property
+    def shares_answer(self) -> bool:
+        """Whether others that ask the same may wait for this answer, and find it."""
+        return self.recalls or self.job.reuse is Reuse.REFRESH
 
     @property
     def job(self) -> JobDocument:

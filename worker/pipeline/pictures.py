@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from visionq.blobs import sha256_of
 from visionq.contract import Picture as PictureFacts
 from visionq.contract import Policy, UrlMode
 from visionq.contract.pictures import COMPUTED
-from visionq.errors import InvalidJob, PictureRejected, TooLarge
+from visionq.errors import InvalidJob, PictureRejected, Quarantined, TooLarge
 from visionq.vision import image_tokens, most_image_tokens, seen_size
+from worker.alone import Task, prepare_alone
 from worker.detectors import judge
 from worker.images import encode as encode_image
 from worker.images import inspect
@@ -18,7 +20,7 @@ from worker.pipeline.context import Picture
 
 if TYPE_CHECKING:
     from visionq.contract import ImageReference
-    from worker.images import CheckedImage
+    from worker.images import CheckedImage, EncodedImage
     from worker.pipeline.context import Attempt
     from worker.provider.answer import Answer
 
@@ -70,7 +72,7 @@ def _most_bytes(attempt: Attempt) -> int:
 
 def check(attempt: Attempt, picture: Picture) -> None:
     """Look into a picture, and keep it for `encode` unless the job has too many bytes."""
-    if picture.url is not None:
+    if picture.url is not None or attempt.is_suspect:
         return
     checked = _inspected(attempt, picture)
     picture.source = PictureFacts(
@@ -85,47 +87,82 @@ def check(attempt: Attempt, picture: Picture) -> None:
 
 def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
     """Return the checked picture; its bytes are counted in the job's share."""
+    content = _content(attempt, picture)
+    return inspect(
+        content, name=picture.name, limits=attempt.tools.limits, options=attempt.job.pictures
+    )
+
+
+def _content(attempt: Attempt, picture: Picture) -> bytes:
+    """Return the bytes of a picture, which are counted in the job's share, and let go of them."""
     content, picture.content = picture.content, None
     if content is None:
         before = attempt.share.held
         attempt.share.add(_most_bytes(attempt), waiting=attempt.progress)
         content = attempt.tools.blobs.get(picture.sha256 or "")
         attempt.share.hold(before + len(content))
-    return inspect(
-        content, name=picture.name, limits=attempt.tools.limits, options=attempt.job.pictures
-    )
+    return content
 
 
 def encode(attempt: Attempt, picture: Picture) -> str:
     """Return the picture as the call names it: a data URL, or its address."""
     tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
-    options = attempt.job.pictures
-
-    def fit(width: int, height: int) -> tuple[int, int]:
-        return seen_size(tools.rules, model, detail, width, height)
-
     if picture.url is not None:
         picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
         return picture.url
     attempt.progress()
+    encoded = _encoded_alone(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
+    attempt.progress()
+    picture.sent = PictureFacts(
+        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
+    )
+    picture.forecast_tokens = image_tokens(
+        tools.rules, model, detail, encoded.width, encoded.height
+    )
+    came = picture.source.bytes if picture.source else 0
+    attempt.share.add(int(_BASE64 * len(encoded.data)) - came, waiting=attempt.progress)
+    data = base64.b64encode(encoded.data).decode("ascii")
+    return f"data:{encoded.mime_type};base64,{data}"
+
+
+def _encoded(attempt: Attempt, picture: Picture) -> EncodedImage:
+    tools, options = attempt.tools, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
+    fit = partial(seen_size, tools.rules, attempt.model, attempt.job.detail)
     with tools.decode_slots:
         attempt.progress()  # waiting for others is not hanging
         encoded = encode_image(
             checked, fit=fit, name=picture.name, limits=tools.limits, options=options
         )
         found = judge(encoded.data, options, tools.detectors, name=picture.name)
-    attempt.progress()
-    picture.sent = PictureFacts(
-        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
-    )
     picture.warnings += encoded.warnings + found
-    picture.forecast_tokens = image_tokens(
-        tools.rules, model, detail, encoded.width, encoded.height
+    return encoded
+
+
+def _encoded_alone(attempt: Attempt, picture: Picture) -> EncodedImage:
+    """Do the same in a process of its own; nothing looks into the picture here."""
+    tools, job = attempt.tools, attempt.job
+    content = _content(attempt, picture)
+    task = Task(
+        content, picture.name, tools.limits, job.pictures, tools.rules, attempt.model, job.detail
     )
-    attempt.share.add(int(_BASE64 * len(encoded.data)) - checked.bytes, waiting=attempt.progress)
-    data = base64.b64encode(encoded.data).decode("ascii")
-    return f"data:{encoded.mime_type};base64,{data}"
+    with tools.decode_slots:
+        attempt.progress()
+        try:
+            prepared = prepare_alone(task)
+        except Quarantined as error:
+            raise _quarantined(attempt, picture, error) from error
+    picture.source, picture.warnings = prepared.source, prepared.warnings
+    return prepared.sent
+
+
+def _quarantined(attempt: Attempt, picture: Picture, error: Quarantined) -> Quarantined:
+    place = attempt.pictures.index(picture) + 1
+    return Quarantined(
+        f"{attempt.claim.lapses} workers died with this job, and then, the picture alone:"
+        f" {error.message}. To look at it: visionq jobs picture {attempt.claim.id} {place}",
+        image=picture.name,
+    )
 
 
 def asked_of_model(attempt: Attempt) -> tuple[str, ...]:

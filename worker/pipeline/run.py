@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.errors import BillingUnknown, InternalError, QueueUnavailable, VisionqError
+from visionq.errors import (
+    BillingUnknown,
+    InternalError,
+    ModelNotFound,
+    Quarantined,
+    QueueUnavailable,
+    RateLimited,
+    VisionqError,
+)
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
-from worker.pipeline import steps
-from worker.pipeline.answers import cost_of
+from worker.pipeline import repairs, steps
+from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
+from worker.pipeline.forecast import usage_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +47,8 @@ class Step:
     patience: float
 
 
+#: Far more deaths than workers that are killed for other reasons bring upon one job.
+_MOST_LAPSES: Final = 25
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
@@ -49,6 +60,10 @@ STEPS: Final = (
 )
 
 
+#: Instead, where an earlier attempt brought an answer that is only to be mended.
+STEPS_TO_MEND: Final = (Step(steps.mend, 60), *STEPS[-2:])
+
+
 def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on a claimed job until it is answered or it is known why not.
 
@@ -57,8 +72,10 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         GivenBackError: `admit` has given it back itself.
     """
     try:
+        _consider_deaths(attempt)
         _consider_interruption(attempt)
-        for step in STEPS:
+        _consider_model(attempt)
+        for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
             if ending is not None:
@@ -97,6 +114,13 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
 
 
+def _consider_deaths(attempt: Attempt) -> None:
+    """Nobody goes on for ever with a job that takes its workers along, though not by a picture."""
+    lapses = attempt.claim.lapses
+    if lapses >= _MOST_LAPSES:
+        raise Quarantined(f"{lapses} workers died with this job before they had sent its call")
+
+
 def _consider_interruption(attempt: Attempt) -> None:
     """A call of an earlier worker may have been paid: its job's policy says whether to go on."""
     if not attempt.claim.interrupted:
@@ -104,6 +128,13 @@ def _consider_interruption(attempt: Attempt) -> None:
     error = BillingUnknown("the worker died while its call was out")
     if isinstance(_decide(attempt, error), decision.Park):
         raise error
+
+
+def _consider_model(attempt: Attempt) -> None:
+    """Spend no call on a model that the provider has just said it does not know."""
+    known = attempt.claim.missing_model
+    if known is not None:
+        raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
 
 
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
@@ -117,7 +148,8 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
     claim = attempt.claim
     # The ledger has counted an interrupted call already; the rules ask for those before it.
     counted = 1 if claim.interrupted and not attempt.sent else 0
-    deadline = attempt.job.deadline
+    # A deadline is for the first call, and that was sent.
+    deadline = None if claim.faulty else attempt.job.deadline
     return decision.decide(
         error,
         decision.Attempt(
@@ -134,9 +166,9 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
 
 def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     """Turn an error into what becomes of the job and of the money."""
-    billing, cost = decision.billing_of(error), 0
+    billing, cost, usage = decision.billing_of(error), 0, None
     if billing is Billing.SETTLED:
-        cost = cost_of(attempt, error.usage)
+        cost, usage = cost_of(attempt, error.usage), usage_note(attempt, error.usage)
     outcome: Outcome
     match _decide(attempt, error):
         case decision.Retry(after, reason):
@@ -148,6 +180,10 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
         case decision.Hold(reason, scope, recheck):
             outcome = Held(reason, scope, recheck)
         case decision.Fail(final):
+            if attempt.claim.faulty is not None:
+                final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    return Ending(outcome, billing, cost)
+    refused = error if isinstance(error, RateLimited) else None
+    pace = news_of(attempt, error.usage, refused=refused)
+    return Ending(outcome, billing, cost, usage, pace)

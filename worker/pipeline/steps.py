@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
-from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
+from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
-from visionq.prices import worst_case_nano_rubles
-from visionq.vision import (
-    REQUEST_TOKENS,
-    forecast_text_tokens,
-)
-from worker.pipeline import pictures
-from worker.pipeline.answers import answered, reused
+from worker.pipeline import pictures, repairs
+from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
+from worker.pipeline.forecast import most_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
-from worker.provider.request import build_request, with_report
+from worker.provider.pace import read_limits
+from worker.provider.request import build_request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from visionq.contract import JobDocument
+    from visionq.ledger import Admission
     from worker.pipeline.context import Attempt
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
@@ -42,7 +41,8 @@ def recall(attempt: Attempt) -> Ending | None:
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
-    attempt.content_key = content_key(attempt.job, digests)
+    shared = attempt.tools.settings.share_answers
+    attempt.content_key = content_key(attempt.job, digests, shared=shared)
     if not attempt.recalls:
         return None
     stored = attempt.tools.ledger.stored_answer(attempt.content_key)
@@ -87,14 +87,8 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 
 def admit(attempt: Attempt) -> Ending | None:
     """Take leave to call, and mark the attempt as sent."""
-    attempt.worst_case = _worst_case(attempt)
-    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
-    shared = attempt.recalls or attempt.job.reuse is Reuse.REFRESH
-    admission = attempt.tools.ledger.admit(
-        attempt.claim,
-        content_key=attempt.content_key if shared else "",
-        reserve=attempt.worst_case if is_priced else None,
-    )
+    attempt.worst_case = worst_case(attempt)
+    admission = _admission(attempt)
     match admission.verdict:
         case Verdict.GO:
             attempt.sent = True
@@ -113,25 +107,41 @@ def admit(attempt: Attempt) -> Ending | None:
                 f"model: {attempt.model} has no price, and the job is charged to a budget; enter a"
                 " price in the file that VISIONQ_PRICES_FILE names, or choose another model"
             )
-        case Verdict.WAIT if admission.reason == WAITS_FOR_BUDGET:
-            raise GivenBackError(Waiting(admission.reason, 0, counted=False))
         case Verdict.PARK:
-            raise GivenBackError(Parked(admission.reason or "gate_closed"))
+            raise GivenBackError(_put_back(admission.reason or "gate_closed"))
         case _:
             raise FencedError(admission.reason or "")
 
 
-def _worst_case(attempt: Attempt) -> int:
-    price = attempt.tools.prices.for_model(attempt.model)
-    if price is None:
-        return 0
-    job = with_report(attempt.job, attempt.asked)
-    texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
-    tokens = REQUEST_TOKENS
-    tokens += sum(picture.forecast_tokens for picture in attempt.pictures)
-    tokens += sum(forecast_text_tokens(text) for text in texts)
-    limit = job.max_output_tokens or attempt.tools.settings.default_max_output_tokens
-    return worst_case_nano_rubles(price, tokens, limit)
+def _admission(attempt: Attempt) -> Admission:
+    """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
+    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
+    tokens = most_tokens(attempt)
+    while True:
+        attempt.progress()  # waiting for one's turn is not hanging
+        admission = attempt.tools.ledger.admit(
+            attempt.claim,
+            content_key=attempt.content_key if attempt.shares_answer else "",
+            reserve=attempt.worst_case if is_priced else None,
+            tokens=tokens,
+        )
+        if admission.verdict is not Verdict.WAIT:
+            return admission
+        attempt.tools.sleep(admission.wait)
+
+
+def _put_back(reason: str) -> Waiting | Parked:
+    """Say what the ledger has done: where time or others help, the job waits, else it is parked."""
+    if reason in (RateLimited.code, WAITS_FOR_BUDGET):
+        return Waiting(reason, 0, counted=False)
+    return Parked(reason)
+
+
+def mend(attempt: Attempt) -> None:
+    """Build the question about an answer that is to be mended, in the place of the pictures."""
+    if attempt.claim.faulty is None:
+        raise RuntimeError("there is nothing to mend")
+    repairs.take_up(attempt, attempt.claim.faulty)
 
 
 def ask(attempt: Attempt) -> Ending:
@@ -140,11 +150,18 @@ def ask(attempt: Attempt) -> Ending:
         raise RuntimeError("ask comes after encode")
     clock = attempt.tools.monotonic
     started = clock()
-    answer = ask_provider(attempt.tools.client, attempt.request)
+
+    def heard(headers: Mapping[str, str]) -> None:
+        attempt.told = read_limits(headers)
+
+    answer = ask_provider(attempt.tools.client, attempt.request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
+    if answer.complaint is not None:
+        return repairs.set_aside(attempt, answer)
     completed, cost = answered(attempt, answer)
-    return Ending(completed, Billing.SETTLED, cost)
+    usage = usage_note(attempt, answer.usage)
+    return Ending(completed, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))

@@ -34,6 +34,8 @@ class Answer:
     request_id: str | None = None
     #: The parsed answer, where the job asked for a schema.
     data: Any = field(default=None, repr=False)
+    #: What is wrong with the answer, where it is not of the form that the job asked for.
+    complaint: str | None = None
     #: What the model found in each picture, where it was asked; None: it did not report.
     findings: tuple[frozenset[str], ...] | None = None
     #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
@@ -68,7 +70,7 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer
     Raises:
         Refused: the model or its filter declined; with `usage`, and `text` where it said why.
         Incomplete: cut off, or failed after it was counted; with `usage` and the `text` so far.
-        InvalidOutput: empty, or not of the form asked for; with `usage` and `text`.
+        InvalidOutput: empty; with `usage`.
         BillingUnknown: no answer is in the reply, and nothing says that none was paid.
         VisionqError: what the table of faults says of the provider's error.
     """
@@ -100,24 +102,21 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
     if request.asked:
         opened = open_answer(draft.text, request.asked, len(request.images), request.answer_schema)
         draft, findings = replace(draft, text=opened.text), opened.findings
+    data, complaint = None, None
+    if request.answer_schema is not None:
+        try:
+            data = parse_answer(draft.text, request.answer_schema)
+        except Mismatch as error:
+            complaint = str(error)
     return Answer(
         text=draft.text,
         refusal=draft.refusal or None,
-        data=_data(draft, request, paid),
+        data=data,
+        complaint=complaint,
         findings=findings,
         finish=draft.finish,
         **paid,
     )
-
-
-def _data(draft: _Draft, request: ProviderRequest, paid: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
-    if request.answer_schema is None:
-        return None
-    try:
-        return parse_answer(draft.text, request.answer_schema)
-    except Mismatch as error:
-        message = f"the answer is not of the form asked for: {error}"
-        raise InvalidOutput(message, text=draft.text, **paid) from None
 
 
 def _responses(body: dict[str, Any]) -> _Draft:

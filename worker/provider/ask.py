@@ -17,7 +17,7 @@ from worker.provider.answer import read_answer
 from worker.provider.reply import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from worker.provider.answer import Answer
     from worker.provider.request import ProviderRequest
@@ -35,9 +35,13 @@ _NOT_SENT: Final = (
 
 
 def ask(
-    client: openai.OpenAI, request: ProviderRequest, *, clock: Callable[[], float] = time.time
+    client: openai.OpenAI,
+    request: ProviderRequest,
+    *,
+    clock: Callable[[], float] = time.time,
+    heard: Callable[[Mapping[str, str]], None] = lambda _: None,
 ) -> Answer:
-    """Send the request once and return the answer.
+    """Send the request once and return the answer; `heard` gets the headers of any reply.
 
     Raises:
         ProviderUnavailable: the provider was not reached, or said that it can't; nothing billed.
@@ -45,7 +49,9 @@ def ask(
         AnswerError: there is a paid answer, but not a usable one.
         VisionqError: what `worker.provider.faults` makes of the provider's own error.
     """
-    return read_answer(_send(client, request), request, now=clock())
+    reply = _send(client, request)
+    heard(reply.headers)
+    return read_answer(reply, request, now=clock())
 
 
 def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:

@@ -11,6 +11,7 @@ import httpx2
 import openai
 
 from visionq.settings import ConfigurationError
+from worker.provider.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,20 +51,24 @@ class BoundedClient(openai.DefaultHttpxClient):
 
     The timeouts of HTTP libraries count from one read to the next. Here the clock runs from the
     start of the call: each phase of it (request, head, body) may stall for what is left of the
-    time when it begins, and the body is given up at the first piece that comes too late.
+    time when it begins, a head or a request that drips is cut off by `Deadlines`, and the body is
+    given up at the first piece that comes too late.
     """
 
     def __init__(
         self,
         *,
         total: float,
+        first_byte: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,  # noqa: ANN401  # what httpx2.Client takes
     ) -> None:
-        """Bound every call to `total` seconds."""
+        """Bound every call to `total` seconds, and `first_byte` of them without an answer."""
         super().__init__(**options)
         self._total = total
+        self._first_byte = first_byte or total
         self._clock = clock
+        self._deadlines = Deadlines(self, clock)
 
     def send(
         self,
@@ -76,12 +81,16 @@ class BoundedClient(openai.DefaultHttpxClient):
         deadline = self._clock() + self._total
         timeouts = request.extensions.setdefault("timeout", {})
 
-        def shorten(_event: str, _details: object) -> None:
+        def shorten(event: str, _details: object) -> None:
             # The transport looks its timeouts up at the start of each phase, after telling so.
-            timeouts["read"] = timeouts["write"] = max(deadline - self._clock(), 0.001)
+            left = max(deadline - self._clock(), 0.001)
+            is_head = event.endswith("receive_response_headers.started")
+            timeouts["write"] = left
+            timeouts["read"] = min(self._first_byte, left) if is_head else left
 
         request.extensions["trace"] = shorten
-        response = super().send(request, stream=True, **options)
+        with self._deadlines.until(deadline):
+            response = super().send(request, stream=True, **options)
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
             response.stream = _BoundedStream(inner, request, deadline, self._clock)
@@ -145,6 +154,7 @@ def make_client(settings: Settings, http_client: httpx2.Client | None = None) ->
 def _http_client(settings: Settings, host: str) -> httpx2.Client:
     return BoundedClient(
         total=settings.request_timeout,
+        first_byte=settings.first_byte_timeout,
         timeout=_timeout(settings),
         limits=httpx2.Limits(
             max_connections=_CONNECTIONS,

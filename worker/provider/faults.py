@@ -33,6 +33,9 @@ _HELP: Final = "OpenAI help articles 5955604 and 6614457, digest of 2026-10-18"
 _SDK: Final = "ResponseError.code of openai 3.54.0, 2026"
 _SEEN: Final = "GitHub: openai-python 2776, vercel/ai 8857, cuomputer 95, 2025"
 
+#: What a refusal says that is about a model or an endpoint, not about the account or address.
+_NAMES_A_MODEL: Final = r"\bmodels?\b|\bendpoints?\b|модел|эндпоинт"
+
 #: Seconds before a call that the provider asks not to repeat is repeated all the same.
 _DISCOURAGED: Final = 60.0
 
@@ -57,6 +60,8 @@ class Row:
     where: Where | None = None
     source: str = _PROXY
     billed: Billed = Billed.NO
+    #: Only calls of the same model would fare alike, not every call of the key.
+    by_model: bool = False
 
     def fits(self, status: int, reason: Reason) -> bool:
         """Return whether this row is about such an answer."""
@@ -106,6 +111,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # Too fast.
     _code(errors.RateLimited, "rate_limit_exceeded", "slow_down", source=_HELP),
     # The request.
+    Row(errors.AccessDenied, frozenset({403}), words=_NAMES_A_MODEL, by_model=True),
     _code(errors.ModelNotFound, "model_not_found", source=_HELP),
     _code(errors.RequestRejected, "context_length_exceeded", source=_HELP),
     _code(errors.RequestRejected, "invalid_prompt", "data_residency_mismatch"),
@@ -185,12 +191,13 @@ def fault(
     counted is settled at that count and not asked again, unless the request was at fault.
     """
     reason = read_reason(reply)
-    kind = _advised(find(reply.status, reason).error, reply)
+    row = find(reply.status, reason)
+    kind = _advised(row.error, reply)
     if usage is None and issubclass(kind, errors.AnswerError):
         usage = Usage()  # refused before it ran
     elif usage is not None and issubclass(kind, errors.ProviderFault):
         kind = errors.Incomplete
-    return kind(
+    error = kind(
         _message(kind, reply, reason),
         image=_picture(kind, reason, request),
         retry_after=_wait(kind, reply, now),
@@ -198,6 +205,9 @@ def fault(
         usage=usage,
         text=text or None,
     )
+    if row.by_model and isinstance(error, errors.AccountFault):
+        error.scope = f"model:{request.model}"
+    return error
 
 
 def _message(kind: type[errors.VisionqError], reply: Reply, reason: Reason) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.contract import Api
 from visionq.errors import InvalidJob
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
-from worker.provider.schema import check_schema, strict_form
+from worker.provider.schema import check_schema
+from worker.provider.strict import strict_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ class ProviderRequest:
     answer_schema: dict[str, Any] | None = field(default=None, repr=False)
     #: Requirements of the pictures that the model is asked about, beside the question.
     asked: tuple[str, ...] = ()
+    model: str = ""
 
 
 def build_request(
@@ -68,6 +70,7 @@ def build_request(
         images=tuple(image.label(position) for position, image in enumerate(job.images)),
         answer_schema=job.answer_schema,
         asked=asked,
+        model=job.model,
     )
 
 
@@ -99,8 +102,7 @@ def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
     if job.answer_schema is not None:
         body["text"] = {"format": {"type": "json_schema", **_schema_form(job.answer_schema)}}
     body["max_output_tokens"] = job.max_output_tokens
-    if job.temperature is not None:
-        body["temperature"] = job.temperature
+    body |= _passed_through(job)
     body["input"] = [{"role": "user", "content": content}]
     return body
 
@@ -117,13 +119,18 @@ def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     # `max_tokens` is deprecated, and refused by models that reason (SDK 3.54, 2026).
     body["max_completion_tokens"] = job.max_output_tokens
-    if job.temperature is not None:
-        body["temperature"] = job.temperature
+    body |= _passed_through(job)
     messages: list[dict[str, Any]] = []
     if job.instructions is not None:
         messages.append({"role": "system", "content": job.instructions})
     body["messages"] = [*messages, {"role": "user", "content": content}]
     return body
+
+
+def _passed_through(job: JobDocument) -> dict[str, Any]:
+    fields = {"temperature": job.temperature, "service_tier": job.service_tier}
+    given = {name: value for name, value in fields.items() if value is not None}
+    return {**job.extra_body, **given}
 
 
 def _schema_form(schema: dict[str, Any]) -> dict[str, Any]:

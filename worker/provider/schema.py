@@ -1,4 +1,4 @@
-"""JSON Schemas of answers: checked before the call, made strict for it, held against its answer.
+"""JSON Schemas of answers: checked before the call, held against the answer that came.
 
 `jsonschema` takes a third of a second to import: only jobs that ask for a schema pay that.
 """
@@ -11,52 +11,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.errors import InvalidJob
+from worker.provider.strict import without_absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jsonschema.protocols import Validator
 
-#: What the strict form may hold (OpenAI's guide to structured outputs, 2026).
-_STRICT_KEYWORDS: Final = frozenset(
-    {
-        "$defs",
-        "$ref",
-        "additionalProperties",
-        "anyOf",
-        "const",
-        "definitions",
-        "description",
-        "enum",
-        "exclusiveMaximum",
-        "exclusiveMinimum",
-        "format",
-        "items",
-        "maxItems",
-        "maximum",
-        "minItems",
-        "minimum",
-        "multipleOf",
-        "pattern",
-        "properties",
-        "required",
-        "title",
-        "type",
-    }
-)
-_STRICT_FORMATS: Final = frozenset(
-    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
-)
 _FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
 _LONGEST_COMPLAINT: Final = 200
 
 
 class Mismatch(ValueError):
     """The answer is no JSON, or not of the form asked for; the text says where."""
-
-
-class _NotStrict(Exception):
-    """The schema can't be said in the strict form without changing what it means."""
 
 
 def check_schema(schema: dict[str, Any]) -> None:
@@ -68,55 +35,22 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
-    """Return the answer as plain values; raises `Mismatch` where the schema does not admit it."""
+    """Return the answer as plain values; raises `Mismatch` where the schema does not admit it.
+
+    In the strict form every property is required, and null stands for one that may be left out:
+    such a null is left out of what is returned.
+    """
     data = _plain_json(text)
     try:
-        error = next(_validator(_canonical(schema)).iter_errors(data), None)
+        validator = _validator(_canonical(schema))
+        if not validator.is_valid(data):
+            data = without_absent(data, schema, validator)
+        error = next(validator.iter_errors(data), None)
     except Exception as failure:  # a schema may break its validator: endless $ref, bad pattern
         raise Mismatch(f"the schema can't be applied: {type(failure).__name__}") from failure
     if error is not None:
         raise Mismatch(f"{error.json_path}: {_brief(error.message)}")
     return data
-
-
-def strict_form(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the schema as the strict mode wants it, or `None` where that would change its sense.
-
-    Objects are closed, which narrows what the model may say and widens nothing. A property that
-    is not required has no strict form that leaves it out, so such schemas are sent as they are.
-    """
-    if schema.get("type") != "object" or "anyOf" in schema:
-        return None
-    try:
-        return _strict({key: value for key, value in schema.items() if key != "$schema"})
-    except _NotStrict:
-        return None
-
-
-def _strict(node: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
-    if not isinstance(node, dict) or not node.keys() <= _STRICT_KEYWORDS:
-        raise _NotStrict
-    if not node.keys() & {"type", "anyOf", "$ref"}:
-        raise _NotStrict
-    if node.get("format", "date") not in _STRICT_FORMATS:
-        raise _NotStrict
-    strict = dict(node)
-    for name in node.keys() & {"$defs", "definitions", "properties"}:
-        strict[name] = {key: _strict(child) for key, child in node[name].items()}
-    if "anyOf" in node:
-        strict["anyOf"] = [_strict(child) for child in node["anyOf"]]
-    kinds = node.get("type", ())
-    if "array" in kinds:
-        strict["items"] = _strict(node.get("items"))
-    if "object" in kinds:
-        strict["properties"] = strict.get("properties", {})
-        strict["additionalProperties"] = False
-        if node.get("additionalProperties", False) is not False:
-            raise _NotStrict
-        if set(node.get("required", ())) != set(strict["properties"]):
-            raise _NotStrict
-        strict["required"] = list(strict["properties"])
-    return strict
 
 
 def _canonical(schema: dict[str, Any]) -> str:

@@ -30,7 +30,8 @@ class Alert:
 
     #: The same for the same event, so that a receiver can drop what it has seen.
     id: str
-    #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `workers.vanished`.
+    #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `workers.vanished`,
+    #: `usage.drifted`.
     type: str
     #: One line for a person: what happened, and what to do.
     message: str

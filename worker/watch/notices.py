@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.names import NOTICES, WATCH
+from visionq.names import NOTICES, USAGE_SUBJECT, WATCH
 from worker.watch.alerts import Alert
 
 if TYPE_CHECKING:
@@ -106,5 +106,13 @@ def _alert(group: list[_Entry]) -> Alert:
         message = f"no sign of life from {names}; their jobs run elsewhere where others are left"
         return Alert(f"workers-{number}", "workers.vanished", message, at)
     state, reason = fields[b"state"].decode(), fields[b"reason"].decode()
+    subject = fields[b"subject"].decode()
+    if subject.startswith(USAGE_SUBJECT):
+        model, _, detail = subject.removeprefix(USAGE_SUBJECT).rpartition(":")
+        message = (
+            f"{model} at detail {detail} counts {reason} of the tokens that were forecast;"
+            " forecasts follow by themselves, look at budgets and at `visionq prices check`"
+        )
+        return Alert(f"usage-{number}", "usage.drifted", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
     return Alert(f"gate-{number}", f"gate.{state}", f"the gate is {state}: {advice}", at)

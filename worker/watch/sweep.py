@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.names import EVENTS, FINISHED
+from visionq.names import DEAD_LETTERS, EVENTS, FAILED, FINISHED
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,23 +28,26 @@ class Sweep:
     blobs: BlobStore
     #: Seconds.
     result_ttl: int
+    failed_ttl: int = 14 * 24 * 3600
 
     def attend(self) -> None:
         """Do what is to be done now."""
-        trim(self.redis, self.result_ttl)
+        trim(self.redis, self.result_ttl, self.failed_ttl)
         for _ in range(_MOST_STEPS):
             if self.blobs.sweep(_AT_ONCE) < _AT_ONCE:
                 return
 
 
-def trim(redis: Redis, result_ttl: int) -> None:
+def trim(redis: Redis, result_ttl: int, failed_ttl: int) -> None:
     """Forget which jobs ended, and what happened to jobs, more than so many seconds ago.
 
-    The scripts bound both whenever a job ends; this empties them when none does.
+    The scripts bound all this whenever a job ends; this empties them when none does.
     """
     time: Any = redis.time()
     oldest = (time[0] - result_ttl) * 1000
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.zremrangebyscore(FINISHED, "-inf", oldest)
+        pipeline.zremrangebyscore(DEAD_LETTERS, "-inf", oldest)
+        pipeline.zremrangebyscore(FAILED, "-inf", (time[0] - failed_ttl) * 1000)
         pipeline.xtrim(EVENTS, minid=oldest, approximate=False)
         pipeline.execute()

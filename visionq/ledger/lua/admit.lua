@@ -2,15 +2,16 @@
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
 --   price), Celery result of one who follows, today's date, Celery results of one who waits for a
---   budget and of one who is parked for it
--- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', reason} | {'PARK', reason}
---   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW, WAIT and PARK the job is out of
---   the worker's hands already.
+--   budget and of one who is parked for it, tokens to expect
+-- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
+--   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
+--   worker's hands already; after WAIT it is still in them.
 -- A verdict function returns nil when it has nothing against the call.
 
 local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
+local tokens = tonumber(ARGV[11])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')
@@ -51,7 +52,7 @@ local function lead()
   if reuse ~= 'use' or content_key == '' then
     return
   end
-  if not lead_of(content_key) then
+  if (lead_of(content_key) or id) == id then
     return
   end
   release_slot(job)
@@ -107,10 +108,29 @@ local function budget()
   wait_for_budget(id, job, 'in_progress', scope, reserve, short)
   redis.call('SET', K.celery_result .. id, budget_results[short])
   wake()
-  return { short == 'parked' and 'PARK' or 'WAIT', WAITING_REASONS[short] }
+  return { 'PARK', WAITING_REASONS[short] }
+end
+
+-- A call that is early waits with its permit; one that would wait for long goes back to its lane,
+-- which the dispatcher then leaves alone.
+local pace
+
+local function wait_for_pace()
+  pace = read_pace(model_of(lane))
+  local permit = permit_for(pace, job, tokens)
+  if not permit then
+    release_slot(job)
+    requeue(id, job, 'in_progress')
+    wake()
+    return { 'PARK', 'rate_limited' }
+  end
+  if permit > now then
+    return { 'WAIT', at(math.ceil(permit - now)) }
+  end
 end
 
 local function mark_sent()
+  leave_at_pace(pace, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
   reserve_money(job, token, reserve == '' and '0' or reserve, today)
@@ -125,4 +145,4 @@ local function mark_sent()
 end
 
 return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or gate()
-  or budget() or mark_sent()
+  or budget() or wait_for_pace() or mark_sent()

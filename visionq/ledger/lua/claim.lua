@@ -1,7 +1,8 @@
 -- Gives a worker the job that a hint named, under a random token and a lease.
 -- ARGV: now, id, token, worker, pool, lease (ms), newest version of documents that the worker reads
 -- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
---   lapses, cost}
+--   lapses, cost, faulty answer to mend or '', what the provider said of a
+--   model that it does not know or ''}
 --   or {'refused', state}
 
 local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -37,6 +38,11 @@ if state == 'hinted' and held_by(lane) then
   requeue(id, job, 'hinted')
   return { 'refused', 'held' }
 end
+if state == 'hinted' and rests_long(read_pace(model_of(lane))) then
+  release_hint(lane)
+  requeue(id, job, 'hinted')
+  return { 'refused', 'rate_limited' }
+end
 if state == 'hinted' then
   release_hint(lane)
   move(job, 'hinted', 'in_progress')
@@ -48,12 +54,14 @@ elseif not (state == 'in_progress' and holder == token) then -- a repeated claim
   return { 'refused', state or 'missing' }
 end
 
-local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost = unpack(
-  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost')
+local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty = unpack(
+  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty')
 )
 -- Who claims is told of an interrupted call until somebody has finished: a reply can be lost, and so
 -- can a worker that was told.
 return {
   'claimed', at(now), document, submitted,
   attempts or '0', waits or '0', unknown_calls or '0', interrupted and '1' or '0', lapses or '0', cost or '0',
+  faulty or '',
+  redis.call('GET', missing_model(key, lane)) or '',
 }

@@ -2,7 +2,8 @@
 -- ARGV: now, limit, lease, gap, first wait for a claim, longest wait (all ms), the broker is here
 --   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
 --   today's date
--- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed
+-- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed,
+--   1 if it was too soon after the last look
 
 local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -14,7 +15,7 @@ local hints, expired = {}, {}
 
 local seen, grace_until = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until'))
 if seen and now - tonumber(seen) < rest then
-  return { hints, expired }
+  return { hints, expired, 1 }
 end
 
 -- Lease time counts only while Redis answered. Nobody looked for a while: nobody could renew either.
@@ -61,9 +62,10 @@ function look.in_progress(id, job)
   local sent = sent_becomes_unknown(job)
   if sent then
     redis.call('HSET', job, 'interrupted', sent)
+    call_ended(id, job)
+  else
+    redis.call('HINCRBY', job, 'lapses', 1) -- perhaps its worker died of it
   end
-  redis.call('HINCRBY', job, 'lapses', 1)
-  call_ended(id, job)
   release_slot(job)
   requeue(id, job, 'in_progress')
 end
@@ -202,9 +204,28 @@ local function next_lane(queue)
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
 end
 
+-- No more of a model is taken than it can soon be asked.
+local paces, rooms = {}, {}
+
+local function out_of_pace(lane)
+  local model = model_of(lane)
+  local scope = 'pace:' .. model
+  if redis.call('HEXISTS', K.holds, scope) == 1 then
+    return scope
+  end
+  local pace = paces[model] or read_pace(model)
+  paces[model] = pace
+  rooms[model] = rooms[model] or pace.is_limited and room_in_pace(pace) or math.huge
+  if rooms[model] <= 0 then
+    local free = free_at(pace, times_of(pace, 0))
+    hold(scope, 'rate_limited', math.max(now + RECHECK, free - pace.horizon))
+    return scope
+  end
+end
+
 -- Returns how many looks it took: setting a job aside is more work than sending its hint.
 local function take(lane)
-  local scope = held_by(lane)
+  local scope = held_by(lane) or out_of_pace(lane)
   if scope then
     set_aside(lane, scope)
     return 1
@@ -223,6 +244,8 @@ local function take(lane)
     return 3
   end
   move(job, 'queued', 'hinted')
+  take_in_hand(job, lane)
+  rooms[model_of(lane)] = rooms[model_of(lane)] - 1
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)
   hint(id, job, lane, 1)

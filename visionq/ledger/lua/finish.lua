@@ -2,9 +2,11 @@
 -- paid answer are taken from whoever brings them, however late.
 -- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
---   cost in nano-rubles, error document, Celery result, answer, content key, answer ttl (s),
+--   cost in nano-rubles, error document (of waiting: faulty answer to mend), Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
---   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date
+--   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
+--   what the call tells of the model's pace (JSON or ''), and as the last what it counted
+--   (shared/usage.lua)
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -21,13 +23,19 @@ local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
 local DAYS_KEPT = 40
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved'
+    'reserved', 'settled:' .. token
   )
 )
+-- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
+local was_forgotten = billing == 'settled' and sent ~= token and not unknown
+  and not settled and ended_by ~= token
+
+-- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
+local mends = outcome == 'waiting' and error_document ~= '' and state == 'in_progress' and holder == token
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
@@ -40,6 +48,10 @@ end
 local function count_cost()
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
+  note_usage(ARGV[#ARGV])
+  if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
+    redis.call('HSET', job, 'settled:' .. token, '1')
+  end
 end
 
 local function settle()
@@ -61,11 +73,14 @@ local function settle()
     if billing == 'settled' then
       count_cost()
     end
+  elseif was_forgotten then
+    post(job, today, { settled = cost })
+    count_cost()
   end
 end
 
 local function keep_late_answer()
-  if answer == '' or sent ~= token and not unknown then
+  if answer == '' or sent ~= token and not unknown and not was_forgotten then
     return
   end
   redis.call('HSET', job, 'late_answer', answer)
@@ -84,9 +99,12 @@ end
 if not state then
   return 'fenced' -- it expired long ago
 end
+if sent == token then
+  hear_of_pace(job, ARGV[22], billing)
+end
 settle()
 if sent == token then
-  call_ended(id, job)
+  call_ended(id, job, mends)
 end
 if state ~= 'in_progress' or holder ~= token then
   keep_late_answer()
@@ -119,9 +137,17 @@ local function hold_back()
   tell(id, 'queued', reason)
 end
 
+if mends then
+  redis.call('HSET', job, 'faulty', error_document)
+  redis.call('HDEL', job, 'deadline') -- it is for the first call, which was sent in time
+end
 redis.call('HINCRBY', job, 'attempts', counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
+if reason == 'model_not_found' and gate then
+  local lane = redis.call('HGET', job, 'lane')
+  redis.call('SET', missing_model(gate, lane), error_document, 'EX', MODEL_IS_MISSING_FOR)
+end
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)
   book_today('saved', saved)

@@ -50,7 +50,7 @@ def spoken(question: Question, facts: Sequence[Facts]) -> str:
     """Return the answer's text: `WIDTHxHEIGHT` and the dominant colour's hex of each picture."""
     kind = question.answer_format.kind
     if kind == "text":
-        return _described(facts, russian=any(map(CYRILLIC.search, question.texts)))
+        return described(question, facts)
     brief = "; ".join(f"{fact.size} {fact.colour}" for fact in facts) or "no picture"
     value: Any = {"description": brief}
     if question.answer_format.schema is not None:
@@ -66,7 +66,9 @@ def _structured(question: Question, brief: str) -> Any:  # noqa: ANN401  # any J
         raise invalid_schema(asked.name, f"{error}.", asked.param) from None
 
 
-def _described(facts: Sequence[Facts], *, russian: bool) -> str:
+def described(question: Question, facts: Sequence[Facts]) -> str:
+    """Return the answer as plain text, in Russian to a question in Russian."""
+    russian = any(map(CYRILLIC.search, question.texts))
     if not facts:
         return "Картинки нет." if russian else "There is no picture."
     name, mostly = ("Картинка", "основной цвет") if russian else ("Picture", "mostly")

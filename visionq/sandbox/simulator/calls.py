@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from visionq.sandbox.simulator.answers import MESSAGE_TOKENS, Answer, document, spoken, text_tokens
+from visionq.sandbox.simulator.answers import (
+    MESSAGE_TOKENS,
+    Answer,
+    described,
+    document,
+    spoken,
+    text_tokens,
+)
 from visionq.sandbox.simulator.catalogue import TooManyPatchesError, UnsupportedDetailError
 from visionq.sandbox.simulator.faults import Fault
 from visionq.sandbox.simulator.pictures import Facts, bytes_of, look, too_large
@@ -152,7 +159,10 @@ def _answer(
     text_in = MESSAGE_TOKENS + sum(map(text_tokens, question.texts))
     read = _times(text_in + pictures, factor)
     refused = fault is Fault.REFUSAL
-    text = DECLINED if refused else spoken(question, facts)
+    if fault is Fault.WRONG_FORM:
+        text = described(question, facts)
+    else:
+        text = DECLINED if refused else spoken(question, facts)
     whole = text_tokens(text)
     limit = question.max_output_tokens or MOST_OUTPUT_TOKENS
     most = whole // 2 if fault is Fault.INCOMPLETE else limit

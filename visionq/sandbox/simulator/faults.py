@@ -42,6 +42,8 @@ class Fault(StrEnum):
     """The model declines. Billed, with usage."""
     INCOMPLETE = "incomplete"
     """The answer stops at the limit of tokens. Billed, with usage."""
+    WRONG_FORM = "wrong_form"
+    """The answer is plain text, whatever form was asked for. Billed, with usage."""
 
 
 #: Faults that leave the call unanswered and unbilled: they strike before the request is read.

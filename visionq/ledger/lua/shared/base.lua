@@ -22,12 +22,6 @@ local function wake()
   end
 end
 
-local function move(job, from, to)
-  redis.call('HINCRBY', K.counts, from, -1)
-  redis.call('HINCRBY', K.counts, to, 1)
-  redis.call('HSET', job, 'state', to)
-end
-
 -- `kept` is about how many events stay.
 local function tell(id, state, reason, kept)
   local most = kept or 10000

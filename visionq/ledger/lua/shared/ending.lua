@@ -66,6 +66,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
   -- as long as money is reserved for it.
   if redis.call('HEXISTS', job, 'sent') == 0 then
+    end_lead(id, job)
     let_go(id, job)
   end
   if idempotency then
@@ -76,6 +77,9 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   end
   if batch then
     count_in_batch(batch, to, ttl)
+  end
+  if to == 'failed' then
+    list_failed(id, ttl, keep.finished)
   end
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))

@@ -10,6 +10,14 @@ local function gate_of(pool)
   return K.gate .. (string.match(pool, '@(.*)$') or '')
 end
 
+local MODEL_IS_MISSING_FOR = 60 -- seconds
+
+-- What the provider said of a model that it does not know is known to all workers with the key.
+local function missing_model(gate, lane)
+  local _, _, model = split_lane(lane)
+  return K.missing_model .. string.sub(gate, #K.gate + 1) .. ':' .. model
+end
+
 local function read_gate(gate)
   local state, reason, epoch, step, calls_out, calls_before, retry_at = unpack(
     redis.call(

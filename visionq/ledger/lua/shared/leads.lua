@@ -2,7 +2,7 @@
 
 local MOST_WOKEN = 100 -- in one script
 
--- The job whose call for this key is out, or nil.
+-- The job whose call for this key is out, or is to be mended, or nil.
 local function lead_of(key)
   local id = redis.call('GET', K.lead .. key)
   return id and redis.call('HGET', K.job .. id, 'lead') == key and id or nil
@@ -57,11 +57,14 @@ local function end_lead(id, job)
 end
 
 -- The call of the job is not out any more, in whatever way it ended.
-local function call_ended(id, job)
+local function call_ended(id, job, stays_lead)
   local gate, epoch = unpack(redis.call('HMGET', job, 'gate', 'epoch'))
   if gate then
     call_left_gate(gate, epoch)
+    call_left_pace(job)
     redis.call('HDEL', job, 'gate', 'epoch')
   end
-  end_lead(id, job)
+  if not stays_lead then
+    end_lead(id, job)
+  end
 end

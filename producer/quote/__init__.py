@@ -1,0 +1,18 @@
+"""What a source will cost before anything is sent: `visionq quote`, `run` and the gateway."""
+
+from producer.quote.census import Census, Plan, take_census
+from producer.quote.document import ModelQuote, Quote, RubleSpan
+from producer.quote.knowledge import Knowledge
+from producer.quote.making import make_quote, quote_of
+
+__all__ = [
+    "Census",
+    "Knowledge",
+    "ModelQuote",
+    "Plan",
+    "Quote",
+    "RubleSpan",
+    "make_quote",
+    "quote_of",
+    "take_census",
+]

@@ -1,0 +1,223 @@
+"""Counting a source: which rows will be paid for, and what they hold. Rows are not kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.prompts import job_fields
+from producer.quote.looking import look, sha256_of_file
+from producer.quote.twins import Twins
+from producer.sources import BadRow, Row
+from visionq.content_key import content_key
+from visionq.contract import Reuse
+from visionq.errors import ImageError, InvalidJob
+from visionq.ledger.usage import question_of
+from visionq.submission import prepare
+from visionq.vision import forecast_texts, image_tokens, most_image_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from producer.prompts import Prompt
+    from producer.quote.looking import Seen
+    from visionq.contract import JobDocument
+    from visionq.settings import Settings
+    from visionq.vision import VisionRules
+
+Size = tuple[int, int]
+#: Refused rows that are shown.
+_EXAMPLES: Final = 20
+#: Sizes that are told apart for the comparison of models; beyond, sides are rounded up.
+_MOST_SIZES: Final = 20_000
+_ROUNDED_TO: Final = 64
+#: Questions whose answers are looked for.
+_MOST_QUESTIONS: Final = 100
+#: Stored answers that are looked for in one round trip.
+_AT_ONCE: Final = 500
+
+
+@dataclass
+class Group:
+    """Rows of one model and detail that will be paid for. All sums are tokens by the tables."""
+
+    rows: int = 0
+    pictures: int = 0
+    #: The same where pictures that were not looked at are as small as can be.
+    least_pictures: int = 0
+    texts: int = 0
+    #: Longest answers.
+    limits: int = 0
+    questions: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that can't be asked."""
+
+    id: str
+    code: str
+    message: str
+
+
+@dataclass
+class Census:
+    """What the rows of a source add up to."""
+
+    rows: int = 0
+    pictures: int = 0
+    #: Code → rows.
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: list[Refusal] = field(default_factory=list)
+    #: Rows that ask the same as another, and rows whose answer is stored.
+    duplicates: int = 0
+    stored: int = 0
+    #: Pictures that were not looked at.
+    unseen: int = 0
+    #: Bytes of files that were read whole.
+    read_bytes: int = 0
+    groups: dict[tuple[str, str], Group] = field(default_factory=dict)
+    #: Pixels of the pictures to be paid for; None: not looked at.
+    sizes: Counter[Size | None] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be asked about the rows, and by which tables it is counted."""
+
+    settings: Settings
+    rules: VisionRules
+    prompt: Prompt | None = None
+    #: Fields of every job.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Which of so many content keys have a stored answer; None: files are not read for that.
+    stored: Callable[[Sequence[str]], Sequence[bool]] | None = None
+
+
+def take_census(rows: Iterable[Row | BadRow], plan: Plan) -> Census:
+    """Read all rows once; raises what their source raises."""
+    counting = _Counting(plan)
+    for row in rows:
+        counting.take(row)
+    return counting.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a row asks, beside its pictures."""
+
+    job: JobDocument
+    #: A hash of all that shapes the answer.
+    shape: str
+    question: str
+    #: Tokens, by the rule of thumb.
+    texts: int
+
+
+class _Counting:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._census = Census()
+        self._twins = Twins()
+        self._waiting: list[tuple[str, _Asked, list[Seen]]] = []
+        self._tokens = lru_cache(100_000)(self._tokens_of)
+        #: What rows ask that ask all the same, by the number of their pictures.
+        self._known: dict[int, _Asked] = {}
+        self._common = plan.prompt is not None and not plan.prompt.names
+
+    def take(self, row: Row | BadRow) -> None:
+        census = self._census
+        census.rows += 1
+        if isinstance(row, BadRow):
+            self._refuse(row.id, row.code, row.message)
+            return
+        census.pictures += len(row.images)
+        try:
+            asked = self._asked(row)
+            job = asked.job
+            seen = [look(image, self._plan.settings, job.pictures) for image in row.images]
+            reusable = job.reuse is Reuse.USE
+            if reusable and self._twins.is_twin(asked.shape, row.images, seen):
+                census.duplicates += 1
+                return
+            if reusable and self._plan.stored and not any(one.size is None for one in seen):
+                census.read_bytes += sum(one.bytes for one in seen)
+                key = content_key(job, [sha256_of_file(image) for image in row.images])
+                self._waiting.append((key, asked, seen))
+                if len(self._waiting) >= _AT_ONCE:
+                    self._look_up()
+                return
+        except (ImageError, InvalidJob) as error:
+            self._refuse(row.id, error.code, error.message)
+            return
+        self._add(asked, seen)
+
+    def result(self) -> Census:
+        self._look_up()
+        self._census.read_bytes += self._twins.read_bytes
+        return self._census
+
+    def _asked(self, row: Row) -> _Asked:
+        """Return what the row asks; raises `InvalidJob`."""
+        common = self._common and not row.overrides
+        known = self._known.get(len(row.images)) if common else None
+        if known is not None:
+            return known
+        fields = job_fields(row, self._plan.prompt, self._plan.options)
+        # Where the pictures are is of no matter here.
+        fields["images"] = [{"url": "https://example.com"}] * len(row.images)
+        job = prepare(fields, self._plan.settings)
+        texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
+        made = _Asked(job, content_key(job, ()), question_of(job), texts)
+        if common:
+            self._known[len(row.images)] = made
+        return made
+
+    def _look_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._plan.stored is None:
+            return
+        found = self._plan.stored([key for key, _, _ in waiting])
+        for (_, asked, seen), is_stored in zip(waiting, found, strict=True):
+            if is_stored:
+                self._census.stored += 1
+            else:
+                self._add(asked, seen)
+
+    def _add(self, asked: _Asked, seen: Sequence[Seen]) -> None:
+        census, job, question = self._census, asked.job, asked.question
+        model = job.model or self._plan.settings.default_model
+        group = census.groups.setdefault((model, job.detail.value), Group())
+        group.rows += 1
+        group.texts += asked.texts
+        group.limits += job.max_output_tokens or 0
+        if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
+            group.questions[question] += 1
+        for picture in seen:
+            group.pictures += self._tokens(model, job.detail, picture.size)
+            group.least_pictures += self._tokens(model, job.detail, picture.size or (1, 1))
+            census.unseen += picture.size is None
+            census.sizes[self._counted(picture.size)] += 1
+
+    def _counted(self, size: Size | None) -> Size | None:
+        """Return the size under which a picture is counted: rounded up if there are too many."""
+        sizes = self._census.sizes
+        if size is None or size in sizes or len(sizes) < _MOST_SIZES:
+            return size
+        width, height = (-(-side // _ROUNDED_TO) * _ROUNDED_TO for side in size)
+        return width, height
+
+    def _tokens_of(self, model: str, detail: Any, size: Size | None) -> int:  # noqa: ANN401  # a `Detail`
+        rules = self._plan.rules
+        return (
+            most_image_tokens(rules, model, detail)
+            if size is None
+            else image_tokens(rules, model, detail, *size)
+        )
+
+    def _refuse(self, identity: str, code: str, message: str) -> None:
+        self._census.refused[code] += 1
+        if len(self._census.examples) < _EXAMPLES:
+            self._census.examples.append(Refusal(identity, code, message))

@@ -1,0 +1,151 @@
+"""`visionq quote`: what a source will cost, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producer.intake import take_prompt, take_schema
+from producer.prompts import prompt_for
+from producer.quote.census import Plan
+from producer.quote.knowledge import Knowledge
+from producer.quote.making import make_quote
+from producer.sources import STDIN, open_source
+from producer.sources.command_options import source_options, take_source_options
+from visionq.commands.record import read_record
+from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.contract import Api, Detail
+from visionq.prices import load_prices
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import load_settings
+from visionq.vision import load_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from producer.quote.document import Quote
+    from producer.sources import Source
+    from visionq.settings import Settings
+
+_file = click.Path(dir_okay=False, path_type=Path)
+_JOB_OPTIONS = (
+    click.option("-p", "--prompt", help="The question; {column} is filled in; `-` reads stdin."),
+    click.option("--prompt-file", type=_file, help="The question as a UTF-8 file."),
+    click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
+    click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call."),
+    click.option(
+        "--detail",
+        type=click.Choice([detail.value for detail in Detail]),
+        help="How closely to look.",
+    ),
+    click.option("--schema", type=_file, help="JSON Schema that the answers must match."),
+    click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer."),
+    click.option("--tenant", help="Who is charged.  [default: default]"),
+)
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say what is asked; `take_job_options` takes them."""
+    for option in reversed(_JOB_OPTIONS):
+        command = option(command)
+    return command
+
+
+def take_job_options(options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Take the prompt, if one is given, and the common fields of all jobs out of parameters."""
+    prompt, file = options.pop("prompt"), options.pop("prompt_file")
+    text = None
+    if prompt is not None or file is not None:
+        text = take_prompt(prompt, file, sys.stdin.buffer)
+    schema = options.pop("schema")
+    names = ("model", "api", "detail", "max_output_tokens", "tenant")
+    fields = {name: value for name in names if (value := options.pop(name)) is not None}
+    if schema is not None:
+        fields["answer_schema"] = take_schema(schema)
+    return text, fields
+
+
+@click.command()
+@click.argument("spec", metavar="SOURCE")
+@job_options
+@source_options
+@click.option(
+    "--lookup/--no-lookup",
+    default=None,
+    help="Read every file whole to find stored answers.  [default: only where some can be]",
+)
+@json_option
+def quote(*, spec: str, lookup: bool | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click's parameters
+    """Say what asking about SOURCE will cost, without asking.
+
+    SOURCE: a folder, a glob in quotes, a CSV or JSONL manifest, a list of addresses, an OpenAI
+    Batch file, s3://bucket/prefix, or `-`. Of files the first bytes are read.
+    """
+    if spec == STDIN and options["prompt"] == STDIN:
+        raise click.UsageError("SOURCE and prompt can't both come from stdin")
+    chosen = take_source_options(options)
+    text, fields = take_job_options(options)
+    with errors_as_json(as_json), as_queue_unavailable():
+        settings = load_settings()
+        source = open_source(spec, options=chosen)
+        with knowledge_of(settings) as knowledge:
+            made = _quote(source, text, fields, settings, knowledge, lookup=lookup)
+    if as_json:
+        print_json({"source": source.description, **made.to_public()})
+        return
+    _print(made, source)
+
+
+def _quote(
+    source: Source,
+    text: str | None,
+    fields: dict[str, Any],
+    settings: Settings,
+    knowledge: Knowledge,
+    *,
+    lookup: bool | None,
+) -> Quote:
+    plan = Plan(
+        settings=settings,
+        rules=load_rules(settings.vision_file),
+        prompt=prompt_for(source, text),
+        options=fields,
+        stored=knowledge.stored if _looks_up(knowledge, fields, settings, lookup=lookup) else None,
+    )
+    prices = load_prices(settings.prices_file)
+    return make_quote(source.rows(), plan, prices, knowledge, now=datetime.now(UTC))
+
+
+def _looks_up(
+    knowledge: Knowledge, fields: dict[str, Any], settings: Settings, *, lookup: bool | None
+) -> bool:
+    """Reading all files is worth it where the model has answered lately."""
+    if knowledge.redis is None or lookup is not None:
+        return bool(lookup) and knowledge.redis is not None
+    model = fields.get("model") or settings.default_model
+    return knowledge.has_answers(model, fields.get("detail") or Detail.AUTO.value)
+
+
+@contextmanager
+def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
+    """Ask the stack that runs; where none does, nothing is known."""
+    if settings.redis_url is None and read_record() is None:
+        yield Knowledge()
+        return
+    with connect(find_redis_url(settings), "visionq-cli") as redis:
+        yield Knowledge(redis)
+
+
+def _print(made: Quote, source: Source) -> None:
+    from rich.console import Console  # noqa: PLC0415  # for people alone
+
+    from producer.quote.screen import draw  # noqa: PLC0415  # likewise
+
+    Console(highlight=False).print(draw(made, source.description))
+    if source.skipped:
+        click.echo(f"{source.skipped} files that are no pictures by their names were passed over")

@@ -1,0 +1,128 @@
+"""From counted rows to rubles: what is sure, what is expected, what is the most. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Final
+
+from visionq.contract import Usage
+from visionq.ledger.usage import MARGIN_BEFORE
+from visionq.prices import cost_nano_rubles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from producer.quote.census import Group
+    from visionq.ledger.usage import Calibration, Output
+    from visionq.prices import Price
+
+#: Tokens of an answer of which nothing is known, and the fewest: a guess, and said to be one.
+GUESSED_OUTPUT: Final = 200
+_LEAST_OUTPUT: Final = 16
+#: What a calibrated forecast may be off by beside the scatter of single answers, as a share.
+_DOUBT: Final = 0.02
+#: Of an uncalibrated one, downwards; upwards it is the margin of the reserve.
+_LEAST_BEFORE: Final = 0.75
+#: An answer of another question: between half and twice as long.
+_OTHER_QUESTION: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A figure with its bounds."""
+
+    low: float = 0
+    expected: float = 0
+    high: float = 0
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a group of rows will count, and cost in nano-rubles; no cost without a price."""
+
+    input: Span
+    output: Span
+    cost: tuple[int, int, int] | None
+    #: Whether input and answers' lengths rest on answers, and not on tables and guesses.
+    input_learned: bool
+    output_learned: bool
+
+
+def estimate(
+    group: Group,
+    price: Price | None,
+    calibration: Calibration | None,
+    outputs: Mapping[str, Output],
+) -> Estimate:
+    """Return what the rows of one model and detail will cost."""
+    taken = _input(group, calibration)
+    given, learned = _output(group, calibration, outputs)
+    cached = calibration.cached if calibration else 0.0
+    return Estimate(
+        input=taken,
+        output=given,
+        cost=_cost(price, taken, given, cached) if price else None,
+        input_learned=calibration is not None,
+        output_learned=learned,
+    )
+
+
+def _input(group: Group, calibration: Calibration | None) -> Span:
+    if calibration is None:
+        plain = float(group.pictures + group.texts)
+        lowest = (group.least_pictures + group.texts) * _LEAST_BEFORE
+        return Span(lowest, plain, plain * MARGIN_BEFORE)
+    doubt = _DOUBT + _scatter(calibration.spread, group.rows, calibration.answers)
+    expected = calibration.input_tokens(group.pictures, group.texts)
+    least = calibration.input_tokens(group.least_pictures, group.texts)
+    return Span(least * max(0.0, 1 - doubt), expected, expected * (1 + doubt))
+
+
+def _scatter(deviation: float, rows: int, answers: int) -> float:
+    """Return two standard errors: of the mean that was learned, and of that of so many rows."""
+    return 2 * deviation * sqrt(1 / max(1, rows) + 1 / max(1, answers))
+
+
+def _output(
+    group: Group, calibration: Calibration | None, outputs: Mapping[str, Output]
+) -> tuple[Span, bool]:
+    """Return the tokens of all answers, and whether the questions have been answered before."""
+    total, known = Span(), 0
+    for question, rows in group.questions.items():
+        if (output := outputs.get(question)) is not None:
+            known += rows
+            doubt = _DOUBT * output.mean + _scatter(output.spread, rows, output.answers)
+            low, high = max(0.0, output.mean - doubt), output.mean + doubt
+            total += Span(low * rows, output.mean * rows, high * rows)
+    rest = group.rows - known
+    limit = group.limits / max(1, group.rows)
+    if rest and calibration is not None:
+        mean = min(limit, calibration.output)
+        total += Span(mean / _OTHER_QUESTION * rest, mean * rest, mean * _OTHER_QUESTION * rest)
+    elif rest:
+        total += Span(
+            min(limit, _LEAST_OUTPUT) * rest, min(limit, GUESSED_OUTPUT) * rest, limit * rest
+        )
+    most = max(float(group.limits), total.low)
+    return Span(total.low, min(total.expected, most), min(total.high, most)), rest == 0
+
+
+def _cost(price: Price, taken: Span, given: Span, cached: float) -> tuple[int, int, int]:
+    """Nothing is cached in the dearest case."""
+    shares = ((taken.low, given.low, cached), (taken.expected, given.expected, cached))
+    low, expected, high = (
+        cost_nano_rubles(
+            price,
+            Usage(
+                input_tokens=ceil(tokens),
+                cached_tokens=int(tokens * share),
+                output_tokens=ceil(answers),
+            ),
+        )
+        for tokens, answers, share in (*shares, (taken.high, given.high, 0.0))
+    )
+    return low, expected, high

@@ -1,0 +1,104 @@
+"""What can be known of a picture for little: a look at a file, nothing of an address."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from producer.quote.headers import CONVERTIBLE, HEAD_BYTES, Header, read_header
+from producer.sources.bucket import SCHEME
+from visionq.contract import Animated
+from visionq.errors import (
+    AnimatedImage,
+    InputFileNotFound,
+    TooLarge,
+    TooManyPixels,
+    UnsupportedFormat,
+)
+from visionq.sdk.images import is_url
+from visionq.submission import decode_data_url, is_data_url
+
+if TYPE_CHECKING:
+    from visionq.contract import PictureOptions
+    from visionq.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One picture, as far as it was looked at."""
+
+    #: Pixels; None: not looked at, so that it may count as much as a picture can.
+    size: tuple[int, int] | None
+    #: The same for the same picture; that of a file goes by length and first bytes.
+    likeness: str
+    #: Whether equal likeness is equal content.
+    certain: bool
+    bytes: int = 0
+
+
+def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
+    """Look at a picture of a row.
+
+    Raises:
+        ImageError: no worker would send it; the message says why, without its name.
+        InvalidJob: a `data:` URL that is none.
+    """
+    if is_data_url(image):
+        content = decode_data_url(image, 0)
+        size = _check(_header(BytesIO(content)), len(content), settings, options)
+        return Seen(size, hashlib.sha256(content).hexdigest(), certain=True, bytes=len(content))
+    if is_url(image) or image.startswith(SCHEME):
+        return Seen(None, image, certain=True)
+    try:
+        with Path(image).open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD_BYTES)
+            size = _check(read_header(file, head), length, settings, options)
+    except OSError as error:
+        missing = "there is no such file" if error.errno == _MISSING else f"{error.strerror}"
+        raise InputFileNotFound(missing) from None
+    digest = hashlib.blake2b(head, digest_size=16).hexdigest()
+    return Seen(size, f"{length}:{digest}", certain=False, bytes=length)
+
+
+_MISSING = 2
+
+
+def sha256_of_file(image: str) -> str:
+    """Return the hash of a picture that is here, by which stored answers know it."""
+    if is_data_url(image):
+        return hashlib.sha256(decode_data_url(image, 0)).hexdigest()
+    try:
+        with Path(image).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputFileNotFound(f"can't be read: {error.strerror}") from None
+
+
+def _header(file: BinaryIO) -> Header:
+    return read_header(file, file.read(HEAD_BYTES))
+
+
+def _check(
+    header: Header, length: int, settings: Settings, options: PictureOptions
+) -> tuple[int, int] | None:
+    """Return the size, unless a worker would refuse the picture."""
+    if header.kind in CONVERTIBLE:
+        if not options.convert:
+            message = f"the content is {header.kind}; convert it, or let the job (pictures.convert)"
+            raise UnsupportedFormat(message)
+        return None
+    most = settings.max_original_bytes if options.shrink else settings.max_image_bytes
+    if length > most:
+        raise TooLarge(f"{length:,} bytes, the limit is {most:,}")
+    if header.animated and options.animated is Animated.REFUSE:
+        raise AnimatedImage("several frames; send a still picture")
+    if header.width * header.height > settings.max_image_pixels:
+        raise TooManyPixels(
+            f"{header.width}x{header.height}, {settings.max_image_pixels:,} pixels are taken"
+        )
+    return header.width, header.height

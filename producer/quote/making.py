@@ -1,0 +1,232 @@
+"""The quote: what a source would cost, here and with other models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+from producer.quote.census import Group, Plan, take_census
+from producer.quote.document import ModelQuote, Quote, RefusedRow, RubleSpan
+from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from visionq.contract import Detail
+from visionq.data import bare_model
+from visionq.ledger.usage import Output, kind_of
+from visionq.models import shutdown_of
+from visionq.vision import image_tokens, most_image_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from producer.quote.census import Census
+    from producer.quote.estimate import Estimate
+    from producer.quote.knowledge import Knowledge
+    from producer.sources import BadRow, Row
+    from visionq.ledger.usage import Calibration
+    from visionq.prices import PriceTable
+    from visionq.vision import VisionRules
+
+_DETAILS: Final = (Detail.LOW, Detail.HIGH, Detail.ORIGINAL)
+
+
+def make_quote(
+    rows: Iterable[Row | BadRow],
+    plan: Plan,
+    prices: PriceTable,
+    knowledge: Knowledge,
+    *,
+    now: datetime,
+) -> Quote:
+    """Read the rows once and say what asking about them will cost.
+
+    Raises:
+        InvalidSource: the source can't be read to its end.
+    """
+    return quote_of(take_census(rows, plan), plan.rules, prices, knowledge, now=now)
+
+
+def quote_of(
+    census: Census, rules: VisionRules, prices: PriceTable, knowledge: Knowledge, *, now: datetime
+) -> Quote:
+    """Return the quote of counted rows."""
+    groups = census.groups
+    calibrations = knowledge.calibrations([kind_of(*kind) for kind in groups])
+    questions = [question for group in groups.values() for question in group.questions]
+    outputs = knowledge.outputs(questions)
+    made = {
+        kind: estimate(group, prices.for_model(kind[0]), calibrations.get(kind_of(*kind)), outputs)
+        for kind, group in groups.items()
+    }
+    asked = sum(group.rows for group in groups.values())
+    pace = knowledge.per_minute()
+    seconds = round(asked * 60 / pace, 1) if pace else None
+    end = now + timedelta(seconds=seconds or 0)
+    taken = sum(one.input.expected for one in made.values())
+    given = sum(one.output.expected for one in made.values())
+    return Quote(
+        rows=census.rows,
+        pictures=census.pictures,
+        asked=asked,
+        refused=dict(census.refused.most_common()),
+        refusals=tuple(
+            RefusedRow(id=r.id, code=r.code, message=r.message) for r in census.examples
+        ),
+        duplicates=census.duplicates,
+        stored=census.stored,
+        unseen=census.unseen,
+        read_bytes=census.read_bytes,
+        tokens=round(taken + given),
+        input_tokens=round(taken),
+        output_tokens=round(given),
+        rub=_sum(made),
+        seconds=seconds,
+        per_minute=pace,
+        chosen=tuple(
+            _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), end).model_copy(
+                update={"chosen": True}
+            )
+            for kind, one in made.items()
+        ),
+        models=_compare(census, rules, prices, knowledge, given / max(1, asked), end),
+        notes=_notes(census, made, prices, calibrations),
+    )
+
+
+def _sum(made: Mapping[tuple[str, str], Estimate]) -> RubleSpan:
+    """Add the costs up; one of them unknown, all is."""
+    costs = [one.cost for one in made.values()]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return RubleSpan()
+    low, expected, high = (sum(cost[place] for cost in known) for place in range(3))
+    return RubleSpan.of((low, expected, high))
+
+
+def _model_quote(
+    kind: tuple[str, str],
+    made: Estimate,
+    prices: PriceTable,
+    calibration: Calibration | None,
+    end: datetime,
+) -> ModelQuote:
+    model, detail = kind
+    price, ends = prices.for_model(model), shutdown_of(model)
+    return ModelQuote(
+        model=model,
+        detail=detail,
+        tokens=round(made.input.expected + made.output.expected),
+        rub=RubleSpan.of(made.cost) if made.cost else RubleSpan(),
+        input_rub=price.input if price else None,
+        output_rub=price.output if price else None,
+        price_source=price.source if price else None,
+        price_date=price.date if price else None,
+        confirmed=bool(price and price.confirmed),
+        ends=ends,
+        ends_before=ends is not None and ends <= end.date(),
+        answers=calibration.answers if calibration else 0,
+        factor=round(calibration.factor, 4) if calibration else None,
+    )
+
+
+def _compare(  # noqa: PLR0917  # what the quote is made of
+    census: Census,
+    rules: VisionRules,
+    prices: PriceTable,
+    knowledge: Knowledge,
+    output: float,
+    end: datetime,
+) -> tuple[ModelQuote, ...]:
+    """Return the same rows with every model that has a price, the cheapest first.
+
+    Answers count as long as those of the model that was chosen.
+    """
+    rows = sum(group.rows for group in census.groups.values())
+    texts = sum(group.texts for group in census.groups.values())
+    kinds = [
+        (price.model, detail.value)
+        for price in prices.prices
+        if (family := rules.family_of(price.model)) is not None
+        for detail in _DETAILS
+        if detail is not Detail.ORIGINAL or family.original is not None
+    ]
+    calibrations = knowledge.calibrations([kind_of(*kind) for kind in kinds])
+    counted: dict[tuple[str, str], tuple[int, int]] = {}
+    found = []
+    for model, detail in kinds:
+        family = rules.family_of(model)
+        key = (family.name if family else model, detail)
+        if key not in counted:
+            counted[key] = _picture_tokens(census, rules, model, Detail(detail))
+        most, least = counted[key]
+        group = Group(rows, most, least, texts, ceil(output) * rows, Counter({"": rows}))
+        calibration = calibrations.get(kind_of(model, detail))
+        equal = {"": Output(max(1, rows), output, 0)}
+        made = estimate(group, prices.for_model(model), calibration, equal)
+        if made.cost is not None:
+            found.append(_model_quote((model, detail), made, prices, calibration, end))
+    found.sort(key=lambda one: (one.ends_before, one.rub.expected or 0, one.model, one.detail))
+    usable = [one for one in found if not one.ends_before]
+    cheapest = usable[0] if usable and rows else None
+    chosen = {_meant(rules, *kind) for kind in census.groups}
+    return tuple(
+        one.model_copy(
+            update={"cheapest": one is cheapest, "chosen": (one.model, one.detail) in chosen}
+        )
+        for one in found
+    )
+
+
+def _meant(rules: VisionRules, model: str, detail: str) -> tuple[str, str]:
+    """Return the model as it is listed, and what `auto` stands for there."""
+    family = rules.family_of(model)
+    meant = family.auto if family and detail == Detail.AUTO else detail
+    return bare_model(model), str(meant)
+
+
+def _picture_tokens(
+    census: Census, rules: VisionRules, model: str, detail: Detail
+) -> tuple[int, int]:
+    most = least = 0
+    for size, count in census.sizes.items():
+        if size is None:
+            most += count * most_image_tokens(rules, model, detail)
+            least += count * image_tokens(rules, model, detail, 1, 1)
+        else:
+            tokens = count * image_tokens(rules, model, detail, *size)
+            most, least = most + tokens, least + tokens
+    return most, least
+
+
+def _notes(
+    census: Census,
+    made: Mapping[tuple[str, str], Estimate],
+    prices: PriceTable,
+    calibrations: Mapping[str, Calibration | None],
+) -> tuple[str, ...]:
+    """Say what the figures rest on where they rest on little."""
+    notes = []
+    for (model, detail), one in made.items():
+        price, calibration = prices.for_model(model), calibrations.get(kind_of(model, detail))
+        if price is None:
+            notes.append(f"{model} has no price, so its cost is not known; enter one: {ENTER}")
+        elif not price.confirmed:
+            notes.append(f"the price of {model} is unconfirmed; enter your own: {ENTER}")
+        if calibration is None:
+            notes.append(f"{model} at {detail}: by the table alone, no twenty answers so far")
+        elif calibration.has_drifted:
+            counted = f"{calibration.factor:.2f} of what the table says"
+            notes.append(f"{model} at {detail} counts {counted}; the quote follows the answers")
+        if not one.output_learned:
+            how = "as other answers of the model" if calibration else f"a guess of {GUESSED_OUTPUT}"
+            notes.append(f"the length of the answers is not known: {how} tokens; run --first 50")
+    if census.unseen:
+        notes.append(
+            f"{census.unseen} pictures by address are not fetched:"
+            " each counts as the largest that the model takes"
+        )
+    return tuple(dict.fromkeys(notes))
+
+
+#: How people enter their own prices.
+ENTER: Final = "`visionq prices show --toml > prices.toml`, then VISIONQ_PRICES_FILE=prices.toml"

@@ -1,0 +1,138 @@
+"""A quote as people read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from rich.console import RenderableType
+
+    from producer.quote.document import ModelQuote, Quote, RubleSpan
+
+#: Models of the comparison that are shown; `--json` has them all.
+_MOST_MODELS: Final = 12
+_MOST_EXAMPLES: Final = 5
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def draw(quote: Quote, source: str) -> RenderableType:
+    """Return what is printed."""
+    parts: list[RenderableType] = [_facts(quote, source), Text()]
+    if quote.models:
+        parts += [_comparison(quote), Text()]
+    parts += [Text(f"! {note}", style="yellow") for note in quote.notes]
+    return Group(*parts)
+
+
+def _facts(quote: Quote, source: str) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("source", source)
+    table.add_row("pictures", f"{quote.pictures:,} in {quote.rows:,} rows")
+    for code, count in quote.refused.items():
+        names = [row.id for row in quote.refusals if row.code == code][:_MOST_EXAMPLES]
+        shown = ", ".join(names)
+        table.add_row(f"  {code}", Text(f"{count:,}  ({shown})", style="red"))
+    free = []
+    if quote.duplicates:
+        free.append(f"{quote.duplicates:,} duplicates")
+    if quote.stored:
+        free.append(f"{quote.stored:,} with a stored answer")
+    if free:
+        table.add_row("  free", Text(", ".join(free), style="green"))
+    table.add_row("to be asked", f"{quote.asked:,}")
+    table.add_row("tokens", f"{quote.input_tokens:,} in, {quote.output_tokens:,} out")
+    for one in quote.chosen:
+        table.add_row("model", _model_line(one))
+    table.add_row("cost", _cost_line(quote.rub))
+    table.add_row("time", _time_line(quote))
+    return table
+
+
+def _model_line(one: ModelQuote) -> Text:
+    line = Text.assemble((one.model, "bold"), f", detail {one.detail}")
+    if one.input_rub is not None:
+        line.append(f"  {one.input_rub} / {one.output_rub} ₽ a million tokens", style="dim")
+        line.append(f"  ({one.price_source}, {one.price_date})", style="dim")
+        if not one.confirmed:
+            line.append("  unconfirmed", style="yellow")
+    if one.ends_before:
+        line.append(f"  shuts down {one.ends}, before the end", style="bold red")
+    return line
+
+
+def _cost_line(rub: RubleSpan) -> Text:
+    if rub.expected is None:
+        return Text("not known: a price is missing", style="bold red")
+    return Text.assemble(
+        (f"{money(rub.expected)} ₽", "bold green"),
+        (f"   low {money(rub.low)}, high {money(rub.high)}", "dim"),
+    )
+
+
+def _time_line(quote: Quote) -> str:
+    if quote.seconds is None:
+        return "not known: nothing has run lately"
+    return f"{duration(quote.seconds)} at {quote.per_minute:,.0f} a minute, as of late"
+
+
+def _comparison(quote: Quote) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim", title_justify="left")
+    for name in ("", "model", "detail"):
+        table.add_column(name, no_wrap=True)
+    for name in ("expected ₽", "low", "high"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("price", no_wrap=True)
+    table.add_column("remarks")
+    shown = quote.models[:_MOST_MODELS]
+    shown += tuple(one for one in quote.models[_MOST_MODELS:] if one.chosen)
+    for one in shown:
+        style = "bold green" if one.cheapest else "red" if one.ends_before else ""
+        mark = "→" if one.chosen else ""
+        price = f"{one.price_date}{'' if one.confirmed else ' unconfirmed'}"
+        table.add_row(
+            mark, one.model, one.detail, money(one.rub.expected), money(one.rub.low),
+            money(one.rub.high), price, _remarks(one), style=style,
+        )  # fmt: skip
+    hidden = len(quote.models) - len(shown)
+    if hidden > 0:
+        table.caption = f"{hidden} dearer ones: --json"
+        table.caption_justify = "left"
+    return table
+
+
+def _remarks(one: ModelQuote) -> str:
+    remarks = ["cheapest"] if one.cheapest else []
+    if one.ends_before:
+        remarks.append(f"shuts down {one.ends}, before the end")
+    elif one.ends is not None:
+        remarks.append(f"until {one.ends}")
+    if one.factor is not None:
+        remarks.append(f"corrected by {one.answers:,} answers")
+    return ", ".join(remarks)
+
+
+def money(amount: Decimal | None) -> str:
+    """Return rubles for people: kopecks, or more digits of what is less than a ruble."""
+    if amount is None:
+        return "?"
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, in the two largest units."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -1,0 +1,40 @@
+"""Every scenario by its name, in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.scenarios import (
+    balance,
+    cancelling,
+    hints,
+    leases,
+    memory,
+    outages,
+    parked,
+    reuse,
+    rolling,
+    storm,
+    upgrade,
+)
+
+if TYPE_CHECKING:
+    from tests.chaos.scenario import Scenario
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    scenario.name: scenario
+    for module in (
+        storm,
+        leases,
+        outages,
+        memory,
+        rolling,
+        cancelling,
+        hints,
+        parked,
+        balance,
+        reuse,
+        upgrade,
+    )
+    for scenario in module.SCENARIOS
+}

@@ -1,0 +1,50 @@
+"""A worker whose clock jumps, or that claims to be of a later release; to be run as a program.
+
+`python -m tests.chaos.odd_worker OPTION… worker …`: what follows the options goes to `visionq`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import worker.runtime
+from visionq.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds by which the clock is wrong, and for how long each time.
+_HOUR = 3600.0
+_STEP = 2.0
+
+
+def jumping(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callable[[], float]:
+    """Return a clock that is right, an hour ahead, right, an hour behind, and so on."""
+    return lambda: clock() + (0, _HOUR, 0, -_HOUR)[int(monotonic() / _STEP) % 4]
+
+
+def pretend_release(schema_version: int) -> None:
+    """Register as a worker that reads documents up to this version."""
+    registration = worker.runtime._registration
+
+    def later(*arguments: Any) -> Any:
+        return dataclasses.replace(registration(*arguments), schema_version=schema_version)
+
+    worker.runtime._registration = later  # type: ignore[assignment]  # it takes what is given
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clock-jumps", action="store_true")
+    parser.add_argument("--schema-version", type=int)
+    given, rest = parser.parse_known_args()
+    if given.clock_jumps:
+        time.time = jumping(time.time, time.monotonic)
+    if given.schema_version:
+        pretend_release(given.schema_version)
+    sys.argv = ["visionq", *rest]
+    main()

@@ -1,0 +1,100 @@
+"""Forecasts against the simulator's own bill, with real workers."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from PIL import Image
+from redis import Redis
+
+from producer.prompts import Prompt
+from producer.quote import Knowledge, Plan, Quote, make_quote
+from producer.sources import Row
+from tests.e2e.fleet import running_fleet
+from visionq.prices import load_prices
+from visionq.settings import Settings
+from visionq.vision import load_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.e2e.fleet import Fleet
+
+pytestmark = pytest.mark.e2e
+
+SIZES = [(64, 48), (400, 300), (640, 640), (900, 600), (300, 1200), (1100, 1100)]
+PROMPT = "Что изображено? Ответь одним предложением."
+LEARNED_FROM = 100
+
+
+def pictures(folder: Path, count: int, seed: int) -> list[Path]:
+    """Make pictures of many sizes, none like another."""
+    source = random.Random(seed)
+    paths = []
+    for number in range(count):
+        target, size = BytesIO(), source.choice(SIZES)
+        width, height = (side + source.randint(0, 40) for side in size)
+        colour = tuple(source.randrange(256) for _ in range(3))
+        Image.new("RGB", (width, height), colour).save(target, "JPEG")
+        paths.append(folder / f"{seed}-{number}.jpg")
+        paths[-1].write_bytes(target.getvalue())
+    return paths
+
+
+def quote(paths: Sequence[Path], redis: Redis, model: str) -> Quote:
+    rows = [Row(number, path.name, (str(path),)) for number, path in enumerate(paths, 1)]
+    plan = Plan(Settings(), load_rules(), Prompt(PROMPT), {"model": model, "detail": "high"})
+    return make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
+
+
+def ask(fleet: Fleet, paths: Sequence[Path], model: str) -> Decimal:
+    """Ask about all; returns what the simulator billed for them."""
+    before = Decimal(fleet.simulator.bill()["rub"])
+    fields: list[dict[str, Any]] = [
+        {"prompt": PROMPT, "images": [path], "model": model, "detail": "high"} for path in paths
+    ]
+    done = list(fleet.client.submit_many(fields))
+    for job in done:
+        fleet.client.wait(job, timeout=120)
+    return Decimal(fleet.simulator.bill()["rub"]) - before
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ("gpt-4o", 150),
+        ("gpt-4.1-mini", 150),
+        pytest.param("gpt-4o", 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+        pytest.param("gpt-4.1-mini", 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+    ],
+)
+def test_a_forecast_corrects_itself(tmp_path: Path, model: str, count: int) -> None:
+    """The bill counts 1.31 of the table: after a hundred answers the quote is within 2 %."""
+    with running_fleet(tmp_path, workers=2) as fleet, Redis.from_url(fleet.server.url) as redis:
+        httpx2.put(f"{fleet.simulator.url}/simulator/settings", json={"token_factor": 1.31})
+        paths = pictures(tmp_path, LEARNED_FROM + count, seed=7)
+        learned_from, rest = paths[:LEARNED_FROM], paths[LEARNED_FROM:]
+        blind = quote(learned_from, redis, model)
+        billed = ask(fleet, learned_from, model)
+        assert blind.rub.low is not None
+        assert blind.rub.high is not None
+        assert blind.rub.low <= billed <= blind.rub.high
+
+        made = quote(rest, redis, model)
+        billed = ask(fleet, rest, model)
+        assert made.rub.low is not None
+        assert made.rub.expected is not None
+        assert made.rub.high is not None
+        off = abs(made.rub.expected / billed - 1)
+        assert off < Decimal("0.02"), f"{made.rub.expected} ₽ forecast, {billed} ₽ billed"
+        assert made.rub.low <= billed <= made.rub.high
+        assert made.chosen[0].factor == pytest.approx(1.31, abs=0.15)
+        assert made.chosen[0].answers == LEARNED_FROM
+        assert made.seconds is not None

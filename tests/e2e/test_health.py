@@ -1,0 +1,81 @@
+"""`visionq health` beside a real worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from random import Random
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+from tests.e2e.fleet import Fleet, running_fleet, until
+from visionq.sandbox.ports import free_ports
+from visionq.sandbox.redis_server import running_redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check(fleet: Fleet, *options: str) -> tuple[int, Any]:
+    result = subprocess.run(
+        [sys.executable, "-m", "visionq.cli", "health", "--json", *options],
+        env={**os.environ, **fleet.extra, "VISIONQ_REDIS_URL": fleet.server.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, json.loads(result.stdout)
+
+
+def test_a_worker_that_is_stopped_is_told(tmp_path: Path) -> None:
+    """A worker under SIGSTOP is unhealthy until it goes on; one that ended is not there."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    (port,) = free_ports(1, Random())
+    extra = {"XDG_RUNTIME_DIR": str(runtime), "VISIONQ_HEALTH_PORT": str(port)}
+    with running_fleet(tmp_path, workers=1, concurrency=2, extra=extra) as fleet:
+        (worker,) = fleet.workers
+        code, said = check(fleet)
+        assert (code, said["healthy"], len(said["workers"])) == (0, True, 1)
+        assert said["workers"][0]["pid"] == worker.pid
+        with urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            assert json.load(answer)["pid"] == worker.pid
+        worker.send_signal(signal.SIGSTOP)
+        until(lambda: check(fleet, "--patience", "3")[0] == 1, 15, "the stop to be noticed")
+        assert "stands still" in check(fleet, "--patience", "3")[1]["workers"][0]["trouble"]
+        worker.send_signal(signal.SIGCONT)
+        until(lambda: check(fleet, "--patience", "3")[0] == 0, 10, "health")
+        worker.kill()
+        worker.wait()
+        assert check(fleet) == (1, {"healthy": False, "workers": []})
+
+
+def test_redis_away_is_healthy(tmp_path: Path) -> None:
+    """A worker without its Redis waits, healthy; also one that started without."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    with running_redis(tmp_path / "redis") as server:
+        url = server.url
+    environment = {
+        **os.environ,
+        "XDG_RUNTIME_DIR": str(runtime),
+        "VISIONQ_REDIS_URL": url,
+        "PROXYAPI_BASE_URL": "http://127.0.0.1:9/openai/v1",
+    }
+    base = [sys.executable, "-m", "visionq.cli"]
+
+    def well() -> bool:
+        command = [*base, "health", "--patience", "5"]
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen([*base, "worker"], env=environment, stdout=log, stderr=log)
+    try:
+        until(well, 30, lambda: (tmp_path / "log").read_text()[-2000:])
+        assert worker.poll() is None
+    finally:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,125 @@
+"""Pictures that may have killed workers are prepared in a process of their own."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.worker_kit import Bench, picture, result
+from visionq.contract import Detail, PictureOptions
+from visionq.errors import InternalError, NotAnImage, Quarantined
+from visionq.ledger import Failed
+from visionq.sandbox.simulator.process import running_simulator
+from visionq.vision import load_rules
+from worker.alone import Task, prepare_alone
+from worker.images import ImageLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from visionq.sandbox.simulator.process import RunningSimulator
+
+
+def task(content: bytes) -> Task:
+    return Task(
+        content, "a.png", ImageLimits(), PictureOptions(), load_rules(), "gpt-4o", Detail.AUTO
+    )
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", f"import os, signal, time; {code}")
+
+
+def test_the_same_comes_of_a_picture() -> None:
+    """A picture comes out as the worker itself would send it."""
+    content = picture(5)
+    prepared = prepare_alone(task(content))
+    assert (prepared.sent.data, prepared.sent.width, prepared.sent.height) == (content, 64, 48)
+    assert (prepared.source.format, prepared.source.bytes) == ("png", len(content))
+
+
+def test_what_is_wrong_with_a_picture_is_told() -> None:
+    """A bad picture fails with its own error, not with that of a process."""
+    with pytest.raises(NotAnImage) as caught:
+        prepare_alone(task(b"no picture at all"))
+    assert caught.value.image == "a.png"
+
+
+@pytest.mark.parametrize(
+    "death", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"]
+)
+def test_a_death_is_the_pictures(death: str) -> None:
+    """A process that began and died counts against the picture."""
+    with pytest.raises(Quarantined, match=r"SIGKILL|SIGABRT|exit code 3"):
+        prepare_alone(task(b""), command=python(f"os.write(1, b'ready\\n'); {death}"))
+
+
+def test_no_end_is_as_bad_as_a_death() -> None:
+    """A picture on which a process hangs is quarantined when the time is over."""
+    with pytest.raises(Quarantined, match=r"no end within 0\.5 s"):
+        prepare_alone(task(b""), command=python("time.sleep(60)"), seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        python("os.write(1, b'ready\\n'); os.kill(os.getpid(), signal.SIGTERM)"),
+        python("os.kill(os.getpid(), signal.SIGKILL)"),
+        ("/nonexistent/python",),
+    ],
+)
+def test_a_process_that_was_ended_or_never_ran_says_nothing(command: tuple[str, ...]) -> None:
+    """What somebody stopped, or could not be started, is tried again at no picture's expense."""
+    with pytest.raises(InternalError) as caught:
+        prepare_alone(task(b""), command=command)
+    assert caught.value.retryable
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
+    with_lapses = Bench(redis, simulator)
+    yield with_lapses
+    with_lapses.close()
+
+
+def die(bench: Bench, job_id: str, times: int) -> None:
+    bench.redis.hset(f"visionq:job:{job_id}", "lapses", str(times))
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 7])
+def test_a_good_picture_is_answered_however_often_workers_died(bench: Bench, deaths: int) -> None:
+    """Workers killed for other reasons quarantine nothing; the result tells of the picture."""
+    job = bench.submit(picture(deaths))
+    die(bench, job, deaths)
+    answer = result(bench.run(job))
+    assert "64x48" in answer.text
+    assert answer.images[0].source is not None
+    assert answer.images[0].source.format == "png"
+
+
+def test_a_bad_picture_is_refused_as_ever(bench: Bench) -> None:
+    """The error of a suspect job's picture names it, and costs nothing."""
+    job = bench.submit(b"no picture", names=["x.png"])
+    die(bench, job, 2)
+    outcome = bench.run(job)
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.code, outcome.error.image) == ("not_an_image", "x.png")
+
+
+def test_no_job_takes_workers_along_for_ever(bench: Bench) -> None:
+    """A job that goes on killing before its call, by whatever it does, is quarantined."""
+    job = bench.submit(picture(3))
+    die(bench, job, 25)
+    outcome = bench.run(job)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "quarantined"

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.ledger_kit import Desk
+from tests.integration.test_ledger_usage import finish
+from visionq.doctor.findings import Level
+from visionq.doctor.usage_checks import usage_findings
+from visionq.ledger.records import UsageNote
+from visionq.names import NOTICES, WATCH
+from worker.watch.drift import Drift
+from worker.watch.notices import Notices
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from worker.watch.alerts import Alert
+
+
+class Kept:
+    """A sender that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[Alert] = []
+
+    def send(self, alert: Alert) -> bool:
+        self.sent.append(alert)
+        return True
+
+
+@pytest.fixture
+def desk(redis: Redis) -> Desk:
+    return Desk(redis)
+
+
+def answers(desk: Desk, count: int, counted: int) -> None:
+    for _ in range(count):
+        finish(desk, UsageNote("m:1", "high", "q", 300, 20, counted, 0, 9))
+
+
+def look(redis: Redis) -> None:
+    redis.delete(f"{WATCH}drift")
+    Drift(redis).attend()
+
+
+def test_a_drift_is_told_once(desk: Desk) -> None:
+    """One alert when reality leaves the table, the next only after it was back."""
+    redis = desk.redis
+    answers(desk, 30, 330)
+    look(redis)
+    assert not redis.exists(NOTICES)
+    assert [one.level for one in usage_findings(redis)] == [Level.OK]
+    answers(desk, 150, 480)
+    for _ in range(3):
+        look(redis)
+    sender = Kept()
+    Notices(redis, sender, lambda: 0.0).attend()  # type: ignore[arg-type]
+    (alert,) = sender.sent
+    assert alert.type == "usage.drifted"
+    assert alert.message.startswith("m:1 at detail high counts 1.")
+    (found,) = usage_findings(redis)
+    assert found.level is Level.WARNING
+    assert (found.details["model"], found.details["detail"]) == ("m:1", "high")
+    assert "follow the answers by themselves" in (found.advice or "")
+    answers(desk, 200, 330)
+    look(redis)
+    answers(desk, 150, 480)
+    look(redis)
+    assert redis.xlen(NOTICES) == 2
+
+
+def test_one_process_looks_at_a_time(desk: Desk) -> None:
+    """Of a whole fleet one asks Redis within a minute."""
+    answers(desk, 30, 480)
+    Drift(desk.redis).attend()
+    desk.redis.delete(f"{WATCH}drift:m:1:high")
+    Drift(desk.redis).attend()
+    assert desk.redis.xlen(NOTICES) == 1
+
+
+def test_nothing_is_said_of_nothing(redis: Redis) -> None:
+    """Without answers there is no finding."""
+    assert usage_findings(redis) == []

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from producer.prompts import Prompt
+from producer.quote import Knowledge, Plan, Quote, make_quote, take_census
+from producer.quote.census import Group
+from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from producer.quote.looking import Seen
+from producer.quote.screen import draw, duration, money
+from producer.quote.twins import Twins
+from producer.sources import BadRow, Row
+from tests.unit.test_usage import learned
+from visionq.content_key import content_key
+from visionq.ledger.usage import Calibration, Output
+from visionq.money import nano_rubles
+from visionq.prices import load_prices
+from visionq.settings import Settings
+from visionq.submission import prepare
+from visionq.vision import image_tokens, load_rules, most_image_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+RULES = load_rules()
+_numbers = itertools.count(1)
+
+
+def picture(folder: Path, name: str, size: tuple[int, int] = (640, 480), **options: Any) -> str:
+    number = next(_numbers)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (number % 256, number // 256, 9)).save(path, **options)
+    return str(path)
+
+
+def rows(*images: str | Sequence[str], **more: Any) -> list[Row]:
+    return [
+        Row(number, f"row-{number}", (image,) if isinstance(image, str) else tuple(image), **more)
+        for number, image in enumerate(images, 1)
+    ]
+
+
+def plan(prompt: str = "What?", **options: Any) -> Plan:
+    fields = {"model": "gpt-4o", "detail": "high", "max_output_tokens": 500, **options}
+    return Plan(Settings(), RULES, Prompt(prompt), fields)
+
+
+@dataclass(frozen=True)
+class Told(Knowledge):
+    """Knows what a test tells it."""
+
+    known: Calibration | None = None
+    lengths: Output | None = None
+    pace: float | None = None
+
+    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
+        return dict.fromkeys(kinds, self.known)
+
+    def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
+        return dict.fromkeys(questions, self.lengths) if self.lengths else {}  # type: ignore[arg-type]
+
+    def per_minute(self) -> float | None:
+        return self.pace
+
+
+def quoted(given: Sequence[Row | BadRow], asked: Plan, knowledge: Knowledge | None = None) -> Quote:
+    return make_quote(given, asked, load_prices(), knowledge or Knowledge(), now=NOW)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp"])
+@pytest.mark.parametrize("size", [(1, 1), (640, 480), (3000, 17)])
+def test_sizes_are_read_from_headers(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    """Of every kind that is taken the size is known without a decode."""
+    census = take_census(rows(picture(tmp_path, f"a.{suffix}", size)), plan())
+    assert dict(census.sizes) == {size: 1}
+    assert not census.refused
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"exif": b"Exif\0\0" + b"x" * 50}])
+def test_all_forms_of_webp_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Lossy, lossless and extended files each say their size at another place."""
+    census = take_census(rows(picture(tmp_path, "a.webp", (321, 123), **options)), plan())
+    assert dict(census.sizes) == {(321, 123): 1}
+
+
+def test_a_jpeg_with_a_thumbnail_first_is_walked_on(tmp_path: Path) -> None:
+    """The size stands behind long segments, beyond the first bytes that are read."""
+    exif = b"Exif\0\0" + b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01" * 6000
+    census = take_census(rows(picture(tmp_path, "a.jpg", (800, 600), exif=exif)), plan())
+    assert dict(census.sizes) == {(800, 600): 1}
+
+
+def test_refusals_are_told_by_reason(tmp_path: Path) -> None:
+    """What no worker would send is counted by its code, and the rest is asked."""
+    frames = [Image.new("RGB", (8, 8), (90 * n, 0, 0)) for n in range(3)]
+    for name in ("moving.gif", "moving.webp", "moving.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    (tmp_path / "text.jpg").write_bytes(b"text")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JF")
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    picture(tmp_path, "a.bmp")
+    (tmp_path / "a.svg").write_bytes(b"<svg/>")
+    large = tmp_path / "large.jpg"
+    large.write_bytes(Path(picture(tmp_path, "b.jpg")).read_bytes() + b"\0" * 21_000_000)
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    given: list[Row | BadRow] = [*rows(*[str(tmp_path / name) for name in (*names, "none.jpg")])]
+    given.append(BadRow(99, "line 7", "invalid_job", "line 7: broken JSON"))
+    made = quoted(given, plan())
+    assert made.refused == {
+        "animated_image": 3,
+        "corrupt_image": 2,
+        "unsupported_format": 2,
+        "not_an_image": 1,
+        "empty_file": 1,
+        "too_large": 1,
+        "file_not_found": 1,
+        "invalid_job": 1,
+    }
+    assert (made.asked, made.rows) == (1, len(given))
+    assert "line 7: broken JSON" in [one.message for one in made.refusals]
+
+
+def test_what_options_allow_is_not_refused(tmp_path: Path) -> None:
+    """A job that converts, shrinks or takes first frames pays for such pictures too."""
+    frames = [Image.new("RGB", (8, 8), (90 * n, 0, 0)) for n in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    allowed = plan(pictures={"convert": True, "animated": "first_frame"})
+    given = rows(picture(tmp_path, "a.bmp"), str(tmp_path / "moving.gif"))
+    made = quoted(given, allowed)
+    assert (made.refused, made.asked, made.unseen) == ({}, 2, 1)
+
+
+def test_tokens_are_those_of_the_table(tmp_path: Path) -> None:
+    """Pictures count by size and detail, addresses as the largest, data URLs by their content."""
+    path = picture(tmp_path, "a.png", (1000, 700))
+    content = Path(picture(tmp_path, "b.png", (300, 300))).read_bytes()
+    inside = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    census = take_census(rows(path, inside, "https://a.example/x.jpg"), plan())
+    (group,) = census.groups.values()
+    known = sum(
+        image_tokens(RULES, "gpt-4o", "high", *size)  # type: ignore[arg-type]
+        for size in [(1000, 700), (300, 300)]
+    )
+    most = most_image_tokens(RULES, "gpt-4o", "high")  # type: ignore[arg-type]
+    assert group.pictures == known + most
+    assert group.least_pictures < group.pictures
+    assert (census.unseen, census.sizes[None]) == (1, 1)
+
+
+def test_duplicates_are_asked_once(tmp_path: Path) -> None:
+    """The same bytes under other names are free; equal length and beginning are not enough."""
+    first, other = picture(tmp_path, "a.png"), picture(tmp_path, "b.png")
+    copies = []
+    for number in range(3):
+        copies.append(str(tmp_path / f"copy{number}.png"))
+        (tmp_path / f"copy{number}.png").write_bytes(Path(first).read_bytes())
+    given = rows(first, copies[0], other, *copies[1:], "https://a.example/x", "https://a.example/x")
+    assert quoted(given, plan()).duplicates == 4
+    assert quoted(given, plan(reuse="off")).duplicates == 0
+    # A question about each row's name makes another question of each.
+    named = [dataclasses.replace(row, variables={"id": row.id}) for row in given]
+    assert quoted(named, plan("Is it {id}?")).duplicates == 0
+
+
+def test_alike_is_not_the_same(tmp_path: Path) -> None:
+    """Files with equal length and equal first bytes are read whole, and told apart."""
+    names = []
+    for number in range(4):
+        names.append(str(tmp_path / f"{number}.jpg"))
+        tail = (b"A", b"B", b"A", b"B")[number] * 5000
+        (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8\xff" + b"0" * 5000 + tail)
+    twins = Twins()
+    seen = [Seen((1, 1), "same", certain=False, bytes=10_003)]
+    assert [twins.is_twin("q", [name], seen) for name in names] == [False, False, True, True]
+    assert twins.read_bytes == 4 * 10_003
+
+
+def test_stored_answers_are_free(tmp_path: Path) -> None:
+    """Rows whose content key has an answer are not counted; the keys are the workers' own."""
+    first, second = picture(tmp_path, "a.png"), picture(tmp_path, "b.png")
+    asked: list[str] = []
+
+    def stored(keys: Sequence[str]) -> list[bool]:
+        asked.extend(keys)
+        return [number == 0 for number in range(len(keys))]
+
+    made = quoted(rows(first, second), dataclasses.replace(plan(), stored=stored))
+    assert (made.stored, made.asked) == (1, 1)
+    assert made.read_bytes == len(Path(first).read_bytes()) + len(Path(second).read_bytes())
+    digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()
+    job = prepare({**plan().options, "prompt": "What?", "images": [{"blob": digest}]}, Settings())
+    assert asked[0] == content_key(job, [digest])
+
+
+def test_rows_that_name_models_are_counted_by_them(tmp_path: Path) -> None:
+    """A row's own model and detail go before the common ones; a model without price is told."""
+    path = picture(tmp_path, "a.png")
+    given = [
+        *rows(path, overrides={"model": "gpt-4.1-mini", "prompt": "x"}),
+        *rows(path, overrides={"model": "nobody-knows", "prompt": "x"}),
+    ]
+    made = quoted(given, plan())
+    assert {one.model for one in made.chosen} == {"gpt-4.1-mini", "nobody-knows"}
+    assert made.rub.expected is None
+    assert any("nobody-knows has no price" in note for note in made.notes)
+
+
+def group(count: int = 100, questions: int = 1) -> Group:
+    made = Group(count, 765 * count, 765 * count, 40 * count, 500 * count)
+    made.questions.update({f"q{number}": count // questions for number in range(questions)})
+    return made
+
+
+def test_without_answers_the_span_is_wide() -> None:
+    """By the table alone: a guess of the answers' length, and at most what is reserved."""
+    price = load_prices().for_model("gpt-4o")
+    made = estimate(group(), price, None, {})
+    assert made.input.expected == 80_500
+    assert (made.input.low, made.input.high) == (80_500 * 0.75, 80_500 * 1.5)
+    assert (made.output.expected, made.output.high) == (100 * GUESSED_OUTPUT, 50_000)
+    assert not made.input_learned
+    assert not made.output_learned
+    assert made.cost is not None
+    low, expected, high = made.cost
+    assert low < expected < high
+    assert expected == nano_rubles(Decimal(645 * 80_500 + 2577 * 20_000) / 1_000_000)
+
+
+def test_answers_narrow_the_span() -> None:
+    """A known factor and known lengths leave a few percent."""
+    price = load_prices().for_model("gpt-4o")
+    known = learned([(765, 40, 1055, 0, 60)] * 50)
+    made = estimate(group(), price, known, {"q0": Output(50, 60, 0)})
+    assert made.input.expected == pytest.approx(105_500)
+    assert made.output.expected == pytest.approx(6000)
+    assert made.input_learned
+    assert made.output_learned
+    assert made.cost is not None
+    low, expected, high = made.cost
+    assert expected * 0.97 < low < expected < high < expected * 1.03
+
+
+def test_an_answer_is_never_longer_than_its_limit() -> None:
+    """Whatever other questions' answers were like."""
+    known = learned([(765, 40, 805, 0, 5000)] * 50)
+    made = estimate(group(), None, known, {})
+    assert made.output.high <= 50_000
+    assert made.cost is None
+
+
+def test_models_are_compared(tmp_path: Path) -> None:
+    """The cheapest is named; what ends before the work is done is marked and never the cheapest."""
+    given = rows(*[picture(tmp_path, f"{number}.png") for number in range(30)])
+    made = quoted(given, plan(), Told(pace=1 / 2000))
+    costs = [one.rub.expected for one in made.models if not one.ends_before]
+    assert costs == sorted(costs)  # type: ignore[type-var]
+    cheapest = [one for one in made.models if one.cheapest]
+    assert len(cheapest) == 1
+    assert not cheapest[0].ends_before
+    assert {one.model for one in made.models if one.ends_before} >= {"gpt-5-mini", "o3"}
+    assert made.seconds == pytest.approx(30 * 60 * 2000)
+    (own,) = [one for one in made.models if one.chosen]
+    assert (own.model, own.detail) == ("gpt-4o", "high")
+    assert own.price_date == date(2026, 6, 6)
+    assert not own.confirmed
+    assert own.tokens == made.tokens
+
+
+def test_what_the_figures_rest_on_is_said(tmp_path: Path) -> None:
+    """Unconfirmed prices, tables without answers, guesses and a drift each have a line."""
+    given = rows(picture(tmp_path, "a.png"), "https://a.example/b")
+    blind = "\n".join(quoted(given, plan()).notes)
+    for words in ("unconfirmed", "by the table alone", "a guess of 200", "are not fetched"):
+        assert words in blind
+    drifted = learned([(765, 40, 1055, 0, 60)] * 50)
+    told = "\n".join(quoted(given, plan(), Told(known=drifted, lengths=Output(50, 60, 0))).notes)
+    assert "counts 1.31 of what the table says" in told
+    assert "a guess" not in told
+
+
+def test_a_quote_can_be_read(tmp_path: Path) -> None:
+    """The screen says pictures, refusals, cost, models and what they rest on."""
+    (tmp_path / "text.jpg").write_bytes(b"text")
+    made = quoted(rows(picture(tmp_path, "a.png"), str(tmp_path / "text.jpg")), plan())
+    console = Console(width=150, record=True)
+    with console.capture() as captured:
+        console.print(draw(made, "folder x"))
+    for words in ("folder x", "2 in 2 rows", "not_an_image", "row-2", "₽", "cheapest", "→"):
+        assert words in captured.get()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(5, "5 s"), (65, "1 min 5 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")]
+)
+def test_times_are_said_in_two_units(seconds: float, said: str) -> None:
+    """The largest two that are not nought."""
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (None, "?"),
+        (Decimal(0), "0.00"),
+        (Decimal("0.01234"), "0.0123"),
+        (Decimal(12345), "12,345.00"),
+    ],
+)
+def test_rubles_are_said_with_kopecks(amount: Decimal | None, said: str) -> None:
+    """More digits only of what is less than a ruble."""
+    assert money(amount) == said

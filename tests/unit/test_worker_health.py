@@ -1,0 +1,164 @@
+"""When a process stands still, and when it only waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from http.client import HTTPConnection
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from visionq.health import Report, ReportFile, fleet_of, now, read_reports
+from visionq.sandbox.ports import free_ports
+from visionq.settings import Settings
+from worker.health import Progress, Reporter
+from worker.health.progress import CONSUMER, DISPATCHER, HEARTBEAT
+from worker.leases import Leases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from visionq.ledger import Claim
+    from worker.leases import Lease
+
+
+class Worker:
+    """A process whose time passes when it is told to."""
+
+    def __init__(self, slots: int = 2) -> None:
+        self.now = 1000.0
+        self.leases = Leases(lambda: self.now)
+        self.progress = Progress(self.leases, slots, lambda: self.now)
+        self.live(1)
+
+    def live(self, seconds: int, *dead: str, redis: bool = True) -> None:
+        """Let time pass while every thread but the dead comes round once a second."""
+        for _ in range(seconds):
+            self.now += 1
+            for thread in {CONSUMER, DISPATCHER, HEARTBEAT} - set(dead):
+                self.progress.beat(thread)
+            self.progress.redis_answered(answered=redis)
+
+    def job(self, number: int, seconds: float) -> AbstractContextManager[Lease]:
+        claim = SimpleNamespace(id=f"job-{number}", token=f"t{number}")
+        return self.leases.hold(cast("Claim", claim), seconds)
+
+
+@pytest.mark.parametrize("thread", [CONSUMER, DISPATCHER, HEARTBEAT])
+def test_a_thread_that_stands_still(thread: str) -> None:
+    """Each thread is missed after a minute, and not before; then it may come back."""
+    worker = Worker()
+    worker.live(60, thread)
+    assert worker.progress.trouble() is None
+    worker.live(2, thread)
+    assert worker.progress.trouble() == f"its {thread} has stood still for 62 s"
+    worker.live(1)
+    assert worker.progress.trouble() is None
+
+
+def test_redis_away_is_no_trouble() -> None:
+    """However long Redis is away, nothing that waits for it is missed, nor just afterwards."""
+    worker = Worker(slots=1)
+    with worker.job(1, seconds=5):
+        worker.live(3600, CONSUMER, DISPATCHER, redis=False)
+        assert worker.progress.trouble() is None
+        assert worker.progress.redis == "away"
+        worker.live(59, CONSUMER, DISPATCHER)
+        assert worker.progress.trouble() is None
+        worker.live(3, CONSUMER, DISPATCHER)
+        assert worker.progress.trouble() is not None
+
+
+def test_a_consumer_that_reconnects_is_not_missed() -> None:
+    """While the broker, which may not be the ledger's Redis, is away, the consumer rests."""
+    worker = Worker()
+    worker.progress.rest(CONSUMER)
+    worker.live(600, CONSUMER)
+    assert worker.progress.trouble() is None
+
+
+def test_slots_that_hang() -> None:
+    """A slot is lost a minute after its stage's time; with the last of them the process is."""
+    worker = Worker(slots=2)
+    with worker.job(1, seconds=100):
+        worker.live(159)
+        assert worker.progress.lost_slots() == 0
+        worker.live(2)
+        assert worker.progress.lost_slots() == 1
+        assert worker.progress.trouble() is None
+        with worker.job(2, seconds=10):
+            worker.live(71)
+            assert worker.progress.all_slots_lost()
+            assert worker.progress.trouble() == "all 2 slots hang in stages beyond their time"
+    assert worker.progress.trouble() is None
+
+
+def report(**changes: object) -> Report:
+    return Report(**{"pid": os.getpid(), "name": "w", "at": now(), **changes})  # type: ignore[arg-type]  # by name
+
+
+def test_reports_of_live_processes_alone(tmp_path: Path) -> None:
+    """A report is read while its process lives, is that of its fleet, and goes with the process."""
+    fleet = fleet_of("redis://somewhere")
+    file = ReportFile(tmp_path, fleet)
+    file.write(report(trouble="a" * 300))
+    file.write(report(jobs=3))
+    (tmp_path / f"{fleet}-999999").write_text(json.dumps({"pid": 999999, "name": "w", "at": 0}))
+    (found,) = read_reports(tmp_path)
+    assert (found.jobs, found.trouble) == (3, None)
+    assert read_reports(tmp_path, fleet) == [found]
+    assert read_reports(tmp_path, fleet_of("redis://elsewhere")) == []
+    file.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_report_is_a_process_that_stands_still() -> None:
+    """A process that could not even say so is found out by the age of what it said."""
+    assert report().trouble_at(now(), 30) is None
+    assert "stands still" in str(report(at=now() - 31).trouble_at(now(), 30))
+    assert report(trouble="hangs").trouble_at(now(), 30) == "hangs"
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Worker, int]]:
+    worker = Worker(slots=1)
+    (port,) = free_ports(1, Random())
+    reporter = Reporter(worker.progress, worker.leases, "w", Settings(health_port=port))
+    reporter.start()
+    yield worker, port
+    reporter.stop()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    reply = connection.getresponse()
+    body = reply.read().decode()
+    connection.close()
+    return reply.status, body
+
+
+def test_over_http(served: tuple[Worker, int]) -> None:
+    """The port says 200 or 503, with the reason; and nothing else is there."""
+    worker, port = served
+    status, body = get(port, "/health")
+    assert (status, json.loads(body)["healthy"]) == (200, True)
+    worker.live(70, CONSUMER)
+    status, body = get(port, "/health")
+    assert status == 503
+    assert "consumer" in json.loads(body)["trouble"]
+    assert get(port, "/secrets")[0] == 404
+
+
+def test_the_command_imports_little() -> None:
+    """A check that runs every few seconds loads neither Celery nor Redis's client."""
+    code = "import sys, visionq.commands.health; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"celery", "redis", "openai", "PIL", "rich"} & set(found.stdout.split())

@@ -1,0 +1,63 @@
+"""The options by which commands choose jobs."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from visionq.ledger.search import JobFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visionq.contract import State
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_AGO: Final = re.compile(r"(\d+)([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Moment(click.ParamType[datetime]):
+    """`2h`, `3d`: so long ago; or a date, with or without its time, in local time."""
+
+    name = "when"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> datetime:
+        """Return the moment."""
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(value):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except ValueError:
+            self.fail(f"{value!r} is neither a date like 2026-11-30T12:00 nor like 2h", param, ctx)
+
+
+def filter_options(command: F) -> F:
+    """Give a command the options that `job_filter` reads."""
+    for option in (
+        click.option("--until", type=Moment(), help="Ended, else submitted, before then."),
+        click.option(
+            "--since", type=Moment(), help="Ended, else submitted, since then: 2h, 2026-11-30."
+        ),
+        click.option("--batch", help="Only those of this batch."),
+        click.option("--tenant", help="Only those of this tenant."),
+        click.option("--code", help="Only those with this error, or reason to wait."),
+    ):
+        command = option(command)
+    return command
+
+
+def job_filter(state: State | None, options: dict[str, Any]) -> JobFilter:
+    """Return what the options ask for."""
+    return JobFilter(state=state, **options)

@@ -1,0 +1,46 @@
+"""`visionq health`: whether the workers of this machine move on."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from visionq.health import directory, fleet_of, now, read_reports
+
+# Run every few seconds by whatever watches a container: it imports next to nothing, and asks
+# neither Redis nor Celery.
+
+
+@click.command()
+@click.option("--pid", type=int, help="Of this process alone.  [default: all of this user]")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=2),
+    default=30,
+    show_default=True,
+    help="Seconds after which a process that says nothing stands still.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def health(*, pid: int | None, patience: float, as_json: bool) -> int:
+    """Exit 0 if every worker of this machine moves on, 1 if one does not or there is none.
+
+    With VISIONQ_REDIS_URL it looks at the workers on that Redis. A Redis that is away is no fault
+    of a worker: it waits, and is healthy.
+    """
+    url = os.environ.get("VISIONQ_REDIS_URL")
+    moment = now()
+    reports = read_reports(directory(), fleet_of(url) if url else None)
+    reports = [report for report in reports if pid in (None, report.pid)]
+    well = bool(reports) and not any(report.trouble_at(moment, patience) for report in reports)
+    if as_json:
+        workers = [report.to_public(moment, patience) for report in reports]
+        click.echo(json.dumps({"healthy": well, "workers": workers}, ensure_ascii=False))
+        return 0 if well else 1
+    for report in reports:
+        trouble = report.trouble_at(moment, patience)
+        click.echo(f"{report.name} ({report.pid}): {trouble or 'moves on'}", err=bool(trouble))
+    if not reports:
+        click.echo("no worker of this user runs on this machine", err=True)
+    return 0 if well else 1

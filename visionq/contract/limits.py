@@ -1,0 +1,29 @@
+"""What a provider lets us ask of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from visionq.contract.base import Document, ModelName
+
+PerMinute = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Limits(Document):
+    """Limits of one model; what is not set does not limit."""
+
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+    #: Calls at a time.
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+
+    def to_compact_json(self) -> str:
+        """Return what is set."""
+        return self.model_dump_json(exclude_none=True)
+
+
+#: All models that no limits are named for.
+ALL_MODELS = "*"
+MODEL_NAME: TypeAdapter[str] = TypeAdapter(ModelName)

@@ -1,0 +1,126 @@
+"""How each worker process of this machine is, as it says itself once a second in a small file.
+
+The process holds a lock on its file as long as it lives, stopped or wedged or not. So whoever reads
+needs neither Redis nor a reply: an old report under a lock is a process that stands still. Times
+are those of the machine's monotonic clock, which no change of the date touches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Bytes of a report, which is written at once and so read whole.
+_SIZE: Final = 2048
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a process says of itself."""
+
+    pid: int
+    name: str
+    #: When it said so, in seconds of the monotonic clock.
+    at: float
+    #: What is wrong, if anything is; and what is worth knowing all the same.
+    trouble: str | None = None
+    redis: str = "unknown"
+    jobs: int = 0
+    hung: int = 0
+
+    def trouble_at(self, now: float, patience: float) -> str | None:
+        """Return what is wrong with the process, which may not be able to tell it itself."""
+        silent = now - self.at
+        if silent > patience:
+            return f"it stands still: its last sign of life is {silent:.0f} s old"
+        return self.trouble
+
+    def to_public(self, now: float, patience: float) -> dict[str, Any]:
+        """Return what `visionq health --json` prints."""
+        said = {name: value for name, value in asdict(self).items() if name != "at"}
+        trouble = self.trouble_at(now, patience)
+        return {
+            **said,
+            "age_s": round(now - self.at, 1),
+            "healthy": not trouble,
+            "trouble": trouble,
+        }
+
+
+def directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the reports of this user's processes stand."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and Path(runtime).is_dir():
+        return Path(runtime) / "visionq-health"
+    return Path(tempfile.gettempdir()) / f"visionq-health-{os.getuid()}"
+
+
+def fleet_of(redis_url: str) -> str:
+    """Return a name for the workers on one Redis, which tells no password."""
+    return hashlib.sha256(redis_url.encode()).hexdigest()[:12]
+
+
+class ReportFile:
+    """The report of this process."""
+
+    def __init__(self, folder: Path, fleet: str) -> None:
+        """Take the lock.
+
+        Raises:
+            OSError: no file can be written there, or the folder is somebody else's.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user")
+        self._path = folder / f"{fleet}-{os.getpid()}"
+        self._file = os.open(
+            self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, report: Report) -> None:
+        """Replace what was said before."""
+        text = json.dumps(asdict(report), ensure_ascii=False).encode()
+        os.pwrite(self._file, text.ljust(_SIZE), 0)
+
+    def remove(self) -> None:
+        """Say nothing any more: the process ends."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def read_reports(folder: Path, fleet: str | None = None) -> list[Report]:
+    """Return the reports of live processes, of one fleet or of all; those of dead ones go."""
+    found = []
+    for path in sorted(folder.glob(f"{fleet or '*'}-*")):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if _is_free(file.fileno()):
+                path.unlink(missing_ok=True)
+                continue
+            with suppress(ValueError, TypeError):  # it has not said anything yet
+                found.append(Report(**json.loads(file.read())))
+    return found
+
+
+def _is_free(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def now() -> float:
+    """Return the time that reports are dated by."""
+    return time.monotonic()

@@ -1,0 +1,23 @@
+-- Failures: listed apart from other ended jobs, since many good ones must not push a bad one out.
+
+local function list_failed(id, ttl, most)
+  redis.call('ZADD', K.failed, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', K.failed, '-inf', at(now - ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', K.failed, 0, -1 - most)
+end
+
+-- Another job stands for this one from now on, in its batch too: that counts it once, as what it
+-- will come to.
+local function replaced_by(id, replay)
+  local job = K.job .. id
+  local state, batch, before = unpack(redis.call('HMGET', job, 'state', 'batch', 'replayed_by'))
+  if not TERMINAL[state] or before then
+    return
+  end
+  redis.call('HSET', job, 'replayed_by', replay)
+  redis.call('ZREM', K.failed, id)
+  if batch and redis.call('HGET', K.job .. replay, 'batch') == batch then
+    redis.call('HINCRBY', K.batch .. batch, state, -1)
+    redis.call('HINCRBY', K.batch .. batch, 'total', -1)
+  end
+end

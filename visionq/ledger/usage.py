@@ -1,0 +1,217 @@
+"""What the provider really counts, learned from its answers, for each model and detail.
+
+A forecast says tokens of the pictures (by the table) and of the texts (by a rule of thumb). What
+was counted is fitted to it with one factor for each, by least squares over sums in which recent
+answers weigh more. So a table that is wrong by a third, or goes out of date, is put
+right by the answers themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.names import QUESTION, USAGE, USAGE_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from redis import Redis
+
+    from visionq.contract import JobDocument
+    from visionq.ledger.records import UsageNote
+
+#: Answers from which something is learned.
+ENOUGH: Final = 20
+#: How far reality may leave the table before people are told.
+DRIFT: Final = 0.2
+#: Of a call's input: what is reserved beyond the forecast, before and after there are answers.
+#: Before, the table may be wrong by that much; after, single answers scatter.
+MARGIN_BEFORE: Final = 1.5
+MARGIN_AFTER: Final = 1.05
+#: Pull towards one factor for both, which decides where the two can't be told apart.
+_RIDGE: Final = 1e-4
+#: Share of pictures in a forecast from which it is the table that is judged.
+_MOSTLY_PICTURES: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a model counts at one `detail`, against its forecast."""
+
+    answers: int
+    #: What was counted for each token that was forecast: together, for pictures, for texts.
+    factor: float
+    pictures: float
+    texts: float
+    #: Standard deviation of what one call counts from what the two factors say, as a share of it.
+    spread: float
+    #: Share of the pictures in the forecast.
+    share: float
+    #: Share of the input that was cached.
+    cached: float
+    #: Tokens of an answer: mean and standard deviation.
+    output: float
+    output_spread: float
+
+    def input_tokens(self, pictures: float, texts: float) -> float:
+        """Return what such a forecast will be counted as."""
+        return self.pictures * pictures + self.texts * texts
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether reality has left the table; a text forecast is high on purpose, and no table."""
+        too_low = self.factor < 1 - DRIFT and self.share > _MOSTLY_PICTURES
+        return self.factor > 1 + DRIFT or too_low
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Tokens of the answers to one question: mean and standard deviation."""
+
+    answers: int
+    mean: float
+    spread: float
+
+
+def calibrate(sums: Mapping[str, float]) -> Calibration | None:
+    """Return what the sums of one model and detail tell; None: not enough answers yet."""
+    answers, forecast = int(sums.get("answers", 0)), sums.get("p", 0) + sums.get("t", 0)
+    if answers < ENOUGH or forecast <= 0 or sums["a"] <= 0:
+        return None
+    factor = sums["a"] / forecast
+    pictures, texts = _fitted(sums, factor)
+    weight = sums["weight"]
+    return Calibration(
+        answers=answers,
+        factor=factor,
+        pictures=pictures,
+        texts=texts,
+        spread=_residual(sums, pictures, texts) / (sums["a"] / weight),
+        share=sums["p"] / forecast,
+        cached=min(1.0, sums["cached"] / sums["a"]),
+        output=sums["output"] / weight,
+        output_spread=_deviation(sums),
+    )
+
+
+def _fitted(sums: Mapping[str, float], factor: float) -> tuple[float, float]:
+    """Return the factors of pictures and of texts, both of them `factor` where nobody can tell."""
+    pp, pt, tt = sums["pp"], sums["pt"], sums["tt"]
+    pull = _RIDGE * factor
+    a, b, right = (
+        pp * (1 + _RIDGE),
+        tt * (1 + _RIDGE),
+        (sums["pa"] + pull * pp, sums["ta"] + pull * tt),
+    )
+    determinant = a * b - pt * pt
+    if determinant <= 0:
+        return factor, factor
+    pictures = (right[0] * b - right[1] * pt) / determinant
+    texts = (right[1] * a - right[0] * pt) / determinant
+    return (pictures, texts) if pictures > 0 and texts >= 0 else (factor, factor)
+
+
+def _residual(sums: Mapping[str, float], pictures: float, texts: float) -> float:
+    squares = (
+        sums["aa"]
+        - 2 * (pictures * sums["pa"] + texts * sums["ta"])
+        + pictures**2 * sums["pp"]
+        + 2 * pictures * texts * sums["pt"]
+        + texts**2 * sums["tt"]
+    )
+    return sqrt(max(0.0, squares) / sums["weight"])
+
+
+def _deviation(sums: Mapping[str, float]) -> float:
+    mean = sums["output"] / sums["weight"]
+    return sqrt(max(0.0, sums["oo"] / sums["weight"] - mean**2))
+
+
+def reserved_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
+    """Return the input tokens for which money is reserved: hardly ever fewer than are counted."""
+    if calibration is None:
+        return ceil(MARGIN_BEFORE * (pictures + texts))
+    most = max(1.0, calibration.pictures) * pictures + max(1.0, calibration.texts) * texts
+    return ceil(MARGIN_AFTER * most)
+
+
+def kind_of(model: str, detail: str) -> str:
+    """Return the name under which a model is learned about at one `detail`."""
+    return f"{model}:{detail}"
+
+
+def question_of(job: JobDocument) -> str:
+    """Return what the length of an answer depends on, beside the pictures, as a hash."""
+    asked = [job.model, job.prompt, job.instructions, job.answer_schema, job.max_output_tokens]
+    text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def as_argument(note: UsageNote | None) -> str:
+    """Return what the script is told of a call's usage."""
+    if note is None:
+        return ""
+    fields = {
+        "kind": kind_of(note.model, note.detail),
+        "question": note.question,
+        "pictures": note.pictures,
+        "texts": note.texts,
+        "input": note.input,
+        "cached": note.cached,
+        "output": note.output,
+    }
+    return json.dumps(fields)
+
+
+def read_calibrations(
+    redis: Redis, kinds: Sequence[str] | None = None
+) -> dict[str, Calibration | None]:
+    """Return what is known of each kind (`kind_of`), or of all that there are."""
+    if kinds is None:
+        listed: Any = redis.zrange(USAGE_KINDS, 0, -1)
+        kinds = [kind.decode() for kind in listed]
+    replies = _hashes(redis, [USAGE + kind for kind in kinds])
+    return {kind: calibrate(sums) for kind, sums in zip(kinds, replies, strict=True)}
+
+
+def read_outputs(redis: Redis, questions: Sequence[str]) -> dict[str, Output]:
+    """Return the lengths of answers to questions (`question_of`) that were answered often."""
+    found = {}
+    for name, sums in zip(
+        questions, _hashes(redis, [QUESTION + name for name in questions]), strict=True
+    ):
+        if (answers := int(sums.get("answers", 0))) >= ENOUGH:
+            mean = sums["output"] / sums["weight"]
+            found[name] = Output(answers, mean, _deviation(sums))
+    return found
+
+
+def _hashes(redis: Redis, keys: Sequence[str]) -> list[dict[str, float]]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        replies = pipeline.execute()
+    return [{name.decode(): float(value) for name, value in reply.items()} for reply in replies]
+
+
+class CalibrationReader:
+    """Asks Redis for a kind at most once in `rest` seconds: one for all threads of a process."""
+
+    def __init__(self, redis: Redis, monotonic: Callable[[], float], rest: float = 10) -> None:
+        self._redis = redis
+        self._monotonic = monotonic
+        self._rest = rest
+        self._known: dict[str, tuple[float, Calibration | None]] = {}
+
+    def of(self, model: str, detail: str) -> Calibration | None:
+        """Return what is known of a model at one `detail`, a few seconds old at most."""
+        kind, now = kind_of(model, detail), self._monotonic()
+        read, calibration = self._known.get(kind, (None, None))
+        if read is None or now - read > self._rest:
+            calibration = read_calibrations(self._redis, [kind])[kind]
+            self._known[kind] = (now, calibration)
+        return calibration

@@ -1,0 +1,62 @@
+"""What is done in the process of its own, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from visionq.contract import Picture as PictureFacts
+from visionq.vision import seen_size
+from worker.detectors import judge
+from worker.images import EncodedImage, encode, inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.contract import Detail, PictureOptions
+    from visionq.vision import VisionRules
+    from worker.detectors import Detector
+    from worker.images import ImageLimits
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture, and what is to be known to prepare it."""
+
+    content: bytes = field(repr=False)
+    name: str
+    limits: ImageLimits
+    options: PictureOptions
+    rules: VisionRules
+    model: str
+    detail: Detail
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The picture as it came and as it is sent."""
+
+    source: PictureFacts
+    sent: EncodedImage
+    warnings: tuple[str, ...]
+
+
+def prepare(task: Task, detectors: Sequence[Detector]) -> Prepared:
+    """Do with a picture all that its job's steps would do in the worker.
+
+    Raises:
+        ImageError: what is wrong with it.
+    """
+    name, limits, options = task.name, task.limits, task.options
+    checked = inspect(task.content, name=name, limits=limits, options=options)
+    fit = partial(seen_size, task.rules, task.model, task.detail)
+    sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
+    found = judge(sent.data, options, detectors, name=name)
+    return Prepared(
+        PictureFacts(
+            format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
+        ),
+        sent,
+        (*checked.warnings, *sent.warnings, *found),
+    )

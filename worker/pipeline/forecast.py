@@ -1,0 +1,68 @@
+"""What a call is forecast to count, what is reserved for it, and what it counted in the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from visionq.ledger.records import UsageNote
+from visionq.ledger.usage import question_of, reserved_input
+from visionq.prices import worst_case_nano_rubles
+from visionq.vision import forecast_texts
+from worker.provider.repair import repair_texts
+from worker.provider.request import with_report
+
+if TYPE_CHECKING:
+    from visionq.contract import Usage
+    from worker.pipeline.context import Attempt
+
+
+def worst_case(attempt: Attempt) -> int:
+    """Return the most that the call can cost, in nano-rubles: the forecast as it was corrected."""
+    price = attempt.tools.prices.for_model(attempt.model)
+    if price is None:
+        return 0
+    return worst_case_nano_rubles(price, _most_input(attempt), _longest_answer(attempt))
+
+
+def most_tokens(attempt: Attempt) -> int:
+    """Return the most tokens that the call can count, of question and answer."""
+    return _most_input(attempt) + _longest_answer(attempt)
+
+
+def _most_input(attempt: Attempt) -> int:
+    calibration = attempt.tools.calibration(attempt.model, attempt.job.detail)
+    return reserved_input(calibration, *_forecast(attempt))
+
+
+def _longest_answer(attempt: Attempt) -> int:
+    limit = with_report(attempt.job, attempt.asked).max_output_tokens
+    return limit or attempt.tools.settings.default_max_output_tokens
+
+
+def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
+    """Return what forecasts learn from a call; None: nothing, as from a picture never seen."""
+    seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
+    is_repair = attempt.claim.faulty is not None
+    if usage is None or not usage.input_tokens or not seen or is_repair:
+        return None
+    pictures, texts = _forecast(attempt)
+    return UsageNote(
+        model=attempt.model,
+        detail=attempt.job.detail,
+        question=question_of(attempt.job),
+        pictures=pictures,
+        texts=texts,
+        input=usage.input_tokens,
+        cached=usage.cached_tokens,
+        output=usage.output_tokens,
+    )
+
+
+def _forecast(attempt: Attempt) -> tuple[int, int]:
+    """Return the tokens of the pictures and of all texts, by the tables."""
+    if attempt.claim.faulty is not None:
+        instructions, prompt = repair_texts(attempt.job, attempt.claim.faulty)
+        return 0, forecast_texts(prompt, instructions, attempt.job.answer_schema)
+    job = with_report(attempt.job, attempt.asked)
+    pictures = sum(picture.forecast_tokens for picture in attempt.pictures)
+    return pictures, forecast_texts(job.prompt, job.instructions, job.answer_schema)

@@ -1,0 +1,83 @@
+"""Answers that are not of the form asked for: kept, mended once, and never lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from visionq.contract import FaultyAnswer, Usage
+from visionq.errors import InvalidOutput, VisionqError
+from visionq.ledger import Billing, Ending, Waiting
+from worker.pipeline.answers import cost_of, news_of, report
+from worker.pipeline.context import Picture
+from worker.pipeline.forecast import usage_note
+from worker.provider.repair import build_repair
+
+if TYPE_CHECKING:
+    from worker.pipeline.context import Attempt
+    from worker.provider.answer import Answer
+
+#: Why the job waits.
+REASON: Final = "repair"
+
+
+def set_aside(attempt: Attempt, answer: Answer) -> Ending:
+    """End an attempt whose answer is not of the form asked for.
+
+    The first time, answer and fault are kept with the job, which comes back at once: so the second
+    question is a call like any other, before limits, budgets and gates.
+
+    Raises:
+        InvalidOutput: the job wants no repair, or this was it; the text is kept.
+    """
+    complaint = answer.complaint or ""
+    if attempt.claim.faulty is not None or not attempt.job.repair:
+        raise InvalidOutput(
+            f"the answer is not of the form asked for: {complaint}",
+            usage=answer.usage,
+            text=answer.text,
+            request_id=answer.request_id,
+        )
+    faulty = FaultyAnswer(
+        text=answer.text,
+        complaint=complaint,
+        usage=answer.usage,
+        request_id=answer.request_id,
+        content_key=attempt.content_key if attempt.shares_answer else "",
+        images=tuple(report(picture) for picture in attempt.pictures),
+    )
+    waits = Waiting(REASON, 0, counted=True, faulty=faulty)
+    cost, usage = cost_of(attempt, answer.usage), usage_note(attempt, answer.usage)
+    return Ending(waits, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))
+
+
+def take_up(attempt: Attempt, faulty: FaultyAnswer) -> None:
+    """Prepare the question about an answer of an earlier attempt, with what was known then."""
+    attempt.content_key = faulty.content_key
+    attempt.pictures += [
+        Picture(
+            name=image.name,
+            sha256=image.sha256,
+            source=image.source,
+            sent=image.sent,
+            warnings=image.warnings,
+            forecast_tokens=image.forecast_tokens or 0,
+        )
+        for image in faulty.images
+    ]
+    attempt.request = build_repair(attempt.job, faulty)
+
+
+def in_vain(faulty: FaultyAnswer, error: VisionqError) -> InvalidOutput:
+    """Return the error of a job whose answer could not be mended: its first text was paid for."""
+    return InvalidOutput(
+        f"the answer is not of the form asked for: {faulty.complaint};"
+        f" the question to mend it failed ({error.code}: {error.message})",
+        usage=together(faulty.usage, error.usage),
+        text=faulty.text,
+        request_id=faulty.request_id,
+    )
+
+
+def together(first: Usage | None, second: Usage | None) -> Usage | None:
+    """Return what both calls counted; None where one did not say."""
+    return None if first is None or second is None else first + second

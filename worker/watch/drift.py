@@ -1,0 +1,41 @@
+"""Telling that a provider counts otherwise than the table says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from visionq.ledger.usage import read_calibrations
+from visionq.names import NOTICES, USAGE_SUBJECT, WATCH
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = structlog.get_logger(__name__)
+
+#: Seconds: one process at a time looks.
+_REST: Final = 60
+_MOST_NOTICES: Final = 1000
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Leaves one notice when a model's counting leaves the table, and none before it was back."""
+
+    redis: Redis
+
+    def attend(self) -> None:
+        """Look about once a minute."""
+        if not self.redis.set(f"{WATCH}drift", "1", ex=_REST, nx=True):
+            return
+        for kind, calibration in read_calibrations(self.redis).items():
+            told = f"{WATCH}drift:{kind}"
+            if calibration is None or not calibration.has_drifted:
+                self.redis.delete(told)
+            elif self.redis.set(told, f"{calibration.factor:.3f}", nx=True):
+                factor = f"{calibration.factor:.2f}"
+                log.warning("usage.drifted", kind=kind, factor=factor)
+                notice = {"subject": USAGE_SUBJECT + kind, "state": "drifted", "reason": factor}
+                self.redis.xadd(NOTICES, notice, maxlen=_MOST_NOTICES)  # type: ignore[arg-type] # dict is invariant
