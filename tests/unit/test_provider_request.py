@@ -158,17 +158,7 @@ def test_pictures_stay_out_of_the_representation() -> None:
     assert "Что" not in shown
 
 
-OWNED = [
-    "model",
-    "input",
-    "messages",
-    "text",
-    "response_format",
-    "stream",
-    "max_tokens",
-    "n",
-    "store",
-]
+OWNED = ["model", "input", "messages", "text", "response_format", "stream", "max_tokens", "n", "store"]
 
 
 @pytest.mark.parametrize("name", OWNED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from datetime import date  # pydantic reads it
+from datetime import date  # noqa: TC003  # pydantic reads it
 from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
@@ -55,7 +55,7 @@ class Product(BaseModel):
 
 class Node(BaseModel):
     value: int
-    next: Optional["Node"] = None  # as users write it
+    next: Optional["Node"] = None  # noqa: UP045  # as users write it
 
 
 class Loose(BaseModel):
@@ -91,14 +91,9 @@ def test_what_may_be_left_out_may_be_null() -> None:
     """Optional properties are required and nullable; definitions stay, descriptions come along."""
     strict = strict_form(Product.model_json_schema())
     assert strict is not None
-    strict = strict_form(
-        {
-            "type": "object",
-            "properties": {"p": strict},
-            "required": ["p"],
-            "$defs": strict.pop("$defs"),
-        }
-    )  # a strict form is strict already
+    strict = strict_form({"type": "object", "properties": {"p": strict}, "required": ["p"], **{
+        "$defs": strict.pop("$defs")
+    }})  # a strict form is strict already
     assert strict is not None
     product = strict["properties"]["p"]
     assert product["required"] == list(Product.model_fields)
@@ -120,11 +115,7 @@ def test_nulls_for_what_was_left_out_are_left_out() -> None:
         "size": [1, 2],
     }
     product = Product.model_validate(data)
-    assert (product.price, product.colours, product.shape) == (
-        5.5,
-        [],
-        Square(kind="square", side=4),
-    )
+    assert (product.price, product.colours, product.shape) == (5.5, [], Square(kind="square", side=4))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ for i = 2, #ARGV do
   )
   if TERMINAL[state] and not sent and (unknown_calls or '0') == '0' then
     redis.call('ZREM', K.finished, id)
+    redis.call('ZREM', K.failed, id)
     redis.call('DEL', job, K.celery_result .. id)
     if idempotency and redis.call('GET', K.idempotency .. idempotency) == id then
       redis.call('DEL', K.idempotency .. idempotency)
