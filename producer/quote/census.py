@@ -144,7 +144,11 @@ class _Counting:
                 return
             if reusable and self._plan.stored and not any(one.size is None for one in seen):
                 census.read_bytes += sum(one.bytes for one in seen)
-                key = content_key(job, [sha256_of_file(image) for image in row.images])
+                key = content_key(
+                    job,
+                    [sha256_of_file(image) for image in row.images],
+                    shared=self._plan.settings.share_answers,
+                )
                 self._waiting.append((key, asked, seen))
                 if len(self._waiting) >= _AT_ONCE:
                     self._look_up()

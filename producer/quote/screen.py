@@ -83,8 +83,8 @@ def _time_line(quote: Quote) -> str:
     return f"{duration(quote.seconds)} at {quote.per_minute:,.0f} a minute, as of late"
 
 
-def _comparison(quote: Quote) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim", title_justify="left")
+def _comparison(quote: Quote) -> RenderableType:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
     for name in ("", "model", "detail"):
         table.add_column(name, no_wrap=True)
     for name in ("expected ₽", "low", "high"):
@@ -93,19 +93,23 @@ def _comparison(quote: Quote) -> Table:
     table.add_column("remarks")
     shown = quote.models[:_MOST_MODELS]
     shown += tuple(one for one in quote.models[_MOST_MODELS:] if one.chosen)
+    letters: dict[str, str] = {}
     for one in shown:
+        letter = letters.setdefault(_origin(one), chr(ord("a") + len(letters)))
         style = "bold green" if one.cheapest else "red" if one.ends_before else ""
-        mark = "→" if one.chosen else ""
-        price = f"{one.price_date}{'' if one.confirmed else ' unconfirmed'}"
         table.add_row(
-            mark, one.model, one.detail, money(one.rub.expected), money(one.rub.low),
-            money(one.rub.high), price, _remarks(one), style=style,
+            "→" if one.chosen else "", one.model, one.detail, money(one.rub.expected),
+            money(one.rub.low), money(one.rub.high), letter, _remarks(one), style=style,
         )  # fmt: skip
-    hidden = len(quote.models) - len(shown)
-    if hidden > 0:
-        table.caption = f"{hidden} dearer ones: --json"
-        table.caption_justify = "left"
-    return table
+    lines = [f"{letter}  {origin}" for origin, letter in letters.items()]
+    if len(quote.models) > len(shown):
+        lines.append(f"{len(quote.models) - len(shown)} dearer ones: --json")
+    return Group(table, *(Text(f" {line}", style="dim") for line in lines))
+
+
+def _origin(one: ModelQuote) -> str:
+    """Say where a price comes from."""
+    return f"{one.price_source}, {one.price_date}{'' if one.confirmed else ', unconfirmed'}"
 
 
 def _remarks(one: ModelQuote) -> str:
@@ -115,7 +119,7 @@ def _remarks(one: ModelQuote) -> str:
     elif one.ends is not None:
         remarks.append(f"until {one.ends}")
     if one.factor is not None:
-        remarks.append(f"corrected by {one.answers:,} answers")
+        remarks.append(f"by {one.answers:,} answers")
     return ", ".join(remarks)
 
 

@@ -24,6 +24,7 @@ from producer.quote.twins import Twins
 from producer.sources import BadRow, Row
 from tests.unit.test_usage import learned
 from visionq.content_key import content_key
+from visionq.contract import Detail
 from visionq.ledger.usage import Calibration, Output
 from visionq.money import nano_rubles
 from visionq.prices import load_prices
@@ -71,7 +72,7 @@ class Told(Knowledge):
         return dict.fromkeys(kinds, self.known)
 
     def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
-        return dict.fromkeys(questions, self.lengths) if self.lengths else {}  # type: ignore[arg-type]
+        return dict.fromkeys(questions, self.lengths) if self.lengths else {}
 
     def per_minute(self) -> float | None:
         return self.pace
@@ -153,10 +154,9 @@ def test_tokens_are_those_of_the_table(tmp_path: Path) -> None:
     census = take_census(rows(path, inside, "https://a.example/x.jpg"), plan())
     (group,) = census.groups.values()
     known = sum(
-        image_tokens(RULES, "gpt-4o", "high", *size)  # type: ignore[arg-type]
-        for size in [(1000, 700), (300, 300)]
+        image_tokens(RULES, "gpt-4o", Detail.HIGH, *size) for size in [(1000, 700), (300, 300)]
     )
-    most = most_image_tokens(RULES, "gpt-4o", "high")  # type: ignore[arg-type]
+    most = most_image_tokens(RULES, "gpt-4o", Detail.HIGH)
     assert group.pictures == known + most
     assert group.least_pictures < group.pictures
     assert (census.unseen, census.sizes[None]) == (1, 1)
