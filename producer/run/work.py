@@ -12,6 +12,7 @@ from producer.run.detached import detach
 from producer.run.export import JSONL, export
 from producer.run.feeding import Feeder, Submitter
 from producer.run.progress import open_display, rubles
+from producer.run.quoting import quote_of_rest, show_quote
 from producer.run.record import Record
 from producer.run.sample import balance_of, report
 from producer.run.session import Outcome, Session
@@ -101,6 +102,9 @@ class _Work:
         before = rows - failed if self.plan.wishes.retry_failed else rows
         self.tally = Tally(before, self.record.index.paid())
         self._stack: Stack | None = None
+        #: What the quote says of the rows that are to be asked.
+        self._expected: Decimal | None = None
+        self._asked = 0
 
     @property
     def stack(self) -> Stack:
@@ -111,6 +115,16 @@ class _Work:
 
     def agreed(self) -> bool:
         """Show what it costs, and ask."""
+        quote = quote_of_rest(self.plan, self.record.index, self.settings)
+        self._expected, self._asked = quote.rub.expected, quote.asked
+        if quote.rows == 0:
+            return True  # what is left is to put OUT in order
+        show_quote(quote, self.plan, self.terminal)
+        limit = self.plan.wishes.max_rub
+        if limit is not None and quote.rub.expected is not None:
+            needed = self.tally.paid_before + quote.rub.expected
+            if needed > limit:
+                self.terminal.say(f"--max-rub {limit} will probably not do for {rubles(needed)}")
         return self.terminal.agree("Begin?")
 
     def run(self, *, sample_only: bool) -> tuple[Outcome, bool]:
@@ -124,7 +138,7 @@ class _Work:
         before = balance_of(self.stack, self.settings)
         outcome, examples = self._session(first)
         balances = (before, balance_of(self.stack, self.settings))
-        for line in report(self.tally, examples, balances, None):
+        for line in report(self.tally, examples, balances, self._forecast_of_sample()):
             self.terminal.say(line)
         if outcome is not Outcome.SAMPLED or not self.terminal.agree("Go on with the rest?"):
             return outcome, False
@@ -173,7 +187,14 @@ class _Work:
                 return session.run(), session.examples
 
     def _forecast(self) -> Decimal | None:
-        return None
+        """Return what all rows of OUT will have cost."""
+        return None if self._expected is None else self.tally.paid_before + self._expected
+
+    def _forecast_of_sample(self) -> Decimal | None:
+        asked = self.tally.rows - self.tally.cached - self.tally.failures
+        if self._expected is None or not self._asked:
+            return None
+        return self._expected * min(asked, self._asked) / self._asked
 
     def end(self, outcome: Outcome) -> int:
         """Put OUT in order, make a table of it, and say what there is; returns the exit code."""
