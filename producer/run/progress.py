@@ -134,6 +134,7 @@ class Screen:
         self.forecast = forecast
         self._clock = clock
         self._next = 0.0
+        self._last = ""
         console = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
         self._live: Live = Live(console=console, auto_refresh=False, redirect_stdout=False)
         self._live.start()
@@ -141,10 +142,14 @@ class Screen:
     def show(self, tally: Tally, census: Census | None, trouble: str | None) -> None:
         """Draw the lines again."""
         now = self._clock()
+        self._last = "\n".join(self._lines(tally, census, trouble, now))
         if now >= self._next:
             self._next = now + _DRAW_EVERY
-            with suppress(OSError):
-                self._live.update("\n".join(self._lines(tally, census, trouble, now)), refresh=True)
+            self._draw()
+
+    def _draw(self) -> None:
+        with suppress(OSError):
+            self._live.update(self._last, refresh=True)
 
     def _lines(
         self, tally: Tally, census: Census | None, trouble: str | None, now: float
@@ -164,6 +169,7 @@ class Screen:
 
     def close(self) -> None:
         """Leave the last picture on the screen."""
+        self._draw()
         with suppress(OSError):
             self._live.stop()
 
