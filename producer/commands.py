@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,15 +13,14 @@ import click
 
 from producer.intake import take_images, take_prompt, take_schema
 from producer.job_options import job_options, take_job_options
-from visionq.commands.record import read_record
-from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
+from producer.stack import found_stack
+from visionq.commands.shared import errors_as_json, json_option, print_json
 from visionq.contract import Api, Detail, JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.sdk import Client
 from visionq.sdk.drafts import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
-from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
     from visionq.contract import ResultDocument
@@ -73,13 +72,10 @@ def ask(
 
 
 def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
-    with ExitStack() as stack:
-        if settings.redis_url is None and read_record() is None:
-            click.echo("no stack is running: starting a temporary one …", err=True)
-            redis_url = stack.enter_context(temporary_stack(*_SMALL_STACK))["redis_url"]
-        else:
-            redis_url = find_redis_url(settings)
-        client = stack.enter_context(Client(settings, redis_url))
+    with (
+        found_stack(settings, *_SMALL_STACK) as stack,
+        Client(settings, stack.redis_url) as client,
+    ):
         began = time.monotonic()
         result = _answer(client, client.submit(**fields))
         if as_json:

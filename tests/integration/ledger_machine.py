@@ -305,6 +305,12 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
             self.model.forget(job_id)
             self.states.pop(job_id, None)
 
+    @rule(which=some)
+    def forget_in_time(self, which: int) -> None:
+        """The owner of any job has written down its end, or says so too early."""
+        if self.model.jobs:
+            self.forget_both(sorted(self.model.jobs)[which % len(self.model.jobs)])
+
     # What must always hold ------------------------------------------------------------------------
 
     def teardown(self) -> None:

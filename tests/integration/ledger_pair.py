@@ -248,6 +248,14 @@ class Pair:
         states = [self.model.cancel(self.now, job_id, "failed", "queued") for job_id in job_ids]
         assert self.ledger.expire(job_ids) == states
 
+    def forget_both(self, job_id: str) -> None:
+        job = self.model.jobs[job_id]
+        is_over = job.has_ended and not job.sent and not job.unknown_calls
+        assert self.ledger.forget([job_id]) == int(is_over)
+        if is_over:
+            self.model.forget(job_id)
+            self.states.pop(job_id, None)
+
     def views(self) -> dict[str, State]:
         ids = sorted(self.model.jobs)
         views = job_views(self.redis, ids) if ids else []

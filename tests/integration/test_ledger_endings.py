@@ -303,6 +303,30 @@ def test_ended_job_is_refused(desk: Desk) -> None:
     assert desk.ledger.admit(claim).verdict is Verdict.REFUSED
 
 
+def test_what_was_written_down_is_forgotten(desk: Desk) -> None:
+    """Nothing is left of an ended job that its owner lets go; the books and its answer stay."""
+    claim = _sent(desk, idempotency_key="k1")
+    desk.ledger.finish(claim, paid(completed(claim.id, content_key="c1")))
+    books = desk.money()
+    assert desk.ledger.forget([claim.id, "never-heard-of"]) == 1
+    assert not [key for key in desk.redis.keys("*") if claim.id.encode() in key]
+    assert not desk.redis.keys(f"{IDEMPOTENCY}*")
+    assert desk.money() == books
+    assert desk.redis.exists(f"{ANSWER}c1")
+    assert desk.ledger.forget([claim.id]) == 0
+
+
+def test_open_money_is_not_forgotten(desk: Desk) -> None:
+    """A job that runs, or whose last call may have been paid, stays until that is settled."""
+    claim = _sent(desk)
+    assert desk.ledger.forget([claim.id]) == 0
+    desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+    desk.ledger.cancel([claim.id])
+    assert desk.ledger.forget([claim.id]) == 0
+    desk.ledger.finish(claim, paid(completed(claim.id)))
+    assert desk.ledger.forget([claim.id]) == 1
+
+
 @pytest.mark.parametrize("forgets", ["mark", "claim"])
 def test_a_forgotten_call_is_paid_and_answers(desk: Desk, forgets: str) -> None:
     """A paid call whose mark Redis lost with its last moments is settled, once, not repeated."""

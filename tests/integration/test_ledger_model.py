@@ -1,4 +1,4 @@
-"""The seven scripts against a plain Python model: no job, slot or ruble is lost in any order."""
+"""The scripts against a plain Python model: no job, slot or ruble is lost in any order."""
 
 from __future__ import annotations
 

@@ -179,7 +179,11 @@ def _model(reply: _Reply, model: str) -> list[Finding]:
 
 
 def read_balance(provider: Provider) -> Decimal | None:
-    """Return the rubles left on the account or in the key's budget; None where it is not told."""
+    """Return the rubles on the account, where the key may read them; a reading call, free."""
+    if not is_address(provider.base_url, {"http", "https"}):
+        return None
+    if provider.key is None and not is_local(provider.base_url):
+        return None
     parts = urlsplit(provider.base_url)
     try:
         reply = _get(parts._replace(path=_BALANCE_PATH, query="").geturl(), provider)
@@ -190,8 +194,7 @@ def read_balance(provider: Provider) -> Decimal | None:
 
 
 def _balance(provider: Provider) -> Finding:
-    check = "provider.balance"
-    balance = read_balance(provider)
+    check, balance = "provider.balance", read_balance(provider)
     if balance is None:
         return not_known(
             check,

@@ -61,6 +61,11 @@ def retry(job_id: str, reason: str) -> str:
     return _meta(job_id, "RETRY", _exception("celery.exceptions", "Retry", reason), None)
 
 
+def is_final(meta: bytes) -> bool:
+    """Return whether a stored form tells of an end, without reading it whole."""
+    return not meta.startswith(b'{"status":"RETRY"')
+
+
 def read(meta: bytes | str) -> tuple[str, Any]:
     """Return status and result of a stored form."""
     fields = json.loads(meta)

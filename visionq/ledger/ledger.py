@@ -117,6 +117,13 @@ class Ledger:
         """Fail those of the jobs that are still queued, for their deadline passed."""
         return self._make(calls.expire(job_ids, self.options, self._now()))
 
+    def forget(self, job_ids: Sequence[str]) -> int:
+        """Remove jobs and results that their owner has written down; returns how many are gone.
+
+        A job that has not ended, or whose money is still open, stays.
+        """
+        return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
+
     def note_replays(self, replays: Mapping[str, str]) -> None:
         """Note of each old job, by its id, which new one stands for it from now on."""
         for few in _portions(list(replays)):

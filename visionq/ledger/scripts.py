@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 #: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
-#: last of them also to read the books; `pace` reads; by `replay` one job takes another's place.
+#: last of them also to read the books; `pace` reads; by `replay` one job takes another's place, and
+#: `forget` is for ends that were written down.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "pace", "replay"),
+    *("gate", "limits", "budget", "pace", "replay", "forget"),
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (

@@ -45,8 +45,9 @@ _LONGEST_PAUSE: Final = 1.0
 class Outage:
     """Tells how long to pause before the next try while Redis does not answer."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], longest: float = LONGEST_OUTAGE) -> None:
         self._clock = clock
+        self._longest = longest
         self.over()
 
     def over(self) -> None:
@@ -62,7 +63,7 @@ class Outage:
         """
         now = self._clock()
         self._since = now if self._since is None else self._since
-        end = min(deadline, self._since + LONGEST_OUTAGE)
+        end = min(deadline, self._since + self._longest)
         passing = isinstance(error, PASSING) and not isinstance(error, _REFUSALS)
         if not passing or now >= end:
             with as_queue_unavailable():

@@ -1,0 +1,185 @@
+"""`visionq run` and `visionq export`."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from producer.run.export import export as write_table
+from producer.run.plan import Wishes, make_plan
+from producer.run.reading import open_rows
+from producer.run.terminal import Terminal
+from producer.sources import STDIN
+from producer.sources.command_options import source_options, take_source_options
+from visionq.commands.shared import errors_as_json, json_option
+from visionq.contract import Api, Detail
+from visionq.settings import load_settings
+
+_file = click.Path(dir_okay=False, path_type=Path)
+_out = click.Path(dir_okay=False, path_type=Path)
+
+
+#: Where the context has the arguments of the command.
+_GIVEN: Final = "visionq.arguments"
+
+
+class _Rubles(click.ParamType[Decimal]):
+    """A positive amount of rubles."""
+
+    name = "rubles"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Return it; a comma may stand for the point."""
+        try:
+            amount = Decimal(value.replace(",", "."))
+        except ArithmeticError:
+            self.fail(f"{value!r} is no amount of rubles", param, ctx)
+        if not amount.is_finite() or amount <= 0:
+            self.fail(f"{value} is not more than 0", param, ctx)
+        return amount
+
+
+class _Remembering(click.Command):
+    """Keeps its arguments as they were given: a detached run is begun with the same."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401  # click's signature
+    ) -> click.Context:
+        """Return click's context, the arguments noted in it."""
+        given = list(args)
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_GIVEN] = given
+        return context
+
+
+def again(given: list[str]) -> list[str]:
+    """Return the arguments by which a detached run is begun, and begun again after a crash.
+
+    What was asked, emptied and sampled before it was detached is not so once more.
+    """
+    kept, rest = ["run"], iter(given)
+    for one in rest:
+        if one == "--first":
+            next(rest, None)
+        elif one not in ("--detach", "--yes", "--json", "--fresh") and one[:8] != "--first=":
+            kept.append(one)
+    return [*kept, "--yes"]
+
+
+_table_options = (
+    click.option(
+        "--csv-delimiter", default=",", show_default=True, help="Of a CSV that is written; or tab."
+    ),
+    click.option("--no-bom", is_flag=True, help="Leave the UTF-8 mark out of a CSV."),
+)
+
+
+def _csv_options(command: Any) -> Any:  # noqa: ANN401  # click's decorators
+    for option in reversed(_table_options):
+        command = option(command)
+    return command
+
+
+def _delimiter(text: str) -> str:
+    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(found) != 1 or found in '"\r\n':
+        raise click.BadParameter("one character, or tab", param_hint="--csv-delimiter")
+    return found
+
+
+@click.command(cls=_Remembering)
+@click.argument("source")
+@click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
+@click.option("--schema", type=_file, help="JSON Schema that the answers must match.")
+@click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]")
+@click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call.")
+@click.option(
+    "--detail", type=click.Choice([detail.value for detail in Detail]), help="How closely to look."
+)
+@click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
+@click.option("--tenant", help="The service or team that is charged.")
+@click.option("--max-rub", type=_Rubles(), help="Most that all rows of OUT may cost.")
+@click.option("--first", type=click.IntRange(1), help="Ask so many first, then ask you.")
+@click.option("--retry-failed", is_flag=True, help="Ask failed rows of OUT again.")
+@click.option("--fresh", is_flag=True, help="Begin OUT anew; what it held goes to OUT.bak.")
+@click.option("--ordered", is_flag=True, help="Leave OUT in the order of SOURCE.")
+@click.option("--yes", is_flag=True, help="Begin without asking.")
+@click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
+@source_options
+@_csv_options
+@json_option
+def run(
+    *,
+    source: str,
+    out: Path,
+    max_rub: Decimal | None,
+    first: int | None,
+    retry_failed: bool,
+    fresh: bool,
+    ordered: bool,
+    yes: bool,
+    detach: bool,
+    csv_delimiter: str,
+    no_bom: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # those of the source, and fields of the job, checked as such
+) -> int:
+    """Ask one question about every picture of SOURCE, and write the answers to OUT.
+
+    SOURCE is a folder, a glob, a manifest (CSV, JSONL), a list of addresses, s3://…, an OpenAI
+    Batch file, or - for stdin. The same command again goes on where it was stopped.
+    """
+    from producer.run.work import work  # noqa: PLC0415  # nothing of it for --help
+
+    with errors_as_json(as_json):
+        settings = load_settings()
+        wishes = Wishes(
+            out=out,
+            max_rub=max_rub,
+            first=first,
+            retry_failed=retry_failed,
+            fresh=fresh,
+            yes=yes,
+            ordered=ordered,
+            delimiter=_delimiter(csv_delimiter),
+            bom=not no_bom,
+        )
+        described = take_source_options(options)
+        if detach and STDIN in (source, options["prompt"]):
+            raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
+        plan = make_plan(
+            source,
+            wishes,
+            described=described,
+            asked=options,
+            settings=settings,
+            stdin=sys.stdin.buffer,
+        )
+        given = click.get_current_context().meta[_GIVEN] if detach else None
+        return work(plan, settings, Terminal(yes=yes, as_json=as_json), given and again(given))
+
+
+@click.command()
+@click.argument("record", type=_file)
+@click.option("-o", "--out", type=_out, required=True, help="FILE.csv or FILE.parquet.")
+@click.option("--ordered", is_flag=True, help="In the order of the source.")
+@_csv_options
+@json_option
+def export(
+    *, record: Path, out: Path, ordered: bool, csv_delimiter: str, no_bom: bool, as_json: bool
+) -> None:
+    """Make a table of the JSONL that `visionq run` has written, also while it is being written."""
+    with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
+        write_table(rows, out, delimiter=_delimiter(csv_delimiter), bom=not no_bom)

@@ -1,0 +1,153 @@
+"""From the record of a run to a table: CSV for spreadsheets, Parquet for programs."""
+
+from __future__ import annotations
+
+import csv
+import os
+from contextlib import suppress
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from producer.run.errors import RecordFailed, RecordRefused
+from producer.run.tables import Cell, Column, columns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from arro3.core import RecordBatch
+
+#: What OUT may end in; the last two are made from the record that stands beside them.
+JSONL: Final = ".jsonl"
+CSV: Final = ".csv"
+PARQUET: Final = ".parquet"
+KINDS: Final = (JSONL, CSV, PARQUET)
+
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_BATCH: Final = 10_000
+
+
+def record_path(out: Path) -> Path:
+    """Return the record that belongs to OUT: itself, or the JSONL beside a table.
+
+    Raises:
+        RecordRefused: it ends in nothing that is known.
+    """
+    if out.suffix.lower() not in KINDS:
+        raise RecordRefused(f"{out}: OUT ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    return out if out.suffix.lower() == JSONL else out.with_suffix(JSONL)
+
+
+def check_kind(out: Path) -> None:
+    """See that a table of this kind can be made here; told before anything is paid.
+
+    Raises:
+        RecordRefused: what writes it is not installed.
+    """
+    record_path(out)
+    if out.suffix.lower() == PARQUET:
+        _arrow()
+
+
+def export(
+    rows: Iterable[dict[str, Any]], out: Path, *, delimiter: str = ",", bom: bool = True
+) -> None:
+    """Write a table; `rows` is read twice. What stood at `out` is replaced at once.
+
+    Raises:
+        RecordFailed: it can't be written.
+        RecordRefused: its kind is unknown, or what writes it is not installed.
+    """
+    check_kind(out)
+    columns = columns_of(rows)
+    if out.suffix.lower() == PARQUET:
+        _replace(out, lambda file: _write_parquet(rows, columns, file))
+    else:
+        _replace(out, lambda file: _write_csv(rows, columns, file, delimiter, bom=bom))
+
+
+def _replace(out: Path, write: Callable[[Path], None]) -> None:
+    draft = out.with_name(f"{out.name}.part")
+    try:
+        write(draft)
+        draft.replace(out)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+
+
+# CSV ----------------------------------------------------------------------------------------------
+
+
+def _write_csv(
+    rows: Iterable[dict[str, Any]], columns: list[Column], path: Path, delimiter: str, *, bom: bool
+) -> None:
+    # Excel takes a file for UTF-8 by the mark at its beginning.
+    encoding = "utf-8-sig" if bom else "utf-8"
+    with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow([_harmless(column.name) for column in columns])
+        for row in rows:
+            writer.writerow([_csv_cell(column.cell(row)) for column in columns])
+        _make_durable(file)
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return _harmless(cell) if isinstance(cell, str) else cell
+
+
+def _harmless(text: str) -> str:
+    """Keep a spreadsheet from running what a model, or a file's name, has said: a `'` goes before.
+
+    Numbers of `data` are no text and stay as they are.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _make_durable(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+# Parquet ------------------------------------------------------------------------------------------
+
+
+def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[Column], path: Path) -> None:
+    core, io = _arrow()
+    types = {str: core.DataType.utf8, int: core.DataType.int64, bool: core.DataType.bool}
+    types[float] = core.DataType.float64
+    kinds = [types[one.kind]() for one in columns]
+    fields = [core.Field(one.name, kind) for one, kind in zip(columns, kinds, strict=True)]
+    schema = core.Schema(fields)
+
+    def batches() -> Iterator[RecordBatch]:
+        each = iter(rows)
+        while few := list(islice(each, _BATCH)):
+            arrays = [
+                core.Array([_parquet_cell(one.cell(row)) for row in few], type=kind)
+                for one, kind in zip(columns, kinds, strict=True)
+            ]
+            yield core.RecordBatch.from_arrays(arrays, schema=schema)
+
+    reader = core.RecordBatchReader.from_batches(schema, batches())
+    with path.open("wb") as file:
+        io.write_parquet(reader, file, compression="zstd(3)", max_row_group_size=_BATCH)
+        _make_durable(file)
+
+
+def _parquet_cell(cell: Cell) -> Cell:
+    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        from arro3 import core, io  # noqa: PLC0415  # an extra, and only who wants Parquet needs it
+    except ImportError:
+        raise RecordRefused(
+            "Parquet needs the extra `parquet`: pip install 'visionq[parquet]'"
+        ) from None
+    return core, io

@@ -1,0 +1,121 @@
+"""What was wished for on the command line, seen to be possible before anything is paid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producer.intake import take_prompt, take_schema
+from producer.prompts import prompt_for
+from producer.run.errors import RecordRefused
+from producer.run.export import check_kind, record_path
+from producer.run.question import Question, run_id
+from producer.sources import STDIN, open_source
+from visionq.prices import load_prices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+    from typing import BinaryIO
+
+    from producer.sources import Source, SourceOptions
+    from visionq.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a run is to go on; none of it changes an answer."""
+
+    out: Path
+    #: Rubles that all rows of OUT together may cost.
+    max_rub: Decimal | None = None
+    #: Rows to begin with, before it is asked whether to go on.
+    first: int | None = None
+    retry_failed: bool = False
+    fresh: bool = False
+    yes: bool = False
+    ordered: bool = False
+    #: Of a CSV made at the end.
+    delimiter: str = ","
+    bom: bool = True
+
+    @property
+    def record(self) -> Path:
+        """The JSONL that is written, whatever is made of it."""
+        return record_path(self.out).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that may begin."""
+
+    source: Source
+    question: Question
+    wishes: Wishes
+
+    @property
+    def run(self) -> str:
+        """The id by which the ledger knows the run: also when it is begun again."""
+        return run_id(str(self.wishes.record), self.question)
+
+
+def make_plan(
+    spec: str,
+    wishes: Wishes,
+    *,
+    described: SourceOptions,
+    asked: Mapping[str, Any],
+    settings: Settings,
+    stdin: BinaryIO,
+) -> Plan:
+    """Open the source and settle the question; `asked` are the options that shape it.
+
+    `described` is what was said of the source.
+
+    Raises:
+        click.UsageError: what was given does not go together, or the model has no price.
+        InvalidSource: the source can't be read, or lacks what the prompt names.
+        RecordRefused: OUT is of no known kind, or it is the source.
+    """
+    check_kind(wishes.out)
+    if spec != STDIN and wishes.record.exists() and _is_same(Path(spec), wishes.record):
+        raise RecordRefused(f"{wishes.record}: this is SOURCE: choose another OUT")
+    if spec == STDIN and asked.get("prompt") == STDIN:
+        raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
+    source = open_source(spec, options=described, stdin=stdin)
+    return Plan(source, _question(source, asked, settings, stdin), wishes)
+
+
+def _question(
+    source: Source, asked: Mapping[str, Any], settings: Settings, stdin: BinaryIO
+) -> Question:
+    options = {name: value for name, value in asked.items() if value is not None}
+    text, file = options.pop("prompt", None), options.pop("prompt_file", None)
+    schema = options.pop("schema", None)
+    if schema is not None:
+        options["answer_schema"] = take_schema(schema)
+    options.setdefault("model", settings.default_model)
+    _check_price(options["model"], settings)
+    given = text is not None or file is not None
+    prompt = prompt_for(source, take_prompt(text, file, stdin) if given else None)
+    return Question(prompt, options, "" if prompt else source.fingerprint())
+
+
+def _check_price(model: str, settings: Settings) -> None:
+    """Refuse a model whose calls could not be priced: no budget would hold for it."""
+    if load_prices(settings.prices_file).for_model(model) is None:
+        raise click.BadParameter(
+            f"no price is known for {model}: look at its name, or enter its price in a file of your"
+            " own (VISIONQ_PRICES_FILE)",
+            param_hint="--model",
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

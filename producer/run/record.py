@@ -1,0 +1,168 @@
+"""OUT.jsonl, the record of a run: appended to, made durable, repaired and put in order."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.run.errors import RecordFailed, RecordRefused
+from producer.run.index import Index
+from producer.run.reading import Rows, entry_of, read_into
+from producer.run.rows import to_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from producer.run.index import Entry
+
+#: Added to the name of a file that is being written.
+_DRAFT: Final = ".part"
+
+
+class Record:
+    """The open file, locked for this run alone, and what stands in it.
+
+    A row counts once its line is whole and durable; what a crash or a full disk left of a line
+    behind the last whole one is cut off.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        """Open, lock and repair the file; with `fresh` its content is let be until `begin`.
+
+        Raises:
+            RecordRefused: it can't be written, another run has it, or a line of it is no row.
+        """
+        self.path = path
+        self.index = Index()
+        self.question: str | None = None
+        self._size = 0
+        self._descriptor = _opened(path)
+        try:
+            if not fresh:
+                self._size, self.question = read_into(self.index, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file free."""
+        os.close(self._descriptor)
+        self.index.close()
+
+    def begin(self) -> None:
+        """Cut off what is no whole line; what `fresh` lets go is kept beside it, as `….bak`.
+
+        Raises:
+            RecordFailed: it can't be written.
+        """
+        if os.fstat(self._descriptor).st_size == self._size:
+            return
+        try:
+            if not self._size:
+                shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.bak"))
+            os.ftruncate(self._descriptor, self._size)
+        except OSError as error:
+            raise RecordFailed(f"{self.path}: {_reason(error)}") from None
+
+    def check(self, fingerprint: str) -> None:
+        """See that what stands here answers the same question.
+
+        Raises:
+            RecordRefused: it does not.
+        """
+        if self.question not in (None, fingerprint):
+            raise RecordRefused(
+                f"{self.path}: holds answers to another prompt, model, detail or schema:"
+                " choose another OUT, or --fresh to begin anew and lose them"
+            )
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows and return when they are durable.
+
+        Raises:
+            RecordFailed: the disk is full or the file can't be written; no part of a row stays.
+        """
+        lines = [to_line(row) for row in rows]
+        try:
+            _write(self._descriptor, b"".join(lines), self._size)
+        except OSError as error:
+            with suppress(OSError):  # then the next start cuts it off
+                os.ftruncate(self._descriptor, self._size)
+            raise RecordFailed(f"{self.path}: {_reason(error)}") from None
+        self.index.add(self._entries(rows, lines))
+
+    def _entries(self, rows: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> Iterator[Entry]:
+        for row, line in zip(rows, lines, strict=True):
+            yield entry_of(row, self._size, len(line))
+            self._size += len(line)
+
+    def rows(self, *, ordered: bool) -> Rows:
+        """Return what stands here, each row once; `ordered`: as the source has them."""
+        # The file that was opened: `settle` may have put another in its place.
+        return Rows(self._descriptor, self.index, ordered=ordered)
+
+    def settle(self, *, ordered: bool) -> None:
+        """Leave one line a row: the last; with `ordered`, in the order of the source.
+
+        The file is replaced at once, so that a crash leaves the old one or the new one.
+
+        Raises:
+            RecordFailed: there is no room for a second copy; the record stays as it was.
+        """
+        rows, _ = self.index.count()
+        if not ordered and self.index.lines == rows:
+            return
+        draft = self.path.with_name(self.path.name + _DRAFT)
+        try:
+            with draft.open("wb") as file:
+                for start, length in self.index.in_order(of_source=ordered):
+                    file.write(os.pread(self._descriptor, length, start))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise RecordFailed(
+                f"{self.path}: can't be put in order: {_reason(error)}; no row is lost"
+            ) from None
+
+
+def _opened(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise RecordRefused(f"{path}: can't be written: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A run that ended just now may have put another file in its place.
+        replaced = os.fstat(descriptor).st_ino != path.stat().st_ino
+    except OSError as error:
+        os.close(descriptor)
+        busy = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        reason = "another run is writing it" if busy else f"can't be locked: {error.strerror}"
+        raise RecordRefused(f"{path}: {reason}") from None
+    if replaced:
+        os.close(descriptor)
+        return _opened(path)
+    return descriptor
+
+
+def _write(descriptor: int, content: bytes, start: int) -> None:
+    """Write all of it, durably; a full disk may take a part of it first."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, start)
+        view, start = view[written:], start + written
+    os.fsync(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; make room and run the same command again"
+    return f"can't be written: {error.strerror}"

@@ -1,0 +1,123 @@
+"""One row of OUT: the answer to one row of the source, or why there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import ResultDocument
+
+if TYPE_CHECKING:
+    from producer.run.question import Question
+    from producer.sources import BadRow
+    from visionq.errors import VisionqError
+    from visionq.ledger import NewJob
+    from visionq.sdk.reading import End
+
+#: What every row has, in this order; CSV and Parquet put the fields of `data` behind `text`.
+COLUMNS: Final = (
+    "id", "text", "data", "cost_rub", "cached", "error", "row", "pictures", "model", "detail",
+    "api", "question", "attempt", "input_tokens", "output_tokens", "cost_is_estimate", "warnings",
+    "request_id", "job_id", "finished_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: its number and id in the source, and how often it was asked before."""
+
+    number: int
+    id: str
+    attempt: int = 1
+    #: Rubles that earlier attempts cost: a row tells of all that was paid for it.
+    paid: Decimal = Decimal(0)
+
+
+def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[str, Any]:
+    """Return the row of a job that has ended."""
+    document = job.document
+    row = _row(place, question) | {
+        "model": document.model,
+        "detail": document.detail.value,
+        "api": document.api.value,
+        "pictures": list(document.blobs),
+        "job_id": job.id,
+    }
+    if isinstance(end, ResultDocument):
+        _take_result(row, end)
+    else:
+        _take_error(row, end)
+    return row
+
+
+def unanswered(place: Place, question: Question, error: VisionqError) -> dict[str, Any]:
+    """Return the row of what never became a job, at no cost."""
+    row = _row(place, question)
+    _take_error(row, error)
+    return row
+
+
+def refused(bad: BadRow, place: Place, question: Question) -> dict[str, Any]:
+    """Return the row of what the source could not read."""
+    return _row(place, question) | {"error": {"code": bad.code, "message": bad.message}}
+
+
+def _row(place: Place, question: Question) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {
+        "id": place.id,
+        "row": place.number,
+        "attempt": place.attempt,
+        "question": question.fingerprint,
+        "model": question.options.get("model"),
+        "detail": question.options.get("detail", "auto"),
+        "text": "",
+        "cost_rub": _plain(place.paid),
+        "cost_is_estimate": False,
+        "cached": False,
+        "pictures": [],
+        "warnings": [],
+        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
+    pictures = [image.sha256 for image in result.images if image.sha256]
+    warnings = [f"{image.name}: {said}" for image in result.images for said in image.warnings]
+    row |= {
+        "text": result.text,
+        "data": result.data,
+        "cost_rub": _plain(Decimal(row["cost_rub"]) + result.cost_rub),
+        "cached": result.cached,
+        "pictures": pictures or row["pictures"],
+        "input_tokens": result.usage.input_tokens,
+        "output_tokens": result.usage.output_tokens,
+        "cost_is_estimate": result.cost_is_estimate,
+        "warnings": [*result.warnings, *warnings],
+        "request_id": result.request_id,
+    }
+    if result.finished_at is not None:
+        row["finished_at"] = result.finished_at.isoformat(timespec="milliseconds")
+
+
+def _take_error(row: dict[str, Any], error: VisionqError) -> None:
+    where = f"{error.image}: " if error.image else ""
+    row |= {
+        # What the model wrote all the same was paid for.
+        "text": error.text or getattr(error, "details", {}).get("text") or "",
+        "cost_rub": _plain(Decimal(row["cost_rub"]) + error.cost_rub),
+        "error": {"code": error.code, "message": f"{where}{error.message}"},
+        "request_id": error.request_id,
+    }
+
+
+def to_line(row: dict[str, Any]) -> bytes:
+    """Return a row as a line of JSON; what is no valid text is shown escaped."""
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _plain(amount: Decimal) -> str:
+    return format(amount.normalize(), "f")

@@ -1,0 +1,236 @@
+"""A run while it is on: rows go out, ends come in and OUT grows, until all is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from redis.exceptions import RedisError
+
+from producer.run import rows
+from producer.run.collecting import Census, census, ended
+from producer.run.feeding import LONGEST_OUTAGE
+from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
+from visionq.sdk.waiting import Outage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis import Redis
+
+    from producer.run.feeding import Feeder
+    from producer.run.question import Question
+    from producer.run.record import Record
+    from producer.run.tally import Tally
+    from producer.run.window import Out, Window
+    from visionq.ledger import Ledger
+    from visionq.sdk.reading import End
+    from visionq.stack.signals import Signals
+
+#: Seconds between two looks for ends, and for how the other jobs stand.
+_TICK: Final = 0.05
+_LONGEST_TICK: Final = 0.25
+_CENSUS_EVERY: Final = 2.0
+#: Seconds that calls which are out get after a request to stop.
+FAREWELL: Final = 30.0
+#: Answers that are kept to be looked at.
+_EXAMPLES: Final = 3
+#: Rows written at a time.
+_MOST_ROWS: Final = 2_000
+
+
+class Outcome(StrEnum):
+    """Why a session ended."""
+
+    DONE = "done"
+    SAMPLED = "sampled"
+    """The first rows are done, and there are more."""
+    OUT_OF_BUDGET = "out_of_budget"
+    INTERRUPTED = "interrupted"
+
+
+class Display(Protocol):
+    """Shows a session to people."""
+
+    def show(self, tally: Tally, census: Census | None, trouble: str | None) -> None:
+        """Show how it stands now."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        ...
+
+
+@dataclass
+class Session:
+    """One thread writes OUT and talks to people; those of the feeder fill the window."""
+
+    question: Question
+    record: Record
+    feeder: Feeder
+    window: Window
+    ledger: Ledger
+    #: Waits for nothing: a session has patience of its own.
+    redis: Redis
+    tally: Tally
+    signals: Signals
+    display: Display
+    #: Called at every look around.
+    ensure_budget: Callable[[], None]
+    clock: Callable[[], float]
+    #: A few answers, for people to look at.
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._census: Census | None = None
+        self._census_at = 0.0
+        self._outage = Outage(self.clock, LONGEST_OUTAGE)
+        self._broke = False
+        self._written = 0
+        self._fatal: VisionqError | None = None
+
+    def run(self) -> Outcome:
+        """Go on until all rows are done, the budget has ended, or somebody asks to stop.
+
+        Raises:
+            RecordFailed: OUT can't be written.
+            ModelNotFound: the provider does not know the model.
+            QueueUnavailable: Redis is away for too long.
+            VisionqError: the source can't be read to its end.
+        """
+        self.feeder.start()
+        self.tally.start(self.clock())
+        try:
+            while not self._is_over():
+                self._step()
+                if self.signals.stops:
+                    return Outcome.INTERRUPTED
+                if self._broke and self._rests_on_budget():
+                    return Outcome.OUT_OF_BUDGET
+            return Outcome.SAMPLED if self.feeder.more else Outcome.DONE
+        finally:
+            self.feeder.stop()
+            self._part()
+
+    def _is_over(self) -> bool:
+        if self.feeder.error is not None:
+            raise self.feeder.error
+        if self._fatal is not None:
+            raise self._fatal
+        return self.feeder.read_all and self._written >= self.feeder.begun
+
+    def _step(self) -> None:
+        before, pause = self.tally.rows, _LONGEST_TICK
+        try:
+            self._collect()
+            if self.clock() - self._census_at > _CENSUS_EVERY:
+                self.ensure_budget()
+                self._census = census(self.redis, self.window.ids())
+                self._census_at = self.clock()
+                self._act_on(self._census)
+            self._outage.over()
+            trouble = self.feeder.trouble
+        except RedisError as error:
+            trouble = f"Redis does not answer: {error}"
+            pause = self._outage.pause_after(error, float("inf"))
+        self.display.show(self.tally, self._census, trouble)
+        self.signals.wait(_TICK if self.tally.rows > before else pause)
+
+    # Ends -----------------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Write what has ended, and let Redis forget it."""
+        self._write(self.feeder.take_ended(_MOST_ROWS))
+        self._settle(ended(self.redis, self.window.ids()))
+
+    def _settle(self, ends: dict[str, End]) -> None:
+        new: list[dict[str, Any]] = []
+        taken = self.window.take(ends)
+        for one in taken:
+            end = ends[one.job.id]
+            if isinstance(end, VisionqError) and self._is_no_end(one, end):
+                continue
+            new.append(rows.answered(one.place, self.question, one.job, end))
+        self._write(new)
+        self.ledger.forget([one.job.id for one in taken])
+
+    def _is_no_end(self, one: Out, end: VisionqError) -> bool:
+        """Whether the row is not done for, whatever became of this job."""
+        if end.code == ModelNotFound.code and "model" not in one.row.overrides:
+            self._fatal = ModelNotFound(f"{one.job.document.model}: {end.message}")
+        elif end.code == JobNotFound.code:  # Redis was emptied
+            self.feeder.submit_again([one])
+        elif end.code == Cancelled.code and not one.created:
+            # An earlier run of the same was stopped, and withdrew it.
+            forgotten = self.ledger.forget([one.job.id])
+            self.feeder.submit_again([one], more_attempts=0 if forgotten else 1)
+        else:
+            return False
+        return True
+
+    def _write(self, new: Sequence[dict[str, Any]]) -> None:
+        if not new:
+            return
+        again = [row for row in new if row["attempt"] > 1]
+        earlier = [self.record.index.find(row["id"], row["row"]) for row in again]
+        self.record.append(new)
+        self._written += len(new)
+        paid_earlier = sum((one.paid for one in earlier if one is not None), Decimal(0))
+        self.tally.take(new, paid_earlier, self.clock())
+        answers = (row for row in new if row["error"] is None)
+        self.examples += islice(answers, _EXAMPLES - len(self.examples))
+
+    # The others -----------------------------------------------------------------------------------
+
+    def _act_on(self, found: Census) -> None:
+        if found.vanished:
+            lost = self.window.take(found.vanished)
+            self.display.say(f"Redis has lost {len(lost):,} jobs; they are submitted again")
+            self.feeder.submit_again(lost)
+        if found.unknown:
+            # Nobody repeats these unasked. Should the answer come after all, `spend` tells.
+            self.ledger.cancel(found.unknown)
+            error = BillingUnknown(
+                "a call was sent and its answer never came: it may have been billed;"
+                " --retry-failed asks again"
+            )
+            self._settle(dict.fromkeys(found.unknown, error))
+        if found.unaffordable and not self._broke:
+            self._broke = True
+            self.display.say("the budget ends: what is out is waited for, nothing more is begun")
+            self.feeder.stop()
+
+    def _rests_on_budget(self) -> bool:
+        """Whether nothing but what can't be afforded is left."""
+        found = self._census
+        return found is not None and len(found.unaffordable) >= len(self.window)
+
+    # The end --------------------------------------------------------------------------------------
+
+    def _part(self) -> None:
+        """Withdraw the jobs in which no call can be out; wait for the others, for a while."""
+        try:
+            self._withdraw()
+            until = self.clock() + FAREWELL
+            if len(self.window):
+                self.display.say(
+                    f"stopping: {len(self.window):,} calls are out and waited for, at most"
+                    f" {FAREWELL:.0f} s; a second Ctrl-C leaves at once"
+                )
+            while len(self.window) and self.clock() < until and self.signals.stops < 2:  # noqa: PLR2004  # the second request
+                self.signals.wait(_TICK)
+                self._collect()
+                self.display.show(self.tally, self._census, "stopping")
+            self._withdraw()
+        except RedisError as error:
+            self.display.say(f"Redis does not answer ({error}): what is out stays there")
+
+    def _withdraw(self) -> None:
+        resting = census(self.redis, self.window.ids()).resting
+        if resting:
+            self.ledger.cancel(resting)
+            self.window.take(resting)
+            self.ledger.forget(resting)

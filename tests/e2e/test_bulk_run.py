@@ -1,0 +1,207 @@
+"""`visionq run` against real workers: whatever interrupts it, each picture is answered once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.chaos.bulk_run import command, make_pictures
+from tests.chaos.bulk_run import run as interrupted_run
+from tests.e2e.fleet import picture, until
+from visionq.names import JOB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.fleet import Fleet
+
+
+#: More than all slots of the fleet can take at once, three times over.
+ROWS = 150
+
+
+class Folder:
+    """Pictures, and one OUT of them."""
+
+    def __init__(self, fleet: Fleet, path: Path) -> None:
+        self.fleet = fleet
+        self.path = path
+        self.out = path / "out.jsonl"
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command(self.path, self.out, *options),
+            env={**os.environ, "VISIONQ_REDIS_URL": self.fleet.server.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *options: str) -> tuple[int, str]:
+        process = self.start(*options)
+        _, said = process.communicate(timeout=100)
+        return process.returncode, said
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.read_text("utf-8").splitlines()]
+
+    def ids(self) -> list[str]:
+        return sorted(row["id"] for row in self.rows())
+
+    def billed(self) -> dict[str, int]:
+        digests = self.fleet.simulator.bill()["digests"]
+        return {digest: said["billed"] for digest, said in digests.items()}
+
+
+@pytest.fixture
+def folder(fleet: Fleet, tmp_path: Path) -> Folder:
+    make_pictures(tmp_path / "pictures", ROWS)
+    return Folder(fleet, tmp_path)
+
+
+@pytest.mark.timeout(400)
+def test_killed_three_times_and_redis_emptied_once(tmp_path: Path) -> None:
+    """Every row stands in OUT once and in order; only calls that Redis lost are billed again."""
+    report = interrupted_run(1_500, tmp_path)
+    assert report.written == report.distinct == 1_500
+    assert report.in_order
+    assert report.failed == 0
+    assert report.killed_at == sorted(report.killed_at)
+    assert report.billed == 1_500 + report.twice
+    # What ends between the count and the emptying is not among the counted.
+    assert report.twice <= report.out_when_emptied + 64
+
+
+def test_stops_at_its_budget(folder: Folder) -> None:
+    """The bill stays within `--max-rub`, exit 4 says why it stopped, and more rubles go on."""
+    code, said = folder.run("--max-rub", "10")
+    assert code == 4, said
+    assert "--max-rub" in said
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= 10
+    answered = folder.ids()
+    assert 0 < len(answered) < ROWS
+    assert all(row["error"] is None for row in folder.rows())
+    assert not folder.fleet.client._redis.keys(f"{JOB}*")
+    code, said = folder.run("--max-rub", "12")
+    assert code == 4, said
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= 12
+    assert len(folder.ids()) > len(answered)
+    code, said = folder.run("--max-rub", "1000")
+    assert code == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+    assert set(folder.billed().values()) == {1}
+
+
+def test_budget_outlives_redis(folder: Folder) -> None:
+    """What OUT has cost counts although the ledger's books are lost."""
+    code, _ = folder.run("--max-rub", "10")
+    assert code == 4
+    folder.fleet.client._redis.flushall()
+    until(lambda: len(folder.fleet.registered()) == 2, 30, "workers to come back")
+    code, said = folder.run("--max-rub", "10.1")
+    assert code == 4, said
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("10.1")
+
+
+def test_an_empty_balance_is_waited_for(folder: Folder) -> None:
+    """The run says that the balance is used up, and goes on by itself when it is filled."""
+    folder.fleet.simulator.configure(balance_rub=7)
+    process = folder.start()
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "the balance is used up" in line:
+            break
+    folder.fleet.simulator.configure(balance_rub=1_000)
+    _, more = process.communicate(timeout=100)
+    assert process.returncode == 0, "".join(said) + more
+    assert len(folder.ids()) == ROWS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stops_cleanly(folder: Folder, number: signal.Signals) -> None:
+    """Calls that are out are collected, the others withdrawn; the same command goes on."""
+    folder.fleet.simulator.configure(latency_s=1)
+    process = folder.start()
+    until(lambda: folder.out.exists() and bool(folder.rows()), 30, "the first rows")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "goes on" in said
+    billed = folder.billed()
+    assert len(folder.rows()) == len(billed) < ROWS
+    assert not folder.fleet.client._redis.keys(f"{JOB}*")
+    folder.fleet.simulator.configure(latency_s=0)
+    code, said = folder.run()
+    assert code == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+    assert set(folder.billed().values()) == {1}
+
+
+def test_out_alone_is_enough(folder: Folder) -> None:
+    """With Redis emptied nothing that stands in OUT is asked again, and a torn line is mended."""
+    code, _ = folder.run()
+    assert code == 0
+    with folder.out.open("ab") as out:
+        out.write(b'{"id":"0000/0000999.png","te')
+    folder.fleet.client._redis.flushall()
+    until(lambda: len(folder.fleet.registered()) == 2, 30, "workers to come back")
+    (folder.path / "pictures" / "0000" / "0000999.png").write_bytes(picture(999))
+    code, said = folder.run()
+    assert code == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS + 1
+    assert folder.fleet.simulator.bill()["billed"] == ROWS + 1
+
+
+def test_failed_rows_are_asked_again(folder: Folder) -> None:
+    """`--retry-failed` asks those alone that failed, and leaves one line a row."""
+    (folder.path / "pictures" / "0000" / "0000007.png").write_bytes(b"no picture")
+    code, said = folder.run()
+    assert code == 1, said
+    assert "not_an_image 1" in said
+    (folder.path / "pictures" / "0000" / "0000007.png").write_bytes(picture(7))
+    assert folder.run()[0] == 1
+    code, said = folder.run("--retry-failed")
+    assert code == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+    assert folder.fleet.simulator.bill()["billed"] == ROWS
+
+
+def test_detached(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detached run is listed, is stopped, is begun again, and tells how it ended."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("VISIONQ_REDIS_URL", folder.fleet.server.url)
+    folder.fleet.simulator.configure(latency_s=2)
+    assert folder.run("--detach")[0] == 0
+    until(lambda: folder.out.exists() and bool(folder.rows()), 30, "the first rows")
+    (noted,) = json.loads(visionq("runs", "list", "--json"))
+    assert noted["state"] == "running"
+    assert json.loads(visionq("runs", "stop", noted["id"], "--json"))["exit_code"] == 130
+    assert 0 < len(folder.rows()) < ROWS
+    folder.fleet.simulator.configure(latency_s=0)
+    assert folder.run("--detach", "--max-rub", "1000")[0] == 0
+    assert "done" in visionq("runs", "attach", noted["id"])
+    shown = json.loads(visionq("runs", "show", noted["id"], "--json"))
+    assert (shown["state"], shown["exit_code"]) == ("ended", 0)
+    assert set(folder.billed().values()) == {1}
+    assert len(folder.rows()) == ROWS
+
+
+def visionq(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "visionq.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

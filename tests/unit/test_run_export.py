@@ -1,0 +1,122 @@
+"""Tables made of a record: what stands in them, and what a spreadsheet may not run."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from arro3.io import read_parquet
+from click.testing import CliRunner
+
+from producer.prompts import Prompt
+from producer.run.commands import export as export_command
+from producer.run.errors import RecordFailed, RecordRefused
+from producer.run.export import export, record_path
+from producer.run.question import Question
+from producer.run.rows import Place, refused, to_line
+from producer.sources import BadRow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUESTION = Question(Prompt("What?"), {"model": "m1"})
+
+
+def row(number: int, **fields: Any) -> dict[str, Any]:
+    bad = BadRow(number, f"{number}.png", "not_an_image", "no picture")
+    return refused(bad, Place(number, bad.id), QUESTION) | fields
+
+
+ROWS = [
+    row(1, text="=1+1", data={"brand": "Ё", "price": 5, "size": {"w": 1}}, error=None),
+    row(2, text="два\nстроки", data={"brand": None, "price": 1.5, "new": True}, error=None),
+    row(3, cost_rub="0.25", pictures=["a" * 64, "b" * 64]),
+]
+
+
+def read(path: Path, **options: Any) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, **options))
+
+
+def test_csv(tmp_path: Path) -> None:
+    """Fields of the answer are columns, what is nested is JSON, and an error has two."""
+    export(ROWS, tmp_path / "out.csv")
+    one, two, three = read(tmp_path / "out.csv")
+    assert (one["data.brand"], one["data.price"], one["data.size"]) == ("Ё", "5.0", '{"w": 1}')
+    assert (two["text"], two["data.brand"], two["data.new"]) == ("два\nстроки", "", "true")
+    assert (three["error_code"], three["cost_rub"]) == ("not_an_image", "0.25")
+    assert three["pictures"] == f"{'a' * 64}; {'b' * 64}"
+    assert (one["id"], one["cached"], one["row"]) == ("1.png", "false", "1")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_spreadsheet_runs_no_answer(tmp_path: Path, text: str) -> None:
+    """What a model says is no formula, neither in a cell nor in the name of a column."""
+    export([row(1, text=text, data={text: text}, error=None)], tmp_path / "out.csv")
+    (found,) = read(tmp_path / "out.csv")
+    assert found["text"] == found[f"data.{text}"] == f"'{text}"
+
+
+def test_numbers_stay_numbers(tmp_path: Path) -> None:
+    """A number of the answer that is less than nothing is no formula."""
+    export([row(1, data={"t": -5}, error=None)], tmp_path / "out.csv")
+    assert read(tmp_path / "out.csv")[0]["data.t"] == "-5"
+
+
+def test_for_excel_and_for_others(tmp_path: Path) -> None:
+    """The mark that Excel needs stands first, unless it is left out; the delimiter is chosen."""
+    export(ROWS, tmp_path / "a.csv")
+    export(ROWS, tmp_path / "b.csv", delimiter=";", bom=False)
+    assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")
+    assert (tmp_path / "b.csv").read_bytes().startswith(b"id;")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    """Columns have kinds; what is of several kinds, nested or too large for 64 bits is text."""
+    more = [*ROWS, row(4, data={"price": None, "new": None, "large": 2**70}, error=None)]
+    export(more, tmp_path / "out.parquet")
+    table = read_parquet(tmp_path / "out.parquet").read_all()
+    values = {
+        name: [None if one.as_py() is None else str(one.as_py()) for one in table.column(name)]
+        for name in table.schema.names
+    }
+    assert values["data.price"] == ["5.0", "1.5", None, None]
+    assert values["data.new"] == [None, "True", None, None]
+    assert values["data.large"] == [None, None, None, str(2**70)]
+    assert values["error_code"] == [None, None, "not_an_image", None]
+    assert values["row"] == ["1", "2", "3", "4"]
+
+
+def test_answers_without_fields(tmp_path: Path) -> None:
+    """An answer that is a list stands in one column as JSON."""
+    export([row(1, data=[1, "два"], error=None)], tmp_path / "out.csv")
+    assert read(tmp_path / "out.csv")[0]["data"] == '[1, "два"]'
+
+
+def test_where_the_record_is(tmp_path: Path) -> None:
+    """The JSONL stands beside a table; an unknown ending is refused before anything is paid."""
+    assert record_path(tmp_path / "a.CSV") == tmp_path / "a.jsonl"
+    assert record_path(tmp_path / "a.jsonl") == tmp_path / "a.jsonl"
+    with pytest.raises(RecordRefused, match=r"\.jsonl, \.csv or \.parquet"):
+        record_path(tmp_path / "a.xlsx")
+
+
+def test_a_table_that_can_not_be_written(tmp_path: Path) -> None:
+    """It is said in one line, and nothing half-written stays."""
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(RecordFailed, match="can't be written"):
+        export(ROWS, tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """`visionq export` makes a table of a record whose last line is torn."""
+    record = tmp_path / "out.jsonl"
+    record.write_bytes(b"".join(map(to_line, reversed(ROWS))) + b'{"id":')
+    out = tmp_path / "out.csv"
+    arguments = [str(record), "-o", str(out), "--csv-delimiter", "tab", "--ordered"]
+    done = CliRunner().invoke(export_command, arguments, standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert [one["row"] for one in read(out, delimiter="\t")] == ["1", "2", "3"]

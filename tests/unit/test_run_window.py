@@ -1,0 +1,58 @@
+"""The window of jobs that are out: bounded in number and bytes, and never stuck."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.run.rows import Place
+from producer.run.window import Out, Window
+from producer.sources import Row
+from visionq.contract import parse_job
+from visionq.ledger import NewJob
+
+DOCUMENT = parse_job({"prompt": "What?", "images": [{"url": "https://example.com"}]})
+
+
+def out(number: int, size: int = 0) -> Out:
+    row = Row(number, str(number), ())
+    return Out(NewJob(str(number), DOCUMENT), row, Place(number, row.id), size, created=True)
+
+
+@given(sizes=st.lists(st.integers(0, 50), max_size=60), most=st.integers(1, 5))
+def test_it_never_holds_too_much(sizes: list[int], most: int) -> None:
+    """However jobs come and go, it holds its number and its bytes, or one job alone."""
+    window = Window(most_jobs=most, most_bytes=40)
+    inside: dict[str, int] = {}
+    for number, size in enumerate(sizes):
+        while inside and (len(inside) + 1 > most or sum(inside.values()) + size > 40):
+            oldest = next(iter(inside))
+            assert [one.job.id for one in window.take([oldest, "unknown"])] == [oldest]
+            del inside[oldest]
+        assert window.wait_for_room(1, size)
+        window.add([out(number, size)])
+        inside[str(number)] = size
+        assert list(window.ids()) == list(inside)
+
+
+def test_waits_until_there_is_room() -> None:
+    """Who finds it full goes on as soon as a job was taken out."""
+    window = Window(most_jobs=1)
+    window.add([out(1)])
+    went = threading.Event()
+    thread = threading.Thread(target=lambda: window.wait_for_room(1, 0) and went.set())
+    thread.start()
+    assert not went.wait(0.05)
+    window.take(["1"])
+    assert went.wait(5)
+    thread.join()
+
+
+def test_nobody_waits_at_a_closed_one() -> None:
+    """Who waits for room is told that none will come."""
+    window = Window(most_jobs=1)
+    window.add([out(1)])
+    window.close()
+    assert not window.wait_for_room(1, 0)

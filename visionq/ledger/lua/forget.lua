@@ -1,0 +1,23 @@
+-- Removes what is kept of ended jobs whose ends their owner has written down elsewhere. A job whose
+-- money is still open stays until it expires: an answer that comes late has to find it.
+-- ARGV: now, then the ids
+-- Returns how many of them are gone
+
+local gone = 0
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local job = K.job .. id
+  local state, sent, unknown_calls, idempotency = unpack(
+    redis.call('HMGET', job, 'state', 'sent', 'unknown_calls', 'idempotency')
+  )
+  if TERMINAL[state] and not sent and (unknown_calls or '0') == '0' then
+    redis.call('ZREM', K.finished, id)
+    redis.call('ZREM', K.failed, id)
+    redis.call('DEL', job, K.celery_result .. id)
+    if idempotency and redis.call('GET', K.idempotency .. idempotency) == id then
+      redis.call('DEL', K.idempotency .. idempotency)
+    end
+    gone = gone + 1
+  end
+end
+return gone
