@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,7 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from producer.gateway.batches.keeper import Keeper
+from producer.gateway.batches.routes import router as batches_router
 from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
+from producer.gateway.files.routes import router as files_router
 from producer.gateway.guard import Guard
 from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
@@ -40,7 +44,10 @@ def build_app(setup: Setup) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(setup) as services:
             app.state.services = services
+            keeper = asyncio.create_task(Keeper(services).run())
             yield
+            keeper.cancel()
+            await asyncio.wait({keeper})
 
     app = FastAPI(
         title="visionq",
@@ -58,7 +65,8 @@ def build_app(setup: Setup) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_defect)
-    app.include_router(openai_router)
+    for router in (openai_router, files_router, batches_router):
+        app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     return app
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from producer.gateway.batches.record import BatchBook
+from producer.gateway.files.store import FileStore
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
 from visionq.redis_connection import connect_async
@@ -13,7 +18,7 @@ from visionq.sdk.listening import Listener
 from visionq.sdk.waiting import REPLY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from redis.asyncio import Redis
 
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from producer.gateway.settings import GatewaySettings
     from visionq.blobs.protocol import AsyncBlobStore
     from visionq.settings import Settings
+
+T = TypeVar("T")
 
 CLIENT_NAME: Final = "visionq-gateway"
 
@@ -45,6 +52,10 @@ class Services:
     ledger: AsyncLedger
     blobs: AsyncBlobStore
     listener: Listener
+    files: FileStore
+    batches: BatchBook
+    #: One thread: the lines of one batch at a time are in memory, and requests go on beside it.
+    batch_thread: ThreadPoolExecutor
 
     @property
     def settings(self) -> Settings:
@@ -56,6 +67,11 @@ class Services:
         """The settings of the gateway itself."""
         return self.setup.gateway
 
+    async def in_batch_thread(self, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
+        """Do a piece of the work of a batch, beside that of requests."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.batch_thread, partial(act, *arguments))
+
 
 @asynccontextmanager
 async def opened(setup: Setup) -> AsyncIterator[Services]:
@@ -64,6 +80,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
     # Waiting has patience of its own: its connections neither try again nor wait for long.
     waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
     listener = Listener(waiting)
+    batch_thread = ThreadPoolExecutor(1, "batch")
     try:
         yield Services(
             setup=setup,
@@ -71,8 +88,12 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
             ledger=AsyncLedger(redis, ledger_options(setup.settings)),
             blobs=open_async_blobs(setup.settings, redis),
             listener=listener,
+            files=FileStore(setup.gateway.files, setup.gateway.file_ttl),
+            batches=BatchBook(redis, setup.gateway.file_ttl),
+            batch_thread=batch_thread,
         )
     finally:
+        batch_thread.shutdown(cancel_futures=True)
         await listener.close()
         await redis.aclose()
         await waiting.aclose()
