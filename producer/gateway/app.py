@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +18,9 @@ from producer.gateway.batches.routes import router as batches_router
 from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
 from producer.gateway.files.routes import router as files_router
 from producer.gateway.guard import Guard
+from producer.gateway.native.routes import batch_router as batch_events_router
+from producer.gateway.native.routes import router as jobs_router
+from producer.gateway.native.submission import job_schemas
 from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
 from visionq.errors import InternalError, QueueUnavailable, VisionqError
@@ -49,7 +52,7 @@ def build_app(setup: Setup) -> FastAPI:
             keeper.cancel()
             await asyncio.wait({keeper})
 
-    app = FastAPI(
+    app = Documented(
         title="visionq",
         version=version("visionq"),
         description=_DESCRIPTION,
@@ -65,10 +68,21 @@ def build_app(setup: Setup) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_defect)
-    for router in (openai_router, files_router, batches_router):
+    for router in (openai_router, files_router, batches_router, jobs_router, batch_events_router):
         app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     return app
+
+
+class Documented(FastAPI):
+    """Its document describes the bodies too that are read by hand."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        if self.openapi_schema is None:
+            _, definitions = job_schemas()
+            super().openapi()["components"]["schemas"].update(definitions)
+        return super().openapi()
 
 
 async def _healthz(request: Request) -> dict[str, str]:
@@ -106,7 +120,9 @@ def _on_invalid(request: Request, error: Exception) -> Response:
 def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # likewise
     code = _CODES.get(error.status_code, "invalid_job")
-    return response_for(Fault(error.status_code, code, str(error.detail)), request.url.path)
+    response = response_for(Fault(error.status_code, code, str(error.detail)), request.url.path)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001  # it is in the log

@@ -29,6 +29,7 @@ OPEN: Final = frozenset({"/healthz", "/openapi.json"})
 #: Beyond the files themselves: what surrounds them in a multipart body.
 _ENVELOPE: Final = 1_000_000
 _MINUTE: Final = 60
+_FILES: Final = "/v1/files"
 
 
 class Guard:
@@ -109,8 +110,7 @@ async def _count(services: Services, key: Key) -> None:
 
 
 def _most_bytes(services: Services, scope: Scope) -> int:
-    kind = Headers(scope=scope).get("content-type", "")
-    if kind.startswith("multipart/form-data"):
+    if scope["path"] == _FILES:
         return services.gateway.max_file_bytes + _ENVELOPE
     return services.gateway.max_body_bytes
 

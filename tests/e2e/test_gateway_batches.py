@@ -233,7 +233,9 @@ def test_memory(client: OpenAI, gateway: Gateway, tmp_path: Path) -> None:
     with path.open("w") as file:
         for number in range(100):
             text = {"type": "input_text", "text": f"Question {number}?"}
-            body = {"model": MODEL, "input": [{"role": "user", "content": [text, image]}]}
+            # Most are refused when they have been read: the workers are not what is measured.
+            more = {"tools": [1]} if number % 5 else {}
+            body = {"model": MODEL, "input": [{"role": "user", "content": [text, image]}], **more}
             file.write(json.dumps(line(f"large-{number}", body)) + "\n")
     assert 190_000_000 < path.stat().st_size <= 200_000_000
     uploaded = client.files.create(file=path, purpose="batch")
@@ -242,7 +244,7 @@ def test_memory(client: OpenAI, gateway: Gateway, tmp_path: Path) -> None:
     )
     done = finished(client, batch)
     assert done.request_counts
-    assert done.request_counts.completed == 100
+    assert done.request_counts.completed == 20
     assert peak_of(gateway) < 300_000_000
 
 

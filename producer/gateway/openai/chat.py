@@ -201,10 +201,10 @@ def completion_of(standing: Standing) -> ChatCompletion:
     )
 
 
-def fault_in(error: ErrorDocument) -> Fault:
+def fault_in(error: ErrorDocument, *, native: bool = False) -> Fault:
     """Return how HTTP tells why a job has failed. Asking again would be another job."""
     kind = BY_CODE.get(error.code, InternalError)
-    fault = fault_of(kind(error.message, image=error.image))
+    fault = fault_of(kind(error.message, image=error.image), native=native)
     return Fault(fault.status, error.code, fault.message, param=fault.param)
 
 
