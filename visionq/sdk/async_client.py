@@ -13,7 +13,8 @@ from visionq.ledger import AsyncLedger, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.redis_connection import as_queue_unavailable, connect_async
 from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
+from visionq.sdk.drafts import Draft, Portion, accepted, draft
+from visionq.sdk.entering import enter
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
@@ -255,14 +256,8 @@ class AsyncClient:
         yield portion
 
     async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
-        """Upload and submit; what expires in between is uploaded again."""
-        entry = Entry(drafts)
         with as_queue_unavailable():
-            for _ in range(UPLOADS):
-                if entry.remaining:
-                    await self._blobs.put(all_contents(entry.remaining))
-                    entry.note(await self._ledger.submit([one.job for one in entry.remaining]))
-        return entry.replies
+            return await enter(drafts, self._blobs, self._ledger)
 
     def _job(self, reply: Submission) -> AsyncJob:
         submitted = accepted(reply)
