@@ -43,6 +43,7 @@ format: install ## Put files into the form that `lint` asks for
 	$(BIN)/ruff format .
 
 bench: install ## Measure what the documentation claims
+	@sh scripts/install-peers.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: install ## Kill processes on purpose and compare jobs, calls and books: 15 minutes
@@ -51,3 +52,4 @@ chaos: install ## Kill processes on purpose and compare jobs, calls and books: 1
 lock: ## Renew the locks from pyproject.toml (needs uv)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras pyproject.toml -o requirements.lock
 	$(COMPILE) $(EXTRAS:%=--extra %) -c requirements.lock pyproject.toml -o requirements-image.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra worker pyproject.toml benchmarks/peers/requirements.in -o benchmarks/peers/requirements.lock
