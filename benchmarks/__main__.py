@@ -21,6 +21,7 @@ PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
     "advice": "benchmarks.advice",
+    "bulk": "benchmarks.bulk",
     "pace": "benchmarks.pace",
 }
 

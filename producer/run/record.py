@@ -50,7 +50,10 @@ class Record:
             raise
 
     def close(self) -> None:
-        """Give the file free."""
+        """Give the file free; one in which nothing stands goes."""
+        if os.fstat(self._descriptor).st_size == 0:
+            with suppress(OSError):
+                self.path.unlink()
         os.close(self._descriptor)
         self.index.close()
 
@@ -78,7 +81,7 @@ class Record:
         if self.question not in (None, fingerprint):
             raise RecordRefused(
                 f"{self.path}: holds answers to another prompt, model, detail or schema:"
-                " choose another OUT, or --fresh to begin anew and lose them"
+                " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
             )
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -140,8 +143,8 @@ def _opened(path: Path) -> int:
         raise RecordRefused(f"{path}: can't be written: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A run that ended just now may have put another file in its place.
-        replaced = os.fstat(descriptor).st_ino != path.stat().st_ino
+        # A run that ended just now may have removed it, or put another in its place.
+        replaced = not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino
     except OSError as error:
         os.close(descriptor)
         busy = error.errno in (errno.EWOULDBLOCK, errno.EACCES)

@@ -14,6 +14,7 @@ PAGES = (
     "docs/operations.md",
     "docs/errors.md",
     "docs/configuration.md",
+    "docs/bulk.md",
 )
 BOTH = [name for page in PAGES for name in (page, page.replace(".md", ".ru.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

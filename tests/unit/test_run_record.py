@@ -158,3 +158,9 @@ def test_order_follows_the_source(path: Path) -> None:
         assert entry.number == 1
         record.settle(ordered=True)
     assert numbers(path) == [2, 1]
+
+
+def test_nothing_is_left_of_a_run_that_did_not_begin(path: Path) -> None:
+    """A file in which nothing stands goes, so that a quote that was declined leaves none."""
+    Record(path).close()
+    assert not path.exists()
