@@ -18,6 +18,7 @@ from producer.gateway.batches.routes import router as batches_router
 from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
 from producer.gateway.files.routes import router as files_router
 from producer.gateway.guard import Guard
+from producer.gateway.native.quotes import router as quotes_router
 from producer.gateway.native.routes import batch_router as batch_events_router
 from producer.gateway.native.routes import router as jobs_router
 from producer.gateway.native.submission import job_schemas
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     from producer.gateway.services import Setup
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_ROUTERS: Final = (
+    openai_router,
+    files_router,
+    batches_router,
+    jobs_router,
+    batch_events_router,
+    quotes_router,
+)
 _DESCRIPTION: Final = """\
 OpenAI's own asynchronous API for questions about pictures, so that any official SDK is the client:
 give it this address as `base_url`. What is not supported is refused by name.
@@ -68,7 +77,7 @@ def build_app(setup: Setup) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_defect)
-    for router in (openai_router, files_router, batches_router, jobs_router, batch_events_router):
+    for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     return app

@@ -11,7 +11,7 @@ import pytest
 
 from producer.gateway.access import Scope
 from tests.e2e.fleet import picture
-from tests.e2e.gateway_kit import KEY, Gateway, data_url, gateway_and_fleet
+from tests.e2e.gateway_kit import KEY, Gateway, asked, data_url, gateway_and_fleet
 from visionq.blobs import sha256_of
 
 if TYPE_CHECKING:
@@ -169,6 +169,25 @@ def test_idempotency(http: httpx2.Client) -> None:
     assert first["id"] == second["id"]
     conflict = http.post("/v1/jobs", json=job(7), headers=again)
     assert (conflict.status_code, conflict.json()["code"]) == (409, "idempotency_conflict")
+
+
+def test_quotes(http: httpx2.Client, gateway: Gateway) -> None:
+    """Jobs, and the lines of a file, are priced before anything is sent; no local file is read."""
+    wrong = {"prompt": "?", "images": [{"url": "/etc/passwd"}]}
+    told = http.post("/v1/quotes", json={"jobs": [job(8), job(9), wrong]})
+    assert told.status_code == 200, told.text
+    quote = told.json()
+    assert (quote["rows"], quote["asked"], quote["refused"]) == (3, 2, {"invalid_job": 1})
+    assert float(quote["rub"]["high"]) >= float(quote["rub"]["expected"]) > 0
+    body = {"model": "gpt-4o-mini", "input": asked(8)}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
+    with gateway.openai() as client:
+        content = ("a.jsonl", json.dumps(line).encode() + b"\nno JSON\n")
+        file = client.files.create(file=content, purpose="batch")
+    of_file = http.post("/v1/quotes", json={"input_file_id": file.id}).json()
+    assert (of_file["asked"], of_file["refused"]) == (1, {"invalid_job": 1})
+    neither = http.post("/v1/quotes", json={})
+    assert (neither.status_code, neither.json()["code"]) == (422, "invalid_job")
 
 
 def test_events_of_a_batch(http: httpx2.Client, gateway: Gateway) -> None:

@@ -18,6 +18,7 @@ from visionq.sdk.entering import enter
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
+from visionq.sdk.streaming import WINDOW, stream_async
 from visionq.sdk.typed import Model, TypedResult, typed
 from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
@@ -102,6 +103,21 @@ class AsyncClient:
         async for portion in self._portions(jobs):
             for reply in await self._enter(portion.drafts):
                 yield self._job(reply)
+
+    def stream(
+        self,
+        jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        window: int = WINDOW,
+    ) -> AsyncIterator[tuple[AsyncJob, ResultDocument | VisionqError]]:
+        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+
+        At most `window` jobs are out at any time: more are read and submitted only as their
+        answers are taken.
+
+        Raises:
+            VisionqError: those of `submit`; the jobs that are out go on.
+        """
+        return stream_async(self._listener, _each(jobs), self.submit_many, window)
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""

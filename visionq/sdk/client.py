@@ -16,6 +16,7 @@ from visionq.sdk.connecting import CLIENT_NAME, redis_address
 from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
 from visionq.sdk.job import Job, id_of
 from visionq.sdk.reading import not_found
+from visionq.sdk.streaming import WINDOW, stream
 from visionq.sdk.typed import Model, TypedResult, typed
 from visionq.settings import load_settings
 
@@ -94,6 +95,19 @@ class Client:
         for portion in self._portions(jobs):
             for reply in self._enter(portion.drafts):
                 yield self._job(reply)
+
+    def stream(
+        self, jobs: Iterable[Mapping[str, Any]], window: int = WINDOW
+    ) -> Iterator[tuple[Job, ResultDocument | VisionqError]]:
+        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+
+        At most `window` jobs are out at any time: more are read and submitted only as their
+        answers are taken, so that an endless source needs no endless memory.
+
+        Raises:
+            VisionqError: those of `submit`; the jobs that are out go on.
+        """
+        return stream(self._waiting_redis, jobs, self.submit_many, window)
 
     def get(self, job: Job | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""

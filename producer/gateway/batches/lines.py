@@ -119,7 +119,7 @@ def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
     fields = {
         "priority": Priority.BULK,
         "deadline": datetime.fromtimestamp(batch.expires_at + _GRACE, UTC),
-        **fields_of(_request(line, batch.endpoint)),
+        **fields_of(request_of(line, batch.endpoint)),
         "tenant": batch.tenant,
         "batch_id": batch.id,
     }
@@ -129,7 +129,8 @@ def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
         raise fault_of(error) from None
 
 
-def _request(line: Line, endpoint: str) -> ResponseRequest | ChatRequest:
+def request_of(line: Line, endpoint: str) -> ResponseRequest | ChatRequest:
+    """Return the request of a line; raises `Fault` where it holds none for the endpoint."""
     if line.fault is not None:
         raise line.fault
     try:

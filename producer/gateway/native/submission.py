@@ -55,9 +55,29 @@ async def fields_in(request: Request, most_bytes: int) -> dict[str, Any]:
             fields = await _from_form(form, most_bytes)
     else:
         raise Fault(415, "unsupported_format", "send application/json or multipart/form-data")
+    _check_owner(fields)
+    return fields
+
+
+def check_fields(fields: dict[str, Any]) -> None:
+    """Refuse what is not the client's to set, and pictures that are not given by an address.
+
+    Raises:
+        Fault: there is such a field; the fault names it.
+    """
+    _check_owner(fields)
+    images = fields.get("images")
+    for position, image in enumerate(images if isinstance(images, list) else ()):
+        # The bytes of another tenant could be had by their hash.
+        if isinstance(image, dict) and image.get("blob") is not None:
+            raise _wrong(f"images.{position}.blob", "give an address, or the picture as data:…")
+        if not isinstance(image, dict):
+            raise _wrong(f"images.{position}", 'give an object with "url"')
+
+
+def _check_owner(fields: dict[str, Any]) -> None:
     for name in _OURS.keys() & fields.keys():
         raise _wrong(name, _OURS[name])
-    return fields
 
 
 def _wrong(field: str, what: str) -> Fault:
@@ -71,13 +91,7 @@ async def _from_json(request: Request) -> dict[str, Any]:
         raise _wrong("body", "is not JSON") from None
     if not isinstance(fields, dict):
         raise _wrong("body", "is no JSON object")
-    images = fields.get("images")
-    for position, image in enumerate(images if isinstance(images, list) else ()):
-        # The bytes of another tenant could be had by their hash.
-        if isinstance(image, dict) and image.get("blob") is not None:
-            raise _wrong(f"images.{position}.blob", "give an address, or the picture as data:…")
-        if not isinstance(image, dict):
-            raise _wrong(f"images.{position}", 'give an object with "url"')
+    check_fields(fields)
     return fields
 
 
