@@ -90,7 +90,9 @@ class Place:
             self.workers.check()
             passed = time.monotonic() - started_at
             if passed > _PATIENCE:
-                raise RuntimeError(f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s")
+                raise RuntimeError(
+                    f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s"
+                )
             left = passed * (jobs - billed) / billed if billed else 0.1
             time.sleep(min(1.0, max(0.02, left / 3)))
 
