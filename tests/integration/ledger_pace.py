@@ -67,18 +67,18 @@ class Paced(KeptBack):
     """The books, and how fast the calls may follow each other."""
 
     paces: dict[str, Pace] = field(default_factory=dict)
-    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pace_limits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def pace(self, model: str) -> Pace:
         return self.paces.setdefault(model, Pace())
 
     def limits_of(self, model: str) -> dict[str, Any]:
-        return self.limits.get(model, self.limits.get("*", {}))
+        return self.pace_limits.get(model, self.pace_limits.get("*", {}))
 
     def say_limits(self, now: int, model: str, limits: dict[str, Any]) -> None:
-        self.limits.pop(model, None)
+        self.pace_limits.pop(model, None)
         if limits:
-            self.limits[model] = limits
+            self.pace_limits[model] = limits
         pace = self.pace(model)
         pace.ceiling = pace.told_requests = pace.told_tokens = None
         pace.next = pace.requests_at = pace.tokens_at = 0

@@ -161,17 +161,10 @@ def _take_single(snapshot: Snapshot, key: str, value: Any) -> None:
 def _take_one_of_many(
     snapshot: Snapshot, prefix: str, rest: str, value: Any, *, expires: bool
 ) -> None:
-    if prefix == names.HELD_LANES:
+    if prefix in (names.BUDGET_WAITERS, names.RESERVES, names.BOOK):
+        _take_budget(snapshot, prefix, rest, value)
+    elif prefix == names.HELD_LANES:
         snapshot.held_lanes[rest] = _scores(value)
-    elif prefix == names.BUDGET_WAITERS:
-        snapshot.waiters[rest] = _scores(value)
-    elif prefix == names.RESERVES:
-        snapshot.kinds[rest] = _counts(value)
-    elif prefix == names.BOOK:
-        told = (b"low:", b"exhausted:")
-        amounts = {name: value for name, value in value.items() if not name.startswith(told)}
-        if book := _counts(amounts):
-            snapshot.books[rest] = book
     elif prefix == names.JOB:
         snapshot.jobs[rest] = _job(value, expires=expires)
     elif prefix == names.BATCH:
@@ -181,6 +174,18 @@ def _take_one_of_many(
             snapshot.paces[rest] = pace
     elif prefix == names.GATE and (gate := _gate(value)):
         snapshot.gates[rest] = gate
+
+
+def _take_budget(snapshot: Snapshot, prefix: str, rest: str, value: Any) -> None:
+    if prefix == names.BUDGET_WAITERS:
+        snapshot.waiters[rest] = _scores(value)
+    elif prefix == names.RESERVES:
+        snapshot.kinds[rest] = _counts(value)
+    else:
+        told = (b"low:", b"exhausted:")
+        amounts = {name: value for name, value in value.items() if not name.startswith(told)}
+        if book := _counts(amounts):
+            snapshot.books[rest] = book
 
 
 def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expires: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from visionq.contract import Api, JobDocument, parse_job
-from visionq.errors import Incomplete, InvalidOutput, Refused
+from visionq.errors import Incomplete, Refused
 from worker.provider.answer import Answer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
