@@ -38,7 +38,8 @@ class Fleet:
         alive = len(self.registered())
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
-        until(lambda: len(self.registered()) >= alive + count, 60, "workers registered")
+        # Four at once take a minute to start where many others are at work.
+        until(lambda: len(self.registered()) >= alive + count, 120, "workers registered")
 
     def environment(self) -> dict[str, str]:
         """Return what a process of this fleet is told."""
