@@ -17,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
-from visionq.names import GATE, WATCH
+from visionq.names import GATE, NOTICES, WATCH
 from visionq.sandbox.simulator.process import running_simulator
 from visionq.settings import Settings
 from worker.provider.balance import read_balance
@@ -171,3 +171,15 @@ def test_a_low_balance_is_told_once_until_it_recovers(redis: Redis, receiver: Re
             duty.attend()
     assert [document["type"] for document in receiver.documents()] == ["balance.low"] * 2
     assert "90 ₽" in receiver.documents()[0]["message"]
+
+
+def test_a_budget_that_runs_low_is_one_alert(redis: Redis, receiver: Receiver) -> None:
+    """The alert names the tenant, the period, and how much of the budget is used."""
+    fields = {"subject": "budget:tenant:acme", "reason": "day 8000000000 10000000000"}
+    for state in ("low", "exhausted"):
+        redis.xadd(NOTICES, {**fields, "state": state})
+    Notices(redis, AlertSender(receiver.url, SECRET), time.time).attend()
+    low, exhausted = receiver.documents()
+    assert (low["type"], exhausted["type"]) == ("budget.low", "budget.exhausted")
+    assert low["message"] == "budget of tenant acme, day: 8 of 10 ₽ are used"
+    assert "visionq budget set" in exhausted["message"]

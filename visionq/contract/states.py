@@ -50,7 +50,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
         }
     ),
     State.WAITING: frozenset({State.QUEUED, State.PARKED, State.CANCELLED}),
-    State.PARKED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
+    # Waiting: back in its lane, it does not fit into what its budget leaves now.
+    State.PARKED: frozenset({State.QUEUED, State.WAITING, State.FAILED, State.CANCELLED}),
     State.COMPLETED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),

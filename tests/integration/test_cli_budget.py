@@ -1,0 +1,121 @@
+"""`visionq budget` and `visionq spend`, as people and programs read them."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
+from visionq.cli import run
+from visionq.ledger import BudgetScope
+from visionq.money import nano_rubles
+from visionq.names import BALANCE_REFERENCE
+from visionq.sandbox.simulator.process import running_simulator
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def desk(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("VISIONQ_REDIS_URL", redis_url)
+    monkeypatch.delenv("PROXYAPI_API_KEY", raising=False)
+    return Desk(redis)
+
+
+def printed(capsys: Output) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def spent(desk: Desk, rub: str, batch: str = "b1") -> None:
+    """One call that was paid, and one of unknown billing."""
+    for ends_well in (True, False):
+        claim = desk.begin(new_job(batch_id=batch))
+        desk.ledger.admit(claim, reserve=nano_rubles(Decimal(rub)))
+        if ends_well:
+            desk.ledger.finish(claim, paid(completed(claim.id), nano_rubles(Decimal(rub))))
+        else:
+            desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+
+
+def test_budgets_are_set_shown_and_cleared(desk: Desk, capsys: Output) -> None:
+    """What is set is shown with what is left, and after a clear there is none."""
+    assert run(["budget", "set", "--tenant", "t", "--total", "100", "--day", "7.5", "--json"]) == 0
+    assert [(book["period"], book["limit_rub"]) for book in printed(capsys)] == [
+        ("total", "100"),
+        ("day", "7.5"),
+    ]
+    assert run(["budget", "set", "--batch", "b", "--total", "3"]) == 0
+    assert "batch:b total: 3 ₽ left of 3 ₽" in capsys.readouterr().out
+    assert run(["budget", "show", "--json"]) == 0
+    assert len(printed(capsys)) == 3
+    assert run(["budget", "clear", "--tenant", "t", "--day"]) == 0
+    assert run(["budget", "clear", "--batch", "b"]) == 0
+    assert [book.scope for book in desk.ledger.budgets()] == [BudgetScope.tenant("t")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["set", "--tenant", "t", "--total", "many"], "'many' is no amount of rubles"),
+        (["set", "--tenant", "t", "--total", "-1"], "from 0 to 9,000,000 rubles, not -1"),
+        (["set", "--tenant", "t"], "--total, --day or --month"),
+        (["set", "--total", "5"], "--tenant or --batch"),
+        (["set", "--batch", "b", "--day", "5"], "a batch has one budget"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    desk: Desk, arguments: list[str], named: str, capsys: Output
+) -> None:
+    """A budget that can't be set ends with 2 and one line that says why; nothing is written."""
+    assert run(["budget", *arguments]) == 2
+    assert named in capsys.readouterr().err
+    assert desk.ledger.budgets() == ()
+
+
+def test_spend_tells_all_that_is_known(desk: Desk, capsys: Output) -> None:
+    """Paid, unknown with its job, budgets and why the balance is not compared."""
+    desk.ledger.set_budget(BudgetScope.batch("b1"), Decimal(10))
+    spent(desk, "1.25")
+    assert run(["spend", "--json"]) == 0
+    page = printed(capsys)
+    assert (page["settled_rub"], page["unknown_rub"], page["reserved_rub"]) == ("1.25", "1.25", "0")
+    assert page["unknown"][0]["worst_case_rub"] == "1.25"
+    assert page["unknown"][0]["batch"] == "b1"
+    assert page["budgets"][0]["left_rub"] == "7.5"
+    assert "PROXYAPI_API_KEY" in page["balance_note"]
+    for scope, amount in ((["--tenant", "default"], "1.25"), (["--batch", "other"], "0")):
+        assert run(["spend", *scope, "--json"]) == 0
+        assert printed(capsys)["settled_rub"] == amount
+    assert run(["spend"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("1.25 ₽ paid", "up to 1.25 ₽ for 1 calls", "budgets count them as paid"):
+        assert part in shown
+
+
+def test_the_balance_is_compared_with_the_books(
+    desk: Desk, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone from the account beyond the books is shown, from the first question on."""
+    with running_simulator() as simulator:
+        monkeypatch.setenv("PROXYAPI_BASE_URL", simulator.provider_url)
+        simulator.configure(balance_rub=100)
+        assert run(["spend", "--json"]) == 0
+        assert printed(capsys)["balance"]["unexplained_rub"] == "0"
+        spent(desk, "2")
+        simulator.configure(balance_rub=95)
+        assert run(["spend", "--json"]) == 0
+        balance = printed(capsys)["balance"]
+        assert (balance["gone_rub"], balance["settled_rub"]) == ("5", "2")
+        assert balance["unexplained_rub"] == "3"
+        assert run(["spend", "--compare-anew", "--json"]) == 0
+        assert printed(capsys)["balance"]["gone_rub"] == "0"
+        simulator.configure(balance_readable=False)
+        assert run(["spend"]) == 0
+        assert "the balance can't be read" in capsys.readouterr().out
+    assert b"account" in desk.redis.hgetall(BALANCE_REFERENCE)
