@@ -13,7 +13,7 @@ ARGS ?=
 # Tests that run at a time. They wait more than they compute; one file stays with one process.
 JOBS ?= 3
 
-EXTRAS := worker blobs monitoring sandbox build
+EXTRAS := worker blobs gateway monitoring sandbox build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
@@ -43,6 +43,7 @@ format: install ## Put files into the form that `lint` asks for
 	$(BIN)/ruff format .
 
 bench: install ## Measure what the documentation claims
+	@sh scripts/install-peers.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: install ## Kill processes on purpose and compare jobs, calls and books: 15 minutes
@@ -51,3 +52,4 @@ chaos: install ## Kill processes on purpose and compare jobs, calls and books: 1
 lock: ## Renew the locks from pyproject.toml (needs uv)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras pyproject.toml -o requirements.lock
 	$(COMPILE) $(EXTRAS:%=--extra %) -c requirements.lock pyproject.toml -o requirements-image.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra worker pyproject.toml benchmarks/peers/requirements.in -o benchmarks/peers/requirements.lock

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -139,26 +140,19 @@ def _until(fleet: Fleet, calls: int, end: float) -> None:
         time.sleep(0.2)
 
 
-class _fleet:  # noqa: N801  # a context manager used like a function
-    """A fleet in a folder of its own, which goes with it."""
-
-    def __init__(self, case: _Case) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="visionq-pace-")
-        told = {Settings.model_fields["default_model"].default: {"requests_per_minute": case.rate}}
-        extra = {"VISIONQ_LIMITS": json.dumps(told)} if case.told == "setting" else {}
-        self._fleet = running_fleet(
-            Path(self._folder.name),
+@contextmanager
+def _fleet(case: _Case) -> Iterator[Fleet]:
+    told = {Settings.model_fields["default_model"].default: {"requests_per_minute": case.rate}}
+    with (
+        tempfile.TemporaryDirectory(prefix="visionq-pace-") as folder,
+        running_fleet(
+            Path(folder),
             workers=case.workers,
             concurrency=max(4, _THREADS // case.workers),
-            extra=extra,
-        )
-
-    def __enter__(self) -> Fleet:
-        return self._fleet.__enter__()
-
-    def __exit__(self, *error: object) -> None:  # as Python passes them
-        self._fleet.__exit__(*error)
-        self._folder.cleanup()
+            extra={"VISIONQ_LIMITS": json.dumps(told)} if case.told == "setting" else {},
+        ) as fleet,
+    ):
+        yield fleet
 
 
 def _submit(fleet: Fleet, count: int) -> None:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.intake import take_images, take_prompt, take_schema
+from producer.job_options import job_options, take_job_options
 from producer.stack import found_stack
 from visionq.commands.shared import errors_as_json, json_option, print_json
 from visionq.contract import Api, Detail, JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.sdk import Client
+from visionq.sdk.drafts import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
 
@@ -43,6 +45,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--schema", type=_file, help="JSON Schema that the answer must match.")
 @click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
+@job_options
 @json_option
 def ask(
     *,
@@ -57,14 +60,14 @@ def ask(
 
     Uses the running stack, or starts one for this question alone.
     """
-    fields = {name: value for name, value in options.items() if value is not None}
+    fields = take_job_options(options)
     fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
     if schema is not None:
         fields["answer_schema"] = take_schema(schema)
     with errors_as_json(as_json):
         settings = load_settings()
         # Read first: a wrong name is told at once, and nothing is started for it.
-        fields["images"] = take_images(images, settings.max_image_bytes)
+        fields["images"] = take_images(images, most_bytes(fields, settings))
         _ask(fields, settings, as_json=as_json)
 
 

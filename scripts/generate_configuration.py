@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitoring.settings import FlowerSettings
+from producer.gateway.settings import GatewaySettings
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def pages() -> dict[Path, str]:
     groups = {
         "visionq": variables(Settings),
         "flower": variables(FlowerSettings),
+        "gateway": variables(GatewaySettings),
         "compose": compose_variables((ROOT / ".env.example").read_text("utf-8")),
     }
     meanings = tomllib.loads(RUSSIAN.read_text("utf-8"))

@@ -17,7 +17,9 @@ from visionq.errors import VisionqError
 COMMANDS: Final = "visionq.commands"
 #: What commands of this package need beside it. A client's install has none of these.
 NEEDS: Final = {
-    "up": ("worker", "monitoring", "celery", "flower"),
+    "up": ("worker", "monitoring", "producer", "celery", "fastapi", "flower"),
+    "gateway": ("fastapi", "uvicorn", "python_multipart"),
+    "keys": ("fastapi",),
     "simulator": ("aiohttp", "PIL"),
 }
 

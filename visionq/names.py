@@ -99,6 +99,10 @@ QUESTIONS: Final = PREFIX + "questions"
 DEAD_LETTERS: Final = PREFIX + "dead-letters"
 #: ZSET job id → when it failed (ms), until it is replayed; trimmed by age and by length.
 FAILED: Final = PREFIX + "failed"
+#: HASH sha256 of an API key → who it is for, as JSON.
+GATEWAY_KEYS: Final = PREFIX + "gateway-keys"
+#: ZSET id of a batch that is not done → when it was made (s).
+OPEN_BATCHES: Final = PREFIX + "open-batches"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -128,7 +132,7 @@ WORKER: Final = PREFIX + "worker:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 #: HASH of the gate per id of a provider's key.
 GATE: Final = PREFIX + "gate:"
-#: STRING what the provider said of a model that it does not know, per `key's id:model`; for a minute.
+#: STRING what the provider said of a model unknown to it, per `key's id:model`; for a minute.
 MISSING_MODEL: Final = PREFIX + "missing-model:"
 #: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"
@@ -152,6 +156,14 @@ BLOB: Final = PREFIX + "blob:"
 DEAD_LETTER: Final = PREFIX + "dead-letter:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
+#: HASH of a batch that was made of a file: what it is of, and how far it has come.
+FILE_BATCH: Final = PREFIX + "file-batch:"
+#: ZSET id of such a batch → when it was made (s), per tenant.
+TENANT_BATCHES: Final = PREFIX + "tenant-batches:"
+#: STRING the gateway that works on such a batch.
+BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
+#: STRING requests per `tenant:minute`.
+REQUEST_RATE: Final = PREFIX + "request-rate:"
 
 # --- Redis: channels --------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 #: Seconds that a thread rests before it gives a message back because the ledger is full.
 _PAUSE_WHILE_FULL: Final = 2.0
+#: Seconds for which a thread waits for a Redis that is away. The message comes back by itself, and
+#: a worker that is told to end must not wait for Redis.
+_PATIENCE: Final = 20.0
 _JOB_ID: Final = TypeAdapter(JobId)
 
 
@@ -39,7 +42,7 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
     job = NewJob(job_id, prepare(fields, tools.settings))
     if contents:
         _store(job_id, contents, tools)
-    match persistently(lambda: tools.ledger.submit([job]), tools.sleep)[0]:
+    match persistently(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
             tools.sleep(_PAUSE_WHILE_FULL)
@@ -57,7 +60,7 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
 
 def _store(job_id: str, contents: Sequence[bytes], tools: Tools) -> None:
     try:
-        persistently(lambda: tools.blobs.put(contents), tools.sleep)
+        persistently(lambda: tools.blobs.put(contents), tools.sleep, _PATIENCE)
     except QueueUnavailable as error:
         log.warning("intake.no_room_for_blobs", job=job_id, error=str(error))
         tools.sleep(_PAUSE_WHILE_FULL)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
-from redis import exceptions as redis_errors
 
-from visionq.redis_connection import PASSING
+from visionq.errors import QueueUnavailable
+from visionq.redis_connection import PASSING, telling_what_passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,26 +18,28 @@ log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
-#: Refusals of a Redis that can't write to its disk, or to its replicas, now; scripts quote them.
-_UNABLE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM command not allowed")
 
 
-def persistently(call: Callable[[], T], sleep: Callable[[float], None]) -> T:
-    """Repeat a repeatable call until Redis takes it.
+def persistently(
+    call: Callable[[], T], sleep: Callable[[float], None], patience: float = math.inf
+) -> T:
+    """Repeat a repeatable call until Redis takes it, or for `patience` seconds of pauses.
 
-    What is at stake is a paid answer: giving up would lose it, waiting only keeps one thread.
+    Where a paid answer is at stake there is no end to patience: giving up would lose the answer,
+    waiting only keeps one thread.
+
+    Raises:
+        QueueUnavailable: patience is at its end.
     """
-    pause = _FIRST_PAUSE
+    pause, slept = _FIRST_PAUSE, 0.0
     while True:
         try:
-            return call()
-        except redis_errors.RedisError as error:
-            if not _passes(error):
-                raise
+            with telling_what_passes():
+                return call()
+        except PASSING as error:
+            if slept >= patience:
+                raise QueueUnavailable(f"Redis can't be used ({error})") from error
             log.warning("ledger.waiting_for_redis", error=str(error))
             sleep(pause)
+            slept += pause
             pause = min(_LONGEST_PAUSE, pause * 2)
-
-
-def _passes(error: redis_errors.RedisError) -> bool:
-    return isinstance(error, PASSING) or any(word in str(error) for word in _UNABLE)

@@ -37,8 +37,8 @@ from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
-from worker.watch.limits import EnvironmentLimits
 from worker.watch.drift import Drift
+from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp

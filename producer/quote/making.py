@@ -82,14 +82,24 @@ def quote_of(
         rub=_sum(made),
         seconds=seconds,
         per_minute=pace,
-        chosen=tuple(
-            _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), end).model_copy(
-                update={"chosen": True}
-            )
-            for kind, one in made.items()
-        ),
+        chosen=_chosen(made, prices, calibrations, end),
         models=_compare(census, rules, prices, knowledge, given / max(1, asked), end),
         notes=_notes(census, made, prices, calibrations),
+    )
+
+
+def _chosen(
+    made: Mapping[tuple[str, str], Estimate],
+    prices: PriceTable,
+    calibrations: Mapping[str, Calibration | None],
+    end: datetime,
+) -> tuple[ModelQuote, ...]:
+    """Return what was asked for, by model and detail."""
+    return tuple(
+        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), end).model_copy(
+            update={"chosen": True}
+        )
+        for kind, one in made.items()
     )
 
 
@@ -143,14 +153,9 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     """
     rows = sum(group.rows for group in census.groups.values())
     texts = sum(group.texts for group in census.groups.values())
-    kinds = [
-        (price.model, detail.value)
-        for price in prices.prices
-        if (family := rules.family_of(price.model)) is not None
-        for detail in _DETAILS
-        if detail is not Detail.ORIGINAL or family.original is not None
-    ]
+    kinds = _all_kinds(rules, prices)
     calibrations = knowledge.calibrations([kind_of(*kind) for kind in kinds])
+    equal = {"": Output(max(1, rows), output, 0)}
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     found = []
     for model, detail in kinds:
@@ -158,17 +163,29 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         key = (family.name if family else model, detail)
         if key not in counted:
             counted[key] = _picture_tokens(census, rules, model, Detail(detail))
-        most, least = counted[key]
-        group = Group(rows, most, least, texts, ceil(output) * rows, Counter({"": rows}))
+        group = Group(rows, *counted[key], texts, ceil(output) * rows, Counter({"": rows}))
         calibration = calibrations.get(kind_of(model, detail))
-        equal = {"": Output(max(1, rows), output, 0)}
         made = estimate(group, prices.for_model(model), calibration, equal)
-        if made.cost is not None:
-            found.append(_model_quote((model, detail), made, prices, calibration, end))
+        found.append(_model_quote((model, detail), made, prices, calibration, end))
+    return _marked(found, {_meant(rules, *kind) for kind in census.groups})
+
+
+def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:
+    """Return each model that has a price and known rules, at each `detail` that it knows."""
+    return [
+        (price.model, detail.value)
+        for price in prices.prices
+        if (family := rules.family_of(price.model)) is not None
+        for detail in _DETAILS
+        if detail is not Detail.ORIGINAL or family.original is not None
+    ]
+
+
+def _marked(found: list[ModelQuote], chosen: set[tuple[str, str]]) -> tuple[ModelQuote, ...]:
+    """Sort by cost, those that end too early last, and mark the cheapest and those chosen."""
     found.sort(key=lambda one: (one.ends_before, one.rub.expected or 0, one.model, one.detail))
-    usable = [one for one in found if not one.ends_before]
-    cheapest = usable[0] if usable and rows else None
-    chosen = {_meant(rules, *kind) for kind in census.groups}
+    usable = [one for one in found if not one.ends_before and one.rub.expected]
+    cheapest = usable[0] if usable else None
     return tuple(
         one.model_copy(
             update={"cheapest": one is cheapest, "chosen": (one.model, one.detail) in chosen}

@@ -44,7 +44,7 @@ def run_one(scenario: Scenario, given: argparse.Namespace, seed: int) -> Finding
     """Run a scenario to its end, or to what broke it."""
     started = time.monotonic()
     folder = Path(mkdtemp(prefix=f"visionq-chaos-{scenario.name}-"))
-    scene = Scene(folder, seed, given.quick, given.scale)
+    scene = Scene(folder, seed, given.quick, given.scale, given.broker)
     try:
         scenario.run(scene)
     except Exception as error:  # noqa: BLE001  # whatever broke it is what it found
@@ -66,6 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="whom to kill, and when")
     parser.add_argument("--runs", type=int, default=1, help="runs of each, with seeds in a row")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full sizes")
+    parser.add_argument("--broker", metavar="URL", help="another broker, as amqp://…; it is yours")
     given = parser.parse_args(arguments)
     if unknown := set(given.scenarios) - SCENARIOS.keys():
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there is: {', '.join(SCENARIOS)}")

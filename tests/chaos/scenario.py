@@ -35,6 +35,8 @@ class Scene:
     quick: bool = False
     #: Share of the full size, for machines that others use too.
     scale: float = 1.0
+    #: A broker apart from the ledger's Redis, such as RabbitMQ.
+    broker: str | None = None
     goals: list[Goal] = field(default_factory=list)
     notes: dict[str, Figure] = field(default_factory=dict)
 
@@ -51,7 +53,10 @@ class Scene:
     def fleet(self, **options: Any) -> AbstractContextManager[ChaosFleet]:
         from tests.chaos.fleet import chaos_fleet  # noqa: PLC0415  # takes seconds to import
 
-        return chaos_fleet(self.folder, self.random, **options)
+        extra = dict(options.pop("extra", {}))
+        if self.broker is not None:
+            extra.setdefault("VISIONQ_BROKER_URL", self.broker)
+        return chaos_fleet(self.folder, self.random, extra=extra, **options)
 
     def equal(self, name: str, figure: Figure, wanted: Figure) -> None:
         self.goals.append(Goal(name, figure, f"= {_shown(wanted)}", figure == wanted))

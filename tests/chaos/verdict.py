@@ -103,7 +103,7 @@ def _open_books(redis: Redis, money: dict[str, int]) -> list[str]:
         "hints out": _total(redis, names.HINTED),
         "slots taken": _total(redis, names.POOL_BUSY),
         "lanes": _total(redis, names.LANE_SIZES),
-        "due": int(redis.zcard(names.DUE)),  # type: ignore[arg-type]
+        "due": int(redis.zcard(names.DUE)),
         "reserved": money.get("reserved", 0),
         "calls out": sum(
             _numbers(redis, gate.decode()).get("calls_out", 0)

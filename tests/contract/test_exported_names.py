@@ -62,6 +62,7 @@ LEDGER = [
     "LedgerOptions",
     "NewJob",
     "Outcome",
+    "PaceNews",
     "Parked",
     "Period",
     "Refusal",

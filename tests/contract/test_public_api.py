@@ -29,7 +29,8 @@ def test_exports() -> None:
     for name in names:
         assert getattr(visionq, name).__name__ == name
     assert set(names) <= set(dir(visionq))
-    assert sorted(sdk.__all__) == ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job"]
+    names = ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job", "TypedResult"]
+    assert sorted(sdk.__all__) == names
 
 
 def test_no_other_names() -> None:
@@ -74,7 +75,9 @@ def test_signatures(client: Any) -> None:
     assert parameters(client.submit_many) == ["self", "jobs"]
     assert parameters(client.get) == ["self", "job"]
     assert parameters(client.cancel) == ["self", "job"]
-    assert parameters(client.wait) == ["self", "job", "timeout"]
+    assert parameters(client.wait) == ["self", "job", "timeout", "schema"]
+    question = ["self", "image", "prompt", "schema", "timeout", "**options"]
+    assert parameters(client.analyze) == question
     assert parameters(client.results) == ["self", "jobs", "timeout"]
     assert parameters(client.__init__) == ["self", "settings", "redis_url"]
 

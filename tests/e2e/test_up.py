@@ -124,24 +124,26 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def test_line(up: Up) -> None:
     """The line has every promised key, and what it names answers already."""
-    parts = {"redis_url", "provider_url", "simulator_url", "pids"}
+    parts = {"redis_url", "provider_url", "simulator_url", "gateway_url", "gateway_key", "pids"}
     assert set(up.line) == parts | {"flower_url", "flower_user", "flower_password"}
     assert up.line["provider_url"] == up.line["simulator_url"] + "/openai/v1"
     assert "@" not in up.line["flower_url"]
     assert answers(up.port("flower_url"), "/healthcheck")
     assert answers(up.port("simulator_url"), "/healthz")
+    assert answers(up.port("gateway_url"), "/healthz")
     with redis.Redis.from_url(up.line["redis_url"]) as client:
         assert client.zcard(names.WORKERS) == 1
 
 
 def test_recognisable(up: Up) -> None:
     """Each part can be told in the process list, which shows no password."""
-    assert set(up.line["pids"]) == {"redis", "simulator", "worker", "flower"}
+    assert set(up.line["pids"]) == {"redis", "simulator", "worker", "flower", "gateway"}
     for role, pids in up.line["pids"].items():
         for pid in pids:
             shown = " ".join(psutil.Process(pid).cmdline())
             assert f"visionq-{role}" in shown
             assert up.line["flower_password"] not in shown
+            assert up.line["gateway_key"] not in shown
             assert up.line["redis_url"] not in shown
 
 
@@ -175,7 +177,7 @@ def test_data_dir_is_not_shared(up: Up) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("role", ["worker", "flower", "simulator", "redis"])
+@pytest.mark.parametrize("role", ["worker", "flower", "gateway", "simulator", "redis"])
 def test_killed_part_comes_back(up: Up, role: str) -> None:
     """A part that is killed comes back on its port, Redis with its data, and can be found."""
     with redis.Redis.from_url(up.line["redis_url"]) as client:
@@ -187,6 +189,7 @@ def test_killed_part_comes_back(up: Up, role: str) -> None:
         assert client.get("kept-through") == role.encode()
         wait_until(lambda: answers(up.port("flower_url"), "/healthcheck"))
         wait_until(lambda: answers(up.port("simulator_url"), "/healthz"))
+        wait_until(lambda: answers(up.port("gateway_url"), "/healthz"))
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

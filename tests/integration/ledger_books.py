@@ -49,6 +49,12 @@ class Job:
     #: Token → the day in whose books its call stands.
     days: dict[str, str] = field(default_factory=dict)
     faulty: str = ""
+    #: When it was taken from its lane, until it is sent; when its call may be.
+    taken: int | None = None
+    permit: float | None = None
+    sent_at: int = 0
+    forecast: int = 0
+    tokens: int = 0
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -103,6 +109,8 @@ class Ending:
     saved: int = 0
     scope: str = ""
     faulty: str = ""
+    #: What it tells of the pace, as it is said to the script.
+    news: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -154,6 +162,7 @@ class Books:
         if job.pool:
             self.forget_promise(job)
         job.state, job.token, job.pool, job.reason = "queued", "", "", ""
+        job.taken = job.permit = None
         self.enter_lane(job, at_head=at_head)
 
     def enter_lane(self, job: Job, *, at_head: bool) -> None:
@@ -205,6 +214,7 @@ class Books:
         if job.state == "queued":
             self.leave_lane(job.lane)
         job.state, job.reason, job.token, job.pool = to, reason, "", ""
+        job.taken = job.permit = None
         if not job.sent:
             self.due.pop(job.id, None)
         add(self.ended, to)
@@ -287,10 +297,15 @@ class Books:
             books={name: found for name, book in self.accounts.items() if (found := _some(book))},
             waiters={name: jobs for name, jobs in self.waiters.items() if jobs},
             looks=self.looks,
-            kinds=self.kinds,
+            kinds={name: _some(known) for name, known in self.kinds.items()},
             unknown_calls=self.unknown_calls,
+            paces=self.pace_fields(),
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
         )
+
+    def pace_fields(self) -> dict[str, dict[str, float]]:
+        """Whoever knows of the pace says it."""
+        return {}
 
     def _gate_fields(self, key: str) -> dict[str, Any]:
         gate = self.gates[key]
@@ -315,7 +330,7 @@ def _fields(job: Job) -> dict[str, Any]:
     names = (
         "state", "lane", "token", "sent", "pool", "interrupted", "ended_by", "reason", "reserved",
         "attempts", "waits", "unknown_calls", "lapses", "cost", "late_answer", "gate", "epoch",
-        "lead", "faulty", "waits_for",
+        "lead", "faulty", "waits_for", "taken", "permit",
     )  # fmt: skip
     fields = {name: getattr(job, name) for name in names if getattr(job, name)}
     expires = job.has_ended and not job.sent

@@ -86,6 +86,7 @@ class Budgeted(Books):
 
     def wait_for_budget(self, job: Job, scope: str, amount: int, state: str) -> None:
         job.state, job.token, job.pool = state, "", ""
+        job.taken = job.permit = None
         job.reason, job.waits_for = REASONS[state], scope
         self.waiters.setdefault(f"{state}:{scope}", {})[job.id] = amount
         self.due.pop(job.id, None)

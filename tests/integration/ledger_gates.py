@@ -114,6 +114,7 @@ class KeptBack(Budgeted):
     def follow(self, job: Job, key: str) -> None:
         self.forget_promise(job)
         job.state, job.token, job.pool, job.reason = "waiting", "", "", "follows"
+        job.taken = job.permit = None
         self.followers.setdefault(key, []).append(job.id)
         self.due.pop(job.id, None)
         if job.deadline is not None:

@@ -10,10 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.integration.ledger_kit import BOTH, BULK, SHA, moment, new_job
 from tests.integration.ledger_pair import Pair
+from visionq.contract.limits import Limits
 from visionq.ledger import (
     Billing,
     BudgetScope,
     GateOrder,
+    PaceNews,
     Period,
     Registration,
 )
@@ -54,6 +56,20 @@ jobs = st.fixed_dictionaries(
         "newer": st.sampled_from([False, False, False, True]),
     }
 )
+limits = st.builds(
+    Limits,
+    requests_per_minute=st.sampled_from([None, 6, 60, 3000]),
+    tokens_per_minute=st.sampled_from([None, None, 600, 100_000]),
+    concurrency=st.sampled_from([None, None, 1, 2]),
+)
+news = st.builds(
+    PaceNews,
+    tokens=st.sampled_from([None, 0, 200, 500]),
+    requests_limit=st.sampled_from([None, None, None, 120, 600]),
+    tokens_limit=st.sampled_from([None, None, None, None, 10_000]),
+    refused=st.sampled_from([False, False, True]),
+    pause=st.sampled_from([None, 0.01, 3, 40]),
+)
 endings = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(OUTCOMES),
@@ -61,6 +77,7 @@ endings = st.fixed_dictionaries(
         "cost": st.sampled_from([0, 5, 700]),
         "content_key": st.sampled_from(["", "c1"]),
         "saved": st.sampled_from([0, 0, 40]),
+        "news": news,
     }
 )
 
@@ -168,6 +185,10 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
     def learn(self, kind: str, least: int) -> None:
         self.learn_on_both(kind, least)
 
+    @rule(model=st.sampled_from(["m1", "m1", "m2", "*"]), limits=st.one_of(st.none(), limits))
+    def say_limits(self, model: str, limits: Limits | None) -> None:
+        self.say_limits_both(model, limits if limits != Limits() else None)
+
     @rule(
         which=some,
         held=likely,
@@ -176,7 +197,7 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
     )
     def admit(self, which: int, content_key: str, reserve: int | None, *, held: bool) -> None:
         for claim in self.pick(which, held=held):
-            self.admit_both(claim, content_key, reserve)
+            self.admit_both(claim, content_key, reserve, which % 3 * 400)
 
     @rule(which=some, held=likely, fields=endings, times=st.integers(1, 2))
     def finish(self, which: int, fields: dict[str, Any], times: int, *, held: bool) -> None:
@@ -283,6 +304,24 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
             if claim and send:
                 self.admit_both(claim)
 
+    @rule(requests=st.sampled_from([None, 60, 600]), concurrency=st.sampled_from([None, 1]))
+    def work_at_a_limit(self, requests: int | None, concurrency: int | None) -> None:
+        """More jobs come than may be asked about; workers ask again when they were told to."""
+        self.say_limits_both(
+            "m1", Limits(requests_per_minute=requests, concurrency=concurrency or 2)
+        )
+        self.renew_both(Registration("w1", 3, BOTH, key="k2"))
+        for _ in range(4):
+            self.submit_to_both(new_job(f"j{next(self.numbers)}"))
+        for _ in range(3):
+            self.clock.now += 0.3
+            self.dispatch_both()
+            for job_id in [job.id for job in self.model.jobs.values() if job.state == "hinted"]:
+                self.claim_both(job_id, self.workers["w1"])
+            for claim in self.claims[-4:]:
+                if self.model.holds(claim.id, claim.token):
+                    self.admit_both(claim)
+
     @rule(which=some)
     def interrupt(self, which: int) -> None:
         """A call is sent and its worker dies; another comes and takes the job."""
@@ -319,6 +358,8 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
         self.steer_both("k1", GateOrder.OPEN)
         for scope in SCOPES:
             self.set_budget_on_both(scope, None)
+        for model in ("m1", "m2", "*"):
+            self.say_limits_both(model, None)
         for _ in range(80):
             self.clock.now += 3
             self.renew_both(worker)

@@ -5,6 +5,7 @@ Times are milliseconds, amounts nano-rubles. Every move takes the time as its fi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from tests.integration.ledger_books import (
     forgotten,
     turn,
 )
-from tests.integration.ledger_gates import KeptBack, key_of
+from tests.integration.ledger_gates import key_of
+from tests.integration.ledger_pace import Paced, model_of
 from tests.integration.ledger_snapshot import TERMINAL
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ __all__ = ["Ending", "Job", "Model"]
 
 
 @dataclass
-class Model(KeptBack):
+class Model(Paced):
     """Same moves as `Ledger`, same answers, and its whole state as a `Snapshot`."""
 
     lease: int = 0
@@ -95,15 +97,12 @@ class Model(KeptBack):
         pool = worker.pool
         if job.state == "hinted" and job.version > worker.schema_version:
             self.forget_promise(job)
-            job.state, job.reason = "parked", "newer_worker_needed"
+            job.state, job.reason, job.taken = "parked", "newer_worker_needed", None
             self.due.pop(job_id, None)
             return "too_new"
-        if job.state == "hinted" and self.jobs_left(key_of(pool)) <= 0:
+        if job.state == "hinted" and (kept_back := self._kept_back(now, job, key_of(pool))):
             self.requeue(job)
-            return "gate_closed"
-        if job.state == "hinted" and self.held_by(job.lane):
-            self.requeue(job)
-            return "held"
+            return kept_back
         if job.state == "hinted":
             job.state, job.token, job.pool, job.hints = "in_progress", token, pool, 0
             self.due[job_id] = now + self.lease
@@ -111,8 +110,15 @@ class Model(KeptBack):
             return job.state
         return job
 
-    def admit(
-        self, now: int, job_id: str, token: str, content_key: str, reserve: int | None
+    def _kept_back(self, now: int, job: Job, key: str) -> str:
+        if self.jobs_left(key) <= 0:
+            return "gate_closed"
+        if self.held_by(job.lane):
+            return "held"
+        return "rate_limited" if self.rests_long(now, job.lane) else ""
+
+    def admit(  # noqa: PLR0917  # as the script takes them
+        self, now: int, job_id: str, token: str, content_key: str, reserve: int | None, tokens: int
     ) -> tuple[str, str]:
         job = self.jobs.get(job_id)
         if job is None or not self.holds(job_id, token):
@@ -125,9 +131,11 @@ class Model(KeptBack):
             return "ANSWER", answer
         if job.deadline is not None and job.deadline <= now:
             return "EXPIRED", ""
-        return self._admit_call(job, content_key, reserve)
+        return self._admit_call(now, job, content_key, reserve, tokens)
 
-    def _admit_call(self, job: Job, content_key: str, reserve: int | None) -> tuple[str, str]:
+    def _admit_call(
+        self, now: int, job: Job, content_key: str, reserve: int | None, tokens: int
+    ) -> tuple[str, str]:
         if job.reuse == "use" and self.leads.get(content_key, job.id) != job.id:
             self.follow(job, content_key)
             return "FOLLOW", ""
@@ -138,6 +146,13 @@ class Model(KeptBack):
         verdict, reason = self.judge(job, reserve)
         if verdict:
             return verdict, reason
+        permit = self.permit_for(now, job, tokens)
+        if permit is None:
+            self.requeue(job)
+            return "PARK", "rate_limited"
+        if permit > now:
+            return "WAIT", str(math.ceil(permit - now))
+        self.leave_at_pace(now, job, tokens)
         self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
         if content_key and content_key not in self.leads:
@@ -153,6 +168,8 @@ class Model(KeptBack):
         was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
+        if was_out:
+            self.hear_of_pace(now, job, ending)
         self.settle(job, token, ending)
         mends = bool(ending.faulty) and self.holds(job_id, token)
         if was_out:
@@ -183,6 +200,7 @@ class Model(KeptBack):
     def _come_back(self, now: int, job: Job, ending: Ending) -> None:
         self.forget_promise(job)
         job.state, job.reason, job.pool = ending.kind, ending.reason, ""
+        job.taken = job.permit = None
         job.waits = job.waits + 1 if ending.kind == "waiting" and not ending.counted else 0
         self.results[job.id] = "RETRY"
         delay = ending.delay
@@ -202,7 +220,7 @@ class Model(KeptBack):
         if ending.scope != "gate":
             self.hold(ending.scope, ending.reason, until)
         elif self.is_refused_alone(now, job, call, ending.reason):
-            job.state, job.reason = "parked", ending.reason
+            job.state, job.reason, job.taken = "parked", ending.reason, None
             self.due[job.id] = until
             return
         self.requeue(job, at_head=False)
@@ -268,7 +286,7 @@ class Model(KeptBack):
         self.due[job.id] = now + min(self.longest_wait, self.first_wait * 2 ** (job.hints - 1))
 
     def _take_next(self, now: int, limit: int, hints: list[str]) -> None:
-        looks = 0
+        looks, rooms = 0, dict[str, float]()
         while len(hints) < limit and looks < limit:
             looks += 1
             order = [INTERACTIVE, BULK] if self.turns % 10 < 9 else [BULK, INTERACTIVE]
@@ -277,7 +295,7 @@ class Model(KeptBack):
                 return
             tenant = turn(self.tenants[queue])
             lane = turn(self.lane_rings[f"{queue}:{tenant}"])
-            if scope := self.held_by(lane):
+            if scope := self.held_by(lane) or self.out_of_pace(now, lane, rooms):
                 self.set_aside(now, lane, scope)
                 continue
             job = self.jobs.get(self.lanes[lane].pop(0))
@@ -286,7 +304,8 @@ class Model(KeptBack):
                 if self.keep_back(job):
                     looks += 2
                     continue
-                job.state, job.hints = "hinted", 0
+                job.state, job.hints, job.taken = "hinted", 0, now
+                rooms[model_of(lane)] -= 1
                 self.turns += 1
                 self._hint(now, job, hints)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 from tests.integration import ledger_model
@@ -24,12 +25,14 @@ from visionq.ledger import (
     Held,
     Ledger,
     LedgerOptions,
+    PaceNews,
     Parked,
     Period,
     Registration,
     Submitted,
     Waiting,
 )
+from visionq.ledger.pace import OPERATOR, news_as_json
 from visionq.ledger.views import job_views
 from visionq.money import rubles
 from visionq.names import GATE, JOB, RESERVES
@@ -37,6 +40,7 @@ from visionq.names import GATE, JOB, RESERVES
 if TYPE_CHECKING:
     from redis import Redis
 
+    from visionq.contract.limits import Limits
     from visionq.ledger import NewJob, Outcome
 
 #: Ids of the provider's keys that workers hold.
@@ -157,17 +161,26 @@ class Pair:
         self.redis.hset(RESERVES + kind, mapping={"least": least, "samples": ENOUGH_SAMPLES})
         self.model.kinds[kind] = {"least": least, "samples": ENOUGH_SAMPLES}
 
-    def admit_both(self, claim: Claim, content_key: str = "", reserve: int | None = 900) -> str:
+    def say_limits_both(self, model: str, limits: Limits | None) -> None:
+        self.ledger.say_limits(OPERATOR, {model: limits})
+        self.model.say_limits(self.now, model, limits.model_dump() if limits else {})
+
+    def admit_both(
+        self, claim: Claim, content_key: str = "", reserve: int | None = 900, tokens: int = 300
+    ) -> str:
         if claim.document.reuse is Reuse.OFF:
             content_key = ""
         fields: list[Any] = self.redis.hmget(JOB + claim.id, "sent", "pool")
         sent, pool = fields
-        said = self.ledger.admit(claim, content_key=content_key, reserve=reserve)
-        verdict, more = self.model.admit(self.now, claim.id, claim.token, content_key, reserve)
+        said = self.ledger.admit(claim, content_key=content_key, reserve=reserve, tokens=tokens)
+        verdict, more = self.model.admit(
+            self.now, claim.id, claim.token, content_key, reserve, tokens
+        )
         assert said.verdict == verdict
+        assert verdict != "WAIT" or said.wait == int(more) / 1000
         if verdict == "ANSWER":
             assert f'"text":"{more}"' in (said.answer or "")
-        elif verdict in ("REFUSED", "PARK", "WAIT"):
+        elif verdict in ("REFUSED", "PARK"):
             assert (said.reason or "") == more
         if verdict == "GO" and not sent:
             gate = GATE + pool.decode().partition("@")[2]
@@ -193,7 +206,9 @@ class Pair:
         *,
         content_key: str = "",
         saved: int = 0,
+        news: PaceNews | None = None,
     ) -> None:
+        news = news or PaceNews()
         outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key, saved)
         has_answer = isinstance(outcome, Completed)
         name = kind.split(maxsplit=1)[0]
@@ -214,13 +229,15 @@ class Pair:
                 saved=saved if has_answer else 0,
                 scope=getattr(outcome, "scope", ""),
                 faulty=f"by {claim.token}" if name == "mending" else "",
+                news=json.loads(news_as_json(news) or "{}"),
             ),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
-        assert self.ledger.finish(claim, Ending(outcome, billing, cost)) == expected
+        assert self.ledger.finish(claim, Ending(outcome, billing, cost, news)) == expected
         if not expected:
             changed = {id_ for id_, state in self.views().items() if before[id_] is not state}
-            assert all(before[id_] is State.PARKED and has_answer for id_ in changed)
+            stopped = (State.PARKED, State.WAITING)  # of unknown billing, or by a budget
+            assert all(before[id_] in stopped and has_answer for id_ in changed)
         if isinstance(outcome, Held):
             assert int(self._call_of(claim)[0] or 0) == int(call[0] or 0), "it burned an attempt"
             if call[1] and int(call[2]) < int(gates[call[1]].get(b"epoch", 0)):
@@ -269,7 +286,9 @@ class Pair:
         for job_id, state in self.views().items():
             before = self.states.get(job_id, state)
             assert state is before or state in TRANSITIONS[before], f"{job_id}: {before} → {state}"
-            self.states[job_id] = state
+            # A queued job is shown as parked while something keeps its lane back.
+            stored = self.model.jobs[job_id].state
+            self.states[job_id] = State.QUEUED if stored in ("queued", "hinted") else state
             if state.is_terminal:
                 assert self.model.results[job_id] == STATUSES[state.value]
 

@@ -67,6 +67,7 @@ class Snapshot:
     looks: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown_calls: set[str] = field(default_factory=set)
+    paces: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def read_snapshot(redis: Redis) -> Snapshot:
@@ -175,6 +176,9 @@ def _take_one_of_many(
         snapshot.jobs[rest] = _job(value, expires=expires)
     elif prefix == names.BATCH:
         snapshot.batches[rest] = (_counts(value), expires)
+    elif prefix == names.PACE:
+        if pace := _pace(value):
+            snapshot.paces[rest] = pace
     elif prefix == names.GATE and (gate := _gate(value)):
         snapshot.gates[rest] = gate
 
@@ -196,7 +200,7 @@ def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expi
 
 
 def _split(key: str) -> tuple[str, str]:
-    hashes = (names.JOB, names.BATCH, names.GATE, names.BOOK, names.RESERVES)
+    hashes = (names.JOB, names.BATCH, names.GATE, names.PACE, names.BOOK, names.RESERVES)
     prefixes = (*_LISTS, *_TEXT_KEYS, *hashes, names.HELD_LANES, names.BUDGET_WAITERS)
     prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
     return prefix, key.removeprefix(prefix)
@@ -216,10 +220,20 @@ def _gate(value: dict[bytes, bytes]) -> dict[str, Any]:
     return counts | {name: text for name, text in texts.items() if text not in ("", "open")}
 
 
+def _pace(value: dict[bytes, bytes]) -> dict[str, float]:
+    if b"ceiling" not in value:
+        value = {name: one for name, one in value.items() if name not in (b"start", b"span")}
+    return {name.decode(): float(one) for name, one in value.items() if float(one)}
+
+
 def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
     stored = {name.decode(): text.decode() for name, text in value.items()}
     job: dict[str, Any] = {name: stored[name] for name in _TEXTS if stored.get(name)}
     job |= {name: int(stored[name]) for name in _COUNTS if int(stored.get(name, 0))}
+    if "taken" in stored:
+        job["taken"] = int(stored["taken"])
+    if "permit" in stored:
+        job["permit"] = float(stored["permit"])
     if job["state"] != "in_progress":
         job.pop("token", None)
     if "late_answer" in stored:

@@ -37,6 +37,7 @@ def assert_sound(snapshot: Snapshot) -> None:
     _assert_books(snapshot)
     _assert_rings(snapshot)
     _assert_gates(snapshot)
+    _assert_paces(snapshot)
     _assert_followed(snapshot)
     assert snapshot.too_new.keys() == {
         id_ for id_, job in jobs.items() if job.get("reason") == "newer_worker_needed"
@@ -105,7 +106,9 @@ def _assert_rings(snapshot: Snapshot) -> None:
 def _holding(lane: str, snapshot: Snapshot) -> set[str]:
     """Return what holds the lane, or did and is still putting lanes back."""
     _, tenant, model = lane.split(":")
-    return {f"model:{model}", f"tenant:{tenant}"} & (snapshot.holds | snapshot.hold_ends).keys()
+    return {f"model:{model}", f"tenant:{tenant}", f"pace:{model}"} & (
+        snapshot.holds | snapshot.hold_ends
+    ).keys()
 
 
 def _assert_gates(snapshot: Snapshot) -> None:
@@ -121,6 +124,18 @@ def _assert_gates(snapshot: Snapshot) -> None:
         assert gate.get("calls_before", 0) == before
         if gate.get("state") == "reopening":
             assert len(epochs) - before <= gate["step"]
+
+
+def _assert_paces(snapshot: Snapshot) -> None:
+    """A model counts as at hand what was taken and not sent, and as out what was sent."""
+    for job in snapshot.jobs.values():
+        at_hand = job["state"] in ("hinted", "in_progress") and "sent" not in job
+        assert ("taken" in job) == at_hand
+        assert "permit" not in job or at_hand
+    for name, mark in (("at_hand", "taken"), ("calls_out", "sent")):
+        models = [job["lane"].split(":", 2)[2] for job in snapshot.jobs.values() if mark in job]
+        counted = {model: pace[name] for model, pace in snapshot.paces.items() if name in pace}
+        assert counted == Counter(models), name
 
 
 def _assert_followed(snapshot: Snapshot) -> None:

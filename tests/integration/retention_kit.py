@@ -67,7 +67,12 @@ class Mill:
         claims = self._make(
             [calls.claim(job_id, f"t-{job_id}", WORKER, self.options) for job_id in job_ids]
         )
-        self._make([calls.admit(claim, "", 100, self.options, claim.now) for claim in claims])
+        self._make(
+            [
+                calls.admit(claim, self.options, claim.now, content_key="", reserve=100, tokens=100)
+                for claim in claims
+            ]
+        )
         endings = [
             (paid if kind == "completed" else unpaid)(
                 outcome_of(kind, claim.id, "an answer " * 30, f"key-{claim.id}")

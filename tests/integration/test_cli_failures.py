@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,13 +109,16 @@ def test_good_jobs_push_no_failure_out(redis: Redis) -> None:
     assert redis.zrange(names.FAILED, 0, -1) == [again.encode()]
 
 
-def test_replay_tells_the_price_first(desk: Desk, capsys: Output) -> None:
+def test_replay_tells_the_price_first(
+    desk: Desk, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a yes nothing is submitted; the price is the most that it can be."""
     fail(desk, prompt="Что?")
     fail(desk, prompt="Что?", max_output_tokens=50)
     plan = replayed(capsys, "--failed")
     assert (plan["jobs"], plan["cost_rub"], plan["replayed"]) == (2, "0.010", None)
     assert float(plan["most_rub"]) > 0.01
+    monkeypatch.setattr("sys.stdin", StringIO())
     assert cli.run(["jobs", "replay", "--failed"]) == 130  # nobody is there to answer
     assert "2 jobs, at most" in capsys.readouterr().out
     assert len(list_jobs(desk.redis)) == 2

@@ -205,7 +205,7 @@ def test_a_provider_that_reads_slowly_ends_in_time() -> None:
 
 
 def test_the_first_byte_has_a_time_of_its_own() -> None:
-    """Silence after the request ends the call early, perhaps paid; an answer under way may go on."""
+    """Silence after the request ends the call early, perhaps paid; an answer that began goes on."""
 
     def slow_body(connection: socket.socket) -> None:
         read_request(connection)

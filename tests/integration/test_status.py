@@ -166,7 +166,7 @@ def test_json(
     page: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert " ".join(page) == (
         "at queued hinted running waiting parked completed failed cancelled oldest_submitted_at"
-        " lanes lane_count rate eta_seconds slots busy workers gate spend"
+        " lanes lane_count rate eta_seconds slots busy workers gate paces spend"
     )
 
 

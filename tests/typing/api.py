@@ -7,10 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
+from pydantic import BaseModel
+
 from visionq import AsyncClient, Client, Job, JobFailed, QueueUnavailable, WaitTimeout
 from visionq.contract import JobView, ResultDocument, State
 from visionq.errors import VisionqError
-from visionq.sdk import AsyncJob
+from visionq.sdk import AsyncJob, TypedResult
 
 
 def sync_use(client: Client) -> None:
@@ -39,6 +41,23 @@ def sync_use(client: Client) -> None:
     for given, end in client.results([job, "id"], timeout=5):
         assert_type(given, Job | str)
         assert_type(end, ResultDocument | VisionqError)
+
+
+class Model(BaseModel):
+    n: int
+
+
+def typed_use(client: Client) -> None:
+    job = client.submit(prompt="?", images=["a.png"], schema=Model, repair=False)
+    assert_type(client.wait(job, schema=Model), TypedResult[Model])
+    assert_type(client.wait(job, schema=Model).parsed, Model)
+    assert_type(client.analyze("a.png", "?", schema=Model, timeout=5).parsed.n, int)
+    assert_type(client.analyze("a.png", "?", service_tier="flex"), ResultDocument)
+
+
+async def async_typed_use(client: AsyncClient) -> None:
+    assert_type((await client.wait("id", schema=Model)).parsed, Model)
+    assert_type((await client.analyze("a.png", "?", schema=Model)).parsed, Model)
 
 
 async def async_use(client: AsyncClient) -> None:
@@ -72,4 +91,4 @@ def mistakes(client: Client) -> None:
     client.submit(prompt="?", images=["a"], colour="red")  # type: ignore[call-arg]
     client.submit(prompt="?", images=["a"], max_output_tokens="many")  # type: ignore[arg-type]
     client.submit(images=["a"])  # type: ignore[call-arg]
-    client.wait(7)  # type: ignore[arg-type]
+    client.wait(7)  # type: ignore[call-overload]

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from monitoring.settings import FlowerSettings
+from producer.gateway.settings import GatewaySettings
 from scripts.generate_configuration import (
     ROOT,
     RUSSIAN,
@@ -22,6 +23,7 @@ def every_name() -> list[str]:
     groups = (
         variables(Settings),
         variables(FlowerSettings),
+        variables(GatewaySettings),
         compose_variables((ROOT / ".env.example").read_text("utf-8")),
     )
     return [one.name for group in groups for one in group]

@@ -71,7 +71,7 @@ def test_a_server_that_is_well() -> None:
         (with_info(connected_slaves=2), "role", Level.OK, "with 2 replicas"),
         (with_info(redis_mode="cluster"), "mode", Level.PROBLEM, "cluster"),
         (with_info(maxmemory_policy="allkeys-lru"), "eviction", Level.PROBLEM, "deletes jobs"),
-        (WELL, "persistence", Level.OK, "may lose the last second"),
+        (WELL, "persistence", Level.OK, "may lose the last second or two"),
         (with_config(appendfsync="always"), "persistence", Level.OK, "nor does the loss"),
         (with_config(appendfsync="no"), "persistence", Level.WARNING, "half minute"),
         (dataclasses.replace(WELL, config=None), "persistence", Level.OK, "is not told"),

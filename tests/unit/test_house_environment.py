@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from monitoring.settings import FlowerSettings
+from producer.gateway.settings import GatewaySettings
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ def example() -> list[tuple[str, str, str]]:
     return found
 
 
-READ = {**dict(variables(Settings)), **dict(variables(FlowerSettings))}
+READ = {
+    name: default
+    for settings in (Settings, FlowerSettings, GatewaySettings)
+    for name, default in variables(settings)
+}
 
 
 def test_example_lists_every_variable_once() -> None:

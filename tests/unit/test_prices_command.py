@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ROW = 'source = "s"\ndate = 2026-11-01\nconfirmed = true\n'
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -59,8 +62,7 @@ def test_the_template_is_a_table(capsys: pytest.CaptureFixture[str], tmp_path: P
     [
         ('batch_factor = "0.5"\n[[price]]\nmodel = "x"\ninput = "1"\n', "line 2: price 1 (x): "),
         (
-            'batch_factor = "0.5"\n[[price]]\nmodel = "x"\ninput = 1.5\noutput = "1"\n'
-            'source = "s"\ndate = 2026-11-01\nconfirmed = true\n',
+            'batch_factor = "0.5"\n[[price]]\nmodel = "x"\ninput = 1.5\noutput = "1"\n' + ROW,
             'line 4: price 1 (x): input: write the number in quotes: "1.5"',
         ),
         ("batch_factor = \n", "line 1"),

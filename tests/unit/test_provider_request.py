@@ -158,7 +158,17 @@ def test_pictures_stay_out_of_the_representation() -> None:
     assert "Что" not in shown
 
 
-OWNED = ["model", "input", "messages", "text", "response_format", "stream", "max_tokens", "n", "store"]
+OWNED = [
+    "model",
+    "input",
+    "messages",
+    "text",
+    "response_format",
+    "stream",
+    "max_tokens",
+    "n",
+    "store",
+]
 
 
 @pytest.mark.parametrize("name", OWNED)
@@ -170,7 +180,7 @@ def test_fields_of_ours_are_refused_by_name(name: str) -> None:
 
 @pytest.mark.parametrize("api", list(Api))
 def test_what_is_the_same_goes_first(api: Api) -> None:
-    """Prompt caches keep prefixes: form, limits and instructions, then the prompt, then pictures."""
+    """Prompt caches keep prefixes: form and instructions, then the prompt, then the pictures."""
     body = body_of(
         job(
             api=api,
@@ -178,7 +188,7 @@ def test_what_is_the_same_goes_first(api: Api) -> None:
             answer_schema=SCHEMA,
             temperature=0.5,
             service_tier="flex",
-            extra_body={"top_p": 0.5, "metadata": {"а": "б"}},
+            extra_body={"top_p": 0.5, "metadata": {"ключ": "да"}},
         )
     )
     names = list(body)
@@ -187,7 +197,7 @@ def test_what_is_the_same_goes_first(api: Api) -> None:
     assert body.get("max_output_tokens", body.get("max_completion_tokens")) == 300
     asked = body.get("input") or body["messages"]
     kinds = [part["type"].removeprefix("input_") for part in asked[-1]["content"]]
-    assert kinds == ["text", "image", "image"] or kinds == ["text", "image_url", "image_url"]
+    assert [kind.removesuffix("_url") for kind in kinds] == ["text", "image", "image"]
     if api is Api.CHAT_COMPLETIONS:
         assert asked[0] == {"role": "system", "content": "Be brief."}
     else:

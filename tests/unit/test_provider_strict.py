@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
-from datetime import date  # noqa: TC003  # pydantic reads it
+from datetime import date  # pydantic reads it
 from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -55,7 +55,7 @@ class Product(BaseModel):
 
 class Node(BaseModel):
     value: int
-    next: Optional["Node"] = None  # noqa: UP045  # as users write it
+    next: Optional["Node"] = None  # as users write it
 
 
 class Loose(BaseModel):
@@ -91,9 +91,14 @@ def test_what_may_be_left_out_may_be_null() -> None:
     """Optional properties are required and nullable; definitions stay, descriptions come along."""
     strict = strict_form(Product.model_json_schema())
     assert strict is not None
-    strict = strict_form({"type": "object", "properties": {"p": strict}, "required": ["p"], **{
-        "$defs": strict.pop("$defs")
-    }})  # a strict form is strict already
+    strict = strict_form(
+        {
+            "type": "object",
+            "properties": {"p": strict},
+            "required": ["p"],
+            "$defs": strict.pop("$defs"),
+        }
+    )  # a strict form is strict already
     assert strict is not None
     product = strict["properties"]["p"]
     assert product["required"] == list(Product.model_fields)
@@ -115,7 +120,11 @@ def test_nulls_for_what_was_left_out_are_left_out() -> None:
         "size": [1, 2],
     }
     product = Product.model_validate(data)
-    assert (product.price, product.colours, product.shape) == (5.5, [], Square(kind="square", side=4))
+    assert (product.price, product.colours, product.shape) == (
+        5.5,
+        [],
+        Square(kind="square", side=4),
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_a_reference_with_company_is_written_out() -> None:
     assert outer["properties"]["a"] == {"$ref": "#/$defs/a"}
 
 
-LEAVES = st.sampled_from(
+LEAVES: st.SearchStrategy[Any] = st.sampled_from(
     [
         STRING,
         {"type": "integer", "minimum": 0, "maximum": 9},
@@ -180,7 +189,7 @@ def objects(draw: st.DrawFn, children: st.SearchStrategy[dict[str, Any]]) -> dic
     return {"type": "object", "properties": properties, "required": required, "default": {}}
 
 
-def nested(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def nested(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return (
         objects(children)
         | st.builds(lambda one: {"type": "array", "items": one, "uniqueItems": False}, children)
@@ -192,6 +201,7 @@ def nested(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
 SCHEMAS = objects(st.recursive(LEAVES, nested, max_leaves=8))
 
 
+@settings(deadline=None)  # the first example imports jsonschema
 @given(SCHEMAS, st.text(max_size=5))
 def test_what_the_strict_form_admits_the_schema_admits(schema: dict[str, Any], brief: str) -> None:
     """Every answer that keeps to what was sent is an answer to what was asked."""
@@ -206,6 +216,7 @@ def test_what_the_strict_form_admits_the_schema_admits(schema: dict[str, Any], b
     assert parse_answer(json.dumps(data), schema) == data
 
 
+@settings(deadline=None)  # the first example imports jsonschema
 @given(SCHEMAS)
 def test_null_wherever_it_is_admitted(schema: dict[str, Any]) -> None:
     """An answer that leaves out all that it may, by null, is an answer."""

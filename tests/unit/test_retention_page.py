@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.gateway.settings import GatewaySettings
 from visionq import names
 from visionq.settings import Settings
 
@@ -31,6 +32,7 @@ def test_every_key_has_its_row(key: str) -> None:
 def test_settings_exist() -> None:
     """A setting that the page names can be set."""
     named = set(re.findall(r"VISIONQ_([A-Z_]+)", PAGE))
-    assert {name.lower() for name in named} <= Settings.model_fields.keys()
+    of_the_gateway = {f"gateway_{name}" for name in GatewaySettings.model_fields}
+    assert {name.lower() for name in named} <= Settings.model_fields.keys() | of_the_gateway
     assert {"RESULT_TTL", "ANSWER_TTL", "BLOB_GRACE", "BLOB_LIMIT", "BLOB_URL"} <= named
     assert {"FINISHED_KEPT", "EVENTS_KEPT"} <= named

@@ -151,6 +151,14 @@ def test_waits_for_redis() -> None:
     assert len(clock.slept) == 3
 
 
+def test_an_outage_that_lasts_gives_the_message_back() -> None:
+    """A Redis that stays away is not waited for without end: the worker may have to end."""
+    clock = Clock()
+    with pytest.raises(QueueUnavailable):
+        send(DOCUMENT, *[redis_errors.ConnectionError()] * 99, clock=clock)
+    assert 20 <= sum(clock.slept) < 30
+
+
 def test_a_full_ledger_gives_the_message_back() -> None:
     """At a full ledger the thread rests shortly and goes: jobs that make room need it."""
     clock = Clock()

@@ -6,6 +6,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from tests.unit.worker_parts import Clock
+from visionq.errors import QueueUnavailable
 from worker.persistence import persistently
 
 
@@ -56,3 +57,11 @@ def test_tells_what_does_not_pass(error: Exception) -> None:
     with pytest.raises(type(error)):
         persistently(Failing(1, error), clock.sleep)
     assert clock.slept == []
+
+
+def test_gives_up_where_nothing_is_at_stake() -> None:
+    """With an end to its patience it says so, instead of keeping its thread from ending."""
+    clock = Clock()
+    with pytest.raises(QueueUnavailable, match="refused"):
+        persistently(Failing(99, redis_errors.ConnectionError("refused")), clock.sleep, patience=3)
+    assert sum(clock.slept) == pytest.approx(3.1)

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_parts import MODEL, NOW, Clock, attempt, claim, tools
+from tests.unit.worker_parts import MODEL, NOW, Clock, ScriptedLedger, attempt, claim, tools
 from visionq import errors
 from visionq.contract import ResultDocument, Usage
-from visionq.ledger import Billing, Completed, Ending, Failed, Held, PaceNews, Parked, Waiting
+from visionq.ledger import (
+    Admission,
+    Billing,
+    Completed,
+    Ending,
+    Failed,
+    Held,
+    PaceNews,
+    Parked,
+    Verdict,
+    Waiting,
+)
 from visionq.prices import cost_nano_rubles, load_prices
 from worker.leases import Lease
-from worker.pipeline import FencedError, run, run_attempt, steps
+from worker.pipeline import FencedError, GivenBackError, run, run_attempt, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,3 +307,25 @@ def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     run_attempt(working, kept)
     settings = working.tools.settings
     assert seen == [60 + settings.connect_timeout + settings.request_timeout]
+
+
+def test_waiting_for_a_permit() -> None:
+    """A call that is early waits as long as it is told, counts as alive, and asks again."""
+    said = [Admission(Verdict.WAIT, wait=1.5), Admission(Verdict.WAIT, wait=0.25)]
+    ledger = ScriptedLedger({"admit": [*said, Admission(Verdict.GO)]})
+    clock = Clock()
+    going = attempt(with_tools=tools(ledger, clock))
+    signs: list[float] = []
+    going.progress = lambda: signs.append(clock.now)
+    assert steps.admit(going) is None
+    assert going.sent
+    assert clock.slept == [1.5, 0.25]
+    assert signs == [100.0, 101.5, 101.75]
+
+
+def test_a_permit_that_is_too_far_off() -> None:
+    """A job that was put back for its model's pace waits; it is not parked."""
+    ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason="rate_limited")]})
+    with pytest.raises(GivenBackError) as given_back:
+        steps.admit(attempt(with_tools=tools(ledger)))
+    assert given_back.value.outcome == Waiting("rate_limited", 0, counted=False)

@@ -72,15 +72,19 @@ def report(findings: Sequence[Finding]) -> dict[str, object]:
     }
 
 
-def _patient(settings: Settings) -> Patient:
-    """Examine what the environment names, else the stack that runs here."""
+def find_provider(settings: Settings) -> Provider:
+    """Return the provider that the environment names, else that of the stack that runs here."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    provider = Provider(settings.base_url, key)
     record = None if settings.redis_url else read_record()
-    if record is not None:
-        simulated = record.simulator_url is not None
-        # The simulator is no place for a real key.
-        provider = Provider(record.provider_url, None if simulated else key, simulated)
+    if record is None:
+        return Provider(settings.base_url, key)
+    simulated = record.simulator_url is not None
+    # The simulator is no place for a real key.
+    return Provider(record.provider_url, None if simulated else key, simulated)
+
+
+def _patient(settings: Settings) -> Patient:
+    provider = find_provider(settings)
     try:
         return Patient(settings, provider, find_redis_url(settings))
     except (QueueUnavailable, ConfigurationError) as error:

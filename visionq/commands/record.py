@@ -25,6 +25,8 @@ class StackRecord:
     flower_url: str | None = None
     flower_user: str | None = None
     flower_password: str | None = None
+    gateway_url: str | None = None
+    gateway_key: str | None = None
     #: Role → process ids, as they are now.
     pids: dict[str, list[int]] | None = None
 

@@ -20,7 +20,13 @@ from visionq.commands.record import (
 )
 from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_OK, json_option, print_json
 from visionq.settings import load_settings
-from visionq.stack.children import flower_spec, redis_spec, simulator_specs, worker_specs
+from visionq.stack.children import (
+    flower_spec,
+    gateway_spec,
+    redis_spec,
+    simulator_specs,
+    worker_specs,
+)
 from visionq.stack.planning import Wishes, planned
 from visionq.stack.signals import Signals
 from visionq.stack.supervisor import Supervisor
@@ -52,6 +58,7 @@ _port = click.IntRange(0, 65535)
 @click.option("--redis-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--simulator-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--flower-port", type=_port, default=0, help="Default: a free one.")
+@click.option("--gateway-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--temporary", is_flag=True, hidden=True, help="End with stdin; leave no record.")
 def up(
     *,
@@ -63,13 +70,14 @@ def up(
     redis_port: int,
     simulator_port: int,
     flower_port: int,
+    gateway_port: int,
     temporary: bool,
 ) -> int:
     """Run everything on this machine until it is stopped.
 
     Without PROXYAPI_API_KEY nothing is sent to the internet: a simulator answers instead.
     """
-    ports = (redis_port, simulator_port, flower_port)
+    ports = (redis_port, simulator_port, flower_port, gateway_port)
     wishes = Wishes(workers, concurrency, data_dir, simulate, ports)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
@@ -89,10 +97,12 @@ def up(
 
 
 def _start(supervisor: Supervisor, plan: Plan) -> None:
-    """Start what the workers need, then the workers and the view of them."""
+    """Start what the workers need, then the workers, and what people use."""
     supervisor.start([redis_spec(plan), *simulator_specs(plan)], _START_TIMEOUT)
     if not supervisor.stopping:
-        supervisor.start([*worker_specs(plan), flower_spec(plan)], _START_TIMEOUT)
+        supervisor.start(
+            [*worker_specs(plan), flower_spec(plan), gateway_spec(plan)], _START_TIMEOUT
+        )
 
 
 def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool) -> None:
@@ -105,6 +115,8 @@ def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool)
         flower_url=plan.flower_url,
         flower_user=plan.flower_user,
         flower_password=plan.flower_password,
+        gateway_url=plan.gateway_url,
+        gateway_key=plan.gateway_key,
         pids=supervisor.pids(),
     )
 
@@ -137,6 +149,7 @@ def _print_table(plan: Plan) -> None:
         ("Provider", f"{provider}  ({answers})"),
         ("Workers", f"{plan.workers} with {plan.concurrency} threads each"),
         ("Flower", f"{plan.flower_url}  (user {plan.flower_user}, {plan.flower_password})"),
+        ("Gateway", f"{plan.gateway_url}/v1  (key {plan.gateway_key})"),
         ("Data, logs", f"{plan.data_dir}  ({'removed at the end' if plan.passing else 'kept'})"),
     )
     for label, value in rows:

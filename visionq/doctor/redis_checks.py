@@ -127,10 +127,11 @@ def _as_digit(word: str | None) -> str | None:
 
 def _with_aof(fsync: str | None) -> Finding:
     check = "redis.persistence"
-    survives = "the death of any process loses nothing acknowledged"
+    survives = "the death of a producer or worker loses nothing acknowledged"
     losses = {
-        "always": "nor does the loss of the host",
-        "everysec": "the loss of the host may lose the last second",
+        "always": "nor does the loss of Redis or its host",
+        "everysec": "the loss of the host, or of Redis at a slow disk,"
+        " may lose the last second or two",
         "no": "the loss of the host may lose about the last half minute",
     }
     if fsync not in losses:

@@ -11,6 +11,7 @@ from visionq.ledger.options import LedgerOptions
 from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.names import ANSWER
+from visionq.redis_connection import telling_what_passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +41,7 @@ class Ledger:
     """The record of every job, attempt and ruble, in one Redis.
 
     `clock` (seconds since the epoch) replaces Redis's own time in tests. Every method raises
-    redis-py's errors as they are; `visionq.redis_errors` says what they mean for a caller.
+    redis-py's errors as they are; `visionq.redis_connection` says which of them pass.
     """
 
     def __init__(
@@ -159,7 +160,8 @@ class Ledger:
 
     def _make(self, call: Call[T]) -> T:
         moment = "" if self._clock is None else round(self._clock() * 1000)
-        reply = self._scripts[call.script](args=(moment, *call.arguments))
+        with telling_what_passes():
+            reply = self._scripts[call.script](args=(moment, *call.arguments))
         return call.read(reply)
 
 

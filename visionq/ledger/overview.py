@@ -115,7 +115,7 @@ class Overview(Document):
     workers: tuple[WorkerView, ...]
     gate: Gate
     #: Of the models that are queued for or have limits set: those that something limits.
-    paces: tuple[Pace, ...]
+    paces: tuple[Pace, ...] = ()
     #: Of all jobs ever.
     spend: Spend
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 #: The ledger's own state of a job whose hint is on its way; people see it as queued.
 HINTED: Final = "hinted"
 
-#: What people see of a queued job whose model is asked as fast as it may be.
-_AT_LIMIT: Final = {"state": State.WAITING, "reason": RateLimited.code}
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
@@ -56,7 +54,7 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
 def _behind(gate: Gate, view: JobView) -> JobView:
     """Show a queued job as parked where its gate, its model or its tenant is held.
 
-    Where its model is asked as fast as it may be, the job waits.
+    Where its model is asked as fast as it may be, that is why it is still queued.
     """
     scopes = (f"model:{view.model}", f"tenant:{view.tenant}")
     reason = next((gate.held[scope] for scope in scopes if scope in gate.held), None)
@@ -66,7 +64,7 @@ def _behind(gate: Gate, view: JobView) -> JobView:
         return view
     if reason is None:
         waits = view.model in gate.paced
-        return view.model_copy(update=_AT_LIMIT) if waits else view
+        return view.model_copy(update={"reason": RateLimited.code}) if waits else view
     return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
 

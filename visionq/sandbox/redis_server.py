@@ -50,6 +50,9 @@ class RedisConfig:
     appendonly: bool = True
     #: Bytes at which writes are refused; 0 is no limit.
     maxmemory: int = 0
+    #: `always`: a kill loses nothing that was acknowledged. `everysec`: it may lose what was
+    #: acknowledged while Redis waited for its disk, two seconds at most.
+    fsync: str = "everysec"
 
     @property
     def url(self) -> str:
@@ -95,7 +98,7 @@ def write_config(config: RedisConfig) -> Path:
         "protected-mode yes",
         f'dir "{config.data_dir}"',
         f"appendonly {'yes' if config.appendonly else 'no'}",
-        "appendfsync everysec",
+        f"appendfsync {config.fsync}",
         'save ""',
         "maxmemory-policy noeviction",
         f"maxmemory {config.maxmemory}",
@@ -196,6 +199,7 @@ def running_redis(
     appendonly: bool = True,
     maxmemory: int = 0,
     program: Path | None = None,
+    fsync: str = "everysec",
 ) -> Iterator[RedisServer]:
     """Run a server on 127.0.0.1 for as long as the block lasts; port 0 takes a free one.
 
@@ -203,7 +207,9 @@ def running_redis(
         RedisMissing: no server program is installed.
         QueueUnavailable: it did not start.
     """
-    config = RedisConfig(data_dir.resolve(), port or free_port(), password, appendonly, maxmemory)
+    config = RedisConfig(
+        data_dir.resolve(), port or free_port(), password, appendonly, maxmemory, fsync
+    )
     server = RedisServer(config, program or find_redis())
     server.config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     server.start()

@@ -4,5 +4,6 @@ from visionq.sdk.async_client import AsyncClient
 from visionq.sdk.client import Client
 from visionq.sdk.images import ImageInput
 from visionq.sdk.job import AsyncJob, Job
+from visionq.sdk.typed import TypedResult
 
-__all__ = ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job"]
+__all__ = ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job", "TypedResult"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_async_blobs
 from visionq.errors import VisionqError
@@ -13,10 +13,13 @@ from visionq.ledger import AsyncLedger, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.redis_connection import as_queue_unavailable, connect_async
 from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
+from visionq.sdk.drafts import Draft, Portion, accepted, draft
+from visionq.sdk.entering import enter
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
+from visionq.sdk.streaming import WINDOW, stream_async
+from visionq.sdk.typed import Model, TypedResult, typed
 from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
-    from visionq.sdk.drafts import JobOptions
+    from visionq.sdk.drafts import JobOptions, QuestionOptions
     from visionq.sdk.images import ImageInput
     from visionq.sdk.reading import End
     from visionq.settings import Settings
@@ -101,6 +104,21 @@ class AsyncClient:
             for reply in await self._enter(portion.drafts):
                 yield self._job(reply)
 
+    def stream(
+        self,
+        jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        window: int = WINDOW,
+    ) -> AsyncIterator[tuple[AsyncJob, ResultDocument | VisionqError]]:
+        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+
+        At most `window` jobs are out at any time: more are read and submitted only as their
+        answers are taken.
+
+        Raises:
+            VisionqError: those of `submit`; the jobs that are out go on.
+        """
+        return stream_async(self._listener, _each(jobs), self.submit_many, window)
+
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
         job_id = id_of(job)
@@ -113,15 +131,35 @@ class AsyncClient:
             raise not_found(job_id)
         return view
 
-    async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument:  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
+    @overload
+    async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument: ...  # noqa: ASYNC109  # see below
+
+    @overload
+    async def wait(
+        self,
+        job: AsyncJob | str,
+        timeout: float | None = None,  # noqa: ASYNC109  # see below
+        *,
+        schema: type[Model],
+    ) -> TypedResult[Model]: ...
+
+    async def wait(
+        self,
+        job: AsyncJob | str,
+        timeout: float | None = None,  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
+        *,
+        schema: type[Model] | None = None,
+    ) -> ResultDocument | TypedResult[Model]:
         """Return the result of a job, waiting for it at most `timeout` seconds.
 
-        Survives a restart of Redis within that time.
+        Survives a restart of Redis within that time. With `schema`, the pydantic model that the job
+        was submitted with, `parsed` of the result is an object of it.
 
         Raises:
             JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
             WaitTimeout: the time is up; the job goes on.
             JobNotFound: the ledger holds no such job.
+            InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
         job_id = id_of(job)
         async with self._listener.watching([job_id]) as futures:
@@ -132,7 +170,47 @@ class AsyncClient:
             raise timeout_error(1, timeout)
         if isinstance(end, VisionqError):
             raise end
-        return end
+        return end if schema is None else typed(end, schema)
+
+    @overload
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model],
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> TypedResult[Model]: ...
+
+    @overload
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument: ...
+
+    async def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument | TypedResult[Model]:
+        """Submit one question about one picture and wait for its result.
+
+        With `schema`, a pydantic model, `parsed` of the result is an object of it. Raises what
+        `submit` and `wait` raise.
+        """
+        job = await self.submit(prompt=prompt, images=[image], schema=schema, **options)
+        if schema is None:
+            return await self.wait(job, timeout)
+        return await self.wait(job, timeout, schema=schema)
 
     async def results(
         self,
@@ -194,14 +272,8 @@ class AsyncClient:
         yield portion
 
     async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
-        """Upload and submit; what expires in between is uploaded again."""
-        entry = Entry(drafts)
         with as_queue_unavailable():
-            for _ in range(UPLOADS):
-                if entry.remaining:
-                    await self._blobs.put(all_contents(entry.remaining))
-                    entry.note(await self._ledger.submit([one.job for one in entry.remaining]))
-        return entry.replies
+            return await enter(drafts, self._blobs, self._ledger)
 
     def _job(self, reply: Submission) -> AsyncJob:
         submitted = accepted(reply)

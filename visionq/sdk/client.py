@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_blobs
 from visionq.errors import VisionqError
@@ -16,6 +16,8 @@ from visionq.sdk.connecting import CLIENT_NAME, redis_address
 from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
 from visionq.sdk.job import Job, id_of
 from visionq.sdk.reading import not_found
+from visionq.sdk.streaming import WINDOW, stream
+from visionq.sdk.typed import Model, TypedResult, typed
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
-    from visionq.sdk.drafts import JobOptions
+    from visionq.sdk.drafts import JobOptions, QuestionOptions
     from visionq.sdk.images import ImageInput
     from visionq.settings import Settings
 
@@ -94,6 +96,19 @@ class Client:
             for reply in self._enter(portion.drafts):
                 yield self._job(reply)
 
+    def stream(
+        self, jobs: Iterable[Mapping[str, Any]], window: int = WINDOW
+    ) -> Iterator[tuple[Job, ResultDocument | VisionqError]]:
+        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+
+        At most `window` jobs are out at any time: more are read and submitted only as their
+        answers are taken, so that an endless source needs no endless memory.
+
+        Raises:
+            VisionqError: those of `submit`; the jobs that are out go on.
+        """
+        return stream(self._waiting_redis, jobs, self.submit_many, window)
+
     def get(self, job: Job | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
         with as_queue_unavailable():
@@ -102,21 +117,77 @@ class Client:
             raise not_found(id_of(job))
         return view
 
-    def wait(self, job: Job | str, timeout: float | None = None) -> ResultDocument:
+    @overload
+    def wait(self, job: Job | str, timeout: float | None = None) -> ResultDocument: ...
+
+    @overload
+    def wait(
+        self, job: Job | str, timeout: float | None = None, *, schema: type[Model]
+    ) -> TypedResult[Model]: ...
+
+    def wait(
+        self,
+        job: Job | str,
+        timeout: float | None = None,
+        *,
+        schema: type[Model] | None = None,
+    ) -> ResultDocument | TypedResult[Model]:
         """Return the result of a job, waiting for it at most `timeout` seconds.
 
-        Survives a restart of Redis within that time.
+        Survives a restart of Redis within that time. With `schema`, the pydantic model that the job
+        was submitted with, `parsed` of the result is an object of it.
 
         Raises:
             JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
             WaitTimeout: the time is up; the job goes on.
             JobNotFound: the ledger holds no such job.
+            InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
         with closing(waiting.ends(self._waiting_redis, [id_of(job)], timeout)) as ends:
             _, end = next(ends)
         if isinstance(end, VisionqError):
             raise end
-        return end
+        return end if schema is None else typed(end, schema)
+
+    @overload
+    def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model],
+        timeout: float | None = None,
+        **options: Unpack[QuestionOptions],
+    ) -> TypedResult[Model]: ...
+
+    @overload
+    def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument: ...
+
+    def analyze(
+        self,
+        image: ImageInput,
+        prompt: str,
+        *,
+        schema: type[Model] | None = None,
+        timeout: float | None = None,
+        **options: Unpack[QuestionOptions],
+    ) -> ResultDocument | TypedResult[Model]:
+        """Submit one question about one picture and wait for its result.
+
+        With `schema`, a pydantic model, `parsed` of the result is an object of it. Raises what
+        `submit` and `wait` raise.
+        """
+        job = self.submit(prompt=prompt, images=[image], schema=schema, **options)
+        if schema is None:
+            return self.wait(job, timeout)
+        return self.wait(job, timeout, schema=schema)
 
     def results(
         self, jobs: Iterable[Job | str], timeout: float | None = None

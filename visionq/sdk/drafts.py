@@ -13,11 +13,14 @@ from visionq.errors import (
 )
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, Submitted
 from visionq.sdk.images import take_pictures
+from visionq.sdk.typed import with_schema
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+
+    from pydantic import BaseModel
 
     from visionq.contract import (
         Api,
@@ -38,8 +41,8 @@ MOST_BYTES: Final = 32_000_000
 UPLOADS: Final = 3
 
 
-class JobOptions(TypedDict, total=False):
-    """Every field of a job but the question itself; `JobDocument` says what each means."""
+class QuestionOptions(TypedDict, total=False):
+    """Every field of a job but question and form; `JobDocument` says what each means."""
 
     instructions: str | None
     model: str | None
@@ -62,6 +65,13 @@ class JobOptions(TypedDict, total=False):
     deadline: datetime | None
 
 
+class JobOptions(QuestionOptions, total=False):
+    """Every field of a job but the question itself."""
+
+    #: A pydantic model, or a JSON Schema, in the place of `answer_schema`.
+    schema: type[BaseModel] | dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A job, and the bytes of its pictures by sha256."""
@@ -77,6 +87,7 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
         InvalidJob: a field is wrong; the message names it.
         ImageError: a picture can't be read, is empty or too large; the error names it.
     """
+    fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
     document = prepare({**fields, "images": pictures.references}, settings)
     return Draft(NewJob(job_id, document), pictures.contents)

@@ -48,13 +48,22 @@ class Listener:
         self, job_ids: Iterable[str]
     ) -> AsyncIterator[dict[str, asyncio.Future[End]]]:
         """Listen for jobs while the block lasts; each future will hold the end of its job."""
-        futures = {job_id: self._join(job_id) for job_id in job_ids}
+        ids = list(dict.fromkeys(job_ids))
         try:
-            await self._wake()
-            yield futures
+            yield await self.watch(ids)
         finally:
-            for job_id in futures:
-                self._leave(job_id)
+            self.leave(ids)
+
+    async def watch(self, job_ids: Iterable[str]) -> dict[str, asyncio.Future[End]]:
+        """Listen for jobs until `leave`; each future will hold the end of its job."""
+        futures = {job_id: self._join(job_id) for job_id in job_ids}
+        await self._wake()
+        return futures
+
+    def leave(self, job_ids: Iterable[str]) -> None:
+        """Listen no longer for jobs that `watch` was given."""
+        for job_id in job_ids:
+            self._leave(job_id)
 
     async def read(self, job_ids: Sequence[str]) -> dict[str, End]:
         """Return the ends of those jobs that have ended, in one round trip."""

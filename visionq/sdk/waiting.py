@@ -153,16 +153,19 @@ def timeout_error(unfinished: int, timeout: float | None) -> WaitTimeout:
 
 
 def ends(
-    redis: Redis, job_ids: Iterable[str], timeout: float | None
+    redis: Redis, job_ids: Iterable[str] | Pending, timeout: float | None
 ) -> Generator[tuple[str, End], None, None]:
     """Yield each job once it has ended, over one subscription.
+
+    To a `Pending` of the caller's own, jobs may be added between two that are yielded.
 
     Raises:
         WaitTimeout: `timeout` seconds have passed.
         QueueUnavailable: Redis is away for a minute, or when the time is up.
     """
     clock = time.monotonic
-    pending, outage = Pending(job_ids), Outage(clock)
+    pending = job_ids if isinstance(job_ids, Pending) else Pending(job_ids)
+    outage = Outage(clock)
     deadline = float("inf") if timeout is None else clock() + timeout
     while pending:
         try:

@@ -58,6 +58,8 @@ class Plan:
     flower_port: int
     flower_user: str
     flower_password: str
+    gateway_port: int
+    gateway_key: str
     #: Seconds that a worker gets to finish its calls.
     worker_patience: float
     environment: Mapping[str, str]
@@ -76,6 +78,11 @@ class Plan:
     def flower_url(self) -> str:
         """Address of Flower, without its credentials."""
         return f"http://127.0.0.1:{self.flower_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Root of the gateway; OpenAI's clients want `/v1` after it."""
+        return f"http://127.0.0.1:{self.gateway_port}"
 
     def child_environment(self, **extra: str) -> dict[str, str]:
         """Return `up`'s environment with the stack's own addresses, and without the key."""
@@ -159,6 +166,26 @@ def flower_spec(plan: Plan) -> Spec:
         ),
         log=plan.data_dir / "flower.log",
         is_ready=lambda: answers(plan.flower_port, "/healthcheck"),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def gateway_spec(plan: Plan) -> Spec:
+    """Return the HTTP gateway; its key is in its environment, not in the process list."""
+    name = "visionq-gateway"
+    return Spec(
+        name=name,
+        role="gateway",
+        command=(
+            *(*_PYTHON, "visionq.cli", "gateway", "--name", name),
+            *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
+        ),
+        environment=plan.child_environment(
+            VISIONQ_GATEWAY_KEY=plan.gateway_key,
+            VISIONQ_GATEWAY_FILES_DIR=str(plan.data_dir / "files"),
+        ),
+        log=plan.data_dir / "gateway.log",
+        is_ready=lambda: answers(plan.gateway_port, "/healthz"),
         patience=_SHORT_PATIENCE,
     )
 

@@ -37,8 +37,8 @@ class Wishes:
     #: None: `default_dir` for paid answers, a passing one for simulated answers.
     data_dir: Path | None
     simulate: bool
-    #: Of Redis, simulator and Flower; 0 takes a free one.
-    ports: tuple[int, int, int]
+    #: Of Redis, simulator, Flower and gateway; 0 takes a free one.
+    ports: tuple[int, int, int, int]
 
 
 @contextmanager
@@ -61,7 +61,9 @@ def planned(
     with _data_dir(chosen) as data_dir:
         _check_kind(data_dir, "simulated" if simulated else "paid")
         free = iter(free_ports(len(wishes.ports), random))
-        redis_port, simulator_port, flower_port = (port or next(free) for port in wishes.ports)
+        redis_port, simulator_port, flower_port, gateway_port = (
+            port or next(free) for port in wishes.ports
+        )
         yield Plan(
             data_dir=data_dir,
             passing=chosen is None,
@@ -74,6 +76,8 @@ def planned(
             flower_port=flower_port,
             flower_user=environment.get("VISIONQ_FLOWER_USER") or "visionq",
             flower_password=environment.get("VISIONQ_FLOWER_PASSWORD") or token_urlsafe(12),
+            gateway_port=gateway_port,
+            gateway_key=environment.get("VISIONQ_GATEWAY_KEY") or f"vq-{token_urlsafe(32)}",
             worker_patience=settings.request_timeout + _PATIENCE,
             environment=environment,
         )

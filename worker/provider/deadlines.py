@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2
-import httpx2
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    import httpx2
 
 
 #: Bytes that are written before the time is looked at again.
@@ -62,10 +63,15 @@ class _Backend(httpcore2.NetworkBackend):
         self._deadlines = deadlines
 
     def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
         timeout = self._deadlines.bounded(timeout, httpcore2.ConnectTimeout)
-        stream = self._inner.connect_tcp(host, port, timeout, *args, **options)
+        stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         return _Stream(stream, self._deadlines)
 
 

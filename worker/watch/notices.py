@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.money import rubles
 from visionq.names import NOTICES, USAGE_SUBJECT, WATCH
 from worker.watch.alerts import Alert
 
@@ -114,5 +115,21 @@ def _alert(group: list[_Entry]) -> Alert:
             " forecasts follow by themselves, look at budgets and at `visionq prices check`"
         )
         return Alert(f"usage-{number}", "usage.drifted", message, at)
+    kind, _, scope = subject.partition(":")
+    if kind == "budget":
+        message = _budget_message(scope, state, reason)
+        return Alert(f"budget-{number}", f"budget.{state}", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
     return Alert(f"gate-{number}", f"gate.{state}", f"the gate is {state}: {advice}", at)
+
+
+def _budget_message(scope: str, state: str, reason: str) -> str:
+    period, used, limit = reason.split()
+    name = scope.replace(":", " ", 1) + ("" if period == "total" else f", {period}")
+    paid = f"{rubles(int(used)):f} of {rubles(int(limit)):f} ₽ are used"
+    if state == "low":
+        return f"budget of {name}: {paid}"
+    return (
+        f"budget of {name}: {paid}, and what is left does not cover a job, which is parked;"
+        " raise it with `visionq budget set`"
+    )

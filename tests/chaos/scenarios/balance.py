@@ -26,7 +26,8 @@ def balance(scene: Scene) -> None:
         fleet.simulator.configure(balance_rub=0)
         until(lambda: read_gate(fleet.client._redis).state == "closed", 30, "the gate to close")
         until(lambda: fleet.states().get("in_progress", 0) == 0, 30, "calls to come back")
-        commands = _commands_while_closed(fleet, scene.seconds(110, 8))
+        time.sleep(2)  # what was under way comes to rest
+        commands = fleet.commands_a_second(scene.seconds(110, 8))
         before = fleet.simulator.bill()
         fleet.simulator.configure(balance_rub=1_000_000)
         topped_up = time.monotonic()
@@ -42,14 +43,6 @@ def balance(scene: Scene) -> None:
     scene.at_most("seconds from the top-up to the first call", first_call, 10)
     scene.equal("open books", ", ".join(verdict.open_books) or "none", "none")
     scene.note(refused=verdict.calls - verdict.billed, slots=slots, trials=trials)
-
-
-def _commands_while_closed(fleet: ChaosFleet, seconds: float) -> float:
-    """Return commands a second that Redis got while nothing could be done."""
-    time.sleep(2)  # what was under way comes to rest
-    before, started = fleet.commands(), time.monotonic()
-    time.sleep(seconds)
-    return (fleet.commands() - before) / (time.monotonic() - started)
 
 
 def _trials(fleet: ChaosFleet) -> int:

@@ -108,7 +108,6 @@ SCENARIOS: Final = (
         "hints",
         "Hints doubled, stale and lost, two dispatchers, a clock that jumps: one call for each job",
         hints,
-        in_tests=True,
     ),
     Scenario("away", "Workers away: the broker's queue stays within twice its target", away),
 )

@@ -62,6 +62,5 @@ SCENARIOS: Final = (
         "full-memory",
         "Redis at its memory limit: submitters are told, running calls end, work goes on after",
         full_memory,
-        in_tests=True,
     ),
 )

@@ -25,8 +25,9 @@ _CALL: Final = 1.0
 
 def restarts(scene: Scene) -> None:
     """Kill Redis and start it again, over and over, while jobs are submitted and worked on."""
-    times, count = scene.size(20, 2), scene.size(1_500, 100)
-    with scene.fleet(workers=2) as fleet:
+    times, count = scene.size(20, 2), scene.size(75, 5) * 20
+    # With `everysec` a kill may lose what was acknowledged while Redis waited for its disk.
+    with scene.fleet(workers=2, fsync="always") as fleet:
         fleet.simulator.configure(latency_s=_CALL)
         submitter = _submitting(fleet, count)
         for _ in range(times):

@@ -25,11 +25,11 @@ def parked(scene: Scene) -> None:
     with scene.fleet(workers=2) as fleet:
         fleet.simulator.configure(latency_s=5)
         _steer(fleet, GateOrder.CLOSE)
-        empty = _commands_a_second(fleet, scene.seconds(10, 3))
+        empty = fleet.commands_a_second(scene.seconds(10, 3))
         _enter(fleet, count)
         time.sleep(2)
         memory = _memory(fleet)
-        full = _commands_a_second(fleet, scene.seconds(30, 3))
+        full = fleet.commands_a_second(scene.seconds(30, 3))
         growth = _memory(fleet) - memory
         resident = max(_resident(worker.pid) for worker in fleet.workers)
         called = fleet.simulator.bill()["calls"]
@@ -62,12 +62,6 @@ def _steer(fleet: ChaosFleet, order: GateOrder) -> None:
     keys: Any = fleet.client._redis.smembers(PROVIDER_KEYS)
     for key in keys:
         fleet.client._ledger.steer_gate(key.decode(), order)
-
-
-def _commands_a_second(fleet: ChaosFleet, seconds: float) -> float:
-    before, started = fleet.commands(), time.monotonic()
-    time.sleep(seconds)
-    return (fleet.commands() - before) / (time.monotonic() - started)
 
 
 def _memory(fleet: ChaosFleet) -> int:

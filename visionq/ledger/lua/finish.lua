@@ -74,7 +74,7 @@ local function settle()
       count_cost()
     end
   elseif was_forgotten then
-    post(job, today, { settled = cost })
+    post(job, today, { settled = cost }, true)
     count_cost()
   end
 end

@@ -13,7 +13,10 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', K.limits, entry, limits)
   end
   if before ~= limits or ARGV[2] == 'operator' then
-    redis.call('HDEL', K.pace .. model, 'ceiling', 'told_requests', 'told_tokens')
+    redis.call(
+      'HDEL', K.pace .. model,
+      'ceiling', 'told_requests', 'told_tokens', 'next', 'requests_at', 'tokens_at'
+    )
   end
 end
 for _, scope in ipairs(redis.call('HKEYS', K.holds)) do

@@ -1,20 +1,32 @@
 -- Jobs at hand: taken from their lanes and not sent yet, counted for each model. Whatever way a job
 -- takes out of the workers' hands, it goes through `move`.
 
+local PACE_KEPT = 86400 -- seconds that is remembered of a model that nobody asks
+
 local function model_of(lane)
   return string.match(lane, '^[^:]+:[^:]+:(.+)$')
 end
 
+-- The last one out: nobody misses what is known of a model's pace, if nobody asks it for long.
+local function count_down(model, one, other)
+  local key = K.pace .. model
+  if redis.call('HINCRBY', key, one, -1) == 0 and (redis.call('HGET', key, other) or '0') == '0' then
+    redis.call('EXPIRE', key, PACE_KEPT)
+  end
+end
+
 local function take_in_hand(job, lane)
+  local key = K.pace .. model_of(lane)
   redis.call('HSET', job, 'taken', at(now))
-  redis.call('HINCRBY', K.pace .. model_of(lane), 'at_hand', 1)
+  redis.call('HINCRBY', key, 'at_hand', 1)
+  redis.call('PERSIST', key)
 end
 
 local function leave_hand(job)
   local taken, lane = unpack(redis.call('HMGET', job, 'taken', 'lane'))
   if taken then
     redis.call('HDEL', job, 'taken', 'permit')
-    redis.call('HINCRBY', K.pace .. model_of(lane), 'at_hand', -1)
+    count_down(model_of(lane), 'at_hand', 'calls_out')
   end
 end
 

@@ -115,7 +115,7 @@ end
 
 -- The model can't be asked for longer than a worker may wait with the job in its hands.
 local function rests_long(pace)
-  return free_at(pace, times_of(pace, 0)) - now > pace.longest_wait
+  return pace.is_limited and free_at(pace, times_of(pace, 0)) - now > pace.longest_wait
 end
 
 -- When the call may be sent: now or earlier, later, or nil for so late that the job must not wait
@@ -149,8 +149,8 @@ end
 -- The call leaves: what it takes of the limits is taken from now on.
 local function leave_at_pace(pace, job, forecast)
   local by_requests, by_tokens = times_of(pace, reserved_of(pace, forecast))
-  leave_hand(job)
   redis.call('HINCRBY', pace.key, 'calls_out', 1)
+  leave_hand(job)
   redis.call(
     'HSET', job,
     'sent_at', at(now), 'forecast', at(forecast), 'tokens', at(reserved_of(pace, forecast))
@@ -164,15 +164,15 @@ local function leave_at_pace(pace, job, forecast)
 end
 
 -- Lanes that stand aside for the model's pace are looked at again at once.
-local function look_again(model)
+local function look_at_model_again(model)
   redis.call('ZADD', K.hold_ends, 'XX', at(now), 'pace:' .. model)
 end
 
 local function call_left_pace(job)
   local model = model_of(redis.call('HGET', job, 'lane'))
-  redis.call('HINCRBY', K.pace .. model, 'calls_out', -1)
+  count_down(model, 'calls_out', 'at_hand')
   if limits_of(model).concurrency then
-    look_again(model)
+    look_at_model_again(model)
   end
 end
 
@@ -191,7 +191,7 @@ local function adopt(model, news)
   end
   redis.call('HSET', pace.key, 'cut_at', at(now))
   redis.call('HDEL', pace.key, 'ceiling')
-  look_again(model)
+  look_at_model_again(model)
   return read_pace(model)
 end
 

@@ -1,0 +1,210 @@
+"""One contender, one workload, one run: warm workers, a full queue, then the clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import Redis
+
+from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, VISIONQ, Contender
+from benchmarks.peers.processes import Workers, started
+from visionq.ledger import GateOrder, Ledger
+from visionq.names import PROVIDER_KEYS
+from visionq.sandbox.redis_server import running_redis
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: Numbers of jobs that only warm the workers.
+_WARM: Final = 1_000_000
+_PATIENCE: Final = 300.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every contender is given to do."""
+
+    name: str
+    #: Files; they are taken in turn.
+    pictures: tuple[str, ...]
+    jobs: int
+    #: Seconds that the provider takes for an answer.
+    latency: float
+
+    def paths(self, jobs: int) -> list[str]:
+        """Return the files of so many jobs."""
+        return [self.pictures[number % len(self.pictures)] for number in range(jobs)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took."""
+
+    jobs_per_second: float
+    #: Processor milliseconds of all its processes, for a job.
+    processor_ms: float
+    #: Of all its processes, with every place taken.
+    proportional_mb: float
+    #: Commands, those within scripts included, and bytes in and out, for a job.
+    redis_commands: float
+    redis_bytes: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a contender runs."""
+
+    contender: Contender
+    environment: dict[str, str]
+    redis: Redis
+    simulator: RunningSimulator
+    workers: Workers
+
+    def feed(self, paths: Sequence[str], first: int = 0, pause: float = 0) -> dict[str, Any]:
+        """Enter jobs; returns `seconds` that it took and `times` of the jobs."""
+        task = json.dumps({"paths": list(paths), "first": first, "pause": pause})
+        done = subprocess.run(  # noqa: S603  # our own module
+            (self.contender.python, "-m", "benchmarks.peers.feed", self.contender.app),
+            env=self.environment,
+            input=task + "\n",
+            text=True,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        fed: dict[str, Any] = json.loads(done.stdout)
+        return fed
+
+    def wait_for_bill(self, jobs: int) -> None:
+        """Wait until so many jobs were answered and billed."""
+        started_at = time.monotonic()
+        while (billed := self.simulator.bill()["billed"]) < jobs:
+            self.workers.check()
+            passed = time.monotonic() - started_at
+            if passed > _PATIENCE:
+                raise RuntimeError(
+                    f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s"
+                )
+            left = passed * (jobs - billed) / billed if billed else 0.1
+            time.sleep(min(1.0, max(0.02, left / 3)))
+
+    def hold(self) -> None:
+        """Keep the workers from taking jobs."""
+        if self.contender is VISIONQ:
+            self._steer(GateOrder.CLOSE)
+        else:
+            self.workers.pause()
+
+    def release(self) -> None:
+        """Let the workers take jobs."""
+        if self.contender is VISIONQ:
+            self._steer(GateOrder.OPEN)
+        else:
+            self.workers.go_on()
+
+    def _steer(self, order: GateOrder) -> None:
+        ledger = Ledger(self.redis)
+        keys: set[bytes] = self.redis.smembers(PROVIDER_KEYS)  # type: ignore[assignment]
+        for key in keys:
+            ledger.steer_gate(key.decode(), order)
+
+    def redis_use(self) -> tuple[int, int]:
+        """Return commands and bytes, so far."""
+        stats: dict[str, int] = self.redis.info("stats")  # type: ignore[assignment]
+        moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
+        return stats["total_commands_processed"], moved
+
+
+@contextmanager
+def place(contender: Contender, image_code: str, latency: float) -> Iterator[Place]:
+    """Start Redis, provider and workers, and warm them, while the block lasts."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionq-bench-")))
+        server = stack.enter_context(running_redis(folder / "redis"))
+        simulator = stack.enter_context(running_simulator(latency_s=latency))
+        environment = _environment(server.url, simulator.provider_url, image_code)
+        options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
+        if contender is SCRIPT:
+            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        workers = stack.enter_context(
+            started(contender.commands, environment, folder / "workers.log", **options)
+        )
+        redis = stack.enter_context(Redis.from_url(server.url))
+        yield Place(contender, environment, redis, simulator, workers)
+
+
+def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "BENCH_REDIS": redis_url,
+        "BENCH_IMAGE_CODE": image_code,
+        "BENCH_CONCURRENCY": str(CONCURRENCY),
+        "OPENAI_BASE_URL": provider_url,
+        "OPENAI_API_KEY": "bench",
+        "VISIONQ_REDIS_URL": redis_url,
+        "PROXYAPI_BASE_URL": provider_url,
+        "PROXYAPI_API_KEY": "bench",
+        "VISIONQ_ALLOW_PRIVATE_URLS": "1",
+        "VISIONQ_LOG_LEVEL": "WARNING",
+    }
+
+
+def run(contender: Contender, workload: Workload, image_code: str) -> Run:
+    """Measure one contender once."""
+    with place(contender, image_code, workload.latency) as here:
+        if contender is SCRIPT:
+            _await_ready(here)
+        else:
+            warming = 2 * CONCURRENCY * PROCESSES
+            here.feed(workload.paths(warming), _WARM)
+            here.wait_for_bill(warming)
+            here.simulator.reset_bill()
+            here.hold()
+            here.feed(workload.paths(workload.jobs))
+        commands, moved = here.redis_use()
+        used = here.workers.processor_seconds()
+        begun = time.perf_counter()
+        _begin(here, workload)
+        here.wait_for_bill(workload.jobs // 2)
+        memory = here.workers.proportional_bytes()
+        here.wait_for_bill(workload.jobs)
+        seconds = time.perf_counter() - begun
+        used = here.workers.processor_seconds() - used
+        commands_after, moved_after = here.redis_use()
+    return Run(
+        jobs_per_second=workload.jobs / seconds,
+        processor_ms=used * 1000 / workload.jobs,
+        proportional_mb=memory / 1e6,
+        redis_commands=(commands_after - commands) / workload.jobs,
+        redis_bytes=(moved_after - moved) / workload.jobs,
+    )
+
+
+def _await_ready(here: Place) -> None:
+    for process in here.workers.roots:
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            raise RuntimeError("the script did not start")
+
+
+def _begin(here: Place, workload: Workload) -> None:
+    if here.contender is not SCRIPT:
+        here.release()
+        return
+    paths, share = workload.paths(workload.jobs), workload.jobs // PROCESSES
+    for number, process in enumerate(here.workers.roots):
+        first = number * share
+        last = workload.jobs if number == PROCESSES - 1 else first + share
+        task = json.dumps({"paths": paths[first:last], "first": first})
+        if process.stdin is None:
+            raise RuntimeError("the script takes no work")
+        process.stdin.write(task + "\n")
+        process.stdin.flush()

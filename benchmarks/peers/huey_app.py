@@ -1,0 +1,34 @@
+"""huey: threads in processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from huey import RedisHuey
+
+from benchmarks.peers.work import do, make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"])
+client = cache(make_client)
+
+
+@huey.task()
+def analyze(path: str, number: int) -> dict[str, Any]:
+    """Ask about the picture in a file."""
+    return do(client(), path, number)
+
+
+def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
+    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    times = []
+    for number, path in enumerate(paths, first):
+        times.append(time.time())
+        analyze(path, number)
+        time.sleep(pause)
+    return times

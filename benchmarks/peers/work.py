@@ -1,0 +1,116 @@
+"""The job that every contender does: read a picture, bring it to size, ask, return the answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai import AsyncOpenAI, OpenAI
+    from openai.types.responses import Response
+
+MODEL: Final = "gpt-4o-mini"
+PROMPT: Final = "Что изображено?"
+#: Longest side and quality, as tutorials choose them.
+_SIDE: Final = (1152, 1152)
+_QUALITY: Final = 85
+
+
+def usual(data: bytes) -> tuple[str, bytes]:
+    """Return the picture as tutorials send it: open, thumbnail, save."""
+    picture = Image.open(io.BytesIO(data))
+    picture.thumbnail(_SIDE)
+    target = io.BytesIO()
+    picture.convert("RGB").save(target, "JPEG", quality=_QUALITY)
+    return "image/jpeg", target.getvalue()
+
+
+@cache
+def _own_code() -> Callable[[bytes], tuple[str, bytes]]:
+    from visionq.contract import Detail  # noqa: PLC0415  # only where it is measured
+    from visionq.vision import load_rules, seen_size  # noqa: PLC0415  # likewise
+    from worker.images import ImageLimits, prepare  # noqa: PLC0415  # likewise
+
+    rules, limits = load_rules(), ImageLimits()
+
+    def fit(width: int, height: int) -> tuple[int, int]:
+        return seen_size(rules, MODEL, Detail.AUTO, width, height)
+
+    def ours(data: bytes) -> tuple[str, bytes]:
+        sent = prepare(data, name="picture", limits=limits, fit=fit, slots=nullcontext()).sent
+        return sent.mime_type, sent.data
+
+    return ours
+
+
+def encoded(data: bytes) -> str:
+    """Return the picture as a data URL, by the image code that `BENCH_IMAGE_CODE` names."""
+    code = usual if os.environ["BENCH_IMAGE_CODE"] == "usual" else _own_code()
+    mime_type, sent = code(data)
+    return f"data:{mime_type};base64,{base64.b64encode(sent).decode('ascii')}"
+
+
+def read(path: str) -> str:
+    """Return the picture in a file as a data URL."""
+    return encoded(Path(path).read_bytes())
+
+
+def question(picture: str, number: int) -> dict[str, Any]:
+    """Return the arguments of `responses.create`; the number tells the provider's log the job."""
+    content = [
+        {"type": "input_text", "text": f"{PROMPT} #{number}"},
+        {"type": "input_image", "image_url": picture, "detail": "auto"},
+    ]
+    return {
+        "model": MODEL,
+        "input": [{"role": "user", "content": content}],
+        "max_output_tokens": 300,
+    }
+
+
+def make_client() -> OpenAI:
+    """Return the client of a process whose jobs are threads or processes."""
+    from openai import OpenAI  # noqa: PLC0415  # takes seconds to import
+
+    return OpenAI(max_retries=0, timeout=120)
+
+
+def make_async_client() -> AsyncOpenAI:
+    """Return the client of a process whose jobs are coroutines."""
+    from openai import AsyncOpenAI  # noqa: PLC0415  # takes seconds to import
+
+    return AsyncOpenAI(max_retries=0, timeout=120)
+
+
+def answer_of(response: Response) -> dict[str, Any]:
+    """Return what is kept of an answer."""
+    usage = response.usage
+    return {
+        "text": response.output_text,
+        "input_tokens": usage.input_tokens if usage else 0,
+        "output_tokens": usage.output_tokens if usage else 0,
+        "finished": time.time(),
+    }
+
+
+def do(client: OpenAI, path: str, number: int) -> dict[str, Any]:
+    """Do one job in a thread or a process of its own."""
+    return answer_of(client.responses.create(**question(read(path), number)))
+
+
+async def do_async(client: AsyncOpenAI, path: str, number: int) -> dict[str, Any]:
+    """Do one job in a coroutine; the picture is brought to size in a thread."""
+    import asyncio  # noqa: PLC0415  # of no use to the others
+
+    picture = await asyncio.to_thread(read, path)
+    return answer_of(await client.responses.create(**question(picture, number)))

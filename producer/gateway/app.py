@@ -1,0 +1,139 @@
+"""The gateway as a FastAPI application."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from producer.gateway.batches.keeper import Keeper
+from producer.gateway.batches.routes import router as batches_router
+from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
+from producer.gateway.files.routes import router as files_router
+from producer.gateway.guard import Guard
+from producer.gateway.native.quotes import router as quotes_router
+from producer.gateway.native.routes import batch_router as batch_events_router
+from producer.gateway.native.routes import router as jobs_router
+from producer.gateway.native.submission import job_schemas
+from producer.gateway.openai.routes import router as openai_router
+from producer.gateway.services import opened
+from visionq.errors import InternalError, QueueUnavailable, VisionqError
+from visionq.redis_connection import as_queue_unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.responses import Response
+
+    from producer.gateway.services import Setup
+
+_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_ROUTERS: Final = (
+    openai_router,
+    files_router,
+    batches_router,
+    jobs_router,
+    batch_events_router,
+    quotes_router,
+)
+_DESCRIPTION: Final = """\
+OpenAI's own asynchronous API for questions about pictures, so that any official SDK is the client:
+give it this address as `base_url`. What is not supported is refused by name.
+"""
+
+
+def build_app(setup: Setup) -> FastAPI:
+    """Return the application; it connects when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opened(setup) as services:
+            app.state.services = services
+            keeper = asyncio.create_task(Keeper(services).run())
+            yield
+            keeper.cancel()
+            await asyncio.wait({keeper})
+
+    app = Documented(
+        title="visionq",
+        version=version("visionq"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # Its pages would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard)
+    app.add_exception_handler(Fault, _on_fault)
+    app.add_exception_handler(VisionqError, _on_error)
+    app.add_exception_handler(RedisError, _on_redis)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_defect)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/healthz", _healthz, include_in_schema=False)
+    return app
+
+
+class Documented(FastAPI):
+    """Its document describes the bodies too that are read by hand."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        if self.openapi_schema is None:
+            _, definitions = job_schemas()
+            super().openapi()["components"]["schemas"].update(definitions)
+        return super().openapi()
+
+
+async def _healthz(request: Request) -> dict[str, str]:
+    """Say whether Redis can be reached."""
+    await request.app.state.services.redis.ping()
+    return {"status": "ok"}
+
+
+def _on_fault(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Fault)  # noqa: S101  # registered for it alone
+    return response_for(error, request.url.path)
+
+
+def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VisionqError)  # noqa: S101  # likewise
+    path = request.url.path
+    return response_for(fault_of(error, native=is_native(path)), path)
+
+
+def _on_redis(request: Request, error: Exception) -> Response:
+    try:
+        with as_queue_unavailable():
+            raise error
+    except QueueUnavailable as unavailable:
+        return _on_error(request, unavailable)
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # likewise
+    path = request.url.path
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_native(path) else HTTPStatus.BAD_REQUEST
+    return response_for(invalid(error.errors(), status), path)
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # likewise
+    code = _CODES.get(error.status_code, "invalid_job")
+    response = response_for(Fault(error.status_code, code, str(error.detail)), request.url.path)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001  # it is in the log
+    message = "a fault of the gateway's own; its log says more"
+    return _on_error(request, InternalError(message))

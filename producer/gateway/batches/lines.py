@@ -1,0 +1,142 @@
+"""The lines of a batch's input file: read one at a time, each a job or a refusal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from producer.gateway.faults import Fault, fault_of, invalid
+from producer.gateway.openai.chat import ChatRequest
+from producer.gateway.openai.responses import ResponseRequest
+from producer.gateway.openai.routes import fields_of
+from visionq.contract import Priority
+from visionq.errors import InvalidJob, TooLarge, VisionqError
+from visionq.sdk.drafts import draft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from producer.gateway.batches.record import Batch
+    from visionq.sdk.drafts import Draft
+    from visionq.settings import Settings
+
+#: Longest line, in bytes: a few copies of it are in memory while it is read.
+LONGEST: Final = 30_000_000
+#: Seconds after the end of a batch at which the ledger ends a job, if no gateway has.
+_GRACE: Final = 60
+_BLANKS: Final = b" \t\r\n"
+_REQUESTS: Final[dict[str, type[ResponseRequest | ChatRequest]]] = {
+    "/v1/responses": ResponseRequest,
+    "/v1/chat/completions": ChatRequest,
+}
+
+
+class Envelope(BaseModel):
+    """What every line has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom_id: str
+    method: str
+    url: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is not blank, numbered from 1."""
+
+    number: int
+    #: What it says; None where that is no JSON object.
+    record: dict[str, Any] | None
+    #: What it calls itself, whatever else is wrong with it.
+    custom_id: str | None
+    #: Why it can be no request, so far as that is known by its place and form.
+    fault: Fault | None
+    #: Bytes that it takes in memory, about.
+    size: int = 0
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file; no more than one of them is in memory."""
+    seen: set[str] = set()
+    for number, raw in enumerate(_raw_lines(path), 1):
+        line = _parsed(number, raw)
+        if line.custom_id is not None and line.custom_id in seen:
+            fault = _fault(f"custom_id: {line.custom_id} names an earlier line too", "custom_id")
+            line = replace(line, fault=fault)
+        elif line.custom_id is not None:
+            seen.add(line.custom_id)
+        yield line
+
+
+def count_lines(path: Path, most: int) -> int:
+    """Return how many lines a file has, counting no further than one beyond `most`."""
+    return sum(1 for _ in islice(_raw_lines(path), most + 1))
+
+
+def _raw_lines(path: Path) -> Iterator[bytes | None]:
+    """Yield lines that are not blank, None for one that is too long."""
+    with path.open("rb") as file:
+        while raw := file.readline(LONGEST + 1):
+            rest = raw
+            while len(rest) > LONGEST and not rest.endswith(b"\n"):
+                rest = file.readline(LONGEST + 1)
+            if raw.strip(_BLANKS):
+                yield raw if len(raw) <= LONGEST else None
+
+
+def _parsed(number: int, raw: bytes | None) -> Line:
+    if raw is None:
+        fault = Fault(400, TooLarge.code, f"the line has more than {LONGEST:,} bytes")
+        return Line(number, None, None, fault)
+    try:
+        record = json.loads(raw)
+    except (ValueError, RecursionError):
+        return Line(number, None, None, _fault("the line is not JSON"))
+    if not isinstance(record, dict):
+        return Line(number, None, None, _fault("the line is no JSON object"))
+    custom_id = record.get("custom_id")
+    return Line(number, record, custom_id if isinstance(custom_id, str) else None, None, len(raw))
+
+
+def _fault(message: str, param: str | None = None) -> Fault:
+    return Fault(400, InvalidJob.code, message, param=param)
+
+
+def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
+    """Return the job of a line, its pictures decoded.
+
+    Raises:
+        Fault: the line is no request that the batch can hold.
+    """
+    fields = {
+        "priority": Priority.BULK,
+        "deadline": datetime.fromtimestamp(batch.expires_at + _GRACE, UTC),
+        **fields_of(request_of(line, batch.endpoint)),
+        "tenant": batch.tenant,
+        "batch_id": batch.id,
+    }
+    try:
+        return draft(fields, settings, batch.job_id(line.number))
+    except VisionqError as error:
+        raise fault_of(error) from None
+
+
+def request_of(line: Line, endpoint: str) -> ResponseRequest | ChatRequest:
+    """Return the request of a line; raises `Fault` where it holds none for the endpoint."""
+    if line.fault is not None:
+        raise line.fault
+    try:
+        envelope = Envelope.model_validate(line.record)
+        if (envelope.method, envelope.url) != ("POST", endpoint):
+            raise _fault(f"url: every line of this batch must be for POST {endpoint}", "url")
+        return _REQUESTS[endpoint].model_validate(envelope.body)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None

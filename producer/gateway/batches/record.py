@@ -1,0 +1,181 @@
+"""What Redis knows of a batch that was made of a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import Field
+
+from visionq.contract.base import Document
+from visionq.names import BATCH, BATCH_KEEPER, FILE_BATCH, OPEN_BATCHES, TENANT_BATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+
+Status = Literal[
+    "validating", "in_progress", "finalizing", "completed", "failed", "cancelling", "cancelled",
+    "expired",
+]  # fmt: skip
+DONE: Final = frozenset({"completed", "failed", "cancelled", "expired"})
+Endpoint = Literal["/v1/responses", "/v1/chat/completions"]
+_COUNTS: Final = ("total", "completed", "failed", "cancelled", "sealed")
+#: Seconds that a gateway's hold on a batch lasts without renewal.
+_HOLD: Final = 20
+
+
+class Batch(Document):
+    """A batch: what it is of, which never changes, and how far it has come."""
+
+    id: str
+    tenant: str
+    endpoint: Endpoint
+    input_file_id: str
+    completion_window: str
+    metadata: dict[str, str] = Field(default_factory=dict)
+    created_at: int
+    expires_at: int
+    #: Requests in its file.
+    lines: int
+
+    status: Status = "validating"
+    #: Lines of the file that have been read and entered, or refused.
+    entered: int = 0
+    #: Of these, those that never became a job.
+    refused: int = 0
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    message: str | None = None
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    expired_at: int | None = None
+
+    def job_id(self, number: int) -> str:
+        """Return the id of the job of a line: always the same, so that none is entered twice."""
+        return f"{self.id}-{number:06}"
+
+
+class Counts(Document):
+    """How the jobs of a batch stand, as the ledger counts them."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    sealed: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no job is to come, and every one has ended."""
+        ended = self.completed + self.failed + self.cancelled
+        return bool(self.sealed) and ended >= self.total
+
+
+class BatchBook:
+    """The batches of all tenants."""
+
+    def __init__(self, redis: Redis, ttl: int) -> None:
+        """Keep batches for `ttl` seconds from their end."""
+        self._redis = redis
+        self._ttl = ttl
+
+    async def open(self, batch: Batch) -> bool:
+        """Enter a batch; returns false if it is known."""
+        fields = _stored(batch.model_dump(mode="json", exclude_none=True, exclude={"id"}))
+        index = TENANT_BATCHES + batch.tenant
+        kept = self._ttl + batch.expires_at - batch.created_at
+        async with self._redis.pipeline() as pipeline:
+            pipeline.hsetnx(FILE_BATCH + batch.id, "id", batch.id)
+            for name, value in fields.items():
+                pipeline.hsetnx(FILE_BATCH + batch.id, name, value)
+            pipeline.zadd(index, {batch.id: batch.created_at}, nx=True)
+            pipeline.zremrangebyscore(index, "-inf", batch.created_at - kept)
+            pipeline.expire(index, kept)
+            first, *_ = await pipeline.execute()
+        if first:
+            await self._redis.zadd(OPEN_BATCHES, {batch.id: batch.created_at})
+        return bool(first)
+
+    async def get(self, batch_id: str) -> Batch | None:
+        """Return a batch, or None."""
+        fields: dict[Any, Any] = await self._redis.hgetall(FILE_BATCH + batch_id)
+        return _read(fields)
+
+    async def note(self, batch: Batch, **fields: Any) -> Batch:  # noqa: ANN401  # fields of a batch
+        """Write down how far a batch has come."""
+        known = {name: value for name, value in fields.items() if value is not None}
+        mapping: Any = _stored(known)
+        await self._redis.hset(FILE_BATCH + batch.id, mapping=mapping)
+        return batch.model_copy(update=known)
+
+    async def page(self, tenant: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+        """Return the tenant's batches, the newest first, and whether there are more."""
+        index = TENANT_BATCHES + tenant
+        rank: Any = await self._redis.zrevrank(index, after) if after else None
+        start = 0 if rank is None else int(rank) + 1
+        ids: Sequence[Any] = await self._redis.zrevrange(index, start, start + limit)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for batch_id in ids[:limit]:
+                pipeline.hgetall(FILE_BATCH + batch_id.decode())
+            found = [_read(fields) for fields in await pipeline.execute()]
+        return [batch for batch in found if batch], len(ids) > limit
+
+    async def unfinished(self) -> list[str]:
+        """Return the ids of batches that are not done, the oldest first."""
+        ids: Sequence[Any] = await self._redis.zrange(OPEN_BATCHES, 0, -1)
+        return [batch_id.decode() for batch_id in ids]
+
+    async def counts(self, batch_id: str) -> Counts:
+        """Return how the jobs of a batch stand."""
+        values = await self._redis.hmget(BATCH + batch_id, _COUNTS)
+        given = {name: int(value or 0) for name, value in zip(_COUNTS, values, strict=True)}
+        return Counts(**given)
+
+    async def seal(self, batch_id: str) -> None:
+        """Say that no job is to come any more."""
+        name = BATCH + batch_id
+        await self._redis.hset(name, "sealed", 1)
+        counts = await self.counts(batch_id)
+        if counts.is_done and await self._redis.ttl(name) < 0:
+            await self._redis.expire(name, self._ttl)
+
+    async def close(self, batch: Batch, status: Status, **fields: Any) -> None:  # noqa: ANN401  # as in `note`
+        """Write down the end of a batch; from here on it expires."""
+        moment = {f"{status}_at": int(time.time())}
+        await self.note(batch, status=status, **moment, **fields)
+        async with self._redis.pipeline() as pipeline:
+            pipeline.expire(FILE_BATCH + batch.id, self._ttl)
+            pipeline.zrem(OPEN_BATCHES, batch.id)
+            await pipeline.execute()
+
+    async def hold(self, batch_id: str, holder: str) -> bool:
+        """Take a batch into one's hands, or keep it there; false if another has it."""
+        name = BATCH_KEEPER + batch_id
+        if await self._redis.set(name, holder, nx=True, ex=_HOLD):
+            return True
+        if await self._redis.get(name) != holder.encode():
+            return False
+        return bool(await self._redis.expire(name, _HOLD))
+
+    async def let_go(self, batch_id: str) -> None:
+        """Let others take a batch at once."""
+        await self._redis.delete(BATCH_KEEPER + batch_id)
+
+
+def _stored(fields: dict[str, Any]) -> dict[str, str]:
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()}
+
+
+def _read(fields: dict[Any, Any]) -> Batch | None:
+    if not fields or b"lines" not in fields:
+        return None
+    known = {name.decode(): value for name, value in fields.items()}
+    own = {name: json.loads(value) for name, value in known.items() if name != "id"}
+    return Batch.model_validate({**own, "id": known["id"].decode()}, extra="ignore")

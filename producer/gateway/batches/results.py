@@ -1,0 +1,120 @@
+"""The output file and the error file of a batch whose jobs have ended."""
+
+from __future__ import annotations
+
+import json
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from producer.gateway.batches.lines import draft_of, read_lines
+from producer.gateway.desk import look_at_many
+from producer.gateway.faults import Fault, error_body
+from producer.gateway.openai.chat import completion_of, fault_in
+from producer.gateway.openai.responses import response_of
+from visionq.contract import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from producer.gateway.batches.lines import Line
+    from producer.gateway.batches.record import Batch
+    from producer.gateway.desk import Standing
+    from producer.gateway.services import Services
+    from visionq.settings import Settings
+
+#: What is in memory at a time: at most so many lines, of about so many bytes.
+_MOST_LINES: Final = 200
+_MOST_BYTES: Final = 4_000_000
+_PURPOSE: Final = "batch_output"
+_OK: Final = 200
+#: Failures for which OpenAI has a form of answer: the model has spoken, and was paid.
+_SPOKEN: Final = frozenset({"refused", "incomplete"})
+
+
+async def write_results(services: Services, batch: Batch, path: Path) -> dict[str, str]:
+    """Write both files; returns the ids of those that are not empty, by field of the batch."""
+    few = _few(path)
+    files = services.files
+    with (
+        files.writing(batch.tenant, _PURPOSE, f"{batch.id}_output.jsonl") as (output, ok),
+        files.writing(batch.tenant, _PURPOSE, f"{batch.id}_error.jsonl") as (errors, wrong),
+    ):
+        while lines := await services.in_batch_thread(next, few, None):
+            jobs = [batch.job_id(line.number) for line in lines]
+            standings = await look_at_many(services, jobs)
+            pairs = list(zip(lines, standings, strict=True))
+            await services.in_batch_thread(_write, output, errors, batch, pairs, services.settings)
+        ids = {"output_file_id": (output, ok), "error_file_id": (errors, wrong)}
+        return {name: record.id for name, (file, record) in ids.items() if file.tell()}
+
+
+def _few(path: Path) -> Iterator[list[Line]]:
+    """Yield the lines of a file, some at a time."""
+    lines: list[Line] = []
+    for line in read_lines(path):
+        lines.append(line)
+        if len(lines) >= _MOST_LINES or sum(one.size for one in lines) >= _MOST_BYTES:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
+
+
+def _write(
+    output: IO[bytes],
+    errors: IO[bytes],
+    batch: Batch,
+    pairs: Sequence[tuple[Line, Standing | None]],
+    settings: Settings,
+) -> None:
+    for line, standing in pairs:
+        try:
+            body = _body(batch, standing) if standing else _nothing(line, batch, settings)
+        except Fault as fault:
+            _tell(errors, batch, line, error_body(fault), fault)
+        else:
+            _tell(output, batch, line, body, None)
+
+
+def _tell(
+    file: IO[bytes], batch: Batch, line: Line, body: dict[str, Any], fault: Fault | None
+) -> None:
+    told = {
+        "id": f"batch_req_{batch.job_id(line.number).removeprefix('batch_')}",
+        "custom_id": line.custom_id,
+        "response": {
+            "status_code": fault.status if fault else _OK,
+            "request_id": batch.job_id(line.number),
+            "body": body,
+        },
+        "error": {"code": fault.code, "message": fault.message} if fault else None,
+    }
+    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair in a custom_id can't be written; it comes back as it was escaped.
+    file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _body(batch: Batch, standing: Standing) -> dict[str, Any]:
+    """Return the answer of a job; raises `Fault` where there is none."""
+    view = standing.view
+    if view.error is not None and view.error.code not in _SPOKEN:
+        if view.state is State.CANCELLED and batch.status != "finalizing":
+            raise _stopped(batch)
+        raise fault_in(view.error)
+    if batch.endpoint == "/v1/responses":
+        return response_of(standing).model_dump(mode="json")
+    return completion_of(standing).model_dump(mode="json")
+
+
+def _nothing(line: Line, batch: Batch, settings: Settings) -> dict[str, Any]:
+    """Raise why a line has no job."""
+    if line.number <= batch.entered:
+        draft_of(line, batch, settings)  # refused for the same reason as before
+        raise Fault(410, "job_not_found", "the job has ended, and its result has expired")
+    raise _stopped(batch)
+
+
+def _stopped(batch: Batch) -> Fault:
+    if batch.cancelling_at is not None:
+        return Fault(409, "cancelled", "the batch was cancelled before this was answered")
+    return Fault(408, "batch_expired", "the batch's time was up before this was answered")

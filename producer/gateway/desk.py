@@ -1,0 +1,139 @@
+"""What a tenant may do with its jobs: hand one in, look at it, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from producer.gateway.faults import Fault
+from visionq.contract import JobDocument, JobView, ResultDocument, State
+from visionq.ledger.views import ask_for_view, read_view
+from visionq.names import CELERY_RESULT, JOB, LANE_SIZES
+from visionq.sdk.drafts import accepted, draft
+from visionq.sdk.entering import enter
+from visionq.sdk.reading import answer_in, not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from producer.gateway.services import Services
+
+#: Seconds after which a tenant whose line is full may try again.
+_LINE_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job as it stands, what it asks, and its answer if it has one."""
+
+    view: JobView
+    document: JobDocument
+    result: ResultDocument | None
+
+
+async def hand_in(
+    services: Services, tenant: str, fields: Mapping[str, Any], job_id: str
+) -> Standing:
+    """Enter one job of the tenant, and return how it stands: in line, or as it was known before.
+
+    Raises:
+        VisionqError: as `visionq.sdk.AsyncClient.submit` does.
+        Fault: too many of the tenant's jobs stand in line.
+    """
+    await check_line(services, tenant)
+    one = await asyncio.to_thread(draft, {**fields, "tenant": tenant}, services.settings, job_id)
+    (reply,) = await enter([one], services.blobs, services.ledger)
+    submitted = accepted(reply)
+    if not submitted.created:
+        return await look(services, tenant, submitted.id)
+    return _in_line(submitted.id, one.job.document)
+
+
+def _in_line(job_id: str, document: JobDocument) -> Standing:
+    """Return a job as it stood when it was entered, whatever has become of it since."""
+    view = JobView(
+        id=job_id,
+        state=State.QUEUED,
+        tenant=document.tenant,
+        model=document.model or "",
+        priority=document.priority.value,
+        images=len(document.images),
+        submitted_at=datetime.now(UTC),
+    )
+    return Standing(view, document, None)
+
+
+async def check_line(services: Services, tenant: str) -> None:
+    """Refuse when so many jobs of the tenant stand in line that one more is too many."""
+    sizes: dict[Any, Any] = await services.redis.hgetall(LANE_SIZES)
+    waiting = sum(
+        int(size) for lane, size in sizes.items() if lane.decode().split(":")[1] == tenant
+    )
+    if waiting >= services.gateway.max_waiting_jobs:
+        raise Fault(
+            429,
+            "too_many_jobs",
+            f"{waiting:,} jobs of tenant {tenant} stand in line; wait until some are taken up",
+            retry_after=_LINE_PATIENCE,
+        )
+
+
+async def look(services: Services, tenant: str, job_id: str) -> Standing:
+    """Return a job of the tenant; raises `JobNotFound`, also for jobs of others."""
+    standing = (await look_at_many(services, [job_id]))[0]
+    if standing is None or standing.view.tenant != tenant:
+        raise not_found(job_id)
+    return standing
+
+
+async def look_at_many(services: Services, job_ids: Sequence[str]) -> list[Standing | None]:
+    """Return jobs of whatever tenant, in one round trip."""
+    async with services.redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            ask_for_view(pipeline, job_id)
+            pipeline.hget(JOB + job_id, "document")
+            # Last: a job seen as ended then has its result, which is written with it.
+            pipeline.get(CELERY_RESULT + job_id)
+        replies = await pipeline.execute()
+    return [
+        _standing(job_id, *replies[4 * position : 4 * position + 4])
+        for position, job_id in enumerate(job_ids)
+    ]
+
+
+def _standing(
+    job_id: str,
+    fields: list[bytes | None],
+    due: float | None,
+    document: bytes | None,
+    stored: bytes | None,
+) -> Standing | None:
+    view = read_view(job_id, fields, due)
+    if view is None or document is None:
+        return None
+    result = answer_in(stored) if view.state is State.COMPLETED else None
+    return Standing(view, JobDocument.model_validate_json(document, extra="ignore"), result)
+
+
+async def wait_for(services: Services, job_id: str, seconds: float) -> None:
+    """Return when the job has ended or the time is up."""
+    async with services.listener.watching([job_id]) as futures:
+        await asyncio.wait(futures.values(), timeout=seconds)
+
+
+async def wait_and_look(services: Services, standing: Standing, seconds: float) -> Standing:
+    """Return how the job stands when it has ended or the time is up."""
+    if standing.view.state.is_terminal:
+        return standing
+    job_id = standing.view.id
+    await wait_for(services, job_id, min(seconds, services.gateway.longest_wait))
+    return await look(services, standing.view.tenant, job_id)
+
+
+async def cancel(services: Services, tenant: str, job_id: str) -> Standing:
+    """Cancel a job of the tenant and return how it stands then; one that has ended stays so."""
+    await look(services, tenant, job_id)
+    await services.ledger.cancel([job_id])
+    return await look(services, tenant, job_id)

@@ -1,0 +1,139 @@
+"""What stands before every request: its id, its key, its rate, the length of its body."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+
+from producer.gateway.access import digest_of, find_key, scope_for
+from producer.gateway.faults import Fault, fault_of, response_for
+from visionq.errors import QueueUnavailable
+from visionq.names import REQUEST_RATE
+from visionq.redis_connection import as_queue_unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from producer.gateway.access import Key
+    from producer.gateway.services import Services
+
+#: Paths that ask nobody for a key.
+OPEN: Final = frozenset({"/healthz", "/openapi.json"})
+#: Beyond the files themselves: what surrounds them in a multipart body.
+_ENVELOPE: Final = 1_000_000
+_MINUTE: Final = 60
+_FILES: Final = "/v1/files"
+
+
+class Guard:
+    """Lets in who has a key for it; nothing of a body is read before."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{uuid.uuid4().hex}"
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        services: Services = scope["app"].state.services
+        try:
+            if scope["path"] not in OPEN:
+                key = await _authenticate(services, scope)
+                await _count(services, key)
+                state["key"] = key
+            receive = _bounded(receive, scope, _most_bytes(services, scope))
+        except Fault as fault:
+            await response_for(fault, scope["path"])(scope, receive, tell)
+            return
+        await self._app(scope, receive, tell)
+
+
+async def _authenticate(services: Services, scope: Scope) -> Key:
+    kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not secret.strip():
+        raise Fault(401, "invalid_api_key", "send a key: `Authorization: Bearer KEY`")
+    secret = secret.strip()
+    key = services.setup.own_keys.get(digest_of(secret))
+    if key is None:
+        with _redis():
+            key = await find_key(services.redis, secret)
+    if key is None:
+        raise Fault(401, "invalid_api_key", "nobody has this key; `visionq keys list` shows all")
+    needed = scope_for(scope["method"], scope["path"])
+    if needed not in key.scopes:
+        raise Fault(403, "missing_scope", f"key {key.id} does not have the scope {needed.value}")
+    return key
+
+
+@contextmanager
+def _redis() -> Iterator[None]:
+    """Turn every error of Redis into a fault after which clients try again."""
+    try:
+        with as_queue_unavailable():
+            yield
+    except QueueUnavailable as error:
+        raise fault_of(error) from error
+
+
+async def _count(services: Services, key: Key) -> None:
+    """Count the request in the tenant's minute."""
+    now = time.time()
+    minute = int(now // _MINUTE)
+    name = f"{REQUEST_RATE}{key.tenant}:{minute}"
+    with _redis():
+        async with services.redis.pipeline(transaction=False) as pipeline:
+            pipeline.incr(name)
+            pipeline.expire(name, 2 * _MINUTE)
+            requests, _ = await pipeline.execute()
+    most = services.gateway.requests_per_minute
+    if requests > most:
+        wait = (minute + 1) * _MINUTE - now
+        message = f"tenant {key.tenant} may make {most:,} requests a minute"
+        raise Fault(429, "rate_limit_exceeded", message, retry_after=wait)
+
+
+def _most_bytes(services: Services, scope: Scope) -> int:
+    if scope["path"] == _FILES:
+        return services.gateway.max_file_bytes + _ENVELOPE
+    return services.gateway.max_body_bytes
+
+
+def _bounded(receive: Receive, scope: Scope, most: int) -> Receive:
+    """Return a `receive` that ends a body beyond `most` bytes, whether its length is told or not.
+
+    Raises:
+        Fault: the length is told, and too much.
+    """
+    message = f"the body has more than {most:,} bytes"
+    told = Headers(scope=scope).get("content-length", "0")
+    if told.isdecimal() and int(told) > most:
+        raise Fault(413, "body_too_large", message)
+    seen = 0
+
+    async def counted() -> Any:  # noqa: ANN401  # a message of ASGI
+        nonlocal seen
+        part = await receive()
+        seen += len(part.get("body", b""))
+        if seen > most:
+            # FastAPI, which reads bodies, lets this one through.
+            raise HTTPException(413, message)
+        return part
+
+    return counted

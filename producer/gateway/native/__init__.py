@@ -1,0 +1,1 @@
+"""The native API: jobs as they are, for curl and for uploads."""

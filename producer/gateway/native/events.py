@@ -1,0 +1,53 @@
+"""What happens to a job or a batch, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from fastapi.responses import StreamingResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from pydantic import BaseModel
+
+#: Seconds between signs of life, so that no proxy takes the stream for dead.
+_ALIVE_EVERY: Final = 15.0
+_LOOK_EVERY: Final = 0.5
+
+#: A document to tell, whether it is the last, and what it is told under.
+Look = tuple["BaseModel", bool]
+
+
+def stream(
+    look: Callable[[], Awaitable[Look]], pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> StreamingResponse:
+    """Return an answer that tells each change of a document until it is the last.
+
+    Args:
+        look: returns the document as it stands, and whether nothing more is to come.
+        pause: waits so many seconds, or until there may be something new.
+    """
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_told(look, pause), media_type="text/event-stream", headers=headers)
+
+
+async def _told(
+    look: Callable[[], Awaitable[Look]], pause: Callable[[float], Awaitable[object]]
+) -> AsyncIterator[str]:
+    before, spoken, number = "", time.monotonic(), 0
+    while True:
+        document, is_last = await look()
+        text = document.model_dump_json()
+        if text != before:
+            number += 1
+            yield f"id: {number}\nevent: state\ndata: {text}\n\n"
+            before, spoken = text, time.monotonic()
+        elif time.monotonic() - spoken > _ALIVE_EVERY:
+            yield ": alive\n\n"
+            spoken = time.monotonic()
+        if is_last:
+            return
+        await pause(_LOOK_EVERY)

@@ -1,0 +1,114 @@
+"""`/v1/quotes`: what jobs would cost, before any is submitted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field, model_validator
+
+from producer.gateway.batches.lines import read_lines, request_of
+from producer.gateway.batches.record import Endpoint
+from producer.gateway.faults import Fault
+from producer.gateway.files.routes import find_file
+from producer.gateway.native.submission import check_fields
+from producer.gateway.openai.parts import Part
+from producer.gateway.openai.routes import fields_of
+from producer.gateway.requests import PROBLEMS, Caller, Open
+from producer.gateway.services import CLIENT_NAME
+from producer.quote.census import Plan
+from producer.quote.document import Quote  # noqa: TC001  # FastAPI reads the annotation
+from producer.quote.knowledge import Knowledge
+from producer.quote.making import make_quote
+from producer.sources import BadRow, Row
+from visionq.prices import load_prices
+from visionq.redis_connection import connect
+from visionq.sdk.images import is_url
+from visionq.vision import load_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from producer.gateway.services import Services
+
+router = APIRouter(prefix="/v1/quotes", responses=PROBLEMS)
+
+_JOB: Final[dict[str, Any]] = {
+    "prompt": "What is in it?",
+    "images": [{"url": "https://example.org/picture.jpg"}],
+}
+
+
+class QuoteRequest(Part):
+    """What is to be quoted: the lines of an uploaded file, or jobs as `/v1/jobs` takes them."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_JOB]}]})
+
+    input_file_id: Annotated[str, Field(max_length=64)] | None = None
+    endpoint: Endpoint = "/v1/responses"
+    jobs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> QuoteRequest:
+        if (self.input_file_id is None) == (self.jobs is None):
+            raise ValueError("give either input_file_id or jobs")
+        return self
+
+
+@router.post("", summary="Ask what jobs would cost")
+async def create_quote(request: QuoteRequest, services: Open, key: Caller) -> Quote:
+    """Return tokens and rubles, low, expected and high, here and with other models; free."""
+    rows: Iterable[Row | BadRow]
+    if request.input_file_id is not None:
+        await find_file(services, key.tenant, request.input_file_id)
+        path = services.files.path(key.tenant, request.input_file_id)
+        rows = _rows_of(path, request.endpoint)
+    else:
+        rows = [_row(number, fields) for number, fields in enumerate(request.jobs or (), 1)]
+    return await services.in_batch_thread(_quote, services, key.tenant, rows)
+
+
+def _quote(services: Services, tenant: str, rows: Iterable[Row | BadRow]) -> Quote:
+    settings = services.settings
+    with connect(services.setup.redis_url, CLIENT_NAME) as redis:
+        knowledge = Knowledge(redis)
+        plan = Plan(
+            settings=settings,
+            rules=load_rules(settings.vision_file),
+            options={"tenant": tenant},
+            stored=knowledge.stored,
+        )
+        prices = load_prices(settings.prices_file)
+        return make_quote(rows, plan, prices, knowledge, now=datetime.now(UTC))
+
+
+def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
+    for line in read_lines(path):
+        name = line.custom_id or str(line.number)
+        try:
+            fields = fields_of(request_of(line, endpoint))
+        except Fault as fault:
+            yield BadRow(line.number, name, fault.code, fault.message)
+        else:
+            yield _as_row(line.number, name, fields)
+
+
+def _row(number: int, fields: dict[str, Any]) -> Row | BadRow:
+    try:
+        check_fields(fields)
+    except Fault as fault:
+        return BadRow(number, str(number), fault.code, fault.message)
+    return _as_row(number, str(number), fields)
+
+
+def _as_row(number: int, name: str, fields: dict[str, Any]) -> Row | BadRow:
+    images = fields.get("images")
+    given = images if isinstance(images, list) else []
+    urls = [str(image.get("url")) for image in given]
+    if not urls or not all(map(is_url, urls)):
+        # What else a row of a source may name is a file of this machine.
+        return BadRow(number, name, "invalid_job", "images: give http(s):// or data: addresses")
+    rest = {field: value for field, value in fields.items() if field != "images"}
+    return Row(number, name, tuple(urls), overrides=rest)

@@ -1,0 +1,122 @@
+"""A job as JSON or as a form with pictures, turned into the fields of a job."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.datastructures import UploadFile
+
+from producer.gateway.faults import Fault
+from visionq.contract import JobDocument
+from visionq.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from starlette.datastructures import FormData
+
+#: Fields that are not the client's to set.
+_OURS: Final = {
+    "tenant": "is that of the key",
+    "batch_id": "is set by /v1/batches",
+    "schema_version": "is that of the gateway",
+    "idempotency_key": "is given as the header Idempotency-Key",
+}
+#: Parts of a form that hold pictures, and addresses of pictures; each may come several times.
+_PICTURE: Final = "image"
+_ADDRESS: Final = "url"
+#: Fields that a form gives as JSON.
+_OBJECTS: Final = frozenset({"answer_schema", "metadata", "pictures"})
+_MOST_PICTURES: Final = 500
+
+
+def job_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the JSON Schema of the fields that a client may give, and those that it refers to."""
+    schema = JobDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions: dict[str, Any] = schema.pop("$defs")
+    for name in _OURS:
+        schema["properties"].pop(name, None)
+    definitions["ImageReference"]["properties"].pop("blob")
+    schema["properties"]["images"]["items"]["required"] = ["url"]
+    return schema, definitions
+
+
+async def fields_in(request: Request, most_bytes: int) -> dict[str, Any]:
+    """Return the fields of the job that a request holds.
+
+    Raises:
+        Fault: it is neither JSON nor a form, or gives a field that is not the client's to set.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        fields = await _from_json(request)
+    elif kind == "multipart/form-data":
+        async with request.form(max_files=_MOST_PICTURES, max_fields=100) as form:
+            fields = await _from_form(form, most_bytes)
+    else:
+        raise Fault(415, "unsupported_format", "send application/json or multipart/form-data")
+    _check_owner(fields)
+    return fields
+
+
+def check_fields(fields: dict[str, Any]) -> None:
+    """Refuse what is not the client's to set, and pictures that are not given by an address.
+
+    Raises:
+        Fault: there is such a field; the fault names it.
+    """
+    _check_owner(fields)
+    images = fields.get("images")
+    for position, image in enumerate(images if isinstance(images, list) else ()):
+        # The bytes of another tenant could be had by their hash.
+        if isinstance(image, dict) and image.get("blob") is not None:
+            raise _wrong(f"images.{position}.blob", "give an address, or the picture as data:…")
+        if not isinstance(image, dict):
+            raise _wrong(f"images.{position}", 'give an object with "url"')
+
+
+def _check_owner(fields: dict[str, Any]) -> None:
+    for name in _OURS.keys() & fields.keys():
+        raise _wrong(name, _OURS[name])
+
+
+def _wrong(field: str, what: str) -> Fault:
+    return Fault(422, InvalidJob.code, f"{field}: {what}", param=field)
+
+
+async def _from_json(request: Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise _wrong("body", "is not JSON") from None
+    if not isinstance(fields, dict):
+        raise _wrong("body", "is no JSON object")
+    check_fields(fields)
+    return fields
+
+
+async def _from_form(form: FormData, most_bytes: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    images: list[Any] = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != _PICTURE:
+                raise _wrong(name, f"pictures are given as `{_PICTURE}`")
+            content = await value.read(most_bytes + 1)
+            images.append((value.filename or _PICTURE, content))
+        elif name == _PICTURE:
+            raise _wrong(name, f"give a file; addresses are given as `{_ADDRESS}`")
+        elif name == _ADDRESS:
+            images.append({"url": value})
+        elif name in fields or name == "images":
+            raise _wrong(name, "is given twice" if name in fields else f"give `{_PICTURE}`")
+        else:
+            fields[name] = _object(name, value) if name in _OBJECTS else value
+    return {**fields, "images": images}
+
+
+def _object(name: str, text: str) -> Any:  # noqa: ANN401  # whatever JSON can say
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong(name, "is not JSON") from None

@@ -1,0 +1,1 @@
+"""OpenAI's API: requests read as jobs, jobs told as answers."""

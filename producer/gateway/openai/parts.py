@@ -1,0 +1,156 @@
+"""What both of OpenAI's APIs have in common: fields, messages, and the question in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from visionq.contract import Detail, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
+from visionq.contract.base import ModelName
+
+#: `auto`, `low`, `high`, `original`.
+DetailName = Literal["auto", "low", "high", "original"]
+Nothing = Annotated[list[Any], Field(max_length=0)]
+#: Pictures by address: `https:`, `http:`, or the picture itself as `data:<type>;base64,<data>`.
+PictureUrl = Annotated[str, Field(min_length=1)]
+MaxTokens = Annotated[int, Field(ge=16, le=1_000_000)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+
+
+class Part(BaseModel):
+    """A part of a request; what it does not know it refuses by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Extras(Part):
+    """What OpenAI's APIs have no word for: fields of our own jobs."""
+
+    pictures: PictureOptions | None = None
+    priority: Priority | None = None
+    reuse: Reuse | None = None
+    on_unknown_billing: UnknownBilling | None = None
+    url_mode: UrlMode | None = None
+    deadline: AwareDatetime | None = None
+
+
+class Common(Part):
+    """Fields of both. Those of one allowed value are there for clients that spell out defaults."""
+
+    model: ModelName | None = None
+    metadata: Metadata | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    #: Answers are kept for as long as the operator says, however the request was made.
+    store: Literal[True] | None = None
+    stream: Literal[False] | None = None
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    top_p: Annotated[float, Field(ge=1, le=1)] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    visionq: Extras | None = None
+
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields that a job has under the same name, and our own."""
+        given = {
+            "model": self.model,
+            "temperature": self.temperature,
+            "metadata": self.metadata or {},
+            **(self.visionq.model_dump(exclude_none=True) if self.visionq else {}),
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words of a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture of a message."""
+
+    url: str
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message, whichever API it came by."""
+
+    role: str
+    parts: tuple[Text | Image, ...]
+
+
+def question_in(said: list[Said], field: str, instructions: str | None = None) -> dict[str, Any]:
+    """Return prompt, pictures, detail and instructions of a job.
+
+    A job is one question: instructions, then a text, then pictures. What says more than that, and
+    would lose its sense when it is put so, is refused.
+
+    Args:
+        said: the messages, in order.
+        field: what they are called in the request, for errors.
+        instructions: those that stand outside the messages.
+
+    Raises:
+        ValueError: the messages are more than one question; the text begins with the field.
+    """
+    asked = [position for position, one in enumerate(said) if one.role == "user"]
+    if len(asked) != 1 or asked[0] != len(said) - 1:
+        raise ValueError(
+            f"{field}: give one user message, as the last; conversations are not supported here"
+        )
+    where = f"{field}.{asked[0]}.content"
+    texts, images = _sorted_out(said[-1].parts, where)
+    rules = [instructions] if instructions else []
+    rules += [_words(one, f"{field}.{position}") for position, one in enumerate(said[:-1])]
+    fields: dict[str, Any] = {
+        "prompt": "\n\n".join(texts),
+        "images": [{"url": image.url} for image in images],
+        "detail": _detail_of(images, where),
+    }
+    if rules:
+        fields["instructions"] = "\n\n".join(rules)
+    return fields
+
+
+def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str], list[Image]]:
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    images = [part for part in parts if isinstance(part, Image)]
+    if not any(text.strip() for text in texts):
+        raise ValueError(f"{where}: there is no text: ask something about the pictures")
+    if not images:
+        raise ValueError(f"{where}: there is no picture: this gateway asks about pictures")
+    kinds = [type(part) for part in parts]
+    turns = sum(first is not second for first, second in pairwise(kinds))
+    if turns > 1:
+        raise ValueError(
+            f"{where}: text between pictures would lose its place: give all text first, then all"
+            " pictures"
+        )
+    return texts, images
+
+
+def _detail_of(images: list[Image], where: str) -> str:
+    details = {image.detail or Detail.AUTO.value for image in images}
+    if len(details) > 1:
+        raise ValueError(f"{where}: all pictures of a request must have the same detail")
+    return details.pop()
+
+
+def _words(said: Said, where: str) -> str:
+    if any(isinstance(part, Image) for part in said.parts):
+        raise ValueError(f"{where}.content: only the user's message may hold pictures")
+    return "\n\n".join(part.text for part in said.parts if isinstance(part, Text))

@@ -1,0 +1,123 @@
+"""Routes by which OpenAI's clients submit and fetch."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
+
+from producer.gateway.desk import cancel, hand_in, look, wait_and_look
+from producer.gateway.faults import Fault
+from producer.gateway.openai.chat import ChatCompletion, ChatRequest, completion_of, fault_in
+from producer.gateway.openai.responses import ResponseObject, ResponseRequest, response_of
+from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open
+from visionq.prices import load_prices
+
+if TYPE_CHECKING:
+    from producer.gateway.services import Services
+
+router = APIRouter(responses=ERRORS)
+
+#: An id of a job, which is the id of the response too.
+ResponseId = Annotated[str, Path(min_length=1, max_length=128, examples=["resp_0123abcd"])]
+
+
+class ModelObject(BaseModel):
+    """A model that has a price."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "openai"
+
+
+class ModelList(BaseModel):
+    """All models that have a price."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+#: Failures of a job that a client hears of as such, when it has waited for the answer.
+_TOLD_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
+
+
+@router.post("/v1/responses", summary="Ask about pictures")
+async def create_response(
+    request: ResponseRequest, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+) -> ResponseObject:
+    """Submit one question about one or several pictures.
+
+    With `background: true` the response is `queued` and is returned at once. Otherwise the call
+    waits for the answer; when the gateway's limit passes first, the response is returned as it
+    stands, and goes on.
+    """
+    job_id = f"resp_{uuid.uuid4().hex}"
+    fields = fields_of(request) | {"idempotency_key": idempotency_key}
+    standing = await hand_in(services, key.tenant, fields, job_id)
+    if request.background:
+        return response_of(standing)
+    standing = await wait_and_look(services, standing, services.gateway.longest_wait)
+    error = standing.view.error
+    if error is not None and error.code not in _TOLD_IN_THE_RESPONSE:
+        raise fault_in(error)
+    return response_of(standing, background=False)
+
+
+@router.get("/v1/responses/{response_id}", summary="Look at a response")
+async def get_response(response_id: ResponseId, services: Open, key: Caller) -> ResponseObject:
+    """Return the response as it stands."""
+    return response_of(await look(services, key.tenant, response_id))
+
+
+@router.post("/v1/responses/{response_id}/cancel", summary="Cancel a response")
+async def cancel_response(response_id: ResponseId, services: Open, key: Caller) -> ResponseObject:
+    """Cancel the response; one that has ended stays as it is."""
+    return response_of(await cancel(services, key.tenant, response_id))
+
+
+@router.post("/v1/chat/completions", summary="Ask about pictures and wait")
+async def create_completion(
+    request: ChatRequest, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+) -> ChatCompletion:
+    """Submit one question about one or several pictures, and wait for the answer."""
+    job_id = f"chatcmpl-{uuid.uuid4().hex}"
+    fields = fields_of(request) | {"idempotency_key": idempotency_key}
+    standing = await hand_in(services, key.tenant, fields, job_id)
+    longest = services.gateway.longest_wait
+    return completion_of(await wait_and_look(services, standing, longest))
+
+
+@router.get("/v1/models", summary="List the models that have a price")
+async def list_models(services: Open, _: Caller) -> ModelList:
+    """Return the models that have a price."""
+    return ModelList(data=[ModelObject(id=name) for name in await _priced(services)])
+
+
+@router.get("/v1/models/{model}", summary="Look at a model")
+async def get_model(model: str, services: Open, _: Caller) -> ModelObject:
+    """Return one of them."""
+    if model not in await _priced(services):
+        raise Fault(404, "model_not_found", f"model {model} has no price here", param="model")
+    return ModelObject(id=model)
+
+
+def fields_of(request: ResponseRequest | ChatRequest) -> dict[str, Any]:
+    """Return the fields of the job that a request asks for.
+
+    Raises:
+        Fault: it is no single question about pictures.
+    """
+    try:
+        return request.to_fields()
+    except ValueError as error:
+        field, _, _ = str(error).partition(": ")
+        raise Fault(400, "invalid_job", str(error), param=field) from None
+
+
+async def _priced(services: Services) -> list[str]:
+    table = await asyncio.to_thread(load_prices, services.settings.prices_file)
+    return [price.model for price in table.prices]

@@ -1,0 +1,58 @@
+"""What the operator decides about the gateway: `VISIONQ_GATEWAY_…`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from visionq.commands.record import user_directory
+from visionq.contract.job import describe
+from visionq.settings import ConfigurationError
+
+
+class GatewaySettings(BaseSettings):
+    """Every field is one variable of the environment; none is read before this is called."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISIONQ_GATEWAY_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    #: Loopback; beyond it the gateway listens only with keys, and needs a proxy with TLS before it.
+    address: str = "127.0.0.1"
+    #: Its port.
+    port: int = Field(default=8000, ge=1, le=65535)
+    #: A key of the tenant `default` with every scope, beside those of `visionq keys`.
+    key: SecretStr | None = Field(default=None, min_length=16)
+    #: Directory of uploaded files and batch results, which all gateways share.
+    files_dir: Path | None = None
+    #: Largest body of a request that holds no file, in bytes.
+    max_body_bytes: int = Field(default=64_000_000, ge=1_000)
+    #: Largest uploaded file, in bytes.
+    max_file_bytes: int = Field(default=200_000_000, ge=1_000)
+    #: Most lines of a batch's input file.
+    max_batch_lines: int = Field(default=50_000, ge=1)
+    #: Most requests of a tenant in a minute.
+    requests_per_minute: int = Field(default=6_000, ge=1)
+    #: Most jobs of a tenant that stand in line; more are refused until some have been taken up.
+    max_waiting_jobs: int = Field(default=100_000, ge=1)
+    #: Seconds that a call waits for its answer at most.
+    longest_wait: float = Field(default=300, gt=0)
+    #: Seconds that files, and batches that are done, are kept.
+    file_ttl: int = Field(default=30 * 24 * 3600, ge=60)
+
+    @property
+    def files(self) -> Path:
+        """The directory of files, by default in the user's data directory."""
+        return self.files_dir or user_directory("DATA", ".local/share", os.environ) / "files"
+
+
+def load_gateway_settings() -> GatewaySettings:
+    """Read the environment; a wrong value raises `ConfigurationError` naming the variable."""
+    try:
+        return GatewaySettings()
+    except ValidationError as error:
+        field, _, fault = describe(error).partition(": ")
+        raise ConfigurationError(f"VISIONQ_GATEWAY_{field.upper()}: {fault}") from None

@@ -1,0 +1,89 @@
+"""Writes the tables of docs/provider.md from the tables that workers decide by.
+
+.venv/bin/python scripts/generate_provider.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from visionq.contract import UnknownBilling, Usage
+from visionq.ledger.records import Billing
+from worker.decision import Attempt, Fail, Hold, Park, Retry, Wait, billing_of, decide
+from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
+
+if TYPE_CHECKING:
+    from visionq.errors import VisionqError
+
+PAGE: Final = Path(__file__).parents[1] / "docs/provider.md"
+_TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n(?:\|.*\n){2})(?:\|.*\n)*\n<!-- end -->")
+_COSTS: Final = {
+    Billing.RELEASED: "nothing",
+    Billing.SETTLED: "what was counted",
+    Billing.UNKNOWN: "unknown: the most that it can be stands under *unknown*",
+}
+
+
+def page(text: str) -> str:
+    """Return the page with its tables as they should be."""
+    tables = {"faults": [_row(row) for row in (*TABLE, UNLISTED)], "codes": _codes()}
+
+    def written(found: re.Match[str]) -> str:
+        rows = "".join(f"| {' | '.join(cells)} |\n" for cells in tables[found[2]])
+        return f"{found[1]}{rows}\n<!-- end -->"
+
+    return _TABLE.sub(written, text)
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    if row is UNLISTED:
+        rest = "anything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
+        return ("any", rest, f"`{row.error.code}`", row.source)
+    listed = ", ".join(map(str, sorted(row.statuses)))
+    said = [f"`{code}`" for code in row.codes]
+    if row.words:
+        escaped = row.words.replace("|", "\\|")
+        said.append(f"text with `{escaped}`")
+    if row.where:
+        said.append(f"in `{row.where}`")
+    alone = ", for that model alone" if row.by_model else ""
+    return (
+        "200 or a refusal" if row.statuses >= REFUSALS else listed,
+        ", ".join(said) or "any body of its own",
+        f"`{row.error.code}`{alone}",
+        row.source,
+    )
+
+
+def _codes() -> list[tuple[str, ...]]:
+    kinds = dict.fromkeys(row.error for row in (*TABLE, UNLISTED))
+    return [(f"`{kind.code}`", _done(kind), _cost(kind)) for kind in kinds]
+
+
+def _cost(kind: type[VisionqError]) -> str:
+    # As the table's rows raise it: refused before anything was counted.
+    error = kind("", usage=None if billing_of(kind("")) is not Billing.SETTLED else Usage())
+    return _COSTS[billing_of(error)]
+
+
+def _done(kind: type[VisionqError]) -> str:
+    first = Attempt(1, 10, on_unknown_billing=UnknownBilling.RETRY)
+    match decide(kind(""), first, random=lambda: 0.5):
+        case Hold():
+            return "closes the gate, or holds the model; the job goes back to its lane"
+        case Wait():
+            return "waits as long as it is told, and costs no attempt"
+        case Retry() if billing_of(kind("")) is Billing.UNKNOWN:
+            return "asks once more at most, then parks; parks at once under `hold`"
+        case Retry():
+            return "asks again, with growing pauses"
+        case Park():
+            return "parks"
+        case Fail():
+            return "fails the job"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

@@ -1,0 +1,114 @@
+"""A gateway as a process of its own, in front of a fleet, and what its clients send."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from openai import OpenAI
+
+from producer.gateway.access import Scope, add_key, describe_key, new_secret
+from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from visionq.redis_connection import connect
+from visionq.sandbox.ports import free_ports
+from visionq.stack.children import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+KEY = "vq-a-key-for-tests-alone"
+
+
+@dataclass
+class Gateway:
+    folder: Path
+    redis_url: str
+    port: int
+    extra: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "VISIONQ_REDIS_URL": self.redis_url,
+            "VISIONQ_GATEWAY_KEY": KEY,
+            "VISIONQ_GATEWAY_FILES_DIR": str(self.folder / "files"),
+            **self.extra,
+        }
+        command = [sys.executable, "-m", "visionq.cli", "gateway", "--port", str(self.port)]
+        with (self.folder / "gateway.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        until(lambda: answers(self.port, "/healthz"), 30, self.log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+    def log(self) -> str:
+        return (self.folder / "gateway.log").read_text()
+
+    def openai(self, key: str = KEY, **options: Any) -> OpenAI:
+        return OpenAI(api_key=key, base_url=f"{self.url}/v1", **options)
+
+    def http(self, key: str = KEY) -> httpx2.Client:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def new_key(self, tenant: str, scopes: Iterable[Scope] = Scope) -> str:
+        secret = new_secret()
+        with connect(self.redis_url, "tests") as redis:
+            add_key(redis, secret, describe_key(secret, tenant, "test", scopes))
+        return secret
+
+
+@contextmanager
+def running_gateway(folder: Path, redis_url: str, **extra: str) -> Iterator[Gateway]:
+    gateway = Gateway(folder, redis_url, free_ports(1, Random())[0], extra)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+@contextmanager
+def gateway_and_fleet(folder: Path, **extra: str) -> Iterator[tuple[Gateway, Fleet]]:
+    with (
+        running_fleet(folder, workers=1) as fleet,
+        running_gateway(folder, fleet.server.url, **extra) as gateway,
+    ):
+        yield gateway, fleet
+
+
+def data_url(number: int) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture(number)).decode()}"
+
+
+def asked(number: int, text: str = "What is in this picture?") -> list[Any]:
+    """The input of a response about one picture."""
+    image = {"type": "input_image", "image_url": data_url(number), "detail": "low"}
+    return [{"role": "user", "content": [{"type": "input_text", "text": text}, image]}]
+
+
+def said(number: int, text: str = "What is in this picture?") -> list[Any]:
+    """The messages of a completion about one picture."""
+    image = {"type": "image_url", "image_url": {"url": data_url(number)}}
+    return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]

@@ -1,0 +1,264 @@
+"""Batches of OpenAI's form, by its official Python client."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import openai
+import psutil
+import pytest
+from PIL import Image
+
+from tests.e2e.fleet import until
+from tests.e2e.gateway_kit import Gateway, asked, gateway_and_fleet, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from openai import OpenAI
+    from openai.types import Batch
+
+    from tests.e2e.fleet import Fleet
+
+MODEL = "gpt-4o-mini"
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
+    with gateway_and_fleet(tmp_path_factory.mktemp("batches")) as both:
+        yield both
+
+
+@pytest.fixture
+def gateway(parts: tuple[Gateway, Fleet]) -> Gateway:
+    return parts[0]
+
+
+@pytest.fixture
+def fleet(parts: tuple[Gateway, Fleet]) -> Iterator[Fleet]:
+    fleet = parts[1]
+    yield fleet
+    fleet.simulator.configure(latency_s=0)
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[OpenAI]:
+    with gateway.openai() as client:
+        yield client
+
+
+def line(custom_id: str, body: Any, url: str = "/v1/responses", **more: Any) -> dict[str, Any]:
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body, **more}
+
+
+def good(number: int) -> dict[str, Any]:
+    return line(f"row-{number}", {"model": MODEL, "input": asked(number)})
+
+
+def broken() -> list[Any]:
+    """Ten lines that can't be answered, each for a reason of its own."""
+    no_picture = asked(0)
+    no_picture[0]["content"][1]["image_url"] = "data:image/png;base64,aGVsbG8="
+    return [
+        "this is no JSON",
+        "[]",
+        line("bad-1", {"model": MODEL, "input": "no picture"}),
+        line("bad-2", {"model": MODEL, "input": asked(0), "tools": [{"type": "web_search"}]}),
+        line("bad-3", {"model": MODEL, "input": asked(0)}, url="/v1/embeddings"),
+        line("bad-4", {"model": MODEL, "input": asked(0)}, method="GET"),
+        line("bad-5", {"model": MODEL, "input": asked(0)}, surprise=1),
+        line("bad-6", {"model": MODEL, "input": no_picture}),
+        line("row-1", {"model": MODEL, "input": asked(0)}),
+        {"custom_id": "bad-7"},
+    ]
+
+
+def as_file(lines: Iterable[Any]) -> tuple[str, io.BytesIO]:
+    text = "\n".join(one if isinstance(one, str) else json.dumps(one) for one in lines)
+    return ("input.jsonl", io.BytesIO(text.encode()))
+
+
+def submit(client: OpenAI, lines: Iterable[Any], endpoint: Any = "/v1/responses") -> Batch:
+    file = client.files.create(file=as_file(lines), purpose="batch")
+    return client.batches.create(
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"a": "b"}
+    )
+
+
+def finished(client: OpenAI, batch: Batch, status: str = "completed") -> Batch:
+    until(lambda: client.batches.retrieve(batch.id).status == status, 60, f"batch {status}")
+    return client.batches.retrieve(batch.id)
+
+
+def rows(client: OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    assert file_id
+    return [json.loads(text) for text in client.files.content(file_id).text.splitlines()]
+
+
+def test_bad_lines_hurt_nobody(client: OpenAI) -> None:
+    """Of 200 lines 190 are answered, and 10 bad ones are told in the error file, with our codes."""
+    lines = [good(number) for number in range(1, 191)]
+    for position, one in enumerate(broken()):
+        lines.insert(19 * (position + 1), one)
+    batch = submit(client, lines)
+    assert batch.status == "validating"
+    done = finished(client, batch)
+    assert done.request_counts
+    counts = done.request_counts
+    assert (counts.total, counts.completed, counts.failed) == (200, 190, 10)
+    assert done.metadata == {"a": "b"}
+    answers, errors = rows(client, done.output_file_id), rows(client, done.error_file_id)
+    assert {row["custom_id"] for row in answers} == {f"row-{n}" for n in range(1, 191)}
+    assert all(row["response"]["status_code"] == 200 and row["error"] is None for row in answers)
+    assert "64x48" in answers[0]["response"]["body"]["output"][0]["content"][0]["text"]
+    assert len(errors) == 10
+    assert {row["response"]["status_code"] for row in errors} == {400}
+    codes = {row["custom_id"]: row["response"]["body"]["error"]["code"] for row in errors}
+    assert codes.pop("bad-6") == "not_an_image"
+    assert set(codes.values()) == {"invalid_job"}
+    assert {row["error"]["code"] for row in errors} == {"invalid_job", "not_an_image"}
+
+
+def test_chat_lines(client: OpenAI) -> None:
+    """A batch of completions has completions in its output."""
+    chat = "/v1/chat/completions"
+    lines = [line("one", {"model": MODEL, "messages": said(7)}, url=chat)]
+    done = finished(client, submit(client, lines, chat))
+    (row,) = rows(client, done.output_file_id)
+    assert "64x48" in row["response"]["body"]["choices"][0]["message"]["content"]
+    assert done.error_file_id is None
+
+
+def test_cancel(client: OpenAI, fleet: Fleet) -> None:
+    """A cancelled batch keeps what was answered, and tells the others as cancelled."""
+    fleet.simulator.configure(latency_s=2)
+    batch = submit(client, [good(number) for number in range(300, 400)])
+    until(lambda: client.batches.retrieve(batch.id).status == "in_progress", 20, "progress")
+    assert client.batches.cancel(batch.id).status in {"cancelling", "cancelled"}
+    done = finished(client, batch, "cancelled")
+    errors = rows(client, done.error_file_id)
+    answered = rows(client, done.output_file_id) if done.output_file_id else []
+    assert len(errors) + len(answered) == 100
+    assert {row["error"]["code"] for row in errors} == {"cancelled"}
+    assert done.request_counts
+    assert done.request_counts.completed + done.request_counts.failed == 100
+
+
+def test_survives_the_death_of_the_gateway(client: OpenAI, gateway: Gateway, fleet: Fleet) -> None:
+    """A gateway that is killed goes on with its batches when it is back; nothing is paid twice."""
+    fleet.simulator.reset_bill()
+    batch = submit(client, [good(number) for number in range(1000, 2000)])
+    until(lambda: fleet.client._redis.exists(f"visionq:job:{batch.id}-000001") == 1, 20, "entered")
+    gateway.kill()
+    gateway.start()
+    done = finished(client, batch)
+    assert done.request_counts
+    assert (done.request_counts.completed, done.request_counts.failed) == (1000, 0)
+    answers = rows(client, done.output_file_id)
+    assert len({row["custom_id"] for row in answers}) == len(answers) == 1000
+    bill = fleet.simulator.bill()
+    assert bill["billed"] == len(bill["digests"])
+
+
+def test_same_key_is_the_same_batch(client: OpenAI) -> None:
+    """A repeated call under an idempotency key makes no second batch."""
+    file = client.files.create(file=as_file([good(1)]), purpose="batch")
+    again: Any = {
+        "input_file_id": file.id,
+        "endpoint": "/v1/responses",
+        "completion_window": "24h",
+        "extra_headers": {"Idempotency-Key": "nightly"},
+    }
+    first, second = (client.batches.create(**again) for _ in range(2))
+    assert first.id == second.id
+
+
+def test_files(client: OpenAI, gateway: Gateway) -> None:
+    """Files are kept, listed, downloaded and deleted, each for its tenant alone."""
+    name, content = as_file([good(1)])
+    file = client.files.create(file=(name, content), purpose="batch")
+    assert (file.filename, file.bytes, file.purpose) == (name, len(content.getvalue()), "batch")
+    assert client.files.content(file.id).read() == content.getvalue()
+    assert file.id in [one.id for one in client.files.list(purpose="batch", limit=1)]
+    with gateway.openai(gateway.new_key("..")) as others:
+        assert others.files.list().data == []
+        for act in (others.files.retrieve, others.files.content, others.files.delete):
+            with pytest.raises(openai.NotFoundError):
+                act(file.id)
+        with pytest.raises(openai.NotFoundError):
+            others.batches.create(
+                input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+            )
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)
+
+
+def test_listing(client: OpenAI) -> None:
+    """Batches are listed page by page, the newest first."""
+    made = [submit(client, [good(number)]).id for number in range(3)]
+    listed = [batch.id for batch in client.batches.list(limit=1)]
+    assert set(made) <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"completion_window": "soon"}, "completion_window"),
+        ({"extra_body": {"surprise": 1}}, "surprise"),
+    ],
+)
+def test_wrong_batches(client: OpenAI, change: dict[str, Any], param: str) -> None:
+    """A batch that is asked for wrongly is refused by the name of the field."""
+    file = client.files.create(file=as_file([good(1)]), purpose="batch")
+    right: Any = {
+        "input_file_id": file.id, "endpoint": "/v1/responses", "completion_window": "24h"
+    }  # fmt: skip
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.batches.create(**{**right, **change})
+    assert refused.value.param == param
+
+
+def test_memory(client: OpenAI, gateway: Gateway, tmp_path: Path) -> None:
+    """A file of 200 MB is taken in and answered within 300 MB of memory."""
+    path = tmp_path / "large.jsonl"
+    image = {"type": "input_image", "image_url": noise_url()}
+    with path.open("w") as file:
+        for number in range(100):
+            text = {"type": "input_text", "text": f"Question {number}?"}
+            # Most are refused when they have been read: the workers are not what is measured.
+            more = {"tools": [1]} if number % 5 else {}
+            body = {"model": MODEL, "input": [{"role": "user", "content": [text, image]}], **more}
+            file.write(json.dumps(line(f"large-{number}", body)) + "\n")
+    assert 190_000_000 < path.stat().st_size <= 200_000_000
+    uploaded = client.files.create(file=path, purpose="batch")
+    batch = client.batches.create(
+        input_file_id=uploaded.id, endpoint="/v1/responses", completion_window="24h"
+    )
+    done = finished(client, batch)
+    assert done.request_counts
+    assert done.request_counts.completed == 20
+    assert peak_of(gateway) < 300_000_000
+
+
+def noise_url() -> str:
+    """A picture of 2 MB in base64, which no compression makes smaller."""
+    target = io.BytesIO()
+    Image.frombytes("RGB", (705, 705), Random(1).randbytes(705 * 705 * 3)).save(target, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
+
+
+def peak_of(gateway: Gateway) -> int:
+    """Bytes that the gateway has held at most."""
+    if not psutil.LINUX:
+        return int(psutil.Process(gateway.process.pid).memory_info().rss)
+    with open(f"/proc/{gateway.process.pid}/status") as status:  # noqa: PTH123  # no file on a disk
+        (line,) = [one for one in status if one.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024

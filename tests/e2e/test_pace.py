@@ -1,0 +1,52 @@
+"""Several processes keep one provider's limit, told or not, and raise it while they run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.fleet import jobs, until
+
+if TYPE_CHECKING:
+    from tests.e2e.fleet import Fleet
+
+pytestmark = pytest.mark.timeout(180)
+MODEL = "gpt-4o-mini"
+
+
+def limits(fleet: Fleet, *arguments: str) -> None:
+    command = [sys.executable, "-m", "visionq.cli", "limits", *arguments]
+    environment = {**os.environ, "VISIONQ_REDIS_URL": fleet.server.url}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+
+def test_a_limit_that_is_set(fleet: Fleet) -> None:
+    """Two workers keep to it almost without a refusal; when it is cleared all goes fast again."""
+    fleet.simulator.configure(requests_per_minute=240, rate_headers=False)
+    limits(fleet, "set", MODEL, "--requests", "240")
+    list(fleet.client.submit_many(jobs(200)))
+    until(lambda: fleet.simulator.bill()["calls"] > 4, 20, "the first calls")
+    before, started = fleet.simulator.bill(), time.monotonic()
+    time.sleep(12)
+    after, seconds = fleet.simulator.bill(), time.monotonic() - started
+    rate = (after["billed"] - before["billed"]) * 60 / seconds
+    assert 0.7 * 240 < rate < 1.1 * 240
+    assert after["calls"] - after["billed"] <= 2
+    fleet.simulator.configure(requests_per_minute=None)
+    limits(fleet, "clear", MODEL)
+    fleet.wait_for_counts(30, completed=200)
+
+
+def test_a_limit_that_headers_tell(fleet: Fleet) -> None:
+    """After the first answers no more is sent than they allow, and every job ends."""
+    fleet.simulator.configure(requests_per_minute=300)
+    list(fleet.client.submit_many(jobs(90)))
+    fleet.wait_for_counts(60, completed=90)
+    bill = fleet.simulator.bill()
+    assert bill["billed"] == 90
+    assert bill["calls"] <= 90 + 32  # those that were out before anything was known

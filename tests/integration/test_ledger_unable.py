@@ -1,0 +1,58 @@
+"""A Redis that answers, and can't write: every job waits for it, and none fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import exceptions as redis_errors
+
+from tests.integration.ledger_kit import Desk
+from visionq.redis_connection import PASSING, telling_what_passes
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.ledger import Claim
+
+
+@pytest.fixture
+def claim(any_redis: Redis) -> Claim:
+    return Desk(any_redis).begin()
+
+
+def test_memory(any_redis: Redis, claim: Claim) -> None:
+    """At the memory limit of any release a call is not let go, with an error that passes."""
+    any_redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(PASSING):
+            Desk(any_redis).ledger.admit(claim)
+    finally:
+        any_redis.config_set("maxmemory", 0)
+
+
+def test_replicas(any_redis: Redis, claim: Claim) -> None:
+    """Without the replicas that it must write to Redis refuses, with an error that passes."""
+    any_redis.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(PASSING):
+            Desk(any_redis).ledger.admit(claim)
+    finally:
+        any_redis.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "Error running script (call to f_1): @user_script:2: -OOM command not allowed when used",
+        "Error running script (call to f_1): @user_script:2: -READONLY You can't write",
+    ],
+)
+def test_words(text: str) -> None:
+    """What Redis says in words alone is known by its words; a fault of our own is not."""
+    with pytest.raises(PASSING), telling_what_passes():
+        raise redis_errors.ResponseError(text)
+    with pytest.raises(redis_errors.ResponseError) as told, telling_what_passes():
+        raise redis_errors.ResponseError("WRONGTYPE of key")
+    assert not isinstance(told.value, PASSING)

@@ -1,0 +1,34 @@
+"""The scripts as text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+
+from visionq.ledger.scripts import SCRIPTS, script_text
+
+#: Lua takes no more in one function, and a script is one.
+MOST_LOCALS = 200
+_LOCAL = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
+
+
+def _locals(text: str) -> list[str]:
+    return [name.strip() for found in _LOCAL.findall(text) for name in found.split(",")]
+
+
+def test_shared_parts_have_names_of_their_own() -> None:
+    """No part of what scripts share hides a name of another part."""
+    shared = files("visionq.ledger") / "lua" / "shared"
+    names = Counter(
+        name for part in shared.iterdir() for name in set(_locals(part.read_text(encoding="utf-8")))
+    )
+    assert [name for name, parts in names.items() if parts > 1] == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_stay_within_luas_limit(name: str) -> None:
+    """A script with all that it shares has fewer locals than Lua takes."""
+    assert len(_locals(script_text(name))) < MOST_LOCALS

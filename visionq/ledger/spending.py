@@ -1,0 +1,105 @@
+"""Reading what was spent: by day and month, calls of unknown billing, and what the balance says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.money import rubles
+from visionq.names import BALANCE_REFERENCE, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Calls of unknown billing that are looked at, the latest first.
+MOST_UNKNOWN: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCall:
+    """A call that may have been billed, and brought no answer."""
+
+    job_id: str
+    tenant: str
+    batch_id: str | None
+    at: datetime
+    #: The most that it may have cost.
+    worst_case_rub: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the balance lost since a moment, and how much of it the books explain."""
+
+    since: datetime
+    balance_rub: Decimal
+    #: What the balance has gone down by since then; less than 0 where it was topped up.
+    gone_rub: Decimal
+    #: What the books say was paid since then.
+    settled_rub: Decimal
+
+    @property
+    def unexplained_rub(self) -> Decimal:
+        """What is gone beyond the books: calls of unknown billing, other users of the account."""
+        return self.gone_rub - self.settled_rub
+
+
+def unknown_calls(redis: Redis, scope: str | None = None) -> list[UnknownCall]:
+    """Return the latest calls of unknown billing, of a scope (`tenant:…`, `batch:…`) or of all."""
+    found = []
+    entries: Any = redis.zrevrange(UNKNOWN_CALLS, 0, MOST_UNKNOWN - 1, withscores=True)
+    for entry, moment in entries:
+        job_id, _, amount, *scopes = entry.decode().split(" ")
+        if scope is None or scope in scopes:
+            names = {kind: name for kind, _, name in (one.partition(":") for one in scopes)}
+            found.append(
+                UnknownCall(
+                    job_id,
+                    names["tenant"],
+                    names.get("batch"),
+                    datetime.fromtimestamp(moment / 1000, UTC),
+                    rubles(int(amount)),
+                )
+            )
+    return found
+
+
+def settled_in_month(redis: Redis, today: str) -> Decimal:
+    """Return what all jobs cost from the first of the month up to a date as `2026-11-22`."""
+    month, day = today[:7], int(today[8:])
+    with redis.pipeline(transaction=False) as pipeline:
+        for number in range(1, day + 1):
+            pipeline.hget(f"{MONEY_OF_DAY}{month}-{number:02}", "settled")
+        return rubles(sum(int(amount or 0) for amount in pipeline.execute()))
+
+
+def compare(redis: Redis, balance: Decimal, account: str, now: datetime) -> Comparison:
+    """Compare the balance with the books since the first comparison for this account.
+
+    `account` names the key and the address that were asked, without telling them: another one
+    begins anew.
+    """
+    settled = rubles(int(redis.hget(MONEY, "settled") or 0))
+    stored: dict[Any, Any] = redis.hgetall(BALANCE_REFERENCE)
+    reference = {name.decode(): value.decode() for name, value in stored.items()}
+    if reference.get("account") != account:
+        reference = {
+            "account": account,
+            "balance": str(balance),
+            "settled": str(settled),
+            "at": now.isoformat(),
+        }
+        redis.hset(BALANCE_REFERENCE, mapping=reference)
+    return Comparison(
+        datetime.fromisoformat(reference["at"]),
+        balance,
+        Decimal(reference["balance"]) - balance,
+        settled - Decimal(reference["settled"]),
+    )
+
+
+def compare_anew(redis: Redis) -> None:
+    """Forget since when balance and books are compared: the next comparison begins."""
+    redis.delete(BALANCE_REFERENCE)
