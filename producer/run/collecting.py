@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visionq.sdk.reading import End
 
 #: States in which a job makes no call.
-RESTING: Final = frozenset({"queued", "hinted", "waiting", "parked"})
+RESTING: Final = ("queued", "hinted", "waiting", "parked")
 
 
 def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
@@ -56,8 +56,6 @@ class Census:
     unaffordable: list[str] = field(default_factory=list)
     #: Jobs whose call may have been billed, and which nobody will repeat unasked.
     unknown: list[str] = field(default_factory=list)
-    #: Jobs in which no call can be out.
-    resting: list[str] = field(default_factory=list)
     #: `state` or `state (reason)` → jobs.
     standing: Counter[str] = field(default_factory=Counter)
 
@@ -81,8 +79,6 @@ def _count(found: Census, job_id: str, state: str, reason: str, *, comes_back: b
     if not state:
         found.vanished.append(job_id)
         return
-    if state in RESTING:
-        found.resting.append(job_id)
     if state == State.PARKED and reason == "budget_exhausted":
         found.unaffordable.append(job_id)
     elif state == State.PARKED and reason == BillingUnknown.code and not comes_back:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from producer.run import rows
-from producer.run.collecting import Census, census, ended
+from producer.run.collecting import RESTING, Census, census, ended
 from producer.run.feeding import LONGEST_OUTAGE
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
 from visionq.sdk.waiting import Outage
@@ -229,8 +229,9 @@ class Session:
             self.display.say(f"Redis does not answer ({error}): what is out stays there")
 
     def _withdraw(self) -> None:
-        resting = census(self.redis, self.window.ids()).resting
-        if resting:
-            self.ledger.cancel(resting)
-            self.window.take(resting)
-            self.ledger.forget(resting)
+        for state in RESTING:  # one that has begun to work meanwhile is let be
+            job_ids = self.window.ids()
+            states = zip(job_ids, self.ledger.cancel(job_ids, only=state), strict=True)
+            withdrawn = [job_id for job_id, before in states if before == state]
+            self.window.take(withdrawn)
+            self.ledger.forget(withdrawn)

@@ -345,3 +345,15 @@ def test_a_forgotten_call_is_paid_and_answers(desk: Desk, forgets: str) -> None:
     if forgets == "claim":
         again = _next_claim(desk, claim.id)
         assert desk.ledger.admit(again).verdict is Verdict.ANSWER
+
+
+def test_pictures_of_what_is_forgotten_go_soon(desk: Desk) -> None:
+    """They need not wait for their hour, unless another job needs them."""
+    for digit in "ab":
+        desk.redis.set(BLOB + SHA[digit], b"picture", ex=300)
+    claim = _sent(desk, images=with_blobs("a", "b"))
+    desk.ledger.finish(claim, paid(completed(claim.id)))
+    desk.enter(new_job(images=with_blobs("b")))
+    assert desk.ledger.forget([claim.id]) == 1
+    assert 0 < desk.redis.ttl(BLOB + SHA["a"]) <= 60
+    assert desk.redis.ttl(BLOB + SHA["b"]) == -1

@@ -30,7 +30,7 @@ def row(number: int, **fields: Any) -> dict[str, Any]:
 
 ROWS = [
     row(1, text="=1+1", data={"brand": "Ё", "price": 5, "size": {"w": 1}}, error=None),
-    row(2, text="два\nстроки", data={"brand": None, "price": 1.5, "new": True}, error=None),
+    row(2, text="Да\nИли", data={"brand": None, "price": 1.5, "new": True}, error=None),
     row(3, cost_rub="0.25", pictures=["a" * 64, "b" * 64]),
 ]
 
@@ -45,7 +45,7 @@ def test_csv(tmp_path: Path) -> None:
     export(ROWS, tmp_path / "out.csv")
     one, two, three = read(tmp_path / "out.csv")
     assert (one["data.brand"], one["data.price"], one["data.size"]) == ("Ё", "5.0", '{"w": 1}')
-    assert (two["text"], two["data.brand"], two["data.new"]) == ("два\nстроки", "", "true")
+    assert (two["text"], two["data.brand"], two["data.new"]) == ("Да\nИли", "", "true")
     assert (three["error_code"], three["cost_rub"]) == ("not_an_image", "0.25")
     assert three["pictures"] == f"{'a' * 64}; {'b' * 64}"
     assert (one["id"], one["cached"], one["row"]) == ("1.png", "false", "1")

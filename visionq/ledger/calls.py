@@ -283,14 +283,16 @@ def _retention(options: LedgerOptions, ttl: int) -> tuple[int, int, int, int]:
     )
 
 
-def cancel(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
-    """Cancel jobs in any state; returns the state of each before, or `missing`."""
+def cancel(
+    job_ids: Sequence[str], options: LedgerOptions, now: float, only: str = ""
+) -> Call[list[str]]:
+    """Cancel jobs in any state, or in one; returns the state of each before, or `missing`."""
     error = Cancelled("the job was cancelled")
     document = error_document(error).to_json()
     arguments: list[str | int] = [
         State.CANCELLED.value,
         error.code,
-        "",
+        only,
         *_retention(options, options.result_ttl),
     ]
     for job_id in job_ids:

@@ -106,11 +106,11 @@ class Ledger:
         """Write how an attempt ended; false when the job was no longer this worker's."""
         return self._make(calls.finish(claim, ending, self.options, self._now()))
 
-    def cancel(self, job_ids: Sequence[str]) -> list[str]:
-        """Cancel jobs in any state; returns the state of each before, or `missing`."""
+    def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:
+        """Cancel jobs in any state, or in one; returns each one's state before, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
-            states += self._make(calls.cancel(few, self.options, self._now()))
+            states += self._make(calls.cancel(few, self.options, self._now(), only))
         return states
 
     def expire(self, job_ids: Sequence[str]) -> list[str]:

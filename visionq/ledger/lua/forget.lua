@@ -3,12 +3,24 @@
 -- ARGV: now, then the ids
 -- Returns how many of them are gone
 
+local PICTURES_KEPT = 60 -- s: nobody looks at them again, and the next ones need the room
+
+-- What no unfinished job needs goes sooner than others' pictures do.
+local function hurry_blobs(blobs)
+  for sha in string.gmatch(blobs, '%S+') do
+    if redis.call('ZSCORE', K.blob_garbage, garbage_entry(sha)) then
+      redis.call('EXPIRE', K.blob .. sha, PICTURES_KEPT)
+      redis.call('ZADD', K.blob_garbage, 'LT', at(now + PICTURES_KEPT * 1000), garbage_entry(sha))
+    end
+  end
+end
+
 local gone = 0
 for i = 2, #ARGV do
   local id = ARGV[i]
   local job = K.job .. id
-  local state, sent, unknown_calls, idempotency = unpack(
-    redis.call('HMGET', job, 'state', 'sent', 'unknown_calls', 'idempotency')
+  local state, sent, unknown_calls, idempotency, blobs = unpack(
+    redis.call('HMGET', job, 'state', 'sent', 'unknown_calls', 'idempotency', 'blobs')
   )
   if TERMINAL[state] and not sent and (unknown_calls or '0') == '0' then
     redis.call('ZREM', K.finished, id)
@@ -17,6 +29,7 @@ for i = 2, #ARGV do
     if idempotency and redis.call('GET', K.idempotency .. idempotency) == id then
       redis.call('DEL', K.idempotency .. idempotency)
     end
+    hurry_blobs(blobs or '')
     gone = gone + 1
   end
 end
