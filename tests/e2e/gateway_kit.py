@@ -82,8 +82,8 @@ class Gateway:
 @contextmanager
 def running_gateway(folder: Path, redis_url: str, **extra: str) -> Iterator[Gateway]:
     gateway = Gateway(folder, redis_url, free_ports(1, Random())[0], extra)
-    gateway.start()
     try:
+        gateway.start()
         yield gateway
     finally:
         gateway.stop()

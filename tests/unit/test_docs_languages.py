@@ -11,6 +11,7 @@ PAGES = (
     "README.md",
     "docs/README.md",
     "docs/quickstart.md",
+    "docs/clients.md",
     "docs/operations.md",
     "docs/errors.md",
     "docs/configuration.md",

@@ -1,0 +1,162 @@
+"""The examples of docs/clients.md do what they say, as far as their runtimes are here."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+import pytest
+
+from tests.e2e.fleet import picture, until
+from tests.e2e.gateway_kit import KEY, gateway_and_fleet
+from visionq.sandbox.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.fleet import Fleet
+    from tests.e2e.gateway_kit import Gateway
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+_EXAMPLE: Final = re.compile(r"<!-- example: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
+
+
+def examples(page: str) -> dict[str, str]:
+    return dict(_EXAMPLE.findall((DOCS / page).read_text("utf-8")))
+
+
+EXAMPLES: Final = examples("clients.md")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
+    with gateway_and_fleet(tmp_path_factory.mktemp("examples")) as both:
+        yield both
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "photo.jpg").write_bytes(picture(5))
+    return tmp_path
+
+
+def run(folder: Path, parts: tuple[Gateway, Fleet], *command: str) -> str:
+    gateway, fleet = parts
+    environment = {
+        **os.environ,
+        "GATEWAY_URL": gateway.url,
+        "GATEWAY_KEY": KEY,
+        "REDIS_URL": fleet.server.url,
+        "VISIONQ_REDIS_URL": fleet.server.url,
+    }
+    done = subprocess.run(  # programs of this machine
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_both_languages_show_the_same() -> None:
+    """The Russian page has the same examples, letter by letter."""
+    assert examples("clients.ru.md") == EXAMPLES
+    assert len(EXAMPLES) == 9
+
+
+@pytest.mark.parametrize("name", ["python", "celery", "fastapi", "flask", "django"])
+def test_python_is_python(name: str) -> None:
+    """Every Python example can be parsed."""
+    ast.parse(EXAMPLES[name])
+
+
+@pytest.mark.parametrize("name", ["python", "celery"])
+def test_python(name: str, folder: Path, parts: tuple[Gateway, Fleet]) -> None:
+    """A Python example prints the answer."""
+    (folder / "example.py").write_text(EXAMPLES[name], "utf-8")
+    assert "64x48" in run(folder, parts, sys.executable, "example.py")
+
+
+def test_curl(folder: Path, parts: tuple[Gateway, Fleet]) -> None:
+    """The line of curl brings the job with its answer."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    assert "64x48" in run(folder, parts, "sh", "-c", EXAMPLES["curl"])
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "command"),
+    [("php", "example.php", ("php", "-f")), ("go", "example.go", ("go", "run"))],
+)
+def test_other_runtimes(
+    name: str, file: str, command: tuple[str, ...], folder: Path, parts: tuple[Gateway, Fleet]
+) -> None:
+    """An example in another language prints the answer, where its runtime is."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    (folder / file).write_text(EXAMPLES[name], "utf-8")
+    assert "64x48" in run(folder, parts, *command, file)
+
+
+def test_node(folder: Path, parts: tuple[Gateway, Fleet]) -> None:
+    """The Node example prints the answer, where the package can be had."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    install = [npm, "install", "--no-audit", "--no-fund", "--silent", "openai"]
+    try:
+        done = subprocess.run(install, cwd=folder, capture_output=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm can't reach its packages in time")
+    if done.returncode:
+        pytest.skip("npm can't install openai")
+    (folder / "example.mjs").write_text(EXAMPLES["node"], "utf-8")
+    assert "64x48" in run(folder, parts, "node", "example.mjs")
+
+
+def test_flask(folder: Path, parts: tuple[Gateway, Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Flask application takes a picture and has its answer a moment later."""
+    monkeypatch.setenv("VISIONQ_REDIS_URL", parts[1].server.url)
+    names: dict[str, object] = {"__name__": "example"}
+    exec(EXAMPLES["flask"], names)  # noqa: S102  # our own page
+    app, client = names["app"], names["client"]
+    with app.test_client() as browser:  # type: ignore[attr-defined]  # Flask's
+        with (folder / "photo.jpg").open("rb") as photo:
+            accepted = browser.post("/pictures", data={"file": photo})
+        assert accepted.status_code == 202
+        address = f"/pictures/{accepted.json['id']}"
+        until(lambda: browser.get(address).json["state"] == "done", 20, "an answer")
+        assert "64x48" in browser.get(address).json["text"]
+    client.close()  # type: ignore[attr-defined]  # visionq's
+
+
+def test_fastapi(
+    folder: Path, parts: tuple[Gateway, Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The FastAPI application does the same."""
+    monkeypatch.setenv("VISIONQ_REDIS_URL", parts[1].server.url)
+    (folder / "example.py").write_text(EXAMPLES["fastapi"], "utf-8")
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--port", str(port), "example:app"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:
+        try:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as browser:
+                until(lambda: answers_at(browser), 30, "the application")
+                accepted = browser.post("/pictures", files={"file": ("a.png", picture(6))})
+                address = f"/pictures/{accepted.json()['id']}"
+                until(lambda: browser.get(address).json()["state"] == "done", 20, "an answer")
+                assert "64x48" in browser.get(address).json()["text"]
+        finally:
+            server.terminate()
+
+
+def answers_at(browser: httpx2.Client) -> bool:
+    try:
+        return browser.get("/openapi.json").status_code == 200
+    except httpx2.ConnectError:
+        return False

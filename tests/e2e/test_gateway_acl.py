@@ -1,0 +1,63 @@
+"""The gateway's own Redis user: enough for all that it does, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import NoPermissionError
+
+from tests.e2e.fleet import until
+from tests.e2e.gateway_kit import asked, data_url, running_gateway
+from visionq.redis_connection import connect
+from visionq.sandbox.redis_server import running_redis
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from tests.e2e.gateway_kit import Gateway
+
+ACL = Path(__file__).parents[2] / "docs" / "acl" / "gateway.acl"
+
+
+def test_its_user_is_enough(tmp_path: Path) -> None:
+    """Jobs, batches, files, lists, quotes and cancelling are refused nothing by Redis."""
+    with running_redis(tmp_path / "redis") as server, connect(server.url, "tests") as admin:
+        _, name, *rules = ACL.read_text().replace("GATEWAY_PASSWORD", "pass").split()
+        admin.execute_command("ACL", "SETUSER", name, *rules)
+        url = f"redis://{name}:pass@{server.url.removeprefix('redis://')}"
+        with running_gateway(tmp_path, url, VISIONQ_GATEWAY_LONGEST_WAIT="0.2") as gateway:
+            try:
+                use(gateway)
+            finally:
+                assert refusals(admin) == []
+        with connect(url, "tests") as redis, pytest.raises(NoPermissionError):
+            redis.flushall()
+
+
+def use(gateway: Gateway) -> None:
+    with gateway.openai() as client, gateway.http() as http:
+        client.models.list()
+        response = client.responses.create(input=asked(1), model="gpt-4o-mini")
+        client.responses.cancel(response.id)
+        job = {"prompt": "?", "images": [{"url": data_url(1)}]}
+        assert http.post("/v1/jobs", json=job).status_code == 202
+        assert http.post("/v1/quotes", json={"jobs": [job]}).status_code == 200
+        assert http.get("/v1/jobs").status_code == 200
+        line = {"custom_id": "1", "method": "POST", "url": "/v1/responses"}
+        body = {"input": asked(2), "model": "gpt-4o-mini"}
+        content = ("a.jsonl", json.dumps({**line, "body": body}).encode())
+        file = client.files.create(file=content, purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+        )
+        assert client.batches.list().data
+        client.batches.cancel(batch.id)
+        until(lambda: client.batches.retrieve(batch.id).status == "cancelled", 20, "the end")
+
+
+def refusals(admin: Redis) -> list[Any]:
+    log: list[Any] = admin.acl_log(count=100)
+    return [entry["object"] for entry in log if entry["object"] != "client"]
