@@ -103,6 +103,12 @@ FAILED: Final = PREFIX + "failed"
 GATEWAY_KEYS: Final = PREFIX + "gateway-keys"
 #: ZSET id of a batch that is not done → when it was made (s).
 OPEN_BATCHES: Final = PREFIX + "open-batches"
+#: HASH `name|label|…` → what the exporter shows as a counter.
+METRICS: Final = PREFIX + "metrics"
+#: HASH `tenant|NAME` and `model|NAME` that are counted under their names, and how many there are.
+METRIC_LABELS: Final = PREFIX + "metric-labels"
+#: HASH id of a provider's key → `nano-rubles ms`: its balance, and when that was read.
+BALANCES: Final = PREFIX + "balances"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -217,6 +223,8 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "questions": QUESTIONS,
     "question": QUESTION,
     "events": EVENTS,
+    "metrics": METRICS,
+    "metric_labels": METRIC_LABELS,
     "job": JOB,
     "lane": LANE,
     "tenant_ring": TENANT_RING,

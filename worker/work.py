@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,10 +16,11 @@ from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker.persistence import persistently
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
+from worker.pipeline.counting import counted_by
 
 if TYPE_CHECKING:
     from visionq.ledger import Claim, Ledger, Outcome, Registration
-    from worker.leases import Leases
+    from worker.leases import Lease, Leases
     from worker.pipeline import Tools
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
         leases.hold(claim, _BETWEEN_STEPS) as lease,
     ):
         try:
-            ending = run_attempt(Attempt(claim, tools), lease)
+            ending = _counted_attempt(Attempt(claim, tools), lease)
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
@@ -60,6 +61,15 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
             return Stale("taken over")
         _tell(claim, outcome)
         return outcome
+
+
+def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
+    """Work on the job, and take what that was to the fleet's counters."""
+    clock = attempt.tools.monotonic
+    started = clock()
+    ending = run_attempt(attempt, lease)
+    attempt.seconds = clock() - started
+    return replace(ending, counted=counted_by(attempt, ending))
 
 
 def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | Stale:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
 from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
-from visionq.ledger import celery_results
+from visionq.ledger import celery_results, metrics
 from visionq.ledger.endings import error_document
 from visionq.ledger.pace import news_as_json
 from visionq.ledger.records import (
@@ -268,6 +268,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         scope,
         day_of(now, options.time_zone),
         news_as_json(ending.pace),
+        metrics.as_argument(ending.counted),
         as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
     return Call("finish", arguments, lambda reply: bool(reply == b"done"))

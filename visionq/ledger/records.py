@@ -273,3 +273,5 @@ class Ending:
     #: Of a settled call, if the provider said what it counted: forecasts learn from it.
     usage: UsageNote | None = None
     pace: PaceNews = field(default_factory=PaceNews)
+    #: What the attempt counted, as `visionq.ledger.metrics` names it.
+    counted: Mapping[str, int] = field(default_factory=dict)

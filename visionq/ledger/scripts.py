@@ -23,7 +23,7 @@ SCRIPTS: Final = (
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    *("base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
+    *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
     *("failures", "ending", "usage"),
 )
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from visionq.blobs import BlobStore
-    from visionq.contract import JobDocument
+    from visionq.contract import JobDocument, Usage
     from visionq.contract import Picture as PictureFacts
     from visionq.ledger import Claim, Ledger
     from visionq.ledger.usage import Calibration
@@ -96,6 +96,15 @@ class Attempt:
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.
     sent: bool = False
+    #: HTTP status of the call's reply, what it counted, and the code of the error that it was.
+    status: int | None = None
+    counted: Usage | None = None
+    fault: str | None = None
+    #: Seconds and times that the call waited for its turn.
+    waited: float = 0
+    waits: int = 0
+    #: Seconds that the attempt took.
+    seconds: float = 0
     #: What the provider said of its limits.
     told: ToldLimits = field(default_factory=ToldLimits)
     timings_ms: dict[str, float] = field(default_factory=dict)

@@ -109,9 +109,11 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     clock = attempt.tools.monotonic
     name = step.run.__name__
     started = clock()
-    with structlog.contextvars.bound_contextvars(stage=name):
-        yield
-    attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
+    try:
+        with structlog.contextvars.bound_contextvars(stage=name):
+            yield
+    finally:
+        attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
 
 
 def _consider_deaths(attempt: Attempt) -> None:
@@ -166,6 +168,9 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
 
 def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     """Turn an error into what becomes of the job and of the money."""
+    attempt.fault = error.code
+    if attempt.sent:
+        attempt.counted = error.usage
     billing, cost, usage = decision.billing_of(error), 0, None
     if billing is Billing.SETTLED:
         cost, usage = cost_of(attempt, error.usage), usage_note(attempt, error.usage)

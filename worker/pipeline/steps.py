@@ -17,11 +17,10 @@ from worker.provider.pace import read_limits
 from worker.provider.request import build_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from visionq.contract import JobDocument
     from visionq.ledger import Admission
     from worker.pipeline.context import Attempt
+    from worker.provider.reply import Reply
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
 _COPIES: Final = 4
@@ -127,6 +126,8 @@ def _admission(attempt: Attempt) -> Admission:
         )
         if admission.verdict is not Verdict.WAIT:
             return admission
+        attempt.waits += 1
+        attempt.waited += admission.wait
         attempt.tools.sleep(admission.wait)
 
 
@@ -151,12 +152,13 @@ def ask(attempt: Attempt) -> Ending:
     clock = attempt.tools.monotonic
     started = clock()
 
-    def heard(headers: Mapping[str, str]) -> None:
-        attempt.told = read_limits(headers)
+    def heard(reply: Reply) -> None:
+        attempt.status, attempt.told = reply.status, read_limits(reply.headers)
 
     answer = ask_provider(attempt.tools.client, attempt.request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
+    attempt.counted = answer.usage
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)

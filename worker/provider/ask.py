@@ -17,7 +17,7 @@ from worker.provider.answer import read_answer
 from worker.provider.reply import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from worker.provider.answer import Answer
     from worker.provider.request import ProviderRequest
@@ -39,9 +39,9 @@ def ask(
     request: ProviderRequest,
     *,
     clock: Callable[[], float] = time.time,
-    heard: Callable[[Mapping[str, str]], None] = lambda _: None,
+    heard: Callable[[Reply], None] = lambda _: None,
 ) -> Answer:
-    """Send the request once and return the answer; `heard` gets the headers of any reply.
+    """Send the request once and return the answer; `heard` gets any reply.
 
     Raises:
         ProviderUnavailable: the provider was not reached, or said that it can't; nothing billed.
@@ -50,7 +50,7 @@ def ask(
         VisionqError: what `worker.provider.faults` makes of the provider's own error.
     """
     reply = _send(client, request)
-    heard(reply.headers)
+    heard(reply)
     return read_answer(reply, request, now=clock())
 
 

@@ -38,6 +38,7 @@ local function forget_dead_workers()
     end
     redis.call('DEL', K.worker .. id)
     redis.call('ZREM', K.workers, id)
+    count('workers_vanished')
     notice('worker:' .. id, 'vanished', '')
   end
 end
@@ -60,6 +61,7 @@ function look.in_progress(id, job)
   end
   -- The last attempt may have been paid: the next claim is told.
   local sent = sent_becomes_unknown(job)
+  count('leases_lost|' .. (sent and 'sent' or 'unsent'))
   if sent then
     redis.call('HSET', job, 'interrupted', sent)
     call_ended(id, job)
@@ -95,6 +97,7 @@ function look.hinted(id, job)
   if nobody_listens or (broker_is_here and redis.call('LLEN', queue) >= out) then
     redis.call('ZADD', K.due, at(now + first_wait), id)
   else
+    count('hints_repeated')
     hint(id, job, lane, tonumber(tries) + 1)
   end
 end

@@ -5,8 +5,8 @@
 --   cost in nano-rubles, error document (of waiting: faulty answer to mend), Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
 --   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
---   what the call tells of the model's pace (JSON or ''), and as the last what it counted
---   (shared/usage.lua)
+--   what the call tells of the model's pace (JSON or ''), what the worker has counted
+--   (shared/metrics.lua), and as the last the call's usage (shared/usage.lua)
 -- Returns 'done' | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -23,11 +23,11 @@ local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
 local DAYS_KEPT = 40
 
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved', 'settled:' .. token
+    'reserved', 'settled:' .. token, 'lane'
   )
 )
 -- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
@@ -49,6 +49,7 @@ local function count_cost()
   book_today('settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
   note_usage(ARGV[#ARGV])
+  count_for(lane, 'spent|{tenant}|{model}', cost)
   if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
     redis.call('HSET', job, 'settled:' .. token, '1')
   end
@@ -99,6 +100,9 @@ end
 if not state then
   return 'fenced' -- it expired long ago
 end
+if ended_by ~= token then -- else it is told again, since the reply was lost
+  count_all(lane, ARGV[23])
+end
 if sent == token then
   hear_of_pace(job, ARGV[22], billing)
 end
@@ -111,7 +115,11 @@ if state ~= 'in_progress' or holder ~= token then
   if TERMINAL[state] and sent == token then
     let_go(id, job)
   end
-  return ended_by == token and 'done' or 'fenced' -- done: the reply to the first call was lost
+  if ended_by == token then
+    return 'done' -- the reply to the first call was lost
+  end
+  count('fenced')
+  return 'fenced'
 end
 
 local function park_alone()
@@ -145,12 +153,12 @@ redis.call('HINCRBY', job, 'attempts', counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
 if reason == 'model_not_found' and gate then
-  local lane = redis.call('HGET', job, 'lane')
   redis.call('SET', missing_model(gate, lane), error_document, 'EX', MODEL_IS_MISSING_FOR)
 end
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)
   book_today('saved', saved)
+  count_for(lane, 'saved|{tenant}|{model}', saved)
 end
 if outcome == 'held' then
   hold_back()

@@ -94,14 +94,20 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   return { 'created' }
 end
 
-local replies, entered = {}, false
+local replies, entered = {}, {} -- lane → jobs
 local full = memory_is_short(tonumber(ARGV[2]))
 for first = 4, #ARGV, FIELDS do
   local reply = full and { 'full' } or enter(unpack(ARGV, first, first + FIELDS - 1))
-  entered = entered or reply[1] == 'created'
+  local lane = ARGV[first + 1]
+  if reply[1] == 'created' then
+    entered[lane] = (entered[lane] or 0) + 1
+  end
   replies[#replies + 1] = reply
 end
-if entered then
+for lane, jobs in pairs(entered) do
+  count_for(lane, 'submitted|{tenant}|{model}', jobs)
+end
+if next(entered) then
   wake()
 end
 return replies

@@ -24,6 +24,9 @@ end
 
 -- `kept` is about how many events stay.
 local function tell(id, state, reason, kept)
+  if not TERMINAL[state] then -- the end is counted by `conclude`, with more to say of it
+    count('delayed|' .. state .. '|' .. (string.match(reason, '^[a-z_]+$') or 'other'))
+  end
   local most = kept or 10000
   redis.call('XADD', K.events, 'MAXLEN', '~', most, '*', 'id', id, 'state', state, 'reason', reason)
 end

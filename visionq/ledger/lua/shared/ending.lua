@@ -61,6 +61,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   if error_document ~= '' then
     redis.call('HSET', job, 'error', error_document)
   end
+  count_for(lane, 'ended|' .. to .. '|{tenant}|{model}|' .. reason)
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', ttl)
   redis.call('PUBLISH', K.celery_result .. id, celery_result)
   -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for

@@ -51,6 +51,7 @@ end
 
 -- Back into its lane, from whichever state it was in: at the head, unless `push` says otherwise.
 local function requeue(id, job, from, push)
+  count('requeued|' .. from)
   move(job, from, 'queued')
   redis.call('HDEL', job, 'reason')
   enter_lane(id, job, redis.call('HGET', job, 'lane'), push or 'LPUSH')

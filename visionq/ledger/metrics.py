@@ -1,0 +1,119 @@
+"""Counters that outlive every worker: what an attempt counts goes into the ledger with its end.
+
+A counter is a field `name|label|…` of one hash in Redis, a whole number that only grows. The
+scripts fill in `{tenant}` and `{model}` of a field, and bound how many of them are told apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.names import METRIC_LABELS, METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redis import Redis
+
+#: Stand for the job's own, as far as it is told apart from others.
+TENANT: Final = "{tenant}"
+MODEL: Final = "{model}"
+#: All that is not told apart.
+OTHER: Final = "other"
+
+_SEPARATOR: Final = "|"
+_SUM: Final = "sum"
+_MICRO: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations counted by size: `bounds` are the upper ones, in seconds."""
+
+    name: str
+    bounds: tuple[float, ...]
+
+    def observe(self, counted: dict[str, int], seconds: float, *labels: str) -> None:
+        """Count one duration."""
+        size = str(bisect_left(self.bounds, seconds))
+        add(counted, 1, self.name, *labels, size)
+        add(counted, round(seconds * _MICRO), self.name, *labels, _SUM)
+
+
+#: From sending a request to the end of its answer, by model.
+CALL_SECONDS: Final = Histogram(
+    "call_seconds", (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120)
+)
+#: What is done with the pictures of one job, by step.
+STAGE_SECONDS: Final = Histogram(
+    "stage_seconds", (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+)
+#: From submission to the answer, by priority.
+JOB_SECONDS: Final = Histogram(
+    "job_seconds", (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+)
+
+
+def add(counted: dict[str, int], amount: int, name: str, *labels: str) -> None:
+    """Add to a counter of an attempt."""
+    field = _SEPARATOR.join((name, *labels))
+    counted[field] = counted.get(field, 0) + amount
+
+
+def as_argument(counted: Mapping[str, int]) -> str:
+    """Return what an attempt has counted, as the script takes it; nothing of what is zero."""
+    return " ".join(f"{field} {amount}" for field, amount in counted.items() if amount > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """All counters as they stand: (name, labels) → whole number."""
+
+    values: Mapping[tuple[str, ...], int]
+    #: Those that are told apart.
+    tenants: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+    def of(self, name: str, labels: int) -> dict[tuple[str, ...], int]:
+        """Return labels → value of one counter that has so many labels."""
+        return {
+            key[1:]: value
+            for key, value in self.values.items()
+            if key[0] == name and len(key) == labels + 1
+        }
+
+    def sizes(self, histogram: Histogram) -> dict[tuple[str, ...], tuple[list[int], float]]:
+        """Return labels → how many durations there are of each size, and the sum in seconds."""
+        found: dict[tuple[str, ...], tuple[list[int], float]] = {}
+        for (name, *labels), value in self.values.items():
+            if name != histogram.name:
+                continue
+            *own, size = labels
+            counts, total = found.get(tuple(own), ([0] * (len(histogram.bounds) + 1), 0.0))
+            if size == _SUM:
+                total = value / _MICRO
+            elif int(size) < len(counts):
+                counts[int(size)] = value
+            found[tuple(own)] = (counts, total)
+        return found
+
+
+def read_counters(redis: Redis) -> Counters:
+    """Read them all, in one round trip whose size is bounded."""
+    with redis.pipeline(transaction=False) as pipeline:
+        pipeline.hgetall(METRICS)
+        pipeline.hkeys(METRIC_LABELS)
+        stored, labels = pipeline.execute()
+    return counters_of(stored, labels)
+
+
+def counters_of(stored: Mapping[bytes, bytes], labels: Any) -> Counters:  # noqa: ANN401  # Redis's reply
+    """Return the counters from the hash and the names of the labels."""
+    known = [label.decode().partition(_SEPARATOR) for label in labels]
+    return Counters(
+        {tuple(field.decode().split(_SEPARATOR)): int(value) for field, value in stored.items()},
+        frozenset(name for kind, _, name in known if kind == "tenant" and name),
+        frozenset(name for kind, _, name in known if kind == "model" and name),
+    )

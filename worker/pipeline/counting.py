@@ -1,0 +1,79 @@
+"""What one attempt adds to the fleet's counters. Names and numbers only: nothing of its content."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from visionq.ledger import Completed
+from visionq.ledger.metrics import (
+    CALL_SECONDS,
+    JOB_SECONDS,
+    MODEL,
+    OTHER,
+    STAGE_SECONDS,
+    TENANT,
+    add,
+)
+
+if TYPE_CHECKING:
+    from visionq.contract import Usage
+    from visionq.ledger import Ending
+    from worker.pipeline.context import Attempt
+
+#: Steps that work on pictures, by the names under which they are timed.
+_PICTURE_STEPS: Final = ("load", "check", "encode")
+_STATUSES: Final = frozenset(str(status.value) for status in HTTPStatus)
+
+
+def counted_by(attempt: Attempt, ending: Ending) -> dict[str, int]:
+    """Return field → amount, as `visionq.ledger.metrics` names them."""
+    counted: dict[str, int] = {}
+    _count_call(counted, attempt)
+    _count_pictures(counted, attempt)
+    add(counted, round(attempt.waited * 1000), "limiter_wait_ms", MODEL)
+    add(counted, attempt.waits, "limiter_waits", MODEL)
+    if isinstance(ending.outcome, Completed):
+        result = ending.outcome.result
+        source = "provider" if attempt.sent else "stored" if result.cached else "late"
+        add(counted, 1, "answers", TENANT, MODEL, source)
+        passed = attempt.claim.now - attempt.claim.submitted
+        seconds = max(0.0, passed + attempt.seconds)
+        JOB_SECONDS.observe(counted, seconds, attempt.job.priority.value)
+    return counted
+
+
+def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
+    """Count the call, if one was made: no status means that no whole reply came."""
+    if not attempt.sent:
+        return
+    status = "none" if attempt.status is None else str(attempt.status)
+    known = status if status in _STATUSES or status == "none" else OTHER
+    add(counted, 1, "calls", MODEL, known, attempt.fault or "ok")
+    if "ask" in attempt.timings_ms:
+        CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
+    if attempt.counted is not None:
+        _count_tokens(counted, attempt.counted)
+
+
+def _count_tokens(counted: dict[str, int], usage: Usage) -> None:
+    """Count tokens so that the kinds add up to all of them."""
+    for kind, tokens in (
+        ("input", usage.input_tokens - usage.cached_tokens),
+        ("cached_input", usage.cached_tokens),
+        ("output", usage.output_tokens),
+    ):
+        add(counted, tokens, "tokens", TENANT, MODEL, kind)
+
+
+def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
+    if attempt.claim.faulty is not None:
+        return  # they were counted with the answer that is to be mended
+    for step in _PICTURE_STEPS:
+        if step in attempt.timings_ms:
+            STAGE_SECONDS.observe(counted, attempt.timings_ms[step] / 1000, step)
+    for picture in attempt.pictures:
+        if picture.source is not None and picture.sent is not None:
+            add(counted, 1, "pictures", picture.source.format)
+            add(counted, picture.source.bytes, "picture_bytes", "source")
+            add(counted, picture.sent.bytes, "picture_bytes", "sent")
