@@ -168,19 +168,14 @@ class Model(Paced):
         was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
-        if was_out:
-            self.hear_of_pace(now, job, ending)
+        self.hear_of_pace(now, job, token, ending)
         self.settle(job, token, ending)
         mends = bool(ending.faulty) and self.holds(job_id, token)
         if was_out:
             self.call_ended(now, job, stays_lead=mends)
         if not self.holds(job_id, token):
             if ending.answer and was_open:
-                job.late_answer = ending.answer
-                is_unclear = job.state == "parked" and job.reason == "billing_unknown"
-                if is_unclear or self.leave_waiters(job):
-                    self.excuse(job)
-                    self.requeue(job)
+                self._keep_late_answer(job, ending.answer)
             return job.ended_by == token
         job.token, job.ended_by, job.interrupted = "", token, ""
         job.attempts += ending.counted
@@ -196,6 +191,13 @@ class Model(Paced):
             return True
         self._come_back(now, job, ending)
         return True
+
+    def _keep_late_answer(self, job: Job, answer: str) -> None:
+        job.late_answer = answer
+        is_unclear = job.state == "parked" and job.reason == "billing_unknown"
+        if is_unclear or self.leave_waiters(job):
+            self.excuse(job)
+            self.requeue(job)
 
     def _come_back(self, now: int, job: Job, ending: Ending) -> None:
         self.forget_promise(job)

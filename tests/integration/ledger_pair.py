@@ -233,7 +233,7 @@ class Pair:
             ),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
-        assert self.ledger.finish(claim, Ending(outcome, billing, cost, news)) == expected
+        assert self.ledger.finish(claim, Ending(outcome, billing, cost, pace=news)) == expected
         if not expected:
             changed = {id_ for id_, state in self.views().items() if before[id_] is not state}
             stopped = (State.PARKED, State.WAITING)  # of unknown billing, or by a budget

@@ -102,7 +102,7 @@ def test_tokens_are_settled_by_usage(desk: Desk) -> None:
     assert desk.ledger.admit(first, tokens=2000).verdict is Verdict.GO
     assert desk.ledger.admit(second, tokens=2000) == Admission(Verdict.PARK, reason="rate_limited")
     usage = PaceNews(tokens=100)
-    desk.ledger.finish(first, Ending(completed(first.id), Billing.SETTLED, 5, usage))
+    desk.ledger.finish(first, Ending(completed(first.id), Billing.SETTLED, 5, pace=usage))
     assert (pace(desk).next_at.timestamp() - desk.clock.now) < 2
 
 
@@ -112,7 +112,7 @@ def test_headers_hold_at_once(desk: Desk) -> None:
     assert read_paces(desk.redis, ["m1"]) == ()
     desk.ledger.admit(claim)
     news = PaceNews(requests_limit=300)
-    desk.ledger.finish(claim, Ending(completed(claim.id), Billing.SETTLED, 5, news))
+    desk.ledger.finish(claim, Ending(completed(claim.id), Billing.SETTLED, 5, pace=news))
     assert (pace(desk).requests_per_minute, pace(desk).source) == (291.0, "told")
 
 
