@@ -168,8 +168,7 @@ class Model(Paced):
         was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
-        if was_out:
-            self.hear_of_pace(now, job, ending)
+        self.hear_of_pace(now, job, token, ending)
         self.settle(job, token, ending)
         mends = bool(ending.faulty) and self.holds(job_id, token)
         if was_out:

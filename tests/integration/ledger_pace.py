@@ -67,18 +67,18 @@ class Paced(KeptBack):
     """The books, and how fast the calls may follow each other."""
 
     paces: dict[str, Pace] = field(default_factory=dict)
-    pace_limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    told_limits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def pace(self, model: str) -> Pace:
         return self.paces.setdefault(model, Pace())
 
     def limits_of(self, model: str) -> dict[str, Any]:
-        return self.pace_limits.get(model, self.pace_limits.get("*", {}))
+        return self.told_limits.get(model, self.told_limits.get("*", {}))
 
     def say_limits(self, now: int, model: str, limits: dict[str, Any]) -> None:
-        self.pace_limits.pop(model, None)
+        self.told_limits.pop(model, None)
         if limits:
-            self.pace_limits[model] = limits
+            self.told_limits[model] = limits
         pace = self.pace(model)
         pace.ceiling = pace.told_requests = pace.told_tokens = None
         pace.next = pace.requests_at = pace.tokens_at = 0
@@ -191,7 +191,9 @@ class Paced(KeptBack):
         if f"pace:{model}" in self.hold_ends:
             self.hold_ends[f"pace:{model}"] = now
 
-    def hear_of_pace(self, now: int, job: Job, ending: Ending) -> None:
+    def hear_of_pace(self, now: int, job: Job, token: str, ending: Ending) -> None:
+        if job.sent != token:
+            return
         model, news = model_of(job.lane), ending.news
         pace = self.pace(model)
         self._adopt(now, model, news)

@@ -169,11 +169,10 @@ def _take_one_of_many(
         snapshot.jobs[rest] = _job(value, expires=expires)
     elif prefix == names.BATCH:
         snapshot.batches[rest] = (_counts(value), expires)
-    elif prefix == names.PACE:
-        if pace := _pace(value):
-            snapshot.paces[rest] = pace
-    elif prefix == names.GATE and (gate := _gate(value)):
-        snapshot.gates[rest] = gate
+    else:
+        found = _pace(value) if prefix == names.PACE else _gate(value)
+        if found:
+            (snapshot.paces if prefix == names.PACE else snapshot.gates)[rest] = found
 
 
 def _take_budget(snapshot: Snapshot, prefix: str, rest: str, value: Any) -> None:
