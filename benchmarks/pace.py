@@ -156,7 +156,7 @@ class _fleet:  # noqa: N801  # a context manager used like a function
     def __enter__(self) -> Fleet:
         return self._fleet.__enter__()
 
-    def __exit__(self, *error: object) -> None:  # as Python passes them
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401  # as Python passes them
         self._fleet.__exit__(*error)
         self._folder.cleanup()
 

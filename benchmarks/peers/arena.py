@@ -90,7 +90,9 @@ class Place:
             self.workers.check()
             passed = time.monotonic() - started_at
             if passed > _PATIENCE:
-                raise RuntimeError(f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s")
+                raise RuntimeError(
+                    f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s"
+                )
             left = passed * (jobs - billed) / billed if billed else 0.1
             time.sleep(min(1.0, max(0.02, left / 3)))
 
@@ -116,7 +118,7 @@ class Place:
 
     def redis_use(self) -> tuple[int, int]:
         """Return commands and bytes, so far."""
-        stats: dict[str, int] = self.redis.info("stats")  # type: ignore[assignment]
+        stats: dict[str, int] = self.redis.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
         return stats["total_commands_processed"], moved
 
