@@ -156,8 +156,8 @@ class _fleet:  # noqa: N801  # a context manager used like a function
     def __enter__(self) -> Fleet:
         return self._fleet.__enter__()
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401  # as Python passes them
-        self._fleet.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        self._fleet.__exit__(*error)  # type: ignore[arg-type]  # as Python passes them
         self._folder.cleanup()
 
 
