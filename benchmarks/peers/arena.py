@@ -118,7 +118,7 @@ class Place:
 
     def redis_use(self) -> tuple[int, int]:
         """Return commands and bytes, so far."""
-        stats: dict[str, int] = self.redis.info("stats")  # type: ignore[assignment]
+        stats: dict[str, int] = self.redis.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
         return stats["total_commands_processed"], moved
 

@@ -16,7 +16,6 @@ from benchmarks.peers.work import answer_of, encoded, make_client, question
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai import OpenAI
 
 app = Celery("tutorial", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
 client = cache(make_client)

@@ -1,7 +1,7 @@
-"""Enters jobs in a contender's queue, in its own environment: `python -m benchmarks.peers.feed APP`.
+"""Enters jobs in a contender's queue: `python -m benchmarks.peers.feed APP`, in its environment.
 
-Reads one line of JSON, {"paths": [...], "first": 0, "pause": 0}, and prints one: the seconds that it
-took, and when each job was entered.
+Reads one line of JSON, {"paths": [...], "first": 0, "pause": 0}, and prints one: the seconds that
+it took, and when each job was entered.
 """
 
 from __future__ import annotations

@@ -80,7 +80,10 @@ class Workers:
 
 @contextmanager
 def started(
-    commands: tuple[tuple[str, ...], ...], environment: Mapping[str, str], log: Path, **options: Any
+    commands: tuple[tuple[str, ...], ...],
+    environment: Mapping[str, str],
+    log: Path,
+    **options: Any,  # noqa: ANN401  # what `Popen` takes
 ) -> Iterator[Workers]:
     """Run the commands while the block lasts; what they say goes to the log."""
     workers = Workers()
@@ -88,7 +91,7 @@ def started(
         try:
             for command in commands:
                 workers.roots.append(
-                    subprocess.Popen(
+                    subprocess.Popen(  # noqa: S603  # our own list
                         command, env=dict(environment), stderr=target, text=True, **options
                     )
                 )
