@@ -23,8 +23,8 @@ SCRIPTS: Final = (
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates", "leads"),
-    *("failures", "ending", "usage"),
+    *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
+    *("leads", "failures", "ending", "usage"),
 )
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
