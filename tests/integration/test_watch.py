@@ -175,7 +175,7 @@ def test_a_low_balance_is_told_once_until_it_recovers(redis: Redis, receiver: Re
 
 def test_a_budget_that_runs_low_is_one_alert(redis: Redis, receiver: Receiver) -> None:
     """The alert names the tenant, the period, and how much of the budget is used."""
-    fields = {"subject": "budget:tenant:acme", "reason": "day 8000000000 10000000000"}
+    fields: Any = {"subject": "budget:tenant:acme", "reason": "day 8000000000 10000000000"}
     for state in ("low", "exhausted"):
         redis.xadd(NOTICES, {"state": state, **fields})  # type: ignore[dict-item]  # any text does
     Notices(redis, AlertSender(receiver.url, SECRET), time.time).attend()
