@@ -26,7 +26,7 @@ class Budgeted(Books):
     #: Milliseconds.
     clock: Callable[[], int] = lambda: 0
     today: str = ""
-    limits: dict[tuple[str, str], int | None] = field(default_factory=dict)
+    budget_limits: dict[tuple[str, str], int | None] = field(default_factory=dict)
 
     @property
     def day(self) -> str:
@@ -44,7 +44,7 @@ class Budgeted(Books):
             self.look_again(scope)
 
     def set_budget(self, scope: str, period: str, limit: int | None) -> None:
-        self.limits[scope, period] = limit
+        self.budget_limits[scope, period] = limit
         self.accounts.setdefault(scope, {})[f"limit:{period}"] = limit or 0
         self.look_again(scope)
 
@@ -52,7 +52,7 @@ class Budgeted(Books):
         """Return what may be taken now, and what once all calls that are out came back unpaid."""
         room = headroom = math.inf
         for period, book in zip(PERIODS, books_of(scope, day), strict=False):
-            limit = self.limits.get((scope, period))
+            limit = self.budget_limits.get((scope, period))
             if limit is not None:
                 amounts = self.accounts.get(book, {})
                 left = limit - amounts.get("settled", 0) - amounts.get("unknown", 0)
