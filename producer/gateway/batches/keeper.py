@@ -83,7 +83,7 @@ class Keeper:
         finally:
             del self._tasks[batch_id]
             with suppress(RedisError):
-                await self._services.batches.let_go(batch_id)
+                await self._services.batches.let_go(batch_id, self._name)
 
 
 async def carry(services: Services, batch: Batch) -> None:

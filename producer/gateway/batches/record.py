@@ -164,9 +164,11 @@ class BatchBook:
             return False
         return bool(await self._redis.expire(name, _HOLD))
 
-    async def let_go(self, batch_id: str) -> None:
-        """Let others take a batch at once."""
-        await self._redis.delete(BATCH_KEEPER + batch_id)
+    async def let_go(self, batch_id: str, holder: str) -> None:
+        """Let others take a batch at once, unless another has it by now."""
+        name = BATCH_KEEPER + batch_id
+        if await self._redis.get(name) == holder.encode():
+            await self._redis.delete(name)
 
 
 def _stored(fields: dict[str, Any]) -> dict[str, str]:

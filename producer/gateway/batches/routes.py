@@ -45,7 +45,9 @@ class BatchRequest(Part):
     input_file_id: str
     endpoint: Endpoint
     #: Hours, 168 at most; what is not answered by then is not asked any more.
-    completion_window: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}h$")] = "24h"
+    completion_window: Annotated[
+        str, Field(pattern=r"^([1-9][0-9]?|1[0-5][0-9]|16[0-8])h$", examples=["24h"])
+    ] = "24h"
     metadata: Metadata | None = None
 
 
