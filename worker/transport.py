@@ -1,14 +1,15 @@
-"""Celery's transport for Redis, cured of what ends a worker: Redis restarting, foreign messages."""
+"""Celery's transport for Redis, cured of what ends a worker, and of work that hints do not need."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from visionq.dead_letters import Message, Reason
+from visionq.names import TASK_RUN
 from worker import setting_aside
 
 _SCHEMES: Final = ("redis", "rediss")
@@ -16,8 +17,30 @@ _SCHEMES: Final = ("redis", "rediss")
 _LARGEST: Final = 128_000_000
 
 
+class QoS(redis.QoS):
+    """Keeps no copy of a hint in Redis until it is acknowledged: the ledger brings it back."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  # kombu's message
+        """Note what was received."""
+        if message.headers.get("task") == TASK_RUN:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Forget it."""
+        message = (self._delivered or {}).get(delivery_tag)
+        if message is not None and message.headers.get("task") == TASK_RUN:
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)
+
+
 class Channel(redis.Channel):
     """A channel that tells its end as an error of the connection, which Celery survives."""
+
+    QoS = QoS
+    _kept_client: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # kombu 5.7 acknowledges and restores messages over a channel whose connection it has
@@ -30,8 +53,14 @@ class Channel(redis.Channel):
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401  # kombu's own class of client
         # kombu 5.7 reads whatever stands in a queue as if a Celery client had written it. What it
         # can't read ends the worker, with the message gone.
+        kept = self._kept_client
+        if not asynchronous and kept is not None and kept.connection_pool is self.pool:
+            # kombu 5.7 makes a client for each command, at the price of the command itself.
+            return kept
         client = super()._create_client(asynchronous)  # type: ignore[misc]  # stubs lack it
         client.set_response_callback("BRPOP", self._readable)
+        if not asynchronous:
+            self._kept_client = client
         return client
 
     def _readable(self, reply: Any, **_: Any) -> Any:  # noqa: ANN401  # redis-py's signature
