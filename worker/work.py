@@ -69,7 +69,12 @@ def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
     started = clock()
     ending = run_attempt(attempt, lease)
     attempt.seconds = clock() - started
-    return replace(ending, counted=counted_by(attempt, ending))
+    try:
+        return replace(ending, counted=counted_by(attempt, ending))
+    except Exception:
+        # An answer that was paid for must not be lost over a number for a chart.
+        log.exception("attempt.not_counted")
+        return ending
 
 
 def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | Stale:

@@ -27,6 +27,7 @@ class StackRecord:
     flower_password: str | None = None
     gateway_url: str | None = None
     gateway_key: str | None = None
+    metrics_url: str | None = None
     #: Role → process ids, as they are now.
     pids: dict[str, list[int]] | None = None
 

@@ -21,6 +21,7 @@ from visionq.commands.record import (
 from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_OK, json_option, print_json
 from visionq.settings import load_settings
 from visionq.stack.children import (
+    exporter_spec,
     flower_spec,
     gateway_spec,
     redis_spec,
@@ -59,6 +60,7 @@ _port = click.IntRange(0, 65535)
 @click.option("--simulator-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--flower-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--gateway-port", type=_port, default=0, help="Default: a free one.")
+@click.option("--metrics-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--temporary", is_flag=True, hidden=True, help="End with stdin; leave no record.")
 def up(
     *,
@@ -71,13 +73,14 @@ def up(
     simulator_port: int,
     flower_port: int,
     gateway_port: int,
+    metrics_port: int,
     temporary: bool,
 ) -> int:
     """Run everything on this machine until it is stopped.
 
     Without PROXYAPI_API_KEY nothing is sent to the internet: a simulator answers instead.
     """
-    ports = (redis_port, simulator_port, flower_port, gateway_port)
+    ports = (redis_port, simulator_port, flower_port, gateway_port, metrics_port)
     wishes = Wishes(workers, concurrency, data_dir, simulate, ports)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
@@ -100,9 +103,8 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
     """Start what the workers need, then the workers, and what people use."""
     supervisor.start([redis_spec(plan), *simulator_specs(plan)], _START_TIMEOUT)
     if not supervisor.stopping:
-        supervisor.start(
-            [*worker_specs(plan), flower_spec(plan), gateway_spec(plan)], _START_TIMEOUT
-        )
+        for_people = [flower_spec(plan), gateway_spec(plan), exporter_spec(plan)]
+        supervisor.start([*worker_specs(plan), *for_people], _START_TIMEOUT)
 
 
 def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool) -> None:
@@ -117,6 +119,7 @@ def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool)
         flower_password=plan.flower_password,
         gateway_url=plan.gateway_url,
         gateway_key=plan.gateway_key,
+        metrics_url=plan.metrics_url,
         pids=supervisor.pids(),
     )
 
@@ -150,6 +153,7 @@ def _print_table(plan: Plan) -> None:
         ("Workers", f"{plan.workers} with {plan.concurrency} threads each"),
         ("Flower", f"{plan.flower_url}  (user {plan.flower_user}, {plan.flower_password})"),
         ("Gateway", f"{plan.gateway_url}/v1  (key {plan.gateway_key})"),
+        ("Metrics", plan.metrics_url),
         ("Data, logs", f"{plan.data_dir}  ({'removed at the end' if plan.passing else 'kept'})"),
     )
     for label, value in rows:

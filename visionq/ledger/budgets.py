@@ -98,14 +98,15 @@ def book(scope: BudgetScope, options: LedgerOptions, now: float) -> Call[Book]:
     return Call("budget", arguments, lambda reply: _book(scope, reply))
 
 
-def budgets(options: LedgerOptions, now: float) -> Call[tuple[Book, ...]]:
-    """Read the books of all scopes that have a budget."""
+def budgets(options: LedgerOptions, now: float, most: int | None = None) -> Call[tuple[Book, ...]]:
+    """Read the books of all scopes that have a budget, or of so many: tenants go first."""
 
     def read(replies: list[list[Any]]) -> tuple[Book, ...]:
         books = (_book(_scope(key, period), values) for key, period, values in replies)
         return tuple(sorted(books, key=lambda one: one.scope))
 
-    return Call("budget", ("list", day_of(now, options.time_zone)), read)
+    arguments = ("list", day_of(now, options.time_zone), "" if most is None else most)
+    return Call("budget", arguments, read)
 
 
 def _scope(key: bytes, period: bytes) -> BudgetScope:

@@ -143,9 +143,9 @@ class Ledger:
         """
         self._make(budgets.set_budget(scope, limit_rub, self.options))
 
-    def budgets(self) -> tuple[Book, ...]:
-        """Return the books of all scopes that have a budget, in order."""
-        return self._make(budgets.budgets(self.options, self._now()))
+    def budgets(self, most: int | None = None) -> tuple[Book, ...]:
+        """Return the books of the scopes that have a budget, in order; `most`: tenants first."""
+        return self._make(budgets.budgets(self.options, self._now(), most))
 
     def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""

@@ -60,6 +60,7 @@ class Plan:
     flower_password: str
     gateway_port: int
     gateway_key: str
+    exporter_port: int
     #: Seconds that a worker gets to finish its calls.
     worker_patience: float
     environment: Mapping[str, str]
@@ -83,6 +84,11 @@ class Plan:
     def gateway_url(self) -> str:
         """Root of the gateway; OpenAI's clients want `/v1` after it."""
         return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """What Prometheus asks."""
+        return f"http://127.0.0.1:{self.exporter_port}/metrics"
 
     def child_environment(self, **extra: str) -> dict[str, str]:
         """Return `up`'s environment with the stack's own addresses, and without the key."""
@@ -186,6 +192,23 @@ def gateway_spec(plan: Plan) -> Spec:
         ),
         log=plan.data_dir / "gateway.log",
         is_ready=lambda: answers(plan.gateway_port, "/healthz"),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def exporter_spec(plan: Plan) -> Spec:
+    """Return the exporter of metrics."""
+    name = "visionq-exporter"
+    return Spec(
+        name=name,
+        role="exporter",
+        command=(
+            *(*_PYTHON, "visionq.cli", "exporter", "--name", name),
+            *("--address", "127.0.0.1", "--port", str(plan.exporter_port)),
+        ),
+        environment=plan.child_environment(),
+        log=plan.data_dir / "exporter.log",
+        is_ready=lambda: answers(plan.exporter_port, "/healthz"),
         patience=_SHORT_PATIENCE,
     )
 

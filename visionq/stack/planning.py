@@ -37,8 +37,8 @@ class Wishes:
     #: None: `default_dir` for paid answers, a passing one for simulated answers.
     data_dir: Path | None
     simulate: bool
-    #: Of Redis, simulator, Flower and gateway; 0 takes a free one.
-    ports: tuple[int, int, int, int]
+    #: Of Redis, simulator, Flower, gateway and exporter; 0 takes a free one.
+    ports: tuple[int, int, int, int, int]
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def planned(
     with _data_dir(chosen) as data_dir:
         _check_kind(data_dir, "simulated" if simulated else "paid")
         free = iter(free_ports(len(wishes.ports), random))
-        redis_port, simulator_port, flower_port, gateway_port = (
+        redis_port, simulator_port, flower_port, gateway_port, exporter_port = (
             port or next(free) for port in wishes.ports
         )
         yield Plan(
@@ -78,6 +78,7 @@ def planned(
             flower_password=environment.get("VISIONQ_FLOWER_PASSWORD") or token_urlsafe(12),
             gateway_port=gateway_port,
             gateway_key=environment.get("VISIONQ_GATEWAY_KEY") or f"vq-{token_urlsafe(32)}",
+            exporter_port=exporter_port,
             worker_patience=settings.request_timeout + _PATIENCE,
             environment=environment,
         )

@@ -31,7 +31,7 @@ class Spec:
 
     #: Name in the process list and in messages, such as `visionq-worker-1`.
     name: str
-    #: Key of `pids`: `redis`, `simulator`, `worker`, `flower`, `gateway`.
+    #: Key of `pids`: `redis`, `simulator`, `worker`, `flower`, `gateway`, `exporter`.
     role: str
     command: tuple[str, ...]
     environment: Mapping[str, str]

@@ -2,7 +2,7 @@
 --   set: scope, period, nano-rubles ('' for none), seconds that the book of a batch is kept that is
 --     over or has not begun
 --   book: scope, period, today's date
---   list: today's date
+--   list: today's date, most scopes ('' for all): tenants first, for batches come and go
 -- Returns for set 1; for book the values of ACCOUNTS and the limit; for list for each budget its
 -- scope, its period, and the same.
 
@@ -37,9 +37,15 @@ local function set_limit(period, limit, kept)
   return 1
 end
 
-local function list(day)
-  local found = {}
-  for _, one in ipairs(redis.call('SMEMBERS', K.budgets)) do
+local function list(day, most)
+  local found, scopes = {}, redis.call('SMEMBERS', K.budgets)
+  table.sort(scopes, function(one, other)
+    return one > other
+  end)
+  for place, one in ipairs(scopes) do
+    if place > most then
+      break
+    end
     for _, period in ipairs(PERIODS) do
       if redis.call('HEXISTS', K.book .. one, 'limit:' .. period) == 1 then
         found[#found + 1] = { one, period, read_book(one, period, day) }
@@ -54,4 +60,4 @@ if order == 'set' then
 elseif order == 'book' then
   return read_book(scope, ARGV[4], ARGV[5])
 end
-return list(scope)
+return list(scope, tonumber(ARGV[4]) or math.huge)

@@ -1,0 +1,1 @@
+"""One process that tells Prometheus how the whole fleet stands, whatever its workers do."""

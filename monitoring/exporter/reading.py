@@ -1,0 +1,166 @@
+"""What a scrape reads of Redis: a bounded number of commands, whatever the backlog and the past."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq import names
+from visionq.ledger.gates import read_gate
+from visionq.ledger.metrics import OTHER, counters_of
+from visionq.ledger.overview_page import oldest_of
+from visionq.ledger.pace import read_paces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redis import Redis
+
+    from visionq.ledger import Book, Ledger
+    from visionq.ledger.gates import Gate
+    from visionq.ledger.metrics import Counters
+    from visionq.ledger.pace import Pace
+
+#: Lanes that are read (about), and those whose oldest jobs are looked at, the largest first.
+MOST_LANES: Final = 5000
+MOST_LANES_LOOKED_AT: Final = 100
+#: Scopes whose budgets are read, tenants first: batches come and go.
+MOST_BUDGETS: Final = 50
+_PAGE: Final = 1000
+_LENGTHS: Final = (names.FAILED, names.FINISHED, names.DEAD_LETTERS)
+QUEUES: Final = (*names.HINT_QUEUES, *names.INTAKE_QUEUES)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How everything stands, by the clock of Redis."""
+
+    now: float
+    counts: Mapping[str, int]
+    slots: int
+    busy: int
+    workers: int
+    #: (queue, tenant, model), as far as they are told apart → queued jobs.
+    backlog: Mapping[tuple[str, str, str], int]
+    #: Queue → age of its oldest job in seconds.
+    oldest: Mapping[str, float]
+    gate: Gate
+    paces: Sequence[Pace]
+    #: Model → calls that are out, and jobs at hand.
+    at_work: Mapping[str, tuple[int, int]]
+    money: Mapping[str, int]
+    #: Id of a key → nano-rubles, and when they were read in seconds.
+    balances: Mapping[str, tuple[int, float]]
+    budgets: Sequence[Book]
+    #: Failed and ended jobs that are listed, and dead letters.
+    lengths: tuple[int, int, int]
+    messages: Mapping[str, int]
+    blob_bytes: int
+    memory: int
+    memory_limit: int
+    counters: Counters
+
+
+def read_fleet(ledger: Ledger) -> Fleet:
+    """Read it all, in about ten round trips."""
+    redis = ledger.redis
+    with redis.pipeline(transaction=False) as pipeline:
+        _ask(pipeline)
+        (seconds, micros), *replies = pipeline.execute()
+    now = seconds + micros / 1e6
+    counts, slots, busy, workers, stored, labels, money, balances, blob_bytes, memory, *rest = (
+        replies
+    )
+    counters = counters_of(stored, labels)
+    lanes = _lanes(redis)
+    return Fleet(
+        now=now,
+        counts=_numbers(counts),
+        slots=sum(_numbers(slots).values()),
+        busy=sum(_numbers(busy).values()),
+        workers=sum(lapses > now * 1000 for _, lapses in workers),
+        backlog=_backlog(lanes, counters),
+        oldest=_oldest(redis, lanes, now),
+        gate=read_gate(redis),
+        paces=read_paces(redis, counters.models),
+        at_work=_at_work(redis, sorted(counters.models)),
+        money={name.decode(): int(amount) for name, amount in money.items()},
+        balances={key.decode(): _balance(value) for key, value in balances.items()},
+        budgets=ledger.budgets(MOST_BUDGETS),
+        lengths=(rest[0], rest[1], rest[2]),
+        messages=dict(zip(QUEUES, rest[3:], strict=True)),
+        blob_bytes=int(blob_bytes or 0),
+        memory=memory["used_memory"],
+        memory_limit=memory["maxmemory"],
+        counters=counters,
+    )
+
+
+def _ask(pipeline: Any) -> None:  # noqa: ANN401  # redis-py's pipeline of either kind
+    pipeline.time()
+    for key in (names.COUNTS, names.POOL_SLOTS, names.POOL_BUSY):
+        pipeline.hgetall(key)
+    pipeline.zrange(names.WORKERS, 0, _PAGE - 1, desc=True, withscores=True)
+    pipeline.hgetall(names.METRICS)
+    pipeline.hkeys(names.METRIC_LABELS)
+    pipeline.hgetall(names.MONEY)
+    pipeline.hgetall(names.BALANCES)
+    pipeline.get(names.BLOB_BYTES)
+    pipeline.info("memory")
+    for key in _LENGTHS:
+        pipeline.zcard(key)
+    for queue in QUEUES:
+        pipeline.llen(queue)
+
+
+def _lanes(redis: Redis) -> dict[str, int]:
+    """Return lane → queued jobs; of very many lanes some thousands."""
+    lanes: dict[str, int] = {}
+    cursor: Any = 0
+    while True:
+        reply: Any = redis.hscan(names.LANE_SIZES, cursor, count=_PAGE)
+        cursor, page = reply
+        lanes |= _numbers(page)
+        if cursor == 0 or len(lanes) >= MOST_LANES:
+            return lanes
+
+
+def _backlog(lanes: Mapping[str, int], counters: Counters) -> dict[tuple[str, str, str], int]:
+    backlog: Counter[tuple[str, str, str]] = Counter()
+    for lane, size in lanes.items():
+        queue, tenant, model = lane.split(":", 2)
+        owner = tenant if tenant in counters.tenants else OTHER
+        backlog[queue, owner, model if model in counters.models else OTHER] += size
+    return dict(backlog)
+
+
+def _oldest(redis: Redis, lanes: Mapping[str, int], now: float) -> dict[str, float]:
+    """Return 0 for a queue without a backlog."""
+    ages = dict.fromkeys(names.HINT_QUEUES, 0.0)
+    largest = sorted(lanes, key=lambda lane: -lanes[lane])[:MOST_LANES_LOOKED_AT]
+    for lane, submitted in zip(largest, oldest_of(redis, largest), strict=True):
+        queue = lane.partition(":")[0]
+        if submitted is not None:
+            ages[queue] = max(ages.get(queue, 0.0), now - submitted)
+    return ages
+
+
+def _at_work(redis: Redis, models: Sequence[str]) -> dict[str, tuple[int, int]]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for model in models:
+            pipeline.hmget(names.PACE + model, "calls_out", "at_hand")
+        replies = pipeline.execute()
+    return {
+        model: (max(0, int(out or 0)), max(0, int(at_hand or 0)))
+        for model, (out, at_hand) in zip(models, replies, strict=True)
+    }
+
+
+def _balance(value: bytes) -> tuple[int, float]:
+    amount, moment = value.decode().split()
+    return int(amount), int(moment) / 1000
+
+
+def _numbers(reply: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {name.decode(): max(0, int(number)) for name, number in reply.items()}
