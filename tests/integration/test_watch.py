@@ -177,7 +177,7 @@ def test_a_budget_that_runs_low_is_one_alert(redis: Redis, receiver: Receiver) -
     """The alert names the tenant, the period, and how much of the budget is used."""
     fields: Any = {"subject": "budget:tenant:acme", "reason": "day 8000000000 10000000000"}
     for state in ("low", "exhausted"):
-        redis.xadd(NOTICES, {"state": state, **fields})  # type: ignore[dict-item]  # any text does
+        redis.xadd(NOTICES, {"state": state, **fields})
     Notices(redis, AlertSender(receiver.url, SECRET), time.time).attend()
     low, exhausted = receiver.documents()
     assert (low["type"], exhausted["type"]) == ("budget.low", "budget.exhausted")

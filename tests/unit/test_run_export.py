@@ -79,7 +79,7 @@ def test_parquet(tmp_path: Path) -> None:
     export(more, tmp_path / "out.parquet")
     table = read_parquet(tmp_path / "out.parquet").read_all()
     values = {
-        name: [None if one.as_py() is None else str(one.as_py()) for one in table.column(name)]
+        name: [None if one is None else str(one) for one in table.column(name).to_pylist()]
         for name in table.schema.names
     }
     assert values["data.price"] == ["5.0", "1.5", None, None]

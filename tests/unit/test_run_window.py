@@ -42,7 +42,12 @@ def test_waits_until_there_is_room() -> None:
     window = Window(most_jobs=1)
     window.add([out(1)])
     went = threading.Event()
-    thread = threading.Thread(target=lambda: window.wait_for_room(1, 0) and went.set())
+
+    def wait() -> None:
+        if window.wait_for_room(1, 0):
+            went.set()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     assert not went.wait(0.05)
     window.take(["1"])
