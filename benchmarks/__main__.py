@@ -7,27 +7,34 @@ import importlib
 import inspect
 import json
 import sys
-from typing import TYPE_CHECKING, Final, Protocol
+import time
+from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import machine
+from benchmarks.measuring import load, machine
+from benchmarks.tables import GOAL_COLUMNS, Table, goals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.tables import Table
-
-#: Part → the module that measures it: a function `measure` that returns tables.
+#: Part → the module that measures it, by its function `measure` or the one that is named.
 PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
     "advice": "benchmarks.advice",
-    "bulk": "benchmarks.bulk",
     "pace": "benchmarks.pace",
+    "full": "benchmarks.speed.throughput:full",
+    "small": "benchmarks.speed.throughput:small",
+    "overhead": "benchmarks.speed.throughput:overhead",
+    "repeat": "benchmarks.speed.throughput:repeat",
+    "cores": "benchmarks.speed.throughput:cores",
+    "paced": "benchmarks.speed.paced",
+    "start": "benchmarks.speed.starting",
+    "trips": "benchmarks.speed.trips",
+    "submit": "benchmarks.speed.submitting",
+    "collect": "benchmarks.speed.collecting",
+    "backlog": "benchmarks.speed.backlog",
+    "scale": "benchmarks.scale",
 }
-
-
-class _Part(Protocol):
-    measure: Callable[..., list[Table]]
 
 
 def main(arguments: list[str]) -> int:
@@ -39,23 +46,44 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - PARTS.keys():
         parser.error(f"no part {', '.join(sorted(unknown))}; there is: {', '.join(PARTS)}")
+    about = {**machine(), "load before": load()}
     found: dict[str, list[Table]] = {}
     for name in given.parts or PARTS:
+        started = time.monotonic()
         print(f"measuring {name} …", file=sys.stderr)  # noqa: T201  # a program for the terminal
-        part: _Part = importlib.import_module(PARTS[name])
-        takes_quick = "quick" in inspect.signature(part.measure).parameters
-        found[name] = part.measure(quick=True) if given.quick and takes_quick else part.measure()
-    print(_as_json(found) if given.json else _as_markdown(found))  # noqa: T201  # likewise
+        measure = _measure(PARTS[name])
+        takes_quick = "quick" in inspect.signature(measure).parameters
+        found[name] = measure(quick=True) if given.quick and takes_quick else measure()
+        print(f"… {time.monotonic() - started:.0f} s", file=sys.stderr)  # noqa: T201  # likewise
+    if reached := _goals(found):
+        found["goals"] = [reached]
+    about["load after"] = load()
+    print(_as_json(about, found) if given.json else _as_markdown(about, found))  # noqa: T201  # likewise
     return 0
 
 
-def _as_json(found: dict[str, list[Table]]) -> str:
+def _measure(part: str) -> Callable[..., list[Table]]:
+    module, _, function = part.partition(":")
+    measure: Callable[..., list[Table]] = getattr(
+        importlib.import_module(module), function or "measure"
+    )
+    return measure
+
+
+def _goals(found: dict[str, list[Table]]) -> Table | None:
+    """Return the goals of all parts together."""
+    tables = [table for tables in found.values() for table in tables]
+    rows = [row for table in tables if table.columns == GOAL_COLUMNS for row in table.rows]
+    return goals("All goals", rows) if rows else None
+
+
+def _as_json(about: dict[str, str], found: dict[str, list[Table]]) -> str:
     parts = {name: [table.to_public() for table in tables] for name, tables in found.items()}
-    return json.dumps({"machine": machine(), "parts": parts}, ensure_ascii=False, indent=2)
+    return json.dumps({"machine": about, "parts": parts}, ensure_ascii=False, indent=2)
 
 
-def _as_markdown(found: dict[str, list[Table]]) -> str:
-    lines = [", ".join(f"{name} {value}" for name, value in machine().items())]
+def _as_markdown(about: dict[str, str], found: dict[str, list[Table]]) -> str:
+    lines = [", ".join(f"{name} {value}" for name, value in about.items())]
     lines += [table.to_markdown() for tables in found.values() for table in tables]
     return "\n\n".join(lines)
 

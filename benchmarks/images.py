@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.measuring import in_turns, median_ratio, peak_megabytes
 from benchmarks.pictures import encoded, photo_file, screenshot
-from benchmarks.tables import Table
+from benchmarks.tables import Table, goal, goals
 from visionq.contract import Detail, PictureOptions, Policy
 from visionq.vision import load_rules, seen_size
 from worker.allocator import give_memory_back
@@ -104,7 +104,7 @@ def measure() -> list[Table]:
     """Return the table of costs and the table of goals."""
     give_memory_back()  # as a worker does
     samples = _samples()
-    rows, goals = [], []
+    rows, reached = [], []
     for sample in samples:
         ways: dict[str, Callable[[], object]] = {
             "ours": lambda s=sample: _ours(s, PictureOptions()),  # type: ignore[misc]  # bound early
@@ -117,14 +117,13 @@ def measure() -> list[Table]:
         peaks = {name: peak_megabytes(way) for name, way in ways.items()}
         for name, times in taken.items():
             rows.append((sample.name, name, statistics.median(times), peaks[name]))
-        goals += _goals(sample, taken)
-    goals.append(_threads(samples[0]))
+        reached += _goals(sample, taken)
+    reached.append(_threads(samples[0]))
     return [
         Table("Pictures: cost of one", ("picture", "way", "CPU ms", "peak MB"), tuple(rows)),
-        Table(
+        goals(
             "Pictures: goals",
-            ("goal", "found", "wanted", "met"),
-            tuple(goals),
+            reached,
             note="Ratios are medians of rounds in which each way ran once.",
         ),
     ]
@@ -132,17 +131,17 @@ def measure() -> list[Table]:
 
 def _goals(sample: _Sample, taken: dict[str, list[float]]) -> list[tuple[str | float | None, ...]]:
     faster = median_ratio(taken["plain Pillow"], taken["ours"])
-    found = [_goal(f"{sample.name}: faster than plain Pillow", faster, 2.0, at_least=True)]
+    found = [goal(f"{sample.name}: faster than plain Pillow", faster, 2.0, at_least=True)]
     if "libjpeg-turbo floor" in taken:
         over = median_ratio(taken["ours"], taken["libjpeg-turbo floor"])
-        found.append(_goal(f"{sample.name}: times the floor", over, 1.25, at_least=False))
+        found.append(goal(f"{sample.name}: times the floor", over, 1.25, at_least=False))
     return found
 
 
 def _threads(sample: _Sample) -> tuple[str | float | None, ...]:
     ratios = [_wall(sample, 1) / _wall(sample, 2) for _ in range(7)]
     name = f"{sample.name}: two threads against one"
-    return _goal(name, statistics.median(ratios), 1.8, at_least=True)
+    return goal(name, statistics.median(ratios), 1.8, at_least=True)
 
 
 def _wall(sample: _Sample, threads: int, count: int = 12) -> float:
@@ -155,10 +154,3 @@ def _wall(sample: _Sample, threads: int, count: int = 12) -> float:
         started = time.perf_counter()
         list(pool.map(one, range(count)))
         return time.perf_counter() - started
-
-
-def _goal(
-    name: str, found: float, wanted: float, *, at_least: bool
-) -> tuple[str | float | None, ...]:
-    met = found >= wanted if at_least else found <= wanted
-    return (name, found, f"{'≥' if at_least else '≤'} {wanted}", "yes" if met else "no")

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +22,19 @@ _STATUS: Final = Path("/proc/self/status")
 def machine() -> dict[str, str]:
     """Return what the figures depend on."""
     return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        **{name: version(name) for name in ("celery", "redis", "openai")},
         "Python": platform.python_version(),
         "Pillow": PIL.__version__,
         "libjpeg-turbo": features.version("libjpeg_turbo") or "unknown",
         "cores": str(os.cpu_count()),
         "system": platform.platform(terse=True),
     }
+
+
+def load() -> str:
+    """Return how busy the machine was of late: processes that run or want to, by the kernel."""
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+#: Of every table of goals: by them the summary finds it.
+GOAL_COLUMNS: Final = ("goal", "found", "wanted", "met")
+Cells = tuple[str | float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,20 @@ class Table:
         lines = [_line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([_cell(value) for value in row]) for row in self.rows]
         return "\n".join([*head, *lines, *(["", self.note] if self.note else [])])
+
+
+def goal(name: str, found: float | None, wanted: float, *, at_least: bool) -> Cells:
+    """Return a row of a table of goals; without a figure the goal counts as not measured."""
+    word = f"{'≥' if at_least else '≤'} {wanted:g}"
+    if found is None:
+        return (name, None, word, "not measured")
+    met = found >= wanted if at_least else found <= wanted
+    return (name, found, word, "yes" if met else "no")
+
+
+def goals(title: str, rows: Sequence[Cells], note: str = "") -> Table:
+    """Return a table of goals."""
+    return Table(title, GOAL_COLUMNS, tuple(rows), note)
 
 
 def _line(cells: tuple[str, ...] | list[str]) -> str:

@@ -37,6 +37,8 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
 
 def _storable(job: JobDocument) -> JobDocument:
     """Refuse what a worker could not read back: only two fields are free enough for that."""
+    if not job.extra_body and job.answer_schema is None:
+        return job
     try:
         JobDocument.model_validate_json(job.to_compact_json().encode())
     except (ValueError, RecursionError):

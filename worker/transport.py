@@ -29,7 +29,8 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Forget it."""
-        message = (self._delivered or {}).get(delivery_tag)
+        received = self._delivered
+        message = received.get(delivery_tag) if received is not None else None
         if message is not None and message.headers.get("task") == TASK_RUN:
             virtual.QoS.ack(self, delivery_tag)
         else:

@@ -66,6 +66,11 @@ def is_final(meta: bytes) -> bool:
     return not meta.startswith(b'{"status":"RETRY"')
 
 
+def is_success(meta: bytes) -> bool:
+    """Return whether a stored form tells of an answer, without reading it whole."""
+    return meta.startswith(b'{"status":"SUCCESS"')
+
+
 def read(meta: bytes | str) -> tuple[str, Any]:
     """Return status and result of a stored form."""
     fields = json.loads(meta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -26,6 +27,10 @@ _SHARED: Final = (
     *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
     *("leads", "failures", "ending", "usage"),
 )
+#: A function at the top of a shared part.
+_FUNCTION: Final = re.compile(r"^local function (?P<name>\w+)\(.*?^end\n", re.DOTALL | re.MULTILINE)
+_WORD: Final = re.compile(r"\w+")
+_COMMENT: Final = re.compile(r"--.*")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 
@@ -44,7 +49,29 @@ class Call(Generic[T_co]):
 
 @cache
 def script_text(name: str) -> str:
-    """Return the script behind the names of all keys and the functions that the scripts share."""
+    """Return the script behind the names of all keys and what it uses of the shared functions.
+
+    Redis makes each function of a script anew at each call: all of them cost more than a claim.
+    """
     lua = files("visionq.ledger") / "lua"
-    shared = [(lua / "shared" / f"{part}.lua").read_text() for part in _SHARED]
-    return "\n".join([keys_as_lua(), *shared, (lua / f"{name}.lua").read_text()])
+    shared = "\n".join((lua / "shared" / f"{part}.lua").read_text() for part in _SHARED)
+    own = (lua / f"{name}.lua").read_text()
+    used = _used(shared, own)
+    shared = _FUNCTION.sub(lambda found: found[0] if found["name"] in used else "", shared)
+    return f"{keys_as_lua()}\n{shared}\n{own}"
+
+
+def _used(shared: str, own: str) -> set[str]:
+    """Return every word that the script says, or a shared function that it uses."""
+    functions = {found["name"]: found[0] for found in _FUNCTION.finditer(shared)}
+    new = _words(_FUNCTION.sub("", shared) + own)
+    used: set[str] = set()
+    while new:
+        used |= new
+        told = "\n".join(functions.get(word, "") for word in new)
+        new = _words(told) - used
+    return used
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(_COMMENT.sub("", text)))

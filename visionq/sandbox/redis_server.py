@@ -102,6 +102,8 @@ def write_config(config: RedisConfig) -> Path:
         'save ""',
         "maxmemory-policy noeviction",
         f"maxmemory {config.maxmemory}",
+        # A queued job in half the memory: its document stands packed with its other fields.
+        "hash-max-ziplist-value 1024",
         "daemonize no",
         f'proc-title-template "{TITLE} {{title}} {{listen-addr}}"',
         *([f"requirepass {config.password}"] if config.password else []),

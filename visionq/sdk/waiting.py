@@ -169,6 +169,7 @@ def ends(
     deadline = float("inf") if timeout is None else clock() + timeout
     while pending:
         try:
+            yield from _stored_answers(redis, pending)
             for found in _listen(redis, pending, deadline, clock):
                 outage.over()
                 yield from found.items()
@@ -177,6 +178,14 @@ def ends(
         else:
             if pending:
                 raise timeout_error(len(pending), timeout)
+
+
+def _stored_answers(redis: Redis, pending: Pending) -> Iterator[tuple[str, End]]:
+    """Yield the jobs that have their answers already: nobody need listen for those."""
+    for few in portions(list(pending)):
+        keys = [CELERY_RESULT + job_id for job_id in few]
+        stored: list[bytes | None] = redis.mget(keys)  # type: ignore[assignment]  # never decoded
+        yield from pending.without(answers(dict(zip(few, stored, strict=True)))).items()
 
 
 def _listen(
