@@ -37,6 +37,7 @@ from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
+from worker.watch.balance import Balance
 from worker.watch.drift import Drift
 from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
@@ -140,7 +141,11 @@ def bounds(settings: Settings) -> Bounds:
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
     balance = partial(read_balance, tools.client)
-    duties: list[Duty] = [TopUp(redis, ledger, key, balance), Drift(redis)]
+    duties: list[Duty] = [
+        TopUp(redis, ledger, key, balance),
+        Drift(redis),
+        Balance(redis, key, balance, time.time),
+    ]
     sender = make_sender(settings)
     if sender is not None:
         duties.append(Notices(redis, sender, time.time))

@@ -112,7 +112,9 @@ def _money(fleet: Fleet, time_zone: str) -> Iterator[Metric]:
     yield _gauge(catalogue.RESERVED, {(): _rubles(money.get("reserved", 0))})
     yield _gauge(catalogue.UNKNOWN, {(): _rubles(money.get("unknown", 0))})
     yield _gauge(catalogue.UNKNOWN_CALLS, {(): money.get("unknown_calls", 0)})
-    balances = fleet.balances
+    # Of a key that no worker holds any more nobody reads the balance.
+    held = {key.key for key in fleet.gate.keys}
+    balances = {key: read for key, read in fleet.balances.items() if key in held}
     yield _gauge(catalogue.BALANCE, {(key,): _rubles(nano) for key, (nano, _) in balances.items()})
     yield _gauge(catalogue.BALANCE_READ, {(key,): moment for key, (_, moment) in balances.items()})
     books = {
@@ -179,7 +181,7 @@ def _counter(metric: Counter, counters: Counters) -> Metric:
 
 
 def _expected(metric: Counter, counters: Counters) -> Iterable[tuple[str, ...]]:
-    """Return labels that are shown before anything is counted, so that the first shows as a rise."""
+    """Return labels that are shown before anything is counted: the first shows as a rise."""
     submitted = counters.of(catalogue.SUBMITTED.field, len(catalogue.SUBMITTED.labels))
     if metric is catalogue.ENDED:
         return [(State.COMPLETED.value, *owner, "") for owner in submitted]

@@ -125,19 +125,24 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def test_line(up: Up) -> None:
     """The line has every promised key, and what it names answers already."""
     parts = {"redis_url", "provider_url", "simulator_url", "gateway_url", "gateway_key", "pids"}
+    parts |= {"metrics_url"}
     assert set(up.line) == parts | {"flower_url", "flower_user", "flower_password"}
     assert up.line["provider_url"] == up.line["simulator_url"] + "/openai/v1"
     assert "@" not in up.line["flower_url"]
     assert answers(up.port("flower_url"), "/healthcheck")
     assert answers(up.port("simulator_url"), "/healthz")
     assert answers(up.port("gateway_url"), "/healthz")
+    assert up.line["metrics_url"].endswith("/metrics")
+    assert answers(up.port("metrics_url"), "/metrics")
     with redis.Redis.from_url(up.line["redis_url"]) as client:
         assert client.zcard(names.WORKERS) == 1
 
 
 def test_recognisable(up: Up) -> None:
     """Each part can be told in the process list, which shows no password."""
-    assert set(up.line["pids"]) == {"redis", "simulator", "worker", "flower", "gateway"}
+    assert set(up.line["pids"]) == {
+        *("redis", "simulator", "worker", "flower", "gateway", "exporter")
+    }
     for role, pids in up.line["pids"].items():
         for pid in pids:
             shown = " ".join(psutil.Process(pid).cmdline())
@@ -177,7 +182,7 @@ def test_data_dir_is_not_shared(up: Up) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("role", ["worker", "flower", "gateway", "simulator", "redis"])
+@pytest.mark.parametrize("role", ["worker", "flower", "gateway", "exporter", "simulator", "redis"])
 def test_killed_part_comes_back(up: Up, role: str) -> None:
     """A part that is killed comes back on its port, Redis with its data, and can be found."""
     with redis.Redis.from_url(up.line["redis_url"]) as client:
@@ -190,6 +195,7 @@ def test_killed_part_comes_back(up: Up, role: str) -> None:
         wait_until(lambda: answers(up.port("flower_url"), "/healthcheck"))
         wait_until(lambda: answers(up.port("simulator_url"), "/healthz"))
         wait_until(lambda: answers(up.port("gateway_url"), "/healthz"))
+        wait_until(lambda: answers(up.port("metrics_url"), "/healthz"))
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,283 @@
+"""What the exporter serves, at what cost, and what it never says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.exporter.catalogue import ALL, Counter, Durations
+from monitoring.exporter.collector import FleetCollector, period_left
+from monitoring.exporter.reading import MOST_BUDGETS
+from monitoring.exporter.serving import build_app, make_exporter
+from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
+from visionq.contract.limits import Limits
+from visionq.ledger import BudgetScope, GateOrder, Period
+from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
+from visionq.names import BALANCES, FAILED, FINISHED
+from visionq.redis_connection import connect
+from worker.watch.balance import Balance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis import Redis
+
+LONGEST = 0.050
+MILLION = 1_000_000
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def desk(redis: Redis) -> Desk:
+    desk = Desk(redis)
+    desk.clock.now = time.time()
+    return desk
+
+
+@contextmanager
+def running_exporter(desk: Desk) -> Iterator[str]:
+    collector = FleetCollector(desk.ledger, time.monotonic)
+    with make_exporter(build_app(collector), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+@pytest.fixture
+def exporter(desk: Desk) -> Iterator[str]:
+    with running_exporter(desk) as url:
+        yield url
+
+
+def scrape(url: str) -> str:
+    with urlopen(f"{url}/metrics", timeout=10) as response:  # noqa: S310  # our own, on loopback
+        return str(response.read().decode())
+
+
+def samples(url: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(scrape(url))
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, /, **labels: str) -> float | None:
+    return found.get((name, tuple(sorted(labels.items()))))
+
+
+def everything(desk: Desk) -> None:
+    """Bring about at least one sample of every metric."""
+    desk.ledger.set_budget(BudgetScope.tenant("a", Period.DAY), Decimal("2.5"))
+    worker = desk.worker(key="k1")
+    jobs = [new_job(tenant="a") for _ in range(4)]
+    desk.enter(*jobs)
+    first, second, *_ = [desk.claim(hint.id, worker) for hint in desk.hints()]
+    desk.ledger.admit(first, reserve=2_000_000_000)
+    counted: dict[str, int] = {
+        "calls|{model}|200|ok": 1,
+        "limiter_waits|{model}": 2,
+        "limiter_wait_ms|{model}": 1500,
+        "answers|{tenant}|{model}|provider": 1,
+        "tokens|{tenant}|{model}|input": 42,
+        "pictures|png": 1,
+        "picture_bytes|source": 100,
+    }
+    CALL_SECONDS.observe(counted, 0.3, "{model}")
+    STAGE_SECONDS.observe(counted, 0.02, "encode")
+    JOB_SECONDS.observe(counted, 3, "interactive")
+    desk.ledger.finish(first, replace(paid(completed(first.id), 1_500_000_000), counted=counted))
+    desk.ledger.finish(second, unpaid(completed(second.id, saved=500_000_000)))
+    desk.worker("w2", key="k1")
+    desk.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
+    desk.ledger.steer_gate("k1", GateOrder.CLOSE, "operator")
+    desk.ledger.say_limits(
+        "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
+    )
+    Balance(desk.redis, "k1", lambda: Decimal("12.34"), desk.clock).attend()
+
+
+def expected_names() -> set[str]:
+    """Return the names of samples that the catalogue promises."""
+    found = set()
+    for metric in ALL:
+        tails = ("_bucket", "_sum", "_count") if isinstance(metric, Durations) else ("",)
+        found |= {metric.name + tail for tail in tails}
+    return found
+
+
+def test_everything_in_the_catalogue_is_served(desk: Desk, exporter: str) -> None:
+    """Each metric of the catalogue has a sample with its labels, and no other metric is served."""
+    everything(desk)
+    found = samples(exporter)
+    assert {name for name, _ in found} == expected_names()
+    labels = {name: {label for label, _ in pairs} for name, pairs in found}
+    for metric in ALL:
+        name = metric.name + ("_sum" if isinstance(metric, Durations) else "")
+        assert labels[name] == set(metric.labels), name
+
+
+def test_names_keep_to_prometheus(desk: Desk, exporter: str) -> None:
+    """Names begin with `visionq_`, counters alone end in `_total`, and each has its help."""
+    everything(desk)
+    for metric in ALL:
+        assert metric.name.startswith("visionq_")
+        assert metric.name.endswith("_total") == isinstance(metric, Counter)
+        assert metric.help.endswith(".")
+    for family in text_string_to_metric_families(scrape(exporter)):
+        assert family.documentation
+        assert family.type in {"gauge", "counter", "histogram"}
+
+
+def test_figures_are_those_of_the_ledger(desk: Desk, exporter: str) -> None:
+    """Jobs, money, balance, gate, slots and durations are served as the ledger has them."""
+    everything(desk)
+    found = samples(exporter)
+    ended = {"state": "completed", "tenant": "a", "model": "m1", "code": ""}
+    assert value(found, "visionq_up") == 1
+    assert value(found, "visionq_jobs_ended_total", **ended) == 2
+    assert value(found, "visionq_jobs_ended_total", **ended | {"tenant": "b"}) == 0
+    assert value(found, "visionq_spent_rubles_total", tenant="a", model="m1") == 1.5
+    assert value(found, "visionq_saved_rubles_total", tenant="a", model="m1") == 0.5
+    scope = {"kind": "tenant", "name": "a", "period": "day"}
+    assert value(found, "visionq_budget_limit_rubles", **scope) == 2.5
+    assert value(found, "visionq_budget_used_rubles", **scope) == 1.5
+    assert value(found, "visionq_balance_rubles", key="k1") == 12.34
+    assert value(found, "visionq_gate_state", state="closed") == 1
+    assert value(found, "visionq_workers") == 2
+    assert value(found, "visionq_limiter_wait_seconds_total", model="m1") == 1.5
+    bulk = {"queue": "visionq.bulk", "tenant": "b", "model": "m1"}
+    assert value(found, "visionq_backlog_jobs", **bulk) == 20
+    name = "visionq_provider_call_duration_seconds"
+    assert value(found, f"{name}_bucket", model="m1", le="0.25") == 0
+    assert value(found, f"{name}_bucket", model="m1", le="0.5") == 1
+    assert value(found, f"{name}_sum", model="m1") == 0.3
+
+
+def test_age_of_the_oldest(desk: Desk, exporter: str) -> None:
+    """The age of the oldest job of each queue is told, and nothing where none is queued."""
+    desk.clock.now -= 90
+    desk.enter(new_job(priority="bulk"))
+    desk.clock.now += 60
+    desk.enter(new_job(priority="bulk"))
+    found = samples(exporter)
+    age = value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.bulk")
+    assert age is not None
+    assert 88 < age < 100
+    assert value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.interactive") == 0
+
+
+def test_what_an_operator_wrote_is_no_label(desk: Desk, exporter: str) -> None:
+    """The reason of a closed gate is a code, or `operator`, or else `other`."""
+    desk.worker(key="k1")
+    for reason, shown in (("insufficient_balance",) * 2, ("operator",) * 2, ("a word", "other")):
+        desk.ledger.steer_gate("k1", GateOrder.CLOSE, reason)
+        assert value(samples(exporter), "visionq_gate_reason", reason=shown) == 1
+    desk.ledger.steer_gate("k1", GateOrder.OPEN)
+    assert not [name for name, _ in samples(exporter) if name == "visionq_gate_reason"]
+
+
+def test_redis_that_is_away(desk: Desk) -> None:
+    """While Redis does not answer, a scrape says just that, and the exporter lives."""
+    away = connect("redis://127.0.0.1:1/0", "tests", retries=0)
+    desk.ledger.redis = away
+    with running_exporter(desk) as url:
+        assert samples(url) == {("visionq_up", ()): 0}
+        with urlopen(f"{url}/healthz") as response:  # noqa: S310  # our own, on loopback
+            assert response.status == 200
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{url}/anything")  # noqa: S310  # likewise
+    away.close()
+
+
+def commands_of(redis: Redis, act: Callable[[], object]) -> int:
+    before = redis.info("stats")["total_commands_processed"]
+    act()
+    return int(redis.info("stats")["total_commands_processed"]) - before
+
+
+def test_cost_does_not_grow_with_the_past(desk: Desk, exporter: str) -> None:
+    """A scrape takes under 50 ms, and as many commands as ever, with a million finished jobs."""
+    everything(desk)
+    scrape(exporter)
+    before = commands_of(desk.redis, lambda: scrape(exporter))
+    script = "for i=1,ARGV[1],1000 do local m={} for j=i,i+999 do m[#m+1]=j m[#m+1]='old-'..j end"
+    script += " redis.call('ZADD',KEYS[1],unpack(m)) end"
+    for key in (FINISHED, FAILED):
+        desk.redis.eval(script, 1, key, MILLION)
+    assert value(samples(exporter), "visionq_finished_jobs_kept") == MILLION + 2
+    assert commands_of(desk.redis, lambda: scrape(exporter)) == before
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        scrape(exporter)
+        seconds.append(time.perf_counter() - started)
+    print(f"scrape: {sorted(seconds)[5] * 1000:.1f} ms, {before} commands")  # noqa: T201  # figures for `-s`
+    assert min(seconds) < LONGEST
+
+
+def test_a_scrape_is_bounded(desk: Desk, exporter: str) -> None:
+    """Thousands of tenants, lanes, budgets and models make a page of bounded size."""
+    for start in range(0, 3000, 500):
+        numbers = range(start, start + 500)
+        desk.enter(*(new_job(tenant=f"t{n}", model=f"m{n % 50}") for n in numbers))
+    for number in range(2 * MOST_BUDGETS):
+        desk.ledger.set_budget(BudgetScope.batch(f"b{number}"), Decimal(1))
+    desk.ledger.set_budget(BudgetScope.tenant("t1"), Decimal(1))
+    found = samples(exporter)
+    backlog = [entry for name, entry in found.items() if name[0] == "visionq_backlog_jobs"]
+    assert len(backlog) <= 2 * 41 * 21
+    assert sum(backlog) == 3000
+    scope = {"kind": "tenant", "name": "t1", "period": "total"}
+    assert value(found, "visionq_budget_limit_rubles", **scope) == 1
+    assert sum(name == "visionq_budget_limit_rubles" for name, _ in found) == MOST_BUDGETS
+    assert commands_of(desk.redis, lambda: scrape(exporter)) < 1000
+
+
+def test_a_balance_that_is_not_told_is_not_kept(redis: Redis) -> None:
+    """A key that may not ask for its balance has none, and one process of a key asks a minute."""
+    told = [Decimal(5), None]
+    for balance in told:
+        redis.delete("visionq:watch:balance-read:k")
+        Balance(redis, "k", lambda balance=balance: balance, time.time).attend()  # type: ignore[misc]
+        Balance(redis, "k", lambda: Decimal(9), time.time).attend()
+        stored = redis.hget(BALANCES, "k")
+        assert (stored.split()[0] if stored else None) == (b"5000000000" if balance else None)
+
+
+@pytest.mark.parametrize(
+    ("period", "moment", "left"),
+    [
+        (Period.TOTAL, "2026-11-22T12:00:00+03:00", float("inf")),
+        (Period.DAY, "2026-11-22T12:00:00+03:00", 12 * 3600),
+        (Period.MONTH, "2026-12-31T23:00:00+03:00", 3600),
+        (Period.MONTH, "2026-02-27T00:00:00+03:00", 2 * 86400),
+    ],
+)
+def test_time_left_of_a_budget(period: Period, moment: str, left: float) -> None:
+    """A budget begins anew at midnight, or on the first of a month, where the operator lives."""
+    now = datetime.fromisoformat(moment).timestamp()
+    assert period_left(period, now, "Europe/Moscow") == left
+
+
+def test_failures_by_code(desk: Desk, exporter: str) -> None:
+    """A failed job is served under its code."""
+    claim = desk.begin(new_job(tenant="a"))
+    desk.ledger.finish(claim, unpaid(outcome_of("failed", claim.id)))
+    labels = {"state": "failed", "tenant": "a", "model": "m1", "code": "not_an_image"}
+    assert value(samples(exporter), "visionq_jobs_ended_total", **labels) == 1
