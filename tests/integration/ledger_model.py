@@ -152,6 +152,7 @@ class Model(Paced):
             return "PARK", "rate_limited"
         if permit > now:
             return "WAIT", str(math.ceil(permit - now))
+        self.forget_promise(job)
         self.leave_at_pace(now, job, tokens)
         self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
