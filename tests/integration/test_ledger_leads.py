@@ -254,7 +254,7 @@ def _follow_many(redis: Redis, count: int, lane: str) -> None:
 
 
 def test_a_lead_that_waits_for_money_leads_nobody(desk: Desk) -> None:
-    """Its answer is to be mended, but its batch can't pay: others, who can, need not wait for it."""
+    """Its answer is to be mended, but its batch can't pay: others need not wait for that."""
     desk.ledger.set_budget(BudgetScope.batch("b1"), rubles(1000))
     worker = desk.worker(slots=8)
     desk.enter(new_job("lead", batch_id="b1"), new_job("other"))
