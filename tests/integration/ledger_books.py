@@ -35,6 +35,7 @@ class Job:
     attempts: int = 0
     waits: int = 0
     unknown_calls: int = 0
+    was_unclear: bool = False
     lapses: int = 0
     cost: int = 0
     hints: int = 0

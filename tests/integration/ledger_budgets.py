@@ -102,7 +102,6 @@ class Budgeted(Books):
 
     def judge(self, job: Job, reserve: int | None) -> tuple[str, str]:
         """Return the verdict on a call and its reason; both empty where it may go."""
-        self.forget_promise(job)
         left = {scope: self.left_in(scope, self.day) for scope in job.scopes}
         if all(headroom == math.inf for _, headroom in left.values()):
             return "", ""
@@ -110,10 +109,13 @@ class Budgeted(Books):
             return "UNPRICED", ""
         hopeless = [scope for scope, (_, headroom) in left.items() if reserve > headroom]
         full = [scope for scope, (room, _) in left.items() if reserve > room]
-        self._take_sample(job.kind, reserve, fits=not full)
+        if not job.faulty:
+            self._take_sample(job.kind, reserve, fits=not full)
         if not full:
             return "", ""
         state = "parked" if hopeless else "waiting"
+        self.forget_promise(job)
+        self.end_lead(self.clock(), job)
         self.wait_for_budget(job, (hopeless or full)[0], reserve, state)
         self.results[job.id] = "RETRY"
         return "PARK", REASONS[state]
@@ -129,7 +131,7 @@ class Budgeted(Books):
     def keep_back(self, job: Job) -> bool:
         """Let a job wait whose kind is known to need more than there is."""
         known = self.kinds.get(job.kind, {"samples": 0})
-        if job.promise or known["samples"] < ENOUGH_SAMPLES:
+        if job.promise or job.faulty or known["samples"] < ENOUGH_SAMPLES:
             return False
         for scope in job.scopes:
             room, headroom = self.free_in(scope, self.day)

@@ -185,6 +185,7 @@ class KeptBack(Budgeted):
             job.unknown[token] = amount
             self.unknown_calls.add(_unknown_entry(job, token, amount))
             job.unknown_calls += 1
+            job.was_unclear = True
             job.sent, job.reserved = "", 0
             self.post(job, job.days[token], reserved=-amount, unknown=amount, unknown_calls=1)
         if job.has_ended:

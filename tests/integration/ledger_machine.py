@@ -206,11 +206,15 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
             for _ in range(times):
                 self.finish_both(claim, **fields)
 
-    @rule(which=some)
-    def answer_late(self, which: int) -> None:
-        """The call of a worker that lost its job brings its answer after all."""
+    @rule(
+        which=some,
+        kind=st.sampled_from(["completed", "completed", "failed", "mending", "retrying 20"]),
+        billing=st.sampled_from([Billing.SETTLED, Billing.SETTLED, Billing.RELEASED]),
+    )
+    def answer_late(self, which: int, kind: str, billing: Billing) -> None:
+        """The call of a worker that lost its job comes back after all."""
         for claim in self.pick(which, held=False):
-            self.finish_both(claim, "completed", Billing.SETTLED, 700)
+            self.finish_both(claim, kind, billing, 700 if billing is Billing.SETTLED else 0)
 
     # Time -----------------------------------------------------------------------------------------
 

@@ -152,6 +152,7 @@ class Model(Paced):
             return "PARK", "rate_limited"
         if permit > now:
             return "WAIT", str(math.ceil(permit - now))
+        self.forget_promise(job)
         self.leave_at_pace(now, job, tokens)
         self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
@@ -174,8 +175,8 @@ class Model(Paced):
         if was_out:
             self.call_ended(now, job, stays_lead=mends)
         if not self.holds(job_id, token):
-            if ending.answer and was_open:
-                self._keep_late_answer(job, ending.answer)
+            if was_open:
+                self._hear_late(now, job, ending)
             return job.ended_by == token
         job.token, job.ended_by, job.interrupted = "", token, ""
         job.attempts += ending.counted
@@ -191,11 +192,19 @@ class Model(Paced):
             self._come_back(now, job, ending)
         return True
 
-    def _keep_late_answer(self, job: Job, answer: str) -> None:
-        job.late_answer = answer
+    def _hear_late(self, now: int, job: Job, ending: Ending) -> None:
+        brings = bool(ending.answer or (ending.faulty and not job.has_ended))
+        job.late_answer = ending.answer or job.late_answer
+        if brings and ending.faulty:
+            job.faulty = ending.faulty
         is_unclear = job.state == "parked" and job.reason == "billing_unknown"
-        if is_unclear or self.leave_waiters(job):
-            self.excuse(job)
+        if is_unclear and ending.kind == "failed" and ending.billing == "settled":
+            self.end(now, job, "failed", ending.reason)
+        elif (is_unclear and (brings or not job.unknown_calls)) or (
+            brings and self.leave_waiters(job)
+        ):
+            if ending.answer:
+                self.excuse(job)
             self.requeue(job)
 
     def _come_back(self, now: int, job: Job, ending: Ending) -> None:
@@ -205,7 +214,8 @@ class Model(Paced):
         job.waits = job.waits + 1 if ending.kind == "waiting" and not ending.counted else 0
         self.results[job.id] = "RETRY"
         delay = ending.delay
-        if ending.kind == "parked" and ending.reason == "billing_unknown" and job.late_answer:
+        is_clear = job.late_answer or (job.was_unclear and not job.unknown_calls)
+        if ending.kind == "parked" and ending.reason == "billing_unknown" and is_clear:
             delay = 0
         self.due.pop(job.id, None)
         if delay is not None:

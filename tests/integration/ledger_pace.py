@@ -131,8 +131,10 @@ class Paced(KeptBack):
         times = rates.times(self.pace(model).call_tokens or 0)
         ahead = now + rates.horizon - max(now, self.free_at(model, *times))
         room = math.inf
-        if max(times) > 0:
-            room = math.floor(ahead / max(times)) + 1 if ahead >= 0 else 0
+        if ahead < 0:
+            room = 0
+        elif max(times) > 0:
+            room = math.floor(ahead / max(times)) + 1
         out, at_hand = self.counts_of(model)
         if rates.concurrency:
             room = min(room, rates.concurrency + math.ceil(rates.concurrency / 4) - out)
@@ -155,8 +157,11 @@ class Paced(KeptBack):
         times = rates.times(_reserved(pace, forecast))
         free = self.free_at(model, *times)
         if job.permit is None or free > max(job.permit, now) + max(SLACK, times[0] / 2):
-            permit = max(pace.next, now - BURST, free)
+            others = max(0, self.counts_of(model)[1] - 1)
+            last_place = max(now, free) + BURST + others * max(times)
+            permit = max(min(pace.next, last_place), now - BURST, free)
             if permit - now > rates.longest_wait:
+                self.hold(f"pace:{model}", "rate_limited", _rounded(permit - rates.horizon))
                 return None
             job.permit = _thousandths(permit)
             pace.next = _thousandths(permit + max(times))

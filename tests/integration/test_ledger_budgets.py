@@ -21,6 +21,7 @@ from tests.integration.ledger_kit import (
     unclear,
 )
 from visionq.contract import State
+from visionq.contract.limits import Limits
 from visionq.ledger import (
     Billing,
     Book,
@@ -33,9 +34,10 @@ from visionq.ledger import (
     Registration,
     Verdict,
 )
+from visionq.ledger.pace import OPERATOR
 from visionq.ledger.views import job_views
 from visionq.money import nano_rubles, rubles
-from visionq.names import BOOK, NOTICES, UNKNOWN_CALLS
+from visionq.names import BOOK, NOTICES, PACE, RESERVES, UNKNOWN_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -258,6 +260,39 @@ def test_a_promise_that_is_not_kept_serves_others(desk: Desk) -> None:
     desk.ledger.cancel([hint.id])
     (other,) = {second.id, third.id} - {hint.id}
     assert [hint.id for hint in desk.hints()] == [other]
+
+
+def test_a_promise_is_kept_while_the_pace_is_waited_for(desk: Desk) -> None:
+    """Room that was given to a job whose call is early is not given to the next one meanwhile."""
+    limit(desk, TENANT, 1700)
+    first, *others = claims(desk, 3)
+    assert ask(desk, first) is Verdict.GO
+    assert [ask(desk, other) for other in others] == [Verdict.PARK] * 2
+    desk.ledger.say_limits(OPERATOR, {"m1": Limits(requests_per_minute=30)})
+    end(desk, first, cost=700)
+    (hint,) = desk.hints()
+    lucky = desk.claim(hint.id, desk.worker(slots=200))
+    desk.redis.hset(PACE + "m1", "requests_at", str(desk.clock.now * 1000 + 2000))
+    assert ask(desk, lucky) is Verdict.WAIT
+    assert desk.hints() == ()
+    desk.clock.now += 2.1
+    assert ask(desk, lucky) is Verdict.GO
+    assert desk.redis.hget(BOOK + TENANT.key, "promised") == b"0"
+
+
+def test_mending_is_not_judged_by_its_kind(desk: Desk) -> None:
+    """An answer is mended where its batch could pay for no more pictures, and is no example."""
+    limit(desk, BATCH, 1700)
+    worker = desk.worker(slots=200)
+    first, second = claims(desk, 2, batch_id="b1")
+    desk.redis.hset(RESERVES + "batch:b1", mapping={"least": 900, "samples": 16})
+    assert [ask(desk, first), ask(desk, second)] == [Verdict.GO, Verdict.PARK]
+    desk.ledger.finish(first, paid(outcome_of("mending", first.id, "almost"), 900))
+    (hint,) = desk.hints()
+    assert shown(desk, second) == ("parked", "budget_exhausted")
+    assert hint.id == first.id
+    assert ask(desk, desk.claim(hint.id, worker), reserve=50) is Verdict.GO
+    assert desk.redis.hget(RESERVES + "batch:b1", "least") == b"900"
 
 
 @pytest.mark.parametrize("state", ["waiting", "parked"])

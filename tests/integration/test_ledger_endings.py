@@ -210,6 +210,52 @@ def test_answer_between_lapse_and_park(desk: Desk) -> None:
     assert desk.ledger.admit(third).verdict is Verdict.ANSWER
 
 
+def _parked_unclear(desk: Desk) -> Claim:
+    """Return the claim of a call that was given up, and whose job is parked for it."""
+    claim = _sent(desk)
+    desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+    assert desk.state(claim.id) is State.PARKED
+    return claim
+
+
+def test_a_call_that_was_not_billed_after_all(desk: Desk) -> None:
+    """A job that is parked for it goes on when its call turns out to have cost nothing."""
+    claim = _parked_unclear(desk)
+    desk.ledger.finish(claim, unpaid(outcome_of("retrying 5", claim.id)))
+    assert [hint.id for hint in desk.hints()] == [claim.id]
+    assert desk.money() == {}
+
+
+def test_a_paid_failure_that_comes_late(desk: Desk) -> None:
+    """It is the end of a job that was parked for want of it: nobody pays for another."""
+    claim = _parked_unclear(desk)
+    desk.ledger.finish(claim, paid(outcome_of("failed", claim.id)))
+    assert desk.state(claim.id) is State.FAILED
+    assert desk.money() == {"settled": 700}
+    assert desk.hints() == ()
+
+
+def test_a_faulty_answer_that_comes_late(desk: Desk) -> None:
+    """It is mended like any other: its pictures are not paid for again."""
+    claim = _parked_unclear(desk)
+    desk.ledger.finish(claim, paid(outcome_of("mending", claim.id, "almost")))
+    (hint,) = desk.hints()
+    again = desk.claim(hint.id, desk.worker())
+    assert again.faulty is not None
+    assert again.faulty.text == "almost"
+
+
+def test_not_billed_between_lapse_and_park(desk: Desk) -> None:
+    """Nor does a job stay parked for a call that was known to be free when it was parked."""
+    claim = _sent(desk)
+    desk.lapse(claim)
+    again = _next_claim(desk, claim.id)
+    assert again.interrupted
+    desk.ledger.finish(claim, unpaid(outcome_of("retrying 5", claim.id)))
+    desk.ledger.finish(again, unpaid(outcome_of("parked billing_unknown", claim.id)))
+    assert [hint.id for hint in desk.hints()] == [claim.id]
+
+
 def test_paid_answer_of_a_forgotten_job(desk: Desk) -> None:
     """Even when all else of the job expired, a paid answer is kept for whoever asks the same."""
     claim = _sent(desk)

@@ -17,7 +17,8 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, Verdict
+from visionq.ledger import BudgetScope, Claim, Verdict
+from visionq.money import rubles
 from visionq.names import COUNTS, FOLLOWERS, JOB, LEAD, QUEUE_INTERACTIVE, WAKING
 
 if TYPE_CHECKING:
@@ -250,6 +251,26 @@ def _follow_many(redis: Redis, count: int, lane: str) -> None:
         new_job().document.to_compact_json(),
         COUNTS,
     )
+
+
+def test_a_lead_that_waits_for_money_leads_nobody(desk: Desk) -> None:
+    """Its answer is to be mended, but its batch can't pay: others need not wait for that."""
+    desk.ledger.set_budget(BudgetScope.batch("b1"), rubles(1000))
+    worker = desk.worker(slots=8)
+    desk.enter(new_job("lead", batch_id="b1"), new_job("other"))
+    lead, other = (desk.claim(hint.id, worker) for hint in desk.hints())
+    assert (_ask(desk, lead), _ask(desk, other)) == (Verdict.GO, Verdict.FOLLOW)
+    desk.ledger.finish(lead, paid(outcome_of("mending", "lead", "almost"), 700))
+    (again,) = (desk.claim(hint.id, worker) for hint in desk.hints())
+    assert _ask(desk, again) is Verdict.PARK
+    assert desk.state("lead") is State.PARKED
+    (hint,) = desk.hints()
+    answering = desk.claim(hint.id, worker)
+    assert _ask(desk, answering) is Verdict.GO
+    desk.ledger.finish(answering, paid(completed("other", content_key=KEY)))
+    desk.ledger.set_budget(BudgetScope.batch("b1"), None)
+    (hint,) = desk.hints()
+    assert _ask(desk, desk.claim(hint.id, worker)) is Verdict.ANSWER
 
 
 def test_many_followers_block_nobody(desk: Desk) -> None:

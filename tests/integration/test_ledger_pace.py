@@ -84,6 +84,30 @@ def test_a_cancel_gives_its_place_in_hand_back(desk: Desk) -> None:
     assert pace(desk).at_hand == 0
 
 
+def test_the_place_of_a_cancelled_job_is_free(desk: Desk) -> None:
+    """Who comes after jobs that went with their permits asks when the model may be asked."""
+    limited(desk, requests_per_minute=6)
+    first, *_ = taken(desk, 10)
+    assert desk.ledger.admit(first).verdict is Verdict.GO
+    for seconds in (9, 1, 1, 1):
+        (job_id, *_) = live(desk, seconds)
+        claim = desk.claim(job_id, desk.worker(slots=64))
+        admission = desk.ledger.admit(claim)
+        assert admission.verdict is Verdict.WAIT, admission
+        assert admission.wait < 1.5
+        desk.ledger.cancel([claim.id])
+
+
+def test_jobs_that_come_too_early_do_not_come_again_at_once(desk: Desk) -> None:
+    """A job sent back for the pace stays in its lane until it may wait in a worker's hands."""
+    limited(desk, tokens_per_minute=6000)
+    first, second, *_ = taken(desk, 5)
+    assert desk.ledger.admit(first, tokens=2000).verdict is Verdict.GO
+    assert desk.ledger.admit(second, tokens=2000).verdict is Verdict.PARK
+    assert live(desk, 10) == []
+    assert second.id in live(desk, 10)
+
+
 def test_concurrency(desk: Desk) -> None:
     """No more calls are out than may be at a time."""
     limited(desk, concurrency=2)

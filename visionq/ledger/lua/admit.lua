@@ -84,7 +84,6 @@ end
 -- Where two budgets have no room, the one that waiting does not help decides.
 local function budget()
   local needed, has_budget, scope, short = tonumber(reserve), false, nil, nil
-  forget_promise(job)
   for _, one in ipairs(scopes_of(job)) do
     local room, headroom = left_in(one, today)
     has_budget = has_budget or headroom < math.huge
@@ -96,7 +95,7 @@ local function budget()
       scope, short = one, 'waiting'
     end
   end
-  if has_budget then
+  if has_budget and redis.call('HEXISTS', job, 'faulty') == 0 then -- what mending takes tells nothing
     take_sample(kind_of(lane, batch), needed, not short)
   end
   if not short then
@@ -106,6 +105,7 @@ local function budget()
   end
   release_slot(job)
   wait_for_budget(id, job, 'in_progress', scope, reserve, short)
+  end_lead(id, job) -- it was to mend its answer: others, with budgets of their own, need not wait
   redis.call('SET', K.celery_result .. id, budget_results[short])
   wake()
   return { 'PARK', WAITING_REASONS[short] }
@@ -117,8 +117,9 @@ local pace
 
 local function wait_for_pace()
   pace = read_pace(model_of(lane))
-  local permit = permit_for(pace, job, tokens)
+  local permit, too_late = permit_for(pace, job, tokens)
   if not permit then
+    hold('pace:' .. model_of(lane), 'rate_limited', too_late - pace.horizon)
     release_slot(job)
     requeue(id, job, 'in_progress')
     wake()
@@ -129,7 +130,9 @@ local function wait_for_pace()
   end
 end
 
+-- Only now is the room taken that was promised: who waited for the pace has kept it.
 local function mark_sent()
+  forget_promise(job)
   leave_at_pace(pace, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'

@@ -34,8 +34,9 @@ local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved
 local was_forgotten = billing == 'settled' and sent ~= token and not unknown
   and not settled and ended_by ~= token
 
+local is_faulty = outcome == 'waiting' and error_document ~= ''
 -- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
-local mends = outcome == 'waiting' and error_document ~= '' and state == 'in_progress' and holder == token
+local mends = is_faulty and state == 'in_progress' and holder == token
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
@@ -80,15 +81,26 @@ local function settle()
   end
 end
 
-local function keep_late_answer()
-  if answer == '' or sent ~= token and not unknown and not was_forgotten then
+-- A call that was given up has come back after all. What was paid is kept, also where it is to be
+-- mended or is a failure for good; where nothing was, nothing is unclear any more.
+local function hear_late()
+  if sent ~= token and not unknown and not was_forgotten then
     return
   end
-  redis.call('HSET', job, 'late_answer', answer)
+  local brings = answer ~= '' or is_faulty and not TERMINAL[state]
+  if brings then
+    redis.call('HSET', job, is_faulty and 'faulty' or 'late_answer', is_faulty and error_document or answer)
+  end
   local is_unclear = state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown'
-  if is_unclear or leave_waiters(id, job) then
+  if is_unclear and outcome == 'failed' and billing == 'settled' then
+    return conclude(id, job, 'parked', 'failed', reason, error_document, celery_result, keep)
+  end
+  local is_clear = brings or redis.call('HGET', job, 'unknown_calls') == '0'
+  if is_unclear and is_clear or brings and leave_waiters(id, job) then
     redis.call('ZREM', K.parked, id)
-    excuse(job)
+    if answer ~= '' then
+      excuse(job)
+    end
     requeue(id, job, state)
     wake()
   end
@@ -111,7 +123,7 @@ if sent == token then
   call_ended(id, job, mends)
 end
 if state ~= 'in_progress' or holder ~= token then
-  keep_late_answer()
+  hear_late()
   if TERMINAL[state] and sent == token then
     let_go(id, job)
   end
@@ -177,8 +189,9 @@ else
   if outcome == 'parked' then
     redis.call('ZADD', K.parked, at(now), id)
   end
-  if reason == 'billing_unknown' and redis.call('HEXISTS', job, 'late_answer') == 1 then
-    delay = '0' -- the answer of an earlier call came while this attempt ran
+  local late_answer, unknown_calls = unpack(redis.call('HMGET', job, 'late_answer', 'unknown_calls'))
+  if reason == 'billing_unknown' and (late_answer or outcome == 'parked' and unknown_calls == '0') then
+    delay = '0' -- an earlier call came back while this attempt ran
   end
   if delay == '' then
     redis.call('ZREM', K.due, id)

@@ -104,8 +104,10 @@ local function room_in_pace(pace)
   local by_requests, by_tokens = times_of(pace, pace.call_tokens or 0)
   local ahead = now + pace.horizon - math.max(now, free_at(pace, by_requests, by_tokens))
   local room, each = math.huge, math.max(by_requests, by_tokens)
-  if each > 0 then
-    room = ahead >= 0 and math.floor(ahead / each) + 1 or 0
+  if ahead < 0 then
+    room = 0 -- also where nobody knows yet how many tokens a call takes
+  elseif each > 0 then
+    room = math.floor(ahead / each) + 1
   end
   if pace.concurrency then
     room = math.min(room, pace.concurrency + math.ceil(pace.concurrency / 4) - (pace.calls_out or 0))
@@ -118,8 +120,15 @@ local function rests_long(pace)
   return pace.is_limited and free_at(pace, times_of(pace, 0)) - now > pace.longest_wait
 end
 
+-- No more jobs can stand before one than are at hand: of those that were cancelled, or whose workers
+-- died, with their permits, nobody keeps the places free.
+local function last_place(pace, free, each)
+  return math.max(now, free) + BURST + math.max(0, (pace.at_hand or 0) - 1) * each
+end
+
 -- When the call may be sent: now or earlier, later, or nil for so late that the job must not wait
--- for it in a worker's hands. Who is told a time has it as a permit; others get later ones.
+-- for it in a worker's hands, and how late. Who is told a time has it as a permit; others get later
+-- ones.
 local function permit_for(pace, job, forecast)
   local taken, permit = unpack(redis.call('HMGET', job, 'taken', 'permit'))
   if taken and not permit then
@@ -132,12 +141,13 @@ local function permit_for(pace, job, forecast)
   local free = free_at(pace, by_requests, by_tokens)
   permit = tonumber(permit or nil)
   if not permit or free > math.max(permit, now) + math.max(SLACK, by_requests / 2) then
-    permit = math.max(pace.next or 0, now - BURST, free)
+    local each = math.max(by_requests, by_tokens)
+    permit = math.max(math.min(pace.next or 0, last_place(pace, free, each)), now - BURST, free)
     if permit - now > pace.longest_wait then
-      return nil
+      return nil, permit
     end
     redis.call('HSET', job, 'permit', string.format('%.3f', permit))
-    keep(pace, 'next', permit + math.max(by_requests, by_tokens))
+    keep(pace, 'next', permit + each)
   end
   permit = math.max(permit, free)
   if pace.concurrency and (pace.calls_out or 0) >= pace.concurrency then

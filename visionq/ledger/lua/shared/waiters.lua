@@ -132,8 +132,12 @@ end
 -- whether the job is to be waiting or parked. Only for scopes where others wait: the first of a
 -- kind are looked at by a worker.
 local function lacks_budget(job, lane, batch, day)
-  if redis.call('EXISTS', K.budget_waiter_counts) == 0 or redis.call('HEXISTS', job, 'promise') == 1 then
+  if redis.call('EXISTS', K.budget_waiter_counts) == 0 then
     return
+  end
+  local promised, faulty = unpack(redis.call('HMGET', job, 'promise', 'faulty'))
+  if promised or faulty then
+    return -- to mend an answer takes less than the job's kind does
   end
   local least, samples = unpack(redis.call('HMGET', kind_of(lane, batch), 'least', 'samples'))
   if tonumber(samples or 0) < ENOUGH_SAMPLES then
