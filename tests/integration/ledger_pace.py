@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
-SOON, MOST_REFUSALS, FORGOTTEN = 10, 3, 10
+SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Pace:
     call_tokens: float | None = None
     share: float | None = None
     last: int | None = None
+    refusals: float = 0
 
 
 @dataclass
@@ -216,9 +217,12 @@ class Paced(KeptBack):
             if is_news and job.waits < MOST_REFUSALS:
                 length = each = self._cut(now, model, rates)
             length = news["pause"] + SLACK if "pause" in news else length
+            _note_refusal(pace, refused=True)
             pace.requests_at = _thousandths(max(pace.requests_at, now + length + _leeway(each)))
-        elif ending.billing == "settled" and is_news:
-            self._count_success(now, pace, rates)
+        elif ending.billing == "settled":
+            _note_refusal(pace, refused=False)
+            if is_news:
+                self._count_success(now, pace, rates)
 
     def _adopt(self, now: int, model: str, news: dict[str, Any]) -> None:
         pace = self.pace(model)
@@ -234,7 +238,9 @@ class Paced(KeptBack):
         asked = pace.passes + max(1, self.counts_of(model)[0])
         estimate = asked * 60_000 / max(1000, now - (pace.since or now))
         is_soon, rate = rates.learned is not None and pace.passes < SOON, rates.requests
-        if rates.told:
+        if rate and pace.refusals < RARE:
+            ceiling, shares, spans = rate, (0.97, 0.97), (15, 12) if rates.told else (30, 6)
+        elif rates.told:
             ceiling, shares, spans = rate or 0, (0.8, 0.96), (15, 12)
         else:
             ceiling = estimate if rate is None else min(rate * 0.98, estimate * 1.5)
@@ -292,6 +298,11 @@ def _leeway(each: float) -> float:
 
 def _reserved(pace: Pace, forecast: int) -> float:
     return forecast * min(1, 1 if pace.share is None else pace.share)
+
+
+def _note_refusal(pace: Pace, *, refused: bool) -> None:
+    if refused or pace.refusals > 0.02:
+        pace.refusals = _thousandths(pace.refusals + (refused - pace.refusals) / 32)
 
 
 def _average(before: float | None, value: float) -> float:

@@ -13,6 +13,7 @@ local WINDOW = 10000 -- over which successes are counted while nothing limits
 local IDLE = 2000 -- without a success are no time of work, nor is that of five calls
 local SOON = 10 -- successes: a refusal before so many means that the cut was too small
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
+local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
 -- What holds for a model, the operator's word before the environment's, its own before all models'.
@@ -46,6 +47,7 @@ end
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
   'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share', 'last',
+  'refusals',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
@@ -206,13 +208,17 @@ local function adopt(model, news)
 end
 
 -- A call was refused: less from now on. How much less depends on what is known: a limit that was told
--- is hardly wrong; one that nobody told is near what has succeeded lately.
+-- is hardly wrong; one that nobody told is near what has succeeded lately. Where few calls are refused
+-- the limit is just here, or nowhere near: providers refuse now and then for reasons of their own.
 local function cut(pace)
   local asked = (pace.passes or 0) + math.max(1, pace.calls_out or 0)
   local estimate = asked * 60000 / math.max(1000, now - (pace.since or now))
   local rate, is_soon = pace.requests, pace.learned and (pace.passes or 0) < SOON
   local ceiling, start, span
-  if pace.told then
+  if rate and (pace.refusals or 0) < RARE then
+    ceiling = math.max(1, rate)
+    start, span = ceiling * 0.97, pace.told and math.max(15, ceiling / 12) or math.max(30, ceiling / 6)
+  elseif pace.told then
     ceiling = math.max(1, rate)
     start, span = ceiling * (is_soon and 0.8 or 0.96), math.max(15, ceiling / 12)
   else
@@ -225,6 +231,14 @@ local function cut(pace)
   keep(pace, 'span', span)
   redis.call('HSET', pace.key, 'passes', 0, 'since', at(now), 'cut_at', at(now))
   return 60000 / start
+end
+
+-- The share of calls that are refused lately.
+local function note_refusal(pace, refused)
+  local share = pace.refusals or 0
+  if refused or share > 0.02 then
+    keep(pace, 'refusals', share + ((refused and 1 or 0) - share) / 32)
+  end
 end
 
 local function pause(pace, length, each)
@@ -271,8 +285,12 @@ local function hear_of_pace(job, news, billing)
       length = cut(pace)
       each = length
     end
+    note_refusal(pace, true)
     pause(pace, news.pause and news.pause + SLACK or length, each)
-  elseif billing == 'settled' and is_news then
-    count_success(pace)
+  elseif billing == 'settled' then
+    note_refusal(pace, false)
+    if is_news then
+      count_success(pace)
+    end
   end
 end
