@@ -239,7 +239,9 @@ class Paced(KeptBack):
         estimate = asked * 60_000 / max(1000, now - (pace.since or now))
         is_soon, rate = rates.learned is not None and pace.passes < SOON, rates.requests
         if rate and pace.refusals < RARE:
-            ceiling, shares, spans = rate, (0.97, 0.97), (15, 12) if rates.told else (30, 6)
+            known = (pace.ceiling or 0) if rates.learned else 0
+            ceiling = max(rate, known * 0.995)
+            shares, spans = (0.97, 0.97), (15, 12) if rates.told else (30, 6)
         elif rates.told:
             ceiling, shares, spans = rate or 0, (0.8, 0.96), (15, 12)
         else:

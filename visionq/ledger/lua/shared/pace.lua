@@ -216,7 +216,7 @@ local function cut(pace)
   local rate, is_soon = pace.requests, pace.learned and (pace.passes or 0) < SOON
   local ceiling, start, span
   if rate and (pace.refusals or 0) < RARE then
-    ceiling = math.max(1, rate)
+    ceiling = math.max(1, rate, (pace.learned and pace.ceiling or 0) * 0.995)
     start, span = ceiling * 0.97, pace.told and math.max(15, ceiling / 12) or math.max(30, ceiling / 6)
   elseif pace.told then
     ceiling = math.max(1, rate)
