@@ -8,16 +8,17 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
 
-from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, VISIONQ, Contender
+from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, Contender
 from benchmarks.peers.processes import Workers, started
+from benchmarks.peers.recording import Recorder, recorder
 from visionq.ledger import GateOrder, Ledger
-from visionq.names import PROVIDER_KEYS
+from visionq.names import COUNTS, PROVIDER_KEYS
 from visionq.sandbox.redis_server import running_redis
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 
@@ -39,6 +40,8 @@ class Workload:
     jobs: int
     #: Seconds that the provider takes for an answer.
     latency: float
+    #: Different questions among the jobs; none: each asks something else.
+    questions: int = 0
 
     def paths(self, jobs: int) -> list[str]:
         """Return the files of so many jobs."""
@@ -68,6 +71,9 @@ class Place:
     redis: Redis
     simulator: RunningSimulator
     workers: Workers
+    #: In the place of the simulator, where moments count.
+    recorder: Recorder | None
+    folder: Path
 
     def feed(self, paths: Sequence[str], first: int = 0, pause: float = 0) -> dict[str, Any]:
         """Enter jobs; returns `seconds` that it took and `times` of the jobs."""
@@ -83,10 +89,26 @@ class Place:
         fed: dict[str, Any] = json.loads(done.stdout)
         return fed
 
-    def wait_for_bill(self, jobs: int) -> None:
-        """Wait until so many jobs were answered and billed."""
+    @contextmanager
+    def start_workers(self) -> Iterator[Workers]:
+        """Run the contender's workers while the block lasts."""
+        options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
+        if self.contender is SCRIPT:
+            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        log = self.folder / "workers.log"
+        with started(self.contender.commands, self.environment, log, **options) as workers:
+            yield workers
+
+    def done(self) -> int:
+        """Return how many jobs were answered, by a call or by a stored answer."""
+        if self.contender.is_visionq:
+            return int(self.redis.hget(COUNTS, "completed") or 0)
+        return int(self.simulator.bill()["billed"])
+
+    def wait_for(self, jobs: int) -> None:
+        """Wait until so many jobs were answered."""
         started_at = time.monotonic()
-        while (billed := self.simulator.bill()["billed"]) < jobs:
+        while (billed := self.done()) < jobs:
             self.workers.check()
             passed = time.monotonic() - started_at
             if passed > _PATIENCE:
@@ -98,14 +120,14 @@ class Place:
 
     def hold(self) -> None:
         """Keep the workers from taking jobs."""
-        if self.contender is VISIONQ:
+        if self.contender.is_visionq:
             self._steer(GateOrder.CLOSE)
         else:
             self.workers.pause()
 
     def release(self) -> None:
         """Let the workers take jobs."""
-        if self.contender is VISIONQ:
+        if self.contender.is_visionq:
             self._steer(GateOrder.OPEN)
         else:
             self.workers.go_on()
@@ -124,21 +146,29 @@ class Place:
 
 
 @contextmanager
-def place(contender: Contender, image_code: str, latency: float) -> Iterator[Place]:
-    """Start Redis, provider and workers, and warm them, while the block lasts."""
+def place(
+    contender: Contender,
+    image_code: str,
+    latency: float,
+    questions: int = 0,
+    *,
+    recording: bool = False,
+    idle: bool = False,
+) -> Iterator[Place]:
+    """Run Redis, provider and workers, unless the fleet is to be idle, while the block lasts."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionq-bench-")))
         server = stack.enter_context(running_redis(folder / "redis"))
         simulator = stack.enter_context(running_simulator(latency_s=latency))
-        environment = _environment(server.url, simulator.provider_url, image_code)
-        options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
-        if contender is SCRIPT:
-            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        workers = stack.enter_context(
-            started(contender.commands, environment, folder / "workers.log", **options)
-        )
+        records = stack.enter_context(recorder(latency)) if recording else None
+        provider = records or simulator
+        environment = _environment(server.url, provider.provider_url, image_code)
+        environment["BENCH_QUESTIONS"] = str(questions)
         redis = stack.enter_context(Redis.from_url(server.url))
-        yield Place(contender, environment, redis, simulator, workers)
+        here = Place(contender, environment, redis, simulator, Workers(), records, folder)
+        if not idle:
+            here = replace(here, workers=stack.enter_context(here.start_workers()))
+        yield here
 
 
 def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str, str]:
@@ -160,23 +190,22 @@ def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str
 
 def run(contender: Contender, workload: Workload, image_code: str) -> Run:
     """Measure one contender once."""
-    with place(contender, image_code, workload.latency) as here:
+    with place(contender, image_code, workload.latency, workload.questions) as here:
+        warming = 0 if contender is SCRIPT else CONCURRENCY * PROCESSES
         if contender is SCRIPT:
             _await_ready(here)
         else:
-            warming = 2 * CONCURRENCY * PROCESSES
             here.feed(workload.paths(warming), _WARM)
-            here.wait_for_bill(warming)
-            here.simulator.reset_bill()
+            here.wait_for(warming)
             here.hold()
             here.feed(workload.paths(workload.jobs))
         commands, moved = here.redis_use()
         used = here.workers.processor_seconds()
         begun = time.perf_counter()
         _begin(here, workload)
-        here.wait_for_bill(workload.jobs // 2)
+        here.wait_for(warming + workload.jobs // 2)
         memory = here.workers.proportional_bytes()
-        here.wait_for_bill(workload.jobs)
+        here.wait_for(warming + workload.jobs)
         seconds = time.perf_counter() - begun
         used = here.workers.processor_seconds() - used
         commands_after, moved_after = here.redis_use()

@@ -36,6 +36,8 @@ def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
 
 def job(path: str, number: int) -> dict[str, Any]:
     """Return the job of a path."""
+    distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
+    number = number % distinct if distinct else number
     return {
         "prompt": f"{PROMPT} #{number}",
         "images": [Path(path)],
