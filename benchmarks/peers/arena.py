@@ -60,6 +60,8 @@ class Run:
     #: Commands, those within scripts included, and bytes in and out, for a job.
     redis_commands: float
     redis_bytes: float
+    #: Processor milliseconds of Redis, for a job.
+    redis_ms: float
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,13 @@ class Place:
         for key in keys:
             ledger.steer_gate(key.decode(), order)
 
-    def redis_use(self) -> tuple[int, int]:
-        """Return commands and bytes, so far."""
+    def redis_use(self) -> tuple[int, int, float]:
+        """Return commands, bytes and processor seconds, so far."""
+        used: dict[str, float] = self.redis.info("cpu")
         stats: dict[str, int] = self.redis.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
-        return stats["total_commands_processed"], moved
+        seconds = used["used_cpu_user"] + used["used_cpu_sys"]
+        return stats["total_commands_processed"], moved, seconds
 
 
 @contextmanager
@@ -199,7 +203,7 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
             here.wait_for(warming)
             here.hold()
             here.feed(workload.paths(workload.jobs))
-        commands, moved = here.redis_use()
+        before = here.redis_use()
         used = here.workers.processor_seconds()
         begun = time.perf_counter()
         _begin(here, workload)
@@ -208,13 +212,17 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
         here.wait_for(warming + workload.jobs)
         seconds = time.perf_counter() - begun
         used = here.workers.processor_seconds() - used
-        commands_after, moved_after = here.redis_use()
+        after = here.redis_use()
+    commands, moved, redis_seconds = (
+        (late - early) / workload.jobs for early, late in zip(before, after, strict=True)
+    )
     return Run(
         jobs_per_second=workload.jobs / seconds,
         processor_ms=used * 1000 / workload.jobs,
         proportional_mb=memory / 1e6,
-        redis_commands=(commands_after - commands) / workload.jobs,
-        redis_bytes=(moved_after - moved) / workload.jobs,
+        redis_commands=commands,
+        redis_bytes=moved,
+        redis_ms=redis_seconds * 1000,
     )
 
 

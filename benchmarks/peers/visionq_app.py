@@ -40,7 +40,7 @@ def job(path: str, number: int) -> dict[str, Any]:
     number = number % distinct if distinct else number
     return {
         "prompt": f"{PROMPT} #{number}",
-        "images": [Path(path)],
+        "images": [path if path.startswith("https:") else Path(path)],
         "model": MODEL,
         "max_output_tokens": 300,
         "priority": "bulk",
