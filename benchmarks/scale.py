@@ -33,7 +33,7 @@ class Costs:
     #: Of a worker's core: picture and everything else.
     worker: float = 0.060
     #: Of Redis: dispatch, hint, claim, reads, admit, finish, events.
-    redis: float = 0.0006
+    redis: float = 0.0013
     #: Parts that Redis serves one after the other for each job: some before the call, some after.
     trips_before: int = 4
     trips_after: int = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.peers.arena import Run, run
@@ -17,6 +18,7 @@ from benchmarks.peers.contenders import (
     VISIONQ,
     Contender,
 )
+from benchmarks.scale import Costs, simulate
 from benchmarks.speed.workloads import workload
 from benchmarks.tables import Cells, Table, goal, goals
 
@@ -94,8 +96,23 @@ def cores(*, quick: bool = False) -> list[Table]:
     ratio = _rate(runs, ONE_PROCESS, "ours")
     return [
         _table("cores: one worker process and two, 6 MP", runs, note),
+        _simulated(runs),
         goals("cores: goals", [goal("worker processes 1 → 2: jobs/s", ratio, 1.8, at_least=True)]),
     ]
+
+
+def _simulated(runs: _Runs) -> Table:
+    """Return what the simulation says of the same fleets, at the processor time measured."""
+    rows = []
+    for processes, way in enumerate(runs, 1):
+        if runs[way]:
+            cost = statistics.median(one.processor_ms for one in runs[way]) / 1000
+            real = statistics.median(one.jobs_per_second for one in runs[way])
+            found = simulate(processes, 0, replace(Costs(), worker=cost), 20)["rate"]
+            rows.append((float(processes), real, found, real / found))
+    note = "Real processes share the machine with Redis, the simulator and whoever else uses it."
+    columns = ("worker processes", "jobs/s", "simulated", "of it")
+    return Table("cores: real and simulated", columns, tuple(rows), note)
 
 
 SAQ_OURS: Final[_Way] = (SAQ, "ours")

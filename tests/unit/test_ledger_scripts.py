@@ -44,14 +44,9 @@ def test_scripts_carry_only_what_they_use(name: str) -> None:
 
 def test_scripts_keep_what_they_use() -> None:
     """A script has every shared function that it calls, through others as well."""
-    files_of = files("visionq.ledger") / "lua" / "shared"
-    known = {
-        found
-        for part in files_of.iterdir()
-        for found in re.findall(
-            r"^local function (\w+)", part.read_text(encoding="utf-8"), re.MULTILINE
-        )
-    }
+    shared = files("visionq.ledger") / "lua" / "shared"
+    text = "\n".join(part.read_text(encoding="utf-8") for part in shared.iterdir())
+    known = set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
     for name in SCRIPTS:
         code = re.sub(r"--.*", "", script_text(name))
         called = {one for one in re.findall(r"\b(\w+)\(", code) if one in known}
