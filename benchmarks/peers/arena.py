@@ -8,16 +8,17 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
 
-from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, VISIONQ, Contender
+from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, Contender
 from benchmarks.peers.processes import Workers, started
+from benchmarks.peers.recording import Recorder, recorder
 from visionq.ledger import GateOrder, Ledger
-from visionq.names import PROVIDER_KEYS
+from visionq.names import COUNTS, PROVIDER_KEYS
 from visionq.sandbox.redis_server import running_redis
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 
@@ -39,6 +40,8 @@ class Workload:
     jobs: int
     #: Seconds that the provider takes for an answer.
     latency: float
+    #: Different questions among the jobs; none: each asks something else.
+    questions: int = 0
 
     def paths(self, jobs: int) -> list[str]:
         """Return the files of so many jobs."""
@@ -57,6 +60,8 @@ class Run:
     #: Commands, those within scripts included, and bytes in and out, for a job.
     redis_commands: float
     redis_bytes: float
+    #: Processor milliseconds of Redis, for a job.
+    redis_ms: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Place:
     redis: Redis
     simulator: RunningSimulator
     workers: Workers
+    #: In the place of the simulator, where moments count.
+    recorder: Recorder | None
+    folder: Path
 
     def feed(self, paths: Sequence[str], first: int = 0, pause: float = 0) -> dict[str, Any]:
         """Enter jobs; returns `seconds` that it took and `times` of the jobs."""
@@ -83,10 +91,26 @@ class Place:
         fed: dict[str, Any] = json.loads(done.stdout)
         return fed
 
-    def wait_for_bill(self, jobs: int) -> None:
-        """Wait until so many jobs were answered and billed."""
+    @contextmanager
+    def start_workers(self) -> Iterator[Workers]:
+        """Run the contender's workers while the block lasts."""
+        options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
+        if self.contender is SCRIPT:
+            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        log = self.folder / "workers.log"
+        with started(self.contender.commands, self.environment, log, **options) as workers:
+            yield workers
+
+    def done(self) -> int:
+        """Return how many jobs were answered, by a call or by a stored answer."""
+        if self.contender.is_visionq:
+            return int(self.redis.hget(COUNTS, "completed") or 0)
+        return int(self.simulator.bill()["billed"])
+
+    def wait_for(self, jobs: int) -> None:
+        """Wait until so many jobs were answered."""
         started_at = time.monotonic()
-        while (billed := self.simulator.bill()["billed"]) < jobs:
+        while (billed := self.done()) < jobs:
             self.workers.check()
             passed = time.monotonic() - started_at
             if passed > _PATIENCE:
@@ -98,14 +122,14 @@ class Place:
 
     def hold(self) -> None:
         """Keep the workers from taking jobs."""
-        if self.contender is VISIONQ:
+        if self.contender.is_visionq:
             self._steer(GateOrder.CLOSE)
         else:
             self.workers.pause()
 
     def release(self) -> None:
         """Let the workers take jobs."""
-        if self.contender is VISIONQ:
+        if self.contender.is_visionq:
             self._steer(GateOrder.OPEN)
         else:
             self.workers.go_on()
@@ -116,29 +140,39 @@ class Place:
         for key in keys:
             ledger.steer_gate(key.decode(), order)
 
-    def redis_use(self) -> tuple[int, int]:
-        """Return commands and bytes, so far."""
+    def redis_use(self) -> tuple[int, int, float]:
+        """Return commands, bytes and processor seconds, so far."""
+        used: dict[str, float] = self.redis.info("cpu")
         stats: dict[str, int] = self.redis.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
-        return stats["total_commands_processed"], moved
+        seconds = used["used_cpu_user"] + used["used_cpu_sys"]
+        return stats["total_commands_processed"], moved, seconds
 
 
 @contextmanager
-def place(contender: Contender, image_code: str, latency: float) -> Iterator[Place]:
-    """Start Redis, provider and workers, and warm them, while the block lasts."""
+def place(
+    contender: Contender,
+    image_code: str,
+    latency: float,
+    questions: int = 0,
+    *,
+    recording: bool = False,
+    idle: bool = False,
+) -> Iterator[Place]:
+    """Run Redis, provider and workers, unless the fleet is to be idle, while the block lasts."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionq-bench-")))
         server = stack.enter_context(running_redis(folder / "redis"))
         simulator = stack.enter_context(running_simulator(latency_s=latency))
-        environment = _environment(server.url, simulator.provider_url, image_code)
-        options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
-        if contender is SCRIPT:
-            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        workers = stack.enter_context(
-            started(contender.commands, environment, folder / "workers.log", **options)
-        )
+        records = stack.enter_context(recorder(latency)) if recording else None
+        provider = records or simulator
+        environment = _environment(server.url, provider.provider_url, image_code)
+        environment["BENCH_QUESTIONS"] = str(questions)
         redis = stack.enter_context(Redis.from_url(server.url))
-        yield Place(contender, environment, redis, simulator, workers)
+        here = Place(contender, environment, redis, simulator, Workers(), records, folder)
+        if not idle:
+            here = replace(here, workers=stack.enter_context(here.start_workers()))
+        yield here
 
 
 def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str, str]:
@@ -160,32 +194,35 @@ def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str
 
 def run(contender: Contender, workload: Workload, image_code: str) -> Run:
     """Measure one contender once."""
-    with place(contender, image_code, workload.latency) as here:
+    with place(contender, image_code, workload.latency, workload.questions) as here:
+        warming = 0 if contender is SCRIPT else CONCURRENCY * PROCESSES
         if contender is SCRIPT:
             _await_ready(here)
         else:
-            warming = 2 * CONCURRENCY * PROCESSES
             here.feed(workload.paths(warming), _WARM)
-            here.wait_for_bill(warming)
-            here.simulator.reset_bill()
+            here.wait_for(warming)
             here.hold()
             here.feed(workload.paths(workload.jobs))
-        commands, moved = here.redis_use()
+        before = here.redis_use()
         used = here.workers.processor_seconds()
         begun = time.perf_counter()
         _begin(here, workload)
-        here.wait_for_bill(workload.jobs // 2)
+        here.wait_for(warming + workload.jobs // 2)
         memory = here.workers.proportional_bytes()
-        here.wait_for_bill(workload.jobs)
+        here.wait_for(warming + workload.jobs)
         seconds = time.perf_counter() - begun
         used = here.workers.processor_seconds() - used
-        commands_after, moved_after = here.redis_use()
+        after = here.redis_use()
+    commands, moved, redis_seconds = (
+        (late - early) / workload.jobs for early, late in zip(before, after, strict=True)
+    )
     return Run(
         jobs_per_second=workload.jobs / seconds,
         processor_ms=used * 1000 / workload.jobs,
         proportional_mb=memory / 1e6,
-        redis_commands=(commands_after - commands) / workload.jobs,
-        redis_bytes=(moved_after - moved) / workload.jobs,
+        redis_commands=commands,
+        redis_bytes=moved,
+        redis_ms=redis_seconds * 1000,
     )
 
 

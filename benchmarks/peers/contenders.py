@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,11 @@ class Contender:
     python: str = str(_BIN / "python")
     app: str = ""
 
+    @property
+    def is_visionq(self) -> bool:
+        """Whether it is what this repository holds."""
+        return self.app == "visionq_app"
+
 
 def _peer(name: str, app: str, *commands: tuple[str, ...]) -> Contender:
     ran = tuple((str(_BIN / command[0]), *command[1:]) for command in commands)
@@ -47,6 +52,8 @@ VISIONQ: Final = Contender(
     python=sys.executable,
     app="visionq_app",
 )
+#: Half of it.
+ONE_PROCESS: Final = replace(VISIONQ, name="visionq, one process", commands=VISIONQ.commands[:1])
 CELERY: Final = _peer(
     "Celery prefork",
     "celery_app",

@@ -36,9 +36,11 @@ def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
 
 def job(path: str, number: int) -> dict[str, Any]:
     """Return the job of a path."""
+    distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
+    number = number % distinct if distinct else number
     return {
         "prompt": f"{PROMPT} #{number}",
-        "images": [Path(path)],
+        "images": [path if path.startswith("https:") else Path(path)],
         "model": MODEL,
         "max_output_tokens": 300,
         "priority": "bulk",

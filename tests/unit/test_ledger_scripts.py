@@ -32,3 +32,22 @@ def test_shared_parts_have_names_of_their_own() -> None:
 def test_scripts_stay_within_luas_limit(name: str) -> None:
     """A script with all that it shares has fewer locals than Lua takes."""
     assert len(_locals(script_text(name))) < MOST_LOCALS
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_carry_only_what_they_use(name: str) -> None:
+    """Whatever function of the shared parts stands in a script is called in it."""
+    code = re.sub(r"--.*", "", script_text(name))
+    functions = re.findall(r"^local function (\w+)", code, re.MULTILINE)
+    assert [one for one in functions if len(re.findall(rf"\b{one}\b", code)) < 2] == []
+
+
+def test_scripts_keep_what_they_use() -> None:
+    """A script has every shared function that it calls, through others as well."""
+    shared = files("visionq.ledger") / "lua" / "shared"
+    text = "\n".join(part.read_text(encoding="utf-8") for part in shared.iterdir())
+    known = set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
+    for name in SCRIPTS:
+        code = re.sub(r"--.*", "", script_text(name))
+        called = {one for one in re.findall(r"\b(\w+)\(", code) if one in known}
+        assert called <= set(re.findall(r"^local function (\w+)", code, re.MULTILINE)), name

@@ -8,12 +8,14 @@ what the installed Celery's backend reads and writes.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from visionq.contract.result import ErrorDocument, ResultDocument
 
+_SUCCESS: Final = re.compile(rb'\{"status": ?"SUCCESS"')
 _ERRORS_MODULE: Final = "visionq.errors"
 
 
@@ -68,7 +70,7 @@ def is_final(meta: bytes) -> bool:
 
 def is_success(meta: bytes) -> bool:
     """Return whether a stored form tells of an answer, without reading it whole."""
-    return meta.startswith(b'{"status":"SUCCESS"')
+    return _SUCCESS.match(meta) is not None
 
 
 def read(meta: bytes | str) -> tuple[str, Any]:

@@ -1,0 +1,63 @@
+"""A backlog as it grows: Redis bytes a job, and the rates of submission and of dispatch."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.peers.arena import place
+from benchmarks.peers.contenders import VISIONQ
+from benchmarks.tables import Cells, Table, goal, goals
+from visionq.ledger import Ledger, Registration
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_ADDRESS: Final = "https://example.com/pictures/{:07}.jpg"
+_STEPS: Final = (1_000, 10_000, 100_000, 1_000_000)
+#: Jobs taken from the lanes to tell how fast that goes.
+_TAKEN: Final = 400
+_ROUNDS: Final = 5
+
+
+def measure(*, quick: bool = False) -> list[Table]:
+    """Return a row for each size, and the goals."""
+    rows: list[Cells] = []
+    with place(VISIONQ, "ours", 0, idle=True) as here:
+        empty, entered = _used(here.redis), 0
+        for size in _STEPS[:3] if quick else _STEPS:
+            paths = [_ADDRESS.format(number) for number in range(entered, size)]
+            seconds = float(here.feed(paths, first=entered)["seconds"])
+            taken = _dispatch_rate(here.redis)
+            rate, entered = len(paths) / seconds, size
+            rows.append((float(size), (_used(here.redis) - empty) / size, rate, taken))
+    first, last = rows[0], rows[-1]
+    rates = float(last[3] or 0) / float(first[3] or 1)
+    reached = [
+        goal("backlog: Redis bytes a queued job", float(last[1] or 0), 700, at_least=False),
+        goal(f"backlog: dispatch at {size:,} of that at 1,000", rates, 0.9, at_least=True),
+    ]
+    columns = ("queued jobs", "Redis bytes a job", "submitted/s", "dispatched/s of Redis's time")
+    return [Table("backlog", columns, tuple(rows)), goals("backlog: goals", reached)]
+
+
+def _used(redis: Redis) -> int:
+    memory: dict[str, int] = redis.info("memory")
+    return memory["used_memory"]
+
+
+def _dispatch_rate(redis: Redis) -> float:
+    """Return the best of a few rounds; a worker comes, jobs are taken, and given back."""
+    best = 0.0
+    ledger = Ledger(redis)
+    for number in range(_ROUNDS):
+        worker = Registration(f"bench-{number}", slots=_TAKEN, queues=("visionq.bulk",))
+        ledger.renew(worker)
+        started, taken = time.perf_counter(), 0
+        found = ledger.dispatch(limit=_TAKEN)
+        taken = len(found.hints)
+        best = max(best, taken / (time.perf_counter() - started))
+        for hint in found.hints:
+            ledger.cancel([hint.id])
+        ledger.renew(Registration(worker.worker, slots=0, queues=worker.queues))
+    return best

@@ -1,0 +1,46 @@
+"""The work that contenders are compared by."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image
+
+from benchmarks.peers.arena import Workload
+from benchmarks.pictures import encoded, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def tiny(number: int) -> bytes:
+    """Return a picture that takes next to no work, unlike that of any other number below 256."""
+    return encoded(Image.new("RGB", (64, 64), (number % 256, 90, 200)), "PNG")
+
+
+#: Name → (picture by its number, how many of them, jobs, seconds that the provider takes).
+_KINDS: Final[dict[str, tuple[Callable[[int], bytes], int, int, float]]] = {
+    "full": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 8, 300, 1.0),
+    "small": (lambda _: encoded(photo(800, 600), "JPEG", quality=85), 16, 1500, 1.0),
+    "overhead": (tiny, 64, 2000, 0.0),
+    "repeat": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 1, 1000, 1.0),
+}
+
+
+@contextmanager
+def workload(kind: str, *, quick: bool) -> Iterator[Workload]:
+    """Make the pictures of a workload, for as long as the block lasts."""
+    draw, pictures, jobs, latency = _KINDS[kind]
+    with tempfile.TemporaryDirectory(prefix="visionq-pictures-") as folder:
+        paths = []
+        for number in range(pictures):
+            path = Path(folder) / f"{number}.bin"
+            path.write_bytes(draw(number))
+            paths.append(str(path))
+        made = Workload(kind, tuple(paths), jobs // 3 if quick else jobs, latency)
+        # Nine of ten ask what was asked before.
+        yield replace(made, questions=made.jobs // 10) if kind == "repeat" else made
