@@ -13,7 +13,7 @@ ARGS ?=
 # Tests that run at a time. They wait more than they compute; one file stays with one process.
 JOBS ?= 3
 
-EXTRAS := worker blobs gateway monitoring sandbox build
+EXTRAS := worker blobs gateway monitoring telemetry sandbox build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
     #: Rubles below which the balance is low.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
 
+    #: Where workers send traces (OTLP over HTTP), such as `http://collector:4318/v1/traces`.
+    traces_url: SecretStr | None = None
+    #: Where workers report unforeseen errors (Sentry); never what a job is about.
+    sentry_dsn: SecretStr | None = None
+
     #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
     #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.

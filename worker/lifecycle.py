@@ -14,6 +14,7 @@ from celery import signals
 from visionq.models import warning_for
 from visionq.settings import load_settings
 from worker.logs import configure_logs
+from worker.reporting import make_reporter
 from worker.runtime import Runtime, build_runtime
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ def connect() -> None:
 
 def _set_up_logging(**_: Any) -> None:  # noqa: ANN401  # Celery's signals send what they please
     settings = load_settings()
-    configure_logs(settings.log_format, settings.log_level)
+    configure_logs(settings.log_format, settings.log_level, make_reporter(settings))
 
 
 def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `celery.apps.worker.Worker`

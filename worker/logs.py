@@ -17,8 +17,11 @@ _NOISY: Final = (
 )
 
 
-def configure_logs(log_format: str, level: str) -> None:
-    """Send everything to stderr in one form; to be called once, when the process starts."""
+def configure_logs(log_format: str, level: str, report: Processor | None = None) -> None:
+    """Send everything to stderr in one form; to be called once, when the process starts.
+
+    `report` sees each of our own events before its exception becomes text.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -27,7 +30,11 @@ def configure_logs(log_format: str, level: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            *([report] if report else ()),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,

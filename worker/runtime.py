@@ -35,6 +35,7 @@ from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
+from worker.tracing import make_tracing
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
 from worker.watch.balance import Balance
@@ -100,6 +101,7 @@ class Runtime:
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
         self.reporter.stop()
+        self.tools.tracing.stop()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -188,6 +190,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         calibration=CalibrationReader(redis, time.monotonic).of,
         detectors=load_detectors(settings.detectors),
         memory=ByteBudget(settings.max_held_bytes),
+        tracing=make_tracing(settings),
         monotonic=time.monotonic,
         random=random.random,
         sleep=time.sleep,

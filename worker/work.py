@@ -17,6 +17,8 @@ from visionq.redis_connection import PASSING
 from worker.persistence import persistently
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
 from worker.pipeline.counting import counted_by
+from worker.pipeline.spans import of_job
+from worker.tracing import Kind
 
 if TYPE_CHECKING:
     from visionq.ledger import Claim, Ledger, Outcome, Registration
@@ -67,7 +69,11 @@ def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on the job, and take what that was to the fleet's counters."""
     clock = attempt.tools.monotonic
     started = clock()
-    ending = run_attempt(attempt, lease)
+    with attempt.tools.tracing.span(
+        "process visionq", Kind.CONSUMER, of_job(attempt.claim), attempt.claim.trace
+    ) as note:
+        ending = run_attempt(attempt, lease)
+        note({"visionq.outcome": type(ending.outcome).__name__.lower()})
     attempt.seconds = clock() - started
     try:
         return replace(ending, counted=counted_by(attempt, ending))

@@ -235,4 +235,4 @@ HISTOGRAMS: Final = (
     ),
 )
 
-ALL: Final = (*GAUGES, *COUNTERS, *HISTOGRAMS)
+ALL: Final[tuple[Gauge | Counter | Durations, ...]] = (*GAUGES, *COUNTERS, *HISTOGRAMS)

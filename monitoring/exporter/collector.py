@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from monitoring.exporter.catalogue import Counter, Durations, Gauge
     from monitoring.exporter.reading import Fleet
-    from visionq.ledger import Ledger
+    from visionq.ledger import Book, Ledger
     from visionq.ledger.metrics import Counters
 
 log = structlog.get_logger(__name__)
@@ -88,8 +88,8 @@ def _standing(fleet: Fleet) -> Iterator[Metric]:
     yield _gauge(catalogue.GATE, {(state,): state == gate.state for state in _GATE_STATES})
     # What an operator wrote is no label: anything could stand there.
     known = gate.reason in {*BY_CODE, _OPERATOR}
-    reason = {(gate.reason if known and gate.reason else OTHER,): 1}
-    yield _gauge(catalogue.GATE_REASON, {} if gate.state == "open" else reason)
+    reason = gate.reason if known and gate.reason else OTHER
+    yield _gauge(catalogue.GATE_REASON, {(reason,): 1} if gate.state != "open" else {})
     states = [key.state for key in gate.keys]
     yield _gauge(catalogue.GATES, {(state,): states.count(state) for state in _GATE_STATES})
     held = [scope.partition(":")[0] for scope in gate.held] + ["pace"] * len(gate.paced)
@@ -117,7 +117,7 @@ def _money(fleet: Fleet, time_zone: str) -> Iterator[Metric]:
     balances = {key: read for key, read in fleet.balances.items() if key in held}
     yield _gauge(catalogue.BALANCE, {(key,): _rubles(nano) for key, (nano, _) in balances.items()})
     yield _gauge(catalogue.BALANCE_READ, {(key,): moment for key, (_, moment) in balances.items()})
-    books = {
+    books: dict[tuple[str, ...], Book] = {
         (book.scope.kind, book.scope.name, book.scope.period.value): book for book in fleet.budgets
     }
     limits = {

@@ -42,7 +42,7 @@ class Fleet:
     busy: int
     workers: int
     #: (queue, tenant, model), as far as they are told apart → queued jobs.
-    backlog: Mapping[tuple[str, str, str], int]
+    backlog: Mapping[tuple[str, ...], int]
     #: Queue → age of its oldest job in seconds.
     oldest: Mapping[str, float]
     gate: Gate
@@ -126,8 +126,8 @@ def _lanes(redis: Redis) -> dict[str, int]:
             return lanes
 
 
-def _backlog(lanes: Mapping[str, int], counters: Counters) -> dict[tuple[str, str, str], int]:
-    backlog: Counter[tuple[str, str, str]] = Counter()
+def _backlog(lanes: Mapping[str, int], counters: Counters) -> dict[tuple[str, ...], int]:
+    backlog: Counter[tuple[str, ...]] = Counter()
     for lane, size in lanes.items():
         queue, tenant, model = lane.split(":", 2)
         owner = tenant if tenant in counters.tenants else OTHER

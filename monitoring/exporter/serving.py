@@ -40,7 +40,7 @@ def build_app(collector: Collector) -> WSGIApplication:
     # Not the global one: that adds figures of this process, which nobody asks for.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    metrics = make_wsgi_app(registry)
+    metrics: WSGIApplication = make_wsgi_app(registry)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")

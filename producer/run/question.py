@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.prompts import job_fields
 from producer.sources import take_row_pictures
 from visionq.contract import Priority
-from visionq.ledger import NewJob
 from visionq.sdk.drafts import Draft, draft, most_bytes
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Question:
         fields |= {"priority": Priority.BULK.value, "batch_id": run}
         drafted = draft(fields, settings, "-")
         job_id = _job_id(run, row.id, attempt, drafted.job.document)
-        return replace(drafted, job=NewJob(job_id, drafted.job.document))
+        return replace(drafted, job=replace(drafted.job, id=job_id))
 
 
 def run_id(record: str, question: Question) -> str:

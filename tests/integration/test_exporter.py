@@ -206,7 +206,7 @@ def test_redis_that_is_away(desk: Desk) -> None:
 
 
 def commands_of(redis: Redis, act: Callable[[], object]) -> int:
-    before = redis.info("stats")["total_commands_processed"]
+    before = int(redis.info("stats")["total_commands_processed"])
     act()
     return int(redis.info("stats")["total_commands_processed"]) - before
 

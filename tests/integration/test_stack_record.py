@@ -35,7 +35,7 @@ RECORD = StackRecord(
     provider_url="http://127.0.0.1:8/openai/v1",
     pids={"redis": [1]},
 )
-WISHES = Wishes(workers=3, concurrency=5, data_dir=None, simulate=False, ports=(0, 0, 0, 0))
+WISHES = Wishes(workers=3, concurrency=5, data_dir=None, simulate=False, ports=(0, 0, 0, 0, 0))
 KEY = "sk-key"
 
 
@@ -141,7 +141,7 @@ def test_simulated_plan(tmp_path: Path) -> None:
 
 def test_chosen_ports(tmp_path: Path) -> None:
     """A port that was asked for is taken as it is, the others are free ones."""
-    wishes = replace(WISHES, ports=(0, 0, 5555, 0))
+    wishes = replace(WISHES, ports=(0, 0, 5555, 0, 0))
     with planned(wishes, settings(), {}, tmp_path, Random(1)) as plan:
         assert plan.flower_port == 5555
         assert len({plan.redis.port, plan.simulator_port, plan.flower_port}) == 3

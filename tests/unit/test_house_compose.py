@@ -18,7 +18,7 @@ from visionq.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("worker", "flower", "gateway", "simulator")
+OURS = ("worker", "flower", "gateway", "exporter", "simulator")
 #: The specification's own schema, as check-jsonschema brings it.
 SCHEMA: dict[str, Any] = json.loads(
     (files("check_jsonschema.builtin_schemas") / "vendor/compose-spec.json").read_text("utf-8")
@@ -38,27 +38,33 @@ def test_file_keeps_to_the_specification() -> None:
 
 
 def test_services_are_those_of_the_house() -> None:
-    """Compose runs Redis, workers, Flower and gateway, and the simulator only when asked to."""
+    """Compose runs Redis, workers, Flower and gateway, and the rest only when asked to."""
     assert {name: service.get("profiles") for name, service in SERVICES.items()} == {
         "redis": None,
         "worker": None,
         "flower": None,
         "gateway": None,
+        "exporter": ["monitoring"],
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
         "simulator": ["simulator"],
     }
 
 
 def test_only_loopback_is_published() -> None:
-    """Flower and gateway alone have a port on the host, and on loopback alone."""
+    """What is for people alone has a port on the host, and on loopback alone."""
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert list(ports) == ["flower", "gateway"]
+    assert list(ports) == ["flower", "gateway", "grafana"]
     assert all(port.startswith("127.0.0.1:") for some in ports.values() for port in some)
 
 
 def test_redis_is_out_of_reach_from_outside() -> None:
-    """Redis and the simulator are on the inner network alone, which has no way out."""
+    """Redis, metrics and simulator are on the inner network alone, which has no way out."""
     assert COMPOSE["networks"]["inner"] == {"internal": True}
-    assert SERVICES["redis"]["networks"] == SERVICES["simulator"]["networks"] == ["inner"]
+    assert all(
+        SERVICES[name]["networks"] == ["inner"]
+        for name in ("redis", "exporter", "prometheus", "simulator")
+    )
 
 
 @pytest.mark.parametrize(

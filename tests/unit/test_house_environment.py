@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 COMPOSE_ONLY = {
     "BASE_IMAGE",
     "COMPOSE_PROFILES",
+    "GRAFANA_IMAGE",
+    "GRAFANA_PORT",
     "PIP_INDEX_URL",
+    "PROMETHEUS_IMAGE",
     "REDIS_IMAGE",
     "REDIS_MAXMEMORY",
     "REDIS_PASSWORD",

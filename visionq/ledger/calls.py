@@ -76,6 +76,7 @@ def _entry(job: NewJob) -> list[str | int]:
         document.batch_id or "",
         _idempotency(document),
         " ".join(document.blobs),
+        job.trace,
     ]
 
 
@@ -147,7 +148,7 @@ def claim(
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
             return Refusal(fields[0])
-        now, document, submitted, *counts, faulty, missing = fields
+        now, document, submitted, *counts, faulty, missing, trace = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
             id=job_id,
@@ -163,6 +164,7 @@ def claim(
             cost=cost,
             faulty=FaultyAnswer.model_validate_json(faulty) if faulty else None,
             missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
+            trace=trace,
         )
 
     return Call("claim", arguments, read)

@@ -20,6 +20,8 @@ class NewJob:
 
     id: str
     document: JobDocument
+    #: The caller's span, as a `traceparent`: beside the document, so that it changes no key.
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Claim:
     faulty: FaultyAnswer | None = None
     #: What the provider said less than a minute ago of the job's model, which it does not know.
     missing_model: ErrorDocument | None = None
+    #: The span of who submitted it, as a `traceparent`.
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, Submitted
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
 from visionq.submission import prepare
+from visionq.tracing import current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +91,7 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
     fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
     document = prepare({**fields, "images": pictures.references}, settings)
-    return Draft(NewJob(job_id, document), pictures.contents)
+    return Draft(NewJob(job_id, document, current_trace()), pictures.contents)
 
 
 def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from visionq.contract import Reuse
 from worker.images import ByteBudget
 from worker.provider.pace import ToldLimits
+from worker.tracing import NoTracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, ImageLimits, Share
     from worker.provider.request import ProviderRequest
+    from worker.tracing import Tracing
 
 
 #: Where nobody says otherwise.
@@ -58,6 +60,8 @@ class Tools:
     )
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
+    #: Who wants to know what takes how long.
+    tracing: Tracing = field(default_factory=NoTracing)
     #: Bytes of pictures and requests that the process may hold.
     memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES))
 

@@ -21,10 +21,11 @@ from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
-from worker.pipeline import repairs, steps
+from worker.pipeline import repairs, spans, steps
 from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
+from worker.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,11 +110,26 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     clock = attempt.tools.monotonic
     name = step.run.__name__
     started = clock()
-    try:
-        with structlog.contextvars.bound_contextvars(stage=name):
+    with _span(attempt, step), structlog.contextvars.bound_contextvars(stage=name):
+        try:
             yield
-    finally:
-        attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
+        finally:
+            attempt.timings_ms[name] = round((clock() - started) * 1000, 3)
+
+
+@contextmanager
+def _span(attempt: Attempt, step: Step) -> Iterator[None]:
+    tracing = attempt.tools.tracing
+    if step.run is not steps.ask:
+        with tracing.span(step.run.__name__):
+            yield
+        return
+    name, facts = f"chat {attempt.model}", spans.of_call(attempt)
+    with tracing.span(name, Kind.CLIENT, facts) as note:
+        try:
+            yield
+        finally:
+            note(spans.of_reply(attempt))
 
 
 def _consider_deaths(attempt: Attempt) -> None:

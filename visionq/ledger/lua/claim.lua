@@ -2,7 +2,7 @@
 -- ARGV: now, id, token, worker, pool, lease (ms), newest version of documents that the worker reads
 -- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
 --   lapses, cost, faulty answer to mend or '', what the provider said of a
---   model that it does not know or ''}
+--   model that it does not know or '', the submitter's `traceparent` or ''}
 --   or {'refused', state}
 
 local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -54,8 +54,8 @@ elseif not (state == 'in_progress' and holder == token) then -- a repeated claim
   return { 'refused', state or 'missing' }
 end
 
-local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty = unpack(
-  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty')
+local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty, trace = unpack(
+  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace')
 )
 -- Who claims is told of an interrupted call until somebody has finished: a reply can be lost, and so
 -- can a worker that was told.
@@ -64,4 +64,5 @@ return {
   attempts or '0', waits or '0', unknown_calls or '0', interrupted and '1' or '0', lapses or '0', cost or '0',
   faulty or '',
   redis.call('GET', missing_model(key, lane)) or '',
+  trace or '',
 }

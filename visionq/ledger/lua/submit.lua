@@ -1,9 +1,9 @@
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), then for each job:
---   id, lane, document, version, pictures, deadline, batch, idempotency, blobs   ('' for none)
+--   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace   ('' for none)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 
-local FIELDS = 9
+local FIELDS = 10
 local blobs_are_here = ARGV[3] == '1'
 
 local function memory_is_short(share)
@@ -57,7 +57,7 @@ local function take_blobs(blobs)
   end
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs)
+local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace)
   local known = known_as(id, idempotency)
   if known then
     local same = redis.call('HGET', K.job .. known, 'document') == document
@@ -71,6 +71,9 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   redis.call('HSET', job, 'state', 'queued', 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))
   if version ~= '1' then
     redis.call('HSET', job, 'version', version)
+  end
+  if trace ~= '' then
+    redis.call('HSET', job, 'trace', trace)
   end
   if deadline ~= '' then
     redis.call('HSET', job, 'deadline', deadline)

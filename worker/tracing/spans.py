@@ -1,0 +1,63 @@
+"""What the rest of the worker knows of tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+Facts: TypeAlias = Mapping[str, str | int | float]
+#: Adds facts to the span that runs.
+Note: TypeAlias = Callable[[Facts], None]
+
+
+class Kind(StrEnum):
+    """What a span is to its trace."""
+
+    INTERNAL = "internal"
+    #: Takes up what a producer has sent.
+    CONSUMER = "consumer"
+    #: Calls a service.
+    CLIENT = "client"
+
+
+class Tracing(Protocol):
+    """Makes spans; one within another is its child."""
+
+    def span(
+        self, name: str, kind: Kind = ..., facts: Facts | None = ..., parent: str = ...
+    ) -> AbstractContextManager[Note]:
+        """Run a block as a span. An error is noted by its code, never by its text."""
+        ...
+
+    def stop(self) -> None:
+        """Send what has not been sent."""
+        ...
+
+
+class NoTracing:
+    """Tracing of which nobody wants to know."""
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        kind: Kind = Kind.INTERNAL,
+        facts: Facts | None = None,
+        parent: str = "",
+    ) -> Iterator[Note]:
+        """Run the block."""
+        del name, kind, facts, parent
+        yield _nothing
+
+    def stop(self) -> None:
+        """There is nothing to send."""
+
+
+def _nothing(facts: Facts) -> None:
+    del facts
