@@ -163,6 +163,12 @@ def test_the_worker_may_be_looked_at(users: Users) -> None:
                 redis.execute_command(*line.split())
 
 
+def test_each_user_has_one_line() -> None:
+    """Redis does not start with a file that names a user twice."""
+    for file in DOCUMENTS.glob("*.acl"):
+        assert file.read_text().count("\n") == 1, file.name
+
+
 def test_every_command_of_the_scripts_is_allowed() -> None:
     """A worker may do all that the ledger's scripts do, also where no test leads."""
     allowed = set(re.findall(r"\+(\S+)", (DOCUMENTS / "worker.acl").read_text()))
