@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -142,6 +143,18 @@ async def test_the_asyncio_client(users: Users) -> None:
         ends = await asyncio.gather(*waits, return_exceptions=True)
     assert [end.code for end in ends if isinstance(end, JobFailed)] == ["cancelled", "cancelled"]
     assert users.refused() == []
+
+
+def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
+    """`visionq quote` works as the producer's user, without what that user may not see."""
+    (tmp_path / "a.png").write_bytes(picture(1))
+    command = [sys.executable, "-m", "visionq.cli", "quote", str(tmp_path / "a.png"), "--json"]
+    environment = {**os.environ, "VISIONQ_REDIS_URL": users.producer}
+    ended = subprocess.run(
+        [*command, "-p", "Что?"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["pictures"] == 1
 
 
 def test_what_is_closed_to_producers(users: Users) -> None:
