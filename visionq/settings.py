@@ -168,7 +168,10 @@ class Settings(BaseSettings):
     @classmethod
     def _name_models(cls, limits: dict[str, Limits] | None) -> dict[str, Limits] | None:
         for model in (limits or {}).keys() - {ALL_MODELS}:
-            MODEL_NAME.validate_python(model)
+            try:
+                MODEL_NAME.validate_python(model)
+            except ValidationError:
+                raise ValueError(f"{model!r} is no name of a model") from None
         return limits
 
 
@@ -178,10 +181,13 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         field, _, fault = describe(error).partition(": ")
+        fault = fault.removeprefix("Value error, ")
         raise ConfigurationError(f"{_variable(field)}: {fault}") from None
 
 
 def _variable(field: str) -> str:
     """Return the variable that sets a field; one with an alias is known by its variable."""
-    name = field.partition(".")[0]  # what is wrong inside may be a secret's name
-    return f"VISIONQ_{name.upper()}" if name in Settings.model_fields else name
+    name, _, inside = field.partition(".")
+    variable = f"VISIONQ_{name.upper()}" if name in Settings.model_fields else name
+    # Of other variables what is wrong inside may be a secret's name.
+    return f"{variable}: {inside}" if name == "limits" and inside else variable

@@ -12,8 +12,10 @@ from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
 from visionq.ledger.version import check_version
 from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
+from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from visionq.commands.record import StackRecord
@@ -40,6 +42,7 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
         os.environ.update(joining(stack))
         settings = load_settings()
     check_provider(settings)
+    check_tables(settings)
     os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
     check_ledger(os.environ["VISIONQ_REDIS_URL"])
     node = name or f"visionq-worker-{os.getpid()}"
@@ -76,6 +79,16 @@ def check_provider(settings: Settings) -> None:
             "PROXYAPI_API_KEY is not set, and nothing is sent to the internet without a key;"
             " `visionq up` runs without one, on a simulator"
         )
+
+
+def check_tables(settings: Settings) -> None:
+    """Refuse to run with an operator's own prices or token rules that can't be used.
+
+    Raises:
+        ConfigurationError: what is wrong with which file, and where.
+    """
+    load_prices(settings.prices_file)
+    load_rules(settings.vision_file)
 
 
 def check_ledger(redis_url: str) -> None:

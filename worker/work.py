@@ -11,7 +11,17 @@ from pydantic import ValidationError
 
 from visionq.contract.job import describe
 from visionq.errors import InternalError
-from visionq.ledger import Completed, Ending, Failed, Held, Parked, Refusal, Waiting, failed
+from visionq.ledger import (
+    GATE_CLOSED,
+    Completed,
+    Ending,
+    Failed,
+    Held,
+    Parked,
+    Refusal,
+    Waiting,
+    failed,
+)
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker.persistence import persistently
@@ -29,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for what stands between the claim and the first step, and after the last.
 _BETWEEN_STEPS = 60
+#: Seconds for which a thread takes no other hint where its key's gate is closed: the hints are for
+#: workers with another key, who share the queue.
+_REST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,8 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
     """Claim the job, work on it, and record the outcome."""
     claim = _claim(job_id, tools.ledger, registration)
     if isinstance(claim, Stale):
+        if claim.state == GATE_CLOSED:
+            tools.sleep(_REST)
         return claim
     with (
         structlog.contextvars.bound_contextvars(

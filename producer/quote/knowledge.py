@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from redis.exceptions import NoPermissionError
 
 from visionq.ledger.overview import overview
 from visionq.ledger.usage import kind_of, read_calibrations, read_outputs
 from visionq.names import ANSWER, USAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redis import Redis
 
     from visionq.ledger.usage import Calibration, Output
+
+
+T = TypeVar("T")
+
+
+def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
+    """A user of Redis who only submits may see neither answers nor the fleet: nothing is known."""
+    try:
+        return read()
+    except NoPermissionError:
+        return otherwise
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,11 @@ class Knowledge:
 
     def stored(self, content_keys: Sequence[str]) -> list[bool]:
         """Return which have a stored answer, in one round trip."""
-        if self.redis is None:
-            return [False] * len(content_keys)
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for key in content_keys:
-                pipeline.exists(ANSWER + key)
-            return [bool(found) for found in pipeline.execute()]
+        nothing = [False] * len(content_keys)
+        redis = self.redis
+        if redis is None:
+            return nothing
+        return _if_allowed(lambda: _stored(redis, content_keys), nothing)
 
     def has_answers(self, model: str, detail: str) -> bool:
         """Return whether the model has been asked at that `detail` within the last months."""
@@ -47,4 +59,14 @@ class Knowledge:
 
     def per_minute(self) -> float | None:
         """Return the pace of the last minutes; None: nothing ended."""
-        return (overview(self.redis).rate.per_minute or None) if self.redis is not None else None
+        redis = self.redis
+        if redis is None:
+            return None
+        return _if_allowed(lambda: overview(redis).rate.per_minute, 0.0) or None
+
+
+def _stored(redis: Redis, content_keys: Sequence[str]) -> list[bool]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in content_keys:
+            pipeline.exists(ANSWER + key)
+        return [bool(found) for found in pipeline.execute()]

@@ -41,6 +41,7 @@ CONTRACT = [
     "parse_job",
 ]
 LEDGER = [
+    "GATE_CLOSED",
     "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import jobs, until
+from tests.e2e.fleet import jobs, running_fleet, until
+from visionq.ledger.pace import limits_said
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(180)
@@ -50,3 +54,19 @@ def test_a_limit_that_headers_tell(fleet: Fleet) -> None:
     bill = fleet.simulator.bill()
     assert bill["billed"] == 90
     assert bill["calls"] <= 90 + 32  # those that were out before anything was known
+
+
+def test_limits_of_the_environment(tmp_path: Path) -> None:
+    """`VISIONQ_LIMITS` holds for all workers, until one is started that is told otherwise."""
+    said = {"VISIONQ_LIMITS": json.dumps({MODEL: {"requests_per_minute": 60}})}
+    with running_fleet(tmp_path, workers=1, extra=said) as fleet:
+        fleet.simulator.configure(rate_headers=False)
+        list(fleet.client.submit_many(jobs(8)))
+        until(lambda: fleet.simulator.bill()["calls"] > 0, 20, "the first call")
+        time.sleep(3)
+        assert 2 <= fleet.simulator.bill()["calls"] <= 5
+        assert limits_said(fleet.client._redis)["environment"][MODEL].requests_per_minute == 60
+        fleet.extra.clear()
+        fleet.start_workers(1)
+        assert limits_said(fleet.client._redis)["environment"] == {}
+        fleet.wait_for_counts(30, completed=8)

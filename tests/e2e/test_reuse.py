@@ -99,3 +99,12 @@ def test_typed_answers(tmp_path: Path, api: str) -> None:
         assert asyncio.run(again()) == mended.parsed
         plain = fleet.client.analyze(picture(2), "Опиши", timeout=40)
         assert plain.data is None
+
+        job = fleet.client.submit(
+            prompt="Что?", images=[picture(3)], schema=Answer, api=api, idempotency_key="one"
+        )
+        assert isinstance(job.wait(40, schema=Answer).parsed, Answer)
+        same = fleet.client.analyze(
+            picture(3), "Что?", schema=Answer, api=api, timeout=40, idempotency_key="one"
+        )
+        assert same.id == job.id

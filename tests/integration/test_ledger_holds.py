@@ -19,7 +19,16 @@ from tests.integration.ledger_kit import (
 )
 from visionq.contract import State
 from visionq.ledger import Claim, LedgerOptions, Refusal, Verdict
-from visionq.names import HELD_LANES, HOLD_ENDS, HOLDS, JOB, LANE_RING, LANE_SIZES, TOO_NEW
+from visionq.names import (
+    HELD_LANES,
+    HOLD_ENDS,
+    HOLDS,
+    JOB,
+    LANE_RING,
+    LANE_SIZES,
+    QUEUE_INTERACTIVE,
+    TOO_NEW,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -160,6 +169,24 @@ def test_many_lanes_come_back_in_portions(desk: Desk) -> None:
         assert left - desk.redis.zcard(HELD_LANES + SCOPE) <= 200
         assert desk.redis.llen("visionq:wake") == 1
     assert not desk.redis.exists(HOLDS, HOLD_ENDS)
+
+
+def test_holds_that_end_together_share_a_script(desk: Desk) -> None:
+    """However many models are let go at once, no script puts all of their lanes back."""
+    models = [f"m{number}" for number in range(5)]
+    desk.enter(*(new_job(tenant=f"t{n}", model=model) for n in range(150) for model in models))
+    for model in models:
+        lanes = {f"{QUEUE_INTERACTIVE}:t{n}:{model}": n for n in range(150)}
+        desk.redis.hset(HOLDS, f"model:{model}", "told")
+        desk.redis.zadd(HOLD_ENDS, {f"model:{model}": 1})
+        desk.redis.zadd(f"{HELD_LANES}model:{model}", lanes)
+    looks = 0
+    while desk.redis.exists(HOLDS):
+        desk.redis.delete("visionq:wake")
+        desk.hints()
+        looks += 1
+        assert desk.redis.llen("visionq:wake") == 1
+    assert looks == 3
 
 
 # Documents newer than a worker ------------------------------------------------------------------

@@ -426,7 +426,9 @@ def test_further_fields_reach_the_provider(bench: Bench) -> None:
     """Tier, temperature and fields of the provider's own are sent, and taken by both APIs."""
     for api in APIS:
         fields = {"service_tier": "flex", "temperature": 0.5, "extra_body": {"top_p": 0.5}}
-        assert bench.answer(picture(50), api=api, **fields).text
+        answer = bench.answer(picture(50), api=api, **fields)
+        assert answer.cost_is_estimate, "what another tier costs is not known"
+        assert any("service_tier flex" in warning for warning in answer.warnings)
     error = bench.failure(picture(50), extra_body={"top_p": 7})
     assert error.code == "request_rejected"
     assert "top_p" in error.message

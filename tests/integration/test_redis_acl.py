@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -144,6 +145,18 @@ async def test_the_asyncio_client(users: Users) -> None:
     assert users.refused() == []
 
 
+def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
+    """`visionq quote` works as the producer's user, without what that user may not see."""
+    (tmp_path / "a.png").write_bytes(picture(1))
+    command = [sys.executable, "-m", "visionq.cli", "quote", str(tmp_path / "a.png"), "--json"]
+    environment = {**os.environ, "VISIONQ_REDIS_URL": users.producer}
+    ended = subprocess.run(
+        [*command, "-p", "Что?"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["pictures"] == 1
+
+
 def test_what_is_closed_to_producers(users: Users) -> None:
     """A producer can neither empty, configure or list Redis, nor touch what is not its own."""
     with connect(users.producer, "tests") as redis:
@@ -161,6 +174,12 @@ def test_the_worker_may_be_looked_at(users: Users) -> None:
         for line in ("FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "GET somebody:elses"):
             with pytest.raises(NoPermissionError):
                 redis.execute_command(*line.split())
+
+
+def test_each_user_has_one_line() -> None:
+    """Redis does not start with a file that names a user twice."""
+    for file in DOCUMENTS.glob("*.acl"):
+        assert file.read_text().count("\n") == 1, file.name
 
 
 def test_every_command_of_the_scripts_is_allowed() -> None:

@@ -147,3 +147,8 @@ def test_every_code_is_documented() -> None:
     documented = {code: int(exit_code) for code, exit_code in rows}
     true = {code: shared.exit_code(error("")) for code, error in BY_CODE.items()}
     assert {code: documented.get(code) for code in true} == true
+
+
+def test_a_gate_that_is_closed_by_hand() -> None:
+    """Whose job is parked behind it was stopped by the operator."""
+    assert shared.exit_code(JobFailed("operator", "parked")) == 4

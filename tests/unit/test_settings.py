@@ -96,6 +96,25 @@ def test_names_the_variable(environment: Callable[[str, str], None], name: str, 
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("{", "VISIONQ_LIMITS: not JSON"),
+        ('{"m": {"rpm": 5}}', "VISIONQ_LIMITS: m.rpm: "),
+        ('{"m": {"requests_per_minute": -1}}', "VISIONQ_LIMITS: m.requests_per_minute: "),
+        ('{"bad model": {}}', "VISIONQ_LIMITS: 'bad model' is no name of a model"),
+    ],
+)
+def test_limits_that_are_wrong(
+    environment: Callable[[str, str], None], value: str, told: str
+) -> None:
+    """The model and the kind of limit that is wrong are named."""
+    environment("VISIONQ_LIMITS", value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"configuration: {told}")
+
+
 def test_secrets_are_not_shown(environment: Callable[[str, str], None]) -> None:
     """Neither the key nor the addresses with their passwords are shown by repr or by an error."""
     environment("PROXYAPI_API_KEY", "sk-very-secret")

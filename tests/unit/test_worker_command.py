@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
@@ -10,7 +11,10 @@ from pydantic import SecretStr
 from visionq import names
 from visionq.commands.record import StackRecord
 from visionq.settings import ConfigurationError, Settings
-from worker.commands import celery_arguments, check_provider, joining
+from worker.commands import celery_arguments, check_provider, check_tables, joining
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ELSEWHERE = "http://127.0.0.1:8/openai/v1"
 STACK = StackRecord(pid=1, redis_url="redis://127.0.0.1:7/0", provider_url=ELSEWHERE)
@@ -33,6 +37,15 @@ def test_no_key() -> None:
 def test_may_start(chosen: Settings) -> None:
     """With a key, or with another provider's address, a worker starts."""
     check_provider(chosen)
+
+
+def test_tables_that_can_not_be_used(tmp_path: Path) -> None:
+    """A worker does not start with prices of the operator's own that are no table."""
+    file = tmp_path / "prices.toml"
+    file.write_text("model = [")
+    for chosen in (Settings(prices_file=file), Settings(vision_file=file)):
+        with pytest.raises(ConfigurationError, match=r"prices\.toml: Invalid value"):
+            check_tables(chosen)
 
 
 def test_joining_simulated_stack() -> None:

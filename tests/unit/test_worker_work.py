@@ -87,6 +87,14 @@ def test_tokens_are_random(go: Any) -> None:
     assert len({args[1] for args in ledger.said("claim")}) == 20
 
 
+@pytest.mark.parametrize(("reason", "rests"), [("gate_closed", True), ("completed", False)])
+def test_a_closed_gate_takes_no_hints_from_others(go: Any, reason: str, *, rests: bool) -> None:
+    """Who may not call leaves the next hints to workers with a key that works."""
+    clock = Clock()
+    assert go(ScriptedLedger({"claim": [Refusal(reason)]}), clock=clock) == Stale(reason)
+    assert bool(clock.slept) == rests
+
+
 def test_an_outage_at_the_claim(go: Any) -> None:
     """A hint that can't be claimed now is let go: the ledger hints again."""
     ledger = ScriptedLedger({"claim": [redis_errors.ConnectionError("away")]})

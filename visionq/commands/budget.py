@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.contract.base import TenantName
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+
+_TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
 
 
 class _Amount(click.ParamType[Decimal]):
@@ -102,10 +107,19 @@ def scope_of(tenant: str | None, batch: str | None, period: Period) -> BudgetSco
     if (tenant is None) == (batch is None):
         raise click.UsageError("name either --tenant or --batch")
     if tenant is not None:
-        return BudgetScope.tenant(tenant, period)
+        return BudgetScope.tenant(_tenant_name(tenant), period)
     if period is not Period.TOTAL:
         raise click.UsageError("a batch has one budget: --total")
     return BudgetScope.batch(batch or "")
+
+
+def _tenant_name(name: str) -> str:
+    try:
+        return _TENANT_NAME.validate_python(name)
+    except ValidationError:
+        raise click.UsageError(
+            f"--tenant: {name!r} can be no tenant: 1 to 64 letters, digits, dots, dashes and _"
+        ) from None
 
 
 def _change(

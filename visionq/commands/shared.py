@@ -37,6 +37,8 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+#: Why jobs are parked behind a gate that the operator has closed.
+BY_HAND: Final = "operator"
 #: Columns whose values stand at their right edge.
 _FIGURES: Final = ("BYTES", "COST ₽")
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
@@ -59,8 +61,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def exit_code(error: VisionqError) -> int:
     """Return the exit code of a command that ended in `error`.
 
-    A job that failed counts as the error which its code names.
+    A job that failed counts as the error which its code names; where the gate is closed by hand,
+    jobs stand with `operator` for a code.
     """
+    if isinstance(error, JobFailed) and error.code == BY_HAND:
+        return EXIT_STOPPED
     kind = BY_CODE.get(error.code, JobFailed) if isinstance(error, JobFailed) else type(error)
     return next(code for parent, code in _EXIT_CODES if issubclass(kind, parent))
 

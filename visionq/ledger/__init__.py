@@ -5,6 +5,7 @@ from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
 from visionq.ledger.records import (
+    GATE_CLOSED,
     Admission,
     Billing,
     BlobsMissing,
@@ -31,6 +32,7 @@ from visionq.ledger.records import (
 )
 
 __all__ = [
+    "GATE_CLOSED",
     "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from visionq.contract import SCHEMA_VERSION
 
@@ -109,9 +109,16 @@ class Claim:
     trace: str = ""
 
 
+#: Why a job is refused to the workers with one key, while others may have it.
+GATE_CLOSED: Final = "gate_closed"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The hint is stale: the job is in this state, or `missing`."""
+    """The hint is stale: the job is in this state, or `missing`; or something keeps the job back.
+
+    The latter is `GATE_CLOSED`, `held`, `rate_limited` or `too_new`.
+    """
 
     state: str
 

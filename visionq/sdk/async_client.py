@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
-    from visionq.sdk.drafts import JobOptions, QuestionOptions
+    from visionq.sdk.drafts import AnalyzeOptions, JobOptions
     from visionq.sdk.images import ImageInput
     from visionq.sdk.reading import End
     from visionq.settings import Settings
@@ -180,7 +180,7 @@ class AsyncClient:
         *,
         schema: type[Model],
         timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> TypedResult[Model]: ...
 
     @overload
@@ -190,7 +190,7 @@ class AsyncClient:
         prompt: str,
         *,
         timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument: ...
 
     async def analyze(
@@ -200,7 +200,7 @@ class AsyncClient:
         *,
         schema: type[Model] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument | TypedResult[Model]:
         """Submit one question about one picture and wait for its result.
 

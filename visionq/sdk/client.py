@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
-    from visionq.sdk.drafts import JobOptions, QuestionOptions
+    from visionq.sdk.drafts import AnalyzeOptions, JobOptions
     from visionq.sdk.images import ImageInput
     from visionq.settings import Settings
 
@@ -157,7 +157,7 @@ class Client:
         *,
         schema: type[Model],
         timeout: float | None = None,
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> TypedResult[Model]: ...
 
     @overload
@@ -167,7 +167,7 @@ class Client:
         prompt: str,
         *,
         timeout: float | None = None,
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument: ...
 
     def analyze(
@@ -177,7 +177,7 @@ class Client:
         *,
         schema: type[Model] | None = None,
         timeout: float | None = None,
-        **options: Unpack[QuestionOptions],
+        **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument | TypedResult[Model]:
         """Submit one question about one picture and wait for its result.
 

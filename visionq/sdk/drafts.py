@@ -66,6 +66,12 @@ class QuestionOptions(TypedDict, total=False):
     deadline: datetime | None
 
 
+class AnalyzeOptions(QuestionOptions, total=False):
+    """What can be said of a question that is waited for."""
+
+    idempotency_key: str | None
+
+
 class JobOptions(QuestionOptions, total=False):
     """Every field of a job but the question itself."""
 

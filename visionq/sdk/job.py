@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     from visionq.contract import JobView, ResultDocument
     from visionq.sdk.async_client import AsyncClient
     from visionq.sdk.client import Client
+    from visionq.sdk.typed import Model, TypedResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,19 @@ class Job:
     created: bool = field(compare=False)
     _client: Client = field(repr=False, compare=False)
 
-    def wait(self, timeout: float | None = None) -> ResultDocument:
+    @overload
+    def wait(self, timeout: float | None = None) -> ResultDocument: ...
+
+    @overload
+    def wait(self, timeout: float | None = None, *, schema: type[Model]) -> TypedResult[Model]: ...
+
+    def wait(
+        self, timeout: float | None = None, *, schema: type[Model] | None = None
+    ) -> ResultDocument | TypedResult[Model]:
         """Return the result once there is one; see `Client.wait`."""
-        return self._client.wait(self, timeout)
+        if schema is None:
+            return self._client.wait(self, timeout)
+        return self._client.wait(self, timeout, schema=schema)
 
     def status(self) -> JobView:
         """Return how the job stands now."""
@@ -42,9 +53,27 @@ class AsyncJob:
     created: bool = field(compare=False)
     _client: AsyncClient = field(repr=False, compare=False)
 
-    async def wait(self, timeout: float | None = None) -> ResultDocument:  # noqa: ASYNC109  # seconds to wait, as in `Job`
+    @overload
+    async def wait(self, timeout: float | None = None) -> ResultDocument: ...  # noqa: ASYNC109  # seconds to wait, as in `Job`
+
+    @overload
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # as above
+        *,
+        schema: type[Model],
+    ) -> TypedResult[Model]: ...
+
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # as above
+        *,
+        schema: type[Model] | None = None,
+    ) -> ResultDocument | TypedResult[Model]:
         """Return the result once there is one; see `AsyncClient.wait`."""
-        return await self._client.wait(self, timeout)
+        if schema is None:
+            return await self._client.wait(self, timeout)
+        return await self._client.wait(self, timeout, schema=schema)
 
     async def status(self) -> JobView:
         """Return how the job stands now."""

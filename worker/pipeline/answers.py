@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from worker.provider.answer import Answer
 
 log = structlog.get_logger(__name__)
+
+#: `auto` is what the account is set to: the ordinary one, unless somebody changed that.
+_ORDINARY_TIERS: Final = (None, "auto", "default")
 
 
 def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
@@ -127,7 +130,12 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
     if usage is None:
         warning = "the provider did not say what it counted: the cost is the most it can be"
         return attempt.worst_case, True, (warning,)
-    return cost_nano_rubles(price, usage), not price.confirmed, ()
+    cost = cost_nano_rubles(price, usage)
+    tier = attempt.job.service_tier
+    if tier in _ORDINARY_TIERS:
+        return cost, not price.confirmed, ()
+    warning = f"service_tier {tier}: the cost is that of the ordinary tier; the bill may differ"
+    return cost, True, (warning,)
 
 
 def report(picture: Picture) -> ImageReport:

@@ -257,8 +257,12 @@ end
 
 local function end_holds()
   local over = redis.call('ZRANGEBYSCORE', K.hold_ends, '-inf', at(now), 'LIMIT', 0, 100)
+  local rejoined = 0
   for _, scope in ipairs(over) do
-    reopen(scope)
+    rejoined = rejoined + reopen(scope)
+    if rejoined >= MOST_REJOINED then
+      return -- `reopen` has woken the next look
+    end
   end
 end
 

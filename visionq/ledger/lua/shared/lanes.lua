@@ -87,7 +87,8 @@ local function set_aside(lane, scope)
   redis.call('ZADD', K.held_lanes .. scope, 'NX', at(now), lane)
 end
 
--- What one script must not do at once the dispatcher's next looks go on with.
+-- What one script must not do at once the dispatcher's next looks go on with. Returns how many lanes
+-- came back.
 local function reopen(scope)
   local aside = K.held_lanes .. scope
   redis.call('HDEL', K.holds, scope)
@@ -103,4 +104,5 @@ local function reopen(scope)
     redis.call('ZREM', K.hold_ends, scope)
   end
   wake()
+  return #lanes / 2
 end
