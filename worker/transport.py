@@ -9,7 +9,7 @@ from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from visionq.dead_letters import Message, Reason
-from visionq.names import TASK_RUN
+from visionq.names import HINT_TASKS
 from worker import setting_aside
 
 _SCHEMES: Final = ("redis", "rediss")
@@ -22,15 +22,16 @@ class QoS(redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  # kombu's message
         """Note what was received."""
-        if message.headers.get("task") == TASK_RUN:
+        if message.headers.get("task") in HINT_TASKS:
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Forget it."""
-        message = (self._delivered or {}).get(delivery_tag)
-        if message is not None and message.headers.get("task") == TASK_RUN:
+        delivered: dict[str, Any] = self._delivered or {}
+        message = delivered.get(delivery_tag)
+        if message is not None and message.headers.get("task") in HINT_TASKS:
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().ack(delivery_tag)
