@@ -77,7 +77,7 @@ def secret_of(redis: Redis, tenant: str = "default") -> str:
 
 
 def test_openai_and_standard_webhooks_verify(redis: Redis, receiver: Receiver) -> None:
-    """What arrives is OpenAI's event, which its SDK unwraps, and Standard Webhooks' to the letter."""
+    """What arrives is OpenAI's event, which its SDK unwraps, and is signed to the letter."""
     set_webhook(redis, "default", receiver.url)
     office = Office(redis)
     office.ledger.cancel(office.enter(new_job("resp_1")))
