@@ -14,6 +14,10 @@ from typing import Final
 TASK_ANALYZE: Final = "visionq.analyze"
 #: The task behind a hint: "look at the job whose id is this task's id". Shown as `TASK_ANALYZE`.
 TASK_RUN: Final = "visionq.run"
+#: The task that tells a tenant's webhook of the event whose id is this task's id.
+TASK_DELIVER: Final = "visionq.deliver"
+#: Tasks whose messages may get lost: what they are about stands in the ledger, which repeats them.
+HINT_TASKS: Final = frozenset({TASK_RUN, TASK_DELIVER})
 
 QUEUE_INTERACTIVE: Final = "visionq.interactive"
 QUEUE_BULK: Final = "visionq.bulk"
@@ -25,6 +29,9 @@ QUEUE_CELERY_DEFAULT: Final = "celery"
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
 #: Queues whose messages carry whole documents from plain Celery callers.
 INTAKE_QUEUES: Final = (QUEUE_INTAKE, QUEUE_CELERY_DEFAULT)
+
+#: The queue of what webhooks are to be told.
+QUEUE_WEBHOOKS: Final = "visionq.webhooks"
 
 #: Where Celery's Redis backend keeps, and announces, the result of a task. Celery's own name.
 CELERY_RESULT: Final = "celery-task-meta-"
@@ -109,6 +116,18 @@ METRICS: Final = PREFIX + "metrics"
 METRIC_LABELS: Final = PREFIX + "metric-labels"
 #: HASH id of a provider's key → `nano-rubles ms`: its balance, and when that was read.
 BALANCES: Final = PREFIX + "balances"
+#: HASH tenant → address, secrets and events of its webhook, as JSON.
+WEBHOOKS: Final = PREFIX + "webhooks"
+#: HASH tenant → id of its webhook and the events that it wants, while it is enabled.
+WEBHOOK_EVENTS: Final = PREFIX + "webhook-events"
+#: ZSET tenant → when the next event is to be delivered to it (ms).
+DELIVERY_TENANTS: Final = PREFIX + "delivery-tenants"
+#: ZSET id of an event that was handed to the workers → until when that is waited for (ms).
+DELIVERIES_OUT: Final = PREFIX + "deliveries-out"
+#: HASH tenant → how many of those are its own.
+DELIVERIES_OUT_OF: Final = PREFIX + "deliveries-out-of"
+#: ZSET id of an event that was delivered, or given up → when (ms); trimmed by age and by length.
+DELIVERIES: Final = PREFIX + "deliveries"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -168,6 +187,10 @@ FILE_BATCH: Final = PREFIX + "file-batch:"
 TENANT_BATCHES: Final = PREFIX + "tenant-batches:"
 #: STRING the gateway that works on such a batch.
 BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
+#: HASH per event that a webhook is told: of what, and how far that has come.
+DELIVERY: Final = PREFIX + "delivery:"
+#: ZSET id of an event → when it is to be delivered (ms), per tenant.
+DELIVERIES_DUE: Final = PREFIX + "deliveries-due:"
 #: STRING requests per `tenant:minute`.
 REQUEST_RATE: Final = PREFIX + "request-rate:"
 
@@ -234,9 +257,17 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "answer": ANSWER,
     "blob": BLOB,
     "batch": BATCH,
+    "webhook_events": WEBHOOK_EVENTS,
+    "delivery": DELIVERY,
+    "deliveries": DELIVERIES,
+    "deliveries_due": DELIVERIES_DUE,
+    "deliveries_out": DELIVERIES_OUT,
+    "deliveries_out_of": DELIVERIES_OUT_OF,
+    "delivery_tenants": DELIVERY_TENANTS,
     "celery_result": CELERY_RESULT,
     "interactive": QUEUE_INTERACTIVE,
     "bulk": QUEUE_BULK,
+    "webhooks": QUEUE_WEBHOOKS,
 }
 
 

@@ -11,7 +11,7 @@ import click
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
 from visionq.ledger.version import check_version
-from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.names import HINT_QUEUES, INTAKE_QUEUES, QUEUE_WEBHOOKS
 from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
@@ -20,7 +20,7 @@ from visionq.vision import load_rules
 if TYPE_CHECKING:
     from visionq.commands.record import StackRecord
 
-_QUEUES: Final = ",".join((*HINT_QUEUES, *INTAKE_QUEUES))
+_QUEUES: Final = ",".join((*HINT_QUEUES, *INTAKE_QUEUES, QUEUE_WEBHOOKS))
 #: A stack's simulator takes any key; a real one must not reach it.
 _NO_KEY: Final = "simulated-no-key"
 

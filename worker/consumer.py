@@ -11,7 +11,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import ContentDisallowed
 
 from visionq.dead_letters import Reason
-from visionq.names import TASK_RUN
+from visionq.names import HINT_TASKS
 from worker.health.progress import CONSUMER
 from worker.lifecycle import runtime
 from worker.setting_aside import as_it_came, set_aside
@@ -137,7 +137,7 @@ def _fault_of(message: Message) -> str | None:
 def _fault_of_body(body: object, task: object) -> str | None:
     match body:
         case [list() as positional, dict() as named, None | dict()]:
-            is_hint = task == TASK_RUN
+            is_hint = task in HINT_TASKS
             return "a hint takes no arguments" if is_hint and (positional or named) else None
         case {"args": _}:
             return None  # the first protocol, in a body of its own

@@ -129,10 +129,15 @@ def billing_of(error: Exception) -> Billing:
     return Billing.SETTLED if paid else Billing.RELEASED
 
 
-def backoff(number: int, random: Callable[[], float]) -> float:
+def backoff(
+    number: int,
+    random: Callable[[], float],
+    base: float = BACKOFF_BASE,
+    cap: float = BACKOFF_CAP,
+) -> float:
     """Return seconds with full jitter: up to 0.5, 1, 2, 4 … and at most 60."""
     doublings = min(number - 1, _MOST_DOUBLINGS)
-    return random() * min(BACKOFF_CAP, BACKOFF_BASE * 2.0**doublings)
+    return random() * min(cap, base * 2.0**doublings)
 
 
 def _delay(error: VisionqError, attempt: Attempt, random: Callable[[], float]) -> float:

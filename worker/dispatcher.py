@@ -87,6 +87,8 @@ class Dispatcher:
         found = self._ledger.dispatch(rest=rest)
         self._tick = _TICK_BEHIND if found.rested else _TICK
         self._publisher.publish(found.hints)
+        if found.deliveries:
+            self._publisher.publish_deliveries(found.deliveries)
         if found.expired:
             self._ledger.expire(found.expired)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from visionq.names import TASK_ANALYZE, TASK_RUN
+from visionq.names import QUEUE_WEBHOOKS, TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from celery import Celery
 
-    from visionq.ledger import Hint
+    from visionq.ledger import DeliveryHint, Hint
 
 
 class HintPublisher:
@@ -33,6 +33,20 @@ class HintPublisher:
                     # What Flower shows: the task that callers know, and no content.
                     shadow=TASK_ANALYZE,
                     argsrepr=summary(hint.tenant, hint.model, hint.pictures),
+                    kwargsrepr="{}",
+                )
+
+    def publish_deliveries(self, hints: Iterable[DeliveryHint]) -> None:
+        """Send each event that a webhook is to be told of to the workers, in the same way."""
+        with self._app.producer_pool.acquire(block=True) as producer:
+            for hint in hints:
+                self._app.send_task(
+                    TASK_DELIVER,
+                    task_id=hint.id,
+                    queue=QUEUE_WEBHOOKS,
+                    producer=producer,
+                    ignore_result=True,
+                    argsrepr=f"tenant={hint.tenant} event={hint.event}",
                     kwargsrepr="{}",
                 )
 

@@ -44,6 +44,7 @@ from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
+from worker.webhooks import Messenger, make_messenger
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -74,6 +75,7 @@ class Runtime:
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
     limits: EnvironmentLimits
+    messenger: Messenger
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
@@ -133,6 +135,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
             [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=20
         ),
         limits=limits,
+        messenger=make_messenger(settings, ledger, random.random, time.sleep),
     )
 
 

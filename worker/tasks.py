@@ -1,4 +1,4 @@
-"""The two Celery tasks: what callers send, and what the ledger sends."""
+"""The Celery tasks: what callers send, and the two that the ledger sends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, Retry
 
-from visionq.errors import BY_CODE, JobFailed, QueueUnavailable, VisionqError
-from visionq.ledger import Completed, Failed, Held, Parked, Waiting
-from visionq.names import TASK_ANALYZE, TASK_RUN
+from visionq.errors import BY_CODE, DownloadFailed, JobFailed, QueueUnavailable, VisionqError
+from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
+from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from worker.celery_app import app
 from worker.intake import enter
 from worker.lifecycle import runtime
@@ -60,3 +60,22 @@ def run(self: Task[Any, Any]) -> str:
             raise Retry(f"parked: {reason}")
         case Stale():
             raise Ignore
+
+
+@app.task(
+    name=TASK_DELIVER,
+    bind=True,
+    ignore_result=True,
+    throws=(VisionqError,),
+    Request="worker.request:MaskedRequest",
+)
+def deliver(self: Task[Any, Any]) -> str:
+    """Tell a tenant's webhook of the event that this hint names."""
+    ending = runtime().messenger.deliver(str(self.request.id))
+    if ending is None:
+        raise Ignore
+    if ending.state is DeliveryState.WAITING:
+        raise Retry(f"waiting: {ending.fault}")
+    if ending.state is DeliveryState.FAILED:
+        raise DownloadFailed(f"given up: {ending.fault}")
+    return f"delivered status={ending.status}"

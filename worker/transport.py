@@ -9,7 +9,7 @@ from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from visionq.dead_letters import Message, Reason
-from visionq.names import TASK_RUN
+from visionq.names import HINT_TASKS
 from worker import setting_aside
 
 _SCHEMES: Final = ("redis", "rediss")
@@ -22,7 +22,7 @@ class QoS(redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  # kombu's message
         """Note what was received."""
-        if message.headers.get("task") == TASK_RUN:
+        if message.headers.get("task") in HINT_TASKS:
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -31,7 +31,7 @@ class QoS(redis.QoS):
         """Forget it."""
         received = self._delivered
         message = received.get(delivery_tag) if received is not None else None
-        if message is not None and message.headers.get("task") == TASK_RUN:
+        if message is not None and message.headers.get("task") in HINT_TASKS:
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().ack(delivery_tag)

@@ -80,16 +80,17 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
     # Waiting has patience of its own: its connections neither try again nor wait for long.
     waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
     listener = Listener(waiting)
+    ledger = AsyncLedger(redis, ledger_options(setup.settings))
     batch_thread = ThreadPoolExecutor(1, "batch")
     try:
         yield Services(
             setup=setup,
             redis=redis,
-            ledger=AsyncLedger(redis, ledger_options(setup.settings)),
+            ledger=ledger,
             blobs=open_async_blobs(setup.settings, redis),
             listener=listener,
             files=FileStore(setup.gateway.files, setup.gateway.file_ttl),
-            batches=BatchBook(redis, setup.gateway.file_ttl),
+            batches=BatchBook(redis, ledger, setup.gateway.file_ttl),
             batch_thread=batch_thread,
         )
     finally:

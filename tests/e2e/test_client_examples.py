@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import ast
+import base64
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook
 
 from tests.e2e.fleet import picture, until
-from tests.e2e.gateway_kit import KEY, gateway_and_fleet
+from tests.e2e.gateway_kit import KEY, asked, gateway_and_fleet
 from visionq.sandbox.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.fleet import Fleet
     from tests.e2e.gateway_kit import Gateway
@@ -66,10 +70,12 @@ def run(folder: Path, parts: tuple[Gateway, Fleet], *command: str) -> str:
 def test_both_languages_show_the_same() -> None:
     """The Russian page has the same examples, letter by letter."""
     assert examples("clients.ru.md") == EXAMPLES
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 11
 
 
-@pytest.mark.parametrize("name", ["python", "celery", "fastapi", "flask", "django"])
+@pytest.mark.parametrize(
+    "name", ["python", "celery", "fastapi", "flask", "django", "python_webhook"]
+)
 def test_python_is_python(name: str) -> None:
     """Every Python example can be parsed."""
     ast.parse(EXAMPLES[name])
@@ -101,6 +107,83 @@ def test_other_runtimes(
         pytest.skip(f"{command[0]} is not installed")
     (folder / file).write_text(EXAMPLES[name], "utf-8")
     assert "64x48" in run(folder, parts, *command, file)
+
+
+SECRET: Final = "whsec_" + base64.b64encode(b"a secret for thirty-two bytes ...").decode()
+
+
+def signed_event(job_id: str, sent: datetime, secret: str = SECRET) -> tuple[bytes, dict[str, str]]:
+    """Return what a worker would send, signed by another secret as well."""
+    data = {"id": job_id}
+    event = {"id": "evt_1", "object": "event", "created_at": 1, "type": "response.completed"}
+    body = json.dumps({**event, "data": data}).encode()
+    other = Webhook("whsec_" + base64.b64encode(b"other").decode())
+    signatures = [one.sign("evt_1", sent, body.decode()) for one in (other, Webhook(secret))]
+    return body, {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(sent.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def statuses(post: Callable[[bytes, dict[str, str]], int], job_id: str) -> list[int]:
+    """Return the answers to an event that is right, and to three that are not."""
+    now = datetime.now(UTC)
+    body, headers = signed_event(job_id, now)
+    forged = "whsec_" + base64.b64encode(b"guessed").decode()
+    return [
+        post(body, headers),
+        post(body + b" ", headers),
+        post(*signed_event(job_id, now, forged)),
+        post(*signed_event(job_id, now - timedelta(hours=1))),
+    ]
+
+
+def test_php_webhook(folder: Path) -> None:
+    """The PHP receiver takes a signed event, and none that is changed, forged or old."""
+    php = shutil.which("php")
+    if php is None:
+        pytest.skip("php is not installed")
+    (folder / "events.php").write_text(EXAMPLES["php_webhook"], "utf-8")
+    port = free_port()
+    command = [php, "-S", f"127.0.0.1:{port}", "events.php"]
+    environment = {**os.environ, "WEBHOOK_SECRET": SECRET}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as sender:
+            until(lambda: answers_at(sender, 400), 30, "the server")
+            answered = statuses(
+                lambda body, headers: sender.post("/", content=body, headers=headers).status_code,
+                "resp_7",
+            )
+    finally:
+        server.terminate()
+        server.wait()
+    assert answered == [204, 400, 400, 400]
+    assert (folder / "log").read_text().count("response.completed resp_7") == 1
+
+
+def test_python_webhook(
+    parts: tuple[Gateway, Fleet],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The Flask receiver takes a signed event and reads the answer, and takes none that is not."""
+    gateway, _ = parts
+    for name, value in (("URL", gateway.url), ("KEY", KEY)):
+        monkeypatch.setenv(f"GATEWAY_{name}", value)
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(EXAMPLES["python_webhook"], names)  # noqa: S102  # our own page
+    with names["client"] as client, names["app"].test_client() as sender:
+        job = client.responses.create(model="gpt-4o-mini", input=asked(8))
+        answered = statuses(
+            lambda body, headers: sender.post("/events", data=body, headers=headers).status_code,
+            job.id,
+        )
+    assert answered == [204, 400, 400, 400]
+    assert "64x48" in capsys.readouterr().out
 
 
 def test_node(folder: Path, parts: tuple[Gateway, Fleet]) -> None:
@@ -155,8 +238,8 @@ def test_fastapi(
             server.terminate()
 
 
-def answers_at(browser: httpx2.Client) -> bool:
+def answers_at(browser: httpx2.Client, status: int = 200) -> bool:
     try:
-        return browser.get("/openapi.json").status_code == 200
+        return browser.get("/openapi.json").status_code == status
     except httpx2.ConnectError:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.integration.ledger_events import Told
 from tests.integration.ledger_snapshot import TERMINAL, Snapshot
 
 _ACCOUNTS = ("reserved", "settled", "unknown", "unknown_calls", "saved")
@@ -115,7 +116,7 @@ class Ending:
 
 
 @dataclass
-class Books:
+class Books(Told):
     """All that there is, and the moves of which every other is made."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -223,6 +224,8 @@ class Books:
         self.results[job.id] = statuses[to]
         if job.batch:
             add(self.batches[job.batch], to)
+        else:
+            self.tell_webhook(now, job.lane.split(":")[1], f"response.{to}", job.id)
 
     def end_lead(self, now: int, job: Job) -> None:
         key, job.lead = job.lead, ""
@@ -302,6 +305,7 @@ class Books:
             unknown_calls=self.unknown_calls,
             paces=self.pace_fields(),
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
+            **self.event_fields(),
         )
 
     def pace_fields(self) -> dict[str, dict[str, float]]:

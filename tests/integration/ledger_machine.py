@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.integration.ledger_kit import BOTH, BULK, SHA, moment, new_job
-from tests.integration.ledger_pair import Pair
+from tests.integration.ledger_webhooks import TellingWebhooks
 from visionq.contract.limits import Limits
 from visionq.ledger import (
     Billing,
@@ -19,7 +19,7 @@ from visionq.ledger import (
     Period,
     Registration,
 )
-from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB
+from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB, QUEUE_WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,12 +82,12 @@ endings = st.fixed_dictionaries(
 )
 
 
-class LedgerMachine(Pair, RuleBasedStateMachine):
+class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
     """Every rule is something that happens; the invariants compare all that there is."""
 
     def __init__(self, redis: Redis, *, broker_is_here: bool) -> None:
         RuleBasedStateMachine.__init__(self)
-        Pair.__init__(self, redis, broker_is_here=broker_is_here)
+        TellingWebhooks.__init__(self, redis, broker_is_here=broker_is_here)
 
     @invariant()
     def is_sound_and_as_modelled(self) -> None:
@@ -159,7 +159,7 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
 
     @rule()
     def lose_message(self) -> None:
-        for queue in BOTH:
+        for queue in (*BOTH, QUEUE_WEBHOOKS):
             self.redis.rpop(queue)
 
     @rule(which=some)
@@ -375,7 +375,9 @@ class LedgerMachine(Pair, RuleBasedStateMachine):
                         self.admit_both(claim)
                         self.finish_both(claim, "completed", Billing.SETTLED, 1)
             left = [job for job in self.model.jobs.values() if not job.has_ended or job.sent]
-            if all(job.state == "parked" and job.id not in self.model.due for job in left):
+            if self.tell_all() and all(
+                job.state == "parked" and job.id not in self.model.due for job in left
+            ):
                 break
         else:
             raise AssertionError(f"never ended: {left}")

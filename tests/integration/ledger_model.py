@@ -238,7 +238,7 @@ class Model(Paced):
 
     # The dispatcher -------------------------------------------------------------------------------
 
-    def dispatch(self, now: int, limit: int) -> tuple[list[str], list[str]]:
+    def dispatch(self, now: int, limit: int) -> tuple[list[str], list[str], list[str]]:
         if self.seen is not None and now - self.seen > self.gap:
             self.grace_until = now + self.lease
         self.seen = now
@@ -253,7 +253,10 @@ class Model(Paced):
         self.look_at_budgets()
         self.begin_trials(now)
         self._take_next(now, limit, hints)
-        return hints, expired
+        waits = (self.first_wait, self.longest_wait)
+        count = now >= self.grace_until
+        told = self.look_at_events(now, len(self.workers), waits, self.broker, leases_count=count)
+        return hints, expired, told
 
     def _look_at_due(self, now: int, limit: int) -> tuple[list[str], list[str]]:
         hints: list[str] = []

@@ -35,13 +35,13 @@ from visionq.ledger import (
 from visionq.ledger.pace import OPERATOR, news_as_json
 from visionq.ledger.views import job_views
 from visionq.money import rubles
-from visionq.names import GATE, JOB, RESERVES
+from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract.limits import Limits
-    from visionq.ledger import NewJob, Outcome
+    from visionq.ledger import DeliveryClaim, NewJob, Outcome
 
 #: Ids of the provider's keys that workers hold.
 KEYS = (b"k1", b"k2")
@@ -72,6 +72,8 @@ class Pair:
         self.claims: list[Claim] = []
         self.workers: dict[str, Registration] = {}
         self.states: dict[str, State] = {}
+        #: Of those who took events to webhooks.
+        self.tellers: list[DeliveryClaim] = []
 
     @property
     def now(self) -> int:
@@ -252,12 +254,15 @@ class Pair:
     def dispatch_both(self, limit: int = 500, *, lost: bool = False) -> None:
         expected = self.model.dispatch(self.now, limit)
         found = self.ledger.dispatch(limit)
-        assert ([hint.id for hint in found.hints], list(found.expired)) == expected
+        told = [hint.id for hint in found.deliveries]
+        assert ([hint.id for hint in found.hints], list(found.expired), told) == expected
         self.hints += [hint.id for hint in found.hints]
         self.check_moves()
         if not lost:
             for hint in found.hints:
                 self.redis.lpush(hint.queue, hint.id)
+            for event in told:
+                self.redis.lpush(QUEUE_WEBHOOKS, event)
             self.expire_both(list(found.expired))
 
     def expire_both(self, job_ids: list[str]) -> None:

@@ -68,6 +68,12 @@ class Snapshot:
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown_calls: set[str] = field(default_factory=set)
     paces: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: What webhooks are told: what of, how far, and whether that expires.
+    events: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    events_due: dict[str, dict[str, int]] = field(default_factory=dict)
+    events_out: dict[str, int] = field(default_factory=dict)
+    events_out_of: dict[str, int] = field(default_factory=dict)
+    tenants_due: dict[str, int] = field(default_factory=dict)
 
 
 def read_snapshot(redis: Redis) -> Snapshot:
@@ -94,6 +100,7 @@ _WHOLE = {
     names.MONEY: "money",
     names.BLOB_REFERENCES: "references",
     names.BUDGET_WAITER_COUNTS: "waiter_counts",
+    names.DELIVERIES_OUT_OF: "events_out_of",
 }
 _SORTED = {
     names.DUE: "due",
@@ -102,6 +109,8 @@ _SORTED = {
     names.WAKING: "waking",
     names.TOO_NEW: "too_new",
     names.BUDGET_LOOKS: "looks",
+    names.DELIVERIES_OUT: "events_out",
+    names.DELIVERY_TENANTS: "tenants_due",
 }
 _LISTS = {
     names.LANE: "lanes",
@@ -109,15 +118,18 @@ _LISTS = {
     names.LANE_RING: "lane_rings",
     names.FOLLOWERS: "followers",
 }
+_SORTED_PREFIXES = (names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE)
 _TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.BLOB)
 
 
 def _ask(pipeline: Any, key: str) -> None:
-    sets = (*_SORTED, names.PARKED, names.FINISHED, names.FAILED)
+    sets = (*_SORTED, names.PARKED, names.FINISHED, names.FAILED, names.DELIVERIES)
     sets += (names.BLOB_GARBAGE, names.UNKNOWN_CALLS)
-    if key in sets or key.startswith((names.HELD_LANES, names.BUDGET_WAITERS)):
+    if key in sets or key.startswith(_SORTED_PREFIXES):
         pipeline.zrange(key, 0, -1, withscores=True)
-    elif key in (names.WAKE, *names.HINT_QUEUES) or key.startswith(tuple(_LISTS)):
+    elif key in (names.WAKE, names.QUEUE_WEBHOOKS, *names.HINT_QUEUES) or key.startswith(
+        tuple(_LISTS)
+    ):
         pipeline.lrange(key, 0, -1)
     elif key.startswith((*_TEXT_KEYS, names.BLOB_BYTES)):
         pipeline.get(key)
@@ -167,6 +179,10 @@ def _take_one_of_many(
         snapshot.held_lanes[rest] = _scores(value)
     elif prefix == names.JOB:
         snapshot.jobs[rest] = _job(value, expires=expires)
+    elif prefix == names.DELIVERIES_DUE:
+        snapshot.events_due[rest] = _scores(value)
+    elif prefix == names.DELIVERY:
+        snapshot.events[rest] = _event(value, expires=expires)
     elif prefix == names.BATCH:
         snapshot.batches[rest] = (_counts(value), expires)
     else:
@@ -204,10 +220,26 @@ def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expi
 
 
 def _split(key: str) -> tuple[str, str]:
-    hashes = (names.JOB, names.BATCH, names.GATE, names.PACE, names.BOOK, names.RESERVES)
-    prefixes = (*_LISTS, *_TEXT_KEYS, *hashes, names.HELD_LANES, names.BUDGET_WAITERS)
+    hashes = (
+        names.JOB,
+        names.BATCH,
+        names.GATE,
+        names.PACE,
+        names.BOOK,
+        names.RESERVES,
+        names.DELIVERY,
+    )
+    prefixes = (*_LISTS, *_TEXT_KEYS, *hashes, *_SORTED_PREFIXES)
     prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
     return prefix, key.removeprefix(prefix)
+
+
+def _event(value: dict[bytes, bytes], *, expires: bool) -> tuple[Any, ...]:
+    texts = [
+        value.get(name, b"").decode()
+        for name in (b"tenant", b"event", b"subject", b"state", b"token")
+    ]
+    return (*texts, int(value.get(b"hints", 0)), int(value.get(b"attempts", 0)), expires)
 
 
 def _counts(value: dict[bytes, bytes]) -> dict[str, int]:

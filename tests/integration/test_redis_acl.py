@@ -38,7 +38,7 @@ CLOSED = (
     "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
     "MONITOR", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1",
     "GET somebody:elses", "SET somebody:elses 1", "PUBLISH somebody:elses 1",
-    "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
+    "HGETALL visionq:webhooks", "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
     "HSET visionq:worker:1 slots 9", "ZADD visionq:workers 1 1", "BLPOP visionq:wake 1",
     "HSET visionq:dispatcher seen 1", "HINCRBY visionq:pool-slots visionq.bulk 9",
     "LPUSH visionq.bulk 1", "LPUSH celery 1",

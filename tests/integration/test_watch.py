@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
-import threading
 import time
 from contextlib import contextmanager
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests.integration.receiver_kit import Receiver, receiving
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
 from visionq.names import GATE, NOTICES, WATCH
@@ -35,35 +33,10 @@ KEY = "k"
 SECRET = "whsec_" + base64.b64encode(b"a secret of the operator").decode()
 
 
-class Receiver:
-    def __init__(self) -> None:
-        self.status = 204
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        self.url = ""
-
-    def documents(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.received]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    state = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(state.status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        state.url = f"http://127.0.0.1:{server.server_port}/alerts"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield state
-        server.shutdown()
+    with receiving() as found:
+        yield found
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_joining_paid_stack() -> None:
 
 
 def test_arguments() -> None:
-    """Celery runs threads, tells Flower what happens, and reads every queue but webhooks."""
+    """Celery runs threads, tells Flower what happens, and reads the queues that it is told."""
     queues = ",".join((*names.HINT_QUEUES, *names.INTAKE_QUEUES))
     arguments = celery_arguments("visionq-worker-1", 64, queues, "INFO")
     options = dict(pairwise(arguments))

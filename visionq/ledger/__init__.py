@@ -1,6 +1,7 @@
 """The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
 
 from visionq.ledger.budgets import WAITS_FOR_BUDGET, Book, BudgetScope, Period
+from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding, DeliveryState
 from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
@@ -12,6 +13,7 @@ from visionq.ledger.records import (
     Claim,
     Completed,
     Conflict,
+    DeliveryHint,
     Dispatch,
     Ending,
     Failed,
@@ -43,6 +45,11 @@ __all__ = [
     "Claim",
     "Completed",
     "Conflict",
+    "Delivery",
+    "DeliveryClaim",
+    "DeliveryEnding",
+    "DeliveryHint",
+    "DeliveryState",
     "Dispatch",
     "Ending",
     "Failed",

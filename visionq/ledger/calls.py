@@ -19,6 +19,7 @@ from visionq.ledger.records import (
     Claim,
     Completed,
     Conflict,
+    DeliveryHint,
     Dispatch,
     Failed,
     Held,
@@ -116,10 +117,13 @@ def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Cal
     )
 
     def read(reply: list[list[Any]]) -> Dispatch:
-        hints, expired, *rested = reply
+        hints, expired, deliveries, *rested = reply
         return Dispatch(
             hints=tuple(_hint(fields) for fields in hints),
             expired=tuple(job_id.decode() for job_id in expired),
+            deliveries=tuple(
+                DeliveryHint(*(field.decode() for field in fields)) for fields in deliveries
+            ),
             rested=bool(rested),
         )
 

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visionq.ledger import budgets, calls
+from visionq.ledger import budgets, calls, deliveries
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio.client import Pipeline
 
     from visionq.contract.limits import Limits
     from visionq.ledger.budgets import Book, BudgetScope
+    from visionq.ledger.deliveries import DeliveryClaim, DeliveryEnding
     from visionq.ledger.records import (
         Admission,
         Claim,
@@ -124,6 +126,22 @@ class Ledger:
         """
         return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
+    def claim_delivery(self, delivery_id: str, token: str, lease: float) -> DeliveryClaim | Refusal:
+        """Take the event that a hint named, for `lease` seconds, under a random token."""
+        return self._make(deliveries.claim(delivery_id, token, lease))
+
+    def finish_delivery(self, claim: DeliveryClaim, ending: DeliveryEnding) -> bool:
+        """Write what came of telling a webhook; false when that was no longer this worker's."""
+        return self._make(deliveries.finish(claim, ending, self.options))
+
+    def redeliver(self, delivery_ids: Sequence[str]) -> list[str]:
+        """Have webhooks told again; returns the state of each event before, or `missing`."""
+        return [
+            state
+            for few in _portions(delivery_ids)
+            for state in self._make(deliveries.redeliver(few))
+        ]
+
     def note_replays(self, replays: Mapping[str, str]) -> None:
         """Note of each old job, by its id, which new one stands for it from now on."""
         for few in _portions(list(replays)):
@@ -202,6 +220,16 @@ class AsyncLedger:
     async def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
         return await self._make(budgets.book(scope, self.options, time.time()))
+
+    async def announce(
+        self, pipeline: Pipeline, tenant: str, event: str, subject: str, seed: str
+    ) -> None:
+        """Have the tenant's webhook, if it has one, told of an end, when `pipeline` is executed.
+
+        What is announced again under the same `seed` is the same event, told once.
+        """
+        call = deliveries.announce(tenant, event, subject, seed)
+        await self._scripts[call.script](args=("", *call.arguments), client=pipeline)
 
     async def _make(self, call: Call[T]) -> T:
         reply: Any = await self._scripts[call.script](args=("", *call.arguments))

@@ -70,11 +70,21 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryHint:
+    """An event that some worker is to take to the tenant's webhook."""
+
+    id: str
+    tenant: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Hints to publish, and queued jobs whose deadline passed."""
+    """Hints to publish, queued jobs whose deadline passed, and events for webhooks."""
 
     hints: tuple[Hint, ...]
     expired: tuple[str, ...]
+    deliveries: tuple[DeliveryHint, ...] = ()
     #: Nothing was done: somebody had just looked.
     rested: bool = False
 

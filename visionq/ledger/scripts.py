@@ -17,15 +17,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 #: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
 #: last of them also to read the books; `pace` reads; by `replay` one job takes another's place, and
-#: `forget` is for ends that were written down.
+#: `forget` is for ends that were written down; the last four are the way of an event to a webhook.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
     *("gate", "limits", "budget", "pace", "replay", "forget"),
+    *("announce", "claim_delivery", "finish_delivery", "redeliver"),
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
     *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
-    *("leads", "failures", "ending", "usage"),
+    *("leads", "failures", "deliveries", "ending", "usage"),
 )
 #: A function at the top of a shared part.
 _FUNCTION: Final = re.compile(r"^local function (?P<name>\w+)\(.*?^end\n", re.DOTALL | re.MULTILINE)

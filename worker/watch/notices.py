@@ -119,6 +119,12 @@ def _alert(group: list[_Entry]) -> Alert:
     if kind == "budget":
         message = _budget_message(scope, state, reason)
         return Alert(f"budget-{number}", f"budget.{state}", message, at)
+    if kind == "webhook":
+        message = (
+            f"the webhook of tenant {scope} answered {reason} and is told no more;"
+            f" `visionq webhooks set --tenant {scope} URL` has it told again"
+        )
+        return Alert(f"webhook-{number}", f"webhook.{state}", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
     return Alert(f"gate-{number}", f"gate.{state}", f"the gate is {state}: {advice}", at)
 

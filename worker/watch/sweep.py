@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.names import DEAD_LETTERS, EVENTS, FAILED, FINISHED
+from visionq.names import DEAD_LETTERS, DELIVERIES, EVENTS, FAILED, FINISHED
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -48,6 +48,7 @@ def trim(redis: Redis, result_ttl: int, failed_ttl: int) -> None:
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.zremrangebyscore(FINISHED, "-inf", oldest)
         pipeline.zremrangebyscore(DEAD_LETTERS, "-inf", oldest)
+        pipeline.zremrangebyscore(DELIVERIES, "-inf", oldest)
         pipeline.zremrangebyscore(FAILED, "-inf", (time[0] - failed_ttl) * 1000)
         pipeline.xtrim(EVENTS, minid=oldest, approximate=False)
         pipeline.execute()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from visionq.ledger import AsyncLedger
+
 Status = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "cancelling", "cancelled",
     "expired",
@@ -81,9 +83,10 @@ class Counts(Document):
 class BatchBook:
     """The batches of all tenants."""
 
-    def __init__(self, redis: Redis, ttl: int) -> None:
+    def __init__(self, redis: Redis, ledger: AsyncLedger, ttl: int) -> None:
         """Keep batches for `ttl` seconds from their end."""
         self._redis = redis
+        self._ledger = ledger
         self._ttl = ttl
 
     async def open(self, batch: Batch) -> bool:
@@ -147,10 +150,17 @@ class BatchBook:
             await self._redis.expire(name, self._ttl)
 
     async def close(self, batch: Batch, status: Status, **fields: Any) -> None:  # noqa: ANN401  # as in `note`
-        """Write down the end of a batch; from here on it expires."""
-        moment = {f"{status}_at": int(time.time())}
-        await self.note(batch, status=status, **moment, **fields)
+        """Write down the end of a batch, of which its tenant's webhook is told once.
+
+        From here on it expires.
+        """
+        ends = {"status": status, f"{status}_at": int(time.time()), **fields}
+        mapping: Any = _stored({name: end for name, end in ends.items() if end is not None})
         async with self._redis.pipeline() as pipeline:
+            pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
+            await self._ledger.announce(
+                pipeline, batch.tenant, f"batch.{status}", batch.id, seed=batch.id
+            )
             pipeline.expire(FILE_BATCH + batch.id, self._ttl)
             pipeline.zrem(OPEN_BATCHES, batch.id)
             await pipeline.execute()

@@ -3,7 +3,7 @@
 --   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
 --   today's date
 -- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed,
---   1 if it was too soon after the last look
+--   {{id, tenant, event}, …} of which webhooks are to be told, 1 if it was too soon after the last look
 
 local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -15,7 +15,7 @@ local hints, expired = {}, {}
 
 local seen, grace_until = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until'))
 if seen and now - tonumber(seen) < rest then
-  return { hints, expired, 1 }
+  return { hints, expired, {}, 1 }
 end
 
 -- Lease time counts only while Redis answered. Nobody looked for a while: nobody could renew either.
@@ -288,4 +288,4 @@ wake_some()
 turn_day(today)
 look_at_budgets(today)
 take_next()
-return { hints, expired }
+return { hints, expired, look_at_deliveries(now >= grace_until, broker_is_here, first_wait, longest_wait) }

@@ -78,6 +78,9 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   end
   if batch then
     count_in_batch(batch, to, ttl)
+  else
+    local _, tenant = split_lane(lane)
+    tell_webhook(tenant, event_of(to, reason), id, id .. ' ' .. at(now))
   end
   if to == 'failed' then
     list_failed(id, ttl, keep.finished)

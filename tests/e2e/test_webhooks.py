@@ -1,0 +1,108 @@
+"""Webhooks of real workers and a real gateway, checked as a customer's service would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from tests.e2e.gateway_kit import asked, gateway_and_fleet
+from tests.integration.receiver_kit import Receiver, receiving
+from visionq.names import DELIVERIES, DELIVERIES_OUT, INTAKE_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
+from visionq.webhooks import set_webhook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.gateway_kit import Gateway
+
+ALL_BUT_WEBHOOKS = ",".join((QUEUE_INTERACTIVE, QUEUE_BULK, *INTAKE_QUEUES))
+
+
+def visionq(fleet: Fleet, *arguments: str) -> Any:
+    """Run a command of the fleet's operator; returns what it printed as JSON."""
+    command = [sys.executable, "-m", "visionq.cli", "webhooks", *arguments, "--json"]
+    done = subprocess.run(command, env=fleet.environment(), capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def subjects(receiver: Receiver) -> list[str]:
+    return [document["data"]["id"] for document in receiver.documents()]
+
+
+def test_responses_and_batches(tmp_path: Path) -> None:
+    """A webhook made by CLI is told of responses and batches, once each; OpenAI's SDK verifies."""
+    with receiving() as receiver, gateway_and_fleet(tmp_path) as (gateway, fleet):
+        secret = visionq(fleet, "set", receiver.url)["secret"]
+        assert "secret" not in visionq(fleet, "set", receiver.url)
+        receiver.next_statuses.append(503)
+        expected = _use(gateway)
+        until(lambda: {*subjects(receiver)} == {*expected}, 60, lambda: str(receiver.documents()))
+        log: Any = []
+
+        def all_delivered() -> bool:
+            log[:] = visionq(fleet, "deliveries")
+            return {one["state"] for one in log} == {"delivered"}
+
+        until(all_delivered, 30, lambda: str(log))
+        with gateway.openai(webhook_secret=secret) as client:
+            for headers, body in receiver.received:
+                event = client.webhooks.unwrap(body, headers)
+                assert expected[event.data.id] == event.type  # type: ignore[union-attr]  # all of ours have data
+        assert len(log) == len(expected)
+        assert sum(one["attempts"] for one in log) == len(expected) + 1
+        seen = len(receiver.received)
+        assert seen == len(expected) + 1
+        visionq(fleet, "redeliver", log[0]["id"])
+        until(lambda: len(receiver.received) == seen + 1, 20, "the redelivery")
+        assert visionq(fleet, "remove") == {"tenant": "default", "removed": True}
+
+
+def _use(gateway: Gateway) -> dict[str, str]:
+    """Have jobs and batches end; returns what is to be told of each."""
+    line = {"method": "POST", "url": "/v1/responses"}
+    bodies = [{"input": asked(number), "model": "gpt-4o-mini"} for number in range(3)]
+    rows = [json.dumps({**line, "custom_id": str(n), "body": b}) for n, b in enumerate(bodies)]
+    with gateway.openai() as client:
+        done = client.responses.create(input=asked(9), model="gpt-4o-mini", background=True)
+        file = client.files.create(file=("a.jsonl", "\n".join(rows).encode()), purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+        )
+        until(lambda: client.batches.retrieve(batch.id).status == "completed", 60, "the batch")
+        return {done.id: "response.completed", batch.id: "batch.completed"}
+
+
+def test_death_between_end_and_delivery(tmp_path: Path) -> None:
+    """Workers killed after a job's end, and while they tell of it, keep no event from arriving."""
+    with receiving() as receiver, running_fleet(tmp_path, workers=0) as fleet:
+        set_webhook(fleet.client._redis, "default", receiver.url)
+        _start(fleet, "--queues", ALL_BUT_WEBHOOKS)
+        job = fleet.client.submit(prompt="?", images=[picture(1)])
+        fleet.client.wait(job, timeout=60)
+        fleet.workers[-1].kill()
+        assert receiver.received == []
+        receiver.delay = 8
+        _start(fleet)
+        until(lambda: receiver.at_once == 1, 60, "the first attempt")
+        fleet.workers[-1].kill()
+        receiver.delay = 0
+        _start(fleet)
+        until(lambda: len(receiver.received) > 1, 60, "the second attempt")
+        redis = fleet.client._redis
+        until(lambda: redis.zcard(DELIVERIES) == 1, 20, "the delivery to be written down")
+        assert set(subjects(receiver)) == {job.id}
+        assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+        assert redis.exists(DELIVERIES_OUT) == 0
+
+
+def _start(fleet: Fleet, *options: str) -> None:
+    before = set(fleet.registered())
+    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4", *options]
+    command += ["--name", f"visionq-worker-{len(fleet.workers)}"]
+    with (fleet.logs / f"worker-{len(fleet.workers)}.log").open("wb") as log:
+        worker = subprocess.Popen(command, env=fleet.environment(), stdout=log, stderr=log)
+    fleet.workers.append(worker)
+    until(lambda: bool(set(fleet.registered()) - before), 60, "the worker to register")

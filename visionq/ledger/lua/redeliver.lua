@@ -1,0 +1,20 @@
+-- Has webhooks told again, or at once of what waits; what is on its way is left alone.
+-- ARGV: now, then the ids
+-- Returns for each its state before, or 'missing'
+
+local states = {}
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local key = K.delivery .. id
+  local state, tenant = unpack(redis.call('HMGET', key, 'state', 'tenant'))
+  if state == 'delivered' or state == 'failed' or state == 'waiting' then
+    redis.call('ZREM', K.deliveries, id)
+    redis.call('PERSIST', key)
+    redis.call('HDEL', key, 'first', 'hints')
+    redis.call('HSET', key, 'state', 'waiting')
+    deliver_at(now, id, tenant)
+  end
+  states[#states + 1] = state or 'missing'
+end
+wake()
+return states

@@ -1,0 +1,146 @@
+"""Telling webhooks what has ended: signed as Standard Webhooks are, so OpenAI's SDKs verify it.
+
+https://www.standardwebhooks.com: any 2xx is taken for an answer, 410 means "never again", and
+everything else is tried again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import standardwebhooks
+import structlog
+
+from visionq.errors import DownloadFailed, UnsafeUrl
+from visionq.ledger import DeliveryClaim, DeliveryEnding, DeliveryState
+from visionq.redis_connection import PASSING
+from visionq.webhooks import Webhook, find_webhook
+from worker.decision import backoff
+from worker.fetch import Fetcher, FetchPolicy
+from worker.persistence import persistently
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from visionq.ledger import Ledger
+    from visionq.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Seconds for one attempt.
+_PATIENCE: Final = 10.0
+#: Seconds that a worker has an event to itself: an attempt, and the moment to write it down.
+_LEASE: Final = 20.0
+#: Seconds from the first attempt in which an event is tried again.
+GIVE_UP_AFTER: Final = 24 * 3600.0
+#: Seconds: as for jobs, but slower.
+_BACKOFF_BASE: Final = 5.0
+_BACKOFF_CAP: Final = 7200.0
+
+
+@dataclass(frozen=True)
+class Messenger:
+    """Takes events to the webhooks of their tenants; shared by the threads of the process."""
+
+    ledger: Ledger
+    fetcher: Fetcher
+    random: Callable[[], float]
+    sleep: Callable[[float], None]
+
+    def deliver(self, delivery_id: str) -> DeliveryEnding | None:
+        """Make one attempt and write down what came of it; None: it was not ours to make."""
+        try:
+            claim = self.ledger.claim_delivery(delivery_id, secrets.token_hex(8), _LEASE)
+            if not isinstance(claim, DeliveryClaim):
+                return None
+            ending = self._attempt(claim)
+        except PASSING as error:  # it is hinted at again
+            log.warning("delivery.redis_failed", delivery=delivery_id, error=str(error))
+            return None
+        done = persistently(lambda: self.ledger.finish_delivery(claim, ending), self.sleep)
+        log.info(
+            "delivery.tried",
+            state=ending.state.value,
+            delivery=claim.id,
+            tenant=claim.tenant,
+            webhook_event=claim.event,
+            status=ending.status,
+            fault=ending.fault,
+        )
+        return ending if done else None
+
+    def _attempt(self, claim: DeliveryClaim) -> DeliveryEnding:
+        try:
+            webhook = find_webhook(self.ledger.redis, claim.tenant)
+            if webhook is None or not claim.is_enabled:
+                return DeliveryEnding(DeliveryState.FAILED, fault="the webhook is gone")
+            return self._answered(claim, webhook, self._send(claim, webhook))
+        except UnsafeUrl as error:
+            # The fetcher's advice behind the semicolon is about pictures.
+            fault = f"{error.code}: {error.message.partition(';')[0]}"
+            return DeliveryEnding(DeliveryState.FAILED, fault=fault)
+        except DownloadFailed as error:
+            return self._again(claim, None, error.message)
+        except PASSING:
+            raise
+        except Exception:  # a fault of ours: it must not come back at once, for ever
+            log.exception("delivery.defect", delivery=claim.id)
+            return self._again(claim, None, "a fault of the sender")
+
+    def _answered(self, claim: DeliveryClaim, webhook: Webhook, status: int) -> DeliveryEnding:
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return DeliveryEnding(DeliveryState.DELIVERED, status=status)
+        if status == HTTPStatus.GONE:
+            return DeliveryEnding(
+                DeliveryState.FAILED, status=status, fault="answered 410", gone=webhook.id
+            )
+        return self._again(claim, status, f"answered {status}")
+
+    def _send(self, claim: DeliveryClaim, webhook: Webhook) -> int:
+        body = claim.body()
+        headers = signed_headers(claim.id, body, webhook, datetime.now(UTC))
+        return self.fetcher.post(webhook.url, name="webhook", body=body, headers=headers)
+
+    def _again(self, claim: DeliveryClaim, status: int | None, fault: str) -> DeliveryEnding:
+        delay = backoff(claim.attempts + 1, self.random, _BACKOFF_BASE, _BACKOFF_CAP)
+        is_late = claim.now + delay - claim.first_attempt > GIVE_UP_AFTER
+        state = DeliveryState.FAILED if is_late else DeliveryState.WAITING
+        return DeliveryEnding(state, delay, status, fault)
+
+
+def signed_headers(
+    delivery_id: str, body: bytes, webhook: Webhook, now: datetime
+) -> Mapping[str, str]:
+    """Return the headers of one attempt: a signature by each secret that counts."""
+    signatures = (
+        standardwebhooks.Webhook(secret).sign(delivery_id, now, body.decode())
+        for secret in webhook.secrets_at(now)
+    )
+    return {
+        "content-type": "application/json",
+        "accept": "*/*",
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def make_messenger(
+    settings: Settings,
+    ledger: Ledger,
+    random: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Messenger:
+    """Return a messenger: guarded as downloads are, but what those are limited to is not for it."""
+    policy = FetchPolicy(
+        allow_private=settings.allow_private_urls,
+        denied_hosts=settings.denied_hosts,
+        read_timeout=_PATIENCE,
+        total_timeout=_PATIENCE,
+        max_connections_per_host=settings.max_connections_per_host,
+    )
+    return Messenger(ledger, Fetcher(policy), random, sleep)
