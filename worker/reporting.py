@@ -34,7 +34,7 @@ def make_reporter(settings: Settings) -> Processor | None:
         from sentry_sdk.utils import BadDsn  # noqa: PLC0415  # likewise
     except ImportError as error:
         raise ConfigurationError(
-            "VISIONQ_SENTRY_DSN: needs the extra `telemetry`: pip install 'visionq[telemetry]'"
+            "VISIONQ_SENTRY_DSN: needs the extra `telemetry`, which `make install` brings"
         ) from error
     try:
         sentry_sdk.init(

@@ -29,7 +29,7 @@ def make_tracing(settings: Settings) -> Tracing:
         from worker.tracing.opentelemetry import OpenTelemetry  # noqa: PLC0415  # likewise
     except ImportError as error:
         raise ConfigurationError(
-            "VISIONQ_TRACES_URL: needs the extra `telemetry`: pip install 'visionq[telemetry]'"
+            "VISIONQ_TRACES_URL: needs the extra `telemetry`, which `make install` brings"
         ) from error
     url = settings.traces_url.get_secret_value()
     return OpenTelemetry(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))

@@ -42,9 +42,13 @@ local function count_for(lane, field, amount)
   end
 end
 
--- `text`: `field amount field amount …`, as a worker has counted.
+-- `text`: `field amount field amount …`, as a worker has counted. Most have no labels of the lane.
 local function count_all(lane, text)
   for field, amount in string.gmatch(text, '(%S+) (%d+)') do
-    count_for(lane, field, amount)
+    if string.find(field, '{', 1, true) then
+      count_for(lane, field, amount)
+    else
+      redis.call('HINCRBY', K.metrics, field, amount)
+    end
   end
 end
