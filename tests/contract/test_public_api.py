@@ -85,7 +85,7 @@ def test_signatures(client: Any) -> None:
 @pytest.mark.parametrize("job", [sdk.Job, sdk.AsyncJob])
 def test_jobs(job: Any) -> None:
     """A job has an id and can be waited for, looked at and cancelled; clients don't show."""
-    assert parameters(job.wait) == ["self", "timeout"]
+    assert parameters(job.wait) == ["self", "timeout", "schema"]
     assert parameters(job.status) == parameters(job.cancel) == ["self"]
     made = job("j1", created=True, _client=None)
     assert repr(made) == f"{job.__name__}(id='j1', created=True)"
