@@ -42,7 +42,7 @@ class Told:
     def tell_webhook(self, now: int, tenant: str, name: str, subject: str) -> None:
         if name not in self.wanted.get(tenant, ()):
             return
-        id_ = "evt_" + hashlib.sha1(f"{subject} {now}".encode()).hexdigest()  # noqa: S324  # a name
+        id_ = "evt_" + hashlib.sha1(f"{subject} {now}".encode()).hexdigest()[:24]  # noqa: S324  # a name
         if id_ not in self.events:
             self.events[id_] = Event(id_, tenant, name, subject)
             self.event_is_due(now, self.events[id_])

@@ -18,6 +18,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from tests.e2e.fleet import picture, until
 from tests.integration.doctor_kit import RELEASES, started
+from tests.integration.receiver_kit import receiving
 from visionq import AsyncClient, Client
 from visionq.contract import State
 from visionq.errors import JobFailed
@@ -26,6 +27,7 @@ from visionq.ledger.overview import overview
 from visionq.names import HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +40,8 @@ CLOSED = (
     "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
     "MONITOR", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1",
     "GET somebody:elses", "SET somebody:elses 1", "PUBLISH somebody:elses 1",
-    "HGETALL visionq:webhooks", "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
+    "HGETALL visionq:webhooks",
+    "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
     "HSET visionq:worker:1 slots 9", "ZADD visionq:workers 1 1", "BLPOP visionq:wake 1",
     "HSET visionq:dispatcher seen 1", "HINCRBY visionq:pool-slots visionq.bulk 9",
     "LPUSH visionq.bulk 1", "LPUSH celery 1",
@@ -88,6 +91,7 @@ def running_worker(users: Users, simulator: RunningSimulator, log: Path) -> Iter
         **os.environ,
         "VISIONQ_REDIS_URL": users.worker,
         "PROXYAPI_BASE_URL": simulator.provider_url,
+        "VISIONQ_ALLOW_PRIVATE_URLS": "1",
     }
     command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4"]
     with log.open("wb") as file:
@@ -104,9 +108,11 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
     """A worker answers, retries, parks, cancels and serves Celery's callers; nothing is refused."""
     with (
         running_simulator() as simulator,
+        receiving() as receiver,
         running_worker(users, simulator, tmp_path / "log"),
         Client(redis_url=users.producer) as client,
     ):
+        set_webhook(users.admin, "default", receiver.url)
         job = client.submit(prompt="Что?", images=[picture(1)], idempotency_key="one")
         assert "64x48" in client.wait(job, timeout=30).text
         simulator.configure(faults_next=["503"])
@@ -129,6 +135,7 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
             with pytest.raises(Exception, match="invalid_job"):
                 app.send_task("visionq.analyze", kwargs={"prompt": "Что?"}).get(timeout=20)
             assert app.control.ping(timeout=3)
+        until(lambda: len(receiver.received) == 5, 20, lambda: str(receiver.types()))
     assert users.refused() == []
 
 

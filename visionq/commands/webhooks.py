@@ -166,8 +166,8 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([delivery.to_public() for delivery in found])
     elif found:
-        headings = ("ID", "EVENT", "OF", "STATE", "ATTEMPTS", "LAST", "WHAT CAME OF IT")
-        print_rows(headings, [_row(delivery) for delivery in found])
+        for delivery in found:
+            click.echo(_line(delivery))
     else:
         click.echo("no deliveries")
 
@@ -219,14 +219,9 @@ def _events(webhook: Webhook) -> str:
     return "all" if webhook.events == EVENTS else " ".join(webhook.events)
 
 
-def _row(delivery: Delivery) -> tuple[str, ...]:
-    tried = delivery.tried_at
-    return (
-        delivery.id,
-        delivery.event,
-        delivery.subject,
-        delivery.state.value,
-        str(delivery.attempts),
-        tried.astimezone().strftime("%m-%d %H:%M:%S") if tried else "",
-        delivery.fault or (str(delivery.status) if delivery.status else ""),
-    )
+def _line(delivery: Delivery) -> str:
+    moment = (delivery.tried_at or delivery.created_at).astimezone().strftime("%m-%d %H:%M:%S")
+    said = delivery.fault or delivery.status or ""
+    state = f"{delivery.state}({delivery.attempts})"
+    parts = (delivery.id, moment, state, delivery.event, delivery.subject, said)
+    return "  ".join(map(str, parts)).rstrip()

@@ -28,7 +28,7 @@ local function tell_webhook(tenant, event, subject, seed)
   if not wanted or not string.find(wanted .. ' ', ' ' .. event .. ' ', 1, true) then
     return
   end
-  local id = 'evt_' .. redis.sha1hex(seed)
+  local id = 'evt_' .. string.sub(redis.sha1hex(seed), 1, 24)
   if redis.call('EXISTS', K.delivery .. id) == 0 then
     redis.call(
       'HSET', K.delivery .. id,
