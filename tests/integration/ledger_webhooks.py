@@ -90,6 +90,7 @@ class TellingWebhooks(Pair):
             said = (claim.tenant, claim.event, claim.subject, claim.attempts)
             assert said == (expected.tenant, expected.name, expected.subject, expected.attempts)
             assert claim.is_enabled == (claim.tenant in self.model.wanted)
+        assert isinstance(claim, DeliveryClaim)
         self.tellers.append(claim)
         return claim
 
