@@ -250,6 +250,7 @@ def test_gone_says_nothing_of_another_address(redis: Redis, receiver: Receiver) 
     set_webhook(redis, "default", receiver.url + "/other")
     gone = DeliveryEnding(DeliveryState.FAILED, status=410, gone=webhook.id)
     assert office.ledger.finish_delivery(claim, gone)
+    assert read_counters(office.redis).of("webhooks", 1) == {("failed",): 1}
     assert [enabled for _, enabled in list_webhooks(redis)] == [True]
 
 
