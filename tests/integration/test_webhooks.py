@@ -18,6 +18,7 @@ from tests.integration.receiver_kit import Receiver, receiving
 from visionq import names
 from visionq.ledger import DeliveryEnding, DeliveryState, LedgerOptions
 from visionq.ledger.deliveries import latest
+from visionq.ledger.metrics import read_counters
 from visionq.webhooks import (
     Webhook,
     find_webhook,
