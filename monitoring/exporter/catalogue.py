@@ -178,6 +178,13 @@ COUNTERS: Final = (
         at_first=((),),
     ),
     Counter(
+        "visionq_webhook_tries_total",
+        "Tries to tell a webhook: delivered, waiting (to be tried again) or failed.",
+        "webhooks",
+        ("outcome",),
+        at_first=(("delivered",), ("waiting",), ("failed",)),
+    ),
+    Counter(
         "visionq_limiter_waits_total",
         "Times that a call waited for its turn.",
         "limiter_waits",

@@ -18,6 +18,7 @@ from tests.integration.receiver_kit import Receiver, receiving
 from visionq import names
 from visionq.ledger import DeliveryEnding, DeliveryState, LedgerOptions
 from visionq.ledger.deliveries import latest
+from visionq.ledger.metrics import read_counters
 from visionq.webhooks import (
     Webhook,
     find_webhook,
@@ -250,6 +251,7 @@ def test_gone_says_nothing_of_another_address(redis: Redis, receiver: Receiver) 
     set_webhook(redis, "default", receiver.url + "/other")
     gone = DeliveryEnding(DeliveryState.FAILED, status=410, gone=webhook.id)
     assert office.ledger.finish_delivery(claim, gone)
+    assert read_counters(office.redis).of("webhooks", 1) == {("failed",): 1}
     assert [enabled for _, enabled in list_webhooks(redis)] == [True]
 
 

@@ -36,6 +36,7 @@ end
 
 redis.call('HDEL', key, 'token')
 redis.call('HINCRBY', key, 'attempts', 1)
+count('webhooks|' .. state)
 redis.call('HSET', key, 'state', state, 'status', status, 'fault', fault, 'tried', at(now))
 come_back(id, tenant)
 if gone ~= '' then
