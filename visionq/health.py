@@ -80,13 +80,11 @@ class ReportFile:
         Raises:
             OSError: no file can be written there, or the folder is somebody else's.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user")
         self._path = folder / f"{fleet}-{os.getpid()}"
-        self._file = os.open(
-            self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        try:
+            self._file = _opened(self._path)
+        except FileNotFoundError:  # another process has just left, and taken the folder with it
+            self._file = _opened(self._path)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, report: Report) -> None:
@@ -95,9 +93,18 @@ class ReportFile:
         os.pwrite(self._file, text.ljust(_SIZE), 0)
 
     def remove(self) -> None:
-        """Say nothing any more: the process ends."""
+        """Say nothing any more: the process ends. The last one takes the folder with it."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
+        with suppress(OSError):
+            self._path.parent.rmdir()
+
+
+def _opened(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path.parent} belongs to another user")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def read_reports(folder: Path, fleet: str | None = None) -> list[Report]:

@@ -49,6 +49,7 @@ ENV_FILE: Final = {
     "PROXYAPI_API_KEY": "",
     "REDIS_PASSWORD": "letters1",
     "VISIONQ_FLOWER_PASSWORD": "letters2",
+    "VISIONQ_GATEWAY_KEY": "letters3",
     "COMPOSE_PROFILES": "simulator",
     "PROXYAPI_BASE_URL": "http://simulator:8080/openai/v1",
 }

@@ -201,10 +201,9 @@ def test_killed_part_comes_back(up: Up, role: str) -> None:
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C ends it with 0; a simulated run without a place of its own leaves no files."""
     with running_up(tmp_path, TMPDIR=str(tmp_path)) as started:
-        made = list(tmp_path.glob("visionq-*"))
-        assert len(made) == 1
+        assert list(tmp_path.glob("visionq-*"))
         assert started.end(signal.SIGINT) == 0
-        assert not made[0].exists()
+        assert not list(tmp_path.glob("visionq-*"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
