@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 #: What Celery 5.7 stumbles over in a message whose fields are not what it expects.
 _STUMBLES: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-#: Seconds between two messages with events; one that holds many goes at once.
-_EVENTS_REST: Final = 0.2
 _logger = get_logger(__name__)
 
 
@@ -44,12 +41,7 @@ class SignsOfLife(bootsteps.StartStopStep):
         """Begin: the broker has been reached."""
         progress = runtime().progress
         progress.beat(CONSUMER)
-
-        def sign() -> None:
-            progress.beat(CONSUMER)
-            parent.on_send_event_buffered()  # what the last moments left
-
-        self._timer = parent.timer.call_repeatedly(1.0, sign)
+        self._timer = parent.timer.call_repeatedly(1.0, progress.beat, (CONSUMER,))
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002  # likewise
         """End: the connection is lost, or the worker drains."""
@@ -62,15 +54,6 @@ class SignsOfLife(bootsteps.StartStopStep):
 
 class Consumer(CeleryConsumer):
     """Keeps every message that no task can be made of; the next one is then looked at."""
-
-    _events_sent = 0.0
-
-    def on_send_event_buffered(self) -> Any:  # noqa: ANN401  # as the stubs have it
-        """Send events a few times a second, together: each message costs as much as a command."""
-        now = time.monotonic()
-        if now - self._events_sent >= _EVENTS_REST:
-            self._events_sent = now
-            super().on_send_event_buffered()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], Any]:  # noqa: ANN401  # Celery's signature
         """Look at a message before Celery does, and see that its stumbling ends no worker."""
