@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 
 from visionq.contract.job import describe
-from visionq.errors import InternalError
+from visionq.errors import InternalError, RateLimited
 from visionq.ledger import (
     GATE_CLOSED,
     Completed,
@@ -71,6 +71,8 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
             return Stale(str(fenced))
         except GivenBackError as given_back:
             _tell(claim, given_back.outcome)
+            if given_back.outcome.reason == RateLimited.code:
+                return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
         outcome = _finish(claim, ending, tools)
         if outcome is None:
