@@ -10,6 +10,15 @@ from typing import Final
 
 import pytest
 
+# Here, before any test imports them: whatever folder it is in.
+pytest.register_assert_rewrite(
+    "tests.integration.ledger_kit",
+    "tests.integration.ledger_machine",
+    "tests.integration.ledger_pair",
+    "tests.integration.ledger_snapshot",
+    "tests.integration.ledger_soundness",
+)
+
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 

@@ -17,12 +17,18 @@ _SCHEMES: Final = ("redis", "rediss")
 _LARGEST: Final = 128_000_000
 
 
+def _is_hint(message: Any) -> bool:  # noqa: ANN401  # kombu's message
+    headers = message.headers  # of any kind, where a stranger wrote them
+    task = headers.get("task") if isinstance(headers, dict) else None
+    return isinstance(task, str) and task in HINT_TASKS
+
+
 class QoS(redis.QoS):
     """Keeps no copy of a hint in Redis until it is acknowledged: the ledger brings it back."""
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  # kombu's message
         """Note what was received."""
-        if message.headers.get("task") in HINT_TASKS:
+        if _is_hint(message):
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -31,7 +37,7 @@ class QoS(redis.QoS):
         """Forget it."""
         received = self._delivered
         message = received.get(delivery_tag) if received is not None else None
-        if message is not None and message.headers.get("task") in HINT_TASKS:
+        if message is not None and _is_hint(message):
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().ack(delivery_tag)

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-pytest.register_assert_rewrite(
-    "tests.integration.ledger_kit",
-    "tests.integration.ledger_machine",
-    "tests.integration.ledger_pair",
-    "tests.integration.ledger_snapshot",
-    "tests.integration.ledger_soundness",
-)
-
 #: The servers and addresses on which the ledger must behave the same.
 KINDS: Final = ("tcp", "unix-6.2", "tls")
 
