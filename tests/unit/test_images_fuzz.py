@@ -17,6 +17,7 @@ def test_mutants_end_in_a_picture_or_a_code() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_many_mutants() -> None:
     """A hundred thousand mutants of another seed find nothing either."""
     report = run(100_000, seed=7)
