@@ -78,7 +78,8 @@ def test_signatures(client: Any) -> None:
     assert parameters(client.wait) == ["self", "job", "timeout", "schema"]
     question = ["self", "image", "prompt", "schema", "timeout", "**options"]
     assert parameters(client.analyze) == question
-    assert parameters(client.results) == ["self", "jobs", "timeout"]
+    assert parameters(client.results) == ["self", "jobs", "timeout", "schema"]
+    assert parameters(client.stream) == ["self", "jobs", "window", "schema"]
     assert parameters(client.__init__) == ["self", "settings", "redis_url"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import subprocess
 from contextlib import asynccontextmanager
 from itertools import count
@@ -58,11 +59,15 @@ class Page:
 
     async def text_with(self, *words: str, seconds: float = 30) -> str:
         """Wait until the page shows all of these words; return what it shows."""
+        return await self.text_matching(*map(re.escape, words), seconds=seconds)
+
+    async def text_matching(self, *patterns: str, seconds: float = 30) -> str:
+        """Wait until each pattern finds something on the page; return what it shows."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         text = await self.text()
-        while any(word not in text for word in words):
-            assert loop.time() < end, f"{words} did not appear in:\n{text}"
+        while not all(re.search(pattern, text) for pattern in patterns):
+            assert loop.time() < end, f"{patterns} did not appear in:\n{text}"
             await asyncio.sleep(0.2)
             text = await self.text()
         return text

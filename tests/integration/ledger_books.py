@@ -28,6 +28,8 @@ class Job:
     sent: str = ""
     reserved: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
+    #: Token → what somebody said that the call cost.
+    said: dict[str, int] = field(default_factory=dict)
     interrupted: str = ""
     ended_by: str = ""
     #: Tokens of the calls that were paid for.
@@ -327,7 +329,7 @@ class Books(Told):
 
 def forgotten(job: Job, token: str, ending: Ending) -> bool:
     """Say whether a call was paid whose mark Redis has lost."""
-    marks = {job.sent, job.ended_by, *job.unknown, *job.settled}
+    marks = {job.sent, job.ended_by, *job.unknown, *job.said, *job.settled}
     return ending.billing == "settled" and token not in marks
 
 
@@ -341,6 +343,7 @@ def _fields(job: Job) -> dict[str, Any]:
     expires = job.has_ended and not job.sent
     return fields | {
         "unknown": job.unknown,
+        "said": job.said,
         "refused": job.refused,
         "promise": job.promise,
         "days": job.days,

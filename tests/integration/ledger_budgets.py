@@ -35,9 +35,12 @@ class Budgeted(Books):
     # Books ----------------------------------------------------------------------------------------
 
     def post(self, job: Job, day: str, **amounts: int) -> None:
+        self.post_to(job.scopes, day, **amounts)
+
+    def post_to(self, scopes: list[str], day: str, **amounts: int) -> None:
         for account, amount in amounts.items():
             self.money[account] += amount
-        for scope in job.scopes:
+        for scope in scopes:
             for book in books_of(scope, day):
                 for account, amount in amounts.items():
                     add(self.accounts.setdefault(book, {}), account, amount)

@@ -164,13 +164,17 @@ class KeptBack(Budgeted):
             if ending.billing == "settled":
                 self.passed(job)
         elif token in job.unknown and ending.billing != "unknown":
-            amount = job.unknown.pop(token)
-            self.unknown_calls.remove(_unknown_entry(job, token, amount))
-            job.unknown_calls -= 1
-            day = job.days.pop(token)
+            amount = job.unknown[token]
+            day = self.close_unknown(job, token)
             self.post(job, day, unknown=-amount, unknown_calls=-1, settled=cost)
             if job.interrupted == token:
                 job.interrupted = ""
+        elif token in job.said and ending.billing != "unknown":
+            cost -= job.said.pop(token)
+            self.post(job, job.days.pop(token), settled=cost)
+            job.settled.add(token)
+            job.cost += cost
+            return
         elif forgotten(job, token, ending):
             self.post(job, self.day, settled=cost)
         else:
@@ -179,11 +183,43 @@ class KeptBack(Budgeted):
             job.settled.add(token)
             job.cost += cost
 
+    def close_unknown(self, job: Job, token: str) -> str:
+        """Forget that the billing of a call is unknown; returns in whose books it stands."""
+        day = job.days.pop(token)
+        self.unknown_calls.remove(_unknown_entry(job, token, job.unknown.pop(token), day))
+        job.unknown_calls -= 1
+        return day
+
+    def settle_unknown(self, entry: str, cost: int | None, *, paid: bool) -> str:
+        """Somebody says what a call cost; None: the most that it can have."""
+        job_id, token, amount, *scopes, day = entry.split(" ")
+        job, worst = self.jobs.get(job_id), int(amount)
+        price = (worst if cost is None else cost) if paid else 0
+        amounts = {"unknown": -worst, "unknown_calls": -1, "settled": price}
+        if job is None or token not in job.unknown:
+            if entry not in self.unknown_calls:
+                return "gone"
+            self.unknown_calls.remove(entry)
+            self.post_to(scopes, day.removeprefix("day:"), **amounts)
+            return "settled"
+        is_unclear = (job.state, job.reason) == ("parked", "billing_unknown")
+        if paid and not (job.has_ended or is_unclear):
+            return "at_work"
+        job.days[token] = self.close_unknown(job, token)
+        self.post(job, job.days[token], **amounts)
+        job.said[token] = price
+        job.cost += price
+        if job.interrupted == token:
+            job.interrupted = ""
+        if not paid and is_unclear and not job.unknown_calls:
+            self.requeue(job)
+        return "settled"
+
     def lose_sight(self, job: Job) -> None:
         if job.sent:
             token, amount = job.sent, job.reserved
             job.unknown[token] = amount
-            self.unknown_calls.add(_unknown_entry(job, token, amount))
+            self.unknown_calls.add(_unknown_entry(job, token, amount, job.days[token]))
             job.unknown_calls += 1
             job.was_unclear = True
             job.sent, job.reserved = "", 0
@@ -192,8 +228,8 @@ class KeptBack(Budgeted):
             self.due.pop(job.id, None)
 
 
-def _unknown_entry(job: Job, token: str, amount: int) -> str:
-    return " ".join([job.id, token, str(amount), *job.scopes])
+def _unknown_entry(job: Job, token: str, amount: int, day: str) -> str:
+    return " ".join([job.id, token, str(amount), *job.scopes, f"day:{day}"])
 
 
 def key_of(pool: str) -> str:

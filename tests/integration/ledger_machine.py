@@ -19,6 +19,7 @@ from visionq.ledger import (
     Period,
     Registration,
 )
+from visionq.ledger.spending import unknown_calls
 from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB, QUEUE_WEBHOOKS
 
 if TYPE_CHECKING:
@@ -180,6 +181,18 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
     @rule(scope=st.sampled_from(SCOPES), limit=st.sampled_from(LIMITS))
     def set_budget(self, scope: BudgetScope, limit: int | None) -> None:
         self.set_budget_on_both(scope, limit)
+
+    @rule(
+        which=some,
+        paid=st.booleans(),
+        cost=st.sampled_from([None, None, 5, 1500]),
+        times=st.integers(1, 2),
+    )
+    def settle_unknown(self, which: int, cost: int | None, times: int, *, paid: bool) -> None:
+        """Somebody has looked up whether a call was paid, and perhaps says it twice."""
+        calls = sorted(unknown_calls(self.redis), key=lambda call: call.entry)
+        for _ in range(times if calls else 0):
+            self.settle_unknown_on_both(calls[which % len(calls)], cost, paid=paid)
 
     @rule(kind=st.sampled_from(KINDS), least=st.sampled_from([500, 900]))
     def learn(self, kind: str, least: int) -> None:

@@ -166,7 +166,7 @@ class Model(Paced):
         job = self.jobs.get(job_id)
         if job is None:
             return False
-        was_open = job.sent == token or token in job.unknown or forgotten(job, token, ending)
+        was_open = token in {job.sent, *job.unknown, *job.said} or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
         self.hear_of_pace(now, job, token, ending)
@@ -200,9 +200,9 @@ class Model(Paced):
         is_unclear = job.state == "parked" and job.reason == "billing_unknown"
         if is_unclear and ending.kind == "failed" and ending.billing == "settled":
             self.end(now, job, "failed", ending.reason)
-        elif (is_unclear and (brings or not job.unknown_calls)) or (
-            brings and self.leave_waiters(job)
-        ):
+        elif (
+            is_unclear and (brings or (ending.billing != "unknown" and not job.unknown_calls))
+        ) or (brings and self.leave_waiters(job)):
             if ending.answer:
                 self.excuse(job)
             self.requeue(job)

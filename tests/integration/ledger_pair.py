@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from visionq.contract.limits import Limits
     from visionq.ledger import DeliveryClaim, NewJob, Outcome
+    from visionq.ledger.spending import UnknownCall
 
 #: Ids of the provider's keys that workers hold.
 KEYS = (b"k1", b"k2")
@@ -157,6 +158,11 @@ class Pair:
     def set_budget_on_both(self, scope: BudgetScope, limit: int | None) -> None:
         self.ledger.set_budget(scope, None if limit is None else rubles(limit))
         self.model.set_budget(scope.key, scope.period.value, limit)
+
+    def settle_unknown_on_both(self, call: UnknownCall, cost: int | None, *, paid: bool) -> None:
+        expected = self.model.settle_unknown(call.entry, cost, paid=paid)
+        price = None if cost is None else rubles(cost)
+        assert self.ledger.settle_unknown([call], paid=paid, cost_rub=price) == [expected]
 
     def learn_on_both(self, kind: str, least: int) -> None:
         """So many of a kind have come by that it is known what they need."""

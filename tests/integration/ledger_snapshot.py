@@ -276,11 +276,14 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
         job["late_answer"] = json.loads(stored["late_answer"])["text"]
     if "faulty" in stored:
         job["faulty"] = json.loads(stored["faulty"])["text"]
-    unknown = {
-        name.removeprefix("unknown:"): int(amount)
-        for name, amount in stored.items()
-        if name.startswith("unknown:")
-    }
+    unknown, said = (
+        {
+            name.removeprefix(prefix): int(amount)
+            for name, amount in stored.items()
+            if name.startswith(prefix)
+        }
+        for prefix in ("unknown:", "said:")
+    )
     if "gate" in stored:
         job["gate"] = stored["gate"].removeprefix(names.GATE)
     refused = {
@@ -297,6 +300,7 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
             if name.startswith("day:")
         },
         "unknown": unknown,
+        "said": said,
         "refused": refused,
         "expires": expires,
         "blobs": stored.get("blobs", "").split(),

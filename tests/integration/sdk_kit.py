@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from visionq import AsyncClient, Client
 from visionq.contract import ImageReport, ResultDocument, Usage
-from visionq.errors import InsufficientBalance, NotAnImage
+from visionq.errors import InsufficientBalance, InvalidOutput, NotAnImage
 from visionq.ledger import (
     Billing,
     Claim,
@@ -83,6 +83,8 @@ def _outcome(claim: Claim) -> Outcome:
             return failed(NotAnImage("no picture type known", image="a.png"))
         case "broke":
             return failed(InsufficientBalance("nothing left"))
+        case "malformed":
+            return failed(InvalidOutput("words: missing", text="Что это?", cost_rub=rubles(COST)))
         case "park":
             return Parked("insufficient_balance")
         case "warn":
@@ -98,10 +100,18 @@ def _answer(claim: Claim) -> ResultDocument:
         model=claim.document.model or "",
         api=claim.document.api,
         text=f"answer to {claim.document.prompt}",
+        data=_data(claim),
         usage=Usage(input_tokens=1200, output_tokens=34),
         cost_rub=rubles(COST),
         metadata=claim.document.metadata,
     )
+
+
+def _data(claim: Claim) -> dict[str, Any] | None:
+    """Return what such a model answers that was asked for the words of its question."""
+    if claim.document.answer_schema is None:
+        return None
+    return {"words": claim.document.prompt.split()}
 
 
 class Threaded:

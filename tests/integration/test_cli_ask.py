@@ -55,6 +55,22 @@ def test_json(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert output.err == ""
 
 
+def test_paid_in_vain(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was paid for shows although it is no answer, and what it cost."""
+    assert ask(photo, "-p", "malformed", "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {
+            "code": "invalid_output",
+            "message": "words: missing",
+            "file": None,
+            "cost_rub": "0.1234",
+            "text": "Что это?",
+        }
+    }
+    assert ask(photo, "-p", "malformed") == 1
+    assert "paid 0.1234 ₽ for this:\n" + "Что это?" in capsys.readouterr().err
+
+
 def test_people(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json: the answer, then one line with model, tokens, cost and time."""
     assert ask(photo, "-p", "What?", "--model", "m7") == 0

@@ -120,3 +120,45 @@ def test_the_balance_is_compared_with_the_books(
         assert run(["spend"]) == 0
         assert "the balance can't be read" in capsys.readouterr().out
     assert b"account" in desk.redis.hgetall(BALANCE_REFERENCE)
+
+
+def test_unknown_calls_are_settled(desk: Desk, capsys: Output) -> None:
+    """By job or by batch; what was unknown is paid or free, and the page says so."""
+    spent(desk, "1.25")
+    spent(desk, "2.5", batch="b2")
+    assert run(["spend", "--json"]) == 0
+    first = next(call for call in printed(capsys)["unknown"] if call["batch"] == "b1")
+    assert run(["spend", "settle", first["job"], "--as", "paid", "--rub", "1", "--json"]) == 0
+    assert printed(capsys) == [
+        {
+            "job": first["job"],
+            "tenant": "default",
+            "batch": "b1",
+            "worst_case_rub": "1.25",
+            "outcome": "settled",
+        }
+    ]
+    assert run(["spend", "settle", "--batch", "b2", "--as", "unpaid"]) == 0
+    assert "up to 2.5 ₽  settled" in capsys.readouterr().out
+    assert run(["spend", "--json"]) == 0
+    page = printed(capsys)
+    assert (page["settled_rub"], page["unknown_rub"], page["unknown"]) == ("4.75", "0", [])
+    assert run(["spend", "settle", first["job"], "--as", "paid"]) == 1
+    assert "no call of unknown billing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--as", "paid"], "name jobs, or --tenant, or --batch"),
+        (["j1", "--tenant", "t", "--as", "paid"], "name jobs, or --tenant, or --batch"),
+        (["j1"], "--as"),
+        (["j1", "--as", "unpaid", "--rub", "3"], "--rub goes with --as paid"),
+        (["j1", "--as", "paid", "--rub", "-3"], "-3 is no amount"),
+    ],
+)
+@pytest.mark.usefixtures("desk")
+def test_what_can_not_be_settled_is_named(arguments: list[str], named: str, capsys: Output) -> None:
+    """A wrong word ends with 2 and one line that says why."""
+    assert run(["spend", "settle", *arguments]) == 2
+    assert named in capsys.readouterr().err

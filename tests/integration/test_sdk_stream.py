@@ -6,15 +6,35 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from tests.integration.sdk_kit import Fleet
 from visionq import AsyncClient, Client
 from visionq.contract import ResultDocument
-from visionq.errors import InvalidJob, JobFailed
+from visionq.errors import InvalidJob, JobFailed, VisionqError
+from visionq.sdk.typed import TypedResult
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+
+class Words(BaseModel):
+    """What the fleet's answers look like, but for one that is too short for it."""
+
+    words: list[str] = Field(min_length=2)
+
+
+class Other(BaseModel):
+    words: list[str]
+
+
+TYPED = [
+    {"prompt": "question 1", "images": [b"1"]},
+    {"prompt": "short", "images": [b"2"]},
+    {"prompt": "fail 3", "images": [b"3"]},
+    {"prompt": "other", "images": [b"4"], "schema": Other},
+]
 
 
 def rows(read: list[int], numbers: Iterator[int]) -> Iterator[dict[str, Any]]:
@@ -96,3 +116,38 @@ def test_nothing(redis_url: str) -> None:
     """A stream of no jobs is empty."""
     with Client(Settings(), redis_url) as client:
         assert list(client.stream([])) == []
+
+
+def check_typed(ends: list[tuple[Any, Any]]) -> None:
+    parsed = {end.parsed.words[0]: end for _, end in ends if isinstance(end, TypedResult)}
+    assert parsed.keys() == {"question"}
+    assert isinstance(parsed["question"].parsed, Words)
+    assert parsed["question"].cost_rub > 0
+    errors = {end.code: end for _, end in ends if isinstance(end, VisionqError)}
+    assert errors.keys() == {"invalid_output", "not_an_image"}
+    assert errors["invalid_output"].text in ("answer to short", "answer to other")
+    assert errors["invalid_output"].cost_rub > 0
+
+
+def test_typed(redis_url: str) -> None:
+    """With a model the answers are objects of it; one that it does not take ends no other."""
+    with Fleet(redis_url), Client(Settings(), redis_url) as client:
+        ends = list(client.stream(TYPED, schema=Words))
+        check_typed(ends)
+        check_typed(list(client.results([job for job, _ in ends], timeout=30, schema=Words)))
+        (other,) = client.results([job for job, end in ends if is_other(end)], schema=Other)
+    assert other[1].parsed == Other(words=["other"])
+
+
+async def test_typed_for_asyncio(redis_url: str) -> None:
+    """The same holds for asyncio."""
+    with Fleet(redis_url):
+        async with AsyncClient(Settings(), redis_url) as client:
+            ends = [one async for one in client.stream(TYPED, schema=Words)]
+            check_typed(ends)
+            jobs = [job for job, _ in ends]
+            check_typed([one async for one in client.results(jobs, timeout=30, schema=Words)])
+
+
+def is_other(end: object) -> bool:
+    return isinstance(end, VisionqError) and end.text == "answer to other"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from visionq.commands.amounts import Amount, plain
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract.base import TenantName
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
@@ -17,26 +17,10 @@ from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
 
 
 _TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
-
-
-class _Amount(click.ParamType[Decimal]):
-    """Rubles as people write them: `1500`, `0.5`."""
-
-    name = "RUB"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Decimal:
-        try:
-            return Decimal(value)
-        except InvalidOperation:
-            self.fail(f"{value!r} is no amount of rubles, as 1500 or 0.5", param, ctx)
 
 
 _tenant = click.option("--tenant", metavar="T", help="The tenant, by its name.")
@@ -55,9 +39,9 @@ def budget() -> None:
 @budget.command("set")
 @_tenant
 @_batch
-@click.option("--total", type=_Amount(), help="Rubles for all time, of a tenant or a batch.")
-@click.option("--day", type=_Amount(), help="Rubles for each day, of a tenant.")
-@click.option("--month", type=_Amount(), help="Rubles for each month, of a tenant.")
+@click.option("--total", type=Amount(), help="Rubles for all time, of a tenant or a batch.")
+@click.option("--day", type=Amount(), help="Rubles for each day, of a tenant.")
+@click.option("--month", type=Amount(), help="Rubles for each month, of a tenant.")
 @json_option
 def set_(
     *,
@@ -169,11 +153,6 @@ def book_document(book: Book) -> dict[str, Any]:
         "saved_rub": plain(book.saved_rub),
         "unknown_calls": book.unknown_calls,
     }
-
-
-def plain(amount: Decimal | None) -> str | None:
-    """Return an amount as a decimal string."""
-    return None if amount is None else format(amount.normalize(), "f")
 
 
 def line_of(book: Book) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from visionq.commands.amounts import plain
 from visionq.commands.record import read_record
 from visionq.errors import (
     BY_CODE,
@@ -71,13 +72,22 @@ def exit_code(error: VisionqError) -> int:
 
 
 def print_error(error: VisionqError) -> None:
-    """Print one line on stderr: `error: CODE: message`."""
+    """Print one line on stderr: `error: CODE: message`; then what was paid for all the same."""
     click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    if error.cost_rub or error.text:
+        what = f" for this:\n{error.text}" if error.text else ""
+        click.echo(f"paid {plain(error.cost_rub)} ₽{what}", err=True)
 
 
 def error_document(error: VisionqError) -> dict[str, dict[str, str | None]]:
-    """Return what `--json` prints for an error: code, message, and the picture at fault."""
-    return {"error": {"code": error.code, "message": error.message, "file": error.image}}
+    """Return what `--json` prints for an error: code, message, and the picture at fault.
+
+    Where the error was paid for, `cost_rub`, and `text`, what the model wrote (null: nothing).
+    """
+    told = {"code": error.code, "message": error.message, "file": error.image}
+    if error.cost_rub or error.text:
+        told |= {"cost_rub": plain(error.cost_rub), "text": error.text}
+    return {"error": told}
 
 
 @contextmanager

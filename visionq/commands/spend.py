@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.commands.budget import book_document, line_of, plain, scope_of
+from visionq.commands.amounts import plain
+from visionq.commands.budget import book_document, line_of, scope_of
 from visionq.commands.doctor import find_provider
+from visionq.commands.settle import settle
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.doctor.addresses import is_local
 from visionq.doctor.provider_checks import read_balance
@@ -54,16 +56,24 @@ class Report:
     no_comparison: str
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--tenant", metavar="T", help="Only what this tenant was charged.")
 @click.option("--batch", metavar="ID", help="Only what this batch was charged.")
 @click.option("--compare-anew", "anew", is_flag=True, help="Compare balance and books from now on.")
 @json_option
-def spend(*, tenant: str | None, batch: str | None, anew: bool, as_json: bool) -> None:
+@click.pass_context
+def spend(
+    ctx: click.Context, *, tenant: str | None, batch: str | None, anew: bool, as_json: bool
+) -> None:
     """Show what was paid, reserved, saved, and what calls of unknown billing may have cost.
 
-    Calls of unknown billing count against budgets as if they had cost the most that they can.
+    Calls of unknown billing count against budgets as if they had cost the most that they can, until
+    `visionq spend settle` says what was found out about them.
     """
+    if ctx.invoked_subcommand is not None:
+        if tenant or batch or anew or as_json:
+            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand behind its name")
+        return
     with errors_as_json(as_json):
         settings = load_settings()
         with connect(find_redis_url(settings), "visionq-cli") as redis, as_queue_unavailable():
@@ -78,6 +88,9 @@ def spend(*, tenant: str | None, batch: str | None, anew: bool, as_json: bool) -
         print_json(_document(report))
     else:
         _print(report)
+
+
+spend.add_command(settle)
 
 
 def _of_all(redis: Redis, settings: Settings) -> Report:
@@ -178,6 +191,10 @@ def _print(report: Report) -> None:
         click.echo(f"  {call.job_id}  up to {plain(call.worst_case_rub)} ₽  {where}")
     if len(report.unknown) > MOST_LINES:
         click.echo(f"  … {len(report.unknown) - MOST_LINES} more; --json lists them")
+    if report.unknown:
+        click.echo(
+            "  once ProxyAPI's log says more of them: visionq spend settle JOB --as paid|unpaid"
+        )
     for book in report.budgets:
         click.echo(f"budget      {line_of(book)}")
     found = report.comparison

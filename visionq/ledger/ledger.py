@@ -6,10 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visionq.ledger import budgets, calls, deliveries
+from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
+from visionq.money import day_of
 from visionq.names import ANSWER
 from visionq.redis_connection import telling_what_passes
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Registration,
         Submission,
     )
+    from visionq.ledger.spending import Settled, UnknownCall
 
 T = TypeVar("T")
 
@@ -168,6 +170,22 @@ class Ledger:
     def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
         return self._make(budgets.book(scope, self.options, self._now()))
+
+    def settle_unknown(
+        self, calls: Sequence[UnknownCall], *, paid: bool, cost_rub: Decimal | None = None
+    ) -> list[Settled]:
+        """Say of calls of unknown billing whether they were paid; returns what became of each.
+
+        A paid one cost `cost_rub`, or if that is None the most that it can have. Where it turns out
+        that nothing was paid, jobs parked for that go on. If a call comes back after all, what it
+        really cost takes the place of what was said.
+        """
+        today = day_of(self._now(), self.options.time_zone)
+        return [
+            one
+            for few in _portions(calls)
+            for one in self._make(spending.settle(few, cost_rub, today, paid=paid))
+        ]
 
     def say_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
         """Set the limits of models (`*`: all others), or take back what was said of them (None)."""

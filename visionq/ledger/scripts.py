@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job; `gate`, `limits` and `budget`, by which operators steer, the
-#: last of them also to read the books; `pace` reads; by `replay` one job takes another's place, and
+#: One for each transition of a job; `gate`, `limits`, `budget` and `settle`, by which operators
+#: steer, `budget` also to read the books; `pace` reads; by `replay` one job takes another's place;
 #: `forget` is for ends that were written down; the last four are the way of an event to a webhook.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "pace", "replay", "forget"),
+    *("gate", "limits", "budget", "settle", "pace", "replay", "forget"),
     *("announce", "claim_delivery", "finish_delivery", "redeliver"),
 )
 #: What they share, each part knowing those before it.

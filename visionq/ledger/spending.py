@@ -1,16 +1,20 @@
-"""Reading what was spent: by day and month, calls of unknown billing, and what the balance says."""
+"""What was spent: by day and month, calls of unknown billing, and what the balance says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.money import rubles
+from visionq.ledger.scripts import Call
+from visionq.money import nano_rubles, rubles
 from visionq.names import BALANCE_REFERENCE, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis import Redis
 
 #: Calls of unknown billing that are looked at, the latest first.
@@ -27,6 +31,18 @@ class UnknownCall:
     at: datetime
     #: The most that it may have cost.
     worst_case_rub: Decimal
+    #: As the ledger lists it.
+    entry: str
+
+
+class Settled(StrEnum):
+    """What became of saying whether a call was paid."""
+
+    SETTLED = "settled"
+    #: Its job is still worked on, and may be asking once more: say it when it rests.
+    AT_WORK = "at_work"
+    #: Its billing is not unknown, or not any more.
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +62,47 @@ class Comparison:
         return self.gone_rub - self.settled_rub
 
 
-def unknown_calls(redis: Redis, scope: str | None = None) -> list[UnknownCall]:
-    """Return the latest calls of unknown billing, of a scope (`tenant:…`, `batch:…`) or of all."""
+def unknown_calls(
+    redis: Redis, scope: str | None = None, most: int | None = MOST_UNKNOWN
+) -> list[UnknownCall]:
+    """Return the calls of unknown billing, of a scope (`tenant:…`, `batch:…`) or of all.
+
+    Only the latest `most` of all are looked at; None: as many as the ledger lists.
+    """
     found = []
-    entries: Any = redis.zrevrange(UNKNOWN_CALLS, 0, MOST_UNKNOWN - 1, withscores=True)
+    last = -1 if most is None else most - 1
+    entries: Any = redis.zrevrange(UNKNOWN_CALLS, 0, last, withscores=True)
     for entry, moment in entries:
-        job_id, _, amount, *scopes = entry.decode().split(" ")
-        if scope is None or scope in scopes:
-            names = {kind: name for kind, _, name in (one.partition(":") for one in scopes)}
-            found.append(
-                UnknownCall(
-                    job_id,
-                    names["tenant"],
-                    names.get("batch"),
-                    datetime.fromtimestamp(moment / 1000, UTC),
-                    rubles(int(amount)),
-                )
-            )
+        call = _call(entry.decode(), moment)
+        if scope is None or scope in (f"tenant:{call.tenant}", f"batch:{call.batch_id}"):
+            found.append(call)
     return found
+
+
+def _call(entry: str, moment: float) -> UnknownCall:
+    job_id, _, amount, *scopes = entry.split(" ")
+    names = {kind: name for kind, _, name in (one.partition(":") for one in scopes)}
+    return UnknownCall(
+        job_id,
+        names["tenant"],
+        names.get("batch"),
+        datetime.fromtimestamp(moment / 1000, UTC),
+        rubles(int(amount)),
+        entry,
+    )
+
+
+def settle(
+    calls: Sequence[UnknownCall], cost_rub: Decimal | None, today: str, *, paid: bool
+) -> Call[list[Settled]]:
+    """Say of calls of unknown billing whether they were paid, at most `MOST_PER_SCRIPT`.
+
+    `cost_rub` is what each of them cost; None: the most that it can have cost.
+    """
+    price = "" if cost_rub is None else nano_rubles(cost_rub)
+    said = "paid" if paid else "unpaid"
+    arguments = (today, said, price, *(call.entry for call in calls))
+    return Call("settle", arguments, lambda reply: [Settled(one.decode()) for one in reply])
 
 
 def settled_in_month(redis: Redis, today: str) -> Decimal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_async_blobs
@@ -13,13 +13,13 @@ from visionq.ledger import AsyncLedger, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.redis_connection import as_queue_unavailable, connect_async
 from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import Draft, Portion, accepted, draft
-from visionq.sdk.entering import enter
+from visionq.sdk.drafts import Draft, accepted, draft
+from visionq.sdk.entering import each, enter, portions_of
 from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream_async
-from visionq.sdk.typed import Model, TypedResult, typed
+from visionq.sdk.typed import Model, TypedResult, asking_for_async, typed, typed_end
 from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from visionq.contract import JobView, ResultDocument
     from visionq.ledger import Submission
     from visionq.sdk.drafts import AnalyzeOptions, JobOptions
+    from visionq.sdk.entering import Rows
     from visionq.sdk.images import ImageInput
     from visionq.sdk.reading import End
     from visionq.settings import Settings
@@ -91,33 +92,44 @@ class AsyncClient:
         (reply,) = await self._enter([await self._draft(fields)])
         return self._job(reply)
 
-    async def submit_many(
-        self, jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
-    ) -> AsyncIterator[AsyncJob]:
+    async def submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
         """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
 
         Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
         about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
         jobs before it are submitted, and other jobs of its portion may be.
         """
-        async for portion in self._portions(jobs):
+        async for portion in portions_of(each(jobs), self._draft):
             for reply in await self._enter(portion.drafts):
                 yield self._job(reply)
 
+    @overload
     def stream(
-        self,
-        jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
-        window: int = WINDOW,
-    ) -> AsyncIterator[tuple[AsyncJob, ResultDocument | VisionqError]]:
+        self, jobs: Rows, window: int = WINDOW
+    ) -> AsyncIterator[tuple[AsyncJob, ResultDocument | VisionqError]]: ...
+
+    @overload
+    def stream(
+        self, jobs: Rows, window: int = WINDOW, *, schema: type[Model]
+    ) -> AsyncIterator[tuple[AsyncJob, TypedResult[Model] | VisionqError]]: ...
+
+    async def stream(
+        self, jobs: Rows, window: int = WINDOW, *, schema: type[Model] | None = None
+    ) -> AsyncIterator[tuple[AsyncJob, Any]]:
         """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
 
         At most `window` jobs are out at any time: more are read and submitted only as their
-        answers are taken.
+        answers are taken. With `schema`, a pydantic model, jobs without a schema of their own ask
+        for it, and results are as those of `results` with it.
 
         Raises:
             VisionqError: those of `submit`; the jobs that are out go on.
         """
-        return stream_async(self._listener, _each(jobs), self.submit_many, window)
+        rows = asking_for_async(each(jobs), schema)
+        found = stream_async(self._listener, rows, self.submit_many, window)
+        async with aclosing(found):
+            async for job, end in found:
+                yield job, typed_end(end, schema)
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
@@ -212,12 +224,27 @@ class AsyncClient:
             return await self.wait(job, timeout)
         return await self.wait(job, timeout, schema=schema)
 
+    @overload
+    def results(
+        self, jobs: Iterable[AsyncJob | str], timeout: float | None = None
+    ) -> AsyncIterator[tuple[AsyncJob | str, ResultDocument | VisionqError]]: ...
+
+    @overload
+    def results(
+        self, jobs: Iterable[AsyncJob | str], timeout: float | None = None, *, schema: type[Model]
+    ) -> AsyncIterator[tuple[AsyncJob | str, TypedResult[Model] | VisionqError]]: ...
+
     async def results(
         self,
         jobs: Iterable[AsyncJob | str],
         timeout: float | None = None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
-    ) -> AsyncIterator[tuple[AsyncJob | str, ResultDocument | VisionqError]]:
+        *,
+        schema: type[Model] | None = None,
+    ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
         """Yield each job as it was given, with its result or its error, in the order of ending.
+
+        With `schema`, the pydantic model that the jobs were submitted with, `parsed` of a result is
+        an object of it; an answer that it does not take is `InvalidOutput`.
 
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
@@ -234,9 +261,9 @@ class AsyncClient:
                         job_id = await ended.get()
                 except TimeoutError:
                     break
-                yield given.pop(job_id), futures[job_id].result()
+                yield given.pop(job_id), typed_end(futures[job_id].result(), schema)
         for job_id, end in (await self._last_look(list(given))).items():
-            yield given.pop(job_id), end
+            yield given.pop(job_id), typed_end(end, schema)
         if given:
             raise timeout_error(len(given), timeout)
 
@@ -255,22 +282,6 @@ class AsyncClient:
     async def _draft(self, fields: Mapping[str, Any]) -> Draft:
         return await asyncio.to_thread(draft, fields, self._settings, str(uuid.uuid4()))
 
-    async def _portions(
-        self, jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
-    ) -> AsyncIterator[Portion]:
-        """Yield what is submitted together; before an error, what was drafted until then."""
-        portion = Portion()
-        async for fields in _each(jobs):
-            try:
-                portion.add(await self._draft(fields))
-            except VisionqError:
-                yield portion
-                raise
-            if portion.is_full:
-                yield portion
-                portion = Portion()
-        yield portion
-
     async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
         with as_queue_unavailable():
             return await enter(drafts, self._blobs, self._ledger)
@@ -286,14 +297,3 @@ class AsyncClient:
             for few in portions(job_ids):
                 ends |= await self._listener.read(few)
         return ends
-
-
-async def _each(
-    jobs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
-) -> AsyncIterator[Mapping[str, Any]]:
-    if isinstance(jobs, AsyncIterable):
-        async for fields in jobs:
-            yield fields
-    else:
-        for fields in jobs:
-            yield fields

@@ -17,7 +17,7 @@ from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_con
 from visionq.sdk.job import Job, id_of
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream
-from visionq.sdk.typed import Model, TypedResult, typed
+from visionq.sdk.typed import Model, TypedResult, asking_for, typed, typed_end
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -96,18 +96,37 @@ class Client:
             for reply in self._enter(portion.drafts):
                 yield self._job(reply)
 
+    @overload
     def stream(
         self, jobs: Iterable[Mapping[str, Any]], window: int = WINDOW
-    ) -> Iterator[tuple[Job, ResultDocument | VisionqError]]:
+    ) -> Iterator[tuple[Job, ResultDocument | VisionqError]]: ...
+
+    @overload
+    def stream(
+        self, jobs: Iterable[Mapping[str, Any]], window: int = WINDOW, *, schema: type[Model]
+    ) -> Iterator[tuple[Job, TypedResult[Model] | VisionqError]]: ...
+
+    def stream(
+        self,
+        jobs: Iterable[Mapping[str, Any]],
+        window: int = WINDOW,
+        *,
+        schema: type[Model] | None = None,
+    ) -> Iterator[tuple[Job, Any]]:
         """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
 
         At most `window` jobs are out at any time: more are read and submitted only as their
-        answers are taken, so that an endless source needs no endless memory.
+        answers are taken, so that an endless source needs no endless memory. With `schema`, a
+        pydantic model, jobs without a schema of their own ask for it, and results are as those of
+        `results` with it.
 
         Raises:
             VisionqError: those of `submit`; the jobs that are out go on.
         """
-        return stream(self._waiting_redis, jobs, self.submit_many, window)
+        found = stream(self._waiting_redis, asking_for(jobs, schema), self.submit_many, window)
+        with closing(found):
+            for job, end in found:
+                yield job, typed_end(end, schema)
 
     def get(self, job: Job | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
@@ -189,12 +208,28 @@ class Client:
             return self.wait(job, timeout)
         return self.wait(job, timeout, schema=schema)
 
+    @overload
     def results(
         self, jobs: Iterable[Job | str], timeout: float | None = None
-    ) -> Iterator[tuple[Job | str, ResultDocument | VisionqError]]:
+    ) -> Iterator[tuple[Job | str, ResultDocument | VisionqError]]: ...
+
+    @overload
+    def results(
+        self, jobs: Iterable[Job | str], timeout: float | None = None, *, schema: type[Model]
+    ) -> Iterator[tuple[Job | str, TypedResult[Model] | VisionqError]]: ...
+
+    def results(
+        self,
+        jobs: Iterable[Job | str],
+        timeout: float | None = None,
+        *,
+        schema: type[Model] | None = None,
+    ) -> Iterator[tuple[Job | str, Any]]:
         """Yield each job as it was given, with its result or its error, in the order of ending.
 
-        One connection serves them all.
+        One connection serves them all. With `schema`, the pydantic model that the jobs were
+        submitted with, `parsed` of a result is an object of it; an answer that it does not take is
+        `InvalidOutput`.
 
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
@@ -202,7 +237,7 @@ class Client:
         given = {id_of(job): job for job in jobs}
         with closing(waiting.ends(self._waiting_redis, given, timeout)) as ends:
             for job_id, end in ends:
-                yield given[job_id], end
+                yield given[job_id], typed_end(end, schema)
 
     def cancel(self, job: Job | str) -> JobView:
         """Cancel a job in whatever state it is, and return how it stands then.

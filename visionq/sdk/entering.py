@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from visionq.sdk.drafts import UPLOADS, Entry, all_contents
+from visionq.errors import VisionqError
+from visionq.sdk.drafts import UPLOADS, Entry, Portion, all_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from visionq.blobs.protocol import AsyncBlobStore
     from visionq.ledger import AsyncLedger, Submission
     from visionq.sdk.drafts import Draft
+
+#: Jobs, each as the keywords of `submit`.
+Rows: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+
+
+async def each(jobs: Rows) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield the jobs of an iterable of either kind."""
+    if isinstance(jobs, AsyncIterable):
+        async for fields in jobs:
+            yield fields
+    else:
+        for fields in jobs:
+            yield fields
+
+
+async def portions_of(
+    jobs: AsyncIterator[Mapping[str, Any]],
+    draft: Callable[[Mapping[str, Any]], Awaitable[Draft]],
+) -> AsyncIterator[Portion]:
+    """Yield what is submitted together; before an error, what was drafted until then."""
+    portion = Portion()
+    async for fields in jobs:
+        try:
+            portion.add(await draft(fields))
+        except VisionqError:
+            yield portion
+            raise
+        if portion.is_full:
+            yield portion
+            portion = Portion()
+    yield portion
 
 
 async def enter(

@@ -11,7 +11,15 @@ from visionq.sdk import waiting
 from visionq.sdk.waiting import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
 
     from redis import Redis
 
@@ -30,7 +38,7 @@ def stream(
     jobs: Iterable[Mapping[str, Any]],
     submit_many: Callable[[Iterable[Mapping[str, Any]]], Iterator[Job]],
     window: int,
-) -> Iterator[tuple[Job, End]]:
+) -> Generator[tuple[Job, End]]:
     """Yield each job with its end; at most `window` jobs are out at any time."""
     source, pending = iter(jobs), Pending(())
     out: dict[str, Job] = {}
@@ -54,7 +62,7 @@ async def stream_async(
     jobs: AsyncIterator[Mapping[str, Any]],
     submit_many: Callable[[Iterable[Mapping[str, Any]]], AsyncIterator[AsyncJob]],
     window: int,
-) -> AsyncIterator[tuple[AsyncJob, End]]:
+) -> AsyncGenerator[tuple[AsyncJob, End]]:
     """Do the same for asyncio."""
     ended: asyncio.Queue[str] = asyncio.Queue()
     out: dict[str, tuple[AsyncJob, asyncio.Future[End]]] = {}

@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from visionq.contract import ResultDocument
 from visionq.contract.job import describe
-from visionq.errors import InvalidJob, InvalidOutput
+from visionq.errors import InvalidJob, InvalidOutput, VisionqError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,6 +40,41 @@ def typed(result: ResultDocument, model: type[Model]) -> TypedResult[Model]:
             request_id=result.request_id,
         ) from None
     return TypedResult[model](**dict(result), parsed=parsed)  # type: ignore[valid-type]  # a model that is known at run time
+
+
+def typed_end(
+    end: ResultDocument | VisionqError, model: type[Model] | None
+) -> ResultDocument | VisionqError:
+    """Return the end of a job with its answer read by the model; what it does not take is an error.
+
+    For where ends are handed out one by one, and that of one job may not end the others.
+    """
+    if model is None or isinstance(end, VisionqError):
+        return end
+    try:
+        return typed(end, model)
+    except InvalidOutput as error:
+        return error
+
+
+def asking_for(
+    jobs: Iterable[Mapping[str, Any]], schema: type[Model] | None
+) -> Iterable[Mapping[str, Any]]:
+    """Return the jobs, each asking for the schema unless it names one itself."""
+    return jobs if schema is None else (_asking_for(fields, schema) for fields in jobs)
+
+
+async def asking_for_async(
+    jobs: AsyncIterator[Mapping[str, Any]], schema: type[Model] | None
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Do the same for asyncio."""
+    async for fields in jobs:
+        yield fields if schema is None else _asking_for(fields, schema)
+
+
+def _asking_for(fields: Mapping[str, Any], schema: type[Model]) -> Mapping[str, Any]:
+    has_its_own = any(fields.get(name) is not None for name in ("schema", "answer_schema"))
+    return fields if has_its_own else {**fields, "schema": schema}
 
 
 def with_schema(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,14 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(errors.KeyRejected, _ANY, words="invalid api key", where=Where.DETAIL),
     # Too fast.
     _code(errors.RateLimited, "rate_limit_exceeded", "slow_down", source=_HELP),
+    # An outage in the dress of a refusal.
+    Row(
+        errors.ProviderUnavailable,
+        frozenset({400, 422}),
+        codes=("server_error", "vector_store_timeout", "server_is_overloaded"),
+        where=Where.ERROR,
+        source=_SDK,
+    ),
     # The request.
     Row(errors.AccessDenied, frozenset({403}), words=_NAMES_A_MODEL, by_model=True),
     _code(errors.ModelNotFound, "model_not_found", source=_HELP),

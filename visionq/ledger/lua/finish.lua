@@ -20,19 +20,17 @@ local keep = {
   events = tonumber(ARGV[18]),
 }
 local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
-local DAYS_KEPT = 40
-
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane, said = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved', 'settled:' .. token, 'lane'
+    'reserved', 'settled:' .. token, 'lane', 'said:' .. token
   )
 )
 -- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
 local was_forgotten = billing == 'settled' and sent ~= token and not unknown
-  and not settled and ended_by ~= token
+  and not settled and not said and ended_by ~= token
 
 local is_faulty = outcome == 'waiting' and error_document ~= ''
 -- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
@@ -41,18 +39,31 @@ local mends = is_faulty and state == 'in_progress' and holder == token
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
 
-local function book_today(account, amount)
-  redis.call('HINCRBY', K.money_of_day .. today, account, amount)
-  redis.call('EXPIRE', K.money_of_day .. today, DAYS_KEPT * 86400)
-end
-
 local function count_cost()
-  book_today('settled', cost)
+  book_on(today, 'settled', cost)
   redis.call('HINCRBY', job, 'cost', cost)
   note_usage(ARGV[#ARGV])
   count_for(lane, 'spent|{tenant}|{model}', cost)
   if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
     redis.call('HSET', job, 'settled:' .. token, '1')
+  end
+end
+
+-- What the operator said that the call cost gives way to what it did cost. Counters only grow: what
+-- was said too much stays in them.
+local function correct_what_was_said()
+  local day = redis.call('HGET', job, 'day:' .. token)
+  local excess = at((billing == 'settled' and cost or 0) - said)
+  redis.call('HDEL', job, 'said:' .. token, 'day:' .. token)
+  redis.call('HSET', job, 'settled:' .. token, '1')
+  post(job, day, { settled = excess })
+  book_on(today, 'settled', excess)
+  redis.call('HINCRBY', job, 'cost', excess)
+  if billing == 'settled' then
+    note_usage(ARGV[#ARGV])
+  end
+  if tonumber(excess) > 0 then
+    count_for(lane, 'spent|{tenant}|{model}', excess)
   end
 end
 
@@ -75,6 +86,8 @@ local function settle()
     if billing == 'settled' then
       count_cost()
     end
+  elseif said and billing ~= 'unknown' then
+    correct_what_was_said()
   elseif was_forgotten then
     post(job, today, { settled = cost }, true)
     count_cost()
@@ -84,7 +97,7 @@ end
 -- A call that was given up has come back after all. What was paid is kept, also where it is to be
 -- mended or is a failure for good; where nothing was, nothing is unclear any more.
 local function hear_late()
-  if sent ~= token and not unknown and not was_forgotten then
+  if sent ~= token and not unknown and not said and not was_forgotten then
     return
   end
   local brings = answer ~= '' or is_faulty and not TERMINAL[state]
@@ -95,7 +108,7 @@ local function hear_late()
   if is_unclear and outcome == 'failed' and billing == 'settled' then
     return conclude(id, job, 'parked', 'failed', reason, error_document, celery_result, keep)
   end
-  local is_clear = brings or redis.call('HGET', job, 'unknown_calls') == '0'
+  local is_clear = brings or billing ~= 'unknown' and redis.call('HGET', job, 'unknown_calls') == '0'
   if is_unclear and is_clear or brings and leave_waiters(id, job) then
     redis.call('ZREM', K.parked, id)
     if answer ~= '' then
@@ -169,7 +182,7 @@ if reason == 'model_not_found' and gate then
 end
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)
-  book_today('saved', saved)
+  book_on(today, 'saved', saved)
   count_for(lane, 'saved|{tenant}|{model}', saved)
 end
 if outcome == 'held' then

@@ -104,14 +104,14 @@ local function books_of(scope, day)
   return books
 end
 
--- Writes amounts into every book that the call stands in: those of the day of its reservation,
+-- Writes amounts into every book that a call stands in: those of the day of its reservation,
 -- whatever day it is now. A book that has expired since stays forgotten, unless `opens`.
-local function post(job, day, amounts, opens)
+local function post_to(scopes, day, amounts, opens)
   add_to_book(K.money, amounts)
   if not day then
     return -- it was sent before there were books
   end
-  for _, scope in ipairs(scopes_of(job)) do
+  for _, scope in ipairs(scopes) do
     for i, book in ipairs(books_of(scope, day)) do
       if opens or redis.call('EXISTS', book) == 1 then
         add_to_book(book, amounts)
@@ -125,4 +125,8 @@ local function post(job, day, amounts, opens)
     end
     look_again(scope)
   end
+end
+
+local function post(job, day, amounts, opens)
+  post_to(scopes_of(job), day, amounts, opens)
 end

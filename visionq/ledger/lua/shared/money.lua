@@ -2,10 +2,20 @@
 
 local MOST_UNKNOWN = 10000 -- calls that are listed; all of them are counted
 
--- As it stands in the list of calls of unknown billing, readable when the job has expired.
-local function unknown_entry(job, token, amount)
-  local id = string.sub(job, #K.job + 1)
-  return table.concat({ id, token, amount, unpack(scopes_of(job)) }, ' ')
+local MONEY_DAYS_KEPT = 40
+
+-- Notes on a day what was settled or saved on it.
+local function book_on(day, account, amount)
+  redis.call('HINCRBY', K.money_of_day .. day, account, amount)
+  redis.call('EXPIRE', K.money_of_day .. day, MONEY_DAYS_KEPT * 86400)
+end
+
+-- As it stands in the list of calls of unknown billing, readable when the job has expired: id, token,
+-- amount, scopes, and in whose books it stands as `day:DATE`.
+local function unknown_entry(job, token, amount, day)
+  local entry = { string.sub(job, #K.job + 1), token, amount, unpack(scopes_of(job)) }
+  entry[#entry + 1] = day and 'day:' .. day or nil
+  return table.concat(entry, ' ')
 end
 
 local function reserve_money(job, token, amount, day)
@@ -24,7 +34,7 @@ local function sent_becomes_unknown(job)
   redis.call('HDEL', job, 'sent', 'reserved')
   redis.call('HINCRBY', job, 'unknown_calls', 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
-  redis.call('ZADD', K.unknown_calls, at(now), unknown_entry(job, token, reserved))
+  redis.call('ZADD', K.unknown_calls, at(now), unknown_entry(job, token, reserved, day))
   redis.call('ZREMRANGEBYRANK', K.unknown_calls, 0, -1 - MOST_UNKNOWN)
   post(job, day, { reserved = negative(reserved), unknown = reserved, unknown_calls = 1 })
   return token
@@ -40,7 +50,7 @@ end
 -- It is known at last what a call of unknown billing cost.
 local function close_unknown(job, token, amount, cost)
   local day = redis.call('HGET', job, 'day:' .. token)
-  redis.call('ZREM', K.unknown_calls, unknown_entry(job, token, amount))
+  redis.call('ZREM', K.unknown_calls, unknown_entry(job, token, amount, day))
   redis.call('HDEL', job, 'unknown:' .. token, 'day:' .. token)
   redis.call('HINCRBY', job, 'unknown_calls', -1)
   post(job, day, { unknown = negative(amount), unknown_calls = -1, settled = cost })
