@@ -18,8 +18,8 @@ from producer.gateway.native.events import Look, stream
 from producer.gateway.native.listing import list_jobs
 from producer.gateway.native.submission import fields_in, job_schemas
 from producer.gateway.openai.chat import fault_in
-from producer.gateway.openai.parts import Part
 from producer.gateway.requests import PROBLEMS, Caller, IdempotencyKey, Open
+from producer.openai_requests.parts import Part
 from visionq.contract import JobView, ResultDocument, State
 from visionq.sdk.drafts import most_bytes
 
@@ -69,7 +69,7 @@ class Filters(Part):
 
 _FORM: Final = {
     "type": "object",
-    "description": "Fields of the job as text, `answer_schema`, `metadata` and `pictures` as JSON",
+    "description": "Fields of the job as text; those that are objects as JSON",
     "properties": {
         "prompt": {"type": "string"},
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
