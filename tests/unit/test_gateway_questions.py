@@ -225,7 +225,7 @@ def test_what_is_not_supported_is_named(given: dict[str, Any], said: str) -> Non
 
 def test_what_the_contract_forbids_stays_forbidden() -> None:
     """No word of a request takes a field of the call that a job decides by itself."""
-    told = {"visionq": {"extra_body": {"stream_options": {}}}}
+    told: dict[str, Any] = {"visionq": {"extra_body": {"stream_options": {}}}}
     for path, body in bodies(told, told):
         with pytest.raises(InvalidJob, match=r"^invalid_job: extra_body: .*stream_options"):
             parse_job(read_request(path, body))

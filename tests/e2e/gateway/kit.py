@@ -54,7 +54,7 @@ class Gateway:
         command = [sys.executable, "-m", "visionq.cli", "gateway", "--port", str(self.port)]
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        until(lambda: answers(self.port, "/healthz"), 30, self.log)
+        until(lambda: answers(self.port, "/healthz"), 60, self.log)
 
     def kill(self) -> None:
         self.process.kill()

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet
 
 MODEL = "gpt-4o-mini"
-#: What goes wrong → class of the client's error, and code. The Node package has the same.
+#: What goes wrong → class of the client's error, and code.
 REFUSALS: Final[dict[str, tuple[str, str | None]]] = {
     "wrong field": ("BadRequestError", "invalid_job"),
     "wrong key": ("AuthenticationError", "invalid_api_key"),
     "no scope": ("PermissionDeniedError", "missing_scope"),
     "unknown": ("NotFoundError", "job_not_found"),
     "other question, same key": ("ConflictError", "idempotency_conflict"),
-    "too long": ("APIError", "body_too_large"),
+    "too long": ("APIStatusError", "body_too_large"),
     "not answered in time": ("InternalServerError", "wait_timeout"),
     "too often": ("RateLimitError", "rate_limit_exceeded"),
     "nobody there": ("APIConnectionError", None),
 }
+#: The Node package has the same classes, but for statuses without one of their own.
+NODE_REFUSALS: Final = REFUSALS | {"too long": ("APIError", "body_too_large")}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from producer.gateway.access import Scope
 from tests.e2e.fleet import until
 from tests.e2e.gateway.kit import KEY, asked, data_url, run_node
-from tests.e2e.gateway.test_errors import REFUSALS, narrow_gateway
+from tests.e2e.gateway.test_errors import NODE_REFUSALS, narrow_gateway
 from tests.integration.receiver_kit import receiving
 from visionq.sandbox.ports import free_port
 from visionq.webhooks import remove_webhook, set_webhook
@@ -47,7 +47,7 @@ def test_node(gateway: Gateway, fleet: Fleet, node_package: Path, tmp_path: Path
     assert told["tier"] == "flex"
     assert told["cancelled"] in {"cancelled", "completed"}
     assert told["batch"] == {"total": 2, "completed": 1, "failed": 1}
-    assert told["errors"] == {name: list(refusal) for name, refusal in REFUSALS.items()}
+    assert told["errors"] == {name: list(refusal) for name, refusal in NODE_REFUSALS.items()}
 
 
 def test_webhooks_unwrap(client: OpenAI, fleet: Fleet, node_package: Path) -> None:
