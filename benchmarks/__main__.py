@@ -34,6 +34,7 @@ PARTS: Final = {
     "collect": "benchmarks.speed.collecting",
     "backlog": "benchmarks.speed.backlog",
     "scale": "benchmarks.scale",
+    "gateway": "benchmarks.gateway",
 }
 
 

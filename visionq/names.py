@@ -257,6 +257,8 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "answer": ANSWER,
     "blob": BLOB,
     "batch": BATCH,
+    "file_batch": FILE_BATCH,
+    "open_batches": OPEN_BATCHES,
     "webhook_events": WEBHOOK_EVENTS,
     "delivery": DELIVERY,
     "deliveries": DELIVERIES,

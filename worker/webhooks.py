@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from visionq.ledger import Ledger
     from visionq.settings import Settings
+    from worker.fetch.fetcher import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -91,25 +93,47 @@ class Messenger:
             log.exception("delivery.defect", delivery=claim.id)
             return self._again(claim, None, "a fault of the sender")
 
-    def _answered(self, claim: DeliveryClaim, webhook: Webhook, status: int) -> DeliveryEnding:
+    def _answered(self, claim: DeliveryClaim, webhook: Webhook, answer: Answer) -> DeliveryEnding:
+        status = answer.status
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return DeliveryEnding(DeliveryState.DELIVERED, status=status)
         if status == HTTPStatus.GONE:
             return DeliveryEnding(
                 DeliveryState.FAILED, status=status, fault="answered 410", gone=webhook.id
             )
-        return self._again(claim, status, f"answered {status}")
+        wait = asked_wait(answer.retry_after, claim.now)
+        return self._again(claim, status, f"answered {status}", least=wait)
 
-    def _send(self, claim: DeliveryClaim, webhook: Webhook) -> int:
+    def _send(self, claim: DeliveryClaim, webhook: Webhook) -> Answer:
         body = claim.body()
         headers = signed_headers(claim.id, body, webhook, datetime.now(UTC))
         return self.fetcher.post(webhook.url, name="webhook", body=body, headers=headers)
 
-    def _again(self, claim: DeliveryClaim, status: int | None, fault: str) -> DeliveryEnding:
+    def _again(
+        self, claim: DeliveryClaim, status: int | None, fault: str, least: float = 0
+    ) -> DeliveryEnding:
         delay = backoff(claim.attempts + 1, self.random, _BACKOFF_BASE, _BACKOFF_CAP)
+        delay = max(delay, least)
         is_late = claim.now + delay - claim.first_attempt > GIVE_UP_AFTER
         state = DeliveryState.FAILED if is_late else DeliveryState.WAITING
         return DeliveryEnding(state, delay, status, fault)
+
+
+def asked_wait(retry_after: str, now: float) -> float:
+    """Return the seconds that a receiver would not be asked for, of which it gets so many at most.
+
+    Args:
+        retry_after: its header, as seconds or as a date of HTTP; anything else asks for nothing.
+        now: seconds since the epoch.
+    """
+    if retry_after.isdecimal() and retry_after.isascii():
+        wanted = float(retry_after)
+    else:
+        try:
+            wanted = parsedate_to_datetime(retry_after).timestamp() - now
+        except (ValueError, OverflowError):
+            return 0
+    return min(max(wanted, 0), _BACKOFF_CAP)
 
 
 def signed_headers(

@@ -103,6 +103,22 @@ async def look_at_many(services: Services, job_ids: Sequence[str]) -> list[Stand
     ]
 
 
+async def look_at_latest(services: Services, job_ids: Sequence[str]) -> list[Standing | None]:
+    """Return jobs, or what stands for those that have been replayed, however often."""
+    standings = await look_at_many(services, job_ids)
+    while True:
+        replays = {
+            place: one.view.replayed_by
+            for place, one in enumerate(standings)
+            if one and one.view.replayed_by
+        }
+        if not replays:
+            return standings
+        found = await look_at_many(services, list(replays.values()))
+        for place, one in zip(replays, found, strict=True):
+            standings[place] = one
+
+
 def _standing(
     job_id: str,
     fields: list[bytes | None],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse
 
+from producer.complaints import complaint
 from visionq.errors import JobError, VisionqError
 
 if TYPE_CHECKING:
@@ -133,22 +134,10 @@ def _field_in(message: str) -> str | None:
     return field if colon and " " not in field else None
 
 
-def describe_invalid(errors: Sequence[Any]) -> tuple[str, str]:
-    """Return (field, what is wrong with it) of the first of pydantic's errors."""
-    first = errors[0]
-    parts = [str(part) for part in first["loc"] if part not in {"body", "query", "header", "path"}]
-    field = ".".join(parts) or "body"
-    if first["type"] == "extra_forbidden":
-        return field, "not supported here"
-    said = str(first["msg"]).removeprefix("Value error, ")
-    return field, said[:1].lower() + said[1:]
-
-
 def invalid(errors: Sequence[Any], status: int = HTTPStatus.BAD_REQUEST) -> Fault:
     """Return the fault of a request that does not have the form that it must have."""
-    field, said = describe_invalid(errors)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Fault(status, "invalid_job", f"{field}: {said}{more}", param=field)
+    field, line = complaint(errors)
+    return Fault(status, "invalid_job", line, param=field)
 
 
 def error_body(fault: Fault) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from producer.openai_requests.reading import read_request
 from producer.sources.manifest import broken_line, parse_object
-from producer.sources.openai_request import read_request
 from producer.sources.row import BadRow, Row
 from producer.sources.source import Reading
 from visionq.errors import InvalidJob
@@ -46,10 +46,11 @@ def _row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:
         message = f"line {line}: method: {method!r} is not POST"
         return BadRow(number, identity, InvalidJob.code, message)
     try:
-        images, overrides = read_request(str(record.get("url", "")), record.get("body"))
+        fields = read_request(str(record.get("url", "")), record.get("body"))
     except InvalidJob as error:
         return BadRow(number, identity, error.code, f"line {line}: {error.message}")
-    return Row(number, identity, images, overrides=overrides)
+    images = tuple(image["url"] for image in fields.pop("images"))
+    return Row(number, identity, images, overrides=fields)
 
 
 def is_batch(record: object) -> bool:

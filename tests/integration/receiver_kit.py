@@ -21,6 +21,8 @@ class Receiver:
     #: The answer, once the `next_statuses` have been given.
     status: int = 204
     next_statuses: deque[int] = field(default_factory=deque)
+    #: Its header, where it is not empty.
+    retry_after: str = ""
     #: Seconds until the answer.
     delay: float = 0
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -54,6 +56,8 @@ def receiving() -> Iterator[Receiver]:
             self.send_response(status)
             if 300 <= status < 400:
                 self.send_header("location", "/elsewhere")
+            if state.retry_after:
+                self.send_header("retry-after", state.retry_after)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:

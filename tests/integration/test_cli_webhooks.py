@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -12,7 +13,15 @@ from producer.gateway.batches.record import Batch, BatchBook
 from tests.integration.ledger_kit import new_job
 from visionq import names
 from visionq.commands.webhooks import webhooks
-from visionq.ledger import AsyncLedger, Ledger, NewJob, Submitted
+from visionq.ledger import (
+    AsyncLedger,
+    DeliveryClaim,
+    DeliveryEnding,
+    DeliveryState,
+    Ledger,
+    NewJob,
+    Submitted,
+)
 from visionq.ledger.deliveries import latest
 from visionq.redis_connection import connect_async
 from visionq.webhooks import set_webhook
@@ -121,6 +130,30 @@ def test_log_of_one_tenant(redis: Redis) -> None:
     assert (delivery["tried_at"], delivery["status"], delivery["fault"]) == (None, None, None)
 
 
+def test_all_that_was_given_up(redis: Redis) -> None:
+    """What was given up of a tenant is told again by one command; nothing else, and of no other."""
+    for tenant in ("shop", "bank"):
+        set_webhook(redis, tenant, URL)
+        for number in range(3):
+            end(redis, new_job(f"{tenant}-{number}", tenant=tenant))
+    ledger = Ledger(redis)
+    states = {"shop-0": "failed", "shop-1": "delivered", "shop-2": "failed"}
+    for hint in ledger.dispatch().deliveries:
+        claim = ledger.claim_delivery(hint.id, "token", 20)
+        assert isinstance(claim, DeliveryClaim)
+        state = DeliveryState(states.get(claim.subject, "failed"))
+        ledger.finish_delivery(claim, DeliveryEnding(state))
+    told = run("redeliver", "--failed", "--tenant", "shop")
+    assert [one["state_before"] for one in told] == ["failed"] * 2
+    left = {one["subject"]: one["state"] for one in run("deliveries", "--tenant", "shop")}
+    assert left == {"shop-0": "waiting", "shop-1": "delivered", "shop-2": "waiting"}
+    assert {one["state"] for one in run("deliveries", "--tenant", "bank")} == {"failed"}
+    assert run("redeliver", "--failed", "--tenant", "shop") == []
+    assert "nothing was given up" in invoke("redeliver", "--failed", "--tenant", "shop").stdout
+    for wrong in ((), ("evt_1", "--failed")):
+        assert isinstance(invoke("redeliver", *wrong).exception, click.UsageError)
+
+
 async def test_a_batch_ends_once(redis: Redis, redis_url: str) -> None:
     """However often, and by whichever gateway, the end of a batch is written, it is told once."""
     set_webhook(redis, "shop", URL)
@@ -134,8 +167,10 @@ async def test_a_batch_ends_once(redis: Redis, redis_url: str) -> None:
                 created_at=1, expires_at=2, lines=1,
             )  # fmt: skip
             await book.open(batch)
+            assert not await book.close(batch, "expired")  # jobs may still come
+            await book.seal(batch.id)
             for _ in range(2):
-                await book.close(batch, "expired")
+                assert await book.close(batch, "expired")
         assert await book.unfinished() == []
         stored = await book.get("batch_shop")
         assert stored is not None

@@ -28,7 +28,7 @@ from visionq.webhooks import (
     set_webhook,
 )
 from worker.fetch import Fetcher, FetchPolicy
-from worker.webhooks import GIVE_UP_AFTER, Messenger, signed_headers
+from worker.webhooks import GIVE_UP_AFTER, Messenger, asked_wait, signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +186,40 @@ def test_retries_until_taken(redis: Redis, receiver: Receiver) -> None:
     assert (delivery.state, delivery.attempts, delivery.status) == ("delivered", 7, 204)
     assert redis.ttl(names.DELIVERY + delivery.id) > 0
     assert office.told_over(DAY, 3600) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        ("600", 600, 600),
+        ("99999999", 7200, 7200),
+        ("soon", 0, 5),
+        ("-5", 0, 5),
+        ("1.5", 0, 5),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 5),
+    ],
+)
+def test_retry_after_is_honoured(
+    redis: Redis, receiver: Receiver, asked: str, least: float, most: float
+) -> None:
+    """A receiver says when to come back; of a wait that is too long it gets two hours."""
+    set_webhook(redis, "default", receiver.url)
+    receiver.next_statuses.append(503)
+    receiver.retry_after = asked
+    office = Office(redis)
+    office.ledger.cancel(office.enter(new_job()))
+    (ending,) = office.told()
+    assert least <= ending.delay <= most
+    office.clock.now += ending.delay - 1
+    if least:
+        assert office.told() == []
+    office.clock.now += 2
+    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+
+
+def test_retry_after_as_a_date() -> None:
+    """The header may be a date, of whatever zone HTTP allows, and is counted from now."""
+    assert asked_wait("Thu, 01 Jan 1970 00:10:00 GMT", 60) == 540
 
 
 def test_gives_up_after_a_day(redis: Redis, receiver: Receiver) -> None:

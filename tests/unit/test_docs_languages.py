@@ -12,6 +12,7 @@ PAGES = (
     "docs/README.md",
     "docs/quickstart.md",
     "docs/clients.md",
+    "docs/gateway.md",
     "docs/operations.md",
     "docs/errors.md",
     "docs/configuration.md",

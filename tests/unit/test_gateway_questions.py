@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.gateway.access import Scope, scope_for
-from producer.gateway.openai.chat import ChatRequest
-from producer.gateway.openai.parts import Image, Said, Text, question_in
-from producer.gateway.openai.responses import ResponseRequest
+from producer.gateway.native.submission import job_schemas
+from producer.openai_requests.chat import ChatRequest
+from producer.openai_requests.parts import Extras
+from producer.openai_requests.question import Image, Said, Text, question_in
+from producer.openai_requests.reading import fields_of, read_request
+from producer.openai_requests.responses import ResponseRequest
+from visionq.contract import JobDocument, parse_job
+from visionq.errors import InvalidJob
 
 WORDS = st.text(min_size=1).filter(str.strip)
 PICTURES = st.lists(st.builds(Image, WORDS, st.just("low")), min_size=1, max_size=5)
@@ -29,6 +34,7 @@ def test_nothing_is_lost(
     assert fields["prompt"] == "\n\n".join(text.text for text in texts)
     assert fields["images"] == [{"url": image.url} for image in images]
     assert fields["detail"] == "low"
+    assert "detail" not in question_in([Said("user", (Text("?"), Image("u", None)))], "input")
     wanted = [*([given] if given else []), *rules]
     assert fields.get("instructions") == ("\n\n".join(wanted) if wanted else None)
 
@@ -85,11 +91,144 @@ def test_both_apis_ask_the_same() -> None:
             ],
         }
     )  # fmt: skip
-    first, second = response.to_fields(), chat.to_fields()
+    first, second = fields_of(response), fields_of(chat)
     assert first.pop("api") != second.pop("api")
     assert first == second
     assert first["answer_schema"] == schema
     assert first["reuse"] == "off"
+
+
+#: Field of a job → what says it to OpenAI's two APIs, and what the job then has.
+OPENAI_SAYS: dict[str, tuple[dict[str, Any], dict[str, Any], Any]] = {
+    "model": ({"model": "m"}, {"model": "m"}, "m"),
+    "instructions": ({"instructions": "i"}, {}, "i"),
+    "answer_schema": (
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": {"type": "object"}},
+            }
+        },
+        {"type": "object"},
+    ),
+    "max_output_tokens": ({"max_output_tokens": 99}, {"max_completion_tokens": 99}, 99),
+    "temperature": ({"temperature": 0.25}, {"temperature": 0.25}, 0.25),
+    "service_tier": ({"service_tier": "flex"}, {"service_tier": "flex"}, "flex"),
+    "metadata": ({"metadata": {"a": "b"}}, {"metadata": {"a": "b"}}, {"a": "b"}),
+}
+#: Field of a job → a value of it that is not its default, said as `visionq`.
+OUR_OWN: dict[str, Any] = {
+    "pictures": {"convert": True},
+    "priority": "bulk",
+    "reuse": "off",
+    "on_unknown_billing": "hold",
+    "url_mode": "pass",
+    "deadline": "2030-01-01T00:00:00Z",
+    "repair": False,
+    "extra_body": {"seed_of_theirs": 1},
+}
+#: Said by the messages themselves.
+IN_MESSAGES = {"prompt", "images", "detail"}
+#: Not the client's to say in the body.
+NOT_THEIRS = {
+    *("api", "tenant", "batch_id", "replay_of", "schema_version", "idempotency_key"),
+}
+
+
+def bodies(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The same question for either API, with further fields."""
+    url = "https://example.org/a.jpg"
+    response = [
+        {"type": "input_text", "text": "?"},
+        {"type": "input_image", "image_url": url},
+    ]
+    chat = [
+        {"type": "text", "text": "?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    rules = [{"role": "system", "content": "i"}] if "instructions" in first else []
+    return [
+        ("/v1/responses", {"input": [{"role": "user", "content": response}], **first}),
+        (
+            "/v1/chat/completions",
+            {"messages": [*rules, {"role": "user", "content": chat}], **second},
+        ),
+    ]
+
+
+def test_every_option_of_a_job_is_thought_of() -> None:
+    """A new field of the contract is refused nowhere by accident: it has its place here."""
+    assert {*OPENAI_SAYS, *OUR_OWN, *IN_MESSAGES, *NOT_THEIRS} == set(JobDocument.model_fields)
+    assert set(OUR_OWN) == set(Extras.model_fields)
+    schema, _ = job_schemas()
+    assert set(schema["properties"]) == set(JobDocument.model_fields) - NOT_THEIRS | {"api"}
+
+
+@pytest.mark.parametrize("field", OPENAI_SAYS)
+def test_options_have_openais_own_fields(field: str) -> None:
+    """Where OpenAI has a word for an option of a job, it is said by it, in both APIs."""
+    first, second, wanted = OPENAI_SAYS[field]
+    for path, body in bodies(first, second):
+        job = parse_job(read_request(path, body))
+        assert getattr(job, field) == wanted, path
+
+
+@pytest.mark.parametrize("field", OUR_OWN)
+def test_options_that_are_our_own(field: str) -> None:
+    """What OpenAI has no word for is said as `visionq`, by the name that native jobs use."""
+    told = {"visionq": {field: OUR_OWN[field]}}
+    for path, body in bodies(told, told):
+        fields = read_request(path, body)
+        native = parse_job({"prompt": "?", "images": fields["images"], field: OUR_OWN[field]})
+        assert getattr(parse_job(fields), field) == getattr(native, field), path
+        assert getattr(native, field) != JobDocument.model_fields[field].get_default(
+            call_default_factory=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("/v1/responses", {"reasoning": {"effort": "low"}, "top_p": 0.5, "user": "u"}),
+        (
+            "/v1/chat/completions",
+            {"reasoning_effort": "low", "seed": 7, "stop": ["."], "verbosity": "low", "top_p": 1.0},
+        ),
+    ],
+)
+def test_fields_that_shape_the_call_are_passed_on(path: str, given: dict[str, Any]) -> None:
+    """OpenAI's fields that shape a call and are no option of a job reach the provider unchanged."""
+    own = {"visionq": {"extra_body": {"theirs": True}}}
+    body = dict(bodies(given | own, given | own))[path]
+    assert parse_job(read_request(path, body)).extra_body == {**given, "theirs": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tools": [{"type": "web_search"}]}, "tools: "),
+        ({"previous_response_id": "resp_1"}, "previous_response_id: not supported here"),
+        ({"logprobs": True}, "logprobs: not supported here"),
+        ({"nonsense": 1}, "nonsense: not supported here"),
+        ({"service_tier": "No Tier"}, "service_tier: "),
+        ({"visionq": {"nonsense": 1}}, "visionq.nonsense: not supported here"),
+        ({"visionq": {"extra_body": {"top_p": 1}}}, "visionq.extra_body: give top_p as a field"),
+    ],
+)
+def test_what_is_not_supported_is_named(given: dict[str, Any], said: str) -> None:
+    """A field that nothing here can honour is refused by its name, in both APIs."""
+    for path, body in bodies(given, given):
+        with pytest.raises(InvalidJob, match=f"^invalid_job: {said}"):
+            read_request(path, body)
+
+
+def test_what_the_contract_forbids_stays_forbidden() -> None:
+    """No word of a request takes a field of the call that a job decides by itself."""
+    told: dict[str, Any] = {"visionq": {"extra_body": {"stream_options": {}}}}
+    for path, body in bodies(told, told):
+        with pytest.raises(InvalidJob, match=r"^invalid_job: extra_body: .*stream_options"):
+            parse_job(read_request(path, body))
 
 
 @pytest.mark.parametrize(

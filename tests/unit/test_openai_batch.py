@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from producer.openai_requests.reading import read_request
 from producer.prompts import Prompt, job_fields, prompt_for
 from producer.sources import Row, open_source
-from producer.sources.openai_request import read_request
 from visionq.contract import parse_job
 from visionq.errors import InvalidJob
 
@@ -25,7 +25,11 @@ RESPONSES: dict[str, Any] = {
             "content": [
                 {"type": "input_text", "text": "What is it?"},
                 {"type": "input_image", "image_url": "https://a.example/1", "detail": "low"},
-                {"type": "input_image", "image_url": "data:image/png;base64,AA=="},
+                {
+                    "type": "input_image",
+                    "image_url": "data:image/png;base64,AA==",
+                    "detail": "low",
+                },
             ],
         },
     ],
@@ -44,7 +48,10 @@ CHAT: dict[str, Any] = {
             "content": [
                 {"type": "text", "text": "What is it?"},
                 {"type": "image_url", "image_url": {"url": "https://a.example/1", "detail": "low"}},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"},
+                },
             ],
         },
     ],
@@ -60,11 +67,11 @@ CHAT: dict[str, Any] = {
 )
 def test_a_request_of_either_surface_is_the_same_job(address: str, body: dict[str, Any]) -> None:
     """Texts, pictures, schema and limits become the fields of one job."""
-    images, fields = read_request(address, body)
-    assert images == ("https://a.example/1", "data:image/png;base64,AA==")
+    fields = read_request(address, body)
     assert fields == {
         "api": address.removeprefix("/v1/").replace("/", "_"),
         "prompt": "What is it?",
+        "images": [{"url": "https://a.example/1"}, {"url": "data:image/png;base64,AA=="}],
         "instructions": "Be brief.\n\nIn Russian.",
         "detail": "low",
         "answer_schema": SCHEMA,
@@ -72,7 +79,7 @@ def test_a_request_of_either_surface_is_the_same_job(address: str, body: dict[st
         "max_output_tokens": 50,
         "temperature": 0,
     }
-    parse_job({**fields, "images": [{"url": image} for image in images]})
+    parse_job(fields)
 
 
 def replaced(**changes: Any) -> dict[str, Any]:
@@ -82,34 +89,29 @@ def replaced(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("text", "body: not a JSON object"),
-        (replaced(input="only text"), "it has no picture"),
-        (replaced(input=[RESPONSES["input"][0]]), "it has no picture"),
-        (replaced(stream=True), "body.stream: "),
-        (replaced(text={"format": {"type": "json_object"}}), "text, or json_schema"),
-        (replaced(input=[{"role": "assistant", "content": "x"}]), "role 'assistant'"),
+        ("text", "body: "),
+        (replaced(input="only text"), "there is no picture"),
+        (replaced(input=[RESPONSES["input"][0]]), "input: give one user message"),
+        (replaced(stream=True), "stream: "),
+        (replaced(text={"format": {"type": "json_object"}}), "text.format: "),
+        (replaced(input=[{"role": "assistant", "content": "x"}]), "input.0.role: "),
         (
             replaced(
                 input=[{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]
             ),
-            "file ids are not known here",
+            "image_url: field required",
         ),
         (
             replaced(input=[{"role": "user", "content": [{"type": "input_audio"}]}]),
-            "type 'input_audio'",
+            "'input_audio'",
         ),
     ],
 )
 def test_what_a_job_has_no_word_for_is_refused(body: object, said: str) -> None:
     """Nothing that shapes the answer is dropped in silence: the field is named."""
-    with pytest.raises(InvalidJob, match=said):
+    with pytest.raises(InvalidJob) as refused:
         read_request("/v1/responses", body)
-
-
-def test_other_fields_are_passed_on() -> None:
-    """What a job has no word for goes to the provider as it is."""
-    _, fields = read_request("/v1/responses", replaced(top_p=0.5, service_tier="flex", user="u"))
-    assert (fields["extra_body"], fields["service_tier"]) == ({"top_p": 0.5}, "flex")
+    assert said in refused.value.message
 
 
 def test_an_unknown_address_is_refused() -> None:

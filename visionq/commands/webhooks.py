@@ -173,16 +173,26 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
 
 
 @webhooks.command()
-@click.argument("delivery_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("delivery_ids", metavar="[ID]...", nargs=-1)
+@click.option("--failed", is_flag=True, help="All that were given up, of the tenant.")
+@_tenant_option
 @json_option
-def redeliver(*, delivery_ids: tuple[str, ...], as_json: bool) -> int:
+def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_json: bool) -> int:
     """Tell again what was delivered or given up, and at once what waits; under the same id."""
+    from visionq.ledger.deliveries import failed_of  # noqa: PLC0415  # other commands do without
+
+    if bool(delivery_ids) is failed:
+        raise click.UsageError("name deliveries by their ids, or give --failed")
     with _open(as_json) as ledger:
+        if failed:
+            delivery_ids = tuple(failed_of(ledger.redis, tenant))
         states = ledger.redeliver(delivery_ids)
     found = dict(zip(delivery_ids, states, strict=True))
     if as_json:
         print_json([{"id": name, "state_before": state} for name, state in found.items()])
     else:
+        if not found:
+            click.echo(f"nothing was given up of what tenant {tenant} was to be told")
         for name, state in found.items():
             is_known = state != "missing"
             click.echo(f"{name} {f'was {state}' if is_known else 'is not known'}", err=not is_known)

@@ -17,7 +17,7 @@ from visionq.ledger.scripts import Call
 from visionq.names import DELIVERIES, DELIVERIES_DUE, DELIVERIES_OUT, DELIVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from redis import Redis
 
@@ -172,6 +172,15 @@ def latest(redis: Redis, tenant: str, most: int) -> list[Delivery]:
         found += _of_tenant(redis, ids, tenant)
         start += _PAGE
     return found[:most]
+
+
+def failed_of(redis: Redis, tenant: str) -> Iterator[str]:
+    """Yield the ids of a tenant's deliveries that were given up, the oldest first."""
+    ids: list[Any] = redis.zrange(DELIVERIES, 0, -1)
+    for start in range(0, len(ids), _PAGE):
+        for delivery in _of_tenant(redis, ids[start : start + _PAGE], tenant):
+            if delivery.state is DeliveryState.FAILED:
+                yield delivery.id
 
 
 def _of_tenant(redis: Redis, ids: Iterable[bytes], tenant: str) -> list[Delivery]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, Self
@@ -44,6 +45,15 @@ _FAULTS: Final = (
 
 #: Bytes reserved beyond those that have come: most pictures are smaller than the first of these.
 _RESERVED_AHEAD: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server says to what it was sent."""
+
+    status: int
+    #: Its header of this name, as it came.
+    retry_after: str = ""
 
 
 def _no_reserve(_: int) -> None:
@@ -101,8 +111,8 @@ class Fetcher:
         with self._telling(name):
             return self._follow(url, name=name, max_bytes=max_bytes, reserve=reserve)
 
-    def post(self, url: str, *, name: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send `body` under the same guard and return the status; redirects are not followed.
+    def post(self, url: str, *, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send `body` under the same guard and return the answer; redirects are not followed.
 
         Raises:
             UnsafeUrl: the URL leads where nothing must be sent.
@@ -116,7 +126,7 @@ class Fetcher:
                     "POST", checked, content=body, headers={**headers, **self._own_headers(checked)}
                 ) as response,
             ):
-                return response.status_code
+                return Answer(response.status_code, response.headers.get("retry-after", ""))
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:

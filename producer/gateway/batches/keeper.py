@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from producer.gateway.batches.entering import enter_lines
+from producer.gateway.batches.record import DONE
 from producer.gateway.batches.results import write_results
+from producer.gateway.desk import look_at_latest
 from visionq.errors import VisionqError
 
 if TYPE_CHECKING:
-    from producer.gateway.batches.record import Batch
+    from producer.gateway.batches.record import Batch, Counts, Status
     from producer.gateway.services import Services
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ LOOK_EVERY: Final = 0.5
 _PAUSE: Final = 5.0
 _SWEEP_EVERY: Final = 60.0
 #: Jobs that are cancelled by one call.
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 250
 
 
 class Keeper:
@@ -91,9 +93,15 @@ async def carry(services: Services, batch: Batch) -> None:
     book, path = services.batches, services.files.path(batch.tenant, batch.input_file_id)
     if not await asyncio.to_thread(path.exists):
         message = f"the input file {batch.input_file_id} is gone"
+        if batch.status in DONE:  # it was taken up again: its answers stay with their jobs
+            log.warning("batch.left batch=%s reason=%s", batch.id, message)
+            await book.leave(batch)
+            return
         await _cancel_jobs(services, batch)
         await book.close(batch, "failed", message=message)
         return
+    if batch.status in DONE:
+        batch = await book.reopen(batch)
     if not (await book.counts(batch.id)).sealed:
         if batch.status == "validating":
             batch = await book.note(batch, status="in_progress", in_progress_at=int(time.time()))
@@ -103,13 +111,23 @@ async def carry(services: Services, batch: Batch) -> None:
     batch = await _ended(services, batch)
     if batch.finalizing_at is None:
         batch = await book.note(batch, finalizing_at=int(time.time()))
-    unasked = batch.entered < batch.lines or (await book.counts(batch.id)).cancelled > 0
-    expired = unasked and time.time() >= batch.expires_at
-    end = "cancelled" if batch.cancelling_at else "expired" if expired else "completed"
+    end = _end_of(batch, await book.counts(batch.id), time.time())
     if end == "completed":
         batch = await book.note(batch, status="finalizing")
     written = await write_results(services, batch, path)
-    await book.close(batch, end, **written)  # type: ignore[arg-type]  # one of three statuses
+    if not await book.close(batch, end, **written):
+        log.info("batch.replayed batch=%s", batch.id)  # meanwhile; the next look takes it up
+
+
+def _end_of(batch: Batch, counts: Counts, now: float) -> Status:
+    """Return how a batch ends whose jobs have ended."""
+    if batch.cancelling_at:
+        return "cancelled"
+    unasked = batch.entered < batch.lines or counts.cancelled > 0
+    if unasked and batch.ended_before in {"cancelled", "expired"}:
+        return batch.ended_before
+    expired = unasked and batch.ended_before is None and now >= batch.expires_at
+    return "expired" if expired else "completed"
 
 
 async def _ended(services: Services, batch: Batch) -> Batch:
@@ -117,7 +135,9 @@ async def _ended(services: Services, batch: Batch) -> Batch:
     book, stopped = services.batches, False
     while not (await book.counts(batch.id)).is_done:
         batch = await book.get(batch.id) or batch
-        if not stopped and (batch.cancelling_at or time.time() >= batch.expires_at):
+        # What the operator has replayed has no deadline any more.
+        expired = not batch.reopened and time.time() >= batch.expires_at
+        if not stopped and (batch.cancelling_at or expired):
             await _cancel_jobs(services, batch)
             stopped = True
             continue
@@ -126,8 +146,11 @@ async def _ended(services: Services, batch: Batch) -> Batch:
 
 
 async def _cancel_jobs(services: Services, batch: Batch) -> None:
-    """Cancel all jobs of a batch; those of a portion that was under way as well."""
+    """Cancel all jobs of a batch; those of a portion that was under way, and replays, as well."""
     numbers = range(1, batch.lines + 1)
     for first in range(0, batch.lines, _AT_ONCE):
         some = numbers[first : first + _AT_ONCE]
-        await services.ledger.cancel([batch.job_id(number) for number in some])
+        job_ids = [batch.job_id(number) for number in some]
+        standings = await look_at_latest(services, job_ids) if batch.reopened else []
+        latest = [standing.view.id for standing in standings if standing]
+        await services.ledger.cancel(list(dict.fromkeys([*job_ids, *latest])))

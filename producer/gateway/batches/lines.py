@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from producer.gateway.faults import Fault, fault_of, invalid
-from producer.gateway.openai.chat import ChatRequest
-from producer.gateway.openai.responses import ResponseRequest
-from producer.gateway.openai.routes import fields_of
+from producer.openai_requests.reading import read_request
 from visionq.contract import Priority
 from visionq.errors import InvalidJob, TooLarge, VisionqError
 from visionq.sdk.drafts import draft
@@ -31,10 +29,6 @@ LONGEST: Final = 30_000_000
 #: Seconds after the end of a batch at which the ledger ends a job, if no gateway has.
 _GRACE: Final = 60
 _BLANKS: Final = b" \t\r\n"
-_REQUESTS: Final[dict[str, type[ResponseRequest | ChatRequest]]] = {
-    "/v1/responses": ResponseRequest,
-    "/v1/chat/completions": ChatRequest,
-}
 
 
 class Envelope(BaseModel):
@@ -119,7 +113,7 @@ def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
     fields = {
         "priority": Priority.BULK,
         "deadline": datetime.fromtimestamp(batch.expires_at + _GRACE, UTC),
-        **fields_of(request_of(line, batch.endpoint)),
+        **fields_in(line, batch.endpoint),
         "tenant": batch.tenant,
         "batch_id": batch.id,
     }
@@ -129,14 +123,21 @@ def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
         raise fault_of(error) from None
 
 
-def request_of(line: Line, endpoint: str) -> ResponseRequest | ChatRequest:
-    """Return the request of a line; raises `Fault` where it holds none for the endpoint."""
+def fields_in(line: Line, endpoint: str) -> dict[str, Any]:
+    """Return the fields of the job of a line.
+
+    Raises:
+        Fault: it holds no request for the endpoint.
+    """
     if line.fault is not None:
         raise line.fault
     try:
         envelope = Envelope.model_validate(line.record)
-        if (envelope.method, envelope.url) != ("POST", endpoint):
-            raise _fault(f"url: every line of this batch must be for POST {endpoint}", "url")
-        return _REQUESTS[endpoint].model_validate(envelope.body)
     except ValidationError as error:
         raise invalid(error.errors()) from None
+    if (envelope.method, envelope.url) != ("POST", endpoint):
+        raise _fault(f"url: every line of this batch must be for POST {endpoint}", "url")
+    try:
+        return read_request(endpoint, envelope.body)
+    except InvalidJob as error:
+        raise fault_of(error) from None

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
+from redis.exceptions import WatchError
 
 from visionq.contract.base import Document
 from visionq.names import BATCH, BATCH_KEEPER, FILE_BATCH, OPEN_BATCHES, TENANT_BATCHES
@@ -25,6 +26,11 @@ Status = Literal[
 DONE: Final = frozenset({"completed", "failed", "cancelled", "expired"})
 Endpoint = Literal["/v1/responses", "/v1/chat/completions"]
 _COUNTS: Final = ("total", "completed", "failed", "cancelled", "sealed")
+#: What a batch forgets of its end when it is taken up again.
+_ENDS: Final = (
+    "finalizing_at", "completed_at", "failed_at", "cancelling_at", "cancelled_at", "expired_at",
+    "message",
+)  # fmt: skip
 #: Seconds that a gateway's hold on a batch lasts without renewal.
 _HOLD: Final = 20
 
@@ -58,6 +64,10 @@ class Batch(Document):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
     expired_at: int | None = None
+
+    #: How often jobs of it were replayed when it was done, and how it had ended before.
+    reopened: int = 0
+    ended_before: Status | None = None
 
     def job_id(self, number: int) -> str:
         """Return the id of the job of a line: always the same, so that none is entered twice."""
@@ -149,18 +159,51 @@ class BatchBook:
         if counts.is_done and await self._redis.ttl(name) < 0:
             await self._redis.expire(name, self._ttl)
 
-    async def close(self, batch: Batch, status: Status, **fields: Any) -> None:  # noqa: ANN401  # as in `note`
+    async def close(self, batch: Batch, status: Status, **fields: Any) -> bool:  # noqa: ANN401  # as in `note`
         """Write down the end of a batch, of which its tenant's webhook is told once.
 
-        From here on it expires.
+        From here on it expires. Returns false, and writes nothing, if a job of it has been replayed
+        since its counts were looked at.
         """
         ends = {"status": status, f"{status}_at": int(time.time()), **fields}
         mapping: Any = _stored({name: end for name, end in ends.items() if end is not None})
+        seed = f"{batch.id} {batch.reopened}" if batch.reopened else batch.id
         async with self._redis.pipeline() as pipeline:
+            await pipeline.watch(BATCH + batch.id)
+            if not (await self.counts(batch.id)).is_done and status != "failed":
+                return False
+            pipeline.multi()  # type: ignore[no-untyped-call]  # redis-py's
             pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
             await self._ledger.announce(
-                pipeline, batch.tenant, f"batch.{status}", batch.id, seed=batch.id
+                pipeline, batch.tenant, f"batch.{status}", batch.id, seed=seed
             )
+            pipeline.expire(FILE_BATCH + batch.id, self._ttl)
+            pipeline.expire(BATCH + batch.id, self._ttl)
+            pipeline.zrem(OPEN_BATCHES, batch.id)
+            try:
+                await pipeline.execute()
+            except WatchError:
+                return False
+        return True
+
+    async def reopen(self, batch: Batch) -> Batch:
+        """Take up a batch that was done: a job of it has been replayed. It does not expire then."""
+        fields: dict[str, Any] = {
+            "status": "in_progress",
+            "reopened": batch.reopened + 1,
+            "ended_before": batch.status,
+        }
+        mapping: Any = _stored(fields)
+        async with self._redis.pipeline() as pipeline:
+            pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
+            pipeline.hdel(FILE_BATCH + batch.id, *_ENDS)
+            pipeline.persist(FILE_BATCH + batch.id)
+            await pipeline.execute()
+        return batch.model_copy(update={**fields, **dict.fromkeys(_ENDS)})
+
+    async def leave(self, batch: Batch) -> None:
+        """Leave a batch as it ended: what its files would be made of is gone."""
+        async with self._redis.pipeline() as pipeline:
             pipeline.expire(FILE_BATCH + batch.id, self._ttl)
             pipeline.zrem(OPEN_BATCHES, batch.id)
             await pipeline.execute()

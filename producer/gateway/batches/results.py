@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any, Final
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from heapq import merge
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 from producer.gateway.batches.lines import draft_of, read_lines
-from producer.gateway.desk import look_at_many
+from producer.gateway.desk import look_at_latest
 from producer.gateway.faults import Fault, error_body
 from producer.gateway.openai.chat import completion_of, fault_in
 from producer.gateway.openai.responses import response_of
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from producer.gateway.services import Services
     from visionq.settings import Settings
 
+#: Number of a line, whether it is told as an error, and the row itself.
+Row: TypeAlias = tuple[int, bool, bytes]
+
 #: What is in memory at a time: at most so many lines, of about so many bytes.
 _MOST_LINES: Final = 200
 _MOST_BYTES: Final = 4_000_000
@@ -36,14 +42,16 @@ async def write_results(services: Services, batch: Batch, path: Path) -> dict[st
     few = _few(path)
     files = services.files
     with (
+        _before(services, batch) as before,
         files.writing(batch.tenant, _PURPOSE, f"{batch.id}_output.jsonl") as (output, ok),
         files.writing(batch.tenant, _PURPOSE, f"{batch.id}_error.jsonl") as (errors, wrong),
     ):
+        results = Results(batch, output, errors, before)
         while lines := await services.in_batch_thread(next, few, None):
             jobs = [batch.job_id(line.number) for line in lines]
-            standings = await look_at_many(services, jobs)
+            standings = await look_at_latest(services, jobs)
             pairs = list(zip(lines, standings, strict=True))
-            await services.in_batch_thread(_write, output, errors, batch, pairs, services.settings)
+            await services.in_batch_thread(results.write, pairs, services.settings)
         ids = {"output_file_id": (output, ok), "error_file_id": (errors, wrong)}
         return {name: record.id for name, (file, record) in ids.items() if file.tell()}
 
@@ -60,20 +68,67 @@ def _few(path: Path) -> Iterator[list[Line]]:
         yield lines
 
 
-def _write(
-    output: IO[bytes],
-    errors: IO[bytes],
-    batch: Batch,
-    pairs: Sequence[tuple[Line, Standing | None]],
-    settings: Settings,
-) -> None:
-    for line, standing in pairs:
-        try:
-            body = _body(batch, standing) if standing else _nothing(line, batch, settings)
-        except Fault as fault:
-            _tell(errors, batch, line, error_body(fault), fault)
-        else:
-            _tell(output, batch, line, body, None)
+@contextmanager
+def _before(services: Services, batch: Batch) -> Iterator[Earlier]:
+    """Give what the batch's files said when it had ended before."""
+    with ExitStack() as stack:
+        rows = [
+            _rows(stack.enter_context(path.open("rb")), is_error=is_error)
+            for file_id, is_error in ((batch.output_file_id, False), (batch.error_file_id, True))
+            if file_id and (path := services.files.path(batch.tenant, file_id)).exists()
+        ]
+        yield Earlier(merge(*rows))
+
+
+def _rows(file: IO[bytes], *, is_error: bool) -> Iterator[Row]:
+    for raw in file:
+        job_id: str = json.loads(raw)["response"]["request_id"]
+        yield int(job_id.rpartition("-")[2]), is_error, raw
+
+
+class Earlier:
+    """Rows of the earlier files, which stand in the order of the lines; one at a time is read."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def row(self, number: int) -> tuple[bool, bytes] | None:
+        """Return whether a line was told as an error, and how; ask in the order of the lines."""
+        while self._next and self._next[0] < number:
+            self._next = next(self._rows, None)
+        if self._next and self._next[0] == number:
+            return self._next[1:]
+        return None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Both files of a batch, as they are written."""
+
+    batch: Batch
+    output: IO[bytes]
+    errors: IO[bytes]
+    #: For lines whose jobs are not kept any more.
+    earlier: Earlier
+
+    def write(self, pairs: Sequence[tuple[Line, Standing | None]], settings: Settings) -> None:
+        """Tell what has become of some lines."""
+        for line, standing in pairs:
+            if standing is None and (known := self.earlier.row(line.number)):
+                is_error, raw = known
+                (self.errors if is_error else self.output).write(raw)
+                continue
+            try:
+                body = (
+                    _body(self.batch, standing)
+                    if standing
+                    else _nothing(line, self.batch, settings)
+                )
+            except Fault as fault:
+                _tell(self.errors, self.batch, line, error_body(fault), fault)
+            else:
+                _tell(self.output, self.batch, line, body, None)
 
 
 def _tell(
@@ -115,6 +170,6 @@ def _nothing(line: Line, batch: Batch, settings: Settings) -> dict[str, Any]:
 
 
 def _stopped(batch: Batch) -> Fault:
-    if batch.cancelling_at is not None:
+    if batch.cancelling_at is not None or batch.ended_before == "cancelled":
         return Fault(409, "cancelled", "the batch was cancelled before this was answered")
     return Fault(408, "batch_expired", "the batch's time was up before this was answered")

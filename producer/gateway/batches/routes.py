@@ -15,8 +15,8 @@ from producer.gateway.batches.lines import count_lines
 from producer.gateway.batches.record import DONE, Batch, Endpoint, Status
 from producer.gateway.faults import Fault
 from producer.gateway.files.routes import find_file
-from producer.gateway.openai.parts import Metadata, Part
 from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open
+from producer.openai_requests.parts import Metadata, Part
 
 if TYPE_CHECKING:
     from producer.gateway.services import Services

@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from producer.gateway.faults import Fault
-from producer.gateway.openai.parts import Part
 from producer.gateway.requests import ERRORS, Caller, Open
+from producer.openai_requests.parts import Part
 
 if TYPE_CHECKING:
     from producer.gateway.files.store import StoredFile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import StreamingResponse
 
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 #: Seconds between signs of life, so that no proxy takes the stream for dead.
 _ALIVE_EVERY: Final = 15.0
 _LOOK_EVERY: Final = 0.5
+
+#: How OpenAPI's document has a route that streams: each event is of this form.
+EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events `state`, the data of which is the document as it stands then",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"const": "state"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                    "required": ["id", "event", "data"],
+                }
+            }
+        },
+    }
+}
 
 #: A document to tell, whether it is the last, and what it is told under.
 Look = tuple["BaseModel", bool]

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field, model_validator
 
-from producer.gateway.batches.lines import read_lines, request_of
+from producer.gateway.batches.lines import fields_in, read_lines
 from producer.gateway.batches.record import Endpoint
 from producer.gateway.faults import Fault
 from producer.gateway.files.routes import find_file
 from producer.gateway.native.submission import check_fields
-from producer.gateway.openai.parts import Part
-from producer.gateway.openai.routes import fields_of
 from producer.gateway.requests import PROBLEMS, Caller, Open
 from producer.gateway.services import CLIENT_NAME
+from producer.openai_requests.parts import Part
 from producer.quote.census import Plan
 from producer.quote.document import Quote  # noqa: TC001  # FastAPI reads the annotation
 from producer.quote.knowledge import Knowledge
@@ -88,7 +87,7 @@ def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
     for line in read_lines(path):
         name = line.custom_id or str(line.number)
         try:
-            fields = fields_of(request_of(line, endpoint))
+            fields = fields_in(line, endpoint)
         except Fault as fault:
             yield BadRow(line.number, name, fault.code, fault.message)
         else:

@@ -14,12 +14,12 @@ from producer.gateway.batches.record import DONE
 from producer.gateway.batches.routes import BatchId, batch_object, find_batch
 from producer.gateway.desk import cancel, hand_in, look, wait_and_look, wait_for
 from producer.gateway.faults import Fault
-from producer.gateway.native.events import Look, stream
+from producer.gateway.native.events import EVENTS, Look, stream
 from producer.gateway.native.listing import list_jobs
 from producer.gateway.native.submission import fields_in, job_schemas
 from producer.gateway.openai.chat import fault_in
-from producer.gateway.openai.parts import Part
-from producer.gateway.requests import PROBLEMS, Caller, IdempotencyKey, Open
+from producer.gateway.requests import ERRORS, PROBLEMS, Caller, IdempotencyKey, Open
+from producer.openai_requests.parts import Part
 from visionq.contract import JobView, ResultDocument, State
 from visionq.sdk.drafts import most_bytes
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from producer.gateway.desk import Standing
 
 router = APIRouter(prefix="/v1/jobs", responses=PROBLEMS)
-batch_router = APIRouter(prefix="/v1/batches", responses=PROBLEMS)
+batch_router = APIRouter(prefix="/v1/batches", responses=ERRORS)
 
 JobIdInPath = Annotated[str, Path(min_length=1, max_length=128, examples=["job_0123abcd"])]
 Prefer = Annotated[
@@ -69,7 +69,7 @@ class Filters(Part):
 
 _FORM: Final = {
     "type": "object",
-    "description": "Fields of the job as text, `answer_schema`, `metadata` and `pictures` as JSON",
+    "description": "Fields of the job as text; those that are objects as JSON",
     "properties": {
         "prompt": {"type": "string"},
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -154,7 +154,7 @@ async def get_result(job_id: JobIdInPath, services: Open, key: Caller) -> Result
     "/{job_id}/events",
     summary="Follow a job",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=EVENTS,
 )
 async def follow_job(job_id: JobIdInPath, services: Open, key: Caller) -> StreamingResponse:
     """Tell each change of the job's state, the last of which is its end."""
@@ -180,7 +180,7 @@ async def cancel_job(job_id: JobIdInPath, services: Open, key: Caller) -> Native
     "/{batch_id}/events",
     summary="Follow a batch",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=EVENTS,
 )
 async def follow_batch(batch_id: BatchId, services: Open, key: Caller) -> StreamingResponse:
     """Tell each change of the batch, the last of which is its end."""

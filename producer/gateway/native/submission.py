@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OURS: Final = {
     "tenant": "is that of the key",
     "batch_id": "is set by /v1/batches",
+    "replay_of": "is set by `visionq jobs replay`",
     "schema_version": "is that of the gateway",
     "idempotency_key": "is given as the header Idempotency-Key",
 }
@@ -26,7 +27,7 @@ _OURS: Final = {
 _PICTURE: Final = "image"
 _ADDRESS: Final = "url"
 #: Fields that a form gives as JSON.
-_OBJECTS: Final = frozenset({"answer_schema", "metadata", "pictures"})
+_OBJECTS: Final = frozenset({"answer_schema", "extra_body", "metadata", "pictures"})
 _MOST_PICTURES: Final = 500
 
 

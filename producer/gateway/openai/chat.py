@@ -1,148 +1,19 @@
-"""`/v1/chat/completions`: the request as a job, the job as a completion."""
+"""A job told as a completion of `/v1/chat/completions`."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, JsonValue
 
 from producer.gateway.faults import Fault, fault_of
-from producer.gateway.openai.parts import (
-    Common,
-    DetailName,
-    Image,
-    MaxTokens,
-    Part,
-    PictureUrl,
-    Said,
-    Text,
-    question_in,
-)
 from producer.gateway.openai.responses import Own, own_words
-from visionq.contract import Api
 from visionq.errors import BY_CODE, InternalError
 
 if TYPE_CHECKING:
     from producer.gateway.desk import Standing
     from visionq.contract import ErrorDocument
-
-
-class TextPart(Part):
-    """Words."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Picture(Part):
-    """Where a picture is, and how closely to look at it."""
-
-    url: PictureUrl
-    detail: DetailName | None = None
-
-
-class ImagePart(Part):
-    """A picture."""
-
-    type: Literal["image_url"]
-    image_url: Picture
-
-
-Content = Annotated[TextPart | ImagePart, Field(discriminator="type")]
-
-
-def _as_parts(content: object) -> object:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-class ChatMessage(Part):
-    """What somebody says."""
-
-    role: Literal["user", "system", "developer"]
-    content: Annotated[
-        list[Content],
-        Field(min_length=1),
-        BeforeValidator(_as_parts, json_schema_input_type=str | list[Content]),
-    ]
-
-    def said(self) -> Said:
-        """Return it as both APIs know it."""
-        parts = tuple(
-            Text(part.text)
-            if isinstance(part, TextPart)
-            else Image(part.image_url.url, part.image_url.detail)
-            for part in self.content
-        )
-        return Said(self.role, parts)
-
-
-class TextFormat(Part):
-    """Free text."""
-
-    type: Literal["text"]
-
-
-class NamedSchema(Part):
-    """A JSON Schema under a name."""
-
-    name: str
-    schema_: dict[str, JsonValue] = Field(alias="schema")
-    description: str | None = None
-    #: The schema is always held to, strictly where its form allows.
-    strict: bool | None = None
-
-
-class SchemaFormat(Part):
-    """JSON of a given form."""
-
-    type: Literal["json_schema"]
-    json_schema: NamedSchema
-
-
-class ChatRequest(Common):
-    """A request for a completion: one question about one or several pictures."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "gpt-4o-mini",
-                    "messages": [
-                        {
-                            "role": "user",
-                            "content": [
-                                {"type": "text", "text": "What is in this picture?"},
-                                {
-                                    "type": "image_url",
-                                    "image_url": {"url": "https://example.org/picture.jpg"},
-                                },
-                            ],
-                        }
-                    ],
-                }
-            ]
-        }
-    )
-
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=100)]
-    max_completion_tokens: MaxTokens | None = None
-    max_tokens: MaxTokens | None = None
-    response_format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
-
-    def to_fields(self) -> dict[str, Any]:
-        """Return the fields of the job; raises `ValueError` for what is no single question."""
-        said = [message.said() for message in self.messages]
-        fields = {
-            **self.own_fields(),
-            **question_in(said, "messages"),
-            "api": Api.CHAT_COMPLETIONS,
-            "max_output_tokens": self.max_completion_tokens or self.max_tokens,
-        }
-        if isinstance(self.response_format, SchemaFormat):
-            fields["answer_schema"] = self.response_format.json_schema.schema_
-        return fields
 
 
 class ChoiceMessage(BaseModel):
@@ -170,6 +41,8 @@ class ChatCompletion(BaseModel):
     created: int
     model: str
     choices: list[Choice]
+    #: The one that was asked for.
+    service_tier: str | None
     usage: dict[str, JsonValue] | None
     visionq: Own
 
@@ -196,6 +69,7 @@ def completion_of(standing: Standing) -> ChatCompletion:
         created=int(view.submitted_at.timestamp()),
         model=result.model if result else view.model,
         choices=[Choice(message=message, finish_reason=why)],
+        service_tier=standing.document.service_tier,
         usage=_usage(standing),
         visionq=own_words(standing),
     )

@@ -1,24 +1,12 @@
-"""`/v1/responses`: the request as a job, the job as a response."""
+"""A job told as a response of `/v1/responses`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, JsonValue
 
-from producer.gateway.openai.parts import (
-    Common,
-    DetailName,
-    Image,
-    MaxTokens,
-    Nothing,
-    Part,
-    PictureUrl,
-    Said,
-    Text,
-    question_in,
-)
-from visionq.contract import Api, State
+from visionq.contract import State
 
 if TYPE_CHECKING:
     from producer.gateway.desk import Standing
@@ -36,120 +24,6 @@ _STATUS = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
-
-
-class InputText(Part):
-    """Words."""
-
-    type: Literal["input_text"]
-    text: str
-
-
-class InputImage(Part):
-    """A picture."""
-
-    type: Literal["input_image"]
-    image_url: PictureUrl
-    detail: DetailName | None = None
-
-
-Content = Annotated[InputText | InputImage, Field(discriminator="type")]
-
-
-def _as_parts(content: object) -> object:
-    return [{"type": "input_text", "text": content}] if isinstance(content, str) else content
-
-
-class Message(Part):
-    """What somebody says."""
-
-    type: Literal["message"] | None = None
-    role: Literal["user", "system", "developer"]
-    content: Annotated[
-        list[Content],
-        Field(min_length=1),
-        BeforeValidator(_as_parts, json_schema_input_type=str | list[Content]),
-    ]
-
-    def said(self) -> Said:
-        """Return it as both APIs know it."""
-        parts = tuple(
-            Text(part.text) if isinstance(part, InputText) else Image(part.image_url, part.detail)
-            for part in self.content
-        )
-        return Said(self.role, parts)
-
-
-class TextFormat(Part):
-    """Free text."""
-
-    type: Literal["text"]
-
-
-class SchemaFormat(Part):
-    """JSON of a given form."""
-
-    type: Literal["json_schema"]
-    name: str
-    schema_: dict[str, JsonValue] = Field(alias="schema")
-    description: str | None = None
-    #: The schema is always held to, strictly where its form allows.
-    strict: bool | None = None
-
-
-class TextOptions(Part):
-    """The form of the answer."""
-
-    format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
-
-
-class ResponseRequest(Common):
-    """A request for a response: one question about one or several pictures."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "gpt-4o-mini",
-                    "background": True,
-                    "input": [
-                        {
-                            "role": "user",
-                            "content": [
-                                {"type": "input_text", "text": "What is in this picture?"},
-                                {
-                                    "type": "input_image",
-                                    "image_url": "https://example.org/picture.jpg",
-                                    "detail": "low",
-                                },
-                            ],
-                        }
-                    ],
-                }
-            ]
-        }
-    )
-
-    input: Annotated[list[Message], Field(min_length=1, max_length=100)]
-    instructions: str | None = None
-    max_output_tokens: MaxTokens | None = None
-    text: TextOptions | None = None
-    background: bool | None = None
-    truncation: Literal["disabled"] | None = None
-    include: Nothing | None = None
-
-    def to_fields(self) -> dict[str, Any]:
-        """Return the fields of the job; raises `ValueError` for what is no single question."""
-        said = [message.said() for message in self.input]
-        fields = {
-            **self.own_fields(),
-            **question_in(said, "input", self.instructions),
-            "api": Api.RESPONSES,
-            "max_output_tokens": self.max_output_tokens,
-        }
-        if self.text and isinstance(self.text.format, SchemaFormat):
-            fields["answer_schema"] = self.text.format.schema_
-        return fields
 
 
 class ResponseError(BaseModel):
@@ -192,11 +66,14 @@ class ResponseObject(BaseModel):
     model: str
     output: list[dict[str, JsonValue]]
     parallel_tool_calls: bool = True
+    reasoning: dict[str, JsonValue] | None
+    #: The one that was asked for.
+    service_tier: str | None
     temperature: float | None
     text: dict[str, JsonValue]
     tool_choice: Literal["auto"] = "auto"
     tools: list[JsonValue] = []
-    top_p: float | None = 1
+    top_p: float | None
     truncation: Literal["disabled"] = "disabled"
     usage: dict[str, JsonValue] | None
     visionq: Own
@@ -205,7 +82,7 @@ class ResponseObject(BaseModel):
 def response_of(standing: Standing, *, background: bool = True) -> ResponseObject:
     """Tell a job as a response."""
     view, document, result = standing.view, standing.document, standing.result
-    error = view.error
+    error, passed = view.error, dict[str, Any](document.extra_body)
     status: Any = _STATUS[view.state]
     output: list[dict[str, JsonValue]] = []
     told, incomplete = error and ResponseError(code=error.code, message=error.message), None
@@ -231,7 +108,10 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
         metadata=document.metadata,
         model=result.model if result else view.model,
         output=output,
+        reasoning=passed.get("reasoning"),
+        service_tier=document.service_tier,
         temperature=document.temperature,
+        top_p=passed.get("top_p", 1),
         text={"format": _format(document.answer_schema)},
         usage=_usage(standing),
         visionq=own_words(standing),

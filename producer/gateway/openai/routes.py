@@ -11,9 +11,12 @@ from pydantic import BaseModel
 
 from producer.gateway.desk import cancel, hand_in, look, wait_and_look
 from producer.gateway.faults import Fault
-from producer.gateway.openai.chat import ChatCompletion, ChatRequest, completion_of, fault_in
-from producer.gateway.openai.responses import ResponseObject, ResponseRequest, response_of
+from producer.gateway.openai.chat import ChatCompletion, completion_of, fault_in
+from producer.gateway.openai.responses import ResponseObject, response_of
 from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open
+from producer.openai_requests.chat import ChatRequest  # noqa: TC001  # FastAPI reads the annotation
+from producer.openai_requests.reading import fields_of
+from producer.openai_requests.responses import ResponseRequest  # noqa: TC001  # likewise
 from visionq.prices import load_prices
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ async def create_response(
     stands, and goes on.
     """
     job_id = f"resp_{uuid.uuid4().hex}"
-    fields = fields_of(request) | {"idempotency_key": idempotency_key}
+    fields = _asked(request) | {"idempotency_key": idempotency_key}
     standing = await hand_in(services, key.tenant, fields, job_id)
     if request.background:
         return response_of(standing)
@@ -85,7 +88,7 @@ async def create_completion(
 ) -> ChatCompletion:
     """Submit one question about one or several pictures, and wait for the answer."""
     job_id = f"chatcmpl-{uuid.uuid4().hex}"
-    fields = fields_of(request) | {"idempotency_key": idempotency_key}
+    fields = _asked(request) | {"idempotency_key": idempotency_key}
     standing = await hand_in(services, key.tenant, fields, job_id)
     longest = services.gateway.longest_wait
     return completion_of(await wait_and_look(services, standing, longest))
@@ -105,17 +108,17 @@ async def get_model(model: str, services: Open, _: Caller) -> ModelObject:
     return ModelObject(id=model)
 
 
-def fields_of(request: ResponseRequest | ChatRequest) -> dict[str, Any]:
+def _asked(request: ResponseRequest | ChatRequest) -> dict[str, Any]:
     """Return the fields of the job that a request asks for.
 
     Raises:
-        Fault: it is no single question about pictures.
+        InvalidJob: it is no single question about pictures.
+        Fault: it wants to be forgotten, while answers are kept for as long as the operator says.
     """
-    try:
-        return request.to_fields()
-    except ValueError as error:
-        field, _, _ = str(error).partition(": ")
-        raise Fault(400, "invalid_job", str(error), param=field) from None
+    if request.store is False:
+        said = "store: false is not supported here: answers are kept to be fetched again"
+        raise Fault(400, "invalid_job", said, param="store")
+    return fields_of(request)
 
 
 async def _priced(services: Services) -> list[str]:

@@ -6,6 +6,14 @@ local function list_failed(id, ttl, most)
   redis.call('ZREMRANGEBYRANK', K.failed, 0, -1 - most)
 end
 
+-- A batch that was made of a file is not done any more: a gateway takes it up again.
+local function take_up_again(batch)
+  if redis.call('EXISTS', K.file_batch .. batch) == 1 then
+    redis.call('PERSIST', K.file_batch .. batch)
+    redis.call('ZADD', K.open_batches, 'NX', math.floor(now / 1000), batch)
+  end
+end
+
 -- Another job stands for this one from now on, in its batch too: that counts it once, as what it
 -- will come to.
 local function replaced_by(id, replay)
@@ -19,5 +27,6 @@ local function replaced_by(id, replay)
   if batch and redis.call('HGET', K.job .. replay, 'batch') == batch then
     redis.call('HINCRBY', K.batch .. batch, state, -1)
     redis.call('HINCRBY', K.batch .. batch, 'total', -1)
+    take_up_again(batch)
   end
 end

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.fleet import Fleet, picture, running_fleet, until
-from tests.e2e.gateway_kit import asked, gateway_and_fleet
+from tests.e2e.gateway.kit import asked, gateway_and_fleet
 from tests.integration.receiver_kit import Receiver, receiving
 from visionq.names import DELIVERIES, DELIVERIES_OUT, INTAKE_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
 from visionq.webhooks import set_webhook
@@ -16,7 +16,7 @@ from visionq.webhooks import set_webhook
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.gateway_kit import Gateway
+    from tests.e2e.gateway.kit import Gateway
 
 ALL_BUT_WEBHOOKS = ",".join((QUEUE_INTERACTIVE, QUEUE_BULK, *INTAKE_QUEUES))
 

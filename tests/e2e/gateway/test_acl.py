@@ -10,16 +10,16 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from tests.e2e.fleet import until
-from tests.e2e.gateway_kit import asked, data_url, running_gateway
+from tests.e2e.gateway.kit import asked, data_url, running_gateway
 from visionq.redis_connection import connect
 from visionq.sandbox.redis_server import running_redis
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from tests.e2e.gateway_kit import Gateway
+    from tests.e2e.gateway.kit import Gateway
 
-ACL = Path(__file__).parents[2] / "docs" / "acl" / "gateway.acl"
+ACL = Path(__file__).parents[3] / "docs" / "acl" / "gateway.acl"
 
 
 def test_its_user_is_enough(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 from openai import OpenAI
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
@@ -51,7 +54,7 @@ class Gateway:
         command = [sys.executable, "-m", "visionq.cli", "gateway", "--port", str(self.port)]
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        until(lambda: answers(self.port, "/healthz"), 30, self.log)
+        until(lambda: answers(self.port, "/healthz"), 60, self.log)
 
     def kill(self) -> None:
         self.process.kill()
@@ -112,3 +115,34 @@ def said(number: int, text: str = "What is in this picture?") -> list[Any]:
     """The messages of a completion about one picture."""
     image = {"type": "image_url", "image_url": {"url": data_url(number)}}
     return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
+
+
+def node_folder(folder: Path) -> Path:
+    """Install the official package `openai` for Node, or leave the test out."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed")
+    command = [npm, "install", "--no-audit", "--no-fund", "--silent", "openai"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm can't reach its packages in time")
+    if done.returncode:
+        pytest.skip(f"npm can't install openai: {done.stderr.decode()[-200:]}")
+    return folder
+
+
+def run_node(folder: Path, script: Path, **environment: str) -> Any:
+    """Run a script with Node, and return what it told as JSON."""
+    shutil.copy(script, folder)
+    done = subprocess.run(
+        ["node", script.name],  # noqa: S607  # found on PATH above
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +18,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.fleet import until
-from tests.e2e.gateway_kit import Gateway, asked, gateway_and_fleet, said
+from tests.e2e.fleet import picture, until
+from tests.e2e.gateway.kit import Gateway, asked, said
+from tests.integration.receiver_kit import receiving
+from visionq.webhooks import remove_webhook, set_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,30 +33,6 @@ if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet
 
 MODEL = "gpt-4o-mini"
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
-    with gateway_and_fleet(tmp_path_factory.mktemp("batches")) as both:
-        yield both
-
-
-@pytest.fixture
-def gateway(parts: tuple[Gateway, Fleet]) -> Gateway:
-    return parts[0]
-
-
-@pytest.fixture
-def fleet(parts: tuple[Gateway, Fleet]) -> Iterator[Fleet]:
-    fleet = parts[1]
-    yield fleet
-    fleet.simulator.configure(latency_s=0)
-
-
-@pytest.fixture
-def client(gateway: Gateway) -> Iterator[OpenAI]:
-    with gateway.openai() as client:
-        yield client
 
 
 def line(custom_id: str, body: Any, url: str = "/v1/responses", **more: Any) -> dict[str, Any]:
@@ -262,3 +245,72 @@ def peak_of(gateway: Gateway) -> int:
     with open(f"/proc/{gateway.process.pid}/status") as status:  # noqa: PTH123  # no file on a disk
         (line,) = [one for one in status if one.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def pictures_served() -> Iterator[tuple[str, list[bytes]]]:
+    """Give an address where there is no picture until one has been put into the list."""
+    served: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if served else 404)
+            self.end_headers()
+            self.wfile.write(b"".join(served))
+
+        def log_message(self, *_: Any) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.png", served
+        server.shutdown()
+
+
+def replay(fleet: Fleet, *options: str) -> Any:
+    """What the operator does about lines that failed."""
+    command = [sys.executable, "-m", "visionq.cli", "jobs", "replay", *options, "--yes", "--json"]
+    done = subprocess.run(command, env=fleet.environment(), capture_output=True, check=True)
+    return json.loads(done.stdout)["replayed"]
+
+
+def test_replay_moves_counts_and_files(client: OpenAI, fleet: Fleet) -> None:
+    """A failed line that is replayed goes from the error file to the output file, and so it counts.
+
+    What is no longer known of the other lines stays as the files told it, and the tenant's webhook
+    is told of the end once more.
+    """
+    redis = fleet.client._redis
+    lines = [good(3000 + number) for number in range(3)]
+    with pictures_served() as (address, served), receiving() as receiver:
+        set_webhook(redis, "default", receiver.url, ("batch.completed",))
+        elsewhere = good(3)
+        elsewhere["body"]["input"][0]["content"][1]["image_url"] = address
+        batch = submit(client, [lines[0], elsewhere, broken()[2], *lines[1:]])
+        first = finished(client, batch)
+        assert counted(first) == (5, 3, 2)
+        before = rows(client, first.output_file_id)
+        assert [row["custom_id"] for row in rows(client, first.error_file_id)] == ["row-3", "bad-1"]
+        redis.delete(f"visionq:job:{batch.id}-000001", f"celery-task-meta-{batch.id}-000001")
+        served.append(picture(3))
+        (replayed,) = replay(fleet, "--batch", batch.id)
+        assert replayed["error"] is None
+        until(lambda: counted(client.batches.retrieve(batch.id)) == (5, 4, 1), 60, "the counts")
+        done = finished(client, batch)
+        until(
+            lambda: receiver.types() == ["batch.completed"] * 2, 30, lambda: str(receiver.types())
+        )
+        remove_webhook(redis, "default")
+    assert done.completed_at is not None
+    after = rows(client, done.output_file_id)
+    assert [row["custom_id"] for row in after] == ["row-3000", "row-3", "row-3001", "row-3002"]
+    assert after[0] == before[0]
+    assert "64x48" in after[1]["response"]["body"]["output"][0]["content"][0]["text"]
+    assert [row["custom_id"] for row in rows(client, done.error_file_id)] == ["bad-1"]
+    assert len({document["id"] for document in receiver.documents()}) == 2
+
+
+def counted(batch: Batch) -> tuple[int, int, int]:
+    counts = batch.request_counts
+    assert counts
+    return counts.total, counts.completed, counts.failed

@@ -1,73 +1,12 @@
-"""What both of OpenAI's APIs have in common: fields, messages, and the question in them."""
+"""From the messages of a request to the one question that a job is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-
-from visionq.contract import Detail, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
-from visionq.contract.base import ModelName
-
-#: `auto`, `low`, `high`, `original`.
-DetailName = Literal["auto", "low", "high", "original"]
-Nothing = Annotated[list[Any], Field(max_length=0)]
-#: Pictures by address: `https:`, `http:`, or the picture itself as `data:<type>;base64,<data>`.
-PictureUrl = Annotated[str, Field(min_length=1)]
-MaxTokens = Annotated[int, Field(ge=16, le=1_000_000)]
-Metadata = Annotated[
-    dict[
-        Annotated[str, Field(max_length=64)],
-        Annotated[str, Field(max_length=512)],
-    ],
-    Field(max_length=16),
-]
-
-
-class Part(BaseModel):
-    """A part of a request; what it does not know it refuses by name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Extras(Part):
-    """What OpenAI's APIs have no word for: fields of our own jobs."""
-
-    pictures: PictureOptions | None = None
-    priority: Priority | None = None
-    reuse: Reuse | None = None
-    on_unknown_billing: UnknownBilling | None = None
-    url_mode: UrlMode | None = None
-    deadline: AwareDatetime | None = None
-
-
-class Common(Part):
-    """Fields of both. Those of one allowed value are there for clients that spell out defaults."""
-
-    model: ModelName | None = None
-    metadata: Metadata | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    #: Answers are kept for as long as the operator says, however the request was made.
-    store: Literal[True] | None = None
-    stream: Literal[False] | None = None
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
-    top_p: Annotated[float, Field(ge=1, le=1)] | None = None
-    service_tier: Literal["auto", "default"] | None = None
-    visionq: Extras | None = None
-
-    def own_fields(self) -> dict[str, Any]:
-        """Return the fields that a job has under the same name, and our own."""
-        given = {
-            "model": self.model,
-            "temperature": self.temperature,
-            "metadata": self.metadata or {},
-            **(self.visionq.model_dump(exclude_none=True) if self.visionq else {}),
-        }
-        return {name: value for name, value in given.items() if value is not None}
+from visionq.contract import Detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +58,9 @@ def question_in(said: list[Said], field: str, instructions: str | None = None) -
     fields: dict[str, Any] = {
         "prompt": "\n\n".join(texts),
         "images": [{"url": image.url} for image in images],
-        "detail": _detail_of(images, where),
     }
+    if any(image.detail for image in images):
+        fields["detail"] = _detail_of(images, where)
     if rules:
         fields["instructions"] = "\n\n".join(rules)
     return fields

@@ -11,40 +11,14 @@ from pydantic import BaseModel
 
 from producer.gateway.access import Scope
 from tests.e2e.fleet import until
-from tests.e2e.gateway_kit import Gateway, asked, data_url, gateway_and_fleet, running_gateway, said
+from tests.e2e.gateway.kit import Gateway, asked, data_url, running_gateway, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from openai import OpenAI
 
     from tests.e2e.fleet import Fleet
 
 MODEL = "gpt-4o-mini"
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
-    with gateway_and_fleet(tmp_path_factory.mktemp("gateway")) as both:
-        yield both
-
-
-@pytest.fixture
-def gateway(parts: tuple[Gateway, Fleet]) -> Gateway:
-    return parts[0]
-
-
-@pytest.fixture
-def fleet(parts: tuple[Gateway, Fleet]) -> Iterator[Fleet]:
-    fleet = parts[1]
-    yield fleet
-    fleet.simulator.configure(latency_s=0, faults={}, faults_next=[])
-
-
-@pytest.fixture
-def client(gateway: Gateway) -> Iterator[OpenAI]:
-    with gateway.openai() as client:
-        yield client
 
 
 def test_background_response(client: OpenAI, fleet: Fleet) -> None:

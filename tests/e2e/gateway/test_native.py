@@ -11,40 +11,15 @@ import pytest
 
 from producer.gateway.access import Scope
 from tests.e2e.fleet import picture
-from tests.e2e.gateway_kit import KEY, Gateway, asked, data_url, gateway_and_fleet
+from tests.e2e.gateway.kit import KEY, Gateway, asked, data_url
 from visionq.blobs import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import httpx2
 
     from tests.e2e.fleet import Fleet
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
-    with gateway_and_fleet(tmp_path_factory.mktemp("native")) as both:
-        yield both
-
-
-@pytest.fixture
-def gateway(parts: tuple[Gateway, Fleet]) -> Gateway:
-    return parts[0]
-
-
-@pytest.fixture
-def fleet(parts: tuple[Gateway, Fleet]) -> Iterator[Fleet]:
-    fleet = parts[1]
-    yield fleet
-    fleet.simulator.configure(latency_s=0)
-
-
-@pytest.fixture
-def http(gateway: Gateway) -> Iterator[httpx2.Client]:
-    with gateway.http() as client:
-        yield client
 
 
 def job(number: int, **fields: Any) -> dict[str, Any]:

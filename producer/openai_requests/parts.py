@@ -1,0 +1,155 @@
+"""What both of OpenAI's APIs have in common: fields, parts of messages, forms of answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from producer.openai_requests.question import Image, Said, Text
+from visionq.contract import Api, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
+from visionq.contract.base import ModelName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: `auto`, `low`, `high`, `original`.
+DetailName = Literal["auto", "low", "high", "original"]
+Nothing = Annotated[list[Any], Field(max_length=0)]
+#: Pictures by address: `https:`, `http:`, or the picture itself as `data:<type>;base64,<data>`.
+PictureUrl = Annotated[str, Field(min_length=1)]
+MaxTokens = Annotated[int, Field(ge=16, le=1_000_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+#: What OpenAI calls an effort, a key or a name of somebody.
+ShortText = Annotated[str, Field(min_length=1, max_length=512)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+#: Fields of a request that shape the call and that a job has no word for: both APIs pass them on.
+_PASSED_ON: Final = (
+    "top_p", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user",
+)  # fmt: skip
+
+
+class Part(BaseModel):
+    """A part of a request; what it does not know it refuses by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Extras(Part):
+    """What OpenAI's APIs have no word for: fields of our own jobs."""
+
+    pictures: PictureOptions | None = None
+    priority: Priority | None = None
+    reuse: Reuse | None = None
+    on_unknown_billing: UnknownBilling | None = None
+    url_mode: UrlMode | None = None
+    deadline: AwareDatetime | None = None
+    repair: bool | None = None
+    #: Fields of the provider's request that are not read here; they are passed on as they are.
+    extra_body: dict[str, JsonValue] | None = None
+
+
+class TextFormat(Part):
+    """Free text."""
+
+    type: Literal["text"]
+
+
+class NamedSchema(Part):
+    """A JSON Schema under a name."""
+
+    name: str
+    schema_: dict[str, JsonValue] = Field(alias="schema")
+    description: str | None = None
+    #: The schema is always held to, strictly where its form allows.
+    strict: bool | None = None
+
+
+class Turn(Part):
+    """What somebody says; each API has its own forms of `content`."""
+
+    role: Literal["user", "system", "developer"]
+    content: list[Any]
+
+    def said(self) -> Said:
+        """Return it as both APIs know it."""
+        parts: tuple[Text | Image, ...] = tuple(part.said() for part in self.content)
+        return Said(self.role, parts)
+
+
+def as_parts(kind: str) -> Callable[[object], object]:
+    """Return what makes a part of type `kind` of content that is a mere text."""
+    return lambda content: (
+        [{"type": kind, "text": content}] if isinstance(content, str) else content
+    )
+
+
+class Common(Part):
+    """Fields of both. Those of one allowed value are there for clients that spell out defaults."""
+
+    #: Which of the APIs, and the names of its further fields that are passed on.
+    api: ClassVar[Api]
+    passed_on: ClassVar[tuple[str, ...]] = ()
+
+    model: ModelName | None = None
+    metadata: Metadata | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
+    service_tier: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_retention: ShortText | None = None
+    safety_identifier: ShortText | None = None
+    user: ShortText | None = None
+    #: Nothing is stored at the provider, whatever this says.
+    store: bool | None = None
+    stream: Literal[False] | None = None
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    visionq: Extras | None = None
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields of the job, but for those that hold their default.
+
+        Raises:
+            ValueError: the request is no single question; the text begins with the field.
+        """
+        own = self.visionq.model_dump(exclude_none=True) if self.visionq else {}
+        given = {
+            **own,
+            **self._question(),
+            "api": self.api,
+            "model": self.model,
+            "temperature": self.temperature,
+            "service_tier": self.service_tier,
+            "metadata": self.metadata,
+            "max_output_tokens": self._most_tokens(),
+            "answer_schema": self._schema(),
+            "extra_body": self._extra_body(own.get("extra_body", {})) or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _extra_body(self, own: dict[str, Any]) -> dict[str, Any]:
+        passed = self.model_dump(
+            mode="json", include={*_PASSED_ON, *self.passed_on}, exclude_none=True
+        )
+        for name in own:
+            if name in type(self).model_fields:
+                raise ValueError(f"visionq.extra_body: give {name} as a field of the request")
+        return {**own, **passed}
+
+    def _question(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _most_tokens(self) -> int | None:
+        raise NotImplementedError
+
+    def _schema(self) -> dict[str, JsonValue] | None:
+        raise NotImplementedError

@@ -1,0 +1,109 @@
+// Run by test_node.py: what a Node program does with the gateway, told as JSON.
+import OpenAI, { toFile } from 'openai';
+
+const { BASE_URL: baseURL, API_KEY, READ_KEY, NARROW_KEY, NARROW_URL, NOBODY_URL, PICTURE } = process.env;
+const client = new OpenAI({ baseURL, apiKey: API_KEY, maxRetries: 0 });
+const model = 'gpt-4o-mini';
+const asked = (text) => [
+  {
+    role: 'user',
+    content: [
+      { type: 'input_text', text },
+      { type: 'input_image', image_url: PICTURE, detail: 'low' },
+    ],
+  },
+];
+const said = (text) => [
+  {
+    role: 'user',
+    content: [
+      { type: 'text', text },
+      { type: 'image_url', image_url: { url: PICTURE } },
+    ],
+  },
+];
+const input = asked('What is it?');
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function until(look, holds) {
+  for (;;) {
+    const seen = await look();
+    if (holds(seen)) return seen;
+    await pause(100);
+  }
+}
+
+async function refusal(act) {
+  try {
+    await act();
+    return null;
+  } catch (error) {
+    return [error.constructor.name, error.code ?? null];
+  }
+}
+
+const started = await client.responses.create({ model, input, background: true });
+const ended = await until(
+  () => client.responses.retrieve(started.id),
+  (seen) => seen.status === 'completed',
+);
+const chat = await client.chat.completions.create({
+  model,
+  messages: said('What is it?'),
+  service_tier: 'flex',
+  reasoning_effort: 'low',
+  visionq: { reuse: 'off' },
+});
+const other = await client.responses.create({ model, input, background: true, temperature: 0.1 });
+const cancelled = await client.responses.cancel(other.id);
+
+const line = (custom_id, body) => JSON.stringify({ custom_id, method: 'POST', url: '/v1/responses', body });
+const lines = [line('good', { model, input }), line('bad', { model, input: 'no picture' })].join('\n');
+const file = await client.files.create({
+  file: await toFile(Buffer.from(lines), 'input.jsonl'),
+  purpose: 'batch',
+});
+const batch = await client.batches.create({
+  input_file_id: file.id,
+  endpoint: '/v1/responses',
+  completion_window: '24h',
+});
+const done = await until(
+  () => client.batches.retrieve(batch.id),
+  (seen) => seen.status === 'completed',
+);
+
+const as = (apiKey, url = baseURL) => new OpenAI({ baseURL: url, apiKey, maxRetries: 0 });
+const headers = { 'Idempotency-Key': 'node-once' };
+const narrow = as(NARROW_KEY, NARROW_URL);
+await client.responses.create({ model, input, background: true }, { headers });
+const errors = {
+  'wrong field': await refusal(() => client.responses.create({ model, input, tools: [{}] })),
+  'wrong key': await refusal(() => as('vq-wrong').models.list()),
+  'no scope': await refusal(() => as(READ_KEY).responses.create({ model, input })),
+  unknown: await refusal(() => client.responses.retrieve('resp_nobody')),
+  'other question, same key': await refusal(() =>
+    client.responses.create({ model, input: asked('?'), background: true }, { headers }),
+  ),
+  'too long': await refusal(() => narrow.responses.create({ model, input: asked('x'.repeat(9000)) })),
+  'not answered in time': await refusal(() =>
+    narrow.chat.completions.create({ model, messages: said('Slowly?') }),
+  ),
+  'too often': await refusal(async () => {
+    for (let count = 0; count < 30; count += 1) await narrow.models.list();
+  }),
+  'nobody there': await refusal(() => as(API_KEY, NOBODY_URL).models.list()),
+};
+
+console.log(
+  JSON.stringify({
+    background: [started.status, ended.status],
+    text: ended.output_text,
+    chat: chat.choices[0].message.content,
+    tier: chat.service_tier,
+    cancelled: cancelled.status,
+    batch: done.request_counts,
+    errors,
+  }),
+);
