@@ -84,6 +84,26 @@ class Record:
                 " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
             )
 
+    def check_origin(self, *, simulates: bool | None) -> None:
+        """See that answers of the simulator and of a model do not come into one file.
+
+        `simulates` says which are to come; None: that is not known here.
+
+        Raises:
+            RecordRefused: they would.
+        """
+        simulated, real = self.index.origins()
+        if simulates is False and simulated:
+            held, coming = f"{simulated:,} rows of the simulator", "a model"
+        elif simulates and real:
+            held, coming = f"{real:,} answers of a model", "the simulator"
+        else:
+            return
+        raise RecordRefused(
+            f"{self.path}: holds {held}, and now {coming} would answer:"
+            " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
+        )
+
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows and return when they are durable.
 
@@ -140,7 +160,7 @@ def _opened(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RecordRefused(f"{path}: can't be written: {error.strerror}") from None
+        raise RecordRefused(f"{path}: {_unwritable(path, error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A run that ended just now may have removed it, or put another in its place.
@@ -163,6 +183,12 @@ def _write(descriptor: int, content: bytes, start: int) -> None:
         written = os.pwrite(descriptor, view, start)
         view, start = view[written:], start + written
     os.fsync(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        return f"there is no folder {path.parent}: make it, or choose another OUT"
+    return _reason(error)
 
 
 def _reason(error: OSError) -> str:

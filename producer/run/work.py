@@ -18,7 +18,7 @@ from producer.run.sample import balance_of, report
 from producer.run.session import Outcome, Session
 from producer.run.tally import Tally
 from producer.run.window import Window
-from producer.stack import found_stack
+from producer.stack import found_stack, simulates
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -73,6 +73,7 @@ def work(
     wishes = plan.wishes
     with closing(Record(wishes.record, fresh=wishes.fresh)) as record, ExitStack() as stack:
         record.check(plan.question.fingerprint)
+        record.check_origin(simulates=simulates(settings))
         begun = _Work(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
@@ -214,6 +215,8 @@ class _Work:
         listed = ", ".join(f"{code} {count:,}" for code, count in codes)
         said = f"{failed:,} failed{f' ({listed})' if listed else ''}, {rubles(self.tally.paid)}"
         self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
+        if simulated := self.record.index.origins()[0]:
+            self.terminal.say(f"{simulated:,} of them are simulated: no model saw these pictures")
         if failed and outcome is Outcome.DONE:
             self.terminal.say("the same command with --retry-failed asks the failed rows again")
 
@@ -225,6 +228,7 @@ class _Work:
             "failed": failed,
             "codes": dict(self.tally.failed),
             "cached": self.tally.cached,
+            "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
             "spent_rub": str(self.tally.spent),
             "record": str(self.plan.wishes.record),
