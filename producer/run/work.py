@@ -121,6 +121,8 @@ class _Work:
         if quote.rows == 0:
             return True  # what is left is to put OUT in order
         show_quote(quote, self.plan, self.terminal)
+        if (short := self.record.room_is_short(quote.rows)) is not None:
+            self.terminal.say(short)
         limit = self.plan.wishes.max_rub
         if limit is not None and quote.rub.expected is not None:
             needed = self.tally.paid_before + quote.rub.expected
@@ -139,7 +141,9 @@ class _Work:
         before = balance_of(self.stack, self.settings)
         outcome, examples = self._session(first)
         balances = (before, balance_of(self.stack, self.settings))
-        for line in report(self.tally, examples, balances, self._forecast_of_sample()):
+        has_schema = "answer_schema" in self.plan.question.options
+        forecast = self._forecast_of_sample()
+        for line in report(self.tally, examples, balances, forecast, has_schema=has_schema):
             self.terminal.say(line)
         if outcome is not Outcome.SAMPLED or not self.terminal.agree("Go on with the rest?"):
             return outcome, False
@@ -216,7 +220,7 @@ class _Work:
         said = f"{failed:,} failed{f' ({listed})' if listed else ''}, {rubles(self.tally.paid)}"
         self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
         if simulated := self.record.index.origins()[0]:
-            self.terminal.say(f"{simulated:,} of them are simulated: no model saw these pictures")
+            self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
         if failed and outcome is Outcome.DONE:
             self.terminal.say("the same command with --retry-failed asks the failed rows again")
 
