@@ -121,6 +121,8 @@ class _Work:
         if quote.rows == 0:
             return True  # what is left is to put OUT in order
         show_quote(quote, self.plan, self.terminal)
+        if simulates(self.settings):
+            self.terminal.say("the simulator will answer: no model sees a picture, nothing is paid")
         if (short := self.record.room_is_short(quote.rows)) is not None:
             self.terminal.say(short)
         limit = self.plan.wishes.max_rub

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,18 +177,21 @@ def test_failed_rows_are_asked_again(folder: Folder) -> None:
     assert folder.fleet.simulator.bill()["billed"] == ROWS
 
 
+def system(program: str, *arguments: str | Path) -> None:
+    subprocess.run([shutil.which(program) or program, *arguments], capture_output=True, check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk with room for half of the rows."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        system("mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
     yield place
-    subprocess.run(["umount", place], check=True)
+    system("umount", place)
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(folder: Folder, small_disk: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(folder: Folder, small_disk: Pat
     assert 0 < len(folder.ids()) < ROWS
     code, said = folder.run("--ordered")
     assert (code, said.splitlines()[-1].count("the disk is full")) == (1, 1)
-    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    system("mount", "-o", "remount,size=1m", small_disk)
     code, said = folder.run("--ordered")
     assert code == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS
