@@ -33,6 +33,8 @@ PARTS: Final = {
     "submit": "benchmarks.speed.submitting",
     "collect": "benchmarks.speed.collecting",
     "backlog": "benchmarks.speed.backlog",
+    "quote": "benchmarks.quote",
+    "bulk": "benchmarks.bulk",
     "scale": "benchmarks.scale",
     "gateway": "benchmarks.gateway",
 }

@@ -21,7 +21,7 @@ from producer.prompts import Prompt
 from producer.run.feeding import MOST_JOBS, Submitter
 from producer.run.question import Question
 from producer.sources import Row
-from tests.chaos.bulk_run import command, make_pictures
+from tests.chaos.bulk_run import Lines, command, make_pictures
 from tests.e2e.fleet import running_fleet
 from visionq.ledger import Ledger
 from visionq.names import QUEUE_INTAKE, TASK_ANALYZE
@@ -54,22 +54,19 @@ def _memory(folder: Path) -> Table:
         began = time.monotonic()
         with (folder / "log").open("wb") as log:
             run = subprocess.Popen(command(folder, out), env=environment, stdout=log, stderr=log)  # noqa: S603  # our own command
-        process = psutil.Process(run.pid)
+        process, written = psutil.Process(run.pid), Lines(out)
         for look in range(1, _LOOKS + 1):
-            while run.poll() is None and _lines(out) < ROWS * look // (_LOOKS + 1):
+            while run.poll() is None and written.count() < ROWS * look // (_LOOKS + 1):
                 time.sleep(0.1)
             if run.poll() is None:
                 resident = process.memory_info().rss / 1e6
-                rows.append((_lines(out), resident, _redis_megabytes(fleet)))
+                rows.append((written.count(), resident, _redis_megabytes(fleet)))
+                print(*rows[-1], file=sys.stderr, flush=True)  # noqa: T201  # hours may pass
         if run.wait() != 0:
             sys.exit((folder / "log").read_text("utf-8"))
         seconds = time.monotonic() - began
     note = f"{ROWS:,} pictures in {seconds:.0f} s: {ROWS / seconds:.0f} a second, quote included."
     return Table("Memory of a run", ("rows in OUT", "run, MB", "Redis, MB"), tuple(rows), note)
-
-
-def _lines(out: Path) -> int:
-    return out.read_bytes().count(b"\n") if out.exists() else 0
 
 
 def _redis_megabytes(fleet: Fleet) -> float:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from visionq.errors import InputFileNotFound
+from visionq.answer_schemas import check_schema
+from visionq.errors import InputFileNotFound, InvalidJob
 from visionq.sdk.images import is_url, read_picture
+from visionq.submission import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from visionq.sdk import ImageInput
+    from visionq.settings import Settings
 
 #: In place of a prompt: read it from stdin.
 STDIN = "-"
@@ -61,14 +64,37 @@ def take_prompt(prompt: str | None, file: Path | None, stdin: BinaryIO) -> str:
 
 
 def take_schema(file: Path) -> dict[str, Any]:
-    """Return a JSON Schema from its file; raises `click.BadParameter` if it holds none."""
+    """Return a JSON Schema from its file.
+
+    Raises:
+        click.BadParameter: it holds none, or one that no answer could be held against.
+    """
     try:
         schema = json.loads(read_text(file, "--schema"))
     except ValueError as error:
         raise click.BadParameter(f"{file}: not JSON: {error}", param_hint="--schema") from None
     if not isinstance(schema, dict):
         raise click.BadParameter(f"{file}: not a JSON object", param_hint="--schema")
+    try:
+        check_schema(schema)
+    except InvalidJob as error:
+        said = error.message.removeprefix("answer_schema: ")
+        message = f"{file}: not a JSON Schema: {said}"
+        raise click.BadParameter(message, param_hint="--schema") from None
     return schema
+
+
+def check_options(options: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse what is wrong in every row alike, before any of them is looked at.
+
+    Raises:
+        click.UsageError: a field of the jobs is wrong; the message names it.
+    """
+    anything = {"prompt": "?", "images": [{"url": "https://example.com"}]}
+    try:
+        prepare({**options, **anything}, settings)
+    except InvalidJob as error:
+        raise click.UsageError(error.message) from None
 
 
 def read_text(file: Path, option: str) -> str:

@@ -29,6 +29,14 @@ class Stack:
     simulated: bool | None = None
 
 
+def simulates(settings: Settings) -> bool | None:
+    """Return whether the stack that `found_stack` will give makes its answers up; None: unknown."""
+    if settings.redis_url is not None:
+        return None
+    record = read_record()
+    return settings.api_key is None if record is None else record.simulator_url is not None
+
+
 @contextmanager
 def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
     """Give the stack of `VISIONQ_REDIS_URL`, else the running one, else a temporary one.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producer.intake import take_prompt, take_schema
+from producer.intake import check_options, take_prompt, take_schema
 from producer.prompts import prompt_for
 from producer.quote.census import Plan
 from producer.quote.knowledge import Knowledge
@@ -92,6 +92,7 @@ def quote(*, spec: str, lookup: bool | None, as_json: bool, **options: Any) -> N
     text, fields = take_job_options(options)
     with errors_as_json(as_json), as_queue_unavailable():
         settings = load_settings()
+        check_options(fields, settings)
         source = open_source(spec, options=chosen)
         with knowledge_of(settings) as knowledge:
             made = _quote(source, text, fields, settings, knowledge, lookup=lookup)

@@ -235,8 +235,8 @@ def _notes(
             counted = f"{calibration.factor:.2f} of what the table says"
             notes.append(f"{model} at {detail} counts {counted}; the quote follows the answers")
         if not one.output_learned:
-            how = "as other answers of the model" if calibration else f"a guess of {GUESSED_OUTPUT}"
-            notes.append(f"the length of the answers is not known: {how} tokens; run --first 50")
+            how = "that of other answers" if calibration else f"a guess, {GUESSED_OUTPUT} tokens,"
+            notes.append(f"how long the answers will be is not known: {how} counts; run --first 50")
     if census.unseen:
         notes.append(
             f"{census.unseen} pictures by address are not fetched:"

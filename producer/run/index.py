@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 _SCHEMA: Final = """
 CREATE TABLE rows (
     id TEXT PRIMARY KEY, number INTEGER, start INTEGER, length INTEGER,
-    failed INTEGER, attempt INTEGER, paid TEXT
+    failed INTEGER, attempt INTEGER, paid TEXT, simulated INTEGER
 ) WITHOUT ROWID
 """
 _ADD: Final = """
-INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET start = excluded.start, length = excluded.length,
-    failed = excluded.failed, attempt = excluded.attempt, paid = excluded.paid
+    failed = excluded.failed, attempt = excluded.attempt, paid = excluded.paid,
+    simulated = excluded.simulated
 """
+
+
+_Values = tuple[str, int, int, int, int, int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Entry:
     failed: bool
     attempt: int
     paid: Decimal
+    simulated: bool = False
 
 
 class Index:
@@ -61,10 +66,7 @@ class Index:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Note new lines; of two with one id the later holds."""
-        values = [
-            (one.id, one.number, one.start, one.length, one.failed, one.attempt, str(one.paid))
-            for one in entries
-        ]
+        values = [_values(one) for one in entries]
         with self._lock:
             self._database.execute("BEGIN")
             self._database.executemany(_ADD, values)
@@ -86,6 +88,16 @@ class Index:
             rows, failed = self._database.execute(query).fetchone()
         return rows, failed
 
+    def origins(self) -> tuple[int, int]:
+        """Return how many answers the simulator made up, and how many came from a model."""
+        query = (
+            "SELECT COALESCE(SUM(simulated), 0),"
+            " COALESCE(SUM(NOT simulated AND NOT failed), 0) FROM rows"
+        )
+        with self._lock:
+            simulated, real = self._database.execute(query).fetchone()
+        return simulated, real
+
     def paid(self) -> Decimal:
         """Return the rubles that all rows cost."""
         with self._lock:
@@ -101,6 +113,12 @@ class Index:
         yield from self._database.execute(query)
 
 
-def _entry(found: tuple[str, int, int, int, int, int, str]) -> Entry:
-    row_id, number, start, length, failed, attempt, paid = found
-    return Entry(row_id, number, start, length, bool(failed), attempt, Decimal(paid))
+def _values(one: Entry) -> _Values:
+    kept = (one.id, one.number, one.start, one.length, one.failed, one.attempt)
+    return *kept, str(one.paid), one.simulated
+
+
+def _entry(found: _Values) -> Entry:
+    row_id, number, start, length, failed, attempt, paid, simulated = found
+    kept = (row_id, number, start, length, bool(failed), attempt)
+    return Entry(*kept, Decimal(paid), bool(simulated))

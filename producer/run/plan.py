@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producer.intake import take_prompt, take_schema
+from producer.intake import check_options, take_prompt, take_schema
 from producer.prompts import prompt_for
 from producer.run.errors import RecordRefused
 from producer.run.export import check_kind, record_path
@@ -98,6 +98,7 @@ def _question(
     if schema is not None:
         options["answer_schema"] = take_schema(schema)
     options.setdefault("model", settings.default_model)
+    check_options(options, settings)
     _check_price(options["model"], settings)
     given = text is not None or file is not None
     prompt = prompt_for(source, take_prompt(text, file, stdin) if given else None)

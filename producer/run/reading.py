@@ -52,6 +52,7 @@ def entry_of(row: dict[str, Any], start: int, length: int) -> Entry:
         failed=row["error"] is not None,
         attempt=int(row["attempt"]),
         paid=Decimal(row["cost_rub"]),
+        simulated=bool(row.get("simulated")),
     )
 
 

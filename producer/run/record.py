@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Added to the name of a file that is being written.
 _DRAFT: Final = ".part"
+#: Of a row with a short answer.
+_ROW_BYTES: Final = 800
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Record:
@@ -64,6 +67,8 @@ class Record:
             RecordFailed: it can't be written.
         """
         if os.fstat(self._descriptor).st_size == self._size:
+            if shutil.disk_usage(self.path.parent).free == 0:  # told before anything is paid
+                raise RecordFailed(f"{self.path}: {_reason(OSError(errno.ENOSPC, ''))}")
             return
         try:
             if not self._size:
@@ -71,6 +76,16 @@ class Record:
             os.ftruncate(self._descriptor, self._size)
         except OSError as error:
             raise RecordFailed(f"{self.path}: {_reason(error)}") from None
+
+    def room_is_short(self, rows: int) -> str | None:
+        """Return what to say where the disk has hardly room for so many more rows."""
+        free = shutil.disk_usage(self.path.parent).free
+        if (needed := rows * _ROW_BYTES) < free:
+            return None
+        return (
+            f"OUT will grow by about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
+            f" {self.path.parent}: where the disk is full the run stops, and nothing is lost"
+        )
 
     def check(self, fingerprint: str) -> None:
         """See that what stands here answers the same question.
@@ -83,6 +98,26 @@ class Record:
                 f"{self.path}: holds answers to another prompt, model, detail or schema:"
                 " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
             )
+
+    def check_origin(self, *, simulates: bool | None) -> None:
+        """See that answers of the simulator and of a model do not come into one file.
+
+        `simulates` says which are to come; None: that is not known here.
+
+        Raises:
+            RecordRefused: they would.
+        """
+        simulated, real = self.index.origins()
+        if simulates is False and simulated:
+            held, coming = f"{simulated:,} rows of the simulator", "a model"
+        elif simulates and real:
+            held, coming = f"{real:,} answers of a model", "the simulator"
+        else:
+            return
+        raise RecordRefused(
+            f"{self.path}: holds {held}, and now {coming} would answer:"
+            " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
+        )
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows and return when they are durable.
@@ -140,7 +175,7 @@ def _opened(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RecordRefused(f"{path}: can't be written: {error.strerror}") from None
+        raise RecordRefused(f"{path}: {_unwritable(path, error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A run that ended just now may have removed it, or put another in its place.
@@ -165,7 +200,15 @@ def _write(descriptor: int, content: bytes, start: int) -> None:
     os.fsync(descriptor)
 
 
+def _unwritable(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        return f"there is no folder {path.parent}: make it, or choose another OUT"
+    if error.errno in _FULL:
+        return _reason(error)
+    return f"{_reason(error)}: choose another OUT"
+
+
 def _reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return "the disk is full; make room and run the same command again"
     return f"can't be written: {error.strerror}"

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import ResultDocument
+from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
     from producer.run.question import Question
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 #: What every row has, in this order; CSV and Parquet put the fields of `data` behind `text`.
 COLUMNS: Final = (
     "id", "text", "data", "cost_rub", "cached", "error", "row", "pictures", "model", "detail",
-    "api", "question", "attempt", "input_tokens", "output_tokens", "cost_is_estimate", "warnings",
-    "request_id", "job_id", "finished_at",
+    "api", "question", "attempt", "input_tokens", "output_tokens", "cost_is_estimate", "simulated",
+    "warnings", "request_id", "job_id", "finished_at",
 )  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def _row(place: Place, question: Question) -> dict[str, Any]:
         "text": "",
         "cost_rub": _plain(place.paid),
         "cost_is_estimate": False,
+        "simulated": False,
         "cached": False,
         "pictures": [],
         "warnings": [],
@@ -95,6 +97,7 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
         "input_tokens": result.usage.input_tokens,
         "output_tokens": result.usage.output_tokens,
         "cost_is_estimate": result.cost_is_estimate,
+        "simulated": result.simulated,
         "warnings": [*result.warnings, *warnings],
         "request_id": result.request_id,
     }
@@ -109,6 +112,7 @@ def _take_error(row: dict[str, Any], error: VisionqError) -> None:
         "text": error.text or getattr(error, "details", {}).get("text") or "",
         "cost_rub": _plain(Decimal(row["cost_rub"]) + error.cost_rub),
         "error": {"code": error.code, "message": f"{where}{error.message}"},
+        "simulated": is_simulated(error.request_id),
         "request_id": error.request_id,
     }
 

@@ -34,6 +34,8 @@ def report(
     examples: Sequence[dict[str, Any]],
     balances: tuple[Decimal | None, Decimal | None],
     forecast: Decimal | None,
+    *,
+    has_schema: bool,
 ) -> Iterator[str]:
     """Yield lines about a sample; `forecast` is what the quote expects of as many rows."""
     answered, failed = tally.rows - tally.failures, _share(tally.failures, tally)
@@ -41,6 +43,8 @@ def report(
     for code, count in tally.failed.most_common():
         paid = " (paid)" if code in _PAID_FAILURES else ""
         yield f"  {code}{paid}: {_share(count, tally)}"
+    if has_schema:
+        yield f"schema: {_share(answered, tally)} fit, {_share(_misfits(tally), tally)} do not"
     each = f", {rubles(tally.spent / tally.rows)} each" if tally.rows else ""
     expected = f"; the quote expected {rubles(forecast)}" if forecast is not None else ""
     yield f"cost:   {rubles(tally.spent)}{each}{expected}"
@@ -59,6 +63,10 @@ def _balance(balances: tuple[Decimal | None, Decimal | None], spent: Decimal) ->
     less = before - after
     said = f"{rubles(before)} → {rubles(after)}: {rubles(less)} less"
     return f"{said}; by our prices {rubles(spent)} (other work of the key counts in)"
+
+
+def _misfits(tally: Tally) -> int:
+    return tally.failed[InvalidOutput.code]
 
 
 def _share(count: int, tally: Tally) -> str:

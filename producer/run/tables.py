@@ -17,7 +17,7 @@ DATA: Final = "data."
 #: Of a table that is meant to be looked at.
 _MOST_FIELDS: Final = 1_000
 _LARGEST: Final = 2**63
-_BOOLEANS: Final = frozenset({"cached", "cost_is_estimate"})
+_BOOLEANS: Final = frozenset({"cached", "cost_is_estimate", "simulated"})
 _NUMBERS: Final = frozenset({"row", "attempt", "input_tokens", "output_tokens"})
 
 Cell = str | int | float | bool | None

@@ -18,7 +18,7 @@ from producer.run.sample import balance_of, report
 from producer.run.session import Outcome, Session
 from producer.run.tally import Tally
 from producer.run.window import Window
-from producer.stack import found_stack
+from producer.stack import found_stack, simulates
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -73,6 +73,7 @@ def work(
     wishes = plan.wishes
     with closing(Record(wishes.record, fresh=wishes.fresh)) as record, ExitStack() as stack:
         record.check(plan.question.fingerprint)
+        record.check_origin(simulates=simulates(settings))
         begun = _Work(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
@@ -120,6 +121,10 @@ class _Work:
         if quote.rows == 0:
             return True  # what is left is to put OUT in order
         show_quote(quote, self.plan, self.terminal)
+        if simulates(self.settings):
+            self.terminal.say("the simulator will answer: no model sees a picture, nothing is paid")
+        if (short := self.record.room_is_short(quote.rows)) is not None:
+            self.terminal.say(short)
         limit = self.plan.wishes.max_rub
         if limit is not None and quote.rub.expected is not None:
             needed = self.tally.paid_before + quote.rub.expected
@@ -138,7 +143,9 @@ class _Work:
         before = balance_of(self.stack, self.settings)
         outcome, examples = self._session(first)
         balances = (before, balance_of(self.stack, self.settings))
-        for line in report(self.tally, examples, balances, self._forecast_of_sample()):
+        has_schema = "answer_schema" in self.plan.question.options
+        forecast = self._forecast_of_sample()
+        for line in report(self.tally, examples, balances, forecast, has_schema=has_schema):
             self.terminal.say(line)
         if outcome is not Outcome.SAMPLED or not self.terminal.agree("Go on with the rest?"):
             return outcome, False
@@ -214,6 +221,8 @@ class _Work:
         listed = ", ".join(f"{code} {count:,}" for code, count in codes)
         said = f"{failed:,} failed{f' ({listed})' if listed else ''}, {rubles(self.tally.paid)}"
         self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
+        if simulated := self.record.index.origins()[0]:
+            self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
         if failed and outcome is Outcome.DONE:
             self.terminal.say("the same command with --retry-failed asks the failed rows again")
 
@@ -225,6 +234,7 @@ class _Work:
             "failed": failed,
             "codes": dict(self.tally.failed),
             "cached": self.tally.cached,
+            "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
             "spent_rub": str(self.tally.spent),
             "record": str(self.plan.wishes.record),

@@ -123,13 +123,29 @@ def _killed(fleet: Fleet, folder: Path, out: Path, at: int) -> int:
 
 def _grown(out: Path, rows: int, client: subprocess.Popen[bytes]) -> int:
     """Wait until OUT has so many rows; returns how many it has."""
-    until(lambda: _lines(out) >= rows or client.poll() is not None, 3600, f"{rows} rows")
+    written = Lines(out)
+    until(lambda: written.count() >= rows or client.poll() is not None, 3600, f"{rows} rows")
     assert client.poll() is None, "the run ended before its time"
-    return _lines(out)
+    return written.count()
 
 
-def _lines(out: Path) -> int:
-    return out.read_bytes().count(b"\n") if out.exists() else 0
+class Lines:
+    """Counts the lines of a growing file, and reads nothing of it twice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = self._lines = 0
+
+    def count(self) -> int:
+        """Return how many there are now."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                more = file.read()
+            # Of a torn line, which the next run cuts off, nothing counts as read.
+            self._read += more.rfind(b"\n") + 1
+            self._lines += more.count(b"\n")
+        return self._lines
 
 
 def _emptied(fleet: Fleet, out: Path) -> tuple[int, int]:
@@ -138,7 +154,9 @@ def _emptied(fleet: Fleet, out: Path) -> tuple[int, int]:
     counts = fleet.counts()
     lost = len(list(redis.scan_iter("celery-task-meta-*", count=1000)))
     redis.flushall()
-    return _lines(out), lost + sum(counts.get(state, 0) for state in ("hinted", "in_progress"))
+    return Lines(out).count(), lost + sum(
+        counts.get(state, 0) for state in ("hinted", "in_progress")
+    )
 
 
 def _rubles(rows: list[dict[str, Any]]) -> Any:

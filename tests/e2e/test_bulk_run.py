@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.e2e.fleet import picture, until
 from visionq.names import JOB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.fleet import Fleet
@@ -173,6 +175,54 @@ def test_failed_rows_are_asked_again(folder: Folder) -> None:
     assert code == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS
     assert folder.fleet.simulator.bill()["billed"] == ROWS
+
+
+def system(program: str, *arguments: str | Path) -> None:
+    subprocess.run([shutil.which(program) or program, *arguments], capture_output=True, check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a disk with room for half of the rows."""
+    place = tmp_path / "small"
+    place.mkdir()
+    try:
+        system("mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    yield place
+    system("umount", place)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(folder: Folder, small_disk: Path) -> None:
+    """The run stops in one line; with more room the same command pays for no picture again."""
+    folder.out = small_disk / "out.jsonl"
+    code, said = folder.run()
+    assert code == 1
+    assert "the disk is full; make room and run the same command again" in said
+    assert 0 < len(folder.ids()) < ROWS
+    code, said = folder.run("--ordered")
+    assert (code, said.splitlines()[-1].count("the disk is full")) == (1, 1)
+    system("mount", "-o", "remount,size=1m", small_disk)
+    code, said = folder.run("--ordered")
+    assert code == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+    assert set(folder.billed().values()) == {1}
+    assert "OUT will grow" not in said
+
+
+def test_simulated_answers_are_marked(folder: Folder) -> None:
+    """Rows that the simulator answered say so, also where a stored answer of it is reused."""
+    (folder.path / "pictures" / "0000" / "0000007.png").write_bytes(b"no picture")
+    code, said = folder.run()
+    assert code == 1
+    assert f"simulated answers: {ROWS - 1}; no model has seen these pictures" in said
+    marked = {row["id"]: row["simulated"] for row in folder.rows()}
+    assert marked.pop("0000/0000007.png") is False  # nobody was asked
+    assert all(marked.values())
+    folder.out = folder.path / "again.jsonl"
+    assert folder.run()[0] == 1
+    assert all(row["simulated"] and row["cached"] for row in folder.rows() if not row["error"])
 
 
 def test_detached(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

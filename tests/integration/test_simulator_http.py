@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from visionq.contract.result import is_simulated
 from visionq.sandbox.sample_pictures import sample_pictures
 from visionq.sandbox.simulator import RunningSimulator, running_simulator
 from visionq.sandbox.simulator.bill import digest_of
@@ -173,7 +174,7 @@ def test_rate_limit_of_tokens(simulator: RunningSimulator) -> None:
 
 
 def test_every_answer_has_an_id(simulator: RunningSimulator) -> None:
-    """`X-Request-ID` is another UUID on each answer, refusals included."""
+    """Each answer, refusals included, has an id of its own, which shows that it is simulated."""
     answers = [
         call(simulator, "POST", RESPONSES, question()),
         call(simulator, "POST", RESPONSES, {}),
@@ -181,7 +182,9 @@ def test_every_answer_has_an_id(simulator: RunningSimulator) -> None:
         call(simulator, "GET", "/nowhere"),
         call(simulator, "GET", "/proxyapi/balance"),
     ]
-    assert len({UUID(answer.headers["x-request-id"]) for answer in answers}) == 5
+    ids = {answer.headers["x-request-id"] for answer in answers}
+    assert len({UUID(one.removeprefix("simulated-")) for one in ids}) == 5
+    assert all(map(is_simulated, ids))
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])

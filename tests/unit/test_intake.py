@@ -71,11 +71,11 @@ def test_no_prompt(prompt: str | None, file: Path | None, stdin: bytes) -> None:
 
 
 def test_schema(tmp_path: Path) -> None:
-    """A schema is a JSON object."""
+    """A schema is a JSON object by which an answer can be told right or wrong."""
     file = tmp_path / "schema.json"
     file.write_text('{"type": "object"}')
     assert take_schema(file) == {"type": "object"}
-    for wrong in ("{", "[]", '"text"'):
+    for wrong in ("{", "[]", '"text"', '{"type": "objekt"}', '{"$ref": "#/nowhere"}'):
         file.write_text(wrong)
         with pytest.raises(click.BadParameter, match="not"):
             take_schema(file)

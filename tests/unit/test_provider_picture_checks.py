@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from visionq.answer_schemas import check_schema
 from visionq.contract import Api, JobDocument, parse_job
 from visionq.errors import Incomplete, Refused
 from worker.provider.answer import Answer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
 from worker.provider.request import ProviderRequest, build_request
-from worker.provider.schema import check_schema, parse_answer
+from worker.provider.schema import parse_answer
 from worker.provider.strict import strict_form
 
 ASKED = ("text", "logo")

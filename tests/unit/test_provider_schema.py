@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from visionq.answer_schemas import check_schema
 from visionq.errors import InvalidJob
-from worker.provider.schema import Mismatch, check_schema, parse_answer
+from worker.provider.schema import Mismatch, parse_answer
 from worker.provider.strict import strict_form
 
 STRING = {"type": "string"}

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from visionq.answer_schemas import check_schema
 from visionq.sandbox.simulator.instances import instance
 from visionq.sandbox.simulator.schemas import strictness_fault
-from worker.provider.schema import Mismatch, check_schema, parse_answer
+from worker.provider.schema import Mismatch, parse_answer
 from worker.provider.strict import strict_form
 
 STRING = {"type": "string"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,46 @@ def test_another_question_is_refused(path: Path, other: Question) -> None:
             record.check(other.fingerprint)
 
 
+@pytest.mark.parametrize(
+    ("held", "simulates", "refused"),
+    [
+        (True, False, "holds 1 rows of the simulator, and now a model would answer"),
+        (False, True, "holds 1 answers of a model, and now the simulator would answer"),
+        (True, True, None),
+        (False, False, None),
+        (True, None, None),
+        (False, None, None),
+    ],
+)
+def test_simulated_and_real_answers_do_not_mix(
+    path: Path, refused: str | None, *, held: bool, simulates: bool | None
+) -> None:
+    """A file of the one does not take the other, where it is known which are to come."""
+    with closing(Record(path)) as record:
+        record.append([row(1) | {"error": None, "simulated": held}])
+    with closing(Record(path)) as record:
+        if refused is None:
+            record.check_origin(simulates=simulates)
+            return
+        with pytest.raises(RecordRefused, match=refused):
+            record.check_origin(simulates=simulates)
+
+
+def test_a_full_disk_is_told_before_anything_is_paid(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run does not begin where no row has room, and says where there is too little for all."""
+    usage = shutil.disk_usage(path.parent)
+    with closing(Record(path)) as record:
+        assert record.room_is_short(1) is None
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+        record.begin()
+        assert "about 8 MB, and 3 MB are free" in (record.room_is_short(10_000) or "")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+        with pytest.raises(RecordFailed, match="the disk is full; make room"):
+            record.begin()
+
+
 def test_limits_do_not_make_another_question() -> None:
     """A longer answer, another surface or tenant may go on with the same file."""
     more = {"max_output_tokens": 99, "api": "chat_completions", "tenant": "t", "detail": "auto"}
@@ -130,7 +171,7 @@ def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_file_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     """A missing folder is named in one line."""
-    with pytest.raises(RecordRefused, match="can't be written: No such file"):
+    with pytest.raises(RecordRefused, match=r"there is no folder .*none: make it"):
         Record(tmp_path / "none" / "out.jsonl")
 
 

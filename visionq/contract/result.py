@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
 from visionq.contract.base import SCHEMA_VERSION, Document, JobId, Rubles, Sha256
 from visionq.contract.job import Api
 from visionq.contract.states import State
+
+#: How the request ids of the simulator begin.
+SIMULATED_REQUEST: Final = "simulated-"
+
+
+def is_simulated(request_id: str | None) -> bool:
+    """Return whether the simulator answered, and no model."""
+    return request_id is not None and request_id.startswith(SIMULATED_REQUEST)
 
 
 class Usage(Document):
@@ -75,6 +83,8 @@ class ResultDocument(Document):
     cost_is_estimate: bool = False
     #: Answered from a stored answer, at no cost.
     cached: bool = False
+    #: The simulator made it up: no model has seen the picture, and nothing was paid.
+    simulated: bool = False
     attempts: int = 1
     request_id: str | None = None
     images: tuple[ImageReport, ...] = ()

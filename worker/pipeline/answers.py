@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.contract.job import describe
+from visionq.contract.result import is_simulated
 from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
@@ -47,6 +48,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
         attempts=attempt.claim.attempts + 1,
+        simulated=is_simulated(answer.request_id),
         request_id=answer.request_id,
         images=tuple(report(picture) for picture in attempt.pictures),
         warnings=warnings,

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.answer_schemas import check_schema
 from visionq.contract import Api
 from visionq.errors import InvalidJob
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
-from worker.provider.schema import check_schema
 from worker.provider.strict import strict_form
 
 if TYPE_CHECKING:

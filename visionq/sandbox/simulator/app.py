@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import web
 
+from visionq.contract.result import SIMULATED_REQUEST
 from visionq.sandbox.simulator.account import Account
 from visionq.sandbox.simulator.bill import digest_of
 from visionq.sandbox.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, encoded
@@ -80,7 +81,7 @@ async def _answers(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Turn refusals into answers and give every answer its `X-Request-ID`."""
-    request_id = str(uuid.uuid4())
+    request_id = _request_id()
     try:
         response = await handler(request)
     except Refusal as refusal:
@@ -97,6 +98,11 @@ async def _answers(
     if not response.prepared:
         response.headers["X-Request-ID"] = request_id
     return response
+
+
+def _request_id() -> str:
+    """Return an id by which the answer is never taken for that of a model."""
+    return f"{SIMULATED_REQUEST}{uuid.uuid4()}"
 
 
 async def _call(api: str, request: web.Request) -> web.StreamResponse:
@@ -192,7 +198,7 @@ async def _cut_within(request: web.Request, content: bytes) -> web.StreamRespons
     response = web.StreamResponse()
     response.content_type = "application/json"
     response.content_length = len(content)
-    response.headers["X-Request-ID"] = str(uuid.uuid4())
+    response.headers["X-Request-ID"] = _request_id()
     await response.prepare(request)
     await response.write(content[: len(content) // 2])
     if request.transport is not None:
