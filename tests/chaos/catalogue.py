@@ -12,6 +12,8 @@ from tests.chaos.scenarios import (
     memory,
     outages,
     parked,
+    poison,
+    rabbitmq,
     reuse,
     rolling,
     storm,
@@ -29,12 +31,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         outages,
         memory,
         rolling,
+        poison,
         cancelling,
         hints,
         parked,
         balance,
         reuse,
         upgrade,
+        rabbitmq,
     )
     for scenario in module.SCENARIOS
 }

@@ -65,9 +65,9 @@ class ChaosFleet(Fleet):
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
 
-    def _start_worker(
-        self, number: int, program: tuple[str, ...] | None = None
-    ) -> WorkerProcess:
+    def _start_worker(self, number: int, program: tuple[str, ...] | None = None) -> WorkerProcess:
+        if program is None and "PYTHONPATH" in self.extra:  # what it changes must be imported anew
+            return super()._start_worker(number)
         if program is not None:
             return super()._start_worker(number, program)
         log = self.logs / f"worker-{number}.log"

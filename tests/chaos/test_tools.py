@@ -12,7 +12,7 @@ from tests.chaos.__main__ import main
 from tests.chaos.catalogue import SCENARIOS
 from tests.chaos.odd_worker import jumping
 from tests.chaos.proxy import running_proxy
-from tests.chaos.scenario import Scenario, Scene
+from tests.chaos.scenario import Scenario, Scene, Skipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,10 @@ def _crashing(_: Scene) -> None:
 
 
 def test_a_missed_goal_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Exit code 1, and JSON that names the goal, for a figure that is wrong and for a crash."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name, run in {"kept": _kept, "broken": _broken, "crashing": _crashing}.items():
         monkeypatch.setitem(SCENARIOS, name, Scenario(name, "Nothing breaks", run))
     assert main(["kept", "--json"]) == 0
@@ -49,12 +50,29 @@ def test_a_missed_goal_is_told(
 
 
 def test_a_scenario_without_goals_is_no_proof(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A scenario that looks at nothing has not kept its promise."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(SCENARIOS, "idle", Scenario("idle", "Nothing", lambda _: None))
     assert main(["idle"]) == 1
     assert "idle" in capsys.readouterr().out
+
+
+def test_what_needs_something_else_is_skipped_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scenario that can't be run here is neither kept nor missed, and says what it lacks."""
+
+    def needy(_: Scene) -> None:
+        raise Skipped("no such broker here")
+
+    monkeypatch.setitem(SCENARIOS, "needy", Scenario("needy", "Nothing", needy))
+    assert main(["needy", "--json"]) == 0
+    told = capsys.readouterr()
+    (finding,) = json.loads(told.out)["scenarios"]
+    assert (finding["skipped"], finding["passed"]) == ("no such broker here", False)
+    assert "needy, seed 1, 0 s: skipped: no such broker here" in told.err
 
 
 def test_an_unknown_scenario_is_a_mistake_of_usage() -> None:
