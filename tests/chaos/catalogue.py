@@ -13,7 +13,7 @@ from tests.chaos.scenarios import (
     outages,
     parked,
     poison,
-    rabbitmq,
+    other_broker,
     reuse,
     rolling,
     storm,
@@ -38,7 +38,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         balance,
         reuse,
         upgrade,
-        rabbitmq,
+        other_broker,
     )
     for scenario in module.SCENARIOS
 }

@@ -87,7 +87,7 @@ def print_table(findings: Sequence[Finding]) -> None:
     Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
-_MARKS = {"kept": "[green]✓[/]", "missed": "[red]✗[/]", "skipped": "–"}
+_MARKS = {"kept": "[green]✓[/]", "missed": "[red]✗[/]", "skipped": "-"}
 
 
 def _goal(goal: Goal) -> str:

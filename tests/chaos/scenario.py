@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Figure = int | float | str
 
 
-class Skipped(Exception):  # noqa: N818  # nothing is wrong
+class Skipped(Exception):  # nothing is wrong
     """What the scenario needs is not on this machine."""
 
 

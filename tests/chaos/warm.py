@@ -1,4 +1,4 @@
-"""Workers from a process that has imported everything: a death every two seconds needs quick births.
+"""Workers from a process that has imported everything: frequent deaths need quick births.
 
 Importing is most of what the start of a worker costs, and on two cores it would be most of a storm.
 The workers themselves are whole processes that run `visionq worker`, each with its own environment.

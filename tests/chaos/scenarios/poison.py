@@ -61,7 +61,10 @@ def _compared(found: Counter[str], wanted: Counter[str]) -> int | str:
 
 def _replayed(fleet: ChaosFleet, letter: str) -> int:
     command = [sys.executable, "-m", "visionq.cli", "dead-letters", "replay", letter]
-    return subprocess.run(command, env=fleet.environment(), check=False, capture_output=True).returncode  # fmt: skip
+    with (fleet.logs / "replay.log").open("wb") as log:
+        return subprocess.run(
+            command, env=fleet.environment(), check=False, stdout=log, stderr=log
+        ).returncode
 
 
 def deadly_picture(scene: Scene) -> None:
@@ -103,12 +106,12 @@ def _deaths_until_settled(fleet: ChaosFleet) -> int:
 def _kill_after_sent(fleet: ChaosFleet, job_id: str) -> int:
     """Kill the worker whenever the job's call is out; returns how often it was."""
     kills = 0
-    while fleet.client.get(job_id).state != "parked":
-        until(
-            lambda: fleet.calls_out() == 1 or fleet.client.get(job_id).state == "parked",
-            240,
-            "a call",
-        )
+
+    def parked() -> bool:
+        return fleet.client.get(job_id).state == "parked"
+
+    while not parked():
+        until(lambda: fleet.calls_out() == 1 or parked(), 240, "a call")
         if fleet.calls_out():
             (worker,) = fleet.workers
             worker.kill()
