@@ -12,6 +12,7 @@ from tests.chaos.__main__ import main
 from tests.chaos.catalogue import SCENARIOS
 from tests.chaos.odd_worker import jumping
 from tests.chaos.proxy import running_proxy
+from tests.chaos.publish import page
 from tests.chaos.scenario import Scenario, Scene, Skipped
 
 if TYPE_CHECKING:
@@ -114,3 +115,25 @@ def test_the_clock_jumps() -> None:
     moments = iter([0.0, 2.0, 4.0, 6.0, 8.0])
     clock = jumping(lambda: 10_000.0, lambda: next(moments))
     assert [clock() for _ in range(5)] == [10_000, 13_600, 10_000, 6_400, 10_000]
+
+
+def test_runs_become_a_table() -> None:
+    """Each run is a row with its figures; a missed goal stands out; writing again adds nothing."""
+    goals = [
+        {"name": "lost", "figure": 10_000, "wanted": "= 0", "met": False},
+        {"name": "calls", "figure": 3, "wanted": "≤ 3", "met": True},
+    ]
+    shared = {"promise": "a | b", "seconds": 7.4, "notes": {"kills": 2}}
+    kept = {"name": "storm", "seed": 3, "goals": goals, "skipped": None, **shared}
+    left = {"name": "amqp", "seed": 1, "goals": [], "skipped": "no RabbitMQ", **shared}
+    run = {"machine": {"date": "2026-11-22", "load": 1.5}, "scenarios": [kept, left]}
+    text = "before\n<!-- table: runs -->\nold\n<!-- end -->\nafter\n"
+    written = page(text, [run])
+    assert (
+        "| `storm`, seed 3 | a \\| b | **missed**: lost 10,000 (= 0); calls 3 (≤ 3); kills 2;"
+        " 7 s on 2026-11-22, load 1.5 |\n"
+    ) in written
+    assert "| `amqp`, seed 1 | a \\| b | not run: no RabbitMQ |\n" in written
+    assert written.startswith("before\n")
+    assert written.endswith("<!-- end -->\nafter\n")
+    assert page(written, [run]) == written

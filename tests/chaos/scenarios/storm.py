@@ -27,7 +27,7 @@ def storm(scene: Scene) -> None:
 
 def slow_storm(scene: Scene) -> None:
     """The same with calls that outlast a lease, and deaths that leave them time to end."""
-    _storm(scene, scene.size(1_000, 60), call=3 * _SHORT_LEASE, every=20)
+    _storm(scene, scene.size(400, 60), call=3 * _SHORT_LEASE, every=20)
 
 
 def _storm(scene: Scene, count: int, *, call: float, every: float) -> None:
@@ -135,6 +135,8 @@ def _tell(scene: Scene, killer: Killer, verdict: Verdict, seconds: float) -> Non
         unknown_calls=verdict.unknown_calls,
         billed_again=verdict.billed_again,
         parked=verdict.of_unknown_billing,
+        quarantined=verdict.states["failed quarantined"],
+        lost=verdict.lost,
         workers_ended_by_themselves=killer.ended_by_themselves,
         calls=verdict.calls,
         seconds=seconds,
