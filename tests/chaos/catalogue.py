@@ -10,8 +10,10 @@ from tests.chaos.scenarios import (
     hints,
     leases,
     memory,
+    other_broker,
     outages,
     parked,
+    poison,
     reuse,
     rolling,
     storm,
@@ -29,12 +31,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         outages,
         memory,
         rolling,
+        poison,
         cancelling,
         hints,
         parked,
         balance,
         reuse,
         upgrade,
+        other_broker,
     )
     for scenario in module.SCENARIOS
 }

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.verdict import Verdict, judge
+from tests.chaos.warm import WarmWorker
 from tests.e2e.fleet import Fleet, jobs, until
 from visionq import names
 from visionq.errors import QueueUnavailable
@@ -18,9 +19,10 @@ from visionq.sandbox.simulator.process import running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from tests.e2e.fleet import WorkerProcess
 
 #: Jobs that are submitted at once.
 _PORTION: Final = 250
@@ -63,7 +65,15 @@ class ChaosFleet(Fleet):
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
 
-    def add_odd_worker(self, *oddities: str) -> subprocess.Popen[bytes]:
+    def _start_worker(self, number: int, program: tuple[str, ...] | None = None) -> WorkerProcess:
+        if program is None and "PYTHONPATH" in self.extra:  # what it changes must be imported anew
+            return super()._start_worker(number)
+        if program is not None:
+            return super()._start_worker(number, program)
+        log = self.logs / f"worker-{number}.log"
+        return WarmWorker(self._worker_arguments(number), self.environment(), log)
+
+    def add_odd_worker(self, *oddities: str) -> WorkerProcess:
         """Start a worker that is not quite like this release; see `odd_worker`."""
         worker = self._start_worker(
             len(self.workers) + 100, ("-m", "tests.chaos.odd_worker", *oddities)
@@ -71,7 +81,7 @@ class ChaosFleet(Fleet):
         self.workers.append(worker)
         return worker
 
-    def replace(self, worker: subprocess.Popen[bytes]) -> None:
+    def replace(self, worker: WorkerProcess) -> None:
         """Start one worker in place of another, as a supervisor would."""
         self.workers.remove(worker)
         self._ended = [*getattr(self, "_ended", []), worker]

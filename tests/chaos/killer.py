@@ -21,6 +21,8 @@ class Killer:
     every: float = 2.0
     #: Jobs ended at which Redis is killed.
     redis_deaths: list[int] = field(default_factory=list)
+    #: Workers to be killed, after which the rest may work in peace.
+    most: int = 1_000_000
     #: Seconds that Redis is away.
     away: float = 1.0
     kills: int = 0
@@ -35,17 +37,18 @@ class Killer:
         if self.redis_deaths and self.fleet.ended() >= self.redis_deaths[0]:
             self.redis_deaths.pop(0)
             self.kill_redis()
-        if time.monotonic() >= self.next_kill:
+        if time.monotonic() >= self.next_kill and self.kills < self.most:
             self.kill_worker()
 
     def kill_worker(self) -> None:
-        """Kill one of those that work, unless it is the last."""
+        """Kill one of those that work, once the one before it has a successor."""
         try:
             at_work = self.fleet.pids_at_work()
         except PASSING:
             return
         victims = [worker for worker in self.fleet.workers if worker.pid in at_work]
-        if len(victims) < 2:  # one has to go on
+        # A machine too busy to bear workers as fast as they die would do nothing else.
+        if len(victims) < max(2, len(self.fleet.workers) - 1):
             return
         victim = self.fleet.random.choice(victims)
         victim.kill()

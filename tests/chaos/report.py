@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +14,34 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tests.chaos.scenario import Goal, Scenario, Scene
+    from collections.abc import Sequence
+
+    from tests.chaos.scenario import Figure, Goal
 
 
 @dataclass(frozen=True)
 class Finding:
     """One scenario that was run."""
 
-    scenario: Scenario
-    scene: Scene
+    name: str
+    promise: str
+    seed: int
     seconds: float
+    goals: list[Goal] = field(default_factory=list)
+    notes: dict[str, Figure] = field(default_factory=dict)
+    #: Why it was not run.
+    skipped: str | None = None
 
     @property
     def passed(self) -> bool:
-        return not self.scene.missed and bool(self.scene.goals)
+        """Say whether it looked at something, and all was as it should be."""
+        return bool(self.goals) and all(goal.met for goal in self.goals)
+
+    @property
+    def verdict(self) -> str:
+        if self.skipped is not None:
+            return "skipped"
+        return "kept" if self.passed else "missed"
 
 
 def machine() -> dict[str, Any]:
@@ -41,33 +55,31 @@ def machine() -> dict[str, Any]:
     }
 
 
-def as_json(findings: list[Finding]) -> str:
-    scenarios = [
-        {
-            "name": finding.scenario.name,
-            "promise": finding.scenario.promise,
-            "passed": finding.passed,
-            "seed": finding.scene.seed,
-            "seconds": round(finding.seconds, 1),
-            "goals": [asdict(goal) for goal in finding.scene.goals],
-            "notes": finding.scene.notes,
-        }
-        for finding in findings
-    ]
+def as_json(findings: Sequence[Finding]) -> str:
+    scenarios = [{**asdict(finding), "passed": finding.passed} for finding in findings]
     return json.dumps({"machine": machine(), "scenarios": scenarios}, ensure_ascii=False, indent=2)
 
 
-def print_table(findings: list[Finding]) -> None:
+def as_line(finding: Finding) -> str:
+    """Return the figures of one run as one line, for whoever watches."""
+    missed = [
+        f"{goal.name} {goal.figure} ({goal.wanted})" for goal in finding.goals if not goal.met
+    ]
+    told = [finding.skipped] if finding.skipped else [*missed, notes_of(finding)]
+    head = f"{finding.name}, seed {finding.seed}, {finding.seconds:.0f} s: {finding.verdict}"
+    return ": ".join([head, *filter(None, ["; ".join(filter(None, told))])])
+
+
+def print_table(findings: Sequence[Finding]) -> None:
     table = Table(title=", ".join(f"{name} {value}" for name, value in machine().items()))
     for column in ("scenario", "promise", "figures"):
         table.add_column(column, overflow="fold")
     table.add_column("s", justify="right")
     for finding in findings:
-        lines = [*map(_goal, finding.scene.goals), _notes(finding.scene)]
-        verdict = "[green]✓[/]" if finding.passed else "[red]✗[/]"
+        lines = [*map(_goal, finding.goals), _dim(finding.skipped or notes_of(finding))]
         table.add_row(
-            f"{verdict} {finding.scenario.name}",
-            finding.scenario.promise,
+            f"{_MARKS[finding.verdict]} {finding.name}",
+            finding.promise,
             "\n".join(filter(None, lines)),
             f"{finding.seconds:.0f}",
             end_section=True,
@@ -75,11 +87,17 @@ def print_table(findings: list[Finding]) -> None:
     Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
+_MARKS = {"kept": "[green]✓[/]", "missed": "[red]✗[/]", "skipped": "-"}
+
+
 def _goal(goal: Goal) -> str:
-    mark = "[green]✓[/]" if goal.met else "[red]✗[/]"
+    mark = _MARKS["kept" if goal.met else "missed"]
     return f"{mark} {goal.name}: {goal.figure} ({goal.wanted})"
 
 
-def _notes(scene: Scene) -> str:
-    notes = ", ".join(f"{name} {figure}" for name, figure in scene.notes.items())
-    return f"[dim]{notes}[/]" if notes else ""
+def _dim(text: str) -> str:
+    return f"[dim]{text}[/]" if text else ""
+
+
+def notes_of(finding: Finding) -> str:
+    return ", ".join(f"{name} {figure}" for name, figure in finding.notes.items())

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Figure = int | float | str
 
 
+class Skipped(Exception):  # nothing is wrong
+    """What the scenario needs is not on this machine."""
+
+
 @dataclass(frozen=True)
 class Goal:
     """One figure and what it has to be."""
@@ -85,6 +89,8 @@ class Scenario:
     run: Callable[[Scene], None]
     #: Part of the minute that `make test` spends on this.
     in_tests: bool = False
+    #: Keeps the machine busy: no other such scenario runs beside it.
+    busy: bool = False
 
 
 def _rounded(figure: Figure) -> Figure:

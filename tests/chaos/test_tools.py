@@ -12,7 +12,8 @@ from tests.chaos.__main__ import main
 from tests.chaos.catalogue import SCENARIOS
 from tests.chaos.odd_worker import jumping
 from tests.chaos.proxy import running_proxy
-from tests.chaos.scenario import Scenario, Scene
+from tests.chaos.publish import page
+from tests.chaos.scenario import Scenario, Scene, Skipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +33,10 @@ def _crashing(_: Scene) -> None:
 
 
 def test_a_missed_goal_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Exit code 1, and JSON that names the goal, for a figure that is wrong and for a crash."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name, run in {"kept": _kept, "broken": _broken, "crashing": _crashing}.items():
         monkeypatch.setitem(SCENARIOS, name, Scenario(name, "Nothing breaks", run))
     assert main(["kept", "--json"]) == 0
@@ -49,12 +51,29 @@ def test_a_missed_goal_is_told(
 
 
 def test_a_scenario_without_goals_is_no_proof(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A scenario that looks at nothing has not kept its promise."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(SCENARIOS, "idle", Scenario("idle", "Nothing", lambda _: None))
     assert main(["idle"]) == 1
     assert "idle" in capsys.readouterr().out
+
+
+def test_what_needs_something_else_is_skipped_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scenario that can't be run here is neither kept nor missed, and says what it lacks."""
+
+    def needy(_: Scene) -> None:
+        raise Skipped("no such broker here")
+
+    monkeypatch.setitem(SCENARIOS, "needy", Scenario("needy", "Nothing", needy))
+    assert main(["needy", "--json"]) == 0
+    told = capsys.readouterr()
+    (finding,) = json.loads(told.out)["scenarios"]
+    assert (finding["skipped"], finding["passed"]) == ("no such broker here", False)
+    assert "needy, seed 1, 0 s: skipped: no such broker here" in told.err
 
 
 def test_an_unknown_scenario_is_a_mistake_of_usage() -> None:
@@ -96,3 +115,25 @@ def test_the_clock_jumps() -> None:
     moments = iter([0.0, 2.0, 4.0, 6.0, 8.0])
     clock = jumping(lambda: 10_000.0, lambda: next(moments))
     assert [clock() for _ in range(5)] == [10_000, 13_600, 10_000, 6_400, 10_000]
+
+
+def test_runs_become_a_table() -> None:
+    """Each run is a row with its figures; a missed goal stands out; writing again adds nothing."""
+    goals = [
+        {"name": "lost", "figure": 10_000, "wanted": "= 0", "met": False},
+        {"name": "calls", "figure": 3, "wanted": "≤ 3", "met": True},
+    ]
+    shared = {"promise": "a | b", "seconds": 7.4, "notes": {"kills": 2}}
+    kept = {"name": "storm", "seed": 3, "goals": goals, "skipped": None, **shared}
+    left = {"name": "amqp", "seed": 1, "goals": [], "skipped": "no RabbitMQ", **shared}
+    run = {"machine": {"date": "2026-11-22", "load": 1.5}, "scenarios": [kept, left]}
+    text = "before\n<!-- table: runs -->\nold\n<!-- end -->\nafter\n"
+    written = page(text, [run])
+    assert (
+        "| `storm`, seed 3 | a \\| b | **missed**: lost 10,000 (= 0); calls 3 (≤ 3); kills 2;"
+        " 7 s on 2026-11-22, load 1.5 |\n"
+    ) in written
+    assert "| `amqp`, seed 1 | a \\| b | not run: no RabbitMQ |\n" in written
+    assert written.startswith("before\n")
+    assert written.endswith("<!-- end -->\nafter\n")
+    assert page(written, [run]) == written

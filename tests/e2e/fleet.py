@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class WorkerProcess(Protocol):
+    """What tests do to a worker: a `subprocess.Popen` can do it all."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 @dataclass
 class Fleet:
     server: RedisServer
@@ -32,7 +44,7 @@ class Fleet:
     logs: Path
     concurrency: int
     extra: dict[str, str]
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
 
     def start_workers(self, count: int) -> None:
         alive = len(self.registered())
@@ -54,11 +66,14 @@ class Fleet:
 
     def _start_worker(
         self, number: int, program: tuple[str, ...] = ("-m", "visionq.cli")
-    ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, *program, "worker"]
-        command += ["--name", f"visionq-worker-{number}", "--concurrency", str(self.concurrency)]
+    ) -> WorkerProcess:
+        command = [sys.executable, *program, *self._worker_arguments(number)]
         with (self.logs / f"worker-{number}.log").open("wb") as log:
             return subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log)
+
+    def _worker_arguments(self, number: int) -> list[str]:
+        name = f"visionq-worker-{number}"
+        return ["worker", "--name", name, "--concurrency", str(self.concurrency)]
 
     def registered(self) -> list[bytes]:
         return self.client._redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.deadly_picture import DEADLY, install_killer
 from tests.e2e.fleet import Fleet, picture, running_fleet, until
 from visionq import JobFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DEADLY = picture(666, size=(66, 66))
-#: A judge of pictures, as any distribution may bring one, that does not survive one of them.
-KILLER = """
-import os, signal, zlib
-
-class Killer:
-    requirement = "logo"
-    def find(self, picture):
-        if b"IHDR" + (66).to_bytes(4, "big") * 2 in picture:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-def make():
-    return Killer()
-"""
-METADATA = "Metadata-Version: 2.1\nName: killer\nVersion: 1\n"
-POINTS = "[visionq.detectors]\nkiller = killer_of_tests:make\n"
-
-
-def install_killer(folder: Path) -> dict[str, str]:
-    information = folder / "killer-1.dist-info"
-    information.mkdir(parents=True)
-    (folder / "killer_of_tests.py").write_text(KILLER)
-    (information / "METADATA").write_text(METADATA)
-    (information / "entry_points.txt").write_text(POINTS)
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    return {"PYTHONPATH": path, "VISIONQ_DETECTORS": "killer", "VISIONQ_LEASE": "5"}
 
 
 def dead(fleet: Fleet) -> int:

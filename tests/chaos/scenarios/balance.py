@@ -56,5 +56,6 @@ SCENARIOS: Final = (
         "balance",
         "An empty balance fails no job, pays for none twice, and is noticed when it is topped up",
         balance,
+        busy=True,
     ),
 )

@@ -108,6 +108,7 @@ SCENARIOS: Final = (
         "hints",
         "Hints doubled, stale and lost, two dispatchers, a clock that jumps: one call for each job",
         hints,
+        busy=True,
     ),
     Scenario("away", "Workers away: the broker's queue stays within twice its target", away),
 )

@@ -74,5 +74,10 @@ def _resident(pid: int) -> int:
 
 
 SCENARIOS: Final = (
-    Scenario("parked", "A parked backlog costs nothing but its memory, and resumes in 2 s", parked),
+    Scenario(
+        "parked",
+        "A parked backlog costs nothing but its memory, and resumes in 2 s",
+        parked,
+        busy=True,
+    ),
 )

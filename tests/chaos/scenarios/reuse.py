@@ -30,5 +30,7 @@ def reuse(scene: Scene) -> None:
 
 
 SCENARIOS: Final = (
-    Scenario("reuse", "Jobs over the same picture pay once, also when all come at once", reuse),
+    Scenario(
+        "reuse", "Jobs over the same picture pay once, also when all come at once", reuse, busy=True
+    ),
 )

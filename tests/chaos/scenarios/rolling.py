@@ -10,15 +10,14 @@ from tests.chaos.scenario import Scenario
 from tests.e2e.fleet import until
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.chaos.scenario import Scene
+    from tests.e2e.fleet import WorkerProcess
 
 
 def rolling(scene: Scene) -> None:
     """Replace one worker after the other, each with calls out that outlast its lease."""
     times, count = scene.size(20, 2), scene.size(500, 60)
-    asked: list[subprocess.Popen[bytes]] = []
+    asked: list[WorkerProcess] = []
     with scene.fleet(workers=2, extra={"VISIONQ_LEASE": "5"}) as fleet:
         fleet.simulator.configure(latency_s=7)
         fleet.submit(count)

@@ -16,18 +16,29 @@ if TYPE_CHECKING:
     from tests.chaos.verdict import Verdict
 
 _WORKERS: Final = 4
+#: Seconds: the shortest that there is.
+_SHORT_LEASE: Final = 5
 
 
 def storm(scene: Scene) -> None:
     """Kill workers every two seconds, and Redis five times, at a provider that refuses a fifth."""
-    count = scene.size(10_000, 150)
-    with scene.fleet(workers=2 if scene.quick else _WORKERS) as fleet:
+    _storm(scene, scene.size(10_000, 150), call=0.5, every=2)
+
+
+def slow_storm(scene: Scene) -> None:
+    """The same with calls that outlast a lease, and deaths that leave them time to end."""
+    _storm(scene, scene.size(400, 60), call=3 * _SHORT_LEASE, every=20)
+
+
+def _storm(scene: Scene, count: int, *, call: float, every: float) -> None:
+    lease = {"VISIONQ_LEASE": str(_SHORT_LEASE)} if call > _SHORT_LEASE else {}
+    with scene.fleet(workers=2 if scene.quick else _WORKERS, extra=lease) as fleet:
         fleet.simulator.configure(
-            faults={"429": 0.07, "500": 0.07, "503": 0.06}, latency_s=0.5, seed=scene.seed
+            faults={"429": 0.07, "500": 0.07, "503": 0.06}, latency_s=call, seed=scene.seed
         )
         times = 1 if scene.quick else 5
         deaths = [count * (number + 1) // (times + 1) for number in range(times)]
-        killer = Killer(fleet, redis_deaths=deaths)
+        killer = Killer(fleet, every, deaths, most=8 if scene.quick else 1_000_000)
         fleet.submit(count)
         seconds = fleet.wait_until_settled(1500, killer)
         verdict = fleet.judge()
@@ -69,6 +80,24 @@ def retry(scene: Scene) -> None:
     scene.note(calls=verdict.calls, parked=verdict.of_unknown_billing, seconds=seconds)
 
 
+def retry_killed(scene: Scene) -> None:
+    """The same while workers are killed: of their calls some may not have left the machine."""
+    count = scene.size(2_000, 100)
+    with _unclear_fleet(scene) as fleet:
+        killer = Killer(fleet)
+        fleet.submit(count)
+        seconds = fleet.wait_until_settled(600, killer)
+        verdict = fleet.judge()
+    _nothing_lost(scene, verdict, count)
+    extra = verdict.calls - verdict.completed
+    scene.at_most("calls without an answer, of those in the books", extra, verdict.unknown_calls)
+    unheard = verdict.unknown_calls - extra
+    scene.at_most("unknown calls that never came, of those cut short", unheard, killer.calls_out)
+    scene.at_most("most calls of one picture", verdict.most_calls, 2)
+    scene.equal("the bill is within the books", _within_books(verdict), "yes")
+    _tell(scene, killer, verdict, seconds)
+
+
 @contextmanager
 def _unclear_fleet(scene: Scene) -> Iterator[ChaosFleet]:
     with scene.fleet(workers=2, extra={"VISIONQ_REQUEST_TIMEOUT": "3"}) as fleet:
@@ -106,6 +135,8 @@ def _tell(scene: Scene, killer: Killer, verdict: Verdict, seconds: float) -> Non
         unknown_calls=verdict.unknown_calls,
         billed_again=verdict.billed_again,
         parked=verdict.of_unknown_billing,
+        quarantined=verdict.states["failed quarantined"],
+        lost=verdict.lost,
         workers_ended_by_themselves=killer.ended_by_themselves,
         calls=verdict.calls,
         seconds=seconds,
@@ -119,11 +150,29 @@ SCENARIOS: Final = (
         " and only calls that were out at a kill are made again, each of them in the books",
         storm,
         in_tests=True,
+        busy=True,
     ),
-    Scenario("hold", "Cuts, hangs and kills under `hold`: no picture is called for twice", hold),
+    Scenario(
+        "slow-storm",
+        "The same with calls that take three times as long as a lease",
+        slow_storm,
+    ),
+    Scenario(
+        "hold",
+        "Cuts, hangs and kills under `hold`: no picture is called for twice",
+        hold,
+        busy=True,
+    ),
     Scenario(
         "retry",
         "Cuts and hangs under `retry`: the bill's extra calls are the ledger's unknown calls",
         retry,
+        busy=True,
+    ),
+    Scenario(
+        "retry-killed",
+        "Cuts, hangs and kills under `retry`: the bill's extra calls are among the unknown ones",
+        retry_killed,
+        busy=True,
     ),
 )

@@ -12,9 +12,8 @@ from visionq.ledger.version import VERSION
 from visionq.names import LEDGER_VERSION
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.chaos.scenario import Scene
+    from tests.e2e.fleet import WorkerProcess
 
 #: Seconds in which a worker that refuses to start has said so.
 _REFUSAL: Final = 30
@@ -52,7 +51,7 @@ def upgrade(scene: Scene) -> None:
     scene.note(seconds_for_newer_jobs=time.monotonic() - taken)
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
+def _end(worker: WorkerProcess) -> None:
     worker.terminate()
     worker.wait(30)
 
