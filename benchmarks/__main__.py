@@ -1,4 +1,4 @@
-"""Runs the parts that are named, or all of them, and prints tables in Markdown, or JSON."""
+"""Runs the parts that are named, or all but the long ones; prints tables in Markdown, or JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import argparse
 import importlib
 import inspect
 import json
+import signal
 import sys
 import time
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import load, machine
+from benchmarks.measuring import load, machine, progress
+from benchmarks.peers.arena import FAILURES
 from benchmarks.tables import GOAL_COLUMNS, Table, goals
 
 if TYPE_CHECKING:
@@ -21,7 +25,6 @@ PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
     "advice": "benchmarks.advice",
-    "pace": "benchmarks.pace",
     "full": "benchmarks.speed.throughput:full",
     "small": "benchmarks.speed.throughput:small",
     "overhead": "benchmarks.speed.throughput:overhead",
@@ -35,34 +38,61 @@ PARTS: Final = {
     "backlog": "benchmarks.speed.backlog",
     "quote": "benchmarks.quote",
     "bulk": "benchmarks.bulk",
-    "scale": "benchmarks.scale",
+    "namespaces": "benchmarks.namespaces.measuring",
+    "scale": "benchmarks.scale.measuring",
     "gateway": "benchmarks.gateway",
+    "pace": "benchmarks.pace.measuring",
 }
+#: Those that take as long as all others together: by name, or with `--long`.
+LONG: Final = frozenset({"pace"})
 
 
 def main(arguments: list[str]) -> int:
     """Measure and print; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    if unknown := set(given.parts) - PARTS.keys():
+        _parser().error(f"no part {', '.join(sorted(unknown))}; there is: {', '.join(PARTS)}")
+    # What runs is ended in order when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    about = {**machine(), "run": uuid.uuid4().hex[:8], "load before": load()}
+    found: dict[str, list[Table]] = {}
+    for name in given.parts or [part for part in PARTS if given.long or part not in LONG]:
+        found[name] = _measured(name, quick=given.quick)
+        if given.save:
+            _save(given.save, name, {**about, "load after": load()}, found[name])
+    if reached := _goals(found):
+        found["goals"] = [reached]
+    about["load after"] = load()
+    print(_as_json(about, found) if given.json else _as_markdown(about, found))  # noqa: T201  # a program for the terminal
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer cases, where a part has many")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.parts) - PARTS.keys():
-        parser.error(f"no part {', '.join(sorted(unknown))}; there is: {', '.join(PARTS)}")
-    about = {**machine(), "load before": load()}
-    found: dict[str, list[Table]] = {}
-    for name in given.parts or PARTS:
-        started = time.monotonic()
-        print(f"measuring {name} …", file=sys.stderr)  # noqa: T201  # a program for the terminal
-        measure = _measure(PARTS[name])
-        takes_quick = "quick" in inspect.signature(measure).parameters
-        found[name] = measure(quick=True) if given.quick and takes_quick else measure()
-        print(f"… {time.monotonic() - started:.0f} s", file=sys.stderr)  # noqa: T201  # likewise
-    if reached := _goals(found):
-        found["goals"] = [reached]
-    about["load after"] = load()
-    print(_as_json(about, found) if given.json else _as_markdown(about, found))  # noqa: T201  # likewise
-    return 0
+    parser.add_argument("--long", action="store_true", help=f"with {', '.join(LONG)}")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="keep the JSON of each part as it ends"
+    )
+    return parser
+
+
+def _measured(name: str, *, quick: bool) -> list[Table]:
+    """Measure a part; one that fails leaves a table that says so, and the others their turn."""
+    started = time.monotonic()
+    progress(f"measuring {name} …")
+    measure = _measure(PARTS[name])
+    takes_quick = "quick" in inspect.signature(measure).parameters
+    try:
+        tables = measure(quick=True) if quick and takes_quick else measure()
+    except (*FAILURES, AssertionError) as error:
+        progress(f"  {name} failed: {error!r}")
+        row = (f"{name}: the whole part failed", None, "", "not measured")
+        tables = [goals(f"{name}: failed", [row], f"{error!r}")]
+    progress(f"… {name} took {time.monotonic() - started:.0f} s")
+    return tables
 
 
 def _measure(part: str) -> Callable[..., list[Table]]:
@@ -78,6 +108,11 @@ def _goals(found: dict[str, list[Table]]) -> Table | None:
     tables = [table for tables in found.values() for table in tables]
     rows = [row for table in tables if table.columns == GOAL_COLUMNS for row in table.rows]
     return goals("All goals", rows) if rows else None
+
+
+def _save(folder: Path, name: str, about: dict[str, str], tables: list[Table]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(_as_json(about, {name: tables}), encoding="utf-8")
 
 
 def _as_json(about: dict[str, str], found: dict[str, list[Table]]) -> str:

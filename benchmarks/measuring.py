@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,11 @@ def machine() -> dict[str, str]:
 def load() -> str:
     """Return how busy the machine was of late: processes that run or want to, by the kernel."""
     return f"{os.getloadavg()[0]:.1f}"
+
+
+def progress(text: str) -> None:
+    """Say on stderr how far it is; stdout is for figures."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # programs for the terminal
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

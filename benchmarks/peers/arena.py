@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
 from redis import Redis
+from redis.exceptions import RedisError
 
 from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, Contender
 from benchmarks.peers.processes import Workers, started
 from benchmarks.peers.recording import Recorder, recorder
+from benchmarks.peers.work import WARM
+from visionq.errors import VisionqError
 from visionq.ledger import GateOrder, Ledger
 from visionq.names import COUNTS, PROVIDER_KEYS
 from visionq.sandbox.redis_server import running_redis
@@ -25,9 +29,19 @@ from visionq.sandbox.simulator.process import RunningSimulator, running_simulato
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Numbers of jobs that only warm the workers.
-_WARM: Final = 1_000_000
-_PATIENCE: Final = 300.0
+#: Seconds without one job more after which a run has come to a stop, and seconds in all.
+_STALLED: Final = 90.0
+_PATIENCE: Final = 600.0
+#: What makes one contender's run fail, and leaves the others theirs.
+FAILURES: Final = (
+    RuntimeError,
+    OSError,
+    ValueError,
+    subprocess.SubprocessError,
+    psutil.Error,
+    RedisError,
+    VisionqError,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Workload:
     jobs: int
     #: Seconds that the provider takes for an answer.
     latency: float
+    #: A file that takes no time.
+    warming: str
     #: Different questions among the jobs; none: each asks something else.
     questions: int = 0
 
@@ -87,6 +103,7 @@ class Place:
             text=True,
             check=True,
             stdout=subprocess.PIPE,
+            timeout=_PATIENCE,
         )
         fed: dict[str, Any] = json.loads(done.stdout)
         return fed
@@ -108,17 +125,28 @@ class Place:
         return int(self.simulator.bill()["billed"])
 
     def wait_for(self, jobs: int) -> None:
-        """Wait until so many jobs were answered."""
-        started_at = time.monotonic()
-        while (billed := self.done()) < jobs:
+        """Wait until so many jobs were answered; raises `RuntimeError` if that stops."""
+        started_at = moved_at = time.monotonic()
+        before = -1
+        while (done := self.done()) < jobs:
             self.workers.check()
-            passed = time.monotonic() - started_at
-            if passed > _PATIENCE:
+            now = time.monotonic()
+            if done != before:
+                before, moved_at = done, now
+            if now - moved_at > _STALLED or now - started_at > _PATIENCE:
                 raise RuntimeError(
-                    f"{self.contender.name}: {billed} of {jobs} after {passed:.0f} s"
+                    f"{done} of {jobs} jobs after {now - started_at:.0f} s{self._state()}"
                 )
-            left = passed * (jobs - billed) / billed if billed else 0.1
+            left = (now - started_at) * (jobs - done) / done if done else 0.1
             time.sleep(min(1.0, max(0.02, left / 3)))
+
+    def _state(self) -> str:
+        """Return what is known of jobs that were not done."""
+        if not self.contender.is_visionq:
+            return ""
+        counts: dict[bytes, bytes] = self.redis.hgetall(COUNTS)  # type: ignore[assignment]
+        kept = {state.decode(): int(count) for state, count in counts.items() if int(count)}
+        return f", {kept}"
 
     def hold(self) -> None:
         """Keep the workers from taking jobs."""
@@ -199,7 +227,8 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
         if contender is SCRIPT:
             _await_ready(here)
         else:
-            here.feed(workload.paths(warming), _WARM)
+            # Pictures that take no time: what is warmed are processes and connections.
+            here.feed([workload.warming] * warming, WARM)
             here.wait_for(warming)
             here.hold()
             here.feed(workload.paths(workload.jobs))

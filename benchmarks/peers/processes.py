@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Seconds in which they may end by themselves. What they have done was measured by then.
+_PATIENCE = 4.0
+
+
 @dataclass
 class Workers:
     """The workers of one contender."""
@@ -70,7 +74,7 @@ class Workers:
             with suppress(ProcessLookupError):
                 root.send_signal(signal.SIGCONT)
                 root.terminate()
-        _, alive = psutil.wait_procs(family, timeout=8)
+        _, alive = psutil.wait_procs(family, timeout=_PATIENCE)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers.work import MODEL, PROMPT
+from benchmarks.peers.work import MODEL, prompt
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
 
 def job(path: str, number: int) -> dict[str, Any]:
     """Return the job of a path."""
-    distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
-    number = number % distinct if distinct else number
     return {
-        "prompt": f"{PROMPT} #{number}",
+        "prompt": prompt(number),
         "images": [path if path.startswith("https:") else Path(path)],
         "model": MODEL,
         "max_output_tokens": 300,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MODEL: Final = "gpt-4o-mini"
 PROMPT: Final = "Что изображено?"
+#: From this number on jobs only warm the workers; each asks something else.
+WARM: Final = 1_000_000
 #: Longest side and quality, as tutorials choose them.
 _SIDE: Final = (1152, 1152)
 _QUALITY: Final = 85
@@ -65,12 +67,16 @@ def read(path: str) -> str:
     return encoded(Path(path).read_bytes())
 
 
+def prompt(number: int) -> str:
+    """Return what a job asks; `BENCH_QUESTIONS` says how many different questions there are."""
+    distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
+    return f"{PROMPT} #{number % distinct if distinct and number < WARM else number}"
+
+
 def question(picture: str, number: int) -> dict[str, Any]:
     """Return the arguments of `responses.create`; the number tells the provider's log the job."""
-    distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
-    number = number % distinct if distinct else number
     content = [
-        {"type": "input_text", "text": f"{PROMPT} #{number}"},
+        {"type": "input_text", "text": prompt(number)},
         {"type": "input_image", "image_url": picture, "detail": "auto"},
     ]
     return {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.peers.arena import Run, run
+from benchmarks.measuring import progress
+from benchmarks.peers.arena import FAILURES, Run, run
 from benchmarks.peers.contenders import (
     CELERY,
     CELERY_THREADS,
@@ -18,7 +17,6 @@ from benchmarks.peers.contenders import (
     VISIONQ,
     Contender,
 )
-from benchmarks.scale import Costs, simulate
 from benchmarks.speed.workloads import workload
 from benchmarks.tables import Cells, Table, goal, goals
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 #: A contender and the image code that it runs.
 _Way = tuple[Contender, str]
 _Runs = dict[_Way, list[Run]]
+_Failed = dict[_Way, str]
 _COLUMNS: Final = (
     "contender", "image code", "runs", "jobs/s", "lowest", "highest", "of the script",
     "CPU ms a job", "PSS MB", "Redis commands a job", "Redis bytes a job", "Redis CPU ms a job",
@@ -44,7 +43,8 @@ def full(*, quick: bool = False) -> list[Table]:
     ways = [(SCRIPT, "ours"), (VISIONQ, "ours"), (SCRIPT, "usual")]
     ours = [(queue, "ours") for queue in QUEUES]
     usual = [(queue, "usual") for queue in QUEUES]
-    runs, note = _compare("full", ways, [SAQ_OURS] if quick else [*ours, *usual], quick=quick)
+    once = [SAQ_OURS, (CELERY, "usual")] if quick else [*ours, *usual]
+    runs, failed = _compare("full", ways, once, quick=quick)
     rates = (
         ("the script with our image code", _rate(runs, SCRIPT, "ours"), 0.97),
         ("the script with the usual code", _rate(runs, SCRIPT, "usual"), 1.5),
@@ -54,65 +54,50 @@ def full(*, quick: bool = False) -> list[Table]:
         goal(f"full: jobs/s of {of}", ratio, wanted, at_least=True) for of, ratio, wanted in rates
     ]
     rows += _memory(runs)
-    return [_table("full: 6 MP photos, 1 s latency", runs, note), goals("full: goals", rows)]
+    return [_table("full: 6 MP photos, 1 s latency", runs, failed), goals("full: goals", rows)]
 
 
 def small(*, quick: bool = False) -> list[Table]:
     """Measure pictures that pass as they are."""
     ways = [(SCRIPT, "ours"), (VISIONQ, "ours")]
     peers = [(queue, "ours") for queue in QUEUES]
-    runs, note = _compare("small", ways, [SAQ_OURS] if quick else peers, quick=quick)
+    runs, failed = _compare("small", ways, [SAQ_OURS] if quick else peers, quick=quick)
     best = _of_best(runs)
     rows = [goal("small: jobs/s of the best queue with our image code", best, 1.0, at_least=True)]
     return [
-        _table("small: pictures that fit, 1 s latency", runs, note),
+        _table("small: pictures that fit, 1 s latency", runs, failed),
         goals("small: goals", rows),
     ]
 
 
 def overhead(*, quick: bool = False) -> list[Table]:
     """Measure what is left of a job when picture and provider take no time."""
-    ways = [(SCRIPT, "ours"), (VISIONQ, "ours"), (CELERY_THREADS, "ours")]
-    peers = [] if quick else [(queue, "ours") for queue in QUEUES if queue is not CELERY_THREADS]
-    runs, note = _compare("overhead", ways, peers, quick=quick)
+    ways = [(SCRIPT, "ours"), (VISIONQ, "ours")]
+    peers = [(queue, "ours") for queue in ([CELERY_THREADS] if quick else QUEUES)]
+    runs, failed = _compare("overhead", ways, peers, quick=quick)
     ratio = _ratio(runs, (SCRIPT, "ours"), lambda one: one.processor_ms)
     rows = [goal("overhead: CPU a job of the script", ratio, 1.25, at_least=False)]
     return [
-        _table("overhead: tiny pictures, no latency", runs, note),
+        _table("overhead: tiny pictures, no latency", runs, failed),
         goals("overhead: goals", rows),
     ]
 
 
 def repeat(*, quick: bool = False) -> list[Table]:
     """Measure questions of which nine in ten were asked before; there is no goal."""
-    runs, note = _compare("repeat", [(SCRIPT, "ours"), (VISIONQ, "ours")], [], quick=quick)
-    return [_table("repeat: 90 % duplicates, 6 MP, 1 s latency", runs, note)]
+    runs, failed = _compare("repeat", [(SCRIPT, "ours"), (VISIONQ, "ours")], [], quick=quick)
+    return [_table("repeat: 90 % duplicates, 6 MP, 1 s latency", runs, failed)]
 
 
 def cores(*, quick: bool = False) -> list[Table]:
     """Measure what a second worker process brings."""
     ways = [(ONE_PROCESS, "ours"), (VISIONQ, "ours")]
-    runs, note = _compare("full", ways, [], quick=quick)
+    runs, failed = _compare("full", ways, [], quick=quick)
     ratio = _rate(runs, ONE_PROCESS, "ours")
     return [
-        _table("cores: one worker process and two, 6 MP", runs, note),
-        _simulated(runs),
+        _table("cores: one worker process and two, 6 MP", runs, failed),
         goals("cores: goals", [goal("worker processes 1 → 2: jobs/s", ratio, 1.8, at_least=True)]),
     ]
-
-
-def _simulated(runs: _Runs) -> Table:
-    """Return what the simulation says of the same fleets, at the processor time measured."""
-    rows = []
-    for processes, way in enumerate(runs, 1):
-        if runs[way]:
-            cost = statistics.median(one.processor_ms for one in runs[way]) / 1000
-            real = statistics.median(one.jobs_per_second for one in runs[way])
-            found = simulate(processes, 0, replace(Costs(), worker=cost), 20)["rate"]
-            rows.append((float(processes), real, found, real / found))
-    note = "Real processes share the machine with Redis, the simulator and whoever else uses it."
-    columns = ("worker processes", "jobs/s", "simulated", "of it")
-    return Table("cores: real and simulated", columns, tuple(rows), note)
 
 
 SAQ_OURS: Final[_Way] = (SAQ, "ours")
@@ -120,32 +105,35 @@ SAQ_OURS: Final[_Way] = (SAQ, "ours")
 
 def _compare(
     kind: str, ways: Sequence[_Way], once: Sequence[_Way], *, quick: bool
-) -> tuple[_Runs, str]:
-    """Run the ways in turns, and some of them once; returns their runs and a note."""
+) -> tuple[_Runs, _Failed]:
+    """Run the ways in turns, and some of them once; returns their runs, and which failed how."""
     runs: _Runs = {way: [] for way in (*ways, *once)}
-    failed = []
+    failed: _Failed = {}
     with workload(kind, quick=quick) as work:
         order = list(ways)
         for number in range(1 if quick else _ROUNDS):
             for way in [*order, *([] if number else once)]:
-                name = f"{way[0].name}, {way[1]} image code"
+                name = f"  {kind}: {way[0].name}, {way[1]} image code"
                 try:
                     runs[way].append(run(way[0], work, way[1]))
-                except (RuntimeError, OSError, ValueError) as error:
-                    failed.append(f"{name}: {error}")
-                print(f"  {kind}: {name}: {runs[way][-1:]}", file=sys.stderr)  # noqa: T201  # a program for the terminal
+                except FAILURES as error:
+                    failed[way] = str(error)
+                    progress(f"{name}: failed: {error}")
+                else:
+                    progress(f"{name}: {runs[way][-1]}")
             order.reverse()
-    return runs, " ".join([_NOTE, *failed])
+    return runs, failed
 
 
-def _table(title: str, runs: _Runs, note: str) -> Table:
-    return Table(title, _COLUMNS, tuple(_row(runs, way) for way in runs), note)
+def _table(title: str, runs: _Runs, failed: _Failed) -> Table:
+    rows = tuple(_row(runs, way, failed.get(way)) for way in runs)
+    return Table(title, _COLUMNS, rows, _NOTE)
 
 
-def _row(runs: _Runs, way: _Way) -> Cells:
+def _row(runs: _Runs, way: _Way, failed: str | None) -> Cells:
     found = runs[way]
     if not found:
-        return (way[0].name, way[1], 0.0, *(None,) * 9)
+        return (way[0].name, way[1], f"failed: {failed}", *(None,) * 9)
     rates = [one.jobs_per_second for one in found]
     script = runs.get((SCRIPT, "ours"))
     floor = statistics.median(one.jobs_per_second for one in script) if script else None
@@ -155,7 +143,8 @@ def _row(runs: _Runs, way: _Way) -> Cells:
         for name in ("processor_ms", "proportional_mb", "redis_commands", "redis_bytes", "redis_ms")
     ]
     ratio = rate / floor if floor else None
-    return (way[0].name, way[1], float(len(found)), rate, min(rates), max(rates), ratio, *costs)
+    ran = f"{len(found)}, and one failed: {failed}" if failed else float(len(found))
+    return (way[0].name, way[1], ran, rate, min(rates), max(rates), ratio, *costs)
 
 
 def _ratio(runs: _Runs, to: _Way, of: Callable[[Run], float]) -> float | None:

@@ -51,7 +51,11 @@ class Fleet:
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
         # Four at once take a minute to start where many others are at work.
-        until(lambda: len(self.registered()) >= alive + count, 120, "workers registered")
+        until(
+            lambda: len(self.registered()) >= alive + count,
+            max(120, 30 * count),
+            lambda: f"{count} workers registered; there are {len(self.registered()) - alive}",
+        )
 
     def environment(self) -> dict[str, str]:
         """Return what a process of this fleet is told."""

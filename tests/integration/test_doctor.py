@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "sk-canary-4711"
 #: A server as the docs want it.
-WELL: Final = {"appendonly": "yes", "maxmemory": "100mb"}
+WELL: Final = {"appendonly": "yes", "maxmemory": "100mb", "hash-max-ziplist-value": "1024"}
 #: A confirmed table of the day, and a model whose end nobody has announced.
 MODEL: Final = "gpt-5.4-mini"
 
@@ -119,7 +119,7 @@ def test_a_managed_server(doctor: Doctor, tmp_path: Path, release: str) -> None:
         code, found = doctor(url)
     levels = {name: one["level"] for name, one in found.items() if one["level"] != "ok"}
     assert levels == dict.fromkeys(
-        ("redis.eviction", "redis.persistence", "redis.memory"), "not_known"
+        ("redis.eviction", "redis.persistence", "redis.memory", "redis.packing"), "not_known"
     )
     assert all("provider" in found[name]["advice"] for name in levels)
     assert code == 0

@@ -37,7 +37,13 @@ INFO: dict[str, Any] = {
     "used_memory": 100_000_000,
     "maxmemory": 1_000_000_000,
 }
-CONFIG = {"appendfsync": "everysec", "save": "", "appendonly": "yes", "maxmemory": "0"}
+CONFIG = {
+    "appendfsync": "everysec",
+    "save": "",
+    "appendonly": "yes",
+    "maxmemory": "0",
+    "hash-max-ziplist-value": "1024",
+}
 WELL = Server(info=INFO, config=CONFIG, hello={}, latency=0.001, clock_ahead=0.0)
 MUTE = dataclasses.replace(WELL, info=None, config=None)
 
@@ -81,6 +87,9 @@ def test_a_server_that_is_well() -> None:
         (with_info(used_memory=700_000_000), "memory", Level.WARNING, "will be refused at 85%"),
         (with_info(used_memory=850_000_000), "memory", Level.PROBLEM, "are refused from 85% on"),
         (with_info(maxmemory=0), "memory", Level.WARNING, "no limit"),
+        (WELL, "packing", Level.OK, "about 550 bytes"),
+        (with_config(**{"hash-max-ziplist-value": "64"}), "packing", Level.WARNING, "1,030 bytes"),
+        (dataclasses.replace(WELL, config=None), "packing", Level.NOT_KNOWN, "is not told"),
         (dataclasses.replace(WELL, latency=0.05), "latency", Level.WARNING, "50.0 ms"),
         (dataclasses.replace(WELL, clock_ahead=3.0), "clock", Level.WARNING, "3.0 s ahead of"),
         (dataclasses.replace(WELL, clock_ahead=-9.0), "clock", Level.WARNING, "9.0 s behind"),
@@ -94,7 +103,9 @@ def test_what_is_wrong_with_a_server(server: Server, check: str, level: Level, w
     assert (found.advice is None) == (level is Level.OK)
 
 
-@pytest.mark.parametrize("check", ["version", "role", "mode", "eviction", "persistence", "memory"])
+@pytest.mark.parametrize(
+    "check", ["version", "role", "mode", "eviction", "persistence", "memory", "packing"]
+)
 def test_a_server_that_tells_nothing(check: str) -> None:
     """Where INFO and CONFIG are refused nothing is made up, and the advice says whom to ask."""
     found = told(MUTE, check)

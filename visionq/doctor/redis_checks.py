@@ -20,6 +20,8 @@ _WARNED_AT: Final = 0.7
 _SLOW: Final = 0.02
 _SKEW: Final = 2.0
 _MEGABYTE: Final = 1_000_000
+#: Bytes of a field up to which Redis packs the hash of a job; a usual job's document is below it.
+_PACKED: Final = 1024
 
 _ASK: Final = "ask the provider of this Redis, or allow `INFO` to this user"
 
@@ -33,6 +35,7 @@ def redis_findings(server: Server, url: str, refuse_at: float = _REFUSED_AT) -> 
         _eviction(server),
         _persistence(server),
         _memory(server, refuse_at),
+        _packing(server),
         _latency(server),
         _encryption(url),
         _clock(server),
@@ -198,6 +201,26 @@ def _memory(server: Server, refuse_at: float) -> Finding:
             check, f"{message}; new jobs will be refused at {refuse_at:.0%}", advice, **figures
         )
     return ok(check, message, **figures)
+
+
+def _packing(server: Server) -> Finding:
+    check, told = "redis.packing", server.setting("hash-max-ziplist-value")
+    wanted = f"`hash-max-ziplist-value {_PACKED}`"
+    if told is None:
+        return not_known(
+            check,
+            "whether queued jobs are packed is not told",
+            f"ask the provider for {wanted}: else a queued job takes twice the memory",
+        )
+    if (packed := int(told)) >= _PACKED:
+        return ok(check, "queued jobs are packed: about 550 bytes each", bytes=packed)
+    return warning(
+        check,
+        f"fields over {packed} bytes are not packed: a queued job takes about 1,030 bytes, not 550",
+        f"set {wanted} (`hash-max-listpack-value` in newer names; CONFIG SET, redis.conf or the"
+        " provider's panel)",
+        bytes=packed,
+    )
 
 
 def _size(count: int) -> str:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PINGS: Final = 20
-_SETTINGS: Final = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync", "save")
+#: The last one has a new name since Redis 7.0 and its old one everywhere, Valkey included.
+_SETTINGS: Final = (
+    "maxmemory-policy", "maxmemory", "appendonly", "appendfsync", "save", "hash-max-ziplist-value",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,15 @@ class RedisConfig:
     #: `always`: a kill loses nothing that was acknowledged. `everysec`: it may lose what was
     #: acknowledged while Redis waited for its disk, two seconds at most.
     fsync: str = "everysec"
+    #: The address that it listens on. Beyond loopback it answers nobody without a password.
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """Address that Celery, redis-py and `redis-cli -u` take as it is."""
         # The user's name is there for redis-cli, which would send an empty one as such.
         login = f"default:{self.password}@" if self.password else ""
-        return f"redis://{login}127.0.0.1:{self.port}/0"
+        return f"redis://{login}{self.host}:{self.port}/0"
 
 
 def find_redis() -> Path:
@@ -94,7 +96,7 @@ def write_config(config: RedisConfig) -> Path:
     """
     lines = [
         f"port {config.port}",
-        "bind 127.0.0.1",
+        f"bind {config.host}",
         "protected-mode yes",
         f'dir "{config.data_dir}"',
         f"appendonly {'yes' if config.appendonly else 'no'}",
@@ -202,15 +204,16 @@ def running_redis(
     maxmemory: int = 0,
     program: Path | None = None,
     fsync: str = "everysec",
+    host: str = "127.0.0.1",
 ) -> Iterator[RedisServer]:
-    """Run a server on 127.0.0.1 for as long as the block lasts; port 0 takes a free one.
+    """Run a server, on loopback unless told otherwise, while the block lasts; port 0 is a free one.
 
     Raises:
         RedisMissing: no server program is installed.
         QueueUnavailable: it did not start.
     """
     config = RedisConfig(
-        data_dir.resolve(), port or free_port(), password, appendonly, maxmemory, fsync
+        data_dir.resolve(), port or free_port(), password, appendonly, maxmemory, fsync, host
     )
     server = RedisServer(config, program or find_redis())
     server.config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -84,14 +84,18 @@ class RunningSimulator:
 
 
 @contextmanager
-def running_simulator(port: int = 0, **settings: object) -> Iterator[RunningSimulator]:
-    """Run a simulator on loopback with these settings while the block lasts.
+def running_simulator(
+    port: int = 0, *, host: str = "127.0.0.1", **settings: object
+) -> Iterator[RunningSimulator]:
+    """Run a simulator with these settings, on loopback unless told, while the block lasts.
 
     It takes calls when the block begins, and has ended when the block has. Its log goes to this
     process's standard error. Raises `SimulatorError` if it does not start.
     """
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-        command_line(port=port, settings=dict(settings)), stdout=subprocess.PIPE, text=True
+        command_line(host=host, port=port, settings=dict(settings)),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield RunningSimulator(_address_of(process), process.pid)

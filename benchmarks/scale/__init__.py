@@ -1,0 +1,1 @@
+"""A fleet past one machine: simulated, and checked against real fleets where they are small."""

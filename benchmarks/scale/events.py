@@ -1,0 +1,92 @@
+"""Discrete events: a clock, cores, and processes that take turns on them."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """Acts in the order of their moments."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def at(self, moment: float, act: Callable[[], None]) -> None:
+        """Do something then, or now if that has passed."""
+        self._number += 1
+        heapq.heappush(self._heap, (max(self.now, moment), self._number, act))
+
+    def run(self, until: float) -> None:
+        """Do all that comes before a moment."""
+        while self._heap and self._heap[0][0] < until:
+            self.now, _, act = heapq.heappop(self._heap)
+            act()
+        self.now = until
+
+
+class Cores:
+    """The cores of a machine: the process that waits longest is next."""
+
+    def __init__(self, clock: Clock, count: int) -> None:
+        self._clock = clock
+        self._free = count
+        self._ready: deque[Process] = deque()
+
+    def join(self, process: Process) -> None:
+        """Let a process wait for a core."""
+        self._ready.append(process)
+        self._next()
+
+    def _next(self) -> None:
+        while self._free and self._ready:
+            self._free -= 1
+            process = self._ready.popleft()
+            seconds, then = process.begin(self._clock.now)
+
+            def done(process: Process = process, then: Callable[[], None] = then) -> None:
+                self._free += 1
+                if process.has_work():
+                    self._ready.append(process)
+                then()
+                self._next()
+
+            self._clock.at(self._clock.now + seconds, done)
+
+
+class Process:
+    """Does one thing at a time, as Redis does, and as Python does that holds its lock."""
+
+    def __init__(self, clock: Clock, cores: Cores) -> None:
+        self._clock = clock
+        self._cores = cores
+        self._queue: deque[tuple[float, float, Callable[[], None]]] = deque()
+        self._active = False
+        #: Seconds of processor so far, and how long each thing waited for its turn.
+        self.busy = 0.0
+        self.waits: list[float] = []
+
+    def do(self, seconds: float, then: Callable[[], None]) -> None:
+        """Put something at the end of what it has to do."""
+        self._queue.append((self._clock.now, seconds, then))
+        if not self._active:
+            self._active = True
+            self._cores.join(self)
+
+    def begin(self, now: float) -> tuple[float, Callable[[], None]]:
+        """Take the first thing; returns the seconds of it, and what follows."""
+        asked, seconds, then = self._queue.popleft()
+        self.waits.append(now - asked)
+        self.busy += seconds
+        return seconds, then
+
+    def has_work(self) -> bool:
+        """Return whether it waits for a core again; without work it is at rest."""
+        self._active = bool(self._queue)
+        return self._active

@@ -1,0 +1,99 @@
+"""Small fleets as they really are: what they do, and what a job costs each part."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from tests.e2e.fleet import Fleet, picture, running_fleet
+from visionq.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Seconds that the provider takes.
+LATENCY: Final = 0.1
+#: Threads of all workers together.
+THREADS: Final = 64
+_SETTLING: Final = 10.0
+_SECONDS: Final = 20.0
+#: More jobs a second than any fleet here does.
+_MOST: Final = 400
+
+
+@dataclass(frozen=True)
+class Real:
+    """What a fleet did, and seconds of processor for a job."""
+
+    jobs_per_second: float
+    worker: float
+    redis: float
+    provider: float
+    #: Percent of calls.
+    refused: float
+
+    @property
+    def redis_busy(self) -> float:
+        """Percent of the time."""
+        return self.redis * self.jobs_per_second * 100
+
+
+@contextmanager
+def fleet_of(workers: int, limit: float) -> Iterator[Fleet]:
+    """Run a fleet at a limit of requests a minute (0: none) while the block lasts."""
+    model = Settings.model_fields["default_model"].default
+    told = json.dumps({model: {"requests_per_minute": limit}})
+    with (
+        tempfile.TemporaryDirectory(prefix="visionq-scale-") as folder,
+        running_fleet(
+            Path(folder),
+            workers=workers,
+            concurrency=THREADS // workers,
+            extra={"VISIONQ_LOG_LEVEL": "WARNING"} | ({"VISIONQ_LIMITS": told} if limit else {}),
+        ) as fleet,
+    ):
+        fleet.simulator.configure(latency_s=LATENCY, requests_per_minute=limit or None)
+        yield fleet
+
+
+def measured(fleet: Fleet, limit: float) -> Real:
+    """Let a fleet work through a backlog, and look at some seconds of it."""
+    rate = limit / 60 if limit else _MOST
+    _submit(fleet, round(rate * (_SETTLING + _SECONDS) * 1.2))
+    time.sleep(_SETTLING)
+    before, used, started = fleet.simulator.bill(), _processor_seconds(fleet), time.monotonic()
+    time.sleep(_SECONDS)
+    seconds = time.monotonic() - started
+    after, spent = fleet.simulator.bill(), _processor_seconds(fleet)
+    if fleet.counts().get("queued", 0) == 0 and not limit:
+        raise RuntimeError("the backlog ran out: the machine is faster than was thought")
+    billed, calls = after["billed"] - before["billed"], after["calls"] - before["calls"]
+    costs = [(late - early) / billed for early, late in zip(used, spent, strict=True)]
+    return Real(billed / seconds, *costs, refused=(calls - billed) * 100 / calls)
+
+
+def _submit(fleet: Fleet, count: int) -> None:
+    """Submit jobs that all ask the same and reuse nothing: one picture is enough."""
+    image = picture(1)
+    job = {"prompt": "Что изображено?", "images": [image], "reuse": "off", "max_output_tokens": 64}
+    for _ in fleet.client.submit_many(dict(job) for _ in range(count)):
+        pass
+
+
+def _processor_seconds(fleet: Fleet) -> tuple[float, float, float]:
+    """Return what workers, Redis and provider have used so far."""
+    groups = ([one.pid for one in fleet.workers], [fleet.server.pid], [fleet.simulator.pid])
+    workers, redis, provider = (sum(_used(pid) for pid in pids) for pids in groups)
+    return workers, redis, provider
+
+
+def _used(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
