@@ -6,7 +6,10 @@ named `K`, so a key that is renamed here is renamed there too.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 # --- Celery -----------------------------------------------------------------------------------
 
@@ -273,9 +276,9 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
 }
 
 
-def keys_as_lua() -> str:
-    """Return the line that each script begins with: the table `K`."""
-    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items())
+def keys_as_lua(words: Container[str] = KEYS_FOR_LUA) -> str:
+    """Return the line that a script begins with: the table `K` of the keys among its words."""
+    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items() if name in words)
     return f"local K = {{ {keys} }}"
 
 

@@ -10,6 +10,6 @@ from worker.celery_config import celery_config
 
 app = Celery("visionq")
 app.add_defaults(lambda: celery_config(load_settings()))
-app.steps["consumer"].add("worker.consumer:SignsOfLife")
+app.steps["consumer"].update({"worker.consumer:SignsOfLife", "worker.consumer:GatheredEvents"})
 lifecycle.connect()
 transport.register()

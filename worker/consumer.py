@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
 
 from visionq.dead_letters import Reason
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What Celery 5.7 stumbles over in a message whose fields are not what it expects.
 _STUMBLES: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+#: Seconds for which events are gathered: each message with events costs as much as a command.
+_EVENTS_REST: Final = 0.1
 _logger = get_logger(__name__)
 
 
@@ -54,6 +57,18 @@ class SignsOfLife(bootsteps.StartStopStep):
 
 class Consumer(CeleryConsumer):
     """Keeps every message that no task can be made of; the next one is then looked at."""
+
+    _has_events = False
+
+    def on_send_event_buffered(self) -> None:
+        """Leave the event to `GatheredEvents`; Celery would send each by itself."""
+        self._has_events = True
+
+    def send_events(self) -> None:
+        """Send the events that were gathered."""
+        if self._has_events:
+            self._has_events = False
+            self._flush_events()  # type: ignore[attr-defined]  # stubs lack it
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], Any]:  # noqa: ANN401  # Celery's signature
         """Look at a message before Celery does, and see that its stumbling ends no worker."""

@@ -58,10 +58,12 @@ def match_model(listed: Mapping[str, Value], model: str) -> Value | None:
     name wins. A variant (`gpt-4o-mini` of `gpt-4o`) is another model: it may cost ten times more.
     """
     name = bare_model(model)
+    if name in listed:
+        return listed[name]
     matching = [
         known
         for known in listed
-        if name.startswith(known) and (name == known or _SNAPSHOT.fullmatch(name, len(known)))
+        if name.startswith(known) and _SNAPSHOT.fullmatch(name, len(known))
     ]
     return listed[max(matching, key=len)] if matching else None
 

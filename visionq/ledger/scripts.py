@@ -59,7 +59,8 @@ def script_text(name: str) -> str:
     own = (lua / f"{name}.lua").read_text()
     used = _used(shared, own)
     shared = _FUNCTION.sub(lambda found: found[0] if found["name"] in used else "", shared)
-    return f"{keys_as_lua()}\n{shared}\n{own}"
+    code = f"{shared}\n{own}"
+    return f"{keys_as_lua(_words(code))}\n{code}"
 
 
 def _used(shared: str, own: str) -> set[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import sqrt
+from operator import mul
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageFilter, ImageStat
+from PIL import Image, ImageFilter
 
 from visionq.contract import Policy
 from visionq.contract.pictures import COMPUTED
@@ -35,6 +37,10 @@ LEAST_LIGHT: Final = 40
 _BRIGHTEST_SHARE: Final = 0.005
 #: A side shorter than one patch of the models.
 _LEAST_SIDE: Final = 32
+
+#: Of a pixel, and their squares.
+_VALUES: Final = range(256)
+_SQUARES: Final = tuple(value * value for value in _VALUES)
 
 _LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
@@ -110,8 +116,8 @@ def look(picture: Image.Image, *, short_side: int) -> Look:
     grey = on_white(small).convert("L")
     edges = grey.filter(_LAPLACIAN)
     return Look(
-        sharpness=max(ImageStat.Stat(part).var[0] for part in _parts(edges, margin=1)),
-        contrast=max(ImageStat.Stat(part).stddev[0] for part in _parts(grey, margin=0)),
+        sharpness=max(_variance(part) for part in _parts(edges, margin=1)),
+        contrast=sqrt(max(_variance(part) for part in _parts(grey, margin=0))),
         light=_brightness(grey.histogram()),
         short_side=short_side,
     )
@@ -130,6 +136,15 @@ def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
         for left, right in pairwise(columns)
         for top, bottom in pairwise(rows)
     ]
+
+
+def _variance(part: Image.Image) -> float:
+    """Return the variance of a grey picture; Pillow's own `ImageStat` takes three times as long."""
+    histogram = part.histogram()
+    pixels = part.width * part.height
+    total = sum(map(mul, histogram, _VALUES))
+    squares = sum(map(mul, histogram, _SQUARES))
+    return (squares - total * total / pixels) / pixels
 
 
 def _brightness(histogram: list[int]) -> int:

@@ -96,6 +96,8 @@ class Attempt:
     request: ProviderRequest | None = None
     #: Requirements of the pictures that the model is asked about.
     asked: tuple[str, ...] = ()
+    #: Tokens of the pictures and of all texts, by the tables, once they were counted.
+    forecast: tuple[int, int] | None = None
     #: The most that the call can cost, in nano-rubles.
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.

@@ -59,7 +59,13 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 
 
 def _forecast(attempt: Attempt) -> tuple[int, int]:
-    """Return the tokens of the pictures and of all texts, by the tables."""
+    """Return the tokens of the pictures and of all texts, which are counted once."""
+    if attempt.forecast is None:
+        attempt.forecast = _counted(attempt)
+    return attempt.forecast
+
+
+def _counted(attempt: Attempt) -> tuple[int, int]:
     if attempt.claim.faulty is not None:
         instructions, prompt = repair_texts(attempt.job, attempt.claim.faulty)
         return 0, forecast_texts(prompt, instructions, attempt.job.answer_schema)
