@@ -53,6 +53,11 @@ _MILLI: Final = 1e-3
 UP: Final = Gauge("visionq_up", "1 while Redis answers the exporter; else nothing else is served.")
 SCRAPE: Final = Gauge("visionq_scrape_seconds", "Time that reading Redis took for this scrape.")
 JOBS: Final = Gauge("visionq_jobs", "Unfinished jobs by state.", ("state",))
+PARKED: Final = Gauge(
+    "visionq_parked_jobs",
+    "Jobs that stand still by reason, those behind a closed gate included.",
+    ("reason",),
+)
 BACKLOG: Final = Gauge(
     "visionq_backlog_jobs", "Queued jobs of a lane.", ("queue", "tenant", "model")
 )

@@ -79,6 +79,7 @@ class FleetCollector(Collector):
 
 def _standing(fleet: Fleet) -> Iterator[Metric]:
     yield _gauge(catalogue.JOBS, {(str(state),): fleet.counts.get(state, 0) for state in _STATES})
+    yield _gauge(catalogue.PARKED, {(reason,): jobs for reason, jobs in fleet.parked.items()})
     yield _gauge(catalogue.BACKLOG, fleet.backlog)
     yield _gauge(catalogue.OLDEST, {(queue,): age for queue, age in fleet.oldest.items()})
     yield _gauge(catalogue.WORKERS, {(): fleet.workers})

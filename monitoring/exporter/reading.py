@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from monitoring.exporter.parked import parked_by_reason
 from visionq import names
+from visionq.contract import State
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import OTHER, counters_of
 from visionq.ledger.overview_page import oldest_of
@@ -45,6 +47,8 @@ class Fleet:
     backlog: Mapping[tuple[str, ...], int]
     #: Queue → age of its oldest job in seconds.
     oldest: Mapping[str, float]
+    #: Reason → jobs that stand still.
+    parked: Mapping[str, int]
     gate: Gate
     paces: Sequence[Pace]
     #: Model → calls that are out, and jobs at hand.
@@ -73,16 +77,18 @@ def read_fleet(ledger: Ledger) -> Fleet:
         replies
     )
     counters = counters_of(stored, labels)
-    lanes = _lanes(redis)
+    lanes, gate = _lanes(redis), read_gate(redis)
+    jobs = _numbers(counts)
     return Fleet(
         now=now,
-        counts=_numbers(counts),
+        counts=jobs,
         slots=sum(_numbers(slots).values()),
         busy=sum(_numbers(busy).values()),
         workers=sum(lapses > now * 1000 for _, lapses in workers),
         backlog=_backlog(lanes, counters),
         oldest=_oldest(redis, lanes, now),
-        gate=read_gate(redis),
+        parked=parked_by_reason(redis, jobs.get(State.PARKED, 0), lanes, gate),
+        gate=gate,
         paces=read_paces(redis, counters.models),
         at_work=_at_work(redis, sorted(counters.models)),
         money={name.decode(): int(amount) for name, amount in money.items()},

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitoring.exporter import parked as parked_jobs
 from monitoring.exporter.catalogue import ALL, Counter, Durations
 from monitoring.exporter.collector import FleetCollector, period_left
 from monitoring.exporter.reading import MOST_BUDGETS
@@ -167,6 +168,43 @@ def test_figures_are_those_of_the_ledger(desk: Desk, exporter: str) -> None:
     assert value(found, f"{name}_bucket", model="m1", le="0.25") == 0
     assert value(found, f"{name}_bucket", model="m1", le="0.5") == 1
     assert value(found, f"{name}_sum", model="m1") == 0.3
+
+
+def parked(exporter: str) -> dict[str, float]:
+    return {
+        dict(labels)["reason"]: value
+        for (name, labels), value in samples(exporter).items()
+        if name == "visionq_parked_jobs" and value
+    }
+
+
+def test_parked_by_reason(desk: Desk, exporter: str) -> None:
+    """Each job that stands still counts under its reason, wherever the ledger keeps it."""
+    worker = desk.worker()
+    claims = [desk.begin(worker=worker) for _ in range(4)]
+    for claim, kind in zip(
+        claims, ("billing_unknown", "needs_balance", "what you like"), strict=False
+    ):
+        desk.ledger.finish(claim, unpaid(outcome_of(f"parked {kind.replace(' ', '_')}", claim.id)))
+    desk.ledger.set_budget(BudgetScope.tenant("default"), Decimal(0))
+    assert desk.ledger.admit(claims[3], reserve=900).reason == "budget_exhausted"
+    desk.enter(*(new_job(tenant="t2") for _ in range(5)))
+    counted = {"billing_unknown": 1, "needs_balance": 1, "other": 1, "budget_exhausted": 1}
+    assert parked(exporter) == counted
+    desk.ledger.steer_gate("", GateOrder.CLOSE)
+    assert parked(exporter) == {**counted, "operator": 5}
+
+
+def test_parked_beyond_those_that_are_looked_at(
+    desk: Desk, exporter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not looked at is `other`: the sum is right whatever there is."""
+    monkeypatch.setattr(parked_jobs, "MOST_LOOKED_AT", 2)
+    worker = desk.worker()
+    for _ in range(5):
+        claim = desk.begin(worker=worker)
+        desk.ledger.finish(claim, unpaid(outcome_of("parked billing_unknown", claim.id)))
+    assert parked(exporter) == {"billing_unknown": 2, "other": 3}
 
 
 def test_age_of_the_oldest(desk: Desk, exporter: str) -> None:
