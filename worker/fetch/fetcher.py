@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,8 +14,9 @@ import httpcore2
 import httpx2
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
+from worker import deadlines
 from worker.fetch.host_slots import HostSlots
-from worker.fetch.network import GuardedBackend, Resolve, deadline_in, resolve_by_system
+from worker.fetch.network import GuardedBackend, Resolve, resolve_by_system
 from worker.fetch.transport import PoolTransport
 from worker.fetch.urls import check_url
 
@@ -132,7 +134,7 @@ class Fetcher:
     def _telling(self, name: str) -> Iterator[None]:
         """Bound what is done in time, and turn whatever goes wrong into errors of ours."""
         try:
-            with deadline_in(self._policy.total_timeout):
+            with deadlines.until(time.monotonic() + self._policy.total_timeout):
                 yield
         except UnsafeUrl as error:
             raise UnsafeUrl(error.message, image=name) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpcore2
 
-from worker.fetch.network import time_left
+from worker.deadlines import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ class HostSlots:
             entry = self._hosts.setdefault(host, _Host(threading.Semaphore(self._count)))
             entry.users += 1
         try:
-            if not entry.free.acquire(timeout=time_left()):
+            if not entry.free.acquire(timeout=bounded(None, httpcore2.ConnectTimeout)):
                 raise httpcore2.PoolTimeout("too many downloads from this host")
             try:
                 yield

@@ -8,25 +8,19 @@ certificate), because it never learns the address.
 from __future__ import annotations
 
 import socket
-import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
-from contextvars import ContextVar
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpcore2
 
 from visionq.errors import UnsafeUrl
+from worker.deadlines import TimedStream, bounded
 from worker.fetch.addresses import is_public
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterable, Iterator
-
-#: When the download of this thread must have ended, by `time.monotonic`.
-_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+    from collections.abc import Iterable
 
 
 class Resolve(Protocol):
@@ -41,7 +35,7 @@ def resolve_by_system(host: str, port: int) -> list[str]:
 
     The resolver can't be interrupted: past the deadline its thread is left to end by itself.
     """
-    seconds = time_left()
+    seconds = bounded(None, httpcore2.ConnectTimeout)
     if seconds is None:
         return _look_up(host, port)
     answer: Future[list[str]] = Future()
@@ -62,31 +56,6 @@ def _answer(answer: Future[list[str]], host: str, port: int) -> None:
 def _look_up(host: str, port: int) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-@contextmanager
-def deadline_in(seconds: float) -> Iterator[None]:
-    """Let every network operation of this thread end within `seconds` from now."""
-    token = _deadline.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
-
-
-def time_left() -> float | None:
-    """Return the seconds that the download of this thread still has; None: no limit."""
-    return _within_deadline(None, httpcore2.ConnectTimeout)
-
-
-def _within_deadline(timeout: float | None, too_late: Callable[[str], Exception]) -> float | None:
-    deadline = _deadline.get()
-    if deadline is None:
-        return timeout
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise too_late("the download takes too long")
-    return left if timeout is None else min(timeout, left)
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
@@ -124,14 +93,14 @@ class GuardedBackend(httpcore2.NetworkBackend):
                 stream = self._backend.connect_tcp(
                     address,
                     port,
-                    timeout=_within_deadline(timeout, httpcore2.ConnectTimeout),
+                    timeout=bounded(timeout, httpcore2.ConnectTimeout),
                     local_address=local_address,
                     socket_options=socket_options,
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
             else:
-                return _TimedStream(stream)
+                return TimedStream(stream)
         raise failure
 
     def _checked(self, host: str, port: int) -> list[str]:
@@ -152,31 +121,3 @@ class GuardedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Refuse: no URL leads to a socket file."""
         raise UnsafeUrl("socket files are not fetched from")
-
-
-class _TimedStream(httpcore2.NetworkStream):
-    """A connection whose every operation ends by the deadline of the download that uses it."""
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _within_deadline(timeout, httpcore2.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _within_deadline(timeout, httpcore2.WriteTimeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore2.NetworkStream:
-        limit = _within_deadline(timeout, httpcore2.ConnectTimeout)
-        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, limit))
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # the interface has it
-        return self._stream.get_extra_info(info)

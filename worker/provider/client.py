@@ -11,7 +11,7 @@ import httpx2
 import openai
 
 from visionq.settings import ConfigurationError
-from worker.provider.deadlines import Deadlines
+from worker import deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,8 +51,8 @@ class BoundedClient(openai.DefaultHttpxClient):
 
     The timeouts of HTTP libraries count from one read to the next. Here the clock runs from the
     start of the call: each phase of it (request, head, body) may stall for what is left of the
-    time when it begins, a head or a request that drips is cut off by `Deadlines`, and the body is
-    given up at the first piece that comes too late.
+    time when it begins, a head or a request that drips is cut off by `worker.deadlines`, and the
+    body is given up at the first piece that comes too late.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BoundedClient(openai.DefaultHttpxClient):
         self._total = total
         self._first_byte = first_byte or total
         self._clock = clock
-        self._deadlines = Deadlines(self, clock)
+        deadlines.heed(self)
 
     def send(
         self,
@@ -89,7 +89,7 @@ class BoundedClient(openai.DefaultHttpxClient):
             timeouts["read"] = min(self._first_byte, left) if is_head else left
 
         request.extensions["trace"] = shorten
-        with self._deadlines.until(deadline):
+        with deadlines.until(deadline, self._clock):
             response = super().send(request, stream=True, **options)
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
