@@ -42,6 +42,7 @@ PARTS: Final = {
     "scale": "benchmarks.scale.measuring",
     "gateway": "benchmarks.gateway",
     "pace": "benchmarks.pace.measuring",
+    "sizing": "benchmarks.sizing",
 }
 #: Those that take as long as all others together: by name, or with `--long`.
 LONG: Final = frozenset({"pace"})

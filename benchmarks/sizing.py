@@ -1,0 +1,204 @@
+"""What a fleet needs: jobs a second for each core, memory of calls in flight, bytes in Redis.
+
+`python -m benchmarks.sizing` measures and writes the table into the pages on operations.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+
+from benchmarks.measuring import load, machine
+from benchmarks.pictures import photo_file
+from benchmarks.tables import Cells, Table
+from visionq import names
+from visionq.sandbox.redis_server import running_redis
+from visionq.sandbox.simulator.process import running_simulator
+from visionq.sdk import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis import Redis
+
+    from visionq.sandbox.simulator.process import RunningSimulator
+
+_SLOTS: Final = 128
+#: Seconds within which each step has to be done, on a machine that others use too.
+_PATIENCE: Final = 120.0
+_LATENCY: Final = 15.0
+_COLUMNS: Final = ("what", "found")
+_MARK: Final = "<!-- sizing: python -m benchmarks.sizing -->"
+_DOCS: Final = Path(__file__).parents[1] / "docs"
+#: Each row as the Russian page has it.
+_RUSSIAN: Final = {
+    "what": "что",
+    "found": "измерено",
+    "jobs a second for each core: photos of 6 MP": "заданий в секунду на ядро: фото 6 Мп",
+    "jobs a second for each core: pictures that fit as they are": (
+        "заданий в секунду на ядро: картинки, которые годятся как есть"
+    ),
+    "MB of a worker that has nothing to do": "МБ занимает воркер без работы",
+    "MB more for 1,000 calls in flight, photos of 6 MP": (
+        "МБ сверх того на 1000 вызовов в пути, фото 6 Мп"
+    ),
+    "Redis bytes a queued job, picture by URL": "байт Redis на задание в очереди, картинка по URL",
+    "Redis bytes a completed job, its picture not counted": (
+        "байт Redis на выполненное задание, не считая картинки"
+    ),
+}
+
+
+def measure(*, quick: bool = False) -> list[Table]:
+    """Return the figures, in a minute or two; `quick` takes a tenth of the jobs."""
+    count = 40 if quick else 400
+    photos = [photo_file(3000, 2000) + bytes([n % 256, n // 256]) for n in range(count // 4)]
+    small = [photo_file(640, 480) + bytes([n % 256, n // 256]) for n in range(count)]
+    with (
+        TemporaryDirectory(prefix="visionq-sizing-") as folder,
+        running_redis(Path(folder) / "redis") as server,
+        running_simulator() as simulator,
+        Client(redis_url=server.url) as client,
+    ):
+        redis = client._redis  # noqa: SLF001  # the server's own figures
+        queued = _bytes_queued(client, redis, 10 * count)
+        with _worker(server.url, simulator, Path(folder)) as worker:
+            _until(lambda: bool(redis.zcard(names.WORKERS)), "the worker")
+            _run(client, small[:20])
+            light = _jobs_per_core(client, worker, small)
+            finished = _bytes_ended(redis)
+            heavy = _jobs_per_core(client, worker, photos)
+            idle = worker.memory_info().rss / 1e6
+            held = _megabytes_in_flight(client, simulator, worker, photos[: _SLOTS // 2])
+    figures = (heavy, light, idle, held, queued, finished)
+    rows: list[Cells] = list(zip(list(_RUSSIAN)[2:], figures, strict=True))
+    note = (
+        f"One worker of {_SLOTS} slots against the simulator; cores by processor time of the worker"
+        " alone. A finished job is kept for `VISIONQ_RESULT_TTL`."
+    )
+    return [Table("sizing", _COLUMNS, tuple(rows), note)]
+
+
+@contextmanager
+def _worker(redis_url: str, simulator: RunningSimulator, folder: Path) -> Iterator[psutil.Process]:
+    environment = {
+        **os.environ,
+        "VISIONQ_REDIS_URL": redis_url,
+        "PROXYAPI_BASE_URL": simulator.provider_url,
+        "PROXYAPI_API_KEY": "sizing",
+    }
+    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", str(_SLOTS)]
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603  # our own program
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _run(client: Client, pictures: list[bytes]) -> None:
+    rows: list[dict[str, Any]] = [{"prompt": "What?", "images": [one]} for one in pictures]
+    jobs = list(client.submit_many(rows))
+    for _ in client.results(jobs, timeout=_PATIENCE):
+        pass
+
+
+def _jobs_per_core(client: Client, worker: psutil.Process, pictures: list[bytes]) -> float:
+    before = sum(worker.cpu_times()[:2])
+    _run(client, pictures)
+    return len(pictures) / (sum(worker.cpu_times()[:2]) - before)
+
+
+def _bytes_queued(client: Client, redis: Redis, count: int) -> float:
+    """Return what a job takes of which no worker knows yet; then there is none any more."""
+    rows = [
+        {"prompt": "What?", "images": [f"https://example.com/pictures/{number:07}.jpg"]}
+        for number in range(count)
+    ]
+    before = _used(redis)
+    for _ in client.submit_many(rows):
+        pass
+    found = (_used(redis) - before) / count
+    redis.flushall()
+    return found
+
+
+def _megabytes_in_flight(
+    client: Client, simulator: RunningSimulator, worker: psutil.Process, pictures: list[bytes]
+) -> float:
+    """Return by how much a thousand calls that are out raise the worker's memory."""
+    before = worker.memory_info().rss
+    simulator.configure(latency_s=_LATENCY)
+    calls = simulator.bill()["calls"]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "What else?", "images": [one], "reuse": "off"} for one in pictures
+    ]
+    jobs = list(client.submit_many(rows))
+    _until(lambda: simulator.bill()["calls"] - calls >= len(rows), "the calls to be out")
+    found = (worker.memory_info().rss - before) / len(rows) * 1000 / 1e6
+    for _ in client.results(jobs, timeout=_PATIENCE):
+        pass
+    return max(found, 0.0)
+
+
+def _used(redis: Redis) -> int:
+    """Return the memory that the server uses."""
+    memory: Any = redis.info("memory")
+    return int(memory["used_memory"])
+
+
+def _bytes_ended(redis: Redis) -> float:
+    """Return what the keys of an ended job take: its record and its result."""
+    ids: Any = redis.zrange(names.FINISHED, 0, 99)
+    sizes = [
+        int(redis.memory_usage(prefix + job_id.decode(), samples=0) or 0)
+        for job_id in ids
+        for prefix in (names.JOB, names.CELERY_RESULT)
+    ]
+    return sum(sizes) / len(ids)
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {_PATIENCE:g} s in vain for {what}")
+        time.sleep(0.1)
+
+
+def in_russian(table: Table) -> Table:
+    """Return the table as the Russian page has it."""
+    columns = tuple(_RUSSIAN[column] for column in table.columns)
+    return Table(
+        table.title, columns, tuple((_RUSSIAN[str(row[0])], *row[1:]) for row in table.rows)
+    )
+
+
+def page_with(page: str, table: Table, about: str) -> str:
+    """Return the page with the table between the marks."""
+    before, _, after = page.split(_MARK)
+    lines = table.to_markdown().split("\n")[2 : 4 + len(table.rows)]
+    return f"{before}{_MARK}\n\n" + "\n".join(lines) + f"\n\n*{about}*\n\n{_MARK}{after}"
+
+
+def main() -> None:
+    """Measure, and write both pages."""
+    found, facts = measure()[0], machine()
+    about = f"{facts['date']}, Python {facts['Python']}, {facts['cores']} cores, load {load()}"
+    for name, table in (("operations.md", found), ("operations.ru.md", in_russian(found))):
+        page = _DOCS / name
+        page.write_text(page_with(page.read_text("utf-8"), table, about), "utf-8")
+    print(found.to_markdown())  # noqa: T201  # a program for the terminal
+
+
+if __name__ == "__main__":
+    main()
