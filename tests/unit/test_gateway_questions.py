@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from producer.gateway.access import Scope, scope_for
 from producer.gateway.native.submission import job_schemas
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.parts import Extras
+from producer.openai_requests.parts import Common, Extras
 from producer.openai_requests.question import Image, Said, Text, question_in
 from producer.openai_requests.reading import fields_of, read_request
 from producer.openai_requests.responses import ResponseRequest
@@ -163,6 +165,19 @@ def test_every_option_of_a_job_is_thought_of() -> None:
     assert set(OUR_OWN) == set(Extras.model_fields)
     schema, _ = job_schemas()
     assert set(schema["properties"]) == set(JobDocument.model_fields) - NOT_THEIRS | {"api"}
+
+
+@pytest.mark.parametrize(
+    ("request_class", "theirs"),
+    [
+        (ResponseRequest, ResponseCreateParamsBase.__annotations__),
+        (ChatRequest, CompletionCreateParamsBase.__annotations__),
+    ],
+)
+def test_fields_are_openais(request_class: type[Common], theirs: dict[str, Any]) -> None:
+    """What is taken beside `visionq` has the name that OpenAI's own SDK has for it."""
+    assert {*request_class.model_fields} <= {*theirs, "stream", "visionq"}
+    assert {*request_class.passed_on} <= {*request_class.model_fields}
 
 
 @pytest.mark.parametrize("field", OPENAI_SAYS)
