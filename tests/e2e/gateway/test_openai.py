@@ -117,7 +117,9 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         top_p=0.25,
         reasoning={"effort": "low"},
         safety_identifier="somebody",
-        extra_body={"visionq": {"priority": "bulk", "repair": False, "extra_body": {"new": 1}}},
+        extra_body={
+            "visionq": {"priority": "bulk", "repair": False, "extra_body": {"max_tool_calls": 1}}
+        },
     )
     assert response.status == "completed"
     assert (response.service_tier, response.temperature, response.top_p) == ("flex", 0.5, 0.25)
@@ -127,7 +129,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
     assert document is not None
     assert (document.priority, document.repair, document.service_tier) == ("bulk", False, "flex")
     passed = {"top_p": 0.25, "reasoning": {"effort": "low"}, "safety_identifier": "somebody"}
-    assert document.extra_body == {**passed, "new": 1}
+    assert document.extra_body == {**passed, "max_tool_calls": 1}
 
 
 @pytest.mark.parametrize(
