@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
+from producer.complaints import complaint
 from producer.gateway.access import Scope, scope_for
 from producer.gateway.native.submission import job_schemas
 from producer.openai_requests.chat import ChatRequest
@@ -222,7 +223,7 @@ def test_fields_that_shape_the_call_are_passed_on(path: str, given: dict[str, An
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools: "),
+        ({"tools": [{"type": "web_search"}]}, "tools: not supported here"),
         ({"previous_response_id": "resp_1"}, "previous_response_id: not supported here"),
         ({"logprobs": True}, "logprobs: not supported here"),
         ({"nonsense": 1}, "nonsense: not supported here"),
@@ -236,6 +237,12 @@ def test_what_is_not_supported_is_named(given: dict[str, Any], said: str) -> Non
     for path, body in bodies(given, given):
         with pytest.raises(InvalidJob, match=f"^invalid_job: {said}"):
             read_request(path, body)
+
+
+def test_a_body_that_is_no_json() -> None:
+    """It is told as such, whatever the place where it breaks."""
+    broken = {"type": "json_invalid", "loc": ("body", 1), "msg": "", "ctx": {"error": "odd"}}
+    assert complaint([broken]) == ("body", "body: not JSON: odd")
 
 
 def test_what_the_contract_forbids_stays_forbidden() -> None:
