@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
+from producer.complaints import complaint
 from producer.gateway.access import Scope, scope_for
 from producer.gateway.native.submission import job_schemas
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.parts import Extras
+from producer.openai_requests.parts import Common, Extras
 from producer.openai_requests.question import Image, Said, Text, question_in
 from producer.openai_requests.reading import fields_of, read_request
 from producer.openai_requests.responses import ResponseRequest
@@ -165,6 +168,19 @@ def test_every_option_of_a_job_is_thought_of() -> None:
     assert set(schema["properties"]) == set(JobDocument.model_fields) - NOT_THEIRS | {"api"}
 
 
+@pytest.mark.parametrize(
+    ("request_class", "theirs"),
+    [
+        (ResponseRequest, ResponseCreateParamsBase.__annotations__),
+        (ChatRequest, CompletionCreateParamsBase.__annotations__),
+    ],
+)
+def test_fields_are_openais(request_class: type[Common], theirs: dict[str, Any]) -> None:
+    """What is taken beside `visionq` has the name that OpenAI's own SDK has for it."""
+    assert {*request_class.model_fields} <= {*theirs, "stream", "visionq"}
+    assert {*request_class.passed_on} <= {*request_class.model_fields}
+
+
 @pytest.mark.parametrize("field", OPENAI_SAYS)
 def test_options_have_openais_own_fields(field: str) -> None:
     """Where OpenAI has a word for an option of a job, it is said by it, in both APIs."""
@@ -207,7 +223,7 @@ def test_fields_that_shape_the_call_are_passed_on(path: str, given: dict[str, An
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools: "),
+        ({"tools": [{"type": "web_search"}]}, "tools: not supported here"),
         ({"previous_response_id": "resp_1"}, "previous_response_id: not supported here"),
         ({"logprobs": True}, "logprobs: not supported here"),
         ({"nonsense": 1}, "nonsense: not supported here"),
@@ -221,6 +237,12 @@ def test_what_is_not_supported_is_named(given: dict[str, Any], said: str) -> Non
     for path, body in bodies(given, given):
         with pytest.raises(InvalidJob, match=f"^invalid_job: {said}"):
             read_request(path, body)
+
+
+def test_a_body_that_is_no_json() -> None:
+    """It is told as such, whatever the place where it breaks."""
+    broken = {"type": "json_invalid", "loc": ("body", 1), "msg": "", "ctx": {"error": "odd"}}
+    assert complaint([broken]) == ("body", "body: not JSON: odd")
 
 
 def test_what_the_contract_forbids_stays_forbidden() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -13,6 +13,7 @@ from producer.gateway.access import Scope
 from tests.e2e.fleet import picture
 from tests.e2e.gateway.kit import KEY, Gateway, asked, data_url
 from visionq.blobs import sha256_of
+from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,49 @@ def test_wrong_jobs(http: httpx2.Client, fields: dict[str, Any], param: str) -> 
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert (problem["status"], problem["code"], problem["param"]) == (422, "invalid_job", param)
+
+
+#: Options of a job that are not their defaults, by the names that jobs have for them.
+OPTIONS: Final[dict[str, Any]] = {
+    "instructions": "Be brief.",
+    "model": "gpt-4o",
+    "api": "chat_completions",
+    "detail": "low",
+    "answer_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+    "max_output_tokens": 99,
+    "temperature": 0.5,
+    "service_tier": "flex",
+    "extra_body": {"seed": 7},
+    "repair": False,
+    "url_mode": "pass",
+    "pictures": {"convert": True},
+    "priority": "bulk",
+    "reuse": "refresh",
+    "on_unknown_billing": "hold",
+    "metadata": {"a": "b"},
+    "deadline": "2090-01-01T00:00:00Z",
+}
+
+
+def test_every_option(http: httpx2.Client, fleet: Fleet) -> None:
+    """JSON and forms take each option of a job by its own name, and the job has it."""
+    schema = http.get("/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]
+    fields = schema["content"]["application/json"]["schema"]["properties"]
+    assert OPTIONS.keys() == fields.keys() - {"prompt", "images"}
+    in_form = {
+        name: json.dumps(value) if isinstance(value, dict | bool) else str(value)
+        for name, value in OPTIONS.items()
+    }
+    answers = [
+        http.post("/v1/jobs", json=job(40, **OPTIONS)),
+        http.post("/v1/jobs", data={"prompt": "?", **in_form}, files={"image": picture(41)}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 202, answer.text
+        document = job_document(fleet.client._redis, answer.json()["id"])
+        assert document is not None
+        told = json.loads(document.to_compact_json())
+        assert {name: told[name] for name in OPTIONS} == OPTIONS
 
 
 def test_failed_job(http: httpx2.Client) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from producer.gateway.access import Scope
 from tests.e2e.fleet import until
 from tests.e2e.gateway.kit import Gateway, asked, data_url, running_gateway, said
+from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -107,24 +108,44 @@ def test_idempotency_key(client: OpenAI) -> None:
 
 
 def test_own_options(client: OpenAI, fleet: Fleet) -> None:
-    """Fields of our own jobs, for which OpenAI has no word, are given as `visionq`."""
+    """Options of a job are given by OpenAI's names, else as `visionq`; the job has them all."""
     response = client.responses.create(
-        model=MODEL, input=asked(10), extra_body={"visionq": {"priority": "bulk"}}
+        model=MODEL,
+        input=asked(10),
+        service_tier="flex",
+        temperature=0.5,
+        top_p=0.25,
+        reasoning={"effort": "low"},
+        safety_identifier="somebody",
+        extra_body={
+            "visionq": {"priority": "bulk", "repair": False, "extra_body": {"max_tool_calls": 1}}
+        },
     )
-    assert fleet.client.get(response.id).priority == "bulk"
+    assert response.status == "completed"
+    assert (response.service_tier, response.temperature, response.top_p) == ("flex", 0.5, 0.25)
+    assert response.reasoning is not None
+    assert response.reasoning.effort == "low"
+    document = job_document(fleet.client._redis, response.id)
+    assert document is not None
+    assert (document.priority, document.repair, document.service_tier) == ("bulk", False, "flex")
+    passed = {"top_p": 0.25, "reasoning": {"effort": "low"}, "safety_identifier": "somebody"}
+    assert document.extra_body == {**passed, "max_tool_calls": 1}
 
 
 @pytest.mark.parametrize(
     ("change", "param"),
     [
         ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"top_p": 0.5}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"service_tier": "No Tier"}, "service_tier"),
         ({"stream": True}, "stream"),
         ({"store": False}, "store"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"reasoning": {"effort": "low"}}, "reasoning"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+        ({"text": {"verbosity": "low"}}, "text.verbosity"),
+        ({"extra_body": {"visionq": {"tenant": "b"}}}, "visionq.tenant"),
         ({"extra_body": {"nonsense": 1}}, "nonsense"),
-        ({"input": "What is in this picture?"}, "input"),
+        ({"input": "What is in this picture?"}, "input.0.content"),
         ({"input": [{"role": "user", "content": "no picture"}]}, "input.0.content"),
         ({"input": asked(1) + asked(2)}, "input"),
         ({"max_output_tokens": 1}, "max_output_tokens"),
