@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet
 
 PICTURES: Final = int(os.environ.get("VISIONQ_BENCH_PICTURES", "5000"))
+_QUICK: Final = 400
 #: Rows after which the rest is quoted again.
 _SAMPLE: Final = 50
 #: Local JPEGs that are quoted by the clock.
@@ -59,11 +60,12 @@ class _Bill:
         return abs(self.expected / self.billed - 1) * 100
 
 
-def measure() -> list[Table]:
+def measure(*, quick: bool = False) -> list[Table]:
     """Make the pictures, quote, run and hold both together; returns the tables."""
+    count = min(PICTURES, _QUICK) if quick else PICTURES
     with tempfile.TemporaryDirectory(prefix="visionq-bench-") as name:
         folder = Path(name)
-        make_mixed(folder / "pictures", PICTURES, Random(7))  # noqa: S311  # pictures, no secrets
+        make_mixed(folder / "pictures", count, Random(7))  # noqa: S311  # pictures, no secrets
         with running_fleet(folder, workers=2, concurrency=32) as fleet:
             bills = _bills(fleet, folder)
         seconds = _timed(folder)
