@@ -29,8 +29,11 @@ from visionq.sandbox.simulator.process import RunningSimulator, running_simulato
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Seconds without one job more after which a run has come to a stop, and seconds in all.
-_STALLED: Final = 90.0
+#: Seconds without one job more after which a run has come to a stop; so many before the first, as
+#: processes import much; and seconds in all.
+_STALLED: Final = 60.0
+_STARTING: Final = 240.0
+_WORKERS_LOG: Final = "workers.log"
 _PATIENCE: Final = 600.0
 #: What makes one contender's run fail, and leaves the others theirs.
 FAILURES: Final = (
@@ -114,7 +117,7 @@ class Place:
         options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
         if self.contender is SCRIPT:
             options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        log = self.folder / "workers.log"
+        log = self.folder / _WORKERS_LOG
         with started(self.contender.commands, self.environment, log, **options) as workers:
             yield workers
 
@@ -133,7 +136,8 @@ class Place:
             now = time.monotonic()
             if done != before:
                 before, moved_at = done, now
-            if now - moved_at > _STALLED or now - started_at > _PATIENCE:
+            patience = _STALLED if done else _STARTING
+            if now - moved_at > patience or now - started_at > _PATIENCE:
                 raise RuntimeError(
                     f"{done} of {jobs} jobs after {now - started_at:.0f} s{self._state()}"
                 )
@@ -142,11 +146,12 @@ class Place:
 
     def _state(self) -> str:
         """Return what is known of jobs that were not done."""
-        if not self.contender.is_visionq:
-            return ""
-        counts: dict[bytes, bytes] = self.redis.hgetall(COUNTS)  # type: ignore[assignment]
-        kept = {state.decode(): int(count) for state, count in counts.items() if int(count)}
-        return f", {kept}"
+        if self.contender.is_visionq:
+            counts: dict[bytes, bytes] = self.redis.hgetall(COUNTS)  # type: ignore[assignment]
+            kept = {state.decode(): int(count) for state, count in counts.items() if int(count)}
+            return f", {kept}"
+        said = (self.folder / _WORKERS_LOG).read_text(encoding="utf-8").splitlines()
+        return f"; last said: {said[-1].strip()}" if said else ""
 
     def hold(self) -> None:
         """Keep the workers from taking jobs."""

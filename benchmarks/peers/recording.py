@@ -16,7 +16,8 @@ from visionq.sandbox.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PATIENCE: Final = 30.0
+#: Seconds for the first question too: workers import for long where others are at work.
+_PATIENCE: Final = 120.0
 
 
 @dataclass(frozen=True)

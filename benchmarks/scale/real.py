@@ -75,8 +75,16 @@ def measured(fleet: Fleet, limit: float) -> Real:
     if fleet.counts().get("queued", 0) == 0 and not limit:
         raise RuntimeError("the backlog ran out: the machine is faster than was thought")
     billed, calls = after["billed"] - before["billed"], after["calls"] - before["calls"]
-    costs = [(late - early) / billed for early, late in zip(used, spent, strict=True)]
-    return Real(billed / seconds, *costs, refused=(calls - billed) * 100 / calls)
+    worker, redis, provider = (
+        (late - early) / billed for early, late in zip(used, spent, strict=True)
+    )
+    return Real(
+        jobs_per_second=billed / seconds,
+        worker=worker,
+        redis=redis,
+        provider=provider,
+        refused=(calls - billed) * 100 / calls,
+    )
 
 
 def _submit(fleet: Fleet, count: int) -> None:

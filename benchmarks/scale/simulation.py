@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.scale.events import Clock, Cores, Process
@@ -75,7 +76,7 @@ class Fleet:
         self.done = self.refused = self.calls = 0
         for worker in self.workers:
             for _ in range(costs.threads):
-                self.clock.at(self._random.random(), lambda worker=worker: self._take(worker))
+                self.clock.at(self._random.random(), partial(self._take, worker))
 
     def _process(self, shared: Cores | None) -> Process:
         return Process(self.clock, shared or Cores(self.clock, 1))

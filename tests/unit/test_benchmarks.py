@@ -131,8 +131,10 @@ def test_parts_of_different_runs_are_not(tmp_path: Path) -> None:
     one, other = saved(tmp_path, "full"), saved(tmp_path, "small", run="r2")
     with pytest.raises(MixedRuns, match="different runs"):
         merged([one, other])
+    again = tmp_path / "again"
+    again.mkdir()
     with pytest.raises(MixedRuns, match="part full is there twice"):
-        merged([one, tmp_path / "full-r1.json", saved(tmp_path, "full").rename(tmp_path / "x")])
+        merged([one, saved(again, "full")])
     with pytest.raises(MixedRuns, match="no file"):
         merged([])
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: What the process is called in the process list.
 PROCESS_NAME: Final = "visionq-simulator"
-#: Seconds to wait for the start, for one answer, and for the end.
-START_TIMEOUT: Final = 30.0
+#: Seconds to wait for the start (long, where many others start), for one answer, and for the end.
+START_TIMEOUT: Final = 120.0
 ANSWER_TIMEOUT: Final = 10.0
 END_TIMEOUT: Final = 5.0
 OK: Final = 200
