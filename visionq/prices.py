@@ -75,7 +75,7 @@ class PriceTable(Facts):
         refuse_twice(price.model for price in self.prices)
         return self
 
-    @functools.cached_property
+    @property
     def _by_model(self) -> dict[str, Price]:
         return {price.model: price for price in self.prices}
 

@@ -125,7 +125,7 @@ class VisionRules(Facts):
                     raise ValueError(f"max_side {level.max_side} exceeds max_patches in a row")
         return self
 
-    @functools.cached_property
+    @property
     def _by_model(self) -> dict[str, TileFamily | PatchFamily]:
         return {model: family for family in self.families for model in family.models}
 
