@@ -55,6 +55,28 @@ class SignsOfLife(bootsteps.StartStopStep):
     terminate = stop
 
 
+class GatheredEvents(bootsteps.StartStopStep):
+    """Sends the events of tasks a few times a second, those of many tasks in one message."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
+        super().__init__(parent)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401  # likewise
+        """Begin: the broker has been reached."""
+        self._timer = parent.timer.call_repeatedly(_EVENTS_REST, parent.send_events)
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401  # likewise
+        """Send what the last moments left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        ignore_errors(parent, parent.send_events)
+
+    terminate = stop
+
+
 class Consumer(CeleryConsumer):
     """Keeps every message that no task can be made of; the next one is then looked at."""
 
