@@ -104,6 +104,7 @@ class Runtime:
         self.heartbeat.stop()
         self.reporter.stop()
         self.tools.tracing.stop()
+        self.tools.alone.close()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:

@@ -50,12 +50,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _side_by_side(orders: list[Order]) -> Iterator[Finding]:
-    """Run several at a time, each in a process of its own; yields them in their order."""
+    """Run several at a time, in processes of their own; yields them in their order."""
     with ExitStack() as stack:
         pools = {
-            busy: stack.enter_context(
-                ProcessPoolExecutor(count, get_context("spawn"), max_tasks_per_child=1)
-            )
+            busy: stack.enter_context(ProcessPoolExecutor(count, get_context("spawn")))
             for busy, count in _AT_A_TIME.items()
         }
         begun: list[Future[Finding]] = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from visionq.errors import InternalError, NotAnImage, Quarantined
 from visionq.ledger import Failed
 from visionq.sandbox.simulator.process import running_simulator
 from visionq.vision import load_rules
-from worker.alone import Task, prepare_alone
+from worker.alone import Alone, Task
 from worker.images import ImageLimits
 
 if TYPE_CHECKING:
@@ -30,53 +32,85 @@ def task(content: bytes) -> Task:
     )
 
 
-def python(code: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", f"import os, signal, time; {code}")
+class Deed:
+    """Is done by whoever unpickles it."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, (f"import os, signal, time; {self._code}",)
 
 
-def test_the_same_comes_of_a_picture() -> None:
+def deadly(code: str) -> Task:
+    """Return a task that does this to its process before anything else."""
+    return replace(task(b""), name=Deed(code))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def alone() -> Iterator[Alone]:
+    with closing(Alone(seconds=30)) as alone:
+        yield alone
+
+
+def test_the_same_comes_of_a_picture(alone: Alone) -> None:
     """A picture comes out as the worker itself would send it."""
     content = picture(5)
-    prepared = prepare_alone(task(content))
+    prepared = alone.prepare(task(content))
     assert (prepared.sent.data, prepared.sent.width, prepared.sent.height) == (content, 64, 48)
     assert (prepared.source.format, prepared.source.bytes) == ("png", len(content))
 
 
-def test_what_is_wrong_with_a_picture_is_told() -> None:
+def test_what_is_wrong_with_a_picture_is_told(alone: Alone) -> None:
     """A bad picture fails with its own error, not with that of a process."""
     with pytest.raises(NotAnImage) as caught:
-        prepare_alone(task(b"no picture at all"))
+        alone.prepare(task(b"no picture at all"))
     assert caught.value.image == "a.png"
 
 
-@pytest.mark.parametrize(
-    "death", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"]
-)
-def test_a_death_is_the_pictures(death: str) -> None:
-    """A process that began and died counts against the picture."""
-    with pytest.raises(Quarantined, match=r"SIGKILL|SIGABRT|exit code 3"):
-        prepare_alone(task(b""), command=python(f"os.write(1, b'ready\\n'); {death}"))
+def test_a_death_is_the_pictures(alone: Alone) -> None:
+    """A process that dies counts against its picture, and the next picture has one of its own."""
+    for death in ("os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"):
+        with pytest.raises(Quarantined, match=r"SIGKILL|SIGABRT|exit code 3"):
+            alone.prepare(deadly(death))
+    assert alone.prepare(task(picture(6))).source.format == "png"
 
 
 def test_no_end_is_as_bad_as_a_death() -> None:
     """A picture on which a process hangs is quarantined when the time is over."""
-    with pytest.raises(Quarantined, match=r"no end within 0\.5 s"):
-        prepare_alone(task(b""), command=python("time.sleep(60)"), seconds=0.5)
+    with (
+        closing(Alone(seconds=0.5)) as hasty,
+        pytest.raises(Quarantined, match=r"no end within 0\.5 s"),
+    ):
+        hasty.prepare(deadly("time.sleep(60)"))
+
+
+def test_a_process_that_was_ended_says_nothing(alone: Alone) -> None:
+    """What somebody stopped is tried again at no picture's expense."""
+    with pytest.raises(InternalError) as caught:
+        alone.prepare(deadly("os.kill(os.getpid(), signal.SIGTERM)"))
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        python("os.write(1, b'ready\\n'); os.kill(os.getpid(), signal.SIGTERM)"),
-        python("os.kill(os.getpid(), signal.SIGKILL)"),
-        ("/nonexistent/python",),
-    ],
+    "command", [(sys.executable, "-c", "raise SystemExit(3)"), ("/nonexistent/python",)]
 )
-def test_a_process_that_was_ended_or_never_ran_says_nothing(command: tuple[str, ...]) -> None:
-    """What somebody stopped, or could not be started, is tried again at no picture's expense."""
-    with pytest.raises(InternalError) as caught:
-        prepare_alone(task(b""), command=command)
+def test_a_process_that_never_ran_says_nothing(command: tuple[str, ...]) -> None:
+    """What can't be started is tried again as well."""
+    with closing(Alone(command)) as alone, pytest.raises(InternalError) as caught:
+        alone.prepare(task(picture(7)))
     assert caught.value.retryable
+
+
+def test_who_was_killed_between_two_pictures_is_started_again(alone: Alone) -> None:
+    """The process from which others are forked may die as well, at the cost of one retry."""
+    alone.prepare(task(picture(8)))
+    assert alone._parent is not None
+    alone._parent.kill()
+    alone._parent.wait()
+    with pytest.raises(InternalError):
+        alone.prepare(task(picture(8)))
+    assert alone.prepare(task(picture(8))).source.format == "png"
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ class Bench:
 
     def close(self) -> None:
         self.tools.client.close()
+        self.tools.alone.close()
         self.tools.fetcher.close()
 
     def with_settings(self, **changes: Any) -> Bench:

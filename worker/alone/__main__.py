@@ -1,17 +1,25 @@
-"""The process itself: a task comes on stdin, pickled, and its result leaves on stdout."""
+"""The process that forks one for each picture: tasks come on stdin, results leave on stdout.
+
+It looks into no picture, and so lives on when one kills. It ends with the worker, whose end closes
+stdin.
+"""
 
 from __future__ import annotations
 
 import os
 import pickle
 import resource
+import select
+import signal
 import sys
+import time
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.errors import VisionqError
 from visionq.settings import load_settings
-from worker.alone.process import READY, SECONDS
+from worker.alone.frames import read_frame, write_frame
 from worker.alone.task import prepare
 from worker.detectors import load_detectors
 
@@ -21,26 +29,72 @@ if TYPE_CHECKING:
 #: Bytes of address space beside the pixels: the interpreter, its libraries and their threads.
 _MEMORY: Final = 3_000_000_000
 _COPIES: Final = 4
+_CHUNK: Final = 1 << 20
 
 
 def main() -> None:
-    """Do one task."""
+    """Do one task after the other until stdin ends."""
+    seconds = float(sys.argv[1])
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a decoder prints
-    detectors = load_detectors(load_settings().detectors)
-    out.write(READY)
-    out.flush()
-    task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the worker that started us
-    _limit(resource.RLIMIT_CPU, SECONDS)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, _MEMORY + _COPIES * task.limits.max_decode_bytes)
-    result: Any
+    # The worker has gone, or wants no more.
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            task = read_frame(sys.stdin.buffer)
+            write_frame(out, pickle.dumps(_forked(task, seconds)))
+
+
+def _forked(task: bytes, seconds: float) -> tuple[bytes, int | None]:
+    """Return what the child wrote, and its exit code; None if it had to be ended."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _do(task, writing, seconds)
+    os.close(writing)
+    result = _read(reading, time.monotonic() + seconds)
+    os.close(reading)
+    if result is None:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return (b"", None) if result is None else (result, os.waitstatus_to_exitcode(status))
+
+
+def _read(pipe: int, end: float) -> bytes | None:
+    """Return all that comes until the other side is closed, None if it is not in time."""
+    parts: list[bytes] = []
+    while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(pipe, _CHUNK)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    return None
+
+
+def _do(pickled: bytes, writing: int, seconds: float) -> None:
+    """Do one task, and end the process."""
+    code = 1
     try:
-        result = prepare(task, detectors)
+        task: Task = pickle.loads(pickled)  # noqa: S301  # from the worker that started us
+        _limit(resource.RLIMIT_CPU, int(seconds) + 1)
+        _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_AS, _MEMORY + _COPIES * task.limits.max_decode_bytes)
+        with os.fdopen(writing, "wb") as out:
+            pickle.dump(_result(task), out)
+        code = 0
+    except BaseException:  # noqa: BLE001  # nothing of the child may go on in the parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _result(task: Task) -> Any:  # noqa: ANN401  # what was prepared, or what is wrong
+    # Only here: what a judge of pictures loads may start threads, and those survive no fork.
+    detectors = load_detectors(load_settings().detectors)
+    try:
+        return prepare(task, detectors)
     except VisionqError as error:
-        result = error
-    pickle.dump(result, out)
-    out.flush()
+        return error
 
 
 def _limit(kind: int, amount: int) -> None:

@@ -1,4 +1,4 @@
-"""Starts the process, and tells a picture that kills from whatever else ends a process."""
+"""Asks for a process for a picture, and tells one that kills from whatever else ends a process."""
 
 from __future__ import annotations
 
@@ -6,63 +6,96 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from visionq.errors import InternalError, Quarantined, VisionqError
+from worker.alone.frames import read_frame, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.alone.task import Prepared, Task
 
-#: What the process says when it is about to begin.
-READY: Final = b"ready\n"
-#: Seconds that it has, waiting included; far more than any picture within the limits takes.
+#: Seconds that a picture has; far more than any within the limits takes.
 SECONDS: Final = 120
 _COMMAND: Final = (sys.executable, "-P", "-m", "worker.alone")
 #: Somebody's wish, and no doing of the picture.
 _ASKED_TO_END: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
-def prepare_alone(
-    task: Task, *, command: Sequence[str] = _COMMAND, seconds: float = SECONDS
-) -> Prepared:
-    """Prepare a picture in a process of its own, whose death costs nothing else.
+class Alone:
+    """Prepares pictures, each in a process of its own, whose death costs nothing else.
 
-    Raises:
-        ImageError: what is wrong with the picture.
-        Quarantined: the process died of it, or came to no end.
-        InternalError: the process could not be started, or was ended by somebody.
+    Each is forked from a process that has imported everything. Where workers die often, many jobs
+    come this way; with all the importing for each of them more workers would die over it.
     """
-    try:
-        result, code = _run(pickle.dumps(task), command, seconds)
-    except OSError as error:
-        raise InternalError(f"no process of its own for a picture: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        message = f"preparing it comes to no end within {seconds:g} s"
-        raise Quarantined(message, image=task.name) from None
-    if not result.startswith(READY) or -code in _ASKED_TO_END:
-        raise InternalError(f"the process of its own for a picture did not run: {_ending(code)}")
-    if code != 0:
-        message = f"preparing it ends the process that does it: {_ending(code)}"
-        raise Quarantined(message, image=task.name)
-    done: Prepared | VisionqError = pickle.loads(result.removeprefix(READY))  # noqa: S301  # our own child, as trusted as we are
-    if isinstance(done, VisionqError):
-        raise done
-    return done
 
+    def __init__(self, command: Sequence[str] = _COMMAND, seconds: float = SECONDS) -> None:
+        """Start nothing yet: most workers never see such a picture."""
+        self._command = (*command, str(seconds))
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._parent: subprocess.Popen[bytes] | None = None
 
-def _run(task: bytes, command: Sequence[str], seconds: float) -> tuple[bytes, int]:
-    # In a session of its own no signal for the worker's terminal or group reaches it.
-    done = subprocess.run(  # noqa: S603  # our own interpreter and module
-        command,
-        input=task,
-        stdout=subprocess.PIPE,
-        timeout=seconds,
-        start_new_session=True,
-        check=False,
-    )
-    return done.stdout, done.returncode
+    def prepare(self, task: Task) -> Prepared:
+        """Prepare a picture, when those of other threads are done.
+
+        Raises:
+            ImageError: what is wrong with the picture.
+            Quarantined: the process died of it, or came to no end.
+            InternalError: the process could not be started, or was ended by somebody.
+        """
+        result, code = self._asked(pickle.dumps(task))
+        if code is None:
+            message = f"preparing it comes to no end within {self._seconds:g} s"
+            raise Quarantined(message, image=task.name)
+        if -code in _ASKED_TO_END:
+            raise InternalError(
+                f"the process of its own for a picture did not run: {_ending(code)}"
+            )
+        if code != 0:
+            message = f"preparing it ends the process that does it: {_ending(code)}"
+            raise Quarantined(message, image=task.name)
+        done: Prepared | VisionqError = pickle.loads(result)  # noqa: S301  # likewise
+        if isinstance(done, VisionqError):
+            raise done
+        return done
+
+    def close(self) -> None:
+        """End the process from which others are forked, if there is one."""
+        with self._lock:
+            self._end()
+
+    def _asked(self, task: bytes) -> tuple[bytes, int | None]:
+        """Return what the picture's process said, and its exit code, None if it came to no end."""
+        with self._lock:
+            try:
+                parent = self._parent = self._parent or self._started()
+                write_frame(parent.stdin, task)  # type: ignore[arg-type]  # a pipe
+                said = read_frame(parent.stdout)  # type: ignore[arg-type]  # likewise
+            except (OSError, EOFError) as error:
+                self._end()
+                message = f"no process of its own for a picture: {type(error).__name__}"
+                raise InternalError(message) from error
+        answer: tuple[bytes, int | None] = pickle.loads(said)  # noqa: S301  # our own child, as trusted as we are
+        return answer
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        # In a session of its own no signal for the worker's terminal or group reaches it.
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _end(self) -> None:
+        parent, self._parent = self._parent, None
+        if parent is None:
+            return
+        parent.kill()
+        parent.communicate()
 
 
 def _ending(code: int) -> str:

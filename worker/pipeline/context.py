@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Reuse
+from worker.alone import Alone
 from worker.images import ByteBudget
 from worker.provider.pace import ToldLimits
 from worker.tracing import NoTracing
@@ -62,6 +63,8 @@ class Tools:
     detectors: tuple[Detector, ...] = ()
     #: Who wants to know what takes how long.
     tracing: Tracing = field(default_factory=NoTracing)
+    #: For pictures that may have killed workers.
+    alone: Alone = field(default_factory=Alone)
     #: Bytes of pictures and requests that the process may hold.
     memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES))
 

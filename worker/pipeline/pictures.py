@@ -12,7 +12,7 @@ from visionq.contract import Policy, UrlMode
 from visionq.contract.pictures import COMPUTED
 from visionq.errors import InvalidJob, PictureRejected, Quarantined, TooLarge
 from visionq.vision import image_tokens, most_image_tokens, seen_size
-from worker.alone import Task, prepare_alone
+from worker.alone import Task
 from worker.detectors import judge
 from worker.images import encode as encode_image
 from worker.images import inspect
@@ -149,7 +149,7 @@ def _encoded_alone(attempt: Attempt, picture: Picture) -> EncodedImage:
     with tools.decode_slots:
         attempt.progress()
         try:
-            prepared = prepare_alone(task)
+            prepared = tools.alone.prepare(task)
         except Quarantined as error:
             raise _quarantined(attempt, picture, error) from error
     picture.source, picture.warnings = prepared.source, prepared.warnings

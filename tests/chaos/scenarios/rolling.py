@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from tests.chaos.scenario import Scene
     from tests.e2e.fleet import WorkerProcess
 
+#: Jobs for each worker that is told to end: a few more than two workers do in the meantime.
+_JOBS_EACH: Final = 30
+
 
 def rolling(scene: Scene) -> None:
     """Replace one worker after the other, each with calls out that outlast its lease."""
-    times, count = scene.size(20, 2), scene.size(500, 60)
+    times = scene.size(20, 2)
+    count = times * _JOBS_EACH
     asked: list[WorkerProcess] = []
     with scene.fleet(workers=2, extra={"VISIONQ_LEASE": "5"}) as fleet:
         fleet.simulator.configure(latency_s=7)
-        fleet.submit(count)
         for _ in range(times):
+            fleet.submit(_JOBS_EACH)
             until(lambda: fleet.calls_out() > 0, 60, "calls to be out")
             oldest = fleet.workers[0]
             oldest.terminate()
