@@ -82,7 +82,7 @@ class Consumer(CeleryConsumer):
 
     _has_events = False
 
-    def on_send_event_buffered(self) -> None:
+    def on_send_event_buffered(self) -> Any:  # noqa: ANN401  # as the stubs have it
         """Leave the event to `GatheredEvents`; Celery would send each by itself."""
         self._has_events = True
 
