@@ -75,7 +75,8 @@ class Workers:
                 root.send_signal(signal.SIGCONT)
                 root.terminate()
         _, alive = psutil.wait_procs(family, timeout=_PATIENCE)
-        for process in alive:
+        # A pool may have started others in the place of those that ended.
+        for process in [*self.all(), *alive]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         for root in self.roots:
