@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
@@ -34,8 +35,9 @@ def _one_takeover(fleet: ChaosFleet) -> list[float]:
     """Return for each job of a killed worker the seconds until another worker had it."""
     job_ids = fleet.submit(24)
     until(lambda: fleet.calls_out() == len(job_ids), 30, "all calls to be out")
-    victim = fleet.random.choice(fleet.workers)
     holders = _holders(fleet, job_ids)
+    held = Counter(int(worker.split(":")[1]) for worker in holders.values())
+    victim = max(fleet.workers, key=lambda worker: held[worker.pid])
     waiting = {id_ for id_, worker in holders.items() if f":{victim.pid}:" in worker}
     victim.kill()
     killed = time.monotonic()
