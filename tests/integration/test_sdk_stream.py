@@ -29,7 +29,7 @@ class Other(BaseModel):
     words: list[str]
 
 
-TYPED = [
+TYPED: list[dict[str, Any]] = [
     {"prompt": "question 1", "images": [b"1"]},
     {"prompt": "short", "images": [b"2"]},
     {"prompt": "fail 3", "images": [b"3"]},
@@ -136,6 +136,7 @@ def test_typed(redis_url: str) -> None:
         check_typed(ends)
         check_typed(list(client.results([job for job, _ in ends], timeout=30, schema=Words)))
         (other,) = client.results([job for job, end in ends if is_other(end)], schema=Other)
+    assert isinstance(other[1], TypedResult)
     assert other[1].parsed == Other(words=["other"])
 
 

@@ -39,8 +39,8 @@ _BRIGHTEST_SHARE: Final = 0.005
 _LEAST_SIDE: Final = 32
 
 #: Of a pixel, and their squares.
-_VALUES: Final = range(256)
-_SQUARES: Final = tuple(value * value for value in _VALUES)
+_VALUES: Final[tuple[int, ...]] = tuple(range(256))
+_SQUARES: Final[tuple[int, ...]] = tuple(value * value for value in _VALUES)
 
 _LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
@@ -142,8 +142,8 @@ def _variance(part: Image.Image) -> float:
     """Return the variance of a grey picture; Pillow's own `ImageStat` takes three times as long."""
     histogram = part.histogram()
     pixels = part.width * part.height
-    total = sum(map(mul, histogram, _VALUES))
-    squares = sum(map(mul, histogram, _SQUARES))
+    total: int = sum(map(mul, histogram, _VALUES))
+    squares: int = sum(map(mul, histogram, _SQUARES))
     return (squares - total * total / pixels) / pixels
 
 
