@@ -31,6 +31,8 @@ _ENDS: Final = (
     "finalizing_at", "completed_at", "failed_at", "cancelling_at", "cancelled_at", "expired_at",
     "message",
 )  # fmt: skip
+#: What it notes when it is taken up.
+_AGAIN: Final = frozenset({"status", "reopened", "ended_before"})
 #: Seconds that a gateway's hold on a batch lasts without renewal.
 _HOLD: Final = 20
 
@@ -72,6 +74,12 @@ class Batch(Document):
     def job_id(self, number: int) -> str:
         """Return the id of the job of a line: always the same, so that none is entered twice."""
         return f"{self.id}-{number:06}"
+
+    def taken_up(self) -> Batch:
+        """Return a batch that was done as it goes on: nothing of its end is true any more."""
+        ends = dict.fromkeys(_ENDS)
+        again = {"reopened": self.reopened + 1, "ended_before": self.status}
+        return self.model_copy(update={"status": "in_progress", **again, **ends})
 
 
 class Counts(Document):
@@ -145,6 +153,16 @@ class BatchBook:
         ids: Sequence[Any] = await self._redis.zrange(OPEN_BATCHES, 0, -1)
         return [batch_id.decode() for batch_id in ids]
 
+    async def as_it_stands(self, batch: Batch) -> Batch:
+        """Return a batch as done only if it still is.
+
+        The replay of a job opens it in the same moment; its files are old until a gateway has
+        written them anew.
+        """
+        if batch.status in DONE and await self._redis.zscore(OPEN_BATCHES, batch.id) is not None:
+            return batch.taken_up()
+        return batch
+
     async def counts(self, batch_id: str) -> Counts:
         """Return how the jobs of a batch stand."""
         values = await self._redis.hmget(BATCH + batch_id, _COUNTS)
@@ -188,18 +206,14 @@ class BatchBook:
 
     async def reopen(self, batch: Batch) -> Batch:
         """Take up a batch that was done: a job of it has been replayed. It does not expire then."""
-        fields: dict[str, Any] = {
-            "status": "in_progress",
-            "reopened": batch.reopened + 1,
-            "ended_before": batch.status,
-        }
-        mapping: Any = _stored(fields)
+        batch = batch.taken_up()
+        mapping: Any = _stored(batch.model_dump(include=_AGAIN))
         async with self._redis.pipeline() as pipeline:
             pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
             pipeline.hdel(FILE_BATCH + batch.id, *_ENDS)
             pipeline.persist(FILE_BATCH + batch.id)
             await pipeline.execute()
-        return batch.model_copy(update={**fields, **dict.fromkeys(_ENDS)})
+        return batch
 
     async def leave(self, batch: Batch) -> None:
         """Leave a batch as it ended: what its files would be made of is gone."""

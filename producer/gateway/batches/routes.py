@@ -190,6 +190,7 @@ async def find_batch(services: Services, tenant: str, batch_id: str) -> Batch:
 
 async def batch_object(services: Services, batch: Batch) -> BatchObject:
     """Tell a batch as OpenAI's clients read it."""
+    batch = await services.batches.as_it_stands(batch)
     counts = await services.batches.counts(batch.id)
     errors = batch.message and BatchErrors(
         data=[BatchError(code="file_not_found", message=batch.message)]
