@@ -169,6 +169,12 @@ def root(server: Server) -> str:
 
 @pytest.fixture
 def fetcher() -> Iterator[Fetcher]:
+    with Fetcher(FetchPolicy(allow_private=True)) as ready:
+        yield ready
+
+
+@pytest.fixture
+def hasty() -> Iterator[Fetcher]:
     policy = FetchPolicy(allow_private=True, read_timeout=0.3, total_timeout=1)
     with Fetcher(policy) as ready:
         yield ready
@@ -238,13 +244,13 @@ def test_the_limit_itself_is_allowed(fetcher: Fetcher, root: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["silent", "drip", "drip_head"])
-def test_slow_servers_are_left(fetcher: Fetcher, root: str, path: str) -> None:
+def test_slow_servers_are_left(hasty: Fetcher, root: str, path: str) -> None:
     """Silence ends by the read timeout; a byte now and then, by the limit on the whole download."""
     began = time.monotonic()
     with pytest.raises(DownloadFailed, match="in time") as caught:
-        fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
+        hasty.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
     assert caught.value.retryable
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("path", ["cut", "garbage", "nonsense", "long_head"])
@@ -310,7 +316,7 @@ def test_a_slow_host_does_not_keep_others_waiting_for_ever(root: str) -> None:
         for one in slow:
             with pytest.raises(DownloadFailed):
                 one.result()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_the_file_system_is_out_of_reach(fetcher: Fetcher) -> None:
