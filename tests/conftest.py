@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 # Here, before any test imports them: whatever folder it is in.
 pytest.register_assert_rewrite(
@@ -18,6 +19,10 @@ pytest.register_assert_rewrite(
     "tests.integration.ledger_snapshot",
     "tests.integration.ledger_soundness",
 )
+
+# Time is for `make bench`: a machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")

@@ -30,7 +30,6 @@ def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
             stateful_step_count=50,
             derandomize=not EXAMPLES,
             database=None,
-            deadline=None,
             phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -201,7 +201,7 @@ def test_a_provider_that_reads_slowly_ends_in_time() -> None:
         started = time.monotonic()
         with pytest.raises(errors.BillingUnknown):
             call(address, replace(REQUEST, body=b" " * 100_000_000), total=0.7)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 def test_the_first_byte_has_a_time_of_its_own() -> None:

@@ -238,7 +238,7 @@ async def test_cancelled(client: AnyClient, redis: Redis) -> None:
     with pytest.raises(JobFailed) as raised:
         await waiting
     assert raised.value.code == "cancelled"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert (await client.cancel(job)).state is State.CANCELLED
 
 
@@ -257,7 +257,7 @@ async def test_timeout(client: AnyClient, redis: Redis) -> None:
     with pytest.raises(TimeoutError) as raised:
         await client.wait(job, 1.5)
     assert isinstance(raised.value, WaitTimeout)
-    assert 1.5 <= time.monotonic() - began < 2.5
+    assert 1.5 <= time.monotonic() - began < 5
     calls = redis.info("commandstats")
     assert sum(calls[name]["calls"] for name in calls) < 40
 

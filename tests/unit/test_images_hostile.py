@@ -100,7 +100,6 @@ def mutants(draw: st.DrawFn) -> bytes:
 @seed(20261122)
 @settings(
     max_examples=400,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -111,7 +110,7 @@ def test_mutants_never_raise_anything_but_our_errors(data: bytes) -> None:
 
 
 @seed(20261122)
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200, database=None)
 @given(
     st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\1\0\0WEBPVP8 "]),
     st.binary(max_size=200),

@@ -8,7 +8,7 @@ from datetime import date  # pydantic reads it
 from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -202,7 +202,6 @@ def nested(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS = objects(st.recursive(LEAVES, nested, max_leaves=8))
 
 
-@settings(deadline=None)  # the first example imports jsonschema
 @given(SCHEMAS, st.text(max_size=5))
 def test_what_the_strict_form_admits_the_schema_admits(schema: dict[str, Any], brief: str) -> None:
     """Every answer that keeps to what was sent is an answer to what was asked."""
@@ -217,7 +216,6 @@ def test_what_the_strict_form_admits_the_schema_admits(schema: dict[str, Any], b
     assert parse_answer(json.dumps(data), schema) == data
 
 
-@settings(deadline=None)  # the first example imports jsonschema
 @given(SCHEMAS)
 def test_null_wherever_it_is_admitted(schema: dict[str, Any]) -> None:
     """An answer that leaves out all that it may, by null, is an answer."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.prompts import Prompt
@@ -41,7 +41,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
 
 
-@settings(deadline=None)
 @given(cut=st.integers(1, 400))
 def test_a_torn_line_is_cut_off(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     """Whatever a crash left behind the last whole line goes, and nothing before it."""
