@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from producer.quote.looking import Seen
 
-_CACHE_KIB: Final = 32_000
+_CACHE_KIB: Final = 4_000
 
 
 class Twins:

@@ -55,7 +55,7 @@ class Index:
         self._lock = threading.Lock()
         # An empty name: a file that SQLite makes when memory gets short, and removes by itself.
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA cache_size = -16000")
+        self._database.execute("PRAGMA cache_size = -4000")
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute(_SCHEMA)

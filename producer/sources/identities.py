@@ -6,14 +6,14 @@ import hashlib
 import sqlite3
 from typing import Final
 
-_CACHE_KIB: Final = 16_000
+_CACHE_KIB: Final = 2_000
 _HASH_BYTES: Final = 8
 
 
 class Identities:
     """A table in a temporary file: 64 bits of each id's hash, and the line at which it stood.
 
-    Five million ids take about 100 MB of disk and 16 MB of memory; that two different ones of them
+    Five million ids take about 100 MB of disk and 2 MB of memory; that two different ones of them
     have the same hash happens once in a million such sources.
     """
 
