@@ -89,7 +89,7 @@ def start_worker(services: Composed) -> int:
     with connect(services.environment("worker")["VISIONQ_REDIS_URL"], "tests") as redis:
         before = int(redis.zcard(WORKERS))
         services.start("worker")
-        until(lambda: int(redis.zcard(WORKERS)) > before, 40, "the worker to register")
+        until(lambda: int(redis.zcard(WORKERS)) > before, 120, "the worker to register")
         return int(redis.zcard(WORKERS))
 
 

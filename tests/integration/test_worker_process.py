@@ -140,7 +140,7 @@ def test_logs_tell_all_but_the_content(
         working(redis_url, simulator, tmp_path, extra=extra) as worker,
         calling(redis_url) as caller,
     ):
-        until(lambda: registered(redis_url), 40)
+        until(lambda: registered(redis_url), 100)
         job_id = caller.send(document)
         bad = caller.send({**document, "images": [{"blob": PROMPT}]})
         caller.send(document, "visionq.analyse")  # misspelt
@@ -205,7 +205,7 @@ def test_a_second_sigterm_ends_a_worker_that_can_t_write(
         working(server.url, simulator, tmp_path) as worker,
         Client(redis_url=server.url) as client,
     ):
-        until(lambda: registered(server.url), 40)
+        until(lambda: registered(server.url), 100)
         job = client.submit(prompt="?", images=[picture(42)])
         until(lambda: simulator.bill()["calls"] == 1)
         server.kill()
@@ -229,7 +229,7 @@ def test_sigquit_ends_a_worker_at_once(
         working(redis_url, simulator, tmp_path) as worker,
         Client(redis_url=redis_url) as client,
     ):
-        until(lambda: registered(redis_url), 40)
+        until(lambda: registered(redis_url), 100)
         client.submit(prompt="?", images=[picture(43)])
         until(lambda: simulator.bill()["calls"] == 1)
         worker.process.send_signal(signal.SIGQUIT)
@@ -253,7 +253,7 @@ def test_a_full_ledger_does_not_stop_the_jobs_in_it(
         calling(redis_url) as caller,
         Client(redis_url=redis_url) as client,
     ):
-        until(lambda: registered(redis_url), 40)
+        until(lambda: registered(redis_url), 100)
         simulator.configure(latency_s=1)
         entered = [client.submit(prompt="?", images=[picture(50 + n)]) for n in range(3)]
         nearly_full(redis)
@@ -280,7 +280,7 @@ def test_a_restart_of_redis_under_messages_in_hand(
         calling(server.url) as caller,
         Client(redis_url=server.url) as client,
     ):
-        until(lambda: registered(server.url), 40)
+        until(lambda: registered(server.url), 100)
         nearly_full(caller.redis)
         for _ in range(2):
             caller.send({"prompt": "?", "images": [{"url": "http://127.0.0.1:9/a.png"}]})
