@@ -32,7 +32,7 @@ _ENDS: Final = (
     "message",
 )  # fmt: skip
 #: What it notes when it is taken up.
-_AGAIN: Final = frozenset({"status", "reopened", "ended_before"})
+_AGAIN: Final = {"status", "reopened", "ended_before"}
 #: Seconds that a gateway's hold on a batch lasts without renewal.
 _HOLD: Final = 20
 
