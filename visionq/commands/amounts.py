@@ -21,9 +21,12 @@ class Amount(click.ParamType[Decimal]):
     ) -> Decimal:
         """Return the amount; what is none ends the command."""
         try:
-            return Decimal(value)
+            amount = Decimal(value)
         except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite():
             self.fail(f"{value!r} is no amount of rubles, as 1500 or 0.5", param, ctx)
+        return amount
 
 
 def plain(amount: Decimal | None) -> str | None:
