@@ -27,6 +27,10 @@ settings.load_profile("untimed")
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 
+#: Those of real processes, which a machine may leave without a processor for longer than they wait:
+#: what fails is run once more, and told as RERUN. What is broken fails twice.
+REAL: Final = ("e2e", "chaos")
+
 _TESTS: Final = Path(__file__).parent
 #: What could make a test spend money, or reach something that is not its own.
 _SCRUBBED: Final = re.compile(
@@ -55,6 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it costs, and run the cheap ones first."""
     for item in items:
         item.add_marker(cost_of(item.path))
+        if cost_of(item.path) in REAL:
+            item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: COSTS.index(cost_of(item.path)))
 
 

@@ -177,6 +177,12 @@ COUNTERS: Final = (
         at_first=((),),
     ),
     Counter(
+        "visionq_jobs_forgotten_total",
+        "Jobs that an emptied Redis had lost and their owner submitted anew.",
+        "jobs_forgotten",
+        at_first=((),),
+    ),
+    Counter(
         "visionq_workers_vanished_total",
         "Workers that fell silent without taking their leave.",
         "workers_vanished",

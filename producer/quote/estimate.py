@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from visionq.ledger.usage import Calibration, Output
     from visionq.prices import Price
 
-#: Tokens of an answer of which nothing is known, and the fewest: a guess, and said to be one.
-GUESSED_OUTPUT: Final = 200
+#: Tokens of an answer of which nothing is known: a guess, and said to be one. Alt texts, verdicts
+#: and a few extracted fields, what most are asked for, take 20 to 150.
+GUESSED_OUTPUT: Final = 100
+#: The fewest.
 _LEAST_OUTPUT: Final = 16
 #: What a calibrated forecast may be off by beside the scatter of single answers, as a share.
 _DOUBT: Final = 0.02

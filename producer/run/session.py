@@ -14,6 +14,7 @@ from producer.run import rows
 from producer.run.collecting import RESTING, Census, census, ended
 from producer.run.feeding import LONGEST_OUTAGE
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
+from visionq.ledger.metrics import note_forgotten
 from visionq.sdk.waiting import Outage
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ class Session:
         """Whether the row is not done for, whatever became of this job."""
         if end.code == ModelNotFound.code and "model" not in one.row.overrides:
             self._fatal = ModelNotFound(f"{one.job.document.model}: {end.message}")
-        elif end.code == JobNotFound.code:  # Redis was emptied
-            self.feeder.submit_again([one])
+        elif end.code == JobNotFound.code:
+            self._submit_lost([one])
         elif end.code == Cancelled.code and not one.created:
             # An earlier run of the same was stopped, and withdrew it.
             forgotten = self.ledger.forget([one.job.id])
@@ -189,7 +190,7 @@ class Session:
         if found.vanished:
             lost = self.window.take(found.vanished)
             self.display.say(f"Redis has lost {len(lost):,} jobs; they are submitted again")
-            self.feeder.submit_again(lost)
+            self._submit_lost(lost)
         if found.unknown:
             # Nobody repeats these unasked. Should the answer come after all, `spend` tells.
             self.ledger.cancel(found.unknown)
@@ -202,6 +203,11 @@ class Session:
             self._broke = True
             self.display.say("the budget ends: what is out is waited for, nothing more is begun")
             self.feeder.stop()
+
+    def _submit_lost(self, lost: Sequence[Out]) -> None:
+        """Submit what an emptied Redis forgot, and have `spend` tell of it."""
+        note_forgotten(self.redis, len(lost))
+        self.feeder.submit_again(lost)
 
     def _rests_on_budget(self) -> bool:
         """Whether nothing but what can't be afforded is left."""

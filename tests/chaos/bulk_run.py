@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.fleet import picture, running_fleet, until
+from visionq.ledger.metrics import read_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,8 @@ class Report:
     bill_rub: str
     out_rub: str
     unknown_calls: int
+    #: Jobs that the emptied Redis had lost, as `spend` tells.
+    forgotten_jobs: int
     seconds: float
 
 
@@ -84,6 +87,7 @@ def run(rows: int, folder: Path) -> Report:
             bill_rub=bill["rub"],
             out_rub=str(_rubles(found)),
             unknown_calls=fleet.money().get("unknown_calls", 0),
+            forgotten_jobs=read_forgotten(fleet.client._redis),
             seconds=round(time.monotonic() - began, 1),
         )
 

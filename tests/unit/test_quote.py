@@ -285,7 +285,7 @@ def test_what_the_figures_rest_on_is_said(tmp_path: Path) -> None:
     """Unconfirmed prices, tables without answers, guesses and a drift each have a line."""
     given = rows(picture(tmp_path, "a.png"), "https://a.example/b")
     blind = "\n".join(quoted(given, plan()).notes)
-    for words in ("unconfirmed", "by the table alone", "a guess, 200 tokens", "are not fetched"):
+    for words in ("unconfirmed", "by the table alone", "a guess, 100 tokens", "are not fetched"):
         assert words in blind
     drifted = learned([(765, 40, 1055, 0, 60)] * 50)
     told = "\n".join(quoted(given, plan(), Told(known=drifted, lengths=Output(50, 60, 0))).notes)

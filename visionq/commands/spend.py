@@ -54,6 +54,8 @@ class Report:
     comparison: Comparison | None
     #: Why balance and books are not compared.
     no_comparison: str
+    #: Jobs of all tenants that an emptied Redis had lost and their owner submitted anew.
+    forgotten_jobs: int = 0
 
 
 @click.group(invoke_without_command=True)
@@ -107,6 +109,7 @@ def _of_all(redis: Redis, settings: Settings) -> Report:
         unknown_calls(redis),
         comparison,
         reason,
+        total.forgotten_jobs,
     )
 
 
@@ -145,6 +148,7 @@ def _document(report: Report) -> dict[str, Any]:
         "unknown_rub": plain(total.unknown_rub),
         "saved_rub": plain(total.saved_rub),
         "unknown_calls": total.unknown_calls,
+        "forgotten_jobs": report.forgotten_jobs,
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
         "budgets": [book_document(book) for book in report.budgets],
@@ -194,6 +198,11 @@ def _print(report: Report) -> None:
     if report.unknown:
         click.echo(
             "  once ProxyAPI's log says more of them: visionq spend settle JOB --as paid|unpaid"
+        )
+    if report.forgotten_jobs:
+        click.echo(
+            f"forgotten   {report.forgotten_jobs:,} jobs that an emptied Redis had lost were asked"
+            " again; a call of theirs that was out then is paid twice, and in no book"
         )
     for book in report.budgets:
         click.echo(f"budget      {line_of(book)}")

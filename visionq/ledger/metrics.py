@@ -23,6 +23,9 @@ MODEL: Final = "{model}"
 #: All that is not told apart.
 OTHER: Final = "other"
 
+#: Counts jobs whose calls, if any were out, nobody remembers.
+FORGOTTEN: Final = "jobs_forgotten"
+
 _SEPARATOR: Final = "|"
 _SUM: Final = "sum"
 _MICRO: Final = 1_000_000
@@ -98,6 +101,16 @@ class Counters:
                 counts[int(size)] = value
             found[tuple(own)] = (counts, total)
         return found
+
+
+def note_forgotten(redis: Redis, jobs: int) -> None:
+    """Count jobs that an emptied Redis had lost and their owner submitted anew."""
+    redis.hincrby(METRICS, FORGOTTEN, jobs)
+
+
+def read_forgotten(redis: Redis) -> int:
+    """Return how many jobs were so submitted anew."""
+    return int(redis.hget(METRICS, FORGOTTEN) or 0)
 
 
 def read_counters(redis: Redis) -> Counters:

@@ -9,6 +9,7 @@ from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
 from visionq.errors import RateLimited
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
+from visionq.ledger.metrics import read_forgotten
 from visionq.money import rubles
 from visionq.names import (
     CELERY_RESULT,
@@ -146,6 +147,7 @@ def spend(redis: Redis, today: str) -> Spend:
     amounts = {f"{name}_rub": rubles(books.get(name, 0)) for name in _BOOKS}
     return Spend(
         unknown_calls=books.get("unknown_calls", 0),
+        forgotten_jobs=read_forgotten(redis),
         today_rub=rubles(int(settled_today or 0)),
         **amounts,
     )

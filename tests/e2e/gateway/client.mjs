@@ -2,7 +2,7 @@
 import OpenAI, { toFile } from 'openai';
 
 const { BASE_URL: baseURL, API_KEY, READ_KEY, NARROW_KEY, NARROW_URL, NOBODY_URL, PICTURE } = process.env;
-const client = new OpenAI({ baseURL, apiKey: API_KEY, maxRetries: 0 });
+const client = new OpenAI({ baseURL, apiKey: API_KEY, maxRetries: 0, timeout: 60_000 });
 const model = 'gpt-4o-mini';
 const asked = (text) => [
   {
@@ -26,10 +26,14 @@ const input = asked('What is it?');
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function until(look, holds) {
+// Polls until something is completed; what ended otherwise, or lasts too long, is told.
+async function completed(look) {
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const seen = await look();
-    if (holds(seen)) return seen;
+    if (seen.status === 'completed') return seen;
+    const ended = ['failed', 'incomplete', 'cancelled', 'expired'].includes(seen.status);
+    if (ended || Date.now() > deadline) throw new Error(`not completed: ${JSON.stringify(seen)}`);
     await pause(100);
   }
 }
@@ -44,10 +48,7 @@ async function refusal(act) {
 }
 
 const started = await client.responses.create({ model, input, background: true });
-const ended = await until(
-  () => client.responses.retrieve(started.id),
-  (seen) => seen.status === 'completed',
-);
+const ended = await completed(() => client.responses.retrieve(started.id));
 const chat = await client.chat.completions.create({
   model,
   messages: said('What is it?'),
@@ -69,10 +70,7 @@ const batch = await client.batches.create({
   endpoint: '/v1/responses',
   completion_window: '24h',
 });
-const done = await until(
-  () => client.batches.retrieve(batch.id),
-  (seen) => seen.status === 'completed',
-);
+const done = await completed(() => client.batches.retrieve(batch.id));
 
 const as = (apiKey, url = baseURL) => new OpenAI({ baseURL: url, apiKey, maxRetries: 0 });
 const headers = { 'Idempotency-Key': 'node-once' };
