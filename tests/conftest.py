@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from pathlib import Path
@@ -61,7 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(cost_of(item.path))
         if cost_of(item.path) in REAL:
             item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.no_cover)  # what they cover runs elsewhere
     items.sort(key=lambda item: COSTS.index(cost_of(item.path)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what stays until the end: every test and all they import."""
+    gc.collect()
+    gc.freeze()
 
 
 def cost_of(path: Path) -> str:
