@@ -181,7 +181,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         field, _, fault = describe(error).partition(": ")
-        fault = fault.removeprefix("Value error, ")
         raise ConfigurationError(f"{_variable(field)}: {fault}") from None
 
 
