@@ -47,7 +47,8 @@ def _one_takeover(fleet: ChaosFleet) -> list[float]:
     victim.wait()
     times = []
     while waiting and time.monotonic() < killed + 60:
-        taken = {id_ for id_, worker in _fields(fleet, waiting, "worker").items() if _is_new(worker, victim)}
+        workers = _fields(fleet, waiting, "worker")
+        taken = {id_ for id_, worker in workers.items() if _is_new(worker, victim)}
         times += [time.monotonic() - killed for _ in taken]
         waiting -= taken
         time.sleep(0.05)
