@@ -15,6 +15,7 @@ MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
 SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
+CALM, PROVEN = 16, 0.95
 
 
 @dataclass
@@ -37,6 +38,12 @@ class Pace:
     share: float | None = None
     last: int | None = None
     refusals: float = 0
+    calm: int = 0
+    proven: float | None = None
+
+    def start_over(self) -> None:
+        """Forget what was learned from refusals."""
+        self.ceiling, self.calm, self.proven = None, 0, None
 
 
 @dataclass
@@ -81,7 +88,8 @@ class Paced(KeptBack):
         if limits:
             self.told_limits[model] = limits
         pace = self.pace(model)
-        pace.ceiling = pace.told_requests = pace.told_tokens = None
+        pace.start_over()
+        pace.told_requests = pace.told_tokens = None
         pace.next = pace.requests_at = pace.tokens_at = 0
         for scope in self.held:
             if scope.startswith("pace:"):
@@ -230,7 +238,8 @@ class Paced(KeptBack):
         told = (requests or pace.told_requests, tokens or pace.told_tokens)
         if told != (pace.told_requests, pace.told_tokens):
             pace.told_requests, pace.told_tokens = told
-            pace.cut_at, pace.ceiling = now, None
+            pace.cut_at = now
+            pace.start_over()
             self._look_again(now, model)
 
     def _cut(self, now: int, model: str, rates: Rates) -> float:
@@ -240,13 +249,15 @@ class Paced(KeptBack):
         is_soon, rate = rates.learned is not None and pace.passes < SOON, rates.requests
         if rate and pace.refusals < RARE:
             known = (pace.ceiling or 0) if rates.learned else 0
-            ceiling = max(rate, known * 0.995)
+            ceiling = max(rate, known * 0.995, _prove(pace, rate))
             shares, spans = (0.97, 0.97), (15, 12) if rates.told else (30, 6)
         elif rates.told:
             ceiling, shares, spans = rate or 0, (0.8, 0.96), (15, 12)
         else:
             ceiling = estimate if rate is None else min(rate * 0.98, estimate * 1.5)
             ceiling, shares, spans = rate if is_soon and rate else ceiling, (0.5, 0.85), (30, 6)
+        if not rate or pace.refusals >= RARE:
+            pace.calm, pace.proven = 0, None
         ceiling = max(1, ceiling)
         start = ceiling * shares[0 if is_soon else 1]
         pace.ceiling, pace.start = _thousandths(ceiling), _thousandths(start)
@@ -259,7 +270,8 @@ class Paced(KeptBack):
         patience = max(IDLE, 300_000 / rates.requests if rates.requests else 0)
         since = pace.since + (idle if idle > patience else 0)
         if rates.learned is None and now - since > WINDOW:
-            pace.passes, pace.since, pace.ceiling = 1, now, None
+            pace.passes, pace.since = 1, now
+            pace.start_over()
         else:
             pace.passes, pace.since = pace.passes + 1, since
         pace.last = now
@@ -275,6 +287,16 @@ class Paced(KeptBack):
             kept |= {"calls_out": out, "at_hand": at_hand}
             found[model] = {name: float(value) for name, value in kept.items() if value}
         return {model: kept for model, kept in found.items() if kept}
+
+
+def _prove(pace: Pace, rate: float) -> float:
+    if pace.proven is None:
+        pace.calm += 1
+        if pace.calm < CALM:
+            return 0
+        pace.proven = _thousandths(rate * (1 - pace.refusals) * PROVEN)
+        return rate * (1 - pace.refusals) * PROVEN
+    return pace.proven
 
 
 def model_of(lane: str) -> str:

@@ -177,6 +177,28 @@ def test_success_restores_the_rate(desk: Desk) -> None:
     assert rates[-1] > cut * 1.3
 
 
+def test_a_model_that_refuses_now_and_then_is_not_asked_ever_less(desk: Desk) -> None:
+    """One refusal in thirteen calls, at any rate, leaves most of the rate that was learned."""
+    calls, rates = 0, []
+    worker = desk.worker(slots=64)
+    desk.enter(*(new_job() for _ in range(1_500)))
+    while calls < 1_400:
+        desk.clock.now += 0.5
+        desk.worker(slots=64)
+        for hint in desk.hints():
+            claim = desk.claim(hint.id, worker)
+            while (said := desk.ledger.admit(claim)).verdict is Verdict.WAIT:
+                desk.clock.now += said.wait
+            desk.clock.now += 0.001
+            calls += 1
+            if calls % 13:
+                desk.ledger.finish(claim, paid(completed(claim.id)))
+            else:
+                refuse(desk, claim)
+                rates.append(pace(desk).requests_per_minute or 0)
+    assert rates[-1] > 0.7 * max(rates[:16])
+
+
 def test_a_long_pause_is_not_waited_for_in_the_slot(desk: Desk) -> None:
     """After `Retry-After: 30` jobs go back to their lane, and are told why, until it is over."""
     first, second, third = taken(desk, 3)

@@ -14,6 +14,8 @@ local IDLE = 2000 -- without a success are no time of work, nor is that of five 
 local SOON = 10 -- successes: a refusal before so many means that the cut was too small
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
 local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
+local CALM = 16 -- cuts with few refusals in a row, after which their share is known …
+local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bears
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
 -- What holds for a model, the operator's word before the environment's, its own before all models'.
@@ -47,7 +49,7 @@ end
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
   'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share', 'last',
-  'refusals',
+  'refusals', 'calm', 'proven',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
@@ -202,9 +204,24 @@ local function adopt(model, news)
     return pace
   end
   redis.call('HSET', pace.key, 'cut_at', at(now))
-  redis.call('HDEL', pace.key, 'ceiling')
+  redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven')
   look_at_model_again(model)
   return read_pace(model)
+end
+
+-- The rate below which rare refusals bring nothing down: were a limit their cause, what succeeds at
+-- this rate would be the limit. Else a model that refuses now and then, whatever it is asked, would
+-- be asked ever less.
+local function prove(pace, rate)
+  if pace.proven then
+    return pace.proven
+  end
+  if redis.call('HINCRBY', pace.key, 'calm', 1) < CALM then
+    return 0
+  end
+  local proven = rate * (1 - (pace.refusals or 0)) * PROVEN
+  keep(pace, 'proven', proven)
+  return proven
 end
 
 -- A call was refused: less from now on. How much less depends on what is known: a limit that was told
@@ -214,9 +231,11 @@ local function cut(pace)
   local asked = (pace.passes or 0) + math.max(1, pace.calls_out or 0)
   local estimate = asked * 60000 / math.max(1000, now - (pace.since or now))
   local rate, is_soon = pace.requests, pace.learned and (pace.passes or 0) < SOON
+  local is_rare = rate and (pace.refusals or 0) < RARE
   local ceiling, start, span
-  if rate and (pace.refusals or 0) < RARE then
-    ceiling = math.max(1, rate, (pace.learned and pace.ceiling or 0) * 0.995)
+  if is_rare then
+    local proven = prove(pace, rate)
+    ceiling = math.max(1, rate, (pace.learned and pace.ceiling or 0) * 0.995, proven)
     start, span = ceiling * 0.97, pace.told and math.max(15, ceiling / 12) or math.max(30, ceiling / 6)
   elseif pace.told then
     ceiling = math.max(1, rate)
@@ -225,6 +244,9 @@ local function cut(pace)
     ceiling = is_soon and rate or rate and math.min(rate * 0.98, estimate * 1.5) or estimate
     ceiling = math.max(1, ceiling)
     start, span = ceiling * (is_soon and 0.5 or 0.85), math.max(30, ceiling / 6)
+  end
+  if not is_rare then
+    redis.call('HDEL', pace.key, 'calm', 'proven')
   end
   keep(pace, 'ceiling', ceiling)
   keep(pace, 'start', start)
@@ -253,7 +275,7 @@ local function count_success(pace)
   end
   if not pace.learned and now - since > WINDOW then
     redis.call('HSET', pace.key, 'passes', 1, 'since', at(now), 'last', at(now))
-    redis.call('HDEL', pace.key, 'ceiling')
+    redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven')
   else
     redis.call('HINCRBY', pace.key, 'passes', 1)
     redis.call('HSET', pace.key, 'since', at(since), 'last', at(now))
