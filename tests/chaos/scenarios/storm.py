@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _WORKERS: Final = 4
 #: Seconds: the shortest that there is.
 _SHORT_LEASE: Final = 5
+#: As of an account whose limit is known: no pace is to be learned from refusals that have no limit.
+_LIMITS: Final = '{"gpt-4o-mini": {"requests_per_minute": 12000}}'
 
 
 def storm(scene: Scene) -> None:
@@ -31,8 +33,10 @@ def slow_storm(scene: Scene) -> None:
 
 
 def _storm(scene: Scene, count: int, *, call: float, every: float) -> None:
-    lease = {"VISIONQ_LEASE": str(_SHORT_LEASE)} if call > _SHORT_LEASE else {}
-    with scene.fleet(workers=2 if scene.quick else _WORKERS, extra=lease) as fleet:
+    extra = {"VISIONQ_LIMITS": _LIMITS}
+    if call > _SHORT_LEASE:
+        extra["VISIONQ_LEASE"] = str(_SHORT_LEASE)
+    with scene.fleet(workers=2 if scene.quick else _WORKERS, extra=extra) as fleet:
         fleet.simulator.configure(
             faults={"429": 0.07, "500": 0.07, "503": 0.06}, latency_s=call, seed=scene.seed
         )
