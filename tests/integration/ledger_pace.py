@@ -326,7 +326,7 @@ def _reserved(pace: Pace, forecast: int) -> float:
 
 def _note_refusal(pace: Pace, *, refused: bool) -> None:
     if refused or pace.refusals > 0.02:
-        pace.refusals = _thousandths(pace.refusals + (refused - pace.refusals) / 32)
+        pace.refusals = _thousandths(pace.refusals + (refused - pace.refusals) / 64)
 
 
 def _average(before: float | None, value: float) -> float:

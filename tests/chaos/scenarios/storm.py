@@ -38,7 +38,7 @@ def _storm(scene: Scene, count: int, *, call: float, every: float) -> None:
         extra["VISIONQ_LEASE"] = str(_SHORT_LEASE)
     with scene.fleet(workers=2 if scene.quick else _WORKERS, extra=extra) as fleet:
         fleet.simulator.configure(
-            faults={"429": 0.07, "500": 0.07, "503": 0.06}, latency_s=call, seed=scene.seed
+            faults={"429": 0.04, "500": 0.08, "503": 0.08}, latency_s=call, seed=scene.seed
         )
         times = 1 if scene.quick else 5
         deaths = [count * (number + 1) // (times + 1) for number in range(times)]

@@ -259,7 +259,7 @@ end
 local function note_refusal(pace, refused)
   local share = pace.refusals or 0
   if refused or share > 0.02 then
-    keep(pace, 'refusals', share + ((refused and 1 or 0) - share) / 32)
+    keep(pace, 'refusals', share + ((refused and 1 or 0) - share) / 64)
   end
 end
 
