@@ -9,7 +9,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.verdict import Verdict, judge
-from tests.chaos.warm import WarmWorker
 from tests.e2e.fleet import Fleet, jobs, until
 from visionq import names
 from visionq.errors import QueueUnavailable
@@ -64,14 +63,6 @@ class ChaosFleet(Fleet):
         """Start workers without waiting for them."""
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
-
-    def _start_worker(self, number: int, program: tuple[str, ...] | None = None) -> WorkerProcess:
-        if program is None and "PYTHONPATH" in self.extra:  # what it changes must be imported anew
-            return super()._start_worker(number)
-        if program is not None:
-            return super()._start_worker(number, program)
-        log = self.logs / f"worker-{number}.log"
-        return WarmWorker(self._worker_arguments(number), self.environment(), log)
 
     def add_odd_worker(self, *oddities: str) -> WorkerProcess:
         """Start a worker that is not quite like this release; see `odd_worker`."""

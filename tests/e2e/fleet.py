@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
+from tests.e2e.warm import WarmWorker
 from visionq import names
 from visionq.sandbox.redis_server import RedisServer, running_redis
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
@@ -68,12 +69,16 @@ class Fleet:
             **self.extra,
         }
 
-    def _start_worker(
-        self, number: int, program: tuple[str, ...] = ("-m", "visionq.cli")
-    ) -> WorkerProcess:
-        command = [sys.executable, *program, *self._worker_arguments(number)]
-        with (self.logs / f"worker-{number}.log").open("wb") as log:
-            return subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log)
+    def _start_worker(self, number: int, program: tuple[str, ...] = ()) -> WorkerProcess:
+        path = self.logs / f"worker-{number}.log"
+        # What PYTHONPATH changes must be imported anew.
+        if not program and "PYTHONPATH" not in self.extra:
+            return WarmWorker(self._worker_arguments(number), self.environment(), path)
+        command = [*(program or ("-m", "visionq.cli")), *self._worker_arguments(number)]
+        with path.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, *command], env=self.environment(), stdout=log, stderr=log
+            )
 
     def _worker_arguments(self, number: int) -> list[str]:
         name = f"visionq-worker-{number}"

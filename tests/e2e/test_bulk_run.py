@@ -70,7 +70,7 @@ def folder(fleet: Fleet, tmp_path: Path) -> Folder:
 
 @pytest.mark.timeout(400)
 def test_killed_three_times_and_redis_emptied_once(tmp_path: Path) -> None:
-    """Every row stands in OUT once and in order; only calls that Redis lost, as `spend` tells, are billed again."""
+    """Each row stands in OUT once, in order; what is billed again Redis lost, and `spend` tells."""
     report = interrupted_run(1_500, tmp_path)
     assert report.written == report.distinct == 1_500
     assert report.in_order

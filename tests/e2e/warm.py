@@ -1,4 +1,4 @@
-"""Workers from a process that has imported everything: frequent deaths need quick births.
+"""Workers from a process that has imported everything: many starts and deaths need quick births.
 
 Importing is most of what the start of a worker costs, and on two cores it would be most of a storm.
 The workers themselves are whole processes that run `visionq worker`, each with its own environment.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CONTEXT: Final = get_context("forkserver")
 #: What a worker that has done its first job has imported; none of it starts a thread.
 _IMPORTED: Final = [
-    "tests.chaos.warm",
+    "tests.e2e.warm",
     "celery.apps.worker",
     "celery.backends.redis",
     "celery.bin.celery",
