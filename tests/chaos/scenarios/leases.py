@@ -24,7 +24,8 @@ _LEASE: Final = 5
 def takeover(scene: Scene) -> None:
     """Kill a worker with its hands full, several times, while others have room."""
     rounds, times = scene.size(8, 1), []
-    with scene.fleet(workers=3 if not scene.quick else 2, concurrency=24) as fleet:
+    # Slots for the calls of jobs that were cancelled in the rounds before, too.
+    with scene.fleet(workers=3 if not scene.quick else 2, concurrency=64) as fleet:
         fleet.simulator.configure(latency_s=40)
         for _ in range(rounds):
             times += _one_takeover(fleet)
