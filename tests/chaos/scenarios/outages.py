@@ -123,7 +123,7 @@ def _lose_the_end(fleet: ChaosFleet, seconds: float) -> int:
     after = fleet.simulator.bill()
     os.truncate(log, size)
     fleet.server.start()
-    return out + after["calls"] - before["calls"]
+    return out + int(after["calls"] - before["calls"])
 
 
 def _log_of(fleet: ChaosFleet) -> Path:
