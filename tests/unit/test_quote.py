@@ -238,7 +238,7 @@ def test_without_answers_the_span_is_wide() -> None:
     assert made.cost is not None
     low, expected, high = made.cost
     assert low < expected < high
-    assert expected == nano_rubles(Decimal(645 * 80_500 + 2577 * 20_000) / 1_000_000)
+    assert expected == nano_rubles(Decimal(645 * 80_500 + 2577 * 100 * GUESSED_OUTPUT) / 1_000_000)
 
 
 def test_answers_narrow_the_span() -> None:
