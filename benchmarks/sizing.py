@@ -73,11 +73,11 @@ def measure(*, quick: bool = False) -> list[Table]:
         with _worker(server.url, simulator, Path(folder)) as worker:
             _until(lambda: bool(redis.zcard(names.WORKERS)), "the worker")
             _run(client, small[:20])
+            idle = worker.memory_info().rss / 1e6
+            held = _megabytes_in_flight(client, simulator, worker, photos)
             light = _jobs_per_core(client, worker, small)
             finished = _bytes_ended(redis)
             heavy = _jobs_per_core(client, worker, photos)
-            idle = worker.memory_info().rss / 1e6
-            held = _megabytes_in_flight(client, simulator, worker, photos[: _SLOTS // 2])
     figures = (heavy, light, idle, held, queued, finished)
     rows: list[Cells] = list(zip(list(_RUSSIAN)[2:], figures, strict=True))
     note = (
@@ -135,8 +135,20 @@ def _bytes_queued(client: Client, redis: Redis, count: int) -> float:
 def _megabytes_in_flight(
     client: Client, simulator: RunningSimulator, worker: psutil.Process, pictures: list[bytes]
 ) -> float:
-    """Return by how much a thousand calls that are out raise the worker's memory."""
-    before = worker.memory_info().rss
+    """Return by how much a thousand calls that are out raise the worker's memory.
+
+    From a few calls to many: what the first ones bring in is no call's.
+    """
+    few = len(pictures) // 5
+    before = _bytes_while_out(client, simulator, worker, pictures[:few])
+    after = _bytes_while_out(client, simulator, worker, pictures[few:])
+    simulator.configure(latency_s=0)
+    return (after - before) / (len(pictures) - 2 * few) * 1000 / 1e6
+
+
+def _bytes_while_out(
+    client: Client, simulator: RunningSimulator, worker: psutil.Process, pictures: list[bytes]
+) -> int:
     simulator.configure(latency_s=_LATENCY)
     calls = simulator.bill()["calls"]
     rows: list[dict[str, Any]] = [
@@ -144,10 +156,10 @@ def _megabytes_in_flight(
     ]
     jobs = list(client.submit_many(rows))
     _until(lambda: simulator.bill()["calls"] - calls >= len(rows), "the calls to be out")
-    found = (worker.memory_info().rss - before) / len(rows) * 1000 / 1e6
+    found = int(worker.memory_info().rss)
     for _ in client.results(jobs, timeout=_PATIENCE):
         pass
-    return max(found, 0.0)
+    return found
 
 
 def _used(redis: Redis) -> int:
