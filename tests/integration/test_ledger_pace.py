@@ -14,7 +14,11 @@ from visionq.ledger.pace import ENVIRONMENT, OPERATOR, Pace, limits_said, read_p
 from visionq.ledger.views import job_views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
+
+    from visionq.ledger import Registration
 
 
 @pytest.fixture
@@ -46,6 +50,17 @@ def live(desk: Desk, seconds: int) -> list[str]:
         desk.worker(slots=64)
         hinted += [hint.id for hint in desk.hints()]
     return hinted
+
+
+def sent(desk: Desk, worker: Registration, seconds: float) -> Iterator[Claim]:
+    """Let time pass; each job that is hinted then is sent as soon as it may be."""
+    desk.clock.now += seconds
+    desk.worker(slots=64)
+    for hint in desk.hints():
+        claim = desk.claim(hint.id, worker)
+        while (said := desk.ledger.admit(claim)).verdict is Verdict.WAIT:
+            desk.clock.now += said.wait
+        yield claim
 
 
 def refuse(desk: Desk, claim: Claim, **news: float) -> None:
@@ -165,12 +180,7 @@ def test_success_restores_the_rate(desk: Desk) -> None:
     worker = desk.worker(slots=64)
     desk.enter(*(new_job() for _ in range(100)))
     for _ in range(300):
-        desk.clock.now += 1
-        desk.worker(slots=64)
-        for hint in desk.hints():
-            claim = desk.claim(hint.id, worker)
-            while (said := desk.ledger.admit(claim)).verdict is Verdict.WAIT:
-                desk.clock.now += said.wait
+        for claim in sent(desk, worker, seconds=1):
             desk.ledger.finish(claim, paid(completed(claim.id)))
         rates.append(pace(desk).requests_per_minute or 0)
     assert rates == sorted(rates)
@@ -183,12 +193,7 @@ def test_a_model_that_refuses_now_and_then_is_not_asked_ever_less(desk: Desk) ->
     worker = desk.worker(slots=64)
     desk.enter(*(new_job() for _ in range(1_500)))
     while calls < 1_400:
-        desk.clock.now += 0.5
-        desk.worker(slots=64)
-        for hint in desk.hints():
-            claim = desk.claim(hint.id, worker)
-            while (said := desk.ledger.admit(claim)).verdict is Verdict.WAIT:
-                desk.clock.now += said.wait
+        for claim in sent(desk, worker, seconds=0.5):
             desk.clock.now += 0.001
             calls += 1
             if calls % 13:
