@@ -91,6 +91,8 @@ class Session:
         self._outage = Outage(self.clock, LONGEST_OUTAGE)
         self._broke = False
         self._written = 0
+        #: Jobs that an emptied Redis forgot, and `spend` does not know of yet.
+        self._forgotten = 0
         self._fatal: VisionqError | None = None
 
     def run(self) -> Outcome:
@@ -132,6 +134,7 @@ class Session:
                 self._census = census(self.redis, self.window.ids())
                 self._census_at = self.clock()
                 self._act_on(self._census)
+            self._tell_forgotten()
             self._outage.over()
             trouble = self.feeder.trouble
         except RedisError as error:
@@ -205,9 +208,15 @@ class Session:
             self.feeder.stop()
 
     def _submit_lost(self, lost: Sequence[Out]) -> None:
-        """Submit what an emptied Redis forgot, and have `spend` tell of it."""
-        note_forgotten(self.redis, len(lost))
+        """Submit what an emptied Redis forgot."""
         self.feeder.submit_again(lost)
+        self._forgotten += len(lost)
+
+    def _tell_forgotten(self) -> None:
+        """Have `spend` tell of it; by itself, so that a failing Redis takes no row with it."""
+        if self._forgotten:
+            note_forgotten(self.redis, self._forgotten)
+            self._forgotten = 0
 
     def _rests_on_budget(self) -> bool:
         """Whether nothing but what can't be afforded is left."""

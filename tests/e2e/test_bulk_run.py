@@ -16,6 +16,7 @@ import pytest
 from tests.chaos.bulk_run import command, make_pictures
 from tests.chaos.bulk_run import run as interrupted_run
 from tests.e2e.fleet import picture, until
+from visionq.ledger.metrics import read_forgotten
 from visionq.names import JOB
 
 if TYPE_CHECKING:
@@ -161,6 +162,21 @@ def test_out_alone_is_enough(folder: Folder) -> None:
     assert code == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS + 1
     assert folder.fleet.simulator.bill()["billed"] == ROWS + 1
+
+
+def test_what_an_emptied_redis_forgot_is_told(folder: Folder) -> None:
+    """A run that lives through it has every row; `spend` has no fewer than were paid twice."""
+    fleet = folder.fleet
+    fleet.simulator.configure(latency_s=1)
+    process = folder.start()
+    slots = fleet.concurrency * len(fleet.workers)
+    until(lambda: fleet.simulator.bill()["calls"] > slots, 30, "calls after the first ones")
+    fleet.client._redis.flushall()
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+    twice = sum(billed > 1 for billed in folder.billed().values())
+    assert 0 < twice <= read_forgotten(fleet.client._redis) <= ROWS
 
 
 def test_failed_rows_are_asked_again(folder: Folder) -> None:

@@ -202,7 +202,7 @@ def _print(report: Report) -> None:
     if report.forgotten_jobs:
         click.echo(
             f"forgotten   {report.forgotten_jobs:,} jobs that an emptied Redis had lost were asked"
-            " again; a call of theirs that was out then is paid twice, and in no book"
+            " again; a call of theirs that was out then may be paid twice, and is in no book"
         )
     for book in report.budgets:
         click.echo(f"budget      {line_of(book)}")

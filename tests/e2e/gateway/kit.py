@@ -43,12 +43,16 @@ class Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
     def start(self) -> None:
         environment = {
             **os.environ,
             "VISIONQ_REDIS_URL": self.redis_url,
             "VISIONQ_GATEWAY_KEY": KEY,
-            "VISIONQ_GATEWAY_FILES_DIR": str(self.folder / "files"),
+            "VISIONQ_GATEWAY_FILES_DIR": str(self.files),
             **self.extra,
         }
         command = [sys.executable, "-m", "visionq.cli", "gateway", "--port", str(self.port)]

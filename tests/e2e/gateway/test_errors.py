@@ -38,13 +38,14 @@ NODE_REFUSALS: Final = REFUSALS | {"too long": ("APIError", "body_too_large")}
 
 
 @contextmanager
-def narrow_gateway(folder: Path, fleet: Fleet) -> Iterator[Gateway]:
-    """A gateway of the same fleet that soon refuses, and waits for no answer."""
+def narrow_gateway(gateway: Gateway, fleet: Fleet, folder: Path) -> Iterator[Gateway]:
+    """A second gateway with the files of the first, which soon refuses and waits for nothing."""
     fleet.simulator.configure(latency_s=1)
-    limits = {"MAX_BODY_BYTES": 8000, "REQUESTS_PER_MINUTE": 12, "LONGEST_WAIT": 0.2}
-    extra = {f"VISIONQ_GATEWAY_{name}": str(value) for name, value in limits.items()}
-    with running_gateway(folder, fleet.server.url, **extra) as gateway:
-        yield gateway
+    options = {"MAX_BODY_BYTES": 8000, "REQUESTS_PER_MINUTE": 12, "LONGEST_WAIT": 0.2}
+    options["FILES_DIR"] = gateway.files
+    extra = {f"VISIONQ_GATEWAY_{name}": str(value) for name, value in options.items()}
+    with running_gateway(folder, fleet.server.url, **extra) as narrow:
+        yield narrow
 
 
 def test_each_class(gateway: Gateway, client: OpenAI, fleet: Fleet, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_each_class(gateway: Gateway, client: OpenAI, fleet: Fleet, tmp_path: Pa
     ask = client.responses.create
     ask(input=asked(1), **once)
     with (
-        narrow_gateway(tmp_path, fleet) as small,
+        narrow_gateway(gateway, fleet, tmp_path) as small,
         small.openai(small.new_key("narrow"), max_retries=0) as narrow,
         gateway.openai("vq-wrong") as stranger,
         gateway.openai(reader) as looker,

@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 def test_node(gateway: Gateway, fleet: Fleet, node_package: Path, tmp_path: Path) -> None:
     """Responses, completions, batches, cancelling and each class of error work as in Node."""
-    with narrow_gateway(tmp_path, fleet) as narrow:
+    with narrow_gateway(gateway, fleet, tmp_path) as narrow:
         told: dict[str, Any] = run_node(
             node_package,
             HERE / "client.mjs",

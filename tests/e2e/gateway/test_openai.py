@@ -220,6 +220,7 @@ def test_tenants_are_apart(gateway: Gateway, client: OpenAI) -> None:
 def test_rate_and_length(tmp_path: Any, parts: tuple[Gateway, Fleet]) -> None:
     """Too many requests, too many jobs in line and too long bodies are refused as such."""
     limits = {"MAX_BODY_BYTES": "2000", "REQUESTS_PER_MINUTE": "3", "MAX_WAITING_JOBS": "1"}
+    limits["FILES_DIR"] = str(parts[0].files)
     extra = {f"VISIONQ_GATEWAY_{name}": value for name, value in limits.items()}
     url = data_url(1)
     assert len(url) < 2000
