@@ -41,8 +41,8 @@ NODE_REFUSALS: Final = REFUSALS | {"too long": ("APIError", "body_too_large")}
 def narrow_gateway(gateway: Gateway, fleet: Fleet, folder: Path) -> Iterator[Gateway]:
     """A second gateway with the files of the first, which soon refuses and waits for nothing."""
     fleet.simulator.configure(latency_s=1)
-    options = {"MAX_BODY_BYTES": 8000, "REQUESTS_PER_MINUTE": 12, "LONGEST_WAIT": 0.2}
-    options["FILES_DIR"] = gateway.files
+    options: dict[str, object] = {"MAX_BODY_BYTES": 8000, "REQUESTS_PER_MINUTE": 12}
+    options |= {"LONGEST_WAIT": 0.2, "FILES_DIR": gateway.files}
     extra = {f"VISIONQ_GATEWAY_{name}": str(value) for name, value in options.items()}
     with running_gateway(folder, fleet.server.url, **extra) as narrow:
         yield narrow
