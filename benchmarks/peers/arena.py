@@ -213,6 +213,7 @@ def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str
         **os.environ,
         "PYTHONPATH": str(Path.cwd()),
         "BENCH_REDIS": redis_url,
+        "RQ_REDIS_URL": redis_url,
         "BENCH_IMAGE_CODE": image_code,
         "BENCH_CONCURRENCY": str(CONCURRENCY),
         "OPENAI_BASE_URL": provider_url,
