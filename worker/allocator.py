@@ -8,7 +8,7 @@ from typing import Final
 #: Parameters of glibc's `mallopt` (malloc.h), with their values. Left alone, glibc learns from
 #: the first large picture to keep such blocks, in an arena for each thread: 900 MB where 400 do.
 _PARAMETERS: Final = (
-    (-3, 2_000_000),  # M_MMAP_THRESHOLD: blocks of so many bytes are given back at once
+    (-3, 256_000),  # M_MMAP_THRESHOLD: blocks of so many bytes are given back at once
     (-1, 2_000_000),  # M_TRIM_THRESHOLD: so is the free end of the heap
     (-8, 2),  # M_ARENA_MAX: threads share two heaps; the interpreter's lock keeps them apart
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -47,14 +48,12 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
     check_ledger(os.environ["VISIONQ_REDIS_URL"])
     node = name or f"visionq-worker-{os.getpid()}"
 
-    from celery.bin.celery import celery  # noqa: PLC0415  # takes seconds to import
+    from worker.celery_app import app  # noqa: PLC0415  # takes a second to import
 
-    # Celery puts the working directory before everything when it looks for the app. Imported
-    # already, it is ours whatever packages stand there.
-    import worker.celery_app  # noqa: F401, PLC0415  # likewise
-
-    arguments = celery_arguments(node, concurrency, queues, settings.log_level)
-    exit_code: int = celery.main(arguments, prog_name="celery", standalone_mode=False)
+    # Not by way of Celery's command line: it would import Flower, and a prompt, into each worker.
+    process: Any = app.Worker(**worker_options(node, concurrency, queues, settings.log_level))
+    process.start()
+    exit_code: int = process.exitcode or 0
     return exit_code
 
 
@@ -101,13 +100,17 @@ def check_ledger(redis_url: str) -> None:
         check_version(redis)
 
 
-def celery_arguments(node: str, concurrency: int, queues: str, log_level: str) -> list[str]:
-    """Return the arguments of the `celery` command."""
-    return [
-        *("--quiet", "--app", "worker.celery_app:app", "worker"),
-        *("--pool", "threads", "--concurrency", str(concurrency)),
-        *("--queues", queues, "--hostname", f"{node}@%h"),
+def worker_options(node: str, concurrency: int, queues: str, log_level: str) -> dict[str, Any]:
+    """Return what the `celery worker` command would make of its own options."""
+    return {
+        "hostname": f"{node}@{gethostname()}",
+        "pool": "threads",
+        "concurrency": concurrency,
+        "queues": queues,
+        "loglevel": log_level,
+        "quiet": True,
         # Flower lives on events; workers need not know of each other.
-        *("--task-events", "--without-gossip", "--without-mingle"),
-        *("--loglevel", log_level),
-    ]
+        "task_events": True,
+        "without_gossip": True,
+        "without_mingle": True,
+    }

@@ -22,7 +22,6 @@ _IMPORTED: Final = [
     "tests.e2e.warm",
     "celery.apps.worker",
     "celery.backends.redis",
-    "celery.bin.celery",
     "celery.concurrency.thread",
     "celery.events.dispatcher",
     "celery.worker.autoscale",

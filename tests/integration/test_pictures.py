@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.integration.worker_kit import Bench
+from tests.integration.worker_kit import Bench, until
 from visionq.contract import Api, UrlMode
+from visionq.ledger import Completed
 from visionq.sandbox.simulator import RunningSimulator, running_simulator
 from visionq.vision import load_rules
-from worker.images import ByteBudget, ImageLimits
+from worker.images import ByteBudget, ImageLimits, Places
 from worker.runtime import image_limits
+from worker.work import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,13 +217,39 @@ def test_too_many_pictures(bench: Bench) -> None:
 
 
 def test_bytes_are_given_back(bench: Bench) -> None:
-    """However a job ends, the process holds none of its bytes afterwards."""
+    """However a job ends, the process holds none of its bytes afterwards, and no place."""
     memory = ByteBudget(1000)
-    bench.replaced(memory=memory)
+    bench.replaced(memory=memory, places=Places(1))
     bench.answer(encoded(scene(), "png"), encoded(scene(), "jpeg"))
     bench.failure(b"no picture")
     bench.failure(encoded(scene(), "png"), pictures={"nsfw": "reject"})
     assert memory.used == 0
+
+
+def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many jobs have pictures to prepare, as many as there are places have read theirs."""
+    read: list[str] = []
+    get = bench.tools.blobs.get
+
+    def noted(sha: str) -> bytes:
+        read.append(sha)
+        return get(sha)
+
+    monkeypatch.setattr(bench.tools.blobs, "get", noted)
+    bench.replaced(places=Places(2))
+    jobs = [bench.submit(encoded(scene().rotate(angle), "png")) for angle in range(6)]
+    for job in jobs:
+        bench.hint(job)
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        with bench.tools.decode_slots:
+            ends = [
+                threads.submit(work, job, bench.tools, bench.leases, bench.here) for job in jobs
+            ]
+            until(lambda: len(read) >= 2)
+            time.sleep(0.2)
+            assert len(read) == 2
+        assert all(isinstance(end.result(), Completed) for end in ends)
+    assert len(read) == len(jobs)
 
 
 def test_originals_beyond_what_is_kept_are_read_again(

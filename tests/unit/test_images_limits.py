@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.hostile_pictures import cheap, encoded
 from visionq.errors import ImageError, TooManyPixels
-from worker.images import ByteBudget, ImageLimits, inspect, prepare
+from worker.images import ByteBudget, ImageLimits, Places, inspect, prepare
 from worker.images.decode import decode
 
 LIMITS = ImageLimits()
@@ -140,3 +140,24 @@ def test_jobs_never_wait_for_each_other() -> None:
         thread.join(10)
     assert len(done) == 16
     assert budget.used == 0
+
+
+def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more jobs have a place than there are, and who waits for one shows signs of life."""
+    monkeypatch.setattr("worker.images.places._SIGN_EVERY", 0.01)
+    places, signs = Places(2), []
+    first, second, third = (places.place() for _ in range(3))
+    first.take()
+    first.take()  # its own already
+    second.take()
+    second.leave()
+    second.leave()  # nobody's
+    second.take()
+
+    def leave_late() -> None:
+        signs.append(1)
+        if len(signs) == 3:
+            second.leave()
+
+    third.take(waiting=leave_late)
+    assert len(signs) == 3

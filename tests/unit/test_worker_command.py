@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import os
+import subprocess
+import sys
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +14,7 @@ from pydantic import SecretStr
 from visionq import names
 from visionq.commands.record import StackRecord
 from visionq.settings import ConfigurationError, Settings
-from worker.commands import celery_arguments, check_provider, check_tables, joining
+from worker.commands import check_provider, check_tables, joining, worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,13 +65,28 @@ def test_joining_paid_stack() -> None:
     assert "PROXYAPI_API_KEY" not in joining(STACK)
 
 
-def test_arguments() -> None:
+def test_options() -> None:
     """Celery runs threads, tells Flower what happens, and reads the queues that it is told."""
     queues = ",".join((*names.HINT_QUEUES, *names.INTAKE_QUEUES))
-    arguments = celery_arguments("visionq-worker-1", 64, queues, "INFO")
-    options = dict(pairwise(arguments))
-    assert options["--pool"] == "threads"
-    assert options["--concurrency"] == "64"
-    assert options["--hostname"] == "visionq-worker-1@%h"
-    assert options["--queues"] == "visionq.interactive,visionq.bulk,visionq.intake,celery"
-    assert "--task-events" in arguments
+    options = worker_options("visionq-worker-1", 64, queues, "INFO")
+    assert (options["pool"], options["concurrency"]) == ("threads", 64)
+    assert options["hostname"] == f"visionq-worker-1@{gethostname()}"
+    assert options["queues"] == "visionq.interactive,visionq.bulk,visionq.intake,celery"
+    assert options["task_events"]
+
+
+def test_light() -> None:
+    """A worker imports neither Flower nor Celery's own command line."""
+    code = """if True:
+        import sys, worker.commands
+        from worker.celery_app import app
+        app.Worker(**worker.commands.worker_options("light", 1, "celery", "WARNING"))
+        print(*sys.modules)
+    """
+    environment = {**os.environ, "VISIONQ_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(  # our own lines
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert {"worker.runtime", "openai", "celery.worker.consumer"} <= loaded
+    assert not {"flower", "celery.bin.celery", "prompt_toolkit", "tornado"} & loaded

@@ -10,6 +10,7 @@ from worker.images.check import check, inspect
 from worker.images.encode import EncodedImage, encode
 from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
 from worker.images.models import CheckedImage, ImageLimits
+from worker.images.places import Place, Places
 from worker.images.prepare import PreparedImage, prepare
 from worker.images.slots import DecodeSlots
 
@@ -22,6 +23,8 @@ __all__ = [
     "EncodedImage",
     "ImageLimits",
     "Kind",
+    "Place",
+    "Places",
     "PreparedImage",
     "Share",
     "check",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Reuse
 from worker.alone import Alone
-from worker.images import ByteBudget
+from worker.images import ByteBudget, Places
 from worker.provider.pace import ToldLimits
 from worker.tracing import NoTracing
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from visionq.vision import VisionRules
     from worker.detectors import Detector
     from worker.fetch import Fetcher
-    from worker.images import CheckedImage, DecodeSlots, ImageLimits, Share
+    from worker.images import CheckedImage, DecodeSlots, ImageLimits, Place, Share
     from worker.provider.request import ProviderRequest
     from worker.tracing import Tracing
 
@@ -67,6 +67,8 @@ class Tools:
     alone: Alone = field(default_factory=Alone)
     #: Bytes of pictures and requests that the process may hold.
     memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES))
+    #: Jobs that may have their originals in memory at once.
+    places: Places = field(default_factory=Places)
 
 
 @dataclass
@@ -124,6 +126,11 @@ class Attempt:
     def share(self) -> Share:
         """The bytes that this attempt holds, of those that the process may."""
         return self.tools.memory.share()
+
+    @cached_property
+    def place(self) -> Place:
+        """Its place among those that prepare their pictures."""
+        return self.tools.places.place()
 
     @property
     def is_suspect(self) -> bool:

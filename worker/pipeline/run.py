@@ -96,6 +96,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         return _ending(attempt, _unforeseen(attempt, error))
     finally:
         attempt.share.hold(0)
+        attempt.place.leave()
     raise RuntimeError("the last step ends the attempt")
 
 

@@ -52,6 +52,8 @@ def recall(attempt: Attempt) -> Ending | None:
 
 def check(attempt: Attempt) -> None:
     """Find out what each picture is; one bad picture fails the job and is named."""
+    if not attempt.share.held:  # else it holds what it has downloaded, which is not to wait
+        attempt.place.take(waiting=attempt.progress)
     for picture in attempt.pictures:
         attempt.progress()
         pictures.check(attempt, picture)
@@ -74,6 +76,7 @@ def encode(attempt: Attempt) -> None:
     attempt.request = build_request(_with_known_detail(attempt), sources, attempt.asked)
     sources.clear()
     attempt.share.hold(len(attempt.request.body))
+    attempt.place.leave()
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
