@@ -28,6 +28,8 @@ _KINDS: Final[dict[str, tuple[Callable[[int], bytes], int, int, float]]] = {
     "full": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 8, 200, 1.0),
     "small": (lambda _: encoded(photo(800, 600), "JPEG", quality=85), 16, 640, 1.0),
     "overhead": (tiny, 64, 1200, 0.0),
+    # Nothing but the processor: a latency would leave it idle until the last answers.
+    "cores": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 8, 400, 0.0),
     "repeat": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 1, 300, 1.0),
 }
 
