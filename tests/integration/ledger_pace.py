@@ -15,7 +15,7 @@ MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
 SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
-CALM, PROVEN = 16, 0.95
+CALM, PROVEN, NOTICED, MOST_CALM = 16, 0.95, 0.06, 1024
 
 
 @dataclass
@@ -40,10 +40,17 @@ class Pace:
     refusals: float = 0
     calm: int = 0
     proven: float | None = None
+    trial: float | None = None
+    patience: float | None = None
 
     def start_over(self) -> None:
         """Forget what was learned from refusals."""
-        self.ceiling, self.calm, self.proven = None, 0, None
+        self.ceiling = None
+        self.forget_calm()
+
+    def forget_calm(self) -> None:
+        """Forget what was learned while few calls were refused."""
+        self.calm, self.proven, self.trial, self.patience = 0, None, None, None
 
 
 @dataclass
@@ -223,7 +230,8 @@ class Paced(KeptBack):
         if news.get("refused"):
             each, length = 60_000 / rates.requests if rates.requests else 0.0, 0.0
             if is_news and job.waits < MOST_REFUSALS:
-                length = each = self._cut(now, model, rates)
+                length = self._cut(now, model, rates)
+                each = length or each
             length = news["pause"] + SLACK if "pause" in news else length
             _note_refusal(pace, refused=True)
             pace.requests_at = _thousandths(max(pace.requests_at, now + length + _leeway(each)))
@@ -247,9 +255,14 @@ class Paced(KeptBack):
         asked = pace.passes + max(1, self.counts_of(model)[0])
         estimate = asked * 60_000 / max(1000, now - (pace.since or now))
         is_soon, rate = rates.learned is not None and pace.passes < SOON, rates.requests
+        if pace.trial is not None and pace.refusals <= min(pace.trial + NOTICED, RARE):
+            return 0
         if rate and pace.refusals < RARE:
             known = (pace.ceiling or 0) if rates.learned else 0
-            ceiling = max(rate, known * 0.995, _prove(pace, rate))
+            if pace.trial is None:
+                ceiling = max(rate, known * 0.995, _prove(pace, rate))
+            else:
+                ceiling = _end_trial(pace, rate)
             shares, spans = (0.97, 0.97), (15, 12) if rates.told else (30, 6)
         elif rates.told:
             ceiling, shares, spans = rate or 0, (0.8, 0.96), (15, 12)
@@ -257,7 +270,7 @@ class Paced(KeptBack):
             ceiling = estimate if rate is None else min(rate * 0.98, estimate * 1.5)
             ceiling, shares, spans = rate if is_soon and rate else ceiling, (0.5, 0.85), (30, 6)
         if not rate or pace.refusals >= RARE:
-            pace.calm, pace.proven = 0, None
+            pace.forget_calm()
         ceiling = max(1, ceiling)
         start = ceiling * shares[0 if is_soon else 1]
         pace.ceiling, pace.start = _thousandths(ceiling), _thousandths(start)
@@ -271,7 +284,7 @@ class Paced(KeptBack):
         since = pace.since + (idle if idle > patience else 0)
         if rates.learned is None and now - since > WINDOW:
             pace.passes, pace.since = 1, now
-            pace.start_over()
+            pace.ceiling, pace.calm, pace.proven, pace.patience = None, 0, None, None
         else:
             pace.passes, pace.since = pace.passes + 1, since
         pace.last = now
@@ -290,13 +303,23 @@ class Paced(KeptBack):
 
 
 def _prove(pace: Pace, rate: float) -> float:
-    if pace.proven is None:
-        pace.calm += 1
-        if pace.calm < CALM:
-            return 0
-        pace.proven = _thousandths(rate * (1 - pace.refusals) * PROVEN)
-        return rate * (1 - pace.refusals) * PROVEN
-    return pace.proven
+    proven = pace.proven or 0
+    pace.calm += 1
+    if pace.proven is None and pace.calm >= CALM:
+        proven = rate * (1 - pace.refusals) * PROVEN
+        pace.proven = _thousandths(proven)
+    if pace.calm >= (pace.patience or CALM):
+        pace.trial = pace.refusals
+    return proven
+
+
+def _end_trial(pace: Pace, rate: float) -> float:
+    before = pace.trial or 0
+    borne = rate * (1 - 2 * (pace.refusals - before))
+    pace.proven = _thousandths(borne * (1 - before) * PROVEN)
+    pace.patience = min(2 * (pace.patience or CALM), MOST_CALM)
+    pace.calm, pace.trial = 0, None
+    return borne
 
 
 def model_of(lane: str) -> str:

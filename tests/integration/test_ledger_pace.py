@@ -204,6 +204,49 @@ def test_a_model_that_refuses_now_and_then_is_not_asked_ever_less(desk: Desk) ->
     assert rates[-1] > 0.7 * max(rates[:16])
 
 
+def test_a_model_that_refuses_now_and_then_is_asked_more(desk: Desk) -> None:
+    """A rate that was low when one call in thirteen began to be refused does not stay low."""
+    (first,) = taken(desk, 1)
+    desk.ledger.admit(first)
+    refuse(desk, first)
+    calls, rates = 0, []
+    worker = desk.worker(slots=64)
+    desk.enter(*(new_job() for _ in range(1_000)))
+    while calls < 900 and (learned := read_paces(desk.redis, ["m1"])):
+        rates.append(learned[0].requests_per_minute or 0)
+        for claim in sent(desk, worker, seconds=1):
+            desk.clock.now += 0.001
+            calls += 1
+            if calls % 13:
+                desk.ledger.finish(claim, paid(completed(claim.id)))
+            else:
+                refuse(desk, claim)
+    assert rates[0] < 100
+    assert rates[-1] > 200
+    assert calls < 900, "no rate holds it back any more"
+
+
+def test_a_limit_that_nobody_tells_is_tried_seldom(desk: Desk) -> None:
+    """A model that bears 300 calls a minute is asked nearly that, and refuses few of them."""
+    limit, allowed, last, ends = 300 / 60, 5.0, desk.clock.now, []
+    worker = desk.worker(slots=64)
+    desk.enter(*(new_job() for _ in range(4_000)))
+    while len(ends) < 3_500:
+        for claim in sent(desk, worker, seconds=1):
+            allowed = min(limit, allowed + (desk.clock.now - last) * limit)
+            last = desk.clock.now
+            ends.append(last if allowed >= 1 else 0)
+            if allowed >= 1:
+                allowed -= 1
+                desk.ledger.finish(claim, paid(completed(claim.id)))
+            else:
+                refuse(desk, claim)
+    settled = ends[1_000:]
+    borne = [end for end in settled if end]
+    assert len(borne) > 0.95 * len(settled)
+    assert len(borne) > 0.85 * limit * (borne[-1] - borne[0])
+
+
 def test_a_long_pause_is_not_waited_for_in_the_slot(desk: Desk) -> None:
     """After `Retry-After: 30` jobs go back to their lane, and are told why, until it is over."""
     first, second, third = taken(desk, 3)

@@ -15,7 +15,8 @@ for i = 3, #ARGV, 2 do
   if before ~= limits or ARGV[2] == 'operator' then
     redis.call(
       'HDEL', K.pace .. model,
-      'ceiling', 'calm', 'proven', 'told_requests', 'told_tokens', 'next', 'requests_at', 'tokens_at'
+      'ceiling', 'calm', 'proven', 'trial', 'patience',
+      'told_requests', 'told_tokens', 'next', 'requests_at', 'tokens_at'
     )
   end
 end

@@ -15,7 +15,9 @@ local SOON = 10 -- successes: a refusal before so many means that the cut was to
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
 local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
 local CALM = 16 -- cuts with few refusals in a row, after which their share is known …
-local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bears
+local PROVEN = 0.95 -- … what succeeds by it is a rate that the model bears, and more is tried:
+local NOTICED = 0.06 -- more of the calls refused than before say that there is a limit …
+local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, at most so many
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
 -- What holds for a model, the operator's word before the environment's, its own before all models'.
@@ -49,7 +51,7 @@ end
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
   'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share', 'last',
-  'refusals', 'calm', 'proven',
+  'refusals', 'calm', 'proven', 'trial', 'patience',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
@@ -204,38 +206,55 @@ local function adopt(model, news)
     return pace
   end
   redis.call('HSET', pace.key, 'cut_at', at(now))
-  redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven')
+  redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven', 'trial', 'patience')
   look_at_model_again(model)
   return read_pace(model)
 end
 
 -- The rate below which rare refusals bring nothing down: were a limit their cause, what succeeds at
 -- this rate would be the limit. Else a model that refuses now and then, whatever it is asked, would
--- be asked ever less.
+-- be asked ever less. Then more is tried, for the limit may be nowhere near.
 local function prove(pace, rate)
-  if pace.proven then
-    return pace.proven
+  local calm, proven = redis.call('HINCRBY', pace.key, 'calm', 1), pace.proven or 0
+  if not pace.proven and calm >= CALM then
+    proven = rate * (1 - pace.refusals) * PROVEN
+    keep(pace, 'proven', proven)
   end
-  if redis.call('HINCRBY', pace.key, 'calm', 1) < CALM then
-    return 0
+  if calm >= (pace.patience or CALM) then
+    keep(pace, 'trial', pace.refusals)
   end
-  local proven = rate * (1 - (pace.refusals or 0)) * PROVEN
-  keep(pace, 'proven', proven)
   return proven
+end
+
+-- More is being tried, and more calls are refused for it: returns the rate that the model bears.
+local function end_trial(pace, rate)
+  -- The share is an average over many calls: by now about twice as many more are refused.
+  local borne = rate * (1 - 2 * (pace.refusals - pace.trial))
+  keep(pace, 'proven', borne * (1 - pace.trial) * PROVEN)
+  keep(pace, 'patience', math.min(2 * (pace.patience or CALM), MOST_CALM))
+  redis.call('HDEL', pace.key, 'calm', 'trial')
+  return borne
 end
 
 -- A call was refused: less from now on. How much less depends on what is known: a limit that was told
 -- is hardly wrong; one that nobody told is near what has succeeded lately. Where few calls are refused
 -- the limit is just here, or nowhere near: providers refuse now and then for reasons of their own.
+-- Returns the time between two calls, or nil while a refusal is borne because more is being tried.
 local function cut(pace)
   local asked = (pace.passes or 0) + math.max(1, pace.calls_out or 0)
   local estimate = asked * 60000 / math.max(1000, now - (pace.since or now))
   local rate, is_soon = pace.requests, pace.learned and (pace.passes or 0) < SOON
   local is_rare = rate and (pace.refusals or 0) < RARE
   local ceiling, start, span
-  if is_rare then
-    local proven = prove(pace, rate)
-    ceiling = math.max(1, rate, (pace.learned and pace.ceiling or 0) * 0.995, proven)
+  if pace.trial and pace.refusals <= math.min(pace.trial + NOTICED, RARE) then
+    return nil
+  elseif is_rare then
+    if pace.trial then
+      ceiling = math.max(1, end_trial(pace, rate))
+    else
+      local proven = prove(pace, rate)
+      ceiling = math.max(1, rate, (pace.learned and pace.ceiling or 0) * 0.995, proven)
+    end
     start, span = ceiling * 0.97, pace.told and math.max(15, ceiling / 12) or math.max(30, ceiling / 6)
   elseif pace.told then
     ceiling = math.max(1, rate)
@@ -246,7 +265,7 @@ local function cut(pace)
     start, span = ceiling * (is_soon and 0.5 or 0.85), math.max(30, ceiling / 6)
   end
   if not is_rare then
-    redis.call('HDEL', pace.key, 'calm', 'proven')
+    redis.call('HDEL', pace.key, 'calm', 'proven', 'trial', 'patience')
   end
   keep(pace, 'ceiling', ceiling)
   keep(pace, 'start', start)
@@ -275,7 +294,8 @@ local function count_success(pace)
   end
   if not pace.learned and now - since > WINDOW then
     redis.call('HSET', pace.key, 'passes', 1, 'since', at(now), 'last', at(now))
-    redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven')
+    -- A trial that came so far goes on: nothing limits, and rare refusals are no news.
+    redis.call('HDEL', pace.key, 'ceiling', 'calm', 'proven', 'patience')
   else
     redis.call('HINCRBY', pace.key, 'passes', 1)
     redis.call('HSET', pace.key, 'since', at(since), 'last', at(now))
@@ -304,8 +324,8 @@ local function hear_of_pace(job, news, billing)
     local each = pace.requests and 60000 / pace.requests or 0
     local length = 0
     if is_news and tonumber(waits or 0) < MOST_REFUSALS then
-      length = cut(pace)
-      each = length
+      length = cut(pace) or 0
+      each = length > 0 and length or each
     end
     note_refusal(pace, true)
     pause(pace, news.pause and news.pause + SLACK or length, each)
