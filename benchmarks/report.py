@@ -24,9 +24,10 @@ simulator, workers warm and the queue filled before the clock started. A *load* 
 cores says that others used the machine meanwhile: then compare within a table, and trust ratios and
 processor time more than jobs a second.
 
-`make bench` measures all but the pace, in about half an hour on two quiet cores. For that, jobs are
-few: 200 photos of 6 MP, 640 pictures that fit and 1,200 tiny ones a run; three runs of visionq and
-of the script in turns, one of each queue. `make bench ARGS=--long` adds the pace, 25 minutes."""
+`make bench` measures all but the pace, in about 45 minutes on two quiet cores. For that, jobs are
+few: 200 photos of 6 MP, 640 pictures that fit and 1,200 tiny ones a run; three runs of visionq, the
+script and the two quickest queues in turns, one of each other queue. `make bench ARGS=--long` adds
+the pace, 25 minutes."""
 _BEGIN: Final = "<!-- figures of `python -m benchmarks.report`; do not edit -->"
 _END: Final = "<!-- end of figures -->"
 _ROOT: Final = Path(__file__).resolve().parents[1]

@@ -228,7 +228,8 @@ def test_a_model_that_refuses_now_and_then_is_asked_more(desk: Desk) -> None:
 
 def test_a_limit_that_nobody_tells_is_tried_seldom(desk: Desk) -> None:
     """A model that bears 300 calls a minute is asked nearly that, and refuses few of them."""
-    limit, allowed, last, ends = 300 / 60, 5.0, desk.clock.now, []
+    limit, allowed, last = 300 / 60, 5.0, desk.clock.now
+    ends: list[float] = []
     worker = desk.worker(slots=64)
     desk.enter(*(new_job() for _ in range(4_000)))
     while len(ends) < 3_500:
