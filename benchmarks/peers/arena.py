@@ -122,7 +122,10 @@ class Place:
             yield workers
 
     def done(self) -> int:
-        """Return how many jobs were answered, by a call or by a stored answer."""
+        """Return how many jobs were answered, by a call or by a stored answer.
+
+        Those of others were billed, which is a latency before the answer.
+        """
         if self.contender.is_visionq:
             return int(self.redis.hget(COUNTS, "completed") or 0)
         return int(self.simulator.bill()["billed"])
@@ -229,11 +232,12 @@ def _environment(redis_url: str, provider_url: str, image_code: str) -> dict[str
 def run(contender: Contender, workload: Workload, image_code: str) -> Run:
     """Measure one contender once."""
     with place(contender, image_code, workload.latency, workload.questions) as here:
-        warming = 0 if contender is SCRIPT else CONCURRENCY * PROCESSES
+        warming = CONCURRENCY * PROCESSES
+        # Pictures that take no time: what is warmed are processes and connections.
         if contender is SCRIPT:
-            _await_ready(here)
+            _tell_script(here, [workload.warming] * warming, WARM)
+            _await_script(here)
         else:
-            # Pictures that take no time: what is warmed are processes and connections.
             here.feed([workload.warming] * warming, WARM)
             here.wait_for(warming)
             here.hold()
@@ -241,10 +245,15 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
         before = here.redis_use()
         used = here.workers.processor_seconds()
         begun = time.perf_counter()
-        _begin(here, workload)
+        if contender is SCRIPT:
+            _tell_script(here, workload.paths(workload.jobs), 0)
+        else:
+            here.release()
         here.wait_for(warming + workload.jobs // 2)
         memory = here.workers.proportional_bytes()
         here.wait_for(warming + workload.jobs)
+        if not contender.is_visionq:
+            time.sleep(workload.latency)  # the last answers are on their way
         seconds = time.perf_counter() - begun
         used = here.workers.processor_seconds() - used
         after = here.redis_use()
@@ -261,22 +270,20 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
     )
 
 
-def _await_ready(here: Place) -> None:
-    for process in here.workers.roots:
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise RuntimeError("the script did not start")
-
-
-def _begin(here: Place, workload: Workload) -> None:
-    if here.contender is not SCRIPT:
-        here.release()
-        return
-    paths, share = workload.paths(workload.jobs), workload.jobs // PROCESSES
+def _tell_script(here: Place, paths: Sequence[str], first: int) -> None:
+    """Give each process of the script its share of the jobs."""
+    share = len(paths) // PROCESSES
     for number, process in enumerate(here.workers.roots):
-        first = number * share
-        last = workload.jobs if number == PROCESSES - 1 else first + share
-        task = json.dumps({"paths": paths[first:last], "first": first})
+        begin = number * share
+        end = len(paths) if number == PROCESSES - 1 else begin + share
+        task = json.dumps({"paths": paths[begin:end], "first": first + begin})
         if process.stdin is None:
             raise RuntimeError("the script takes no work")
         process.stdin.write(task + "\n")
         process.stdin.flush()
+
+
+def _await_script(here: Place) -> None:
+    for process in here.workers.roots:
+        if process.stdout is None or process.stdout.readline() != "done\n":
+            raise RuntimeError("the script did not do it")
