@@ -204,6 +204,8 @@ def place(
         provider = records or simulator
         environment = _environment(server.url, provider.provider_url, image_code)
         environment["BENCH_QUESTIONS"] = str(questions)
+        if contender.in_directory:
+            environment["VISIONQ_BLOB_URL"] = f"file://{folder}"
         redis = stack.enter_context(Redis.from_url(server.url))
         here = Place(contender, environment, redis, simulator, Workers(), records, folder)
         if not idle:

@@ -26,6 +26,8 @@ class Contender:
     #: The Python that enters its jobs, and its module in this package; none: it needs no queue.
     python: str = str(_BIN / "python")
     app: str = ""
+    #: Whether its pictures stand in a directory; those of peers do, which are given paths.
+    in_directory: bool = False
 
     @property
     def is_visionq(self) -> bool:
@@ -52,6 +54,7 @@ VISIONQ: Final = Contender(
     python=sys.executable,
     app="visionq_app",
 )
+IN_DIRECTORY: Final = replace(VISIONQ, name="visionq, pictures in a directory", in_directory=True)
 #: Half of it.
 ONE_PROCESS: Final = replace(VISIONQ, name="visionq, one process", commands=VISIONQ.commands[:1])
 CELERY: Final = _peer(

@@ -10,6 +10,7 @@ from benchmarks.peers.arena import FAILURES, Run, run
 from benchmarks.peers.contenders import (
     CELERY,
     CELERY_THREADS,
+    IN_DIRECTORY,
     ONE_PROCESS,
     QUEUES,
     SAQ,
@@ -42,7 +43,7 @@ _NOTE: Final = (
 
 def full(*, quick: bool = False) -> list[Table]:
     """Measure photos of 6 MP."""
-    ways = [(SCRIPT, "ours"), (VISIONQ, "ours"), (SCRIPT, "usual")]
+    ways = [(SCRIPT, "ours"), (VISIONQ, "ours"), (IN_DIRECTORY, "ours"), (SCRIPT, "usual")]
     ours = [(queue, "ours") for queue in QUEUES]
     usual = [(queue, "usual") for queue in QUEUES]
     once = [SAQ_OURS, (CELERY, "usual")] if quick else [*ours, *usual]
