@@ -1,7 +1,7 @@
 """Hints: Celery messages that say no more than "look at the job whose id is this task's id".
 
 All hints of a kind are one message but for a few words: it is made once, and those of one look go
-out together. Celery's `send_task` makes each anew, at a tenth of all that a job costs a worker.
+out together. Celery's `send_task` makes each anew, at five times the price where many are due.
 """
 
 from __future__ import annotations
