@@ -15,7 +15,7 @@ MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
 SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
-CALM, PROVEN, NOTICED, MOST_CALM = 16, 0.95, 0.06, 1024
+CALM, PROVEN, PATIENCE, NOTICED, MOST_CALM = 16, 0.95, 40, 0.06, 1024
 
 
 @dataclass
@@ -308,7 +308,7 @@ def _prove(pace: Pace, rate: float) -> float:
     if pace.proven is None and pace.calm >= CALM:
         proven = rate * (1 - pace.refusals) * PROVEN
         pace.proven = _thousandths(proven)
-    if pace.calm >= (pace.patience or CALM):
+    if pace.calm >= (pace.patience or PATIENCE):
         pace.trial = pace.refusals
     return proven
 
@@ -317,7 +317,7 @@ def _end_trial(pace: Pace, rate: float) -> float:
     before = pace.trial or 0
     borne = rate * (1 - 2 * (pace.refusals - before))
     pace.proven = _thousandths(borne * (1 - before) * PROVEN)
-    pace.patience = min(2 * (pace.patience or CALM), MOST_CALM)
+    pace.patience = min(2 * (pace.patience or PATIENCE), MOST_CALM)
     pace.calm, pace.trial = 0, None
     return borne
 

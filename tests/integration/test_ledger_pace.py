@@ -217,13 +217,13 @@ def test_a_model_that_refuses_now_and_then_is_asked_more(desk: Desk) -> None:
     refuse(desk, first)
     calls, rates = 0, []
     worker = desk.worker(slots=64)
-    desk.enter(*(new_job() for _ in range(1_000)))
-    while calls < 900 and (learned := read_paces(desk.redis, ["m1"])):
+    desk.enter(*(new_job() for _ in range(1_500)))
+    while calls < 1_400 and (learned := read_paces(desk.redis, ["m1"])):
         rates.append(learned[0].requests_per_minute or 0)
         calls = refuse_some(desk, sent(desk, worker, seconds=1), calls)
     assert rates[0] < 100
     assert rates[-1] > 200
-    assert calls < 900, "no rate holds it back any more"
+    assert calls < 1_400, "no rate holds it back any more"
 
 
 def test_a_limit_that_nobody_tells_is_tried_seldom(desk: Desk) -> None:

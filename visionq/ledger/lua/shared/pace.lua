@@ -15,7 +15,8 @@ local SOON = 10 -- successes: a refusal before so many means that the cut was to
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
 local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
 local CALM = 16 -- cuts with few refusals in a row, after which their share is known …
-local PROVEN = 0.95 -- … what succeeds by it is a rate that the model bears, and more is tried:
+local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bears
+local PATIENCE = 40 -- such cuts, after which more is tried:
 local NOTICED = 0.06 -- more of the calls refused than before say that there is a limit …
 local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, at most so many
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
@@ -220,7 +221,7 @@ local function prove(pace, rate)
     proven = rate * (1 - pace.refusals) * PROVEN
     keep(pace, 'proven', proven)
   end
-  if calm >= (pace.patience or CALM) then
+  if calm >= (pace.patience or PATIENCE) then
     keep(pace, 'trial', pace.refusals)
   end
   return proven
@@ -231,7 +232,7 @@ local function end_trial(pace, rate)
   -- The share is an average over many calls: by now about twice as many more are refused.
   local borne = rate * (1 - 2 * (pace.refusals - pace.trial))
   keep(pace, 'proven', borne * (1 - pace.trial) * PROVEN)
-  keep(pace, 'patience', math.min(2 * (pace.patience or CALM), MOST_CALM))
+  keep(pace, 'patience', math.min(2 * (pace.patience or PATIENCE), MOST_CALM))
   redis.call('HDEL', pace.key, 'calm', 'trial')
   return borne
 end
