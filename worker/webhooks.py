@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -101,8 +100,7 @@ class Messenger:
             return DeliveryEnding(
                 DeliveryState.FAILED, status=status, fault="answered 410", gone=webhook.id
             )
-        wait = asked_wait(answer.retry_after, claim.now)
-        return self._again(claim, status, f"answered {status}", least=wait)
+        return self._again(claim, status, f"answered {status}", least=answer.retry_after or 0)
 
     def _send(self, claim: DeliveryClaim, webhook: Webhook) -> Answer:
         body = claim.body()
@@ -117,23 +115,6 @@ class Messenger:
         is_late = claim.now + delay - claim.first_attempt > GIVE_UP_AFTER
         state = DeliveryState.FAILED if is_late else DeliveryState.WAITING
         return DeliveryEnding(state, delay, status, fault)
-
-
-def asked_wait(retry_after: str, now: float) -> float:
-    """Return the seconds that a receiver would not be asked for, of which it gets so many at most.
-
-    Args:
-        retry_after: its header, as seconds or as a date of HTTP; anything else asks for nothing.
-        now: seconds since the epoch.
-    """
-    if retry_after.isdecimal() and retry_after.isascii():
-        wanted = float(retry_after)
-    else:
-        try:
-            wanted = parsedate_to_datetime(retry_after).timestamp() - now
-        except (ValueError, OverflowError):
-            return 0
-    return min(max(wanted, 0), _BACKOFF_CAP)
 
 
 def signed_headers(
@@ -166,5 +147,6 @@ def make_messenger(
         read_timeout=_PATIENCE,
         total_timeout=_PATIENCE,
         max_connections_per_host=settings.max_connections_per_host,
+        longest_wait=_BACKOFF_CAP,
     )
     return Messenger(ledger, Fetcher(policy), random, sleep)

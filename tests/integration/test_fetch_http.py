@@ -14,6 +14,7 @@ import pytest
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
 from worker.fetch import Fetcher, FetchPolicy
+from worker.waits import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, PICTURE)
 
     def status(self, argument: str) -> None:
-        self.answer(int(argument), b"no", Retry_After="7")
+        status, _, wait = argument.partition("/")
+        self.answer(int(status), b"no", Retry_After=wait or "7")
 
     def redirect(self, argument: str) -> None:
         left = int(argument)
@@ -218,6 +220,14 @@ def test_refusals_are_told_in_words(
     assert caught.value.image == "a"
     assert caught.value.retryable is retryable
     assert caught.value.retry_after == (7 if retryable else None)
+
+
+@pytest.mark.parametrize(("asked", "wait"), [("99999999999999", LONGEST_WAIT), ("9" * 400, None)])
+def test_absurd_waits(fetcher: Fetcher, root: str, asked: str, wait: float | None) -> None:
+    """No picture server holds a job for longer than an hour, nor crashes its attempt."""
+    with pytest.raises(DownloadFailed) as caught:
+        fetcher.fetch(f"{root}/status/503/{asked}", name="a", max_bytes=LIMIT)
+    assert caught.value.retry_after == wait
 
 
 def test_a_redirect_to_nowhere_is_final(fetcher: Fetcher, root: str) -> None:

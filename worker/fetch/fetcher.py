@@ -19,6 +19,7 @@ from worker.fetch.host_slots import HostSlots
 from worker.fetch.network import GuardedBackend, Resolve, resolve_by_system
 from worker.fetch.transport import PoolTransport
 from worker.fetch.urls import check_url
+from worker.waits import retry_after
 
 if TYPE_CHECKING:
     import ssl
@@ -54,8 +55,8 @@ class Answer:
     """What a server says to what it was sent."""
 
     status: int
-    #: Its header of this name, as it came.
-    retry_after: str = ""
+    #: Seconds for which it asks to be left alone, at most `longest_wait`.
+    retry_after: float | None = None
 
 
 def _no_reserve(_: int) -> None:
@@ -128,7 +129,8 @@ class Fetcher:
                     "POST", checked, content=body, headers={**headers, **self._own_headers(checked)}
                 ) as response,
             ):
-                return Answer(response.status_code, response.headers.get("retry-after", ""))
+                wait = retry_after(response.headers, time.time(), self._policy.longest_wait)
+                return Answer(response.status_code, wait)
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:
@@ -217,11 +219,10 @@ def _too_large(name: str, max_bytes: int) -> TooLarge:
 def _refusal(response: httpx2.Response, *, name: str) -> DownloadFailed:
     status = response.status_code
     transient = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT
-    wait = response.headers.get("retry-after", "")
     error = DownloadFailed(
         f"the server answered {_words(response)}",
         image=name,
-        retry_after=float(wait) if transient and wait.isdecimal() else None,
+        retry_after=retry_after(response.headers, time.time()) if transient else None,
     )
     error.retryable = transient
     return error

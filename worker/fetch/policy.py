@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.waits import LONGEST_WAIT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,6 +30,8 @@ class FetchPolicy:
     #: The whole download, redirects included.
     total_timeout: float = 60
     max_redirects: int = 3
+    #: For which a server's `Retry-After` is heeded at most.
+    longest_wait: float = LONGEST_WAIT
     #: Connections of the process at one time; further downloads wait for one.
     max_connections: int = 64
     #: Of those, to one host.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from visionq import errors
 from visionq.contract import Usage
 from worker.provider.reason import Reason, Where, read_reason
-from worker.provider.waits import retry_after
+from worker.waits import retry_after
 
 if TYPE_CHECKING:
     from worker.provider.reply import Reply

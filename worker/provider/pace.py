@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from worker.provider.waits import duration
+from worker.waits import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +28,11 @@ class ToldLimits:
 def read_limits(headers: Mapping[str, str]) -> ToldLimits:
     """Read `x-ratelimit-limit-…`, `-remaining-…` and `-reset-…`; names in lower case."""
     resets = [
-        duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
+        duration(headers.get(f"x-ratelimit-reset-{kind}", ""), _LONGEST_RESET)
         for kind in ("requests", "tokens")
         if _number(headers.get(f"x-ratelimit-remaining-{kind}", "")) == 0
     ]
-    known = [min(reset, _LONGEST_RESET) for reset in resets if reset is not None]
+    known = [reset for reset in resets if reset is not None]
     return ToldLimits(
         requests=_limit(headers, "requests"),
         tokens=_limit(headers, "tokens"),
