@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from producer.outputs import check_not_input, check_table
+from producer.run.export import as_old_as, keep_changed
 from producer.run.export import export as write_table
 from producer.run.plan import Wishes, make_plan
 from producer.run.reading import open_rows
@@ -182,4 +184,9 @@ def export(
 ) -> None:
     """Make a table of the JSONL that `visionq run` has written, also while it is being written."""
     with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
+        check_not_input(out, [record])
+        check_table(out)
+        if (said := keep_changed(out, record)) is not None:
+            click.echo(said, err=True)
         write_table(rows, out, delimiter=_delimiter(csv_delimiter), bom=not no_bom)
+        as_old_as(out, record)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from producer.outputs import check_table, draft_of, set_aside
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.tables import Cell, Column, columns_of
 
@@ -53,13 +54,15 @@ def check_kind(out: Path) -> None:
 def export(
     rows: Iterable[dict[str, Any]], out: Path, *, delimiter: str = ",", bom: bool = True
 ) -> None:
-    """Write a table; `rows` is read twice. What stood at `out` is replaced at once.
+    """Write a table; `rows` is read twice. The table that stood at `out` is replaced at once.
 
     Raises:
         RecordFailed: it can't be written.
-        RecordRefused: its kind is unknown, or what writes it is not installed.
+        RecordRefused: its kind is unknown, what writes it is not installed, or what stands there
+            is no table of ours.
     """
     check_kind(out)
+    check_table(out)
     columns = columns_of(rows)
     if out.suffix.lower() == PARQUET:
         _replace(out, lambda file: _write_parquet(rows, columns, file))
@@ -68,14 +71,40 @@ def export(
 
 
 def _replace(out: Path, write: Callable[[Path], None]) -> None:
-    draft = out.with_name(f"{out.name}.part")
+    draft = draft_of(out)
     try:
         write(draft)
+        check_table(out)  # it took a while
         draft.replace(out)
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+    except RecordRefused:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def keep_changed(out: Path, record: Path) -> str | None:
+    """Move a table that somebody has changed since it was made aside; return what to say of it.
+
+    A table is as old as the record that it was made of; what is newer was written by others.
+    """
+    try:
+        if out.stat().st_mtime_ns <= record.stat().st_mtime_ns:
+            return None
+        kept = set_aside(out)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordFailed(f"{out}: can't be moved aside: {error.strerror}") from None
+    return f"{out} was changed since it was made: it is kept as {kept.name}"
+
+
+def as_old_as(out: Path, record: Path) -> None:
+    """Give a table the age of its record, by which `keep_changed` tells later changes."""
+    made = record.stat()
+    os.utime(out, ns=(made.st_atime_ns, made.st_mtime_ns))
 
 
 # CSV ----------------------------------------------------------------------------------------------
@@ -86,7 +115,7 @@ def _write_csv(
 ) -> None:
     # Excel takes a file for UTF-8 by the mark at its beginning.
     encoding = "utf-8-sig" if bom else "utf-8"
-    with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
+    with path.open("x", encoding=encoding, errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
         writer.writerow([_harmless(column.name) for column in columns])
         for row in rows:
@@ -134,7 +163,7 @@ def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[Column], path: 
             yield core.RecordBatch.from_arrays(arrays, schema=schema)
 
     reader = core.RecordBatchReader.from_batches(schema, batches())
-    with path.open("wb") as file:
+    with path.open("xb") as file:
         io.write_parquet(reader, file, compression="zstd(3)", max_row_group_size=_BATCH)
         _make_durable(file)
 

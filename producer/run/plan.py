@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producer.intake import check_options, take_prompt, take_schema
+from producer.outputs import check_not_input, check_table
 from producer.prompts import prompt_for
-from producer.run.errors import RecordRefused
-from producer.run.export import check_kind, record_path
+from producer.run.export import JSONL, check_kind, record_path
 from producer.run.question import Question, run_id
 from producer.sources import STDIN, open_source
 from visionq.prices import load_prices
@@ -47,6 +47,11 @@ class Wishes:
         """The JSONL that is written, whatever is made of it."""
         return record_path(self.out).absolute()
 
+    @property
+    def is_table(self) -> bool:
+        """Whether a table is made of the record."""
+        return self.out.suffix.lower() != JSONL
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -78,11 +83,14 @@ def make_plan(
     Raises:
         click.UsageError: what was given does not go together, or the model has no price.
         InvalidSource: the source can't be read, or lacks what the prompt names.
-        RecordRefused: OUT is of no known kind, or it is the source.
+        RecordRefused: OUT is of no known kind, a file that is read, or one of somebody else.
     """
     check_kind(wishes.out)
-    if spec != STDIN and wishes.record.exists() and _is_same(Path(spec), wishes.record):
-        raise RecordRefused(f"{wishes.record}: this is SOURCE: choose another OUT")
+    read = (Path(spec) if spec != STDIN else None, asked.get("prompt_file"), asked.get("schema"))
+    for written in {wishes.record, wishes.out}:
+        check_not_input(written, (*read, settings.prices_file, settings.vision_file))
+    if wishes.is_table:
+        check_table(wishes.out)
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=described, stdin=stdin)
@@ -113,10 +121,3 @@ def _check_price(model: str, settings: Settings) -> None:
             " own (VISIONQ_PRICES_FILE)",
             param_hint="--model",
         )
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Lines that are indexed at a time.
 _AT_ONCE: Final = 5_000
+#: As every row of a record begins.
+_BEGINS: Final = b'{"id":'
 
 
 def read_into(index: Index, path: Path) -> tuple[int, str | None]:
@@ -30,7 +32,8 @@ def read_into(index: Index, path: Path) -> tuple[int, str | None]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
-                break  # torn by a crash
+                _check_torn(line, path, number)
+                break
             row, entry = _row(line, start, path, number)
             question = question or row["question"]
             entries.append(entry)
@@ -40,6 +43,26 @@ def read_into(index: Index, path: Path) -> tuple[int, str | None]:
                 entries = []
     index.add(entries)
     return start, question
+
+
+def check_begins_as_record(path: Path) -> None:
+    """See that a file is empty, or begins as a record does.
+
+    Raises:
+        RecordRefused: it is somebody else's.
+    """
+    with path.open("rb") as file:
+        line = file.readline()
+    if line.endswith(b"\n"):
+        _row(line, 0, path, 1)
+    else:
+        _check_torn(line, path, 1)
+
+
+def _check_torn(line: bytes, path: Path, number: int) -> None:
+    """See that a last line without an end is what a crash has left of a row."""
+    if not line.startswith(_BEGINS[: len(line)]) and line.strip(b"\0"):
+        raise RecordRefused(_foreign(path, number))
 
 
 def entry_of(row: dict[str, Any], start: int, length: int) -> Entry:
@@ -62,9 +85,11 @@ def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, An
         str(row["question"])
         return row, entry_of(row, start, len(line))
     except (ValueError, KeyError, TypeError, InvalidOperation):
-        raise RecordRefused(
-            f"{path}: line {number} is no row of a run: choose another OUT, or mend the line"
-        ) from None
+        raise RecordRefused(_foreign(path, number)) from None
+
+
+def _foreign(path: Path, number: int) -> str:
+    return f"{path}: line {number} is no row of a run: choose another OUT, or mend the line"
 
 
 class Rows:

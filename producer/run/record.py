@@ -9,9 +9,10 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.outputs import draft_of, free_name
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.index import Index
-from producer.run.reading import Rows, entry_of, read_into
+from producer.run.reading import Rows, check_begins_as_record, entry_of, read_into
 from producer.run.rows import to_line
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from producer.run.index import Entry
 
-#: Added to the name of a file that is being written.
-_DRAFT: Final = ".part"
 #: Of a row with a short answer.
 _ROW_BYTES: Final = 800
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -46,7 +45,9 @@ class Record:
         self._size = 0
         self._descriptor = _opened(path)
         try:
-            if not fresh:
+            if fresh:
+                check_begins_as_record(path)
+            else:
                 self._size, self.question = read_into(self.index, path)
         except BaseException:
             self.close()
@@ -72,7 +73,7 @@ class Record:
             return
         try:
             if not self._size:
-                shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.bak"))
+                shutil.copyfile(self.path, free_name(self.path))
             os.ftruncate(self._descriptor, self._size)
         except OSError as error:
             raise RecordFailed(f"{self.path}: {_reason(error)}") from None
@@ -155,9 +156,9 @@ class Record:
         rows, _ = self.index.count()
         if not ordered and self.index.lines == rows:
             return
-        draft = self.path.with_name(self.path.name + _DRAFT)
+        draft = draft_of(self.path)
         try:
-            with draft.open("wb") as file:
+            with draft.open("xb") as file:
                 for start, length in self.index.in_order(of_source=ordered):
                     file.write(os.pread(self._descriptor, length, start))
                 file.flush()

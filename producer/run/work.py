@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.budget import RunBudget
 from producer.run.detached import detach
-from producer.run.export import JSONL, export
+from producer.run.export import as_old_as, export, keep_changed
 from producer.run.feeding import Feeder, Submitter
 from producer.run.progress import open_display, rubles
 from producer.run.quoting import quote_of_rest, show_quote
@@ -77,6 +77,8 @@ def work(
         begun = _Work(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
+        if wishes.is_table and (said := keep_changed(wishes.out, wishes.record)):
+            terminal.say(said)
         record.begin()
         if to_detach is None or wishes.first is not None:
             outcome, wants_more = begun.run(sample_only=to_detach is not None)
@@ -207,9 +209,10 @@ class _Work:
         """Put OUT in order, make a table of it, and say what there is; returns the exit code."""
         wishes = self.plan.wishes
         self.record.settle(ordered=wishes.ordered and outcome is Outcome.DONE)
-        if wishes.out.suffix.lower() != JSONL:
+        if wishes.is_table:
             rows = self.record.rows(ordered=wishes.ordered)
             export(rows, wishes.out, delimiter=wishes.delimiter, bom=wishes.bom)
+            as_old_as(wishes.out, wishes.record)
         rows_there, failed = self.record.index.count()
         self._say_end(outcome, rows_there, failed)
         if self.terminal.as_json:

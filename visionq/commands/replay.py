@@ -169,7 +169,12 @@ def picture_command(*, job_id: str, number: int, output: Path | None) -> None:
             return
         content = open_blobs(load_settings(), ledger.redis).get(image.blob)
     if output is not None:
-        output.write_bytes(content)
+        try:
+            with output.open("xb") as file:
+                file.write(content)
+        except OSError as error:
+            message = f"{output}: {error.strerror}: choose another name"
+            raise click.BadParameter(message, param_hint="--output") from None
     elif sys.stdout.isatty():
         raise click.UsageError("a picture is nothing for a terminal: give --output FILE")
     else:

@@ -1,0 +1,91 @@
+"""Files that commands write: none takes the place of a file that somebody else has written."""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import chain, count
+from typing import TYPE_CHECKING, Final
+
+from producer.run.errors import RecordRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+#: Columns by which a table of answers is known: no option leaves them out.
+TABLE_MARKS: Final = frozenset({"id", "text", "cost_rub", "cached", "error_code", "error_message"})
+#: Columns of a table of refused rows.
+REFUSED_MARKS: Final = frozenset({"id", "file", "code", "message"})
+_PARQUET: Final = ".parquet"
+#: Bytes in which the names of the columns must stand.
+_HEAD: Final = 1 << 20
+_NAME: Final = re.compile(r"[\w.]+")
+
+
+def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
+    """See that a file which is to be written is none that is read, by whatever name or link.
+
+    Raises:
+        RecordRefused: it is.
+    """
+    for given in inputs:
+        if given is not None and is_same(given, out):
+            raise RecordRefused(f"{out}: this is {given}, which is read: choose another OUT")
+
+
+def check_table(out: Path, marks: frozenset[str] = TABLE_MARKS) -> None:
+    """See that a table which stands at `out` was written by a command of ours.
+
+    Raises:
+        RecordRefused: it was not, or can't be read.
+    """
+    try:
+        if not out.exists() or (out.is_file() and not out.stat().st_size):
+            return
+        ours = out.is_file() and _is_marked(out, marks)
+    except OSError as error:
+        raise RecordRefused(f"{out}: can't be read: {error.strerror}") from None
+    if not ours:
+        raise RecordRefused(
+            f"{out}: visionq did not write this file and leaves it alone: choose another OUT"
+        )
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file to a free name beside it, and return that."""
+    kept = free_name(path)
+    path.rename(kept)
+    return kept
+
+
+def free_name(path: Path) -> Path:
+    """Return `….bak`, or `….bak2` and so on where that is taken."""
+    endings = chain([".bak"], (f".bak{number}" for number in count(2)))
+    names = (path.with_name(path.name + ending) for ending in endings)
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def draft_of(path: Path) -> Path:
+    """Return the name of a file in the making: nobody else has one of that name."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Return whether two names lead to one file, links of both kinds followed."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_marked(path: Path, marks: frozenset[str]) -> bool:
+    with path.open("rb") as file:
+        if path.suffix.lower() != _PARQUET:
+            names = file.readline(_HEAD).decode("utf-8-sig", "replace")
+            return marks <= set(_NAME.findall(names))
+        # Names of columns stand as plain text in the footer, before its length and the signature.
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - _HEAD))
+        footer = file.read()
+    return footer.endswith(b"PAR1") and all(mark.encode() in footer for mark in marks)
