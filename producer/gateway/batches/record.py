@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
 
     from visionq.ledger import AsyncLedger
 
@@ -108,21 +109,34 @@ class BatchBook:
         self._ttl = ttl
 
     async def open(self, batch: Batch) -> bool:
-        """Enter a batch; returns false if it is known."""
-        fields = _stored(batch.model_dump(mode="json", exclude_none=True, exclude={"id"}))
+        """Enter a batch and list it as open, in one step; returns false if it is known.
+
+        One that is known and not yet begun is listed again: whoever entered it may have died.
+        """
+        while True:
+            async with self._redis.pipeline() as pipeline:
+                await pipeline.watch(FILE_BATCH + batch.id)
+                known = await self.get(batch.id)
+                if known is not None and known.status != "validating":
+                    return False
+                pipeline.multi()  # type: ignore[no-untyped-call]  # redis-py's
+                self._enter(pipeline, known or batch)
+                try:
+                    await pipeline.execute()
+                except WatchError:
+                    continue
+            return known is None
+
+    def _enter(self, pipeline: Pipeline, batch: Batch) -> None:
         index = TENANT_BATCHES + batch.tenant
         kept = self._ttl + batch.expires_at - batch.created_at
-        async with self._redis.pipeline() as pipeline:
-            pipeline.hsetnx(FILE_BATCH + batch.id, "id", batch.id)
-            for name, value in fields.items():
-                pipeline.hsetnx(FILE_BATCH + batch.id, name, value)
-            pipeline.zadd(index, {batch.id: batch.created_at}, nx=True)
-            pipeline.zremrangebyscore(index, "-inf", batch.created_at - kept)
-            pipeline.expire(index, kept)
-            first, *_ = await pipeline.execute()
-        if first:
-            await self._redis.zadd(OPEN_BATCHES, {batch.id: batch.created_at})
-        return bool(first)
+        fields = _stored(batch.model_dump(mode="json", exclude_none=True, exclude={"id"}))
+        mapping: Any = {"id": batch.id, **fields}
+        pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
+        pipeline.zadd(index, {batch.id: batch.created_at}, nx=True)
+        pipeline.zremrangebyscore(index, "-inf", batch.created_at - kept)
+        pipeline.expire(index, kept)
+        pipeline.zadd(OPEN_BATCHES, {batch.id: batch.created_at}, nx=True)
 
     async def get(self, batch_id: str) -> Batch | None:
         """Return a batch, or None."""
