@@ -8,8 +8,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
+from pydantic import TypeAdapter, ValidationError
+
 from visionq.blobs import sha256_of
 from visionq.contract import JobDocument, parse_job
+from visionq.contract.base import BatchName
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 #: RFC 2397: `data:[<media type>][;<parameter>…][;base64],<data>`.
 _DATA_URL: Final = re.compile(r"data:(?P<kind>[^,]*),(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+_BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
 
 
 def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
@@ -31,8 +35,31 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
         "model": settings.default_model,
         "max_output_tokens": settings.default_max_output_tokens,
     }
-    missing = {name: value for name, value in defaults.items() if fields.get(name) is None}
-    return _storable(parse_job({**fields, **missing}))
+    missing = {name: defaults[name] for name in defaulted(fields)}
+    job = _storable(parse_job({**fields, **missing}))
+    if job.batch_id is not None:
+        check_batch_name(job.batch_id, "batch_id")
+    return job
+
+
+def check_batch_name(name: str, field: str) -> None:
+    """Refuse a name that no batch can have.
+
+    Raises:
+        InvalidJob: the message names `field`.
+    """
+    try:
+        _BATCH_NAME.validate_python(name)
+    except ValidationError:
+        raise InvalidJob(
+            f"{field}: {ascii(name)[:80]} can be no batch:"
+            " 1 to 128 visible ASCII characters, without * ? [ ] \\"
+        ) from None
+
+
+def defaulted(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields that `prepare` fills in: what the caller asks for does not include them."""
+    return tuple(name for name in ("model", "max_output_tokens") if fields.get(name) is None)
 
 
 def _storable(job: JobDocument) -> JobDocument:
@@ -78,6 +105,8 @@ def extract_data_urls(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[b
 def decode_data_url(url: str, position: int) -> bytes:
     """Return the bytes of the picture at `position`, counted from 0; raises `InvalidJob`."""
     where = f"images.{position}.url"
+    if not url.isascii():
+        raise InvalidJob(f"{where}: a data URL is plain ASCII")
     found = _DATA_URL.fullmatch(url)
     if found is None or not found["kind"].lower().endswith(";base64"):
         raise InvalidJob(f"{where}: a data URL must be data:<type>;base64,<data>")

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from visionq.contract.base import JobId
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob
-from visionq.submission import extract_data_urls, prepare
+from visionq.submission import defaulted, extract_data_urls, prepare
 from worker.persistence import persistently
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
     if arguments:
         raise InvalidJob("args: none are taken; send the document as kwargs")
     fields, contents = extract_data_urls(document)
-    job = NewJob(job_id, prepare(fields, tools.settings))
+    job = NewJob(job_id, prepare(fields, tools.settings), defaulted=defaulted(fields))
     if contents:
         _store(job_id, contents, tools)
     match persistently(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:

@@ -10,10 +10,13 @@ import pytest
 
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
 from visionq.cli import run
+from visionq.errors import InvalidJob
 from visionq.ledger import BudgetScope
 from visionq.money import nano_rubles
 from visionq.names import BALANCE_REFERENCE
 from visionq.sandbox.simulator.process import running_simulator
+from visionq.settings import Settings
+from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -162,3 +165,16 @@ def test_what_can_not_be_settled_is_named(arguments: list[str], named: str, caps
     """A wrong word ends with 2 and one line that says why."""
     assert run(["spend", "settle", *arguments]) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "run-?", "[a]", "a b", "", "\u202ea", "a\x07", "где", "b" * 129]
+)
+def test_names_that_no_batch_can_have(desk: Desk, capsys: Output, name: str) -> None:
+    """A budget is refused to a name under which no job can be submitted, naming the option."""
+    assert run(["budget", "set", "--batch", name, "--total", "3"]) == 2
+    assert "--batch" in capsys.readouterr().err
+    assert desk.ledger.budgets() == ()
+    fields = {"prompt": "?", "images": [{"url": "https://example.org/a.png"}], "batch_id": name}
+    with pytest.raises(InvalidJob, match="batch_id"):
+        prepare(fields, Settings())

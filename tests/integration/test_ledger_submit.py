@@ -22,6 +22,8 @@ from visionq.ledger.search import list_jobs
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, BLOB_GARBAGE, BLOB_REFERENCES, JOB
 from visionq.redis_connection import connect_async
+from visionq.sdk.drafts import draft
+from visionq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,3 +159,20 @@ def test_refused_at_the_limit_itself(limited: Desk) -> None:
     limited.redis.delete("visionq:wake")
     _fill_to(limited.redis, 1.1)
     assert limited.ledger.submit([new_job("late")]) == [LedgerFull("late")]
+
+
+@pytest.mark.parametrize("by", [{"idempotency_key": "k"}, {}])
+def test_same_request_after_a_changed_default(desk: Desk, by: dict[str, str]) -> None:
+    """What the operator's defaults fill in makes no other request of the same one."""
+    fields = {"prompt": "What?", "images": [{"url": "https://example.com/a.png"}], **by}
+    mini, large = Settings(default_model="m1"), Settings(default_model="m2")
+    job_ids = ("first", "second" if by else "first")
+    for job_id, settings in zip(job_ids, (mini, large), strict=True):
+        entered = desk.ledger.submit([draft(fields, settings, job_id).job])
+        assert entered == [Submitted("first", created=settings is mini)]
+    other = draft({**fields, "prompt": "Where?"}, large, job_ids[1]).job
+    assert desk.ledger.submit([other]) == [Conflict(job_ids[1], "first")]
+    explicit = draft({**fields, "model": "m1", "max_output_tokens": 2048}, large, job_ids[1]).job
+    assert desk.ledger.submit([explicit]) == [Submitted("first", created=False)]
+    named = draft({**fields, "model": "m2"}, large, job_ids[1]).job
+    assert desk.ledger.submit([named]) == [Conflict(job_ids[1], "first")]

@@ -11,9 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from visionq.commands.amounts import Amount, plain
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract.base import TenantName
+from visionq.errors import InvalidJob
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
+from visionq.submission import check_batch_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 
 _TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
-
 
 _tenant = click.option("--tenant", metavar="T", help="The tenant, by its name.")
 _batch = click.option("--batch", metavar="ID", help="The batch, by its id.")
@@ -57,6 +58,8 @@ def set_(
     given = {period: limit for period, limit in limits.items() if limit is not None}
     if not given:
         raise click.UsageError("say how much: --total, --day or --month RUB")
+    if batch is not None:
+        _check_batch(batch)
     _change(tenant, batch, given, as_json=as_json)
 
 
@@ -104,6 +107,13 @@ def _tenant_name(name: str) -> str:
         raise click.UsageError(
             f"--tenant: {name!r} can be no tenant: 1 to 64 letters, digits, dots, dashes and _"
         ) from None
+
+
+def _check_batch(name: str) -> None:
+    try:
+        check_batch_name(name, "--batch")
+    except InvalidJob as error:
+        raise click.UsageError(error.message) from None
 
 
 def _change(

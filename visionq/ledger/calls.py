@@ -78,7 +78,19 @@ def _entry(job: NewJob) -> list[str | int]:
         _idempotency(document),
         " ".join(document.blobs),
         job.trace,
+        _asked(job),
     ]
+
+
+def _asked(job: NewJob) -> str:
+    """Return what the caller asked for, as a digest; empty where the document says it all.
+
+    A repeated submission is the same although the operator's defaults have changed meanwhile.
+    """
+    if not job.defaulted:
+        return ""
+    asked = job.document.model_copy(update=dict.fromkeys(job.defaulted))
+    return hashlib.sha256(asked.to_compact_json().encode()).hexdigest()[:32]
 
 
 def _idempotency(document: JobDocument) -> str:

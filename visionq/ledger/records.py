@@ -22,6 +22,8 @@ class NewJob:
     document: JobDocument
     #: The caller's span, as a `traceparent`: beside the document, so that it changes no key.
     trace: str = ""
+    #: Fields of the document that the operator's defaults filled in, not the caller.
+    defaulted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

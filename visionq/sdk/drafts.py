@@ -14,7 +14,7 @@ from visionq.errors import (
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, Submitted
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
-from visionq.submission import prepare
+from visionq.submission import defaulted, prepare
 from visionq.tracing import current_trace
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
     fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
     document = prepare({**fields, "images": pictures.references}, settings)
-    return Draft(NewJob(job_id, document, current_trace()), pictures.contents)
+    job = NewJob(job_id, document, current_trace(), defaulted(fields))
+    return Draft(job, pictures.contents)
 
 
 def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:

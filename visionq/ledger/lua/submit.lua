@@ -1,9 +1,10 @@
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), then for each job:
---   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace   ('' for none)
+--   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked
+--   ('' for none; `asked` is a digest of the document without the operator's defaults)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 
-local FIELDS = 10
+local FIELDS = 11
 local blobs_are_here = ARGV[3] == '1'
 
 local function memory_is_short(share)
@@ -57,11 +58,16 @@ local function take_blobs(blobs)
   end
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace)
+-- Defaults that the operator has changed since make no other request of the same one.
+local function is_same(job, document, asked)
+  local known = redis.call('HMGET', job, 'document', 'asked')
+  return known[1] == document or (asked ~= '' and known[2] == asked)
+end
+
+local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked)
   local known = known_as(id, idempotency)
   if known then
-    local same = redis.call('HGET', K.job .. known, 'document') == document
-    return { same and 'known' or 'conflict', known }
+    return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
   end
   local missing = missing_blobs(blobs)
   if #missing > 0 then
@@ -74,6 +80,9 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   end
   if trace ~= '' then
     redis.call('HSET', job, 'trace', trace)
+  end
+  if asked ~= '' then
+    redis.call('HSET', job, 'asked', asked)
   end
   if deadline ~= '' then
     redis.call('HSET', job, 'deadline', deadline)
