@@ -127,3 +127,25 @@ def test_size() -> None:
         check_size(b"abc", "a.png", 2)
     with pytest.raises(EmptyFile, match=r"a\.png: the file is empty"):
         check_size(b"", "a.png", 3)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"prompt": "\ud83d"},
+        {"instructions": "\ud83d"},
+        {"metadata": {"a": "\ud83d"}},
+        {"metadata": {"\ud83d": "a"}},
+        {"images": [{"url": "https://example.org/\ud83d"}]},
+        {"images": [{"url": "https://example.org/", "name": "\ud83d"}]},
+        {"idempotency_key": "\ud83d"},
+        {"answer_schema": {"type": "\ud83d"}},
+        {"extra_body": {"user": "\ud83d"}},
+        {"\ud83d": 1},
+    ],
+)
+def test_half_a_surrogate_pair(field: dict[str, Any]) -> None:
+    """Text that no document can be written with is refused as a wrong field, whichever it is."""
+    with pytest.raises(InvalidJob) as raised:
+        prepare({**job(URL), **field}, SETTINGS)
+    assert raised.value.message.encode()

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a
+#: surrogate pair, which JSON can say, can't.
+Text = Annotated[str, StringConstraints(max_length=1_000_000)]
+
+
 class Api(StrEnum):
     """The surface of the provider that is called."""
 
@@ -128,7 +133,7 @@ class JobDocument(Document):
     reuse: Reuse = Reuse.USE
     on_unknown_billing: UnknownBilling = UnknownBilling.RETRY
     #: Kept with the job and given back with its result; never sent to the provider.
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[Text, Text] = Field(default_factory=dict)
     batch_id: JobId | None = None
     #: The job that ended without an answer and is asked anew by this one.
     replay_of: JobId | None = None

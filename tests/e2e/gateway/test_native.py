@@ -11,7 +11,7 @@ import pytest
 
 from producer.gateway.access import Scope
 from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import KEY, Gateway, asked, data_url
+from tests.e2e.gateway.kit import KEY, Gateway, asked, data_url, said
 from visionq.blobs import sha256_of
 from visionq.ledger.views import job_document
 
@@ -222,3 +222,28 @@ def test_events_of_a_batch(http: httpx2.Client, gateway: Gateway) -> None:
     with http.stream("GET", f"/v1/batches/{batch.id}/events") as stream:
         data = [line for line in stream.iter_lines() if line.startswith("data: ")]
     assert json.loads(data[-1].removeprefix("data: "))["status"] == "completed"
+
+
+def test_half_a_surrogate_pair(http: httpx2.Client) -> None:
+    """Text that JSON can say and UTF-8 can't is a wrong request, wherever it stands."""
+    half, url = "\ud83d", data_url(1)
+    fields: list[dict[str, Any]] = [
+        *({"prompt": half}, {"metadata": {half: "a"}}, {"metadata": {"a": half}}, {half: 1}),
+        *({"images": [{"url": url + half}]}, {"images": [{"url": url, "name": half}]}),
+        *({"images": [{half: 1}]}, {"answer_schema": {half: half}}, {"extra_body": {half: half}}),
+    ]
+    bodies = [("/v1/jobs", job(1) | field) for field in fields]
+    bodies += [
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1, half)}),
+        ("/v1/responses", {"model": half, "input": asked(1)}),
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1), "metadata": {"a": half}}),
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1), half: 1}),
+        ("/v1/chat/completions", {"model": "gpt-4o-mini", "messages": said(1, half)}),
+        ("/v1/batches", {"input_file_id": half, "endpoint": half, "completion_window": half}),
+        ("/v1/quotes", {"jobs": [job(1) | {"metadata": {"a": half}, half: half}]}),
+    ]
+    kind = {"content-type": "application/json"}
+    for path, body in bodies:
+        answer = http.post(path, content=json.dumps(body), headers=kind)
+        assert answer.status_code < 500, (path, ascii(body)[-200:], answer.text)
+        assert answer.status_code >= 400 or path == "/v1/quotes", (path, ascii(body)[-200:])
