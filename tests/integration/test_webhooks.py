@@ -51,8 +51,8 @@ class Office(Desk):
 
     def __init__(self, redis: Redis, **policy: Any) -> None:
         super().__init__(redis, LedgerOptions(), Clock(float(round(time.time()))))
-        limits: dict[str, Any] = {"total_timeout": 5, "longest_wait": 7200, **policy}
-        fetcher = Fetcher(FetchPolicy(allow_private=True, **limits))
+        limits = {"allow_private": True, "total_timeout": 5, "longest_wait": 7200}
+        fetcher = Fetcher(FetchPolicy(**{**limits, **policy}))
         self.messenger = Messenger(self.ledger, fetcher, random.Random(3).random, time.sleep)
 
     def told(self) -> list[DeliveryEnding]:
