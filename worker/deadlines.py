@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
-    import httpx2
-
 #: Bytes that are written before the time is looked at again.
 _PIECE: Final = 65_536
 
@@ -46,15 +44,6 @@ def bounded(timeout: float | None, too_late: Callable[[str], Exception]) -> floa
     if left <= 0:
         raise too_late("it takes too long")
     return left if timeout is None else min(timeout, left)
-
-
-def heed(client: httpx2.Client) -> None:
-    """Let every connection of the client heed the deadline of the thread that uses it."""
-    # There is no public way in (httpx2 2.16); a test with a dripping provider holds this one.
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001  # see above
-        pool = getattr(transport, "_pool", None)
-        if pool is not None:  # a test's transport has none
-            pool._network_backend = TimedBackend(pool._network_backend)  # noqa: SLF001  # see above
 
 
 class TimedBackend(httpcore2.NetworkBackend):

@@ -15,6 +15,7 @@ import httpx2
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
 from worker import deadlines
+from worker.bodies import BodyTooLong, pieces
 from worker.fetch.host_slots import HostSlots
 from worker.fetch.network import GuardedBackend, Resolve, resolve_by_system
 from worker.fetch.transport import PoolTransport
@@ -200,14 +201,15 @@ def _body(
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(name, max_bytes)
     body, size, reserved = io.BytesIO(), 0, 0  # whose bytes are handed out without a copy
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > max_bytes or response.num_bytes_downloaded > max_bytes:
-            raise _too_large(name, max_bytes)
-        if size > reserved:
-            reserved = min(size + _RESERVED_AHEAD, max_bytes)
-            reserve(reserved)
-        body.write(chunk)
+    try:
+        for piece in pieces(response, max_bytes):
+            size += len(piece)
+            if size > reserved:
+                reserved = min(size + _RESERVED_AHEAD, max_bytes)
+                reserve(reserved)
+            body.write(piece)
+    except BodyTooLong:
+        raise _too_large(name, max_bytes) from None
     return body.getvalue()
 
 

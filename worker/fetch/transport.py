@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import httpcore2
 import httpx2
 
+from worker.connections import close_if_bytes_are_left
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator
@@ -33,6 +35,7 @@ class PoolTransport(httpx2.BaseTransport):
             keepalive_expiry=5,
             network_backend=backend,
         )
+        close_if_bytes_are_left(self._pool)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and return the answer, its body still to be read."""

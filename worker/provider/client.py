@@ -12,6 +12,8 @@ import openai
 
 from visionq.settings import ConfigurationError
 from worker import deadlines
+from worker.bodies import pieces
+from worker.connections import harden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +25,10 @@ _CONNECTIONS: Final = 256
 #: Seconds that an idle connection is kept. Servers close theirs after 5 s or more, and a call sent
 #: into a closing connection is a call whose billing is unknown.
 _KEEP_ALIVE: Final = 3.0
-#: Bytes. No answer is longer; a longer page is not read to its end.
-_LONGEST_BODY: Final = 64 * 1024 * 1024
+#: Bytes, also once unpacked. No answer is longer; a longer page is not read to its end.
+_LONGEST_BODY: Final = 16 * 1024 * 1024
+#: Of bodies, which can't do without: their length and packing are those of what has been read.
+_OF_THE_LINE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 #: The simulator asks for no key, and nobody else hears this one.
 _NO_KEY: Final = "none"
 
@@ -68,7 +72,7 @@ class BoundedClient(openai.DefaultHttpxClient):
         self._total = total
         self._first_byte = first_byte or total
         self._clock = clock
-        deadlines.heed(self)
+        harden(self)
 
     def send(
         self,
@@ -77,7 +81,10 @@ class BoundedClient(openai.DefaultHttpxClient):
         stream: bool = False,
         **options: Any,  # noqa: ANN401  # what httpx2.Client.send takes
     ) -> httpx2.Response:
-        """Send the request; a late end raises `ReadTimeout`, an endless one `ReadError`."""
+        """Send the request; a late end raises `ReadTimeout`, a body without end `ReadError`.
+
+        With `stream`, only time is bounded.
+        """
         deadline = self._clock() + self._total
         timeouts = request.extensions.setdefault("timeout", {})
 
@@ -94,13 +101,25 @@ class BoundedClient(openai.DefaultHttpxClient):
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
             response.stream = _BoundedStream(inner, request, deadline, self._clock)
-        if not stream:
-            try:
-                response.read()
-            except BaseException:
-                response.close()
-                raise
-        return response
+        return response if stream else _read(response)
+
+
+def _read(response: httpx2.Response) -> httpx2.Response:
+    """Return the response with its body, unpacked."""
+    try:
+        body = b"".join(pieces(response, _LONGEST_BODY))
+    finally:
+        response.close()
+    headers = [
+        (name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_LINE
+    ]
+    return httpx2.Response(
+        response.status_code,
+        headers=headers,
+        content=body,
+        request=response.request,
+        extensions=response.extensions,
+    )
 
 
 class _BoundedStream(httpx2.SyncByteStream):
@@ -117,13 +136,9 @@ class _BoundedStream(httpx2.SyncByteStream):
         self._clock = clock
 
     def __iter__(self) -> Iterator[bytes]:
-        length = 0
         for piece in self._inner:
-            length += len(piece)
             if self._clock() > self._deadline:
                 raise httpx2.ReadTimeout("the answer took too long", request=self._request)
-            if length > _LONGEST_BODY:
-                raise httpx2.ReadError("the answer does not end", request=self._request)
             yield piece
 
     def close(self) -> None:

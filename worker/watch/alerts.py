@@ -15,6 +15,8 @@ import httpx2
 import structlog
 from standardwebhooks import Webhook
 
+from worker.provider.client import BoundedClient
+
 if TYPE_CHECKING:
     from visionq.settings import Settings
 
@@ -46,7 +48,9 @@ class AlertSender:
         """`secret` is base64, with or without `whsec_` before it; empty: nothing is signed."""
         self._url = url
         self._webhook = Webhook(secret) if secret else None
-        self._client = client or httpx2.Client(timeout=_PATIENCE, follow_redirects=False)
+        self._client = client or BoundedClient(
+            total=_PATIENCE, timeout=_PATIENCE, follow_redirects=False
+        )
 
     def send(self, alert: Alert) -> bool:
         """Return whether the receiver took it. The signature is dated when it is sent."""
@@ -57,13 +61,17 @@ class AlertSender:
             headers["webhook-timestamp"] = str(int(moment.timestamp()))
             headers["webhook-signature"] = self._webhook.sign(alert.id, moment, body)
         try:
-            response = self._client.post(self._url, content=body.encode(), headers=headers)
+            # What the receiver has to say is not read, hence `stream`.
+            with self._client.stream(
+                "POST", self._url, content=body.encode(), headers=headers
+            ) as response:
+                status = response.status_code
         except httpx2.HTTPError as error:
             log.warning("alert.failed", alert=alert.type, error=str(error) or type(error).__name__)
             return False
-        if not response.is_success:
-            log.warning("alert.refused", alert=alert.type, status=response.status_code)
-        return response.is_success
+        if not (is_success := httpx2.codes.is_success(status)):
+            log.warning("alert.refused", alert=alert.type, status=status)
+        return is_success
 
 
 def make_sender(settings: Settings) -> AlertSender | None:
