@@ -40,6 +40,7 @@ def flower(
     _complete(_read_settings())
     settings = load_settings()
     redis_url = find_redis_url(settings)
+    os.umask(0o077)  # its file tells of everybody's jobs
 
     from monitoring.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import
 

@@ -190,3 +190,9 @@ def _variable(field: str) -> str:
     variable = f"VISIONQ_{name.upper()}" if name in Settings.model_fields else name
     # Of other variables what is wrong inside may be a secret's name.
     return f"{variable}: {inside}" if name == "limits" and inside else variable
+
+
+def variable_of(field: str) -> str:
+    """Return the variable of the environment from which a field of the settings is read."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"VISIONQ_{field.upper()}"

@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 KEY = "sk-real-and-expensive"
+#: Secrets of the operator's environment, and whom each is for.
+SECRETS = {
+    "VISIONQ_HOST_HEADERS": ('{"cdn.example.org": {"X-Token": "canary-host"}}', "worker"),
+    "VISIONQ_ALERT_URL": ("http://127.0.0.1:9/canary-alert", "worker"),
+    "VISIONQ_ALERT_SECRET": ("Y2FuYXJ5LWFsZXJ0LXNlY3JldC1vZi1vdXJz", "worker"),
+    "VISIONQ_GATEWAY_KEY": ("canary-key-of-the-gateway", "gateway"),
+    "VISIONQ_FLOWER_PASSWORD": ("canary-flower", "flower"),
+    "VISIONQ_FLOWER_GUEST_PASSWORD": ("canary-guest", "flower"),
+    "AWS_SECRET_ACCESS_KEY": ("canary-cloud", ""),
+    "SOMEBODYS_TOKEN": ("canary-token", ""),
+}
 VISIONQ = (str(Path(sys.executable).with_name("visionq")),)
 SMALL = ("--workers", "1", "--concurrency", "2")
 
@@ -112,7 +123,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text("raise AssertionError('not this one')\n")
     options = ("--simulate", "--data-dir", str(folder / "data"))
-    with running_up(folder, *options, PROXYAPI_API_KEY=KEY) as started:
+    secrets = {name: secret for name, (secret, _) in SECRETS.items()}
+    with running_up(folder, *options, PROXYAPI_API_KEY=KEY, **secrets) as started:
         yield started
         assert started.end(signal.SIGTERM) == 0
         assert started.process.stdout is not None
@@ -156,6 +168,27 @@ def test_key_stays_here(up: Up) -> None:
     """Where the simulator answers, no process of the stack holds the real key."""
     for member in up.family():
         assert KEY not in member.environ().values()
+
+
+def test_secrets_reach_who_needs_them(up: Up) -> None:
+    """Each process holds the secrets that it uses, and none that another one uses."""
+    for name, (secret, owner) in SECRETS.items():
+        holders = {
+            role
+            for role in up.line["pids"]
+            if secret in psutil.Process(up.pid(role)).environ().values()
+        }
+        assert holders == ({owner} if owner else set()), name
+    for role in ("redis", "simulator"):
+        assert up.line["redis_url"] not in psutil.Process(up.pid(role)).environ().values()
+
+
+def test_nobody_else_reads_the_data(up: Up) -> None:
+    """The directory of the stack is the user's alone, and so is each file that is in it."""
+    folder = Path(psutil.Process(up.pid("redis")).cwd())
+    found = [folder, *folder.rglob("*")]
+    assert len(found) > 5
+    assert [path for path in found if path.stat().st_mode & 0o077] == []
 
 
 def test_record(up: Up) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -113,7 +114,9 @@ def test_paid_plan(tmp_path: Path) -> None:
         assert plan.data_dir == tmp_path / "stack"
         assert not plan.passing
         assert (plan.simulator_url, plan.provider_url) == (None, "https://provider/openai/v1")
-        assert plan.child_environment() == {
+        assert plan.child_environment("redis") == {}
+        assert plan.child_environment("gateway") == {"VISIONQ_REDIS_URL": plan.redis.url}
+        assert plan.child_environment("worker") == {
             "VISIONQ_REDIS_URL": plan.redis.url,
             "PROXYAPI_BASE_URL": "https://provider/openai/v1",
         }
@@ -145,3 +148,45 @@ def test_chosen_ports(tmp_path: Path) -> None:
     with planned(wishes, settings(), {}, tmp_path, Random(1)) as plan:
         assert plan.flower_port == 5555
         assert len({plan.redis.port, plan.simulator_port, plan.flower_port}) == 3
+
+
+def test_an_open_directory_is_closed(tmp_path: Path) -> None:
+    """A directory that is empty, or holds a stack's data, is closed to everybody else."""
+    folder = tmp_path / "stack"
+    folder.mkdir(mode=0o755)
+    wishes = replace(WISHES, data_dir=folder)
+    for mode in (0o755, 0o770, 0o701):
+        folder.chmod(mode)
+        with planned(wishes, settings(), {}, tmp_path, Random(1)):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_an_open_directory_of_others_is_refused(tmp_path: Path) -> None:
+    """Where others keep files nothing is changed, and nothing of ours is left lying open."""
+    folder = tmp_path / "shared"
+    folder.mkdir(mode=0o755)
+    (folder / "theirs").touch()
+    wishes = replace(WISHES, data_dir=folder)
+    with (
+        pytest.raises(ConfigurationError, match="shared is open to others"),
+        planned(wishes, settings(), {}, tmp_path, Random(1)),
+    ):
+        pass
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert [path.name for path in folder.iterdir()] == ["theirs"]
+    folder.chmod(0o700)
+    with planned(wishes, settings(), {}, tmp_path, Random(1)):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Whoever owns the directory can read it, whatever its mode."""
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    with (
+        pytest.raises(ConfigurationError, match="theirs belongs to another user"),
+        planned(replace(WISHES, data_dir=folder), settings(), {}, tmp_path, Random(1)),
+    ):
+        pass

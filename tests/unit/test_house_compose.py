@@ -119,6 +119,20 @@ def test_key_is_given_to_workers_alone() -> None:
     assert "PROXYAPI_API_KEY" not in json.dumps(others)
 
 
+def test_secrets_reach_who_needs_them() -> None:
+    """No service is told a secret that it has no use for, though the worker reads `.env`."""
+    users = {
+        "VISIONQ_FLOWER_PASSWORD": {"flower", "grafana"},
+        "VISIONQ_FLOWER_GUEST_PASSWORD": {"flower"},
+        "VISIONQ_GATEWAY_KEY": {"gateway"},
+    }
+    for name, allowed in users.items():
+        told = {one for one, service in SERVICES.items() if f"${{{name}" in json.dumps(service)}
+        assert told == allowed
+        assert SERVICES["worker"]["environment"][name] == ""
+    assert SERVICES["worker"]["environment"]["REDIS_PASSWORD"] == ""
+
+
 def test_worker_is_checked_by_its_progress() -> None:
     """The worker's check is the command that reads what the process says of its progress."""
     assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "visionq", "health"]

@@ -82,6 +82,8 @@ def up(
     """
     ports = (redis_port, simulator_port, flower_port, gateway_port, metrics_port)
     wishes = Wishes(workers, concurrency, data_dir, simulate, ports)
+    # What its children write holds prompts, pictures and answers: nobody else here reads it.
+    os.umask(0o077)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
         planned(wishes, load_settings(), os.environ, default_dir, SystemRandom()) as plan,

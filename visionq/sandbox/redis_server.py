@@ -161,7 +161,8 @@ class RedisServer:
         """
         with (self.config.data_dir / "redis.log").open("ab") as log:
             command = redis_command(self.config, self._program)
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603  # see _release
+            # Its file holds every prompt and picture: nobody else on the machine reads it.
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, umask=0o077)  # noqa: S603  # see _release
         process, end = self._process, time.monotonic() + self._start_timeout
         while not is_ready(self.url):
             if process.poll() is not None or time.monotonic() > end:

@@ -17,25 +17,21 @@ from visionq.sandbox.redis_server import (
     redis_command,
 )
 from visionq.sandbox.redis_server import is_ready as redis_is_ready
+from visionq.stack.environments import environment_for
 from visionq.stack.process import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from visionq.stack.environments import Role
+
 #: In place of a key where the simulator answers. Nobody else would accept it.
 SIMULATED_KEY: Final = "simulated-no-key"
-#: Variables that `up` decides itself, whatever its own environment says. The key goes to
-#: workers alone.
-_DECIDED: Final = (
-    "PROXYAPI_API_KEY",
-    "PROXYAPI_BASE_URL",
-    "VISIONQ_BLOB_URL",
-    "VISIONQ_BROKER_URL",
-    "VISIONQ_REDIS_URL",
-)
 #: Without -P a package called `worker` in the working directory would be taken for ours.
 _PYTHON: Final = (sys.executable, "-P", "-m")
+#: Roles that ask no Redis.
+_STANDALONE: Final = frozenset({"redis", "simulator"})
 _SHORT_PATIENCE: Final = 3.0
 _REDIS_PATIENCE: Final = 5.0
 
@@ -90,11 +86,12 @@ class Plan:
         """What Prometheus asks."""
         return f"http://127.0.0.1:{self.exporter_port}/metrics"
 
-    def child_environment(self, **extra: str) -> dict[str, str]:
-        """Return `up`'s environment with the stack's own addresses, and without the key."""
-        kept = {name: value for name, value in self.environment.items() if name not in _DECIDED}
-        stack = {"VISIONQ_REDIS_URL": self.redis.url, "PROXYAPI_BASE_URL": self.provider_url}
-        return kept | stack | extra
+    def child_environment(self, role: Role, **extra: str) -> dict[str, str]:
+        """Return what a child has a use for, with the stack's own addresses."""
+        stack = {} if role in _STANDALONE else {"VISIONQ_REDIS_URL": self.redis.url}
+        if role == "worker":
+            stack["PROXYAPI_BASE_URL"] = self.provider_url
+        return environment_for(role, self.environment) | stack | extra
 
 
 def redis_spec(plan: Plan) -> Spec:
@@ -103,7 +100,7 @@ def redis_spec(plan: Plan) -> Spec:
         name=TITLE,
         role="redis",
         command=redis_command(plan.redis, find_redis()),
-        environment=plan.child_environment(),
+        environment=plan.child_environment("redis"),
         log=plan.data_dir / "redis.log",
         is_ready=lambda: redis_is_ready(plan.redis.url),
         patience=_REDIS_PATIENCE,
@@ -122,7 +119,7 @@ def simulator_specs(plan: Plan) -> list[Spec]:
             name=name,
             role="simulator",
             command=(*module, "--name", name, "--port", str(port)),
-            environment=plan.child_environment(),
+            environment=plan.child_environment("simulator"),
             log=plan.data_dir / "simulator.log",
             is_ready=lambda: answers(port, "/healthz"),
             patience=_SHORT_PATIENCE,
@@ -147,7 +144,7 @@ def worker_specs(plan: Plan) -> list[Spec]:
             name=f"visionq-worker-{number}",
             role="worker",
             command=(*_PYTHON, "visionq.cli", *options, f"visionq-worker-{number}"),
-            environment=plan.child_environment(PROXYAPI_API_KEY=key),
+            environment=plan.child_environment("worker", PROXYAPI_API_KEY=key),
             log=plan.data_dir / f"worker-{number}.log",
             is_ready=are_registered,
             patience=plan.worker_patience,
@@ -165,6 +162,7 @@ def flower_spec(plan: Plan) -> Spec:
         role="flower",
         command=(*_PYTHON, "visionq.cli", *options),
         environment=plan.child_environment(
+            "flower",
             VISIONQ_FLOWER_ADDRESS="127.0.0.1",
             VISIONQ_FLOWER_USER=plan.flower_user,
             VISIONQ_FLOWER_PASSWORD=plan.flower_password,
@@ -187,6 +185,7 @@ def gateway_spec(plan: Plan) -> Spec:
             *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
         ),
         environment=plan.child_environment(
+            "gateway",
             VISIONQ_GATEWAY_KEY=plan.gateway_key,
             VISIONQ_GATEWAY_FILES_DIR=str(plan.data_dir / "files"),
         ),
@@ -206,7 +205,7 @@ def exporter_spec(plan: Plan) -> Spec:
             *(*_PYTHON, "visionq.cli", "exporter", "--name", name),
             *("--address", "127.0.0.1", "--port", str(plan.exporter_port)),
         ),
-        environment=plan.child_environment(),
+        environment=plan.child_environment("exporter"),
         log=plan.data_dir / "exporter.log",
         is_ready=lambda: answers(plan.exporter_port, "/healthz"),
         patience=_SHORT_PATIENCE,

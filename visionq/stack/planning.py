@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from visionq.settings import Settings
 
+#: The file that says what kind of answers a directory holds.
+_MARK: Final = "answers"
+#: Rights of everybody but the owner.
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 #: What a worker gets beyond its longest call, to write down the outcome.
 _PATIENCE: Final = 30.0
 
@@ -92,6 +97,7 @@ def _data_dir(wanted: Path | None) -> Iterator[Path]:
     """
     path = Path(tempfile.mkdtemp(prefix="visionq-")) if wanted is None else wanted.resolve()
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close(path)
     with (path / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,9 +110,28 @@ def _data_dir(wanted: Path | None) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+def _close(path: Path) -> None:
+    """See that nobody else on the machine reads what is kept there: prompts, pictures, secrets.
+
+    Raises:
+        ConfigurationError: it is another user's, or others use it for something else.
+    """
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(f"{path} belongs to another user: choose another --data-dir")
+    if not status.st_mode & _OTHERS:
+        return
+    if not (path / _MARK).exists() and any(path.iterdir()):
+        raise ConfigurationError(
+            f"{path} is open to others on this machine and holds files that are not visionq's:"
+            " choose another --data-dir, or close it (chmod 700)"
+        )
+    path.chmod(0o700)
+
+
 def _check_kind(data_dir: Path, kind: str) -> None:
     """Never let a simulated answer be taken for a paid one: a directory holds one kind."""
-    mark = data_dir / "answers"
+    mark = data_dir / _MARK
     found = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
     if found != kind:
         raise ConfigurationError(
