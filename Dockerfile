@@ -7,8 +7,8 @@ ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv /opt/visionq
-COPY requirements-image.lock ./
-RUN /opt/visionq/bin/pip install --require-hashes -r requirements-image.lock
+COPY requirements-run.lock ./
+RUN /opt/visionq/bin/pip install --require-hashes -r requirements-run.lock
 COPY . ./
 RUN /opt/visionq/bin/pip install --no-deps --no-build-isolation --no-index --editable . \
     && /opt/visionq/bin/python -m compileall -q .

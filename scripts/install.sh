@@ -1,11 +1,26 @@
 #!/bin/sh
-# Makes .venv hold what requirements.lock says, plus this checkout as an editable install.
-# Does nothing when the lock, pyproject.toml, the Python and the folder are those of the last time.
+# Installs a lock into its virtual environment:
+#   install.sh run     requirements-run.lock, what running needs, into .venv
+#   install.sh dev     requirements.lock, that and what developing needs, into .venv
+#   install.sh peers   the queues that benchmarks compare with, into .venv-peers
+# .venv gets this checkout as well, as an editable install.
+# Nothing is resolved or built: the lock names every file, whatever has been released since.
+# Does nothing when lock, pyproject.toml, Python and folder are those of the last time.
 set -eu
 cd "$(dirname "$0")/.."
 
+set_name=$1
 venv=.venv
-stamp=$venv/installed-from
+case $set_name in
+run) lock=requirements-run.lock ;;
+dev) lock=requirements.lock ;;
+peers)
+    lock=benchmarks/peers/requirements.lock
+    venv=.venv-peers
+    PYTHON=.venv/bin/python # the same for all that are compared
+    ;;
+esac
+log=$venv/install.log
 
 fail() {
     echo "make install: $*" >&2
@@ -14,7 +29,7 @@ fail() {
 
 # Whether $1 runs, and is a Python that visionq supports.
 supported() {
-    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
 version() {
@@ -24,17 +39,18 @@ version() {
 # Prints the Python to build .venv with. 3.12 and 3.11 come first: they have a wheel with Redis in it.
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
-        supported "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11, 3.12 or 3.13"
+        supported "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11 or newer"
         echo "$PYTHON"
         return
     fi
-    for candidate in python3.12 python3.11 python3.13 python3 python; do
+    for candidate in python3.12 python3.11 python3.13 python3.14 python3 python \
+        python3.15 python3.16 python3.17 python3.18 python3.19; do
         if supported "$candidate"; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.11, 3.12 or 3.13 on PATH; install one, or name it: make install PYTHON=/path/to/python3.12"
+    fail "no Python 3.11 or newer on PATH; install one, or name it: make install PYTHON=/path/to/python3"
 }
 
 has_uv() {
@@ -51,7 +67,8 @@ create_venv() {
     python=$(choose_python)
     echo "Creating $venv with Python $(version "$python" | cut -d' ' -f1)"
     if has_uv; then
-        uv venv --quiet --clear --python "$python" $venv
+        rm -rf $venv
+        uv venv --quiet --python "$python" $venv
         return
     fi
     "$python" -c 'import ensurepip' 2>/dev/null ||
@@ -61,30 +78,60 @@ create_venv() {
 
 # What the installation depends on, in one line.
 wanted() {
-    echo "$(cat requirements.lock pyproject.toml | cksum) $(version $venv/bin/python) $PWD"
+    echo "$(cat "$1" pyproject.toml | cksum) $(version $venv/bin/python) $PWD"
 }
 
-pip_install() {
+# Runs `pip $@` in the environment, by uv or by pip; what it prints goes to the log.
+pip() {
+    command=$1
+    shift
     if has_uv; then
-        uv pip install --quiet --python $venv/bin/python "$@"
+        set -- uv pip "$command" --python $venv/bin/python "$@"
     else
         # Compiling every module takes a third of the time, and most are never imported.
-        $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"
+        [ "$command" = check ] || set -- --no-compile --no-input --progress-bar off "$@"
+        set -- $venv/bin/python -m pip --disable-pip-version-check "$command" "$@"
     fi
+    echo "+ $*" >>$log
+    "$@" >>$log 2>&1 || explain
+}
+
+# Says in a few lines what went wrong, and where the whole of it is.
+explain() {
+    missing=$(sed -n \
+        -e 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' \
+        -e 's/.*Because \([^ ]*\) has no usable wheels.*/\1/p' $log)
+    if [ -n "$missing" ] && ! grep -q 'Retrying (' $log; then
+        where=$($venv/bin/python -c 'import sys, sysconfig; print("Python %d.%d" % sys.version_info[:2], "on", sysconfig.get_platform())')
+        fail "your package index has no wheel of $missing for $where; use another Python: make install PYTHON=/path/to/python3.12 (the log: $log)"
+    fi
+    sed '/^WARNING/d' $log | tail -n 5 >&2
+    if [ "$command" = check ]; then
+        fail "packages of an earlier lock contradict this one: remove $venv and repeat (the log: $log)"
+    fi
+    fail "failed with the lines above; the whole log: $log"
 }
 
 if [ -n "${PYTHON:-}" ]; then
     choose_python >/dev/null
 fi
 venv_serves || create_venv
-if [ "$(cat $stamp 2>/dev/null)" = "$(wanted)" ]; then
+if [ "$(cat $venv/installed-$set_name 2>/dev/null)" = "$(wanted $lock)" ]; then
     exit 0
 fi
 
-echo "Installing what requirements.lock lists into $venv"
-rm -f $stamp
-pip_install --require-hashes -r requirements.lock
-# A checkout has no hash, so it is a step of its own; its build tool came with the lock.
-pip_install --no-deps --no-build-isolation --editable .
-wanted >$stamp
-echo "Installed. Try: make demo"
+echo "Installing what $lock lists into $venv"
+rm -f $venv/installed-*
+: >$log
+pip install --no-deps --require-hashes --only-binary :all: -r $lock
+if [ $venv = .venv ]; then
+    echo "Installing this checkout"
+    # A checkout has no hash, so it is a step of its own; its build tool came with the lock.
+    pip install --no-deps --no-index --no-build-isolation --editable .
+fi
+pip check
+if [ "$set_name" = dev ]; then
+    wanted requirements-run.lock >$venv/installed-run # of which requirements.lock holds everything
+fi
+wanted $lock >$venv/installed-$set_name
+echo "Installed."

@@ -10,13 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: What a machine has beside Python.
-TOOLS = ("sh", "cat", "cut", "cksum", "dirname", "rm", "mkdir", "ln", "awk", "make")
+TOOLS = (
+    *("sh", "cat", "cut", "cksum", "dirname", "rm", "mkdir", "ln"),
+    *("awk", "sed", "grep", "tail", "make"),
+)
+#: What installing reads.
+LOCKS = ("requirements-run.lock", "requirements.lock")
+NEEDED = ("Makefile", "pyproject.toml", "scripts/install.sh", *LOCKS)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a folder with what installing needs, and in `bin` the tools of a bare machine."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/install.sh"):
+    for name in NEEDED:
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, target)
@@ -68,7 +74,7 @@ def test_no_python_is_one_clear_line(checkout: Path) -> None:
     program(checkout, "python3", "exit 127")
     result = make(checkout, "install")
     assert result.returncode
-    assert "no Python 3.11, 3.12 or 3.13 on PATH" in result.stderr.splitlines()[0]
+    assert "no Python 3.11 or newer on PATH" in result.stderr.splitlines()[0]
     assert not (checkout / ".venv").exists()
 
 
@@ -88,20 +94,46 @@ def test_python_without_venv_gets_a_hint(checkout: Path) -> None:
     assert "apt-get install python3." in result.stderr
 
 
-def test_install_uses_hashes_and_then_does_nothing(with_uv: Path) -> None:
-    """The lock is installed with hashes, the checkout without; a second time nothing is."""
+def test_install_takes_the_lock_and_nothing_else(with_uv: Path) -> None:
+    """The lock's wheels are installed by hash, then the checkout; a second time nothing is."""
     first = make(with_uv, "install")
     assert first.returncode == 0, first.stderr
-    _, lock, project = asked(with_uv)
-    assert lock.endswith("--require-hashes -r requirements.lock")
-    assert project.endswith("--no-deps --no-build-isolation --editable .")
+    _, lock, project, check = asked(with_uv)
+    assert lock.endswith(" --no-deps --require-hashes --only-binary :all: -r requirements-run.lock")
+    assert project.endswith(" --no-deps --no-index --no-build-isolation --editable .")
+    assert check.startswith("pip check ")
 
     second = make(with_uv, "install")
     assert (second.returncode, second.stdout) == (0, "")
     assert asked(with_uv) == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
+def test_tools_are_added_when_they_are_needed(with_uv: Path) -> None:
+    """What developing needs is added to the same environment, once, and holds the rest."""
+    assert make(with_uv, "install").returncode == 0
+    asked(with_uv)
+    assert make(with_uv, "dev").returncode == 0
+    lock, *_ = asked(with_uv)
+    assert lock.endswith(" -r requirements.lock")
+    assert make(with_uv, "install", "dev").stdout == ""
+    assert asked(with_uv) == []
+
+
+@pytest.mark.parametrize("target", ["test", "lint", "format", "bench", "chaos"])
+def test_what_needs_tools_adds_them(checkout: Path, target: str) -> None:
+    """A target that needs more than running does installs it first."""
+    first, *_ = make(checkout, "--dry-run", target).stdout.splitlines()
+    assert first == "sh scripts/install.sh dev"
+
+
+@pytest.mark.parametrize("target", ["install", "demo"])
+def test_running_needs_no_tools(checkout: Path, target: str) -> None:
+    """Who wants to run it installs what running needs, and nothing more."""
+    planned = make(checkout, "--dry-run", target).stdout.splitlines()
+    assert [line for line in planned if "install.sh" in line] == ["sh scripts/install.sh run"]
+
+
+@pytest.mark.parametrize("name", ["requirements-run.lock", "pyproject.toml"])
 def test_install_notices_a_change(with_uv: Path, name: str) -> None:
     """A changed lock, or project, is installed anew into the same environment."""
     assert make(with_uv, "install").returncode == 0
@@ -109,19 +141,24 @@ def test_install_notices_a_change(with_uv: Path, name: str) -> None:
     with (with_uv / name).open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert make(with_uv, "install").returncode == 0
-    assert [line.split()[:2] for line in asked(with_uv)] == [["pip", "install"]] * 2
+    assert [line.split()[:2] for line in asked(with_uv)] == [
+        ["pip", "install"],
+        ["pip", "install"],
+        ["pip", "check"],
+    ]
 
 
 def test_interrupted_install_is_repeated(with_uv: Path) -> None:
-    """An installation that failed is not taken for done."""
-    assert make(with_uv, "install").returncode == 0
+    """An installation that failed is not taken for done, whichever set it was for."""
+    assert make(with_uv, "dev").returncode == 0
     (with_uv / "requirements.lock").write_text("", "utf-8")
     working = (with_uv / "bin/uv").read_text("utf-8")
     program(with_uv, "uv", "exit 1")
-    assert make(with_uv, "install").returncode
+    assert make(with_uv, "dev").returncode
     program(with_uv, "uv", working.partition("\n")[2])
+    asked(with_uv)
     assert make(with_uv, "install").returncode == 0
-    assert len(asked(with_uv)) == 2 + 1 + 2
+    assert len(asked(with_uv)) == 3
 
 
 def test_help_lists_every_target(checkout: Path) -> None:

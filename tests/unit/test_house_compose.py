@@ -202,4 +202,4 @@ def test_dockerfile_copies_what_the_context_has() -> None:
         if line[0] == "!"
     ]
     assert all((ROOT / name).exists() for name in allowed)
-    assert {"requirements-image.lock", "pyproject.toml", "README.md", "LICENSE"} <= set(allowed)
+    assert {"requirements-run.lock", "pyproject.toml", "README.md", "LICENSE"} <= set(allowed)

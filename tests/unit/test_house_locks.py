@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "requirements-image.lock")
+LOCKS = ("requirements.lock", "requirements-run.lock")
 #: `name==version`, perhaps a marker; continued by hashes.
 PIN = re.compile(r"(?P<name>[a-z0-9.-]+)(\[[a-z,]+\])?==(?P<version>[^ ;]+)( ; .+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -41,7 +41,7 @@ def test_every_pin_has_a_hash(lock: str) -> None:
 
 def test_image_has_the_tested_versions() -> None:
     """What the image runs is what the tests ran with."""
-    assert pins("requirements-image.lock").items() <= pins("requirements.lock").items()
+    assert pins("requirements-run.lock").items() <= pins("requirements.lock").items()
 
 
 def test_lock_covers_every_declared_dependency() -> None:
@@ -55,4 +55,4 @@ def test_lock_covers_every_declared_dependency() -> None:
 
 def test_image_has_no_development_tools() -> None:
     """What only developers need is not in the image."""
-    assert not {"pytest", "mypy", "ruff"} & pins("requirements-image.lock").keys()
+    assert not {"pytest", "mypy", "ruff"} & pins("requirements-run.lock").keys()
