@@ -24,17 +24,20 @@ HINT_TASKS: Final = frozenset({TASK_RUN, TASK_DELIVER})
 
 QUEUE_INTERACTIVE: Final = "visionq.interactive"
 QUEUE_BULK: Final = "visionq.bulk"
+#: Messages in it carry whole documents from plain Celery callers.
 QUEUE_INTAKE: Final = "visionq.intake"
-#: The queue of a Celery program that configures none.
+#: The queue of a Celery program that configures none. It may be another program's.
 QUEUE_CELERY_DEFAULT: Final = "celery"
 
 #: Queues whose messages are hints, in the order in which they are served.
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
-#: Queues whose messages carry whole documents from plain Celery callers.
-INTAKE_QUEUES: Final = (QUEUE_INTAKE, QUEUE_CELERY_DEFAULT)
 
 #: The queue of what webhooks are to be told.
 QUEUE_WEBHOOKS: Final = "visionq.webhooks"
+
+#: SET of the nodes that Celery's remote control reaches in this Redis, each as
+#: `…NODE@HOST.celery.pidbox`. Celery's own name.
+CELERY_NODES: Final = "_kombu.binding.celery.pidbox"
 
 #: Where Celery's Redis backend keeps, and announces, the result of a task. Celery's own name.
 CELERY_RESULT: Final = "celery-task-meta-"
@@ -138,6 +141,8 @@ LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
 #: HASH per job.
 JOB: Final = PREFIX + "job:"
+#: STRING per id that was revoked: a job that is entered under it later is cancelled at once.
+REVOKED: Final = PREFIX + "revoked:"
 #: LIST of job ids per lane `queue:tenant:model`.
 LANE: Final = PREFIX + "lane:"
 #: LIST of tenants, in turn, per queue.

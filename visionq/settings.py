@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     #: Broker of the hints, when it is not the ledger's Redis.
     broker_url: SecretStr | None = None
 
+    #: Take jobs from Celery's default queue (`celery`) too; off where other programs may use it.
+    consume_default_queue: bool = False
+
     #: Model of jobs that name none.
     default_model: str = "gpt-4o-mini"
     #: Longest answer of jobs that set no limit, in tokens.

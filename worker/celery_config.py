@@ -42,7 +42,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_consumer": "worker.consumer:Consumer",
         "worker_send_task_events": True,
         "task_publish_retry": False,
-        "imports": ("worker.tasks",),
+        "imports": ("worker.tasks", "worker.revoking"),
     }
 
 

@@ -12,7 +12,7 @@ import click
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
 from visionq.ledger.version import check_version
-from visionq.names import HINT_QUEUES, INTAKE_QUEUES, QUEUE_WEBHOOKS
+from visionq.names import HINT_QUEUES, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE, QUEUE_WEBHOOKS
 from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
@@ -21,7 +21,7 @@ from visionq.vision import load_rules
 if TYPE_CHECKING:
     from visionq.commands.record import StackRecord
 
-_QUEUES: Final = ",".join((*HINT_QUEUES, *INTAKE_QUEUES, QUEUE_WEBHOOKS))
+_QUEUES: Final = ",".join((*HINT_QUEUES, QUEUE_INTAKE, QUEUE_WEBHOOKS))
 #: A stack's simulator takes any key; a real one must not reach it.
 _NO_KEY: Final = "simulated-no-key"
 
@@ -51,6 +51,8 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
     from worker.celery_app import app  # noqa: PLC0415  # takes a second to import
 
     # Not by way of Celery's command line: it would import Flower, and a prompt, into each worker.
+    if settings.consume_default_queue:
+        queues += f",{QUEUE_CELERY_DEFAULT}"
     process: Any = app.Worker(**worker_options(node, concurrency, queues, settings.log_level))
     process.start()
     exit_code: int = process.exitcode or 0

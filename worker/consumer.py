@@ -11,7 +11,7 @@ from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
 
 from visionq.dead_letters import Reason
-from visionq.names import HINT_TASKS
+from visionq.names import HINT_TASKS, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE
 from worker.health.progress import CONSUMER
 from worker.lifecycle import runtime
 from worker.setting_aside import as_it_came, set_aside
@@ -112,8 +112,11 @@ class Consumer(CeleryConsumer):
         self._set_aside(message, Reason.NO_TASK, "no headers that name a task")
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002  # likewise
-        """Keep a message for a task that is not ours."""
-        self._set_aside(message, Reason.UNKNOWN_TASK, "workers have no task of this name")
+        """Keep a message for a task that is not ours; leave a queue that others use to them."""
+        if message.delivery_info.get("routing_key") == QUEUE_CELERY_DEFAULT:
+            self._leave_default_queue(message)
+        else:
+            self._set_aside(message, Reason.UNKNOWN_TASK, "workers have no task of this name")
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002  # likewise
         """Keep a message whose arguments are none, or whose form is not taken."""
@@ -129,6 +132,17 @@ class Consumer(CeleryConsumer):
             self._set_aside(message, Reason.CONTENT_REFUSED, detail)
         else:
             self._set_aside(message, Reason.BROKEN_BODY, type(exc).__name__)
+
+    def _leave_default_queue(self, message: Message) -> None:
+        """Give a message back to the program that it belongs to, and take no more of its queue."""
+        _logger.error(
+            "The queue %r holds tasks of another program and is left to it;"
+            " unset VISIONQ_CONSUME_DEFAULT_QUEUE, and send jobs to %r",
+            QUEUE_CELERY_DEFAULT,
+            QUEUE_INTAKE,
+        )
+        self.cancel_task_queue(QUEUE_CELERY_DEFAULT)
+        message.requeue()
 
     def _set_aside(self, message: Message, reason: Reason, detail: str) -> None:
         letter = as_it_came(message)

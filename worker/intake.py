@@ -56,6 +56,9 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
             )
         case BlobsMissing(_, blobs):
             raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
+    # Its caller may have revoked it while the message was in the queue.
+    if persistently(lambda: tools.ledger.is_revoked(job_id), tools.sleep, _PATIENCE):
+        tools.ledger.cancel([job_id])
 
 
 def _store(job_id: str, contents: Sequence[bytes], tools: Tools) -> None:

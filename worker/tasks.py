@@ -12,6 +12,7 @@ from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from worker.celery_app import app
 from worker.intake import enter
 from worker.lifecycle import runtime
+from worker.message_options import apply_message_options
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
     """Enter a plain caller's document in the ledger, under the id of its task."""
     try:
-        enter(str(self.request.id), args, document, runtime().tools)
+        wanted = apply_message_options(document, self.request)
+        enter(str(self.request.id), args, wanted, runtime().tools)
     except QueueUnavailable as error:
         raise Reject(str(error), requeue=True) from error
     raise Ignore  # the job's own end writes the result

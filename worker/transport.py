@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import bz2
+import lzma
+import zlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from kombu import compression
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -12,9 +17,38 @@ from visionq.dead_letters import Message, Reason
 from visionq.names import HINT_TASKS
 from worker import setting_aside
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _SCHEMES: Final = ("redis", "rediss")
 #: Bytes; the largest document, with its pictures in base64 twice over, has fewer.
 _LARGEST: Final = 128_000_000
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
+
+
+#: Content type of what a caller may have compressed → what unpacks it.
+_DECOMPRESSORS: Final[dict[str, Callable[[], _Decompressor]]] = {
+    "application/x-gzip": zlib.decompressobj,
+    "application/x-bz2": bz2.BZ2Decompressor,
+    "application/x-lzma": lzma.LZMADecompressor,
+}
+
+
+def _decompress(make: Callable[[], _Decompressor] | None, body: bytes) -> bytes:
+    """Unpack a body, unless it would be larger than any document."""
+    if make is None:
+        raise ValueError("of compressed bodies, those by gzip, bzip2 and xz are read")
+    decompressor = make()
+    unpacked = decompressor.decompress(body, _LARGEST)
+    if not decompressor.eof:
+        raise ValueError(f"the compressed body is cut short, or has more than {_LARGEST:,} bytes")
+    return unpacked
 
 
 def _is_hint(message: Any) -> bool:  # noqa: ANN401  # kombu's message
@@ -104,6 +138,13 @@ class Transport(redis.Transport):
 
 
 def register() -> None:
-    """Have every connection of this process to a broker on Redis made by it."""
+    """Have every connection of this process to a broker on Redis made by it.
+
+    kombu's own decoders unpack any body, however large: a thousand times its size.
+    """
     for scheme in _SCHEMES:
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
+    for content_type in compression.encoders():
+        encode = compression.get_encoder(content_type)[0]  # type: ignore[index]  # stubs have a function
+        decode = partial(_decompress, _DECOMPRESSORS.get(content_type))
+        compression.register(encode, decode, content_type)

@@ -31,7 +31,7 @@ MOST_LANES_LOOKED_AT: Final = 100
 MOST_BUDGETS: Final = 50
 _PAGE: Final = 1000
 _LENGTHS: Final = (names.FAILED, names.FINISHED, names.DEAD_LETTERS)
-QUEUES: Final = (*names.HINT_QUEUES, *names.INTAKE_QUEUES, names.QUEUE_WEBHOOKS)
+QUEUES: Final = (*names.HINT_QUEUES, names.QUEUE_INTAKE, names.QUEUE_WEBHOOKS)
 
 
 @dataclass(frozen=True, slots=True)

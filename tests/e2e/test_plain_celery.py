@@ -3,101 +3,50 @@
 from __future__ import annotations
 
 import base64
-import json
-import subprocess
-import sys
-from importlib.metadata import distribution
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from packaging.requirements import Requirement
 
+from tests.e2e.bare_celery import install_celery_alone, run_caller
 from tests.e2e.fleet import picture, running_fleet
 from visionq.errors import JobFailed
+from visionq.names import QUEUE_INTAKE
 from visionq.sandbox.sample_pictures import sample_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.e2e.fleet import Fleet
-
-_CALLER = """
-import json, sys
-assert not any(name.split(".")[0] in ("visionq", "worker", "pydantic") for name in sys.modules)
-try:
-    import visionq
-except ModuleNotFoundError:
-    pass
-else:
-    raise SystemExit("visionq is installed here")
-from celery import Celery
-app = Celery(broker=sys.argv[1], backend=sys.argv[1])
-call = json.loads(sys.argv[2])
-result = app.send_task("visionq.analyze", **call)
-try:
-    answer = result.get(timeout=60)
-except Exception as error:
-    reply = {"error": str(error)}
-else:
-    reply = {"answer": answer}
-print(json.dumps({"id": result.id, "state": result.state, **reply}, ensure_ascii=False))
-"""
 
 
 @pytest.fixture(scope="module")
 def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Link the files of `celery[redis]`, and of what that needs, into an empty directory."""
-    folder = tmp_path_factory.mktemp("celery-redis-only")
-    done: set[str] = set()
-    wanted = [Requirement("celery[redis]")]
-    while wanted:
-        requirement = wanted.pop()
-        key = f"{requirement.name}[{','.join(sorted(requirement.extras))}]".lower()
-        if key in done:
-            continue
-        done.add(key)
-        package = distribution(requirement.name)
-        for file in package.files or ():
-            top = file.parts[0]
-            target = folder / top
-            if top not in ("..", "__pycache__") and not target.exists():
-                target.symlink_to(Path(str(package.locate_file(top))))
-        for text in package.requires or ():
-            needed = Requirement(text)
-            extras = requirement.extras or {""}
-            if not needed.marker or any(needed.marker.evaluate({"extra": e}) for e in extras):
-                wanted.append(needed)
-    return folder
+    return install_celery_alone(tmp_path_factory.mktemp("celery-redis-only"))
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with running_fleet(tmp_path_factory.mktemp("fleet"), workers=1) as running:
+    extra = {"VISIONQ_CONSUME_DEFAULT_QUEUE": "1"}
+    with running_fleet(tmp_path_factory.mktemp("fleet"), workers=1, extra=extra) as running:
         yield running
 
 
 def call(environment: Path, fleet: Fleet, **options: Any) -> dict[str, Any]:
-    program = f"import sys; sys.path.insert(0, {str(environment)!r})\n{_CALLER}"
-    # -S: no site-packages; -E: no PYTHONPATH; -P: not this directory.
-    command = [sys.executable, "-S", "-E", "-P", "-c", program, fleet.server.url]
-    ended = subprocess.run(
-        [*command, json.dumps(options)], check=False, capture_output=True, text=True, timeout=90
+    program = 'reply(outcome(app.send_task("visionq.analyze", **given)))'
+    answer: dict[str, Any] = run_caller(
+        environment, fleet, program, **{"queue": QUEUE_INTAKE, **options}
     )
-    assert ended.returncode == 0, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
     return answer
 
 
-@pytest.mark.parametrize("options", [{}, {"queue": "visionq.intake"}], ids=["default", "intake"])
-def test_a_plain_call_is_answered(
-    bare_environment: Path, fleet: Fleet, options: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("queue", ["celery", "visionq.intake"])
+def test_a_plain_call_is_answered(bare_environment: Path, fleet: Fleet, queue: str) -> None:
     """`send_task` with nothing configured but the address gets the result document."""
     data = base64.b64encode(picture(7)).decode()
     kwargs = {"prompt": "Что изображено?", "images": [{"url": f"data:image/png;base64,{data}"}]}
     reply = call(
-        bare_environment, fleet, kwargs={**kwargs, "metadata": {"артикул": "7"}}, **options
+        bare_environment, fleet, kwargs={**kwargs, "metadata": {"артикул": "7"}}, queue=queue
     )
     assert reply["state"] == "SUCCESS"
     assert reply["answer"]["id"] == reply["id"]

@@ -15,7 +15,7 @@ from tests.e2e.fleet import Fleet, jobs, running_fleet, until
 from tests.e2e.poison import arguments, eight_kinds, envelope, further_kinds
 from visionq import names
 from visionq.dead_letters import DeadLetters, Reason
-from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.names import HINT_QUEUES, QUEUE_INTAKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-QUEUES = (*HINT_QUEUES, *INTAKE_QUEUES)
+QUEUES = (*HINT_QUEUES, QUEUE_INTAKE)
 
 
 @pytest.fixture(scope="module")

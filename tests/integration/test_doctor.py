@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from celery import Celery
 
 from tests.integration.doctor_kit import started
 from tests.integration.ledger_kit import BULK, new_job
@@ -222,6 +223,28 @@ def test_workers(doctor: Doctor, tmp_path: Path) -> None:
         found = doctor(url)[1]
         assert "worker 7 on box" in found["workers.vanished"]["message"]
         assert found["workers.alive"]["level"] == "problem"
+
+
+@contextmanager
+def joined(url: str, node: str) -> Iterator[None]:
+    """Have a node reached by Celery's remote control for a while, as its worker does."""
+    app: Any = Celery(broker=url, set_as_current=False)
+    with app.connection_for_read() as connection:
+        app.control.mailbox.get_queue(node)(connection.default_channel).declare()
+        yield
+
+
+def test_another_celery_program(doctor: Doctor, tmp_path: Path) -> None:
+    """A node of another Celery program in the same database is named; nodes of ours are not."""
+    with started(tmp_path / "redis", WELL) as url, joined(url, "visionq-worker-1@box"):
+        assert "celery.neighbours" not in doctor(url)[1]
+        with joined(url, "celery@shop"):
+            found = doctor(url)[1]["celery.neighbours"]
+            taken = doctor(url, VISIONQ_CONSUME_DEFAULT_QUEUE="1")[1]["celery.neighbours"]
+        assert (found["level"], found["details"]) == ("warning", {"nodes": 1})
+        assert "celery@shop" in found["message"]
+        assert "both take the queue" not in found["message"]
+        assert "both take the queue 'celery'" in taken["message"]
 
 
 def test_a_separate_broker(doctor: Doctor, tmp_path: Path, redis_url: str) -> None:

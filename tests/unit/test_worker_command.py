@@ -67,11 +67,11 @@ def test_joining_paid_stack() -> None:
 
 def test_options() -> None:
     """Celery runs threads, tells Flower what happens, and reads the queues that it is told."""
-    queues = ",".join((*names.HINT_QUEUES, *names.INTAKE_QUEUES))
+    queues = ",".join((*names.HINT_QUEUES, names.QUEUE_INTAKE))
     options = worker_options("visionq-worker-1", 64, queues, "INFO")
     assert (options["pool"], options["concurrency"]) == ("threads", 64)
     assert options["hostname"] == f"visionq-worker-1@{gethostname()}"
-    assert options["queues"] == "visionq.interactive,visionq.bulk,visionq.intake,celery"
+    assert options["queues"] == "visionq.interactive,visionq.bulk,visionq.intake"
     assert options["task_events"]
 
 

@@ -45,10 +45,11 @@ def send(
     args: Sequence[Any] = (),
     blobs: Blobs | None = None,
     clock: Clock | None = None,
+    revoked: bool = False,
 ) -> ScriptedLedger:
     # The ledger answers a list of jobs with a list.
     answers = [reply if isinstance(reply, Exception) else [reply] for reply in replies]
-    ledger = ScriptedLedger({"submit": answers})
+    ledger = ScriptedLedger({"submit": answers, "is_revoked": [revoked], "cancel": [["queued"]]})
     settings = Settings.model_construct(default_model=MODEL, default_max_output_tokens=77)
     enter(job_id, args, document, tools(ledger, clock, blobs=blobs or Blobs(), settings=settings))
     return ledger
@@ -65,6 +66,12 @@ def test_enters_with_defaults() -> None:
     job = entered(send(DOCUMENT, ENTERED))
     assert job.id == "job-1"
     assert (job.document.model, job.document.max_output_tokens) == (MODEL, 77)
+
+
+def test_revoked_while_its_message_was_queued() -> None:
+    """A job whose caller revoked it before it was entered is cancelled as soon as it is."""
+    assert send(DOCUMENT, ENTERED).said("cancel") == []
+    assert send(DOCUMENT, ENTERED, revoked=True).said("cancel") == [(["job-1"],)]
 
 
 def test_the_same_message_again() -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from visionq.doctor.addresses import REDIS_SCHEMES, is_address, public_address
 from visionq.doctor.broker_checks import broker_finding
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem
-from visionq.doctor.fleet_checks import fleet_findings
+from visionq.doctor.fleet_checks import fleet_findings, neighbour_findings
 from visionq.doctor.provider_checks import Provider, provider_findings
 from visionq.doctor.redis_checks import redis_findings
 from visionq.doctor.server import read_server
@@ -81,13 +81,17 @@ def _ledger_findings(patient: Patient) -> list[Finding]:
             server = read_server(redis, time.time, time.perf_counter)
             findings = [ok(REACHABLE, f"{address} answers")]
             findings += redis_findings(server, url, refuse_at)
-            return [*findings, *_fleet(redis)]
+            return [*findings, *_fleet(redis, patient.settings)]
     except QueueUnavailable as error:
         return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
 
 
-def _fleet(redis: Redis) -> list[Finding]:
+def _fleet(redis: Redis, settings: Settings) -> list[Finding]:
     try:
-        return [*fleet_findings(redis, overview(redis)), *usage_findings(redis)]
+        return [
+            *fleet_findings(redis, overview(redis)),
+            *neighbour_findings(redis, default_queue=settings.consume_default_queue),
+            *usage_findings(redis),
+        ]
     except ResponseError as error:
         return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]

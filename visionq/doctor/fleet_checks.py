@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from visionq.doctor.findings import Finding, ok, problem, warning
-from visionq.names import DISPATCHER
+from visionq.names import CELERY_NODES, DISPATCHER, QUEUE_CELERY_DEFAULT
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Seconds without a look at what is due. Workers look once a second.
 _SILENCE: Final = 5.0
+_PIDBOX: Final = ".celery.pidbox"
+#: How `visionq worker` and Flower name their nodes, unless `--name` says otherwise.
+_OUR_NODES: Final = "visionq"
+_MOST_NAMED: Final = 5
 _START: Final = "start workers: `visionq worker`, or `visionq up` for all on this machine"
 
 
@@ -24,6 +28,38 @@ def fleet_findings(redis: Redis, page: Overview) -> list[Finding]:
     if alive:
         findings += [*_unserved(page), _dispatcher(redis, page)]
     return findings
+
+
+def neighbour_findings(redis: Redis, *, default_queue: bool) -> list[Finding]:
+    """Return that another Celery program uses this Redis, and what that means.
+
+    `default_queue` is whether workers take Celery's default queue.
+    """
+    members = {bytes(member).decode(errors="replace") for member in _members(redis)}
+    nodes = {member.rsplit("\x16", 1)[-1].removesuffix(_PIDBOX) for member in members}
+    others = sorted(node for node in nodes if not node.startswith(_OUR_NODES))
+    if not others:
+        return []
+    queue = (
+        f"; both take the queue {QUEUE_CELERY_DEFAULT!r}, so each meets the other's tasks"
+        if default_queue
+        else ""
+    )
+    return [
+        warning(
+            "celery.neighbours",
+            f"another Celery program uses this Redis database: {', '.join(others[:_MOST_NAMED])}"
+            f"{queue}; Celery's remote control and events reach both",
+            "give each its own database or server; where they share one, keep"
+            " VISIONQ_CONSUME_DEFAULT_QUEUE off, and send jobs to the queue visionq.intake",
+            nodes=len(others),
+        )
+    ]
+
+
+def _members(redis: Redis) -> set[bytes]:
+    found: set[bytes] = redis.smembers(CELERY_NODES)  # type: ignore[assignment]  # not asynchronous
+    return found
 
 
 def _workers(page: Overview) -> Finding:

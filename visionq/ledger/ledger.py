@@ -11,7 +11,7 @@ from visionq.ledger.options import LedgerOptions
 from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.money import day_of
-from visionq.names import ANSWER
+from visionq.names import ANSWER, REVOKED
 from visionq.redis_connection import telling_what_passes
 
 if TYPE_CHECKING:
@@ -116,6 +116,18 @@ class Ledger:
         for few in _portions(job_ids):
             states += self._make(calls.cancel(few, self.options, self._now(), only))
         return states
+
+    def revoke(self, job_ids: Sequence[str]) -> list[str]:
+        """Cancel jobs, also those that are entered later; returns states as `cancel` does."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.set(REVOKED + job_id, "", ex=self.options.result_ttl)
+            pipeline.execute()
+        return self.cancel(job_ids)
+
+    def is_revoked(self, job_id: str) -> bool:
+        """Return whether a job was revoked, perhaps before it was entered."""
+        return bool(self.redis.exists(REVOKED + job_id))
 
     def expire(self, job_ids: Sequence[str]) -> list[str]:
         """Fail those of the jobs that are still queued, for their deadline passed."""

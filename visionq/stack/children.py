@@ -144,7 +144,14 @@ def worker_specs(plan: Plan) -> list[Spec]:
             name=f"visionq-worker-{number}",
             role="worker",
             command=(*_PYTHON, "visionq.cli", *options, f"visionq-worker-{number}"),
-            environment=plan.child_environment("worker", PROXYAPI_API_KEY=key),
+            environment=plan.child_environment(
+                "worker",
+                PROXYAPI_API_KEY=key,
+                # Nobody else uses a Redis that was started for this stack alone.
+                VISIONQ_CONSUME_DEFAULT_QUEUE=plan.environment.get(
+                    "VISIONQ_CONSUME_DEFAULT_QUEUE", "1"
+                ),
+            ),
             log=plan.data_dir / f"worker-{number}.log",
             is_ready=are_registered,
             patience=plan.worker_patience,

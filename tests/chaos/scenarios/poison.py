@@ -13,13 +13,13 @@ from tests.e2e.deadly_picture import DEADLY, install_killer
 from tests.e2e.fleet import until
 from tests.e2e.poison import eight_kinds, further_kinds
 from visionq.dead_letters import DeadLetters
-from visionq.names import HINT_QUEUES, INTAKE_QUEUES
+from visionq.names import HINT_QUEUES, QUEUE_INTAKE
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet
     from tests.chaos.scenario import Scene
 
-_QUEUES: Final = (*HINT_QUEUES, *INTAKE_QUEUES)
+_QUEUES: Final = (*HINT_QUEUES, QUEUE_INTAKE)
 _PROMPT: Final = "Что изображено?"
 #: What the killing judge is asked of.
 _ASKED: Final[dict[str, Any]] = {"prompt": _PROMPT, "pictures": {"logo": "warn"}}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.e2e.fleet import Fleet, picture, running_fleet, until
 from tests.e2e.gateway.kit import asked, gateway_and_fleet
 from tests.integration.receiver_kit import Receiver, receiving
-from visionq.names import DELIVERIES, DELIVERIES_OUT, INTAKE_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
+from visionq.names import DELIVERIES, DELIVERIES_OUT, QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.gateway.kit import Gateway
 
-ALL_BUT_WEBHOOKS = ",".join((QUEUE_INTERACTIVE, QUEUE_BULK, *INTAKE_QUEUES))
+ALL_BUT_WEBHOOKS = f"{QUEUE_INTERACTIVE},{QUEUE_BULK},{QUEUE_INTAKE}"
 
 
 def visionq(fleet: Fleet, *arguments: str) -> Any:
