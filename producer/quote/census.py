@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.prompts import job_fields
 from producer.quote.looking import look, sha256_of_file
 from producer.quote.twins import Twins
-from producer.sources import BadRow, Row
+from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.content_key import content_key
 from visionq.contract import Reuse
 from visionq.errors import ImageError, InvalidJob
@@ -155,6 +155,10 @@ class _Counting:
                 return
         except (ImageError, InvalidJob) as error:
             self._refuse(row.id, error.code, error.message)
+            return
+        except ROW_FAULTS as error:
+            fault = row_fault(error)
+            self._refuse(row.id, fault.code, fault.message)
             return
         self._add(asked, seen)
 

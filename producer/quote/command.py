@@ -15,7 +15,7 @@ from producer.prompts import prompt_for
 from producer.quote.census import Plan
 from producer.quote.knowledge import Knowledge
 from producer.quote.making import make_quote
-from producer.sources import STDIN, open_source
+from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.record import read_record
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
@@ -148,5 +148,5 @@ def _print(made: Quote, source: Source) -> None:
     from producer.quote.screen import draw  # noqa: PLC0415  # likewise
 
     Console(highlight=False).print(draw(made, source.description))
-    if source.skipped:
-        click.echo(f"{source.skipped} files that are no pictures by their names were passed over")
+    for said in said_of_reading(source):
+        click.echo(said)

@@ -19,6 +19,7 @@ from visionq.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
+from visionq.picture_urls import check_url_text
 from visionq.sdk.images import is_url
 from visionq.submission import decode_data_url, is_data_url
 
@@ -51,7 +52,10 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
         content = decode_data_url(image, 0)
         size = _check(_header(BytesIO(content)), len(content), settings, options)
         return Seen(size, hashlib.sha256(content).hexdigest(), certain=True, bytes=len(content))
-    if is_url(image) or image.startswith(SCHEME):
+    if is_url(image):
+        check_url_text(image, image)
+        return Seen(None, image, certain=True)
+    if image.startswith(SCHEME):
         return Seen(None, image, certain=True)
     try:
         with Path(image).open("rb", buffering=0) as file:
@@ -61,6 +65,8 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
     except OSError as error:
         missing = "there is no such file" if error.errno == _MISSING else f"{error.strerror}"
         raise InputFileNotFound(missing) from None
+    except ValueError as error:  # a path with a NUL, or with half a character
+        raise InputFileNotFound(f"no name of a file: {error}") from None
     digest = hashlib.blake2b(head, digest_size=16).hexdigest()
     return Seen(size, f"{length}:{digest}", certain=False, bytes=length)
 

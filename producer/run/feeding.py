@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.rows import Place, refused, unanswered
 from producer.run.window import Out
-from producer.sources import BadRow
+from producer.sources import ROW_FAULTS, BadRow, row_fault
 from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, Submitted
@@ -216,6 +216,9 @@ class Feeder:
             draft = self.question.draft(row, self.settings, self.run, place.attempt)
         except VisionqError as error:
             self._ended.put(unanswered(place, self.question, error))
+            return None
+        except ROW_FAULTS as error:
+            self._ended.put(unanswered(place, self.question, row_fault(error)))
             return None
         return Ready(row, place, draft)
 

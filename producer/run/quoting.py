@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from producer.quote import Plan as QuotePlan
 from producer.quote import make_quote
 from producer.quote.command import knowledge_of
+from producer.sources import said_of_reading
 from visionq.contract import Detail
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable
@@ -56,7 +57,9 @@ def _rest(plan: Plan, index: Index) -> Iterator[Row | BadRow]:
 
 
 def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
-    """Show it whole in a terminal, and in one line elsewhere."""
+    """Show it whole in a terminal, and in a few lines elsewhere."""
+    for said in said_of_reading(plan.source):
+        terminal.say(said)
     if sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415  # for people alone
 
@@ -66,6 +69,7 @@ def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
         return
     rub = quote.rub.to_public()
     refused = sum(quote.refused.values())
+    terminal.say(f"source: {plan.source.description}")
     terminal.say(
         f"quote: {quote.asked:,} of {quote.rows:,} rows to be paid for, {refused:,} refused,"
         f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from producer.sources.files import PICTURE_SUFFIXES
+from producer.sources.files import PICTURE_SUFFIXES, junk_in
 from producer.sources.row import Row
 from producer.sources.source import Reading
 from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
@@ -49,14 +49,21 @@ class Bucket(Reading):
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
         self.skipped = number = 0
+        self.passed_over.clear()
         for name in self._names():
+            if (junk := junk_in(name)) is not None:
+                self.passed_over[junk] += 1
+                continue
             if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
                 self.skipped += 1
                 continue
             number += 1
             folder, _, file = name.rpartition("/")
             variables = {"id": name, "file": file, "folder": folder}
-            yield number, Row(number, name, (f"{SCHEME}{self._bucket}/{name}",), variables)
+            yield (
+                number,
+                Row(number, name, (f"{SCHEME}{self._bucket}/{name}",), variables, given=(name,)),
+            )
 
     def _names(self) -> Iterator[str]:
         """List page by page; a prefix is a folder: the store goes by whole parts of names."""

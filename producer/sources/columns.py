@@ -6,15 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from producer.sources.row import BadRow, Row
+from producer.sources.addresses import Address, addresses_in, clean, locate
+from producer.sources.row import BadRow, Row, make_row, whole
 from visionq.errors import InvalidJob, InvalidSource
-from visionq.sdk.images import is_url
+from visionq.submission import is_data_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from producer.sources.source import SourceOptions
 
@@ -36,25 +37,41 @@ class Columns:
     #: What names of files are relative to.
     folder: Path
 
+    @property
+    def spoken(self) -> str:
+        """Which columns are used for what, for people."""
+        pictures = ", ".join(map(repr, self.images))
+        return f"pictures: {pictures}; ids: {repr(self.id) if self.id else 'names of the pictures'}"
+
     def row(self, number: int, line: int, record: Mapping[str, object]) -> Row | BadRow:
         """Return the row that a record stands for, or why it stands for none."""
+        return make_row(number, line, lambda: self._row(number, line, record))
+
+    def _row(self, number: int, line: int, record: Mapping[str, object]) -> Row | BadRow:
         variables = {name: as_text(value) for name, value in record.items()}
-        identity = variables.get(self.id, "") if self.id else ""
+        shown = {name: value for name, value in variables.items() if not is_data_url(value)}
+        identity = clean(variables.get(self.id, "")) if self.id else ""
         try:
             images = self._images(record)
         except InvalidJob as error:
             bad_id = identity or f"line {line}"
-            return BadRow(number, bad_id, error.code, f"line {line}: {error.message}")
+            return BadRow(number, bad_id, error.code, f"line {line}: {error.message}", shown)
         if self.id and not identity:
             message = f"line {line}: {self.id} is empty"
-            return BadRow(number, f"line {line}", InvalidJob.code, message)
+            return BadRow(number, f"line {line}", InvalidJob.code, message, shown)
+        given = tuple(image.given for image in images)
         # A picture inside its address is no name.
-        first = "" if images[0].startswith("data:") else as_text(_first(record, self.images))
-        located = tuple(locate(image, self.folder) for image in images)
-        return Row(number, identity or first or f"line {line}", located, variables)
+        first = "" if is_data_url(given[0]) else given[0]
+        located = tuple(image.located for image in images)
+        row_id = identity or first or f"line {line}"
+        return Row(number, row_id, located, variables, given=given, columns=shown)
 
-    def _images(self, record: Mapping[str, object]) -> list[str]:
-        images = [image for name in self.images for image in _addresses(name, record.get(name))]
+    def _images(self, record: Mapping[str, object]) -> list[Address]:
+        images = [
+            image
+            for name in self.images
+            for image in _addresses(name, record.get(name), self.folder)
+        ]
         if not images:
             raise InvalidJob(f"{' and '.join(self.images)}: empty")
         return images
@@ -68,55 +85,52 @@ def choose_columns(
     Raises:
         InvalidSource: there is no such column; the message names those that there are.
     """
-    there_are = f"there are: {', '.join(map(repr, names))}"
+    there_are = f"there are: {', '.join(repr(name) for name in names if name)}"
     wanted = [*options.image_columns, *([options.id_column] if options.id_column else [])]
     for name in wanted:
         if name not in names:
             raise InvalidSource(f"{where}: no column {name!r}; {there_are}")
-    images = options.image_columns or _usual_images(names)
+    images = find_images(names, options)
     if not images:
         raise InvalidSource(
             f"{where}: no column of pictures; name it with --image-column; {there_are}"
         )
-    by_name = {name.strip().lower(): name for name in reversed(names)}
+    by_name = {name.lower(): name for name in reversed(names)}
     usual = next((by_name[name] for name in _ID_NAMES if name in by_name), None)
     return Columns(images, options.id_column or usual, folder)
 
 
-def _usual_images(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the column of the first usual name that there is, or its numbered ones."""
+def find_images(names: Sequence[str], options: SourceOptions) -> tuple[str, ...]:
+    """Return the columns of pictures: those named, else the first usual name and its numbered."""
+    if options.image_columns:
+        return options.image_columns if set(options.image_columns) <= set(names) else ()
     for usual in _IMAGE_NAMES:
-        if exact := [name for name in names if name.strip().lower() == usual]:
-            return tuple(exact[:1])
+        exact = [name for name in names if name.lower() == usual][:1]
         numbered = [
             name
             for name in names
-            if (found := _NUMBERED.fullmatch(name.strip().lower())) and found["name"] == usual
+            if (found := _NUMBERED.fullmatch(name.lower())) and found["name"] == usual
         ]
-        if numbered:
-            return tuple(numbered)
+        if exact or numbered:
+            return (*exact, *numbered)
     return ()
 
 
-def _first(record: Mapping[str, object], names: Sequence[str]) -> object:
-    value = next((record[name] for name in names if record.get(name)), "")
-    listed = _listed(value)
-    return listed[0] if len(listed) == 1 and isinstance(listed[0], str) else value
-
-
-def _addresses(name: str, value: object) -> list[str]:
-    """Return the pictures of one cell: one address, or a list of them.
+def _addresses(name: str, value: object, folder: Path) -> list[Address]:
+    """Return the pictures of one cell: one address, several, or a list of them.
 
     Raises:
         InvalidJob: something else stands there.
     """
-    found = []
+    found: list[Address] = []
     for item in _listed(value):
         address = item.get("url") if isinstance(item, Mapping) else item
         if not isinstance(address, str):
             raise InvalidJob(f"{name}: {as_text(item)[:80]} is no address of a picture")
-        if address.strip():
-            found.append(address.strip())
+        if item is value:
+            found += addresses_in(address, folder)
+        elif address.strip():
+            found.append(locate(address.strip(), folder))
     return found
 
 
@@ -131,15 +145,8 @@ def _listed(value: object) -> list[object]:
     return [] if value is None else [value]
 
 
-def locate(image: str, folder: Path) -> str:
-    """Return the address of a picture, the name of a file relative to `folder` resolved."""
-    if is_url(image) or image.startswith("s3://"):
-        return image
-    return str(folder / Path(image).expanduser())
-
-
 def as_text(value: object) -> str:
     """Return a value as it is put into a prompt: JSON where it is neither text nor nothing."""
     if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+        return whole(value)
+    return "" if value is None else whole(json.dumps(value, ensure_ascii=False))

@@ -25,6 +25,7 @@ _OPTIONS = (
     ),
     click.option("--id-column", help="Column with ids.  [default: by its name]"),
     click.option("--encoding", help="Encoding of SOURCE.  [default: UTF-8, else CP1251]"),
+    click.option("--group", is_flag=True, help="Make one row of rows with the same id."),
     click.option("--delimiter", help="What separates cells of a CSV.  [default: found out]"),
 )
 

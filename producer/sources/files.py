@@ -8,7 +8,7 @@ from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from producer.sources.row import Row
+from producer.sources.row import Row, printable
 from producer.sources.source import Reading
 from visionq.errors import InvalidSource
 
@@ -24,6 +24,15 @@ PICTURE_SUFFIXES: Final = frozenset(
         *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
     )
 )
+#: What systems and programs leave between pictures: thumbnails, copies, what was deleted.
+JUNK: Final = frozenset(
+    (
+        *("@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found"),
+        *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+    )
+)
+#: What hidden files and folders are counted as.
+HIDDEN: Final = "hidden"
 _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF")
 _MAGIC: Final = re.compile(r"[*?\[]")
 
@@ -31,8 +40,8 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 class Files(Reading):
     """Files below a folder, in the order of their names; an id is a name relative to the folder.
 
-    Names of one directory are held at a time. Hidden files and folders are passed over, and so are
-    links to folders: they may lead in a circle.
+    Names of one directory are held at a time. Hidden files and folders and those of `JUNK` are
+    passed over, and so are links to folders: they may lead in a circle.
     """
 
     columns = ("id", "file", "folder")
@@ -55,15 +64,18 @@ class Files(Reading):
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
         self.skipped = 0
+        self.passed_over.clear()
         for number, (name, path) in enumerate(self._files(self._folder, ""), 1):
-            shown = _printable(name)
+            shown = printable(name)
             folder, _, file = shown.rpartition("/")
             variables = {"id": shown, "file": file, "folder": folder}
-            yield number, Row(number, shown, (path,), variables)
+            yield number, Row(number, shown, (path,), variables, given=(shown,))
 
     def _files(self, folder: Path, below: str) -> Iterator[tuple[str, str]]:
         for name, path, is_folder in _entries(folder):
-            if is_folder:
+            if (junk := junk_in(name)) is not None:
+                self.passed_over[junk] += 1
+            elif is_folder:
                 if not self._depth or below.count("/") + 1 < self._depth:
                     yield from self._files(Path(path), f"{below}{name}/")
             elif self._takes(f"{below}{name}", path):
@@ -143,14 +155,18 @@ def _entries(folder: Path) -> list[tuple[str, str, bool]]:
             found = [
                 (entry.name, entry.path, entry.is_dir(follow_symlinks=False))
                 for entry in entries
-                if not entry.name.startswith(".")
-                and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+                if entry.is_dir(follow_symlinks=False) or entry.is_file()
             ]
     except OSError as error:
         raise InvalidSource(f"{folder}: can't be read: {error.strerror}") from None
     return sorted(found)
 
 
-def _printable(name: str) -> str:
-    """Show bytes of a name that are no text escaped: an id stands in JSON."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def junk_in(name: str) -> str | None:
+    """Return as what a name is passed over: a part of it is junk, or hidden; None: it is not."""
+    for part in name.split("/"):
+        if part.lower() in JUNK:
+            return part
+        if part.startswith("."):
+            return HIDDEN
+    return None

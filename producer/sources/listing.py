@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from producer.sources.columns import locate
-from producer.sources.row import Row
+from producer.sources.addresses import locate
+from producer.sources.row import Row, make_row
 from producer.sources.source import Reading
+from visionq.submission import is_data_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,5 +38,9 @@ class Listing(Reading):
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
         named = ((line, text) for line, text in self._file.lines() if not text.startswith("#"))
         for number, (line, text) in enumerate(named, 1):
-            identity = f"line {line}" if text.startswith("data:") else text
-            yield line, Row(number, identity, (locate(text, self._folder),), {"id": identity})
+            yield line, make_row(number, line, partial(self._row, number, line, text))
+
+    def _row(self, number: int, line: int, text: str) -> Row:
+        identity = f"line {line}" if is_data_url(text) else text
+        image = locate(text, self._folder)
+        return Row(number, identity, (image.located,), {"id": identity}, given=(image.given,))

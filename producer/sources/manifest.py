@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from itertools import zip_longest
+from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.sources.columns import choose_columns
+from producer.sources.dialect import find_delimiter, name_columns, told_delimiter
 from producer.sources.row import BadRow
 from producer.sources.source import Reading
+from producer.sources.text import MOST_CHARACTERS
 from visionq.errors import InvalidJob, InvalidSource
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from producer.sources.source import SourceOptions
     from producer.sources.text import TextFile
 
-_DELIMITERS: Final = (",", ";", "\t")
+#: Characters of one cell: a picture in its address has as many as its bytes and a third.
+_LONGEST_CELL: Final = MOST_CHARACTERS
 
 
 class CsvManifest(Reading):
@@ -29,16 +33,18 @@ class CsvManifest(Reading):
     def __init__(self, file: TextFile, name: str, folder: Path, options: SourceOptions) -> None:
         self._file = file
         self._name = name
-        self._delimiter = options.delimiter or self._find_delimiter()
-        self.description = f"{name} (CSV, {file.spoken_encoding}, {self._delimiter!r})"
-        _, self.columns = next(self._records(), (0, ()))
+        self._delimiter = find_delimiter(file, options)
+        _, header = next(self._records(), (0, ()))
+        if isinstance(header, BrokenRecord):
+            raise InvalidSource(f"{name}, line {header.line}: {header.said}; is a quote missing?")
+        self._names = name_columns(header)
+        self.columns = tuple(column for column in self._names if column)
         if not self.columns:
             raise InvalidSource(f"{name}: it is empty")
         self._chosen = choose_columns(self.columns, options, folder, name)
-        twice = {column for column in self.columns if self.columns.count(column) > 1}
-        for column in (*self._chosen.images, self._chosen.id):
-            if column in twice:
-                raise InvalidSource(f"{name}: there are several columns {column!r}")
+        self.has_ids = self._chosen.id is not None
+        form = f"CSV, {file.spoken_encoding}, {self._delimiter!r}"
+        self.description = f"{name} ({form}; {self._chosen.spoken})"
 
     def fingerprint(self) -> str:
         """Return the hash of its content, and which columns were taken."""
@@ -48,29 +54,66 @@ class CsvManifest(Reading):
         records = self._records()
         next(records, None)
         for number, (line, cells) in enumerate(records, 1):
-            if len(cells) > len(self.columns):
-                message = f"line {line}: {len(cells)} cells, but {len(self.columns)} columns"
-                yield line, BadRow(number, f"line {line}", InvalidJob.code, message)
+            if isinstance(cells, BrokenRecord):
+                yield line, broken_line(number, line, f"{cells.said}; is a quote missing?")
                 continue
-            record = dict(zip_longest(self.columns, cells, fillvalue=""))
+            surplus = [cell for cell in cells[len(self._names) :] if cell.strip()]
+            if surplus:
+                message = f"{len(cells)} cells, but {len(self._names)} columns"
+                yield line, broken_line(number, line, message)
+                continue
+            named = zip_longest(self._names, cells[: len(self._names)], fillvalue="")
+            record = {column: cell for column, cell in named if column}
             yield line, self._chosen.row(number, line, record)
 
-    def _records(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Yield the cells of each record that is not blank, with the line at which it ends."""
-        with self._file.open() as text:
-            reader = csv.reader(text, delimiter=self._delimiter, strict=True)
-            try:
-                for cells in reader:
-                    if any(cell.strip() for cell in cells):
-                        yield reader.line_num, tuple(cells)
-            except csv.Error as error:
-                message = f"{self._name}, line {reader.line_num}: {error}; is a quote missing?"
-                raise InvalidSource(message) from None
+    def _records(self) -> Iterator[tuple[int, tuple[str, ...] | BrokenRecord]]:
+        """Yield the cells of each record that is not blank, with the line at which it ends.
 
-    def _find_delimiter(self) -> str:
+        A record whose quotes are broken is told by itself, if the table goes on behind it.
+        """
+        csv.field_size_limit(_LONGEST_CELL)
         with self._file.open() as text:
-            header = text.readline()
-        return max(_DELIMITERS, key=header.count)
+            lines = iter(text)
+            first = next(lines, "")
+            told = told_delimiter(first) is not None
+            # With the first line taken out, lines are counted from the next.
+            reader = csv.reader(
+                lines if told else chain([first], lines), delimiter=self._delimiter, strict=True
+            )
+            while True:
+                began = reader.line_num + 1 + told
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    line = reader.line_num + told
+                    self._check_goes_on(str(error), began, line)
+                    yield line, BrokenRecord(line, str(error))
+                    continue
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num + told, tuple(cells)
+
+    def _check_goes_on(self, said: str, began: int, line: int) -> None:
+        """Refuse a table of which a quote, or a cell, takes all that is left."""
+        if "field limit" in said:
+            said = f"a cell of more than {_LONGEST_CELL:,} characters begins at line {began}"
+        elif said != _OPEN_QUOTE:
+            return
+        where = f"line {line}" if began == line else f"lines {began} to {line}"
+        raise InvalidSource(f"{self._name}, {where}: {said}; is a quote missing?")
+
+
+#: What `csv` says of a quote that is open at the end of the file.
+_OPEN_QUOTE: Final = "unexpected end of data"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRecord:
+    """A record that can't be taken apart, and why."""
+
+    line: int
+    said: str
 
 
 class JsonlManifest(Reading):
@@ -79,7 +122,6 @@ class JsonlManifest(Reading):
     def __init__(self, file: TextFile, name: str, folder: Path, options: SourceOptions) -> None:
         self._file = file
         self._name = name
-        self.description = f"{name} (JSONL, {file.spoken_encoding})"
         line, first = next(file.lines(), (0, ""))
         if not first:
             raise InvalidSource(f"{name}: it is empty")
@@ -88,6 +130,8 @@ class JsonlManifest(Reading):
             raise InvalidSource(f"{name}, line {line}: {record}")
         self.columns = tuple(record)
         self._chosen = choose_columns(self.columns, options, folder, name)
+        self.has_ids = self._chosen.id is not None
+        self.description = f"{name} (JSONL, {file.spoken_encoding}; {self._chosen.spoken})"
 
     def fingerprint(self) -> str:
         """Return the hash of its content, and which keys were taken."""
@@ -104,12 +148,16 @@ class JsonlManifest(Reading):
 
 def parse_object(line: str) -> dict[str, Any] | str:
     """Return the JSON object of a line, or what is wrong with it."""
+    if len(line) > MOST_CHARACTERS:
+        return f"more than {MOST_CHARACTERS:,} characters"
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         return f"broken JSON at character {error.pos + 1}: {error.msg}"
     except RecursionError:
         return "JSON that is nested too deep"
+    except ValueError as error:  # a number of more digits than are read
+        return f"JSON that can't be read: {error}"
     return value if isinstance(value, dict) else "not a JSON object"
 
 

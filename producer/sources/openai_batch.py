@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from producer.openai_requests.reading import read_request
 from producer.sources.manifest import broken_line, parse_object
-from producer.sources.row import BadRow, Row
+from producer.sources.row import BadRow, Row, make_row
 from producer.sources.source import Reading
 from visionq.errors import InvalidJob
 
@@ -35,7 +36,7 @@ class OpenAIBatch(Reading):
             if isinstance(record, str):
                 yield line, broken_line(number, line, record)
             else:
-                yield line, _row(number, line, record)
+                yield line, make_row(number, line, partial(_row, number, line, record))
 
 
 def _row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:
@@ -50,7 +51,7 @@ def _row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:
     except InvalidJob as error:
         return BadRow(number, identity, error.code, f"line {line}: {error.message}")
     images = tuple(image["url"] for image in fields.pop("images"))
-    return Row(number, identity, images, overrides=fields)
+    return Row(number, identity, images, overrides=fields, given=images)
 
 
 def is_batch(record: object) -> bool:

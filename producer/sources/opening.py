@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from producer.sources.files import (
 from producer.sources.listing import Listing
 from producer.sources.manifest import CsvManifest, JsonlManifest, parse_object
 from producer.sources.openai_batch import OpenAIBatch, is_batch
-from producer.sources.source import Source, SourceOptions
+from producer.sources.source import Reading, Source, SourceOptions
 from producer.sources.text import TextFile, read_text_file
 from visionq.errors import InvalidSource
 from visionq.sdk.images import is_url
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: In place of a name: what stands on standard input.
 STDIN: Final = "-"
+#: The first line of a JSON array, or of an object that goes over lines.
+_DOCUMENT: Final = re.compile(r'\[\s*(?:[{\["].*)?|\{')
 _DEFAULTS: Final = SourceOptions()
 _BY_SUFFIX: Final[dict[str, Kind]] = {
     ".csv": "csv",
@@ -53,6 +56,16 @@ def open_source(
     Raises:
         InvalidSource: there is no such thing, or it can't be understood; one line says why.
     """
+    source = _open(spec, options, stdin)
+    if options.group:
+        if not source.has_ids:
+            message = f"{source.description}: --group needs a column of ids (--id-column)"
+            raise InvalidSource(message)
+        source.groups = True
+    return source
+
+
+def _open(spec: str, options: SourceOptions, stdin: BinaryIO | None) -> Reading:
     if spec == STDIN:
         return _from_stdin(stdin or sys.stdin.buffer, options)
     if spec.startswith(SCHEME):
@@ -72,7 +85,7 @@ def open_source(
     raise InvalidSource(f"{spec}: there is no such file or folder")
 
 
-def _from_file(path: Path, options: SourceOptions) -> Source:
+def _from_file(path: Path, options: SourceOptions) -> Reading:
     if options.kind == "auto" and _looks_like_picture(path):
         return open_file(path)
     file = read_text_file(path, options.encoding)
@@ -86,7 +99,7 @@ def _looks_like_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES or is_picture(path)
 
 
-def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Source:
+def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Reading:
     with tempfile.NamedTemporaryFile(prefix="visionq-", delete=False) as kept:
         path = Path(kept.name)
         try:
@@ -106,11 +119,16 @@ def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Source:
 
 def _from_text(
     file: TextFile, name: str, folder: Path, options: SourceOptions, usual: Kind | None
-) -> Source:
+) -> Reading:
     """Return the source in a text, by the kind that was named, that is usual, or that it shows."""
     kind = options.kind if options.kind != "auto" else usual
     _, first = next(file.lines(), (0, ""))
     record = parse_object(first) if first.startswith("{") else None
+    if kind in ("jsonl", None) and _DOCUMENT.fullmatch(first):
+        raise InvalidSource(
+            f"{name}: one JSON document, and no JSONL: put each object on a line of its own"
+            " (jq -c '.[]' does)"
+        )
     if kind == "csv":
         return CsvManifest(file, name, folder, options)
     if kind == "openai-batch" or (options.kind == "auto" and is_batch(record)):

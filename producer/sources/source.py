@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
+from producer.sources.grouping import grouped
 from producer.sources.identities import Identities
 from visionq.errors import InvalidSource
 
@@ -29,8 +32,10 @@ class SourceOptions:
     id_column: str | None = None
     #: Encoding of the text; None: UTF-8, or CP1251 where it is no UTF-8.
     encoding: str | None = None
-    #: What separates the cells of a CSV; None: found out from its first line.
+    #: What separates the cells of a CSV; None: found out from its first records.
     delimiter: str | None = None
+    #: Make one row, with all their pictures, of rows that have one id.
+    group: bool = False
 
 
 class Source(Protocol):
@@ -57,6 +62,11 @@ class Source(Protocol):
         ...
 
     @property
+    def passed_over(self) -> Counter[str]:
+        """What systems leave between pictures, by name, in the last whole reading."""
+        ...
+
+    @property
     def asks_itself(self) -> bool:
         """Whether its rows bring their own prompts, as those of an OpenAI Batch file do."""
         ...
@@ -78,6 +88,15 @@ class Source(Protocol):
         ...
 
 
+def said_of_reading(source: Source) -> Iterator[str]:
+    """Yield what was passed over in the last whole reading, for people."""
+    if source.skipped:
+        yield f"{source.skipped:,} files that are no pictures by their names were passed over"
+    if source.passed_over:
+        names = ", ".join(f"{name} ({count:,})" for name, count in source.passed_over.most_common())
+        yield f"passed over as none of yours: {names}"
+
+
 class Reading:
     """Counts rows, refuses an id that comes twice and a source without rows."""
 
@@ -86,27 +105,39 @@ class Reading:
     total: int | None = None
     skipped: int = 0
     asks_itself: bool = False
+    #: Whether there is a column of ids; names of pictures are no ids to group by.
+    has_ids: bool = False
+    groups: bool = False
     #: Whether an id may come twice: names of files can't.
     _ids_may_repeat: bool = True
+
+    @cached_property
+    def passed_over(self) -> Counter[str]:
+        """What systems leave between pictures, by name, in the last whole reading."""
+        return Counter()
 
     def rows(self) -> Iterator[Row | BadRow]:
         """Read it from the beginning."""
         # A whole reading has shown that no id comes twice.
         seen = Identities() if self._ids_may_repeat and self.total is None else None
         count = 0
-        for line, row in self._read():
+        for line, row in grouped(self._read()) if self.groups else self._read():
             first = seen.note(row.id, line) if seen else None
             if first is not None:
                 raise InvalidSource(
                     f"{self.description}: lines {first} and {line} have the same id {row.id!r};"
-                    " remove one of them, or name a column of ids that are all different"
-                    " (--id-column)"
+                    " make one row of them, with all their pictures (--group), remove one, or name"
+                    " a column of ids that are all different (--id-column)"
                 )
             count += 1
             yield row
         if count == 0:
             raise InvalidSource(f"{self.description}: {self._nothing()}")
         self.total = count
+
+    def fingerprint(self) -> str:
+        """Return what differs where the source is another."""
+        raise NotImplementedError
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
         """Yield each row with the line at which it stands."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from producer.sources.foreign import what_else
 from visionq.errors import InvalidSource
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _UTF8: Final = "utf-8-sig"
 #: What Excel writes in Russia when it is not asked for UTF-8.
 _CYRILLIC: Final = "cp1251"
 _PORTION: Final = 1 << 20
+#: Of one cell or line: a picture of 48 MB in its address.
+MOST_CHARACTERS: Final = 1 << 26
+_UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
 _HINT: Final = "save the file as UTF-8, or name its encoding (--encoding)"
 
 
@@ -35,19 +39,36 @@ class TextFile:
     def open(self) -> Iterator[TextIO]:
         """Open it as `csv` and line readers want it: line ends are left as they are."""
         with _readable(self.path), self.path.open(encoding=self.encoding, newline="") as text:
+            _pass_marks(text)
             yield text
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the lines that are not blank, with their numbers from 1."""
+        """Yield the lines that are not blank, with their numbers from 1.
+
+        Of one that is too long as much comes as shows that it is.
+        """
         with self.open() as text:
-            for number, line in enumerate(text, 1):
+            number = 1
+            while line := text.readline(MOST_CHARACTERS + 2):
+                rest = line
+                while not rest.endswith(("\n", "\r")) and (rest := text.readline(_PORTION)):
+                    pass
                 if stripped := line.strip():
                     yield number, stripped
+                number += 1
 
     @property
     def spoken_encoding(self) -> str:
         """The encoding as people call it."""
         return "UTF-8" if self.encoding == _UTF8 else self.encoding.upper()
+
+
+def _pass_marks(text: TextIO) -> None:
+    """Pass over the marks that programs put before each other's, and what else is not seen."""
+    place = text.tell()
+    while (first := text.read(1)) and first in _UNSEEN:
+        place = text.tell()
+    text.seek(place)
 
 
 def read_text_file(path: Path, encoding: str | None) -> TextFile:
@@ -59,6 +80,8 @@ def read_text_file(path: Path, encoding: str | None) -> TextFile:
     tried = _Trial(path.name, _codec(encoding) if encoding else _UTF8)
     digest = hashlib.sha256()
     with _readable(path), path.open("rb") as file:
+        if (other := what_else(file)) is not None:
+            raise InvalidSource(f"{path.name}: {other}")
         for portion in _portions(file):
             digest.update(portion)
             if not tried.takes(portion, may_be_other=encoding is None):

@@ -247,7 +247,13 @@ def test_identities_tell_where_an_id_stood_first(words: list[str]) -> None:
         ("m.csv", "image\nя.jpg\n".encode("utf-16"), "text in UTF-16; save the file as UTF-8"),
         ("m.csv", "image\nя.jpg\n".encode() + b"\xff\n", "line 3: byte 0xff is no UTF-8; save"),
         ("m.csv", b"image,a\n" + b'"x,1\n', "is a quote missing?"),
-        ("m.csv", b"image,image\na,b\n", "there are several columns 'image'"),
+        ("m.csv", b"id,text\na,b\n", "there are: 'id', 'text'"),
+        ("m.json", b'[\n{"image": "a.jpg"}]', "one JSON document, and no JSONL"),
+        ("m.json", b'[{"image": "a.jpg"}]', "jq -c '.[]' does"),
+        ("m.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "an old Excel workbook"),
+        ("m.csv.gz", b"\x1f\x8b\x08", "compressed with gzip"),
+        ("m.csv", b"PK\x03\x04 and so on", "a ZIP archive"),
+        ("m.parquet", b"PAR1\0\0PAR1", "a Parquet file"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 
 from visionq.errors import UnsafeUrl
+from visionq.picture_urls import check_url_text
 from worker.fetch.addresses import is_public
 
 if TYPE_CHECKING:
     from worker.fetch.policy import FetchPolicy
 
-_MAX_LENGTH: Final = 8192
-_LARGEST_PORT: Final = 65535
-#: Backslashes and blanks are read differently by different programs.
-_AMBIGUOUS: Final = re.compile(r"[\\\s\x00-\x20\x7f]")
-#: Also a user whose name is empty.
-_HAS_USER: Final = re.compile(r"[^/?#]*//[^/?#]*@")
 _HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63})*\.?")
 _MAX_HOST: Final = 253
 #: A last label that is a number makes the whole host an IPv4 address, in whatever spelling.
@@ -34,8 +29,7 @@ def check_url(text: str, *, name: str, policy: FetchPolicy) -> httpx2.URL:
     Raises:
         UnsafeUrl: what is wrong with it, with `image=name`.
     """
-    if len(text) > _MAX_LENGTH or _AMBIGUOUS.search(text):
-        raise UnsafeUrl("the URL is too long or holds blanks or backslashes", image=name)
+    check_url_text(text, name)
     try:
         url = httpx2.URL(text)
         host = url.raw_host.decode("ascii").lower()
@@ -43,10 +37,8 @@ def check_url(text: str, *, name: str, policy: FetchPolicy) -> httpx2.URL:
         raise UnsafeUrl("the URL can't be read", image=name) from None
     if url.scheme not in {"http", "https"}:
         raise UnsafeUrl("only http and https are fetched", image=name)
-    if url.userinfo or _HAS_USER.match(text):
+    if url.userinfo:
         raise UnsafeUrl("a URL with a user name or password is not fetched", image=name)
-    if url.port is not None and not 1 <= url.port <= _LARGEST_PORT:
-        raise UnsafeUrl(f"there is no port {url.port}", image=name)
     _check_host(host, name=name, policy=policy)
     return url
 
