@@ -31,7 +31,13 @@ CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
 #: Markers of a JPEG that begin a frame: they hold the size.
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+_FILL: Final = 0xFF
+_NO_FILL: Final = re.compile(rb"[^\xff]")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+#: Bytes read at a time beyond the head.
+_PIECE_BYTES: Final = 16_384
+#: Parts that a real file never reaches, such as the blocks of a GIF, of at most 255 bytes each.
+_MOST_LOOKS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def read_header(file: BinaryIO, head: bytes) -> Header:
     reader = next((read for begins, read in _READERS.items() if head.startswith(begins)), None)
     if reader is not None:
         try:
-            header = reader(file, head)
+            header = reader(_Walk(file, head))
         except (struct.error, IndexError):
             raise CorruptImage("it ends within its header") from None
         if not header.width or not header.height:
@@ -70,54 +76,96 @@ def read_header(file: BinaryIO, head: bytes) -> Header:
     raise UnsupportedFormat(f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF")
 
 
-def _jpeg(file: BinaryIO, head: bytes) -> Header:
+class _Walk:
+    """A file on the way from part to part, read in few large pieces."""
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        self.head = head
+        self._file = file
+        self._start, self._piece = 0, head
+        self._looks = 0
+
+    def bytes(self, place: int, count: int) -> bytes:
+        """Return so many bytes from a place on.
+
+        Raises:
+            CorruptImage: the file ends before, or has an implausible number of parts.
+        """
+        at = self._at(place, count)
+        found = self._piece[at : at + count]
+        if len(found) < count:
+            raise CorruptImage("it ends within its header")
+        return found
+
+    def end_of_fill(self, place: int) -> int:
+        """Return the place of the first byte that is no fill byte; raises as `bytes` does."""
+        while True:
+            at = self._at(place, 1)
+            found = _NO_FILL.search(self._piece, at)
+            if found is not None:
+                return self._start + found.start()
+            if not self._piece:
+                raise CorruptImage("it ends within its header")
+            place = self._start + len(self._piece)
+
+    def _at(self, place: int, count: int) -> int:
+        """Return where a place is in the piece at hand, which is read anew if need be."""
+        self._looks += 1
+        if self._looks > _MOST_LOOKS:
+            raise CorruptImage("it has an implausible number of parts")
+        at = place - self._start
+        if at >= 0 and at + count <= len(self._piece):
+            return at
+        self._file.seek(place)
+        self._start, self._piece = place, self._file.read(_PIECE_BYTES)
+        return 0
+
+
+def _jpeg(walk: _Walk) -> Header:
     place = 2
     while True:
-        marker, length = _segment(file, head, place)
+        fill, marker, *length = walk.bytes(place, 4)
+        if fill != _FILL:
+            raise CorruptImage("broken JPEG: no marker where one must be")
         if marker in _FRAMES:
-            height, width = struct.unpack(">HH", _bytes(file, head, place + 5, 4))
+            height, width = struct.unpack(">HH", walk.bytes(place + 5, 4))
             return Header("jpeg", width, height)
-        place += 1 if marker == _FILL else 2 if marker in _STANDALONE else 2 + length
+        if marker == _FILL:
+            place = walk.end_of_fill(place) - 1
+        elif marker in _STANDALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(bytes(length), "big")
 
 
-_FILL: Final = 0xFF
-
-
-def _segment(file: BinaryIO, head: bytes, place: int) -> tuple[int, int]:
-    start = _bytes(file, head, place, 4)
-    if start[0] != _FILL:
-        raise CorruptImage("broken JPEG: no marker where one must be")
-    return start[1], int.from_bytes(start[2:], "big")
-
-
-def _png(file: BinaryIO, head: bytes) -> Header:
-    width, height = struct.unpack(">II", head[16:24])
+def _png(walk: _Walk) -> Header:
+    width, height = struct.unpack(">II", walk.head[16:24])
     place = 8
     while True:  # an animation says so before its first pixels
-        length, kind = struct.unpack(">I4s", _bytes(file, head, place, 8))
+        length, kind = struct.unpack(">I4s", walk.bytes(place, 8))
         if kind in {b"IDAT", b"IEND"}:
             return Header("png", width, height)
         if kind == b"acTL":
-            (frames,) = struct.unpack(">I", _bytes(file, head, place + 8, 4))
+            (frames,) = struct.unpack(">I", walk.bytes(place + 8, 4))
             return Header("png", width, height, animated=frames > 1)
         place += 12 + length
 
 
-def _gif(file: BinaryIO, head: bytes) -> Header:
-    width, height = struct.unpack("<HH", head[6:10])
-    frames, place = 0, 13 + _colours(head[10])
+def _gif(walk: _Walk) -> Header:
+    width, height = struct.unpack("<HH", walk.head[6:10])
+    frames, place = 0, 13 + _colours(walk.head[10])
     while frames <= 1:  # blocks are walked up to the second picture
-        kind = _bytes(file, head, place, 1)[0]
+        kind = walk.bytes(place, 1)[0]
         if kind == _TRAILER:
             break
         if kind == _IMAGE:
             frames += 1
-            place += 11 + _colours(_bytes(file, head, place + 9, 1)[0])
+            place += 11 + _colours(walk.bytes(place + 9, 1)[0])
         elif kind == _EXTENSION:
             place += 2
         else:
             raise CorruptImage("broken GIF: no block where one must be")
-        while length := _bytes(file, head, place, 1)[0]:
+        while length := walk.bytes(place, 1)[0]:
             place += 1 + length
         place += 1
     return Header("gif", width, height, animated=frames > 1)
@@ -128,7 +176,8 @@ def _colours(packed: int) -> int:
     return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
-def _webp(_: BinaryIO, head: bytes) -> Header:
+def _webp(walk: _Walk) -> Header:
+    head = walk.head
     if head[8:12] != b"WEBP":
         raise NotAnImage("the content is no picture")
     kind = head[12:16]
@@ -144,17 +193,7 @@ def _webp(_: BinaryIO, head: bytes) -> Header:
     return Header("webp", width & 0x3FFF, height & 0x3FFF)
 
 
-def _bytes(file: BinaryIO, head: bytes, place: int, count: int) -> bytes:
-    if place + count <= len(head):
-        return head[place : place + count]
-    file.seek(place)
-    found = file.read(count)
-    if len(found) < count:
-        raise CorruptImage("it ends within its header")
-    return found
-
-
-_READERS: Final[dict[bytes, Callable[[BinaryIO, bytes], Header]]] = {
+_READERS: Final[dict[bytes, Callable[[_Walk], Header]]] = {
     b"\xff\xd8\xff": _jpeg,
     b"\x89PNG\r\n\x1a\n": _png,
     b"GIF87a": _gif,

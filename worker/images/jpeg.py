@@ -47,9 +47,10 @@ _NAMES: Final = (
     (b"MPF\0", "further pictures"),
 )
 
-_MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
-#: Inside a scan, restart markers belong to the data. The pattern begins with one literal byte, for
-#: which `re` searches ten times faster than for a repeated one; this holds the interpreter's lock.
+#: Both patterns begin with one literal byte, for which `re` searches ten times faster than for a
+#: repeated one, and which takes a run of fill bytes in one pass; this holds the interpreter's lock.
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
+#: Inside a scan, restart markers belong to the data.
 _MARKER_IN_SCAN: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
@@ -110,8 +111,11 @@ def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
         match = pattern.search(data, position)
         if match is None:
             raise MalformedError("the file is cut off: its end marker is missing")
+        start = match.start()
         if pattern is _MARKER:
-            cuts.cut(position, match.start(), "stray bytes")
+            # Fill bytes belong to the marker behind them.
+            start = position + len(data[position:start].rstrip(b"\xff"))
+            cuts.cut(position, start, "stray bytes")
         marker, body = match[1][0], match.end()
         if marker == _EOI:
             cuts.cut(body, len(data), "appended data")
@@ -125,7 +129,7 @@ def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
         position = body + length
         if length < 2 or position > len(data):  # noqa: PLR2004  # the length counts its own 2 bytes
             raise MalformedError("the file is cut off inside a segment")
-        yield marker, match.start(), body + 2, position
+        yield marker, start, body + 2, position
         pattern = _MARKER_IN_SCAN if marker == _SOS else _MARKER
     raise MalformedError("the file has an implausible number of segments")
 

@@ -45,9 +45,10 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"gimp xcf", "GIMP"),
     (rb"AT&TFORM....DJV", "DjVu"),
     (rb"icns", "ICNS"),
-    (rb"P[1-7]\s+(#.*\s+)*[0-9W]", "PNM"),
+    # What repeats here never gives anything back, so that nothing is tried twice.
+    (rb"P[1-7]\s++(?:#[^\n]*+\n\s*+)*+[0-9W]", "PNM"),
     (
-        rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--[\s\S]*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg",
+        rb"(\xef\xbb\xbf)?\s*+(<\?xml[^>]*+>\s*+)?(?>(<!--.*?-->|<!DOCTYPE svg[^>]*+>)\s*+)*+<svg",
         "SVG",
     ),
 )

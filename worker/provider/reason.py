@@ -19,7 +19,10 @@ _FIELDS_NAMED: Final = 3
 _PICTURE: Final = re.compile(r"data:[\w.+-]*/[\w.+-]*;base64,[\w+/=-]*")
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/=_-]{120,}")
 _KEY: Final = re.compile(r"\bsk-[\w*.-]{6,}")
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+#: The first title; what repeats never gives anything back, so that nothing is looked at twice.
+_TITLE: Final = re.compile(
+    r"(?:(?!<title).)*+<title[^>]*+>(?P<title>(?:(?!</title).)*+)</title", re.IGNORECASE | re.DOTALL
+)
 _PAGE: Final = re.compile(r"^\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
@@ -104,6 +107,6 @@ def _raw(reply: Reply) -> str:
     if not text.strip():
         return "an empty body"
     if _PAGE.match(text):
-        title = _TITLE.search(text)
-        return public(f"an HTML page, “{title[1].strip()}”") if title else "an HTML page"
+        title = _TITLE.match(text)
+        return public(f"an HTML page, “{title['title'].strip()}”") if title else "an HTML page"
     return public(text)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 from visionq.answer_schemas import brief, validator_of
 from worker.provider.strict import without_absent
 
-_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_FENCE: Final = "```"
 
 
 class Mismatch(ValueError):
@@ -36,15 +35,23 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # a
 
 
 def _plain_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
-    fenced = _FENCED.fullmatch(text)
     try:
-        data = json.loads(fenced[1] if fenced else text, parse_constant=_no_constant)
+        data = json.loads(_unfenced(text), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Mismatch(f"not JSON: {brief(str(error))}") from None
     # An escape can hold half a surrogate pair, which no document of ours could be written with.
     written = json.dumps(data, ensure_ascii=False)
     clean = written.encode("utf-8", "replace").decode()
     return data if clean == written else json.loads(clean)
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands within the fence of Markdown that models like to put around JSON."""
+    inner = text.strip()
+    if not (inner.startswith(_FENCE) and inner.endswith(_FENCE)):
+        return text
+    opening, newline, rest = inner[len(_FENCE) : -len(_FENCE)].partition("\n")
+    return rest if newline and opening.strip() in {"", "json"} else text
 
 
 def _no_constant(name: str) -> None:
