@@ -19,7 +19,7 @@ LONGEST_WAIT: Final = 3600.0
 _LONGEST_TEXT: Final = 64
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_PART: Final = re.compile(r"(\d{1,40}(?:\.\d{1,40})?)(ms|s|m|h|d)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
