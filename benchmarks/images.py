@@ -148,7 +148,7 @@ def _wall(sample: _Sample, threads: int, count: int = 12) -> float:
     slots = DecodeSlots(threads)
 
     def one(_: int) -> object:
-        return prepare(sample.data, name="a", limits=_LIMITS, fit=_fit, slots=slots)
+        return prepare(sample.data, name="a", limits=_LIMITS, fit=_fit, slots=slots.held(""))
 
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()

@@ -64,6 +64,8 @@ POOL_SLOTS: Final = PREFIX + "pool-slots"
 PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 #: HASH pool → jobs that its workers have claimed.
 POOL_BUSY: Final = PREFIX + "pool-busy"
+#: HASH tenant → its jobs that workers were given and have not sent.
+TENANT_AT_HAND: Final = PREFIX + "tenant-at-hand"
 #: ZSET worker id → when its registration lapses (ms).
 WORKERS: Final = PREFIX + "workers"
 #: HASH scope (`model:…`, `tenant:…`, `pace:MODEL`) → why its lanes are not served.
@@ -76,7 +78,7 @@ LIMITS: Final = PREFIX + "limits"
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.
 TOO_NEW: Final = PREFIX + "too-new"
-#: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`.
+#: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`, `tenant`, `shared_until`.
 DISPATCHER: Final = PREFIX + "dispatcher"
 #: LIST of at most one element; pushing it makes one dispatcher look at once.
 WAKE: Final = PREFIX + "wake"
@@ -221,6 +223,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "pool_slots": POOL_SLOTS,
     "pool_busy": POOL_BUSY,
     "provider_keys": PROVIDER_KEYS,
+    "tenant_at_hand": TENANT_AT_HAND,
     "workers": WORKERS,
     "holds": HOLDS,
     "hold_ends": HOLD_ENDS,

@@ -105,7 +105,9 @@ class Messenger:
     def _send(self, claim: DeliveryClaim, webhook: Webhook) -> Answer:
         body = claim.body()
         headers = signed_headers(claim.id, body, webhook, datetime.now(UTC))
-        return self.fetcher.post(webhook.url, name="webhook", body=body, headers=headers)
+        return self.fetcher.post(
+            webhook.url, name="webhook", body=body, headers=headers, tenant=claim.tenant
+        )
 
     def _again(
         self, claim: DeliveryClaim, status: int | None, fault: str, least: float = 0

@@ -155,6 +155,8 @@ class Books(Told):
     seen: int | None = None
     grace_until: int = 0
     turns: int = 0
+    last_tenant: str = ""
+    shared_until: int = 0
 
     # Lanes and ends -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_OF_TENANT = 8
-MOST_FOR_WORKER = 8
+LEAST_OUT = 4
 MOST_LOOKS = 100
 
 
@@ -57,7 +58,7 @@ class Told:
     def look_at_events(
         self,
         now: int,
-        workers: int,
+        slots: int,
         waits: tuple[int, int],
         broker: Callable[[str], int] | None,
         *,
@@ -71,12 +72,14 @@ class Told:
                 self.events_out[id_] = now + waits[0]
             else:
                 self._hand_out(now, id_, waits, hints)
-        room = MOST_FOR_WORKER * (1 + workers) - len(self.events_out)
-        for tenant in _first(self.tenants_due, now, MOST_LOOKS):
+        room = max(LEAST_OUT, slots // 8) - len(self.events_out)
+        in_turn = sorted(_first(self.tenants_due, now, MOST_LOOKS), key=self.out_of)
+        for tenant in in_turn:
             if room <= 0:
                 break
             due = self.events_due.get(tenant, {})
-            most = max(0, min(room, MOST_OF_TENANT - self.out_of(tenant)))
+            out = self.out_of(tenant)
+            most = max(0, min(math.ceil((3 * room - out) / 4), MOST_OF_TENANT - out))
             for id_ in _first(due, now, most):
                 del due[id_]
                 self._hand_out(now, id_, waits, hints)

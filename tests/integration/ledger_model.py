@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Job", "Model"]
 
 
+#: Milliseconds since two tenants had jobs taken, in which one leaves slots to others.
+SHARED_FOR = 86_400_000
+
+
 @dataclass
 class Model(Paced):
     """Same moves as `Ledger`, same answers, and its whole state as a `Snapshot`."""
@@ -255,7 +259,8 @@ class Model(Paced):
         self._take_next(now, limit, hints)
         waits = (self.first_wait, self.longest_wait)
         count = now >= self.grace_until
-        told = self.look_at_events(now, len(self.workers), waits, self.broker, leases_count=count)
+        slots = sum(self.slots().values())
+        told = self.look_at_events(now, slots, waits, self.broker, leases_count=count)
         return hints, expired, told
 
     def _look_at_due(self, now: int, limit: int) -> tuple[list[str], list[str]]:
@@ -301,14 +306,21 @@ class Model(Paced):
 
     def _take_next(self, now: int, limit: int, hints: list[str]) -> None:
         looks, rooms = 0, dict[str, float]()
+        passed_over, served = 0, set[str]()
         while len(hints) < limit and looks < limit:
-            looks += 1
             order = [INTERACTIVE, BULK] if self.turns % 10 < 9 else [BULK, INTERACTIVE]
-            queue = next((q for q in order if self._room(q) > 0 and self.tenants.get(q)), None)
+            queue = next((q for q in order if self._can_take(q, served)), None)
             if queue is None:
                 return
             tenant = turn(self.tenants[queue])
             lane = turn(self.lane_rings[f"{queue}:{tenant}"])
+            if self._leaves_too_little(now, tenant, queue):
+                if passed_over >= len(self.tenants[queue]):
+                    served.add(queue)
+                    passed_over = -1
+                passed_over += 1
+                continue
+            looks, passed_over = looks + 1, 0
             if scope := self.held_by(lane) or self.out_of_pace(now, lane, rooms):
                 self.set_aside(now, lane, scope)
                 continue
@@ -322,6 +334,19 @@ class Model(Paced):
                 rooms[model_of(lane)] -= 1
                 self.turns += 1
                 self._hint(now, job, hints)
+
+    def _can_take(self, queue: str, served: set[str]) -> bool:
+        return queue not in served and self._room(queue) > 0 and bool(self.tenants.get(queue))
+
+    def _leaves_too_little(self, now: int, tenant: str, queue: str) -> bool:
+        if tenant != self.last_tenant:
+            self.shared_until = now + SHARED_FOR if self.last_tenant else 0
+            self.last_tenant = tenant
+        if now >= self.shared_until:
+            return False
+        at_hand = [job for job in self.jobs.values() if job.taken is not None]
+        own = sum(job.lane.split(":")[1] == tenant for job in at_hand)
+        return own >= 3 * self._room(queue)
 
     def _room(self, queue: str) -> float:
         rooms: dict[str, float] = {}

@@ -40,6 +40,8 @@ class Snapshot:
     counts: dict[str, int] = field(default_factory=dict)
     hinted: dict[str, int] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    #: Tenant → its jobs that were taken and not sent.
+    tenant_at_hand: dict[str, int] = field(default_factory=dict, compare=False)
     busy: dict[str, int] = field(default_factory=dict)
     workers: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=dict)
@@ -96,6 +98,7 @@ _WHOLE = {
     names.COUNTS: "counts",
     names.HINTED: "hinted",
     names.POOL_SLOTS: "slots",
+    names.TENANT_AT_HAND: "tenant_at_hand",
     names.POOL_BUSY: "busy",
     names.MONEY: "money",
     names.BLOB_REFERENCES: "references",

@@ -132,6 +132,8 @@ def _assert_paces(snapshot: Snapshot) -> None:
         at_hand = job["state"] in ("hinted", "in_progress") and "sent" not in job
         assert ("taken" in job) == at_hand
         assert "permit" not in job or at_hand
+    taken = [job["lane"].split(":")[1] for job in snapshot.jobs.values() if "taken" in job]
+    assert snapshot.tenant_at_hand == Counter(taken)
     for name, mark in (("at_hand", "taken"), ("calls_out", "sent")):
         models = [job["lane"].split(":", 2)[2] for job in snapshot.jobs.values() if mark in job]
         counted = {model: pace[name] for model, pace in snapshot.paces.items() if name in pace}

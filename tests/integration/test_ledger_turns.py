@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.ledger_kit import BULK, INTERACTIVE, Desk, completed, new_job, paid
-from visionq.ledger import LedgerOptions, Refusal
+from visionq.ledger import LedgerOptions, Refusal, Verdict
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
 
 if TYPE_CHECKING:
@@ -74,6 +74,21 @@ def test_no_more_hints_than_slots(desk: Desk) -> None:
     for hint in first[:16]:
         desk.claim(hint.id, worker)
     assert desk.hints() == (), "two hints are ahead already"
+
+
+def test_a_tenant_leaves_slots_to_others(desk: Desk) -> None:
+    """Jobs that are not sent yet never hold all slots, once there are two tenants."""
+    worker = desk.worker(slots=16)
+    desk.enter(new_job(tenant="small"), *(new_job(tenant="slow") for _ in range(100)))
+    (small, *slow) = sorted(desk.hints(), key=lambda hint: hint.tenant != "small")
+    assert [hint.tenant for hint in slow] == ["slow"] * 13, "three for each of the four left"
+    assert desk.ledger.finish(desk.claim(small.id, worker), paid(completed(small.id)))
+    claims = [desk.claim(hint.id, worker) for hint in (*slow, *desk.hints())]
+    desk.enter(*(new_job(tenant="small") for _ in range(3)))
+    assert [hint.tenant for hint in desk.hints()] == ["small"] * 3
+    for claim in claims:
+        assert desk.ledger.admit(claim, reserve=0).verdict is Verdict.GO
+    assert "slow" in {hint.tenant for hint in desk.hints()}, "calls that are out hold none back"
 
 
 def test_no_worker_no_hint(desk: Desk) -> None:

@@ -241,7 +241,7 @@ def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     for job in jobs:
         bench.hint(job)
     with ThreadPoolExecutor(len(jobs)) as threads:
-        with bench.tools.decode_slots:
+        with bench.tools.decode_slots.held("another"):
             ends = [
                 threads.submit(work, job, bench.tools, bench.leases, bench.here) for job in jobs
             ]

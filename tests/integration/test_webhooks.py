@@ -398,15 +398,30 @@ def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None
     set_webhook(redis, "slow", receiver.url)
     set_webhook(redis, "quick", receiver.url)
     office = Office(redis)
-    office.worker()
+    office.worker(slots=64)
     jobs = [new_job(tenant="slow") for _ in range(100)]
     office.ledger.cancel(office.enter(*jobs))
     first = office.ledger.dispatch().deliveries
-    assert [hint.tenant for hint in first] == ["slow"] * 8
+    assert [hint.tenant for hint in first] == ["slow"] * 6
     office.ledger.cancel(office.enter(new_job(tenant="quick")))
     assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
     office.messenger.deliver(first[0].id)
     assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["slow"]
+
+
+def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> None:
+    """However many tenants have slow receivers and much to tell, another is told in its turn."""
+    slow = [f"slow-{number}" for number in range(8)]
+    for tenant in (*slow, "quick"):
+        set_webhook(redis, tenant, receiver.url)
+    office = Office(redis)
+    office.worker(slots=64)
+    office.ledger.cancel(office.enter(*(new_job(tenant=one) for one in slow for _ in range(20))))
+    out = list(office.ledger.dispatch().deliveries)
+    assert len(out) == 8, "an eighth of the slots"
+    office.ledger.cancel(office.enter(new_job(tenant="quick")))
+    office.messenger.deliver(out[0].id)
+    assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
 
 
 def test_all_get_their_turn(redis: Redis, receiver: Receiver) -> None:

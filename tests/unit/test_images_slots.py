@@ -18,7 +18,7 @@ def test_no_more_work_at_once_than_slots() -> None:
 
     def work() -> None:
         nonlocal inside, most, done
-        with slots:
+        with slots.held("a"):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -37,9 +37,9 @@ def test_a_slot_comes_back_after_an_error() -> None:
     """A picture that breaks inside a slot does not keep it."""
     slots = DecodeSlots(1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), slots:
+        with pytest.raises(ZeroDivisionError), slots.held("a"):
             raise ZeroDivisionError
-    with slots:
+    with slots.held("b"):
         pass
 
 

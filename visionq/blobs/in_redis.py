@@ -46,6 +46,11 @@ class RedisBlobs:
         content = self._redis.get(BLOB + sha256)
         return verified(sha256, content if isinstance(content, bytes) else None)
 
+    def size(self, sha256: str) -> int:
+        """Return how many bytes the blob has."""
+        size: Any = self._redis.strlen(BLOB + sha256)
+        return int(size)
+
     def sweep(self, limit: int = 500) -> int:
         """Bring the books up to date with what Redis has let go."""
         reply: Any = self._sweep(args=(limit, 0))

@@ -71,6 +71,14 @@ class ObjectBlobs:
                 return verified(sha256, None)
         return verified(sha256, content)
 
+    def size(self, sha256: str) -> int:
+        """Return how many bytes the blob has."""
+        with _store_errors():
+            try:
+                return self._store.head(_path(sha256))["size"]
+            except FileNotFoundError:
+                return 0
+
     def sweep(self, limit: int = 500) -> int:
         """Delete blobs whose time is up; what a deleter that died has left is tried again."""
         reply: Any = self._sweep(args=(limit, round(DELETION * 1000)))

@@ -35,6 +35,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    def size(self, sha256: str) -> int:
+        """Return how many bytes the blob has, 0 for one that is absent.
+
+        Raises:
+            QueueUnavailable: a store outside Redis can't be used.
+        """
+        ...
+
     def sweep(self, limit: int = 500) -> int:
         """Delete at most so many blobs whose time is up; returns how many were looked at.
 

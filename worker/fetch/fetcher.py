@@ -81,7 +81,7 @@ class Fetcher:
     ) -> None:
         """Fetch under `policy`; `resolve`, `backend` and `ssl_context` replace the system's."""
         self._policy = policy
-        self._hosts = HostSlots(policy.max_connections_per_host)
+        self._hosts = HostSlots(policy.max_connections_per_host, policy.max_connections)
         guarded = GuardedBackend(
             allow_private=policy.allow_private, resolve=resolve, backend=backend
         )
@@ -101,11 +101,18 @@ class Fetcher:
         )
 
     def fetch(
-        self, url: str, *, name: str, max_bytes: int, reserve: Callable[[int], None] = _no_reserve
+        self,
+        url: str,
+        *,
+        name: str,
+        max_bytes: int,
+        reserve: Callable[[int], None] = _no_reserve,
+        tenant: str = "",
     ) -> bytes:
         """Return the body behind `url`, at most `max_bytes` of it once unpacked.
 
-        `reserve(size)` is called before more than the bytes reserved so far are held in memory.
+        Connections are shared by tenants. `reserve(size)` is called before more than the bytes
+        reserved so far are held in memory.
 
         Raises:
             UnsafeUrl: the URL, or a redirect, leads where downloads must not go.
@@ -113,9 +120,11 @@ class Fetcher:
             DownloadFailed: it can't be had; `retryable` is False where another attempt is futile.
         """
         with self._telling(name):
-            return self._follow(url, name=name, max_bytes=max_bytes, reserve=reserve)
+            return self._follow(url, tenant, name=name, max_bytes=max_bytes, reserve=reserve)
 
-    def post(self, url: str, *, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def post(
+        self, url: str, *, name: str, body: bytes, headers: Mapping[str, str], tenant: str = ""
+    ) -> Answer:
         """Send `body` under the same guard and return the answer; redirects are not followed.
 
         Raises:
@@ -125,7 +134,7 @@ class Fetcher:
         with self._telling(name):
             checked = check_url(url, name=name, policy=self._policy)
             with (
-                self._hosts.of(checked.host),
+                self._hosts.of(checked.host, tenant),
                 self._client.stream(
                     "POST", checked, content=body, headers={**headers, **self._own_headers(checked)}
                 ) as response,
@@ -152,12 +161,18 @@ class Fetcher:
         return self._policy.host_headers.get(url.host.rstrip("."), {})
 
     def _follow(
-        self, address: str, *, name: str, max_bytes: int, reserve: Callable[[int], None]
+        self,
+        address: str,
+        tenant: str,
+        *,
+        name: str,
+        max_bytes: int,
+        reserve: Callable[[int], None],
     ) -> bytes:
         for _ in range(self._policy.max_redirects + 1):
             url = check_url(address, name=name, policy=self._policy)
             with (
-                self._hosts.of(url.host),
+                self._hosts.of(url.host, tenant),
                 self._client.stream("GET", url, headers=self._own_headers(url)) as response,
             ):
                 if response.status_code not in _REDIRECTS:

@@ -1,4 +1,4 @@
-"""Never more downloads from one host at a time than it should bear."""
+"""Never more downloads at a time than connections, nor from one host than it should bear."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpcore2
 
+from visionq.shares import Shares
 from worker.deadlines import bounded
 
 if TYPE_CHECKING:
@@ -17,33 +18,31 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Host:
-    free: threading.Semaphore
+    slots: Shares
     #: Threads that hold a slot or wait for one; with none left the host is forgotten.
     users: int = 0
 
 
 class HostSlots:
-    """A number of places for each host."""
+    """A number of places for each host, and for all of them together."""
 
-    def __init__(self, count: int) -> None:
-        """Give every host `count` places."""
+    def __init__(self, count: int, total: int) -> None:
+        """Give every host `count` places, and all together `total`."""
         self._count = count
+        self._all = Shares(total)
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def of(self, host: str) -> Iterator[None]:
+    def of(self, host: str, tenant: str) -> Iterator[None]:
         """Hold a place of a host; raises `httpcore2.PoolTimeout` past the download's deadline."""
         with self._lock:
-            entry = self._hosts.setdefault(host, _Host(threading.Semaphore(self._count)))
+            entry = self._hosts.setdefault(host, _Host(Shares(self._count)))
             entry.users += 1
         try:
-            if not entry.free.acquire(timeout=bounded(None, httpcore2.ConnectTimeout)):
-                raise httpcore2.PoolTimeout("too many downloads from this host")
-            try:
+            # The host's first: who waits for a slow host takes no place from other hosts.
+            with _held(entry.slots, tenant), _held(self._all, tenant):
                 yield
-            finally:
-                entry.free.release()
         finally:
             with self._lock:
                 entry.users -= 1
@@ -53,3 +52,13 @@ class HostSlots:
     def __len__(self) -> int:
         """Count the hosts in use."""
         return len(self._hosts)
+
+
+@contextmanager
+def _held(slots: Shares, tenant: str) -> Iterator[None]:
+    if not slots.take(tenant, timeout=bounded(None, httpcore2.ConnectTimeout)):
+        raise httpcore2.PoolTimeout("too many downloads at a time")
+    try:
+        yield
+    finally:
+        slots.give_back(tenant)

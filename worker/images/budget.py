@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from visionq.shares import Shares, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds between two signs of life of somebody who waits.
-_SIGN_EVERY: Final = 20.0
 
-
-class ByteBudget:
+class ByteBudget(Shares):
     """A number of bytes that jobs share; who needs more than is left waits.
 
     One job at a time may go beyond: it never waits, so it comes to its end and gives everything
-    back. Hence no two jobs can wait for each other.
+    back. Hence no two jobs can wait for each other. Its bytes are not counted among those of the
+    others, who would else wait for its end.
     """
 
-    def __init__(self, total: int) -> None:
-        """Share out `total` bytes."""
-        self.total = total
-        self.used = 0
-        self._changed = threading.Condition()
-        self._beyond: Share | None = None  # the job that may go beyond
+    _beyond: Share | None = None  # the job that may go beyond
 
-    def share(self) -> Share:
+    @property
+    def used(self) -> int:
+        """Bytes that are held."""
+        return self._used + (self._beyond.held if self._beyond else 0)
+
+    def share(self, tenant: str = "") -> Share:
         """Return a share of nothing yet."""
-        return Share(self)
+        return Share(self, tenant)
 
-    def _hold(self, share: Share, wanted: int, waiting: Callable[[], None]) -> None:
-        with self._changed:
-            while not self._admits(share, wanted - share.held):
-                self._changed.wait(_SIGN_EVERY)
-                waiting()
-            self.used += wanted - share.held
-            share.held = wanted
-            if self._beyond is share and self.used <= self.total:
+    def _admits(self, one: Wait) -> bool:
+        return self._beyond is None or super()._admits(one)
+
+    def _admit(self, one: Wait) -> None:
+        assert isinstance(one.owner, Share)  # noqa: S101  # shares alone ask
+        if super()._admits(one):
+            super()._admit(one)
+            return
+        self._beyond = one.owner
+        self._release(one.tenant, one.owner.held)
+
+    def _hold(
+        self, share: Share, wanted: int, waiting: Callable[[], None], timeout: float | None
+    ) -> bool:
+        more, tenant = wanted - share.held, share.tenant
+        if more > 0 and self._beyond is not share:
+            has = self.take(tenant, more, owner=share, waiting=waiting, timeout=timeout)
+            share.held = wanted if has else share.held
+            return has
+        with self._lock:
+            if self._beyond is not share:
+                self._release(tenant, -more)
+            elif not wanted or super()._admits(Wait(tenant, wanted)):
                 self._beyond = None
-            self._changed.notify_all()
-
-    def _admits(self, share: Share, more: int) -> bool:
-        if more <= 0 or self.used + more <= self.total or self._beyond is share:
-            return True
-        if self._beyond is None:
-            self._beyond = share
-            return True
-        return False
+                self._release(tenant, -wanted)
+            share.held = wanted
+            self._serve()
+        return True
 
 
 class Share:
     """The bytes that one job holds. Used by one thread."""
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self, budget: ByteBudget, tenant: str) -> None:
         self._budget = budget
+        self.tenant = tenant
         self.held = 0
 
     def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
@@ -62,7 +72,11 @@ class Share:
 
         `waiting` is called now and then meanwhile.
         """
-        self._budget._hold(self, wanted, waiting)  # noqa: SLF001  # two halves of one thing
+        self._budget._hold(self, wanted, waiting, None)  # noqa: SLF001  # two halves of one thing
+
+    def adds_at_once(self, more: int) -> bool:
+        """Hold so many bytes more if there are."""
+        return self._budget._hold(self, self.held + more, lambda: None, 0)  # noqa: SLF001  # likewise
 
     def add(self, more: int, *, waiting: Callable[[], None] = lambda: None) -> None:
         """Hold so many bytes more."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Final
+
+from visionq.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
 #: One decodes while the others fetch what comes next; more would hold originals and wait. Enough
 #: for small pictures from an object store, where fetching takes longer than anything else.
 PLACES: Final = 6
-#: Seconds between two signs of life of somebody who waits.
-_SIGN_EVERY: Final = 20.0
 
 
 class Places:
@@ -20,11 +19,11 @@ class Places:
 
     def __init__(self, count: int = PLACES) -> None:
         """Make `count` places."""
-        self._free = threading.BoundedSemaphore(count)
+        self._shares = Shares(count)
 
-    def place(self) -> Place:
+    def place(self, tenant: str) -> Place:
         """Return a place that is not taken yet."""
-        return Place(self._free)
+        return Place(self._shares, tenant)
 
 
 class Place:
@@ -33,20 +32,18 @@ class Place:
     Take it before any share of memory: who waits for a place holds nothing that others wait for.
     """
 
-    def __init__(self, free: threading.BoundedSemaphore) -> None:
-        self._free = free
+    def __init__(self, shares: Shares, tenant: str) -> None:
+        self._shares = shares
+        self._tenant = tenant
         self._taken = False
 
     def take(self, *, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait until a place is free; `waiting` is called now and then meanwhile."""
-        if self._taken:
-            return
-        while not self._free.acquire(timeout=_SIGN_EVERY):
-            waiting()
-        self._taken = True
+        if not self._taken:
+            self._taken = self._shares.take(self._tenant, waiting=waiting)
 
     def leave(self) -> None:
         """Let another job have it; one that was not taken may be left."""
         if self._taken:
             self._taken = False
-            self._free.release()
+            self._shares.give_back(self._tenant)

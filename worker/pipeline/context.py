@@ -125,12 +125,12 @@ class Attempt:
     @cached_property
     def share(self) -> Share:
         """The bytes that this attempt holds, of those that the process may."""
-        return self.tools.memory.share()
+        return self.tools.memory.share(self.job.tenant)
 
     @cached_property
     def place(self) -> Place:
         """Its place among those that prepare their pictures."""
-        return self.tools.places.place()
+        return self.tools.places.place(self.job.tenant)
 
     @property
     def is_suspect(self) -> bool:

@@ -51,6 +51,7 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
         name=name,
         max_bytes=_most_bytes(attempt),
         reserve=lambda size: share.hold(before + size, waiting=attempt.progress),
+        tenant=attempt.job.tenant,
     )
     share.hold(before + len(content))
     if share.held > attempt.tools.settings.max_held_bytes:
@@ -98,8 +99,11 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
     content, picture.content = picture.content, None
     if content is None:
         before = attempt.share.held
-        attempt.share.add(_most_bytes(attempt), waiting=attempt.progress)
-        content = attempt.tools.blobs.get(picture.sha256 or "")
+        sha256 = picture.sha256 or ""
+        if not attempt.share.adds_at_once(_most_bytes(attempt)):
+            # So much need not come free while others download slowly; what it is may well be.
+            attempt.share.add(attempt.tools.blobs.size(sha256), waiting=attempt.progress)
+        content = attempt.tools.blobs.get(sha256)
         attempt.share.hold(before + len(content))
     return content
 
@@ -129,7 +133,7 @@ def _encoded(attempt: Attempt, picture: Picture) -> EncodedImage:
     tools, options = attempt.tools, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
     fit = partial(seen_size, tools.rules, attempt.model, attempt.job.detail)
-    with tools.decode_slots:
+    with tools.decode_slots.held(attempt.job.tenant):
         attempt.progress()  # waiting for others is not hanging
         encoded = encode_image(
             checked, fit=fit, name=picture.name, limits=tools.limits, options=options
@@ -146,7 +150,7 @@ def _encoded_alone(attempt: Attempt, picture: Picture) -> EncodedImage:
     task = Task(
         content, picture.name, tools.limits, job.pictures, tools.rules, attempt.model, job.detail
     )
-    with tools.decode_slots:
+    with tools.decode_slots.held(job.tenant):
         attempt.progress()
         try:
             prepared = tools.alone.prepare(task)

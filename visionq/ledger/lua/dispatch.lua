@@ -182,8 +182,10 @@ local function room_for(queue)
   return room
 end
 
+local served = {} -- queues of which no tenant may have more now
+
 local function can_take(queue)
-  return room_for(queue) > 0 and redis.call('EXISTS', K.tenant_ring .. queue) == 1
+  return not served[queue] and room_for(queue) > 0 and redis.call('EXISTS', K.tenant_ring .. queue) == 1
 end
 
 -- Interactive before bulk, but every tenth place goes to waiting bulk.
@@ -205,6 +207,27 @@ local function next_lane(queue)
   local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
   local lanes = K.lane_ring .. queue .. ':' .. tenant
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
+end
+
+-- Jobs that are at hand wait for what their tenant chose: a host that drips, a picture that takes
+-- long to decode. While there are several tenants, one has at most so many of them for each slot that
+-- stays free, as in visionq/shares.py; calls that are out take their turns at the provider.
+local TIMES_FREE = 3
+local SHARED_FOR = 86400000 -- ms since two tenants had jobs taken
+
+local last_tenant, shared_until = unpack(redis.call('HMGET', K.dispatcher, 'tenant', 'shared_until'))
+shared_until = tonumber(shared_until or 0)
+
+local function leaves_too_little(tenant, queue)
+  if tenant ~= last_tenant then
+    shared_until = last_tenant and now + SHARED_FOR or 0
+    redis.call('HSET', K.dispatcher, 'tenant', tenant, 'shared_until', at(shared_until))
+    last_tenant = tenant
+  end
+  if now >= shared_until then
+    return false
+  end
+  return tonumber(redis.call('HGET', K.tenant_at_hand, tenant) or 0) >= TIMES_FREE * room_for(queue)
 end
 
 -- No more of a model is taken than it can soon be asked.
@@ -268,13 +291,20 @@ end
 
 local function take_next()
   read_pools()
-  local looks = 0
+  local looks, passed_over = 0, 0
   while #hints < limit and looks < limit do
     local queue = next_queue()
     if not queue then
       return
     end
-    looks = looks + take(next_lane(queue))
+    local lane = next_lane(queue)
+    if not leaves_too_little(tenant_of(lane), queue) then
+      looks, passed_over = looks + take(lane), 0
+    elseif passed_over >= redis.call('LLEN', K.tenant_ring .. queue) then
+      served[queue], passed_over = true, 0
+    else
+      passed_over = passed_over + 1
+    end
   end
   wake() -- there may be more
 end

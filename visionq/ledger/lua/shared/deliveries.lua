@@ -2,8 +2,10 @@
 -- tenant, is handed to the workers, and comes back until it was delivered or is given up. Only so many
 -- are out at a time, and of a tenant: who answers slowly takes no thread from jobs, nor from others.
 
-local MOST_OF_TENANT = 8 -- that are out
-local MOST_FOR_WORKER = 8
+local MOST_OF_TENANT = 8 -- that are out …
+local TIMES_ROOM = 3 -- … and for each that may still go out, as of jobs that are at hand
+local SLOTS_FOR_ONE = 8 -- of the workers; one of them may stand with a receiver …
+local LEAST_OUT = 4 -- … and so many however few slots there are
 local MOST_LOOKS = 100 -- tenants, and events that came to nothing, in one look of the dispatcher
 
 -- As the gateway shows the job: an answer that was declined is an answer.
@@ -82,7 +84,8 @@ end
 
 local function take_from(tenant, room, hints, first_wait, longest_wait)
   local out = tonumber(redis.call('HGET', K.deliveries_out_of, tenant) or 0)
-  local most = math.max(0, math.min(room, MOST_OF_TENANT - out))
+  local share = math.ceil((TIMES_ROOM * room - out) / (TIMES_ROOM + 1))
+  local most = math.max(0, math.min(share, MOST_OF_TENANT - out))
   local due = redis.call('ZRANGEBYSCORE', K.deliveries_due .. tenant, '-inf', at(now), 'LIMIT', 0, most)
   for _, id in ipairs(due) do
     redis.call('ZREM', K.deliveries_due .. tenant, id)
@@ -91,6 +94,27 @@ local function take_from(tenant, room, hints, first_wait, longest_wait)
   end
   look_at_tenant_later(tenant)
   return #due
+end
+
+local function most_deliveries_out()
+  local slots = 0
+  for _, of_pool in ipairs(redis.call('HVALS', K.pool_slots)) do
+    slots = slots + tonumber(of_pool)
+  end
+  return math.max(LEAST_OUT, math.floor(slots / SLOTS_FOR_ONE))
+end
+
+-- Who has fewest out comes first: one who always has something due must not always be before others.
+local function in_turn(tenants)
+  local places, outs = {}, redis.call('HMGET', K.deliveries_out_of, unpack(tenants))
+  for place, tenant in ipairs(tenants) do
+    places[tenant] = { tonumber(outs[place] or 0), place }
+  end
+  table.sort(tenants, function(one, other)
+    local a, b = places[one], places[other]
+    return a[1] < b[1] or a[1] == b[1] and a[2] < b[2]
+  end)
+  return tenants
 end
 
 -- `leases_count`: who holds one could have renewed it, had he lived.
@@ -103,8 +127,8 @@ local function look_at_deliveries(leases_count, broker_is_here, first_wait, long
   if #tenants == 0 then
     return hints
   end
-  local room = MOST_FOR_WORKER * (1 + redis.call('ZCARD', K.workers)) - redis.call('ZCARD', K.deliveries_out)
-  for _, tenant in ipairs(tenants) do
+  local room = most_deliveries_out() - redis.call('ZCARD', K.deliveries_out)
+  for _, tenant in ipairs(in_turn(tenants)) do
     if room <= 0 then
       break
     end

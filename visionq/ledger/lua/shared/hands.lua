@@ -1,10 +1,14 @@
--- Jobs at hand: taken from their lanes and not sent yet, counted for each model. Whatever way a job
--- takes out of the workers' hands, it goes through `move`.
+-- Jobs at hand: taken from their lanes and not sent yet, counted for each model and tenant. Whatever
+-- way a job takes out of the workers' hands, it goes through `move`.
 
 local PACE_KEPT = 86400 -- seconds that is remembered of a model that nobody asks
 
 local function model_of(lane)
   return string.match(lane, '^[^:]+:[^:]+:(.+)$')
+end
+
+local function tenant_of(lane)
+  return string.match(lane, '^[^:]+:([^:]+):')
 end
 
 -- The last one out: nobody misses what is known of a model's pace, if nobody asks it for long.
@@ -19,6 +23,7 @@ local function take_in_hand(job, lane)
   local key = K.pace .. model_of(lane)
   redis.call('HSET', job, 'taken', at(now))
   redis.call('HINCRBY', key, 'at_hand', 1)
+  redis.call('HINCRBY', K.tenant_at_hand, tenant_of(lane), 1)
   redis.call('PERSIST', key)
 end
 
@@ -27,6 +32,9 @@ local function leave_hand(job)
   if taken then
     redis.call('HDEL', job, 'taken', 'permit')
     count_down(model_of(lane), 'at_hand', 'calls_out')
+    if redis.call('HINCRBY', K.tenant_at_hand, tenant_of(lane), -1) <= 0 then
+      redis.call('HDEL', K.tenant_at_hand, tenant_of(lane))
+    end
   end
 end
 
