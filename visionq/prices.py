@@ -43,8 +43,9 @@ def _not_a_float(value: object) -> object:
 
 
 _Number = Annotated[Decimal, BeforeValidator(_not_a_float)]
-#: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token.
-RublesPerMillion = Annotated[_Number, Field(gt=0, max_digits=15, decimal_places=6)]
+#: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token. No more than a
+#: ruble for one: a slip of the keyboard is told at once, and no sum of costs overflows.
+RublesPerMillion = Annotated[_Number, Field(gt=0, le=1_000_000, decimal_places=6)]
 
 
 class Price(Dated):

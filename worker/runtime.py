@@ -39,7 +39,7 @@ from worker.tracing import make_tracing
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
 from worker.watch.balance import Balance
-from worker.watch.drift import Drift
+from worker.watch.drift import Disbelief, Drift
 from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.sweep import Sweep
@@ -150,6 +150,7 @@ def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key:
     duties: list[Duty] = [
         TopUp(redis, ledger, key, balance),
         Drift(redis),
+        Disbelief(redis),
         Balance(redis, key, balance, time.time),
     ]
     sender = make_sender(settings)

@@ -220,6 +220,12 @@ COUNTERS: Final = (
         "tokens",
         (*_OWNED, "kind"),
     ),
+    Counter(
+        "visionq_usage_disbelieved_total",
+        "Calls said to have counted more tokens than they can: settled at what was reserved.",
+        ledger.USAGE_DISBELIEVED,
+        ("model",),
+    ),
     Counter("visionq_spent_rubles_total", "Paid for calls.", "spent", _OWNED, _NANO),
     Counter("visionq_saved_rubles_total", "Saved by stored answers.", "saved", _OWNED, _NANO),
     Counter("visionq_pictures_total", "Pictures prepared, by format.", "pictures", ("format",)),

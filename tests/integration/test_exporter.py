@@ -96,6 +96,7 @@ def everything(desk: Desk) -> None:
         "limiter_wait_ms|{model}": 1500,
         "answers|{tenant}|{model}|provider": 1,
         "tokens|{tenant}|{model}|input": 42,
+        "usage_disbelieved|{model}": 1,
         "pictures|png": 1,
         "picture_bytes|source": 100,
     }

@@ -16,6 +16,9 @@ from worker.provider.pace import ToldLimits, read_limits
         ({"x-ratelimit-limit-requests": "0"}, ToldLimits()),
         ({"x-ratelimit-limit-requests": "many"}, ToldLimits()),
         ({"x-ratelimit-limit-requests": "nan"}, ToldLimits()),
+        ({"x-ratelimit-limit-requests": "9" * 400}, ToldLimits()),
+        ({"x-ratelimit-limit-tokens": "1e300"}, ToldLimits()),
+        ({"x-ratelimit-limit-tokens": "1e-300"}, ToldLimits()),
         (
             {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m5s"},
             ToldLimits(reset=60),

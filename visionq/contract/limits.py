@@ -8,7 +8,8 @@ from pydantic import Field, TypeAdapter
 
 from visionq.contract.base import Document, ModelName
 
-PerMinute = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Within what arithmetic over minutes bears.
+PerMinute = Annotated[float, Field(ge=0.001, le=1e9)]
 
 
 class Limits(Document):
@@ -17,7 +18,7 @@ class Limits(Document):
     requests_per_minute: PerMinute | None = None
     tokens_per_minute: PerMinute | None = None
     #: Calls at a time.
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def to_compact_json(self) -> str:
         """Return what is set."""

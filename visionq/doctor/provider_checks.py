@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, Final
@@ -19,6 +19,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from visionq.doctor.addresses import is_address, is_local, public_address
 from visionq.doctor.findings import Finding, not_known, ok, problem, warning
+from visionq.money import read_rubles
 
 #: Seconds for one answer.
 _PATIENCE: Final = 10.0
@@ -111,7 +112,7 @@ def _get(url: str, provider: Provider) -> _Reply:
 def _json(content: bytes) -> Any:  # noqa: ANN401  # whatever JSON can say
     try:
         return json.loads(content, parse_float=Decimal)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -187,10 +188,9 @@ def read_balance(provider: Provider) -> Decimal | None:
     parts = urlsplit(provider.base_url)
     try:
         reply = _get(parts._replace(path=_BALANCE_PATH, query="").geturl(), provider)
-        balance = Decimal(str(reply.body["balance"])) if reply.status == HTTPStatus.OK else None
-    except (OSError, HTTPException, InvalidOperation, KeyError, TypeError):
+        return read_rubles(reply.body["balance"]) if reply.status == HTTPStatus.OK else None
+    except (OSError, HTTPException, KeyError, TypeError):
         return None
-    return balance if balance is not None and balance.is_finite() else None
 
 
 def _balance(provider: Provider) -> Finding:

@@ -25,6 +25,8 @@ OTHER: Final = "other"
 
 #: Counts jobs whose calls, if any were out, nobody remembers.
 FORGOTTEN: Final = "jobs_forgotten"
+#: Counts calls, by model, that were said to have counted more than they can.
+USAGE_DISBELIEVED: Final = "usage_disbelieved"
 
 _SEPARATOR: Final = "|"
 _SUM: Final = "sum"

@@ -15,6 +15,7 @@ from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles
+from worker.provider.usage import DISBELIEVED, DisbelievedUsage, told
 
 if TYPE_CHECKING:
     from visionq.errors import RateLimited
@@ -44,7 +45,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         data=answer.data,
         refusal=answer.refusal,
         repaired=faulty is not None,
-        usage=(answer.usage or Usage()) + ((faulty and faulty.usage) or Usage()),
+        usage=(told(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
         attempts=attempt.claim.attempts + 1,
@@ -112,14 +113,14 @@ def news_of(
     attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
 ) -> PaceNews:
     """Return what the end of a call tells of its model's limits."""
-    told = attempt.told
+    limits = attempt.told
     pause = None
     if refused is not None:
-        pause = told.reset if refused.retry_after is None else refused.retry_after
+        pause = limits.reset if refused.retry_after is None else refused.retry_after
     return PaceNews(
         tokens=usage.total_tokens if usage else None,
-        requests_limit=told.requests,
-        tokens_limit=told.tokens,
+        requests_limit=limits.requests,
+        tokens_limit=limits.tokens,
         refused=refused is not None,
         pause=pause,
     )
@@ -132,6 +133,8 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
     if usage is None:
         warning = "the provider did not say what it counted: the cost is the most it can be"
         return attempt.worst_case, True, (warning,)
+    if isinstance(usage, DisbelievedUsage):
+        return attempt.worst_case, True, (DISBELIEVED,)
     cost = cost_nano_rubles(price, usage)
     tier = attempt.job.service_tier
     if tier in _ORDINARY_TIERS:

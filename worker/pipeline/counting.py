@@ -13,8 +13,10 @@ from visionq.ledger.metrics import (
     OTHER,
     STAGE_SECONDS,
     TENANT,
+    USAGE_DISBELIEVED,
     add,
 )
+from worker.provider.usage import DisbelievedUsage
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
@@ -52,7 +54,9 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
     add(counted, 1, "calls", MODEL, known, attempt.fault or "ok")
     if "ask" in attempt.timings_ms:
         CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
-    if attempt.counted is not None:
+    if isinstance(attempt.counted, DisbelievedUsage):
+        add(counted, 1, USAGE_DISBELIEVED, MODEL)
+    elif attempt.counted is not None:
         _count_tokens(counted, attempt.counted)
 
 

@@ -10,6 +10,7 @@ from visionq.prices import worst_case_nano_rubles
 from visionq.vision import forecast_texts
 from worker.provider.repair import repair_texts
 from worker.provider.request import with_report
+from worker.provider.usage import DisbelievedUsage, Expected
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
@@ -29,6 +30,15 @@ def most_tokens(attempt: Attempt) -> int:
     return _most_input(attempt) + _longest_answer(attempt)
 
 
+def expected(attempt: Attempt) -> Expected:
+    """Return what the call is expected to count, by which the provider's word is judged."""
+    return Expected(
+        input_tokens=sum(_forecast(attempt)),
+        reserved_input=_most_input(attempt),
+        longest_answer=_longest_answer(attempt),
+    )
+
+
 def _most_input(attempt: Attempt) -> int:
     calibration = attempt.tools.calibration(attempt.model, attempt.job.detail)
     return reserved_input(calibration, *_forecast(attempt))
@@ -43,7 +53,8 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
     """Return what forecasts learn from a call; None: nothing, as from a picture never seen."""
     seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
     is_repair = attempt.claim.faulty is not None
-    if usage is None or not usage.input_tokens or not seen or is_repair:
+    is_told = usage is not None and not isinstance(usage, DisbelievedUsage)
+    if usage is None or not is_told or not usage.input_tokens or not seen or is_repair:
         return None
     pictures, texts = _forecast(attempt)
     return UsageNote(

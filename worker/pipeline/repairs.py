@@ -11,6 +11,7 @@ from worker.pipeline.answers import cost_of, news_of, report
 from worker.pipeline.context import Picture
 from worker.pipeline.forecast import usage_note
 from worker.provider.repair import build_repair
+from worker.provider.usage import told
 
 if TYPE_CHECKING:
     from worker.pipeline.context import Attempt
@@ -40,7 +41,7 @@ def set_aside(attempt: Attempt, answer: Answer) -> Ending:
     faulty = FaultyAnswer(
         text=answer.text,
         complaint=complaint,
-        usage=answer.usage,
+        usage=told(answer.usage),
         request_id=answer.request_id,
         content_key=attempt.content_key if attempt.shares_answer else "",
         images=tuple(report(picture) for picture in attempt.pictures),

@@ -25,6 +25,7 @@ from worker.pipeline import repairs, spans, steps
 from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
+from worker.provider.usage import DISBELIEVED, DisbelievedUsage
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     billing, cost, usage = decision.billing_of(error), 0, None
     if billing is Billing.SETTLED:
         cost, usage = cost_of(attempt, error.usage), usage_note(attempt, error.usage)
+    pace = news_of(attempt, error.usage, refused=_refused(error))
+    if isinstance(error.usage, DisbelievedUsage):
+        error.usage, error.message = None, f"{error.message}; {DISBELIEVED}"
     outcome: Outcome
     match _decide(attempt, error):
         case decision.Retry(after, reason):
@@ -206,6 +210,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
                 final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    refused = error if isinstance(error, RateLimited) else None
-    pace = news_of(attempt, error.usage, refused=refused)
     return Ending(outcome, billing, cost, usage, pace)
+
+
+def _refused(error: VisionqError) -> RateLimited | None:
+    return error if isinstance(error, RateLimited) else None

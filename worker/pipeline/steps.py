@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
@@ -11,7 +12,7 @@ from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, W
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
-from worker.pipeline.forecast import most_tokens, usage_note, worst_case
+from worker.pipeline.forecast import expected, most_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
 from worker.provider.pace import read_limits
 from worker.provider.request import build_request
@@ -154,11 +155,12 @@ def ask(attempt: Attempt) -> Ending:
         raise RuntimeError("ask comes after encode")
     clock = attempt.tools.monotonic
     started = clock()
+    request = replace(attempt.request, expected=expected(attempt))
 
     def heard(reply: Reply) -> None:
         attempt.status, attempt.told = reply.status, read_limits(reply.headers)
 
-    answer = ask_provider(attempt.tools.client, attempt.request, heard=heard)
+    answer = ask_provider(attempt.tools.client, request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.counted = answer.usage

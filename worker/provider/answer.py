@@ -6,16 +6,18 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.contract import Api, Usage
+from visionq.contract import Api
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
 from worker.provider.faults import fault
 from worker.provider.picture_checks import open_answer
 from worker.provider.reason import public
 from worker.provider.schema import Mismatch, parse_answer
+from worker.provider.usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from visionq.contract import Usage
     from worker.provider.reply import Reply
     from worker.provider.request import ProviderRequest
 
@@ -77,7 +79,9 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer
     body = reply.json
     if reply.status not in _OK or not isinstance(body, dict):
         raise fault(reply, request, now=now)
-    draft = _responses(body) if request.api is Api.RESPONSES else _chat(body)
+    usage = read_usage(body, request.api, request.expected)
+    read = _responses if request.api is Api.RESPONSES else _chat
+    draft = read(body, usage)
     if draft.end is _End.FAILED or body.get("error") or body.get("detail"):
         raise fault(reply, request, now=now, usage=draft.usage, text=draft.text)
     return _judge(draft, request, reply.request_id)
@@ -119,7 +123,7 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
     )
 
 
-def _responses(body: dict[str, Any]) -> _Draft:
+def _responses(body: dict[str, Any], usage: Usage | None) -> _Draft:
     """Read the Responses form (`status`, `output`; openai 3.54)."""
     status = _text(body.get("status"))
     cause = _text(_dict(body.get("incomplete_details")).get("reason")) or status
@@ -130,18 +134,17 @@ def _responses(body: dict[str, Any]) -> _Draft:
         # answer that was asked for, though it may cost as much.
         end = _End.WHOLE if status in {"completed", ""} else _End.FAILED
     parts = [part for item in _dicts(body.get("output")) for part in _dicts(item.get("content"))]
-    usage = _dict(body.get("usage"))
     return _Draft(
         end=end,
         finish=status or None,
         cause=cause or "no status",
         text=_joined(parts, "output_text", "text"),
         refusal=_joined(parts, "refusal", "refusal"),
-        usage=_usage(usage, "input", "output"),
+        usage=usage,
     )
 
 
-def _chat(body: dict[str, Any]) -> _Draft:
+def _chat(body: dict[str, Any], usage: Usage | None) -> _Draft:
     """Read the Chat Completions form (`choices`; openai 3.54)."""
     choice = next(_dicts(body.get("choices")), {})
     message = _dict(choice.get("message"))
@@ -155,28 +158,8 @@ def _chat(body: dict[str, Any]) -> _Draft:
         cause=finish or "no finish_reason",
         text=text,
         refusal=_text(message.get("refusal")),
-        usage=_usage(_dict(body.get("usage")), "prompt", "completion"),
+        usage=usage,
     )
-
-
-def _usage(usage: dict[str, Any], into: str, out: str) -> Usage | None:
-    """Read the count; one without input is a gateway's placeholder, for no call is without."""
-    counted, answered = (_count(usage.get(f"{side}_tokens")) for side in (into, out))
-    if not counted or answered is None:
-        return None
-    cached = _count(_dict(usage.get(f"{into}_tokens_details")).get("cached_tokens")) or 0
-    reasoning = _dict(usage.get(f"{out}_tokens_details")).get("reasoning_tokens")
-    return Usage(
-        input_tokens=counted,
-        output_tokens=answered,
-        cached_tokens=min(cached, counted),
-        reasoning_tokens=_count(reasoning) or 0,
-    )
-
-
-def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if is_count and isinstance(value, int) else None
 
 
 def _joined(parts: list[dict[str, Any]], kind: str, name: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import openai
+
+from visionq.money import read_rubles
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -31,8 +33,6 @@ def read_balance(client: OpenAI) -> Decimal | None:
         response = client.get(url, cast_to=httpx2.Response, options={"timeout": _PATIENCE})
         # Not through floats: rubles are decimals from the first digit.
         body = json.loads(response.content, parse_float=Decimal, parse_int=Decimal)
-        return Decimal(body["balance"])
-    except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, KeyError):
-        return None
-    except InvalidOperation:
+        return read_rubles(body["balance"])
+    except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, KeyError, RecursionError):
         return None

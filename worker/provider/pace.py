@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 #: Seconds. A limit that is used up for longer is asked after all the same.
 _LONGEST_RESET: Final = 60.0
+#: For a minute; what is beyond says nothing of a limit.
+_LEAST_LIMIT: Final = 0.001
+_MOST_LIMIT: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def read_limits(headers: Mapping[str, str]) -> ToldLimits:
 
 def _limit(headers: Mapping[str, str], kind: str) -> float | None:
     limit = _number(headers.get(f"x-ratelimit-limit-{kind}", ""))
-    return limit if limit is not None and limit > 0 else None
+    return limit if limit is not None and _LEAST_LIMIT <= limit <= _MOST_LIMIT else None
 
 
 def _number(text: str) -> float | None:

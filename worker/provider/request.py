@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from visionq.contract import JobDocument
+    from worker.provider.usage import Expected
 
 PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/completions"}
 
@@ -38,6 +39,8 @@ class ProviderRequest:
     #: Requirements of the pictures that the model is asked about, beside the question.
     asked: tuple[str, ...] = ()
     model: str = ""
+    #: None: what the provider says that the call counted is believed as far as any call counts.
+    expected: Expected | None = None
 
 
 def build_request(

@@ -33,7 +33,8 @@ class Alert:
     #: The same for the same event, so that a receiver can drop what it has seen.
     id: str
     #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `budget.low`,
-    #: `budget.exhausted`, `usage.drifted`, `webhook.disabled`, `workers.vanished`.
+    #: `budget.exhausted`, `usage.drifted`, `usage.disbelieved`,
+    #: `webhook.disabled`, `workers.vanished`.
     type: str
     #: One line for a person: what happened, and what to do.
     message: str

@@ -1,12 +1,13 @@
-"""Telling that a provider counts otherwise than the table says."""
+"""Telling that a provider counts otherwise than the table says, or what can't be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from visionq.ledger.metrics import USAGE_DISBELIEVED, read_counters
 from visionq.ledger.usage import read_calibrations
 from visionq.names import NOTICES, USAGE_SUBJECT, WATCH
 
@@ -37,5 +38,28 @@ class Drift:
             elif self.redis.set(told, f"{calibration.factor:.3f}", nx=True):
                 factor = f"{calibration.factor:.2f}"
                 log.warning("usage.drifted", kind=kind, factor=factor)
-                notice = {"subject": USAGE_SUBJECT + kind, "state": "drifted", "reason": factor}
-                self.redis.xadd(NOTICES, notice, maxlen=_MOST_NOTICES)  # type: ignore[arg-type] # dict is invariant
+                _leave_notice(self.redis, kind, "drifted", factor)
+
+
+@dataclass(frozen=True)
+class Disbelief:
+    """Leaves a notice when calls are said to have counted what they can't: one a look and model."""
+
+    redis: Redis
+
+    def attend(self) -> None:
+        """Look about once a minute."""
+        if not self.redis.set(f"{WATCH}disbelief", "1", ex=_REST, nx=True):
+            return
+        for (model,), calls in read_counters(self.redis).of(USAGE_DISBELIEVED, 1).items():
+            known = f"{WATCH}disbelief:{model}"
+            told: Any = self.redis.get(known)
+            if calls > int(told or 0):
+                log.warning("usage.disbelieved", model=model, calls=calls)
+                _leave_notice(self.redis, model, "disbelieved", str(calls - int(told or 0)))
+                self.redis.set(known, calls)
+
+
+def _leave_notice(redis: Redis, subject: str, state: str, reason: str) -> None:
+    notice = {"subject": USAGE_SUBJECT + subject, "state": state, "reason": reason}
+    redis.xadd(NOTICES, notice, maxlen=_MOST_NOTICES)  # type: ignore[arg-type] # dict is invariant

@@ -109,12 +109,8 @@ def _alert(group: list[_Entry]) -> Alert:
     state, reason = fields[b"state"].decode(), fields[b"reason"].decode()
     subject = fields[b"subject"].decode()
     if subject.startswith(USAGE_SUBJECT):
-        model, _, detail = subject.removeprefix(USAGE_SUBJECT).rpartition(":")
-        message = (
-            f"{model} at detail {detail} counts {reason} of the tokens that were forecast;"
-            " forecasts follow by themselves, look at budgets and at `visionq prices check`"
-        )
-        return Alert(f"usage-{number}", "usage.drifted", message, at)
+        message = _usage_message(subject.removeprefix(USAGE_SUBJECT), state, reason)
+        return Alert(f"usage-{number}", f"usage.{state}", message, at)
     kind, _, scope = subject.partition(":")
     if kind == "budget":
         message = _budget_message(scope, state, reason)
@@ -127,6 +123,19 @@ def _alert(group: list[_Entry]) -> Alert:
         return Alert(f"webhook-{number}", f"webhook.{state}", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
     return Alert(f"gate-{number}", f"gate.{state}", f"the gate is {state}: {advice}", at)
+
+
+def _usage_message(subject: str, state: str, reason: str) -> str:
+    if state == "disbelieved":
+        return (
+            f"{subject}: of {reason} calls the provider says that they counted more tokens than"
+            " they can; each is settled at what was reserved for it, compare with its bill"
+        )
+    model, _, detail = subject.rpartition(":")
+    return (
+        f"{model} at detail {detail} counts {reason} of the tokens that were forecast;"
+        " forecasts follow by themselves, look at budgets and at `visionq prices check`"
+    )
 
 
 def _budget_message(scope: str, state: str, reason: str) -> str:

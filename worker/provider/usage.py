@@ -1,0 +1,92 @@
+"""What the provider says that a call counted, believed as far as the call can have counted it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import Api, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Beside the result of a call whose usage is not believed.
+DISBELIEVED: Final = (
+    "the provider told more tokens than the call can count: the cost is the most it can be"
+)
+#: Tokens that no call counts, of whatever model.
+_MOST: Final = 100_000_000
+#: How often the table's forecast of the input, and the limit of the answer, may be surpassed: a
+#: table may be wrong, a limit is the provider's own to keep.
+_INPUT_BEYOND: Final = 15
+_OUTPUT_BEYOND: Final = 2
+
+_SIDES: Final = {Api.RESPONSES: ("input", "output"), Api.CHAT_COMPLETIONS: ("prompt", "completion")}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a call is expected to count."""
+
+    #: By the table alone: what was learned from answers does not widen what is believed.
+    input_tokens: int
+    #: For which money is reserved.
+    reserved_input: int
+    longest_answer: int
+
+
+class DisbelievedUsage(Usage):
+    """What is settled where the provider tells what can't be: all that was reserved."""
+
+
+def told(usage: Usage | None) -> Usage | None:
+    """Return what the provider told, for people; None: nothing that can be believed."""
+    return None if isinstance(usage, DisbelievedUsage) else usage
+
+
+def read_usage(body: Mapping[str, Any], api: Api, expected: Expected | None = None) -> Usage | None:
+    """Read the count of a reply; one without input is a gateway's placeholder.
+
+    A count beyond what the call can count is none: the call then counts as what was reserved for
+    it, as a `DisbelievedUsage`. Where nothing is `expected`, such a count is not told.
+    """
+    usage = _dict(body.get("usage"))
+    into, out = _SIDES[api]
+    counted, answered = (_count(usage.get(f"{side}_tokens")) for side in (into, out))
+    if not counted or answered is None:
+        return None
+    if not _is_believable(counted, answered, expected):
+        return _reserved(expected)
+    cached = _count(_dict(usage.get(f"{into}_tokens_details")).get("cached_tokens")) or 0
+    reasoning = _dict(usage.get(f"{out}_tokens_details")).get("reasoning_tokens")
+    return Usage(
+        input_tokens=counted,
+        output_tokens=answered,
+        cached_tokens=min(cached, counted),
+        reasoning_tokens=min(_count(reasoning) or 0, answered),
+    )
+
+
+def _reserved(expected: Expected | None) -> Usage | None:
+    if expected is None:
+        return None
+    return DisbelievedUsage(
+        input_tokens=expected.reserved_input, output_tokens=expected.longest_answer
+    )
+
+
+def _is_believable(counted: int, answered: int, expected: Expected | None) -> bool:
+    if expected is None:
+        return max(counted, answered) <= _MOST
+    most_input = max(expected.input_tokens * _INPUT_BEYOND, expected.reserved_input)
+    most_output = expected.longest_answer * _OUTPUT_BEYOND
+    return counted <= min(most_input, _MOST) and answered <= min(most_output, _MOST)
+
+
+def _count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_count and isinstance(value, int) else None
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
