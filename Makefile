@@ -14,12 +14,12 @@ ARGS ?=
 JOBS ?= 3
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.
-RUN_EXTRAS := worker blobs gateway monitoring telemetry sandbox parquet ocr build
+RUN_EXTRAS := all build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format bench chaos lock
+.PHONY: help install dev demo test lint format bench chaos dist lock
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,7 @@ dev: ## Add what developing needs; the targets that need it do so by themselves
 	@sh scripts/install.sh dev
 
 demo: install ## Real pictures through Redis, a Celery worker and HTTP, in under a minute
-	@$(BIN)/python -m visionq.demo $(ARGS)
+	@$(BIN)/visionq demo $(ARGS)
 
 test: dev ## Run all tests but the long ones, with a coverage report
 	$(BIN)/python -m pytest --cov -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
@@ -52,6 +52,10 @@ bench: dev ## Measure what the documentation claims
 
 chaos: dev ## Kill processes on purpose and compare jobs, calls and books: 15 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+dist: install ## Build dist/: a wheel that runs without a checkout, and the source
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
 
 lock: ## Renew the locks from pyproject.toml, and check them (needs uv)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras pyproject.toml -o requirements.lock

@@ -10,6 +10,7 @@ import click
 
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
+from visionq.extras import STACK, check_extras
 from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
 
     Raises:
         QueueUnavailable: a temporary one did not start.
-        ConfigurationError: what is set is no address of Redis.
+        ConfigurationError: what is set is no address of Redis, or there is no stack and packages
+            to start one are not installed.
     """
     record = read_record() if settings.redis_url is None else None
     if settings.redis_url is not None:
@@ -54,6 +56,7 @@ def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
         simulated = record.simulator_url is not None
         yield Stack(record.redis_url, record.provider_url, simulated)
     else:
+        check_extras("no stack is running, VISIONQ_REDIS_URL is not set, and starting one", STACK)
         click.echo("no stack is running: starting a temporary one …", err=True)
         with temporary_stack(*options) as told:
             simulated = told["simulator_url"] is not None

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.errors import InvalidJob
+from visionq.extras import install_command
+from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +47,8 @@ def brief(text: str) -> str:
 
 @lru_cache(maxsize=64)  # a batch asks for one schema thousands of times; checking it takes 1 ms
 def _validator(schema_json: str) -> Validator:
+    if find_spec("jsonschema") is None:
+        raise ConfigurationError(f"answer_schema: needs an extra: {install_command('worker')}")
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415  # slow to import
     from jsonschema.validators import validator_for  # noqa: PLC0415  # slow to import
     from referencing.exceptions import Unresolvable  # noqa: PLC0415  # slow to import

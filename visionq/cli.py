@@ -5,33 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points, version
-from importlib.util import find_spec
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 import click
 
+from visionq import bundled
 from visionq.commands.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, exit_code, print_error
 from visionq.errors import VisionqError
+from visionq.extras import NEEDED, absent_packages, as_one, check_extras
 
 COMMANDS: Final = "visionq.commands"
-#: What commands of this package need beside it. A client's install has none of these.
-NEEDS: Final = {
-    "up": ("worker", "monitoring", "producer", "celery", "fastapi", "flower"),
-    "gateway": ("fastapi", "uvicorn", "python_multipart"),
-    "keys": ("fastapi",),
-    "simulator": ("aiohttp", "PIL"),
-}
 
 
 class CommandGroup(click.Group):
-    """Offers each command whose packages are installed, and imports one only to use it."""
+    """Offers every command, and imports one only to use it.
+
+    One that lacks packages says how to install them.
+    """
 
     @cached_property
     def found(self) -> dict[str, EntryPoint]:
-        """Entry points of the commands that can run here, by name."""
+        """Entry points of the commands, by name."""
         points = sorted(entry_points(group=COMMANDS), key=lambda point: point.name)
-        return {point.name: point for point in points if _is_installed(point)}
+        return {point.name: point for point in points}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Name the commands without importing any."""
@@ -42,19 +39,30 @@ class CommandGroup(click.Group):
         point = self.found.get(cmd_name)
         if point is None:
             return None
+        if absent_packages(NEEDED.get(cmd_name, ())):
+            return _refusing(cmd_name)
         command: click.Command = point.load()
         return command
 
 
-def _is_installed(point: EntryPoint) -> bool:
-    packages = (point.module.partition(".")[0], *NEEDS.get(point.name, ()))
-    specs = [find_spec(package) for package in packages]
-    # Without an origin it is a mere folder of that name in the working directory.
-    return all(spec is not None and spec.origin is not None for spec in specs)
+def _refusing(name: str) -> click.Command:
+    """Return what stands for a command whose packages are not installed."""
+    extras = NEEDED[name]
+
+    @click.command(
+        name,
+        short_help=f"Not installed; comes with visionq[{as_one(extras)}].",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def refuse() -> None:
+        check_extras(f"`visionq {name}`", extras)
+
+    return refuse
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("visionq"), prog_name="visionq")
+@click.version_option(package_name="visionq", prog_name="visionq")
 def cli() -> None:
     """Ask vision models behind ProxyAPI about pictures; no job is lost, none paid twice."""
 
@@ -81,6 +89,7 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
+    bundled.install()
     for stream in (sys.stdout, sys.stderr):
         # Output is UTF-8 whatever the locale; a file name that is not text is shown escaped.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""`make demo`: real pictures through Redis, a Celery worker and HTTP, in under a minute.
+"""`visionq demo`: real pictures through Redis, a Celery worker and HTTP, in under a minute.
 
 No key is needed and nothing leaves this machine: the stand-in provider answers from the pixels.
 """
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from visionq.commands.shared import exit_code, print_error
 from visionq.errors import JobFailed, VisionqError
 from visionq.ledger.views import spend
 from visionq.money import day_of
@@ -91,34 +90,30 @@ def forms(folder: Path, site: str) -> list[Form]:
     ]
 
 
-def main() -> int:
-    """Run the demo; returns the exit code."""
+def run_demo() -> int:
+    """Run the demo; return the exit code."""
     # Where no terminal says how wide it is, lines stay whole.
     width = None if sys.stdout.isatty() else 110
     # Rich's own colours take `640x480` for a number that begins with `0x`.
     console = Console(width=width, soft_wrap=True, highlight=False)
     os.environ["VISIONQ_ALLOW_PRIVATE_URLS"] = "1"  # the demo's own pictures stand on loopback
     console.print("[bold]visionq demo[/]: Redis, a simulated provider, two workers and Flower …")
-    try:
-        with (
-            TemporaryDirectory(prefix="visionq-demo-") as directory,
-            temporary_stack("--simulate", "--workers", "2") as stack,
-            Client(redis_url=str(stack["redis_url"])) as client,
-            served(Path(directory)) as site,
-        ):
-            simulator = RunningSimulator(str(stack["simulator_url"]), 0)
-            console.print(
-                f"  ready: Redis, simulator at {simulator.url}, Flower at {stack['flower_url']}"
-            )
-            show_forms(console, client, forms(Path(directory), site))
-            show_retry(console, client, simulator, Path(directory))
-            show_rejection(console, client, Path(directory))
-            today = day_of(time.time(), load_settings().time_zone)
-            with connect(str(stack["redis_url"]), "visionq-demo") as redis:
-                return show_bill(console, spend(redis, today), simulator)
-    except VisionqError as error:
-        print_error(error)
-        return exit_code(error)
+    with (
+        TemporaryDirectory(prefix="visionq-demo-") as directory,
+        temporary_stack("--simulate", "--workers", "2") as stack,
+        Client(redis_url=str(stack["redis_url"])) as client,
+        served(Path(directory)) as site,
+    ):
+        simulator = RunningSimulator(str(stack["simulator_url"]), 0)
+        console.print(
+            f"  ready: Redis, simulator at {simulator.url}, Flower at {stack['flower_url']}"
+        )
+        show_forms(console, client, forms(Path(directory), site))
+        show_retry(console, client, simulator, Path(directory))
+        show_rejection(console, client, Path(directory))
+        today = day_of(time.time(), load_settings().time_zone)
+        with connect(str(stack["redis_url"]), "visionq-demo") as redis:
+            return show_bill(console, spend(redis, today), simulator)
 
 
 @contextmanager
@@ -193,7 +188,3 @@ def show_bill(console: Console, spent: Spend, simulator: RunningSimulator) -> in
     agree = Decimal(bill["rub"]) == spent.settled_rub
     console.print("  they agree to the last digit" if agree else "  [red]they do not agree[/]")
     return 0 if agree else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.extras import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def make_reporter(settings: Settings) -> Processor | None:
         from sentry_sdk.utils import BadDsn  # noqa: PLC0415  # likewise
     except ImportError as error:
         raise ConfigurationError(
-            "VISIONQ_SENTRY_DSN: needs the extra `telemetry`, which `make install` brings"
+            f"VISIONQ_SENTRY_DSN: needs an extra: {install_command('telemetry')}"
         ) from error
     try:
         sentry_sdk.init(

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from visionq.bundled import python_command
 from visionq.commands.record import user_directory
 from visionq.errors import JobNotFound, QueueUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: -P: a `producer` folder in the working directory is not ours.
-_SUPERVISE: Final = (sys.executable, "-P", "-m", "producer.run.supervise")
+_SUPERVISE: Final = python_command("producer.run.supervise")
 _START_TIMEOUT: Final = 15.0
 
 

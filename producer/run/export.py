@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from producer.outputs import check_table, draft_of, set_aside
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.tables import Cell, Column, columns_of
+from visionq.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -176,7 +177,5 @@ def _arrow() -> tuple[Any, Any]:
     try:
         from arro3 import core, io  # noqa: PLC0415  # an extra, and only who wants Parquet needs it
     except ImportError:
-        raise RecordRefused(
-            "Parquet needs the extra `parquet`: pip install 'visionq[parquet]'"
-        ) from None
+        raise RecordRefused(f"Parquet needs an extra: {install_command('parquet')}") from None
     return core, io

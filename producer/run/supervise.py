@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from producer.run.detached import read_run, watched
+from visionq.bundled import python_command
 from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_UNREACHABLE
 from visionq.stack.process import STEADY, restart_pause
 from visionq.stack.signals import Signals
@@ -18,7 +19,7 @@ from visionq.stack.signals import Signals
 if TYPE_CHECKING:
     from producer.run.detached import DetachedRun
 
-_COMMAND: Final = (sys.executable, "-P", "-m", "visionq.cli")
+_COMMAND: Final = python_command("visionq.cli")
 #: Short lives in a row after which a run will not come to life any more.
 _HOPELESS: Final = 8
 #: Seconds between tries while Redis or the provider is out of reach.

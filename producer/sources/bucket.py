@@ -14,6 +14,7 @@ from producer.sources.files import PICTURE_SUFFIXES, junk_in
 from producer.sources.row import Row
 from producer.sources.source import Reading
 from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
+from visionq.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,7 @@ def open_bucket(url: str) -> tuple[ObjectStore, str]:
     if not url.startswith(SCHEME) or not bucket:
         raise InvalidSource(f"{url}: an address in a store is s3://bucket/prefix")
     if find_spec("obstore") is None:
-        raise InvalidSource(f"{url}: needs an extra: pip install 'visionq[blobs]'")
+        raise InvalidSource(f"{url}: needs an extra: {install_command('blobs')}")
     return _store(bucket), bucket
 
 

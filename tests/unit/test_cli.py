@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 
-from visionq import cli
+from visionq import cli, extras
 from visionq.commands import shared
 from visionq.errors import (
     BY_CODE,
@@ -107,20 +106,72 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"visionq, version \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-def test_absent_parts(offer: list[importlib.metadata.EntryPoint]) -> None:
-    """A command whose package, or whose needs, are not installed is not offered."""
-    offer += [point("here", "visionq.cli"), point("gone", "not_installed_here.commands")]
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The packages that are found beside visionq; a test fills in what it needs."""
+    names: set[str] = set()
+    monkeypatch.setattr(extras, "_is_installed", names.__contains__)
+    return names
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--port", "80", "--no-such-option", "x"]])
+@pytest.mark.parametrize("name", sorted(extras.NEEDED))
+def test_missing_extras(
+    installed: set[str], capsys: pytest.CaptureFixture[str], name: str, arguments: list[str]
+) -> None:
+    """A command whose packages are not installed says in one line which extra brings them."""
+    del installed
+    assert cli.run([name, *arguments]) == 2
+    needed = extras.NEEDED[name]
+    extra = needed[0] if len(needed) == 1 else "all"
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: configuration: `visionq {name}` needs ")
+    assert err.endswith(f"not installed: pip install 'visionq[{extra}]'\n")
+    assert err.count("\n") == 1
+
+
+def test_missing_extras_are_listed(installed: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The list of commands has those that lack an extra, and names it."""
+    installed |= {"aiohttp", "pillow"}
+    assert cli.run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(
+        r"^  worker +Not installed; comes with visionq\[worker\]\.$", listed, re.MULTILINE
+    )
+    assert re.search(r"^  up +Not installed; comes with visionq\[all\]\.$", listed, re.MULTILINE)
+    assert re.search(r"^  simulator +Run a stand-in", listed, re.MULTILINE)
+
+
+def test_one_missing_package_is_named(installed: set[str]) -> None:
+    """What is there is not told as missing."""
+    installed |= {"fastapi", "uvicorn"}
+    with pytest.raises(ConfigurationError, match="needs python-multipart, which is not installed"):
+        extras.check_extras("It", ["gateway"])
+
+
+def test_every_needed_extra_is_declared() -> None:
+    """The extras that commands ask for exist, and `all` brings every one of them."""
+    metadata = importlib.metadata.metadata("visionq")
+    wanted = {extra for needed in extras.NEEDED.values() for extra in needed}
+    assert wanted | {extras.ALL} <= set(metadata.get_all("Provides-Extra", []))
+    requirements = metadata.get_all("Requires-Dist", [])
+    of_all = {line.split(";")[0] for line in requirements if "extra == 'all'" in line}
+    for extra in wanted:
+        of_one = {line.split(";")[0] for line in requirements if f"extra == '{extra}'" in line}
+        assert of_one
+        assert of_one <= of_all
+
+
+def test_needs_of_unknown_commands(offer: list[importlib.metadata.EntryPoint]) -> None:
+    """Every command that needs extras is a command, and another one is unknown."""
+    assert set(extras.NEEDED) <= {
+        found.name for found in importlib.metadata.entry_points(group=cli.COMMANDS)
+    }
+    offer += [point("here", "visionq.cli")]
     context = click.Context(cli.cli)
     assert cli.cli.list_commands(context) == ["here"]
     assert cli.cli.get_command(context, "gone") is None
-
-
-def test_needs(monkeypatch: pytest.MonkeyPatch, offer: list[importlib.metadata.EntryPoint]) -> None:
-    """An install for clients alone does not offer `up`, which needs worker and monitoring."""
-    offer += [point("up", "visionq.commands.up"), point("jobs", "visionq.cli")]
-    only = {"visionq": SimpleNamespace(origin="here")}
-    monkeypatch.setattr(cli, "find_spec", only.get)
-    assert cli.cli.list_commands(click.Context(cli.cli)) == ["jobs"]
 
 
 def test_broken_command_is_a_defect(

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
 from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
+from visionq.extras import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_store(url: str) -> ObjectStore:
             " pictures in Redis"
         )
     if find_spec("obstore") is None:
-        raise ConfigurationError("VISIONQ_BLOB_URL: needs an extra: pip install 'visionq[blobs]'")
+        raise ConfigurationError(f"VISIONQ_BLOB_URL: needs an extra: {install_command('blobs')}")
     return _directory(url) if scheme == "file" else _bucket(url)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import redis
 
 from visionq import names
+from visionq.bundled import python_command
 from visionq.sandbox.redis_server import (
     TITLE,
     RedisConfig,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: In place of a key where the simulator answers. Nobody else would accept it.
 SIMULATED_KEY: Final = "simulated-no-key"
-#: Without -P a package called `worker` in the working directory would be taken for ours.
-_PYTHON: Final = (sys.executable, "-P", "-m")
 #: Roles that ask no Redis.
 _STANDALONE: Final = frozenset({"redis", "simulator"})
 _SHORT_PATIENCE: Final = 3.0
@@ -113,7 +111,7 @@ def simulator_specs(plan: Plan) -> list[Spec]:
     if port is None:
         return []
     name = "visionq-simulator"
-    module = (*_PYTHON, "visionq.sandbox.simulator")
+    module = python_command("visionq.sandbox.simulator")
     return [
         Spec(
             name=name,
@@ -143,7 +141,7 @@ def worker_specs(plan: Plan) -> list[Spec]:
         Spec(
             name=f"visionq-worker-{number}",
             role="worker",
-            command=(*_PYTHON, "visionq.cli", *options, f"visionq-worker-{number}"),
+            command=(*python_command("visionq.cli"), *options, f"visionq-worker-{number}"),
             environment=plan.child_environment(
                 "worker",
                 PROXYAPI_API_KEY=key,
@@ -167,7 +165,7 @@ def flower_spec(plan: Plan) -> Spec:
     return Spec(
         name="visionq-flower",
         role="flower",
-        command=(*_PYTHON, "visionq.cli", *options),
+        command=(*python_command("visionq.cli"), *options),
         environment=plan.child_environment(
             "flower",
             VISIONQ_FLOWER_ADDRESS="127.0.0.1",
@@ -188,7 +186,7 @@ def gateway_spec(plan: Plan) -> Spec:
         name=name,
         role="gateway",
         command=(
-            *(*_PYTHON, "visionq.cli", "gateway", "--name", name),
+            *(*python_command("visionq.cli"), "gateway", "--name", name),
             *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
         ),
         environment=plan.child_environment(
@@ -209,7 +207,7 @@ def exporter_spec(plan: Plan) -> Spec:
         name=name,
         role="exporter",
         command=(
-            *(*_PYTHON, "visionq.cli", "exporter", "--name", name),
+            *(*python_command("visionq.cli"), "exporter", "--name", name),
             *("--address", "127.0.0.1", "--port", str(plan.exporter_port)),
         ),
         environment=plan.child_environment("exporter"),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.bundled import python_command
 from visionq.errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: -P: a `visionq` folder in the working directory is not ours.
-_COMMAND: Final = (sys.executable, "-P", "-m", "visionq.cli", "up", "--json", "--temporary")
+_COMMAND: Final = (*python_command("visionq.cli"), "up", "--json", "--temporary")
 
 
 @contextmanager

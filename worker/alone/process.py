@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 import signal
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+from visionq.bundled import python_command
 from visionq.errors import InternalError, Quarantined, VisionqError
 from worker.alone.frames import read_frame, write_frame
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a picture has; far more than any within the limits takes.
 SECONDS: Final = 120
-_COMMAND: Final = (sys.executable, "-P", "-m", "worker.alone")
+_COMMAND: Final = python_command("worker.alone")
 #: Somebody's wish, and no doing of the picture.
 _ASKED_TO_END: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
+from visionq.extras import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -67,9 +69,10 @@ def make() -> TextDetector:
     """Return the detector for English and Russian, as far as they are installed.
 
     Raises:
-        ConfigurationError: there is no Tesseract, or neither language.
-        ImportError: the extra `ocr` is not installed.
+        ConfigurationError: there is no Tesseract, or neither language, or not the extra `ocr`.
     """
+    if find_spec("pytesseract") is None:
+        raise ConfigurationError(f"VISIONQ_DETECTORS: ocr needs an extra: {install_command('ocr')}")
     import pytesseract  # noqa: PLC0415  # likewise
 
     try:

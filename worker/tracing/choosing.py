@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from visionq.extras import install_command
 from visionq.settings import ConfigurationError
 from worker.tracing.spans import NoTracing
 
@@ -29,7 +30,7 @@ def make_tracing(settings: Settings) -> Tracing:
         from worker.tracing.opentelemetry import OpenTelemetry  # noqa: PLC0415  # likewise
     except ImportError as error:
         raise ConfigurationError(
-            "VISIONQ_TRACES_URL: needs the extra `telemetry`, which `make install` brings"
+            f"VISIONQ_TRACES_URL: needs an extra: {install_command('telemetry')}"
         ) from error
     url = settings.traces_url.get_secret_value()
     return OpenTelemetry(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import select
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from visionq.bundled import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def command_line(
 ) -> list[str]:
     """Return the command that runs the simulator under its name; port 0 is any free one."""
     return [
-        *(sys.executable, "-m", "visionq.sandbox.simulator"),
+        *python_command("visionq.sandbox.simulator"),
         *("--name", PROCESS_NAME, "--host", host, "--port", str(port)),
         *("--settings", json.dumps(settings or {})),
     ]

@@ -1,0 +1,49 @@
+"""Our packages are found before anybody else's of the same name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visionq import bundled
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", sorted(bundled.PACKAGES))
+def test_others_are_not_imported(tmp_path: Path, name: str) -> None:
+    """A package of somebody else that stands first on the path is not taken for ours."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", "utf-8")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"from visionq import bundled; bundled.install()\n"
+        f"import {name}.commands; print({name}.__file__)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert said.stdout.strip() == str(ROOT / name / "__init__.py"), said.stderr
+
+
+def test_modules_are_run_as_programs(tmp_path: Path) -> None:
+    """A module of ours runs as a program although its name is taken where one works."""
+    (tmp_path / "worker.py").write_text("raise SystemExit('not ours')", "utf-8")
+    ended = subprocess.run(
+        [*bundled.python_command("worker.alone"), "10"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_other_names_are_left_alone() -> None:
+    """The finder answers for our packages alone."""
+    finder = bundled.BundledFinder(ROOT)
+    assert finder.find_spec("visionq", None) is None
+    assert finder.find_spec("worker.tasks", [str(ROOT / "worker")]) is None
