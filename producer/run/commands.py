@@ -14,6 +14,7 @@ from producer.run.export import as_old_as, keep_changed
 from producer.run.export import export as write_table
 from producer.run.plan import Wishes, make_plan
 from producer.run.reading import open_rows
+from producer.run.table_form import table_options, take_table_form
 from producer.run.terminal import Terminal
 from producer.sources import STDIN
 from producer.sources.command_options import source_options, take_source_options
@@ -78,27 +79,6 @@ def again(given: list[str]) -> list[str]:
     return [*kept, "--yes"]
 
 
-_table_options = (
-    click.option(
-        "--csv-delimiter", default=",", show_default=True, help="Of a CSV that is written; or tab."
-    ),
-    click.option("--no-bom", is_flag=True, help="Leave the UTF-8 mark out of a CSV."),
-)
-
-
-def _csv_options(command: Any) -> Any:  # noqa: ANN401  # click's decorators
-    for option in reversed(_table_options):
-        command = option(command)
-    return command
-
-
-def _delimiter(text: str) -> str:
-    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
-    if len(found) != 1 or found in '"\r\n':
-        raise click.BadParameter("one character, or tab", param_hint="--csv-delimiter")
-    return found
-
-
 @click.command(cls=_Remembering)
 @click.argument("source")
 @click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
@@ -120,7 +100,7 @@ def _delimiter(text: str) -> str:
 @click.option("--yes", is_flag=True, help="Begin without asking.")
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
 @source_options
-@_csv_options
+@table_options
 @json_option
 def run(
     *,
@@ -133,10 +113,8 @@ def run(
     ordered: bool,
     yes: bool,
     detach: bool,
-    csv_delimiter: str,
-    no_bom: bool,
     as_json: bool,
-    **options: Any,  # noqa: ANN401  # those of the source, and fields of the job, checked as such
+    **options: Any,  # noqa: ANN401  # those of the source and of the table, and fields of the job, checked as such
 ) -> int:
     """Ask one question about every picture of SOURCE, and write the answers to OUT.
 
@@ -155,8 +133,7 @@ def run(
             fresh=fresh,
             yes=yes,
             ordered=ordered,
-            delimiter=_delimiter(csv_delimiter),
-            bom=not no_bom,
+            form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)
         if detach and STDIN in (source, options["prompt"]):
@@ -177,10 +154,15 @@ def run(
 @click.argument("record", type=_file)
 @click.option("-o", "--out", type=_out, required=True, help="FILE.csv or FILE.parquet.")
 @click.option("--ordered", is_flag=True, help="In the order of the source.")
-@_csv_options
+@table_options
 @json_option
 def export(
-    *, record: Path, out: Path, ordered: bool, csv_delimiter: str, no_bom: bool, as_json: bool
+    *,
+    record: Path,
+    out: Path,
+    ordered: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # those of the table
 ) -> None:
     """Make a table of the JSONL that `visionq run` has written, also while it is being written."""
     with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
@@ -188,5 +170,5 @@ def export(
         check_table(out)
         if (said := keep_changed(out, record)) is not None:
             click.echo(said, err=True)
-        write_table(rows, out, delimiter=_delimiter(csv_delimiter), bom=not no_bom)
+        write_table(rows, out, take_table_form(options, load_settings().time_zone))
         as_old_as(out, record)

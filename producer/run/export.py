@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from producer.outputs import check_table, draft_of, set_aside
 from producer.run.errors import RecordFailed, RecordRefused
+from producer.run.table_form import TableForm
 from producer.run.tables import Cell, Column, columns_of
 from visionq.extras import install_command
 
@@ -25,8 +26,7 @@ CSV: Final = ".csv"
 PARQUET: Final = ".parquet"
 KINDS: Final = (JSONL, CSV, PARQUET)
 
-#: What a spreadsheet takes for the beginning of a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_PLAIN: Final = TableForm()
 _BATCH: Final = 10_000
 
 
@@ -52,9 +52,7 @@ def check_kind(out: Path) -> None:
         _arrow()
 
 
-def export(
-    rows: Iterable[dict[str, Any]], out: Path, *, delimiter: str = ",", bom: bool = True
-) -> None:
+def export(rows: Iterable[dict[str, Any]], out: Path, form: TableForm = _PLAIN) -> None:
     """Write a table; `rows` is read twice. The table that stood at `out` is replaced at once.
 
     Raises:
@@ -64,11 +62,11 @@ def export(
     """
     check_kind(out)
     check_table(out)
-    columns = columns_of(rows)
+    columns = columns_of(rows, form.columns, technical=form.technical)
     if out.suffix.lower() == PARQUET:
         _replace(out, lambda file: _write_parquet(rows, columns, file))
     else:
-        _replace(out, lambda file: _write_csv(rows, columns, file, delimiter, bom=bom))
+        _replace(out, lambda file: _write_csv(rows, columns, file, form))
 
 
 def _replace(out: Path, write: Callable[[Path], None]) -> None:
@@ -112,30 +110,16 @@ def as_old_as(out: Path, record: Path) -> None:
 
 
 def _write_csv(
-    rows: Iterable[dict[str, Any]], columns: list[Column], path: Path, delimiter: str, *, bom: bool
+    rows: Iterable[dict[str, Any]], columns: list[Column], path: Path, form: TableForm
 ) -> None:
     # Excel takes a file for UTF-8 by the mark at its beginning.
-    encoding = "utf-8-sig" if bom else "utf-8"
+    encoding = "utf-8-sig" if form.bom else "utf-8"
     with path.open("x", encoding=encoding, errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow([_harmless(column.name) for column in columns])
+        writer = csv.writer(file, delimiter=form.delimiter)
+        writer.writerow([form.name(column.name) for column in columns])
         for row in rows:
-            writer.writerow([_csv_cell(column.cell(row)) for column in columns])
+            writer.writerow([form.csv_cell(column, column.cell(row)) for column in columns])
         _make_durable(file)
-
-
-def _csv_cell(cell: Cell) -> Cell:
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    return _harmless(cell) if isinstance(cell, str) else cell
-
-
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from running what a model, or a file's name, has said: a `'` goes before.
-
-    Numbers of `data` are no text and stay as they are.
-    """
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _make_durable(file: IO[Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.rows import Place, refused, unanswered
 from producer.run.window import Out
-from producer.sources import ROW_FAULTS, BadRow, row_fault
+from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, Submitted
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from producer.run.index import Index
     from producer.run.question import Question
     from producer.run.window import Window
-    from producer.sources import Row
     from visionq.ledger import Ledger, Submission
     from visionq.settings import Settings
 
@@ -102,6 +101,8 @@ class Feeder:
     #: Called before each submission.
     before: Callable[[], None]
     retry_failed: bool = False
+    #: Columns of the source that go into OUT; None: all.
+    columns: tuple[str, ...] | None = None
     #: Most rows that are begun; None: all.
     first: int | None = None
     clock: Callable[[], float] = time.monotonic
@@ -178,7 +179,11 @@ class Feeder:
 
     def _begin(self, row: Row | BadRow, before: Known | None) -> None:
         self.begun += 1
-        place = Place(row.number, row.id)
+        columns = row.columns
+        if self.columns is not None:
+            columns = {name: columns[name] for name in self.columns if name in columns}
+        file = row.file if isinstance(row, Row) else ""
+        place = Place(row.number, row.id, file=file, columns=columns)
         if before is not None:
             place = replace(place, attempt=before.attempt + 1, paid=before.paid)
         if isinstance(row, BadRow):

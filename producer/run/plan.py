@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,16 +13,20 @@ from producer.outputs import check_not_input, check_table
 from producer.prompts import prompt_for
 from producer.run.export import JSONL, check_kind, record_path
 from producer.run.question import Question, run_id
+from producer.run.table_form import TableForm
 from producer.sources import STDIN, open_source
 from visionq.prices import load_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from decimal import Decimal
     from typing import BinaryIO
 
     from producer.sources import Source, SourceOptions
     from visionq.settings import Settings
+
+
+_PLAIN: Final = TableForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,8 @@ class Wishes:
     fresh: bool = False
     yes: bool = False
     ordered: bool = False
-    #: Of a CSV made at the end.
-    delimiter: str = ","
-    bom: bool = True
+    #: Of the table made at the end.
+    form: TableForm = _PLAIN
 
     @property
     def record(self) -> Path:
@@ -94,6 +97,7 @@ def make_plan(
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=described, stdin=stdin)
+    _check_columns(wishes.form.columns or (), source)
     return Plan(source, _question(source, asked, settings, stdin), wishes)
 
 
@@ -111,6 +115,15 @@ def _question(
     given = text is not None or file is not None
     prompt = prompt_for(source, take_prompt(text, file, stdin) if given else None)
     return Question(prompt, options, "" if prompt else source.fingerprint())
+
+
+def _check_columns(wanted: Iterable[str], source: Source) -> None:
+    """Refuse a column that the source does not have."""
+    for name in wanted:
+        if name not in source.columns:
+            there_are = ", ".join(map(repr, source.columns)) or "none"
+            message = f"{source.description} has no column {name!r}; there are: {there_are}"
+            raise click.BadParameter(message, param_hint="--column")
 
 
 def _check_price(model: str, settings: Settings) -> None:

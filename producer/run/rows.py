@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -12,17 +12,24 @@ from visionq.contract import ResultDocument
 from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from producer.run.question import Question
     from producer.sources import BadRow
     from visionq.errors import VisionqError
     from visionq.ledger import NewJob
     from visionq.sdk.reading import End
 
-#: What every row has, in this order; CSV and Parquet put the fields of `data` behind `text`.
+#: For programs: an option leaves them out of tables.
+TECHNICAL: Final = (
+    "row", "pictures", "model", "detail", "api", "question", "attempt", "input_tokens",
+    "output_tokens", "cost_is_estimate", "request_id", "job_id", "finished_at",
+)  # fmt: skip
+#: What every row has, in this order; tables have a column for each of those of the source
+#: (`columns`) and for each field of `data`.
 COLUMNS: Final = (
-    "id", "text", "data", "cost_rub", "cached", "error", "row", "pictures", "model", "detail",
-    "api", "question", "attempt", "input_tokens", "output_tokens", "cost_is_estimate", "simulated",
-    "warnings", "request_id", "job_id", "finished_at",
+    "id", "file", "columns", "text", "data", "cost_rub", "cached", "error", "simulated", "warnings",
+    *TECHNICAL,
 )  # fmt: skip
 
 
@@ -35,6 +42,10 @@ class Place:
     attempt: int = 1
     #: Rubles that earlier attempts cost: a row tells of all that was paid for it.
     paid: Decimal = Decimal(0)
+    #: Names of its pictures.
+    file: str = ""
+    #: What OUT repeats of the source's table.
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[str, Any]:
@@ -69,6 +80,8 @@ def refused(bad: BadRow, place: Place, question: Question) -> dict[str, Any]:
 def _row(place: Place, question: Question) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS) | {
         "id": place.id,
+        "file": place.file,
+        "columns": dict(place.columns),
         "row": place.number,
         "attempt": place.attempt,
         "question": question.fingerprint,

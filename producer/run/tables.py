@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.errors import RecordRefused
-from producer.run.rows import COLUMNS
+from producer.run.rows import COLUMNS, TECHNICAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 #: Before the name of a field of `data`.
 DATA: Final = "data."
+#: Before the name of a column of the source, where OUT has one of that name.
+SOURCE: Final = "source."
 #: Of a table that is meant to be looked at.
 _MOST_FIELDS: Final = 1_000
 _LARGEST: Final = 2**63
@@ -29,12 +31,27 @@ class Column:
 
     name: str
     kind: type
+    #: The column of the source, or the field of `data`, that it holds.
+    of_source: str | None = None
+    of_data: str | None = None
+
+    @property
+    def is_money(self) -> bool:
+        """Whether it holds rubles as decimal strings."""
+        return self.name == "cost_rub"
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether it holds moments."""
+        return self.name == "finished_at"
 
     def cell(self, row: dict[str, Any]) -> Cell:
         """Return what stands in this column of a row."""
-        if self.name.startswith(DATA):
+        if self.of_source is not None:
+            value = (row.get("columns") or {}).get(self.of_source)
+        elif self.of_data is not None:
             data = row["data"]
-            value = data.get(self.name.removeprefix(DATA)) if isinstance(data, dict) else None
+            value = data.get(self.of_data) if isinstance(data, dict) else None
         elif self.name in ("error_code", "error_message"):
             value = (row["error"] or {}).get(self.name.removeprefix("error_"))
         else:
@@ -52,15 +69,22 @@ class Column:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def columns_of(rows: Iterable[dict[str, Any]]) -> list[Column]:
-    """Return the columns of a table: those of every row, and one for each field of `data`.
+def columns_of(
+    rows: Iterable[dict[str, Any]],
+    wanted: Collection[str] | None = None,
+    *,
+    technical: bool = True,
+) -> list[Column]:
+    """Return the columns of a table: those of every row, of the source and of `data`.
 
-    A field whose values are of several kinds is text, and what is nested is JSON.
+    A field whose values are of several kinds is text, and what is nested is JSON. Of the source's
+    columns those that are `wanted` come; None: all.
 
     Raises:
         RecordRefused: there are too many fields for a table.
     """
     fields: dict[str, set[type]] = {}
+    source: dict[str, bool] = {}
     plain = False
     for row in rows:
         data = row["data"]
@@ -69,14 +93,36 @@ def columns_of(rows: Iterable[dict[str, Any]]) -> list[Column]:
                 fields.setdefault(name, set()).add(_kind_of(value))
         else:
             plain = plain or data is not None
-        if len(fields) > _MOST_FIELDS:
-            raise RecordRefused(f"data has more than {_MOST_FIELDS:,} fields: take the JSONL")
-    return [column for name in COLUMNS for column in _columns(name, fields, plain=plain)]
+        for name, text in (row.get("columns") or {}).items():
+            # That it says what ours of that name says shows only at the end.
+            source[name] = source.get(name, False) or text != str(row.get(name, ""))
+        if len(fields) + len(source) > _MOST_FIELDS:
+            raise RecordRefused(f"there are more than {_MOST_FIELDS:,} fields: take the JSONL")
+    taken = [name for name in source if wanted is None or name in wanted]
+    kept = [name for name in COLUMNS if technical or name not in TECHNICAL]
+    ours = {
+        column.name
+        for name in COLUMNS
+        if name != "columns"
+        for column in _columns(name, fields, plain=plain)
+    }
+    told = [
+        Column(f"{SOURCE}{name}" if name in ours else name, str, of_source=name)
+        for name in taken
+        if name not in ours or source[name]
+    ]
+    return [
+        column
+        for name in kept
+        for column in (told if name == "columns" else _columns(name, fields, plain=plain))
+    ]
 
 
 def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Column]:
     if name == "data":
-        found = [Column(f"{DATA}{field}", _kind(kinds)) for field, kinds in fields.items()]
+        found = [
+            Column(f"{DATA}{field}", _kind(kinds), of_data=field) for field, kinds in fields.items()
+        ]
         # An answer that is a list or a number has no fields of its own.
         return [Column("data", str), *found] if plain else found
     if name == "error":

@@ -176,6 +176,7 @@ class _Work:
                 submitter=Submitter(ledger, patient, self.settings),
                 before=budget.ensure,
                 retry_failed=self.plan.wishes.retry_failed,
+                columns=self.plan.wishes.form.columns,
                 first=first,
             )
             display = open_display(self.plan.source.total, self._forecast(), time.monotonic)
@@ -211,7 +212,7 @@ class _Work:
         self.record.settle(ordered=wishes.ordered and outcome is Outcome.DONE)
         if wishes.is_table:
             rows = self.record.rows(ordered=wishes.ordered)
-            export(rows, wishes.out, delimiter=wishes.delimiter, bom=wishes.bom)
+            export(rows, wishes.out, wishes.form)
             as_old_as(wishes.out, wishes.record)
         rows_there, failed = self.record.index.count()
         self._say_end(outcome, rows_there, failed)

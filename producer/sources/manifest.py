@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +64,7 @@ class CsvManifest(Reading):
                 yield line, broken_line(number, line, message)
                 continue
             named = zip_longest(self._names, cells[: len(self._names)], fillvalue="")
-            record = {column: cell for column, cell in named if column}
+            record = {column: _text_of(cell) for column, cell in named if column}
             yield line, self._chosen.row(number, line, record)
 
     def _records(self) -> Iterator[tuple[int, tuple[str, ...] | BrokenRecord]]:
@@ -104,6 +105,13 @@ class CsvManifest(Reading):
         raise InvalidSource(f"{self._name}, {where}: {said}; is a quote missing?")
 
 
+def _text_of(cell: str) -> str:
+    """Return a cell; of `="00123"`, by which spreadsheets keep a text, the text."""
+    found = _KEPT_TEXT.fullmatch(cell)
+    return found["text"].replace('""', '"') if found else cell
+
+
+_KEPT_TEXT: Final = re.compile(r'="(?P<text>(?:[^"]|"")*)"')
 #: What `csv` says of a quote that is open at the end of the file.
 _OPEN_QUOTE: Final = "unexpected end of data"
 

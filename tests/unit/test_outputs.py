@@ -6,6 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -16,6 +17,7 @@ from producer.run.export import as_old_as, export, keep_changed
 from producer.run.plan import Wishes, make_plan
 from producer.run.record import Record
 from producer.run.rows import to_line
+from producer.run.table_form import TableForm
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS
 from visionq.settings import Settings
@@ -84,7 +86,7 @@ def test_no_table_of_others_is_overwritten(goods: Path, name: str) -> None:
 def test_a_table_of_ours_is_replaced(tmp_path: Path, suffix: str) -> None:
     """What a command wrote before, in whatever form, it may write again."""
     out = tmp_path / f"out.{suffix}"
-    export(ROWS, out, delimiter=";")
+    export(ROWS, out, TableForm(delimiter=";", technical=False, keeps_texts=True))
     check_table(out)
     export(ROWS[:1], out)
     check_table(out)
@@ -129,3 +131,16 @@ def test_free_names(tmp_path: Path) -> None:
     assert free_name(path).name == "a.bak"
     (tmp_path / "a.bak").symlink_to("nowhere")
     assert free_name(path).name == "a.bak2"
+
+
+def test_a_column_that_is_not_there_is_told(goods: Path) -> None:
+    """`--column` is held against the columns of SOURCE before anything is paid."""
+    with pytest.raises(click.BadParameter, match="no column 'price'; there are: 'id', 'image'"):
+        make_plan(
+            str(goods),
+            Wishes(goods.with_name("out.csv"), form=TableForm(columns=("price",))),
+            described=SourceOptions(),
+            asked={"prompt": "What?", "model": "gpt-4o"},
+            settings=Settings(),
+            stdin=io.BytesIO(),
+        )

@@ -15,7 +15,8 @@ from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.export import export, record_path
 from producer.run.question import Question
 from producer.run.rows import Place, refused, to_line
-from producer.sources import BadRow
+from producer.run.table_form import TableForm
+from producer.sources import BadRow, Row, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 def test_for_excel_and_for_others(tmp_path: Path) -> None:
     """The mark that Excel needs stands first, unless it is left out; the delimiter is chosen."""
     export(ROWS, tmp_path / "a.csv")
-    export(ROWS, tmp_path / "b.csv", delimiter=";", bom=False)
+    export(ROWS, tmp_path / "b.csv", TableForm(delimiter=";", bom=False))
     assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")
     assert (tmp_path / "b.csv").read_bytes().startswith(b"id;")
 
@@ -119,3 +120,94 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(export_command, arguments, standalone_mode=False)
     assert done.exception is None, done.exception
     assert [one["row"] for one in read(out, delimiter="\t")] == ["1", "2", "3"]
+
+
+def with_columns(number: int, columns: dict[str, str], **fields: Any) -> dict[str, Any]:
+    place = Place(number, columns.get("id", str(number)), file="a.jpg; b.jpg", columns=columns)
+    bad = BadRow(number, place.id, "not_an_image", "no picture")
+    return refused(bad, place, QUESTION) | fields
+
+
+SOLD = [
+    with_columns(1, {"id": "007", "Название": "Чайник", "text": "old"}, text="new"),
+    with_columns(2, {"id": "8", "Цена": "1.5"}, text="other"),
+]
+
+
+def test_a_table_has_the_columns_of_its_source(tmp_path: Path) -> None:
+    """They stand behind id and file; one with a name of ours is told apart."""
+    out = tmp_path / "out.csv"
+    export(SOLD, out)
+    one, two = read(out)
+    assert list(one)[:7] == ["id", "file", "Название", "source.text", "Цена", "text", "cost_rub"]
+    assert (one["id"], one["file"], one["Название"]) == ("007", "a.jpg; b.jpg", "Чайник")
+    assert (one["source.text"], one["text"]) == ("old", "new")
+    assert (two["Название"], two["Цена"]) == ("", "1.5")
+    export(SOLD, out, TableForm(columns=("Цена",)))
+    assert list(read(out)[0])[:4] == ["id", "file", "Цена", "text"]
+    assert list(read(out)[0])[-1] == "finished_at"
+    export(SOLD, out, TableForm(columns=(), technical=False))
+    assert list(read(out)[0]) == [
+        "id", "file", "text", "cost_rub", "cached", "error_code", "error_message", "simulated",
+        "warnings",
+    ]  # fmt: skip
+
+
+def test_a_record_without_columns_is_exported(tmp_path: Path) -> None:
+    """Rows that an earlier version wrote have neither file nor columns."""
+    old = {name: value for name, value in ROWS[0].items() if name not in ("file", "columns")}
+    export([old], tmp_path / "out.csv")
+    assert read(tmp_path / "out.csv")[0]["file"] == ""
+
+
+def test_a_russian_spreadsheet_counts(tmp_path: Path) -> None:
+    """With `;` rubles and fractions have a decimal comma, and moments are dates of one's zone."""
+    known = row(
+        1, cost_rub="0.25", data={"price": 1.5}, finished_at="2026-11-29T21:30:05.123+00:00"
+    )
+    export([known], tmp_path / "out.csv", TableForm(delimiter=";"))
+    (found,) = read(tmp_path / "out.csv", delimiter=";")
+    assert (found["cost_rub"], found["data.price"]) == ("0,25", "1,5")
+    assert found["finished_at"] == "2026-11-30 00:30:05"
+    export([known], tmp_path / "out.csv")
+    (found,) = read(tmp_path / "out.csv")
+    assert (found["cost_rub"], found["data.price"]) == ("0.25", "1.5")
+    assert found["finished_at"] == known["finished_at"]
+
+
+CHANGED = ("007", "4600000000000", "1-2", "1/2", "12.05", "1.5", "1e5", "+7 900 000-00-00",
+           "5%", "12:30", "MAR1", "2 янв", "мая", "true", "1 000")  # fmt: skip
+UNCHANGED = ("7", "12,5", "0", "Чайник", "12 шт. в коробке", "a-1", "1 чашка", "марка 5 звёзд", "")
+
+
+@pytest.mark.parametrize("text", [*CHANGED, *UNCHANGED])
+def test_texts_that_excel_reinterprets(tmp_path: Path, text: str) -> None:
+    """With `--excel` they stay texts, and a source reads them as what they are."""
+    form = TableForm(delimiter=";", keeps_texts=True)
+    out = tmp_path / "out.csv"
+    export([with_columns(1, {"id": "x", "image": "a.jpg", "code": text}, text=text)], out, form)
+    (found,) = read(out, delimiter=";")
+    assert found["text"] == found["code"] == (f'="{text}"' if text in CHANGED else text)
+    (again,) = open_source(str(out)).rows()
+    assert isinstance(again, Row)
+    assert again.variables["code"] == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (["--excel"], "id;file;text;cost_rub"),
+        (["--excel", "--csv-delimiter", "tab", "--no-technical"], "id\tfile\ttext"),
+        (["--no-columns"], "id,file,text"),
+    ],
+)
+def test_the_options_of_a_table(tmp_path: Path, arguments: list[str], begins: str) -> None:
+    """They are taken together; a delimiter of one's own goes before that of `--excel`."""
+    record, out = tmp_path / "out.jsonl", tmp_path / "out.csv"
+    record.write_bytes(to_line(row(1)))
+    given = [str(record), "-o", str(out), *arguments]
+    done = CliRunner().invoke(export_command, given, standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert out.read_text("utf-8-sig").startswith(begins)
+    wrong = [*given, "--column", "a", "--no-columns"]
+    assert "either --column" in str(CliRunner().invoke(export_command, wrong).output)
