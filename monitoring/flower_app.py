@@ -9,10 +9,10 @@ from celery import Celery
 from celery.app.control import Control
 
 from monitoring.settings import CLIENT_NAME
-from visionq.celery_urls import celery_url
 from visionq.contract import TERMINAL
 from visionq.ledger import Ledger, ledger_options
 from visionq.redis_connection import connect
+from visionq.redis_url import celery_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

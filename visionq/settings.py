@@ -10,12 +10,29 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from visionq.contract.base import ModelName
 from visionq.contract.job import describe
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import VisionqError
+from visionq.setting_types import (
+    A_DAY,
+    TEN_YEARS,
+    ApiKey,
+    BlobUrl,
+    BrokerUrl,
+    HeaderName,
+    HeaderValue,
+    Host,
+    HttpUrl,
+    RedisUrl,
+    SecretHttpUrl,
+    SigningSecret,
+    TimeZone,
+    check_bound,
+)
 
 
 class ConfigurationError(VisionqError):
@@ -40,46 +57,46 @@ class Settings(BaseSettings):
     )
 
     #: Key of ProxyAPI. Without it nothing is ever sent to the internet.
-    api_key: SecretStr | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
+    api_key: ApiKey | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
     #: Address of the OpenAI-compatible API.
-    base_url: str = Field(
+    base_url: HttpUrl = Field(
         default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
     )
 
     #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
-    redis_url: SecretStr | None = None
+    redis_url: RedisUrl | None = None
     #: Broker of the hints, when it is not the ledger's Redis.
-    broker_url: SecretStr | None = None
+    broker_url: BrokerUrl | None = None
 
     #: Take jobs from Celery's default queue (`celery`) too; off where other programs may use it.
     consume_default_queue: bool = False
 
     #: Model of jobs that name none.
-    default_model: str = "gpt-4o-mini"
+    default_model: ModelName = "gpt-4o-mini"
     #: Longest answer of jobs that set no limit, in tokens.
     default_max_output_tokens: int = Field(default=2048, ge=16)
     #: Replaces the built-in price table.
     prices_file: Path | None = None
 
     #: Seconds that results, and all else of a finished job, are kept.
-    result_ttl: int = Field(default=7 * 24 * 3600, ge=60)
+    result_ttl: int = Field(default=7 * 24 * 3600, ge=60, le=TEN_YEARS)
     #: Seconds that an answer may be reused.
-    answer_ttl: int = Field(default=7 * 24 * 3600, ge=0)
+    answer_ttl: int = Field(default=7 * 24 * 3600, ge=0, le=TEN_YEARS)
     #: Let tenants have each other's stored answers: the same question is then asked once for all.
     share_answers: bool = False
     #: Seconds that an uploaded blob waits for its job, or for a replay.
-    blob_grace: int = Field(default=3600, ge=60)
+    blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
     #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
     blob_limit: int | None = Field(default=None, ge=1)
     #: Where pictures stand: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
-    blob_url: str | None = None
+    blob_url: BlobUrl | None = None
     #: Finished jobs that are listed; the older ones go first.
     finished_kept: int = Field(default=100_000, ge=0)
     #: Events that are kept; the older ones go first.
     events_kept: int = Field(default=10_000, ge=0)
 
     #: Seconds that failed jobs are kept, to be looked at and replayed.
-    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60)
+    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60, le=TEN_YEARS)
     #: Messages that no worker can work on: how many are kept, for as long as results.
     dead_letters_kept: int = Field(default=1000, ge=1)
     #: Most bytes of them; one of more than half as many is kept without its end.
@@ -93,11 +110,11 @@ class Settings(BaseSettings):
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
     #: Hosts that pictures may not come from, whatever else is allowed.
-    denied_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    denied_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
     #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`.
-    host_headers: Annotated[dict[str, dict[str, SecretStr]] | None, NoDecode] = None
+    host_headers: Annotated[dict[Host, dict[HeaderName, HeaderValue]] | None, NoDecode] = None
     #: Downloads from one host at a time, in a worker process.
     max_connections_per_host: int = Field(default=8, ge=1)
 
@@ -106,14 +123,14 @@ class Settings(BaseSettings):
     #: Attempts of a job at faults that cost nothing.
     max_attempts: int = Field(default=10, ge=1)
     #: Seconds to reach the provider.
-    connect_timeout: float = Field(default=5, gt=0)
+    connect_timeout: float = Field(default=5, gt=0, le=A_DAY)
     #: Seconds from the sent request to the first byte of its answer; unset: as for the whole.
-    first_byte_timeout: float | None = Field(default=None, gt=0)
+    first_byte_timeout: float | None = Field(default=None, gt=0, le=A_DAY)
     #: Seconds for its whole answer.
-    request_timeout: float = Field(default=120, gt=0)
+    request_timeout: float = Field(default=120, gt=0, le=A_DAY)
 
     #: Seconds for which a claim holds without renewal.
-    lease: float = Field(default=10, ge=5)
+    lease: float = Field(default=10, ge=5, le=A_DAY)
     #: Largest picture file taken, in bytes.
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     #: Largest picture decoded, in pixels.
@@ -132,23 +149,25 @@ class Settings(BaseSettings):
     detectors: Annotated[tuple[str, ...], NoDecode] = ()
 
     #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
-    alert_url: SecretStr | None = None
+    alert_url: SecretHttpUrl | None = None
     #: Base64 secret by which alerts are signed, as Standard Webhooks are.
-    alert_secret: SecretStr | None = None
+    alert_secret: SigningSecret | None = None
     #: Where a day of spending begins and ends.
-    time_zone: str = "Europe/Moscow"
+    time_zone: TimeZone = "Europe/Moscow"
     #: Rubles below which the balance is low.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
 
     #: Where workers send traces (OTLP over HTTP), such as `http://collector:4318/v1/traces`.
-    traces_url: SecretStr | None = None
+    traces_url: SecretHttpUrl | None = None
     #: Where workers report unforeseen errors (Sentry); never what a job is about.
-    sentry_dsn: SecretStr | None = None
+    sentry_dsn: SecretHttpUrl | None = None
 
     #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
     #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    _bound = field_validator("*")(check_bound)
 
     @field_validator("allowed_hosts", "denied_hosts", "detectors", mode="before")
     @classmethod

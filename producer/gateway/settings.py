@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from visionq.commands.record import user_directory
 from visionq.contract.job import describe
+from visionq.setting_types import A_DAY, TEN_YEARS, ApiKey, check_bound
 from visionq.settings import ConfigurationError
 
 
@@ -25,7 +26,7 @@ class GatewaySettings(BaseSettings):
     #: Its port.
     port: int = Field(default=8000, ge=1, le=65535)
     #: A key of the tenant `default` with every scope, beside those of `visionq keys`.
-    key: SecretStr | None = Field(default=None, min_length=16)
+    key: ApiKey | None = Field(default=None, min_length=16)
     #: Directory of uploaded files and batch results, which all gateways share.
     files_dir: Path | None = None
     #: Largest body of a request that holds no file, in bytes.
@@ -39,9 +40,11 @@ class GatewaySettings(BaseSettings):
     #: Most jobs of a tenant that stand in line; more are refused until some have been taken up.
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     #: Seconds that a call waits for its answer at most.
-    longest_wait: float = Field(default=300, gt=0)
+    longest_wait: float = Field(default=300, gt=0, le=A_DAY)
     #: Seconds that files, and batches that are done, are kept.
-    file_ttl: int = Field(default=30 * 24 * 3600, ge=60)
+    file_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=TEN_YEARS)
+
+    _bound = field_validator("*")(check_bound)
 
     @property
     def files(self) -> Path:

@@ -67,10 +67,11 @@ def test_kinds(tmp_path: Path) -> None:
         ("file:///dev/null/pictures", "VISIONQ_BLOB_URL"),
     ],
 )
-def test_wrong_addresses(url: str, said: str) -> None:
+def test_wrong_addresses(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that can't be used is refused at the start, naming the variable."""
+    monkeypatch.setenv("VISIONQ_BLOB_URL", url)
     with pytest.raises(ConfigurationError, match=said) as raised:
-        open_store(url)
+        open_blobs(load_settings(), Redis(port=1))
     assert "VISIONQ_BLOB_URL" in str(raised.value)
     assert "\n" not in str(raised.value)
 

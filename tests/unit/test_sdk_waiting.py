@@ -156,7 +156,7 @@ def test_no_job() -> None:
 def test_addresses() -> None:
     """The address is the given one, else the environment's; a password never gets into an error."""
     settings = Settings(redis_url="redis://of-environment")
-    assert redis_address(settings, None) == "redis://of-environment"
+    assert redis_address(settings, None) == "redis://of-environment/0"
     assert redis_address(settings, "unix:///given") == "unix:///given"
     with pytest.raises(ConfigurationError, match="VISIONQ_REDIS_URL"):
         redis_address(Settings(), None)

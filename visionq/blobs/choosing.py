@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from visionq.blobs.protocol import AsyncBlobStore, BlobStore
     from visionq.settings import Settings
 
-_SCHEMES: Final = ("file", "s3", "gs", "az")
 #: One request and its retries end well within `DELETION`.
 _REQUEST: Final = timedelta(seconds=60)
 _RETRYING: Final = timedelta(seconds=15)
@@ -50,11 +49,6 @@ def open_store(url: str) -> ObjectStore:
         ConfigurationError: the address or the install is not fit for it.
     """
     scheme = urlsplit(url).scheme
-    if scheme not in _SCHEMES:
-        raise ConfigurationError(
-            "VISIONQ_BLOB_URL: must begin with file:///, s3://, gs:// or az://; unset it to keep"
-            " pictures in Redis"
-        )
     if find_spec("obstore") is None:
         raise ConfigurationError(f"VISIONQ_BLOB_URL: needs an extra: {install_command('blobs')}")
     return _directory(url) if scheme == "file" else _bucket(url)
@@ -64,11 +58,8 @@ def _directory(url: str) -> ObjectStore:
     from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
     from obstore.store import LocalStore  # noqa: PLC0415  # likewise
 
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise ConfigurationError("VISIONQ_BLOB_URL: a directory is given as file:///absolute/path")
     try:
-        return LocalStore(unquote(parts.path), mkdir=True)
+        return LocalStore(unquote(urlsplit(url).path), mkdir=True)
     except (BaseError, OSError) as error:
         cause = str(error).partition("\n")[0]
         raise ConfigurationError(f"VISIONQ_BLOB_URL: {cause}") from error

@@ -8,6 +8,7 @@ import os
 import click
 
 from visionq.health import directory, fleet_of, now, read_reports
+from visionq.redis_url import parse_redis_url
 
 # Run every few seconds by whatever watches a container: it imports next to nothing, and asks
 # neither Redis nor Celery.
@@ -29,9 +30,9 @@ def health(*, pid: int | None, patience: float, as_json: bool) -> int:
     With VISIONQ_REDIS_URL it looks at the workers on that Redis. A Redis that is away is no fault
     of a worker: it waits, and is healthy.
     """
-    url = os.environ.get("VISIONQ_REDIS_URL")
+    fleet = _fleet(os.environ.get("VISIONQ_REDIS_URL"))
     moment = now()
-    reports = read_reports(directory(), fleet_of(url) if url else None)
+    reports = read_reports(directory(), fleet)
     reports = [report for report in reports if pid in (None, report.pid)]
     well = bool(reports) and not any(report.trouble_at(moment, patience) for report in reports)
     if as_json:
@@ -44,3 +45,10 @@ def health(*, pid: int | None, patience: float, as_json: bool) -> int:
     if not reports:
         click.echo("no worker of this user runs on this machine", err=True)
     return 0 if well else 1
+
+
+def _fleet(url: str | None) -> str | None:
+    try:
+        return fleet_of(parse_redis_url(url)) if url else None
+    except ValueError as error:
+        raise click.UsageError(f"VISIONQ_REDIS_URL: {error}") from None

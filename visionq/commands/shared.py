@@ -42,7 +42,6 @@ EXIT_INTERRUPTED: Final = 130
 BY_HAND: Final = "operator"
 #: Columns whose values stand at their right edge.
 _FIGURES: Final = ("BYTES", "COST ₽")
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ConfigurationError, EXIT_USAGE),
@@ -139,15 +138,9 @@ def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) 
 
     Raises:
         QueueUnavailable: there is neither; the message says how to start a stack.
-        ConfigurationError: what is set is no address of Redis.
     """
     if settings.redis_url is not None:
-        url = settings.redis_url.get_secret_value()
-        if not url.startswith(_SCHEMES):
-            raise ConfigurationError(
-                "VISIONQ_REDIS_URL: an address begins with redis://, rediss:// or unix://"
-            )
-        return url
+        return settings.redis_url.get_secret_value()
     record = read_record(environ)
     if record is None:
         raise QueueUnavailable(

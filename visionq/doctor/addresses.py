@@ -3,23 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Container
-
-#: What redis-py takes.
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
-
-
-def is_address(url: str, schemes: Container[str]) -> bool:
-    """Return whether it is an address of one of these kinds, with a port that can be one."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in schemes and bool(parts.hostname or parts.path) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def public_address(url: str) -> str:

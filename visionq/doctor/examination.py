@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ResponseError
 
-from visionq.doctor.addresses import REDIS_SCHEMES, is_address, public_address
+from visionq.doctor.addresses import public_address
 from visionq.doctor.broker_checks import broker_finding
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem
 from visionq.doctor.fleet_checks import fleet_findings, neighbour_findings
@@ -71,9 +71,6 @@ def is_unreachable(findings: list[Finding]) -> bool:
 def _ledger_findings(patient: Patient) -> list[Finding]:
     if patient.redis_url is None:
         return [problem(REACHABLE, "no address of Redis is known", patient.no_redis)]
-    if not is_address(patient.redis_url, REDIS_SCHEMES):
-        message = "VISIONQ_REDIS_URL is no address of Redis"
-        return [problem(REACHABLE, message, f"it begins with {'://, '.join(REDIS_SCHEMES)}://")]
     url, address = patient.redis_url, public_address(patient.redis_url)
     refuse_at = ledger_options(patient.settings).refuse_at
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
+from visionq.redis_url import parse_redis_url
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 #: How a client's connections appear in Redis's `CLIENT LIST`.
 CLIENT_NAME: Final = "visionq-client"
-_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def redis_address(settings: Settings, redis_url: str | None) -> str:
@@ -21,17 +20,13 @@ def redis_address(settings: Settings, redis_url: str | None) -> str:
     Raises:
         ConfigurationError: there is neither, or it is of no known kind.
     """
-    url = redis_url
-    if url is None and settings.redis_url is not None:
-        url = settings.redis_url.get_secret_value()
-    if url is None:
+    if redis_url is not None:
+        try:
+            return parse_redis_url(redis_url)
+        except ValueError as error:
+            raise ConfigurationError(f"redis_url: {error}") from None
+    if settings.redis_url is None:
         raise ConfigurationError(
             "no address of Redis: set VISIONQ_REDIS_URL (redis://host:6379/0), or give redis_url"
         )
-    if urlsplit(url).scheme not in _SCHEMES:
-        # The address itself may hold a password.
-        raise ConfigurationError(
-            "the address of Redis must begin with redis://, rediss:// or unix://:"
-            " look at VISIONQ_REDIS_URL"
-        )
-    return url
+    return settings.redis_url.get_secret_value()

@@ -1,0 +1,134 @@
+"""Kinds of settings, each checked wholly when it is read; no message repeats a value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from visionq.redis_url import SCHEMES, parse_redis_url
+
+_BROKERS: Final = ("amqp", "amqps", "pyamqp")
+_HOST: Final = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,30}\.?")
+_ADDRESS: Final = re.compile(r"\[?[0-9a-f:.]{2,45}\]?")
+#: Seconds; what is kept longer has dates that not every clock can hold.
+TEN_YEARS: Final = 10 * 365 * 24 * 3600
+A_DAY: Final = 24 * 3600
+#: Of whatever is counted: bytes, jobs, rubles.
+MOST: Final = 2**40
+
+
+def check_bound(value: Any) -> Any:  # noqa: ANN401  # a setting of any kind
+    """Return a setting unless it is a number that nothing can have so many of."""
+    if isinstance(value, (int, float, Decimal)) and not -MOST <= value <= MOST:
+        raise ValueError(f"at most {MOST:,}")
+    return value
+
+
+def check_http_url(text: str) -> str:
+    """Return an address of HTTP; raises ValueError otherwise."""
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = None
+    if not is_address or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("it must be an address that begins with https:// or http://")
+    return text
+
+
+def _in_one_spelling(secret: SecretStr) -> SecretStr:
+    return SecretStr(parse_redis_url(secret.get_secret_value()))
+
+
+def _broker(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    scheme = url.partition(":")[0]
+    if scheme in SCHEMES:
+        return _in_one_spelling(secret)
+    try:
+        parts = urlsplit(url)
+        is_address = scheme in _BROKERS and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = None
+    if not is_address:
+        raise ValueError("it must begin with redis://, rediss://, unix://, amqp:// or amqps://")
+    return secret
+
+
+def _secret_http_url(secret: SecretStr) -> SecretStr:
+    check_http_url(secret.get_secret_value())
+    return secret
+
+
+def _key(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("only visible ASCII characters: was a blank or another letter copied too?")
+    return secret
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("a header holds visible ASCII characters and blanks only")
+    return secret
+
+
+def _signing_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().removeprefix("whsec_")
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if not decoded:
+        raise ValueError("it must be base64, as `openssl rand -base64 32` prints it")
+    return secret
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(
+            "no such time zone; names are those of IANA, as Europe/Moscow (UTC+3 is Etc/GMT-3)"
+        ) from None
+    return name
+
+
+def _host(name: str) -> str:
+    host = name.lower()
+    if not _HOST.fullmatch(host) and not _ADDRESS.fullmatch(host):
+        raise ValueError("hosts are given by name, as cdn.example.org or .example.org")
+    return host
+
+
+def _blob_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
+            raise ValueError("a directory is given as file:///absolute/path")
+    elif parts.scheme not in {"s3", "gs", "az"} or not parts.netloc:
+        raise ValueError(
+            "it must begin with file:///, s3://, gs:// or az://; unset it to keep pictures in Redis"
+        )
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_in_one_spelling)]
+BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]
+HttpUrl = Annotated[str, AfterValidator(check_http_url)]
+SecretHttpUrl = Annotated[SecretStr, AfterValidator(_secret_http_url)]
+BlobUrl = Annotated[str, AfterValidator(_blob_url)]
+ApiKey = Annotated[SecretStr, AfterValidator(_key)]
+SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Host = Annotated[str, AfterValidator(_host)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$")]
+HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
