@@ -68,7 +68,8 @@ create_venv() {
     echo "Creating $venv with Python $(version "$python" | cut -d' ' -f1)"
     if has_uv; then
         rm -rf $venv
-        uv venv --quiet --python "$python" $venv
+        # By its path: for a name uv looks further, and may download a Python.
+        uv venv --quiet --python "$("$python" -c 'import sys; print(sys.executable)')" $venv
         return
     fi
     "$python" -c 'import ensurepip' 2>/dev/null ||
@@ -100,12 +101,13 @@ pip() {
 explain() {
     missing=$(sed -n \
         -e 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' \
-        -e 's/.*Because \([^ ]*\) has no usable wheels.*/\1/p' $log)
+        -e 's/.*Because \([^ ]*\) has no .*wheels.*/\1/p' \
+        -e 's/.*Because there is no version of \([^ ]*\) .*/\1/p' $log)
     if [ -n "$missing" ] && ! grep -q 'Retrying (' $log; then
         where=$($venv/bin/python -c 'import sys, sysconfig; print("Python %d.%d" % sys.version_info[:2], "on", sysconfig.get_platform())')
         fail "your package index has no wheel of $missing for $where; use another Python: make install PYTHON=/path/to/python3.12 (the log: $log)"
     fi
-    sed '/^WARNING/d' $log | tail -n 5 >&2
+    sed -e '/^WARNING/d' -e '/^+ /d' $log | tail -n 5 >&2
     if [ "$command" = check ]; then
         fail "packages of an earlier lock contradict this one: remove $venv and repeat (the log: $log)"
     fi

@@ -1,55 +1,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-#: What a machine has beside Python.
-TOOLS = (
-    *("sh", "cat", "cut", "cksum", "dirname", "rm", "mkdir", "ln"),
-    *("awk", "sed", "grep", "tail", "make"),
-)
-#: What installing reads.
-LOCKS = ("requirements-run.lock", "requirements.lock")
-NEEDED = ("Makefile", "pyproject.toml", "scripts/install.sh", *LOCKS)
+from tests.integration.install_kit import ROOT, lay_checkout, make, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a folder with what installing needs, and in `bin` the tools of a bare machine."""
-    for name in NEEDED:
-        target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, target)
-    (tmp_path / "bin").mkdir()
-    for tool in TOOLS:
-        found = shutil.which(tool)
-        assert found, f"{tool} is not installed"
-        (tmp_path / "bin" / tool).symlink_to(found)
-    return tmp_path
-
-
-def program(folder: Path, name: str, body: str) -> None:
-    path = folder / "bin" / name
-    path.write_text(f"#!/bin/sh\n{body}\n", "utf-8")
-    path.chmod(0o755)
-
-
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": str(folder / "bin"), "HOME": str(folder)}
-    return subprocess.run(  # our own Makefile
-        [folder / "bin/make", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return lay_checkout(tmp_path)
 
 
 @pytest.fixture
