@@ -11,6 +11,7 @@ import click
 
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
+from visionq.http_environment import prepare_http_environment
 from visionq.ledger.version import check_version
 from visionq.names import HINT_QUEUES, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE, QUEUE_WEBHOOKS
 from visionq.prices import load_prices
@@ -44,6 +45,7 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
         settings = load_settings()
     check_provider(settings)
     check_tables(settings)
+    prepare_http_environment(os.environ)
     os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
     check_ledger(os.environ["VISIONQ_REDIS_URL"])
     node = name or f"visionq-worker-{os.getpid()}"

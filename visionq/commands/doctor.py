@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,7 @@ from visionq.doctor.examination import Patient, examine, is_unreachable
 from visionq.doctor.findings import Finding, Level
 from visionq.doctor.provider_checks import Provider
 from visionq.errors import QueueUnavailable
-from visionq.settings import ConfigurationError, load_settings
+from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,9 +87,9 @@ def find_provider(settings: Settings) -> Provider:
 def _patient(settings: Settings) -> Patient:
     provider = find_provider(settings)
     try:
-        return Patient(settings, provider, find_redis_url(settings))
-    except (QueueUnavailable, ConfigurationError) as error:
-        return Patient(settings, provider, None, error.message)
+        return Patient(settings, provider, find_redis_url(settings), environ=os.environ)
+    except QueueUnavailable as error:
+        return Patient(settings, provider, None, error.message, os.environ)
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -19,6 +19,7 @@ from visionq.commands.record import (
     write_record,
 )
 from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_OK, json_option, print_json
+from visionq.http_environment import prepare_http_environment
 from visionq.settings import load_settings
 from visionq.stack.children import (
     exporter_spec,
@@ -84,6 +85,7 @@ def up(
     wishes = Wishes(workers, concurrency, data_dir, simulate, ports)
     # What its children write holds prompts, pictures and answers: nobody else here reads it.
     os.umask(0o077)
+    prepare_http_environment(os.environ)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
         planned(wishes, load_settings(), os.environ, default_dir, SystemRandom()) as plan,

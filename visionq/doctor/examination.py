@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from visionq.doctor.addresses import public_address
 from visionq.doctor.broker_checks import broker_finding
+from visionq.doctor.environment_checks import environment_findings
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem
 from visionq.doctor.fleet_checks import fleet_findings, neighbour_findings
 from visionq.doctor.provider_checks import Provider, provider_findings
@@ -25,6 +26,8 @@ from visionq.ledger.overview import overview
 from visionq.redis_connection import as_queue_unavailable, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis import Redis
 
     from visionq.settings import Settings
@@ -46,6 +49,8 @@ class Patient:
     #: None where no address of Redis is known; `no_redis` says why.
     redis_url: str | None
     no_redis: str = ""
+    #: The environment of HTTP clients: proxies and certificates.
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def examine(patient: Patient) -> list[Finding]:
@@ -57,6 +62,7 @@ def examine(patient: Patient) -> list[Finding]:
         findings.append(broker_finding(broker.get_secret_value()))
     return [
         *findings,
+        *environment_findings(patient.environ),
         *provider_findings(patient.provider, settings.default_model),
         *table_findings(settings, datetime.now(UTC).date()),
         versions_finding(),
