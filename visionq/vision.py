@@ -234,6 +234,11 @@ def forecast_texts(
     return REQUEST_TOKENS + sum(forecast_text_tokens(text) for text in texts)
 
 
+def most_text_tokens(*texts: str) -> int:
+    """Return tokens that no text exceeds: tokenizers over bytes make at most one of each byte."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
 _RUNS: Final = re.compile(
     r"(?P<latin>[A-Za-z]+)"
     r"|(?P<digits>[0-9]+)"

@@ -181,6 +181,7 @@ def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Re
 
 def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
     rules = load_rules(settings.vision_file)
+    usage = CalibrationReader(redis, time.monotonic)
     return Tools(
         settings=settings,
         ledger=ledger,
@@ -192,7 +193,8 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),
-        calibration=CalibrationReader(redis, time.monotonic).of,
+        calibration=usage.of,
+        least_input=usage.least_input,
         detectors=load_detectors(settings.detectors),
         memory=ByteBudget(settings.max_held_bytes),
         tracing=make_tracing(settings),

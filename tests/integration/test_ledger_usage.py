@@ -85,6 +85,19 @@ def test_lengths_of_answers_are_kept_by_question(desk: Desk) -> None:
     assert question_of(first) != question_of(second)
 
 
+def test_the_least_count_of_a_question_is_kept(desk: Desk) -> None:
+    """It bounds what the question's texts count; calls with more texts say nothing of it."""
+    now = [0.0]
+    reader = CalibrationReader(desk.redis, lambda: now[0], rest=10)
+    assert reader.least_input("q1") is None
+    for counted, plain in ((393, True), (380, True), (900, True), (200, False)):
+        finish(desk, dataclasses.replace(NOTE, input=counted, plain=plain))
+    assert reader.least_input("q1") is None
+    now[0] = 11
+    assert reader.least_input("q1") == 380
+    assert reader.least_input("q2") is None
+
+
 def test_questions_are_bounded(desk: Desk) -> None:
     """The oldest goes when there are more than a thousand, with all that is known of it."""
     desk.redis.zadd(QUESTIONS, {f"old{number}": number for number in range(1000)})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.sdk_kit import Fleet, Native, Threaded
+from visionq import AsyncClient, Client
 from visionq.blobs import RedisBlobs, sha256_of
 from visionq.contract import Api, ResultDocument, State
 from visionq.errors import (
@@ -89,6 +90,27 @@ async def test_answer(client: AnyClient, redis: Redis) -> None:
     assert (document.model, document.max_output_tokens) == ("m1", 99)
     view = await client.get(job)
     assert (view.state, view.cost_rub) == (State.COMPLETED, result.cost_rub)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_analyze_with_a_json_schema(redis_url: str) -> None:
+    """Its result is a plain one, as that of a model is not; what is neither costs nothing."""
+    picture, form = b"1", {"type": "object"}
+    with Client(SETTINGS, redis_url) as client:
+        result = client.analyze(picture, "Что это?", schema=form, timeout=10)
+        assert type(result) is ResultDocument
+        assert client.wait(result.id, schema=form).id == result.id  # type: ignore[call-overload]  # as callers do who don't check types
+        ((_, end),) = client.results([result.id], schema=form)  # type: ignore[call-overload]  # likewise
+        assert end.id == result.id
+        for wrong in (7, int):
+            with pytest.raises(InvalidJob, match="pydantic model or a JSON Schema"):
+                client.analyze(picture, "Что это?", schema=wrong, timeout=10)  # type: ignore[arg-type,type-var]  # likewise
+
+    async def same() -> ResultDocument:
+        async with AsyncClient(SETTINGS, redis_url) as client:
+            return await client.analyze(picture, "Что это?", schema=form, timeout=10)
+
+    assert asyncio.run(same()).cost_rub == result.cost_rub
 
 
 async def test_pictures(client: AnyClient, redis: Redis, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def typed_use(client: Client) -> None:
     assert_type(client.wait(job, schema=Model).parsed, Model)
     assert_type(client.analyze("a.png", "?", schema=Model, timeout=5).parsed.n, int)
     assert_type(client.analyze("a.png", "?", service_tier="flex"), ResultDocument)
+    assert_type(client.analyze("a.png", "?", schema={"type": "object"}), ResultDocument)
 
 
 async def async_typed_use(client: AsyncClient) -> None:

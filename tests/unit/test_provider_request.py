@@ -168,6 +168,7 @@ OWNED = [
     "max_tokens",
     "n",
     "store",
+    "prediction",
 ]
 
 

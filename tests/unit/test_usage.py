@@ -12,8 +12,11 @@ from visionq.ledger.usage import (
     ENOUGH,
     Calibration,
     calibrate,
+    likely_input,
+    most_texts,
     reserved_input,
 )
+from visionq.vision import forecast_text_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,9 +116,28 @@ def test_reality_that_leaves_the_table_is_noticed(call: Call, drifted: bool) -> 
     assert learned([call] * 30).has_drifted is drifted
 
 
-def test_the_reserve_has_a_margin() -> None:
+def test_a_call_is_paced_with_a_margin() -> None:
     """Half more while nothing is known, then 5 % over what is counted, never under the table."""
-    assert reserved_input(None, 1000, 100) == 1650
-    assert reserved_input(learned([(300, 20, 320, 0, 1)] * 30), 1000, 100) in range(1155, 1157)
-    assert reserved_input(learned([(300, 20, 160, 0, 1)] * 30), 1000, 100) == 1155
-    assert reserved_input(learned([(300, 20, 640, 0, 1)] * 30), 1000, 100) in range(2310, 2312)
+    assert likely_input(None, 1000, 100) == 1650
+    assert likely_input(learned([(300, 20, 320, 0, 1)] * 30), 1000, 100) in range(1155, 1157)
+    assert likely_input(learned([(300, 20, 160, 0, 1)] * 30), 1000, 100) == 1155
+    assert likely_input(learned([(300, 20, 640, 0, 1)] * 30), 1000, 100) in range(2310, 2312)
+
+
+def test_the_reserve_has_a_margin_for_pictures_and_all_of_the_texts() -> None:
+    """Pictures as above; texts at their most, whatever other texts counted."""
+    assert reserved_input(None, 1000, 100) == 1600
+    assert reserved_input(learned([(300, 20, 320, 0, 1)] * 30), 1000, 100) in range(1150, 1152)
+    assert reserved_input(learned([(300, 20, 160, 0, 1)] * 30), 1000, 100) == 1150
+    assert reserved_input(learned([(300, 20, 640, 0, 1)] * 30), 1000, 100) in range(2200, 2202)
+
+
+def test_texts_are_reserved_at_their_bytes_until_they_were_counted() -> None:
+    """Bytes bound the tokens of any script; the same texts, once counted, bound them as well."""
+    rare = "\U00012000" * 500  # cuneiform, of which tokenizers make up to four tokens a sign
+    sent, forecast = len(rare.encode()), forecast_text_tokens(rare)
+    assert forecast < sent == 2000
+    assert most_texts(sent, forecast, None) == 2000
+    assert most_texts(sent, forecast, 1900) == 1900
+    assert most_texts(sent, forecast, 5000) == 2000
+    assert most_texts(sent, forecast, 3) == forecast  # no such count is believed

@@ -30,6 +30,8 @@ _OWNED: Final = {
     "functions": _FORM,
     "n": _PRICE,
     "prompt": _PRICE,
+    # Of a prediction the tokens that the model does not take up are billed beside the answer.
+    "prediction": _PRICE,
     "conversation": _PRICE,
     "previous_response_id": _PRICE,
     "web_search_options": _PRICE,

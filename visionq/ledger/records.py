@@ -268,6 +268,8 @@ class UsageNote:
     input: int
     cached: int
     output: int
+    #: Whether the texts were those of the question alone, without what a worker adds.
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from visionq.ledger.records import BlobsMissing, Conflict, LedgerFull, NewJob, S
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.ledger.views import job_documents
 from visionq.prices import worst_case_nano_rubles
-from visionq.vision import REQUEST_TOKENS, forecast_text_tokens, most_image_tokens
+from visionq.vision import REQUEST_TOKENS, most_image_tokens, most_text_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int |
     if price is None:
         return None
     texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
-    tokens = REQUEST_TOKENS + sum(forecast_text_tokens(text) for text in texts)
+    tokens = REQUEST_TOKENS + most_text_tokens(*texts)
     tokens += len(job.images) * most_image_tokens(rules, model, job.detail)
     return worst_case_nano_rubles(price, tokens, job.max_output_tokens or _USUAL_TOKENS)
 

@@ -34,6 +34,8 @@ MARGIN_BEFORE: Final = 1.5
 MARGIN_AFTER: Final = 1.05
 #: Pull towards one factor for both, which decides where the two can't be told apart.
 _RIDGE: Final = 1e-4
+#: Questions of which a process remembers something.
+_MOST_QUESTIONS: Final = 1000
 #: Share of pictures in a forecast from which it is the table that is judged.
 _MOSTLY_PICTURES: Final = 0.8
 
@@ -131,12 +133,33 @@ def _deviation(sums: Mapping[str, float]) -> float:
     return sqrt(max(0.0, sums["oo"] / sums["weight"] - mean**2))
 
 
-def reserved_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
-    """Return the input tokens for which money is reserved: hardly ever fewer than are counted."""
+def reserved_input(calibration: Calibration | None, pictures: int, most_texts: int) -> int:
+    """Return the input tokens for which money is reserved, `most_texts` of them for its texts."""
+    margin, factor = MARGIN_BEFORE, 1.0
+    if calibration is not None:
+        margin, factor = MARGIN_AFTER, max(1.0, calibration.pictures)
+    return ceil(margin * factor * pictures) + most_texts
+
+
+def likely_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
+    """Return the input tokens that a call is paced by: hardly ever fewer than are counted."""
     if calibration is None:
         return ceil(MARGIN_BEFORE * (pictures + texts))
     most = max(1.0, calibration.pictures) * pictures + max(1.0, calibration.texts) * texts
     return ceil(MARGIN_AFTER * most)
+
+
+def most_texts(text_bytes: int, forecast: int, least_input: int | None) -> int:
+    """Return the most tokens that the texts of a call may count.
+
+    Args:
+        text_bytes: all that is sent beside the pictures; no tokenizer over bytes makes more of it.
+        forecast: the rule of thumb, below which nothing is reserved.
+        least_input: the least that calls with these very texts have counted, pictures included:
+            the texts were part of each.
+    """
+    known = text_bytes if least_input is None else min(text_bytes, least_input)
+    return max(known, forecast)
 
 
 def kind_of(model: str, detail: str) -> str:
@@ -163,6 +186,7 @@ def as_argument(note: UsageNote | None) -> str:
         "input": note.input,
         "cached": note.cached,
         "output": note.output,
+        "plain": note.plain,
     }
     return json.dumps(fields)
 
@@ -190,6 +214,12 @@ def read_outputs(redis: Redis, questions: Sequence[str]) -> dict[str, Output]:
     return found
 
 
+def read_least_input(redis: Redis, question: str) -> int | None:
+    """Return the least that answers to a question counted as input; None: nobody has asked it."""
+    found: Any = redis.hget(QUESTION + question, "least")
+    return None if found is None else int(float(found))
+
+
 def _hashes(redis: Redis, keys: Sequence[str]) -> list[dict[str, float]]:
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
@@ -206,6 +236,7 @@ class CalibrationReader:
         self._monotonic = monotonic
         self._rest = rest
         self._known: dict[str, tuple[float, Calibration | None]] = {}
+        self._least: dict[str, tuple[float, int | None]] = {}
 
     def of(self, model: str, detail: str) -> Calibration | None:
         """Return what is known of a model at one `detail`, a few seconds old at most."""
@@ -215,3 +246,14 @@ class CalibrationReader:
             calibration = read_calibrations(self._redis, [kind])[kind]
             self._known[kind] = (now, calibration)
         return calibration
+
+    def least_input(self, question: str) -> int | None:
+        """Return the least that answers to a question counted, a few seconds old at most."""
+        now = self._monotonic()
+        read, least = self._least.get(question, (None, None))
+        if read is None or now - read > self._rest:
+            if len(self._least) >= _MOST_QUESTIONS:
+                self._least.clear()
+            least = read_least_input(self._redis, question)
+            self._least[question] = (now, least)
+        return least

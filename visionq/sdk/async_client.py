@@ -19,7 +19,7 @@ from visionq.sdk.job import AsyncJob, id_of
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream_async
-from visionq.sdk.typed import Model, TypedResult, asking_for_async, typed, typed_end
+from visionq.sdk.typed import Model, TypedResult, asking_for_async, model_of, typed, typed_end
 from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
@@ -114,7 +114,11 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[AsyncJob, TypedResult[Model] | VisionqError]]: ...
 
     async def stream(
-        self, jobs: Rows, window: int = WINDOW, *, schema: type[Model] | None = None
+        self,
+        jobs: Rows,
+        window: int = WINDOW,
+        *,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> AsyncIterator[tuple[AsyncJob, Any]]:
         """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
 
@@ -125,11 +129,12 @@ class AsyncClient:
         Raises:
             VisionqError: those of `submit`; the jobs that are out go on.
         """
+        model = model_of(schema)
         rows = asking_for_async(each(jobs), schema)
         found = stream_async(self._listener, rows, self.submit_many, window)
         async with aclosing(found):
             async for job, end in found:
-                yield job, typed_end(end, schema)
+                yield job, typed_end(end, model)
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
@@ -160,7 +165,7 @@ class AsyncClient:
         job: AsyncJob | str,
         timeout: float | None = None,  # noqa: ASYNC109  # the job goes on, so this is no cancel scope
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> ResultDocument | TypedResult[Model]:
         """Return the result of a job, waiting for it at most `timeout` seconds.
 
@@ -173,7 +178,7 @@ class AsyncClient:
             JobNotFound: the ledger holds no such job.
             InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
-        job_id = id_of(job)
+        model, job_id = model_of(schema), id_of(job)
         async with self._listener.watching([job_id]) as futures:
             await asyncio.wait(futures.values(), timeout=timeout)
             end = futures[job_id].result() if futures[job_id].done() else None
@@ -182,7 +187,7 @@ class AsyncClient:
             raise timeout_error(1, timeout)
         if isinstance(end, VisionqError):
             raise end
-        return end if schema is None else typed(end, schema)
+        return end if model is None else typed(end, model)
 
     @overload
     async def analyze(
@@ -201,6 +206,7 @@ class AsyncClient:
         image: ImageInput,
         prompt: str,
         *,
+        schema: dict[str, Any] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
         **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument: ...
@@ -210,19 +216,20 @@ class AsyncClient:
         image: ImageInput,
         prompt: str,
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # see `wait`
         **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument | TypedResult[Model]:
         """Submit one question about one picture and wait for its result.
 
-        With `schema`, a pydantic model, `parsed` of the result is an object of it. Raises what
-        `submit` and `wait` raise.
+        With `schema`, a pydantic model, `parsed` of the result is an object of it; with a JSON
+        Schema its `data` are of that form. Raises what `submit` and `wait` raise.
         """
+        model = model_of(schema)
         job = await self.submit(prompt=prompt, images=[image], schema=schema, **options)
-        if schema is None:
+        if model is None:
             return await self.wait(job, timeout)
-        return await self.wait(job, timeout, schema=schema)
+        return await self.wait(job, timeout, schema=model)
 
     @overload
     def results(
@@ -239,7 +246,7 @@ class AsyncClient:
         jobs: Iterable[AsyncJob | str],
         timeout: float | None = None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
         """Yield each job as it was given, with its result or its error, in the order of ending.
 
@@ -249,6 +256,7 @@ class AsyncClient:
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
         """
+        model = model_of(schema)
         given = {id_of(job): job for job in jobs}
         until = None if timeout is None else asyncio.get_running_loop().time() + timeout
         ended: asyncio.Queue[str] = asyncio.Queue()
@@ -261,9 +269,9 @@ class AsyncClient:
                         job_id = await ended.get()
                 except TimeoutError:
                     break
-                yield given.pop(job_id), typed_end(futures[job_id].result(), schema)
+                yield given.pop(job_id), typed_end(futures[job_id].result(), model)
         for job_id, end in (await self._last_look(list(given))).items():
-            yield given.pop(job_id), typed_end(end, schema)
+            yield given.pop(job_id), typed_end(end, model)
         if given:
             raise timeout_error(len(given), timeout)
 

@@ -17,7 +17,7 @@ from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_con
 from visionq.sdk.job import Job, id_of
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream
-from visionq.sdk.typed import Model, TypedResult, asking_for, typed, typed_end
+from visionq.sdk.typed import Model, TypedResult, asking_for, model_of, typed, typed_end
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Client:
         jobs: Iterable[Mapping[str, Any]],
         window: int = WINDOW,
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> Iterator[tuple[Job, Any]]:
         """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
 
@@ -123,10 +123,11 @@ class Client:
         Raises:
             VisionqError: those of `submit`; the jobs that are out go on.
         """
+        model = model_of(schema)
         found = stream(self._waiting_redis, asking_for(jobs, schema), self.submit_many, window)
         with closing(found):
             for job, end in found:
-                yield job, typed_end(end, schema)
+                yield job, typed_end(end, model)
 
     def get(self, job: Job | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
@@ -149,7 +150,7 @@ class Client:
         job: Job | str,
         timeout: float | None = None,
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> ResultDocument | TypedResult[Model]:
         """Return the result of a job, waiting for it at most `timeout` seconds.
 
@@ -162,11 +163,12 @@ class Client:
             JobNotFound: the ledger holds no such job.
             InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
+        model = model_of(schema)
         with closing(waiting.ends(self._waiting_redis, [id_of(job)], timeout)) as ends:
             _, end = next(ends)
         if isinstance(end, VisionqError):
             raise end
-        return end if schema is None else typed(end, schema)
+        return end if model is None else typed(end, model)
 
     @overload
     def analyze(
@@ -185,6 +187,7 @@ class Client:
         image: ImageInput,
         prompt: str,
         *,
+        schema: dict[str, Any] | None = None,
         timeout: float | None = None,
         **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument: ...
@@ -194,19 +197,20 @@ class Client:
         image: ImageInput,
         prompt: str,
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
         timeout: float | None = None,
         **options: Unpack[AnalyzeOptions],
     ) -> ResultDocument | TypedResult[Model]:
         """Submit one question about one picture and wait for its result.
 
-        With `schema`, a pydantic model, `parsed` of the result is an object of it. Raises what
-        `submit` and `wait` raise.
+        With `schema`, a pydantic model, `parsed` of the result is an object of it; with a JSON
+        Schema its `data` are of that form. Raises what `submit` and `wait` raise.
         """
+        model = model_of(schema)
         job = self.submit(prompt=prompt, images=[image], schema=schema, **options)
-        if schema is None:
+        if model is None:
             return self.wait(job, timeout)
-        return self.wait(job, timeout, schema=schema)
+        return self.wait(job, timeout, schema=model)
 
     @overload
     def results(
@@ -223,7 +227,7 @@ class Client:
         jobs: Iterable[Job | str],
         timeout: float | None = None,
         *,
-        schema: type[Model] | None = None,
+        schema: type[Model] | dict[str, Any] | None = None,
     ) -> Iterator[tuple[Job | str, Any]]:
         """Yield each job as it was given, with its result or its error, in the order of ending.
 
@@ -234,10 +238,11 @@ class Client:
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
         """
+        model = model_of(schema)
         given = {id_of(job): job for job in jobs}
         with closing(waiting.ends(self._waiting_redis, given, timeout)) as ends:
             for job_id, end in ends:
-                yield given[job_id], typed_end(end, schema)
+                yield given[job_id], typed_end(end, model)
 
     def cancel(self, job: Job | str) -> JobView:
         """Cancel a job in whatever state it is, and return how it stands then.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -15,11 +15,26 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_NO_SCHEMA: Final = "schema: give a pydantic model or a JSON Schema"
+
 
 class TypedResult(ResultDocument, Generic[Model]):
     """A result, and its answer as an object of the model that was asked for."""
 
     parsed: Model = Field(exclude=True)
+
+
+def model_of(schema: type[Model] | Mapping[str, Any] | None) -> type[Model] | None:
+    """Return the model that answers are read by; none for a JSON Schema, whose answers are `data`.
+
+    Raises:
+        InvalidJob: it is neither; to be asked before anything is paid.
+    """
+    if schema is None or isinstance(schema, dict):
+        return None
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return schema
+    raise InvalidJob(_NO_SCHEMA)
 
 
 def typed(result: ResultDocument, model: type[Model]) -> TypedResult[Model]:
@@ -58,21 +73,23 @@ def typed_end(
 
 
 def asking_for(
-    jobs: Iterable[Mapping[str, Any]], schema: type[Model] | None
+    jobs: Iterable[Mapping[str, Any]], schema: type[Model] | Mapping[str, Any] | None
 ) -> Iterable[Mapping[str, Any]]:
     """Return the jobs, each asking for the schema unless it names one itself."""
     return jobs if schema is None else (_asking_for(fields, schema) for fields in jobs)
 
 
 async def asking_for_async(
-    jobs: AsyncIterator[Mapping[str, Any]], schema: type[Model] | None
+    jobs: AsyncIterator[Mapping[str, Any]], schema: type[Model] | Mapping[str, Any] | None
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Do the same for asyncio."""
     async for fields in jobs:
         yield fields if schema is None else _asking_for(fields, schema)
 
 
-def _asking_for(fields: Mapping[str, Any], schema: type[Model]) -> Mapping[str, Any]:
+def _asking_for(
+    fields: Mapping[str, Any], schema: type[Model] | Mapping[str, Any]
+) -> Mapping[str, Any]:
     has_its_own = any(fields.get(name) is not None for name in ("schema", "answer_schema"))
     return fields if has_its_own else {**fields, "schema": schema}
 
@@ -89,8 +106,5 @@ def with_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
         return rest
     if rest.get("answer_schema") is not None:
         raise InvalidJob("schema: give either schema or answer_schema")
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        schema = schema.model_json_schema()
-    if not isinstance(schema, dict):
-        raise InvalidJob("schema: give a pydantic model or a JSON Schema")
-    return {**rest, "answer_schema": schema}
+    model = model_of(schema)
+    return {**rest, "answer_schema": schema if model is None else model.model_json_schema()}

@@ -59,6 +59,8 @@ class Tools:
     calibration: Callable[[str, str], Calibration | None] = field(
         default=lambda _model, _detail: None
     )
+    #: The least that answers to a question (`question_of`) counted as input.
+    least_input: Callable[[str], int | None] = field(default=lambda _question: None)
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
     #: Who wants to know what takes how long.

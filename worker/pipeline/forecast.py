@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from visionq.ledger.records import UsageNote
-from visionq.ledger.usage import question_of, reserved_input
+from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import forecast_texts
 from worker.provider.repair import repair_texts
@@ -14,20 +14,25 @@ from worker.provider.usage import DisbelievedUsage, Expected
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
+    from visionq.ledger.usage import Calibration
     from worker.pipeline.context import Attempt
 
 
+#: Bytes of texts that cost so little that nobody asks what they counted before.
+_FEW_BYTES: Final = 1000
+
+
 def worst_case(attempt: Attempt) -> int:
-    """Return the most that the call can cost, in nano-rubles: the forecast as it was corrected."""
+    """Return the most that the call can cost, in nano-rubles."""
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
         return 0
     return worst_case_nano_rubles(price, _most_input(attempt), _longest_answer(attempt))
 
 
-def most_tokens(attempt: Attempt) -> int:
-    """Return the most tokens that the call can count, of question and answer."""
-    return _most_input(attempt) + _longest_answer(attempt)
+def likely_tokens(attempt: Attempt) -> int:
+    """Return the tokens that the call is paced by, of question and answer."""
+    return likely_input(_calibration(attempt), *_forecast(attempt)) + _longest_answer(attempt)
 
 
 def expected(attempt: Attempt) -> Expected:
@@ -40,8 +45,25 @@ def expected(attempt: Attempt) -> Expected:
 
 
 def _most_input(attempt: Attempt) -> int:
-    calibration = attempt.tools.calibration(attempt.model, attempt.job.detail)
-    return reserved_input(calibration, *_forecast(attempt))
+    pictures, texts = _forecast(attempt)
+    return reserved_input(_calibration(attempt), pictures, _most_texts(attempt, texts))
+
+
+def _calibration(attempt: Attempt) -> Calibration | None:
+    return attempt.tools.calibration(attempt.model, attempt.job.detail)
+
+
+def _most_texts(attempt: Attempt, forecast: int) -> int:
+    sent = attempt.request.text_bytes if attempt.request else 0
+    least = None
+    if sent > _FEW_BYTES and _is_plain(attempt) and attempt.claim.faulty is None:
+        least = attempt.tools.least_input(question_of(attempt.job))
+    return most_texts(sent, forecast, least)
+
+
+def _is_plain(attempt: Attempt) -> bool:
+    """Return whether nothing but the question's own texts stands beside the pictures."""
+    return not attempt.asked and not attempt.job.extra_body
 
 
 def _longest_answer(attempt: Attempt) -> int:
@@ -66,6 +88,7 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
         input=usage.input_tokens,
         cached=usage.cached_tokens,
         output=usage.output_tokens,
+        plain=_is_plain(attempt),
     )
 
 

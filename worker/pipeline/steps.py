@@ -12,7 +12,7 @@ from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, W
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
-from worker.pipeline.forecast import expected, most_tokens, usage_note, worst_case
+from worker.pipeline.forecast import expected, likely_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
 from worker.provider.pace import read_limits
 from worker.provider.request import build_request
@@ -119,7 +119,7 @@ def admit(attempt: Attempt) -> Ending | None:
 def _admission(attempt: Attempt) -> Admission:
     """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
     is_priced = attempt.tools.prices.for_model(attempt.model) is not None
-    tokens = most_tokens(attempt)
+    tokens = likely_tokens(attempt)
     while True:
         attempt.progress()  # waiting for one's turn is not hanging
         admission = attempt.tools.ledger.admit(

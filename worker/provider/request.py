@@ -41,6 +41,8 @@ class ProviderRequest:
     model: str = ""
     #: None: what the provider says that the call counted is believed as far as any call counts.
     expected: Expected | None = None
+    #: Bytes of the body beside the pictures.
+    text_bytes: int = 0
 
 
 def build_request(
@@ -66,14 +68,16 @@ def build_request(
         check_schema(job.answer_schema)
     build = _responses if job.api is Api.RESPONSES else _chat
     sent = with_report(job, asked)
+    body = _encode(build(sent, sources))
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
-        body=_encode(build(sent, sources)),
+        body=body,
         images=tuple(image.label(position) for position, image in enumerate(job.images)),
         answer_schema=job.answer_schema,
         asked=asked,
         model=job.model,
+        text_bytes=len(body) - sum(map(len, sources)),
     )
 
 

@@ -30,7 +30,7 @@ local function list(index, member, prefix, most)
 end
 
 -- `text`: '' or JSON: kind (`model:detail`), question, and tokens: pictures and texts as forecast;
--- input, cached and output as counted.
+-- input, cached and output as counted; plain: whether the texts were those of the question alone.
 local function note_usage(text)
   if text == '' then
     return
@@ -42,6 +42,11 @@ local function note_usage(text)
     aa = a * a, cached = note.cached, output = output, oo = output * output,
   })
   list(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
-  add_to_sums(K.question .. note.question, { weight = 1, output = output, oo = output * output })
+  local question = K.question .. note.question
+  add_to_sums(question, { weight = 1, output = output, oo = output * output })
+  local least = tonumber(redis.call('HGET', question, 'least') or math.huge) or math.huge
+  if note.plain and a < least then
+    redis.call('HSET', question, 'least', string.format('%.17g', a))
+  end
   list(K.questions, note.question, K.question, MOST_QUESTIONS)
 end
