@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from tests.dockerfile import context, instructions
 from visionq.sandbox.redis_server import find_redis
 
 if TYPE_CHECKING:
@@ -179,40 +180,41 @@ def composed(
 
 
 def build_image(folder: Path) -> Image:
-    """Carry out the lines of the Dockerfile's first stage in an empty folder, as no root.
+    """Carry out the Dockerfile's instructions in an empty folder, as no root.
+
+    All stages share the folder, as their paths don't overlap.
 
     Raises:
-        AssertionError: a line failed.
+        AssertionError: one failed.
     """
     folder.chmod(0o755)
     root = own_folder(folder / "image")
-    mapped = {"/opt/visionq": f"{root}/opt/visionq", "/app": f"{root}/app"}
-    text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", "")
-    first_stage = text.partition("AS build\n")[2].partition("\nFROM ")[0]
     environment = {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
     environment |= {"PATH": os.environ["PATH"], "HOME": str(root), "PIP_INDEX_URL": ""}
     cwd = root
-    for line in filter(None, first_stage.splitlines()):
-        word, _, rest = line.partition(" ")
-        for name, stand_in in mapped.items():
-            rest = rest.replace(name, stand_in)
-        match word:
-            case "ENV":
+    for one in instructions():
+        rest = re.sub("/opt/visionq|/build", lambda match: f"{root}{match[0]}", one.rest)
+        match one.word:
+            case "ENV" if one.stage:
                 environment |= dict(pair.split("=", 1) for pair in rest.split())
             case "WORKDIR":
                 cwd = Path(rest)
                 _done([*unprivileged(), "mkdir", "-p", rest], environment, root)
-            case "COPY":
-                *names, target = rest.split()
+            case "COPY" if one.source_stage is None:
+                *names, target = one.paths
                 for name in names:
                     _copy(name, cwd / target)
-            case "RUN":
+            case "COPY":
+                source, target = replace(one, rest=rest).paths
+                if source != target:
+                    _done([*unprivileged(), "cp", "-r", source, target], environment, root)
+            case "RUN" if not one.rest.startswith("useradd"):
                 # The image's `python` is that of its base; here it is the one that runs the tests.
                 command = rest.replace("python -m venv", f"{sys.executable} -m venv", 1)
                 _done([*unprivileged(), "sh", "-c", command], environment, cwd)
             case _:
-                assert line.startswith(("#", "ARG ")), line
-    return Image(root / "opt/visionq/bin", root / "app")
+                assert one.word in {"ARG", "CMD", "ENV", "FROM", "RUN", "STOPSIGNAL", "USER"}, one
+    return Image(root / "opt/visionq/bin", Path("/"))
 
 
 def _done(command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> None:
@@ -224,18 +226,12 @@ def _done(command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> 
 
 def _copy(name: str, target: Path) -> None:
     """Copy from the build context: what .dockerignore lets through."""
-    allowed = [
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
-    ]
-    chosen = allowed if name == "." else [name]
-    assert set(chosen) <= set(allowed), f"{name} is not in the build context"
-    for one in chosen:
-        source = ROOT / one
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, target / one, ignore=ignored, dirs_exist_ok=True)
-        else:
-            shutil.copy(source, target / one)
+    assert name in context(), f"{name} is not in the build context"
+    source = ROOT / name
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
     if os.geteuid() == 0:
-        for path in target.rglob("*"):
+        for path in (target, *target.rglob("*")):
             os.chown(path, user_of_image(), user_of_image())

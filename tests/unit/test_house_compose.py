@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from jsonschema.validators import validator_for
 
+from tests.dockerfile import context, instructions, made_anew
 from visionq.cli import cli
 from visionq.settings import Settings
 
@@ -195,11 +196,38 @@ def test_every_variable_of_compose_is_explained() -> None:
 
 
 def test_dockerfile_copies_what_the_context_has() -> None:
-    """Each thing that the image needs is let through by .dockerignore, and exists."""
-    allowed = [
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-        if line[0] == "!"
-    ]
-    assert all((ROOT / name).exists() for name in allowed)
-    assert {"requirements-run.lock", "pyproject.toml", "README.md", "LICENSE"} <= set(allowed)
+    """Each thing that the image needs is let through by .dockerignore, and nothing else is."""
+    copied = {
+        path
+        for one in instructions()
+        if one.word == "COPY" and one.source_stage is None
+        for path in one.paths[:-1]
+    }
+    assert copied == set(context())
+    assert all((ROOT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize(
+    "changed", ["visionq/cli.py", "worker/tasks.py", "pyproject.toml", "README.md"]
+)
+def test_change_of_code_spares_the_dependencies(changed: str) -> None:
+    """A change of code makes the wheel anew, and installs it, and touches no dependency."""
+    lines = [one.rest for one in made_anew([changed])]
+    assert any("hatchling build" in line for line in lines)
+    assert any("--no-deps --no-index" in line for line in lines)
+    assert not any("requirements-run.lock" in line or "-m venv" in line for line in lines)
+    assert "--from=dependencies /opt/visionq /opt/visionq" not in lines
+
+
+def test_change_of_the_lock_makes_all_anew() -> None:
+    """A changed lock is installed, and reaches the image."""
+    lines = [one.rest for one in made_anew(["requirements-run.lock"])]
+    assert any("--require-hashes" in line for line in lines)
+    assert "--from=dependencies /opt/visionq /opt/visionq" in lines
+    assert any("--no-deps --no-index" in line for line in lines)
+
+
+def test_image_holds_no_checkout() -> None:
+    """What ends in the image is the dependencies and the wheel."""
+    image = [one for one in instructions() if not one.stage and one.word == "COPY"]
+    assert [one.source_stage for one in image] == ["dependencies", "wheel"]
