@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, distribution, requires
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from visionq.settings import ConfigurationError
@@ -37,7 +40,13 @@ def as_one(extras: Sequence[str]) -> str:
 
 def install_command(extra: str) -> str:
     """Return the command that adds an extra to this installation."""
-    return f"pip install 'visionq[{extra}]'"
+    prefix = Path(sys.prefix)
+    installer = "pip install"
+    if (prefix / "pipx_metadata.json").exists():
+        installer = "pipx runpip visionq install"
+    elif (prefix / "uv-receipt.toml").exists():
+        installer = f"uv pip install --python {shlex.quote(sys.prefix)}"
+    return f"{installer} 'visionq[{extra}]'"
 
 
 def absent_packages(extras: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 from pathlib import Path
 
 import click
@@ -148,6 +149,24 @@ def test_one_missing_package_is_named(installed: set[str]) -> None:
     installed |= {"fastapi", "uvicorn"}
     with pytest.raises(ConfigurationError, match="needs python-multipart, which is not installed"):
         extras.check_extras("It", ["gateway"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [
+        ("pyvenv.cfg", "pip install"),
+        ("pipx_metadata.json", "pipx runpip visionq install"),
+        ("uv-receipt.toml", "uv pip install --python {prefix}"),
+    ],
+)
+def test_extras_are_added_by_what_installed_visionq(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mark: str, command: str
+) -> None:
+    """Environments of pipx and `uv tool` have no pip that one could call: theirs is named."""
+    (tmp_path / mark).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    expected = f"{command.format(prefix=tmp_path)} 'visionq[worker]'"
+    assert extras.install_command("worker") == expected
 
 
 def test_every_needed_extra_is_declared() -> None:
