@@ -12,6 +12,7 @@ from visionq.errors import (
     BillingUnknown,
     DeadlineExceeded,
     InternalError,
+    ProviderUnavailable,
     RateLimited,
     VisionqError,
 )
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
 #: Seconds: the backoff doubles from the first to the last.
 BACKOFF_BASE: Final = 0.5
 BACKOFF_CAP: Final = 60.0
-#: Seconds to wait at a rate limit that does not say how long.
+#: Seconds to wait at a rate limit that does not say how long, and at most at one that does: it is
+#: asked whether it is over.
 RATE_LIMIT_WAIT: Final = 1.0
+LONGEST_RATE_LIMIT_WAIT: Final = 60.0
+#: Calls of unknown billing that one job makes by itself: two, and in an outage of the provider, which
+#: is not the job's fault, one more when others have been answered or nobody else can try.
+MOST_UNKNOWN_CALLS: Final = 2
+MOST_UNKNOWN_CALLS_IN_OUTAGE: Final = 3
 #: Seconds until a job is looked at again that waits for somebody to act on the account.
 ACCOUNT_RECHECK: Final = 60.0
 
@@ -105,12 +112,22 @@ def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -
     if isinstance(error, AccountFault):
         return Hold(error.code, error.scope)
     if isinstance(error, RateLimited):
-        floor = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
+        told = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
+        floor = min(told, LONGEST_RATE_LIMIT_WAIT)
         after = floor + backoff(attempt.waits + 1, random)
         return _in_time(Wait(after, error.code), attempt)
     if error.retryable and attempt.number < attempt.max_attempts:
         return _in_time(Retry(_delay(error, attempt, random), error.code), attempt)
     return Fail(error)
+
+
+def may_be_put_off(error: Exception, attempt: Attempt) -> bool:
+    """Return whether the job may go back to its lane, unburned, should the provider be out."""
+    if isinstance(error, BillingUnknown):
+        return _may_call_again(attempt, MOST_UNKNOWN_CALLS_IN_OUTAGE) and _is_before_deadline(
+            0, attempt
+        )
+    return isinstance(error, ProviderUnavailable)
 
 
 def billing_of(error: Exception) -> Billing:
@@ -149,15 +166,19 @@ def _unknown_billing(
     error: BillingUnknown, attempt: Attempt, random: Callable[[], float]
 ) -> Decision:
     may_repeat = (
-        attempt.on_unknown_billing is UnknownBilling.RETRY
-        and attempt.unknown_calls == 0
-        and attempt.number < attempt.max_attempts
+        _may_call_again(attempt, MOST_UNKNOWN_CALLS) and attempt.number < attempt.max_attempts
     )
     after = _delay(error, attempt, random)
     # A deadline fails jobs that cost nothing; this one may have, and its answer may yet come.
     if not may_repeat or not _is_before_deadline(after, attempt):
         return Park(error.code)
     return Retry(after, error.code)
+
+
+def _may_call_again(attempt: Attempt, most: int) -> bool:
+    """Whether the call that has just ended unknown may be followed by another."""
+    may_repeat = attempt.on_unknown_billing is UnknownBilling.RETRY
+    return may_repeat and attempt.unknown_calls + 1 < most
 
 
 def _in_time(decision: Retry | Wait, attempt: Attempt) -> Decision:

@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 
 from visionq.contract.job import describe
-from visionq.errors import InternalError, RateLimited
+from visionq.errors import InternalError, ProviderUnavailable, RateLimited
 from visionq.ledger import (
     GATE_CLOSED,
     Completed,
@@ -20,6 +20,7 @@ from visionq.ledger import (
     Parked,
     Refusal,
     Waiting,
+    Written,
     failed,
 )
 from visionq.money import rubles
@@ -115,19 +116,21 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
 
 
 def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
-    """Write the ending and return its outcome, or None if the job is no longer this claim's.
+    """Write the ending and return what came of it, or None if the job is no longer this claim's.
 
     An ending that can't be written must not leave the job, and the money, open.
     """
     try:
-        done = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
+        written = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
     except (TypeError, ValueError):
         log.exception("attempt.unwritable")
         cost = rubles(claim.cost + ending.cost)
         error = InternalError("the outcome could not be written", cost_rub=cost)
         ending = Ending(failed(error), ending.billing, ending.cost)
-        done = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
-    return ending.outcome if done else None
+        written = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
+    if written is Written.PUT_OFF:
+        return Parked(ProviderUnavailable.code)
+    return ending.outcome if written else None
 
 
 def _tell(claim: Claim, outcome: Outcome) -> None:

@@ -61,6 +61,8 @@ class Job:
     tokens: int = 0
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
+    #: Gate → calls that it had let pass when the job last called in vain.
+    silent: dict[str, int] = field(default_factory=dict)
 
     @property
     def queue(self) -> str:
@@ -98,6 +100,7 @@ class Gate:
     pause: int = 0
     retry_at: int | None = None
     needed: int = 0
+    silence: int = 0
 
 
 @dataclass
@@ -113,6 +116,7 @@ class Ending:
     saved: int = 0
     scope: str = ""
     faulty: str = ""
+    may_be_put_off: bool = False
     #: What it tells of the pace, as it is said to the script.
     news: dict[str, Any] = field(default_factory=dict)
 

@@ -25,7 +25,7 @@ class KeptBack(Budgeted):
         gate = self.gate(key)
         before = gate.state
         if order == "close":
-            self._close(now, gate, reason, 0)
+            self.close(now, gate, reason, 0)
             gate.retry_at = None
         elif order == "open":
             gate.epoch += 1
@@ -76,10 +76,10 @@ class KeptBack(Budgeted):
         if then is not None and then < gate.passes:
             return True
         if gate.state != "closed":
-            self._close(now, gate, why, reserved)
+            self.close(now, gate, why, reserved)
         return False
 
-    def _close(self, now: int, gate: Gate, reason: str, needed: int) -> None:
+    def close(self, now: int, gate: Gate, reason: str, needed: int) -> None:
         gate.pause = min(gate.pause * 2, LONGEST_PAUSE) if gate.pause else FIRST_TRIAL
         gate.state, gate.reason, gate.retry_at = "closed", reason, now + gate.pause
         gate.step, gate.successes, gate.needed = 0, 0, needed
@@ -243,4 +243,4 @@ def _reopen(gate: Gate) -> None:
 
 def _open(gate: Gate) -> None:
     gate.state, gate.reason = "open", ""
-    gate.step, gate.successes, gate.pause, gate.retry_at = 0, 0, 0, None
+    gate.step, gate.successes, gate.pause, gate.retry_at, gate.silence = 0, 0, 0, None, 0

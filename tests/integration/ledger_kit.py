@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from visionq.contract import FaultyAnswer, JobDocument, ResultDocument, parse_job
-from visionq.errors import NotAnImage
+from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable
 from visionq.ledger import (
     Billing,
     Claim,
@@ -85,14 +85,22 @@ def outcome_of(
         return completed(job_id, text, content_key, saved)
     if name == "failed":
         return failed(NotAnImage("no picture", image="a.png"))
+    if name == "unavailable":
+        return failed(ProviderUnavailable("the provider was not reached"))
+    if name == "missing":
+        return failed(ModelNotFound("there is no such model"))
     if name == "held":
         return Held("insufficient_balance" if words[0] == "gate" else "model_forbidden", words[0])
     if name == "parked":
         return Parked(words[0], *map(float, words[1:]))
     if name == "mending":
         return Waiting("repair", 0, counted=True, faulty=FaultyAnswer(text=text, complaint="no"))
-    reasons = {"waiting": "rate_limited", "retrying": "provider_unavailable"}
-    return Waiting(reasons[name], float(words[0]), counted=name == "retrying")
+    reasons = {
+        "waiting": "rate_limited",
+        "retrying": "provider_unavailable",
+        "unclear": "billing_unknown",
+    }
+    return Waiting(reasons[name], float(words[0]), counted=name != "waiting")
 
 
 def paid(outcome: Outcome, cost: int = 700) -> Ending:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OUTCOMES = (
     "completed", "completed", "failed", "waiting 0", "waiting 3", "retrying 20",
     "parked billing_unknown", "parked needs_somebody 60", "parked needs_somebody",
-    "held gate", "held gate", "held model:m1", "mending",
+    "held gate", "held gate", "held model:m1", "mending", "unclear 3", "unavailable", "missing",
 )  # fmt: skip
 
 SCOPES = (
@@ -69,7 +69,7 @@ news = st.builds(
     requests_limit=st.sampled_from([None, None, None, 120, 600]),
     tokens_limit=st.sampled_from([None, None, None, None, 10_000]),
     refused=st.sampled_from([False, False, True]),
-    pause=st.sampled_from([None, 0.01, 3, 40]),
+    pause=st.sampled_from([None, 0.01, 3, 40, 900]),
 )
 endings = st.fixed_dictionaries(
     {
@@ -79,6 +79,7 @@ endings = st.fixed_dictionaries(
         "content_key": st.sampled_from(["", "c1"]),
         "saved": st.sampled_from([0, 0, 40]),
         "news": news,
+        "put_off": likely,
     }
 )
 
@@ -211,6 +212,28 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
     def admit(self, which: int, content_key: str, reserve: int | None, *, held: bool) -> None:
         for claim in self.pick(which, held=held):
             self.admit_both(claim, content_key, reserve, which % 3 * 400)
+
+    @rule(
+        which=some,
+        calls=st.sampled_from([2, 6, 11]),
+        kind=st.sampled_from(["unclear 0", "unclear 0", "parked billing_unknown", "unavailable"]),
+        model=st.sampled_from(["m1", "m1", "m2"]),
+    )
+    def fall_silent(self, which: int, calls: int, kind: str, model: str) -> None:
+        """Calls end without a word of the provider's, one after the other."""
+        billing = Billing.RELEASED if kind == "unavailable" else Billing.UNKNOWN
+        name = f"w{which % 3}"
+        key = "k1" if name == "w0" else "k2"
+        self.renew_both(self.workers.get(name, Registration(name, 2, BOTH, key=key)))
+        for _ in range(calls):
+            if len(self.model.jobs) < 2:
+                self.submit_to_both(new_job(f"j{next(self.numbers)}", model=model))
+            self.dispatch_both()
+            hinted = [job.id for job in self.model.jobs.values() if job.state == "hinted"]
+            claim = self.claim_both(hinted[0], self.workers[name]) if hinted else None
+            if claim and self.admit_both(claim) == "GO":
+                self.finish_both(claim, kind, billing, put_off=True)
+            self.clock.now += which % 4
 
     @rule(which=some, held=likely, fields=endings, times=st.integers(1, 2))
     def finish(self, which: int, fields: dict[str, Any], times: int, *, held: bool) -> None:

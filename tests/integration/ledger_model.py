@@ -20,7 +20,8 @@ from tests.integration.ledger_books import (
     turn,
 )
 from tests.integration.ledger_gates import key_of
-from tests.integration.ledger_pace import Paced, model_of
+from tests.integration.ledger_outages import MOST_RISKY_LANES, Outages
+from tests.integration.ledger_pace import model_of
 from tests.integration.ledger_snapshot import TERMINAL
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ SHARED_FOR = 86_400_000
 
 
 @dataclass
-class Model(Paced):
+class Model(Outages):
     """Same moves as `Ledger`, same answers, and its whole state as a `Snapshot`."""
 
     lease: int = 0
@@ -164,37 +165,41 @@ class Model(Paced):
             self.leads[content_key], job.lead = job.id, content_key
         return "GO", ""
 
-    def finish(self, now: int, job_id: str, token: str, ending: Ending) -> bool:
+    def finish(self, now: int, job_id: str, token: str, ending: Ending) -> str:
         if ending.answer and ending.content_key:
             self.answers[ending.content_key] = ending.answer
         job = self.jobs.get(job_id)
         if job is None:
-            return False
+            return ""
         was_open = token in {job.sent, *job.unknown, *job.said} or forgotten(job, token, ending)
         was_out = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
         self.hear_of_pace(now, job, token, ending)
         self.settle(job, token, ending)
         mends = bool(ending.faulty) and self.holds(job_id, token)
+        is_out = was_out and self.hear_of_provider(now, job, ending)
         if was_out:
             self.call_ended(now, job, stays_lead=mends)
         if not self.holds(job_id, token):
             if was_open:
                 self._hear_late(now, job, ending)
-            return job.ended_by == token
+            return "done" if job.ended_by == token else ""
         job.token, job.ended_by, job.interrupted = "", token, ""
-        job.attempts += ending.counted
         if mends:
             job.faulty, job.deadline = ending.faulty, None
         if ending.saved:
             self.post(job, self.day, saved=ending.saved)
+        if is_out and ending.may_be_put_off:
+            self.put_off(job)
+            return "put_off"
+        job.attempts += ending.counted
         if ending.kind == "held":
             self._hold_back(now, job, ending, call)
         elif ending.kind in TERMINAL:
             self.end(now, job, ending.kind, ending.reason)
         else:
             self._come_back(now, job, ending)
-        return True
+        return "done"
 
     def _hear_late(self, now: int, job: Job, ending: Ending) -> None:
         brings = bool(ending.answer or (ending.faulty and not job.has_ended))
@@ -218,8 +223,8 @@ class Model(Paced):
         job.waits = job.waits + 1 if ending.kind == "waiting" and not ending.counted else 0
         self.results[job.id] = "RETRY"
         delay = ending.delay
-        is_clear = job.late_answer or (job.was_unclear and not job.unknown_calls)
-        if ending.kind == "parked" and ending.reason == "billing_unknown" and is_clear:
+        is_clear = ending.kind == "parked" and job.was_unclear and not job.unknown_calls
+        if ending.reason == "billing_unknown" and (job.late_answer or is_clear):
             delay = 0
         self.due.pop(job.id, None)
         if delay is not None:
@@ -233,7 +238,8 @@ class Model(Paced):
         self.results[job.id] = "RETRY"
         until = now + (ending.delay or 0)
         if ending.scope != "gate":
-            self.hold(ending.scope, ending.reason, until)
+            model = ending.scope.removeprefix("model:")
+            self.rest_model(now, model, ending.reason, ending.delay)
         elif self.is_refused_alone(now, job, call, ending.reason):
             job.state, job.reason, job.taken = "parked", ending.reason, None
             self.due[job.id] = until
@@ -289,7 +295,8 @@ class Model(Paced):
                 self._hint_again(now, job, hints)
             else:
                 self.leave_waiters(job)
-                self.requeue(job)
+                is_unclear = (job.state, job.reason) == ("waiting", "billing_unknown")
+                self.requeue(job, at_head=not is_unclear)
         return hints, expired
 
     def _hint_again(self, now: int, job: Job, hints: list[str]) -> None:
@@ -307,8 +314,10 @@ class Model(Paced):
     def _take_next(self, now: int, limit: int, hints: list[str]) -> None:
         looks, rooms = 0, dict[str, float]()
         passed_over, served = 0, set[str]()
+        risky, bearable = 0, 0
         while len(hints) < limit and looks < limit:
-            order = [INTERACTIVE, BULK] if self.turns % 10 < 9 else [BULK, INTERACTIVE]
+            bulk_first = (self.turns % 10 == 9) != (risky % 2 == 1)
+            order = [BULK, INTERACTIVE] if bulk_first else [INTERACTIVE, BULK]
             queue = next((q for q in order if self._can_take(q, served)), None)
             if queue is None:
                 return
@@ -323,6 +332,11 @@ class Model(Paced):
             looks, passed_over = looks + 1, 0
             if scope := self.held_by(lane) or self.out_of_pace(now, lane, rooms):
                 self.set_aside(now, lane, scope)
+                continue
+            is_trial = self.is_out() or self.pace(model_of(lane)).step
+            if is_trial and self.risk_at_head(lane) > bearable:
+                risky += 1
+                bearable += risky % MOST_RISKY_LANES == 0
                 continue
             job = self.jobs.get(self.lanes[lane].pop(0))
             if job and job.state == "queued" and job.lane == lane:

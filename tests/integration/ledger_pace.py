@@ -15,6 +15,7 @@ MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
 SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
+LONGEST_PAUSE_TOLD = 60_000
 CALM, PROVEN, PATIENCE, NOTICED, MOST_CALM = 16, 0.95, 40, 0.06, 1024
 
 
@@ -42,6 +43,18 @@ class Pace:
     proven: float | None = None
     trial: float | None = None
     patience: float | None = None
+    #: What is known of the model's health.
+    silence: int = 0
+    step: int = 0
+    rest: int = 0
+    rested: int = 0
+    calls_before: int = 0
+    answered: int = 0
+    missing: int = 0
+
+    def end_trial(self) -> None:
+        """Let the model be asked as before."""
+        self.step = self.rest = self.rested = self.calls_before = 0
 
     def start_over(self) -> None:
         """Forget what was learned from refusals."""
@@ -63,10 +76,13 @@ class Rates:
     told: float | None
     learned: float | None
     horizon: float
+    #: How many calls may be out, where the model is on trial.
+    step: int
 
     @property
     def is_limited(self) -> bool:
-        return (self.requests, self.tokens, self.concurrency) != (None, None, None)
+        told = (self.requests, self.tokens, self.concurrency) != (None, None, None)
+        return told or self.step > 0
 
     @property
     def longest_wait(self) -> float:
@@ -115,6 +131,7 @@ class Paced(KeptBack):
             told=told,
             learned=learned,
             horizon=min(max(HORIZON, (pace.way or 0) * 1.5), LONGEST_HORIZON),
+            step=pace.step,
         )
 
     def free_at(self, model: str, by_requests: float, by_tokens: float) -> float:
@@ -154,6 +171,8 @@ class Paced(KeptBack):
         out, at_hand = self.counts_of(model)
         if rates.concurrency:
             room = min(room, rates.concurrency + math.ceil(rates.concurrency / 4) - out)
+        if rates.step:
+            room = min(room, rates.step - (out - self.pace(model).calls_before))
         return room - at_hand
 
     def rests_long(self, now: int, lane: str) -> bool:
@@ -204,11 +223,21 @@ class Paced(KeptBack):
 
     def call_ended(self, now: int, job: Job, *, stays_lead: bool = False) -> None:
         model = model_of(job.lane)
-        if job.gate and self.limits_of(model).get("concurrency"):
-            self._look_again(now, model)
+        if job.gate and self.is_from_before(job, model):
+            self.pace(model).calls_before -= 1
+        if job.gate and (self.limits_of(model).get("concurrency") or self.pace(model).step):
+            self.look_at_model_again(now, model)
         super().call_ended(now, job, stays_lead=stays_lead)
 
-    def _look_again(self, now: int, model: str) -> None:
+    def put_on_trial(self, now: int, model: str) -> None:
+        pace = self.pace(model)
+        pace.step, pace.rested, pace.calls_before = 1, now, self.counts_of(model)[0]
+
+    def is_from_before(self, job: Job, model: str) -> bool:
+        rested = self.pace(model).rested
+        return bool(rested) and job.sent_at <= rested
+
+    def look_at_model_again(self, now: int, model: str) -> None:
         if f"pace:{model}" in self.hold_ends:
             self.hold_ends[f"pace:{model}"] = now
 
@@ -232,7 +261,10 @@ class Paced(KeptBack):
             if is_news and job.waits < MOST_REFUSALS:
                 length = self._cut(now, model, rates)
                 each = length or each
-            length = news["pause"] + SLACK if "pause" in news else length
+            if news.get("pause", 0) > LONGEST_PAUSE_TOLD:
+                self.put_on_trial(now, model)
+            if "pause" in news:
+                length = min(news["pause"], LONGEST_PAUSE_TOLD) + SLACK
             _note_refusal(pace, refused=True)
             pace.requests_at = _thousandths(max(pace.requests_at, now + length + _leeway(each)))
         elif ending.billing == "settled":
@@ -248,7 +280,7 @@ class Paced(KeptBack):
             pace.told_requests, pace.told_tokens = told
             pace.cut_at = now
             pace.start_over()
-            self._look_again(now, model)
+            self.look_at_model_again(now, model)
 
     def _cut(self, now: int, model: str, rates: Rates) -> float:
         pace = self.pace(model)

@@ -21,6 +21,7 @@ from visionq.ledger import (
     Completed,
     Conflict,
     Ending,
+    Failed,
     GateOrder,
     Held,
     Ledger,
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 #: Ids of the provider's keys that workers hold.
 KEYS = (b"k1", b"k2")
+#: Kinds of outcomes that are of another name in the ledger, and those that wait for an outage's end.
+KINDS = dict.fromkeys(("retrying", "unclear", "mending"), "waiting")
+KINDS |= dict.fromkeys(("unavailable", "missing"), "failed")
+MAY_BE_PUT_OFF = ("retrying", "unclear", "unavailable", "parked")
 STATUSES = {"completed": "SUCCESS", "failed": "FAILURE", "cancelled": "REVOKED"}
 
 
@@ -215,8 +220,10 @@ class Pair:
         content_key: str = "",
         saved: int = 0,
         news: PaceNews | None = None,
+        put_off: bool = False,
     ) -> None:
         news = news or PaceNews()
+        may_be_put_off = put_off and kind.split(maxsplit=1)[0] in MAY_BE_PUT_OFF
         outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key, saved)
         has_answer = isinstance(outcome, Completed)
         name = kind.split(maxsplit=1)[0]
@@ -225,11 +232,12 @@ class Pair:
             claim.id,
             claim.token,
             ledger_model.Ending(
-                kind={"retrying": "waiting", "mending": "waiting"}.get(name, name),
-                reason=getattr(outcome, "reason", "")
-                or ("not_an_image" if name == "failed" else ""),
+                kind=KINDS.get(name, name),
+                reason=outcome.error.code
+                if isinstance(outcome, Failed)
+                else getattr(outcome, "reason", ""),
                 delay=_delay(outcome),
-                counted=name in ("retrying", "mending"),
+                counted=name in ("retrying", "unclear", "mending"),
                 billing=billing.value,
                 cost=cost,
                 answer=f"by {claim.token}" if has_answer else "",
@@ -238,10 +246,12 @@ class Pair:
                 scope=getattr(outcome, "scope", ""),
                 faulty=f"by {claim.token}" if name == "mending" else "",
                 news=json.loads(news_as_json(news) or "{}"),
+                may_be_put_off=may_be_put_off,
             ),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
-        assert self.ledger.finish(claim, Ending(outcome, billing, cost, pace=news)) == expected
+        ending = Ending(outcome, billing, cost, pace=news, may_be_put_off=may_be_put_off)
+        assert self.ledger.finish(claim, ending) == expected
         if not expected:
             changed = {id_ for id_, state in self.views().items() if before[id_] is not state}
             stopped = (State.PARKED, State.WAITING)  # of unknown billing, or by a budget

@@ -22,7 +22,7 @@ _COUNTS = (
 _GATE_TEXTS = ("state", "reason")
 _GATE_COUNTS = (
     b"epoch", b"step", b"successes", b"passes", b"pause", b"retry_at", b"needed", b"calls_out",
-    b"calls_before",
+    b"calls_before", b"silence",
 )  # fmt: skip
 
 

@@ -336,7 +336,7 @@ def test_free_faults(bench: Bench, fault: str, reason: str, *, counted: bool) ->
 
 @pytest.mark.parametrize("fault", ["html_200", "broken_json", "cut_after_billing", "hang"])
 def test_unknown_billing(redis: Redis, simulator: RunningSimulator, fault: str) -> None:
-    """A call that brings no readable answer is repeated once, then parked, its money unknown."""
+    """A call that brings no readable answer is repeated once, then waits for an outage to end."""
     bench = Bench(redis, simulator, changes={"request_timeout": 0.5})
     try:
         simulator.configure(faults_next=[fault, fault])
@@ -346,8 +346,9 @@ def test_unknown_billing(redis: Redis, simulator: RunningSimulator, fault: str) 
         assert outcome.reason == "billing_unknown"
         assert set(bench.money()) == {"unknown", "unknown_calls"}
         redis.zadd("visionq:due", {job_id: 0})
-        assert bench.run(job_id) == Parked("billing_unknown")
+        assert bench.run(job_id) == Parked("provider_unavailable")
         assert bench.money()["unknown_calls"] == 2
+        assert bench.view(job_id).reason == "provider_unavailable"
         assert simulator.bill()["calls"] == 2
     finally:
         bench.close()
@@ -407,19 +408,19 @@ def test_a_huge_document(bench: Bench) -> None:
 # Models -------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_model_is_asked_for_once_a_minute(bench: Bench) -> None:
-    """The first job learns that there is no such model; the others fail by that, with no call."""
+def test_an_unknown_model_is_asked_for_twice_a_minute(bench: Bench) -> None:
+    """A second job confirms that there is no such model; the others fail by that, with no call."""
     errors = [bench.failure(picture(40 + n), model="gpt-0") for n in range(3)]
     assert {error.code for error in errors} == {"model_not_found"}
     assert {error.cost_rub for error in errors} == {0}
     assert "nothing was sent" in errors[2].message
-    assert bench.simulator.bill()["calls"] == 1
+    assert bench.simulator.bill()["calls"] == 2
     assert not bench.answer(picture(40)).cached, "other models are none the worse"
     (key,) = bench.redis.scan_iter(f"{MISSING_MODEL}*")
     assert 0 < bench.redis.ttl(key) <= 60
     bench.redis.delete(key)
     assert "nothing was sent" not in bench.failure(picture(43), model="gpt-0").message
-    assert bench.simulator.bill()["calls"] == 3
+    assert bench.simulator.bill()["calls"] == 4
 
 
 def test_further_fields_reach_the_provider(bench: Bench) -> None:

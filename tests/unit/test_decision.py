@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from visionq import errors
@@ -19,6 +21,7 @@ from worker.decision import (
     backoff,
     billing_of,
     decide,
+    may_be_put_off,
 )
 
 FIRST = Attempt(number=1, max_attempts=10)
@@ -101,6 +104,31 @@ def test_a_rate_limit_without_a_time_slows_down_more_and_more() -> None:
 def test_unknown_billing_is_repeated_once_at_most(attempt: Attempt, decision: Decision) -> None:
     """A call that may have been billed is never made a third time, nor a second under `hold`."""
     assert decided(errors.BillingUnknown("cut"), attempt) == decision
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "may"),
+    [
+        (errors.ProviderUnavailable("x"), LAST, True),
+        (errors.BillingUnknown("x"), AGAIN, True),
+        (errors.BillingUnknown("x"), replace(AGAIN, unknown_calls=2), False),
+        (errors.BillingUnknown("x"), HOLD, False),
+        (errors.BillingUnknown("x"), replace(FIRST, deadline_left=-1), False),
+        (errors.RateLimited("x"), FIRST, False),
+        (errors.Refused("x"), FIRST, False),
+    ],
+)
+def test_who_waits_for_the_end_of_an_outage(
+    error: errors.VisionqError, attempt: Attempt, *, may: bool
+) -> None:
+    """A job whose call brought no word of the provider may, unless it has called enough."""
+    assert may_be_put_off(error, attempt) is may
+
+
+def test_a_rate_limit_is_tried_within_a_minute() -> None:
+    """However long the provider asks to wait, the job asks again after a minute."""
+    wait = decided(errors.RateLimited("slow", retry_after=999_999_999))
+    assert wait == Wait(60.25, "rate_limited")
 
 
 def test_what_the_provider_asks_for_is_the_least() -> None:

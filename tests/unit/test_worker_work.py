@@ -22,6 +22,7 @@ from visionq.ledger import (
     Refusal,
     Registration,
     Waiting,
+    Written,
     failed,
 )
 from worker import work as module
@@ -73,7 +74,7 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
 def test_an_outcome_is_written_and_told(go: Any, ending: Ending) -> None:
     """Every outcome reaches the ledger under its claim, and then Celery."""
     taken = claim()
-    ledger = ScriptedLedger({"claim": [taken], "finish": [True]})
+    ledger = ScriptedLedger({"claim": [taken], "finish": [Written.DONE]})
     assert go(ledger, ending) is ending.outcome
     ((said, written),) = ledger.said("finish")
     assert said is taken
@@ -120,15 +121,23 @@ def test_fenced(go: Any) -> None:
 
 def test_late(go: Any) -> None:
     """An ending that the ledger no longer takes as the job's is told as stale."""
-    ledger = ScriptedLedger({"claim": [claim()], "finish": [False]})
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [Written.FENCED]})
     assert go(ledger) == Stale("taken over")
+
+
+def test_put_off(go: Callable[..., Outcome | Stale]) -> None:
+    """An attempt that met an outage of the provider is told as parked for it, not as it ended."""
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [Written.PUT_OFF]})
+    assert go(ledger, Ending(Waiting("billing_unknown", 1, counted=True))) == Parked(
+        "provider_unavailable"
+    )
 
 
 def test_a_paid_answer_outlives_an_outage(go: Any) -> None:
     """A paid answer is written again and again until Redis takes it."""
     clock = Clock()
     away: list[Any] = [redis_errors.ConnectionError("away")] * 50
-    ledger = ScriptedLedger({"claim": [claim()], "finish": [*away, True]})
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [*away, Written.DONE]})
     assert go(ledger, clock=clock) is ANSWER
     assert len(clock.slept) == 50
 
@@ -136,7 +145,7 @@ def test_a_paid_answer_outlives_an_outage(go: Any) -> None:
 def test_an_ending_that_can_t_be_written(go: Any) -> None:
     """What can't be written as it is ends the job all the same, with its money on the books."""
     broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
-    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": [broken, True]})
+    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": [broken, Written.DONE]})
     outcome = go(ledger)
     ((_, first), (_, second)) = ledger.said("finish")
     assert first.outcome is ANSWER

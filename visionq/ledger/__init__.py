@@ -31,6 +31,7 @@ from visionq.ledger.records import (
     Submitted,
     Verdict,
     Waiting,
+    Written,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Submitted",
     "Verdict",
     "Waiting",
+    "Written",
     "error_document",
     "failed",
     "ledger_options",

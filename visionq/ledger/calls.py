@@ -9,7 +9,13 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
-from visionq.errors import BudgetExhausted, Cancelled, DeadlineExceeded, InvalidJob
+from visionq.errors import (
+    BudgetExhausted,
+    Cancelled,
+    DeadlineExceeded,
+    InvalidJob,
+    ProviderUnavailable,
+)
 from visionq.ledger import celery_results, metrics
 from visionq.ledger.endings import error_document
 from visionq.ledger.pace import news_as_json
@@ -30,6 +36,7 @@ from visionq.ledger.records import (
     Submitted,
     Verdict,
     Waiting,
+    Written,
 )
 from visionq.ledger.scripts import Call
 from visionq.ledger.usage import as_argument
@@ -41,6 +48,9 @@ if TYPE_CHECKING:
 
     from visionq.ledger.options import LedgerOptions
     from visionq.ledger.records import Ending, GateOrder, NewJob, Registration, Submission
+
+#: What stands as the Celery result of a job that waits for the end of an outage.
+PUT_OFF = f"parked: {ProviderUnavailable.code}"
 
 _QUEUES = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
 
@@ -242,8 +252,8 @@ def admit(
     return Call("admit", arguments, read)
 
 
-def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[bool]:
-    """Write how an attempt ended; false when the job was no longer this worker's."""
+def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
+    """Write how an attempt ended."""
     outcome = ending.outcome
     name, reason, delay, counted = "completed", "", "", 0
     error = answer = content_key = scope = ""
@@ -287,9 +297,14 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         day_of(now, options.time_zone),
         news_as_json(ending.pace),
         metrics.as_argument(ending.counted),
+        celery_results.retry(claim.id, PUT_OFF) if ending.may_be_put_off else "",
         as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
-    return Call("finish", arguments, lambda reply: bool(reply == b"done"))
+    return Call("finish", arguments, _written)
+
+
+def _written(reply: bytes) -> Written:
+    return Written.FENCED if reply == b"fenced" else Written(reply.decode())
 
 
 def _retention(options: LedgerOptions, ttl: int) -> tuple[int, int, int, int]:

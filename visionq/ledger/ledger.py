@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Refusal,
         Registration,
         Submission,
+        Written,
     )
     from visionq.ledger.spending import Settled, UnknownCall
 
@@ -106,8 +107,8 @@ class Ledger:
         stored = self.redis.get(ANSWER + content_key)
         return stored.decode() if isinstance(stored, bytes) else None
 
-    def finish(self, claim: Claim, ending: Ending) -> bool:
-        """Write how an attempt ended; false when the job was no longer this worker's."""
+    def finish(self, claim: Claim, ending: Ending) -> Written:
+        """Write how an attempt ended; returns what became of that."""
         return self._make(calls.finish(claim, ending, self.options, self._now()))
 
     def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:

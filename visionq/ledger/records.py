@@ -300,3 +300,15 @@ class Ending:
     pace: PaceNews = field(default_factory=PaceNews)
     #: What the attempt counted, as `visionq.ledger.metrics` names it.
     counted: Mapping[str, int] = field(default_factory=dict)
+    #: Should the provider turn out to be out, the job goes back to its lane instead, unburned.
+    may_be_put_off: bool = False
+
+
+class Written(StrEnum):
+    """What became of an ending; FENCED is false."""
+
+    FENCED = ""
+    """The job was no longer this worker's: money and a paid answer were taken, nothing else."""
+    DONE = "done"
+    PUT_OFF = "put_off"
+    """The provider is out: the job went back to its lane instead."""

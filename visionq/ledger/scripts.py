@@ -26,7 +26,7 @@ SCRIPTS: Final = (
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
     *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
-    *("leads", "failures", "deliveries", "ending", "usage"),
+    *("outages", "leads", "failures", "deliveries", "ending", "usage"),
 )
 #: A function at the top of a shared part.
 _FUNCTION: Final = re.compile(r"^local function (?P<name>\w+)\(.*?^end\n", re.DOTALL | re.MULTILINE)

@@ -165,22 +165,22 @@ def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
 
 
 def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
+    return decision.decide(error, _facts(attempt), random=attempt.tools.random)
+
+
+def _facts(attempt: Attempt) -> decision.Attempt:
     claim = attempt.claim
     # The ledger has counted an interrupted call already; the rules ask for those before it.
     counted = 1 if claim.interrupted and not attempt.sent else 0
     # A deadline is for the first call, and that was sent.
     deadline = None if claim.faulty else attempt.job.deadline
-    return decision.decide(
-        error,
-        decision.Attempt(
-            number=claim.attempts + 1,
-            max_attempts=attempt.tools.settings.max_attempts,
-            unknown_calls=claim.unknown_calls - counted,
-            on_unknown_billing=attempt.job.on_unknown_billing,
-            waits=claim.waits,
-            deadline_left=deadline.timestamp() - claim.now if deadline else None,
-        ),
-        random=attempt.tools.random,
+    return decision.Attempt(
+        number=claim.attempts + 1,
+        max_attempts=attempt.tools.settings.max_attempts,
+        unknown_calls=claim.unknown_calls - counted,
+        on_unknown_billing=attempt.job.on_unknown_billing,
+        waits=claim.waits,
+        deadline_left=deadline.timestamp() - claim.now if deadline else None,
     )
 
 
@@ -210,7 +210,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
                 final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + cost)
             outcome = failed(final)
-    return Ending(outcome, billing, cost, usage, pace)
+    may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
+    return Ending(outcome, billing, cost, usage, pace, may_be_put_off=may_be_put_off)
 
 
 def _refused(error: VisionqError) -> RateLimited | None:

@@ -74,7 +74,9 @@ end
 
 function look.waiting(id, job)
   leave_waiters(id, job)
-  requeue(id, job, 'waiting')
+  -- Where money was risked already, others go first: they may find that the provider is out.
+  local is_unclear = redis.call('HGET', job, 'reason') == 'billing_unknown'
+  requeue(id, job, 'waiting', is_unclear and 'RPUSH')
 end
 
 function look.parked(id, job)
@@ -123,9 +125,13 @@ end
 
 -- What is next -------------------------------------------------------------------------------------
 
+local MOST_RISKY_LANES = 50 -- passed over, before more of the risk is borne
+
 local pools = {}
 local left = {} -- by key
 local hinted = {}
+local is_out = false -- some key's calls are trials of a provider that was out
+local risky_lanes, bearable_risk = 0, 0
 
 -- What a pool's dead workers still hold takes nothing from the slots of other pools.
 local function room_of(slots, busy)
@@ -140,6 +146,7 @@ local function left_behind(key)
     begin_reopening(key)
     gate = read_gate(key)
   end
+  is_out = is_out or gate.state == 'reopening' and gate.reason == OUTAGE
   return math.max(0, jobs_left(key, gate))
 end
 
@@ -192,7 +199,7 @@ end
 local function next_queue()
   local turn = tonumber(redis.call('HGET', K.dispatcher, 'turn') or 0)
   local first, second = K.interactive, K.bulk
-  if turn % 10 == 9 then
+  if (turn % 10 == 9) ~= (risky_lanes % 2 == 1) then
     first, second = K.bulk, K.interactive
   end
   if can_take(first) then
@@ -249,11 +256,31 @@ local function out_of_pace(lane)
   end
 end
 
+-- A trial is made by the job that has risked least: of those at the head of their lanes, one whose
+-- calls are all known.
+local function is_too_risky(lane)
+  if not (is_out or paces[model_of(lane)].step) then
+    return false
+  end
+  local head = redis.call('LINDEX', K.lane .. lane, 0)
+  if tonumber(redis.call('HGET', K.job .. head, 'unknown_calls') or 0) <= bearable_risk then
+    return false
+  end
+  risky_lanes = risky_lanes + 1
+  if risky_lanes % MOST_RISKY_LANES == 0 then
+    bearable_risk = bearable_risk + 1
+  end
+  return true
+end
+
 -- Returns how many looks it took: setting a job aside is more work than sending its hint.
 local function take(lane)
   local scope = held_by(lane) or out_of_pace(lane)
   if scope then
     set_aside(lane, scope)
+    return 1
+  end
+  if is_too_risky(lane) then
     return 1
   end
   local id = redis.call('LPOP', K.lane .. lane)

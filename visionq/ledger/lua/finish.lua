@@ -6,8 +6,9 @@
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
 --   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
 --   what the call tells of the model's pace (JSON or ''), what the worker has counted
---   (shared/metrics.lua), and as the last the call's usage (shared/usage.lua)
--- Returns 'done' | 'fenced'
+--   (shared/metrics.lua), Celery result of a job that waits for the end of an outage ('' where it must
+--   not), and as the last the call's usage (shared/usage.lua)
+-- Returns 'done' | 'put_off' (the provider is out: the job went back to its lane instead) | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local counted, billing, cost = ARGV[7], ARGV[8], ARGV[9]
@@ -19,7 +20,7 @@ local keep = {
   finished = tonumber(ARGV[17]),
   events = tonumber(ARGV[18]),
 }
-local saved, scope, today = ARGV[19], ARGV[20], ARGV[21]
+local saved, scope, today, put_off_result = ARGV[19], ARGV[20], ARGV[21], ARGV[24]
 local job = K.job .. id
 local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane, said = unpack(
   redis.call(
@@ -94,6 +95,24 @@ local function settle()
   end
 end
 
+-- What the end of a call tells of the provider. Returns whether that is known to be out.
+local function hear_of_provider()
+  local model, is_free = model_of(lane), billing == 'released'
+  if billing == 'unknown' or is_free and reason == OUTAGE then
+    local gives_up = put_off_result ~= '' and outcome ~= 'waiting'
+    return hear_silence(job, model, gate, epoch, is_free and 1 or 2, gives_up)
+  end
+  redis.call('HDEL', gate, 'silence')
+  if billing == 'settled' then
+    model_answered(job, model)
+  elseif reason == 'model_not_found' then
+    hear_missing(job, gate, lane, error_document)
+  else
+    redis.call('HDEL', K.pace .. model, 'silence')
+  end
+  return false
+end
+
 -- A call that was given up has come back after all. What was paid is kept, also where it is to be
 -- mended or is a failure for good; where nothing was, nothing is unclear any more.
 local function hear_late()
@@ -132,7 +151,9 @@ if sent == token then
   hear_of_pace(job, ARGV[22], billing)
 end
 settle()
+local is_out = false
 if sent == token then
+  is_out = gate and hear_of_provider()
   call_ended(id, job, mends)
 end
 if state ~= 'in_progress' or holder ~= token then
@@ -161,7 +182,7 @@ local function hold_back()
   release_slot(job)
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
   if scope ~= 'gate' then
-    hold(scope, reason, now + tonumber(delay))
+    rest_model(string.match(scope, '^model:(.+)$'), reason, tonumber(delay))
   elseif refuse_at_gate(key, epoch, job, reason, reserved) then
     return park_alone()
   end
@@ -170,22 +191,30 @@ local function hold_back()
   tell(id, 'queued', reason)
 end
 
+-- No job need find out by itself that the provider is out: nothing is burned, and others go first.
+local function put_off()
+  redis.call('SET', K.celery_result .. id, put_off_result, 'EX', keep.ttl)
+  release_slot(job)
+  requeue(id, job, 'in_progress', 'RPUSH')
+  tell(id, 'queued', OUTAGE)
+end
+
+is_out = is_out and put_off_result ~= ''
 if mends then
   redis.call('HSET', job, 'faulty', error_document)
   redis.call('HDEL', job, 'deadline') -- it is for the first call, which was sent in time
 end
-redis.call('HINCRBY', job, 'attempts', counted)
+redis.call('HINCRBY', job, 'attempts', is_out and 0 or counted)
 redis.call('HDEL', job, 'interrupted')
 redis.call('HSET', job, 'ended_by', token)
-if reason == 'model_not_found' and gate then
-  redis.call('SET', missing_model(gate, lane), error_document, 'EX', MODEL_IS_MISSING_FOR)
-end
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)
   book_on(today, 'saved', saved)
   count_for(lane, 'saved|{tenant}|{model}', saved)
 end
-if outcome == 'held' then
+if is_out then
+  put_off()
+elseif outcome == 'held' then
   hold_back()
 elseif TERMINAL[outcome] then
   conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, keep)
@@ -214,4 +243,4 @@ else
   tell(id, outcome, reason, keep.events)
 end
 wake()
-return 'done'
+return is_out and 'put_off' or 'done'

@@ -100,7 +100,7 @@ end
 
 local function open_gate(gate)
   redis.call('HSET', gate, 'state', 'open', 'since', at(now), 'pause', 0)
-  redis.call('HDEL', gate, 'reason', 'step', 'successes', 'retry_at')
+  redis.call('HDEL', gate, 'reason', 'step', 'successes', 'retry_at', 'silence')
   announce(gate, 'open', '')
   wake()
 end

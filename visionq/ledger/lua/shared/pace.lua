@@ -19,6 +19,7 @@ local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bear
 local PATIENCE = 40 -- such cuts, after which more is tried:
 local NOTICED = 0.06 -- more of the calls refused than before say that there is a limit …
 local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, at most so many
+local LONGEST_PAUSE_TOLD = 60000 -- that is kept before a call tries: beyond it they go one at a time
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
 -- What holds for a model, the operator's word before the environment's, its own before all models'.
@@ -52,7 +53,7 @@ end
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
   'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share', 'last',
-  'refusals', 'calm', 'proven', 'trial', 'patience',
+  'refusals', 'calm', 'proven', 'trial', 'patience', 'step', 'calls_before',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
@@ -68,7 +69,7 @@ local function read_pace(model)
   pace.concurrency = limits.concurrency
   pace.learned = pace.ceiling and learned_rate(pace.ceiling, pace.start, pace.span, pace.passes or 0)
   pace.requests = least(pace.told, pace.learned)
-  pace.is_limited = (pace.requests or pace.tokens or pace.concurrency) and true
+  pace.is_limited = (pace.requests or pace.tokens or pace.concurrency or pace.step) and true
   pace.horizon = math.min(math.max(HORIZON, (pace.way or 0) * 1.5), LONGEST_HORIZON)
   pace.longest_wait = 2 * pace.horizon + 1000
   return pace
@@ -118,6 +119,9 @@ local function room_in_pace(pace)
   end
   if pace.concurrency then
     room = math.min(room, pace.concurrency + math.ceil(pace.concurrency / 4) - (pace.calls_out or 0))
+  end
+  if pace.step then
+    room = math.min(room, pace.step - ((pace.calls_out or 0) - (pace.calls_before or 0)))
   end
   return room - (pace.at_hand or 0)
 end
@@ -185,10 +189,26 @@ local function look_at_model_again(model)
   redis.call('ZADD', K.hold_ends, 'XX', at(now), 'pace:' .. model)
 end
 
+-- One call at a time from now on, then two, four …, as long as the model answers. Those that are out
+-- take no place: one that hangs must not stop it.
+local function put_on_trial(key)
+  local calls_out = redis.call('HGET', key, 'calls_out') or 0
+  redis.call('HSET', key, 'step', 1, 'rested', at(now), 'calls_before', calls_out)
+end
+
+-- Whether the call was sent before the model was put on trial: it says nothing of the time since.
+local function is_from_before(job, model)
+  local rested = redis.call('HGET', K.pace .. model, 'rested')
+  return rested and tonumber(redis.call('HGET', job, 'sent_at') or 0) <= tonumber(rested)
+end
+
 local function call_left_pace(job)
   local model = model_of(redis.call('HGET', job, 'lane'))
+  if is_from_before(job, model) then
+    redis.call('HINCRBY', K.pace .. model, 'calls_before', -1)
+  end
   count_down(model, 'calls_out', 'at_hand')
-  if limits_of(model).concurrency then
+  if limits_of(model).concurrency or redis.call('HEXISTS', K.pace .. model, 'step') == 1 then
     look_at_model_again(model)
   end
 end
@@ -329,7 +349,10 @@ local function hear_of_pace(job, news, billing)
       each = length > 0 and length or each
     end
     note_refusal(pace, true)
-    pause(pace, news.pause and news.pause + SLACK or length, each)
+    if news.pause and news.pause > LONGEST_PAUSE_TOLD then
+      put_on_trial(pace.key)
+    end
+    pause(pace, news.pause and math.min(news.pause, LONGEST_PAUSE_TOLD) + SLACK or length, each)
   elseif billing == 'settled' then
     note_refusal(pace, false)
     if is_news then
