@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import UnknownBilling, Usage
+from visionq.errors import ModelNotFound, ProviderUnavailable
 from visionq.ledger.records import Billing
 from worker.decision import Attempt, Fail, Hold, Park, Retry, Wait, billing_of, decide
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
@@ -72,17 +73,22 @@ def _done(kind: type[VisionqError]) -> str:
     first = Attempt(1, 10, on_unknown_billing=UnknownBilling.RETRY)
     match decide(kind(""), first, random=lambda: 0.5):
         case Hold():
-            return "closes the gate, or holds the model; the job goes back to its lane"
+            done = "closes the gate, or holds the model; the job goes back to its lane"
         case Wait():
-            return "waits as long as it is told, and costs no attempt"
+            done = "waits as long as it is told, at most a minute; costs no attempt"
         case Retry() if billing_of(kind("")) is Billing.UNKNOWN:
-            return "asks once more at most, then parks; parks at once under `hold`"
+            done = "asks once more, then parks; parks at once under `hold`; see [outages](#outages)"
+        case Retry() if kind is ProviderUnavailable:
+            done = "asks again, with growing pauses; see [outages](#outages)"
         case Retry():
-            return "asks again, with growing pauses"
+            done = "asks again, with growing pauses"
         case Park():
-            return "parks"
+            done = "parks"
+        case Fail() if kind is ModelNotFound:
+            done = "fails the job and rests the model; one job tries again"
         case Fail():
-            return "fails the job"
+            done = "fails the job"
+    return done
 
 
 if __name__ == "__main__":

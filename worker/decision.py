@@ -28,8 +28,8 @@ BACKOFF_CAP: Final = 60.0
 #: asked whether it is over.
 RATE_LIMIT_WAIT: Final = 1.0
 LONGEST_RATE_LIMIT_WAIT: Final = 60.0
-#: Calls of unknown billing that one job makes by itself: two, and in an outage of the provider, which
-#: is not the job's fault, one more when others have been answered or nobody else can try.
+#: Calls of unknown billing that one job makes by itself: two, and in an outage of the provider,
+#: which is not the job's fault, one more when others were answered or nobody else can try.
 MOST_UNKNOWN_CALLS: Final = 2
 MOST_UNKNOWN_CALLS_IN_OUTAGE: Final = 3
 #: Seconds until a job is looked at again that waits for somebody to act on the account.

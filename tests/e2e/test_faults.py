@@ -138,14 +138,15 @@ def test_a_warm_shutdown_finishes_what_runs(fleet: Fleet) -> None:
     assert len(submitted) == 40
 
 
-def test_a_hung_provider_is_asked_once_more_and_then_parked(fleet: Fleet) -> None:
-    """Calls that are cut after they were billed are repeated once at most, then parked."""
-    fleet.simulator.configure(faults_next=["cut_after_billing", "cut_after_billing"])
+def test_a_job_that_nobody_answers_is_parked_in_the_end(fleet: Fleet) -> None:
+    """A lone job is asked once more at once, a last time as a trial of the gate, then parked."""
+    fleet.simulator.configure(faults_next=["cut_after_billing"] * 3)
     job = fleet.client.submit(**next(jobs(1)))
+    until(lambda: fleet.client.get(job).unknown_calls == 3, 40, "three calls")
     fleet.wait_for_counts(30, parked=1)
     view = fleet.client.get(job)
-    assert (view.reason, view.unknown_calls) == ("billing_unknown", 2)
-    assert fleet.simulator.bill()["billed"] == 2
+    assert (view.reason, view.unknown_calls) == ("billing_unknown", 3)
+    assert fleet.simulator.bill()["billed"] == 3
 
 
 def test_a_held_job_is_never_called_twice(fleet: Fleet) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import State
+    from visionq.errors import VisionqError
     from visionq.ledger import Hint, Outcome
 
 BOTH = HINT_QUEUES
@@ -37,6 +38,13 @@ BULK = (QUEUE_BULK,)
 INTERACTIVE = (QUEUE_INTERACTIVE,)
 #: What a hash of 64 digits looks like, by one digit.
 SHA = {digit: digit * 64 for digit in "abc"}
+
+#: Ways to fail, by the names that tests give them.
+FAILURES: dict[str, VisionqError] = {
+    "failed": NotAnImage("no picture", image="a.png"),
+    "unavailable": ProviderUnavailable("the provider was not reached"),
+    "missing": ModelNotFound("there is no such model"),
+}
 
 _numbers = itertools.count(1)
 
@@ -83,12 +91,8 @@ def outcome_of(
     name, *words = kind.split()
     if name == "completed":
         return completed(job_id, text, content_key, saved)
-    if name == "failed":
-        return failed(NotAnImage("no picture", image="a.png"))
-    if name == "unavailable":
-        return failed(ProviderUnavailable("the provider was not reached"))
-    if name == "missing":
-        return failed(ModelNotFound("there is no such model"))
+    if name in FAILURES:
+        return failed(FAILURES[name])
     if name == "held":
         return Held("insufficient_balance" if words[0] == "gate" else "model_forbidden", words[0])
     if name == "parked":

@@ -192,6 +192,12 @@ class Model(Outages):
         if is_out and ending.may_be_put_off:
             self.put_off(job)
             return "put_off"
+        self._take_outcome(now, job, ending, call)
+        return "done"
+
+    def _take_outcome(
+        self, now: int, job: Job, ending: Ending, call: tuple[str, int | None, int]
+    ) -> None:
         job.attempts += ending.counted
         if ending.kind == "held":
             self._hold_back(now, job, ending, call)
@@ -199,7 +205,6 @@ class Model(Outages):
             self.end(now, job, ending.kind, ending.reason)
         else:
             self._come_back(now, job, ending)
-        return "done"
 
     def _hear_late(self, now: int, job: Job, ending: Ending) -> None:
         brings = bool(ending.answer or (ending.faulty and not job.has_ended))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 #: Ids of the provider's keys that workers hold.
 KEYS = (b"k1", b"k2")
-#: Kinds of outcomes that are of another name in the ledger, and those that wait for an outage's end.
+#: Outcomes that the ledger calls otherwise, and those that may wait for the end of an outage.
 KINDS = dict.fromkeys(("retrying", "unclear", "mending"), "waiting")
 KINDS |= dict.fromkeys(("unavailable", "missing"), "failed")
 MAY_BE_PUT_OFF = ("retrying", "unclear", "unavailable", "parked")

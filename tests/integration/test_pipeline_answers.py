@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.worker_kit import Bench, picture, result, served
-from visionq.ledger import Claim, Ending, Failed, Parked, Waiting
+from visionq.ledger import Claim, Ending, Failed, Parked, Waiting, Written
 from visionq.money import nano_rubles
 from visionq.names import ANSWER, MISSING_MODEL
 from visionq.sandbox.simulator import running_simulator
@@ -126,12 +126,13 @@ def test_the_job_s_own_late_answer(bench: Bench) -> None:
     bench.hint(job_id)
     finish, late = bench.ledger.finish, {}
 
-    def loses_the_lease(claim: Claim, ending: Ending) -> bool:
+    def loses_the_lease(claim: Claim, ending: Ending) -> Written:
         bench.ledger.finish = finish  # type: ignore[method-assign]
         bench.redis.zadd("visionq:due", {job_id: 0})
         bench.ledger.dispatch()
-        late["fenced"] = not finish(claim, ending)
-        return not late["fenced"]
+        written = finish(claim, ending)
+        late["fenced"] = not written
+        return written
 
     bench.ledger.finish = loses_the_lease  # type: ignore[method-assign]
     assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("taken over")

@@ -15,7 +15,7 @@ from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.ledger.records import Billing
 from visionq.settings import Settings
-from worker.decision import billing_of
+from worker.decision import Attempt, Fail, billing_of, decide
 from worker.provider.ask import ask
 from worker.provider.client import make_client
 from worker.provider.faults import TABLE, UNLISTED, find
@@ -254,6 +254,20 @@ def raised(
         with pytest.raises(errors.VisionqError) as caught:
             ask(client, request_of(*(images or ("a.jpg",)), api=api))
     return caught.value
+
+
+@pytest.mark.parametrize("api", Api)
+@pytest.mark.parametrize("status", [400, 404, 408, 429, 500, 502, 503])
+def test_counted_is_counted_whatever_the_status(status: int, api: Api) -> None:
+    """A refusal with a count of tokens was billed: it is settled at that, and not repeated."""
+    into, out = ("input", "output") if api is Api.RESPONSES else ("prompt", "completion")
+    usage = {f"{into}_tokens": 1200, f"{out}_tokens": 7}
+    body = {"error": {"message": "no", "code": "failed_to_download_image"}, "usage": usage}
+    for told in (body, {"error": {"message": "no"}, "usage": usage}, {"usage": usage}):
+        error = raised(Case("", status, told, errors.VisionqError), api=api)
+        assert error.usage == Usage(input_tokens=1200, output_tokens=7)
+        assert billing_of(error) is Billing.SETTLED
+        assert isinstance(decide(error, Attempt(1, 10), random=lambda: 0.5), Fail)
 
 
 @pytest.mark.parametrize("api", Api)

@@ -77,9 +77,11 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer
         VisionqError: what the table of faults says of the provider's error.
     """
     body = reply.json
-    if reply.status not in _OK or not isinstance(body, dict):
+    if not isinstance(body, dict):
         raise fault(reply, request, now=now)
     usage = read_usage(body, request.api, request.expected)
+    if reply.status not in _OK:
+        raise fault(reply, request, now=now, usage=usage)
     read = _responses if request.api is Api.RESPONSES else _chat
     draft = read(body, usage)
     if draft.end is _End.FAILED or body.get("error") or body.get("detail"):

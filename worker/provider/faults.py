@@ -196,14 +196,14 @@ def fault(
     """Return the error that the reply stands for.
 
     `usage` and `text` are what it says, for all that, of tokens and of an answer: a call that was
-    counted is settled at that count and not asked again, unless the request was at fault.
+    counted is settled at that count and not asked again, whatever its status.
     """
     reason = read_reason(reply)
     row = find(reply.status, reason)
     kind = _advised(row.error, reply)
     if usage is None and issubclass(kind, errors.AnswerError):
         usage = Usage()  # refused before it ran
-    elif usage is not None and issubclass(kind, errors.ProviderFault):
+    elif usage is not None and (issubclass(kind, errors.ProviderFault) or kind.retryable):
         kind = errors.Incomplete
     error = kind(
         _message(kind, reply, reason),
