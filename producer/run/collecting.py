@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.holdups import no_worker
 from visionq.contract import State
 from visionq.errors import BillingUnknown
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
-from visionq.names import CELERY_RESULT, DUE, JOB
+from visionq.names import CELERY_RESULT, DUE, JOB, QUEUE_BULK
 from visionq.sdk.reading import answer_in
 from visionq.sdk.waiting import portions, read_ends
 
@@ -58,6 +59,8 @@ class Census:
     unknown: list[str] = field(default_factory=list)
     #: `state` or `state (reason)` → jobs.
     standing: Counter[str] = field(default_factory=Counter)
+    #: What to say where no worker takes them.
+    unserved: str | None = None
 
 
 def census(redis: Redis, job_ids: Sequence[str]) -> Census:
@@ -72,6 +75,8 @@ def census(redis: Redis, job_ids: Sequence[str]) -> Census:
         for job_id, fields, due in zip(few, replies[::2], replies[1::2], strict=True):
             state, reason = [value.decode() if value else "" for value in fields]
             _count(found, job_id, state, reason, comes_back=due is not None)
+    if found.standing["queued"] and not found.standing["in_progress"]:
+        return replace(found, unserved=no_worker(redis, QUEUE_BULK))
     return found
 
 

@@ -14,6 +14,7 @@ from producer.run.export import as_old_as, keep_changed
 from producer.run.export import export as write_table
 from producer.run.plan import Wishes, make_plan
 from producer.run.reading import open_rows
+from producer.run.selection import Again
 from producer.run.table_form import table_options, take_table_form
 from producer.run.terminal import Terminal
 from producer.sources import STDIN
@@ -93,8 +94,10 @@ def again(given: list[str]) -> list[str]:
 @click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
 @click.option("--tenant", help="The service or team that is charged.")
 @click.option("--max-rub", type=_Rubles(), help="Most that all rows of OUT may cost.")
-@click.option("--first", type=click.IntRange(1), help="Ask so many first, then ask you.")
+@click.option("--first", type=click.IntRange(1), help="Ask so many, drawn by lot, then ask you.")
+@click.option("--only", multiple=True, metavar="ID", help="Ask this row; again for more.")
 @click.option("--retry-failed", is_flag=True, help="Ask failed rows of OUT again.")
+@click.option("--retry-changed", is_flag=True, help="Ask rows again that ask something else now.")
 @click.option("--fresh", is_flag=True, help="Begin OUT anew; what it held goes to OUT.bak.")
 @click.option("--ordered", is_flag=True, help="Leave OUT in the order of SOURCE.")
 @click.option("--yes", is_flag=True, help="Begin without asking.")
@@ -108,7 +111,9 @@ def run(
     out: Path,
     max_rub: Decimal | None,
     first: int | None,
+    only: tuple[str, ...],
     retry_failed: bool,
+    retry_changed: bool,
     fresh: bool,
     ordered: bool,
     yes: bool,
@@ -129,7 +134,8 @@ def run(
             out=out,
             max_rub=max_rub,
             first=first,
-            retry_failed=retry_failed,
+            again=Again(retry_failed, retry_changed),
+            only=frozenset(only) or None,
             fresh=fresh,
             yes=yes,
             ordered=ordered,

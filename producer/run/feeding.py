@@ -10,6 +10,7 @@ from queue import Empty, Full, Queue, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.rows import Place, refused, unanswered
+from producer.run.selection import inputs_of
 from producer.run.window import Out
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from producer.run.index import Entry as Known
-    from producer.run.index import Index
     from producer.run.question import Question
+    from producer.run.selection import Selection
     from producer.run.window import Window
     from visionq.ledger import Ledger, Submission
     from visionq.settings import Settings
@@ -95,23 +96,21 @@ class Feeder:
     question: Question
     run: str
     settings: Settings
-    index: Index
     window: Window
     submitter: Submitter
     #: Called before each submission.
     before: Callable[[], None]
-    retry_failed: bool = False
+    selection: Selection
+    #: Of those that are selected, the ones that are asked now; None: all.
+    sample: frozenset[str] | None = None
     #: Columns of the source that go into OUT; None: all.
     columns: tuple[str, ...] | None = None
-    #: Most rows that are begun; None: all.
-    first: int | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        #: Rows begun, and rows that OUT has already.
+        #: Rows begun.
         self.begun = 0
-        self.skipped = 0
-        #: The source has ended, or `first` rows were begun; `more`: it may have more of them.
+        #: The source has ended; `more`: rows outside the sample are to be asked.
         self.read_all = False
         self.more = False
         #: Why nothing is submitted just now.
@@ -167,12 +166,11 @@ class Feeder:
         for row in self.source:
             if self._stopped.is_set():
                 return
-            before = self.index.find(row.id, row.number)
-            if before is not None and not (before.failed and self.retry_failed):
-                self.skipped += 1
-            elif self.first is not None and self.begun >= self.first:
+            is_asked, before = self.selection.take(row)
+            if not is_asked:
+                continue
+            if self.sample is not None and row.id not in self.sample:
                 self.more = True
-                break
             else:
                 self._begin(row, before)
         self.read_all = True
@@ -183,7 +181,8 @@ class Feeder:
         if self.columns is not None:
             columns = {name: columns[name] for name in self.columns if name in columns}
         file = row.file if isinstance(row, Row) else ""
-        place = Place(row.number, row.id, file=file, columns=columns)
+        inputs = inputs_of(row, self.question.prompt)
+        place = Place(row.number, row.id, file=file, columns=columns, inputs=inputs)
         if before is not None:
             place = replace(place, attempt=before.attempt + 1, paid=before.paid)
         if isinstance(row, BadRow):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
 _SCHEMA: Final = """
 CREATE TABLE rows (
     id TEXT PRIMARY KEY, number INTEGER, start INTEGER, length INTEGER,
-    failed INTEGER, attempt INTEGER, paid TEXT, simulated INTEGER
+    code TEXT, attempt INTEGER, paid TEXT, simulated INTEGER, mark INTEGER
 ) WITHOUT ROWID
 """
 _ADD: Final = """
-INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET start = excluded.start, length = excluded.length,
-    failed = excluded.failed, attempt = excluded.attempt, paid = excluded.paid,
-    simulated = excluded.simulated
+    code = excluded.code, attempt = excluded.attempt, paid = excluded.paid,
+    simulated = excluded.simulated, mark = excluded.mark
 """
 
 
-_Values = tuple[str, int, int, int, int, int, str, int]
+_Values = tuple[str, int, int, int, str, int, str, int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,18 @@ class Entry:
     number: int
     start: int
     length: int
-    failed: bool
+    #: Why there is no answer; empty: there is one.
+    code: str
     attempt: int
     paid: Decimal
     simulated: bool = False
+    #: Of what was asked (`mark_of`); None: an earlier version did not note it.
+    mark: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer."""
+        return bool(self.code)
 
 
 class Index:
@@ -81,18 +90,30 @@ class Index:
                 self._database.execute("UPDATE rows SET number = ? WHERE id = ?", (number, row_id))
         return _entry(found) if found else None
 
+    def get(self, row_id: str) -> Entry | None:
+        """Return the last line of a row."""
+        with self._lock:
+            found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
+        return _entry(found) if found else None
+
     def count(self) -> tuple[int, int]:
         """Return how many rows there are, and how many of them failed."""
-        query = "SELECT COUNT(*), COALESCE(SUM(failed), 0) FROM rows"
+        query = "SELECT COUNT(*), COALESCE(SUM(code != ''), 0) FROM rows"
         with self._lock:
             rows, failed = self._database.execute(query).fetchone()
         return rows, failed
+
+    def codes(self) -> Counter[str]:
+        """Return code → rows that failed with it."""
+        query = "SELECT code, COUNT(*) FROM rows WHERE code != '' GROUP BY code"
+        with self._lock:
+            return Counter(dict(self._database.execute(query).fetchall()))
 
     def origins(self) -> tuple[int, int]:
         """Return how many answers the simulator made up, and how many came from a model."""
         query = (
             "SELECT COALESCE(SUM(simulated), 0),"
-            " COALESCE(SUM(NOT simulated AND NOT failed), 0) FROM rows"
+            " COALESCE(SUM(NOT simulated AND code = ''), 0) FROM rows"
         )
         with self._lock:
             simulated, real = self._database.execute(query).fetchone()
@@ -114,11 +135,11 @@ class Index:
 
 
 def _values(one: Entry) -> _Values:
-    kept = (one.id, one.number, one.start, one.length, one.failed, one.attempt)
-    return *kept, str(one.paid), one.simulated
+    kept = (one.id, one.number, one.start, one.length, one.code, one.attempt)
+    return *kept, str(one.paid), one.simulated, one.mark
 
 
 def _entry(found: _Values) -> Entry:
-    row_id, number, start, length, failed, attempt, paid, simulated = found
-    kept = (row_id, number, start, length, bool(failed), attempt)
-    return Entry(*kept, Decimal(paid), bool(simulated))
+    row_id, number, start, length, code, attempt, paid, simulated, mark = found
+    kept = (row_id, number, start, length, code, attempt)
+    return Entry(*kept, Decimal(paid), bool(simulated), mark)

@@ -13,6 +13,7 @@ from producer.outputs import check_not_input, check_table
 from producer.prompts import prompt_for
 from producer.run.export import JSONL, check_kind, record_path
 from producer.run.question import Question, run_id
+from producer.run.selection import Again
 from producer.run.table_form import TableForm
 from producer.sources import STDIN, open_source
 from visionq.prices import load_prices
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _PLAIN: Final = TableForm()
+_NONE: Final = Again()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ class Wishes:
     out: Path
     #: Rubles that all rows of OUT together may cost.
     max_rub: Decimal | None = None
-    #: Rows to begin with, before it is asked whether to go on.
+    #: Rows of the sample, after which it is asked whether to go on.
     first: int | None = None
-    retry_failed: bool = False
+    again: Again = _NONE
+    #: Ids of the rows that are asked; None: all.
+    only: frozenset[str] | None = None
     fresh: bool = False
     yes: bool = False
     ordered: bool = False

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from producer.holdups import Reminder, closed_gate
+from producer.run.tally import listed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -20,18 +23,9 @@ if TYPE_CHECKING:
 #: Seconds between two lines in a log, and between two pictures in a terminal.
 _LINE_EVERY: Final = 10.0
 _DRAW_EVERY: Final = 0.25
-_CODES_SHOWN: Final = 4
 _BAR: Final = 30
 _MINUTE: Final = 60
 _HOUR: Final = 3600
-
-#: Why a gate is closed → what is to be said.
-_GATES: Final = {
-    "insufficient_balance": "the balance is used up",
-    "key_rejected": "the provider does not accept the key",
-    "access_denied": "the key may not be used from here",
-    "operator": "an operator has closed the gate",
-}
 
 
 def rubles(amount: Decimal) -> str:
@@ -49,23 +43,20 @@ def duration(seconds: float) -> str:
     return f"{seconds // _HOUR:.0f} h {seconds % _HOUR / _MINUTE:.0f} min"
 
 
-def standing(tally: Tally, total: int | None, forecast: Decimal | None, now: float) -> str:
-    """Return the figures in one line."""
-    of = f" of {total:,}" if total is not None else ""
-    parts = [f"{tally.done:,}{of} done"]
-    if tally.failed:
-        codes = tally.failed.most_common(_CODES_SHOWN)
-        more = ", …" if len(tally.failed) > _CODES_SHOWN else ""
-        listed = ", ".join(f"{code} {count:,}" for code, count in codes)
-        parts.append(f"{tally.failures:,} failed ({listed}{more})")
+def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
+    """Return the figures in one line; of what rests it can't be told how long it takes."""
+    parts = [f"{tally.done:,} of {tally.total:,} done"]
+    if failed := tally.failed:
+        parts.append(f"{failed.total():,} failed ({listed(failed)})")
     if tally.cached:
         parts.append(f"{tally.cached:,} from stored answers")
     parts.append(f"{tally.rate(now):,.1f}/s")
-    expected = f" of about {rubles(forecast)}" if forecast is not None else ""
+    forecast = tally.forecast
+    expected = f" of about {rubles(forecast)}" if forecast is not None and tally.left else ""
     parts.append(f"{rubles(tally.paid)}{expected}")
-    eta = tally.eta(now, total)
-    if eta is not None and total is not None and tally.done < total:
-        parts.append(f"{duration(eta)} left")
+    if tally.left:
+        eta = None if rests else tally.eta(now)
+        parts.append("time left unknown" if eta is None else f"{duration(eta)} left")
     return " · ".join(parts)
 
 
@@ -75,14 +66,10 @@ def waits(census: Census | None, trouble: str | None) -> str | None:
         return trouble
     if census is None:
         return None
-    if census.gate.state == "closed":
-        reason = census.gate.reason or ""
-        since = f" since {census.gate.since.astimezone():%H:%M:%S}" if census.gate.since else ""
-        said = _GATES.get(reason, reason)
-        return f"waiting: {said}{since}; goes on by itself when that is mended"
-    if census.gate.held:
-        held = ", ".join(f"{scope} ({reason})" for scope, reason in census.gate.held.items())
-        return f"held: {held}"
+    if census.unserved is not None:
+        return f"{census.unserved}; {census.standing.total():,} jobs wait"
+    if (closed := closed_gate(census.gate)) is not None:
+        return closed
     if census.standing and not census.standing["in_progress"]:
         kept = [(what, count) for what, count in census.standing.items() if "(" in what]
         if kept and sum(count for _, count in kept) == census.standing.total():
@@ -93,24 +80,19 @@ def waits(census: Census | None, trouble: str | None) -> str | None:
 class Lines:
     """A line every few seconds, and at once when something keeps the run back or does no more."""
 
-    def __init__(
-        self, total: int | None, forecast: Decimal | None, clock: Callable[[], float]
-    ) -> None:
-        self.total = total
-        self.forecast = forecast
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._next = clock() + _LINE_EVERY / 5
-        self._told: str | None = None
+        self._reminder = Reminder(clock)
 
-    def show(self, tally: Tally, census: Census | None, trouble: str | None) -> None:
+    def show(self, tally: Tally, kept_back: str | None) -> None:
         """Print a line if it is time to."""
-        now, kept_back = self._clock(), waits(census, trouble)
-        if kept_back != self._told:
-            self._told = kept_back
+        now = self._clock()
+        if self._reminder.is_due(kept_back):
             self.say(kept_back or "goes on")
         if now >= self._next:
             self._next = now + _LINE_EVERY
-            self.say(standing(tally, self.total, self.forecast, now))
+            self.say(standing(tally, now, rests=kept_back is not None))
 
     def say(self, line: str) -> None:
         """Print a line on stderr; that nobody reads it any more is no reason to stop."""
@@ -124,14 +106,10 @@ class Lines:
 class Screen:
     """Three lines that stay in place, above which others pass."""
 
-    def __init__(
-        self, total: int | None, forecast: Decimal | None, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         from rich.console import Console  # noqa: PLC0415  # only people need it
         from rich.live import Live  # noqa: PLC0415  # likewise
 
-        self.total = total
-        self.forecast = forecast
         self._clock = clock
         self._next = 0.0
         self._last = ""
@@ -139,10 +117,10 @@ class Screen:
         self._live: Live = Live(console=console, auto_refresh=False, redirect_stdout=False)
         self._live.start()
 
-    def show(self, tally: Tally, census: Census | None, trouble: str | None) -> None:
+    def show(self, tally: Tally, kept_back: str | None) -> None:
         """Draw the lines again."""
         now = self._clock()
-        self._last = "\n".join(self._lines(tally, census, trouble, now))
+        self._last = "\n".join(self._lines(tally, kept_back, now))
         if now >= self._next:
             self._next = now + _DRAW_EVERY
             self._draw()
@@ -151,15 +129,13 @@ class Screen:
         with suppress(OSError):
             self._live.update(self._last, refresh=True)
 
-    def _lines(
-        self, tally: Tally, census: Census | None, trouble: str | None, now: float
-    ) -> Iterator[str]:
-        if self.total:
-            share = min(1.0, tally.done / self.total)
+    def _lines(self, tally: Tally, kept_back: str | None, now: float) -> Iterator[str]:
+        if tally.total:
+            share = min(1.0, tally.done / tally.total)
             full = int(share * _BAR)
             yield f"{'█' * full}{'░' * (_BAR - full)} {share:4.0%}"
-        yield standing(tally, self.total, self.forecast, now)
-        if (kept_back := waits(census, trouble)) is not None:
+        yield standing(tally, now, rests=kept_back is not None)
+        if kept_back is not None:
             yield kept_back
 
     def say(self, line: str) -> None:
@@ -174,9 +150,7 @@ class Screen:
             self._live.stop()
 
 
-def open_display(
-    total: int | None, forecast: Decimal | None, clock: Callable[[], float]
-) -> Lines | Screen:
+def open_display(clock: Callable[[], float]) -> Lines | Screen:
     """Return what suits stderr: a screen for a terminal, else lines."""
     kind = Screen if sys.stderr.isatty() else Lines
-    return kind(total, forecast, clock)
+    return kind(clock)

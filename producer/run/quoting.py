@@ -11,6 +11,7 @@ from producer.quote import make_quote
 from producer.quote.command import knowledge_of
 from producer.sources import said_of_reading
 from visionq.contract import Detail
+from visionq.errors import InvalidSource
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable
 from visionq.vision import load_rules
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from producer.quote import Quote
-    from producer.run.index import Index
     from producer.run.plan import Plan
+    from producer.run.selection import Sample, Selection
     from producer.run.terminal import Terminal
     from producer.sources import BadRow, Row
     from visionq.settings import Settings
 
 
-def quote_of_rest(plan: Plan, index: Index, settings: Settings) -> Quote:
+def quote_of_rest(
+    plan: Plan, selection: Selection, sample: Sample | None, settings: Settings
+) -> Quote:
     """Read the source once and return the quote of what is still to be asked.
 
     Raises:
-        InvalidSource: the source can't be read to its end.
+        InvalidSource: the source can't be read to its end, or a row that was named is not there.
         QueueUnavailable: the stack that runs can't be asked what it knows.
     """
     options = plan.question.options
@@ -44,16 +47,34 @@ def quote_of_rest(plan: Plan, index: Index, settings: Settings) -> Quote:
             options=options,
             stored=knowledge.stored if looks_up else None,
         )
-        rows = _rest(plan, index)
+        rows = _rest(plan, selection, sample)
         prices = load_prices(settings.prices_file)
-        return make_quote(rows, quote_plan, prices, knowledge, now=datetime.now(UTC))
+        quote = make_quote(rows, quote_plan, prices, knowledge, now=datetime.now(UTC))
+    missing = sorted((selection.only or frozenset()) - selection.found)
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        said = f"there is no row {missing[0]!r}{more} (--only)"
+        raise InvalidSource(f"{plan.source.description}: {said}")
+    return quote
 
 
-def _rest(plan: Plan, index: Index) -> Iterator[Row | BadRow]:
+def _rest(plan: Plan, selection: Selection, sample: Sample | None) -> Iterator[Row | BadRow]:
     for row in plan.source.rows():
-        known = index.find(row.id, row.number)
-        if known is None or (known.failed and plan.wishes.retry_failed):
+        seen = selection.seen
+        is_asked, _ = selection.take(row)
+        if sample is not None and selection.seen > seen:
+            sample.note(row.id)
+        if is_asked:
             yield row
+
+
+def said_of_changes(selection: Selection) -> str | None:
+    """Return what to say of rows that ask something else than when they were asked."""
+    if not selection.changed:
+        return None
+    what = ", ".join(f"{name} of {count:,}" for name, count in selection.changed.most_common())
+    said = f"changed since they were asked: {selection.changed.total():,} rows ({what})"
+    return said if selection.again.changed else f"{said}; --retry-changed asks them again"
 
 
 def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:

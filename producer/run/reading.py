@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.errors import RecordRefused
 from producer.run.index import Entry, Index
+from producer.run.selection import mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,10 +73,11 @@ def entry_of(row: dict[str, Any], start: int, length: int) -> Entry:
         number=int(row["row"]),
         start=start,
         length=length,
-        failed=row["error"] is not None,
+        code=str(row["error"]["code"]) if row["error"] is not None else "",
         attempt=int(row["attempt"]),
         paid=Decimal(row["cost_rub"]),
         simulated=bool(row.get("simulated")),
+        mark=mark_of(inputs) if (inputs := row.get("inputs")) is not None else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 from contextlib import suppress
@@ -139,6 +140,11 @@ class Record:
         for row, line in zip(rows, lines, strict=True):
             yield entry_of(row, self._size, len(line))
             self._size += len(line)
+
+    def row(self, entry: Entry) -> dict[str, Any]:
+        """Return the row that stands at an entry of the index."""
+        found: dict[str, Any] = json.loads(os.pread(self._descriptor, entry.length, entry.start))
+        return found
 
     def rows(self, *, ordered: bool) -> Rows:
         """Return what stands here, each row once; `ordered`: as the source has them."""

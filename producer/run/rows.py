@@ -31,6 +31,8 @@ COLUMNS: Final = (
     "id", "file", "columns", "text", "data", "cost_rub", "cached", "error", "simulated", "warnings",
     *TECHNICAL,
 )  # fmt: skip
+#: And what no table shows.
+_FIELDS: Final = (*COLUMNS, "inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Place:
     file: str = ""
     #: What OUT repeats of the source's table.
     columns: Mapping[str, str] = field(default_factory=dict)
+    #: By which it is known when the row asks something else.
+    inputs: Mapping[str, Any] | None = None
 
 
 def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[str, Any]:
@@ -78,10 +82,11 @@ def refused(bad: BadRow, place: Place, question: Question) -> dict[str, Any]:
 
 
 def _row(place: Place, question: Question) -> dict[str, Any]:
-    return dict.fromkeys(COLUMNS) | {
+    return dict.fromkeys(_FIELDS) | {
         "id": place.id,
         "file": place.file,
         "columns": dict(place.columns),
+        "inputs": place.inputs,
         "row": place.number,
         "attempt": place.attempt,
         "question": question.fingerprint,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.progress import rubles
@@ -9,14 +12,13 @@ from visionq.doctor.provider_checks import Provider, read_balance
 from visionq.errors import Incomplete, InvalidOutput, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from decimal import Decimal
+    from collections.abc import Iterable, Iterator
 
-    from producer.run.tally import Tally
     from producer.stack import Stack
     from visionq.settings import Settings
 
 _LONGEST_ANSWER: Final = 300
+_EXAMPLES: Final = 3
 #: Paid, and not what was asked for.
 _PAID_FAILURES: Final = (InvalidOutput.code, Incomplete.code, Refused.code)
 
@@ -29,45 +31,88 @@ def balance_of(stack: Stack, settings: Settings) -> Decimal | None:
     return read_balance(Provider(url, None if simulated else key, simulated))
 
 
+@dataclass
+class Shown:
+    """What the rows of a sample have shown, in figures."""
+
+    rows: int = 0
+    cached: int = 0
+    spent: Decimal = Decimal(0)
+    failed: Counter[str] = field(default_factory=Counter)
+    #: A few answers, for people to look at.
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        """Rows with an answer."""
+        return self.rows - self.failed.total()
+
+    @property
+    def paid(self) -> int:
+        """Rows that were paid for, as far as the quote counts them."""
+        return max(0, self.answered - self.cached)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The provider's account before and after, where it can be read, and what was spent by us."""
+
+    before: Decimal | None
+    after: Decimal | None
+    spent: Decimal
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return "can't be read from here"
+        less = rubles(self.before - self.after)
+        said = f"{rubles(self.before)} → {rubles(self.after)}: {less} less"
+        return f"{said}; by our prices {rubles(self.spent)} (other work of the key counts in)"
+
+
+def look_at(rows: Iterable[dict[str, Any]]) -> Shown:
+    """Add the rows of a sample up, as they stand in OUT."""
+    shown = Shown()
+    for row in rows:
+        shown.rows += 1
+        shown.cached += row["cached"]
+        shown.spent += Decimal(row["cost_rub"])
+        if row["error"] is not None:
+            shown.failed[row["error"]["code"]] += 1
+        elif len(shown.examples) < _EXAMPLES:
+            shown.examples.append(row)
+    return shown
+
+
 def report(
-    tally: Tally,
-    examples: Sequence[dict[str, Any]],
-    balances: tuple[Decimal | None, Decimal | None],
+    shown: Shown,
+    account: Account | None,
     forecast: Decimal | None,
     *,
     has_schema: bool,
 ) -> Iterator[str]:
-    """Yield lines about a sample; `forecast` is what the quote expects of as many rows."""
-    answered, failed = tally.rows - tally.failures, _share(tally.failures, tally)
-    yield f"sample: {tally.rows:,} rows, {answered:,} answered, {failed} failed"
-    for code, count in tally.failed.most_common():
+    """Yield lines about a sample; `forecast` is what the quote expects of as many rows.
+
+    `account` is None where nothing was asked just now.
+    """
+    failed = _share(shown.failed.total(), shown)
+    yield f"sample: {shown.rows:,} rows, {shown.answered:,} answered, {failed} failed"
+    for code, count in shown.failed.most_common():
         paid = " (paid)" if code in _PAID_FAILURES else ""
-        yield f"  {code}{paid}: {_share(count, tally)}"
+        yield f"  {code}{paid}: {_share(count, shown)}"
     if has_schema:
-        yield f"schema: {_share(answered, tally)} fit, {_share(_misfits(tally), tally)} do not"
-    each = f", {rubles(tally.spent / tally.rows)} each" if tally.rows else ""
+        misfits = _share(shown.failed[InvalidOutput.code], shown)
+        yield f"schema: {_share(shown.answered, shown)} fit, {misfits} do not"
+    each = f", {rubles(shown.spent / shown.rows)} each" if shown.rows else ""
     expected = f"; the quote expected {rubles(forecast)}" if forecast is not None else ""
-    yield f"cost:   {rubles(tally.spent)}{each}{expected}"
-    yield f"balance: {_balance(balances, tally.spent)}"
-    if tally.cached:
-        yield f"stored answers: {tally.cached:,}, at no cost"
-    for row in examples:
+    yield f"cost:   {rubles(shown.spent)}{each}{expected}"
+    if account is not None:
+        yield f"balance: {account}"
+    if shown.cached:
+        yield f"stored answers: {shown.cached:,}, at no cost"
+    for row in shown.examples:
         text = " ".join(str(row["text"]).split())[:_LONGEST_ANSWER]
         yield f"  {row['id']}: {text}"
 
 
-def _balance(balances: tuple[Decimal | None, Decimal | None], spent: Decimal) -> str:
-    before, after = balances
-    if before is None or after is None:
-        return "can't be read from here"
-    less = before - after
-    said = f"{rubles(before)} → {rubles(after)}: {rubles(less)} less"
-    return f"{said}; by our prices {rubles(spent)} (other work of the key counts in)"
-
-
-def _misfits(tally: Tally) -> int:
-    return tally.failed[InvalidOutput.code]
-
-
-def _share(count: int, tally: Tally) -> str:
-    return f"{count:,} ({count / max(1, tally.rows):.0%})"
+def _share(count: int, shown: Shown) -> str:
+    return f"{count:,} ({count / max(1, shown.rows):.0%})"

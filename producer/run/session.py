@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
@@ -13,6 +12,7 @@ from redis.exceptions import RedisError
 from producer.run import rows
 from producer.run.collecting import RESTING, Census, census, ended
 from producer.run.feeding import LONGEST_OUTAGE
+from producer.run.progress import waits
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
 from visionq.ledger.metrics import note_forgotten
 from visionq.sdk.waiting import Outage
@@ -37,8 +37,6 @@ _LONGEST_TICK: Final = 0.25
 _CENSUS_EVERY: Final = 2.0
 #: Seconds that calls which are out get after a request to stop.
 FAREWELL: Final = 30.0
-#: Answers that are kept to be looked at.
-_EXAMPLES: Final = 3
 #: Rows written at a time.
 _MOST_ROWS: Final = 2_000
 
@@ -56,8 +54,8 @@ class Outcome(StrEnum):
 class Display(Protocol):
     """Shows a session to people."""
 
-    def show(self, tally: Tally, census: Census | None, trouble: str | None) -> None:
-        """Show how it stands now."""
+    def show(self, tally: Tally, kept_back: str | None) -> None:
+        """Show how it stands now, and what keeps it back."""
         ...
 
     def say(self, line: str) -> None:
@@ -82,12 +80,11 @@ class Session:
     #: Called at every look around.
     ensure_budget: Callable[[], None]
     clock: Callable[[], float]
-    #: A few answers, for people to look at.
-    examples: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._census: Census | None = None
         self._census_at = 0.0
+        self._rows_then = 0
         self._outage = Outage(self.clock, LONGEST_OUTAGE)
         self._broke = False
         self._written = 0
@@ -113,6 +110,7 @@ class Session:
                     return Outcome.INTERRUPTED
                 if self._broke and self._rests_on_budget():
                     return Outcome.OUT_OF_BUDGET
+            self.display.show(self.tally, None)
             return Outcome.SAMPLED if self.feeder.more else Outcome.DONE
         finally:
             self.feeder.stop()
@@ -132,7 +130,7 @@ class Session:
             if self.clock() - self._census_at > _CENSUS_EVERY:
                 self.ensure_budget()
                 self._census = census(self.redis, self.window.ids())
-                self._census_at = self.clock()
+                self._census_at, self._rows_then = self.clock(), self.tally.rows
                 self._act_on(self._census)
             self._tell_forgotten()
             self._outage.over()
@@ -140,8 +138,15 @@ class Session:
         except RedisError as error:
             trouble = f"Redis does not answer: {error}"
             pause = self._outage.pause_after(error, float("inf"))
-        self.display.show(self.tally, self._census, trouble)
+        self._show(trouble)
         self.signals.wait(_TICK if self.tally.rows > before else pause)
+
+    def _show(self, trouble: str | None) -> None:
+        # Where rows have come since, the census tells of what is over.
+        known = self._census if self._rows_then == self.tally.rows else None
+        kept_back = waits(known, trouble)
+        self.tally.rest(self.clock(), rests=kept_back is not None)
+        self.display.show(self.tally, kept_back)
 
     # Ends -----------------------------------------------------------------------------------------
 
@@ -184,8 +189,6 @@ class Session:
         self._written += len(new)
         paid_earlier = sum((one.paid for one in earlier if one is not None), Decimal(0))
         self.tally.take(new, paid_earlier, self.clock())
-        answers = (row for row in new if row["error"] is None)
-        self.examples += islice(answers, _EXAMPLES - len(self.examples))
 
     # The others -----------------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class Session:
             while len(self.window) and self.clock() < until and self.signals.stops < 2:  # noqa: PLR2004  # the second request
                 self.signals.wait(_TICK)
                 self._collect()
-                self.display.show(self.tally, self._census, "stopping")
+                self.display.show(self.tally, "stopping")
             self._withdraw()
         except RedisError as error:
             self.display.say(f"Redis does not answer ({error}): what is out stays there")

@@ -98,7 +98,6 @@ def columns_of(
             source[name] = source.get(name, False) or text != str(row.get(name, ""))
         if len(fields) + len(source) > _MOST_FIELDS:
             raise RecordRefused(f"there are more than {_MOST_FIELDS:,} fields: take the JSONL")
-    taken = [name for name in source if wanted is None or name in wanted]
     kept = [name for name in COLUMNS if technical or name not in TECHNICAL]
     ours = {
         column.name
@@ -108,8 +107,8 @@ def columns_of(
     }
     told = [
         Column(f"{SOURCE}{name}" if name in ours else name, str, of_source=name)
-        for name in taken
-        if name not in ours or source[name]
+        for name, differs in source.items()
+        if (wanted is None or name in wanted) and (differs or name not in ours)
     ]
     return [
         column

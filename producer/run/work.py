@@ -12,11 +12,12 @@ from producer.run.detached import detach
 from producer.run.export import as_old_as, export, keep_changed
 from producer.run.feeding import Feeder, Submitter
 from producer.run.progress import open_display, rubles
-from producer.run.quoting import quote_of_rest, show_quote
+from producer.run.quoting import quote_of_rest, said_of_changes, show_quote
 from producer.run.record import Record
-from producer.run.sample import balance_of, report
+from producer.run.sample import Account, balance_of, look_at, report
+from producer.run.selection import Again, Sample, Selection
 from producer.run.session import Outcome, Session
-from producer.run.tally import Tally
+from producer.run.tally import Tally, listed
 from producer.run.window import Window
 from producer.stack import found_stack, simulates
 from visionq.commands.shared import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
+    from producer.quote import Quote
     from producer.run.plan import Plan
     from producer.run.terminal import Terminal
     from producer.stack import Stack
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
 #: How a run's connections appear in Redis's `CLIENT LIST`.
 _CLIENT_NAME: Final = "visionq-run"
-_CODES_SHOWN: Final = 5
 
 #: Outcome → exit code, where no row has failed.
 _EXITS: Final = {
@@ -101,13 +102,12 @@ class _Work:
     exits: ExitStack
 
     def __post_init__(self) -> None:
-        rows, failed = self.record.index.count()
-        before = rows - failed if self.plan.wishes.retry_failed else rows
-        self.tally = Tally(before, self.record.index.paid())
+        self.tally = Tally()
         self._stack: Stack | None = None
-        #: What the quote says of the rows that are to be asked.
-        self._expected: Decimal | None = None
-        self._asked = 0
+        #: The ids of the rows that are asked first; None: no sample is wished for.
+        self._sample: frozenset[str] | None = None
+        #: Rubles that the quote expects a row to cost.
+        self._each: Decimal | None = None
 
     @property
     def stack(self) -> Stack:
@@ -118,42 +118,71 @@ class _Work:
 
     def agreed(self) -> bool:
         """Show what it costs, and ask."""
-        quote = quote_of_rest(self.plan, self.record.index, self.settings)
-        self._expected, self._asked = quote.rub.expected, quote.asked
+        first = self.plan.wishes.first
+        selection = self._selection()
+        sample = Sample(first, self.plan.run) if first is not None else None
+        quote = quote_of_rest(self.plan, selection, sample, self.settings)
+        self._sample = sample.ids if sample is not None else None
+        self.tally = Tally(
+            before=selection.kept,
+            failed_before=selection.kept_failed,
+            paid_before=self.record.index.paid(),
+            to_ask=quote.rows,
+            expected=quote.rub.expected,
+        )
+        self._each = quote.rub.expected / quote.asked if quote.rub.expected else None
+        if (said := said_of_changes(selection)) is not None:
+            self.terminal.say(said)
         if quote.rows == 0:
             return True  # what is left is to put OUT in order
         show_quote(quote, self.plan, self.terminal)
+        self._warn(quote)
+        return self._sample_is_done or self.terminal.agree("Begin?")
+
+    def _warn(self, quote: Quote) -> None:
+        """Say what should be known before it begins."""
         if simulates(self.settings):
             self.terminal.say("the simulator will answer: no model sees a picture, nothing is paid")
         if (short := self.record.room_is_short(quote.rows)) is not None:
             self.terminal.say(short)
-        limit = self.plan.wishes.max_rub
-        if limit is not None and quote.rub.expected is not None:
-            needed = self.tally.paid_before + quote.rub.expected
-            if needed > limit:
-                self.terminal.say(f"--max-rub {limit} will probably not do for {rubles(needed)}")
-        return self.terminal.agree("Begin?")
+        limit, needed = self.plan.wishes.max_rub, self.tally.forecast
+        if limit is not None and needed is not None and needed > limit:
+            self.terminal.say(f"--max-rub {limit} will probably not do for {rubles(needed)}")
+
+    @property
+    def _sample_is_done(self) -> bool:
+        """Whether the sample stands in OUT, of an earlier run that was not gone on with."""
+        known = self.record.index.get
+        return self._sample is not None and all(known(row_id) for row_id in self._sample)
+
+    def _selection(self) -> Selection:
+        wishes, prompt = self.plan.wishes, self.plan.question.prompt
+        return Selection(self.record.index, prompt, self.record.row, wishes.again, wishes.only)
 
     def run(self, *, sample_only: bool) -> tuple[Outcome, bool]:
         """Run the sample, if one is wished for, and the rest, if that is agreed to.
 
         Returns how that ended, and whether somebody else is to do the rest.
         """
-        first = self.plan.wishes.first
-        if first is None:
-            return self._session(None)[0], False
-        before = balance_of(self.stack, self.settings)
-        outcome, examples = self._session(first)
-        balances = (before, balance_of(self.stack, self.settings))
+        if self._sample is None or self.tally.to_ask == 0:
+            return self._session(None), False
+        outcome, account = Outcome.SAMPLED, None
+        if not self._sample_is_done or self.plan.wishes.again != Again():
+            before = balance_of(self.stack, self.settings)
+            outcome = self._session(self._sample)
+            account = Account(before, balance_of(self.stack, self.settings), self.tally.spent)
+        index = self.record.index
+        entries = [entry for row_id in sorted(self._sample) if (entry := index.get(row_id))]
+        shown = look_at(self.record.row(entry) for entry in entries)
         has_schema = "answer_schema" in self.plan.question.options
-        forecast = self._forecast_of_sample()
-        for line in report(self.tally, examples, balances, forecast, has_schema=has_schema):
+        forecast = None if self._each is None else self._each * shown.paid
+        for line in report(shown, account, forecast, has_schema=has_schema):
             self.terminal.say(line)
         if outcome is not Outcome.SAMPLED or not self.terminal.agree("Go on with the rest?"):
             return outcome, False
-        return (outcome, True) if sample_only else (self._session(None)[0], False)
+        return (outcome, True) if sample_only else (self._session(None), False)
 
-    def _session(self, first: int | None) -> tuple[Outcome, list[dict[str, Any]]]:
+    def _session(self, sample: frozenset[str] | None) -> Outcome:
         url, options = self.stack.redis_url, ledger_options(self.settings)
         with (
             connect(url, _CLIENT_NAME) as patient,
@@ -171,15 +200,14 @@ class _Work:
                 question=self.plan.question,
                 run=self.plan.run,
                 settings=self.settings,
-                index=self.record.index,
                 window=window,
                 submitter=Submitter(ledger, patient, self.settings),
                 before=budget.ensure,
-                retry_failed=self.plan.wishes.retry_failed,
+                selection=self._selection(),
+                sample=sample,
                 columns=self.plan.wishes.form.columns,
-                first=first,
             )
-            display = open_display(self.plan.source.total, self._forecast(), time.monotonic)
+            display = open_display(time.monotonic)
             session = Session(
                 question=self.plan.question,
                 record=self.record,
@@ -194,17 +222,7 @@ class _Work:
                 clock=time.monotonic,
             )
             with closing(display):
-                return session.run(), session.examples
-
-    def _forecast(self) -> Decimal | None:
-        """Return what all rows of OUT will have cost."""
-        return None if self._expected is None else self.tally.paid_before + self._expected
-
-    def _forecast_of_sample(self) -> Decimal | None:
-        asked = self.tally.rows - self.tally.cached - self.tally.failures
-        if self._expected is None or not self._asked:
-            return None
-        return self._expected * min(asked, self._asked) / self._asked
+                return session.run()
 
     def end(self, outcome: Outcome) -> int:
         """Put OUT in order, make a table of it, and say what there is; returns the exit code."""
@@ -221,9 +239,8 @@ class _Work:
         return EXIT_FAILED if failed and outcome is Outcome.DONE else _EXITS[outcome]
 
     def _say_end(self, outcome: Outcome, rows: int, failed: int) -> None:
-        codes = self.tally.failed.most_common(_CODES_SHOWN)
-        listed = ", ".join(f"{code} {count:,}" for code, count in codes)
-        said = f"{failed:,} failed{f' ({listed})' if listed else ''}, {rubles(self.tally.paid)}"
+        codes = f" ({listed(self.record.index.codes())})" if failed else ""
+        said = f"{failed:,} failed{codes}, {rubles(self.tally.paid)}"
         self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
         if simulated := self.record.index.origins()[0]:
             self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
@@ -236,7 +253,7 @@ class _Work:
             "outcome": outcome.value,
             "rows": rows,
             "failed": failed,
-            "codes": dict(self.tally.failed),
+            "codes": dict(self.record.index.codes()),
             "cached": self.tally.cached,
             "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from producer.sources.addresses import Address, addresses_in, clean, locate
-from producer.sources.row import BadRow, Row, make_row, whole
+from producer.sources.row import ROW_FAULTS, BadRow, Row, make_row, row_fault, whole
 from visionq.errors import InvalidJob, InvalidSource
 from visionq.submission import is_data_url
 
@@ -53,9 +53,10 @@ class Columns:
         identity = clean(variables.get(self.id, "")) if self.id else ""
         try:
             images = self._images(record)
-        except InvalidJob as error:
+        except (InvalidJob, *ROW_FAULTS) as error:
+            fault = error if isinstance(error, InvalidJob) else row_fault(error)
             bad_id = identity or f"line {line}"
-            return BadRow(number, bad_id, error.code, f"line {line}: {error.message}", shown)
+            return BadRow(number, bad_id, fault.code, f"line {line}: {fault.message}", shown)
         if self.id and not identity:
             message = f"line {line}: {self.id} is empty"
             return BadRow(number, f"line {line}", InvalidJob.code, message, shown)

@@ -21,6 +21,7 @@ from producer.run.feeding import Feeder
 from producer.run.question import Question
 from producer.run.record import Record
 from producer.run.rows import to_line
+from producer.run.selection import Selection
 from producer.sources import BadRow, Row, SourceOptions, open_source
 from producer.sources.addresses import addresses_in
 from tests.ugly.tables import ADDRESSES, ROWS, TABLES, Table
@@ -139,7 +140,8 @@ def run_through(folder: Path, source: Any) -> list[dict[str, Any]]:
     take_census(rows, Plan(Settings(), RULES, question.prompt, question.options))
     with closing(Record(folder / "out.jsonl", fresh=True)) as record:
         parts: dict[str, Any] = dict.fromkeys(("window", "submitter", "before"))
-        feeder = Feeder(rows, question, "run-1", Settings(), record.index, **parts)
+        selection = Selection(record.index, question.prompt, record.row)
+        feeder = Feeder(rows, question, "run-1", Settings(), selection=selection, **parts)
         for row in rows:
             feeder._begin(row, record.index.find(row.id, row.number))
             while not feeder._rows.empty():
