@@ -39,6 +39,7 @@ VisionqError
 │   ├── Cancelled                   cancelled
 │   └── Quarantined                 quarantined
 ├── JobFailed                     what `wait` raises: the code of a job that did not complete
+├── WrongEventLoop                wrong_event_loop     (an AsyncClient belongs to one)
 ├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
 └── QueueUnavailable                queue_unavailable    (a ConnectionError)
 """
@@ -342,6 +343,12 @@ class InternalError(VisionqError):
 
     code = "internal_error"
     retryable = True
+
+
+class WrongEventLoop(VisionqError):
+    """An `AsyncClient` is used in another event loop than the one that it belongs to."""
+
+    code = "wrong_event_loop"
 
 
 class JobFailed(VisionqError):

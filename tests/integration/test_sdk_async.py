@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet
 from visionq import AsyncClient, QueueUnavailable
-from visionq.errors import WaitTimeout
+from visionq.errors import JobNotFound, WaitTimeout, WrongEventLoop
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,3 +93,29 @@ async def test_input_that_comes_in_time(redis_url: str) -> None:
         jobs = [job async for job in client.submit_many(questions())]
         assert len({job.id for job in jobs}) == 3
         assert (await jobs[0].status()).images == 1
+
+
+def test_another_event_loop(redis_url: str) -> None:
+    """A client that is used in a second event loop says so, whatever is asked of it."""
+
+    async def first() -> AsyncClient:
+        client = AsyncClient(SETTINGS, redis_url)
+        with pytest.raises(JobNotFound):
+            await client.get("none")
+        await client._redis.aclose()
+        return client
+
+    async def second(client: AsyncClient) -> None:
+        for asked in (
+            client.get("none"),
+            client.wait("none", 1),
+            client.cancel("none"),
+            client.submit(prompt="?", images=[b"x"]),
+            anext(client.results(["none"])),
+            anext(client.stream([{"prompt": "?", "images": [b"x"]}])),
+            client.aclose(),
+        ):
+            with pytest.raises(WrongEventLoop, match="make one in each"):
+                await asked
+
+    asyncio.run(second(asyncio.run(first())))

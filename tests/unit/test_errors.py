@@ -45,7 +45,7 @@ PUBLIC = [
     "queue_unavailable",
 ]
 #: Codes besides those: of a wait, of a look-up, and of a fault of our own.
-OURS = {"wait_timeout", "job_not_found", "invalid_source", "internal_error"}
+OURS = {"wait_timeout", "wrong_event_loop", "job_not_found", "invalid_source", "internal_error"}
 
 every_error = pytest.mark.parametrize("error", list(BY_CODE.values()), ids=list(BY_CODE))
 

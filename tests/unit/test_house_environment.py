@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +79,29 @@ def test_example_shows_the_defaults(before: str, name: str, value: str) -> None:
         assert value == (str(int(default)) if isinstance(default, bool) else str(default)), before
     elif name in READ:
         assert default in {None, "", ()}
+
+
+def test_a_shell_reads_the_example(tmp_path: Path) -> None:
+    """A shell that sources the example, the values in its comments too, gets each one."""
+    wanted, lines, before = {}, [], ""
+    for line in (ROOT / ".env.example").read_text("utf-8").splitlines():
+        if match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line):
+            shown = re.search(r"'\{.*\}'", before)
+            value = match[2] or (shown[0] if shown else "")
+            wanted[match[1]] = value.strip("'")
+            lines.append(f"{match[1]}={value}")
+        before = line
+    file = tmp_path / "sourced.env"
+    file.write_text("\n".join(lines), "utf-8")
+    command = f"set -a; . '{file}'; set +a; env -0"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env={}, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    read = dict(pair.split("=", 1) for pair in done.stdout.split("\0") if "=" in pair)
+    assert {name: read.get(name) for name in wanted} == wanted
+    json.loads(read["VISIONQ_LIMITS"])
+    json.loads(read["VISIONQ_HOST_HEADERS"])
 
 
 def test_environment_is_scrubbed() -> None:

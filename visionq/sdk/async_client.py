@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_async_blobs
-from visionq.errors import VisionqError
+from visionq.errors import VisionqError, WrongEventLoop
 from visionq.ledger import AsyncLedger, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.redis_connection import as_queue_unavailable, connect_async
@@ -55,6 +55,7 @@ class AsyncClient:
         self._listener = Listener(self._waiting_redis)
         self._ledger = AsyncLedger(self._redis, ledger_options(self._settings))
         self._blobs = open_async_blobs(self._settings, self._redis)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,6 +65,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close every connection. Jobs go on."""
+        self._check_loop()
         await self._listener.close()
         await self._redis.aclose()
         await self._waiting_redis.aclose()
@@ -131,6 +133,7 @@ class AsyncClient:
         """
         model = model_of(schema)
         rows = asking_for_async(each(jobs), schema)
+        self._check_loop()
         found = stream_async(self._listener, rows, self.submit_many, window)
         async with aclosing(found):
             async for job, end in found:
@@ -138,6 +141,7 @@ class AsyncClient:
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
+        self._check_loop()
         job_id = id_of(job)
         with as_queue_unavailable():
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -178,6 +182,7 @@ class AsyncClient:
             JobNotFound: the ledger holds no such job.
             InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
+        self._check_loop()
         model, job_id = model_of(schema), id_of(job)
         async with self._listener.watching([job_id]) as futures:
             await asyncio.wait(futures.values(), timeout=timeout)
@@ -256,6 +261,7 @@ class AsyncClient:
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
         """
+        self._check_loop()
         model = model_of(schema)
         given = {id_of(job): job for job in jobs}
         until = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -283,11 +289,23 @@ class AsyncClient:
         Raises:
             JobNotFound: the ledger holds no such job.
         """
+        self._check_loop()
         with as_queue_unavailable():
             await self._ledger.cancel([id_of(job)])
         return await self.get(job)
 
+    def _check_loop(self) -> None:
+        """Take the running event loop for one's own; connections can't follow to another."""
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
+            raise WrongEventLoop(
+                "this AsyncClient was first used in another event loop; make one in each,"
+                " with `async with AsyncClient()`"
+            )
+
     async def _draft(self, fields: Mapping[str, Any]) -> Draft:
+        self._check_loop()
         return await asyncio.to_thread(draft, fields, self._settings, str(uuid.uuid4()))
 
     async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
