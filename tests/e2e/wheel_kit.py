@@ -90,12 +90,12 @@ def install(wheel: Path, folder: Path, extras: Sequence[str] = ()) -> Installed:
         command = [sys.executable, "-m", "pip", "--python", str(installed.python), *options]
     subprocess.run(command, check=True, capture_output=True)
     (ours,) = distributions(path=[str(installed.site_packages)])
-    for needed in _needed(ours.requires or (), extras, set()):
-        _link(needed, installed.site_packages)
+    for found in needed(ours.requires or (), extras, set()):
+        _link(found, installed.site_packages)
     return installed
 
 
-def _needed(
+def needed(
     requirements: Iterable[str], extras: Iterable[str], seen: set[str]
 ) -> Iterable[Distribution]:
     """Return what is required, and what that requires in turn."""
@@ -109,7 +109,7 @@ def _needed(
         seen.add(key)
         found = distribution(requirement.name)
         yield found
-        yield from _needed(found.requires or (), requirement.extras, seen)
+        yield from needed(found.requires or (), requirement.extras, seen)
 
 
 def _link(found: Distribution, site_packages: Path) -> None:

@@ -1,0 +1,73 @@
+"""Each extra brings all that its modules import."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib.metadata import packages_distributions, requires
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.e2e.wheel_kit import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+OURS = {"monitoring", "producer", "visionq", "worker"}
+#: Modules → the extra without which nobody imports them; the closest line counts.
+EXTRAS = {
+    "visionq": (),
+    "visionq/sandbox": ("sandbox",),
+    "producer": (),
+    "producer/gateway": ("gateway",),
+    "monitoring": ("monitoring",),
+    "worker": ("worker",),
+    "worker/tracing/opentelemetry.py": ("worker", "telemetry"),
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Name each package that importing the module imports."""
+    waiting = list(ast.parse(path.read_text("utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)  # type: ignore[arg-type]  # none but statements matter
+
+
+@pytest.mark.parametrize("part", EXTRAS)
+def test_extras_bring_what_is_imported(part: str) -> None:
+    """What a module imports when it is imported comes with its extra, or with visionq itself."""
+    found = needed(requires("visionq") or (), EXTRAS[part], set())
+    brought = {canonicalize_name(one.metadata["Name"]) for one in found}
+    homes = packages_distributions()
+    start = ROOT / part
+    deeper = [ROOT / other for other in EXTRAS if other.startswith(f"{part}/")]
+    paths = [start] if start.is_file() else start.rglob("*.py")
+    absent = {
+        name: str(path.relative_to(ROOT))
+        for path in paths
+        if not any(path.is_relative_to(other) for other in deeper)
+        for name in imported(path)
+        if name not in sys.stdlib_module_names | OURS
+        and not {canonicalize_name(home) for home in homes.get(name, ())} & brought
+    }
+    assert absent == {}
+
+
+def test_every_package_is_looked_at() -> None:
+    """No package of ours is left out of the table, and each of its lines exists."""
+    assert EXTRAS.keys() >= OURS
+    assert all((ROOT / part).exists() for part in EXTRAS)
+    assert set(chain.from_iterable(EXTRAS.values())) >= {"gateway", "monitoring", "sandbox"}
