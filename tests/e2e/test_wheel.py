@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -83,6 +84,18 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     bundled = {f"visionq/_bundled/{name}" for one in PACKAGES for name in files_of(one)}
     assert names == files_of("visionq") | bundled
+
+
+def test_make_dist_builds_both() -> None:
+    """`make dist` builds wheel and source as these tests do."""
+    asked = subprocess.run(
+        [shutil.which("make") or pytest.skip("needs make"), "--dry-run", "dist"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.rstrip().endswith("/bin/python -m hatchling build")
 
 
 def test_source_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

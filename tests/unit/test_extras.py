@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import metadata, packages_distributions, requires
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.e2e.wheel_kit import needed
@@ -64,6 +65,19 @@ def test_extras_bring_what_is_imported(part: str) -> None:
         and not {canonicalize_name(home) for home in homes.get(name, ())} & brought
     }
     assert absent == {}
+
+
+def test_all_leaves_out_what_developing_needs_and_no_more() -> None:
+    """`all` brings every extra but those for whoever works on visionq itself."""
+    extras = set(metadata("visionq").get_all("Provides-Extra", []))
+    wanted = extras - {"all", "bench", "build", "dev"}
+    of_all = {one.name for one in directly("all")}
+    assert of_all == {one.name for extra in wanted for one in directly(extra)}
+
+
+def directly(extra: str) -> list[Requirement]:
+    lines = map(Requirement, requires("visionq") or ())
+    return [one for one in lines if f'extra == "{extra}"' in str(one.marker)]
 
 
 def test_every_package_is_looked_at() -> None:
