@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from celery import signals
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds within which a second SIGTERM is the first once more, sent by another hand.
 _SAME_REQUEST: Final = 2.0
+#: Seconds after which a process that was asked to end, and works on nothing, ends at once.
+_IDLE_PATIENCE: Final = 15.0
 
 
 class _Process:
@@ -29,6 +32,7 @@ class _Process:
     runtime: Runtime | None = None
     #: When it was asked to end, on the monotonic clock.
     asked_at: float | None = None
+    asked: ClassVar[threading.Event] = threading.Event()
 
 
 def runtime() -> Runtime:
@@ -70,6 +74,7 @@ def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
     if warning:
         log.warning("model.ends", warning=warning)
     process.start()
+    threading.Thread(target=_end_idle, name="visionq-end", daemon=True).start()
     # Celery's own handler wants to cancel tasks, which threads can't do, and then waits for them.
     signal.signal(signal.SIGQUIT, lambda *_: _end_now())
 
@@ -79,10 +84,21 @@ def _drain(sig: str = "", **_: Any) -> None:  # noqa: ANN401  # likewise
     now = time.monotonic()
     if _Process.asked_at is None:
         _Process.asked_at = now
+        _Process.asked.set()
     elif sig == "SIGTERM" and now - _Process.asked_at > _SAME_REQUEST:
         _end_now()
     if _Process.runtime is not None:
         _Process.runtime.drain()
+
+
+def _end_idle() -> None:
+    """End a process that was told to, works on nothing, and yet can't: Redis does not answer."""
+    _Process.asked.wait()
+    time.sleep(_IDLE_PATIENCE)
+    while len(runtime().leases):
+        time.sleep(1)
+    os.write(2, b"worker: ended without taking leave of Redis, which does not answer\n")
+    os._exit(0)
 
 
 def _end_now() -> None:

@@ -27,7 +27,11 @@ def test_from_submission_to_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with Celery(broker=fleet.server.url, backend=fleet.server.url) as app:
             data = base64.b64encode(picture(1_000)).decode()
             images = [{"url": f"data:image/png;base64,{data}"}]
-            sent = app.send_task(names.TASK_ANALYZE, kwargs={"prompt": "What?", "images": images})
+            sent = app.send_task(
+                names.TASK_ANALYZE,
+                kwargs={"prompt": "What?", "images": images},
+                queue=names.QUEUE_INTAKE,
+            )
             assert "64x48" in sent.get(timeout=60)["text"]
         for job in submitted:
             assert "64x48" in fleet.client.wait(job, timeout=60).text

@@ -59,16 +59,17 @@ def plain_callers(fleet: Fleet) -> dict[str, str]:
     """Send documents as a plain Celery program does: one good, one broken, one refused."""
     app = Celery(broker=fleet.server.url, backend=fleet.server.url)
 
-    def send(queue: str | None, **document: Any) -> str:
-        return str(app.send_task("visionq.analyze", kwargs=document, queue=queue).id)
+    def send(**document: Any) -> str:
+        sent = app.send_task("visionq.analyze", kwargs=document, queue=names.QUEUE_INTAKE)
+        return str(sent.id)
 
     def data(content: bytes) -> list[dict[str, str]]:
         return [{"url": "data:image/png;base64," + base64.b64encode(content).decode()}]
 
     sent = {
-        "good": send(None, prompt="?", images=data(picture(300))),
-        "broken": send(names.QUEUE_INTAKE, prompt="?", images=data(picture(301)[:-30])),
-        "refused": send(names.QUEUE_INTAKE, prompt="?", images=[]),
+        "good": send(prompt="?", images=data(picture(300))),
+        "broken": send(prompt="?", images=data(picture(301)[:-30])),
+        "refused": send(prompt="?", images=[]),
     }
     app.close()
     return sent

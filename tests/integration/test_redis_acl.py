@@ -24,7 +24,7 @@ from visionq.contract import State
 from visionq.errors import JobFailed
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
-from visionq.names import HINT_QUEUES, WORKERS
+from visionq.names import HINT_QUEUES, QUEUE_INTAKE, WORKERS
 from visionq.redis_connection import connect
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 from visionq.webhooks import set_webhook
@@ -131,9 +131,11 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
         with Celery(broker=users.worker, backend=users.worker) as app:
             fields = {"prompt": "Что?", "images": [{"url": "data:image/png;base64,eA=="}]}
             with pytest.raises(Exception, match="not_an_image"):
-                app.send_task("visionq.analyze", kwargs=fields).get(timeout=20)
+                app.send_task("visionq.analyze", kwargs=fields, queue=QUEUE_INTAKE).get(timeout=20)
             with pytest.raises(Exception, match="invalid_job"):
-                app.send_task("visionq.analyze", kwargs={"prompt": "Что?"}).get(timeout=20)
+                app.send_task("visionq.analyze", kwargs={"prompt": "Что?"}, queue=QUEUE_INTAKE).get(
+                    timeout=20
+                )
             assert app.control.ping(timeout=3)
         until(lambda: len(receiver.received) == 5, 20, lambda: str(receiver.types()))
     assert users.refused() == []

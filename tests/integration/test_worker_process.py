@@ -103,7 +103,7 @@ class Caller:
     redis: Redis
 
     def send(self, document: dict[str, Any], task: str = names.TASK_ANALYZE) -> str:
-        return str(self.app.send_task(task, kwargs=document).id)
+        return str(self.app.send_task(task, kwargs=document, queue=names.QUEUE_INTAKE).id)
 
     def result(self, job_id: str, seconds: float = 40) -> tuple[str, Any]:
         """Return Celery's status and result once the job has ended."""
@@ -150,7 +150,7 @@ def test_logs_tell_all_but_the_content(
         assert answer["attempts"] == 2
         status, error = caller.result(bad)
         assert (status, error["exc_type"]) == ("FAILURE", "InvalidJob")
-        until(lambda: redis.llen("celery") == 0)
+        until(lambda: redis.llen(names.QUEUE_INTAKE) == 0)
         time.sleep(0.5)
     text = worker.text()
     for secret in (PROMPT, KEY, data_url(41)[22:60]):
@@ -171,7 +171,7 @@ def test_logs_tell_all_but_the_content(
 def _send_raw(redis: Redis, body: str) -> None:
     """Put a message with any body on the queue."""
     redis.lpush(
-        "celery",
+        names.QUEUE_INTAKE,
         json.dumps(
             {
                 "body": base64.b64encode(body.encode()).decode(),
@@ -186,7 +186,7 @@ def _send_raw(redis: Redis, body: str) -> None:
                 "properties": {
                     "body_encoding": "base64",
                     "correlation_id": "broken-1",
-                    "delivery_info": {"exchange": "", "routing_key": "celery"},
+                    "delivery_info": {"exchange": "", "routing_key": names.QUEUE_INTAKE},
                     "delivery_mode": 2,
                     "delivery_tag": "broken-tag-1",
                 },
@@ -218,6 +218,24 @@ def test_a_second_sigterm_ends_a_worker_that_can_t_write(
         assert worker.process.wait(3) == 1
         server.start()
         assert client.get(job).state == "in_progress"  # until its lease lapses
+
+
+def test_an_idle_worker_ends_while_redis_stands_still(
+    simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    """A worker that works on nothing ends within its grace, though Redis does not answer."""
+    with (
+        running_redis(tmp_path / "redis") as server,
+        working(server.url, simulator, tmp_path) as worker,
+    ):
+        until(lambda: registered(server.url), 100)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            worker.process.terminate()
+            assert worker.process.wait(60) == 0
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+    assert "ended without taking leave" in worker.text()
 
 
 def test_sigquit_ends_a_worker_at_once(
