@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from redis.exceptions import RedisError
 
+from producer.holdups import Reminder, no_worker
 from producer.intake import take_images, take_prompt, take_schema
 from producer.job_options import job_options, take_job_options
 from producer.stack import found_stack
 from visionq.commands.shared import errors_as_json, json_option, print_json
 from visionq.contract import Api, Detail, JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
+from visionq.names import QUEUE_INTERACTIVE
+from visionq.redis_connection import connect
 from visionq.sdk import Client
 from visionq.sdk.drafts import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from visionq.contract import ResultDocument
     from visionq.sdk import Job
     from visionq.settings import Settings
@@ -75,20 +81,24 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
     with (
         found_stack(settings, *_SMALL_STACK) as stack,
         Client(settings, stack.redis_url) as client,
+        connect(stack.redis_url, "visionq-ask") as redis,
     ):
         began = time.monotonic()
-        result = _answer(client, client.submit(**fields))
+        result = _answer(client, client.submit(**fields), redis)
         if as_json:
             print_json(result.to_public())
         else:
             _print_answer(result, time.monotonic() - began)
 
 
-def _answer(client: Client, job: Job) -> ResultDocument:
-    """Wait for the answer, and say on stderr what it waits for."""
-    told, reached = "", time.monotonic()
+def _answer(client: Client, job: Job, redis: Redis) -> ResultDocument:
+    """Wait for the answer, and say on stderr what it waits for: at once, and every minute."""
+    reminder, reached = Reminder(), time.monotonic()
+    standing = _unserved(redis)
     try:
         while True:
+            if standing is not None and reminder.is_due(standing):
+                click.echo(f"job {job.id}: {standing} …", err=True)
             try:
                 seen = _look(job)
                 reached = time.monotonic()
@@ -100,14 +110,18 @@ def _answer(client: Client, job: Job) -> ResultDocument:
             else:
                 if not isinstance(seen, JobView):
                     return seen
-                standing = _standing(seen)
-            if standing != told:
-                click.echo(f"job {job.id}: {standing} …", err=True)
-            told = standing
+                waits = seen.state is State.QUEUED
+                standing = (_unserved(redis) if waits else None) or _standing(seen)
     except KeyboardInterrupt:
         with suppress(VisionqError):  # interrupted is what the user wants to hear
             client.cancel(job)
         raise
+
+
+def _unserved(redis: Redis) -> str | None:
+    with suppress(RedisError):  # what it does not tell now is told by the next look at the job
+        return no_worker(redis, QUEUE_INTERACTIVE)
+    return None
 
 
 def _look(job: Job) -> ResultDocument | JobView:

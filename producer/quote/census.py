@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from visionq.vision import VisionRules
 
 Size = tuple[int, int]
-#: Refused rows that are shown.
-_EXAMPLES: Final = 20
+#: Refused rows of each code that are kept to be shown.
+_EXAMPLES: Final = 5
 #: Sizes that are told apart for the comparison of models; beyond, sides are rounded up.
 _MOST_SIZES: Final = 20_000
 _ROUNDED_TO: Final = 64
@@ -60,6 +60,8 @@ class Refusal:
     id: str
     code: str
     message: str
+    #: The names of its pictures.
+    file: str = ""
 
 
 @dataclass
@@ -94,6 +96,8 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Which of so many content keys have a stored answer; None: files are not read for that.
     stored: Callable[[Sequence[str]], Sequence[bool]] | None = None
+    #: Told of every row that can't be asked.
+    on_refused: Callable[[Refusal], None] | None = None
 
 
 def take_census(rows: Iterable[Row | BadRow], plan: Plan) -> Census:
@@ -131,7 +135,7 @@ class _Counting:
         census = self._census
         census.rows += 1
         if isinstance(row, BadRow):
-            self._refuse(row.id, row.code, row.message)
+            self._refuse(Refusal(row.id, row.code, row.message))
             return
         census.pictures += len(row.images)
         try:
@@ -154,11 +158,11 @@ class _Counting:
                     self._look_up()
                 return
         except (ImageError, InvalidJob) as error:
-            self._refuse(row.id, error.code, error.message)
+            self._refuse(Refusal(row.id, error.code, error.message, row.file))
             return
         except ROW_FAULTS as error:
             fault = row_fault(error)
-            self._refuse(row.id, fault.code, fault.message)
+            self._refuse(Refusal(row.id, fault.code, fault.message, row.file))
             return
         self._add(asked, seen)
 
@@ -225,7 +229,10 @@ class _Counting:
             else image_tokens(rules, model, detail, *size)
         )
 
-    def _refuse(self, identity: str, code: str, message: str) -> None:
-        self._census.refused[code] += 1
-        if len(self._census.examples) < _EXAMPLES:
-            self._census.examples.append(Refusal(identity, code, message))
+    def _refuse(self, refusal: Refusal) -> None:
+        refused = self._census.refused
+        refused[refusal.code] += 1
+        if refused[refusal.code] <= _EXAMPLES:
+            self._census.examples.append(refusal)
+        if self._plan.on_refused is not None:
+            self._plan.on_refused(refusal)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producer.intake import check_options, take_prompt, take_schema
+from producer.outputs import check_not_input
 from producer.prompts import prompt_for
 from producer.quote.census import Plan
+from producer.quote.document import RefusedRow
 from producer.quote.knowledge import Knowledge
 from producer.quote.making import make_quote
+from producer.quote.refused import refused_file
 from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.record import read_record
+from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract import Api, Detail
 from visionq.prices import load_prices
@@ -28,6 +33,7 @@ from visionq.vision import load_rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from producer.quote.census import Refusal
     from producer.quote.document import Quote
     from producer.sources import Source
     from visionq.settings import Settings
@@ -79,8 +85,21 @@ def take_job_options(options: dict[str, Any]) -> tuple[str | None, dict[str, Any
     default=None,
     help="Read every file whole to find stored answers.  [default: only where some can be]",
 )
+@click.option(
+    "--refused",
+    "refused_out",
+    type=_file,
+    help="Write all rows that can't be asked to FILE.csv or FILE.jsonl.",
+)
 @json_option
-def quote(*, spec: str, lookup: bool | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click's parameters
+def quote(
+    *,
+    spec: str,
+    lookup: bool | None,
+    refused_out: Path | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # click's parameters
+) -> None:
     """Say what asking about SOURCE will cost, without asking.
 
     SOURCE: a folder, a glob in quotes, a CSV or JSONL manifest, a list of addresses, an OpenAI
@@ -94,32 +113,35 @@ def quote(*, spec: str, lookup: bool | None, as_json: bool, **options: Any) -> N
         settings = load_settings()
         check_options(fields, settings)
         source = open_source(spec, options=chosen)
-        with knowledge_of(settings) as knowledge:
-            made = _quote(source, text, fields, settings, knowledge, lookup=lookup)
+        refused: list[RefusedRow] = []
+        with ExitStack() as files, knowledge_of(settings) as knowledge:
+            listeners: list[Callable[[Refusal], None]] = []
+            if as_json:
+                listeners.append(lambda one: refused.append(RefusedRow(**asdict(one))))
+            if refused_out is not None:
+                check_not_input(refused_out, [None if spec == STDIN else Path(spec)])
+                listeners.append(files.enter_context(refused_file(refused_out)))
+
+            def tell(one: Refusal) -> None:
+                for listener in listeners:
+                    listener(one)
+
+            looks_up = _looks_up(knowledge, fields, settings, lookup=lookup)
+            plan = Plan(
+                settings=settings,
+                rules=load_rules(settings.vision_file),
+                prompt=prompt_for(source, text),
+                options=fields,
+                stored=knowledge.stored if looks_up else None,
+                on_refused=tell,
+            )
+            prices = load_prices(settings.prices_file)
+            made = make_quote(source.rows(), plan, prices, knowledge, now=datetime.now(UTC))
     if as_json:
-        print_json({"source": source.description, **made.to_public()})
+        whole = made.model_copy(update={"refusals": tuple(refused)})
+        print_json({"source": source.description, **whole.to_public()})
         return
     _print(made, source)
-
-
-def _quote(
-    source: Source,
-    text: str | None,
-    fields: dict[str, Any],
-    settings: Settings,
-    knowledge: Knowledge,
-    *,
-    lookup: bool | None,
-) -> Quote:
-    plan = Plan(
-        settings=settings,
-        rules=load_rules(settings.vision_file),
-        prompt=prompt_for(source, text),
-        options=fields,
-        stored=knowledge.stored if _looks_up(knowledge, fields, settings, lookup=lookup) else None,
-    )
-    prices = load_prices(settings.prices_file)
-    return make_quote(source.rows(), plan, prices, knowledge, now=datetime.now(UTC))
 
 
 def _looks_up(
@@ -143,10 +165,8 @@ def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
 
 
 def _print(made: Quote, source: Source) -> None:
-    from rich.console import Console  # noqa: PLC0415  # for people alone
+    from producer.quote.screen import draw  # noqa: PLC0415  # for people alone
 
-    from producer.quote.screen import draw  # noqa: PLC0415  # likewise
-
-    Console(highlight=False).print(draw(made, source.description))
+    people_console().print(draw(made, source.description))
     for said in said_of_reading(source):
         click.echo(said)

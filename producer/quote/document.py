@@ -57,6 +57,8 @@ class RefusedRow(Document):
     id: str
     code: str
     message: str
+    #: The names of its pictures.
+    file: str = ""
 
 
 class Quote(Document):
@@ -69,7 +71,7 @@ class Quote(Document):
     asked: int
     #: Code → rows that can't be asked.
     refused: dict[str, int]
-    #: The first of them.
+    #: The first of each code; of the command's `--json` all of them.
     refusals: tuple[RefusedRow, ...]
     #: Rows that ask the same as another, and rows whose answer is stored: free.
     duplicates: int

@@ -58,11 +58,11 @@ class Knowledge:
         return self.redis is not None and bool(self.redis.exists(key))
 
     def per_minute(self) -> float | None:
-        """Return the pace of the last minutes; None: nothing ended."""
+        """Return the pace of the last minutes, idle time left out; None: too few have ended."""
         redis = self.redis
         if redis is None:
             return None
-        return _if_allowed(lambda: overview(redis).rate.per_minute, 0.0) or None
+        return _if_allowed(lambda: overview(redis).pace_per_minute, None)
 
 
 def _stored(redis: Redis, content_keys: Sequence[str]) -> list[bool]:

@@ -17,7 +17,7 @@ from visionq.models import shutdown_of
 from visionq.vision import image_tokens, most_image_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from producer.quote.census import Census
     from producer.quote.estimate import Estimate
@@ -64,13 +64,15 @@ def quote_of(
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
+    chosen = _chosen(made, prices, calibrations, end)
     return Quote(
         rows=census.rows,
         pictures=census.pictures,
         asked=asked,
         refused=dict(census.refused.most_common()),
         refusals=tuple(
-            RefusedRow(id=r.id, code=r.code, message=r.message) for r in census.examples
+            RefusedRow(id=r.id, code=r.code, message=r.message, file=r.file)
+            for r in census.examples
         ),
         duplicates=census.duplicates,
         stored=census.stored,
@@ -82,8 +84,8 @@ def quote_of(
         rub=_sum(made),
         seconds=seconds,
         per_minute=pace,
-        chosen=_chosen(made, prices, calibrations, end),
-        models=_compare(census, rules, prices, knowledge, given / max(1, asked), end),
+        chosen=chosen,
+        models=_compare(census, rules, prices, knowledge, given / max(1, asked), end, chosen),
         notes=_notes(census, made, prices, calibrations),
     )
 
@@ -146,11 +148,14 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     knowledge: Knowledge,
     output: float,
     end: datetime,
+    chosen: Sequence[ModelQuote],
 ) -> tuple[ModelQuote, ...]:
     """Return the same rows with every model that has a price, the cheapest first.
 
-    Answers count as long as those of the model that was chosen.
+    Answers count as long as those of the model that was chosen; that itself stands there with the
+    figures of the quote.
     """
+    meant = {_meant(rules, one.model, one.detail): one for one in chosen}
     rows = sum(group.rows for group in census.groups.values())
     texts = sum(group.texts for group in census.groups.values())
     kinds = _all_kinds(rules, prices)
@@ -166,8 +171,12 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         group = Group(rows, *counted[key], texts, ceil(output) * rows, Counter({"": rows}))
         calibration = calibrations.get(kind_of(model, detail))
         made = estimate(group, prices.for_model(model), calibration, equal)
-        found.append(_model_quote((model, detail), made, prices, calibration, end))
-    return _marked(found, {_meant(rules, *kind) for kind in census.groups})
+        told = _model_quote((model, detail), made, prices, calibration, end)
+        if len(chosen) == 1 and (same := meant.get((model, detail))) is not None:
+            names = ("tokens", "rub", "answers", "factor")
+            told = told.model_copy(update={name: getattr(same, name) for name in names})
+        found.append(told)
+    return _marked(found, set(meant))
 
 
 def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:

@@ -36,9 +36,11 @@ def _facts(quote: Quote, source: str) -> Table:
     table.add_column()
     table.add_row("source", source)
     table.add_row("pictures", f"{quote.pictures:,} in {quote.rows:,} rows")
+    if refused := sum(quote.refused.values()):
+        table.add_row("refused", f"{refused:,}")
     for code, count in quote.refused.items():
         names = [row.id for row in quote.refusals if row.code == code][:_MOST_EXAMPLES]
-        shown = ", ".join(names)
+        shown = ", ".join(names) + (", …" if count > len(names) else "")
         table.add_row(f"  {code}", Text(f"{count:,}  ({shown})", style="red"))
     free = []
     if quote.duplicates:
@@ -79,7 +81,7 @@ def _cost_line(rub: RubleSpan) -> Text:
 
 def _time_line(quote: Quote) -> str:
     if quote.seconds is None:
-        return "not known: nothing has run lately"
+        return "unknown: too little has run lately"
     return f"{duration(quote.seconds)} at {quote.per_minute:,.0f} a minute, as of late"
 
 

@@ -10,6 +10,7 @@ from producer.quote import Plan as QuotePlan
 from producer.quote import make_quote
 from producer.quote.command import knowledge_of
 from producer.sources import said_of_reading
+from visionq.commands.screen import people_console
 from visionq.contract import Detail
 from visionq.errors import InvalidSource
 from visionq.prices import load_prices
@@ -82,11 +83,9 @@ def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
     for said in said_of_reading(plan.source):
         terminal.say(said)
     if sys.stderr.isatty():
-        from rich.console import Console  # noqa: PLC0415  # for people alone
+        from producer.quote.screen import draw  # noqa: PLC0415  # for people alone
 
-        from producer.quote.screen import draw  # noqa: PLC0415  # likewise
-
-        Console(stderr=True, highlight=False).print(draw(quote, plan.source.description))
+        people_console(err=True).print(draw(quote, plan.source.description))
         return
     rub = quote.rub.to_public()
     refused = sum(quote.refused.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -36,7 +37,7 @@ def list_(*, as_json: bool) -> None:
     if not found:
         click.echo("no runs: `visionq run … --detach` begins one")
     for run in found:
-        click.echo(f"{run.id}  {_state(run):<8} {run.began_at[:16].replace('T', ' ')}  {run.out}")
+        click.echo(f"{run.id}  {_state(run):<8} {local(run.began_at)}  {run.out}")
         click.echo(f"    {run.last_line()}")
 
 
@@ -55,8 +56,8 @@ def show(*, run_id: str, as_json: bool) -> None:
         "state": _state(run),
         "source": run.source,
         "out": run.out,
-        "began": run.began_at,
-        "ended": run.ended_at or "",
+        "began": local(run.began_at),
+        "ended": local(run.ended_at) if run.ended_at else "",
         "begun again": f"{run.restarts} times" if run.restarts else "",
         "command": f"visionq {' '.join(run.arguments)}",
         "folder": run.folder,
@@ -106,6 +107,11 @@ def stop(*, run_id: str, as_json: bool) -> int:
     else:
         click.echo(f"{run.id} {_state(run)}: {run.last_line()}")
     return EXIT_FAILED if run.is_on else EXIT_OK
+
+
+def local(moment: str) -> str:
+    """Return a moment by the clock of this machine, with its zone."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _state(run: DetachedRun) -> str:

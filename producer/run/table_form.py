@@ -77,7 +77,7 @@ class TableForm:
         if isinstance(value, str) and column.is_moment:
             return self._moment(value)
         if isinstance(value, str):
-            return self._text(value)
+            return self.text(value)
         return self._number(str(value)) if isinstance(value, float) else value
 
     def name(self, text: str) -> str:
@@ -93,7 +93,8 @@ class TableForm:
         moment = datetime.fromisoformat(text).astimezone(ZoneInfo(self.time_zone))
         return f"{moment:%Y-%m-%d %H:%M:%S}"
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """Return a text that no spreadsheet runs, or, where that is wished, reinterprets."""
         if self.keeps_texts and _REINTERPRETED.fullmatch(text):
             quoted = text.replace('"', '""')
             return f'="{quoted}"'

@@ -186,7 +186,7 @@ def test_redis_restarts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """While the answer takes its time, ask says what it waits for, a restart of Redis included."""
+    """While the answer takes its time, ask says what it waits for: a worker, and Redis."""
     monkeypatch.setattr("producer.commands._LOOK_EVERY", 0.4)
     with running_redis(tmp_path / "redis") as server, Fleet(server.url) as fleet:
         monkeypatch.setenv("VISIONQ_REDIS_URL", server.url)
@@ -198,7 +198,8 @@ def test_redis_restarts(
     output = capsys.readouterr()
     assert output.out.startswith("answer to What?")
     told = [line.partition(": ")[2] for line in output.err.splitlines()]
-    assert told[:2] == ["queued …", "Redis does not answer …"]
+    unserved = "no worker serves visionq.interactive: start one with `visionq worker` …"
+    assert told[:2] == [unserved, "Redis does not answer …"]
 
 
 def restart(server: RedisServer, fleet: Fleet) -> None:

@@ -4,19 +4,24 @@ import base64
 import dataclasses
 import hashlib
 import itertools
+import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
 
 from producer.prompts import Prompt
 from producer.quote import Knowledge, Plan, Quote, make_quote, take_census
-from producer.quote.census import Group
+from producer.quote.census import Group, Refusal
+from producer.quote.command import quote as quote_command
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.looking import Seen
 from producer.quote.screen import draw, duration, money
@@ -324,3 +329,66 @@ def test_times_are_said_in_two_units(seconds: float, said: str) -> None:
 def test_rubles_are_said_with_kopecks(amount: Decimal | None, said: str) -> None:
     """More digits only of what is less than a ruble."""
     assert money(amount) == said
+
+
+def test_the_chosen_model_has_one_span(tmp_path: Path) -> None:
+    """The comparison shows what was asked for with the figures of the quote, marked."""
+    made = quoted(rows(picture(tmp_path, "a.jpg"), "https://a.example/b.jpg"), plan(detail="auto"))
+    (chosen,) = made.chosen
+    (same,) = (one for one in made.models if one.chosen)
+    assert (same.model, same.rub, same.tokens) == (chosen.model, chosen.rub, chosen.tokens)
+    assert made.rub == chosen.rub
+    costs = [one.rub.expected or 0 for one in made.models if not one.ends_before]
+    assert costs == sorted(costs)
+
+
+def test_every_code_has_examples_and_all_rows_are_told(tmp_path: Path) -> None:
+    """However many rows are refused before, the last code is shown; rows add up on the screen."""
+    told: list[Refusal] = []
+    asked = dataclasses.replace(plan(), on_refused=told.append)
+    given: list[Row | BadRow] = [
+        *(BadRow(number, f"bad {number}", "invalid_job", "no picture") for number in range(30)),
+        Row(31, "late", (str(tmp_path / "none.jpg"),), given=("none.jpg",)),
+        *rows(picture(tmp_path, "a.jpg")),
+    ]
+    made = quoted(given, asked)
+    assert made.refused == {"invalid_job": 30, "file_not_found": 1}
+    assert [row.id for row in made.refusals][-1] == "late"
+    assert len(made.refusals) == 6
+    assert [one.id for one in told] == [f"bad {number}" for number in range(30)] + ["late"]
+    assert told[-1].file == "none.jpg"
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(draw(made, "source"))
+    said = console.export_text()
+    assert "file_not_found  1  (late)" in said
+    assert "bad 4, …)" in said
+    counted = re.findall(r"^ *(\S.*?)  +([\d,]+)(?= |$)", said, re.MULTILINE)
+    shown = {name: int(count.replace(",", "")) for name, count in counted}
+    assert shown["refused"] == shown["invalid_job"] + shown["file_not_found"] == 31
+    assert made.rows == shown["refused"] + made.duplicates + made.stored + shown["to be asked"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_all_refused_rows_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """`--refused` has them all, `--json` too; what visionq did not write is left alone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    lines = [f"=none{number}.jpg" for number in range(40)]
+    source, out = tmp_path / "list.txt", tmp_path / f"refused.{suffix}"
+    source.write_text("\n".join(lines))
+    arguments = ["quote", str(source), "-p", "What?", "--refused", str(out), "--json"]
+    for _ in range(2):  # what it wrote itself it writes again
+        done = CliRunner().invoke(quote_command, arguments[1:])
+        assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert [row["id"] for row in told["refusals"]] == lines
+    text = out.read_text("utf-8-sig")
+    assert text.count("file_not_found") == 40
+    if suffix == "csv":
+        assert text.splitlines()[:2] == [
+            "id,code,message,file", "'=none0.jpg,file_not_found,there is no such file,'=none0.jpg",
+        ]  # fmt: skip
+    out.write_text("mine\n")
+    assert CliRunner().invoke(quote_command, arguments[1:]).exit_code != 0
+    assert out.read_text() == "mine\n"

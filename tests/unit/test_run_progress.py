@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from producer.holdups import SAID_EVERY, Reminder
 from producer.run.collecting import Census
 from producer.run.progress import Lines, standing, waits
+from producer.run.runs import local
 from producer.run.sample import Account, look_at, report
 from producer.run.tally import Tally, listed
 from visionq.ledger.gates import Gate
@@ -122,6 +124,17 @@ def test_the_report_of_a_sample_adds_up(codes: list[str | None]) -> None:
     by_code = [line for line in lines if line.startswith("  ") and "%" in line]
     assert sum(figures(line.split(": ")[1])[0] for line in by_code) == failed
     assert shown.spent == Decimal("0.5") * rows
+
+
+def test_moments_of_runs_are_local_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted in UTC is shown by the clock of the machine, with its zone."""
+    monkeypatch.setenv("TZ", "MSK-3")
+    time.tzset()
+    try:
+        assert local("2026-11-29T21:30:05+00:00") == "2026-11-30 00:30 MSK"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_codes_are_listed_to_the_last() -> None:

@@ -21,6 +21,7 @@ from visionq.ledger.overview import (
     Rate,
     WorkerView,
     eta_of,
+    pace_of,
     rate_of,
 )
 from visionq.ledger.overview_page import MOST_EVENTS
@@ -104,8 +105,32 @@ def test_rate(events: list[tuple[float, str]], per_minute: float, seconds: float
 )
 def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
     """Without a rate nobody can tell when a backlog ends; an empty one has ended."""
-    rate = Rate(per_minute=per_minute, ended=0, over_seconds=60)
-    assert eta_of(unfinished, rate) == seconds
+    assert eta_of(unfinished, per_minute) == seconds
+
+
+@pytest.mark.parametrize(
+    ("moments", "at_work_since", "pace"),
+    [
+        # Single questions, now and then, make no pace.
+        ([999.0], None, None),
+        ([range_ * 20.0 for range_ in range(49, 35, -1)], None, None),
+        # A burst, and idle time since: what it was while there was work.
+        ([800.0 - number for number in range(30)], None, 60),
+        ([800.0 - number for number in range(30)] + [750.0] * 5, None, 60),
+        # Jobs have been waiting all the time: slow ends are a pace, and so is the time since.
+        ([990.0 - 20 * number for number in range(14)], 700.0, 2.8),
+        ([900.0 - number for number in range(20)], 850.0, 8),
+        # They came just now, after idle time.
+        ([999.0 - number / 2 for number in range(18)] + [700.0] * 9, 990.0, 108),
+        ([995.0], 990.0, None),
+    ],
+)
+def test_idle_time_counts_for_no_pace(
+    moments: list[float], at_work_since: float | None, pace: float | None
+) -> None:
+    """A pace is of time in which there was work; until enough has ended it is unknown."""
+    found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
+    assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +188,24 @@ def test_a_busy_page() -> None:
         "all jobs ever",
     ):
         assert words in text, text
+
+
+def test_an_eta_that_nobody_knows() -> None:
+    """Behind a closed gate, and without a pace, no time is told; with one it stands beside it."""
+    closed = Gate(state="closed", reason="operator", since=NOW)
+    assert "unknown: the gate is closed" in shown(page(queued=5, gate=closed))
+    assert "unknown so far" in shown(page(queued=5))
+    told = shown(page(queued=5, eta_seconds=300, pace_per_minute=1))
+    assert "5 min until all but the parked have ended at 1.0 a minute" in told
+
+
+def test_a_narrow_page_cuts_nothing() -> None:
+    """In 80 columns names of tenants and models are wrapped, not cut."""
+    tenant = "a-tenant-with-a-long-name-of-thirty-letters"
+    lane = LaneView(queue="visionq.bulk", tenant=tenant, model="m" * 40, queued=1)
+    text = shown(page(lanes=(lane,), lane_count=1), width=80)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_an_idle_page() -> None:

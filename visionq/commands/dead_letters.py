@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from visionq.commands.screen import print_rows
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -19,7 +20,6 @@ from visionq.commands.shared import (
     json_option,
     print_error,
     print_json,
-    print_rows,
 )
 from visionq.dead_letters import DeadLetter, DeadLetters, shape_of
 from visionq.errors import JobFailed, VisionqError

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from visionq.commands.record import read_record
+from visionq.commands.screen import people_console
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -93,11 +94,10 @@ def _patient(settings: Settings) -> Patient:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
-    from rich.table import Table  # noqa: PLC0415  # likewise
+    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
     from rich.text import Text  # noqa: PLC0415  # likewise
 
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = people_console()
     for part, members in groupby(findings, key=lambda one: one.check.partition(".")[0]):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
         table.add_column(no_wrap=True, min_width=9)

@@ -10,6 +10,7 @@ import click
 
 from visionq.commands.filters import filter_options, job_filter
 from visionq.commands.replay import picture_command, replay_command
+from visionq.commands.screen import people_console, print_rows
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -19,7 +20,6 @@ from visionq.commands.shared import (
     open_ledger,
     print_error,
     print_json,
-    print_rows,
 )
 from visionq.contract import TERMINAL, State
 from visionq.ledger.search import find_jobs
@@ -28,8 +28,6 @@ from visionq.sdk.reading import not_found
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from rich.table import Table
 
     from visionq.contract import JobDocument, JobView
 
@@ -178,14 +176,7 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
     for name, value in rows.items():
         if value:
             table.add_row(name, value)
-    _print_table(table)
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
-
-    # What users wrote is shown as it is: brackets are no markup, `:name:` is no emoji.
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    people_console().print(table)
 
 
 def _state(view: JobView) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from visionq.commands.record import read_record
+from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract.base import Document, Rubles
 from visionq.doctor.findings import Finding, Level
@@ -141,9 +142,7 @@ def _view(price: Price, table: PriceTable, today: dt.date) -> PriceView:
 
 
 def _print(rows: list[PriceView], table: PriceTable, source: str) -> None:
-    from rich.console import Console  # noqa: PLC0415  # for people alone
-
-    console = Console(highlight=False)
+    console = people_console()
     console.print(_drawn(rows, source))
     console.print(
         f"Rubles for a million tokens. The provider's batch lane costs {table.batch_factor} of them"
@@ -155,6 +154,7 @@ def _print(rows: list[PriceView], table: PriceTable, source: str) -> None:
 
 def _drawn(rows: list[PriceView], source: str) -> Table:
     from rich.table import Table  # noqa: PLC0415  # for people alone
+    from rich.text import Text  # noqa: PLC0415  # likewise
 
     drawn = Table(box=None, padding=(0, 2), header_style="dim", title=f"Prices ({source})")
     for name in ("model", "in ₽", "cached ₽", "out ₽"):
@@ -163,9 +163,11 @@ def _drawn(rows: list[PriceView], source: str) -> Table:
     drawn.add_column("source")
     for row in rows:
         shown = row.to_public()
-        unconfirmed = "" if row.confirmed else "  [yellow]unconfirmed[/]"
+        told = Text(row.source)
+        if not row.confirmed:
+            told.append("  unconfirmed", style="yellow")
         drawn.add_row(
             row.model, shown["input_rub"], shown["cached_input_rub"] or "", shown["output_rub"],
-            f"{row.date} ({row.age_days} days)", f"{row.source}{unconfirmed}",
+            f"{row.date} ({row.age_days} days)", told,
         )  # fmt: skip
     return drawn

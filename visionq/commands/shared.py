@@ -26,7 +26,7 @@ from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from visionq.ledger import Ledger
     from visionq.settings import Settings
@@ -40,8 +40,6 @@ EXIT_INTERRUPTED: Final = 130
 
 #: Why jobs are parked behind a gate that the operator has closed.
 BY_HAND: Final = "operator"
-#: Columns whose values stand at their right edge.
-_FIGURES: Final = ("BYTES", "COST ₽")
 #: The first class that fits decides, so a special case stands before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ConfigurationError, EXIT_USAGE),
@@ -117,20 +115,6 @@ def open_ledger() -> Iterator[Ledger]:
         as_queue_unavailable(),
     ):
         yield Ledger(redis, ledger_options(settings))
-
-
-def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table for people; what users wrote is shown as it is."""
-    from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
-    from rich.table import Table  # noqa: PLC0415  # likewise
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in headings:
-        right = heading in _FIGURES
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "ID")
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:

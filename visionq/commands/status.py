@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visionq.commands.screen import people_console
 from visionq.commands.shared import (
     error_document,
     errors_as_json,
@@ -73,13 +74,9 @@ def _print_pages(read: Callable[[], Overview], interval: float | None) -> None:
 
 
 def _show(read: Callable[[], Overview], address: str, interval: float | None) -> None:
-    # Only people need it, not --json.
-    from rich.console import Console  # noqa: PLC0415  # as said above
+    from visionq.commands.status_screen import screen  # noqa: PLC0415  # only people need it
 
-    from visionq.commands.status_screen import screen  # noqa: PLC0415  # likewise
-
-    # What users wrote is shown as it is: brackets are no markup, `:name:` is no emoji.
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = people_console()
     page = read()
     if interval is None:
         console.print(screen(page, address))

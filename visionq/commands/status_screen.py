@@ -104,8 +104,9 @@ def _reasons(held: Held, style: str) -> Text:
 
 def _eta(page: Overview) -> str:
     if page.eta_seconds is None:
-        return "nothing ended lately"
-    return f"{duration(page.eta_seconds)} until all but the parked have ended"
+        return "unknown: the gate is closed" if page.gate.state == "closed" else "unknown so far"
+    pace = "" if page.pace_per_minute is None else f" at {page.pace_per_minute:,.1f} a minute"
+    return f"{duration(page.eta_seconds)} until all but the parked have ended{pace}"
 
 
 def _gate(gate: Gate, now: datetime) -> Text:
@@ -191,7 +192,7 @@ def _queues(worker: WorkerView) -> str:
 def _table(left: Iterable[str], right: Iterable[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in left:
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from pathlib import Path
 from random import SystemRandom
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 #: Seconds for each of the two stages to become ready.
 _START_TIMEOUT: Final = 90
 _LINES_SHOWN: Final = 8
-_WIDTH_SHOWN: Final = 160
+#: Characters of a child's name, and the fewest of its lines.
+_LABEL: Final = 10
+_LEAST_ROOM: Final = 40
 
 _port = click.IntRange(0, 65535)
 
@@ -166,8 +170,18 @@ def _print_table(plan: Plan) -> None:
 
 
 def _show(name: str, lines: list[str]) -> None:
-    """Show a child's newest lines, cut to a screen's width; its log file has them whole."""
+    """Show a child's newest lines, whole; in a terminal they are wrapped by words."""
     if len(lines) > _LINES_SHOWN:
-        click.echo(f"{'':>10} │ {len(lines) - _LINES_SHOWN} lines, and then:", err=True)
+        click.echo(f"{'':>{_LABEL}} │ {len(lines) - _LINES_SHOWN} lines, and then:", err=True)
     for line in filter(str.strip, lines[-_LINES_SHOWN:]):
-        click.echo(f"{name.removeprefix('visionq-'):>10} │ {line}"[:_WIDTH_SHOWN], err=True)
+        label = name.removeprefix("visionq-")
+        for part in _wrapped(line):
+            click.echo(f"{label:>{_LABEL}} │ {part}", err=True)
+            label = ""
+
+
+def _wrapped(line: str) -> list[str]:
+    if not sys.stderr.isatty():
+        return [line]
+    room = shutil.get_terminal_size().columns - _LABEL - len(" │ ")
+    return textwrap.wrap(line, max(_LEAST_ROOM, room))

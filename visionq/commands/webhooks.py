@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from visionq.commands.screen import print_rows
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -16,7 +17,6 @@ from visionq.commands.shared import (
     json_option,
     open_ledger,
     print_json,
-    print_rows,
 )
 from visionq.contract.base import TenantName
 from visionq.webhooks import (

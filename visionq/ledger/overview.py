@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 
 #: Seconds of which the rate is taken, or the latest events if these seconds hold too many.
 RATE_WINDOW: Final = 300.0
-#: The rate of fewer jobs is taken over a minute at least: one job is no rate.
+#: The rate of fewer jobs is taken over a minute at least, and fewer make no pace.
 _ENOUGH: Final = 10
 _MINUTE: Final = 60.0
+#: Seconds between two ends after which there was nothing to do.
+_PAUSE: Final = 10.0
 
 
 class LaneView(Document):
@@ -108,7 +110,9 @@ class Overview(Document):
     #: How many there are; `lanes` holds at most about a thousand.
     lane_count: int
     rate: Rate
-    #: Until all but the parked jobs have ended, at that rate; None if nothing ended lately.
+    #: Jobs a minute while there was work, by the latest; None: too few have ended for a pace.
+    pace_per_minute: float | None = None
+    #: Until all but the parked jobs have ended, at that pace; None without one, or behind a gate.
     eta_seconds: float | None
     slots: int
     busy: int
@@ -126,8 +130,12 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
     jobs = read_jobs(redis, [*page.due, *page.parked])
     due, parked = jobs[: len(page.due)], jobs[len(page.due) :]
     counts, now = page.counts, page.now
-    rate = rate_of(page.events, now)
     lanes = _lanes(redis, page.lane_sizes)
+    oldest = min(
+        (one.oldest_submitted_at for one in lanes if one.oldest_submitted_at), default=None
+    )
+    gate = read_gate(redis)
+    pace = pace_of(page.events, now, _at_work_since(oldest, gate))
     unfinished = sum(
         counts.get(state, 0)
         for state in (State.QUEUED, HINTED_STATE, State.IN_PROGRESS, State.WAITING)
@@ -142,17 +150,16 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         completed=counts.get(State.COMPLETED, 0),
         failed=counts.get(State.FAILED, 0),
         cancelled=counts.get(State.CANCELLED, 0),
-        oldest_submitted_at=min(
-            (lane.oldest_submitted_at for lane in lanes if lane.oldest_submitted_at), default=None
-        ),
+        oldest_submitted_at=oldest,
         lanes=lanes,
         lane_count=page.lane_count,
-        rate=rate,
-        eta_seconds=eta_of(unfinished, rate),
+        rate=rate_of(page.events, now),
+        pace_per_minute=pace,
+        eta_seconds=eta_of(unfinished, None if gate.state == "closed" else pace),
         slots=sum(page.slots.values()),
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
-        gate=read_gate(redis),
+        gate=gate,
         paces=read_paces(redis, {lane.model for lane in lanes}),
         spend=spend(redis, day_of(now, time_zone)),
     )
@@ -181,11 +188,50 @@ def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
     )
 
 
-def eta_of(unfinished: int, rate: Rate) -> float | None:
-    """Return the seconds that so many jobs take at a rate; None if nobody can tell."""
+def pace_of(
+    events: Sequence[tuple[float, str]], now: float, at_work_since: float | None
+) -> float | None:
+    """Return how many jobs end in a minute while there is work; None: too few for a pace.
+
+    Idle time does not count: where no job waits, the time since the last end, and before that
+    whatever lies behind a pause. `at_work_since`: since when jobs have been waiting all the time.
+    """
+    ended = [
+        moment
+        for moment, state in events
+        if state in {State.COMPLETED, State.FAILED} and moment > now - RATE_WINDOW
+    ]
+    if not ended:
+        return None
+    # Between two ends one job has ended; between an end and now none has.
+    last = ended[0] if at_work_since is None else now
+    begin, count = last, 0
+    for moment in ended:
+        if begin - moment > _PAUSE and (at_work_since is None or moment < at_work_since):
+            break
+        begin, count = moment, count + 1
+    if at_work_since is not None and at_work_since < begin:
+        begin = max(at_work_since, now - RATE_WINDOW)
+    elif count:
+        count -= 1  # the first end only tells when the others began
+    if count < _ENOUGH or last <= begin:
+        return None
+    return round(count * 60 / (last - begin), 2)
+
+
+def _at_work_since(oldest: datetime | None, gate: Gate) -> float | None:
+    """Return since when jobs have been waiting behind an open gate; None: none waits."""
+    if oldest is None or gate.state == "closed":
+        return None
+    since = oldest if gate.since is None else max(oldest, gate.since)
+    return since.timestamp()
+
+
+def eta_of(unfinished: int, per_minute: float | None) -> float | None:
+    """Return the seconds that so many jobs take at a pace; None if nobody can tell."""
     if unfinished == 0:
         return 0.0
-    return round(unfinished * 60 / rate.per_minute, 1) if rate.per_minute else None
+    return round(unfinished * 60 / per_minute, 1) if per_minute else None
 
 
 def _held(state: State, counts: Mapping[str, int], jobs: Iterable[Sequence[str | None]]) -> Held:

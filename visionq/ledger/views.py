@@ -33,8 +33,8 @@ HINTED: Final = "hinted"
 
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
-    "state", "lane", "pictures", "submitted", "reason", "attempts", "unknown_calls", "cost",
-    "finished", "worker", "error", "batch", "replayed_by",
+    "state", "lane", "pictures", "submitted", "reason", "attempts", "ended_by", "unknown_calls",
+    "cost", "finished", "worker", "error", "batch", "replayed_by",
 )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         model=model,
         priority=queue.rpartition(".")[2],
         images=int(fields["pictures"]),
-        attempts=int(fields.get("attempts", 0)),
+        attempts=_attempts(state, fields),
         unknown_calls=int(fields.get("unknown_calls", 0)),
         cost_rub=rubles(int(fields.get("cost", 0))),
         submitted_at=_moment(fields["submitted"]),
@@ -106,6 +106,16 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         batch_id=fields.get("batch"),
         replayed_by=fields.get("replayed_by"),
     )
+
+
+def _attempts(state: State, fields: dict[str, str]) -> int:
+    """Return the attempts begun, as the result tells them: the ledger counts those before the last.
+
+    What ended without a worker, as by its deadline, was not begun a last time.
+    """
+    counted = int(fields.get("attempts", 0))
+    ended = state in {State.COMPLETED, State.FAILED} and "ended_by" in fields
+    return counted + ended
 
 
 def _moment(milliseconds: str | float) -> datetime:
