@@ -27,7 +27,7 @@ help: ## Show this list
 install: ## Make .venv with what running needs
 	@sh scripts/install.sh run
 
-dev: ## Add what developing needs; the targets that need it do so by themselves
+dev: install ## Add what developing needs; the targets that need it do so by themselves
 	@sh scripts/install.sh dev
 
 demo: install ## Real pictures through Redis, a Celery worker and HTTP, in under a minute
@@ -61,3 +61,4 @@ lock: ## Renew the locks from pyproject.toml, and check them (needs uv)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras pyproject.toml -o requirements.lock
 	$(COMPILE) $(RUN_EXTRAS:%=--extra %) -c requirements.lock pyproject.toml -o requirements-run.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra worker pyproject.toml benchmarks/peers/requirements.in -o benchmarks/peers/requirements.lock
+	uv run --quiet --no-project scripts/check_locks.py

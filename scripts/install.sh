@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs a lock into its virtual environment:
 #   install.sh run     requirements-run.lock, what running needs, into .venv
-#   install.sh dev     requirements.lock, that and what developing needs, into .venv
+#   install.sh dev     requirements.lock, that and what developing needs, into .venv as well
 #   install.sh peers   the queues that benchmarks compare with, into .venv-peers
-# .venv gets this checkout as well, as an editable install.
+# With `run` comes this checkout, as an editable install.
 # Nothing is resolved or built: the lock names every file, whatever has been released since.
 # Does nothing when lock, pyproject.toml, Python and folder are those of the last time.
 set -eu
@@ -122,18 +122,29 @@ if [ "$(cat $venv/installed-$set_name 2>/dev/null)" = "$(wanted $lock)" ]; then
     exit 0
 fi
 
+# Modules are compiled once, here, and not by every process at its start. A file that can't be
+# compiled is a template or a test of somebody's.
+compile() {
+    $venv/bin/python -m compileall -qq -j 0 $venv/lib visionq producer worker monitoring || :
+}
+
 echo "Installing what $lock lists into $venv"
-rm -f $venv/installed-*
+if [ "$set_name" = run ]; then
+    rm -f $venv/installed-*
+else
+    rm -f $venv/installed-$set_name
+fi
 : >$log
 pip install --no-deps --require-hashes --only-binary :all: -r $lock
-if [ $venv = .venv ]; then
+if [ "$set_name" = run ]; then
     echo "Installing this checkout"
+    compile &
     # A checkout has no hash, so it is a step of its own; its build tool came with the lock.
     pip install --no-deps --no-index --no-build-isolation --editable .
-fi
-pip check
-if [ "$set_name" = dev ]; then
-    wanted requirements-run.lock >$venv/installed-run # of which requirements.lock holds everything
+    pip check
+    wait
+else
+    pip check
 fi
 wanted $lock >$venv/installed-$set_name
 echo "Installed."

@@ -74,12 +74,13 @@ def test_install_takes_the_lock_and_nothing_else(with_uv: Path) -> None:
 
 
 def test_tools_are_added_when_they_are_needed(with_uv: Path) -> None:
-    """What developing needs is added to the same environment, once, and holds the rest."""
+    """What developing needs is added to the same environment, once."""
     assert make(with_uv, "install").returncode == 0
     asked(with_uv)
     assert make(with_uv, "dev").returncode == 0
-    lock, *_ = asked(with_uv)
+    lock, check = asked(with_uv)
     assert lock.endswith(" -r requirements.lock")
+    assert check.startswith("pip check ")
     assert make(with_uv, "install", "dev").stdout == ""
     assert asked(with_uv) == []
 
@@ -87,8 +88,8 @@ def test_tools_are_added_when_they_are_needed(with_uv: Path) -> None:
 @pytest.mark.parametrize("target", ["test", "lint", "format", "bench", "chaos"])
 def test_what_needs_tools_adds_them(checkout: Path, target: str) -> None:
     """A target that needs more than running does installs it first."""
-    first, *_ = make(checkout, "--dry-run", target).stdout.splitlines()
-    assert first == "sh scripts/install.sh dev"
+    first, second, *_ = make(checkout, "--dry-run", target).stdout.splitlines()
+    assert (first, second) == ("sh scripts/install.sh run", "sh scripts/install.sh dev")
 
 
 @pytest.mark.parametrize("target", ["install", "demo"])
@@ -114,16 +115,16 @@ def test_install_notices_a_change(with_uv: Path, name: str) -> None:
 
 
 def test_interrupted_install_is_repeated(with_uv: Path) -> None:
-    """An installation that failed is not taken for done, whichever set it was for."""
+    """An installation that failed is not taken for done, nor what was added to it."""
     assert make(with_uv, "dev").returncode == 0
-    (with_uv / "requirements.lock").write_text("", "utf-8")
+    (with_uv / "requirements-run.lock").write_text("", "utf-8")
     working = (with_uv / "bin/uv").read_text("utf-8")
     program(with_uv, "uv", "exit 1")
-    assert make(with_uv, "dev").returncode
+    assert make(with_uv, "install").returncode
     program(with_uv, "uv", working.partition("\n")[2])
     asked(with_uv)
-    assert make(with_uv, "install").returncode == 0
-    assert len(asked(with_uv)) == 3
+    assert make(with_uv, "dev").returncode == 0
+    assert len(asked(with_uv)) == 3 + 2
 
 
 def test_help_lists_every_target(checkout: Path) -> None:

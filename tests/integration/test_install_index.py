@@ -178,8 +178,10 @@ def test_year_old_lock_installs(checkout: Path, index: Index, settings: dict[str
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"Creating .venv with Python {sys.version.split()[0]}",
-        "Installing what requirements.lock lists into .venv",
+        "Installing what requirements-run.lock lists into .venv",
         "Installing this checkout",
+        "Installed.",
+        "Installing what requirements.lock lists into .venv",
         "Installed.",
     ]
     found = installed(checkout)

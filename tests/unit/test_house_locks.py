@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from itertools import chain
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.check_locks import LOCKS, RECORD, record
+
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "requirements-run.lock")
 #: `name==version`, perhaps a marker; continued by hashes.
 PIN = re.compile(r"(?P<name>[a-z0-9.-]+)(\[[a-z,]+\])?==(?P<version>[^ ;]+)( ; .+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -39,8 +41,8 @@ def test_every_pin_has_a_hash(lock: str) -> None:
     assert all(HASH.fullmatch(text[number + 1]) for number in starts)
 
 
-def test_image_has_the_tested_versions() -> None:
-    """What the image runs is what the tests ran with."""
+def test_users_have_the_tested_versions() -> None:
+    """What users and the image run is what the tests ran with."""
     assert pins("requirements-run.lock").items() <= pins("requirements.lock").items()
 
 
@@ -53,6 +55,11 @@ def test_lock_covers_every_declared_dependency() -> None:
     assert names - {"visionq"} <= pins("requirements.lock").keys()  # `all` names visionq itself
 
 
-def test_image_has_no_development_tools() -> None:
-    """What only developers need is not in the image."""
+def test_users_get_no_development_tools() -> None:
+    """What only developers need is neither in the image nor installed by users."""
     assert not {"pytest", "mypy", "ruff"} & pins("requirements-run.lock").keys()
+
+
+def test_locks_have_wheels_everywhere() -> None:
+    """These very locks were checked for wheels, for each Python and platform: run `make lock`."""
+    assert json.loads(RECORD.read_text("utf-8")) == json.loads(json.dumps(record()))
