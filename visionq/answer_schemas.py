@@ -1,43 +1,47 @@
-"""JSON Schemas of answers: whether any answer could be held against one.
+"""JSON Schemas of answers: whether any answer could be held against one, and at what expense.
 
-`jsonschema` comes with the extra `worker` and takes a third of a second to import: only who asks
-for a schema pays that.
+`jsonschema_rs` takes time to import: only who asks for a schema pays that.
 """
 
 from __future__ import annotations
 
 import json
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.answer_patterns import compiled
 from visionq.errors import InvalidJob
-from visionq.extras import install_command
-from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jsonschema.protocols import Validator
-
 _LONGEST_COMPLAINT: Final = 200
+#: Of a schema as JSON: characters, levels, and patterns that differ. OpenAI takes 120,000
+#: characters of names and values, and ten levels of objects (guide to structured outputs, 2026).
+MAX_CHARACTERS: Final = 250_000
+MAX_DEPTH: Final = 100
+MAX_PATTERNS: Final = 20
+#: Subschemas that hold for one and the same value, with all that they refer to written out.
+MAX_ALTERNATIVES: Final = 10_000
+
+_DIALECTS: Final = (
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    *(f"http://json-schema.org/draft-0{number}/schema" for number in (4, 6, 7)),
+)
+#: Keywords of which one subschema, or several, hold for the same value.
+_ONE: Final = ("not", "if", "then", "else")
+_SEVERAL: Final = ("allOf", "anyOf", "oneOf")
 
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raise `InvalidJob` for a schema that no answer could be held against: before paying."""
     try:
-        validator_of(schema)
+        complaint = _complaint(json.dumps(schema, sort_keys=True))
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidJob(f"answer_schema: {brief(str(error))}") from None
-
-
-def validator_of(schema: dict[str, Any]) -> Validator:
-    """Return what holds answers against a schema.
-
-    Raises:
-        ValueError: it is no JSON Schema, or refers to what is not in it.
-    """
-    return _validator(json.dumps(schema, sort_keys=True))
+        complaint = str(error)
+    if complaint is not None:
+        raise InvalidJob(f"answer_schema: {brief(complaint)}")
 
 
 def brief(text: str) -> str:
@@ -45,37 +49,134 @@ def brief(text: str) -> str:
     return text if len(text) <= _LONGEST_COMPLAINT else text[: _LONGEST_COMPLAINT - 1] + "…"
 
 
-@lru_cache(maxsize=64)  # a batch asks for one schema thousands of times; checking it takes 1 ms
-def _validator(schema_json: str) -> Validator:
-    if find_spec("jsonschema") is None:
-        raise ConfigurationError(f"answer_schema: needs an extra: {install_command('worker')}")
-    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415  # slow to import
-    from jsonschema.validators import validator_for  # noqa: PLC0415  # slow to import
-    from referencing.exceptions import Unresolvable  # noqa: PLC0415  # slow to import
-    from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY  # noqa: PLC0415  # likewise
+def in_known_dialect(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema; one of a dialect that nobody knows counts as one of the latest."""
+    dialect = schema.get("$schema")
+    if not isinstance(dialect, str) or dialect.rstrip("#") in _DIALECTS:
+        return schema
+    return {name: value for name, value in schema.items() if name != "$schema"}
 
+
+@lru_cache(maxsize=64)  # a batch asks for one schema thousands of times
+def _complaint(schema_json: str) -> str | None:
+    """Return what is wrong with a schema."""
+    if len(schema_json) > MAX_CHARACTERS:
+        return f"{len(schema_json):,} characters as JSON; the limit is {MAX_CHARACTERS:,}"
     schema = json.loads(schema_json)
-    kind = validator_for(schema, default=Draft202012Validator)
+    nodes = list(_nodes(schema))
+    if any(depth > MAX_DEPTH for depth, _ in nodes):
+        return f"nested deeper than {MAX_DEPTH} levels"
     try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"{error.json_path}: {error.message}") from None
-    resolver = EMPTY_REGISTRY.resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in _references(schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable:
-            raise ValueError(f"$ref {reference}: not in this schema") from None
-    # Its own registry: the default one would fetch what a $ref names.
-    return kind(schema, registry=EMPTY_REGISTRY)
+        _check_patterns([node for _, node in nodes])
+        _check_form(schema)
+        _Alternatives(schema).check(node for _, node in nodes)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
-def _references(node: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON value
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for child in node.values():
-            yield from _references(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _references(child)
+def _nodes(schema: Any) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: ANN401  # any JSON value
+    """Yield every object of a schema with its depth."""
+    waiting: list[tuple[int, Any]] = [(1, schema)]
+    while waiting:
+        depth, value = waiting.pop()
+        children: list[Any] = []
+        if isinstance(value, dict):
+            yield depth, value
+            children = list(value.values())
+        elif isinstance(value, list):
+            children = value
+        waiting += ((depth + 1, child) for child in children if isinstance(child, dict | list))
+
+
+def _check_patterns(nodes: list[dict[str, Any]]) -> None:
+    patterns: dict[str, None] = {}
+    for node in nodes:
+        own = node.get("pattern")
+        named = node.get("patternProperties")
+        patterns |= dict.fromkeys([own] if isinstance(own, str) else [])
+        patterns |= dict.fromkeys(named if isinstance(named, dict) else [])
+    if len(patterns) > MAX_PATTERNS:
+        raise ValueError(f"{len(patterns)} different patterns; the limit is {MAX_PATTERNS}")
+    for pattern in patterns:
+        compiled(pattern)
+    keywords = {name for node in nodes for name in node}
+    if {"patternProperties", "unevaluatedProperties"} <= keywords:
+        raise ValueError("unevaluatedProperties beside patternProperties is not supported")
+
+
+def _check_form(schema: dict[str, Any]) -> None:
+    """Raise `ValueError` for what is no JSON Schema, or refers to what is not in it."""
+    from jsonschema_rs import FancyRegexOptions, ValidationError, validator_for  # noqa: PLC0415  # slow
+
+    try:
+        validator_for(
+            in_known_dialect(schema),
+            retriever=_retrieve_nothing,  # the default would fetch what a $ref names
+            pattern_options=FancyRegexOptions(),
+        )
+    except ValidationError as error:
+        path = ".".join(str(part) for part in error.instance_path)
+        said = error.message
+        if path.rpartition(".")[2] == "type":
+            said = f"{error.instance!r} is no type of JSON Schema"
+        raise ValueError(f"{path}: {said}" if path else said) from None
+
+
+def _retrieve_nothing(address: str) -> Any:  # noqa: ANN401  # what the library's type asks for
+    raise ValueError(f"{address} is not in this schema")
+
+
+class _Alternatives:
+    """Counts the subschemas that one value may have to be held against."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._known: dict[int, int] = {}
+        self._open: set[int] = set()
+
+    def check(self, nodes: Iterator[dict[str, Any]]) -> None:
+        """Raise `ValueError` where there are too many, or a reference leads back to itself."""
+        for node in nodes:
+            if self._count(node) > MAX_ALTERNATIVES:
+                raise ValueError(
+                    f"more than {MAX_ALTERNATIVES:,} alternatives for one value, with every $ref"
+                    " written out"
+                )
+
+    def _count(self, node: dict[str, Any]) -> int:
+        if id(node) in self._known:
+            return self._known[id(node)]
+        if id(node) in self._open:
+            raise ValueError("a $ref leads back to itself without end")
+        self._open.add(id(node))
+        found = 1 + sum(map(self._count, self._same_value(node)))
+        self._open.discard(id(node))
+        self._known[id(node)] = min(found, MAX_ALTERNATIVES + 1)
+        return found
+
+    def _same_value(self, node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        found = [node.get(name) for name in _ONE]
+        for name in _SEVERAL:
+            several = node.get(name)
+            found += several if isinstance(several, list) else []
+        named, reference = node.get("dependentSchemas"), node.get("$ref")
+        found += named.values() if isinstance(named, dict) else []
+        found += [pointed_at(self._schema, reference) if isinstance(reference, str) else None]
+        return (child for child in found if isinstance(child, dict))
+
+
+def pointed_at(schema: dict[str, Any], reference: str) -> dict[str, Any] | None:
+    """Return the subschema that a reference leads to, if it is a pointer within the schema."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    found: Any = schema
+    for part in reference.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            return None
+    return found if isinstance(found, dict) else None

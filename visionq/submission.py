@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import TypeAdapter, ValidationError
 
+from visionq.answer_schemas import check_schema
 from visionq.blobs import sha256_of
 from visionq.contract import JobDocument, parse_job
 from visionq.contract.base import BatchName
@@ -71,6 +72,8 @@ def _storable(job: JobDocument) -> JobDocument:
     except (ValueError, RecursionError):
         field = "extra_body" if job.answer_schema is None else "answer_schema"
         raise InvalidJob(f"{field}: nested too deep, or not plain JSON") from None
+    if job.answer_schema is not None:
+        check_schema(job.answer_schema)
     return job
 
 

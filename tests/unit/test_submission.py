@@ -149,3 +149,17 @@ def test_half_a_surrogate_pair(field: dict[str, Any]) -> None:
     with pytest.raises(InvalidJob) as raised:
         prepare({**job(URL), **field}, SETTINGS)
     assert raised.value.message.encode()
+
+
+@pytest.mark.parametrize(
+    ("schema", "complaint"),
+    [
+        ({"type": "objekt"}, "type: 'objekt' is no type of JSON Schema"),
+        ({"$ref": "#/$defs/missing"}, "missing"),
+        ({"pattern": "("}, "not a regex"),
+    ],
+)
+def test_a_schema_that_is_none(schema: dict[str, Any], complaint: str) -> None:
+    """It is refused before the job is entered, by the same rules as just before the call."""
+    with pytest.raises(InvalidJob, match=f"^invalid_job: answer_schema: .*{complaint}"):
+        prepare({**job(URL), "answer_schema": schema}, SETTINGS)

@@ -28,10 +28,10 @@ def set_aside(attempt: Attempt, answer: Answer) -> Ending:
     question is a call like any other, before limits, budgets and gates.
 
     Raises:
-        InvalidOutput: the job wants no repair, or this was it; the text is kept.
+        InvalidOutput: the job wants no repair, none would help, or this was it; the text is kept.
     """
     complaint = answer.complaint or ""
-    if attempt.claim.faulty is not None or not attempt.job.repair:
+    if attempt.claim.faulty is not None or not (attempt.job.repair and answer.is_mendable):
         raise InvalidOutput(
             f"the answer is not of the form asked for: {complaint}",
             usage=answer.usage,

@@ -38,6 +38,8 @@ class Answer:
     data: Any = field(default=None, repr=False)
     #: What is wrong with the answer, where it is not of the form that the job asked for.
     complaint: str | None = None
+    #: Whether asking the model to mend it may help.
+    is_mendable: bool = True
     #: What the model found in each picture, where it was asked; None: it did not report.
     findings: tuple[frozenset[str], ...] | None = None
     #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
@@ -108,17 +110,18 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
     if request.asked:
         opened = open_answer(draft.text, request.asked, len(request.images), request.answer_schema)
         draft, findings = replace(draft, text=opened.text), opened.findings
-    data, complaint = None, None
+    data, complaint, is_mendable = None, None, True
     if request.answer_schema is not None:
         try:
             data = parse_answer(draft.text, request.answer_schema)
         except Mismatch as error:
-            complaint = str(error)
+            complaint, is_mendable = str(error), error.is_mendable
     return Answer(
         text=draft.text,
         refusal=draft.refusal or None,
         data=data,
         complaint=complaint,
+        is_mendable=is_mendable,
         findings=findings,
         finish=draft.finish,
         **paid,

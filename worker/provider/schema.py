@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from visionq.answer_schemas import brief, validator_of
+from visionq.answer_schemas import brief
+from worker.provider.allowance import ExhaustedError, allowance
 from worker.provider.strict import without_absent
 
 _FENCE: Final = "```"
@@ -14,6 +15,13 @@ _FENCE: Final = "```"
 class Mismatch(ValueError):
     """The answer is no JSON, or not of the form asked for; the text says where."""
 
+    #: Whether another answer might be of the form: not where the schema itself can't be applied.
+    is_mendable = True
+
+
+class _NotApplicable(Mismatch):
+    is_mendable = False
+
 
 def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
     """Return the answer as plain values; raises `Mismatch` where the schema does not admit it.
@@ -21,14 +29,20 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # a
     In the strict form every property is required, and null stands for one that may be left out:
     such a null is left out of what is returned.
     """
+    from worker.provider.validation import validator_of  # noqa: PLC0415  # slow to import
+
     data = _plain_json(text)
     try:
-        validator = validator_of(schema)
-        if not validator.is_valid(data):
-            data = without_absent(data, schema, validator)
-        error = next(validator.iter_errors(data), None)
-    except Exception as failure:  # a schema may break its validator: endless $ref, bad pattern
-        raise Mismatch(f"the schema can't be applied: {type(failure).__name__}") from failure
+        with allowance():
+            validator = validator_of(schema)
+            if not validator.is_valid(data):
+                data = without_absent(data, schema, validator)
+            error = next(validator.iter_errors(data), None)
+    except ExhaustedError:
+        raise _NotApplicable("holding the answer against the schema takes too long") from None
+    except Exception as failure:  # a schema may break its validator
+        why = type(failure).__name__
+        raise _NotApplicable(f"the schema can't be applied: {why}") from failure
     if error is not None:
         raise Mismatch(f"{error.json_path}: {brief(error.message)}")
     return data

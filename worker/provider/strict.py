@@ -7,8 +7,12 @@ know are left out of what is sent; the answer is held against the whole schema a
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
+
+from visionq.answer_schemas import pointed_at
+from worker.provider.allowance import spend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +68,8 @@ _WHOLE: Final = re.compile(r"#(?:/(?:\$defs|definitions)/[^/]+)?")
 _DEFINITIONS: Final = ("$defs", "definitions")
 _TYPES: Final = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _NULL: Final = {"type": "null"}
+#: Characters of a strict form: what is longer is sent as it came.
+_MOST_WRITTEN: Final = 250_000
 
 
 class _NotStrictError(Exception):
@@ -98,11 +104,13 @@ class _Strict:
         self._schema = schema
         #: References that are being written out: one that leads back into itself stays one.
         self._open: list[str] = []
+        self._written = 0
 
     def node(self, node: object) -> dict[str, Any]:
         """Return one part in the strict form."""
         if not isinstance(node, dict) or node.keys() & _NOT_STRICT:
             raise _NotStrictError
+        self._count(node)
         if "$ref" in node:
             return self._reference(node)
         if "allOf" in node:
@@ -124,15 +132,17 @@ class _Strict:
             strict |= self._closed(node)
         return strict
 
+    def _count(self, node: dict[str, Any]) -> None:
+        """Count a part before it is written: one that is referred to is written each time."""
+        own = {name: value for name, value in node.items() if name in _KEPT or name == "required"}
+        self._written += len(json.dumps(own)) + sum(map(len, node.get("properties", ())))
+        if self._written > _MOST_WRITTEN:
+            raise _NotStrictError
+
     def target(self, reference: str) -> dict[str, Any]:
         """Return what a reference within the schema leads to."""
-        found: Any = self._schema
-        for part in reference.removeprefix("#").split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or name not in found:
-                raise _NotStrictError
-            found = found[name]
-        if not reference.startswith("#") or not isinstance(found, dict):
+        found = pointed_at(self._schema, reference)
+        if found is None:
             raise _NotStrictError
         return found
 
@@ -164,10 +174,8 @@ class _Strict:
         listed = list(node.get("prefixItems", ()))
         if isinstance(node.get("items"), dict):
             listed.append(node["items"])
-        choices: list[dict[str, Any]] = []
-        for item in listed:
-            strict = self.node(item)
-            choices += [strict] if strict not in choices else []
+        written = map(self.node, listed)
+        choices = list({json.dumps(choice, sort_keys=True): choice for choice in written}.values())
         if not choices:
             raise _NotStrictError
         return choices[0] if len(choices) == 1 else {"anyOf": choices}
@@ -213,6 +221,7 @@ def without_absent(data: Any, schema: Any, validator: Validator) -> Any:  # noqa
 
     `validator` is that of the whole schema; `data` is not changed.
     """
+    spend()
     if not isinstance(schema, dict):
         return data
     for branch in _alike(schema, validator):

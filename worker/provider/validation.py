@@ -1,0 +1,140 @@
+"""Holds answers against schemas that callers wrote, within an allowance of CPU time.
+
+What a schema of alternatives costs depends on the answer, and can't be told before: so it is
+stopped where it takes too long. Each keyword by itself costs little: patterns are applied by a
+linear engine, and equal items are found by their hashes.
+"""
+
+# ruff: noqa: ANN401  # schemas and answers are any JSON values
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend, validator_for
+from referencing.jsonschema import EMPTY_REGISTRY
+
+from visionq.answer_patterns import compiled
+from visionq.answer_schemas import in_known_dialect
+from worker.provider.allowance import spend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+
+    from jsonschema.protocols import Validator
+
+    Check = Callable[[Validator, Any, Any, Any], Iterable[ValidationError] | None]
+
+_extend: Any = extend  # untyped in the library
+
+
+def validator_of(schema: dict[str, Any]) -> Validator:
+    """Return what holds answers against a schema that `check_schema` has taken."""
+    return _validator(json.dumps(schema, sort_keys=True))
+
+
+@lru_cache(maxsize=64)  # a batch asks for one schema thousands of times
+def _validator(schema_json: str) -> Validator:
+    schema = in_known_dialect(json.loads(schema_json))
+    kind = _bounded(validator_for(schema, default=Draft202012Validator))
+    # Its own registry: the default one would fetch what a $ref names.
+    return kind(schema, registry=EMPTY_REGISTRY)
+
+
+@lru_cache
+def _bounded(kind: type[Validator]) -> Callable[..., Validator]:
+    own = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties(kind.VALIDATORS["additionalProperties"]),
+        "uniqueItems": _unique_items,
+    }
+    checks = {**kind.VALIDATORS, **own}
+    bounded: Any = _extend(kind, {name: _spending(check) for name, check in checks.items()})
+    made: Callable[..., Validator] = bounded
+    return made
+
+
+def _spending(check: Check) -> Check:
+    def checked(
+        validator: Validator, value: Any, instance: Any, schema: Any
+    ) -> Iterator[ValidationError]:
+        spend()
+        yield from check(validator, value, instance, schema) or ()
+
+    return checked
+
+
+def _pattern(
+    validator: Validator, pattern: str, instance: Any, _: Any
+) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "string"):
+        return
+    try:
+        found = compiled(pattern).is_in(instance)
+    except ValueError as error:
+        yield ValidationError(str(error))
+        return
+    if not found:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: dict[str, Any], instance: Any, _: Any
+) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    for pattern, subschema in patterns.items():
+        for name, value in instance.items():
+            if _is_named(name, pattern):
+                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    spend()
+    try:
+        return compiled(pattern).is_in(name)
+    except ValueError:
+        return False
+
+
+def _additional_properties(check: Check) -> Check:
+    """Return the check with what `patternProperties` speak of left out beforehand."""
+
+    def checked(
+        validator: Validator, value: Any, instance: Any, schema: Any
+    ) -> Iterable[ValidationError] | None:
+        patterns = schema.get("patternProperties")
+        if patterns and validator.is_type(instance, "object"):
+            schema = {name: part for name, part in schema.items() if name != "patternProperties"}
+            instance = {
+                name: part
+                for name, part in instance.items()
+                if not any(_is_named(name, pattern) for pattern in patterns)
+            }
+        return check(validator, value, instance, schema)
+
+    return checked
+
+
+def _unique_items(
+    validator: Validator,
+    wanted: object,
+    instance: Any,
+    _: Any,
+) -> Iterator[ValidationError]:
+    is_list = bool(wanted) and validator.is_type(instance, "array")
+    if is_list and len(set(map(_key, instance))) < len(instance):
+        yield ValidationError(f"{instance!r} has non-unique elements")
+
+
+def _key(value: Any) -> Hashable:
+    """Return what is equal for JSON values that are: numbers by their value, and no booleans."""
+    spend()
+    if isinstance(value, dict):
+        return frozenset((name, _key(part)) for name, part in value.items())
+    if isinstance(value, list):
+        return tuple(map(_key, value))
+    return (type(value).__name__, value) if isinstance(value, bool | str) else value
