@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.worker_kit import Bench, picture, result
-from visionq.contract import Detail, PictureOptions
-from visionq.errors import InternalError, NotAnImage, Quarantined
+from visionq.contract import Detail, FaultyAnswer, JobDocument, PictureOptions
+from visionq.errors import InternalError, InvalidJob, NotAnImage, Quarantined
 from visionq.ledger import Failed
 from visionq.sandbox.simulator.process import running_simulator
 from visionq.vision import load_rules
-from worker.alone import Alone, Task
+from worker.alone import Alone, Rehearsal, Task
 from worker.images import ImageLimits
 
 if TYPE_CHECKING:
@@ -100,6 +100,32 @@ def test_a_process_that_never_ran_says_nothing(command: tuple[str, ...]) -> None
     with closing(Alone(command)) as alone, pytest.raises(InternalError) as caught:
         alone.prepare(task(picture(7)))
     assert caught.value.retryable
+
+
+def question(**fields: Any) -> Rehearsal:
+    document = {"prompt": "?", "images": [{"url": "https://example.com/a.png"}], **fields}
+    job = JobDocument.model_validate({"model": "gpt-4o", "max_output_tokens": 99, **document})
+    return Rehearsal(job.to_compact_json())
+
+
+def test_a_question_is_tried_without_its_pictures(alone: Alone) -> None:
+    """A good one passes, also where an answer is to be mended; what is wrong is told."""
+    good = question(answer_schema={"type": "object"}, pictures={"logo": "warn"})
+    alone.rehearse(good)
+    faulty = FaultyAnswer(text="no", complaint="not JSON", content_key="")
+    alone.rehearse(replace(good, faulty=faulty.model_dump_json()))
+    with pytest.raises(InvalidJob, match="objekt"):
+        alone.rehearse(question(answer_schema={"type": "objekt"}))
+
+
+@pytest.mark.parametrize(
+    ("deed", "complaint"),
+    [("os.abort()", "SIGABRT"), ("import re; re.match('(a+)+$', 'a' * 64 + '!')", "no end")],
+)
+def test_a_question_may_kill_too(deed: str, complaint: str) -> None:
+    """What its texts do to a process is found out as what a picture does."""
+    with closing(Alone(seconds=1)) as hasty, pytest.raises(Quarantined, match=complaint):
+        hasty.rehearse(Rehearsal(Deed(deed)))  # type: ignore[arg-type]  # done by who unpickles it
 
 
 def test_who_was_killed_between_two_pictures_is_started_again(alone: Alone) -> None:

@@ -1,6 +1,6 @@
-"""A picture that may have killed workers, prepared in a process of its own."""
+"""What may have killed workers, a picture or a job's texts, prepared in a process of its own."""
 
 from worker.alone.process import Alone
-from worker.alone.task import Prepared, Task
+from worker.alone.task import Prepared, Rehearsal, Task
 
-__all__ = ["Alone", "Prepared", "Task"]
+__all__ = ["Alone", "Prepared", "Rehearsal", "Task"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.errors import VisionqError
 from visionq.settings import load_settings
 from worker.alone.frames import read_frame, write_frame
-from worker.alone.task import prepare
+from worker.alone.task import Rehearsal, prepare, rehearse
 from worker.detectors import load_detectors
 
 if TYPE_CHECKING:
@@ -34,14 +34,13 @@ _CHUNK: Final = 1 << 20
 
 def main() -> None:
     """Do one task after the other until stdin ends."""
-    seconds = float(sys.argv[1])
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a decoder prints
     # The worker has gone, or wants no more.
     with suppress(EOFError, BrokenPipeError):
         while True:
-            task = read_frame(sys.stdin.buffer)
-            write_frame(out, pickle.dumps(_forked(task, seconds)))
+            seconds, _, task = read_frame(sys.stdin.buffer).partition(b"\n")
+            write_frame(out, pickle.dumps(_forked(task, float(seconds))))
 
 
 def _forked(task: bytes, seconds: float) -> tuple[bytes, int | None]:
@@ -75,10 +74,10 @@ def _do(pickled: bytes, writing: int, seconds: float) -> None:
     """Do one task, and end the process."""
     code = 1
     try:
-        task: Task = pickle.loads(pickled)  # noqa: S301  # from the worker that started us
+        task: Task | Rehearsal = pickle.loads(pickled)  # noqa: S301  # from the worker that started us
         _limit(resource.RLIMIT_CPU, int(seconds) + 1)
         _limit(resource.RLIMIT_CORE, 0)
-        _limit(resource.RLIMIT_AS, _MEMORY + _COPIES * task.limits.max_decode_bytes)
+        _limit(resource.RLIMIT_AS, _MEMORY + _COPIES * task.pixel_bytes)
         with os.fdopen(writing, "wb") as out:
             pickle.dump(_result(task), out)
         code = 0
@@ -88,11 +87,12 @@ def _do(pickled: bytes, writing: int, seconds: float) -> None:
         os._exit(code)
 
 
-def _result(task: Task) -> Any:  # noqa: ANN401  # what was prepared, or what is wrong
-    # Only here: what a judge of pictures loads may start threads, and those survive no fork.
-    detectors = load_detectors(load_settings().detectors)
+def _result(task: Task | Rehearsal) -> Any:  # noqa: ANN401  # what was prepared, or what is wrong
     try:
-        return prepare(task, detectors)
+        if isinstance(task, Rehearsal):
+            return rehearse(task)
+        # Only here: what a judge of pictures loads may start threads, and those survive no fork.
+        return prepare(task, load_detectors(load_settings().detectors))
     except VisionqError as error:
         return error
 

@@ -6,7 +6,7 @@ import pickle
 import signal
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from visionq.bundled import python_command
 from visionq.errors import InternalError, Quarantined, VisionqError
@@ -15,10 +15,12 @@ from worker.alone.frames import read_frame, write_frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.alone.task import Prepared, Task
+    from worker.alone.task import Prepared, Rehearsal, Task
 
 #: Seconds that a picture has; far more than any within the limits takes.
 SECONDS: Final = 120
+#: Seconds that a job's texts and schema have; they take milliseconds.
+TEXT_SECONDS: Final = 10
 _COMMAND: Final = python_command("worker.alone")
 #: Somebody's wish, and no doing of the picture.
 _ASKED_TO_END: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -33,7 +35,7 @@ class Alone:
 
     def __init__(self, command: Sequence[str] = _COMMAND, seconds: float = SECONDS) -> None:
         """Start nothing yet: most workers never see such a picture."""
-        self._command = (*command, str(seconds))
+        self._command = tuple(command)
         self._seconds = seconds
         self._lock = threading.Lock()
         self._parent: subprocess.Popen[bytes] | None = None
@@ -46,18 +48,25 @@ class Alone:
             Quarantined: the process died of it, or came to no end.
             InternalError: the process could not be started, or was ended by somebody.
         """
-        result, code = self._asked(pickle.dumps(task))
+        try:
+            done: Prepared = self._done(task, self._seconds)
+        except Quarantined as error:
+            raise Quarantined(error.message, image=task.name) from None
+        return done
+
+    def rehearse(self, task: Rehearsal) -> None:
+        """Make a job's call without its pictures; raises as `prepare`, and `InvalidJob`."""
+        self._done(task, min(self._seconds, TEXT_SECONDS))
+
+    def _done(self, task: Task | Rehearsal, seconds: float) -> Any:  # noqa: ANN401  # of either
+        result, code = self._asked(f"{seconds}\n".encode() + pickle.dumps(task))
         if code is None:
-            message = f"preparing it comes to no end within {self._seconds:g} s"
-            raise Quarantined(message, image=task.name)
+            raise Quarantined(f"preparing it comes to no end within {seconds:g} s")
         if -code in _ASKED_TO_END:
-            raise InternalError(
-                f"the process of its own for a picture did not run: {_ending(code)}"
-            )
+            raise InternalError(f"the process of its own did not run: {_ending(code)}")
         if code != 0:
-            message = f"preparing it ends the process that does it: {_ending(code)}"
-            raise Quarantined(message, image=task.name)
-        done: Prepared | VisionqError = pickle.loads(result)  # noqa: S301  # likewise
+            raise Quarantined(f"preparing it ends the process that does it: {_ending(code)}")
+        done = pickle.loads(result)  # noqa: S301  # from our own child
         if isinstance(done, VisionqError):
             raise done
         return done

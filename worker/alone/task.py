@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from visionq.contract import FaultyAnswer, JobDocument
 from visionq.contract import Picture as PictureFacts
-from visionq.vision import seen_size
+from visionq.vision import forecast_texts, seen_size
 from worker.detectors import judge
 from worker.images import EncodedImage, encode, inspect
+from worker.provider.repair import build_repair
+from worker.provider.request import build_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +34,25 @@ class Task:
     rules: VisionRules
     model: str
     detail: Detail
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes that a picture may take once decoded."""
+        return self.limits.max_decode_bytes
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A job whose texts and schema are made into a call, which is not sent."""
+
+    document: str = field(repr=False)
+    #: Likewise, where an answer is to be mended.
+    faulty: str | None = field(default=None, repr=False)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """No picture is decoded."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -60,3 +82,17 @@ def prepare(task: Task, detectors: Sequence[Detector]) -> Prepared:
         sent,
         (*checked.warnings, *sent.warnings, *found),
     )
+
+
+def rehearse(task: Rehearsal) -> None:
+    """Do with a job, its pictures aside, all that the worker would do before its call.
+
+    Raises:
+        InvalidJob: what is wrong with it.
+    """
+    job = JobDocument.model_validate_json(task.document)
+    forecast_texts(job.prompt, job.instructions, job.answer_schema)
+    if task.faulty is None:
+        build_request(job, [""] * len(job.images), job.pictures.asked_of_model)
+    else:
+        build_repair(job, FaultyAnswer.model_validate_json(task.faulty))

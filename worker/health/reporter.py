@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from visionq.health import Report, ReportFile, directory, fleet_of, now
+from worker.health.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from visionq.settings import Settings
@@ -34,9 +35,12 @@ class Reporter:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visionq-health", daemon=True)
         self._server: ThreadingHTTPServer | None = None
+        #: A lease lapses where nobody can renew it: then the process had better end, too.
+        self._watchdog = Watchdog(settings.lease)
 
     def start(self) -> None:
         """Begin; a process that can't tell how it is works all the same."""
+        self._watchdog.start()
         self._thread.start()
         if self._settings.health_port is not None:
             self._serve(self._settings.health_host, self._settings.health_port)
@@ -44,6 +48,7 @@ class Reporter:
     def stop(self) -> None:
         """End."""
         self._stopped.set()
+        self._watchdog.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout=5)
         if self._server is not None:
@@ -65,6 +70,7 @@ class Reporter:
     def _run(self) -> None:
         file = self._open()
         while not self._stopped.wait(_EVERY):
+            self._watchdog.feed()
             if file is not None:
                 file.write(self.report())
             if self._progress.all_slots_lost():

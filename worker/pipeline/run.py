@@ -21,6 +21,7 @@ from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
 from visionq.redis_connection import PASSING
 from worker import decision
+from worker.alone import Rehearsal
 from worker.pipeline import repairs, spans, steps
 from worker.pipeline.answers import cost_of, news_of
 from worker.pipeline.errors import FencedError, GivenBackError
@@ -135,10 +136,21 @@ def _span(attempt: Attempt, step: Step) -> Iterator[None]:
 
 
 def _consider_deaths(attempt: Attempt) -> None:
-    """Nobody goes on for ever with a job that takes its workers along, though not by a picture."""
-    lapses = attempt.claim.lapses
-    if lapses >= _MOST_LAPSES:
-        raise Quarantined(f"{lapses} workers died with this job before they had sent its call")
+    """Have a job that may have killed its workers tried in a process of its own before all else.
+
+    Its pictures are prepared there as well, each in its turn. What lives through that has had bad
+    neighbours; still nobody goes on with it for ever.
+    """
+    claim, deaths = attempt.claim, f"{attempt.claim.lapses} workers died with this job"
+    if claim.lapses >= _MOST_LAPSES:
+        raise Quarantined(f"{deaths} before they had sent its call")
+    if not attempt.is_suspect:
+        return
+    faulty = claim.faulty.model_dump_json() if claim.faulty else None
+    try:
+        attempt.tools.alone.rehearse(Rehearsal(attempt.job.to_compact_json(), faulty))
+    except Quarantined as error:
+        raise Quarantined(f"{deaths}, and then, its question alone: {error.message}") from error
 
 
 def _consider_interruption(attempt: Attempt) -> None:
