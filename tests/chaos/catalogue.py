@@ -16,6 +16,7 @@ from tests.chaos.scenarios import (
     poison,
     reuse,
     rolling,
+    silence,
     storm,
     upgrade,
 )
@@ -31,6 +32,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         outages,
         memory,
         rolling,
+        silence,
         poison,
         cancelling,
         hints,

@@ -107,6 +107,21 @@ def test_page_instead_of_an_answer(simulator: RunningSimulator, client: OpenAI, 
     assert outcome(simulator) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "said"), [("502", 502, "<!doctype html>"), ("no_form", 503, "no upstream")]
+)
+def test_front_that_reaches_nobody(  # noqa: PLR0917  # pytest passes them by name
+    simulator: RunningSimulator, client: OpenAI, api: str, fault: str, status: int, said: str
+) -> None:
+    """`502` is a page and `no_form` JSON of no provider's, both of a front, and not charged."""
+    simulator.configure(faults_next=[fault])
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, api)
+    assert caught.value.status_code == status
+    assert said in caught.value.response.text
+    assert outcome(simulator) == (1, 0)
+
+
 def test_error_that_calls_itself_a_success(
     simulator: RunningSimulator, client: OpenAI, api: str
 ) -> None:
@@ -207,5 +222,6 @@ def test_random_faults_are_charged_like_ordered_ones(
 def test_every_fault_has_a_test() -> None:
     """The faults that can be ordered are those that these tests order."""
     tested = {"429", "500", "503", "401", "402", "html_200", "error_200", "broken_json", "hang"}
+    tested |= {"502", "no_form"}
     tested |= {"cut_before_billing", "cut_after_billing", "refusal", "incomplete", "wrong_form"}
     assert set(Fault) == tested

@@ -158,6 +158,8 @@ async def _fail_early(request: web.Request, fault: Fault) -> web.StreamResponse:
     if refusal is not None:
         _drop_hint(refusal, request.app[ACCOUNT])
         raise refusal
+    if fault is Fault.BAD_GATEWAY:
+        return web.Response(text=PAGE, status=502, content_type="text/html")
     if fault is Fault.HANG:
         await _until_gone(request)
     return _cut(request)

@@ -26,6 +26,10 @@ class Fault(StrEnum):
     OVERLOADED = "503"
     INVALID_KEY = "401"
     INSUFFICIENT_BALANCE = "402"
+    BAD_GATEWAY = "502"
+    """A page of something in front that reaches nobody. Not billed."""
+    NO_FORM = "no_form"
+    """JSON of nobody's form, with status 503, from something in front. Not billed."""
     HTML_200 = "html_200"
     """A page instead of an answer. Billed: the answer was made, something in front ate it."""
     ERROR_200 = "error_200"
@@ -54,6 +58,8 @@ EARLY: Final = frozenset(
         Fault.OVERLOADED,
         Fault.INVALID_KEY,
         Fault.INSUFFICIENT_BALANCE,
+        Fault.BAD_GATEWAY,
+        Fault.NO_FORM,
         Fault.ERROR_200,
         Fault.HANG,
         Fault.CUT_BEFORE_BILLING,
@@ -121,5 +127,6 @@ _REFUSALS: Final[dict[Fault, Callable[[], Refusal]]] = {
     Fault.OVERLOADED: _overloaded,
     Fault.INVALID_KEY: invalid_key,
     Fault.INSUFFICIENT_BALANCE: insufficient_balance,
+    Fault.NO_FORM: partial(Refusal, 503, {"message": "no upstream"}),
     Fault.ERROR_200: partial(_server_error, 200),
 }
