@@ -175,7 +175,9 @@ HELD_LANES: Final = PREFIX + "held-lanes:"
 LEAD: Final = PREFIX + "lead:"
 #: HASH per model: what is known of its limits, what is taken of them, its calls and jobs at hand.
 PACE: Final = PREFIX + "pace:"
-#: LIST of job ids that wait for the lead of a content key.
+#: STRING how many calls of unknown billing were made for a content key.
+UNCLEAR: Final = PREFIX + "unclear:"
+#: LIST of job ids that wait for the lead of a content key, or for what its calls turn out to cost.
 FOLLOWERS: Final = PREFIX + "followers:"
 #: STRINGs by which the fleet shares the duties of its watch.
 WATCH: Final = PREFIX + "watch:"
@@ -236,6 +238,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "limits": LIMITS,
     "missing_model": MISSING_MODEL,
     "lead": LEAD,
+    "unclear": UNCLEAR,
     "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,
     "wake": WAKE,

@@ -61,6 +61,9 @@ class Job:
     tokens: int = 0
     #: Gate → calls that it had let pass when it last refused the job.
     refused: dict[str, int] = field(default_factory=dict)
+    #: Token of a call that is out, or of unknown billing → content key.
+    asks: dict[str, str] = field(default_factory=dict)
+    blocked_by: str = ""
     #: Gate → calls that it had let pass when the job last called in vain.
     silent: dict[str, int] = field(default_factory=dict)
 
@@ -144,6 +147,8 @@ class Books(Told):
     hold_ends: dict[str, int] = field(default_factory=dict)
     aside: dict[str, dict[str, int]] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
+    #: Content key → calls of unknown billing.
+    unclear: dict[str, int] = field(default_factory=dict)
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
@@ -304,6 +309,7 @@ class Books(Told):
             hold_ends=self.hold_ends,
             held_lanes={scope: lanes for scope, lanes in self.aside.items() if lanes},
             leads=self.leads,
+            unclear=self.unclear,
             followers={key: ids for key, ids in self.followers.items() if ids},
             waking=self.waking,
             books={name: found for name, book in self.accounts.items() if (found := _some(book))},

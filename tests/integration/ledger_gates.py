@@ -126,6 +126,31 @@ class KeptBack(Budgeted):
         if not stays_lead:
             self.end_lead(now, job)
 
+    def block(self, job: Job, key: str) -> None:
+        """Park a job whose question was asked too often without a known end."""
+        self.forget_promise(job)
+        self.end_lead(self.clock(), job)
+        job.state, job.token, job.pool, job.reason = "parked", "", "", "billing_unknown"
+        job.taken = job.permit = None
+        job.blocked_by = key
+        self.followers.setdefault(key, []).append(job.id)
+        self.due.pop(job.id, None)
+        if job.deadline is not None:
+            self.due[job.id] = job.deadline
+        self.results[job.id] = "RETRY"
+
+    def count_unclear(self, job: Job, token: str, by: int) -> None:
+        key = job.asks.get(token)
+        if not key:
+            return
+        self.unclear[key] = self.unclear.get(key, 0) + by
+        if self.unclear[key] <= 0:
+            del self.unclear[key]
+        if by < 0:
+            del job.asks[token]
+            if self.followers.get(key):
+                self.waking.setdefault(key, self.clock())
+
     def wake_some(self) -> None:
         left = MOST_WOKEN
         for _, key in sorted((since, key) for key, since in self.waking.items()):
@@ -139,7 +164,9 @@ class KeptBack(Budgeted):
             left -= len(ids)
             for job_id in reversed(ids):
                 job = self.jobs.get(job_id)
-                if job and (job.state, job.reason) == ("waiting", "follows"):
+                is_blocked = job and job.state == "parked" and job.blocked_by == key
+                if job and (is_blocked or (job.state, job.reason) == ("waiting", "follows")):
+                    job.blocked_by = ""
                     self.excuse(job)
                     self.requeue(job)
             if not self.followers[key]:
@@ -158,6 +185,7 @@ class KeptBack(Budgeted):
                 self.lose_sight(job)
                 return
             self.post(job, job.days.pop(token), reserved=-job.reserved, settled=cost)
+            job.asks.pop(token, None)
             job.sent, job.reserved = "", 0
             if job.has_ended:
                 self.due.pop(job.id, None)
@@ -188,6 +216,7 @@ class KeptBack(Budgeted):
         day = job.days.pop(token)
         self.unknown_calls.remove(_unknown_entry(job, token, job.unknown.pop(token), day))
         job.unknown_calls -= 1
+        self.count_unclear(job, token, -1)
         return day
 
     def settle_unknown(self, entry: str, cost: int | None, *, paid: bool) -> str:
@@ -221,6 +250,7 @@ class KeptBack(Budgeted):
             job.unknown[token] = amount
             self.unknown_calls.add(_unknown_entry(job, token, amount, job.days[token]))
             job.unknown_calls += 1
+            self.count_unclear(job, token, 1)
             job.was_unclear = True
             job.sent, job.reserved = "", 0
             self.post(job, job.days[token], reserved=-amount, unknown=amount, unknown_calls=1)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Job", "Model"]
 
+#: Calls of unknown billing for one question.
+MOST_UNCLEAR = 3
+
 
 #: Milliseconds since two tenants had jobs taken, in which one leaves slots to others.
 SHARED_FOR = 86_400_000
@@ -144,6 +147,14 @@ class Model(Outages):
         if job.reuse == "use" and self.leads.get(content_key, job.id) != job.id:
             self.follow(job, content_key)
             return "FOLLOW", ""
+        if content_key and self.unclear.get(content_key, 0) >= MOST_UNCLEAR:
+            self.block(job, content_key)
+            return "PARK", "billing_unknown"
+        return self._admit_new(now, job, content_key, reserve, tokens)
+
+    def _admit_new(
+        self, now: int, job: Job, content_key: str, reserve: int | None, tokens: int
+    ) -> tuple[str, str]:
         key, scope = key_of(job.pool), self.held_by(job.lane)
         if self.calls_left(key) <= 0 or scope:
             self.requeue(job)
@@ -161,6 +172,8 @@ class Model(Outages):
         self.leave_at_pace(now, job, tokens)
         self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
+        if content_key:
+            job.asks[job.sent] = content_key
         if content_key and content_key not in self.leads:
             self.leads[content_key], job.lead = job.id, content_key
         return "GO", ""

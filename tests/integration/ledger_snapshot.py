@@ -60,6 +60,7 @@ class Snapshot:
     hold_ends: dict[str, int] = field(default_factory=dict)
     held_lanes: dict[str, dict[str, int]] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
+    unclear: dict[str, int] = field(default_factory=dict)
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     too_new: dict[str, int] = field(default_factory=dict)
@@ -123,6 +124,7 @@ _LISTS = {
 }
 _SORTED_PREFIXES = (names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE)
 _TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.BLOB)
+_TEXT_KEYS += (names.UNCLEAR,)
 
 
 def _ask(pipeline: Any, key: str) -> None:
@@ -213,6 +215,8 @@ def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expi
         snapshot.keys[rest] = (value.decode(), expires)
     elif prefix == names.LEAD:
         snapshot.leads[rest] = value.decode()
+    elif prefix == names.UNCLEAR:
+        snapshot.unclear[rest] = int(value)
     else:
         stored = json.loads(value)
         assert expires or stored["status"] == "RETRY"

@@ -19,6 +19,7 @@ from tests.integration.ledger_kit import (
 from visionq.contract import State
 from visionq.ledger import Ending, GateOrder, LedgerOptions, PaceNews, Verdict, Written
 from visionq.ledger.gates import read_gate
+from visionq.ledger.spending import unknown_calls
 from visionq.names import GATE, JOB, NOTICES
 
 if TYPE_CHECKING:
@@ -293,3 +294,54 @@ def test_an_operator_opens(desk: Desk) -> None:
     desk.ledger.steer_gate("k", GateOrder.OPEN)
     assert "silence" not in _gate(desk)
     assert len(_sent(desk, worker)) == 8
+
+
+# The same question, asked by several jobs ---------------------------------------------------------
+
+
+def _asks(desk: Desk, worker: Registration, key: str, *, calls: int) -> list[str]:
+    """Let jobs that ask the same call in vain, one after the other; returns who called."""
+    called: list[str] = []
+    for _ in range(calls):
+        desk.clock.now += 70
+        desk.ledger.renew(worker)
+        for hint in desk.hints():
+            claim = desk.claim(hint.id, worker)
+            if desk.ledger.admit(claim, content_key=key, reserve=900).verdict is Verdict.GO:
+                called.append(claim.id)
+                _fail(desk, claim)
+    return called
+
+
+def test_a_question_is_asked_three_times_at_most(desk: Desk) -> None:
+    """Calls of unknown billing are counted for the question: its other jobs wait, unpaid."""
+    worker = desk.worker(slots=8, key="k")
+    ids = desk.enter(*(new_job() for _ in range(6)))
+    called = _asks(desk, worker, "question", calls=20)
+    assert len(called) == 3
+    assert desk.money()["unknown_calls"] == 3
+    assert {desk.redis.hget(JOB + job_id, "reason") for job_id in ids} == {b"billing_unknown"}
+    (other,) = desk.enter(new_job())
+    assert _asks(desk, worker, "another", calls=3) == [other] * 3
+
+
+def test_those_that_wait_go_on_when_it_is_known(desk: Desk) -> None:
+    """When one of the calls turns out unpaid, or its answer comes, the others go on by that."""
+    worker = desk.worker(slots=8, key="k")
+    ids = desk.enter(*(new_job() for _ in range(6)))
+    _asks(desk, worker, "question", calls=20)
+    first = sorted(unknown_calls(desk.redis), key=lambda call: call.entry)[0]
+    assert desk.ledger.settle_unknown([first], paid=False) == ["settled"]
+    desk.clock.now += 70
+    desk.ledger.steer_gate("k", GateOrder.OPEN)
+    desk.ledger.renew(worker)
+    hints = desk.hints()
+    (claim, *others) = (desk.claim(hint.id, worker) for hint in hints)
+    assert desk.ledger.admit(claim, content_key="question").verdict is Verdict.GO
+    desk.ledger.finish(claim, paid(completed(claim.id, content_key="question")))
+    for other in others:
+        admission = desk.ledger.admit(other, content_key="question")
+        assert admission.verdict is Verdict.ANSWER
+        desk.ledger.finish(other, unpaid(completed(other.id)))
+    done = [desk.state(job_id) for job_id in ids].count(State.COMPLETED)
+    assert done >= 3

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
 from visionq.errors import (
+    BillingUnknown,
     BudgetExhausted,
     Cancelled,
     DeadlineExceeded,
@@ -248,6 +249,7 @@ def admit(
         celery_results.retry(claim.id, "waiting: budget"),
         celery_results.retry(claim.id, f"parked: {BudgetExhausted.code}"),
         tokens,
+        celery_results.retry(claim.id, f"parked: {BillingUnknown.code}"),
     )
     return Call("admit", arguments, read)
 

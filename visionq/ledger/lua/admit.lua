@@ -2,7 +2,8 @@
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
 --   price), Celery result of one who follows, today's date, Celery results of one who waits for a
---   budget and of one who is parked for it, tokens to expect
+--   budget and of one who is parked for it, tokens to expect, Celery result of one who is parked
+--   because its question was asked too often without a known end
 -- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
 --   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
 --   worker's hands already; after WAIT it is still in them.
@@ -11,7 +12,7 @@
 local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
-local tokens = tonumber(ARGV[11])
+local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')
@@ -68,6 +69,29 @@ local function lead()
   tell(id, 'waiting', 'follows')
   wake()
   return { 'FOLLOW' }
+end
+
+-- The question was asked as often as anything is without knowing whether that was paid: the job waits
+-- until one of these calls is known.
+local function unclear()
+  if content_key == '' or tonumber(redis.call('GET', K.unclear .. content_key) or 0) < MOST_UNCLEAR then
+    return
+  end
+  release_slot(job)
+  move(job, 'in_progress', 'parked')
+  redis.call('HSET', job, 'reason', 'billing_unknown', 'blocked_by', content_key)
+  redis.call('ZADD', K.parked, at(now), id)
+  end_lead(id, job) -- it was to mend its answer
+  redis.call('RPUSH', K.followers .. content_key, id)
+  if deadline then
+    redis.call('ZADD', K.due, deadline, id)
+  else
+    redis.call('ZREM', K.due, id)
+  end
+  redis.call('SET', K.celery_result .. id, unclear_result)
+  tell(id, 'parked', 'billing_unknown')
+  wake()
+  return { 'PARK', 'billing_unknown' }
 end
 
 local function gate()
@@ -138,6 +162,9 @@ local function mark_sent()
   local epoch = redis.call('HGET', key, 'epoch') or '0'
   reserve_money(job, token, reserve == '' and '0' or reserve, today)
   redis.call('HSET', job, 'gate', key, 'epoch', epoch)
+  if content_key ~= '' then
+    redis.call('HSET', job, 'asks:' .. token, content_key)
+  end
   redis.call('HINCRBY', key, 'calls_out', 1)
   redis.call('HINCRBY', job, 'calls', 1)
   if content_key ~= '' and not lead_of(content_key) then
@@ -147,5 +174,5 @@ local function mark_sent()
   return { 'GO' }
 end
 
-return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or gate()
+return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or unclear() or gate()
   or budget() or wait_for_pace() or mark_sent()

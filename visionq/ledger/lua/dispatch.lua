@@ -262,7 +262,7 @@ local function is_too_risky(lane)
   if not (is_out or paces[model_of(lane)].step) then
     return false
   end
-  local head = redis.call('LINDEX', K.lane .. lane, 0)
+  local head = redis.call('LRANGE', K.lane .. lane, 0, 0)[1]
   if tonumber(redis.call('HGET', K.job .. head, 'unknown_calls') or 0) <= bearable_risk then
     return false
   end

@@ -230,6 +230,7 @@ else
   redis.call('SET', K.celery_result .. id, celery_result, 'EX', keep.ttl)
   if outcome == 'parked' then
     redis.call('ZADD', K.parked, at(now), id)
+    redis.call('HDEL', job, 'blocked_by')
   end
   local late_answer, unknown_calls = unpack(redis.call('HMGET', job, 'late_answer', 'unknown_calls'))
   if reason == 'billing_unknown' and (late_answer or outcome == 'parked' and unknown_calls == '0') then

@@ -13,10 +13,13 @@ local function wake_followers(key, most)
   local followers = redis.call('LPOP', K.followers .. key, most) or {}
   for i = #followers, 1, -1 do
     local job = K.job .. followers[i]
-    local state, reason = unpack(redis.call('HMGET', job, 'state', 'reason'))
-    if state == 'waiting' and reason == 'follows' then
+    local state, reason, blocked_by = unpack(redis.call('HMGET', job, 'state', 'reason', 'blocked_by'))
+    local is_blocked = state == 'parked' and blocked_by == key
+    if is_blocked or state == 'waiting' and reason == 'follows' then
+      redis.call('ZREM', K.parked, followers[i])
+      redis.call('HDEL', job, 'blocked_by')
       excuse(job)
-      requeue(followers[i], job, 'waiting')
+      requeue(followers[i], job, state)
     end
   end
   return #followers

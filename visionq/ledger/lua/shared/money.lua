@@ -4,6 +4,10 @@ local MOST_UNKNOWN = 10000 -- calls that are listed; all of them are counted
 
 local MONEY_DAYS_KEPT = 40
 
+-- Calls of unknown billing for one question, of whichever jobs: as many as one job may make.
+local MOST_UNCLEAR = 3
+local UNCLEAR_KEPT = 7 * 86400 -- s
+
 -- Notes on a day what was settled or saved on it.
 local function book_on(day, account, amount)
   redis.call('HINCRBY', K.money_of_day .. day, account, amount)
@@ -23,6 +27,26 @@ local function reserve_money(job, token, amount, day)
   post(job, day, { reserved = amount }, true)
 end
 
+-- Counts a call of unknown billing for its question; those that wait for that go on when one is known.
+local function count_unclear(job, token, by)
+  local question = redis.call('HGET', job, 'asks:' .. token)
+  if not question then
+    return
+  end
+  if redis.call('INCRBY', K.unclear .. question, by) > 0 then
+    redis.call('EXPIRE', K.unclear .. question, UNCLEAR_KEPT)
+  else
+    redis.call('DEL', K.unclear .. question)
+  end
+  if by < 0 then
+    redis.call('HDEL', job, 'asks:' .. token)
+    if redis.call('EXISTS', K.followers .. question) == 1 then
+      redis.call('ZADD', K.waking, 'NX', at(now), question)
+      wake()
+    end
+  end
+end
+
 -- A call was sent and its end is not known: what was reserved for it may have been spent.
 -- Returns the token of the call, or false if none was out.
 local function sent_becomes_unknown(job)
@@ -33,6 +57,7 @@ local function sent_becomes_unknown(job)
   local day = redis.call('HGET', job, 'day:' .. token)
   redis.call('HDEL', job, 'sent', 'reserved')
   redis.call('HINCRBY', job, 'unknown_calls', 1)
+  count_unclear(job, token, 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
   redis.call('ZADD', K.unknown_calls, at(now), unknown_entry(job, token, reserved, day))
   redis.call('ZREMRANGEBYRANK', K.unknown_calls, 0, -1 - MOST_UNKNOWN)
@@ -43,7 +68,7 @@ end
 -- The call that was out has come back: `cost` is '0' where nothing was paid.
 local function close_sent(job, token, cost)
   local reserved, day = unpack(redis.call('HMGET', job, 'reserved', 'day:' .. token))
-  redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token)
+  redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token)
   post(job, day, { reserved = negative(reserved), settled = cost })
 end
 
@@ -53,5 +78,6 @@ local function close_unknown(job, token, amount, cost)
   redis.call('ZREM', K.unknown_calls, unknown_entry(job, token, amount, day))
   redis.call('HDEL', job, 'unknown:' .. token, 'day:' .. token)
   redis.call('HINCRBY', job, 'unknown_calls', -1)
+  count_unclear(job, token, -1)
   post(job, day, { unknown = negative(amount), unknown_calls = -1, settled = cost })
 end
