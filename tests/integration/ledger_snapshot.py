@@ -123,8 +123,9 @@ _LISTS = {
     names.FOLLOWERS: "followers",
 }
 _SORTED_PREFIXES = (names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE)
-_TEXT_KEYS = (names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.BLOB)
-_TEXT_KEYS += (names.UNCLEAR,)
+_TEXT_KEYS = (
+    names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.UNCLEAR, names.BLOB,
+)  # fmt: skip
 
 
 def _ask(pipeline: Any, key: str) -> None:

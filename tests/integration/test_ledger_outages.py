@@ -330,7 +330,7 @@ def test_those_that_wait_go_on_when_it_is_known(desk: Desk) -> None:
     worker = desk.worker(slots=8, key="k")
     ids = desk.enter(*(new_job() for _ in range(6)))
     _asks(desk, worker, "question", calls=20)
-    first = sorted(unknown_calls(desk.redis), key=lambda call: call.entry)[0]
+    first = min(unknown_calls(desk.redis), key=lambda call: call.entry)
     assert desk.ledger.settle_unknown([first], paid=False) == ["settled"]
     desk.clock.now += 70
     desk.ledger.steer_gate("k", GateOrder.OPEN)
