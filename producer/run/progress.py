@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from producer.holdups import Reminder, closed_gate
-from producer.run.tally import listed
+from producer.run.tally import without_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
     """Return the figures in one line; of what rests it can't be told how long it takes."""
     parts = [f"{tally.done:,} of {tally.total:,} done"]
     if failed := tally.failed:
-        parts.append(f"{failed.total():,} failed ({listed(failed)})")
+        parts.append(without_answer(failed))
     if tally.cached:
         parts.append(f"{tally.cached:,} from stored answers")
     parts.append(f"{tally.rate(now):,.1f}/s")

@@ -168,7 +168,8 @@ class Session:
 
     def _is_no_end(self, one: Out, end: VisionqError) -> bool:
         """Whether the row is not done for, whatever became of this job."""
-        if end.code == ModelNotFound.code and "model" not in one.row.overrides:
+        is_missing = end.code == ModelNotFound.code and "model" not in one.row.overrides
+        if is_missing and not self.tally.has_answers:
             self._fatal = ModelNotFound(f"{one.job.document.model}: {end.message}")
         elif end.code == JobNotFound.code:
             self._submit_lost([one])

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.errors import BillingUnknown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,6 +71,11 @@ class Tally:
         return self.failed_before + self.failed_now
 
     @property
+    def has_answers(self) -> bool:
+        """Whether this run has answered any row: its model exists."""
+        return self.rows > self.failed_now.total()
+
+    @property
     def done(self) -> int:
         """Rows that stand in OUT."""
         return self.before + self.rows
@@ -119,4 +126,16 @@ def listed(codes: Counter[str]) -> str:
     parts = [f"{code} {count:,}" for code, count in shown]
     if others := codes.total() - sum(count for _, count in shown):
         parts.append(f"others {others:,}")
+    return ", ".join(parts)
+
+
+def without_answer(codes: Counter[str]) -> str:
+    """Return how many rows failed, by code, and of how many it is not known what became of them.
+
+    A row whose call may have been billed has not failed: its answer may exist, and be paid for.
+    """
+    failed = Counter(codes)
+    unknown = failed.pop(BillingUnknown.code, 0)
+    parts = [f"{failed.total():,} failed ({listed(failed)})"] if failed else []
+    parts += [f"{unknown:,} of unknown billing"] if unknown else []
     return ", ".join(parts)

@@ -17,7 +17,7 @@ from producer.run.record import Record
 from producer.run.sample import Account, balance_of, look_at, report
 from producer.run.selection import Again, Sample, Selection
 from producer.run.session import Outcome, Session
-from producer.run.tally import Tally, listed
+from producer.run.tally import Tally, without_answer
 from producer.run.window import Window
 from producer.stack import found_stack, simulates
 from visionq.commands.shared import (
@@ -27,12 +27,14 @@ from visionq.commands.shared import (
     EXIT_STOPPED,
     print_json,
 )
+from visionq.errors import BillingUnknown
 from visionq.ledger import Ledger, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.sdk.waiting import REPLY
 from visionq.stack.signals import Signals
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
     from decimal import Decimal
 
@@ -232,28 +234,33 @@ class _Work:
             rows = self.record.rows(ordered=wishes.ordered)
             export(rows, wishes.out, wishes.form)
             as_old_as(wishes.out, wishes.record)
-        rows_there, failed = self.record.index.count()
-        self._say_end(outcome, rows_there, failed)
+        rows_there, _ = self.record.index.count()
+        codes = self.record.index.codes()
+        self._say_end(outcome, rows_there, codes)
         if self.terminal.as_json:
-            print_json(self._to_public(outcome, rows_there, failed))
-        return EXIT_FAILED if failed and outcome is Outcome.DONE else _EXITS[outcome]
+            print_json(self._to_public(outcome, rows_there, codes))
+        return _exit_code(outcome, codes)
 
-    def _say_end(self, outcome: Outcome, rows: int, failed: int) -> None:
-        codes = f" ({listed(self.record.index.codes())})" if failed else ""
-        said = f"{failed:,} failed{codes}, {rubles(self.tally.paid)}"
+    def _say_end(self, outcome: Outcome, rows: int, codes: Counter[str]) -> None:
+        said = f"{without_answer(codes) or '0 failed'}, {rubles(self.tally.paid)}"
         self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
         if simulated := self.record.index.origins()[0]:
             self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
-        if failed and outcome is Outcome.DONE:
-            self.terminal.say("the same command with --retry-failed asks the failed rows again")
+        if codes and outcome is Outcome.DONE:
+            self.terminal.say("the same command with --retry-failed asks these rows again")
+        if codes[BillingUnknown.code]:
+            self.terminal.say(
+                "what is of unknown billing may have been paid: see `visionq spend` before you do"
+            )
 
-    def _to_public(self, outcome: Outcome, rows: int, failed: int) -> dict[str, Any]:
+    def _to_public(self, outcome: Outcome, rows: int, codes: Counter[str]) -> dict[str, Any]:
         return {
             "run": self.plan.run,
             "outcome": outcome.value,
             "rows": rows,
-            "failed": failed,
-            "codes": dict(self.record.index.codes()),
+            "failed": codes.total() - codes[BillingUnknown.code],
+            "unknown": codes[BillingUnknown.code],
+            "codes": dict(codes),
             "cached": self.tally.cached,
             "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
@@ -261,3 +268,10 @@ class _Work:
             "record": str(self.plan.wishes.record),
             "out": str(self.plan.wishes.out.absolute()),
         }
+
+
+def _exit_code(outcome: Outcome, codes: Counter[str]) -> int:
+    """Return 1 where rows failed, and 4 where it is but unknown what became of some."""
+    if outcome is Outcome.DONE and codes:
+        return EXIT_STOPPED if codes.keys() == {BillingUnknown.code} else EXIT_FAILED
+    return _EXITS[outcome]

@@ -17,7 +17,9 @@ from producer.run.collecting import Census
 from producer.run.progress import Lines, standing, waits
 from producer.run.runs import local
 from producer.run.sample import Account, look_at, report
-from producer.run.tally import Tally, listed
+from producer.run.session import Outcome
+from producer.run.tally import Tally, listed, without_answer
+from producer.run.work import _exit_code
 from visionq.ledger.gates import Gate
 
 CODES = ("not_an_image", "too_large", "refused", "incomplete", "corrupt_image", "empty_file", "x")
@@ -141,3 +143,14 @@ def test_codes_are_listed_to_the_last() -> None:
     """Those for which there is no room stand together."""
     many = Counter({code: number for number, code in enumerate(CODES, 1)})
     assert listed(many) == ("x 7, empty_file 6, corrupt_image 5, incomplete 4, refused 3, others 3")
+
+
+def test_unknown_billing_is_no_failure() -> None:
+    """What may have been paid is told apart from what failed, and alone is no exit code 1."""
+    codes = Counter({"billing_unknown": 3, "too_large": 2})
+    assert without_answer(codes) == "2 failed (too_large 2), 3 of unknown billing"
+    assert without_answer(Counter(billing_unknown=3)) == "3 of unknown billing"
+    assert without_answer(Counter()) == ""
+    assert _exit_code(Outcome.DONE, codes) == 1
+    assert _exit_code(Outcome.DONE, Counter(billing_unknown=3)) == 4
+    assert _exit_code(Outcome.DONE, Counter()) == 0
