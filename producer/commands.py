@@ -13,11 +13,11 @@ import click
 from redis.exceptions import RedisError
 
 from producer.holdups import Reminder, no_worker
-from producer.intake import take_images, take_prompt, take_schema
+from producer.intake import take_images, take_prompt
 from producer.job_options import job_options, take_job_options
 from producer.stack import found_stack
 from visionq.commands.shared import errors_as_json, json_option, print_json
-from visionq.contract import Api, Detail, JobView, State
+from visionq.contract import JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.names import QUEUE_INTERACTIVE
 from visionq.redis_connection import connect
@@ -44,13 +44,6 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("-p", "--prompt", help="The question; `-` reads it from stdin.")
 @click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
-@click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]")
-@click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call.")
-@click.option(
-    "--detail", type=click.Choice([detail.value for detail in Detail]), help="How closely to look."
-)
-@click.option("--schema", type=_file, help="JSON Schema that the answer must match.")
-@click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
 @job_options
 @json_option
 def ask(
@@ -58,7 +51,6 @@ def ask(
     images: tuple[str, ...],
     prompt: str | None,
     prompt_file: Path | None,
-    schema: Path | None,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # each is a field of the job, checked as such
 ) -> None:
@@ -68,8 +60,6 @@ def ask(
     """
     fields = take_job_options(options)
     fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
-    if schema is not None:
-        fields["answer_schema"] = take_schema(schema)
     with errors_as_json(as_json):
         settings = load_settings()
         # Read first: a wrong name is told at once, and nothing is started for it.

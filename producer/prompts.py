@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from producer.job_options import merged
 from visionq.errors import InvalidJob, InvalidSource
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def job_fields(row: Row, prompt: Prompt | None, options: Mapping[str, Any]) -> d
     Raises:
         InvalidJob: a placeholder can't be filled, or there is no prompt.
     """
-    fields: dict[str, Any] = {**options, **row.overrides, "images": list(row.images)}
+    fields = merged(options, row.overrides) | {"images": list(row.images)}
     if "prompt" not in fields and prompt is not None:
         fields["prompt"] = prompt.fill(row.variables)
     if not str(fields.get("prompt") or "").strip():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producer.intake import check_options, take_prompt, take_schema
+from producer.intake import check_options, take_prompt
+from producer.job_options import job_options, take_job_options
 from producer.outputs import check_not_input
 from producer.prompts import prompt_for
 from producer.quote.census import Plan
@@ -24,7 +25,7 @@ from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.record import read_record
 from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.contract import Api, Detail
+from visionq.contract import Detail
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
@@ -39,45 +40,12 @@ if TYPE_CHECKING:
     from visionq.settings import Settings
 
 _file = click.Path(dir_okay=False, path_type=Path)
-_JOB_OPTIONS = (
-    click.option("-p", "--prompt", help="The question; {column} is filled in; `-` reads stdin."),
-    click.option("--prompt-file", type=_file, help="The question as a UTF-8 file."),
-    click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
-    click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call."),
-    click.option(
-        "--detail",
-        type=click.Choice([detail.value for detail in Detail]),
-        help="How closely to look.",
-    ),
-    click.option("--schema", type=_file, help="JSON Schema that the answers must match."),
-    click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer."),
-    click.option("--tenant", help="Who is charged.  [default: default]"),
-)
-
-
-def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say what is asked; `take_job_options` takes them."""
-    for option in reversed(_JOB_OPTIONS):
-        command = option(command)
-    return command
-
-
-def take_job_options(options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Take the prompt, if one is given, and the common fields of all jobs out of parameters."""
-    prompt, file = options.pop("prompt"), options.pop("prompt_file")
-    text = None
-    if prompt is not None or file is not None:
-        text = take_prompt(prompt, file, sys.stdin.buffer)
-    schema = options.pop("schema")
-    names = ("model", "api", "detail", "max_output_tokens", "tenant")
-    fields = {name: value for name in names if (value := options.pop(name)) is not None}
-    if schema is not None:
-        fields["answer_schema"] = take_schema(schema)
-    return text, fields
 
 
 @click.command()
 @click.argument("spec", metavar="SOURCE")
+@click.option("-p", "--prompt", help="The question; {column} is filled in; `-` reads stdin.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
 @job_options
 @source_options
 @click.option(
@@ -95,6 +63,8 @@ def take_job_options(options: dict[str, Any]) -> tuple[str | None, dict[str, Any
 def quote(
     *,
     spec: str,
+    prompt: str | None,
+    prompt_file: Path | None,
     lookup: bool | None,
     refused_out: Path | None,
     as_json: bool,
@@ -105,10 +75,13 @@ def quote(
     SOURCE: a folder, a glob in quotes, a CSV or JSONL manifest, a list of addresses, an OpenAI
     Batch file, s3://bucket/prefix, or `-`. Of files the first bytes are read.
     """
-    if spec == STDIN and options["prompt"] == STDIN:
+    if spec == STDIN and prompt == STDIN:
         raise click.UsageError("SOURCE and prompt can't both come from stdin")
     chosen = take_source_options(options)
-    text, fields = take_job_options(options)
+    text = None
+    if prompt is not None or prompt_file is not None:
+        text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
+    fields = take_job_options(options)
     with errors_as_json(as_json), as_queue_unavailable():
         settings = load_settings()
         check_options(fields, settings)

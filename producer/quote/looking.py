@@ -95,14 +95,22 @@ def _check(
     """Return the size, unless a worker would refuse the picture."""
     if header.kind in CONVERTIBLE:
         if not options.convert:
-            message = f"the content is {header.kind}; convert it, or let the job (pictures.convert)"
-            raise UnsupportedFormat(message)
+            raise UnsupportedFormat(
+                f"the content is {header.kind}; convert it,"
+                " or let the job do so (--convert, or pictures.convert)"
+            )
         return None
     most = settings.max_original_bytes if options.shrink else settings.max_image_bytes
     if length > most:
-        raise TooLarge(f"{length:,} bytes, the limit is {most:,}")
+        message = f"{length:,} bytes, the limit is {most:,}; save it smaller"
+        if length <= settings.max_original_bytes:
+            message += ", or let the job shrink it first (--shrink, or pictures.shrink)"
+        raise TooLarge(message)
     if header.animated and options.animated is Animated.REFUSE:
-        raise AnimatedImage("several frames; send a still picture")
+        raise AnimatedImage(
+            "several frames; send a still picture,"
+            " or let the job take the first frame (--first-frame, or pictures.animated)"
+        )
     if header.width * header.height > settings.max_image_pixels:
         raise TooManyPixels(
             f"{header.width}x{header.height}, {settings.max_image_pixels:,} pixels are taken"

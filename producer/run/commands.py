@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from producer.job_options import job_options, take_job_options
 from producer.outputs import check_not_input, check_table
 from producer.run.export import as_old_as, keep_changed
 from producer.run.export import export as write_table
@@ -20,7 +21,6 @@ from producer.run.terminal import Terminal
 from producer.sources import STDIN
 from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.shared import errors_as_json, json_option
-from visionq.contract import Api, Detail
 from visionq.settings import load_settings
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -85,14 +85,6 @@ def again(given: list[str]) -> list[str]:
 @click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
 @click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
 @click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
-@click.option("--schema", type=_file, help="JSON Schema that the answers must match.")
-@click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]")
-@click.option("--api", type=click.Choice([api.value for api in Api]), help="Surface to call.")
-@click.option(
-    "--detail", type=click.Choice([detail.value for detail in Detail]), help="How closely to look."
-)
-@click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer.")
-@click.option("--tenant", help="The service or team that is charged.")
 @click.option("--max-rub", type=_Rubles(), help="Most that all rows of OUT may cost.")
 @click.option("--first", type=click.IntRange(1), help="Ask so many, drawn by lot, then ask you.")
 @click.option("--only", multiple=True, metavar="ID", help="Ask this row; again for more.")
@@ -102,12 +94,16 @@ def again(given: list[str]) -> list[str]:
 @click.option("--ordered", is_flag=True, help="Leave OUT in the order of SOURCE.")
 @click.option("--yes", is_flag=True, help="Begin without asking.")
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
+@job_options
 @source_options
 @table_options
 @json_option
 def run(
     *,
     source: str,
+    prompt: str | None,
+    prompt_file: Path | None,
+    schema: Path | None,
     out: Path,
     max_rub: Decimal | None,
     first: int | None,
@@ -142,13 +138,18 @@ def run(
             form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)
-        if detach and STDIN in (source, options["prompt"]):
+        if detach and STDIN in (source, prompt):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
             source,
             wishes,
             described=described,
-            asked=options,
+            asked={
+                "prompt": prompt,
+                "prompt_file": prompt_file,
+                "schema": schema,
+                **take_job_options(options),
+            },
             settings=settings,
             stdin=sys.stdin.buffer,
         )

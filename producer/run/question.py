@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What makes answers comparable, beside the prompt: a record holds answers to one question alone.
 _SHAPING: Final = ("model", "detail", "answer_schema")
+#: Likewise, where they are given.
+_SHAPING_TOO: Final = ("instructions", "extra_body")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Question:
         """Names the question in every row of its record: prompt, model, detail and schema."""
         shape = {"detail": "auto", **self.options}
         asked = [self.prompt.text if self.prompt else "", self.source]
-        return _digest([*asked, *(shape.get(name) for name in _SHAPING)])[:16]
+        told = [{name: shape[name]} for name in _SHAPING_TOO if shape.get(name)]
+        return _digest([*asked, *(shape.get(name) for name in _SHAPING), *told])[:16]
 
     def draft(self, row: Row, settings: Settings, run: str, attempt: int) -> Draft:
         """Return the job of a row, its pictures read.

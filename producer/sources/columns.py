@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from producer.job_options import check_job_columns, fields_of_columns
 from producer.sources.addresses import Address, addresses_in, clean, locate
 from producer.sources.row import ROW_FAULTS, BadRow, Row, make_row, row_fault, whole
 from visionq.errors import InvalidJob, InvalidSource
@@ -52,7 +53,7 @@ class Columns:
         shown = {name: value for name, value in variables.items() if not is_data_url(value)}
         identity = clean(variables.get(self.id, "")) if self.id else ""
         try:
-            images = self._images(record)
+            images, overrides = self._images(record), fields_of_columns(record)
         except (InvalidJob, *ROW_FAULTS) as error:
             fault = error if isinstance(error, InvalidJob) else row_fault(error)
             bad_id = identity or f"line {line}"
@@ -65,7 +66,7 @@ class Columns:
         first = "" if is_data_url(given[0]) else given[0]
         located = tuple(image.located for image in images)
         row_id = identity or first or f"line {line}"
-        return Row(number, row_id, located, variables, given=given, columns=shown)
+        return Row(number, row_id, located, variables, overrides, given, shown)
 
     def _images(self, record: Mapping[str, object]) -> list[Address]:
         images = [
@@ -91,6 +92,7 @@ def choose_columns(
     for name in wanted:
         if name not in names:
             raise InvalidSource(f"{where}: no column {name!r}; {there_are}")
+    check_job_columns(names, where)
     images = find_images(names, options)
     if not images:
         raise InvalidSource(

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from producer.job_options import job_options, take_job_options
-from visionq.contract import PictureOptions, parse_job
+from producer.commands import ask
+from producer.job_options import (
+    COLUMN_PREFIX,
+    OWN_FIELDS,
+    column_names,
+    job_options,
+    take_job_options,
+)
+from producer.prompts import Prompt, job_fields
+from producer.quote.command import quote
+from producer.run.commands import run
+from producer.sources import BadRow, Row, open_source
+from visionq.contract import Animated, JobDocument, PictureOptions, Policy, parse_job
+from visionq.errors import InvalidJob, InvalidSource
+from visionq.settings import Settings
+from visionq.submission import prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = [{"url": "https://example.com/a.png"}]
 
 
 def taken(*arguments: str) -> dict[str, Any]:
@@ -44,6 +63,80 @@ def test_answers() -> None:
     """Reuse, repair, tier and temperature become fields of the job."""
     said = taken("--reuse", "off", "--no-repair", "--service-tier", "flex", "--temperature", "0.5")
     assert said == {"reuse": "off", "repair": False, "service_tier": "flex", "temperature": 0.5}
+
+
+#: Field of a job → how it is said on the command line.
+_SAID: dict[str, tuple[str, ...]] = {
+    "model": ("--model", "m1"),
+    "instructions": ("--instructions", "Be brief."),
+    "api": ("--api", "chat_completions"),
+    "detail": ("--detail", "low"),
+    "max_output_tokens": ("--max-output-tokens", "50"),
+    "temperature": ("--temperature", "0.5"),
+    "service_tier": ("--service-tier", "flex"),
+    "extra_body": ("--extra-body", '{"seed": 1}'),
+    "repair": ("--no-repair",),
+    "url_mode": ("--url-mode", "pass"),
+    "tenant": ("--tenant", "shop"),
+    "reuse": ("--reuse", "off"),
+    "on_unknown_billing": ("--on-unknown-billing", "hold"),
+    "metadata": ("--metadata", '{"a": "b"}'),
+    "deadline": ("--deadline", "2026-11-30T18:00"),
+}
+
+
+def test_every_field_of_a_job_has_an_option_and_a_column(tmp_path: Path) -> None:
+    """What a job can be told, the command line and the columns of a manifest can tell it."""
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    said = _SAID | {"answer_schema": ("--schema", str(schema))}
+    assert said.keys() == JobDocument.model_fields.keys() - OWN_FIELDS
+    for name, words in said.items():
+        assert name in taken(*words), name
+    columns = {name.removeprefix(COLUMN_PREFIX) for name in column_names()}
+    assert columns == said.keys() | PictureOptions.model_fields.keys() | {"first_frame"}
+
+
+@pytest.mark.parametrize("command", [ask, quote, run])
+def test_every_command_has_every_option(command: click.Command) -> None:
+    """`ask`, `quote` and `run` take the same options of a job."""
+    names = {option for one in command.params for option in one.opts}
+    assert {words[0] for words in _SAID.values()} | {
+        "--schema",
+        "--convert",
+        "--first-frame",
+    } <= names
+    assert {"--shrink", "--flatten", "--reject", "--warn", "--off", "-p", "--prompt-file"} <= names
+
+
+def test_a_manifest_sets_fields_of_its_rows(tmp_path: Path) -> None:
+    """A column `visionq.…` goes before the option, an empty cell leaves it; a wrong one is told."""
+    path = tmp_path / "goods.csv"
+    path.write_text(
+        "id;image;visionq.detail;visionq.convert;visionq.temperature;visionq.first_frame;"
+        "visionq.text;visionq.extra_body\n"
+        '1;a.jpg;low;да;0,5;1;reject;"{""seed"": 1}"\n'
+        "2;a.jpg;;;;;;\n3;a.jpg;;maybe;;;;\n4;a.jpg;sharp;;;;;\n"
+    )
+    first, second, third, fourth = open_source(str(path)).rows()
+    prompt, options = Prompt("What?"), {"detail": "high", "pictures": {"flatten": True}}
+    assert isinstance(first, Row)
+    assert isinstance(second, Row)
+    assert isinstance(fourth, Row)
+    job = prepare(job_fields(first, prompt, options) | {"images": IMAGES}, Settings())
+    assert (job.detail, job.temperature, job.extra_body) == ("low", 0.5, {"seed": 1})
+    assert job.pictures == PictureOptions(
+        animated=Animated.FIRST_FRAME, convert=True, flatten=True, text=Policy.REJECT
+    )
+    plain = prepare(job_fields(second, prompt, options) | {"images": IMAGES}, Settings())
+    assert (plain.detail, plain.pictures) == ("high", PictureOptions(flatten=True))
+    assert isinstance(third, BadRow)
+    assert third.message == "line 4: visionq.convert: 'maybe' is neither yes nor no"
+    with pytest.raises(InvalidJob, match="detail"):
+        prepare(job_fields(fourth, prompt, options) | {"images": IMAGES}, Settings())
+    path.write_text("image,visionq.sharpness\na.jpg,1\n")
+    with pytest.raises(InvalidSource, match=r"visionq.sharpness.*there are: visionq\.instructions"):
+        open_source(str(path))
 
 
 def test_two_policies_for_one_requirement() -> None:

@@ -82,6 +82,7 @@ def judge(
         if found is None:
             continue
         if policy is Policy.REJECT:
-            raise PictureRejected(f"{found} (pictures.{detector.requirement})", image=name)
+            asked = f"--reject {detector.requirement}, or pictures.{detector.requirement}"
+            raise PictureRejected(f"{found} ({asked})", image=name)
         warnings.append(found)
     return tuple(warnings)

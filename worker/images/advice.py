@@ -93,7 +93,9 @@ def advise(
     faults = look(picture, short_side=short_side).faults()
     for requirement, fault in faults.items():
         if options.policy(requirement) is Policy.REJECT:
-            raise PictureRejected(f"{fault} (pictures.{requirement})", image=name)
+            raise PictureRejected(
+                f"{fault} (--reject {requirement}, or pictures.{requirement})", image=name
+            )
     return tuple(
         fault for requirement, fault in faults.items() if options.policy(requirement) is Policy.WARN
     )

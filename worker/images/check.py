@@ -52,7 +52,7 @@ def inspect(
         recognise(data, name=name)  # what is no picture at all is told as such
         message = f"{len(data):,} bytes, the limit is {most:,}; save it smaller"
         if len(data) <= limits.max_original_bytes:
-            message += ", or let the job shrink it first (pictures.shrink)"
+            message += ", or let the job shrink it first (--shrink, or pictures.shrink)"
         raise TooLarge(message, image=name)
     if options.convert and (found := recognise(data, name=name)) in CONVERTIBLE:
         kind = found.lower()
@@ -92,7 +92,7 @@ def _refuse(layout: Layout, *, name: str, limits: ImageLimits, options: PictureO
     if layout.frames > 1 and options.animated is Animated.REFUSE:
         message = (
             f"{layout.frames} frames; send a still picture, "
-            "or let the job take the first frame (pictures.animated)"
+            "or let the job take the first frame (--first-frame, or pictures.animated)"
         )
         raise AnimatedImage(message, image=name)
     pixels = layout.width * layout.height

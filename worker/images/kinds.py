@@ -80,7 +80,7 @@ def identify(data: bytes, *, name: str) -> Kind:
     if not _is_kind(found):
         message = f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF"
         if found in CONVERTIBLE:
-            message += ", or let the job do so (pictures.convert)"
+            message += ", or let the job do so (--convert, or pictures.convert)"
         raise UnsupportedFormat(message, image=name)
     return found
 

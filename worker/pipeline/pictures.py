@@ -195,7 +195,7 @@ def take_findings(attempt: Attempt, answer: Answer, asked: tuple[str, ...]) -> N
             found = f"the model sees {requirement}"
             if attempt.job.pictures.policy(requirement) is Policy.REJECT:
                 raise PictureRejected(
-                    f"{found} (pictures.{requirement})",
+                    f"{found} (--reject {requirement}, or pictures.{requirement})",
                     image=picture.name,
                     usage=answer.usage,
                     request_id=answer.request_id,
