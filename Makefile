@@ -5,7 +5,9 @@ BIN := .venv/bin
 
 # A Python 3.11 or newer of your choice: `make install PYTHON=/path/to/python3.12`.
 PYTHON ?=
-export PYTHON
+# `pip`, to install by it although there is uv, which does not read pip's settings.
+INSTALLER ?=
+export PYTHON INSTALLER
 
 # Passed on to pytest, the demo, the benchmarks or chaos: `make test ARGS="-k ledger"`.
 ARGS ?=

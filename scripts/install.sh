@@ -54,7 +54,7 @@ choose_python() {
 }
 
 has_uv() {
-    command -v uv >/dev/null 2>&1
+    [ "${INSTALLER:-}" != pip ] && command -v uv >/dev/null 2>&1
 }
 
 venv_serves() {

@@ -100,7 +100,7 @@ def run_demo() -> int:
     console.print("[bold]visionq demo[/]: Redis, a simulated provider, two workers and Flower …")
     with (
         TemporaryDirectory(prefix="visionq-demo-") as directory,
-        temporary_stack("--simulate", "--workers", "2") as stack,
+        temporary_stack("--simulate", "--workers", "2", "--service", "flower") as stack,
         Client(redis_url=str(stack["redis_url"])) as client,
         served(Path(directory)) as site,
     ):

@@ -127,6 +127,13 @@ def test_interrupted_install_is_repeated(with_uv: Path) -> None:
     assert len(asked(with_uv)) == 3 + 2
 
 
+def test_pip_can_be_asked_for(with_uv: Path) -> None:
+    """Who has uv may still have pip install, with its own settings."""
+    program(with_uv, "python3", f'[ "$2" != venv ] || exit 1; exec {sys.executable} "$@"')
+    assert make(with_uv, "install", "INSTALLER=pip").returncode
+    assert asked(with_uv) == []
+
+
 def test_help_lists_every_target(checkout: Path) -> None:
     """`make` alone prints each target with a line about it."""
     listed = make(checkout).stdout.splitlines()

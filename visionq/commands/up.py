@@ -45,6 +45,9 @@ _LINES_SHOWN: Final = 8
 _LABEL: Final = 10
 _LEAST_ROOM: Final = 40
 
+#: What people and programs use beside the workers, by its role.
+_SERVICES: Final = {"flower": flower_spec, "gateway": gateway_spec, "exporter": exporter_spec}
+
 _port = click.IntRange(0, 65535)
 
 
@@ -67,6 +70,14 @@ _port = click.IntRange(0, 65535)
 @click.option("--gateway-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--metrics-port", type=_port, default=0, help="Default: a free one.")
 @click.option("--temporary", is_flag=True, hidden=True, help="End with stdin; leave no record.")
+@click.option(
+    "--service",
+    "services",
+    type=click.Choice(list(_SERVICES)),
+    multiple=True,
+    hidden=True,
+    help="Run it beside the workers. By default all, and none where temporary.",
+)
 def up(
     *,
     as_json: bool,
@@ -80,6 +91,7 @@ def up(
     gateway_port: int,
     metrics_port: int,
     temporary: bool,
+    services: tuple[str, ...],
 ) -> int:
     """Run everything on this machine until it is stopped.
 
@@ -97,9 +109,10 @@ def up(
     ):
         supervisor = Supervisor(signals, time.monotonic)
         try:
-            _start(supervisor, plan)
+            running = services or (() if temporary else tuple(_SERVICES))
+            _start(supervisor, plan, running)
             if not supervisor.stopping:
-                _serve(supervisor, plan, as_json=as_json, recorded=not temporary)
+                _serve(supervisor, plan, running, as_json=as_json, recorded=not temporary)
         finally:
             if supervisor.stopping and not as_json:
                 click.echo("Ending; a call that has begun is finished first.", err=True)
@@ -107,27 +120,35 @@ def up(
     return EXIT_OK if peaceful else EXIT_INTERRUPTED
 
 
-def _start(supervisor: Supervisor, plan: Plan) -> None:
+def _start(supervisor: Supervisor, plan: Plan, services: tuple[str, ...]) -> None:
     """Start what the workers need, then the workers, and what people use."""
     supervisor.start([redis_spec(plan), *simulator_specs(plan)], _START_TIMEOUT)
     if not supervisor.stopping:
-        for_people = [flower_spec(plan), gateway_spec(plan), exporter_spec(plan)]
+        for_people = [_SERVICES[service](plan) for service in services]
         supervisor.start([*worker_specs(plan), *for_people], _START_TIMEOUT)
 
 
-def _serve(supervisor: Supervisor, plan: Plan, *, as_json: bool, recorded: bool) -> None:
+def _serve(
+    supervisor: Supervisor,
+    plan: Plan,
+    services: tuple[str, ...],
+    *,
+    as_json: bool,
+    recorded: bool,
+) -> None:
     """Tell where everything is, and keep it running until somebody asks to stop."""
+    flower, gateway, exporter = (service in services for service in _SERVICES)
     record = StackRecord(
         pid=os.getpid(),
         redis_url=plan.redis.url,
         provider_url=plan.provider_url,
         simulator_url=plan.simulator_url,
-        flower_url=plan.flower_url,
-        flower_user=plan.flower_user,
-        flower_password=plan.flower_password,
-        gateway_url=plan.gateway_url,
-        gateway_key=plan.gateway_key,
-        metrics_url=plan.metrics_url,
+        flower_url=plan.flower_url if flower else None,
+        flower_user=plan.flower_user if flower else None,
+        flower_password=plan.flower_password if flower else None,
+        gateway_url=plan.gateway_url if gateway else None,
+        gateway_key=plan.gateway_key if gateway else None,
+        metrics_url=plan.metrics_url if exporter else None,
         pids=supervisor.pids(),
     )
 

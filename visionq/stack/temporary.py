@@ -20,7 +20,8 @@ _COMMAND: Final = (*python_command("visionq.cli"), "up", "--json", "--temporary"
 def temporary_stack(*options: str) -> Iterator[dict[str, Any]]:
     """Run `visionq up` with these options while the block lasts; gives what `up --json` prints.
 
-    The stack ends when its stdin does, so it also ends when this process is killed.
+    It has workers and what they need, and other services only if they are asked for. It ends when
+    its stdin does, so it also ends when this process is killed.
 
     Raises:
         QueueUnavailable: it did not start; it has said why on stderr.
