@@ -9,6 +9,9 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet
 from visionq import Client, JobFailed, cli
+from visionq.ledger import Billing, Claim, Ending, Ledger, Parked, Registration
+from visionq.names import HINT_QUEUES
+from visionq.redis_connection import connect
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -141,3 +144,26 @@ def test_no_stack(capsys: Output) -> None:
     """Without an address and without a stack, one line says how to start one."""
     assert run("list") == 3
     assert "visionq up" in capsys.readouterr().err
+
+
+def test_resume(client: Client, redis_url: str, capsys: Output) -> None:
+    """Jobs of unknown billing ask once more when somebody says so; others stay as they are."""
+    parked, queued = submit(client), submit(client, "Another?")
+    with connect(redis_url, "tests") as redis:
+        ledger = Ledger(redis)
+        worker = Registration("w1", 8, HINT_QUEUES)
+        ledger.renew(worker)
+        assert {hint.id for hint in ledger.dispatch().hints} == {parked, queued}
+        claim = ledger.claim(parked, "t1", worker)
+        assert isinstance(claim, Claim)
+        ledger.admit(claim)
+        ledger.finish(claim, Ending(Parked("billing_unknown"), Billing.UNKNOWN))
+    assert run("resume", queued, "nobody") == 1
+    assert capsys.readouterr().out == f"{queued} not resumed: hinted\nnobody not resumed: missing\n"
+    assert run("resume", "--all", "--tenant", "somebody") == 0
+    assert capsys.readouterr().out == ""
+    assert run("resume", "--all", "--json") == 0
+    assert printed(capsys) == [{"id": parked, "state": "resumed"}]
+    assert client.get(parked).state == "queued"
+    assert run("resume") == 2
+    assert run("resume", parked, "--all") == 2

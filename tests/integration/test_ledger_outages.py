@@ -345,3 +345,22 @@ def test_those_that_wait_go_on_when_it_is_known(desk: Desk) -> None:
         desk.ledger.finish(other, unpaid(completed(other.id)))
     done = [desk.state(job_id) for job_id in ids].count(State.COMPLETED)
     assert done >= 3
+
+
+def test_somebody_decides_to_ask_again(desk: Desk) -> None:
+    """A job that is resumed calls once more, however often it and its question did before."""
+    worker = desk.worker(slots=8, key="k")
+    (job,) = desk.enter(new_job())
+    assert _asks(desk, worker, "question", calls=20) == [job] * 3
+    assert desk.ledger.resume([job, "nobody"]) == ["resumed", "missing"]
+    desk.ledger.steer_gate("k", GateOrder.OPEN)
+    desk.ledger.renew(worker)
+    (hint,) = desk.hints()
+    claim = desk.claim(hint.id, worker)
+    assert claim.unknown_calls == 1
+    assert desk.ledger.admit(claim, content_key="question", reserve=900).verdict is Verdict.GO
+    desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+    assert desk.money()["unknown_calls"] == 4
+    assert desk.ledger.resume([job]) == ["resumed"]
+    assert desk.state(job) is State.QUEUED
+    assert desk.ledger.resume([job]) == ["queued"]

@@ -22,7 +22,8 @@ from visionq.commands.shared import (
     print_json,
 )
 from visionq.contract import TERMINAL, State
-from visionq.ledger.search import find_jobs
+from visionq.errors import BillingUnknown
+from visionq.ledger.search import JobFilter, find_jobs
 from visionq.ledger.views import HINTED, job_document, job_views, result_of
 from visionq.sdk.reading import not_found
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument, JobView
 
+#: What `resume` says of a job that it has brought back.
+_RESUMED: Final = "resumed"
 #: What `cancel` finds where there is no job.
 _MISSING: Final = "missing"
 
@@ -108,6 +111,37 @@ def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
         for one in found:
             one.print()
     return EXIT_OK if all(one.is_known for one in found) else EXIT_FAILED
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="[ID...]", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that are parked as billing_unknown.")
+@click.option("--tenant", help="With --all: only those of this tenant.")
+@click.option("--batch", help="With --all: only those of this batch.")
+@json_option
+def resume(
+    *, job_ids: tuple[str, ...], every: bool, tenant: str | None, batch: str | None, as_json: bool
+) -> int:
+    """Have jobs of unknown billing ask once more, though that may be paid for a second time.
+
+    What is parked as billing_unknown has made as many calls by itself as it may. The money of those
+    calls stays in `visionq spend` until it is known.
+    """
+    if every == bool(job_ids) or ((tenant or batch) and not every):
+        raise click.UsageError("give the ids of jobs, or --all with or without a filter")
+    with errors_as_json(as_json), open_ledger() as ledger:
+        if every:
+            wanted = JobFilter(State.PARKED, BillingUnknown.code, tenant, batch)
+            found = find_jobs(ledger.redis, wanted)
+            job_ids = tuple(view.id for view in found)
+        states = dict(zip(job_ids, ledger.resume(job_ids), strict=True))
+    if as_json:
+        print_json([{"id": job_id, "state": state} for job_id, state in states.items()])
+    else:
+        for job_id, state in states.items():
+            said = state if state == _RESUMED else f"not resumed: {state}"
+            click.echo(f"{job_id} {said}")
+    return EXIT_OK if all(state == _RESUMED for state in states.values()) else EXIT_FAILED
 
 
 @dataclass(frozen=True, slots=True)

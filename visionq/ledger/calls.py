@@ -352,6 +352,11 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
     return Call("cancel", tuple(arguments), _states)
 
 
+def resume(job_ids: Sequence[str]) -> Call[list[str]]:
+    """Have parked jobs of unknown billing ask once more; returns `resumed` or the state of each."""
+    return Call("resume", tuple(job_ids), _states)
+
+
 def note_replays(replays: Mapping[str, str]) -> Call[None]:
     """Note of each old job which new one stands for it."""
     flat = tuple(job_id for pair in replays.items() for job_id in pair)

@@ -118,6 +118,16 @@ class Ledger:
             states += self._make(calls.cancel(few, self.options, self._now(), only))
         return states
 
+    def resume(self, job_ids: Sequence[str]) -> list[str]:
+        """Have jobs ask once more that are parked because nobody knows what their calls cost.
+
+        Returns `resumed` for each, or the state of what is not parked for that, or `missing`.
+        """
+        states: list[str] = []
+        for few in _portions(job_ids):
+            states += self._make(calls.resume(few))
+        return states
+
     def revoke(self, job_ids: Sequence[str]) -> list[str]:
         """Cancel jobs, also those that are entered later; returns states as `cancel` does."""
         with self.redis.pipeline(transaction=False) as pipeline:

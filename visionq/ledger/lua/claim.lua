@@ -3,7 +3,7 @@
 -- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
 --   lapses, cost, faulty answer to mend or '', what the provider said of a
 --   model that it does not know or '', the submitter's `traceparent` or ''}
---   or {'refused', state}
+--   or {'refused', state}; calls that were excused (resume) are left out of the unknown ones
 
 local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local job = K.job .. id
@@ -54,14 +54,14 @@ elseif not (state == 'in_progress' and holder == token) then -- a repeated claim
   return { 'refused', state or 'missing' }
 end
 
-local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty, trace = unpack(
-  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace')
+local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty, trace, excused = unpack(
+  redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'excused')
 )
 -- Who claims is told of an interrupted call until somebody has finished: a reply can be lost, and so
 -- can a worker that was told.
 return {
   'claimed', at(now), document, submitted,
-  attempts or '0', waits or '0', unknown_calls or '0', interrupted and '1' or '0', lapses or '0', cost or '0',
+  attempts or '0', waits or '0', at(math.max(0, (unknown_calls or 0) - (excused or 0))), interrupted and '1' or '0', lapses or '0', cost or '0',
   faulty or '',
   redis.call('GET', missing_model(key, lane)) or '',
   trace or '',
