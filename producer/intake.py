@@ -71,7 +71,7 @@ def take_schema(file: Path) -> dict[str, Any]:
     """
     try:
         schema = json.loads(read_text(file, "--schema"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"{file}: not JSON: {error}", param_hint="--schema") from None
     if not isinstance(schema, dict):
         raise click.BadParameter(f"{file}: not a JSON object", param_hint="--schema")

@@ -68,7 +68,7 @@ class _Object(click.ParamType[dict[str, Any]]):
         """Return it; what is none ends the command."""
         try:
             found = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.fail(f"not JSON: {error}", param, ctx)
         if not isinstance(found, dict):
             self.fail("not a JSON object", param, ctx)

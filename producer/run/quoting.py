@@ -87,10 +87,15 @@ def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
 
         people_console(err=True).print(draw(quote, plan.source.description))
         return
-    rub = quote.rub.to_public()
-    refused = sum(quote.refused.values())
     terminal.say(f"source: {plan.source.description}")
-    terminal.say(
-        f"quote: {quote.asked:,} of {quote.rows:,} rows to be paid for, {refused:,} refused,"
+    terminal.say(in_one_line(quote))
+
+
+def in_one_line(quote: Quote) -> str:
+    """Return a quote for a log; the rows add up."""
+    rub, refused = quote.rub.to_public(), sum(quote.refused.values())
+    return (
+        f"quote: of {quote.rows:,} rows {quote.asked:,} to be paid for,"
+        f" {quote.duplicates + quote.stored:,} free, {refused:,} refused;"
         f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"
     )

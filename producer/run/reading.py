@@ -86,7 +86,7 @@ def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, An
         row = json.loads(line)
         str(row["question"])
         return row, entry_of(row, start, len(line))
-    except (ValueError, KeyError, TypeError, InvalidOperation):
+    except (ValueError, KeyError, TypeError, InvalidOperation, RecursionError):
         raise RecordRefused(_foreign(path, number)) from None
 
 

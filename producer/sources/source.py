@@ -91,10 +91,10 @@ class Source(Protocol):
 def said_of_reading(source: Source) -> Iterator[str]:
     """Yield what was passed over in the last whole reading, for people."""
     if source.skipped:
-        yield f"{source.skipped:,} files that are no pictures by their names were passed over"
+        yield f"passed over, no pictures by their names: {source.skipped:,}"
     if source.passed_over:
         names = ", ".join(f"{name} ({count:,})" for name, count in source.passed_over.most_common())
-        yield f"passed over as none of yours: {names}"
+        yield f"passed over, none of yours: {names}"
 
 
 class Reading:

@@ -114,7 +114,9 @@ def test_changes_in_a_table_are_kept(tmp_path: Path) -> None:
     as_old_as(out, record)
 
 
-@pytest.mark.parametrize("content", [b'{"sku": 1}', b"id,image\n", b'{"id": 1}\n', b"notes"])
+@pytest.mark.parametrize(
+    "content", [b'{"sku": 1}', b"[" * 100_000 + b"\n", b"id,image\n", b'{"id": 1}\n', b"notes"]
+)
 @pytest.mark.parametrize("fresh", [False, True])
 def test_no_record_of_others_is_overwritten(tmp_path: Path, content: bytes, *, fresh: bool) -> None:
     """A JSONL that no run has written is refused, whether its last line has an end or not."""

@@ -26,6 +26,7 @@ from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.looking import Seen
 from producer.quote.screen import draw, duration, money
 from producer.quote.twins import Twins
+from producer.run.quoting import in_one_line
 from producer.sources import BadRow, Row
 from tests.unit.test_usage import learned
 from visionq.content_key import content_key
@@ -366,6 +367,8 @@ def test_every_code_has_examples_and_all_rows_are_told(tmp_path: Path) -> None:
     shown = {name: int(count.replace(",", "")) for name, count in counted}
     assert shown["refused"] == shown["invalid_job"] + shown["file_not_found"] == 31
     assert made.rows == shown["refused"] + made.duplicates + made.stored + shown["to be asked"]
+    total, asked_rows, free, refused = map(int, re.findall(r"\d+", in_one_line(made))[:4])
+    assert total == asked_rows + free + refused == made.rows
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
