@@ -35,6 +35,7 @@ from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
+from worker.provider.presence import answers
 from worker.tracing import make_tracing
 from worker.watch import Watch
 from worker.watch.alerts import make_sender
@@ -42,6 +43,7 @@ from worker.watch.balance import Balance
 from worker.watch.drift import Disbelief, Drift
 from worker.watch.limits import EnvironmentLimits
 from worker.watch.notices import LowBalance, Notices
+from worker.watch.recovery import Recovery
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
 from worker.webhooks import Messenger, make_messenger
@@ -149,6 +151,7 @@ def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key:
     balance = partial(read_balance, tools.client)
     duties: list[Duty] = [
         TopUp(redis, ledger, key, balance),
+        Recovery(redis, ledger, key, partial(answers, tools.client)),
         Drift(redis),
         Disbelief(redis),
         Balance(redis, key, balance, time.time),

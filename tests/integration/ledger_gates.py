@@ -8,6 +8,7 @@ from tests.integration.ledger_books import Ending, Gate, Job, forgotten
 from tests.integration.ledger_budgets import Budgeted
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
+POSTPONED = 10_000
 ENOUGH_SUCCESSES = 20
 MOST_WOKEN = 100
 
@@ -30,6 +31,9 @@ class KeptBack(Budgeted):
         elif order == "open":
             gate.epoch += 1
             _open(gate)
+        elif order == "postpone":
+            if before == "closed" and gate.reason == "provider_unavailable" and gate.retry_at:
+                gate.retry_at = max(gate.retry_at, now + POSTPONED)
         elif before == "closed":
             _reopen(gate)
         return before

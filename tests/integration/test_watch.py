@@ -6,8 +6,11 @@ import base64
 import time
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+import openai
 import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -20,8 +23,10 @@ from visionq.sandbox.simulator.process import running_simulator
 from visionq.settings import Settings
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
+from worker.provider.presence import answers
 from worker.watch.alerts import AlertSender
 from worker.watch.notices import LowBalance, Notices
+from worker.watch.recovery import Recovery
 from worker.watch.top_up import TopUp
 
 if TYPE_CHECKING:
@@ -73,6 +78,52 @@ def test_gate_closed_by_an_operator_stays_closed(redis: Redis) -> None:
     ledger.steer_gate(KEY, GateOrder.CLOSE, "operator")
     TopUp(redis, ledger, KEY, lambda: Decimal(1000)).attend()
     assert read_gate(redis).state == "closed"
+
+
+def test_no_trial_while_nobody_answers(redis: Redis) -> None:
+    """A gate closed for an outage stays closed while a free question brings no word."""
+    ledger = registered(redis)
+    ledger.steer_gate(KEY, GateOrder.CLOSE, "provider_unavailable")
+    soon = round(time.time() * 1000) + 100
+    redis.hset(GATE + KEY, "retry_at", soon)
+    Recovery(redis, ledger, KEY, lambda: True).attend()
+    assert redis.hget(GATE + KEY, "retry_at") == str(soon).encode()
+    redis.delete(f"{WATCH}recovery:{KEY}")
+    Recovery(redis, ledger, KEY, lambda: False).attend()
+    until = int(redis.hget(GATE + KEY, "retry_at") or 0)
+    assert until >= soon + 9_000
+    Recovery(redis, ledger, KEY, lambda: False).attend()
+    assert int(redis.hget(GATE + KEY, "retry_at") or 0) == until, "one process asks at a time"
+
+
+@pytest.mark.parametrize("reason", ["operator", "insufficient_balance"])
+def test_an_outage_puts_off_nothing_else(redis: Redis, reason: str) -> None:
+    """A gate that is closed for another reason is left alone, and nothing is asked."""
+    ledger = registered(redis)
+    ledger.steer_gate(KEY, GateOrder.CLOSE, reason)
+    Recovery(redis, ledger, KEY, lambda: pytest.fail("asked")).attend()
+    ledger.steer_gate(KEY, GateOrder.POSTPONE)
+    assert redis.hget(GATE + KEY, "retry_at") is None
+
+
+def test_a_provider_answers_in_its_own_words() -> None:
+    """A list of models and a refusal are words of the provider's; a page and silence are not."""
+    said = {
+        (200, '{"object": "list", "data": []}'): True,
+        (401, '{"detail": "Invalid API Key"}'): True,
+        (429, '{"error": {"message": "slow down"}}'): True,
+        (502, "<!doctype html><html></html>"): False,
+        (200, "<!doctype html><html></html>"): False,
+        (503, '{"message": "no upstream"}'): False,
+    }
+    settings = Settings(api_key=SecretStr("k"), base_url="https://provider.test/openai/v1")
+    for (status, body), speaks in said.items():
+        reply = partial(httpx2.Response, status, text=body)
+        transport = httpx2.MockTransport(lambda _, reply=reply: reply())
+        with openai.DefaultHttpxClient(transport=transport) as http_client:
+            assert answers(make_client(settings, http_client)) is speaks, (status, body)
+    nobody = Settings(api_key=SecretStr("k"), base_url="http://127.0.0.1:9/openai/v1")
+    assert answers(make_client(nobody)) is False
 
 
 def test_balance_is_exact_or_unknown() -> None:

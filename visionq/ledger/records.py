@@ -190,6 +190,8 @@ class GateOrder(StrEnum):
     """In steps, if it is closed."""
     OPEN = "open"
     """At once."""
+    POSTPONE = "postpone"
+    """Put the next trial off, if it is closed for an outage that still lasts."""
 
 
 class Billing(StrEnum):

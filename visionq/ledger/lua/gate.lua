@@ -1,9 +1,11 @@
--- What an operator, or a balance that was topped up, does to the gate of a key.
--- ARGV: now, id of the key, order (close | reopen | open), reason
+-- What an operator, a balance that was topped up, or an outage that lasts does to the gate of a key.
+-- ARGV: now, id of the key, order (close | reopen | open | postpone), reason
 -- Returns the state before.
 
 local gate, order, reason = K.gate .. ARGV[2], ARGV[3], ARGV[4]
-local before = read_gate(gate).state
+local POSTPONED = 10000 -- ms: more than the watch takes from look to look
+local standing = read_gate(gate)
+local before = standing.state
 
 if order == 'close' then
   close_gate(gate, reason)
@@ -11,6 +13,10 @@ if order == 'close' then
 elseif order == 'open' then
   next_epoch(gate)
   open_gate(gate)
+elseif order == 'postpone' then
+  if before == 'closed' and standing.reason == OUTAGE and standing.retry_at then
+    redis.call('HSET', gate, 'retry_at', at(math.max(standing.retry_at, now + POSTPONED)))
+  end
 elseif before == 'closed' then
   begin_reopening(gate)
 end
