@@ -29,7 +29,7 @@ NEEDED: Final = {
     "worker": ("worker",),
 }
 #: A requirement of one extra. One with a further condition is not wanted on every machine.
-_REQUIREMENT: Final = re.compile(r"""([\w.-]+)[^;]*; extra == ['"]([\w-]+)['"]""")
+_REQUIREMENT: Final = re.compile(r"""([\w.-]++)[^;]*+; extra == ['"]([\w-]+)['"]""")
 _NAMED: Final = 3
 
 

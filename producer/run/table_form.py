@@ -27,9 +27,9 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 #: and those with a decimal comma, stay what they are.
 _REINTERPRETED: Final = re.compile(
     r"(?!(?:0|[1-9]\d{0,10})(?:,\d*[1-9])?$)"
-    r"(?:\s*[-+(]?[$€£₽]?\s*\.?\d[\d\s.,:/\\+()%eE-]*(?:[€₽%]|[ap]m?)?\s*"
-    r"|\s*(?:\d{1,4}[\s./-]*)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-    r"|янв|фев|мар|апр|май|мая|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]*[\s./-]*\d{0,4}\s*"
+    r"(?:\s*+[-+(]?[$€£₽]?\s*+\.?\d[\d\s.,:/\\+()%eE-]*+(?:[€₽%]|[ap]m?)?\s*+"
+    r"|\s*+(?:\d{1,4}[\s./-]*+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    r"|янв|фев|мар|апр|май|мая|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]*+[\s./-]*+\d{0,4}\s*+"
     r"|true|false|истина|ложь)",
     re.IGNORECASE,
 )

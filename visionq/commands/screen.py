@@ -16,7 +16,7 @@ _WHOLE: Final = 100_000
 _PADDING: Final = 2
 #: Columns whose values stand at their right edge.
 _FIGURES: Final = ("BYTES", "COST ₽")
-_TRAILING: Final = re.compile(r" +(?=\n|\Z)")
+_TRAILING: Final = re.compile(r"(?<! ) ++(?=\n|\Z)")
 
 
 class _Trimmed:
