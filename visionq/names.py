@@ -124,6 +124,8 @@ METRICS: Final = PREFIX + "metrics"
 METRIC_LABELS: Final = PREFIX + "metric-labels"
 #: HASH id of a provider's key → `nano-rubles ms`: its balance, and when that was read.
 BALANCES: Final = PREFIX + "balances"
+#: ZSET token of a call whose job is gone and whose money is done with → since when (ms).
+CLOSED_CALLS: Final = PREFIX + "closed-calls"
 #: HASH tenant → address, secrets and events of its webhook, as JSON.
 WEBHOOKS: Final = PREFIX + "webhooks"
 #: HASH tenant → id of its webhook and the events that it wants, while it is enabled.
@@ -249,6 +251,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "budget_waiter_counts": BUDGET_WAITER_COUNTS,
     "budget_looks": BUDGET_LOOKS,
     "unknown_calls": UNKNOWN_CALLS,
+    "closed_calls": CLOSED_CALLS,
     "book": BOOK,
     "reserves": RESERVES,
     "blob_references": BLOB_REFERENCES,

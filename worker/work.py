@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import ValidationError
+from redis.exceptions import ResponseError
 
 from visionq.contract.job import describe
-from visionq.errors import InternalError, ProviderUnavailable, RateLimited
+from visionq.errors import BillingUnknown, InternalError, ProviderUnavailable, RateLimited
 from visionq.ledger import (
     GATE_CLOSED,
+    Billing,
     Completed,
     Ending,
     Failed,
     Held,
+    PaceNews,
     Parked,
     Refusal,
     Waiting,
@@ -32,6 +36,8 @@ from worker.pipeline.spans import of_job
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from visionq.ledger import Claim, Ledger, Outcome, Registration
     from worker.leases import Lease, Leases
     from worker.pipeline import Tools
@@ -118,19 +124,28 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
 def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
     """Write the ending and return what came of it, or None if the job is no longer this claim's.
 
-    An ending that can't be written must not leave the job, and the money, open.
+    An ending that can't be written must not leave the job, and the money, open: what is refused
+    is written with less in it, and at last as a call of unknown billing, which nobody repeats.
     """
-    try:
-        written = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
-    except (TypeError, ValueError):
-        log.exception("attempt.unwritable")
-        cost = rubles(claim.cost + ending.cost)
-        error = InternalError("the outcome could not be written", cost_rub=cost)
-        ending = Ending(failed(error), ending.billing, ending.cost)
-        written = persistently(lambda: tools.ledger.finish(claim, ending), tools.sleep)
-    if written is Written.PUT_OFF:
-        return Parked(ProviderUnavailable.code)
-    return ending.outcome if written else None
+    for one in (ending, *_plainer(claim, ending)):
+        try:
+            written = persistently(partial(tools.ledger.finish, claim, one), tools.sleep)
+        except (TypeError, ValueError, ResponseError):
+            log.exception("attempt.unwritable", outcome=type(one.outcome).__name__)
+        else:
+            if written is Written.PUT_OFF:
+                return Parked(ProviderUnavailable.code)
+            return one.outcome if written else None
+    return None
+
+
+def _plainer(claim: Claim, ending: Ending) -> Iterator[Ending]:
+    yield replace(ending, usage=None, pace=PaceNews(), counted={})
+    cost = rubles(claim.cost + ending.cost)
+    error = InternalError("the outcome could not be written", cost_rub=cost)
+    yield Ending(failed(error), ending.billing, ending.cost)
+    if ending.billing is not Billing.RELEASED:
+        yield Ending(Parked(BillingUnknown.code), Billing.UNKNOWN)
 
 
 def _tell(claim: Claim, outcome: Outcome) -> None:

@@ -151,6 +151,8 @@ class Books(Told):
     unclear: dict[str, int] = field(default_factory=dict)
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
+    #: Token of a call whose job is gone → since when its money is done with.
+    closed: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
     #: Book (a scope, perhaps with a day or a month) → account → nano-rubles.
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -247,6 +249,14 @@ class Books(Told):
             if self.followers.get(key):
                 self.waking.setdefault(key, now)
 
+    def close_call(self, now: int, token: str) -> bool:
+        """The money of a call whose job is gone is done with; says whether that is news."""
+        for known in [known for known, at in self.closed.items() if at <= now - 3_600_000]:
+            del self.closed[known]
+        is_news = token not in self.closed
+        self.closed.setdefault(token, now)
+        return is_news
+
     def forget(self, job_id: str) -> None:
         """What a finished job keeps has expired."""
         job = self.jobs.pop(job_id)
@@ -318,6 +328,7 @@ class Books(Told):
             kinds={name: _some(known) for name, known in self.kinds.items()},
             unknown_calls=self.unknown_calls,
             paces=self.pace_fields(),
+            closed=self.closed,
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
             **self.event_fields(),
         )
@@ -337,6 +348,11 @@ class Books(Told):
         """Return how many calls are out behind a gate, and how many of these since before."""
         epochs = [job.epoch for job in self.jobs.values() if job.gate == key]
         return len(epochs), sum(epoch != self.gates[key].epoch for epoch in epochs)
+
+
+def closed_with(job: Job) -> list[str]:
+    """Return the tokens of the calls whose money is done with when the job goes."""
+    return sorted({*job.settled, *job.said, job.ended_by} - {""})
 
 
 def forgotten(job: Job, token: str, ending: Ending) -> bool:

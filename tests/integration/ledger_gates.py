@@ -215,6 +215,11 @@ class KeptBack(Budgeted):
             job.settled.add(token)
             job.cost += cost
 
+    def book_without_job(self, now: int, token: str, scopes: list[str], ending: Ending) -> None:
+        """Nobody knows the job any more, and its call was paid."""
+        if ending.billing == "settled" and ending.cost and self.close_call(now, token):
+            self.post_to(scopes, self.day, settled=ending.cost)
+
     def close_unknown(self, job: Job, token: str) -> str:
         """Forget that the billing of a call is unknown; returns in whose books it stands."""
         day = job.days.pop(token)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.integration.ledger_books import closed_with
 from tests.integration.ledger_kit import BOTH, BULK, SHA, moment, new_job
 from tests.integration.ledger_webhooks import TellingWebhooks
 from visionq.contract.limits import Limits
@@ -20,7 +21,7 @@ from visionq.ledger import (
     Registration,
 )
 from visionq.ledger.spending import unknown_calls
-from visionq.names import BLOB, CELERY_RESULT, IDEMPOTENCY, JOB, QUEUE_WEBHOOKS
+from visionq.names import BLOB, CELERY_RESULT, CLOSED_CALLS, IDEMPOTENCY, JOB, QUEUE_WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -381,6 +382,11 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
                 doomed.append(IDEMPOTENCY + key)
             assert all(self.redis.ttl(name) > 0 for name in doomed)
             self.redis.delete(*doomed)
+            # That was so long ago that nobody tells the ends of its calls again.
+            job = self.model.jobs[job_id]
+            for token in {*closed_with(job), *job.unknown}:
+                self.redis.zadd(CLOSED_CALLS, {token: self.now})
+                self.model.closed[token] = self.now
             self.model.forget(job_id)
             self.states.pop(job_id, None)
 

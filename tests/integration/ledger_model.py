@@ -178,11 +178,12 @@ class Model(Outages):
             self.leads[content_key], job.lead = job.id, content_key
         return "GO", ""
 
-    def finish(self, now: int, job_id: str, token: str, ending: Ending) -> str:
+    def finish(self, now: int, job_id: str, token: str, ending: Ending, scopes: list[str]) -> str:
         if ending.answer and ending.content_key:
             self.answers[ending.content_key] = ending.answer
         job = self.jobs.get(job_id)
         if job is None:
+            self.book_without_job(now, token, scopes, ending)
             return ""
         was_open = token in {job.sent, *job.unknown, *job.said} or forgotten(job, token, ending)
         was_out = job.sent == token

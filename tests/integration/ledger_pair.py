@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.integration import ledger_model
+from tests.integration.ledger_books import closed_with
 from tests.integration.ledger_budgets import ENOUGH_SAMPLES
 from tests.integration.ledger_kit import SHA, Clock, moment, new_job, newer, outcome_of
 from tests.integration.ledger_snapshot import read_snapshot
@@ -41,6 +42,7 @@ from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES
 if TYPE_CHECKING:
     from redis import Redis
 
+    from visionq.contract import JobDocument
     from visionq.contract.limits import Limits
     from visionq.ledger import DeliveryClaim, NewJob, Outcome
     from visionq.ledger.spending import UnknownCall
@@ -224,6 +226,8 @@ class Pair:
     ) -> None:
         news = news or PaceNews()
         may_be_put_off = put_off and kind.split(maxsplit=1)[0] in MAY_BE_PUT_OFF
+        if billing is Billing.UNKNOWN:
+            cost = 0  # what it can have cost is said of a call that was sent: the ledger knows
         outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key, saved)
         has_answer = isinstance(outcome, Completed)
         name = kind.split(maxsplit=1)[0]
@@ -248,6 +252,7 @@ class Pair:
                 news=json.loads(news_as_json(news) or "{}"),
                 may_be_put_off=may_be_put_off,
             ),
+            _scopes(claim.document),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
         ending = Ending(outcome, billing, cost, pace=news, may_be_put_off=may_be_put_off)
@@ -290,6 +295,8 @@ class Pair:
         is_over = job.has_ended and not job.sent and not job.unknown_calls
         assert self.ledger.forget([job_id]) == int(is_over)
         if is_over:
+            for token in closed_with(job):
+                self.model.close_call(self.now, token)
             self.model.forget(job_id)
             self.states.pop(job_id, None)
 
@@ -312,6 +319,11 @@ class Pair:
             self.states[job_id] = State.QUEUED if stored in ("queued", "hinted") else state
             if state.is_terminal:
                 assert self.model.results[job_id] == STATUSES[state.value]
+
+
+def _scopes(document: JobDocument) -> list[str]:
+    tenant = f"tenant:{document.tenant}"
+    return [f"batch:{document.batch_id}", tenant] if document.batch_id else [tenant]
 
 
 def _delay(outcome: Outcome) -> int | None:

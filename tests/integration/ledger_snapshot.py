@@ -64,6 +64,7 @@ class Snapshot:
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     too_new: dict[str, int] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
     books: dict[str, dict[str, int]] = field(default_factory=dict)
     waiters: dict[str, dict[str, int]] = field(default_factory=dict)
     waiter_counts: dict[str, int] = field(default_factory=dict, compare=False)
@@ -112,6 +113,7 @@ _SORTED = {
     names.HOLD_ENDS: "hold_ends",
     names.WAKING: "waking",
     names.TOO_NEW: "too_new",
+    names.CLOSED_CALLS: "closed",
     names.BUDGET_LOOKS: "looks",
     names.DELIVERIES_OUT: "events_out",
     names.DELIVERY_TENANTS: "tenants_due",

@@ -196,9 +196,9 @@ def test_unknown_billing(with_steps: Any) -> None:
     """A call that may have been paid is repeated once; after that, or under `hold`, it parks."""
     error = errors.BillingUnknown("cut")
     ending = end(error, with_steps, sent=True)
-    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN)
+    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN, 12345)
     assert ending == replace(again, may_be_put_off=True)
-    parked = Ending(Parked("billing_unknown"), Billing.UNKNOWN)
+    parked = Ending(Parked("billing_unknown"), Billing.UNKNOWN, 12345)
     second = end(error, with_steps, sent=True, unknown_calls=1)
     assert second == replace(parked, may_be_put_off=True)
     assert end(error, with_steps, sent=True, unknown_calls=2) == parked
@@ -243,7 +243,7 @@ def test_unforeseen_before_sending(with_steps: Any) -> None:
 def test_unforeseen_after_sending(with_steps: Any) -> None:
     """An unforeseen error behind the call leaves its billing unknown."""
     ending = end(ZeroDivisionError("oh"), with_steps, sent=True)
-    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN)
+    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN, 12345)
     assert ending == replace(again, may_be_put_off=True)
     ending = end(MemoryError(), with_steps, sent=True, unknown_calls=1)
     assert ending.outcome == Parked("billing_unknown")

@@ -145,12 +145,34 @@ def test_a_paid_answer_outlives_an_outage(go: Any) -> None:
 def test_an_ending_that_can_t_be_written(go: Any) -> None:
     """What can't be written as it is ends the job all the same, with its money on the books."""
     broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
-    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": [broken, Written.DONE]})
+    replies = [broken, broken, Written.DONE]
+    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": replies})
     outcome = go(ledger)
-    ((_, first), (_, second)) = ledger.said("finish")
+    ((_, first), _, (_, second)) = ledger.said("finish")
     assert first.outcome is ANSWER
     assert outcome is second.outcome
     assert isinstance(second.outcome, Failed)
     assert second.outcome.error.code == "internal_error"
     assert second.outcome.error.cost_rub == Decimal("0.000001")
     assert (second.billing, second.cost) == (Billing.SETTLED, 700)
+
+
+def test_an_ending_that_redis_refuses(go: Any) -> None:
+    """What Redis refuses is written plainer, and at last as a call that nobody repeats."""
+    refused = redis_errors.ResponseError("value is not an integer or out of range")
+    plain = ScriptedLedger({"claim": [claim()], "finish": [refused, Written.DONE]})
+    assert go(plain) is ANSWER
+    assert plain.said("finish")[1][1] == PAID
+    open_ = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3 + [Written.DONE]})
+    assert go(open_) == Parked("billing_unknown")
+    assert open_.said("finish")[-1][1].billing is Billing.UNKNOWN
+    lost = ScriptedLedger({"claim": [claim()], "finish": [refused] * 4})
+    assert go(lost) == Stale("taken over")
+
+
+def test_what_was_not_sent_is_not_of_unknown_billing(go: Any) -> None:
+    """An ending without a call leaves no money open, however Redis refuses it."""
+    refused = redis_errors.ResponseError("value is not an integer or out of range")
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3})
+    assert go(ledger, Ending(Waiting("rate_limited", 1, counted=False))) == Stale("taken over")
+    assert {one.billing for _, one in ledger.said("finish")} == {Billing.RELEASED}

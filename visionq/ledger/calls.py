@@ -76,7 +76,7 @@ def _entry(job: NewJob) -> list[str | int]:
     document = job.document
     if document.model is None:
         raise InvalidJob("model: none given, and no default filled in")
-    lane = lane_name(_QUEUES[document.priority], document.tenant, document.model)
+    lane = _lane(document)
     deadline = _milliseconds(document.deadline.timestamp()) if document.deadline else ""
     return [
         job.id,
@@ -91,6 +91,10 @@ def _entry(job: NewJob) -> list[str | int]:
         job.trace,
         _asked(job),
     ]
+
+
+def _lane(document: JobDocument) -> str:
+    return lane_name(_QUEUES[document.priority], document.tenant, document.model or "")
 
 
 def _asked(job: NewJob) -> str:
@@ -300,6 +304,9 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         news_as_json(ending.pace),
         metrics.as_argument(ending.counted),
         celery_results.retry(claim.id, PUT_OFF) if ending.may_be_put_off else "",
+        _lane(claim.document),
+        claim.document.batch_id or "",
+        _milliseconds(claim.now + min(options.result_ttl, options.failed_ttl)),
         as_argument(ending.usage),  # stays the last: the script takes it from the end
     )
     return Call("finish", arguments, _written)

@@ -295,7 +295,7 @@ class Ending:
 
     outcome: Outcome
     billing: Billing = Billing.RELEASED
-    #: Nano-rubles, when settled.
+    #: Nano-rubles: of a settled call what it cost, of one of unknown billing what it can have cost.
     cost: int = 0
     #: Of a settled call, if the provider said what it counted: forecasts learn from it.
     usage: UsageNote | None = None

@@ -29,8 +29,11 @@ _SHARED: Final = (
     *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
     *("outages", "leads", "failures", "deliveries", "ending", "usage"),
 )
-#: A function at the top of a shared part.
-_FUNCTION: Final = re.compile(r"^local function (?P<name>\w+)\(.*?^end\n", re.DOTALL | re.MULTILINE)
+#: A function, or a number or text, at the top of a shared part.
+_DEFINITION: Final = re.compile(
+    r"^local function (?P<function>\w+)\(.*?^end\n|^local (?P<constant>[A-Z_]+) = [^{\n]+\n",
+    re.DOTALL | re.MULTILINE,
+)
 _WORD: Final = re.compile(r"\w+")
 _COMMENT: Final = re.compile(r"--.*")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
@@ -51,7 +54,7 @@ class Call(Generic[T_co]):
 
 @cache
 def script_text(name: str) -> str:
-    """Return the script behind the names of all keys and what it uses of the shared functions.
+    """Return the script behind the names of all keys and what it uses of the shared definitions.
 
     Redis makes each function of a script anew at each call: all of them cost more than a claim.
     """
@@ -59,21 +62,25 @@ def script_text(name: str) -> str:
     shared = "\n".join((lua / "shared" / f"{part}.lua").read_text() for part in _SHARED)
     own = (lua / f"{name}.lua").read_text()
     used = _used(shared, own)
-    shared = _FUNCTION.sub(lambda found: found[0] if found["name"] in used else "", shared)
+    shared = _DEFINITION.sub(lambda found: found[0] if _name(found) in used else "", shared)
     code = f"{shared}\n{own}"
     return f"{keys_as_lua(_words(code))}\n{code}"
 
 
 def _used(shared: str, own: str) -> set[str]:
-    """Return every word that the script says, or a shared function that it uses."""
-    functions = {found["name"]: found[0] for found in _FUNCTION.finditer(shared)}
-    new = _words(_FUNCTION.sub("", shared) + own)
+    """Return every word that the script says, or a shared definition that it uses."""
+    definitions = {_name(found): found[0] for found in _DEFINITION.finditer(shared)}
+    new = _words(_DEFINITION.sub("", shared) + own)
     used: set[str] = set()
     while new:
         used |= new
-        told = "\n".join(functions.get(word, "") for word in new)
+        told = "\n".join(definitions.get(word, "") for word in new)
         new = _words(told) - used
     return used
+
+
+def _name(found: re.Match[str]) -> str:
+    return found["function"] or found["constant"]
 
 
 def _words(text: str) -> set[str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from visionq.ledger import Outcome
+    from visionq.ledger.records import UsageNote
     from worker.leases import Lease
     from worker.pipeline.context import Attempt
 
@@ -201,30 +202,38 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     attempt.fault = error.code
     if attempt.sent:
         attempt.counted = error.usage
-    billing, cost, usage = decision.billing_of(error), 0, None
-    if billing is Billing.SETTLED:
-        cost, usage = cost_of(attempt, error.usage), usage_note(attempt, error.usage)
-    pace = news_of(attempt, error.usage, refused=_refused(error))
+    refused = error if isinstance(error, RateLimited) else None
+    pace = news_of(attempt, error.usage, refused=refused)
+    billing, cost, usage = _charge(attempt, error)
+    may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
     if isinstance(error.usage, DisbelievedUsage):
         error.usage, error.message = None, f"{error.message}; {DISBELIEVED}"
-    outcome: Outcome
-    match _decide(attempt, error):
-        case decision.Retry(after, reason):
-            outcome = Waiting(reason, after, counted=True)
-        case decision.Wait(after, reason):
-            outcome = Waiting(reason, after, counted=False)
-        case decision.Park(reason, recheck):
-            outcome = Parked(reason, recheck)
-        case decision.Hold(reason, scope, recheck):
-            outcome = Held(reason, scope, recheck)
-        case decision.Fail(final):
-            if attempt.claim.faulty is not None:
-                final = repairs.in_vain(attempt.claim.faulty, final)
-            final.cost_rub = rubles(attempt.claim.cost + cost)
-            outcome = failed(final)
-    may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
+    paid = cost if billing is Billing.SETTLED else 0
+    outcome = _outcome(attempt, error, paid)
     return Ending(outcome, billing, cost, usage, pace, may_be_put_off=may_be_put_off)
 
 
-def _refused(error: VisionqError) -> RateLimited | None:
-    return error if isinstance(error, RateLimited) else None
+def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageNote | None]:
+    """Return what the attempt costs, or can have cost, and what forecasts learn from it."""
+    billing = decision.billing_of(error)
+    if billing is Billing.SETTLED:
+        return billing, cost_of(attempt, error.usage), usage_note(attempt, error.usage)
+    is_open = billing is Billing.UNKNOWN and attempt.sent
+    return billing, attempt.worst_case if is_open else 0, None
+
+
+def _outcome(attempt: Attempt, error: VisionqError, paid: int) -> Outcome:
+    match _decide(attempt, error):
+        case decision.Retry(after, reason):
+            return Waiting(reason, after, counted=True)
+        case decision.Wait(after, reason):
+            return Waiting(reason, after, counted=False)
+        case decision.Park(reason, recheck):
+            return Parked(reason, recheck)
+        case decision.Hold(reason, scope, recheck):
+            return Held(reason, scope, recheck)
+        case decision.Fail(final):
+            if attempt.claim.faulty is not None:
+                final = repairs.in_vain(attempt.claim.faulty, final)
+            final.cost_rub = rubles(attempt.claim.cost + paid)
+            return failed(final)

@@ -13,6 +13,7 @@ local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
 local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
+refuse_unless_whole(reserve, ARGV[11])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')

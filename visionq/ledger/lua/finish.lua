@@ -2,12 +2,13 @@
 -- paid answer are taken from whoever brings them, however late.
 -- ARGV: now, id, token, outcome (completed | failed | waiting | parked | held), reason,
 --   delay in ms ('' for none), attempts to count, billing (settled | unknown | released),
---   cost in nano-rubles, error document (of waiting: faulty answer to mend), Celery result, answer, content key, answer ttl (s),
+--   nano-rubles that it cost, or if unknown that it can have cost, error document (of waiting: faulty answer to mend), Celery result, answer, content key, answer ttl (s),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed,
 --   nano-rubles that a stored answer saved, what is held ('gate', 'model:…' or ''), today's date,
 --   what the call tells of the model's pace (JSON or ''), what the worker has counted
 --   (shared/metrics.lua), Celery result of a job that waits for the end of an outage ('' where it must
---   not), and as the last the call's usage (shared/usage.lua)
+--   not), the job's lane and batch ('' for none), until when a job of this claim can't have expired
+--   (ms), and as the last the call's usage (shared/usage.lua)
 -- Returns 'done' | 'put_off' (the provider is out: the job went back to its lane instead) | 'fenced'
 
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -29,20 +30,27 @@ local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved
     'reserved', 'settled:' .. token, 'lane', 'said:' .. token
   )
 )
--- A paid call that nobody knows of: its mark was written just before Redis lost its last moments.
-local was_forgotten = billing == 'settled' and sent ~= token and not unknown
-  and not settled and not said and ended_by ~= token
+-- A call that nobody knows of: its mark was written just before Redis lost its last moments.
+local is_unmarked = sent ~= token and not unknown and not settled and not said and ended_by ~= token
+local was_forgotten = billing == 'settled' and is_unmarked
 
 local is_faulty = outcome == 'waiting' and error_document ~= ''
 -- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
 local mends = is_faulty and state == 'in_progress' and holder == token
+
+refuse_unless_whole(cost, saved, counted, delay)
+for _, text in ipairs({ ARGV[22], ARGV[#ARGV] }) do
+  if text ~= '' then
+    cjson.decode(text) -- raises
+  end
+end
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
 
 local function count_cost()
   book_on(today, 'settled', cost)
-  redis.call('HINCRBY', job, 'cost', cost)
+  increase(job, 'cost', cost)
   note_usage(ARGV[#ARGV])
   count_for(lane, 'spent|{tenant}|{model}', cost)
   if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
@@ -59,7 +67,7 @@ local function correct_what_was_said()
   redis.call('HSET', job, 'settled:' .. token, '1')
   post(job, day, { settled = excess })
   book_on(today, 'settled', excess)
-  redis.call('HINCRBY', job, 'cost', excess)
+  increase(job, 'cost', excess)
   if billing == 'settled' then
     note_usage(ARGV[#ARGV])
   end
@@ -72,12 +80,12 @@ local function settle()
   if sent == token and billing == 'unknown' then
     sent_becomes_unknown(job)
   elseif sent == token then
-    close_sent(job, token, billing == 'settled' and cost or '0')
     if billing == 'settled' then
       count_cost()
-      if gate then
-        pass_gate(gate, epoch)
-      end
+    end
+    close_sent(job, token, billing == 'settled' and cost or '0')
+    if billing == 'settled' and gate then
+      pass_gate(gate, epoch)
     end
   elseif unknown and billing ~= 'unknown' then
     close_unknown(job, token, unknown, billing == 'settled' and cost or '0')
@@ -92,6 +100,31 @@ local function settle()
   elseif was_forgotten then
     post(job, today, { settled = cost }, true)
     count_cost()
+  elseif billing == 'unknown' and is_unmarked and cost ~= '0' then
+    unmarked_becomes_unknown(job, token, cost, today)
+  end
+end
+
+-- Redis has lost the job, and not what its call cost: that is booked once, whoever tells it again.
+local function book_without_job(its_lane, batch, expires)
+  if cost == '0' or billing == 'released' or now >= tonumber(expires) or not close_call(token) then
+    return
+  end
+  local scopes = { 'tenant:' .. tenant_of(its_lane) }
+  if batch ~= '' then
+    table.insert(scopes, 1, 'batch:' .. batch)
+  end
+  if billing == 'unknown' then
+    list_unknown(entry_of(id, token, cost, scopes, today))
+    post_to(scopes, today, { unknown = cost, unknown_calls = 1 }, true)
+  else
+    post_to(scopes, today, { settled = cost }, true)
+    book_on(today, 'settled', cost)
+    note_usage(ARGV[#ARGV])
+    count_for(its_lane, 'spent|{tenant}|{model}', cost)
+  end
+  if batch ~= '' and redis.call('EXISTS', K.batch .. batch) == 0 then
+    redis.call('EXPIRE', K.book .. 'batch:' .. batch, keep.ttl) -- until its jobs are entered again
   end
 end
 
@@ -142,7 +175,8 @@ if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
   redis.call('SET', K.answer .. content_key, answer, 'EX', answer_ttl)
 end
 if not state then
-  return 'fenced' -- it expired long ago
+  book_without_job(ARGV[25], ARGV[26], ARGV[27])
+  return 'fenced'
 end
 if ended_by ~= token then -- else it is told again, since the reply was lost
   count_all(lane, ARGV[23])

@@ -15,6 +15,19 @@ local function hurry_blobs(blobs)
   end
 end
 
+-- Whoever tells the end of one of its calls again finds no job, and must not have it booked anew.
+local function close_calls(job)
+  local fields = redis.call('HGETALL', job)
+  for i = 1, #fields, 2 do
+    local name = fields[i]
+    local token = string.match(name, '^settled:(.+)$') or string.match(name, '^said:(.+)$')
+    token = token or name == 'ended_by' and fields[i + 1]
+    if token then
+      close_call(token)
+    end
+  end
+end
+
 local gone = 0
 for i = 2, #ARGV do
   local id = ARGV[i]
@@ -25,6 +38,7 @@ for i = 2, #ARGV do
   if TERMINAL[state] and not sent and (unknown_calls or '0') == '0' then
     redis.call('ZREM', K.finished, id)
     redis.call('ZREM', K.failed, id)
+    close_calls(job)
     redis.call('DEL', job, K.celery_result .. id)
     if idempotency and redis.call('GET', K.idempotency .. idempotency) == id then
       redis.call('DEL', K.idempotency .. idempotency)

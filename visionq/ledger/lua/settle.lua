@@ -7,6 +7,8 @@
 
 local today, is_paid, price = ARGV[2], ARGV[3] == 'paid', ARGV[4]
 
+refuse_unless_whole(price)
+
 -- The job has expired: of the call there is nothing but its entry.
 local function settle_entry(entry, scopes, day, amount, cost)
   if redis.call('ZREM', K.unknown_calls, entry) == 0 then
@@ -38,7 +40,7 @@ local function settle_call(id, job, token, amount, cost)
   end
   if is_paid then
     book_on(today, 'settled', cost)
-    redis.call('HINCRBY', job, 'cost', cost)
+    increase(job, 'cost', cost)
     count_for(lane, 'spent|{tenant}|{model}', cost)
   elseif is_unclear and redis.call('HGET', job, 'unknown_calls') == '0' then
     redis.call('ZREM', K.parked, id)

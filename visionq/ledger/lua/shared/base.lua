@@ -15,6 +15,15 @@ local function at(moment)
   return string.format('%.0f', moment)
 end
 
+-- Before the first write: a script that fails half-way can't be taken back. '' is no number.
+local function refuse_unless_whole(...)
+  for _, number in ipairs({ ... }) do
+    if number ~= '' and not (string.match(number, '^%d+$') and #number <= MOST_DIGITS) then
+      error('not a number that can be booked: ' .. number)
+    end
+  end
+end
+
 -- Makes one dispatcher look now instead of at its next tick. One element is enough.
 local function wake()
   if redis.call('LLEN', K.wake) == 0 then

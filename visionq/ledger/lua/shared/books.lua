@@ -90,7 +90,7 @@ end
 
 local function add_to_book(book, amounts)
   for account, amount in pairs(amounts) do
-    redis.call('HINCRBY', book, account, amount)
+    increase(book, account, amount)
   end
 end
 

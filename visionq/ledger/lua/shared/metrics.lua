@@ -4,9 +4,25 @@
 
 local MOST_LABELS = { tenant = 40, model = 20 }
 local MOST_COUNTERS = 5000
+local MOST_DIGITS = 17 -- of one amount: of money, a hundred million rubles
+
+local FULL = '9223372036854775807'
+
+-- Adds to a whole number, which Redis keeps in 64 bits: one that is full stays full. Were it an error,
+-- the script would stop half-way, and one book would know what another does not.
+local function increase(key, field, amount)
+  local sum = redis.pcall('HINCRBY', key, field, amount)
+  if type(sum) == 'number' then
+    return sum
+  elseif string.find(sum.err, 'overflow', 1, true) then
+    redis.call('HSET', key, field, tonumber(amount) < 0 and '-' .. FULL or FULL)
+    return tonumber(FULL)
+  end
+  error(sum.err)
+end
 
 local function count(field, amount)
-  return redis.call('HINCRBY', K.metrics, field, amount or 1)
+  return increase(K.metrics, field, amount or 1)
 end
 
 local function new_label(kind, name)
@@ -45,10 +61,11 @@ end
 -- `text`: `field amount field amount …`, as a worker has counted. Most have no labels of the lane.
 local function count_all(lane, text)
   for field, amount in string.gmatch(text, '(%S+) (%d+)') do
+    amount = #amount <= MOST_DIGITS and amount or '0'
     if string.find(field, '{', 1, true) then
       count_for(lane, field, amount)
     else
-      redis.call('HINCRBY', K.metrics, field, amount)
+      count(field, amount)
     end
   end
 end

@@ -10,16 +10,33 @@ local UNCLEAR_KEPT = 7 * 86400 -- s
 
 -- Notes on a day what was settled or saved on it.
 local function book_on(day, account, amount)
-  redis.call('HINCRBY', K.money_of_day .. day, account, amount)
+  increase(K.money_of_day .. day, account, amount)
   redis.call('EXPIRE', K.money_of_day .. day, MONEY_DAYS_KEPT * 86400)
 end
 
 -- As it stands in the list of calls of unknown billing, readable when the job has expired: id, token,
 -- amount, scopes, and in whose books it stands as `day:DATE`.
-local function unknown_entry(job, token, amount, day)
-  local entry = { string.sub(job, #K.job + 1), token, amount, unpack(scopes_of(job)) }
+local function entry_of(id, token, amount, scopes, day)
+  local entry = { id, token, amount, unpack(scopes) }
   entry[#entry + 1] = day and 'day:' .. day or nil
   return table.concat(entry, ' ')
+end
+
+local function unknown_entry(job, token, amount, day)
+  return entry_of(string.sub(job, #K.job + 1), token, amount, scopes_of(job), day)
+end
+
+local function list_unknown(entry)
+  redis.call('ZADD', K.unknown_calls, at(now), entry)
+  redis.call('ZREMRANGEBYRANK', K.unknown_calls, 0, -1 - MOST_UNKNOWN)
+end
+
+local CALLS_KEPT_CLOSED = 3600000 -- ms, in which the end of a call may be told again
+
+-- The money of a call is done with, and its job is gone. Returns whether that is news.
+local function close_call(token)
+  redis.call('ZREMRANGEBYSCORE', K.closed_calls, '-inf', at(now - CALLS_KEPT_CLOSED))
+  return redis.call('ZADD', K.closed_calls, 'NX', at(now), token) == 1
 end
 
 local function reserve_money(job, token, amount, day)
@@ -59,17 +76,25 @@ local function sent_becomes_unknown(job)
   redis.call('HINCRBY', job, 'unknown_calls', 1)
   count_unclear(job, token, 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
-  redis.call('ZADD', K.unknown_calls, at(now), unknown_entry(job, token, reserved, day))
-  redis.call('ZREMRANGEBYRANK', K.unknown_calls, 0, -1 - MOST_UNKNOWN)
+  list_unknown(unknown_entry(job, token, reserved, day))
   post(job, day, { reserved = negative(reserved), unknown = reserved, unknown_calls = 1 })
   return token
 end
 
--- The call that was out has come back: `cost` is '0' where nothing was paid.
+-- A call was sent whose mark Redis has lost: what it may have cost stands open all the same.
+local function unmarked_becomes_unknown(job, token, amount, day)
+  redis.call('HSET', job, 'unknown:' .. token, amount, 'day:' .. token, day)
+  redis.call('HINCRBY', job, 'unknown_calls', 1)
+  list_unknown(unknown_entry(job, token, amount, day))
+  post(job, day, { unknown = amount, unknown_calls = 1 }, true)
+end
+
+-- The call that was out has come back: `cost` is '0' where nothing was paid. Its mark goes last: if
+-- Redis refuses something before, the call is of unknown billing, and not one that was never sent.
 local function close_sent(job, token, cost)
   local reserved, day = unpack(redis.call('HMGET', job, 'reserved', 'day:' .. token))
-  redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token)
   post(job, day, { reserved = negative(reserved), settled = cost })
+  redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token)
 end
 
 -- It is known at last what a call of unknown billing cost.

@@ -14,7 +14,7 @@ end
 
 local function promise(job, scope, amount)
   redis.call('HSET', job, 'promise', amount .. ' ' .. scope)
-  redis.call('HINCRBY', K.book .. scope, 'promised', amount)
+  increase(K.book .. scope, 'promised', amount)
 end
 
 local function forget_promise(job)
@@ -22,7 +22,7 @@ local function forget_promise(job)
   if promised then
     local amount, scope = string.match(promised, '^(%d+) (.+)$')
     redis.call('HDEL', job, 'promise')
-    redis.call('HINCRBY', K.book .. scope, 'promised', negative(amount))
+    increase(K.book .. scope, 'promised', negative(amount))
     look_again(scope)
   end
 end

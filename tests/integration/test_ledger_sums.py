@@ -1,0 +1,182 @@
+"""Sums that no number breaks, and money that no lost job takes along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+
+from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
+from visionq.ledger import Billing, BudgetScope, Ending, LedgerOptions
+from visionq.ledger.spending import Settled, settled_in_month, unknown_calls
+from visionq.money import day_of, nano_rubles
+from visionq.names import BOOK, JOB, METRICS, MONEY, MONEY_OF_DAY
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.ledger import Claim
+
+BATCH = "b-1"
+FULL = 2**63 - 1
+
+
+@pytest.fixture
+def desk(redis: Redis) -> Desk:
+    return Desk(redis)
+
+
+def call(desk: Desk, reserve: int = 900) -> Claim:
+    """A call of the batch that is out."""
+    claim = desk.begin(new_job(batch_id=BATCH))
+    desk.ledger.admit(claim, reserve=reserve)
+    return claim
+
+
+def sums(desk: Desk, account: str = "settled_rub") -> dict[str, int]:
+    """Return what each book that the call stands in says."""
+    scopes = {"tenant": BudgetScope.tenant("default"), "batch": BudgetScope.batch(BATCH)}
+    books = {
+        name: nano_rubles(getattr(desk.ledger.book(scope), account))
+        for name, scope in scopes.items()
+    }
+    return {**books, "all": desk.money().get(account.removesuffix("_rub"), 0)}
+
+
+def everything(redis: Redis) -> dict[bytes, bytes | None]:
+    return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+def alike(amount: int) -> dict[str, int]:
+    return dict.fromkeys(("tenant", "batch", "all"), amount)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    costs=st.lists(st.integers(0, 10**17 - 1) | st.just(10**17 - 1), min_size=1, max_size=4),
+    before=st.sampled_from((0, 10**18, FULL - 10**17, FULL - 1, FULL)),
+)
+def test_no_sum_overflows(redis: Redis, costs: list[int], before: int) -> None:
+    """Whatever was booked before, each end is written whole, and the books agree."""
+    redis.flushall()
+    desk = Desk(redis)
+    claims = [call(desk) for _ in costs]
+    today = day_of(desk.clock.now, "Europe/Moscow")
+    keys = [MONEY, MONEY_OF_DAY + today, BOOK + f"batch:{BATCH}", BOOK + "tenant:default"]
+    keys += [f"{BOOK}tenant:default:{today}", f"{BOOK}tenant:default:{today[:7]}"]
+    for key in keys:
+        redis.hset(key, "settled", before)
+    redis.hset(METRICS, "spent|default|m1", before)
+    for claim, cost in zip(claims, costs, strict=True):
+        assert desk.ledger.finish(claim, paid(completed(claim.id), cost))
+        assert redis.hget(JOB + claim.id, "state") == b"completed"
+    total = min(before + sum(costs), FULL)
+    assert {int(redis.hget(key, "settled") or 0) for key in keys} == {total}
+    assert int(redis.hget(METRICS, "spent|default|m1") or 0) == total
+    assert sums(desk, "reserved_rub") == alike(0)
+
+
+@pytest.mark.parametrize("cost", [10**17, 10**30, -1])
+def test_what_is_refused_changes_nothing(desk: Desk, cost: int) -> None:
+    """A number that can't be booked is refused before anything is written; the call stays out."""
+    claim = call(desk)
+    before = everything(desk.redis)
+    with pytest.raises(ResponseError):
+        desk.ledger.finish(claim, paid(completed(claim.id), cost))
+    assert everything(desk.redis) == before
+    assert desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+    assert sums(desk, "unknown_rub") == alike(900)
+
+
+@pytest.mark.parametrize("reserve", [10**17, 10**30, -1])
+def test_no_reserve_that_can_t_be_booked(desk: Desk, reserve: int) -> None:
+    """A call whose worst case is no amount is not made."""
+    claim = desk.begin(new_job(batch_id=BATCH))
+    with pytest.raises(ResponseError):
+        desk.ledger.admit(claim, reserve=reserve)
+    assert desk.redis.hget(JOB + claim.id, "sent") is None
+    assert desk.money() == {}
+
+
+def test_a_redis_that_refuses_half_way(desk: Desk) -> None:
+    """If a book can't be written, the call is not taken for one that was never sent."""
+    claim = call(desk)
+    desk.redis.rename(MONEY, "elsewhere")
+    desk.redis.set(MONEY, "no hash")
+    with pytest.raises(ResponseError):
+        desk.ledger.finish(claim, paid(completed(claim.id)))
+    assert desk.redis.hget(JOB + claim.id, "sent") == claim.token.encode()
+
+
+# Jobs that Redis has lost -------------------------------------------------------------------------
+
+
+def test_a_paid_call_of_a_lost_job(desk: Desk) -> None:
+    """The money of a call outlives its job: it is booked by tenant and batch, once."""
+    claim = call(desk)
+    desk.redis.flushall()
+    for _ in range(3):  # the replies were lost
+        assert not desk.ledger.finish(claim, paid(completed(claim.id), 700))
+    assert sums(desk) == alike(700)
+    today = day_of(desk.clock.now, "Europe/Moscow")
+    assert nano_rubles(settled_in_month(desk.redis, today)) == 700
+    assert desk.redis.hget(METRICS, "spent|default|m1") == b"700"
+    assert desk.redis.ttl(BOOK + f"batch:{BATCH}") > 0
+
+
+def test_an_unclear_call_of_a_lost_job(desk: Desk) -> None:
+    """What a lost job's call may have cost stands open, and can be settled."""
+    claim = call(desk)
+    desk.redis.flushall()
+    ending = Ending(outcome_of("parked billing_unknown", claim.id), Billing.UNKNOWN, 900)
+    for _ in range(3):
+        assert not desk.ledger.finish(claim, ending)
+    assert sums(desk, "unknown_rub") == alike(900)
+    (known,) = unknown_calls(desk.redis)
+    assert (known.tenant, known.batch_id) == ("default", BATCH)
+    assert desk.ledger.settle_unknown([known], paid=True) == [Settled.SETTLED]
+    assert sums(desk, "unknown_rub") == alike(0)
+    assert sums(desk) == alike(900)
+
+
+def test_an_unclear_call_that_lost_its_mark(desk: Desk) -> None:
+    """Redis lost its last moments, the mark of the call among them: it stands open all the same."""
+    claim = desk.begin(new_job(batch_id=BATCH))
+    ending = Ending(outcome_of("parked billing_unknown", claim.id), Billing.UNKNOWN, 900)
+    for _ in range(3):
+        desk.ledger.finish(claim, ending)
+    assert sums(desk, "unknown_rub") == alike(900)
+    assert desk.redis.hget(JOB + claim.id, "unknown_calls") == b"1"
+
+
+def test_a_free_call_of_a_lost_job(desk: Desk) -> None:
+    """Where nothing was paid, nothing is booked."""
+    claim = call(desk)
+    desk.redis.flushall()
+    assert not desk.ledger.finish(claim, Ending(outcome_of("waiting 1", claim.id)))
+    assert desk.money() == {}
+
+
+def test_a_job_that_its_owner_has_written_down(desk: Desk) -> None:
+    """An end that is told again after its job was forgotten is not booked a second time."""
+    claim = call(desk)
+    assert desk.ledger.finish(claim, paid(completed(claim.id), 700))
+    assert desk.ledger.forget([claim.id]) == 1
+    assert not desk.ledger.finish(claim, paid(completed(claim.id), 700))
+    assert sums(desk) == alike(700)
+
+
+def test_a_job_that_expired_long_ago(redis: Redis) -> None:
+    """A job that is gone because its time was over has had its money booked."""
+    desk = Desk(redis, LedgerOptions(result_ttl=60))
+    claim = call(desk)
+    assert desk.ledger.finish(claim, paid(completed(claim.id), 700))
+    redis.delete(JOB + claim.id)
+    desk.clock.now += 61
+    assert not desk.ledger.finish(claim, paid(completed(claim.id), 700))
+    assert sums(desk) == alike(700)
