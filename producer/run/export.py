@@ -84,20 +84,25 @@ def _replace(out: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
-def keep_changed(out: Path, record: Path) -> str | None:
-    """Move a table that somebody has changed since it was made aside; return what to say of it.
+def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None:
+    """Move a table aside that can't be made again of its record; return what to say of it.
 
-    A table is as old as the record that it was made of; what is newer was written by others.
+    A table is as old as the record that it was made of; what is newer was written by others. Where
+    the record `begins`, what the table holds stands nowhere else.
     """
     try:
-        if out.stat().st_mtime_ns <= record.stat().st_mtime_ns:
+        known = out.stat()
+        if not known.st_size:
+            return None
+        if not begins and known.st_mtime_ns <= record.stat().st_mtime_ns:
             return None
         kept = set_aside(out)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RecordFailed(f"{out}: can't be moved aside: {error.strerror}") from None
-    return f"{out} was changed since it was made: it is kept as {kept.name}"
+    why = "is of another record" if begins else "was changed since it was made"
+    return f"{out} {why}: it is kept as {kept.name}"
 
 
 def as_old_as(out: Path, record: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from producer.run.index import Entry
 
 #: Of a row with a short answer.
-_ROW_BYTES: Final = 800
+_ROW_BYTES: Final = 900
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 

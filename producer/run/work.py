@@ -80,8 +80,10 @@ def work(
         begun = _Work(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
-        if wishes.is_table and (said := keep_changed(wishes.out, wishes.record)):
-            terminal.say(said)
+        if wishes.is_table:
+            begins = record.index.lines == 0
+            if (said := keep_changed(wishes.out, wishes.record, begins=begins)) is not None:
+                terminal.say(said)
         record.begin()
         if to_detach is None or wishes.first is not None:
             outcome, wants_more = begun.run(sample_only=to_detach is not None)

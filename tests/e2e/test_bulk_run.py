@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -193,6 +194,68 @@ def test_failed_rows_are_asked_again(folder: Folder) -> None:
     assert code == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS
     assert folder.fleet.simulator.bill()["billed"] == ROWS
+
+
+def test_some_rows_a_sample_and_what_has_changed(folder: Folder) -> None:
+    """`--only` and `--first` leave the other rows alone; a changed picture is told, then asked."""
+    pictures = folder.path / "pictures" / "0000"
+    names = [f"0000/{number:07}.png" for number in (3, 5)]
+    code, said = folder.run("--only", names[0], "--only", names[1])
+    assert (code, folder.ids()) == (0, names), said
+    code, said = folder.run("--only", "0000/none.png")
+    assert code == 2
+    assert "there is no row '0000/none.png' (--only)" in said
+    code, said = folder.run("--first", "20")
+    assert code == 0, said
+    assert "sample: 20 rows, 20 answered" in said
+    assert f"done: {ROWS} rows" in said
+    os.utime(pictures / "0000003.png", ns=(1, 1))
+    (pictures / "0000005.png").write_bytes(picture(5_000))
+    code, said = folder.run()
+    assert code == 0, said
+    assert "changed since they were asked: 1 rows (pictures of 1); --retry-changed" in said
+    assert folder.fleet.simulator.bill()["billed"] == ROWS
+    code, said = folder.run("--retry-changed")
+    assert code == 0, said
+    assert folder.fleet.simulator.bill()["billed"] == ROWS + 1
+    assert {row["id"]: row["attempt"] for row in folder.rows()}[names[1]] == 2
+    assert len(set(folder.ids())) == len(folder.rows()) == ROWS
+
+
+def test_a_table_with_the_columns_of_its_source(folder: Folder) -> None:
+    """Of a CSV comes a CSV with its columns, its own options, and one row for each product."""
+    source, out = folder.path / "goods.csv", folder.path / "answers.csv"
+    lines = ["Артикул;Название, цвет;Фото;visionq.detail"]
+    lines += [f"00{n // 2};Чайник, №{n // 2};pictures\\0000\\{n:07}.png;low" for n in range(6)]
+    source.write_bytes("\r\n".join(lines).encode("cp1251"))
+    arguments = ["run", str(source), "-p", "Это {Название, цвет}?", "-o", str(out)]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "visionq.cli",
+            *arguments,
+            "--yes",
+            "--group",
+            "--excel",
+            "--ordered",
+        ],
+        env={**os.environ, "VISIONQ_REDIS_URL": folder.fleet.server.url},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pictures: 'Фото'; ids: 'Артикул'" in done.stderr
+    with out.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    assert [row["id"] for row in rows] == ['="000"', '="001"', '="002"']
+    assert [row["Название, цвет"] for row in rows] == ["Чайник, №0", "Чайник, №1", "Чайник, №2"]
+    assert rows[0]["file"] == "pictures\\0000\\0000000.png; pictures\\0000\\0000001.png"
+    assert {row["detail"] for row in rows} == {"low"}
+    assert all("," in row["cost_rub"] for row in rows)
+    assert folder.fleet.simulator.bill()["billed"] == 3
 
 
 def system(program: str, *arguments: str | Path) -> None:

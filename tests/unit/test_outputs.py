@@ -112,6 +112,12 @@ def test_changes_in_a_table_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv.bak2").read_text() == corrected
     assert (tmp_path / "out.csv.bak").read_text() == "of somebody"
     as_old_as(out, record)
+    # Where the record is gone, or begun anew, the table is all that there is.
+    exported()
+    assert keep_changed(out, record) is None
+    assert "is of another record: it is kept as out.csv.bak3" in str(
+        keep_changed(out, record, begins=True)
+    )
 
 
 @pytest.mark.parametrize(
