@@ -14,6 +14,7 @@ from monitoring.settings import FlowerSettings
 from visionq.commands.record import user_directory
 from visionq.commands.shared import find_redis_url
 from visionq.contract.job import describe
+from visionq.redaction import keep_content_out_of_logs
 from visionq.settings import ConfigurationError, load_settings
 
 _CONFIG: Final = Path(__file__).with_name("flowerconfig.py")
@@ -40,6 +41,7 @@ def flower(
     _complete(_read_settings())
     settings = load_settings()
     redis_url = find_redis_url(settings)
+    keep_content_out_of_logs()
     os.umask(0o077)  # its file tells of everybody's jobs
 
     from monitoring.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import

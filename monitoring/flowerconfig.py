@@ -35,7 +35,7 @@ max_workers = 200
 purge_offline_workers = 60
 
 natural_time = True
-tasks_columns = "uuid,state,exception,retries,received,runtime,args,result,worker"
+tasks_columns = "name,uuid,state,exception,retries,received,runtime,args,result,worker"
 
 # One line for each request and each look at a silent worker would be noise.
 logging = "error"

@@ -6,11 +6,9 @@ import ast
 import re
 from typing import Any, Final
 
-from visionq.errors import BY_CODE
+from visionq.redaction import read_brief
 
 HIDDEN: Final = "(hidden)"
-#: Characters of an error's text that fit into the table; the whole is in `visionq jobs show`.
-_LONGEST_ERROR: Final = 160
 
 #: What is kept of an event of a task; a caller's own additions are not.
 _KEPT: Final = frozenset(
@@ -26,9 +24,12 @@ _NOTHING: Final = frozenset({"", "()", "[]", "{}", "None"})
 
 _MODEL: Final = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}"
 _SUMMARY: Final = re.compile(rf"tenant=[A-Za-z0-9._-]{{1,64}} model={_MODEL} pictures=\d{{1,6}}")
-_COMPLETED: Final = re.compile(r"'?(completed cost_rub=[0-9.E+-]+ cached=(?:True|False))'?")
+_DELIVERY: Final = re.compile(r"tenant=[A-Za-z0-9._-]{1,64} event=[a-z_]{1,40}\.[a-z_]{1,40}")
+_ENDED: Final = re.compile(
+    r"'?(completed cost_rub=[0-9.E+-]+ cached=(?:True|False)|delivered status=\d{3})'?"
+)
 #: Celery's event of a retry names no reason; the last line of its traceback does.
-_POSTPONED: Final = re.compile(r"\.Retry: ((?:waiting|parked): [a-z_]{1,40})\s*$")
+_POSTPONED: Final = re.compile(r"\.Retry: ((?:waiting|parked): [a-z0-9_]{1,40})\s*$")
 _RAISED: Final = re.compile(r"(\w{1,80})\((.*)\)", re.DOTALL)
 
 
@@ -55,32 +56,29 @@ def mask_request(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_arguments(arguments: object) -> str:
-    """Return a worker's summary (tenant, model, pictures) as it is, anything else hidden."""
+    """Return a worker's summary of a job, or of an event for a webhook; anything else hidden."""
     text = str(arguments)
-    return text if text in _NOTHING or _SUMMARY.fullmatch(text) else HIDDEN
+    known = text in _NOTHING or _SUMMARY.fullmatch(text) or _DELIVERY.fullmatch(text)
+    return text if known else HIDDEN
 
 
 def show_result(result: str) -> str:
-    """Return what a worker says of a completed job, anything else hidden."""
-    completed = _COMPLETED.fullmatch(result)
-    return completed[1] if completed else HIDDEN
+    """Return what a worker says of what it has done, anything else hidden."""
+    ended = _ENDED.fullmatch(result)
+    return ended[1] if ended else HIDDEN
 
 
 def show_exception(exception: str, traceback: str = "") -> str:
-    """Return `waiting: CODE`, `parked: CODE` or `CODE: message`; of anything else its class."""
+    """Return `waiting: CODE`, `parked: CODE` or `CODE: place`; of anything else its class.
+
+    What the job's owner is told is in its result, and in `visionq jobs show`.
+    """
     if postponed := _POSTPONED.search(traceback):
         return postponed[1]
     raised = _RAISED.fullmatch(exception)
     if raised is None:
         return HIDDEN
-    message = _text(raised[2])
-    if message.partition(": ")[0] in BY_CODE:
-        return _shorten(message)
-    return f"{raised[1]} {HIDDEN}"
-
-
-def _shorten(message: str) -> str:
-    return message if len(message) <= _LONGEST_ERROR else message[: _LONGEST_ERROR - 1] + "…"
+    return read_brief(_text(raised[2])) or f"{raised[1]} {HIDDEN}"
 
 
 def _text(literal: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from typing import Any, Final
 
 from flower.events import EventsState  # type: ignore[import-untyped]  # no annotations
 from flower.inspector import Inspector  # type: ignore[import-untyped]  # likewise
 
 from monitoring.masks import mask_event, mask_request
 from monitoring.settings import CLIENT_NAME
+
+#: Seconds; a worker that answers sooner is not waited for.
+_PATIENCE: Final = 8.0
 
 
 class SilentState(EventsState):  # type: ignore[misc]  # likewise
@@ -52,6 +56,13 @@ class SilentState(EventsState):  # type: ignore[misc]  # likewise
 
 class SilentInspector(Inspector):  # type: ignore[misc]  # likewise
     """What Flower asks workers for; those name the arguments of tasks not yet begun."""
+
+    def _inspect(self, method: str, workername: str | None) -> None:
+        """Ask one worker with patience: its page is nothing but its answer, which may come late."""
+        asking = copy(self)
+        if workername is not None:
+            asking.timeout = max(self.timeout, _PATIENCE)
+        super(SilentInspector, asking)._inspect(method, workername)
 
     def _on_update(self, workername: str, method: str, response: Any) -> None:  # noqa: ANN401  # JSON of a worker
         if method in ("active", "reserved", "scheduled"):

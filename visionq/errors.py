@@ -50,6 +50,8 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from visionq.addresses import without_secrets
+
 if TYPE_CHECKING:
     from visionq.contract.result import Usage
 
@@ -77,13 +79,15 @@ class VisionqError(Exception):
     ) -> None:
         """Describe what happened.
 
-        `message` is public: no key, no prompt, no picture bytes. `image` names the picture at
-        fault, `retry_after` is seconds asked for by the provider, `cost_rub` what was billed.
+        `message` is for the owner of the job: no key, no picture bytes, and of addresses, here as
+        in `image`, no more than host and path. `image` names the picture at fault, `retry_after`
+        is seconds asked for by the provider, `cost_rub` what was billed.
         `usage` is what the provider counted, `text` what it wrote before things went wrong:
         paid for, hence kept.
         """
         # Celery rebuilds an exception from its text, which already leads with the code.
-        message = message.removeprefix(f"{self.code}: ")
+        message = without_secrets(message.removeprefix(f"{self.code}: "))
+        image = without_secrets(image) if image else image
         where = f"{image}: " if image else ""
         # The code leads, then the picture at fault: what a person needs first.
         super().__init__(f"{self.code}: {where}{message}")

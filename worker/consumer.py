@@ -11,6 +11,7 @@ from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
 
 from visionq.dead_letters import Reason
+from visionq.errors import InvalidJob
 from visionq.names import HINT_TASKS, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE
 from worker.health.progress import CONSUMER
 from worker.lifecycle import runtime
@@ -151,7 +152,7 @@ class Consumer(CeleryConsumer):
         message.ack_log_error(_logger, self.connection_errors)  # type: ignore[attr-defined]  # stubs lack it
         events = self.event_dispatcher  # type: ignore[attr-defined]  # likewise
         if letter.id and events:
-            failure = f"InvalidJob('{reason}: {detail}')"
+            failure = f"InvalidJob('{InvalidJob.code}: {reason}')"
             events.send("task-failed", uuid=letter.id, exception=failure)
 
 

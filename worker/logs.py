@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from visionq.redaction import keep_content_out_of_logs, without_text
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import ExcInfo, Processor
 
 _NOISY: Final = (
     *("celery.worker.strategy", "celery.app.trace", "celery.pool"),
@@ -27,7 +29,7 @@ def configure_logs(log_format: str, level: str, report: Processor | None = None)
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_without_text),
     ]
     structlog.configure(
         processors=[
@@ -57,6 +59,20 @@ def configure_logs(log_format: str, level: str, report: Processor | None = None)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_content)
+    logging.getLogger("celery.app.trace").addFilter(_without_exception)
+    keep_content_out_of_logs()
+
+
+def _without_text(exc_info: ExcInfo) -> str:
+    return without_text(exc_info[1])
+
+
+def _without_exception(record: logging.LogRecord) -> bool:
+    """Leave the class of what Celery says of a task's exception: its text may quote the job."""
+    if isinstance(record.args, dict) and "exc" in record.args:
+        kind = str(record.args["exc"]).partition("(")[0]
+        record.args = {**record.args, "exc": kind[:100], "traceback": ""}
+    return True
 
 
 def _without_content(record: logging.LogRecord) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery.worker.request import Request
+from pydantic import TypeAdapter, ValidationError
 
+from visionq.contract.base import TenantName
+from visionq.contract.limits import MODEL_NAME
 from visionq.errors import VisionqError
 from visionq.names import TASK_ANALYZE
+from visionq.redaction import brief_of, place
 from worker.hints import summary
 from worker.setting_aside import as_it_came, set_aside
+
+_TENANT: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
 
 
 class MaskedRequest(Request):
@@ -23,6 +29,8 @@ class MaskedRequest(Request):
             self.request_dict["argsrepr"] = self._argsrepr
             self.request_dict["kwargsrepr"] = self._kwargsrepr
 
+    _failure: BaseException | None = None
+
     @property
     def eta(self) -> None:
         """Look at every message at once; one that asks to wait is then refused by name."""
@@ -31,8 +39,15 @@ class MaskedRequest(Request):
         """Keep a document that was refused: no job stands for it, and its sender may be gone."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if self.type == TASK_ANALYZE and isinstance(error, VisionqError):
-            set_aside(as_it_came(self.message), error.code, error.message, tell=False)
+            set_aside(as_it_came(self.message), error.code, place(error.message), tell=False)
+        self._failure = error
         super().on_failure(exc_info, *args, **options)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002, ANN401  # Celery's signature
+        """Tell of a failure what everybody may read; the caller's own result has the rest."""
+        if type == "task-failed":
+            fields |= {"exception": _describe_failure(self._failure), "traceback": None}
+        super().send_event(type, **fields)
 
     def info(self, safe: bool = True) -> Any:  # noqa: ANN401, ARG002  # Celery's signature
         """Describe the request to `celery inspect` as everywhere else, whatever it asks for."""
@@ -44,7 +59,20 @@ def _describe(document: object) -> str:
         return "(masked)"
     images = document.get("images")
     return summary(
-        str(document.get("tenant", "default"))[:64],
-        str(document.get("model", "default"))[:64],
+        _name(document.get("tenant", "default"), _TENANT),
+        _name(document.get("model", "default"), MODEL_NAME),
         len(images) if isinstance(images, list) else 0,
     )
+
+
+def _name(name: object, kind: TypeAdapter[str]) -> str:
+    try:
+        return kind.validate_python(name, strict=True)
+    except ValidationError:
+        return "(wrong)"
+
+
+def _describe_failure(error: BaseException | None) -> str:
+    if not isinstance(error, VisionqError):
+        return f"{type(error).__name__}()"
+    return f"{type(error).__name__}({brief_of(error)!r})"

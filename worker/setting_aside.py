@@ -29,6 +29,8 @@ def set_aside(
 ) -> bool:
     """Keep a message, and tell whoever waits for its task; false while Redis is away.
 
+    `detail` is read by operators: it has no word of the message.
+
     A message that is not even a message of Celery's has left its queue by then: where it can't be
     kept, the log has all that is left of it.
     """

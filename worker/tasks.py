@@ -9,6 +9,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from visionq.errors import BY_CODE, DownloadFailed, JobFailed, QueueUnavailable, VisionqError
 from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
+from visionq.redaction import place
 from worker.celery_app import app
 from worker.intake import enter
 from worker.lifecycle import runtime
@@ -17,6 +18,8 @@ from worker.work import Stale, work
 
 if TYPE_CHECKING:
     from celery import Task
+
+    from visionq.ledger import DeliveryEnding
 
 
 @app.task(
@@ -52,10 +55,12 @@ def run(self: Task[Any, Any]) -> str:
     match work(str(self.request.id), process.tools, process.leases, process.registration):
         case Completed(result):
             return f"completed cost_rub={result.cost_rub} cached={result.cached}"
-        case Failed(error):
+        case Failed(error, _, picture):
+            # What everybody may read. All of it stands in the job's result.
+            where = place(error.message, picture) or "see the job"
             if error.code in BY_CODE:
-                raise BY_CODE[error.code](error.message, image=error.image)
-            raise JobFailed(error.code, error.message, image=error.image)
+                raise BY_CODE[error.code](where)
+            raise JobFailed(error.code, where)
         case Waiting(reason):
             raise Retry(f"waiting: {reason}")
         case Parked(reason) | Held(reason):
@@ -77,7 +82,11 @@ def deliver(self: Task[Any, Any]) -> str:
     if ending is None:
         raise Ignore
     if ending.state is DeliveryState.WAITING:
-        raise Retry(f"waiting: {ending.fault}")
+        raise Retry(f"waiting: {_why(ending)}")
     if ending.state is DeliveryState.FAILED:
-        raise DownloadFailed(f"given up: {ending.fault}")
+        raise DownloadFailed(f"given up: {_why(ending)}")
     return f"delivered status={ending.status}"
+
+
+def _why(ending: DeliveryEnding) -> str:
+    return f"answered_{ending.status}" if ending.status else "not_reached"

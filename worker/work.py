@@ -28,6 +28,7 @@ from visionq.ledger import (
     failed,
 )
 from visionq.money import rubles
+from visionq.redaction import brief, field_in
 from visionq.redis_connection import PASSING
 from worker.persistence import persistently
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
@@ -116,7 +117,7 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
         return Stale("not claimed")
     except ValidationError as error:
         # Perhaps of a newer version: the lease lapses, and a newer worker may come by.
-        log.error("claim.unreadable", job=job_id, error=describe(error))  # noqa: TRY400  # its trace would hold the document
+        log.error("claim.unreadable", job=job_id, field=field_in(describe(error)))  # noqa: TRY400  # where it arose says nothing
         return Stale("unreadable")
     return Stale(claim.state) if isinstance(claim, Refusal) else claim
 
@@ -152,8 +153,8 @@ def _tell(claim: Claim, outcome: Outcome) -> None:
     match outcome:
         case Completed(result):
             log.info("job.completed", cost_rub=str(result.cost_rub), cached=result.cached)
-        case Failed(error):
-            log.info("job.failed", code=error.code, error=error.message)
+        case Failed(error, _, picture):
+            log.info("job.failed", error=brief(error.code, error.message, picture))
         case Waiting(reason, delay):
             log.info("job.waiting", reason=reason, delay=round(delay, 3))
         case Parked(reason):

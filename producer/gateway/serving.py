@@ -8,6 +8,7 @@ import click
 import uvicorn
 
 from producer.gateway.app import build_app
+from visionq.redaction import keep_content_out_of_logs
 
 if TYPE_CHECKING:
     from producer.gateway.services import Setup
@@ -19,6 +20,7 @@ _BACKLOG: Final = 2048
 
 def serve(setup: Setup) -> None:
     """Serve until SIGTERM or SIGINT."""
+    keep_content_out_of_logs()
     address, port = setup.gateway.address, setup.gateway.port
     shown = f"[{address}]" if ":" in address else address
     click.echo(f"The gateway listens on http://{shown}:{port}/", err=True)

@@ -53,10 +53,16 @@ def test_results() -> None:
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_failures_show_their_code(code: str) -> None:
-    """A failure of ours reads as it does on the command line: its code, then what happened."""
-    error = BY_CODE[code]("what happened: 'quoted'\n\"twice\"", image="photo.png")
-    assert show_exception(repr(error)) == str(error)
-    assert show_exception(repr(JobFailed(code, "is the same"))) == f"{code}: is the same"
+    """A failure of ours shows its code and the place of its fault, and not a word more."""
+    said = f"{PROMPT}: 'quoted'\n\"twice\""
+    for message, image in ((said, "photo.png"), (said, None), (f"metadata.{PROMPT}: no", None)):
+        shown = show_exception(repr(BY_CODE[code](message, image=image)))
+        assert shown == (f"{code}: metadata" if message.startswith("metadata") else code)
+    assert show_exception(repr(BY_CODE[code]("picture 2"))) == f"{code}: picture 2"
+    assert show_exception(repr(BY_CODE[code](f"picture 2 {PROMPT}"))) == code
+    assert show_exception(repr(BY_CODE[code]("images.0.url"))) == f"{code}: images.0.url"
+    assert show_exception(repr(BY_CODE[code]("broken_body"))) == f"{code}: broken_body"
+    assert show_exception(repr(JobFailed(code, "is the same"))) == code
 
 
 @pytest.mark.parametrize("reason", ["waiting: rate_limited", "parked: insufficient_balance"])
@@ -81,12 +87,21 @@ def test_other_errors_show_their_class(exception: str, shown: str) -> None:
     assert show_exception(exception) == shown
 
 
-def test_long_errors_are_cut() -> None:
-    """An error takes a bounded place in Flower's memory."""
-    shown = show_exception(repr(RateLimited("slow down " * 1000)))
-    assert len(shown) == 160
-    assert shown.startswith("rate_limited: slow down")
-    assert shown.endswith("…")
+def test_errors_are_short() -> None:
+    """An error takes a bounded place in Flower's memory and in its table."""
+    assert show_exception(repr(RateLimited("slow down " * 1000))) == "rate_limited"
+    deep = ".".join(["images.0.url"] * 1000)
+    assert len(show_exception(repr(RateLimited(f"{deep}: no")))) <= 80
+
+
+def test_deliveries() -> None:
+    """An event on its way to a webhook reads as what it is, and not as something hidden."""
+    told = "tenant=shop event=batch.completed"
+    assert show_arguments(told) == told
+    assert show_arguments(f"{told} {PROMPT}") == HIDDEN
+    assert show_result("'delivered status=204'") == "delivered status=204"
+    retry = "celery.exceptions.Retry: waiting: answered_503"
+    assert show_exception("None", retry) == "waiting: answered_503"
 
 
 def test_events_keep_what_is_known() -> None:
@@ -105,7 +120,7 @@ def test_events_keep_what_is_known() -> None:
         "type": "task-failed",
         "uuid": "1",
         "hostname": "worker@here",
-        "exception": "rate_limited: slow down",
+        "exception": "rate_limited",
         "traceback": None,
         "kwargs": HIDDEN,
         "result": HIDDEN,

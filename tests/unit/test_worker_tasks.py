@@ -52,11 +52,14 @@ def test_completed(ends: Callable[[Any], str]) -> None:
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_failed(ends: Callable[[Any], str], code: str) -> None:
-    """A failed job raises the class of its code, with code and picture in front of the message."""
-    failure = Failed(ErrorDocument(code=code, message="so", image="a.png"), BY_CODE[code].__name__)
+    """A failed job raises the class of its code with the picture's number, and nothing else."""
+    document = ErrorDocument(code=code, message="secret", image="secret.png")
     with pytest.raises(BY_CODE[code]) as raised:
-        ends(failure)
-    assert str(raised.value) == f"{code}: a.png: so"
+        ends(Failed(document, BY_CODE[code].__name__, picture=2))
+    assert str(raised.value) == f"{code}: picture 2"
+    with pytest.raises(BY_CODE[code]) as raised:
+        ends(Failed(document, BY_CODE[code].__name__))
+    assert str(raised.value) == f"{code}: see the job"
     assert isinstance(raised.value, tasks.run.throws)
 
 
@@ -64,7 +67,7 @@ def test_failed_with_a_code_of_tomorrow(ends: Callable[[Any], str]) -> None:
     """A code without a class of its own still fails with this code."""
     with pytest.raises(JobFailed) as raised:
         ends(Failed(ErrorDocument(code="configuration", message="so"), "ConfigurationError"))
-    assert str(raised.value) == "configuration: so"
+    assert str(raised.value) == "configuration: see the job"
 
 
 @pytest.mark.parametrize(

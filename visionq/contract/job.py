@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from visionq.addresses import without_secrets
 from visionq.contract.base import (
     SCHEMA_VERSION,
     Document,
@@ -103,7 +104,7 @@ class ImageReference(Document):
 
     def label(self, position: int) -> str:
         """Return what people recognise the picture by; `position` counts from 0."""
-        return self.name or self.url or f"image {position + 1}"
+        return without_secrets(self.name or self.url or f"image {position + 1}")
 
 
 class JobDocument(Document):

@@ -26,6 +26,6 @@ def error_document(error: VisionqError) -> ErrorDocument:
     )
 
 
-def failed(error: VisionqError) -> Failed:
-    """Return the outcome of a job that ends with this error."""
-    return Failed(error_document(error), type(error).__name__)
+def failed(error: VisionqError, picture: int | None = None) -> Failed:
+    """Return the outcome of a job that ends with this error, `picture` (from 1) being at fault."""
+    return Failed(error_document(error), type(error).__name__, picture)

@@ -220,6 +220,8 @@ class Failed:
     error: ErrorDocument
     #: The class of the error, as Celery's callers will see it.
     error_type: str
+    #: Which of the job's pictures is at fault, counted from 1.
+    picture: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

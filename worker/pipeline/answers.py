@@ -15,6 +15,7 @@ from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles
+from visionq.redaction import field_in
 from worker.provider.usage import DISBELIEVED, DisbelievedUsage, told
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
     try:
         answer = ResultDocument.model_validate_json(stored)
     except ValidationError as error:
-        log.warning("answer.unreadable", error=describe(error))
+        log.warning("answer.unreadable", field=field_in(describe(error)))
         return None
     own = answer.id == attempt.claim.id  # paid for by this very job, but came late
     result = answer.model_copy(

@@ -170,6 +170,11 @@ def _consider_model(attempt: Attempt) -> None:
         raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
 
 
+def _picture_at_fault(attempt: Attempt, error: VisionqError) -> int | None:
+    labels = (image.label(position) for position, image in enumerate(attempt.job.images))
+    return next((n for n, label in enumerate(labels, 1) if label == error.image), None)
+
+
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
     if attempt.sent:
         return BillingUnknown(f"the worker failed while its call was out: {type(error).__name__}")
@@ -236,4 +241,4 @@ def _outcome(attempt: Attempt, error: VisionqError, paid: int) -> Outcome:
             if attempt.claim.faulty is not None:
                 final = repairs.in_vain(attempt.claim.faulty, final)
             final.cost_rub = rubles(attempt.claim.cost + paid)
-            return failed(final)
+            return failed(final, _picture_at_fault(attempt, final))
