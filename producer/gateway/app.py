@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from producer.gateway.batches.keeper import Keeper
 from producer.gateway.batches.routes import router as batches_router
@@ -30,10 +33,12 @@ from visionq.redis_connection import as_queue_unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.responses import Response
-
     from producer.gateway.services import Setup
 
+log = logging.getLogger(__name__)
+
+#: As web servers log it; whom it is for has gone.
+_NOBODY_THERE: Final = 499
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _ROUTERS: Final = (
     openai_router,
@@ -76,6 +81,7 @@ def build_app(setup: Setup) -> FastAPI:
     app.add_exception_handler(RedisError, _on_redis)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_hang_up)
     app.add_exception_handler(Exception, _on_defect)
     for router in _ROUTERS:
         app.include_router(router)
@@ -132,6 +138,11 @@ def _on_http(request: Request, error: Exception) -> Response:
     response = response_for(Fault(error.status_code, code, str(error.detail)), request.url.path)
     response.headers.update(error.headers or {})
     return response
+
+
+def _on_hang_up(request: Request, error: Exception) -> Response:  # noqa: ARG001  # no fault of ours
+    log.info("client.hung_up path=%s", request.url.path)
+    return Response(status_code=_NOBODY_THERE)
 
 
 def _on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001  # it is in the log

@@ -406,7 +406,7 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
             self.set_budget_on_both(scope, None)
         for model in ("m1", "m2", "*"):
             self.say_limits_both(model, None)
-        for _ in range(80):
+        for _ in range(80 + len(self.model.events)):  # a tenant has a few told at a time
             self.clock.now += 3
             self.renew_both(worker)
             self.dispatch_both()

@@ -167,6 +167,14 @@ class BatchBook:
         ids: Sequence[Any] = await self._redis.zrange(OPEN_BATCHES, 0, -1)
         return [batch_id.decode() for batch_id in ids]
 
+    async def reader_of(self, tenant: str, file_id: str) -> str | None:
+        """Return the id of a batch that is not done and is made of this file, or None."""
+        for batch_id in await self.unfinished():
+            batch = await self.get(batch_id)
+            if batch and (batch.tenant, batch.input_file_id) == (tenant, file_id):
+                return batch.id
+        return None
+
     async def as_it_stands(self, batch: Batch) -> Batch:
         """Return a batch as done only if it still is.
 

@@ -116,8 +116,12 @@ async def download_file(file_id: FileId, services: Open, key: Caller) -> FileRes
 
 @router.delete("/{file_id}", summary="Delete a file")
 async def delete_file(file_id: FileId, services: Open, key: Caller) -> FileDeleted:
-    """Delete a file; a batch that still reads it fails."""
+    """Delete a file, unless a batch under way reads it: its answers could not be told any more."""
     await find_file(services, key.tenant, file_id)
+    reader = await services.batches.reader_of(key.tenant, file_id)
+    if reader is not None:
+        message = f"batch {reader} is made of the file {file_id}; cancel it, or wait for its end"
+        raise Fault(409, "file_in_use", message)
     await asyncio.to_thread(services.files.delete, key.tenant, file_id)
     return FileDeleted(id=file_id)
 

@@ -182,6 +182,23 @@ def test_files(client: OpenAI, gateway: Gateway) -> None:
         client.files.retrieve(file.id)
 
 
+def test_a_file_in_use_stays(client: OpenAI, fleet: Fleet) -> None:
+    """The file of a batch under way can't be deleted: its paid answers would have nowhere to go."""
+    fleet.simulator.configure(latency_s=0.5)
+    name, content = as_file([good(number) for number in range(900, 903)])
+    file = client.files.create(file=(name, content), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+    )
+    with pytest.raises(openai.ConflictError, match=batch.id) as caught:
+        client.files.delete(file.id)
+    assert caught.value.code == "file_in_use"
+    ended = finished(client, batch)
+    assert ended.output_file_id is not None
+    assert len(client.files.content(ended.output_file_id).text.splitlines()) == 3
+    assert client.files.delete(file.id).deleted
+
+
 def test_listing(client: OpenAI) -> None:
     """Batches are listed page by page, the newest first."""
     made = [submit(client, [good(number)]).id for number in range(3)]

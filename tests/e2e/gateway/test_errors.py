@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +11,7 @@ import openai
 import pytest
 
 from producer.gateway.access import Scope
-from tests.e2e.gateway.kit import Gateway, asked, running_gateway, said
+from tests.e2e.gateway.kit import KEY, Gateway, asked, running_gateway, said
 from visionq.sandbox.ports import free_port
 
 if TYPE_CHECKING:
@@ -98,3 +100,24 @@ def test_time_is_up(client: OpenAI, fleet: Fleet) -> None:
     done = client.responses.create(model=MODEL, input=asked(90), extra_headers=again)
     assert done.status == "completed"
     assert fleet.simulator.bill()["billed"] == 1
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/jobs", "/v1/files", "/v1/responses", "/v1/batches", "/v1/quotes"]
+)
+def test_clients_that_hang_up(gateway: Gateway, target: str) -> None:
+    """A client that goes before its body is whole leaves no trace of a fault in the log."""
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    )
+    before = len(gateway.log())
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", gateway.port), 5) as connection:
+            connection.sendall(head.encode() + b'{"prompt": ')
+    with gateway.http() as http:
+        assert http.get("/v1/jobs").status_code == 200
+    time.sleep(0.3)
+    said_since = gateway.log()[before:]
+    assert "Traceback" not in said_since
+    assert len(said_since) < 1000
