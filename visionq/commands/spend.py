@@ -17,6 +17,7 @@ from visionq.commands.shared import errors_as_json, find_redis_url, json_option,
 from visionq.doctor.addresses import is_local
 from visionq.doctor.provider_checks import read_balance
 from visionq.ledger import Book, Ledger, Period, ledger_options
+from visionq.ledger.clock import RedisClock
 from visionq.ledger.spending import (
     Comparison,
     UnknownCall,
@@ -97,7 +98,7 @@ spend.add_command(settle)
 
 def _of_all(redis: Redis, settings: Settings) -> Report:
     ledger = Ledger(redis, ledger_options(settings))
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(RedisClock().now(redis), UTC)  # whose days the books have
     today = day_of(now.timestamp(), settings.time_zone)
     total = read_spend(redis, today)
     comparison, reason = _compare(redis, settings, now)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from visionq.ledger import budgets, calls, deliveries, spending
+from visionq.ledger.clock import RedisClock
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.pace import say_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
@@ -58,6 +58,7 @@ class Ledger:
         self.redis = redis
         self.options = options or LedgerOptions()
         self._clock = clock
+        self._redis_clock = RedisClock()
         self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
@@ -215,7 +216,7 @@ class Ledger:
         self._make(say_limits(who, limits))
 
     def _now(self) -> float:
-        return (self._clock or time.time)()
+        return self._redis_clock.now(self.redis) if self._clock is None else self._clock()
 
     def _make(self, call: Call[T]) -> T:
         moment = "" if self._clock is None else round(self._clock() * 1000)
@@ -230,6 +231,7 @@ class AsyncLedger:
     def __init__(self, redis: AsyncRedis, options: LedgerOptions | None = None) -> None:
         self.redis = redis
         self.options = options or LedgerOptions()
+        self._redis_clock = RedisClock()
         self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
@@ -243,7 +245,7 @@ class AsyncLedger:
         """Cancel jobs in any state; returns the state of each before, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
-            states += await self._make(calls.cancel(few, self.options, time.time()))
+            states += await self._make(calls.cancel(few, self.options, await self._now()))
         return states
 
     async def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
@@ -256,11 +258,11 @@ class AsyncLedger:
 
     async def budgets(self) -> tuple[Book, ...]:
         """Return the books of all scopes that have a budget, in order."""
-        return await self._make(budgets.budgets(self.options, time.time()))
+        return await self._make(budgets.budgets(self.options, await self._now()))
 
     async def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
-        return await self._make(budgets.book(scope, self.options, time.time()))
+        return await self._make(budgets.book(scope, self.options, await self._now()))
 
     async def announce(
         self, pipeline: Pipeline, tenant: str, event: str, subject: str, seed: str
@@ -271,6 +273,9 @@ class AsyncLedger:
         """
         call = deliveries.announce(tenant, event, subject, seed)
         await self._scripts[call.script](args=("", *call.arguments), client=pipeline)
+
+    async def _now(self) -> float:
+        return await self._redis_clock.now_async(self.redis)
 
     async def _make(self, call: Call[T]) -> T:
         reply: Any = await self._scripts[call.script](args=("", *call.arguments))
