@@ -345,7 +345,7 @@ def cancel(
 
 def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
     """Fail those of the jobs that are still queued: their deadline passed before any call."""
-    error = DeadlineExceeded("the deadline passed while the job was queued; nothing was paid")
+    error = DeadlineExceeded("the deadline passed while the job was queued; no call was out")
     document = error_document(error)
     arguments: list[str | int] = [
         State.FAILED.value,
