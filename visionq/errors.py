@@ -42,6 +42,7 @@ VisionqError
 ├── WrongEventLoop                wrong_event_loop     (an AsyncClient belongs to one)
 ├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
 └── QueueUnavailable                queue_unavailable    (a ConnectionError)
+    └── QuotaExceeded               quota_exceeded       too much of one tenant
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from visionq.addresses import without_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from visionq.contract.result import Usage
 
 
@@ -400,14 +403,21 @@ class QueueUnavailable(VisionqError, ConnectionError):
     http_status = 503
 
 
-def _leaves(root: type[VisionqError]) -> list[type[VisionqError]]:
-    found: list[type[VisionqError]] = []
+class QuotaExceeded(QueueUnavailable):
+    """The tenant has as much in the queue as one may; nothing was accepted."""
+
+    code = "quota_exceeded"
+    http_status = 429
+
+
+def _coded(root: type[VisionqError]) -> Iterator[type[VisionqError]]:
     for child in root.__subclasses__():
-        found += _leaves(child) or [child]
-    return found
+        if "code" in vars(child):
+            yield child
+        yield from _coded(child)
 
 
 #: Every class with a code of its own, by code.
 BY_CODE: Final[dict[str, type[VisionqError]]] = {
-    error.code: error for error in _leaves(VisionqError) if error is not JobFailed
+    error.code: error for error in _coded(VisionqError) if error is not JobFailed
 }

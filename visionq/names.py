@@ -60,6 +60,8 @@ LANE_SIZES: Final = PREFIX + "lane-sizes"
 HINTED: Final = PREFIX + "hinted"
 #: HASH pool (queues, comma separated, `@`, id of the provider's key) → slots of its live workers.
 POOL_SLOTS: Final = PREFIX + "pool-slots"
+#: SET of the models that the provider lists; expires.
+PROVIDER_MODELS: Final = PREFIX + "provider-models"
 #: SET of the ids of the provider's keys that live workers hold.
 PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 #: HASH pool → jobs that its workers have claimed.
@@ -102,6 +104,14 @@ BLOB_GARBAGE: Final = PREFIX + "blob-garbage"
 BLOB_DELETIONS: Final = PREFIX + "blob-deletions"
 #: STRING bytes of the blobs in Redis, by reservation: of those above and of those that jobs need.
 BLOB_BYTES: Final = PREFIX + "blob-bytes"
+#: HASH tenant → bytes of the pictures that stand in Redis for it.
+TENANT_BLOB_BYTES: Final = PREFIX + "tenant-blob-bytes"
+#: ZSET `tenant sha256 bytes` → until when a picture that none of its jobs needs is counted (ms).
+TENANT_BLOB_GARBAGE: Final = PREFIX + "tenant-blob-garbage"
+#: HASH tenant → its jobs that are parked.
+TENANT_PARKED: Final = PREFIX + "tenant-parked"
+#: HASH tenant → its lanes in which jobs are queued.
+TENANT_LANES: Final = PREFIX + "tenant-lanes"
 #: STREAM of what happened to jobs; bounded.
 EVENTS: Final = PREFIX + "events"
 #: STREAM of what an operator should know; bounded.
@@ -189,6 +199,12 @@ ANSWER: Final = PREFIX + "answer:"
 USAGE: Final = PREFIX + "usage:"
 #: HASH of sums over the answers' tokens per question.
 QUESTION: Final = PREFIX + "question:"
+#: HASH sha256 → unfinished jobs that need the blob, per tenant.
+TENANT_BLOBS: Final = PREFIX + "tenant-blobs:"
+#: ZSET job id → when it was submitted (ms), per tenant, until it ends.
+TENANT_JOBS: Final = PREFIX + "tenant-jobs:"
+#: ZSET job id → when it ended (ms), per tenant; trimmed by age and by length.
+TENANT_FINISHED: Final = PREFIX + "tenant-finished:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
 #: HASH per message that was set aside.
@@ -258,6 +274,13 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "blob_garbage": BLOB_GARBAGE,
     "blob_deletions": BLOB_DELETIONS,
     "blob_bytes": BLOB_BYTES,
+    "tenant_blob_bytes": TENANT_BLOB_BYTES,
+    "tenant_blob_garbage": TENANT_BLOB_GARBAGE,
+    "tenant_blobs": TENANT_BLOBS,
+    "tenant_parked": TENANT_PARKED,
+    "tenant_lanes": TENANT_LANES,
+    "tenant_jobs": TENANT_JOBS,
+    "tenant_finished": TENANT_FINISHED,
     "usage_kinds": USAGE_KINDS,
     "usage": USAGE,
     "questions": QUESTIONS,

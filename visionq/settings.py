@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
     #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
     blob_limit: int | None = Field(default=None, ge=1)
+    #: Most bytes of pictures in Redis of one tenant; unset: three for each that stays free.
+    tenant_blob_limit: int | None = Field(default=None, ge=1)
+    #: Most parked jobs of one tenant; with more it may submit none until some have ended.
+    tenant_parked_limit: int = Field(default=100_000, ge=1)
+    #: Most models for which jobs of one tenant stand in line.
+    tenant_models_limit: int = Field(default=64, ge=1)
     #: Where pictures stand: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
     blob_url: BlobUrl | None = None
     #: Finished jobs that are listed; the older ones go first.

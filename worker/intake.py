@@ -8,8 +8,14 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from visionq.contract.base import JobId
-from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
-from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob
+from visionq.errors import (
+    BlobMissing,
+    IdempotencyConflict,
+    InvalidJob,
+    QueueUnavailable,
+    QuotaExceeded,
+)
+from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota
 from visionq.submission import defaulted, extract_data_urls, prepare
 from worker.persistence import persistently
 
@@ -32,21 +38,26 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
 
     Raises:
         InvalidJob, IdempotencyConflict, BlobMissing: what is wrong with the document.
+        QuotaExceeded: its tenant has too much in the ledger.
         QueueUnavailable: the ledger or the blob store is full or away; the message belongs back in
             its queue. A thread that kept it would be missing for the jobs whose end makes room.
     """
     _check_id(job_id)
     if arguments:
         raise InvalidJob("args: none are taken; send the document as kwargs")
-    fields, contents = extract_data_urls(document)
+    settings = tools.settings
+    most = max(settings.max_image_bytes, settings.max_original_bytes)
+    fields, contents = extract_data_urls(document, most)
     job = NewJob(job_id, prepare(fields, tools.settings), defaulted=defaulted(fields))
     if contents:
-        _store(job_id, contents, tools)
+        _store(job, contents, tools)
     match persistently(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
             tools.sleep(_PAUSE_WHILE_FULL)
             raise QueueUnavailable("Redis is close to its memory limit")
+        case OverQuota() as over:
+            raise over.error()
         case Conflict(_, known_id) if known_id == job_id:
             # A failure would be written over what the known job has to say under this id.
             log.warning("intake.id_known", job=job_id)
@@ -61,11 +72,14 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
         tools.ledger.cancel([job_id])
 
 
-def _store(job_id: str, contents: Sequence[bytes], tools: Tools) -> None:
+def _store(job: NewJob, contents: Sequence[bytes], tools: Tools) -> None:
+    tenant = job.document.tenant
     try:
-        persistently(lambda: tools.blobs.put(contents), tools.sleep, _PATIENCE)
+        persistently(lambda: tools.blobs.put(contents, tenant), tools.sleep, _PATIENCE)
+    except QuotaExceeded:
+        raise  # the caller is told: who waits here keeps others' messages waiting
     except QueueUnavailable as error:
-        log.warning("intake.no_room_for_blobs", job=job_id, error=str(error))
+        log.warning("intake.no_room_for_blobs", job=job.id, error=str(error))
         tools.sleep(_PAUSE_WHILE_FULL)
         raise
 

@@ -35,6 +35,7 @@ from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
+from worker.provider.models import read_models
 from worker.provider.presence import answers
 from worker.tracing import make_tracing
 from worker.watch import Watch
@@ -42,6 +43,7 @@ from worker.watch.alerts import make_sender
 from worker.watch.balance import Balance
 from worker.watch.drift import Disbelief, Drift
 from worker.watch.limits import EnvironmentLimits
+from worker.watch.models import Models
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.recovery import Recovery
 from worker.watch.sweep import Sweep
@@ -155,6 +157,7 @@ def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key:
         Drift(redis),
         Disbelief(redis),
         Balance(redis, key, balance, time.time),
+        Models(redis, partial(read_models, tools.client)),
     ]
     sender = make_sender(settings)
     if sender is not None:

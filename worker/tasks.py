@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, Retry
 
-from visionq.errors import BY_CODE, DownloadFailed, JobFailed, QueueUnavailable, VisionqError
+from visionq.errors import (
+    BY_CODE,
+    DownloadFailed,
+    JobFailed,
+    QueueUnavailable,
+    QuotaExceeded,
+    VisionqError,
+)
 from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
@@ -36,6 +43,8 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     try:
         wanted = apply_message_options(document, self.request)
         enter(str(self.request.id), args, wanted, runtime().tools)
+    except QuotaExceeded:
+        raise
     except QueueUnavailable as error:
         raise Reject(str(error), requeue=True) from error
     raise Ignore  # the job's own end writes the result

@@ -18,15 +18,19 @@ from starlette.responses import Response
 
 from producer.gateway.batches.keeper import Keeper
 from producer.gateway.batches.routes import router as batches_router
+from producer.gateway.bodies import schemas_of
 from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
 from producer.gateway.files.routes import router as files_router
 from producer.gateway.guard import Guard
+from producer.gateway.native.quotes import QuoteRequest
 from producer.gateway.native.quotes import router as quotes_router
 from producer.gateway.native.routes import batch_router as batch_events_router
 from producer.gateway.native.routes import router as jobs_router
 from producer.gateway.native.submission import job_schemas
 from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
+from producer.openai_requests.chat import ChatRequest
+from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import InternalError, QueueUnavailable, VisionqError
 from visionq.redis_connection import as_queue_unavailable
 
@@ -96,6 +100,7 @@ class Documented(FastAPI):
         """Return the OpenAPI document."""
         if self.openapi_schema is None:
             _, definitions = job_schemas()
+            definitions |= schemas_of((ResponseRequest, ChatRequest, QuoteRequest))
             super().openapi()["components"]["schemas"].update(definitions)
         return super().openapi()
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from producer.gateway.faults import Fault
 from visionq.contract import JobDocument, JobView, ResultDocument, State
 from visionq.ledger.views import ask_for_view, read_view
-from visionq.names import CELERY_RESULT, JOB, LANE_SIZES
-from visionq.sdk.drafts import accepted, draft
+from visionq.names import CELERY_RESULT, JOB, TENANT_JOBS
+from visionq.sdk.drafts import accepted
 from visionq.sdk.entering import enter
 from visionq.sdk.reading import answer_in, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from fastapi import Request
+
+    from producer.gateway.bodies import Room
     from producer.gateway.services import Services
+    from visionq.sdk.drafts import Draft
 
 #: Seconds after which a tenant whose line is full may try again.
 _LINE_PATIENCE = 10.0
@@ -34,16 +38,25 @@ class Standing:
 
 
 async def hand_in(
-    services: Services, tenant: str, fields: Mapping[str, Any], job_id: str
+    services: Services, request: Request, tenant: str, read: Callable[[Room], Awaitable[Draft]]
 ) -> Standing:
     """Enter one job of the tenant, and return how it stands: in line, or as it was known before.
 
+    `read` makes the job of the request's body, in the room that it gets; whoever waits for the end
+    of the job holds nothing of that any more.
+
     Raises:
         VisionqError: as `visionq.sdk.AsyncClient.submit` does.
-        Fault: too many of the tenant's jobs stand in line.
+        Fault: too many of the tenant's jobs have not ended, or nobody knows the model.
     """
     await check_line(services, tenant)
-    one = await asyncio.to_thread(draft, {**fields, "tenant": tenant}, services.settings, job_id)
+    async with services.bodies.room(request, tenant) as room:
+        one = await read(room)
+        await asyncio.to_thread(services.models.check, one.job.document.model or "")
+        return await _entered(services, tenant, one)
+
+
+async def _entered(services: Services, tenant: str, one: Draft) -> Standing:
     (reply,) = await enter([one], services.blobs, services.ledger)
     submitted = accepted(reply)
     if not submitted.created:
@@ -66,16 +79,14 @@ def _in_line(job_id: str, document: JobDocument) -> Standing:
 
 
 async def check_line(services: Services, tenant: str) -> None:
-    """Refuse when so many jobs of the tenant stand in line that one more is too many."""
-    sizes: dict[Any, Any] = await services.redis.hgetall(LANE_SIZES)
-    waiting = sum(
-        int(size) for lane, size in sizes.items() if lane.decode().split(":")[1] == tenant
-    )
+    """Refuse when so many jobs of the tenant have not ended that one more is too many."""
+    waiting: int = await services.redis.zcard(TENANT_JOBS + tenant)
     if waiting >= services.gateway.max_waiting_jobs:
         raise Fault(
             429,
             "too_many_jobs",
-            f"{waiting:,} jobs of tenant {tenant} stand in line; wait until some are taken up",
+            f"{waiting:,} jobs of tenant {tenant} have not ended; wait until some have, or cancel"
+            " those that are parked",
             retry_after=_LINE_PATIENCE,
         )
 

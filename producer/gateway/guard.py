@@ -30,6 +30,11 @@ OPEN: Final = frozenset({"/healthz", "/openapi.json"})
 _ENVELOPE: Final = 1_000_000
 _MINUTE: Final = 60
 _FILES: Final = "/v1/files"
+#: Where pictures may stand in the body; elsewhere it has a few fields.
+_WITH_PICTURES: Final = frozenset(
+    {"/v1/responses", "/v1/chat/completions", "/v1/jobs", "/v1/quotes"}
+)
+_MOST_FIELDS: Final = 100_000
 
 
 class Guard:
@@ -112,7 +117,8 @@ async def _count(services: Services, key: Key) -> None:
 def _most_bytes(services: Services, scope: Scope) -> int:
     if scope["path"] == _FILES:
         return services.gateway.max_file_bytes + _ENVELOPE
-    return services.gateway.max_body_bytes
+    most = services.gateway.max_body_bytes
+    return most if scope["path"] in _WITH_PICTURES else min(most, _MOST_FIELDS)
 
 
 def _bounded(receive: Receive, scope: Scope, most: int) -> Receive:

@@ -15,6 +15,11 @@ from producer.gateway.services import Services
 _bearer = HTTPBearer(auto_error=False, description="A key that `visionq keys create` has made.")
 
 
+def content_type(request: Request) -> str:
+    """Return the kind of a body, in lower case and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services

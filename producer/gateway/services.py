@@ -10,16 +10,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from producer.gateway.batches.record import BatchBook
+from producer.gateway.bodies import Bodies
 from producer.gateway.files.store import FileStore
+from producer.gateway.models import KnownModels
+from producer.gateway.turns import Turns
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
-from visionq.redis_connection import connect_async
+from visionq.redis_connection import connect, connect_async
 from visionq.sdk.listening import Listener
 from visionq.sdk.waiting import REPLY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from redis import Redis as BlockingRedis
     from redis.asyncio import Redis
 
     from producer.gateway.access import Key
@@ -54,8 +58,15 @@ class Services:
     listener: Listener
     files: FileStore
     batches: BatchBook
+    bodies: Bodies
     #: One thread: the lines of one batch at a time are in memory, and requests go on beside it.
     batch_thread: ThreadPoolExecutor
+    #: Work of requests that takes longer than others should wait: each kind has its own threads.
+    quotes: Turns
+    listings: Turns
+    models: KnownModels
+    #: For the threads of listings.
+    reading: BlockingRedis
 
     @property
     def settings(self) -> Settings:
@@ -81,7 +92,10 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
     waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
     listener = Listener(waiting)
     ledger = AsyncLedger(redis, ledger_options(setup.settings))
+    bodies = Bodies(setup.gateway.max_body_bytes)
     batch_thread = ThreadPoolExecutor(1, "batch")
+    quotes, listings = Turns("quote", 2), Turns("listing", 2)
+    reading = connect(setup.redis_url, CLIENT_NAME)
     try:
         yield Services(
             setup=setup,
@@ -91,10 +105,19 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
             listener=listener,
             files=FileStore(setup.gateway.files, setup.gateway.file_ttl),
             batches=BatchBook(redis, ledger, setup.gateway.file_ttl),
+            bodies=bodies,
             batch_thread=batch_thread,
+            quotes=quotes,
+            listings=listings,
+            models=KnownModels(reading, setup.settings),
+            reading=reading,
         )
     finally:
         batch_thread.shutdown(cancel_futures=True)
+        quotes.close()
+        listings.close()
+        reading.close()
+        bodies.close()
         await listener.close()
         await redis.aclose()
         await waiting.aclose()

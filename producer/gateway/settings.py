@@ -37,7 +37,7 @@ class GatewaySettings(BaseSettings):
     max_batch_lines: int = Field(default=50_000, ge=1)
     #: Most requests of a tenant in a minute.
     requests_per_minute: int = Field(default=6_000, ge=1)
-    #: Most jobs of a tenant that stand in line; more are refused until some have been taken up.
+    #: Most jobs of a tenant that have not ended, parked ones too; with more none are taken.
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     #: Seconds that a call waits for its answer at most.
     longest_wait: float = Field(default=300, gt=0, le=A_DAY)

@@ -49,7 +49,7 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
         InvalidJob: a `data:` URL that is none.
     """
     if is_data_url(image):
-        content = decode_data_url(image, 0)
+        content = decode_data_url(image, 0, _most_bytes(settings, options))
         size = _check(_header(BytesIO(content)), len(content), settings, options)
         return Seen(size, hashlib.sha256(content).hexdigest(), certain=True, bytes=len(content))
     if is_url(image):
@@ -77,7 +77,7 @@ _MISSING = 2
 def sha256_of_file(image: str) -> str:
     """Return the hash of a picture that is here, by which stored answers know it."""
     if is_data_url(image):
-        return hashlib.sha256(decode_data_url(image, 0)).hexdigest()
+        return hashlib.sha256(decode_data_url(image, 0, len(image))).hexdigest()
     try:
         with Path(image).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -87,6 +87,10 @@ def sha256_of_file(image: str) -> str:
 
 def _header(file: BinaryIO) -> Header:
     return read_header(file, file.read(HEAD_BYTES))
+
+
+def _most_bytes(settings: Settings, options: PictureOptions) -> int:
+    return settings.max_original_bytes if options.shrink else settings.max_image_bytes
 
 
 def _check(
@@ -100,7 +104,7 @@ def _check(
                 " or let the job do so (--convert, or pictures.convert)"
             )
         return None
-    most = settings.max_original_bytes if options.shrink else settings.max_image_bytes
+    most = _most_bytes(settings, options)
     if length > most:
         message = f"{length:,} bytes, the limit is {most:,}; save it smaller"
         if length <= settings.max_original_bytes:

@@ -15,7 +15,7 @@ from producer.run.window import Out
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
-from visionq.ledger import LedgerFull, Submitted
+from visionq.ledger import LedgerFull, OverQuota, Submitted
 from visionq.redis_connection import as_queue_unavailable
 from visionq.sdk.drafts import UPLOADS, Draft, Entry, all_contents
 
@@ -77,10 +77,14 @@ class Submitter:
         with as_queue_unavailable():
             for _ in range(UPLOADS):
                 if entry.remaining:
-                    self._blobs.put(all_contents(entry.remaining))
+                    for tenant, contents in all_contents(entry.remaining).items():
+                        self._blobs.put(contents, tenant)
                     entry.note(self.ledger.submit([one.job for one in entry.remaining]))
-        if any(isinstance(reply, LedgerFull) for reply in entry.replies):
-            raise QueueUnavailable("Redis is close to its memory limit and takes no jobs")
+        for reply in entry.replies:
+            if isinstance(reply, OverQuota):
+                raise reply.error()
+            if isinstance(reply, LedgerFull):
+                raise QueueUnavailable("Redis is close to its memory limit and takes no jobs")
         return entry.replies
 
 

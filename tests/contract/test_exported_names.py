@@ -65,6 +65,7 @@ LEDGER = [
     "Hint",
     "Ledger",
     "LedgerFull",
+    "OverQuota",
     "LedgerOptions",
     "NewJob",
     "Outcome",

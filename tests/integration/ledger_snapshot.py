@@ -42,6 +42,14 @@ class Snapshot:
     slots: dict[str, int] = field(default_factory=dict)
     #: Tenant → its jobs that were taken and not sent.
     tenant_at_hand: dict[str, int] = field(default_factory=dict, compare=False)
+    #: Tenant → its parked jobs, its lanes, bytes of its pictures, its jobs that have not ended.
+    tenant_parked: dict[str, int] = field(default_factory=dict, compare=False)
+    tenant_lanes: dict[str, int] = field(default_factory=dict, compare=False)
+    tenant_bytes: dict[str, int] = field(default_factory=dict, compare=False)
+    tenant_garbage: dict[str, int] = field(default_factory=dict, compare=False)
+    tenant_blobs: dict[str, dict[str, int]] = field(default_factory=dict, compare=False)
+    tenant_jobs: dict[str, set[str]] = field(default_factory=dict, compare=False)
+    tenant_finished: dict[str, set[str]] = field(default_factory=dict, compare=False)
     busy: dict[str, int] = field(default_factory=dict)
     workers: dict[str, int] = field(default_factory=dict)
     money: dict[str, int] = field(default_factory=dict)
@@ -101,6 +109,9 @@ _WHOLE = {
     names.HINTED: "hinted",
     names.POOL_SLOTS: "slots",
     names.TENANT_AT_HAND: "tenant_at_hand",
+    names.TENANT_PARKED: "tenant_parked",
+    names.TENANT_LANES: "tenant_lanes",
+    names.TENANT_BLOB_BYTES: "tenant_bytes",
     names.POOL_BUSY: "busy",
     names.MONEY: "money",
     names.BLOB_REFERENCES: "references",
@@ -115,6 +126,7 @@ _SORTED = {
     names.TOO_NEW: "too_new",
     names.CLOSED_CALLS: "closed",
     names.BUDGET_LOOKS: "looks",
+    names.TENANT_BLOB_GARBAGE: "tenant_garbage",
     names.DELIVERIES_OUT: "events_out",
     names.DELIVERY_TENANTS: "tenants_due",
 }
@@ -124,7 +136,11 @@ _LISTS = {
     names.LANE_RING: "lane_rings",
     names.FOLLOWERS: "followers",
 }
-_SORTED_PREFIXES = (names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE)
+_OF_TENANT = (names.TENANT_BLOBS, names.TENANT_JOBS, names.TENANT_FINISHED)
+_SORTED_PREFIXES = (
+    *(names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE),
+    *(names.TENANT_JOBS, names.TENANT_FINISHED),
+)
 _TEXT_KEYS = (
     names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.UNCLEAR, names.BLOB,
 )  # fmt: skip
@@ -183,6 +199,8 @@ def _take_one_of_many(
 ) -> None:
     if prefix in (names.BUDGET_WAITERS, names.RESERVES, names.BOOK):
         _take_budget(snapshot, prefix, rest, value)
+    elif prefix in _OF_TENANT:
+        _take_of_tenant(snapshot, prefix, rest, value)
     elif prefix == names.HELD_LANES:
         snapshot.held_lanes[rest] = _scores(value)
     elif prefix == names.JOB:
@@ -197,6 +215,14 @@ def _take_one_of_many(
         found = _pace(value) if prefix == names.PACE else _gate(value)
         if found:
             (snapshot.paces if prefix == names.PACE else snapshot.gates)[rest] = found
+
+
+def _take_of_tenant(snapshot: Snapshot, prefix: str, rest: str, value: Any) -> None:
+    if prefix == names.TENANT_BLOBS:
+        snapshot.tenant_blobs[rest] = _counts(value)
+    else:
+        is_open = prefix == names.TENANT_JOBS
+        (snapshot.tenant_jobs if is_open else snapshot.tenant_finished)[rest] = set(_scores(value))
 
 
 def _take_budget(snapshot: Snapshot, prefix: str, rest: str, value: Any) -> None:
@@ -238,6 +264,7 @@ def _split(key: str) -> tuple[str, str]:
         names.BOOK,
         names.RESERVES,
         names.DELIVERY,
+        names.TENANT_BLOBS,
     )
     prefixes = (*_LISTS, *_TEXT_KEYS, *hashes, *_SORTED_PREFIXES)
     prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")

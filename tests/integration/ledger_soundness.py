@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.ledger_snapshot import TERMINAL
@@ -35,6 +35,7 @@ def assert_sound(snapshot: Snapshot) -> None:
     assert snapshot.blob_bytes == sum(going.values()) + needed
     assert snapshot.money.get("reserved", 0) == sum(job.get("reserved", 0) for job in jobs.values())
     _assert_books(snapshot)
+    _assert_tenants(snapshot)
     _assert_rings(snapshot)
     _assert_gates(snapshot)
     _assert_paces(snapshot)
@@ -84,6 +85,31 @@ def _assert_books(snapshot: Snapshot) -> None:
         assert all(amount >= 0 for amount in book.values()), f"{scope}: {book}"
     assert snapshot.waiter_counts == waiting
     assert sum(map(len, snapshot.waiters.values())) == waiting.total()
+
+
+def _assert_tenants(snapshot: Snapshot) -> None:
+    """Every tenant's jobs, parked jobs, lanes and pictures are counted, and nobody else's."""
+    under_way, finished = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    needed: dict[str, Counter[str]] = defaultdict(Counter)
+    for job_id, job in snapshot.jobs.items():
+        tenant = job["lane"].split(":")[1]
+        if job["state"] in TERMINAL:
+            finished[tenant].add(job_id)
+        else:
+            under_way[tenant].add(job_id)
+            needed[tenant].update(job["blobs"])
+    assert snapshot.tenant_jobs == under_way
+    for tenant, ids in finished.items():
+        assert ids <= snapshot.tenant_finished[tenant]
+    assert snapshot.tenant_blobs == {tenant: found for tenant, found in needed.items() if found}
+    assert snapshot.tenant_parked == Counter(
+        job["lane"].split(":")[1] for job in snapshot.jobs.values() if job["state"] == "parked"
+    )
+    assert snapshot.tenant_lanes == Counter(lane.split(":")[1] for lane in snapshot.lane_sizes)
+    charged = Counter(entry.split()[0] for entry in snapshot.tenant_garbage)
+    charged.update({tenant: len(found) for tenant, found in snapshot.tenant_blobs.items()})
+    size = len(b"picture")
+    assert snapshot.tenant_bytes == {tenant: size * count for tenant, count in charged.items()}
 
 
 def _is_whole_tenant(book: str) -> bool:

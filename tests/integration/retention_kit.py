@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.ledger_kit import BOTH, new_job, outcome_of, paid, unpaid
-from visionq.blobs import RedisBlobs
+from visionq.blobs import RedisBlobs, Room
 from visionq.ledger import Ledger, LedgerOptions, Registration, calls
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Mill:
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.redis, self.options)
-        self.blobs = RedisBlobs(self.redis, self.options.blob_grace)
+        self.blobs = RedisBlobs(self.redis, Room(self.options.blob_grace))
         self.rounds = 0
 
     def submit(self) -> list[str]:

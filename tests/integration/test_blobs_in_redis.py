@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.blobs_kit import GRACE, job_of, place
+from tests.integration.ledger_kit import Desk, new_job
 from visionq import Client
-from visionq.blobs import AsyncRedisBlobs, RedisBlobs, sha256_of
-from visionq.errors import QueueUnavailable
-from visionq.names import BLOB, BLOB_BYTES, BLOB_DELETIONS, BLOB_GARBAGE
+from visionq.blobs import AsyncRedisBlobs, RedisBlobs, Room, sha256_of
+from visionq.errors import QueueUnavailable, QuotaExceeded
+from visionq.names import (
+    BLOB,
+    BLOB_BYTES,
+    BLOB_DELETIONS,
+    BLOB_GARBAGE,
+    TENANT_BLOB_BYTES,
+    TENANT_BLOB_GARBAGE,
+    TENANT_BLOBS,
+)
 from visionq.redis_connection import connect_async
 
 if TYPE_CHECKING:
@@ -34,7 +43,7 @@ def waits(redis: Redis, sha256: str) -> float:
 
 def test_redis_itself_lets_go(redis: Redis) -> None:
     """Without any sweep a blob goes when its time is up, and the next put stops counting it."""
-    blobs = RedisBlobs(redis, 1, limit=1_000)
+    blobs = RedisBlobs(redis, Room(1, limit=1_000))
     blobs.put([b"x" * 1_000])
     time.sleep(1.1)
     assert redis.keys(BLOB + "*") == []
@@ -69,7 +78,7 @@ def test_books_and_expiry_agree(any_redis: Redis) -> None:
 
 def test_what_is_there_is_not_sent_again(redis: Redis) -> None:
     """A picture that Redis holds already costs no second upload."""
-    blobs = RedisBlobs(redis, GRACE)
+    blobs = RedisBlobs(redis, Room(GRACE))
     content = secrets.token_bytes(1_000_000)
     blobs.put([content])
     before = redis.info("stats")["total_net_input_bytes"]
@@ -136,9 +145,9 @@ def test_limit_reaches_the_client(redis: Redis, redis_session_url: str) -> None:
 
 async def test_limit_of_async_producers(redis: Redis, redis_session_url: str) -> None:
     """The asynchronous half counts in the same books and keeps the same limit."""
-    RedisBlobs(redis, GRACE).put([b"a" * 600])
+    RedisBlobs(redis, Room(GRACE)).put([b"a" * 600])
     async with connect_async(redis_session_url, "tests") as client:
-        blobs = AsyncRedisBlobs(client, GRACE, limit=1_000)
+        blobs = AsyncRedisBlobs(client, Room(GRACE, limit=1_000))
         with pytest.raises(QueueUnavailable):
             await blobs.put([b"b" * 401])
         await blobs.put([b"b" * 400])
@@ -154,7 +163,7 @@ def limited(redis: Redis) -> Iterator[Redis]:
 
 def test_share_of_memory(limited: Redis) -> None:
     """Without a limit of their own blobs may fill 70 % of Redis's memory limit."""
-    blobs = RedisBlobs(limited, GRACE)
+    blobs = RedisBlobs(limited, Room(GRACE))
     blobs.put([b"a" * 10_000_000])
     used = limited.info("memory")["used_memory"]
     limited.config_set("maxmemory", used * 10)
@@ -167,7 +176,7 @@ def test_share_of_memory(limited: Redis) -> None:
 def test_memory_is_short(limited: Redis) -> None:
     """Close to Redis's memory limit nothing is stored, whatever blobs may hold."""
     limited.set("ballast", secrets.token_bytes(20_000_000))
-    blobs = RedisBlobs(limited, GRACE, limit=1_000_000_000)
+    blobs = RedisBlobs(limited, Room(GRACE, limit=1_000_000_000))
     limited.config_set("maxmemory", int(limited.info("memory")["used_memory"] / 0.8))
     blobs.put([b"a" * 1_000])
     with pytest.raises(QueueUnavailable, match="maxmemory"):
@@ -209,3 +218,41 @@ def test_blob_from_before_the_books(redis: Redis) -> None:
     here.desk.ledger.cancel([job_id])
     here.pass_grace()
     assert held(redis) == 0
+
+
+def test_a_tenant_leaves_room_to_others(redis: Redis) -> None:
+    """A tenant may hold three bytes for each that stays free; what another brings finds room."""
+    blobs = RedisBlobs(redis, Room(GRACE, limit=10_000))
+    for number in range(15):
+        blobs.put([f"{number:0500}".encode()], "greedy")
+    with pytest.raises(QuotaExceeded, match="VISIONQ_TENANT_BLOB_LIMIT"):
+        blobs.put([f"{15:0500}".encode()], "greedy")
+    blobs.put([b"x" * 1_000], "small")
+    blobs.put([f"{0:0500}".encode()], "greedy")  # its own already
+
+
+def test_quota_of_a_tenant(redis: Redis) -> None:
+    """A picture counts once for each tenant that has it, from when it is brought until it goes."""
+    desk = Desk(redis)
+    blobs = RedisBlobs(redis, Room(GRACE, tenant_limit=1_500))
+    (sha,) = blobs.put([b"a" * 1_000], "one")
+    assert blobs.put([b"a" * 1_000], "two") == [sha]
+    with pytest.raises(QuotaExceeded, match="1,000 bytes in Redis, of at most 1,500"):
+        blobs.put([b"b" * 501], "one")
+    jobs = desk.enter(*(new_job(tenant="one", images=[{"blob": sha}]) for _ in range(3)))
+    assert _bytes_of(redis) == {"one": 1_000, "two": 1_000}
+    desk.ledger.cancel(jobs)
+    assert _bytes_of(redis) == {"one": 1_000, "two": 1_000}
+    with pytest.raises(QuotaExceeded):
+        blobs.put([b"b" * 501], "one")
+    for entry in redis.zrange(TENANT_BLOB_GARBAGE, 0, -1):
+        redis.zadd(TENANT_BLOB_GARBAGE, {entry: 1})
+    blobs.sweep()
+    assert _bytes_of(redis) == {}
+    assert not redis.keys(TENANT_BLOBS + "*")
+    blobs.put([b"b" * 501], "one")
+
+
+def _bytes_of(redis: Redis) -> dict[str, int]:
+    held = redis.hgetall(TENANT_BLOB_BYTES)
+    return {tenant.decode(): int(size) for tenant, size in held.items()}

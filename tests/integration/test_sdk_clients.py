@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet, Native, Threaded
 from visionq import AsyncClient, Client
-from visionq.blobs import RedisBlobs, sha256_of
+from visionq.blobs import RedisBlobs, Room, sha256_of
 from visionq.contract import Api, ResultDocument, State
 from visionq.errors import (
     BlobMissing,
@@ -217,7 +217,7 @@ async def test_unknown_blob(client: AnyClient, redis: Redis) -> None:
     """A reference to a blob that nobody stored is refused, not retried for ever."""
     with pytest.raises(BlobMissing, match="aaaaaaaaaaaa"):
         await client.submit(images=[{"blob": "a" * 64}])
-    (stored,) = RedisBlobs(redis, 60).put([b"stored"])
+    (stored,) = RedisBlobs(redis, Room(60)).put([b"stored"])
     await client.submit(images=[{"blob": stored}])
 
 

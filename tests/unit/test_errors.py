@@ -43,6 +43,7 @@ PUBLIC = [
     "blob_missing",
     "idempotency_conflict",
     "queue_unavailable",
+    "quota_exceeded",
 ]
 #: Codes besides those: of a wait, of a look-up, and of a fault of our own.
 OURS = {"wait_timeout", "wrong_event_loop", "job_not_found", "invalid_source", "internal_error"}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from visionq.blobs import sha256_of
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
@@ -59,6 +63,10 @@ def test_wrong_default() -> None:
         prepare(job(), Settings(default_model="no model"))
 
 
+#: Bytes that a picture may have.
+MOST = 1_000_000
+
+
 def data_url(content: bytes, head: str = "data:image/png;base64,") -> dict[str, str]:
     return {"url": head + base64.b64encode(content).decode(), "name": "a.png"}
 
@@ -66,7 +74,7 @@ def data_url(content: bytes, head: str = "data:image/png;base64,") -> dict[str, 
 def test_data_urls() -> None:
     """Pictures inside addresses become blobs, in their places; other pictures stay as they are."""
     content = bytes(range(256))
-    fields, contents = extract_data_urls(job(URL, data_url(content), {"blob": "b" * 64}))
+    fields, contents = extract_data_urls(job(URL, data_url(content), {"blob": "b" * 64}), MOST)
     assert contents == [content]
     document = prepare(fields, SETTINGS)
     seen = [(image.url, image.blob, image.name) for image in document.images]
@@ -88,9 +96,9 @@ def test_data_urls() -> None:
 )
 def test_data_url_forms(head: str) -> None:
     """Every form of the head is read, and so are wrapped and percent-encoded data."""
-    assert extract_data_urls(job(data_url(b"\xff\xfe>", head)))[1] == [b"\xff\xfe>"]
+    assert extract_data_urls(job(data_url(b"\xff\xfe>", head)), MOST)[1] == [b"\xff\xfe>"]
     wrapped = {"url": head + "//%34%2B\n \r\nPg%3D%3D"}
-    assert extract_data_urls(job(wrapped))[1] == [b"\xff\xfe>>"]
+    assert extract_data_urls(job(wrapped), MOST)[1] == [b"\xff\xfe>>"]
 
 
 @pytest.mark.parametrize(
@@ -102,19 +110,57 @@ def test_data_url_forms(head: str) -> None:
         "data:image/png;base64,a",
         "data:image/png;base64,a$==",
         "data:image/png;base64,абв",
+        "data:image/png;base64,%",
+        "data:image/png;base64,QUJD%4",
+        "data:image/png;base64,QUJD%zz",
+        "data:image/png;base64,%\nQUJD\nQUJD",
+        "data:image/png;base64,QUJD====%41",
+        "data:image/png;base64,\ud800",
     ],
 )
 def test_broken_data_url(url: str) -> None:
     """What can't be decoded is told with the number of its picture, and without its content."""
     with pytest.raises(InvalidJob, match=r"images\.1\.url: .*data URL") as raised:
-        extract_data_urls(job(URL, {"url": url}))
+        extract_data_urls(job(URL, {"url": url}), MOST)
     assert len(raised.value.message) < 160
+
+
+def test_large_data_url_is_refused_before_it_is_decoded() -> None:
+    """A picture that is too large is told so, with its name, however it is written."""
+    assert extract_data_urls(job(data_url(b"abc")), 3)[1] == [b"abc"]
+    with pytest.raises(TooLarge, match=r"a\.png: the file has more than 3 bytes"):
+        extract_data_urls(job(data_url(b"abcd" * 9)), 3)
+
+
+@pytest.mark.parametrize("unit", ["%41%42%43%44", "%2B%2f", "A B\n", "QUJD", "%3D", "="])
+def test_memory_is_a_few_times_the_address(unit: str) -> None:
+    """However an address is escaped or wrapped, decoding it takes a few times its size."""
+    url = "data:image/png;base64," + unit * (3_000_000 // len(unit))
+    tracemalloc.start()
+    try:
+        with suppress(InvalidJob):
+            extract_data_urls(job({"url": url}), len(url))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(url)
+
+
+@given(st.binary(max_size=200), st.data())
+def test_every_way_of_writing(content: bytes, data: st.DataObject) -> None:
+    """A picture is the same, whichever of its characters are escaped and wherever it is wrapped."""
+    written = "".join(
+        data.draw(st.sampled_from([one, f"%{ord(one):02x}", f"%{ord(one):02X}", f"{one}\r\n "]))
+        for one in base64.b64encode(content).decode()
+    )
+    found = extract_data_urls(job({"url": f"data:;base64,{written}"}), MOST)[1]
+    assert found == [content]
 
 
 @pytest.mark.parametrize("images", [None, "text", 7, [None, 3, "data:,"], [{"url": None}]])
 def test_no_pictures_to_extract(images: object) -> None:
     """Images of no known form are left for `prepare`, which names what is wrong."""
-    fields, contents = extract_data_urls({"prompt": "?", "images": images})
+    fields, contents = extract_data_urls({"prompt": "?", "images": images}, MOST)
     assert contents == []
     with pytest.raises(InvalidJob, match="images"):
         prepare(fields, SETTINGS)

@@ -5,6 +5,7 @@ from visionq.blobs.content import sha256_of, verified
 from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
 from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
 from visionq.blobs.protocol import AsyncBlobStore, BlobStore
+from visionq.blobs.scripts import Room
 
 __all__ = [
     "AsyncBlobStore",
@@ -13,6 +14,7 @@ __all__ = [
     "BlobStore",
     "ObjectBlobs",
     "RedisBlobs",
+    "Room",
     "open_async_blobs",
     "open_blobs",
     "sha256_of",

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
 from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
+from visionq.blobs.scripts import Room
 from visionq.extras import install_command
 from visionq.settings import ConfigurationError
 
@@ -28,15 +29,19 @@ _RETRYING: Final = timedelta(seconds=15)
 def open_blobs(settings: Settings, redis: Redis) -> BlobStore:
     """Return the store of `VISIONQ_BLOB_URL`, or Redis; raises `ConfigurationError`."""
     if settings.blob_url is None:
-        return RedisBlobs(redis, settings.blob_grace, settings.blob_limit)
+        return RedisBlobs(redis, _room(settings))
     return ObjectBlobs(open_store(settings.blob_url), redis, settings.blob_grace)
 
 
 def open_async_blobs(settings: Settings, redis: AsyncRedis) -> AsyncBlobStore:
     """Return the same for asyncio; raises `ConfigurationError`."""
     if settings.blob_url is None:
-        return AsyncRedisBlobs(redis, settings.blob_grace, settings.blob_limit)
+        return AsyncRedisBlobs(redis, _room(settings))
     return AsyncObjectBlobs(open_store(settings.blob_url), redis, settings.blob_grace)
+
+
+def _room(settings: Settings) -> Room:
+    return Room(settings.blob_grace, settings.blob_limit, settings.tenant_blob_limit)
 
 
 def open_store(url: str) -> ObjectStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from visionq.blobs.content import by_name, sha256_of, verified
-from visionq.blobs.scripts import portions, reservation, reserved, script_text
+from visionq.blobs.scripts import Room, portions, reservation, reserved, script_text
 from visionq.names import BLOB, BLOB_DELETIONS
 
 if TYPE_CHECKING:
@@ -20,24 +20,20 @@ if TYPE_CHECKING:
 class RedisBlobs:
     """Blobs in the ledger's Redis, which lets them go by itself when their time is up."""
 
-    def __init__(self, redis: Redis, grace: int, limit: int | None = None) -> None:
-        """Keep a blob without a job for `grace` seconds, and all together to `limit` bytes.
-
-        Without a limit they may fill 70 % of Redis's `maxmemory`, or all there is if that is unset.
-        """
+    def __init__(self, redis: Redis, room: Room) -> None:
+        """Keep blobs as far as there is `room`."""
         self._redis = redis
-        self._grace = grace
-        self._limit = limit
+        self._room = room
         self._reserve = redis.register_script(script_text("reserve"))
         self._sweep = redis.register_script(script_text("sweep"))
 
-    def put(self, contents: Sequence[bytes]) -> list[str]:
+    def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
         """Store what is not there yet, in two round trips."""
         for few in portions(by_name(contents)):
-            reply: Any = self._reserve(args=reservation(few, self._grace, self._limit))
+            reply: Any = self._reserve(args=reservation(few, self._room, tenant))
             with self._redis.pipeline(transaction=False) as pipeline:
                 for name in reserved(reply):
-                    _store(pipeline, name, few[name], self._grace)
+                    _store(pipeline, name, few[name], self._room.grace)
                 pipeline.execute()
         return [sha256_of(content) for content in contents]
 
@@ -63,19 +59,18 @@ class RedisBlobs:
 class AsyncRedisBlobs:
     """The producer's half of `RedisBlobs`, for asyncio."""
 
-    def __init__(self, redis: AsyncRedis, grace: int, limit: int | None = None) -> None:
+    def __init__(self, redis: AsyncRedis, room: Room) -> None:
         self._redis = redis
-        self._grace = grace
-        self._limit = limit
+        self._room = room
         self._reserve = redis.register_script(script_text("reserve"))
 
-    async def put(self, contents: Sequence[bytes]) -> list[str]:
+    async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
         """Store what is not there yet, in two round trips."""
         for few in portions(by_name(contents)):
-            reply: Any = await self._reserve(args=reservation(few, self._grace, self._limit))
+            reply: Any = await self._reserve(args=reservation(few, self._room, tenant))
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for name in reserved(reply):
-                    _store(pipeline, name, few[name], self._grace)
+                    _store(pipeline, name, few[name], self._room.grace)
                 await pipeline.execute()
         return [sha256_of(content) for content in contents]
 

@@ -50,7 +50,7 @@ class ObjectBlobs:
         self._register = redis.register_script(script_text("register"))
         self._sweep = redis.register_script(script_text("sweep"))
 
-    def put(self, contents: Sequence[bytes]) -> list[str]:
+    def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:  # noqa: ARG002  # its room is the operator's, and has no end
         """Register all, and upload what is not there yet, several at a time."""
         for few in portions(by_name(contents)):
             unknown = self._registered(few)
@@ -129,7 +129,7 @@ class AsyncObjectBlobs:
         self._grace = grace
         self._register = redis.register_script(script_text("register"))
 
-    async def put(self, contents: Sequence[bytes]) -> list[str]:
+    async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:  # noqa: ARG002  # its room is the operator's, and has no end
         """Register all, and upload what is not there yet, several at a time."""
         places = asyncio.Semaphore(_UPLOADS)
         for few in portions(by_name(contents)):

@@ -15,14 +15,16 @@ class BlobStore(Protocol):
     when the grace since the last `put` is over.
     """
 
-    def put(self, contents: Sequence[bytes]) -> list[str]:
+    def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
         """Keep each for its first job, and return their sha256, in order.
 
-        What is there already is not sent again. A blob is seen whole or not at all.
+        They count among those of the tenant, if one is named. What is there already is not sent
+        again. A blob is seen whole or not at all.
 
         Raises:
             QueueUnavailable: there is no room, or the store can't be used; the message says what
                 to do.
+            QuotaExceeded: there is no room for so much of one tenant.
         """
         ...
 
@@ -55,6 +57,6 @@ class BlobStore(Protocol):
 class AsyncBlobStore(Protocol):
     """The producer's half, for asyncio."""
 
-    async def put(self, contents: Sequence[bytes]) -> list[str]:
+    async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
         """Do the same as `BlobStore.put`."""
         ...

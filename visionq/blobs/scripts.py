@@ -6,11 +6,12 @@ steps of the ledger's scripts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.errors import QueueUnavailable
+from visionq.errors import QueueUnavailable, QuotaExceeded
 from visionq.names import keys_as_lua
 
 if TYPE_CHECKING:
@@ -27,8 +28,13 @@ REFUSE_AT: Final = 0.85
 def script_text(name: str) -> str:
     """Return the script behind the names of all keys and what the scripts share."""
     lua = files("visionq.blobs") / "lua"
-    parts = (keys_as_lua(), (lua / "common.lua").read_text(), (lua / f"{name}.lua").read_text())
-    return "\n".join(parts)
+    parts = ((lua / f"{part}.lua").read_text() for part in ("common", "tenants", name))
+    return "\n".join((keys_as_lua(), *parts))
+
+
+def tenants_text() -> str:
+    """Return the functions by which the ledger's scripts count the bytes of tenants too."""
+    return (files("visionq.blobs") / "lua" / "tenants.lua").read_text()
 
 
 def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
@@ -38,13 +44,26 @@ def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
         yield {name: blobs[name] for name in names[start : start + MOST_PER_SCRIPT]}
 
 
-def reservation(blobs: Mapping[str, bytes], grace: int, limit: int | None) -> list[str | int]:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long blobs without a job stay in Redis, in seconds, and how many bytes there may be."""
+
+    grace: int
+    #: Of all together; unset: 70 % of Redis's `maxmemory`, or all there is if that is unset.
+    limit: int | None = None
+    #: Of those of a tenant; unset: three for each that stays free.
+    tenant_limit: int | None = None
+
+
+def reservation(blobs: Mapping[str, bytes], room: Room, tenant: str) -> list[str | int]:
     """Return the arguments of `reserve`."""
     arguments: list[str | int] = [
-        grace,
-        "" if limit is None else limit,
+        room.grace,
+        "" if room.limit is None else room.limit,
         str(SHARE_OF_BLOBS),
         str(REFUSE_AT),
+        tenant,
+        "" if room.tenant_limit is None else room.tenant_limit,
     ]
     for name, content in blobs.items():
         arguments += (name, len(content))
@@ -52,7 +71,12 @@ def reservation(blobs: Mapping[str, bytes], grace: int, limit: int | None) -> li
 
 
 def reserved(reply: Sequence[Any]) -> list[str]:
-    """Return the blobs to upload; raises `QueueUnavailable` if there is no room for them."""
+    """Return the blobs to upload.
+
+    Raises:
+        QueueUnavailable: there is no room for them.
+        QuotaExceeded: there is none for so much of this tenant.
+    """
     kind, *details = reply
     if kind == b"full":
         held, most = (int(amount) for amount in details)
@@ -60,6 +84,12 @@ def reserved(reply: Sequence[Any]) -> list[str]:
             f"the pictures of unfinished jobs fill Redis: they hold {held:,} of at most {most:,}"
             " bytes (VISIONQ_BLOB_LIMIT); wait until jobs end, cancel parked ones, raise the limit,"
             " or keep pictures elsewhere (VISIONQ_BLOB_URL)"
+        )
+    if kind == b"tenant_full":
+        held, most = (max(int(float(amount)), 0) for amount in details)
+        raise QuotaExceeded(
+            f"the pictures of the tenant hold {held:,} bytes in Redis, of at most {most:,} now"
+            " (VISIONQ_TENANT_BLOB_LIMIT); wait until its jobs end, or cancel parked ones"
         )
     if kind == b"memory":
         raise QueueUnavailable(

@@ -32,6 +32,7 @@ from visionq.ledger.records import (
     Held,
     Hint,
     LedgerFull,
+    OverQuota,
     Parked,
     Refusal,
     Submitted,
@@ -62,7 +63,12 @@ def _milliseconds(seconds: float) -> int:
 
 def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submission]]:
     """Enter jobs, at most `MOST_PER_SCRIPT`; each document must name its model."""
-    arguments: list[str | int] = [str(options.refuse_at), "1" if options.blobs_are_here else "0"]
+    arguments: list[str | int] = [
+        str(options.refuse_at),
+        "1" if options.blobs_are_here else "0",
+        options.tenant_parked_limit,
+        options.tenant_models_limit,
+    ]
     for job in jobs:
         arguments += _entry(job)
 
@@ -123,6 +129,8 @@ def _submission(job: NewJob, reply: list[bytes]) -> Submission:
         return BlobsMissing(job.id, tuple(details))
     if kind == "full":
         return LedgerFull(job.id)
+    if kind == "over":
+        return OverQuota(job.id, job.document.tenant, details[0], int(details[1]))
     return Submitted(details[0] if details else job.id, created=kind == "created")
 
 

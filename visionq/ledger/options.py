@@ -28,6 +28,9 @@ class LedgerOptions:
     slots_per_hint_ahead: int = 8
     #: Submission is refused at this share of Redis's `maxmemory`.
     refuse_at: float = 0.85
+    #: Of one tenant: parked jobs, and models for which jobs stand in line; beyond, it submits none.
+    tenant_parked_limit: int = 100_000
+    tenant_models_limit: int = 64
     #: The broker's queues stand in the ledger's Redis.
     broker_is_here: bool = True
     #: The blobs stand in the ledger's Redis.
@@ -48,6 +51,8 @@ def ledger_options(settings: Settings) -> LedgerOptions:
     return LedgerOptions(
         lease=settings.lease,
         gap=max(settings.lease * 0.4, _SHORTEST_GAP),
+        tenant_parked_limit=settings.tenant_parked_limit,
+        tenant_models_limit=settings.tenant_models_limit,
         broker_is_here=settings.broker_url is None or settings.broker_url == settings.redis_url,
         time_zone=settings.time_zone,
         result_ttl=settings.result_ttl,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import SCHEMA_VERSION
+from visionq.errors import QuotaExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,29 @@ class LedgerFull:
     id: str
 
 
-Submission = Submitted | Conflict | BlobsMissing | LedgerFull
+@dataclass(frozen=True, slots=True)
+class OverQuota:
+    """The job was not entered: its tenant has too much of something in the ledger."""
+
+    id: str
+    tenant: str
+    #: `parked` or `models`.
+    of: str
+    most: int
+
+    def error(self) -> QuotaExceeded:
+        """Return it as an error, which says what to do."""
+        if self.of == "models":
+            said = f"has jobs in line for {self.most:,} models (VISIONQ_TENANT_MODELS_LIMIT)"
+            return QuotaExceeded(f"tenant {self.tenant} {said}; wait until some are done")
+        said = f"has {self.most:,} parked jobs (VISIONQ_TENANT_PARKED_LIMIT)"
+        return QuotaExceeded(
+            f"tenant {self.tenant} {said}; raise its budget or cancel them: visionq jobs list"
+            " --state parked"
+        )
+
+
+Submission = Submitted | Conflict | BlobsMissing | LedgerFull | OverQuota
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from visionq.errors import (
     QueueUnavailable,
     VisionqError,
 )
-from visionq.ledger.records import BlobsMissing, Conflict, LedgerFull, NewJob, Submitted
+from visionq.ledger.records import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota, Submitted
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.ledger.views import job_documents
 from visionq.prices import worst_case_nano_rubles
@@ -88,6 +88,8 @@ def _outcome(old: str, reply: Submission | None) -> Submitted | VisionqError:
             )
         case LedgerFull():
             return QueueUnavailable("Redis is close to its memory limit; nothing was submitted")
+        case OverQuota():
+            return reply.error()
         case Conflict(_, known):
             return IdempotencyConflict(f"{old}: job {known} stands for it, with another document")
         case None:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from visionq.blobs.scripts import tenants_text
 from visionq.names import keys_as_lua
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def script_text(name: str) -> str:
     Redis makes each function of a script anew at each call: all of them cost more than a claim.
     """
     lua = files("visionq.ledger") / "lua"
-    shared = "\n".join((lua / "shared" / f"{part}.lua").read_text() for part in _SHARED)
+    parts = {part: (lua / "shared" / f"{part}.lua").read_text() for part in _SHARED}
+    shared = "\n".join((parts.pop("metrics"), parts.pop("base"), tenants_text(), *parts.values()))
     own = (lua / f"{name}.lua").read_text()
     used = _used(shared, own)
     shared = _DEFINITION.sub(lambda found: found[0] if _name(found) in used else "", shared)

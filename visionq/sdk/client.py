@@ -279,7 +279,8 @@ class Client:
         with as_queue_unavailable():
             for _ in range(UPLOADS):
                 if entry.remaining:
-                    self._blobs.put(all_contents(entry.remaining))
+                    for tenant, contents in all_contents(entry.remaining).items():
+                        self._blobs.put(contents, tenant)
                     entry.note(self._ledger.submit([one.job for one in entry.remaining]))
         return entry.replies
 

@@ -11,7 +11,7 @@ from visionq.errors import (
     QueueUnavailable,
     VisionqError,
 )
-from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, Submitted
+from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota, Submitted
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
 from visionq.submission import defaulted, prepare
@@ -130,9 +130,12 @@ class Portion:
         return len(self.drafts) >= MOST_JOBS or self.size >= MOST_BYTES
 
 
-def all_contents(drafts: Iterable[Draft]) -> list[bytes]:
-    """Return the bytes of all pictures, each once."""
-    return list({sha: data for one in drafts for sha, data in one.contents.items()}.values())
+def all_contents(drafts: Iterable[Draft]) -> dict[str, list[bytes]]:
+    """Return the bytes of all pictures of each tenant, each once."""
+    found: dict[str, dict[str, bytes]] = {}
+    for one in drafts:
+        found.setdefault(one.job.document.tenant, {}).update(one.contents)
+    return {tenant: list(contents.values()) for tenant, contents in found.items()}
 
 
 class Entry:
@@ -169,13 +172,14 @@ def accepted(reply: Submission) -> Submitted:
         IdempotencyConflict: the key already names another job.
         BlobMissing: a blob that the job refers to is not stored.
         QueueUnavailable: Redis is close to its memory limit.
+        QuotaExceeded: the tenant has too much in the ledger.
     """
     if isinstance(reply, Submitted):
         return reply
     raise _refusal(reply)
 
 
-def _refusal(reply: Conflict | BlobsMissing | LedgerFull) -> VisionqError:
+def _refusal(reply: Conflict | BlobsMissing | LedgerFull | OverQuota) -> VisionqError:
     match reply:
         case Conflict(_, known):
             return IdempotencyConflict(
@@ -185,6 +189,8 @@ def _refusal(reply: Conflict | BlobsMissing | LedgerFull) -> VisionqError:
             return BlobMissing(
                 f"blob {blobs[0][:12]}… is not stored, or expired; submit the picture itself"
             )
+        case OverQuota():
+            return reply.error()
         case LedgerFull():
             return QueueUnavailable(
                 "Redis is close to its memory limit and takes no jobs; wait, or raise maxmemory"

@@ -54,6 +54,7 @@ async def enter(
     entry = Entry(drafts)
     for _ in range(UPLOADS):
         if entry.remaining:
-            await blobs.put(all_contents(entry.remaining))
+            for tenant, contents in all_contents(entry.remaining).items():
+                await blobs.put(contents, tenant)
             entry.note(await ledger.submit([one.job for one in entry.remaining]))
     return entry.replies

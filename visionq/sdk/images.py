@@ -101,7 +101,7 @@ def _take_reference(
         pictures.references.append(reference)
         return
     name = reference.get("name")
-    content = decode_data_url(reference["url"], position)
+    content = decode_data_url(reference["url"], position, most, name)
     pictures.add(check_size(content, name or f"image {position + 1}", most), name)
 
 

@@ -67,7 +67,7 @@ def _portions(services: Services, batch: Batch, path: Path) -> Iterator[Portion]
             continue
         portion.last = line.number
         try:
-            one = draft_of(line, batch, services.settings)
+            one = draft_of(line, batch, services.settings, services.models)
         except Fault:  # told in the error file
             portion.refused += 1
         else:

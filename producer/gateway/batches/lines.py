@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from producer.gateway.batches.record import Batch
+    from producer.gateway.models import KnownModels
     from visionq.sdk.drafts import Draft
     from visionq.settings import Settings
 
@@ -104,7 +105,7 @@ def _fault(message: str, param: str | None = None) -> Fault:
     return Fault(400, InvalidJob.code, message, param=param)
 
 
-def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
+def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
     """Return the job of a line, its pictures decoded.
 
     Raises:
@@ -118,9 +119,11 @@ def draft_of(line: Line, batch: Batch, settings: Settings) -> Draft:
         "batch_id": batch.id,
     }
     try:
-        return draft(fields, settings, batch.job_id(line.number))
+        one = draft(fields, settings, batch.job_id(line.number))
     except VisionqError as error:
         raise fault_of(error) from None
+    models.check(one.job.document.model or "")
+    return one
 
 
 def fields_in(line: Line, endpoint: str) -> dict[str, Any]:

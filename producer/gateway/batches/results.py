@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from producer.gateway.batches.record import Batch
     from producer.gateway.desk import Standing
     from producer.gateway.services import Services
-    from visionq.settings import Settings
 
 #: Number of a line, whether it is told as an error, and the row itself.
 Row: TypeAlias = tuple[int, bool, bytes]
@@ -51,7 +50,7 @@ async def write_results(services: Services, batch: Batch, path: Path) -> dict[st
             jobs = [batch.job_id(line.number) for line in lines]
             standings = await look_at_latest(services, jobs)
             pairs = list(zip(lines, standings, strict=True))
-            await services.in_batch_thread(results.write, pairs, services.settings)
+            await services.in_batch_thread(results.write, pairs, services)
         ids = {"output_file_id": (output, ok), "error_file_id": (errors, wrong)}
         return {name: record.id for name, (file, record) in ids.items() if file.tell()}
 
@@ -112,7 +111,7 @@ class Results:
     #: For lines whose jobs are not kept any more.
     earlier: Earlier
 
-    def write(self, pairs: Sequence[tuple[Line, Standing | None]], settings: Settings) -> None:
+    def write(self, pairs: Sequence[tuple[Line, Standing | None]], services: Services) -> None:
         """Tell what has become of some lines."""
         for line, standing in pairs:
             if standing is None and (known := self.earlier.row(line.number)):
@@ -123,7 +122,7 @@ class Results:
                 body = (
                     _body(self.batch, standing)
                     if standing
-                    else _nothing(line, self.batch, settings)
+                    else _nothing(line, self.batch, services)
                 )
             except Fault as fault:
                 _tell(self.errors, self.batch, line, error_body(fault), fault)
@@ -161,10 +160,10 @@ def _body(batch: Batch, standing: Standing) -> dict[str, Any]:
     return completion_of(standing).model_dump(mode="json")
 
 
-def _nothing(line: Line, batch: Batch, settings: Settings) -> dict[str, Any]:
+def _nothing(line: Line, batch: Batch, services: Services) -> dict[str, Any]:
     """Raise why a line has no job."""
     if line.number <= batch.entered:
-        draft_of(line, batch, settings)  # refused for the same reason as before
+        draft_of(line, batch, services.settings, services.models)  # refused as before
         raise Fault(410, "job_not_found", "the job has ended, and its result has expired")
     raise _stopped(batch)
 

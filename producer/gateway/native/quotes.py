@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, model_validator
 
 from producer.gateway.batches.lines import fields_in, read_lines
 from producer.gateway.batches.record import Endpoint
+from producer.gateway.bodies import json_body, read_form
 from producer.gateway.faults import Fault
 from producer.gateway.files.routes import find_file
 from producer.gateway.native.submission import check_fields
-from producer.gateway.requests import PROBLEMS, Caller, Open
+from producer.gateway.requests import PROBLEMS, Caller, Open, content_type
 from producer.gateway.services import CLIENT_NAME
 from producer.openai_requests.parts import Part
 from producer.quote.census import Plan
@@ -56,17 +58,26 @@ class QuoteRequest(Part):
         return self
 
 
-@router.post("", summary="Ask what jobs would cost")
-async def create_quote(request: QuoteRequest, services: Open, key: Caller) -> Quote:
+@router.post("", summary="Ask what jobs would cost", openapi_extra=json_body(QuoteRequest))
+async def create_quote(request: Request, services: Open, key: Caller) -> Quote:
     """Return tokens and rubles, low, expected and high, here and with other models; free."""
-    rows: Iterable[Row | BadRow]
+    if content_type(request) != "application/json":
+        raise Fault(415, "unsupported_format", "send application/json")
+    async with services.bodies.room(request, key.tenant) as room:
+        raw = await room.body()
+        asked = await room.work(read_form, raw, QuoteRequest, HTTPStatus.UNPROCESSABLE_ENTITY)
+        del raw
+        return await services.quotes.run(
+            key.tenant, _quote, services, key.tenant, await _rows(services, key.tenant, asked)
+        )
+
+
+async def _rows(services: Services, tenant: str, request: QuoteRequest) -> Iterable[Row | BadRow]:
     if request.input_file_id is not None:
-        await find_file(services, key.tenant, request.input_file_id)
-        path = services.files.path(key.tenant, request.input_file_id)
-        rows = _rows_of(path, request.endpoint)
-    else:
-        rows = [_row(number, fields) for number, fields in enumerate(request.jobs or (), 1)]
-    return await services.in_batch_thread(_quote, services, key.tenant, rows)
+        await find_file(services, tenant, request.input_file_id)
+        path = services.files.path(tenant, request.input_file_id)
+        return _rows_of(path, request.endpoint)
+    return [_row(number, fields) for number, fields in enumerate(request.jobs or (), 1)]
 
 
 def _quote(services: Services, tenant: str, rows: Iterable[Row | BadRow]) -> Quote:

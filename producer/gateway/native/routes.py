@@ -16,15 +16,16 @@ from producer.gateway.desk import cancel, hand_in, look, wait_and_look, wait_for
 from producer.gateway.faults import Fault
 from producer.gateway.native.events import EVENTS, Look, stream
 from producer.gateway.native.listing import list_jobs
-from producer.gateway.native.submission import fields_in, job_schemas
+from producer.gateway.native.submission import drafted, job_schemas
 from producer.gateway.openai.chat import fault_in
 from producer.gateway.requests import ERRORS, PROBLEMS, Caller, IdempotencyKey, Open
 from producer.openai_requests.parts import Part
 from visionq.contract import JobView, ResultDocument, State
-from visionq.sdk.drafts import most_bytes
 
 if TYPE_CHECKING:
+    from producer.gateway.bodies import Room
     from producer.gateway.desk import Standing
+    from visionq.sdk.drafts import Draft
 
 router = APIRouter(prefix="/v1/jobs", responses=PROBLEMS)
 batch_router = APIRouter(prefix="/v1/batches", responses=ERRORS)
@@ -109,9 +110,12 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
     prefer: Prefer = None,
 ) -> NativeJob:
     """Submit one question about one or several pictures, as JSON or as a form with files."""
-    fields = await fields_in(request, most_bytes({}, services.settings))
-    fields["idempotency_key"] = idempotency_key
-    standing = await hand_in(services, key.tenant, fields, f"job_{uuid.uuid4().hex}")
+    own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
+
+    async def read(room: Room) -> Draft:
+        return await drafted(room, own, services.settings, f"job_{uuid.uuid4().hex}")
+
+    standing = await hand_in(services, request, key.tenant, read)
     seconds = _wait_in(prefer)
     if seconds is not None:
         standing = await wait_and_look(services, standing, seconds)
@@ -124,7 +128,9 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
 @router.get("", summary="List jobs")
 async def get_jobs(services: Open, key: Caller, filters: Annotated[Filters, Query()]) -> JobList:
     """Return jobs of the tenant: those under way first, then those that ended, latest first."""
-    found = await list_jobs(services.redis, key.tenant, filters.state, filters.limit)
+    found = await services.listings.run(
+        key.tenant, list_jobs, services.reading, key.tenant, filters.state, filters.limit
+    )
     return JobList(jobs=found)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import UploadFile
 
+from producer.gateway.bodies import parse_json
 from producer.gateway.faults import Fault
+from producer.gateway.requests import content_type
 from visionq.contract import JobDocument
 from visionq.errors import InvalidJob
+from visionq.sdk.drafts import draft, most_bytes
 
 if TYPE_CHECKING:
-    from fastapi import Request
+    from collections.abc import Mapping
+
     from starlette.datastructures import FormData
+
+    from producer.gateway.bodies import Room
+    from visionq.sdk.drafts import Draft
+    from visionq.settings import Settings
 
 #: Fields that are not the client's to set.
 _OURS: Final = {
@@ -42,22 +49,30 @@ def job_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     return schema, definitions
 
 
-async def fields_in(request: Request, most_bytes: int) -> dict[str, Any]:
-    """Return the fields of the job that a request holds.
+async def drafted(room: Room, own: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
+    """Return the job that a request holds; `own` are fields that it may not set.
 
     Raises:
+        VisionqError: as `visionq.sdk.drafts.draft` does.
         Fault: it is neither JSON nor a form, or gives a field that is not the client's to set.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(room.request)
     if kind == "application/json":
-        fields = await _from_json(request)
-    elif kind == "multipart/form-data":
-        async with request.form(max_files=_MOST_PICTURES, max_fields=100) as form:
-            fields = await _from_form(form, most_bytes)
-    else:
+        raw = await room.body()
+        return await room.work(_draft_of_json, raw, own, settings, job_id)
+    if kind != "multipart/form-data":
         raise Fault(415, "unsupported_format", "send application/json or multipart/form-data")
+    form = await room.read(room.request.form(max_files=_MOST_PICTURES, max_fields=100))
+    try:
+        fields = await _from_form(form, most_bytes({}, settings))
+    finally:
+        await form.close()
     _check_owner(fields)
-    return fields
+    return await room.work(draft, {**fields, **own}, settings, job_id)
+
+
+def _draft_of_json(raw: bytes, own: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
+    return draft({**_from_json(raw), **own}, settings, job_id)
 
 
 def check_fields(fields: dict[str, Any]) -> None:
@@ -85,25 +100,25 @@ def _wrong(field: str, what: str) -> Fault:
     return Fault(422, InvalidJob.code, f"{field}: {what}", param=field)
 
 
-async def _from_json(request: Request) -> dict[str, Any]:
+def _from_json(raw: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise _wrong("body", "is not JSON") from None
+        fields = parse_json(raw)
+    except ValueError as error:
+        raise _wrong("body", f"is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise _wrong("body", "is no JSON object")
     check_fields(fields)
     return fields
 
 
-async def _from_form(form: FormData, most_bytes: int) -> dict[str, Any]:
+async def _from_form(form: FormData, most: int) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     images: list[Any] = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != _PICTURE:
                 raise _wrong(name, f"pictures are given as `{_PICTURE}`")
-            content = await value.read(most_bytes + 1)
+            content = await value.read(most + 1)
             images.append((value.filename or _PICTURE, content))
         elif name == _PICTURE:
             raise _wrong(name, f"give a file; addresses are given as `{_ADDRESS}`")
@@ -118,6 +133,6 @@ async def _from_form(form: FormData, most_bytes: int) -> dict[str, Any]:
 
 def _object(name: str, text: str) -> Any:  # noqa: ANN401  # whatever JSON can say
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise _wrong(name, "is not JSON") from None
+        return parse_json(text.encode())
+    except ValueError as error:
+        raise _wrong(name, f"is not JSON: {error}") from None

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
+from producer.gateway.bodies import json_body, read_form
 from producer.gateway.desk import cancel, hand_in, look, wait_and_look
 from producer.gateway.faults import Fault
 from producer.gateway.openai.chat import ChatCompletion, completion_of, fault_in
 from producer.gateway.openai.responses import ResponseObject, response_of
-from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open
-from producer.openai_requests.chat import ChatRequest  # noqa: TC001  # FastAPI reads the annotation
+from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open, content_type
+from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.reading import fields_of
-from producer.openai_requests.responses import ResponseRequest  # noqa: TC001  # likewise
+from producer.openai_requests.responses import ResponseRequest
 from visionq.prices import load_prices
+from visionq.sdk.drafts import draft
 
 if TYPE_CHECKING:
+    from producer.gateway.access import Key
+    from producer.gateway.bodies import Room
     from producer.gateway.services import Services
+    from visionq.sdk.drafts import Draft
 
 router = APIRouter(responses=ERRORS)
 
@@ -48,9 +53,11 @@ class ModelList(BaseModel):
 _TOLD_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
 
 
-@router.post("/v1/responses", summary="Ask about pictures")
+@router.post(
+    "/v1/responses", summary="Ask about pictures", openapi_extra=json_body(ResponseRequest)
+)
 async def create_response(
-    request: ResponseRequest, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+    request: Request, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
 ) -> ResponseObject:
     """Submit one question about one or several pictures.
 
@@ -58,10 +65,9 @@ async def create_response(
     waits for the answer; when the gateway's limit passes first, the response is returned as it
     stands, and goes on.
     """
-    job_id = f"resp_{uuid.uuid4().hex}"
-    fields = _asked(request) | {"idempotency_key": idempotency_key}
-    standing = await hand_in(services, key.tenant, fields, job_id)
-    if request.background:
+    asking = _Asking(ResponseRequest, f"resp_{uuid.uuid4().hex}", services, key, idempotency_key)
+    standing = await hand_in(services, request, key.tenant, asking)
+    if asking.in_background:
         return response_of(standing)
     standing = await wait_and_look(services, standing, services.gateway.longest_wait)
     error = standing.view.error
@@ -82,14 +88,17 @@ async def cancel_response(response_id: ResponseId, services: Open, key: Caller) 
     return response_of(await cancel(services, key.tenant, response_id))
 
 
-@router.post("/v1/chat/completions", summary="Ask about pictures and wait")
+@router.post(
+    "/v1/chat/completions",
+    summary="Ask about pictures and wait",
+    openapi_extra=json_body(ChatRequest),
+)
 async def create_completion(
-    request: ChatRequest, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+    request: Request, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
 ) -> ChatCompletion:
     """Submit one question about one or several pictures, and wait for the answer."""
-    job_id = f"chatcmpl-{uuid.uuid4().hex}"
-    fields = _asked(request) | {"idempotency_key": idempotency_key}
-    standing = await hand_in(services, key.tenant, fields, job_id)
+    asking = _Asking(ChatRequest, f"chatcmpl-{uuid.uuid4().hex}", services, key, idempotency_key)
+    standing = await hand_in(services, request, key.tenant, asking)
     longest = services.gateway.longest_wait
     return completion_of(await wait_and_look(services, standing, longest))
 
@@ -108,17 +117,42 @@ async def get_model(model: str, services: Open, _: Caller) -> ModelObject:
     return ModelObject(id=model)
 
 
-def _asked(request: ResponseRequest | ChatRequest) -> dict[str, Any]:
-    """Return the fields of the job that a request asks for.
+class _Asking:
+    """Makes a job of a request in one of OpenAI's forms."""
 
-    Raises:
-        InvalidJob: it is no single question about pictures.
-        Fault: it wants to be forgotten, while answers are kept for as long as the operator says.
-    """
-    if request.store is False:
-        said = "store: false is not supported here: answers are kept to be fetched again"
-        raise Fault(400, "invalid_job", said, param="store")
-    return fields_of(request)
+    def __init__(
+        self,
+        form: type[ResponseRequest | ChatRequest],
+        job_id: str,
+        services: Services,
+        key: Key,
+        idempotency_key: str | None,
+    ) -> None:
+        self.in_background = False
+        self._form = form
+        self._job_id = job_id
+        self._settings = services.settings
+        self._own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
+
+    async def __call__(self, room: Room) -> Draft:
+        """Return the job.
+
+        Raises:
+            VisionqError: as `visionq.sdk.drafts.draft` does.
+            Fault: it has not the form, or wants to be forgotten, while answers are kept for as
+                long as the operator says.
+        """
+        if content_type(room.request) != "application/json":
+            raise Fault(415, "unsupported_format", "send application/json")
+        return await room.work(self._draft_of, await room.body())
+
+    def _draft_of(self, raw: bytes) -> Draft:
+        request = read_form(raw, self._form)
+        if request.store is False:
+            said = "store: false is not supported here: answers are kept to be fetched again"
+            raise Fault(400, "invalid_job", said, param="store")
+        self.in_background = isinstance(request, ResponseRequest) and bool(request.background)
+        return draft({**fields_of(request), **self._own}, self._settings, self._job_id)
 
 
 async def _priced(services: Services) -> list[str]:

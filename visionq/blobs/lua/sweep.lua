@@ -6,6 +6,7 @@
 local limit, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local to_delete, taken = take_garbage(limit)
+discharge_tenants(limit)
 local left = redis.call('ZRANGEBYSCORE', K.blob_deletions, '-inf', at(now), 'LIMIT', 0, limit)
 for _, sha in ipairs(left) do
   if is_needed(sha) or redis.call('ZSCORE', K.blob_garbage, sha .. ' 0') then

@@ -6,8 +6,10 @@
 local PICTURES_KEPT = 60 -- s: nobody looks at them again, and the next ones need the room
 
 -- What no unfinished job needs goes sooner than others' pictures do.
-local function hurry_blobs(blobs)
+local function hurry_blobs(tenant, blobs)
   for sha in string.gmatch(blobs, '%S+') do
+    local entry = entry_of_tenant(tenant, sha, redis.call('STRLEN', K.blob .. sha))
+    redis.call('ZADD', K.tenant_blob_garbage, 'XX', 'LT', at(now + PICTURES_KEPT * 1000), entry)
     if redis.call('ZSCORE', K.blob_garbage, garbage_entry(sha)) then
       redis.call('EXPIRE', K.blob .. sha, PICTURES_KEPT)
       redis.call('ZADD', K.blob_garbage, 'LT', at(now + PICTURES_KEPT * 1000), garbage_entry(sha))
@@ -32,8 +34,8 @@ local gone = 0
 for i = 2, #ARGV do
   local id = ARGV[i]
   local job = K.job .. id
-  local state, sent, unknown_calls, idempotency, blobs = unpack(
-    redis.call('HMGET', job, 'state', 'sent', 'unknown_calls', 'idempotency', 'blobs')
+  local state, sent, unknown_calls, idempotency, blobs, lane = unpack(
+    redis.call('HMGET', job, 'state', 'sent', 'unknown_calls', 'idempotency', 'blobs', 'lane')
   )
   if TERMINAL[state] and not sent and (unknown_calls or '0') == '0' then
     redis.call('ZREM', K.finished, id)
@@ -43,7 +45,8 @@ for i = 2, #ARGV do
     if idempotency and redis.call('GET', K.idempotency .. idempotency) == id then
       redis.call('DEL', K.idempotency .. idempotency)
     end
-    hurry_blobs(blobs or '')
+    redis.call('ZREM', K.tenant_finished .. tenant_of(lane), id)
+    hurry_blobs(tenant_of(lane), blobs or '')
     gone = gone + 1
   end
 end

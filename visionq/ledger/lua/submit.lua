@@ -1,11 +1,14 @@
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
--- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), then for each job:
+-- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
+--   most models in line of a tenant, then for each job:
 --   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked
 --   ('' for none; `asked` is a digest of the document without the operator's defaults)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
+--   | {'over', what there is too much of, the most}
 
-local FIELDS = 11
+local FIRST, FIELDS = 6, 11
 local blobs_are_here = ARGV[3] == '1'
+local most_parked, most_lanes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function memory_is_short(share)
   local info = redis.pcall('INFO', 'memory')
@@ -46,8 +49,23 @@ local function missing_blobs(blobs)
   return missing
 end
 
-local function take_blobs(blobs)
+-- One who may not pay, or asks for ever new models, must not fill the ledger with what waits.
+local function over_quota(lane)
+  local tenant = tenant_of(lane)
+  if tonumber(redis.call('HGET', K.tenant_parked, tenant) or 0) >= most_parked then
+    return { 'over', 'parked', tostring(most_parked) }
+  end
+  if redis.call('HEXISTS', K.lane_sizes, lane) == 0
+    and tonumber(redis.call('HGET', K.tenant_lanes, tenant) or 0) >= most_lanes then
+    return { 'over', 'models', tostring(most_lanes) }
+  end
+end
+
+local function take_blobs(tenant, blobs)
   for sha in string.gmatch(blobs, '%S+') do
+    if blobs_are_here then
+      tenant_needs(tenant, sha, redis.call('STRLEN', K.blob .. sha))
+    end
     local entry = garbage_entry(sha)
     local is_first = redis.call('HINCRBY', K.blob_references, sha, 1) == 1
     -- A blob that was not put by reservation is counted from here on.
@@ -68,6 +86,10 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   local known = known_as(id, idempotency)
   if known then
     return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
+  end
+  local over = over_quota(lane)
+  if over then
+    return over
   end
   local missing = missing_blobs(blobs)
   if #missing > 0 then
@@ -99,16 +121,17 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   end
   if blobs ~= '' then
     redis.call('HSET', job, 'blobs', blobs)
-    take_blobs(blobs)
+    take_blobs(tenant_of(lane), blobs)
   end
   redis.call('HINCRBY', K.counts, 'queued', 1)
+  redis.call('ZADD', K.tenant_jobs .. tenant_of(lane), at(now), id)
   enter_lane(id, job, lane, 'RPUSH')
   return { 'created' }
 end
 
 local replies, entered = {}, {} -- lane → jobs
 local full = memory_is_short(tonumber(ARGV[2]))
-for first = 4, #ARGV, FIELDS do
+for first = FIRST, #ARGV, FIELDS do
   local reply = full and { 'full' } or enter(unpack(ARGV, first, first + FIELDS - 1))
   local lane = ARGV[first + 1]
   if reply[1] == 'created' then

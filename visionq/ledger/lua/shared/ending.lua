@@ -6,8 +6,9 @@ local function garbage_entry(sha)
   return sha .. ' ' .. redis.call('STRLEN', K.blob .. sha)
 end
 
-local function release_blobs(blobs, grace)
+local function release_blobs(tenant, blobs, grace)
   for sha in string.gmatch(blobs, '%S+') do
+    tenant_lets_go(tenant, sha, redis.call('STRLEN', K.blob .. sha), now + grace * 1000)
     if redis.call('HINCRBY', K.blob_references, sha, -1) <= 0 then
       redis.call('HDEL', K.blob_references, sha)
       redis.call('EXPIRE', K.blob .. sha, grace)
@@ -36,6 +37,16 @@ local function count_in_batch(id, to, ttl)
     redis.call('EXPIRE', batch, ttl)
     redis.call('EXPIRE', K.book .. 'batch:' .. id, ttl)
   end
+end
+
+-- Per tenant too, so that nobody looks through what is others'.
+local function list_finished(tenant, id, ttl, most)
+  local finished = K.tenant_finished .. tenant
+  redis.call('ZREM', K.tenant_jobs .. tenant, id)
+  redis.call('ZADD', finished, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', finished, '-inf', at(now - ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', finished, 0, -1 - most)
+  redis.call('EXPIRE', finished, ttl)
 end
 
 -- The one way into a terminal state. From here on everything that the job keeps expires.
@@ -74,7 +85,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     redis.call('EXPIRE', K.idempotency .. idempotency, ttl)
   end
   if blobs then
-    release_blobs(blobs, keep.blob_grace)
+    release_blobs(tenant_of(lane), blobs, keep.blob_grace)
   end
   if batch then
     count_in_batch(batch, to, ttl)
@@ -85,6 +96,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   if to == 'failed' then
     list_failed(id, ttl, keep.finished)
   end
+  list_finished(tenant_of(lane), id, ttl, keep.finished)
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
   redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)

@@ -38,10 +38,20 @@ local function leave_hand(job)
   end
 end
 
+local function count_parked(job, amount)
+  local tenant = tenant_of(redis.call('HGET', job, 'lane'))
+  if redis.call('HINCRBY', K.tenant_parked, tenant, amount) <= 0 then
+    redis.call('HDEL', K.tenant_parked, tenant)
+  end
+end
+
 local function move(job, from, to)
   redis.call('HINCRBY', K.counts, from, -1)
   redis.call('HINCRBY', K.counts, to, 1)
   redis.call('HSET', job, 'state', to)
+  if from == 'parked' or to == 'parked' then
+    count_parked(job, to == 'parked' and 1 or -1)
+  end
   if to ~= 'hinted' and to ~= 'in_progress' then
     leave_hand(job)
   end

@@ -1,0 +1,100 @@
+"""What one tenant may have in the ledger, and how its jobs are found among those of others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producer.gateway.faults import Fault
+from producer.gateway.models import KnownModels
+from producer.gateway.native.listing import list_jobs
+from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
+from visionq.contract import State
+from visionq.ledger import LedgerOptions, OverQuota, Submitted
+from visionq.names import PROVIDER_MODELS
+from visionq.settings import Settings
+from worker.watch.models import Models
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@pytest.fixture
+def desk(redis: Redis) -> Desk:
+    return Desk(redis, LedgerOptions(tenant_parked_limit=3, tenant_models_limit=4))
+
+
+def test_one_with_many_parked_jobs_submits_no_more(desk: Desk) -> None:
+    """A tenant that may not pay fills the ledger up to its quota; others submit, and it goes on."""
+    parked = []
+    for _ in range(3):
+        claim = desk.begin(new_job(tenant="poor"))
+        assert desk.ledger.finish(claim, unpaid(outcome_of("parked needs_balance", claim.id)))
+        parked.append(claim.id)
+    (reply,) = desk.ledger.submit([new_job("more", tenant="poor")])
+    assert isinstance(reply, OverQuota)
+    error = reply.error()
+    assert (error.code, error.http_status, error.retryable) == ("quota_exceeded", 429, True)
+    assert "tenant poor has 3 parked jobs" in error.message
+    desk.enter(new_job(tenant="other"))
+    desk.ledger.cancel(parked[:1])
+    desk.enter(new_job("more", tenant="poor"))
+    (known,) = desk.ledger.submit([new_job("more", tenant="poor")])
+    assert isinstance(known, Submitted), "what is there already is told whatever the quota"
+
+
+def test_one_with_many_models_makes_no_more_lanes(desk: Desk) -> None:
+    """Invented models make so many lanes and no more; jobs of lanes that are there are taken."""
+    jobs = [new_job(tenant="inventor", model=f"m{number}") for number in range(20)]
+    replies = desk.ledger.submit(jobs)
+    assert [isinstance(reply, Submitted) for reply in replies] == [True] * 4 + [False] * 16
+    desk.enter(new_job(tenant="inventor", model="m3"), new_job(tenant="other", model="m9"))
+    desk.ledger.cancel([jobs[0].id])
+    desk.enter(new_job(tenant="inventor", model="m9"))
+
+
+def test_a_list_costs_what_its_page_does(desk: Desk) -> None:
+    """Jobs of a tenant are found without a look at those of others, in the order of the list."""
+    redis = desk.redis
+    ended = []
+    for _ in range(2):
+        claim = desk.begin(new_job(tenant="few"))
+        assert desk.ledger.finish(claim, paid(completed(claim.id)))
+        ended.append(claim.id)
+        desk.clock.now += 1
+    for _ in range(4):
+        desk.enter(*(new_job(tenant="many") for _ in range(500)))
+    waiting = desk.enter(*(new_job(tenant="few") for _ in range(3)))
+    before = _commands(redis)
+    jobs = list_jobs(redis, "few", None, 100)
+    assert _commands(redis) - before < 2 * len(jobs) + 20
+    assert [job.id for job in jobs] == [*waiting, *reversed(ended)]
+    assert [job.id for job in list_jobs(redis, "few", State.QUEUED, 2)] == waiting[:2]
+    assert [job.id for job in list_jobs(redis, "few", State.COMPLETED, 9)] == ended[::-1]
+    assert list_jobs(redis, "nobody", None, 9) == []
+    before = _commands(redis)
+    assert len(list_jobs(redis, "many", None, 10)) == 10
+    assert _commands(redis) - before < 40
+
+
+def _commands(redis: Redis) -> int:
+    return int(redis.info("stats")["total_commands_processed"])
+
+
+def test_unknown_models_are_refused(redis: Redis) -> None:
+    """A model passes that has a price or that the provider lists, once a worker has noted that."""
+    now = [0.0]
+    models = KnownModels(redis, Settings(), lambda: now[0])
+    models.check("gpt-4o-mini")
+    with pytest.raises(Fault, match="our-own-model has no price here") as raised:
+        models.check("our-own-model")
+    assert (raised.value.status, raised.value.code) == (404, "model_not_found")
+    Models(redis, lambda: ["our-own-model", "no model", 7, "gpt-4o"]).attend()
+    assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-4o"}
+    with pytest.raises(Fault):
+        models.check("our-own-model")
+    now[0] += 60
+    models.check("our-own-model")
+    Models(redis, lambda: ["never asked so soon"]).attend()
+    assert redis.scard(PROVIDER_MODELS) == 2
