@@ -245,7 +245,8 @@ def test_quota_of_a_tenant(redis: Redis) -> None:
     assert _bytes_of(redis) == {"one": 1_000, "two": 1_000}
     with pytest.raises(QuotaExceeded):
         blobs.put([b"b" * 501], "one")
-    for entry in redis.zrange(TENANT_BLOB_GARBAGE, 0, -1):
+    entries: Any = redis.zrange(TENANT_BLOB_GARBAGE, 0, -1)
+    for entry in entries:
         redis.zadd(TENANT_BLOB_GARBAGE, {entry: 1})
     blobs.sweep()
     assert _bytes_of(redis) == {}
@@ -254,5 +255,5 @@ def test_quota_of_a_tenant(redis: Redis) -> None:
 
 
 def _bytes_of(redis: Redis) -> dict[str, int]:
-    held = redis.hgetall(TENANT_BLOB_BYTES)
-    return {tenant.decode(): int(size) for tenant, size in held.items()}
+    found: Any = redis.hgetall(TENANT_BLOB_BYTES)
+    return {tenant.decode(): int(size) for tenant, size in found.items()}
