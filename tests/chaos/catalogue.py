@@ -10,6 +10,7 @@ from tests.chaos.scenarios import (
     hints,
     leases,
     memory,
+    neighbours,
     other_broker,
     outages,
     parked,
@@ -39,6 +40,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         parked,
         balance,
         reuse,
+        neighbours,
         upgrade,
         other_broker,
     )

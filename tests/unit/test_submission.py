@@ -60,7 +60,7 @@ def test_wrong_field(fields: dict[str, Any], message: str) -> None:
 def test_wrong_default() -> None:
     """A default model that can't be a model's name is refused like any other."""
     with pytest.raises(InvalidJob, match="model: "):
-        prepare(job(), Settings(default_model="no model"))
+        prepare(job(), Settings.model_construct(default_model="no model"))
 
 
 #: Bytes that a picture may have.
