@@ -2,10 +2,7 @@
 -- tenant, is handed to the workers, and comes back until it was delivered or is given up. Only so many
 -- are out at a time, and of a tenant: who answers slowly takes no thread from jobs, nor from others.
 
-local MOST_OF_TENANT = 8 -- that are out …
-local TIMES_ROOM = 3 -- … and for each that may still go out, as of jobs that are at hand
-local SLOTS_FOR_ONE = 8 -- of the workers; one of them may stand with a receiver …
-local LEAST_OUT = 4 -- … and so many however few slots there are
+local MOST_OF_TENANT = 8 -- that are out
 local MOST_LOOKS = 100 -- tenants, and events that came to nothing, in one look of the dispatcher
 
 -- As the gateway shows the job: an answer that was declined is an answer.
@@ -84,7 +81,8 @@ end
 
 local function take_from(tenant, room, hints, first_wait, longest_wait)
   local out = tonumber(redis.call('HGET', K.deliveries_out_of, tenant) or 0)
-  local share = math.ceil((TIMES_ROOM * room - out) / (TIMES_ROOM + 1))
+  -- Three for each that may still go out, as of jobs that are at hand.
+  local share = math.ceil((3 * room - out) / 4)
   local most = math.max(0, math.min(share, MOST_OF_TENANT - out))
   local due = redis.call('ZRANGEBYSCORE', K.deliveries_due .. tenant, '-inf', at(now), 'LIMIT', 0, most)
   for _, id in ipairs(due) do
@@ -96,12 +94,13 @@ local function take_from(tenant, room, hints, first_wait, longest_wait)
   return #due
 end
 
+-- One of eight slots of the workers may stand with a receiver, and four however few there are.
 local function most_deliveries_out()
   local slots = 0
   for _, of_pool in ipairs(redis.call('HVALS', K.pool_slots)) do
     slots = slots + tonumber(of_pool)
   end
-  return math.max(LEAST_OUT, math.floor(slots / SLOTS_FOR_ONE))
+  return math.max(4, math.floor(slots / 8))
 end
 
 -- Who has fewest out comes first: one who always has something due must not always be before others.

@@ -11,6 +11,12 @@ local function tenant_of(lane)
   return string.match(lane, '^[^:]+:([^:]+):')
 end
 
+local function count_of_tenant(counts, lane, amount)
+  if redis.call('HINCRBY', counts, tenant_of(lane), amount) <= 0 then
+    redis.call('HDEL', counts, tenant_of(lane))
+  end
+end
+
 -- The last one out: nobody misses what is known of a model's pace, if nobody asks it for long.
 local function count_down(model, one, other)
   local key = K.pace .. model
@@ -32,16 +38,7 @@ local function leave_hand(job)
   if taken then
     redis.call('HDEL', job, 'taken', 'permit')
     count_down(model_of(lane), 'at_hand', 'calls_out')
-    if redis.call('HINCRBY', K.tenant_at_hand, tenant_of(lane), -1) <= 0 then
-      redis.call('HDEL', K.tenant_at_hand, tenant_of(lane))
-    end
-  end
-end
-
-local function count_parked(job, amount)
-  local tenant = tenant_of(redis.call('HGET', job, 'lane'))
-  if redis.call('HINCRBY', K.tenant_parked, tenant, amount) <= 0 then
-    redis.call('HDEL', K.tenant_parked, tenant)
+    count_of_tenant(K.tenant_at_hand, lane, -1)
   end
 end
 
@@ -50,7 +47,7 @@ local function move(job, from, to)
   redis.call('HINCRBY', K.counts, to, 1)
   redis.call('HSET', job, 'state', to)
   if from == 'parked' or to == 'parked' then
-    count_parked(job, to == 'parked' and 1 or -1)
+    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == 'parked' and 1 or -1)
   end
   if to ~= 'hinted' and to ~= 'in_progress' then
     leave_hand(job)

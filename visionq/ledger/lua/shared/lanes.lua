@@ -26,13 +26,6 @@ local function leave_rings(lane)
   end
 end
 
-local function count_lanes(lane, amount)
-  local _, tenant = split_lane(lane)
-  if redis.call('HINCRBY', K.tenant_lanes, tenant, amount) <= 0 then
-    redis.call('HDEL', K.tenant_lanes, tenant)
-  end
-end
-
 local function enter_lane(id, job, lane, push)
   redis.call(push, K.lane .. lane, id)
   local deadline = redis.call('HGET', job, 'deadline')
@@ -42,7 +35,7 @@ local function enter_lane(id, job, lane, push)
     redis.call('ZREM', K.due, id)
   end
   if redis.call('HINCRBY', K.lane_sizes, lane, 1) == 1 then
-    count_lanes(lane, 1)
+    count_of_tenant(K.tenant_lanes, lane, 1)
     join_rings(lane)
   end
 end
@@ -53,7 +46,7 @@ local function leave_lane(lane)
     return
   end
   redis.call('HDEL', K.lane_sizes, lane)
-  count_lanes(lane, -1)
+  count_of_tenant(K.tenant_lanes, lane, -1)
   redis.call('UNLINK', K.lane .. lane)
   leave_rings(lane)
 end
