@@ -15,7 +15,7 @@ NEEDED = (
 #: What a machine has beside Python.
 TOOLS = (
     *("sh", "cat", "cut", "cksum", "dirname", "rm", "mkdir", "ln"),
-    *("awk", "sed", "grep", "tail", "make"),
+    *("awk", "sed", "grep", "tail", "xargs", "make"),
 )
 
 

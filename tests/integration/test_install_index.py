@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from collections import defaultdict
@@ -187,6 +188,25 @@ def test_year_old_lock_installs(checkout: Path, index: Index, settings: dict[str
     found = installed(checkout)
     assert {"coverage", "redis", "visionq"} <= {name.partition("-")[0] for name in found}
     assert not [name for name in found if name.endswith("-99999999")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pip", ["pip==23.0.1", "pip==23.2.1", "pip==24.0", "pip"])
+@pytest.mark.usefixtures("has_environment")
+def test_every_pip_installs(
+    checkout: Path, index: Index, settings: dict[str, str], pip: str
+) -> None:
+    """A year-old lock is installed by old and new pips alike; they come from a real index."""
+    if pip == "pip==23.0.1" and sys.version_info >= (3, 12):
+        pytest.skip("this pip is too old for this Python")
+    python = str(checkout / ".venv/bin/python")
+    command = [python, "-m", "pip", "install", "--quiet", "--upgrade", pip]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no package index is in reach")
+    age(checkout / "requirements.lock", index)
+    result = make(checkout, "dev", **settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not [name for name in installed(checkout) if name.endswith("-99999999")]
 
 
 @pytest.mark.usefixtures("has_environment", "installer")
