@@ -8,11 +8,23 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flower.app import Flower  # type: ignore[import-untyped]  # no annotations
+from tornado.web import RequestHandler
 
 from monitoring.silent_events import SilentInspector
+from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
+
+
+class _Health(RequestHandler):
+    """Says that this process answers, and to which stack it belongs."""
+
+    def get(self) -> None:
+        """Answer anybody: there is nothing to see."""
+        for name, value in nonce_headers().items():
+            self.set_header(name, value)
+        self.finish({"status": "ok"})
 
 
 class FlowerWithGuests(Flower):  # type: ignore[misc]  # likewise
@@ -25,6 +37,7 @@ class FlowerWithGuests(Flower):  # type: ignore[misc]  # likewise
     def __init__(self, *, guest: str | None = None, **settings: Any) -> None:  # noqa: ANN401  # Flower's
         """Take `guest` as `user:password`; without it there is no second door."""
         super().__init__(**settings)
+        self.add_handlers(".*", [("/healthz", _Health)])
         patience = self.options.inspect_timeout / 1000
         self.inspector = SilentInspector(self.io_loop, self.capp, patience)
         self._guest_user = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -11,7 +10,14 @@ from typing import Any, Final
 import click
 
 from visionq import bundled
-from visionq.commands.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, exit_code, print_error
+from visionq.commands.shared import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    exit_code,
+    print_error,
+    write_nowhere,
+)
 from visionq.errors import VisionqError
 from visionq.extras import NEEDED, absent_packages, as_one, check_extras
 
@@ -81,8 +87,8 @@ def run(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone (`| head`); nothing may be flushed into the pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has gone (`| head`).
+        write_nowhere()
         return EXIT_FAILED
     return outcome if isinstance(outcome, int) else EXIT_OK
 

@@ -9,6 +9,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from visionq.stack_nonce import nonce_headers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,7 +49,7 @@ def build_app(collector: Collector) -> WSGIApplication:
         if path == "/metrics":
             return metrics(environ, start_response)
         if path == "/healthz":
-            start_response("200 OK", _TEXT)
+            start_response("200 OK", [*_TEXT, *nonce_headers().items()])
             return [b"ok\n"]
         start_response("404 Not Found", _TEXT)
         return [b"see /metrics\n"]

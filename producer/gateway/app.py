@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from producer.gateway.batches.keeper import Keeper
 from producer.gateway.batches.routes import router as batches_router
@@ -33,6 +33,7 @@ from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import InternalError, QueueUnavailable, VisionqError
 from visionq.redis_connection import as_queue_unavailable
+from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,10 +106,10 @@ class Documented(FastAPI):
         return super().openapi()
 
 
-async def _healthz(request: Request) -> dict[str, str]:
+async def _healthz(request: Request) -> JSONResponse:
     """Say whether Redis can be reached."""
     await request.app.state.services.redis.ping()
-    return {"status": "ok"}
+    return JSONResponse({"status": "ok"}, headers=nonce_headers())
 
 
 def _on_fault(request: Request, error: Exception) -> Response:

@@ -130,7 +130,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         assert started.process.stdout is not None
         assert started.process.stdout.read() == ""
         assert read_record(started.environment) is None
-        assert not record_path(started.environment).exists()
+        assert not record_path(started.process.pid, started.environment).exists()
         assert (folder / "data" / "worker-1.log").exists()
 
 
@@ -196,7 +196,7 @@ def test_record(up: Up) -> None:
     record = read_record(up.environment)
     assert record is not None
     assert record.to_public() == up.line
-    assert stat.S_IMODE(record_path(up.environment).stat().st_mode) == 0o600
+    assert stat.S_IMODE(record_path(up.process.pid, up.environment).stat().st_mode) == 0o600
 
 
 def test_data_dir_is_not_shared(up: Up) -> None:
@@ -291,3 +291,20 @@ def test_temporary_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert is_ready(str(line["redis_url"]))
         assert read_record() is None
     assert not is_ready(str(line["redis_url"]))
+
+
+def test_a_reader_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
+    """`visionq up 2>&1 | head -1` ends the stack, and its passing directory goes with it."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(  # our own command
+        [*VISIONQ, "up", *SMALL],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(90) == 1
+    assert [path.name for path in tmp_path.glob("visionq-*") if path.is_dir()] == []

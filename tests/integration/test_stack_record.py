@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -25,7 +28,9 @@ from visionq.commands.record import (
 from visionq.commands.shared import exit_code, find_redis_url
 from visionq.errors import QueueUnavailable
 from visionq.settings import ConfigurationError, Settings
+from visionq.stack.children import answers
 from visionq.stack.planning import Wishes, planned
+from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,18 +90,86 @@ def test_stale_record(environ: Mapping[str, str]) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": 1}', '{"from_the_future": 1}'])
 def test_unreadable_record(environ: Mapping[str, str], text: str) -> None:
     """A record that is broken, or of another version, is as good as none."""
-    record_path(environ).parent.mkdir(parents=True)
-    record_path(environ).write_text(text)
+    path = record_path(os.getpid(), environ)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
     assert read_record(environ) is None
 
 
 def test_last_one_wins(environ: Mapping[str, str]) -> None:
     """The stack started last is found, and the end of an earlier one does not hide it."""
     write_record(RECORD, environ)
-    later = replace(RECORD, pid=os.getppid(), redis_url="redis://127.0.0.1:9/0")
+    later = replace(RECORD, pid=os.getppid(), redis_url="redis://127.0.0.1:9/0", started_at=2.0)
     write_record(later, environ)
+    write_record(RECORD, environ)  # again, as a child was started anew
+    assert read_record(environ) == later
     remove_record(RECORD, environ)
     assert read_record(environ) == later
+
+
+def test_an_earlier_stack_is_found_again(environ: Mapping[str, str]) -> None:
+    """When the stack started last has ended, commands find the earlier one, which still runs."""
+    write_record(RECORD, environ)
+    later = replace(RECORD, pid=os.getppid(), started_at=2.0)
+    write_record(later, environ)
+    remove_record(later, environ)
+    assert read_record(environ) == RECORD
+
+
+def test_a_state_directory_that_can_not_be_written(tmp_path: Path) -> None:
+    """Where no record can be left, one line names the variable that moves it."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"XDG_STATE_HOME: .* can't be written"):
+        write_record(RECORD, {"XDG_STATE_HOME": str(tmp_path / "file")})
+
+
+@pytest.mark.parametrize("path", ["file", "file/below", "/proc/visionq", "/dev/null"])
+def test_a_data_directory_that_can_not_be(tmp_path: Path, path: str) -> None:
+    """A place where no directory can be made is refused in one line."""
+    (tmp_path / "file").write_text("")
+    wishes = replace(WISHES, data_dir=tmp_path / path)
+    with (
+        pytest.raises(ConfigurationError, match=r"^configuration: --data-dir: .* can't be used"),
+        planned(wishes, settings(), {}, tmp_path / "stack", Random(1)),
+    ):
+        pass
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """A port on which another program listens is refused by the name of its option."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        wishes = replace(WISHES, ports=(0, stranger.getsockname()[1], 0, 0, 0))
+        with (
+            pytest.raises(ConfigurationError, match="--simulator-port: another program listens"),
+            planned(wishes, settings(), {}, tmp_path / "stack", Random(1)),
+        ):
+            pass
+
+
+def test_only_the_own_part_is_ready() -> None:
+    """Whatever else answers 200 on a part's port does not know the nonce."""
+
+    class Stranger(BaseHTTPRequestHandler):
+        headers_sent: ClassVar[dict[str, str]] = {}
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            for name, value in self.headers_sent.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        assert answers(port, "/healthz")
+        assert not answers(port, "/healthz", "nonce")
+        Stranger.headers_sent = nonce_headers({"VISIONQ_STACK_NONCE": "another"})
+        assert not answers(port, "/healthz", "nonce")
+        Stranger.headers_sent = nonce_headers({"VISIONQ_STACK_NONCE": "nonce"})
+        assert answers(port, "/healthz", "nonce")
+        server.shutdown()
 
 
 def test_directories() -> None:
@@ -114,9 +187,10 @@ def test_paid_plan(tmp_path: Path) -> None:
         assert plan.data_dir == tmp_path / "stack"
         assert not plan.passing
         assert (plan.simulator_url, plan.provider_url) == (None, "https://provider/openai/v1")
-        assert plan.child_environment("redis") == {}
-        assert plan.child_environment("gateway") == {"VISIONQ_REDIS_URL": plan.redis.url}
-        assert plan.child_environment("worker") == {
+        nonce = {"VISIONQ_STACK_NONCE": plan.nonce}
+        assert plan.child_environment("redis") == nonce
+        assert plan.child_environment("gateway") == nonce | {"VISIONQ_REDIS_URL": plan.redis.url}
+        assert plan.child_environment("worker") == nonce | {
             "VISIONQ_REDIS_URL": plan.redis.url,
             "PROXYAPI_BASE_URL": "https://provider/openai/v1",
         }

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visionq.settings import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,14 +32,17 @@ class StackRecord:
     metrics_url: str | None = None
     #: Role → process ids, as they are now.
     pids: dict[str, list[int]] | None = None
+    #: Seconds since the epoch.
+    started_at: float = 0.0
 
     def with_pids(self, pids: dict[str, list[int]]) -> StackRecord:
         """Return the record of the same stack after a child was started again."""
         return replace(self, pids=pids)
 
     def to_public(self) -> dict[str, object]:
-        """Return what `up --json` prints: everything but `up`'s own id; absent parts left out."""
-        parts = {name: value for name, value in asdict(self).items() if name != "pid"}
+        """Return what `up --json` prints: where the parts are; absent parts left out."""
+        own = {"pid", "started_at"}
+        parts = {name: value for name, value in asdict(self).items() if name not in own}
         required = {"simulator_url"}
         return {name: value for name, value in parts.items() if value or name in required}
 
@@ -49,42 +54,58 @@ def user_directory(kind: str, fallback: str, environ: Mapping[str, str]) -> Path
     return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "visionq"
 
 
-def record_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file of the record in the user's state directory."""
-    return user_directory("STATE", ".local/state", environ) / "stack.json"
+def records_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where each running stack of this user leaves its record."""
+    return user_directory("STATE", ".local/state", environ) / "stacks"
+
+
+def record_path(pid: int, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file of the stack whose `visionq up` has this process id."""
+    return records_directory(environ) / f"{pid}.json"
 
 
 def read_record(environ: Mapping[str, str] = os.environ) -> StackRecord | None:
-    """Return the record of the stack that was started last, if it still runs."""
-    try:
-        record = StackRecord(**json.loads(record_path(environ).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # none, or of another version: as good as none
-        return None
-    return record if _is_alive(record.pid) else None
+    """Return the record of the stack that was started last, among those that still run."""
+    found = (_read(path) for path in records_directory(environ).glob("*.json"))
+    alive = [record for record in found if record is not None and _is_alive(record.pid)]
+    return max(alive, key=lambda record: record.started_at, default=None)
 
 
 def write_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -> None:
-    """Make `record` the one that other commands find; readers never see half of it."""
-    path = record_path(environ)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"{path.name}.{record.pid}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        json.dump(asdict(record), file)
-    draft.replace(path)
+    """Have other commands find this stack; readers never see half a record.
 
-
-def is_own_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether commands still find this stack, and not one started after it."""
-    current = read_record(environ)
-    return current is not None and current.pid == record.pid
+    Raises:
+        ConfigurationError: the user's state directory can't be written.
+    """
+    path = record_path(record.pid, environ)
+    draft = path.with_suffix(".draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            json.dump(asdict(record), file)
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"XDG_STATE_HOME: {path.parent} can't be written ({error.strerror}), and commands"
+            " could not find this stack; name another directory"
+        ) from error
 
 
 def remove_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -> None:
-    """Remove the record, unless another stack has put its own in its place."""
-    if is_own_record(record, environ):
-        with suppress(FileNotFoundError):
-            record_path(environ).unlink()
+    """Remove the record, and those of stacks that were killed."""
+    for path in records_directory(environ).glob("*.json"):
+        other = _read(path)
+        if other is None or other.pid == record.pid or not _is_alive(other.pid):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _read(path: Path) -> StackRecord | None:
+    try:
+        return StackRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # gone, or of another version: as good as none
+        return None
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,6 +98,13 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
             raise
         print_json(error_document(error))
         raise click.exceptions.Exit(exit_code(error)) from None
+
+
+def write_nowhere() -> None:
+    """Drop what this process writes from now on: nothing may be flushed into a broken pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings

@@ -15,12 +15,18 @@ import click
 
 from visionq.commands.record import (
     StackRecord,
-    is_own_record,
     remove_record,
     user_directory,
     write_record,
 )
-from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_OK, json_option, print_json
+from visionq.commands.shared import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    json_option,
+    print_json,
+    write_nowhere,
+)
 from visionq.http_environment import prepare_http_environment
 from visionq.settings import load_settings
 from visionq.stack.children import (
@@ -108,15 +114,22 @@ def up(
         Signals(end_with=sys.stdin.fileno() if temporary else None) as signals,
     ):
         supervisor = Supervisor(signals, time.monotonic)
+        read = True
         try:
             running = services or (() if temporary else tuple(_SERVICES))
             _start(supervisor, plan, running)
             if not supervisor.stopping:
                 _serve(supervisor, plan, running, as_json=as_json, recorded=not temporary)
-        finally:
-            if supervisor.stopping and not as_json:
+            if not as_json:
                 click.echo("Ending; a call that has begun is finished first.", err=True)
+        except BrokenPipeError:
+            # The reader has gone (`| head`): end as if asked to, and write no more.
+            read, supervisor.show = False, None
+            write_nowhere()
+        finally:
             peaceful = supervisor.stop()
+    if not read:
+        return EXIT_FAILED
     return EXIT_OK if peaceful else EXIT_INTERRUPTED
 
 
@@ -150,12 +163,11 @@ def _serve(
         gateway_key=plan.gateway_key if gateway else None,
         metrics_url=plan.metrics_url if exporter else None,
         pids=supervisor.pids(),
+        started_at=time.time(),
     )
 
     def renew() -> None:
-        # A stack that was started later is the one that commands find.
-        if is_own_record(record):
-            write_record(record.with_pids(supervisor.pids()))
+        write_record(record.with_pids(supervisor.pids()))
 
     if recorded:
         write_record(record)

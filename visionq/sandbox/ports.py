@@ -23,6 +23,17 @@ def free_port() -> int:
     return free_ports(1, SystemRandom())[0]
 
 
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_ports(count: int, random: Random) -> list[int]:
     """Return `count` different ports of 127.0.0.1 on which nobody listens now.
 

@@ -19,6 +19,7 @@ from visionq.sandbox.redis_server import (
 from visionq.sandbox.redis_server import is_ready as redis_is_ready
 from visionq.stack.environments import environment_for
 from visionq.stack.process import Spec
+from visionq.stack_nonce import HEADER, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,8 @@ class Plan:
     #: Seconds that a worker gets to finish its calls.
     worker_patience: float
     environment: Mapping[str, str]
+    #: By which `up` knows its own children from whatever else answers on their ports.
+    nonce: str
 
     @property
     def simulator_url(self) -> str | None:
@@ -89,7 +92,7 @@ class Plan:
         stack = {} if role in _STANDALONE else {"VISIONQ_REDIS_URL": self.redis.url}
         if role == "worker":
             stack["PROXYAPI_BASE_URL"] = self.provider_url
-        return environment_for(role, self.environment) | stack | extra
+        return environment_for(role, self.environment) | stack | extra | {VARIABLE: self.nonce}
 
 
 def redis_spec(plan: Plan) -> Spec:
@@ -119,7 +122,7 @@ def simulator_specs(plan: Plan) -> list[Spec]:
             command=(*module, "--name", name, "--port", str(port)),
             environment=plan.child_environment("simulator"),
             log=plan.data_dir / "simulator.log",
-            is_ready=lambda: answers(port, "/healthz"),
+            is_ready=lambda: answers(port, "/healthz", plan.nonce),
             patience=_SHORT_PATIENCE,
         )
     ]
@@ -174,7 +177,7 @@ def flower_spec(plan: Plan) -> Spec:
             VISIONQ_FLOWER_URL_PREFIX="",
         ),
         log=plan.data_dir / "flower.log",
-        is_ready=lambda: answers(plan.flower_port, "/healthcheck"),
+        is_ready=lambda: answers(plan.flower_port, "/healthz", plan.nonce),
         patience=_SHORT_PATIENCE,
     )
 
@@ -195,7 +198,7 @@ def gateway_spec(plan: Plan) -> Spec:
             VISIONQ_GATEWAY_FILES_DIR=str(plan.data_dir / "files"),
         ),
         log=plan.data_dir / "gateway.log",
-        is_ready=lambda: answers(plan.gateway_port, "/healthz"),
+        is_ready=lambda: answers(plan.gateway_port, "/healthz", plan.nonce),
         patience=_SHORT_PATIENCE,
     )
 
@@ -212,7 +215,7 @@ def exporter_spec(plan: Plan) -> Spec:
         ),
         environment=plan.child_environment("exporter"),
         log=plan.data_dir / "exporter.log",
-        is_ready=lambda: answers(plan.exporter_port, "/healthz"),
+        is_ready=lambda: answers(plan.exporter_port, "/healthz", plan.nonce),
         patience=_SHORT_PATIENCE,
     )
 
@@ -224,13 +227,19 @@ def registrations(redis_url: str) -> dict[bytes, float]:
     return {bytes(worker): float(lapse) for worker, lapse in entries}
 
 
-def answers(port: int, path: str) -> bool:
-    """Return whether a GET on 127.0.0.1 is answered 200. No proxy is asked."""
+def answers(port: int, path: str, nonce: str | None = None) -> bool:
+    """Return whether a GET on 127.0.0.1 is answered 200, by the part that was given the nonce.
+
+    No proxy is asked.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
+        reply = connection.getresponse()
+    except (OSError, http.client.HTTPException):
         return False
+    else:
+        is_ours = nonce is None or reply.getheader(HEADER) == nonce
+        return reply.status == http.HTTPStatus.OK and is_ours
     finally:
         connection.close()

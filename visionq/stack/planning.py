@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
-from visionq.sandbox.ports import free_ports
+from visionq.sandbox.ports import free_ports, is_free
 from visionq.sandbox.redis_server import RedisConfig
 from visionq.settings import ConfigurationError
 from visionq.stack.children import Plan
@@ -30,6 +30,9 @@ _MARK: Final = "answers"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 #: What a worker gets beyond its longest call, to write down the outcome.
 _PATIENCE: Final = 30.0
+PORT_OPTIONS: Final = (
+    "--redis-port", "--simulator-port", "--flower-port", "--gateway-port", "--metrics-port",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Wishes:
     #: None: `default_dir` for paid answers, a passing one for simulated answers.
     data_dir: Path | None
     simulate: bool
-    #: Of Redis, simulator, Flower, gateway and exporter; 0 takes a free one.
+    #: Of `PORT_OPTIONS`; 0 takes a free one.
     ports: tuple[int, int, int, int, int]
 
 
@@ -65,6 +68,7 @@ def planned(
     chosen = wishes.data_dir or (None if simulated else default_dir)
     with _data_dir(chosen) as data_dir:
         _check_kind(data_dir, "simulated" if simulated else "paid")
+        _check_ports(wishes.ports)
         free = iter(free_ports(len(wishes.ports), random))
         redis_port, simulator_port, flower_port, gateway_port, exporter_port = (
             port or next(free) for port in wishes.ports
@@ -86,6 +90,7 @@ def planned(
             exporter_port=exporter_port,
             worker_patience=settings.request_timeout + _PATIENCE,
             environment=environment,
+            nonce=token_urlsafe(16),
         )
 
 
@@ -95,10 +100,18 @@ def _data_dir(wanted: Path | None) -> Iterator[Path]:
 
     It stays when the run fails, for its logs.
     """
-    path = Path(tempfile.mkdtemp(prefix="visionq-")) if wanted is None else wanted.resolve()
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _close(path)
-    with (path / "lock").open("w") as lock:
+    path = wanted
+    try:
+        path = Path(tempfile.mkdtemp(prefix="visionq-")) if wanted is None else wanted.resolve()
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _close(path)
+        lock_file = (path / "lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--data-dir: {path or tempfile.gettempdir()} can't be used ({error.strerror});"
+            " choose another directory"
+        ) from error
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,6 +140,13 @@ def _close(path: Path) -> None:
             " choose another --data-dir, or close it (chmod 700)"
         )
     path.chmod(0o700)
+
+
+def _check_ports(ports: tuple[int, ...]) -> None:
+    """Refuse a port on which another program listens: it would get what is meant for ours."""
+    for option, port in zip(PORT_OPTIONS, ports, strict=True):
+        if port and not is_free(port):
+            raise ConfigurationError(f"{option}: another program listens on {port}; choose another")
 
 
 def _check_kind(data_dir: Path, kind: str) -> None:

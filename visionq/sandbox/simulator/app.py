@@ -21,6 +21,7 @@ from visionq.sandbox.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, en
 from visionq.sandbox.simulator.faults import EARLY, Fault, refusal_of
 from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.sandbox.simulator.refusals import Refusal, by_openai, by_proxy, invalid_key
+from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -264,7 +265,7 @@ async def _reset_bill(request: web.Request) -> web.Response:
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    return _json({"status": "ok"})
+    return _json({"status": "ok"}, headers=nonce_headers())
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
