@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from tests.ugly.pictures import ugly
 from visionq.contract import Animated, PictureOptions
 from visionq.errors import ImageError
 from worker.images import ImageLimits, inspect, prepare
@@ -75,6 +76,7 @@ def corpus() -> tuple[tuple[str, bytes], ...]:
         ("tiff", encoded(colour, "tiff", compression="tiff_lzw")),
         ("tiff pages", encoded(colour.copy(), "tiff", save_all=True, append_images=[clear])),
         ("avif", encoded(colour, "avif", speed=10)),
+        *ugly(),
     )
 
 

@@ -118,4 +118,4 @@ def _warnings(layout: Layout) -> tuple[str, ...]:
         found.append("the file holds several pictures; the first one is sent")
     if layout.frames > 1:
         found.append(f"the first of {layout.frames} frames is sent")
-    return tuple(found)
+    return (*found, *layout.notes)

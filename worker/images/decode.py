@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from visionq.errors import CorruptImage, ImageError, TooManyPixels
+from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
+from worker.images.layout import UnsupportedVariantError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +81,8 @@ def taming(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except UnsupportedVariantError as error:
+        raise UnsupportedFormat(f"{error}; save it with 8 bits a sample", image=name) from None
     except _TooSlowError as error:
         raise TooManyPixels("it takes too long to decode; scale it down", image=name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:

@@ -14,6 +14,7 @@ from worker.images.check import DEFAULTS
 from worker.images.colour import (
     drop_opaque_alpha,
     is_srgb,
+    on_clear_canvas,
     on_white,
     set_upright,
     to_srgb,
@@ -75,11 +76,12 @@ def encode(
     target = _clamp(fit(*size), size)
     if target == size and _may_pass(checked, limits, options):
         return _pass_through(checked, name=name, limits=limits, options=options)
-    target, warnings = _bounded(target, clear=checked.layout.alpha and not options.flatten)
+    flatten = _is_flattened(checked, options)
+    target, warnings = _bounded(target, clear=checked.layout.alpha and not flatten)
     plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
     picture = _decode_upright(checked, plan.size, name=name, limits=limits)
     picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
-    if options.flatten:
+    if flatten:
         picture = on_white(picture)
     advice = advise(picture, options, short_side=min(picture.size), name=name)
     sent = _within_bytes(
@@ -104,14 +106,22 @@ def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def _is_flattened(checked: CheckedImage, options: PictureOptions) -> bool:
+    """Tell whether transparency goes on white.
+
+    Where the first frame of an animation draws nothing, people see the page that it is on.
+    """
+    return options.flatten or checked.frames > 1
+
+
 def _may_pass(checked: CheckedImage, limits: ImageLimits, options: PictureOptions) -> bool:
     layout = checked.layout
     return (
         layout.plain
         and layout.orientation == 1
         and len(layout.content) <= limits.max_sent_bytes
-        and not (layout.alpha and options.flatten)
-        and (layout.profile is None or is_srgb(layout.profile))
+        and not (layout.alpha and _is_flattened(checked, options))
+        and (layout.profile is None or layout.tells_profile or is_srgb(layout.profile))
     )
 
 
@@ -144,7 +154,9 @@ def _decode_upright(
     stored = target if not checked.sideways else (target[1], target[0])
     picture = decode(checked, shrunk_to=stored, name=name, limits=limits)
     with taming(name):  # palette and transparency still come from the file
-        picture = widen(picture)
+        picture = widen(picture, checked.layout.values)
+        if checked.layout.frame is not None:
+            picture = on_clear_canvas(picture, checked.layout.frame)
     if picture.size != stored:
         # After a reduced JPEG decode at most half remains to be done. Hamming is as sharp as
         # bicubic there, for the work of bilinear.

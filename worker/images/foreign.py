@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from visionq.errors import TooManyPixels
+from worker.images import bmp
 from worker.images.decode import TimedFile, raise_ceiling, taming
-from worker.images.layout import Layout
+from worker.images.layout import Layout, UnsupportedVariantError, read_orientation
+from worker.images.tiff import read_samples
 
 if TYPE_CHECKING:
     from worker.images.models import ImageLimits
 
 #: AVIF: the frame as YUV and as RGB beside the picture; TIFF: a strip may be all of it.
 _HELD_BYTES_A_PIXEL: Final = 8
-_ORIENTATION: Final = 0x0112
 
 
 def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> Layout:
@@ -27,16 +28,17 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
 
     Raises:
         CorruptImage, TooManyPixels: the header can't be read, or tells of too many pixels.
+        UnsupportedFormat: a variant that is not read, or would be read wrongly; it is named.
     """
     raise_ceiling(limits.max_pixels)
     with taming(name):
-        picture = Image.open(TimedFile(data, limits.max_seconds), formats=(kind.upper(),))
-        # Pillow turns a TIFF upright by itself, and gives its size so.
-        orientation = 1 if kind == "tiff" else picture.getexif().get(_ORIENTATION, 1)
+        values = read_samples(data).values() if kind == "tiff" else None
+        picture = _open(data, kind, limits)
         width, height = picture.size
         if width * height > limits.max_pixels:  # before anything asks for the frames
             message = f"{width}x{height} is more than {limits.max_pixels:,} pixels; scale it down"
             raise TooManyPixels(message, image=name)
+        profile = bmp.read_profile(data) if kind == "bmp" else picture.info.get("icc_profile")
         return Layout(
             width=width,
             height=height,
@@ -44,9 +46,23 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
             plain=False,
             lossless=kind != "avif",
             content=data,
-            orientation=orientation if orientation in range(1, 9) else 1,
-            profile=picture.info.get("icc_profile"),
+            # Pillow turns a TIFF upright by itself, and gives its size so. Of an AVIF it tells what
+            # the container says as if it were EXIF; XMP says nothing of how a picture is shown.
+            orientation=read_orientation(picture.info.get("exif", b"")) if kind == "avif" else 1,
+            profile=profile,
             alpha=picture.has_transparency_data,
+            values=values,
             convert_bytes=4,
             held_bytes=_HELD_BYTES_A_PIXEL * width * height,
         )
+
+
+def _open(data: bytes, kind: str, limits: ImageLimits) -> Image.Image:
+    """Open a picture; one that Pillow does not know is named by what its header says."""
+    try:
+        return Image.open(TimedFile(data, limits.max_seconds), formats=(kind.upper(),))
+    except (OSError, KeyError):  # no such variant, depth or compression
+        if kind == "avif":
+            raise
+    variant = bmp.name_variant(data) if kind == "bmp" else str(read_samples(data))
+    raise UnsupportedVariantError(variant)

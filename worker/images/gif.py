@@ -13,6 +13,8 @@ _EXTENSION: Final = 0x21
 _IMAGE: Final = 0x2C
 _TRAILER: Final = 0x3B
 _GRAPHIC_CONTROL: Final = 0xF9
+#: For a pixel: in RGBA, cut out and put on a clear canvas.
+_ON_CANVAS_BYTES: Final = 12
 _NAMES: Final = {0xFE: "comment", 0xFF: "application data", 0x01: "plain text"}
 #: Blocks of at most 255 bytes; writers fill them, so 20 MB make 80,000.
 _MAX_BLOCKS: Final = 500_000
@@ -40,14 +42,16 @@ class _Walk:
     def layout(self) -> Layout:
         screen = width, height = struct.unpack_from("<HH", self._data, 6)
         position = self._after_table(10, _SCREEN_BYTES)
-        frames = 0
+        frames, first = 0, (0, 0, 0, 0)
         while (introducer := self._data[position]) != _TRAILER:
             if introducer == _EXTENSION:
                 position = self._extension(position)
             elif introducer == _IMAGE:
                 frames += 1
                 left, top, right, bottom = struct.unpack_from("<HHHH", self._data, position + 1)
-                width, height = max(width, left + right), max(height, top + bottom)
+                right, bottom = left + right, top + bottom
+                width, height = max(width, right), max(height, bottom)
+                first = first if frames > 1 else (left, top, right, bottom)
                 # One byte after the colour table holds the code size.
                 position = self._after_blocks(self._after_table(position + 9, position + 10) + 1)
             else:
@@ -55,18 +59,20 @@ class _Walk:
         self._cuts.cut(position + 1, len(self._data), "appended data")
         if not frames:
             raise MalformedError("there is no picture in the file")
+        is_whole = first == (0, 0, width, height)
         return Layout(
             width=width,
             height=height,
             frames=frames,
-            # Decoders disagree on a frame that is larger than its screen.
-            plain=screen == (width, height) and frames == 1,
+            # Decoders disagree on a frame that is larger than its screen, or smaller.
+            plain=screen == (width, height) and frames == 1 and is_whole,
             lossless=True,
             content=self._cuts.apply(self._data),
             stripped=self._cuts.names,
-            alpha=self._alpha,
+            alpha=self._alpha or not is_whole,
+            frame=None if is_whole else first,
             pixel_bytes=1,
-            convert_bytes=4,
+            convert_bytes=4 if is_whole else _ON_CANVAS_BYTES,
         )
 
     def _extension(self, position: int) -> int:

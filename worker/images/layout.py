@@ -17,6 +17,8 @@ MAX_PARTS: Final = 65_536
 MAX_PROFILE_BYTES: Final = 4_000_000
 
 _ORIENTATION_TAG: Final = 0x0112
+#: Types of whole numbers in EXIF, as `struct` spells them.
+_NUMBER_TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 _UPRIGHT: Final = 1
 _LAST_ORIENTATION: Final = 8
 
@@ -49,8 +51,16 @@ class Layout:
     orientation: int = _UPRIGHT
     #: ICC profile of the pixels.
     profile: bytes | None = None
+    #: Whether the content itself still tells of that profile.
+    tells_profile: bool = False
     #: Whether a pixel may be transparent, as far as the container tells.
     alpha: bool = False
+    #: Left, top, right and bottom of the first frame where it leaves some of the canvas clear.
+    frame: tuple[int, int, int, int] | None = None
+    #: Values of black and white where samples are not 8 bits.
+    values: tuple[float, float] | None = None
+    #: What is worth telling about it.
+    notes: tuple[str, ...] = ()
     #: Bytes of memory for a pixel once decoded; more for one while it is brought into a usable
     #: form; and bytes that the decoder holds beside them, whatever the size it decodes to.
     pixel_bytes: int = 4
@@ -117,8 +127,11 @@ def read_orientation(exif: bytes) -> int:
         (directory,) = struct.unpack_from(order + "I", tiff, 4)
         (entries,) = struct.unpack_from(order + "H", tiff, directory)
         for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
             if tag == _ORIENTATION_TAG:
+                # Writers take other types of number than the one of the standard, SHORT.
+                code = _NUMBER_TYPES.get(kind, "H")
+                (value,) = struct.unpack_from(order + code, tiff, entry + 8)
                 return value if _UPRIGHT <= value <= _LAST_ORIENTATION else _UPRIGHT
     except struct.error:
         return _UPRIGHT

@@ -15,6 +15,7 @@ from worker.images.layout import (
     MalformedError,
     read_orientation,
 )
+from worker.images.png_colours import hinted_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +26,15 @@ _LARGEST_LENGTH: Final = 2**31 - 1
 _PLAIN_BITS: Final = 8
 #: Colour types: grey and palette; grey or colour with alpha.
 _ONE_BYTE_COLOURS: Final = frozenset({0, 3})
+_RGB: Final = 2
 _PALETTE: Final = 3
 _ALPHA_COLOURS: Final = frozenset({4, 6})
 #: What the picture is made of, and the hints on its colours that hold nothing else.
 _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _COLOUR_HINTS: Final = frozenset({b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
+_BEFORE_PIXELS: Final = (_PICTURE | _COLOUR_HINTS) - {b"IHDR", b"IDAT", b"IEND"}
+#: Bytes of the longest of them, cHRM.
+_LONGEST_HINT: Final = 32
 _NAMES: Final = {
     b"eXIf": "EXIF",
     b"iCCP": "ICC",
@@ -42,6 +47,13 @@ _ANCILLARY_BIT: Final = 0x20
 
 
 @dataclass
+class _Frame:
+    width: int
+    height: int
+    pieces: list[bytes] = field(default_factory=list)
+
+
+@dataclass
 class _Found:
     #: Width, height, bits of a sample, colour type.
     header: tuple[int, int, int, int] | None = None
@@ -49,8 +61,12 @@ class _Found:
     frames: int = 1
     frame_controls: int = 0
     has_pixels: bool = False
+    #: Of an animation whose default picture is no frame: the first frame, and what goes before it.
+    first_frame: _Frame | None = None
+    preamble: list[bytes] = field(default_factory=list)
     orientation: int = 1
     profile: bytes | None = None
+    hints: dict[bytes, bytes] = field(default_factory=dict)
     cuts: Cuts = field(default_factory=Cuts)
 
 
@@ -71,26 +87,65 @@ def read_png(data: bytes) -> Layout:
         else:
             found.cuts.cut(start, end, _NAMES.get(kind, kind.decode("latin-1")))
         _take(found, kind, data[body : end - 4] if kind != b"IDAT" else b"")
+        if kind in _COLOUR_HINTS:
+            found.hints.setdefault(kind, data[body : min(body + _LONGEST_HINT, end - 4)])
+        if kind in _BEFORE_PIXELS and not found.has_pixels:
+            found.preamble.append(data[start:end])
     if found.header is None or not found.has_pixels:
         raise MalformedError("there is no picture in the file")
     width, height, bits, colours = found.header
+    frame = found.first_frame if found.first_frame and found.first_frame.pieces else None
+    if frame is not None:
+        width, height = frame.width, frame.height
     alpha = found.has_palette_alpha or colours in _ALPHA_COLOURS
     one_byte = colours in _ONE_BYTE_COLOURS
+    hinted = None
+    if found.profile is None or b"cICP" in found.hints:
+        hinted = hinted_profile(found.hints)
     return Layout(
         width=width,
         height=height,
-        frames=max(found.frames, found.frame_controls, 1),
-        plain=bits <= _PLAIN_BITS,
+        # A default picture that is no frame is one more.
+        frames=max(found.frames, found.frame_controls, 1) + (frame is not None),
+        plain=bits <= _PLAIN_BITS and frame is None,
         lossless=True,
-        content=found.cuts.apply(data),
+        content=found.cuts.apply(data) if frame is None else _alone(data, found, frame),
         stripped=found.cuts.names,
         orientation=found.orientation,
-        profile=found.profile,
+        profile=found.profile if hinted is None else hinted,
+        tells_profile=hinted is not None,
         alpha=alpha,
+        values=None if bits <= _PLAIN_BITS else (0, 2**bits - 1),
+        notes=_notes(found, bits, colours),
         pixel_bytes=(1 if bits <= _PLAIN_BITS else 2) if one_byte else 4,
         # Palettes and alpha become RGBA, 16 bits pass through a copy; plain grey stays.
         convert_bytes=4 if alpha or colours == _PALETTE or (one_byte and bits > _PLAIN_BITS) else 0,
     )
+
+
+def _alone(data: bytes, found: _Found, frame: _Frame) -> bytes:
+    """Return the first frame of an animation as a picture of its own."""
+    kind_at = _SIGNATURE_BYTES + 4
+    rest = data[kind_at + 12 : kind_at + 4 + _HEADER_BYTES]
+    return b"".join(
+        (
+            data[:_SIGNATURE_BYTES],
+            _chunk(b"IHDR", struct.pack(">II", frame.width, frame.height) + rest),
+            *found.preamble,
+            _chunk(b"IDAT", b"".join(frame.pieces)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _notes(found: _Found, bits: int, colours: int) -> tuple[str, ...]:
+    if bits > _PLAIN_BITS and colours == _RGB and found.has_palette_alpha:
+        return ("which pixels are transparent was told by the upper 8 of 16 bits of their colour",)
+    return ()
 
 
 def _chunks(data: bytes, cuts: Cuts) -> Iterator[tuple[bytes, int, int, int]]:
@@ -132,10 +187,26 @@ def _take(found: _Found, kind: bytes, body: bytes) -> None:
         (found.frames,) = struct.unpack_from(">I", body)
     elif kind == b"fcTL":
         found.frame_controls += 1
+        _take_frame(found, body)
+    elif kind == b"fdAT" and found.first_frame is not None and found.frame_controls == 1:
+        found.first_frame.pieces.append(body[4:])
     elif kind == b"eXIf":
         found.orientation = read_orientation(body)
     elif kind == b"iCCP":
         found.profile = _inflate_profile(body)
+
+
+def _take_frame(found: _Found, body: bytes) -> None:
+    """Note the first frame if the default picture, which has been by then, is none."""
+    if not found.has_pixels or found.frame_controls > 1 or found.header is None:
+        return
+    try:
+        width, height = struct.unpack_from(">II", body, 4)
+    except struct.error:
+        raise MalformedError("the header of a frame is too short") from None
+    if width > found.header[0] or height > found.header[1]:
+        raise MalformedError("a frame is larger than the picture")
+    found.first_frame = _Frame(width, height)
 
 
 def _inflate_profile(body: bytes) -> bytes | None:

@@ -28,6 +28,8 @@ _ALPHA_FLAG: Final = 0x10
 _LOSSLESS_SIGNATURE: Final = 0x2F
 _ALPHA_OFFSET: Final = 4
 _LOSSLESS_ALPHA: Final = 0x10
+#: For a pixel: in RGBA, cut out and put on a clear canvas.
+_ON_CANVAS_BYTES: Final = 12
 _SIDE_MASK: Final = 0x3FFF
 
 
@@ -39,6 +41,7 @@ class _Found:
     lossless: bool = False
     extended: bool = False
     alpha: bool = False
+    first: tuple[int, int, int, int] | None = None
     orientation: int = 1
     profile: bytes | None = None
     cuts: Cuts = field(default_factory=Cuts)
@@ -59,6 +62,8 @@ def read_webp(data: bytes) -> Layout:
         raise MalformedError("there is no picture in the file")
     width, height = found.size
     content = found.cuts.apply(data)
+    is_whole = found.first in {None, (0, 0, width, height)}
+    alpha = found.alpha or not is_whole
     return Layout(
         width=width,
         height=height,
@@ -69,8 +74,9 @@ def read_webp(data: bytes) -> Layout:
         stripped=found.cuts.names,
         orientation=found.orientation,
         profile=found.profile,
-        alpha=found.alpha,
-        convert_bytes=4 if found.alpha else 0,
+        alpha=alpha,
+        frame=None if is_whole else found.first,
+        convert_bytes=(4 if alpha else 0) if is_whole else _ON_CANVAS_BYTES,
         # Pillow's decoder keeps two frames and a copy beside the picture.
         held_bytes=12 * width * height,
     )
@@ -120,12 +126,22 @@ def _take(found: _Found, kind: bytes, data: bytes, body: int, length: int) -> No
         elif kind == b"ANMF":
             found.animated = True
             found.frames += 1
+            found.first = found.first or _box(data, body)
         elif kind == b"EXIF":
             found.orientation = read_orientation(data[body : body + length])
         elif kind == b"ICCP" and length <= MAX_PROFILE_BYTES:
             found.profile = data[body : body + length]
     except struct.error:
         raise MalformedError("the header of the picture is too short") from None
+
+
+def _box(data: bytes, body: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a frame."""
+    numbers = struct.unpack_from("<HBHBHBHB", data, body)
+    left, top, width, height = (
+        low + (high << 16) for low, high in zip(numbers[::2], numbers[1::2], strict=True)
+    )
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
 
 
 def _canvas_size(data: bytes, body: int) -> tuple[int, int]:
