@@ -68,10 +68,10 @@ def _secret_http_url(secret: SecretStr) -> SecretStr:
 
 
 def _key(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text.isascii() or not text.isprintable() or " " in text:
+    text = secret.get_secret_value().strip()  # read from a file, it may have its line end
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("only visible ASCII characters: was a blank or another letter copied too?")
-    return secret
+    return SecretStr(text)
 
 
 def _header_value(secret: SecretStr) -> SecretStr:

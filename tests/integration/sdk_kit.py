@@ -41,7 +41,8 @@ COST = 123_400_000
 class Fleet:
     """A worker; the prompt begins with `fail`, `broke`, `park` or `warn`, or is answered."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, registered: bool = True) -> None:
+        self._is_registered = registered
         self.may_work = threading.Event()
         self.may_work.set()
         self._redis = connect(url, "fleet", retries=0)
@@ -51,6 +52,8 @@ class Fleet:
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
+        if self._is_registered:
+            self._ledger.renew(self._registration)
         self._thread.start()
         return self
 

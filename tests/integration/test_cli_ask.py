@@ -188,7 +188,7 @@ def test_redis_restarts(
 ) -> None:
     """While the answer takes its time, ask says what it waits for: a worker, and Redis."""
     monkeypatch.setattr("producer.commands._LOOK_EVERY", 0.4)
-    with running_redis(tmp_path / "redis") as server, Fleet(server.url) as fleet:
+    with running_redis(tmp_path / "redis") as server, Fleet(server.url, registered=False) as fleet:
         monkeypatch.setenv("VISIONQ_REDIS_URL", server.url)
         fleet.may_work.clear()
         outage = threading.Thread(target=restart, args=(server, fleet))

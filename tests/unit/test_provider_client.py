@@ -80,18 +80,10 @@ def test_timeouts_come_from_the_settings() -> None:
     assert (timeout.read, timeout.write) == (70, 70)
 
 
-@pytest.mark.parametrize("address", ["", "api.proxyapi.ru", "ftp://x/v1", "https://", "http://[x"])
-def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    """A wrong address is a matter of configuration, said before any job is touched."""
-    with pytest.raises(ConfigurationError, match="PROXYAPI_BASE_URL"):
-        make_client(Settings(api_key="k", base_url=address))
-
-
-@pytest.mark.parametrize("key", [None, "ваш ключ", "sk-a\nb", "  "])
-def test_a_key_that_is_none_is_refused_at_once(key: str | None) -> None:
-    """A missing or pasted-over key is named before any job is touched."""
-    with pytest.raises(ConfigurationError, match="PROXYAPI_API_KEY"):
-        make_client(Settings(api_key=key, base_url=ADDRESS))
+def test_a_missing_key_is_told_at_once() -> None:
+    """A missing key is named before any job is touched."""
+    with pytest.raises(ConfigurationError, match="PROXYAPI_API_KEY: not set"):
+        make_client(Settings(api_key=None, base_url=ADDRESS))
 
 
 def test_blanks_around_a_key_do_no_harm() -> None:

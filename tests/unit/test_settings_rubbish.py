@@ -78,6 +78,8 @@ def test_any_value(variable: str, value: str) -> None:
         ("VISIONQ_BROKER_URL", "kafka://x", "amqp://"),
         ("PROXYAPI_BASE_URL", "api.proxyapi.ru/openai/v1", "https://"),
         ("PROXYAPI_API_KEY", "sk-ключ", "ASCII"),
+        ("PROXYAPI_API_KEY", "sk-a\nb", "ASCII"),
+        ("PROXYAPI_API_KEY", "  ", "ASCII"),
         ("VISIONQ_REDIS_URL", "redis://h/abc", "the database is a number"),
         ("VISIONQ_REDIS_URL", "redis://h/1?db=2", "different databases"),
         ("VISIONQ_REDIS_URL", "redis://h?health_check_interval=30", "is not taken"),
