@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -109,6 +110,21 @@ def _host(name: str) -> str:
     return host
 
 
+def _address_range(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError(
+            "ranges are given by their first address, as 198.18.0.0/15 or fd00:64::/96"
+        ) from None
+
+
+def _user_agent(text: str) -> str:
+    if not text.strip() or not text.isascii() or not text.isprintable():
+        raise ValueError("visible ASCII characters and blanks, such as `shop (mail@example.org)`")
+    return text.strip()
+
+
 def _blob_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -130,5 +146,7 @@ ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Host = Annotated[str, AfterValidator(_host)]
+AddressRange = Annotated[str, AfterValidator(_address_range)]
+UserAgent = Annotated[str, Field(max_length=200), AfterValidator(_user_agent)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$")]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]

@@ -20,6 +20,7 @@ from visionq.errors import VisionqError
 from visionq.setting_types import (
     A_DAY,
     TEN_YEARS,
+    AddressRange,
     ApiKey,
     BlobUrl,
     BrokerUrl,
@@ -31,6 +32,7 @@ from visionq.setting_types import (
     SecretHttpUrl,
     SigningSecret,
     TimeZone,
+    UserAgent,
     check_bound,
 )
 
@@ -119,7 +121,13 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
     #: Hosts that pictures may not come from, whatever else is allowed.
     denied_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
-    #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`.
+    #: Ranges of addresses that pictures and webhooks may use although they are not public, by
+    #: commas: `198.18.0.0/15` for the DNS of a VPN that makes addresses up.
+    trusted_ranges: Annotated[tuple[AddressRange, ...], NoDecode] = ()
+    #: What downloads and webhooks say they come from; some hosts want a contact in it.
+    user_agent: UserAgent = "visionq"
+    #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`;
+    #: `*.example.org` stands for all hosts below.
     host_headers: Annotated[dict[Host, dict[HeaderName, HeaderValue]] | None, NoDecode] = None
     #: Downloads from one host at a time, in a worker process.
     max_connections_per_host: int = Field(default=8, ge=1)
@@ -175,7 +183,7 @@ class Settings(BaseSettings):
 
     _bound = field_validator("*")(check_bound)
 
-    @field_validator("allowed_hosts", "denied_hosts", "detectors", mode="before")
+    @field_validator("allowed_hosts", "denied_hosts", "trusted_ranges", "detectors", mode="before")
     @classmethod
     def _split(cls, hosts: object) -> object:
         if not isinstance(hosts, str):

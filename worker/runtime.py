@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
@@ -220,6 +221,8 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
         allow_private=settings.allow_private_urls,
         allowed_hosts=settings.allowed_hosts,
         denied_hosts=settings.denied_hosts,
+        trusted_ranges=tuple(map(ip_network, settings.trusted_ranges)),
+        user_agent=settings.user_agent,
         host_headers=headers,
         max_connections_per_host=settings.max_connections_per_host,
     )

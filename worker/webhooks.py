@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 import standardwebhooks
@@ -146,6 +147,8 @@ def make_messenger(
     policy = FetchPolicy(
         allow_private=settings.allow_private_urls,
         denied_hosts=settings.denied_hosts,
+        trusted_ranges=tuple(map(ip_network, settings.trusted_ranges)),
+        user_agent=settings.user_agent,
         read_timeout=_PATIENCE,
         total_timeout=_PATIENCE,
         max_connections_per_host=settings.max_connections_per_host,

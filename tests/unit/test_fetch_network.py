@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import httpcore2
@@ -204,6 +205,64 @@ def test_a_host_gets_its_headers_and_no_other_host_does() -> None:
     assert b"x-token: secret" in first
     assert b"secret" not in second
     assert "secret" not in repr(policy)
+
+
+def test_headers_for_all_hosts_below_a_name() -> None:
+    """`*.example.org` gives its headers to all hosts below it, but for those named more exactly."""
+    policy = FetchPolicy(
+        host_headers={
+            "*.example.org": {"X-Token": "wide"},
+            ".deep.example.org": {"X-Token": "near"},
+            "cdn.example.org": {"X-Token": "exact"},
+        }
+    )
+    for host, token in (
+        ("a.example.org", b"wide"),
+        ("b.a.example.org", b"wide"),
+        ("a.deep.example.org", b"near"),
+        ("cdn.example.org", b"exact"),
+        ("example.org", None),
+        ("example.org.evil.test", None),
+        ("xexample.org", None),
+    ):
+        network = Network(OK)
+        fetch(f"http://{host}/", network, Names(["8.8.8.8"]), policy)
+        sent = b"X-Token: " + token if token else b"\r\n\r\n"
+        assert sent in network.wires[0].written
+        assert (b"X-Token" in network.wires[0].written) is (token is not None)
+
+
+def test_downloads_say_who_they_are() -> None:
+    """Hosts that want a contact are sent the one that the operator gave."""
+    network = Network(OK)
+    policy = FetchPolicy(user_agent="shop (mail@example.org)")
+    fetch("http://example.org/", network, Names(["8.8.8.8"]), policy)
+    assert b"User-Agent: shop (mail@example.org)\r\n" in network.wires[0].written
+
+
+@pytest.mark.parametrize("addresses", [["64:ff9b::808:808"], ["2a00::1", "64:ff9b::8.8.8.8"]])
+def test_dns64_leads_to_where_its_addresses_lead(addresses: list[str]) -> None:
+    """In a cluster with IPv6 alone every public host can be fetched from."""
+    network = Network(OK)
+    assert fetch("http://example.org/", network, Names(addresses)) == b"hi"
+    assert network.connected == [(addresses[0], 80)]
+
+
+def test_a_trusted_range_is_open_and_nothing_else_is() -> None:
+    """Where a VPN makes addresses up, its range is opened by the operator; the refusal says how."""
+    with pytest.raises(UnsafeUrl, match=r"198\.18\.0\.7.*VPN.*VISIONQ_TRUSTED_RANGES"):
+        fetch("http://example.org/", Network(OK), Names(["198.18.0.7"]))
+    policy = FetchPolicy(trusted_ranges=(ip_network("198.18.0.0/15"), ip_network("fd00:64::/96")))
+    for address in ("198.18.0.7", "198.19.255.255", "fd00:64::808:808"):
+        assert fetch("http://example.org/", Network(OK), Names([address]), policy) == b"hi"
+    for address in ("198.17.255.255", "10.0.0.1", "fd00:65::1", "169.254.169.254"):
+        network = Network(OK)
+        if address == "198.17.255.255":  # a public neighbour
+            assert fetch("http://example.org/", network, Names([address]), policy) == b"hi"
+            continue
+        with pytest.raises(UnsafeUrl, match=address):
+            fetch("http://example.org/", network, Names([address]), policy)
+        assert network.connected == []
 
 
 def test_headers_do_not_reach_hosts_below_or_beside() -> None:

@@ -54,6 +54,25 @@ def test_hosts_are_separated_by_commas(environment: Callable[[str, str], None]) 
     assert load_settings().allowed_hosts == ("a.example", "b.example")
 
 
+def test_ranges_and_the_user_agent_are_checked(environment: Callable[[str, str], None]) -> None:
+    """Ranges stand in one variable; what is none, or no header, is told by the variable's name."""
+    environment("VISIONQ_TRUSTED_RANGES", "198.18.0.0/15, fd00:64::/96")
+    environment("VISIONQ_USER_AGENT", "shop (mail@example.org)")
+    settings = load_settings()
+    assert settings.trusted_ranges == ("198.18.0.0/15", "fd00:64::/96")
+    assert settings.user_agent == "shop (mail@example.org)"
+    for variable, wrong in (
+        ("VISIONQ_TRUSTED_RANGES", "198.18.0.1/15"),
+        ("VISIONQ_TRUSTED_RANGES", "example.org"),
+        ("VISIONQ_USER_AGENT", "shop\r\nX-Token: 1"),
+        ("VISIONQ_USER_AGENT", "магазин"),
+    ):
+        environment(variable, wrong)
+        with pytest.raises(ConfigurationError, match=variable):
+            load_settings()
+        environment(variable, "198.18.0.0/15" if variable.endswith("RANGES") else "shop")
+
+
 def test_headers_of_hosts_are_json(environment: Callable[[str, str], None]) -> None:
     """Headers for hosts stand as JSON in one variable, and are never shown."""
     environment("VISIONQ_HOST_HEADERS", '{"cdn.example.org": {"X-Token": "hush"}}')

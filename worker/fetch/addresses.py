@@ -7,7 +7,13 @@ IANA's special-purpose registries for IPv4 and IPv6, as of November 2026.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    #: A range of addresses that the operator opens.
+    Range = IPv4Network | IPv6Network
 
 _CLOSED_IPV4: Final = tuple(
     IPv4Network(network)
@@ -33,7 +39,11 @@ _CLOSED_IPV4: Final = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-#: Global unicast. Loopback, mapped IPv4, NAT64, private, link-local and multicast lie outside.
+#: Made up by the DNS of VPNs, which then know what name a connection is for.
+_FAKE: Final = IPv4Network("198.18.0.0/15")
+#: What DNS64 answers where there is only IPv6: the last 32 bits are the address that is reached.
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Global unicast. Loopback, mapped IPv4, private, link-local and multicast lie outside.
 _OPEN_IPV6: Final = IPv6Network("2000::/3")
 _CLOSED_IPV6: Final = tuple(
     IPv6Network(network)
@@ -49,19 +59,34 @@ _CLOSED_IPV6: Final = tuple(
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
-def is_public(address: str) -> bool:
-    """Tell whether an address, as text, belongs to the open internet.
+def is_public(address: str, trusted: Sequence[Range] = ()) -> bool:
+    """Tell whether an address, as text, belongs to the open internet, or to a trusted range.
 
-    Addresses that carry an IPv4 address inside (mapped, NAT64, 6to4, Teredo, ISATAP) never do,
-    whatever they carry. Text that is no address is not public either.
+    One of NAT64 is judged by the IPv4 address that it leads to. Others that carry one (mapped,
+    6to4, Teredo, ISATAP) are never public, whatever they carry; nor is text that is no address.
     """
     try:
         parsed = ip_address(address)
     except ValueError:
         return False
+    if any(parsed in network for network in trusted):
+        return True
+    if isinstance(parsed, IPv6Address) and parsed.scope_id is None and parsed in _NAT64:
+        parsed = IPv4Address(int(parsed) & 0xFFFFFFFF)
     if isinstance(parsed, IPv4Address):
         return not any(parsed in network for network in _CLOSED_IPV4)
     return _is_public_ipv6(parsed)
+
+
+def refusal(address: str) -> str:
+    """Return what is to be told about an address that is not public."""
+    parsed = ip_address(address)
+    made_up = isinstance(parsed, IPv4Address) and parsed in _FAKE
+    kind = ", made up by the DNS of a VPN," if made_up else ""
+    return (
+        f"{address}{kind} is not on the open internet; "
+        "the operator can open its range by VISIONQ_TRUSTED_RANGES"
+    )
 
 
 def _is_public_ipv6(address: IPv6Address) -> bool:

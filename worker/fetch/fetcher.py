@@ -19,7 +19,7 @@ from worker.bodies import BodyTooLong, pieces
 from worker.fetch.host_slots import HostSlots
 from worker.fetch.network import GuardedBackend, Resolve, resolve_by_system
 from worker.fetch.transport import PoolTransport
-from worker.fetch.urls import check_url
+from worker.fetch.urls import check_url, matches_host
 from worker.waits import retry_after
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from worker.fetch.policy import FetchPolicy
 
 _HEADERS: Final = {
-    "User-Agent": "visionq",
     "Accept": "image/*, */*;q=0.1",
     # Pictures don't shrink; a server that compresses all the same is understood.
     "Accept-Encoding": "identity",
@@ -83,7 +82,10 @@ class Fetcher:
         self._policy = policy
         self._hosts = HostSlots(policy.max_connections_per_host, policy.max_connections)
         guarded = GuardedBackend(
-            allow_private=policy.allow_private, resolve=resolve, backend=backend
+            allow_private=policy.allow_private,
+            trusted=policy.trusted_ranges,
+            resolve=resolve,
+            backend=backend,
         )
         self._client = httpx2.Client(
             transport=PoolTransport(
@@ -91,7 +93,7 @@ class Fetcher:
                 max_connections=policy.max_connections,
                 ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
             ),
-            headers=_HEADERS,
+            headers=_HEADERS | {"User-Agent": policy.user_agent},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=httpx2.Timeout(
                 policy.read_timeout, connect=policy.connect_timeout, pool=policy.total_timeout
@@ -158,7 +160,13 @@ class Fetcher:
             raise DownloadFailed("the server can't be reached", image=name) from error
 
     def _own_headers(self, url: httpx2.URL) -> Mapping[str, str]:
-        return self._policy.host_headers.get(url.host.rstrip("."), {})
+        """Return the headers for the host by name, else for all below the nearest name."""
+        headers = self._policy.host_headers
+        host = url.raw_host.decode("ascii").rstrip(".")
+        names = [name for name in headers if matches_host(host, name)]
+        if not names:
+            return {}
+        return headers[host if host in headers else max(names, key=lambda name: name.count("."))]
 
     def _follow(
         self,

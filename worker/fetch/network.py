@@ -17,10 +17,12 @@ import httpcore2
 
 from visionq.errors import UnsafeUrl
 from worker.deadlines import TimedStream, bounded
-from worker.fetch.addresses import is_public
+from worker.fetch.addresses import is_public, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from worker.fetch.addresses import Range
 
 
 class Resolve(Protocol):
@@ -65,11 +67,16 @@ class GuardedBackend(httpcore2.NetworkBackend):
         self,
         *,
         allow_private: bool,
+        trusted: Sequence[Range] = (),
         resolve: Resolve = resolve_by_system,
         backend: httpcore2.NetworkBackend | None = None,
     ) -> None:
-        """Check what `resolve` answers, unless `allow_private`; connect through `backend`."""
+        """Check what `resolve` answers, unless `allow_private`; connect through `backend`.
+
+        Ranges of addresses that are `trusted` are taken for public.
+        """
         self._allow_private = allow_private
+        self._trusted = trusted
         self._resolve = resolve
         self._backend = httpcore2.SyncBackend() if backend is None else backend
 
@@ -108,9 +115,10 @@ class GuardedBackend(httpcore2.NetworkBackend):
             addresses = self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError("the host name can't be resolved") from error
-        if not self._allow_private and not all(is_public(address) for address in addresses):
-            message = "the host leads to an address that is not on the open internet"
-            raise UnsafeUrl(message)
+        if not self._allow_private:
+            for address in addresses:
+                if not is_public(address, self._trusted):
+                    raise UnsafeUrl(f"the host leads to {refusal(address)}")
         return addresses
 
     def connect_unix_socket(

@@ -10,6 +10,8 @@ from worker.waits import LONGEST_WAIT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from worker.fetch.addresses import Range
+
 
 @dataclass(frozen=True)
 class FetchPolicy:
@@ -21,7 +23,12 @@ class FetchPolicy:
     allowed_hosts: tuple[str, ...] = ()
     #: Hosts never fetched from, in the same spelling.
     denied_hosts: tuple[str, ...] = ()
-    #: Headers for a host, by its exact name in lower case; no other host gets them.
+    #: Ranges of addresses that are fetched from although they are not public.
+    trusted_ranges: tuple[Range, ...] = ()
+    #: What downloads say they come from.
+    user_agent: str = "visionq"
+    #: Headers for a host, by its name in lower case, or for all below, in the same spelling; of
+    #: several the most exact alone is used, and no other host gets them.
     host_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     #: To reach the server, TLS included, for each of its addresses.
     connect_timeout: float = 5

@@ -10,7 +10,7 @@ import httpx2
 
 from visionq.errors import UnsafeUrl
 from visionq.picture_urls import check_url_text
-from worker.fetch.addresses import is_public
+from worker.fetch.addresses import is_public, refusal
 
 if TYPE_CHECKING:
     from worker.fetch.policy import FetchPolicy
@@ -45,16 +45,16 @@ def check_url(text: str, *, name: str, policy: FetchPolicy) -> httpx2.URL:
 
 def _check_host(host: str, *, name: str, policy: FetchPolicy) -> None:
     address = _as_address(host, name=name)
-    if any(_matches(host, denied) for denied in policy.denied_hosts):
+    if any(matches_host(host, denied) for denied in policy.denied_hosts):
         raise UnsafeUrl("the host is among VISIONQ_DENIED_HOSTS", image=name)
     if policy.allowed_hosts and not any(
-        _matches(host, allowed) for allowed in policy.allowed_hosts
+        matches_host(host, allowed) for allowed in policy.allowed_hosts
     ):
         message = "the host is not among VISIONQ_ALLOWED_HOSTS; ask the operator to add it"
         raise UnsafeUrl(message, image=name)
-    if address is not None and not policy.allow_private and not is_public(address):
-        message = "the address is not on the open internet; upload the picture instead"
-        raise UnsafeUrl(message, image=name)
+    if address is None or policy.allow_private or is_public(address, policy.trusted_ranges):
+        return
+    raise UnsafeUrl(f"{refusal(address)}, or upload the picture instead", image=name)
 
 
 def _as_address(host: str, *, name: str) -> str | None:
@@ -75,8 +75,11 @@ def _as_address(host: str, *, name: str) -> str | None:
         raise UnsafeUrl(message, image=name) from None
 
 
-def _matches(host: str, allowed: str) -> bool:
-    """Compare with an entry of a list: `example.org`, or `.example.org` for all below."""
+def matches_host(host: str, allowed: str) -> bool:
+    """Compare with an entry of a list: `example.org`, or `.example.org` for all below.
+
+    `*.example.org` means the latter too.
+    """
     host, allowed = host.rstrip("."), allowed.lower().rstrip(".").removeprefix("*")
     if allowed.startswith("."):
         return host.endswith(allowed)
