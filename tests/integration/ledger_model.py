@@ -379,7 +379,17 @@ class Model(Outages):
             return False
         at_hand = [job for job in self.jobs.values() if job.taken is not None]
         own = sum(job.lane.split(":")[1] == tenant for job in at_hand)
-        return own >= 3 * self._room(queue)
+        return bool(own) and own >= 3 * self._free(queue)
+
+    def _free(self, queue: str) -> float:
+        serving = {
+            pool: slots
+            for pool, slots in self.slots().items()
+            if queue in pool.partition("@")[0].split(",")
+        }
+        each = self.slots_per_hint_ahead
+        ahead = sum(slots // each for slots in serving.values()) if each else 0
+        return max(0, self._room(queue) - ahead - len(self.events_out))
 
     def _room(self, queue: str) -> float:
         rooms: dict[str, float] = {}

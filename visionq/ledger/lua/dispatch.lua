@@ -133,10 +133,13 @@ local hinted = {}
 local is_out = false -- some key's calls are trials of a provider that was out
 local risky_lanes, bearable_risk = 0, 0
 
+local function ahead_of(slots)
+  return slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
+end
+
 -- What a pool's dead workers still hold takes nothing from the slots of other pools.
 local function room_of(slots, busy)
-  local ahead = slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
-  return math.max(0, slots + ahead - busy)
+  return math.max(0, slots + ahead_of(slots) - busy)
 end
 
 -- How many jobs a key's workers may take; a closed gate begins to reopen when its pause is over.
@@ -155,7 +158,8 @@ local function read_pools()
   for i = 1, #slots, 2 do
     if slots[i + 1] ~= '0' then
       local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
-      local pool = { queues = {}, room = room_of(tonumber(slots[i + 1]), busy), key = gate_of(slots[i]) }
+      local of_pool = tonumber(slots[i + 1])
+      local pool = { queues = {}, room = room_of(of_pool, busy), ahead = ahead_of(of_pool), key = gate_of(slots[i]) }
       for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
         pool.queues[queue] = true
       end
@@ -187,6 +191,18 @@ local function room_for(queue)
     room = room - (hinted[rival] or 0)
   end
   return room
+end
+
+-- The same without the hints that are sent ahead, and without the threads that stand with receivers
+-- of webhooks: what a job that is taken now finds free.
+local function free_for(queue)
+  local free = room_for(queue) - redis.call('ZCARD', K.deliveries_out)
+  for _, pool in ipairs(pools) do
+    if pool.queues[queue] then
+      free = free - pool.ahead
+    end
+  end
+  return math.max(0, free)
 end
 
 local served = {} -- queues of which no tenant may have more now
@@ -234,7 +250,8 @@ local function leaves_too_little(tenant, queue)
   if now >= shared_until then
     return false
   end
-  return tonumber(redis.call('HGET', K.tenant_at_hand, tenant) or 0) >= TIMES_FREE * room_for(queue)
+  local at_hand = tonumber(redis.call('HGET', K.tenant_at_hand, tenant) or 0)
+  return at_hand > 0 and at_hand >= TIMES_FREE * free_for(queue)
 end
 
 -- No more of a model is taken than it can soon be asked.
