@@ -44,10 +44,10 @@ _FIRST_FRAME: Final = "first_frame"
 _JSON_FIELDS: Final = frozenset({"answer_schema", "extra_body", "metadata"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "да", "истина", "+"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", "нет", "ложь", "-"})
-_FLAGS: Final = frozenset({"convert", "shrink", "flatten", _FIRST_FRAME, "repair"})
+_PERMISSIONS: Final = ("convert", "shrink", "flatten", "unterminated")
+_FLAGS: Final = frozenset({*_PERMISSIONS, _FIRST_FRAME, "repair"})
 _REQUIREMENTS: Final = click.Choice((*ASKED_OF_MODEL, *COMPUTED))
 _POLICIES: Final = (Policy.REJECT, Policy.WARN, Policy.OFF)
-_PERMISSIONS: Final = ("convert", "shrink", "flatten")
 
 
 def _choice(kind: type[StrEnum]) -> click.Choice[str]:
@@ -91,6 +91,11 @@ _OPTIONS: Final = (
     click.option("--convert", is_flag=True, help="Convert BMP, TIFF and AVIF."),
     click.option("--shrink", is_flag=True, help="Take larger files, and shrink them first."),
     click.option("--flatten", is_flag=True, help="Put transparent pictures on white."),
+    click.option(
+        "--unterminated",
+        is_flag=True,
+        help="Take JPEG and GIF that lack nothing but their end marker.",
+    ),
     click.option("--reject", type=_REQUIREMENTS, multiple=True, help="Fail pictures with this."),
     click.option("--warn", type=_REQUIREMENTS, multiple=True, help="Warn of pictures with this."),
     click.option("--off", type=_REQUIREMENTS, multiple=True, help="Do not look for this."),

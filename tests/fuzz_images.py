@@ -32,7 +32,9 @@ LIMITS = ImageLimits(max_pixels=1_000_000)
 #: The least a job may ask for, and the most.
 OPTIONS = (
     PictureOptions(),
-    PictureOptions(animated=Animated.FIRST_FRAME, convert=True, shrink=True, flatten=True),
+    PictureOptions(
+        animated=Animated.FIRST_FRAME, convert=True, shrink=True, flatten=True, unterminated=True
+    ),
 )
 #: Codes that come from the first bytes alone: a mutant refused so has tested nothing behind them.
 HEADER_CODES = frozenset({"empty_file", "not_an_image", "unsupported_format"})

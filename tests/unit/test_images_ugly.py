@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from contextlib import nullcontext
@@ -331,6 +332,52 @@ def test_the_clear_canvas_of_an_animation_is_white(data: bytes, fit: Any) -> Non
     assert red > 180
     assert max(others) < 60
     assert alpha == 255
+
+
+# Ends ---------------------------------------------------------------------------------------------
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.frombytes("L", (width, height), random.Random(7).randbytes(width * height))
+
+
+def noisy(**options: Any) -> bytes:
+    return encoded(noise(320, 240).convert("RGB"), "jpeg", **options)
+
+
+WHOLE = {
+    "jpeg": noisy(),
+    "jpeg in colour": noisy(subsampling=0, quality=95),
+    "jpeg with restarts": noisy(restart_marker_blocks=4),
+    "gif": encoded(noise(64, 48), "gif"),
+}
+
+
+@pytest.mark.parametrize("fit", [same, half])
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_without_its_end_is_taken_on_demand(name: str, fit: Any) -> None:
+    """What lacks its end marker alone, padded or not, is the same picture, with a warning."""
+    whole, taken = WHOLE[name], PictureOptions(unterminated=True)
+    marker = 1 if name == "gif" else 2
+    for data in (whole[:-marker], whole[:-1], whole[:-marker] + bytes(5000)):
+        with pytest.raises(CorruptImage, match=r"pictures\.unterminated"):
+            run(data, KEPT, fit)
+        result = run(data, taken, fit)
+        assert "lacks its end marker" in result.warnings[0]
+        assert shown(result).tobytes() == shown(run(whole, KEPT, fit)).tobytes()
+        assert "end marker" not in str(run(result.sent.data).warnings)
+    assert "end marker" not in str(run(whole, taken, fit).warnings)
+
+
+@pytest.mark.parametrize("padding", [0, 5000])
+@pytest.mark.parametrize("cut", [40, 500, 3000])
+@pytest.mark.parametrize("name", [*WHOLE, "progressive jpeg"])
+def test_a_file_without_its_last_rows_is_not(name: str, cut: int, padding: int) -> None:
+    """What a decoder would fill with grey stays refused."""
+    whole = WHOLE.get(name) or noisy(progressive=True)
+    data = whole[: -min(cut, len(whole) // 2)] + bytes(padding)
+    with pytest.raises(CorruptImage):
+        run(data, PictureOptions(unterminated=True))
 
 
 # Orientation --------------------------------------------------------------------------------------

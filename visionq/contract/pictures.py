@@ -36,6 +36,8 @@ class PictureOptions(Document):
     shrink: bool = False
     #: Put transparent pictures on white.
     flatten: bool = False
+    #: Take JPEG and GIF that lack nothing but their end marker.
+    unterminated: bool = False
 
     #: Asked of the model, in the call that is paid for anyway.
     text: Policy = Policy.OFF

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Animated, PictureOptions
@@ -20,6 +22,7 @@ from worker.images.kinds import CONVERTIBLE, identify, recognise
 from worker.images.layout import Layout, MalformedError, UnsupportedVariantError
 from worker.images.models import CheckedImage, ImageLimits
 from worker.images.png import read_png
+from worker.images.unterminated import NOTE, terminated
 from worker.images.webp import read_webp
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def inspect(
         layout = read_foreign(data, kind, name=name, limits=limits)
     else:
         kind = own = identify(data, name=name)
-        layout = _read(own, data, name=name)
+        layout = _read(own, data, name=name, options=options)
     _refuse(layout, name=name, limits=limits, options=options)
     return CheckedImage(format=kind, bytes=len(data), layout=layout, warnings=_warnings(layout))
 
@@ -75,14 +78,25 @@ def check(data: bytes, *, name: str, limits: ImageLimits) -> CheckedImage:
     return checked
 
 
-def _read(kind: Kind, data: bytes, *, name: str) -> Layout:
+def _read(kind: Kind, data: bytes, *, name: str, options: PictureOptions) -> Layout:
     try:
         return _READERS[kind](data)
     except MalformedError as error:
         message = f"broken {kind.upper()}: {error}; send a whole copy"
+        if (found := _read_unterminated(kind, data)) is not None:
+            if options.unterminated:
+                return found
+            message += ", or let the job try this one (--unterminated, or pictures.unterminated)"
         raise CorruptImage(message, image=name) from None
     except UnsupportedVariantError as error:
         raise UnsupportedFormat(f"{error}; save it with 8 bits a sample", image=name) from None
+
+
+def _read_unterminated(kind: Kind, data: bytes) -> Layout | None:
+    for whole in terminated(data, kind):
+        with suppress(MalformedError, UnsupportedVariantError):
+            return replace(_READERS[kind](whole), unterminated=True, notes=(NOTE,))
+    return None
 
 
 def _refuse(layout: Layout, *, name: str, limits: ImageLimits, options: PictureOptions) -> None:

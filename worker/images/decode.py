@@ -11,6 +11,7 @@ from PIL import Image
 
 from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
 from worker.images.layout import UnsupportedVariantError
+from worker.images.unterminated import check_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ def decode(
     raise_ceiling(limits.max_pixels)
     layout = checked.layout
     with taming(name):
+        if layout.unterminated and checked.format == "jpeg":
+            check_end(layout.content)
         source = TimedFile(layout.content, limits.max_seconds, clock)
         picture = Image.open(source, formats=(checked.format.upper(),))
         if picture.size != (layout.width, layout.height):

@@ -59,6 +59,8 @@ class Layout:
     frame: tuple[int, int, int, int] | None = None
     #: Values of black and white where samples are not 8 bits.
     values: tuple[float, float] | None = None
+    #: Whether the content was given the end marker that its file lacks.
+    unterminated: bool = False
     #: What is worth telling about it.
     notes: tuple[str, ...] = ()
     #: Bytes of memory for a pixel once decoded; more for one while it is brought into a usable
