@@ -46,7 +46,7 @@ def pages() -> dict[Path, str]:
 
     Raises:
         KeyError: a variable has no Russian meaning yet; its name is the key.
-        ValueError: a field has no comment.
+        ValueError: a field has no comment, or a page lacks a table or its form.
     """
     groups = {
         "visionq": variables(Settings),
@@ -61,8 +61,8 @@ def pages() -> dict[Path, str]:
     }
     english, russian = ROOT / "docs/configuration.md", ROOT / "docs/configuration.ru.md"
     return {
-        english: _with_tables(english.read_text("utf-8"), groups),
-        russian: _with_tables(russian.read_text("utf-8"), in_russian),
+        english: with_tables(english.read_text("utf-8"), groups),
+        russian: with_tables(russian.read_text("utf-8"), in_russian),
     }
 
 
@@ -117,11 +117,14 @@ def _shown(default: object) -> str:
     return f"`{int(default) if isinstance(default, bool) else default}`"
 
 
-def _with_tables(page: str, groups: dict[str, list[Variable]]) -> str:
+def with_tables(page: str, groups: dict[str, list[Variable]]) -> str:
     """Return the page with the rows of each table in the place of those that it has.
 
     A table's headings are the page's own: they are in its language.
     """
+    tables = [match[2] for match in _TABLE.finditer(page)]
+    if sorted(tables) != sorted(groups):
+        raise ValueError(f"the page's tables are {tables}, not {list(groups)}: check their marks")
 
     def table(match: re.Match[str]) -> str:
         rows = [f"| `{one.name}` | {one.default} | {one.meaning} |" for one in groups[match[2]]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -13,9 +14,11 @@ from scripts.generate_configuration import (
     field_comments,
     pages,
     variables,
+    with_tables,
 )
 from visionq.settings import Settings
 
+TABLE = "<!-- table: one -->\n\n| A |\n|---|\n\n<!-- end -->"
 HOW = "run .venv/bin/python scripts/generate_configuration.py"
 
 
@@ -39,6 +42,22 @@ def test_tables_are_those_of_the_settings(name: str) -> None:
     """A committed table says what the settings say now."""
     path = ROOT / name
     assert path.read_text("utf-8") == pages()[path], HOW
+
+
+@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/configuration.ru.md"])
+def test_a_page_explains_every_variable(name: str) -> None:
+    """Each variable has its row on each page, once."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(every_name())
+
+
+@pytest.mark.parametrize(
+    "page", ["", "<!-- table: one -->\n\n| A |\n|---|\n<!-- end -->", f"{TABLE}\n{TABLE}"]
+)
+def test_a_page_without_its_tables_is_told(page: str) -> None:
+    """A table that is absent, doubled or not in the form that gets filled is never passed over."""
+    with pytest.raises(ValueError, match="check their marks"):
+        with_tables(page, {"one": []})
 
 
 def test_a_field_without_a_comment_is_told() -> None:
