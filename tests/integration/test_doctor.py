@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from celery import Celery
 from tests.integration.doctor_kit import started
 from tests.integration.ledger_kit import BULK, new_job
 from visionq import Client, cli
+from visionq.commands.record import StackRecord, write_record
 from visionq.doctor.findings import Finding, Level
 from visionq.doctor.provider_checks import Provider, provider_findings
 from visionq.ledger import Ledger, Registration
 from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
+from visionq.sandbox.redis_server import running_redis
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
@@ -190,6 +193,22 @@ def test_no_stack(
     assert cli.run(["doctor", "--json"]) == 3
     first = json.loads(capsys.readouterr().out)["findings"][0]
     assert "visionq up" in first["advice"]
+
+
+def test_the_redis_of_a_stack(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing is asked of the Redis that `up` starts; the same server of one's own is told of."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with running_redis(tmp_path / "redis") as redis:
+        live(redis.url)
+        _, found = doctor(redis.url)
+        assert found["redis.memory"]["level"] == "warning"
+        write_record(StackRecord(os.getpid(), redis.url, "http://127.0.0.1:8/openai/v1"))
+        _, found = doctor(redis.url)
+    assert {one["level"] for name, one in found.items() if name.startswith("redis.")} == {"ok"}
+    assert "this machine's memory" in found["redis.memory"]["message"]
+    assert found["redis.memory"]["details"]["host_bytes"] > 100_000_000
 
 
 def test_a_wrong_password(doctor: Doctor, tmp_path: Path) -> None:

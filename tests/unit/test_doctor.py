@@ -104,6 +104,24 @@ def test_what_is_wrong_with_a_server(server: Server, check: str, level: Level, w
 
 
 @pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({}, Level.OK, "no limit but this machine's memory"),
+        ({"total_system_memory": 8_000_000_000}, Level.OK, "memory (8,000.0 MB)"),
+        ({"total_system_memory": 120_000_000}, Level.WARNING, "memory (120.0 MB)"),
+    ],
+)
+def test_the_redis_of_a_stack(changes: dict[str, int], level: Level, words: str) -> None:
+    """Of the Redis that `up` has started its true bound is told, and no setting is asked for."""
+    server = with_info(maxmemory=0, **changes)
+    found = {one.check: one for one in redis_findings(server, LOCAL, is_of_stack=True)}
+    assert found["redis.memory"].level is level
+    assert words in found["redis.memory"].message
+    others = {one.level for name, one in found.items() if name != "redis.memory"}
+    assert others == {Level.OK}
+
+
+@pytest.mark.parametrize(
     "check", ["version", "role", "mode", "eviction", "persistence", "memory", "packing"]
 )
 def test_a_server_that_tells_nothing(check: str) -> None:

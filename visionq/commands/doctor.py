@@ -88,9 +88,12 @@ def find_provider(settings: Settings) -> Provider:
 def _patient(settings: Settings) -> Patient:
     provider = find_provider(settings)
     try:
-        return Patient(settings, provider, find_redis_url(settings), environ=os.environ)
+        url = find_redis_url(settings)
     except QueueUnavailable as error:
         return Patient(settings, provider, None, error.message, os.environ)
+    record = read_record()
+    is_of_stack = record is not None and record.redis_url == url
+    return Patient(settings, provider, url, environ=os.environ, is_of_stack=is_of_stack)
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -51,6 +51,8 @@ class Patient:
     no_redis: str = ""
     #: The environment of HTTP clients: proxies and certificates.
     environ: Mapping[str, str] = field(default_factory=dict)
+    #: Whether this Redis is that of a running `visionq up`.
+    is_of_stack: bool = False
 
 
 def examine(patient: Patient) -> list[Finding]:
@@ -83,7 +85,7 @@ def _ledger_findings(patient: Patient) -> list[Finding]:
         with connect(url, "visionq-doctor", retries=0) as redis, as_queue_unavailable():
             server = read_server(redis, time.time, time.perf_counter)
             findings = [ok(REACHABLE, f"{address} answers")]
-            findings += redis_findings(server, url, refuse_at)
+            findings += redis_findings(server, url, refuse_at, is_of_stack=patient.is_of_stack)
             return [*findings, *_fleet(redis, patient.settings)]
     except QueueUnavailable as error:
         return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]

@@ -26,15 +26,20 @@ _PACKED: Final = 1024
 _ASK: Final = "ask the provider of this Redis, or allow `INFO` to this user"
 
 
-def redis_findings(server: Server, url: str, refuse_at: float = _REFUSED_AT) -> list[Finding]:
-    """Return what is to be said about a server that answers."""
+def redis_findings(
+    server: Server, url: str, refuse_at: float = _REFUSED_AT, *, is_of_stack: bool = False
+) -> list[Finding]:
+    """Return what is to be said about a server that answers.
+
+    `is_of_stack`: `visionq up` has started it on this machine, and nobody else has set it up.
+    """
     return [
         _version(server),
         _role(server),
         _mode(server),
         _eviction(server),
         _persistence(server),
-        _memory(server, refuse_at),
+        _memory(server, refuse_at, is_of_stack=is_of_stack),
         _packing(server),
         _latency(server),
         _encryption(url),
@@ -172,7 +177,7 @@ def _without_aof(server: Server) -> Finding:
     )
 
 
-def _memory(server: Server, refuse_at: float) -> Finding:
+def _memory(server: Server, refuse_at: float, *, is_of_stack: bool) -> Finding:
     check = "redis.memory"
     used, limit = server.number("used_memory"), server.number("maxmemory", "maxmemory")
     if used is None or limit is None:
@@ -182,6 +187,8 @@ def _memory(server: Server, refuse_at: float) -> Finding:
             f"jobs are refused at {refuse_at:.0%} of the limit, if `INFO` is allowed: {_ASK}",
         )
     figures: dict[str, Detail] = {"used_bytes": used, "limit_bytes": limit or None}
+    if limit == 0 and is_of_stack:
+        return _memory_of_host(server, used)
     if limit == 0:
         return warning(
             check,
@@ -201,6 +208,22 @@ def _memory(server: Server, refuse_at: float) -> Finding:
             check, f"{message}; new jobs will be refused at {refuse_at:.0%}", advice, **figures
         )
     return ok(check, message, **figures)
+
+
+def _memory_of_host(server: Server, used: int) -> Finding:
+    """Tell how much of the machine's memory the Redis of `visionq up` takes: that is its limit."""
+    check, total = "redis.memory", server.number("total_system_memory")
+    figures: dict[str, Detail] = {"used_bytes": used, "limit_bytes": None, "host_bytes": total}
+    message = (
+        f"{_size(used)} used; the Redis of `visionq up` has no limit but this machine's memory"
+    )
+    if total is None:
+        return ok(check, message, **figures)
+    message += f" ({_size(total)})"
+    if used < total * _WARNED_AT:
+        return ok(check, message, **figures)
+    advice = "let jobs end, shorten VISIONQ_RESULT_TTL, or use a Redis with `maxmemory`"
+    return warning(check, message, advice, **figures)
 
 
 def _packing(server: Server) -> Finding:
