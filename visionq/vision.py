@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 TILE: Final = 512
 PATCH: Final = 32
 
+#: Times that a picture is scaled down, and pixels of its short side then, at which print is lost.
+_FAR_REDUCED: Final = 4
+_NARROW: Final = 256
+
 #: What the roles and separators of a request with instructions and one message add to its texts;
 #: about four tokens a message are known, the rest is caution.
 REQUEST_TOKENS: Final = 16
@@ -155,6 +159,15 @@ def seen_size(
     """
     level = (rules.family_of(model) or rules.unknown).at(detail)
     return _scale(level, rules.request.max_patches, width, height)
+
+
+def lost_detail(size: tuple[int, int], seen: tuple[int, int]) -> float | None:
+    """Return by how much a picture is scaled down, where so little is left that print is lost.
+
+    A photo keeps its short side whatever its pixels; of a long page only a strip remains.
+    """
+    reduction = max(size) / max(seen)
+    return reduction if reduction >= _FAR_REDUCED and min(seen) < _NARROW else None
 
 
 def image_tokens(rules: VisionRules, model: str, detail: Detail, width: int, height: int) -> int:

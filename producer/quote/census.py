@@ -16,14 +16,20 @@ from visionq.contract import Reuse
 from visionq.errors import ImageError, InvalidJob
 from visionq.ledger.usage import question_of
 from visionq.submission import prepare
-from visionq.vision import forecast_texts, image_tokens, most_image_tokens
+from visionq.vision import (
+    forecast_texts,
+    image_tokens,
+    lost_detail,
+    most_image_tokens,
+    seen_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from producer.prompts import Prompt
     from producer.quote.looking import Seen
-    from visionq.contract import JobDocument
+    from visionq.contract import Detail, JobDocument
     from visionq.settings import Settings
     from visionq.vision import VisionRules
 
@@ -78,6 +84,9 @@ class Census:
     stored: int = 0
     #: Pictures that were not looked at.
     unseen: int = 0
+    #: Pictures that are scaled down so far that print is lost, and the size of the one most so.
+    illegible: int = 0
+    most_reduced: tuple[float, Size, Size] | None = None
     #: Bytes of files that were read whole.
     read_bytes: int = 0
     groups: dict[tuple[str, str], Group] = field(default_factory=dict)
@@ -211,7 +220,17 @@ class _Counting:
             group.pictures += self._tokens(model, job.detail, picture.size)
             group.least_pictures += self._tokens(model, job.detail, picture.size or (1, 1))
             census.unseen += picture.size is None
+            self._note_reduction(model, job.detail, picture.size)
             census.sizes[self._counted(picture.size)] += 1
+
+    def _note_reduction(self, model: str, detail: Detail, size: Size | None) -> None:
+        if size is None:
+            return
+        seen = seen_size(self._plan.rules, model, detail, *size)
+        if (reduction := lost_detail(size, seen)) is not None:
+            census, found = self._census, (reduction, size, seen)
+            census.illegible += 1
+            census.most_reduced = max(census.most_reduced or found, found)
 
     def _counted(self, size: Size | None) -> Size | None:
         """Return the size under which a picture is counted: rounded up if there are too many."""

@@ -97,6 +97,11 @@ class _Walk:
             raise CorruptImage("it ends within its header")
         return found
 
+    def is_end(self, place: int) -> bool:
+        """Tell whether the file ends before a place."""
+        at = self._at(place, 1)
+        return not self._piece[at : at + 1]
+
     def end_of_fill(self, place: int) -> int:
         """Return the place of the first byte that is no fill byte; raises as `bytes` does."""
         while True:
@@ -155,6 +160,8 @@ def _gif(walk: _Walk) -> Header:
     width, height = struct.unpack("<HH", walk.head[6:10])
     frames, place = 0, 13 + _colours(walk.head[10])
     while frames <= 1:  # blocks are walked up to the second picture
+        if frames and walk.is_end(place):
+            break  # whether a missing trailer matters is for the worker to judge
         kind = walk.bytes(place, 1)[0]
         if kind == _TRAILER:
             break

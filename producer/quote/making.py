@@ -230,7 +230,7 @@ def _notes(
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
 ) -> tuple[str, ...]:
-    """Say what the figures rest on where they rest on little."""
+    """Say what the figures rest on where they rest on little, and what would be paid in vain."""
     notes = []
     for (model, detail), one in made.items():
         price, calibration = prices.for_model(model), calibrations.get(kind_of(model, detail))
@@ -250,6 +250,15 @@ def _notes(
         notes.append(
             f"{census.unseen} pictures by address are not fetched:"
             " each counts as the largest that the model takes"
+        )
+    if census.most_reduced is not None:
+        reduction, size, seen = census.most_reduced
+        alone = census.illegible == 1
+        count = "1 picture is" if alone else f"{census.illegible:,} pictures are"
+        notes.append(
+            f"{count} scaled down so far that print is lost"
+            f" ({'' if alone else 'up to '}{reduction:.1f} times:"
+            f" {size[0]}x{size[1]} to {seen[0]}x{seen[1]}); cut long ones into parts"
         )
     return tuple(dict.fromkeys(notes))
 

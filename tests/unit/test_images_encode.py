@@ -6,12 +6,15 @@ import io
 import struct
 import zlib
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
+from visionq.contract import Detail
 from visionq.errors import CorruptImage, TooLarge
+from visionq.vision import load_rules, seen_size
 from worker.images import EncodedImage, ImageLimits, PreparedImage, encode, inspect, prepare
 
 LIMITS = ImageLimits()
@@ -154,6 +157,17 @@ def test_a_picture_is_scaled_to_what_the_model_sees() -> None:
     sent = run(data, lambda _w, _h: (270, 180)).sent
     assert (sent.format, sent.width, sent.height) == ("jpeg", 270, 180)
     assert shown(sent).size == (270, 180)
+
+
+def test_a_long_page_of_which_a_strip_is_left_is_told() -> None:
+    """Scaled so far that print is lost, a picture is warned of by how much; a photo is not."""
+    fit = partial(seen_size, load_rules(), "gpt-4o", Detail.HIGH)
+    less = run(encoded(photo(300, 7500), "png", compress_level=1), fit)
+    assert not any("scaled down" in warning for warning in less.warnings)
+    result = run(encoded(photo(600, 15_000), "png", compress_level=1), fit)
+    assert (result.sent.width, result.sent.height) == (81, 2048)
+    assert any("scaled down 7.3 times, to 81x2048" in warning for warning in result.warnings)
+    assert not run(encoded(photo(4000, 3000), "jpeg"), fit).warnings
 
 
 def test_scaling_counts_the_sides_that_people_see() -> None:

@@ -299,6 +299,26 @@ def test_what_the_figures_rest_on_is_said(tmp_path: Path) -> None:
     assert "a guess" not in told
 
 
+def test_long_pages_that_can_not_be_read_are_told(tmp_path: Path) -> None:
+    """Pictures of which only a narrow strip is left are counted, with the worst; photos are not."""
+    tall = [picture(tmp_path, f"{n}.png", (600, height)) for n, height in enumerate((9000, 15000))]
+    photo = picture(tmp_path, "photo.png", (4000, 3000))
+    told = [note for note in quoted(rows(*tall, photo), plan()).notes if "print is lost" in note]
+    assert " ".join(told) == (
+        "2 pictures are scaled down so far that print is lost"
+        " (up to 7.3 times: 600x15000 to 81x2048); cut long ones into parts"
+    )
+    assert not any("print is lost" in note for note in quoted(rows(photo), plan()).notes)
+
+
+def test_a_gif_without_its_end_is_left_to_the_worker(tmp_path: Path) -> None:
+    """Whether an end marker is missing alone shows when all is decoded."""
+    path = Path(picture(tmp_path, "a.gif"))
+    path.write_bytes(path.read_bytes()[:-1])
+    made = quoted(rows(str(path)), plan(pictures={"unterminated": True}))
+    assert (made.asked, made.refused) == (1, {})
+
+
 def test_a_quote_can_be_read(tmp_path: Path) -> None:
     """The screen says pictures, refusals, cost, models and what they rest on."""
     (tmp_path / "text.jpg").write_bytes(b"text")

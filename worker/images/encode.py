@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from visionq.errors import TooLarge
+from visionq.vision import lost_detail
 from worker.images.advice import LOOK_SIDE, advise, glance, wanted
 from worker.images.check import DEFAULTS
 from worker.images.colour import (
@@ -87,7 +88,19 @@ def encode(
     sent = _within_bytes(
         picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
     )
-    return replace(sent, warnings=(*warnings, *plan.warnings, *advice, *sent.warnings))
+    lost = _lost(size, (sent.width, sent.height))
+    return replace(sent, warnings=(*warnings, *plan.warnings, *lost, *advice, *sent.warnings))
+
+
+def _lost(size: tuple[int, int], sent: tuple[int, int]) -> tuple[str, ...]:
+    reduction = lost_detail(size, sent)
+    if reduction is None:
+        return ()
+    width, height = sent
+    told = (
+        f"scaled down {reduction:.1f} times, to {width}x{height}: cut it into parts to keep print"
+    )
+    return (f"{told} legible",)
 
 
 def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], tuple[str, ...]]:
