@@ -18,10 +18,13 @@ from visionq.commands.shared import (
     print_error,
     write_nowhere,
 )
+from visionq.commands.summaries import SUMMARIES
 from visionq.errors import VisionqError
 from visionq.extras import NEEDED, absent_packages, as_one, check_extras
 
 COMMANDS: Final = "visionq.commands"
+#: Columns of the list of commands that hold neither name nor summary.
+_MARGIN: Final = 6
 
 
 class CommandGroup(click.Group):
@@ -49,6 +52,20 @@ class CommandGroup(click.Group):
             return _refusing(cmd_name)
         command: click.Command = point.load()
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; of ours none is imported for it."""
+        room = formatter.width - len(max(self.found, key=len, default="")) - _MARGIN
+        rows = [(name, self._shown(ctx, name, room)) for name in self.list_commands(ctx)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+    def _shown(self, ctx: click.Context, name: str, room: int) -> str:
+        is_ours = name in SUMMARIES and not absent_packages(NEEDED.get(name, ()))
+        command = click.Command(name, help=SUMMARIES[name]) if is_ours else None
+        command = command or self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str(room)
 
 
 def _refusing(name: str) -> click.Command:

@@ -39,6 +39,7 @@ VisionqError
 │   ├── Cancelled                   cancelled
 │   └── Quarantined                 quarantined
 ├── JobFailed                     what `wait` raises: the code of a job that did not complete
+├── ConfigurationError            configuration        (a variable of the environment)
 ├── WrongEventLoop                wrong_event_loop     (an AsyncClient belongs to one)
 ├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
 └── QueueUnavailable                queue_unavailable    (a ConnectionError)
@@ -352,6 +353,12 @@ class InternalError(VisionqError):
     retryable = True
 
 
+class ConfigurationError(VisionqError):
+    """A variable of the environment has a value that can't be used."""
+
+    code = "configuration"
+
+
 class WrongEventLoop(VisionqError):
     """An `AsyncClient` is used in another event loop than the one that it belongs to."""
 
@@ -417,7 +424,9 @@ def _coded(root: type[VisionqError]) -> Iterator[type[VisionqError]]:
         yield from _coded(child)
 
 
-#: Every class with a code of its own, by code.
+#: Every class with a code of its own that a job or a call can end with, by code.
 BY_CODE: Final[dict[str, type[VisionqError]]] = {
-    error.code: error for error in _coded(VisionqError) if error is not JobFailed
+    error.code: error
+    for error in _coded(VisionqError)
+    if error not in {JobFailed, ConfigurationError}
 }

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from visionq.settings import ConfigurationError
+from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

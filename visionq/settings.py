@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from visionq.contract.base import ModelName
 from visionq.contract.job import describe
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
-from visionq.errors import VisionqError
+from visionq.errors import ConfigurationError
 from visionq.setting_types import (
     A_DAY,
     TEN_YEARS,
@@ -36,11 +36,7 @@ from visionq.setting_types import (
     check_bound,
 )
 
-
-class ConfigurationError(VisionqError):
-    """A variable of the environment has a value that can't be used."""
-
-    code = "configuration"
+__all__ = ["ConfigurationError", "Settings", "load_settings", "variable_of"]
 
 
 def _proxyapi(name: str) -> AliasChoices:

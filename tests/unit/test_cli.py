@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import click
 import pytest
 
 from visionq import cli, extras
-from visionq.commands import shared
+from visionq.commands import shared, summaries
 from visionq.errors import (
     BY_CODE,
     BillingUnknown,
@@ -46,6 +48,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
     @click.command()
     def fail() -> None:
+        """Fail at once."""
         raise error
 
     monkeypatch.setitem(cli.cli.__dict__, "found", {"fail": point("fail", "visionq")})
@@ -105,6 +108,58 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` prints name and version."""
     assert cli.run(["--version"]) == 0
     assert re.fullmatch(r"visionq, version \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+#: What the frame of the command line has no use for, each of which costs more than all of it.
+HEAVY = (
+    "celery",
+    "httpx2",
+    "kombu",
+    "openai",
+    "PIL",
+    "pydantic",
+    "redis",
+    "rich",
+    "sqlite3",
+    "ssl",
+)
+MODULES = """
+import json, sys
+from visionq import cli
+code = cli.run(sys.argv[1:])
+print(json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], [], ["no-such-command"]])
+def test_the_frame_is_light(arguments: list[str]) -> None:
+    """What needs no command imports none, nor any package but click."""
+    command = [sys.executable, "-c", MODULES, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    _, modules = json.loads(done.stdout.splitlines()[-1])
+    packages = {name.partition(".")[0] for name in modules}
+    assert packages.isdisjoint(HEAVY)
+    commands = {one.module for one in importlib.metadata.entry_points(group=cli.COMMANDS)}
+    assert commands.isdisjoint(modules)
+    ours = {name for name in modules if name.startswith(("visionq.", "producer", "worker"))}
+    assert len(ours) < 15
+
+
+def test_the_summaries_are_those_of_the_commands() -> None:
+    """The list of commands says what each command's own help says."""
+    points = importlib.metadata.entry_points(group=cli.COMMANDS)
+    assert {
+        point.name: point.load().get_short_help_str(1000) for point in points
+    } == summaries.SUMMARIES
+
+
+def test_a_command_of_another_package_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that comes with another package is listed with its own help."""
+    raising(monkeypatch, ZeroDivisionError())
+    assert cli.run(["--help"]) == 0
+    assert re.search(r"^  fail +Fail at once\.$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.fixture

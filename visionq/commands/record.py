@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionq.settings import ConfigurationError
+from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ from visionq.errors import (
     BY_CODE,
     BudgetExhausted,
     Cancelled,
+    ConfigurationError,
     InsufficientBalance,
     InvalidSource,
     JobFailed,
@@ -23,8 +24,6 @@ from visionq.errors import (
     QueueUnavailable,
     VisionqError,
 )
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,7 +114,10 @@ def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; De
 @contextmanager
 def open_ledger() -> Iterator[Ledger]:
     """Give the ledger of the running stack; its errors become `QueueUnavailable`."""
-    from visionq.ledger import Ledger, ledger_options  # noqa: PLC0415  # other commands do without
+    # The frame of every command imports this module: no other is to pay for these.
+    from visionq.ledger import Ledger, ledger_options  # noqa: PLC0415
+    from visionq.redis_connection import as_queue_unavailable, connect  # noqa: PLC0415
+    from visionq.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
     with (
