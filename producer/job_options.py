@@ -88,7 +88,9 @@ _OPTIONS: Final = (
     click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer."),
     click.option("--tenant", help="Who is charged.  [default: default]"),
     click.option("--first-frame", is_flag=True, help="Take the first frame of animated pictures."),
-    click.option("--convert", is_flag=True, help="Convert BMP, TIFF and AVIF."),
+    click.option(
+        "--convert", is_flag=True, help="Convert BMP, TIFF and AVIF, and HEIC by the extra `heic`."
+    ),
     click.option("--shrink", is_flag=True, help="Take larger files, and shrink them first."),
     click.option("--flatten", is_flag=True, help="Put transparent pictures on white."),
     click.option(

@@ -26,8 +26,8 @@ _SIGNATURES: Final = (
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?<svg"), "SVG"),
 )
-#: What a worker converts where a job asks for it.
-CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
+#: What a worker converts where a job asks for it; HEIC where it has the extra for that.
+CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF", "HEIC"})
 #: Markers of a JPEG that begin a frame: they hold the size.
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})

@@ -5,6 +5,7 @@ TIFFs are written field by field, since no library writes all of their sample fo
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
@@ -378,6 +379,23 @@ def avif_turned_by_xmp() -> bytes:
         b'tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
     )
     return encoded(Image.new("RGB", (60, 40), "red"), "avif", xmp=xmp, speed=10)
+
+
+#: 64x32, white with a red quarter on the left above: nothing that is free of GPL writes HEIC.
+_HEIC: Final = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
+    "AAAAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAGQAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAA"
+    "AAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34"
+    "+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5"
+    "uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAA"
+    "AAAoY2xhcAAAAEAAAAABAAAAIAAAAAEAAAAAAAAAAv///+AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAA"
+    "AAAAAAEAAQWBAgMFhAAAAGxtZGF0AAAAYCgBrwT47Fro4w3/YKqf/9lT+//pV3LfPiav6NLpS/Ufn//qZelEm3XN"
+    "LlzKTN1gg06TvnhdXyOGourjMIsjeKiZKH4pR4FS/9HpcnKHo/88PPRvTSR//Nt2PgfkVEfHhg=="
+)
+
+
+def heic() -> bytes:
+    return base64.b64decode(_HEIC)
 
 
 def ugly() -> Iterator[tuple[str, bytes]]:

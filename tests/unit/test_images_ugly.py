@@ -28,6 +28,7 @@ from tests.ugly.pictures import (
     bmp_v5,
     gamma_chunk,
     gif_in_a_corner,
+    heic,
     in_a_corner,
     orientation_field,
     png_with,
@@ -378,6 +379,37 @@ def test_a_file_without_its_last_rows_is_not(name: str, cut: int, padding: int) 
     data = whole[: -min(cut, len(whole) // 2)] + bytes(padding)
     with pytest.raises(CorruptImage):
         run(data, PictureOptions(unterminated=True))
+
+
+# HEIC ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", [same, half])
+def test_heic_is_converted_by_its_extra(fit: Any) -> None:
+    """A photo of an iPhone is sent where the worker has the extra, and a cut one is corrupt."""
+    pytest.importorskip("pi_heif")
+    with pytest.raises(UnsupportedFormat, match=r"HEIC.*pictures\.convert"):
+        run(heic())
+    result = run(heic(), CONVERT, fit)
+    image = shown(result)
+    assert image.size == fit(64, 32)
+    assert result.source.format == "heic"
+    assert pixel(image, 4, 4)[0] > 240
+    assert max(pixel(image, 4, 4)[1:3]) < 20
+    assert min(pixel(image, image.width - 2, image.height - 2)) > 245
+    for length in (40, 200, len(heic()) - 20):
+        with pytest.raises(CorruptImage):
+            run(heic()[:length], CONVERT)
+
+
+def test_heic_without_its_extra_is_refused_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who sends HEIC to a worker without the extra is told what to install."""
+    monkeypatch.setattr("worker.images.kinds.find_spec", lambda _: None)
+    for options in (KEPT, CONVERT):
+        with pytest.raises(UnsupportedFormat, match=r"HEIC.*visionq\[heic\]"):
+            run(heic(), options)
 
 
 # Orientation --------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class PictureOptions(Document):
     """The defaults refuse what the provider would, and cost nothing."""
 
     animated: Animated = Animated.REFUSE
-    #: Convert BMP, TIFF and AVIF instead of refusing them.
+    #: Convert BMP, TIFF and AVIF, and HEIC where workers have the extra, instead of refusing them.
     convert: bool = False
     #: Take originals above the provider's limit on bytes, and shrink them first.
     shrink: bool = False

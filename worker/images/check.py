@@ -18,7 +18,7 @@ from worker.images.decode import decode
 from worker.images.foreign import read_foreign
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg
-from worker.images.kinds import CONVERTIBLE, identify, recognise
+from worker.images.kinds import identify, is_convertible, recognise
 from worker.images.layout import Layout, MalformedError, UnsupportedVariantError
 from worker.images.models import CheckedImage, ImageLimits
 from worker.images.png import read_png
@@ -57,7 +57,7 @@ def inspect(
         if len(data) <= limits.max_original_bytes:
             message += ", or let the job shrink it first (--shrink, or pictures.shrink)"
         raise TooLarge(message, image=name)
-    if options.convert and (found := recognise(data, name=name)) in CONVERTIBLE:
+    if options.convert and is_convertible(found := recognise(data, name=name)):
         kind = found.lower()
         layout = read_foreign(data, kind, name=name, limits=limits)
     else:

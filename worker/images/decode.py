@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import time
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
+from worker.images.kinds import HEIC_PACKAGE
 from worker.images.layout import UnsupportedVariantError
 from worker.images.unterminated import check_end
 
@@ -42,13 +45,28 @@ def decode(
         if layout.unterminated and checked.format == "jpeg":
             check_end(layout.content)
         source = TimedFile(layout.content, limits.max_seconds, clock)
-        picture = Image.open(source, formats=(checked.format.upper(),))
+        picture = Image.open(source, formats=(plugin(checked.format),))
         if picture.size != (layout.width, layout.height):
             message = "its headers contradict each other; send a whole copy"
             raise CorruptImage(message, image=name)
         picture.draft(None, shrunk_to or (1, 1))
         picture.load()
     return picture
+
+
+def plugin(kind: str) -> str:
+    """Return the name of Pillow's plugin for a kind; that of HEIC comes with the extra `heic`."""
+    if kind != "heic":
+        return kind.upper()
+    _register_heic()
+    return "HEIF"
+
+
+@functools.cache
+def _register_heic() -> None:
+    import_module(HEIC_PACKAGE).register_heif_opener(
+        thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+    )
 
 
 class _TooSlowError(Exception):

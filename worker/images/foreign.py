@@ -12,7 +12,7 @@ from PIL import Image
 
 from visionq.errors import TooManyPixels
 from worker.images import bmp
-from worker.images.decode import TimedFile, raise_ceiling, taming
+from worker.images.decode import TimedFile, plugin, raise_ceiling, taming
 from worker.images.layout import Layout, UnsupportedVariantError, read_orientation
 from worker.images.tiff import read_samples
 
@@ -24,7 +24,7 @@ _HELD_BYTES_A_PIXEL: Final = 8
 
 
 def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> Layout:
-    """Return what the header tells of a BMP, TIFF or AVIF; decodes nothing.
+    """Return what the header tells of a BMP, TIFF, AVIF or HEIC; decodes nothing.
 
     Raises:
         CorruptImage, TooManyPixels: the header can't be read, or tells of too many pixels.
@@ -44,10 +44,11 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
             height=height,
             frames=getattr(picture, "n_frames", 1),
             plain=False,
-            lossless=kind != "avif",
+            lossless=kind not in {"avif", "heic"},
             content=data,
-            # Pillow turns a TIFF upright by itself, and gives its size so. Of an AVIF it tells what
-            # the container says as if it were EXIF; XMP says nothing of how a picture is shown.
+            # TIFF and HEIC are turned upright when they are opened, and give their size so. Of an
+            # AVIF Pillow tells what the container says as if it were EXIF; XMP says nothing of how
+            # a picture is shown.
             orientation=read_orientation(picture.info.get("exif", b"")) if kind == "avif" else 1,
             profile=profile,
             alpha=picture.has_transparency_data,
@@ -60,9 +61,9 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
 def _open(data: bytes, kind: str, limits: ImageLimits) -> Image.Image:
     """Open a picture; one that Pillow does not know is named by what its header says."""
     try:
-        return Image.open(TimedFile(data, limits.max_seconds), formats=(kind.upper(),))
+        return Image.open(TimedFile(data, limits.max_seconds), formats=(plugin(kind),))
     except (OSError, KeyError):  # no such variant, depth or compression
-        if kind == "avif":
+        if kind in {"avif", "heic"}:
             raise
     variant = bmp.name_variant(data) if kind == "bmp" else str(read_samples(data))
     raise UnsupportedVariantError(variant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Final, Literal, TypeGuard, get_args
 
 from visionq.errors import EmptyFile, NotAnImage, UnsupportedFormat
@@ -12,7 +13,10 @@ Kind = Literal["jpeg", "png", "webp", "gif"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 #: Formats that Pillow reads safely, by the name that people know; converted where a job asks.
-CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
+_CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
+#: Reads HEIC, where the extra `heic` is installed.
+HEIC_PACKAGE: Final = "pi_heif"
+_HEIC: Final = "HEIC"
 
 #: Media type of each kind, as it stands in a data URL.
 MIME_TYPES: Final[dict[Kind, str]] = {kind: f"image/{kind}" for kind in KINDS}
@@ -61,6 +65,13 @@ def _is_kind(name: str) -> TypeGuard[Kind]:
     return name in KINDS
 
 
+def is_convertible(found: str) -> bool:
+    """Tell whether this installation converts a format where a job asks for it."""
+    if found == _HEIC:
+        return find_spec(HEIC_PACKAGE) is not None
+    return found in _CONVERTIBLE
+
+
 def own_kind(name: str) -> Kind:
     """Return the name as that of a kind which is sent as it is; raises `ValueError` for others."""
     if not _is_kind(name):
@@ -79,7 +90,9 @@ def identify(data: bytes, *, name: str) -> Kind:
     found = recognise(data, name=name)
     if not _is_kind(found):
         message = f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF"
-        if found in CONVERTIBLE:
+        if found == _HEIC and not is_convertible(found):
+            message += ", or install visionq[heic] for the workers and give --convert"
+        elif is_convertible(found):
             message += ", or let the job do so (--convert, or pictures.convert)"
         raise UnsupportedFormat(message, image=name)
     return found

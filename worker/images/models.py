@@ -45,7 +45,8 @@ class ImageLimits:
 class CheckedImage:
     """A file that is what it says: one still picture of a format that is taken."""
 
-    #: `jpeg`, `png`, `webp`, `gif`, or the format that is to be converted: `bmp`, `tiff`, `avif`.
+    #: `jpeg`, `png`, `webp`, `gif`, or the format that is to be converted: `bmp`, `tiff`, `avif`,
+    #: `heic`.
     format: str
     #: Bytes of the file as it came.
     bytes: int
