@@ -127,17 +127,27 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
 
     An ending that can't be written must not leave the job, and the money, open: what is refused
     is written with less in it, and at last as a call of unknown billing, which nobody repeats.
+    From the first refusal on the job is blocked, so that no other call follows whatever is refused.
     """
     for one in (ending, *_plainer(claim, ending)):
         try:
             written = persistently(partial(tools.ledger.finish, claim, one), tools.sleep)
         except (TypeError, ValueError, ResponseError):
             log.exception("attempt.unwritable", outcome=type(one.outcome).__name__)
+            _block(claim, tools)
         else:
             if written is Written.PUT_OFF:
                 return Parked(ProviderUnavailable.code)
             return one.outcome if written else None
     return None
+
+
+def _block(claim: Claim, tools: Tools) -> None:
+    try:
+        persistently(partial(tools.ledger.block, claim), tools.sleep)
+    except ResponseError:
+        # The job's own record, or Redis's every script, is closed to us: no worker can take it up.
+        log.exception("attempt.not_blocked")
 
 
 def _plainer(claim: Claim, ending: Ending) -> Iterator[Ending]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.test_usage_drift import Kept
 from tests.integration.worker_kit import Bench, picture, result
-from visionq.ledger import BudgetScope, Failed
+from visionq.ledger import BudgetScope, Failed, Waiting
 from visionq.ledger.metrics import read_counters
 from visionq.money import nano_rubles
 from worker.watch.drift import Disbelief
@@ -126,3 +126,17 @@ def test_absurd_usage_of_a_failure(bench: Bench, provider: Provider) -> None:
     (paid,) = books(bench)
     assert 0 < paid == nano_rubles(outcome.error.cost_rub) < 10**9
     assert provider.calls == 1
+
+
+def test_absurd_usage_of_a_mended_answer(bench: Bench, provider: Provider) -> None:
+    """A first answer whose count is not believed is told of beside the one that mends it."""
+    provider.usage = ABSURD[0]
+    schema = {"type": "object", "properties": {"кот": {"type": "string"}}, "required": ["кот"]}
+    job_id = bench.submit(picture(3), answer_schema=schema, max_output_tokens=100)
+    assert isinstance(bench.run(job_id), Waiting)
+    provider.usage = '{"input_tokens": 90, "output_tokens": 5}'
+    provider.fields = {"output": [{"content": [{"type": "output_text", "text": '{"кот": "рыж"}'}]}]}
+    answer = result(bench.run(job_id))
+    assert (answer.data, answer.repaired) == ({"кот": "рыж"}, True)
+    assert answer.cost_is_estimate
+    assert any("the first answer" in warning for warning in answer.warnings)

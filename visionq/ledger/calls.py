@@ -372,6 +372,11 @@ def resume(job_ids: Sequence[str]) -> Call[list[str]]:
     return Call("resume", tuple(job_ids), _states)
 
 
+def block(claim: Claim) -> Call[None]:
+    """Keep a job from being called again, for what came of this claim can't be written."""
+    return Call("block", (claim.id, claim.token), lambda _: None)
+
+
 def note_replays(replays: Mapping[str, str]) -> Call[None]:
     """Note of each old job which new one stands for it."""
     flat = tuple(job_id for pair in replays.items() for job_id in pair)

@@ -112,6 +112,14 @@ class Ledger:
         """Write how an attempt ended; returns what became of that."""
         return self._make(calls.finish(claim, ending, self.options, self._now()))
 
+    def block(self, claim: Claim) -> None:
+        """Keep a job from being called again, for Redis refuses what came of this claim.
+
+        The job is parked as of unknown billing when it is taken up next. The block ends when the
+        end of the same claim can be written after all, or by `resume` or `settle_unknown`.
+        """
+        self._make(calls.block(claim))
+
     def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:
         """Cancel jobs in any state, or in one; returns each one's state before, or `missing`."""
         states: list[str] = []

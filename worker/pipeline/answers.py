@@ -27,6 +27,11 @@ log = structlog.get_logger(__name__)
 
 #: `auto` is what the account is set to: the ordinary one, unless somebody changed that.
 _ORDINARY_TIERS: Final = (None, "auto", "default")
+#: Beside a result that was mended.
+_FIRST_NOT_COUNTED: Final = (
+    "the provider did not say what the first answer, which was mended, can have counted: its cost is"
+    " the most it can be"
+)
 
 
 def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
@@ -37,6 +42,8 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
     """
     cost, is_estimate, warnings = _cost(attempt, answer.usage)
     faulty = attempt.claim.faulty
+    if faulty is not None and faulty.usage is None:
+        is_estimate, warnings = True, (*warnings, _FIRST_NOT_COUNTED)
     result = ResultDocument(
         id=attempt.claim.id,
         tenant=attempt.job.tenant,

@@ -3,7 +3,7 @@
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
 --   price), Celery result of one who follows, today's date, Celery results of one who waits for a
 --   budget and of one who is parked for it, tokens to expect, Celery result of one who is parked
---   because its question was asked too often without a known end
+--   because a call of it, or of its question, has no known end
 -- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
 --   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
 --   worker's hands already; after WAIT it is still in them.
@@ -72,18 +72,12 @@ local function lead()
   return { 'FOLLOW' }
 end
 
--- The question was asked as often as anything is without knowing whether that was paid: the job waits
--- until one of these calls is known.
-local function unclear()
-  if content_key == '' or tonumber(redis.call('GET', K.unclear .. content_key) or 0) < MOST_UNCLEAR then
-    return
-  end
+local function park_as_unclear()
   release_slot(job)
   move(job, 'in_progress', 'parked')
-  redis.call('HSET', job, 'reason', 'billing_unknown', 'blocked_by', content_key)
+  redis.call('HSET', job, 'reason', 'billing_unknown')
   redis.call('ZADD', K.parked, at(now), id)
   end_lead(id, job) -- it was to mend its answer
-  redis.call('RPUSH', K.followers .. content_key, id)
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
   else
@@ -93,6 +87,25 @@ local function unclear()
   tell(id, 'parked', 'billing_unknown')
   wake()
   return { 'PARK', 'billing_unknown' }
+end
+
+-- What came of an earlier call could not be written (block.lua): only a person has it asked again.
+local function blocked()
+  if redis.call('HEXISTS', job, 'refused') == 1 then
+    return park_as_unclear()
+  end
+end
+
+-- The question was asked as often as anything is without knowing whether that was paid: the job waits
+-- until one of these calls is known.
+local function unclear()
+  if content_key == '' or tonumber(redis.call('GET', K.unclear .. content_key) or 0) < MOST_UNCLEAR then
+    return
+  end
+  local verdict = park_as_unclear()
+  redis.call('HSET', job, 'blocked_by', content_key)
+  redis.call('RPUSH', K.followers .. content_key, id)
+  return verdict
 end
 
 local function gate()
@@ -175,5 +188,5 @@ local function mark_sent()
   return { 'GO' }
 end
 
-return fence() or sent_already() or stored_answer() or deadline_passed() or lead() or unclear() or gate()
+return fence() or sent_already() or stored_answer() or deadline_passed() or blocked() or lead() or unclear() or gate()
   or budget() or wait_for_pace() or mark_sent()

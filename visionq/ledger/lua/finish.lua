@@ -240,6 +240,9 @@ if mends then
 end
 redis.call('HINCRBY', job, 'attempts', is_out and 0 or counted)
 redis.call('HDEL', job, 'interrupted')
+if redis.call('HGET', job, 'refused') == token then
+  redis.call('HDEL', job, 'refused')
+end
 redis.call('HSET', job, 'ended_by', token)
 if saved ~= '0' then
   post(job, today, { saved = saved }, true)

@@ -13,7 +13,9 @@ end
 local function release_slot(job)
   local pool = redis.call('HGET', job, 'pool')
   forget_promise(job)
-  redis.call('HINCRBY', K.pool_busy, pool, -1)
+  if pool then -- else a script that failed half-way has released it
+    redis.call('HINCRBY', K.pool_busy, pool, -1)
+  end
   redis.call('HDEL', job, 'pool', 'worker', 'token')
 end
 

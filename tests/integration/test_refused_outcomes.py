@@ -1,0 +1,117 @@
+"""Outcomes that Redis refuses to write: whatever is wrong there, no job is called twice."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.ledger_kit import Clock, Desk, outcome_of, unpaid
+from tests.integration.test_absurd_numbers import Provider, serving
+from tests.integration.worker_kit import Bench, picture
+from visionq.contract import State
+from visionq.ledger import Ledger, Verdict
+from visionq.names import (
+    BOOK,
+    COUNTS,
+    FINISHED,
+    MONEY,
+    POOL_BUSY,
+    UNKNOWN_CALLS,
+)
+from worker.work import work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+#: Where the end of a call is written: its books, what its worker holds, its state, the last list.
+WRITTEN = (MONEY, f"{BOOK}tenant:default", POOL_BUSY, COUNTS, FINISHED)
+
+
+class Refusing(Ledger):
+    """A ledger in whose Redis keys are of the wrong kind whenever an end is written."""
+
+    broken: tuple[str, ...] = ()
+
+    def finish(self, *arguments: Any) -> Any:
+        with unusable(self.redis, *self.broken):
+            return super().finish(*arguments)
+
+
+@contextmanager
+def unusable(redis: Redis, *keys: str) -> Iterator[None]:
+    """Put a text where scripts expect something else, and bring back what was there."""
+    kept = {key: redis.dump(key) for key in keys}
+    for key in keys:
+        redis.set(key, "of another kind")
+    try:
+        yield
+    finally:
+        for key, value in kept.items():
+            redis.delete(key)
+            if value is not None:
+                redis.restore(key, 0, value)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    state = Provider(usage='{"input_tokens": 90, "output_tokens": 5}')
+    with serving(state):
+        yield state
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def bench(redis: Redis, provider: Provider, clock: Clock) -> Iterator[Bench]:
+    bench = Bench(redis, provider)  # type: ignore[arg-type]  # it has the one address that is asked
+    bench.ledger = Refusing(redis, bench.options, clock)
+    bench.replaced(ledger=bench.ledger)
+    yield bench
+    bench.close()
+
+
+def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
+    """Let time pass while a fleet of one takes up whatever it is given."""
+    for _ in range(20):
+        clock.now += 3
+        bench.ledger.renew(bench.here)
+        if any(hint.id == job_id for hint in bench.ledger.dispatch().hints):
+            work(job_id, bench.tools, bench.leases, bench.here)
+
+
+@pytest.mark.parametrize("key", WRITTEN)
+def test_no_second_call(bench: Bench, clock: Clock, provider: Provider, key: str) -> None:
+    """A job whose end is refused in every form is not called again until a person says so."""
+    job_id = bench.submit(picture(1), on_unknown_billing="retry", reuse="off")
+    bench.ledger.broken = (key, UNKNOWN_CALLS)  # type: ignore[attr-defined]
+    bench.run(job_id)
+    assert provider.calls == 1
+    bench.ledger.broken = ()  # type: ignore[attr-defined]
+    work_on(bench, clock, job_id)
+    assert provider.calls == 1
+    view = bench.view(job_id)
+    if view.state is State.PARKED:
+        assert view.reason == "billing_unknown"
+        assert bench.ledger.resume([job_id]) == ["resumed"]
+        work_on(bench, clock, job_id)
+        assert (bench.view(job_id).state, provider.calls) == (State.COMPLETED, 2)
+    else:
+        assert view.state in {State.COMPLETED, State.FAILED}
+
+
+def test_a_block_ends_with_its_own_call(redis: Redis) -> None:
+    """Once the end of the same call can be written, the job goes on as that end says."""
+    desk = Desk(redis)
+    claim = desk.begin()
+    assert desk.ledger.admit(claim).verdict is Verdict.GO
+    desk.ledger.block(claim)
+    assert desk.ledger.finish(claim, unpaid(outcome_of("retrying 0", claim.id)))
+    assert desk.pass_time(3) == [claim.id]
+    assert desk.ledger.admit(desk.claim(claim.id, desk.worker())).verdict is Verdict.GO
