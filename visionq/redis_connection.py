@@ -114,6 +114,8 @@ def as_queue_unavailable() -> Iterator[None]:
         raise QueueUnavailable(
             f"Redis refused the credentials in VISIONQ_REDIS_URL: {error}"
         ) from error
+    except redis_errors.NoPermissionError as error:
+        raise QueueUnavailable(_closed(error)) from error
     except redis_errors.OutOfMemoryError as error:
         raise QueueUnavailable(
             "Redis is at its memory limit and takes no jobs; raise maxmemory or wait"
@@ -122,3 +124,14 @@ def as_queue_unavailable() -> Iterator[None]:
         raise QueueUnavailable(
             f"Redis can't be used ({error}); is it running, and is VISIONQ_REDIS_URL right?"
         ) from error
+
+
+def _closed(error: redis_errors.NoPermissionError) -> str:
+    if "'script" in str(error):  # what follows upon a script that Redis does not have
+        return (
+            "Redis does not have a script of this release: no worker of this release runs, or Redis"
+            " was just restarted; try again in a few seconds, or start a worker of this release"
+        )
+    return (
+        f"Redis can't be used ({error}); give the user in VISIONQ_REDIS_URL the rights in docs/acl"
+    )

@@ -47,6 +47,7 @@ from worker.watch.limits import EnvironmentLimits
 from worker.watch.models import Models
 from worker.watch.notices import LowBalance, Notices
 from worker.watch.recovery import Recovery
+from worker.watch.scripts import Scripts
 from worker.watch.sweep import Sweep
 from worker.watch.top_up import TopUp
 from worker.webhooks import Messenger, make_messenger
@@ -80,11 +81,13 @@ class Runtime:
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: Watch
     limits: EnvironmentLimits
+    scripts: Scripts
     messenger: Messenger
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
         with suppress(*PASSING):  # the watch tries again
+            self.scripts.attend()
             self.limits.attend()
         self.heartbeat.start()
         self.dispatcher.start()
@@ -126,7 +129,12 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     progress = Progress(leases, slots)
     tools = _tools(settings, redis, ledger)
     limits = EnvironmentLimits(ledger, settings.limits or {})
-    duties = [limits, *_duties(settings, redis, ledger, tools, registration.key)]
+    scripts = Scripts(redis)
+    duties: list[Duty] = [
+        scripts,
+        limits,
+        *_duties(settings, redis, ledger, tools, registration.key),
+    ]
     return Runtime(
         tools=tools,
         leases=leases,
@@ -141,6 +149,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
             [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=20
         ),
         limits=limits,
+        scripts=scripts,
         messenger=make_messenger(settings, ledger, random.random, time.sleep),
     )
 

@@ -21,9 +21,11 @@ from tests.integration.doctor_kit import RELEASES, started
 from tests.integration.receiver_kit import receiving
 from visionq import AsyncClient, Client
 from visionq.contract import State
-from visionq.errors import JobFailed
+from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
+from visionq.ledger.scripts import script_text
+from visionq.loaded_scripts import load_missing
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE, WORKERS
 from visionq.redis_connection import connect
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
@@ -38,7 +40,7 @@ PASSWORDS = {"WORKER_PASSWORD": "work", "PRODUCER_PASSWORD": "produce"}
 #: What must be closed to a producer, though it is of use to others, or to an attacker.
 CLOSED = (
     "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
-    "MONITOR", "CLIENT LIST", "EVAL return(1) 0", "SELECT 1",
+    "MONITOR", "CLIENT LIST", "EVAL return(1) 0", "SCRIPT LOAD return(1)", "SELECT 1",
     "GET somebody:elses", "SET somebody:elses 1", "PUBLISH somebody:elses 1",
     "HGETALL visionq:webhooks",
     "GET visionq:answer:1", "HGET visionq:money settled", "HINCRBY visionq:money settled 1",
@@ -63,6 +65,12 @@ class Users:
         return [
             (entry["username"], entry["object"]) for entry in log if entry["object"] != "client"
         ]
+
+
+def is_loaded(admin: Any) -> bool:
+    """Return whether submission could run now."""
+    (there,) = admin.script_exists(admin.register_script(script_text("submit")).sha)
+    return bool(there)
 
 
 def rules() -> str:
@@ -124,6 +132,8 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
         assert client.cancel(parked).state is State.CANCELLED
         simulator.configure(balance_rub=1000)
         simulator.configure(latency_s=2)
+        users.admin.script_flush()  # as by a restart
+        until(lambda: is_loaded(users.admin), 20, "the worker to load its scripts again")
         running = client.submit(prompt="Что?", images=[picture(4)])
         until(lambda: client.get(running).state is State.IN_PROGRESS, 20, "the job to run")
         assert client.cancel(running).state is State.CANCELLED
@@ -143,6 +153,7 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
 
 async def test_the_asyncio_client(users: Users) -> None:
     """A producer submits, waits over pub/sub, and cancels, with asyncio too."""
+    load_missing(users.admin)
     async with AsyncClient(redis_url=users.producer) as client:
         jobs = [await client.submit(prompt="Что?", images=[picture(number)]) for number in (1, 2)]
         waits = [asyncio.create_task(client.wait(job, timeout=10)) for job in jobs]
@@ -156,6 +167,7 @@ async def test_the_asyncio_client(users: Users) -> None:
 
 def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
     """`visionq quote` works as the producer's user, without what that user may not see."""
+    load_missing(users.admin)
     (tmp_path / "a.png").write_bytes(picture(1))
     command = [sys.executable, "-m", "visionq.cli", "quote", str(tmp_path / "a.png"), "--json"]
     environment = {**os.environ, "VISIONQ_REDIS_URL": users.producer}
@@ -166,8 +178,23 @@ def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["pictures"] == 1
 
 
+async def test_a_producer_without_a_worker(users: Users) -> None:
+    """Where nobody has loaded the scripts a producer is told why; it goes on once they are."""
+    async with AsyncClient(redis_url=users.producer) as client:
+        with pytest.raises(QueueUnavailable, match="no worker of this release runs"):
+            await client.submit(prompt="Что?", images=[picture(1)])
+        with (
+            Client(redis_url=users.producer) as other,
+            pytest.raises(QueueUnavailable, match="Redis was just restarted"),
+        ):
+            other.submit(prompt="Что?", images=["https://example.com/a.png"])
+        load_missing(users.admin)
+        await client.submit(prompt="Что?", images=[picture(1)])
+
+
 def test_what_is_closed_to_producers(users: Users) -> None:
     """A producer can neither empty, configure or list Redis, nor touch what is not its own."""
+    load_missing(users.admin)
     with connect(users.producer, "tests") as redis:
         for line in CLOSED:
             with pytest.raises(NoPermissionError):

@@ -17,6 +17,7 @@ from visionq.names import keys_as_lua
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+SCRIPTS: Final = ("reserve", "register", "sweep")
 #: Most blobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 #: Shares of Redis's `maxmemory`: of blobs where no limit is set, and of all, as for submission.

@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 _ORDINARY_TIERS: Final = (None, "auto", "default")
 #: Beside a result that was mended.
 _FIRST_NOT_COUNTED: Final = (
-    "the provider did not say what the first answer, which was mended, can have counted: its cost is"
-    " the most it can be"
+    "the provider told no credible count of the first answer, which was mended:"
+    " its cost is the most it can be"
 )
 
 
