@@ -26,7 +26,11 @@ _end: ContextVar[tuple[float, Callable[[], float]] | None] = ContextVar("deadlin
 
 @contextmanager
 def until(deadline: float, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Hold what this thread does to the deadline, by the clock."""
+    """Hold what this thread does to the deadline, by the clock, and to one that holds already."""
+    outer = _end.get()
+    if outer is not None:
+        outer_deadline, outer_clock = outer
+        deadline = min(deadline, clock() + outer_deadline - outer_clock())
     token = _end.set((deadline, clock))
     try:
         yield

@@ -283,6 +283,46 @@ def test_slow_servers_are_left(hasty: Fetcher, root: str, path: str) -> None:
     assert time.monotonic() - began < 4
 
 
+def test_a_body_that_drips_is_given_up(root: str) -> None:
+    """A body slower than the least rate ends long before the limit on the whole download."""
+    policy = FetchPolicy(allow_private=True, least_rate_after=0.3)
+    began = time.monotonic()
+    with (
+        Fetcher(policy) as fetcher,
+        pytest.raises(DownloadFailed, match="bytes a second") as caught,
+    ):
+        fetcher.fetch(f"{root}/drip", name="a", max_bytes=LIMIT)
+    assert caught.value.retryable
+    assert time.monotonic() - began < 4
+
+
+def test_waiting_for_memory_is_no_drip(root: str) -> None:
+    """What the worker itself waits for is not held against the server."""
+    policy = FetchPolicy(allow_private=True, least_rate_after=1, least_rate=1_000_000)
+    with Fetcher(policy) as fetcher:
+        body = fetcher.fetch(
+            f"{root}/oversize/{LIMIT}",
+            name="a",
+            max_bytes=LIMIT,
+            reserve=lambda _: time.sleep(1.5),
+        )
+    assert len(body) == LIMIT
+
+
+def test_downloads_of_a_job_end_together(root: str) -> None:
+    """The slow pictures of one job have a limit in common; the next job has its own."""
+    policy = FetchPolicy(allow_private=True, job_timeout=1, job_timeout_each=0.1)
+    began = time.monotonic()
+    with Fetcher(policy) as fetcher:
+        with fetcher.job(3):
+            for _ in range(3):
+                with pytest.raises(DownloadFailed, match="in time"):
+                    fetcher.fetch(f"{root}/drip", name="a", max_bytes=LIMIT)
+        assert time.monotonic() - began < 4
+        with fetcher.job(1):
+            assert fetcher.fetch(f"{root}/picture", name="a", max_bytes=LIMIT) == PICTURE
+
+
 @pytest.mark.parametrize("path", ["cut", "garbage", "nonsense", "long_head"])
 def test_broken_answers_are_failed_downloads(fetcher: Fetcher, root: str, path: str) -> None:
     """Whatever a server breaks off or makes up is one kind of error, which may pass."""

@@ -124,6 +124,14 @@ class Fetcher:
         with self._telling(name):
             return self._follow(url, tenant, name=name, max_bytes=max_bytes, reserve=reserve)
 
+    @contextmanager
+    def job(self, downloads: int) -> Iterator[None]:
+        """Bound so many downloads of one job in the time that they take together."""
+        policy = self._policy
+        longest = max(policy.job_timeout, policy.job_timeout_each * downloads)
+        with deadlines.until(time.monotonic() + longest):
+            yield
+
     def post(
         self, url: str, *, name: str, body: bytes, headers: Mapping[str, str], tenant: str = ""
     ) -> Answer:
@@ -184,7 +192,8 @@ class Fetcher:
                 self._client.stream("GET", url, headers=self._own_headers(url)) as response,
             ):
                 if response.status_code not in _REDIRECTS:
-                    return _body(response, name=name, max_bytes=max_bytes, reserve=reserve)
+                    body = _fast_enough(response, pieces(response, max_bytes), self._policy, name)
+                    return _body(response, body, name=name, max_bytes=max_bytes, reserve=reserve)
                 address = _target(url, response, name=name)
         message = f"more than {self._policy.max_redirects} redirects; give the final address"
         raise _final(message, name=name)
@@ -215,8 +224,28 @@ def _target(url: httpx2.URL, response: httpx2.Response, *, name: str) -> str:
         raise UnsafeUrl("a redirect leads to a URL that can't be read") from None
 
 
+def _fast_enough(
+    response: httpx2.Response, body: Iterator[bytes], policy: FetchPolicy, name: str
+) -> Iterator[bytes]:
+    """Yield a body, as long as it does not drip; only what is spent waiting for it counts."""
+    waited, began = 0.0, time.monotonic()
+    for piece in body:
+        waited += time.monotonic() - began
+        least = policy.least_rate * waited
+        if waited > policy.least_rate_after and response.num_bytes_downloaded < least:
+            message = f"the server sends fewer than {policy.least_rate:,.0f} bytes a second"
+            raise DownloadFailed(message, image=name)
+        yield piece
+        began = time.monotonic()
+
+
 def _body(
-    response: httpx2.Response, *, name: str, max_bytes: int, reserve: Callable[[int], None]
+    response: httpx2.Response,
+    pieces_of_body: Iterator[bytes],
+    *,
+    name: str,
+    max_bytes: int,
+    reserve: Callable[[int], None],
 ) -> bytes:
     if response.status_code != HTTPStatus.OK:
         raise _refusal(response, name=name)
@@ -225,7 +254,7 @@ def _body(
         raise _too_large(name, max_bytes)
     body, size, reserved = io.BytesIO(), 0, 0  # whose bytes are handed out without a copy
     try:
-        for piece in pieces(response, max_bytes):
+        for piece in pieces_of_body:
             size += len(piece)
             if size > reserved:
                 reserved = min(size + _RESERVED_AHEAD, max_bytes)

@@ -36,6 +36,12 @@ class FetchPolicy:
     read_timeout: float = 15
     #: The whole download, redirects included.
     total_timeout: float = 60
+    #: All downloads of a job, however many; where they are more, so long for each of them.
+    job_timeout: float = 120
+    job_timeout_each: float = 4
+    #: Bytes a second that a body brings at least, once it was waited for so long.
+    least_rate: float = 1000
+    least_rate_after: float = 10
     max_redirects: int = 3
     #: For which a server's `Retry-After` is heeded at most.
     longest_wait: float = LONGEST_WAIT

@@ -30,9 +30,11 @@ _COPIES: Final = 4
 def load(attempt: Attempt) -> None:
     """Get the bytes of pictures by their address, except of those that the provider fetches."""
     pictures.refuse_too_many(attempt)
-    for position, image in enumerate(attempt.job.images):
-        attempt.progress()
-        attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
+    images = attempt.job.images
+    with attempt.tools.fetcher.job(len(images)):
+        for position, image in enumerate(images):
+            attempt.progress()
+            attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
 
 
 def recall(attempt: Attempt) -> Ending | None:
