@@ -145,6 +145,7 @@ def _print_answer(result: ResultDocument, seconds: float) -> None:
         f"{about}{result.to_public()['cost_rub']} ₽",
         f"{seconds:.1f} s",
         *(["cached"] if result.cached else []),
+        *(["simulated"] if result.simulated else []),
     )
     # NO_COLOR: https://no-color.org; click leaves the codes out where no terminal shows them.
     line = " · ".join(parts)

@@ -18,6 +18,7 @@ from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
 from visionq.vision import load_rules
+from worker.detectors import load_detectors
 
 if TYPE_CHECKING:
     from visionq.commands.record import StackRecord
@@ -44,7 +45,7 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
         os.environ.update(joining(stack))
         settings = load_settings()
     check_provider(settings)
-    check_tables(settings)
+    check_files(settings)
     prepare_http_environment(os.environ)
     os.environ["VISIONQ_REDIS_URL"] = find_redis_url(settings)
     check_ledger(os.environ["VISIONQ_REDIS_URL"])
@@ -84,14 +85,15 @@ def check_provider(settings: Settings) -> None:
         )
 
 
-def check_tables(settings: Settings) -> None:
-    """Refuse to run with an operator's own prices or token rules that can't be used.
+def check_files(settings: Settings) -> None:
+    """Refuse to run with prices, token rules or detectors of an operator that can't be used.
 
     Raises:
-        ConfigurationError: what is wrong with which file, and where.
+        ConfigurationError: what is wrong with which file or detector, and where.
     """
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
+    load_detectors(settings.detectors)
 
 
 def check_ledger(redis_url: str) -> None:

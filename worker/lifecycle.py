@@ -13,7 +13,7 @@ import structlog
 from celery import signals
 
 from visionq.models import warning_for
-from visionq.settings import load_settings
+from visionq.settings import ConfigurationError, load_settings
 from worker.logs import configure_logs
 from worker.reporting import make_reporter
 from worker.runtime import Runtime, build_runtime
@@ -60,6 +60,9 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
     queues = tuple(instance.app.amqp.queues.consume_from)
     try:
         _Process.runtime = build_runtime(instance.app, instance.concurrency, queues)
+    except ConfigurationError as error:
+        log.error("worker.cannot_start", error=str(error))  # noqa: TRY400  # people need no traceback
+        raise SystemExit(2) from None
     except Exception as error:
         # Celery would log it and go on, and every message would fail in a worker that has no tools.
         log.exception("worker.cannot_start")

@@ -34,6 +34,12 @@ _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _FILL: Final = 0xFF
 _NO_FILL: Final = re.compile(rb"[^\xff]")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_OLD_BMP_HEADER: Final = 12
+_TIFF, _WIDTH, _HEIGHT = 42, 256, 257
+#: Types of TIFF fields that hold a size.
+_WHOLE_NUMBERS: Final = {3: "H", 4: "I"}
+#: Fields of a TIFF that are looked at; they are in order, and those of the size come first.
+_MOST_FIELDS: Final = 64
 #: Bytes read at a time beyond the head.
 _PIECE_BYTES: Final = 16_384
 #: Parts that a real file never reaches, such as the blocks of a GIF, of at most 255 bytes each.
@@ -45,7 +51,7 @@ class Header:
     """What a picture says of itself first."""
 
     kind: str
-    #: Pixels as stored: turning it changes no tokens. 0: not read, of a kind to be converted.
+    #: Pixels as stored: turning it changes no tokens. 0: not found, of a kind to be converted.
     width: int = 0
     height: int = 0
     animated: bool = False
@@ -72,7 +78,7 @@ def read_header(file: BinaryIO, head: bytes) -> Header:
     if found is None:
         raise NotAnImage("the content is no picture")
     if found in CONVERTIBLE:
-        return Header(found)
+        return _convertible(found, _Walk(file, head))
     raise UnsupportedFormat(f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF")
 
 
@@ -198,6 +204,43 @@ def _webp(walk: _Walk) -> Header:
         return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     width, height = struct.unpack("<HH", head[26:30])
     return Header("webp", width & 0x3FFF, height & 0x3FFF)
+
+
+def _convertible(kind: str, walk: _Walk) -> Header:
+    """Return the size where it is easily found; what is broken is for the worker to say."""
+    read = {"BMP": _bmp, "TIFF": _tiff}.get(kind)
+    if read is None:
+        return Header(kind)
+    try:
+        return Header(kind, *read(walk))
+    except (struct.error, IndexError, CorruptImage):
+        return Header(kind)
+
+
+def _bmp(walk: _Walk) -> tuple[int, int]:
+    head = walk.head
+    if int.from_bytes(head[14:18], "little") == _OLD_BMP_HEADER:
+        width, height = struct.unpack("<HH", head[18:22])
+    else:
+        width, height = struct.unpack("<ii", head[18:26])
+    return abs(width), abs(height)  # a negative height: rows from the top
+
+
+def _tiff(walk: _Walk) -> tuple[int, int]:
+    """Return the size of the first picture; that of a BigTIFF is not found."""
+    order = "<" if walk.head[:2] == b"II" else ">"
+    mark, place = struct.unpack(f"{order}HI", walk.head[2:8])
+    if mark != _TIFF:
+        return 0, 0
+    (fields,) = struct.unpack(f"{order}H", walk.bytes(place, 2))
+    size = {_WIDTH: 0, _HEIGHT: 0}
+    for number in range(min(fields, _MOST_FIELDS)):
+        field = walk.bytes(place + 2 + 12 * number, 12)
+        tag, kind, count = struct.unpack(f"{order}HHI", field[:8])
+        if tag in size and kind in _WHOLE_NUMBERS and count == 1:
+            form = _WHOLE_NUMBERS[kind]
+            (size[tag],) = struct.unpack_from(f"{order}{form}", field, 8)
+    return size[_WIDTH], size[_HEIGHT]
 
 
 _READERS: Final[dict[bytes, Callable[[_Walk], Header]]] = {

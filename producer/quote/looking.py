@@ -103,7 +103,7 @@ def _check(
                 f"the content is {header.kind}; convert it,"
                 " or let the job do so (--convert, or pictures.convert)"
             )
-        return None
+        return (header.width, header.height) if header.width and header.height else None
     most = _most_bytes(settings, options)
     if length > most:
         message = f"{length:,} bytes, the limit is {most:,}; save it smaller"

@@ -248,7 +248,7 @@ def _notes(
             notes.append(f"how long the answers will be is not known: {how} counts; run --first 50")
     if census.unseen:
         notes.append(
-            f"{census.unseen} pictures by address are not fetched:"
+            f"{census.unseen:,} pictures (by address, or to be converted) are not looked into:"
             " each counts as the largest that the model takes"
         )
     if census.most_reduced is not None:

@@ -24,9 +24,11 @@ _TAB: Final = {"tab": "\t", "\\t": "\t"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 #: Texts of which a spreadsheet makes other numbers, dates or shares: they begin as a number does
 #: and hold nothing but what those hold, or they are a month with a number. Short whole numbers,
-#: and those with a decimal comma, stay what they are.
+#: those with a decimal comma (`52,50` too: a column of prices must add up), and whole dates
+#: such as 12.05.2026 stay what they are.
 _REINTERPRETED: Final = re.compile(
-    r"(?!(?:0|[1-9]\d{0,10})(?:,\d*[1-9])?$)"
+    r"(?!(?:0|[1-9]\d{0,10})(?:,\d{1,4})?$)"
+    r"(?!(?:0[1-9]|[12]\d|3[01])\.(?:0[1-9]|1[0-2])\.(?:19|20)\d\d$)"
     r"(?:\s*+[-+(]?[$€£₽]?\s*+\.?\d[\d\s.,:/\\+()%eE-]*+(?:[€₽%]|[ap]m?)?\s*+"
     r"|\s*+(?:\d{1,4}[\s./-]*+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
     r"|янв|фев|мар|апр|май|мая|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]*+[\s./-]*+\d{0,4}\s*+"

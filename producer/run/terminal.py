@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import click
 
+from visionq.commands.shared import print_wrapped
+
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
@@ -19,7 +21,7 @@ class Terminal:
     def say(self, line: str = "") -> None:
         """Print a line; that nobody reads it any more is no reason to stop."""
         with suppress(OSError):
-            click.echo(line, err=True)
+            print_wrapped(line)
 
     def agree(self, question: str) -> bool:
         """Ask, unless `--yes` was given.

@@ -269,6 +269,20 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
     assert "holds simulated answers" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["VISIONQ_PRICES_FILE", "VISIONQ_VISION_FILE"])
+def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
+    """It is named in one line before anything is started."""
+    done = subprocess.run(  # our own command
+        [*VISIONQ, "up"],
+        env=environment_in(tmp_path, **{name: str(tmp_path / "none.toml")}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "none.toml: can't be read" in done.stderr
+
+
 def test_worker_needs_key(tmp_path: Path) -> None:
     """A worker without a key and without another provider refuses to start, in one line."""
     done = subprocess.run(  # our own command

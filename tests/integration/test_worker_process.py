@@ -311,18 +311,22 @@ def test_a_restart_of_redis_under_messages_in_hand(
         assert worker.process.poll() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("VISIONQ_PRICES_FILE", "none.toml"), ("VISIONQ_DETECTORS", "none_such")]
+)
 def test_a_worker_that_can_t_be_put_together(
-    redis_url: str, simulator: RunningSimulator, tmp_path: Path
+    redis_url: str, simulator: RunningSimulator, tmp_path: Path, name: str, value: str
 ) -> None:
-    """A worker without a price table ends, instead of failing everybody's messages."""
-    missing = {"VISIONQ_PRICES_FILE": str(tmp_path / "none.toml")}
+    """A worker without prices or a detector ends, instead of failing everybody's messages."""
+    missing = {name: value}
     with (
         working(redis_url, simulator, tmp_path, extra=missing) as worker,
         calling(redis_url) as caller,
     ):
         job_id = caller.send({"prompt": "?"})
         assert worker.process.wait(40) == 2
-        assert "none.toml" in worker.text()
+        assert value in worker.text()
+        assert "Traceback" not in worker.text()
         assert result_of(caller.redis, job_id) is None
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,13 @@ from producer.quote import Knowledge, Plan, Quote, make_quote, take_census
 from producer.quote.census import Group, Refusal
 from producer.quote.command import quote as quote_command
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from producer.quote.headers import HEAD_BYTES, read_header
 from producer.quote.looking import Seen
 from producer.quote.screen import draw, duration, money
 from producer.quote.twins import Twins
 from producer.run.quoting import in_one_line
 from producer.sources import BadRow, Row
+from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.content_key import content_key
 from visionq.contract import Detail
@@ -147,9 +149,38 @@ def test_what_options_allow_is_not_refused(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), (90 * n, 0, 0)) for n in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     allowed = plan(pictures={"convert": True, "animated": "first_frame"})
-    given = rows(picture(tmp_path, "a.bmp"), str(tmp_path / "moving.gif"))
+    given = rows(picture(tmp_path, "a.avif"), str(tmp_path / "moving.gif"))
     made = quoted(given, allowed)
     assert (made.refused, made.asked, made.unseen) == ({}, 2, 1)
+    assert any("not looked into" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.tif"])
+def test_a_picture_to_be_converted_counts_by_its_size(tmp_path: Path, name: str) -> None:
+    """A small scan costs what a small picture costs, not what the largest does."""
+    census = take_census(
+        rows(picture(tmp_path, name, (300, 200))), plan(pictures={"convert": True})
+    )
+    (group,) = census.groups.values()
+    assert (census.unseen, list(census.sizes)) == (0, [(300, 200)])
+    assert group.pictures == image_tokens(RULES, "gpt-4o", Detail.HIGH, 300, 200)
+
+
+def test_the_size_of_every_form_of_tiff() -> None:
+    """Byte order, tiles, planes and compression make no difference."""
+    for way in tiffs():
+        content = way.data()
+        header = read_header(BytesIO(content), content[:HEAD_BYTES])
+        assert (header.width, header.height) == (WIDTH, HEIGHT), way
+
+
+@pytest.mark.parametrize(
+    "content", [b"BM", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"]
+)
+def test_a_broken_picture_to_be_converted_has_no_size(content: bytes) -> None:
+    """A quote leaves it to the worker to say what is wrong."""
+    header = read_header(BytesIO(content), content)
+    assert (header.width, header.height) == (0, 0)
 
 
 def test_tokens_are_those_of_the_table(tmp_path: Path) -> None:
@@ -291,7 +322,7 @@ def test_what_the_figures_rest_on_is_said(tmp_path: Path) -> None:
     """Unconfirmed prices, tables without answers, guesses and a drift each have a line."""
     given = rows(picture(tmp_path, "a.png"), "https://a.example/b")
     blind = "\n".join(quoted(given, plan()).notes)
-    for words in ("unconfirmed", "by the table alone", "a guess, 100 tokens", "are not fetched"):
+    for words in ("unconfirmed", "by the table alone", "a guess, 100 tokens", "not looked into"):
         assert words in blind
     drifted = learned([(765, 40, 1055, 0, 60)] * 50)
     told = "\n".join(quoted(given, plan(), Told(known=drifted, lengths=Output(50, 60, 0))).notes)

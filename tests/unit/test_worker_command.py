@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from visionq import names
 from visionq.commands.record import StackRecord
 from visionq.settings import ConfigurationError, Settings
-from worker.commands import check_provider, check_tables, joining, worker_options
+from worker.commands import check_provider, check_files, joining, worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def test_tables_that_can_not_be_used(tmp_path: Path) -> None:
     file.write_text("model = [")
     for chosen in (Settings(prices_file=file), Settings(vision_file=file)):
         with pytest.raises(ConfigurationError, match=r"prices\.toml: Invalid value"):
-            check_tables(chosen)
+            check_files(chosen)
 
 
 def test_joining_simulated_stack() -> None:

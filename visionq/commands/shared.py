@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +40,9 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+#: Narrower terminals than this wrap as they like.
+_LEAST_COLUMNS: Final = 40
+
 #: Why jobs are parked behind a gate that the operator has closed.
 BY_HAND: Final = "operator"
 #: The first class that fits decides, so a special case stands before its parent.
@@ -68,9 +73,28 @@ def exit_code(error: VisionqError) -> int:
     return next(code for parent, code in _EXIT_CODES if issubclass(kind, parent))
 
 
+def print_wrapped(line: str) -> None:
+    """Print a line on stderr: in a terminal wrapped by words, elsewhere whole."""
+    if sys.stderr.isatty():
+        line = wrapped(line, shutil.get_terminal_size().columns)
+    click.echo(line, err=True)
+
+
+def wrapped(line: str, columns: int) -> str:
+    """Break a line between words; what follows is indented as it is, and no word is cut."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        max(columns, _LEAST_COLUMNS),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def print_error(error: VisionqError) -> None:
     """Print one line on stderr: `error: CODE: message`; then what was paid for all the same."""
-    click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    print_wrapped(f"error: {' '.join(str(error).split())}")
     if error.cost_rub or error.text:
         what = f" for this:\n{error.text}" if error.text else ""
         click.echo(f"paid {plain(error.cost_rub)} ₽{what}", err=True)

@@ -28,6 +28,7 @@ from visionq.commands.shared import (
     write_nowhere,
 )
 from visionq.http_environment import prepare_http_environment
+from visionq.prices import load_prices
 from visionq.settings import load_settings
 from visionq.stack.children import (
     exporter_spec,
@@ -40,6 +41,7 @@ from visionq.stack.children import (
 from visionq.stack.planning import Wishes, planned
 from visionq.stack.signals import Signals
 from visionq.stack.supervisor import Supervisor
+from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from visionq.stack.children import Plan
@@ -108,9 +110,13 @@ def up(
     # What its children write holds prompts, pictures and answers: nobody else here reads it.
     os.umask(0o077)
     prepare_http_environment(os.environ)
+    settings = load_settings()
+    # Of a file that can't be used one line here says more than the end of a worker's log.
+    load_prices(settings.prices_file)
+    load_rules(settings.vision_file)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
-        planned(wishes, load_settings(), os.environ, default_dir, SystemRandom()) as plan,
+        planned(wishes, settings, os.environ, default_dir, SystemRandom()) as plan,
         Signals(end_with=sys.stdin.fileno() if temporary else None) as signals,
     ):
         supervisor = Supervisor(signals, time.monotonic)
