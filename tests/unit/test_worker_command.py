@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from visionq import names
 from visionq.commands.record import StackRecord
 from visionq.settings import ConfigurationError, Settings
-from worker.commands import check_provider, check_files, joining, worker_options
+from worker.commands import check_files, check_provider, joining, worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
