@@ -138,7 +138,7 @@ def _print_answer(result: ResultDocument, seconds: float) -> None:
     for warning in (*result.warnings, *warnings):
         click.echo(f"warning: {warning}", err=True)
     click.echo(result.text)
-    about = "~" if result.cost_is_estimate else ""
+    about = "~" if result.cost_is_estimate and result.cost_rub else ""
     parts = (
         result.model,
         f"{result.usage.total_tokens:,} tokens",

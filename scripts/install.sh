@@ -114,6 +114,10 @@ explain() {
     fail "failed with the lines above; the whole log: $log"
 }
 
+case ${INSTALLER:-} in
+'' | pip) ;;
+*) fail "INSTALLER=$INSTALLER is unknown: leave it out, for uv where it is on PATH, or say INSTALLER=pip" ;;
+esac
 if [ -n "${PYTHON:-}" ]; then
     choose_python >/dev/null
 fi

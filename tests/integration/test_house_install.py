@@ -134,6 +134,14 @@ def test_pip_can_be_asked_for(with_uv: Path) -> None:
     assert asked(with_uv) == []
 
 
+def test_another_installer_is_refused(with_uv: Path) -> None:
+    """A name that is not known is not taken for another."""
+    result = make(with_uv, "install", "INSTALLER=conda")
+    assert result.returncode
+    assert result.stderr.startswith("make install: INSTALLER=conda is unknown")
+    assert asked(with_uv) == []
+
+
 def test_help_lists_every_target(checkout: Path) -> None:
     """`make` alone prints each target with a line about it."""
     listed = make(checkout).stdout.splitlines()
