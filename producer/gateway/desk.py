@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from producer.gateway.faults import Fault
+from producer.gateway.parking import needs_somebody, refusal
 from visionq.contract import JobDocument, JobView, ResultDocument, State
+from visionq.errors import BillingUnknown
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.names import CELERY_RESULT, JOB, TENANT_JOBS
 from visionq.sdk.drafts import accepted
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from producer.gateway.services import Services
     from visionq.sdk.drafts import Draft
 
+#: Seconds between looks whether a job that is waited for is parked.
+_FIRST_LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6)
+_LOOK_EVERY = 3.0
 #: Seconds after which a tenant whose line is full may try again.
 _LINE_PATIENCE = 10.0
 
@@ -150,13 +156,52 @@ async def wait_for(services: Services, job_id: str, seconds: float) -> None:
         await asyncio.wait(futures.values(), timeout=seconds)
 
 
-async def wait_and_look(services: Services, standing: Standing, seconds: float) -> Standing:
-    """Return how the job stands when it has ended or the time is up."""
+async def wait_and_look(
+    services: Services, standing: Standing, seconds: float, *, when_parked: bool | None = None
+) -> Standing:
+    """Return how the job stands when it has ended or the time is up.
+
+    Unless `when_parked` (by default what the settings say), also as soon as it is parked until
+    somebody acts.
+    """
     if standing.view.state.is_terminal:
         return standing
-    job_id = standing.view.id
-    await wait_for(services, job_id, min(seconds, services.gateway.longest_wait))
-    return await look(services, standing.view.tenant, job_id)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + min(seconds, services.gateway.longest_wait)
+    patient = services.gateway.wait_when_parked if when_parked is None else when_parked
+    looks = iter(()) if patient else chain(_FIRST_LOOKS, repeat(_LOOK_EVERY))
+    tenant, job_id = standing.view.tenant, standing.view.id
+    async with services.listener.watching([job_id]) as futures:
+        while (left := end - loop.time()) > 0:
+            ended, _ = await asyncio.wait(futures.values(), timeout=min(left, next(looks, left)))
+            if ended or patient:
+                break
+            standing = await look(services, tenant, job_id)
+            view = await services.gates.shown(standing.view)
+            if view.state.is_terminal or needs_somebody(view):
+                return replace(standing, view=view)
+    return await look(services, tenant, job_id)
+
+
+async def answered(
+    services: Services, standing: Standing, *, is_ours: bool, when_parked: bool | None = None
+) -> Standing:
+    """Return how the job of a call that waits for its answer stands in the end.
+
+    Raises:
+        Fault: it is parked until somebody acts. If no other call knows of it (`is_ours`), it is
+            cancelled: an answer that nobody waits for is not paid for later.
+    """
+    longest = services.gateway.longest_wait
+    standing = await wait_and_look(services, standing, longest, when_parked=when_parked)
+    parked = standing.view
+    if not needs_somebody(parked) or parked.reason == BillingUnknown.code:
+        return standing
+    if is_ours:
+        standing = await cancel(services, parked.tenant, parked.id)
+        if standing.view.state is State.COMPLETED:
+            return standing
+    raise refusal(parked)
 
 
 async def cancel(services: Services, tenant: str, job_id: str) -> Standing:

@@ -27,6 +27,8 @@ _TYPES: Final = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+#: What OpenAI says to whom nothing more is sold; its type is its code.
+_NO_QUOTA: Final = "insufficient_quota"
 
 
 class Fault(Exception):  # what a client is told need not be an error of ours
@@ -40,16 +42,20 @@ class Fault(Exception):  # what a client is told need not be an error of ours
         *,
         param: str | None = None,
         retry_after: float | None = None,
-        may_retry: bool = False,
+        may_retry: bool | None = None,
     ) -> None:
-        """`param` names the field at fault; `retry_after` is in seconds, and means `may_retry`."""
+        """`param` names the field at fault; `retry_after` is in seconds.
+
+        `may_retry` says whether SDKs should try again by themselves; by default if there is a
+        `retry_after`.
+        """
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
         self.retry_after = retry_after
-        self.may_retry = may_retry or retry_after is not None
+        self.may_retry = retry_after is not None if may_retry is None else may_retry
 
 
 class ErrorDetail(BaseModel):
@@ -123,7 +129,7 @@ def fault_of(error: VisionqError, *, native: bool = False) -> Fault:
         error.code,
         f"{where}{error.message}",
         param=param,
-        may_retry=error.retryable,
+        may_retry=error.retryable or error.retry_after is not None,
         retry_after=error.retry_after,
     )
 
@@ -145,6 +151,8 @@ def error_body(fault: Fault) -> dict[str, Any]:
     kind = _TYPES.get(fault.status, "invalid_request_error")
     if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
+    if fault.code == _NO_QUOTA:
+        kind = _NO_QUOTA
     detail = ErrorDetail(message=fault.message, type=kind, param=fault.param, code=fault.code)
     return ErrorBody(error=detail).model_dump()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
@@ -30,8 +30,23 @@ def _key(request: Request, _: Annotated[object, Security(_bearer)]) -> Key:
     return key
 
 
+def _when_parked(
+    choice: Annotated[
+        Literal["wait", "refuse"] | None,
+        Header(
+            alias="X-Visionq-When-Parked",
+            description="Whether a call waits for its answer while its job is parked until somebody"
+            " acts: by a spent budget or a closed gate",
+        ),
+    ] = None,
+) -> bool | None:
+    return None if choice is None else choice == "wait"
+
+
 Open = Annotated[Services, Depends(_services)]
 Caller = Annotated[Key, Depends(_key)]
+#: Whether to wait for somebody to act; None: as the settings say.
+WhenParked = Annotated[bool | None, Depends(_when_parked)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -13,6 +13,7 @@ from producer.gateway.batches.record import BatchBook
 from producer.gateway.bodies import Bodies
 from producer.gateway.files.store import FileStore
 from producer.gateway.models import KnownModels
+from producer.gateway.parking import GateWatch
 from producer.gateway.turns import Turns
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
@@ -67,6 +68,7 @@ class Services:
     models: KnownModels
     #: For the threads of listings.
     reading: BlockingRedis
+    gates: GateWatch
 
     @property
     def settings(self) -> Settings:
@@ -111,6 +113,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
             listings=listings,
             models=KnownModels(reading, setup.settings),
             reading=reading,
+            gates=GateWatch(reading),
         )
     finally:
         batch_thread.shutdown(cancel_futures=True)

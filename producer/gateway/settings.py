@@ -41,6 +41,9 @@ class GatewaySettings(BaseSettings):
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     #: Seconds that a call waits for its answer at most.
     longest_wait: float = Field(default=300, gt=0, le=A_DAY)
+    #: Let calls wait also while their job is parked until somebody acts: a spent budget, a closed
+    #: gate; off, they are refused at once.
+    wait_when_parked: bool = False
     #: Seconds that files, and batches that are done, are kept.
     file_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=TEN_YEARS)
 

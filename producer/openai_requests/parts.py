@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from producer.openai_requests.question import Image, Said, Text
 from visionq.contract import Api, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
@@ -50,7 +50,7 @@ class Extras(Part):
     on_unknown_billing: UnknownBilling | None = None
     url_mode: UrlMode | None = None
     deadline: AwareDatetime | None = None
-    repair: bool | None = None
+    repair: StrictBool | None = None
     #: Fields of the provider's request that are not read here; they are passed on as they are.
     extra_body: dict[str, JsonValue] | None = None
 
@@ -68,7 +68,7 @@ class NamedSchema(Part):
     schema_: dict[str, JsonValue] = Field(alias="schema")
     description: str | None = None
     #: The schema is always held to, strictly where its form allows.
-    strict: bool | None = None
+    strict: StrictBool | None = None
 
 
 class Turn(Part):
@@ -108,11 +108,11 @@ class Common(Part):
     safety_identifier: ShortText | None = None
     user: ShortText | None = None
     #: Nothing is stored at the provider, whatever this says.
-    store: bool | None = None
+    store: StrictBool | None = None
     stream: Literal[False] | None = None
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: StrictBool | None = None
     visionq: Extras | None = None
 
     def to_fields(self) -> dict[str, Any]:

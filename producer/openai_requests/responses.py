@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 
 from producer.openai_requests.parts import (
     Common,
@@ -120,7 +120,7 @@ class ResponseRequest(Common):
     max_output_tokens: MaxTokens | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
-    background: bool | None = None
+    background: StrictBool | None = None
     truncation: Literal["disabled"] | None = None
     include: Nothing | None = None
 

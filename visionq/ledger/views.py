@@ -49,10 +49,10 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
     if not any(view and view.state is State.QUEUED for view in views):
         return views
     gate = read_gate(redis)
-    return [view and _behind(gate, view) for view in views]
+    return [view and behind(gate, view) for view in views]
 
 
-def _behind(gate: Gate, view: JobView) -> JobView:
+def behind(gate: Gate, view: JobView) -> JobView:
     """Show a queued job as parked where its gate, its model or its tenant is held.
 
     Where its model is asked as fast as it may be, that is why it is still queued.

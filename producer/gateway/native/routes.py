@@ -18,7 +18,7 @@ from producer.gateway.native.events import EVENTS, Look, stream
 from producer.gateway.native.listing import list_jobs
 from producer.gateway.native.submission import drafted, job_schemas
 from producer.gateway.openai.chat import fault_in
-from producer.gateway.requests import ERRORS, PROBLEMS, Caller, IdempotencyKey, Open
+from producer.gateway.requests import ERRORS, PROBLEMS, Caller, IdempotencyKey, Open, WhenParked
 from producer.openai_requests.parts import Part
 from visionq.contract import JobView, ResultDocument, State
 
@@ -108,6 +108,7 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
     key: Caller,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
+    when_parked: WhenParked = None,
 ) -> NativeJob:
     """Submit one question about one or several pictures, as JSON or as a form with files."""
     own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
@@ -118,7 +119,7 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
     standing = await hand_in(services, request, key.tenant, read)
     seconds = _wait_in(prefer)
     if seconds is not None:
-        standing = await wait_and_look(services, standing, seconds)
+        standing = await wait_and_look(services, standing, seconds, when_parked=when_parked)
         response.headers["preference-applied"] = f"wait={seconds}"
     response.status_code = 200 if standing.view.state.is_terminal else 202
     response.headers["location"] = f"/v1/jobs/{standing.view.id}"
@@ -136,12 +137,18 @@ async def get_jobs(services: Open, key: Caller, filters: Annotated[Filters, Quer
 
 @router.get("/{job_id}", summary="Look at a job")
 async def get_job(
-    job_id: JobIdInPath, services: Open, key: Caller, prefer: Prefer = None
+    job_id: JobIdInPath,
+    services: Open,
+    key: Caller,
+    prefer: Prefer = None,
+    when_parked: WhenParked = None,
 ) -> NativeJob:
     """Return the job as it stands."""
     standing = await look(services, key.tenant, job_id)
     seconds = _wait_in(prefer)
-    return _job(await wait_and_look(services, standing, seconds) if seconds else standing)
+    if seconds:
+        standing = await wait_and_look(services, standing, seconds, when_parked=when_parked)
+    return _job(standing)
 
 
 @router.get("/{job_id}/result", summary="Fetch the answer")

@@ -10,11 +10,18 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from producer.gateway.bodies import json_body, read_form
-from producer.gateway.desk import cancel, hand_in, look, wait_and_look
+from producer.gateway.desk import answered, cancel, hand_in, look
 from producer.gateway.faults import Fault
 from producer.gateway.openai.chat import ChatCompletion, completion_of, fault_in
 from producer.gateway.openai.responses import ResponseObject, response_of
-from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open, content_type
+from producer.gateway.requests import (
+    ERRORS,
+    Caller,
+    IdempotencyKey,
+    Open,
+    WhenParked,
+    content_type,
+)
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.reading import fields_of
 from producer.openai_requests.responses import ResponseRequest
@@ -57,7 +64,11 @@ _TOLD_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
     "/v1/responses", summary="Ask about pictures", openapi_extra=json_body(ResponseRequest)
 )
 async def create_response(
-    request: Request, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: Open,
+    key: Caller,
+    idempotency_key: IdempotencyKey = None,
+    when_parked: WhenParked = None,
 ) -> ResponseObject:
     """Submit one question about one or several pictures.
 
@@ -69,7 +80,9 @@ async def create_response(
     standing = await hand_in(services, request, key.tenant, asking)
     if asking.in_background:
         return response_of(standing)
-    standing = await wait_and_look(services, standing, services.gateway.longest_wait)
+    standing = await answered(
+        services, standing, is_ours=idempotency_key is None, when_parked=when_parked
+    )
     error = standing.view.error
     if error is not None and error.code not in _TOLD_IN_THE_RESPONSE:
         raise fault_in(error)
@@ -94,13 +107,19 @@ async def cancel_response(response_id: ResponseId, services: Open, key: Caller) 
     openapi_extra=json_body(ChatRequest),
 )
 async def create_completion(
-    request: Request, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: Open,
+    key: Caller,
+    idempotency_key: IdempotencyKey = None,
+    when_parked: WhenParked = None,
 ) -> ChatCompletion:
     """Submit one question about one or several pictures, and wait for the answer."""
     asking = _Asking(ChatRequest, f"chatcmpl-{uuid.uuid4().hex}", services, key, idempotency_key)
     standing = await hand_in(services, request, key.tenant, asking)
-    longest = services.gateway.longest_wait
-    return completion_of(await wait_and_look(services, standing, longest))
+    standing = await answered(
+        services, standing, is_ours=idempotency_key is None, when_parked=when_parked
+    )
+    return completion_of(standing)
 
 
 @router.get("/v1/models", summary="List the models that have a price")

@@ -140,6 +140,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         ({"service_tier": "No Tier"}, "service_tier"),
         ({"stream": True}, "stream"),
         ({"store": False}, "store"),
+        ({"background": 0}, "background"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
