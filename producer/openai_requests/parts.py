@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+)
 
 from producer.openai_requests.question import Image, Said, Text
 from visionq.contract import Api, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
@@ -41,10 +49,27 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _no_number(value: object) -> object:
+    """Refuse 0, which Python takes for false."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError("false or nothing")  # noqa: TRY004  # pydantic takes ValueError
+    return value
+
+
+def _with_flags(pictures: object) -> object:
+    """Refuse numbers and text for options that are true or false; tables may hold them."""
+    for name, field in PictureOptions.model_fields.items():
+        if field.annotation is bool and isinstance(pictures, dict):
+            value = pictures.get(name, False)
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false")  # pydantic takes ValueError
+    return pictures
+
+
 class Extras(Part):
     """What OpenAI's APIs have no word for: fields of our own jobs."""
 
-    pictures: PictureOptions | None = None
+    pictures: Annotated[PictureOptions | None, BeforeValidator(_with_flags)] = None
     priority: Priority | None = None
     reuse: Reuse | None = None
     on_unknown_billing: UnknownBilling | None = None
@@ -109,7 +134,7 @@ class Common(Part):
     user: ShortText | None = None
     #: Nothing is stored at the provider, whatever this says.
     store: StrictBool | None = None
-    stream: Literal[False] | None = None
+    stream: Annotated[Literal[False] | None, BeforeValidator(_no_number)] = None
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: StrictBool | None = None

@@ -145,6 +145,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"extra_body": {"visionq": {"tenant": "b"}}}, "visionq.tenant"),
+        ({"extra_body": {"visionq": {"pictures": {"convert": 1}}}}, "visionq.pictures"),
         ({"extra_body": {"nonsense": 1}}, "nonsense"),
         ({"input": "What is in this picture?"}, "input.0.content"),
         ({"input": [{"role": "user", "content": "no picture"}]}, "input.0.content"),
