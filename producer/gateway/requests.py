@@ -35,6 +35,7 @@ def _when_parked(
         Literal["wait", "refuse"] | None,
         Header(
             alias="X-Visionq-When-Parked",
+            include_in_schema=False,
             description="Whether a call waits for its answer while its job is parked until somebody"
             " acts: by a spent budget or a closed gate",
         ),
