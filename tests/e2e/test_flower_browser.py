@@ -74,7 +74,7 @@ async def look(site: str, profile: Path) -> dict[str, bytes]:
         assert "Tasks" not in await page.text()
         await page.open(f"http://{USER}:{quote(PASSWORD)}@{site}/tasks")
         shown = await page.text_with("SUCCESS", "FAILURE", "RETRY", "of 6 tasks")
-        assert "corrupt_image: image 1: " in shown
+        assert "corrupt_image: picture 1" in shown
         assert "parked: insufficient_balance" in shown
         assert "completed cost_rub=" in shown
         assert "tenant=default model=gpt-4o-mini pictures=1" in shown

@@ -89,7 +89,12 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
 def test_make_dist_builds_both() -> None:
     """`make dist` builds wheel and source as these tests do."""
     asked = subprocess.run(
-        [shutil.which("make") or pytest.skip("needs make"), "--dry-run", "dist"],
+        [
+            shutil.which("make") or pytest.skip("needs make"),
+            "--no-print-directory",
+            "--dry-run",
+            "dist",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -244,4 +244,4 @@ def test_events_are_stripped_to_what_is_known() -> None:
 def test_a_wrong_address_is_told() -> None:
     """What is no address of a project ends the start with the variable's name."""
     with pytest.raises(ConfigurationError, match="VISIONQ_SENTRY_DSN"):
-        make_reporter(Settings(sentry_dsn=SecretStr("nonsense")))
+        make_reporter(Settings(sentry_dsn=SecretStr("https://nonsense.example")))

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_before_anything_is_paid(
         assert record.room_is_short(1) is None
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
         record.begin()
-        assert "about 8 MB, and 3 MB are free" in (record.room_is_short(10_000) or "")
+        assert "about 9 MB, and 3 MB are free" in (record.room_is_short(10_000) or "")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
         with pytest.raises(RecordFailed, match="the disk is full; make room"):
             record.begin()
