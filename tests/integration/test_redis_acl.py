@@ -20,6 +20,7 @@ from tests.e2e.fleet import picture, until
 from tests.integration.doctor_kit import RELEASES, started
 from tests.integration.receiver_kit import receiving
 from visionq import AsyncClient, Client
+from visionq.blobs.scripts import script_text as blob_script
 from visionq.contract import State
 from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
@@ -69,8 +70,8 @@ class Users:
 
 def is_loaded(admin: Any) -> bool:
     """Return whether submission could run now."""
-    (there,) = admin.script_exists(admin.register_script(script_text("submit")).sha)
-    return bool(there)
+    texts = [script_text("submit"), blob_script("reserve"), blob_script("register")]
+    return all(admin.script_exists(*(admin.register_script(text).sha for text in texts)))
 
 
 def rules() -> str:

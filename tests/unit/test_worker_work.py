@@ -146,7 +146,7 @@ def test_an_ending_that_can_t_be_written(go: Any) -> None:
     """What can't be written as it is ends the job all the same, with its money on the books."""
     broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
     replies = [broken, broken, Written.DONE]
-    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": replies})
+    ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": replies, "block": [None] * 2})
     outcome = go(ledger)
     ((_, first), _, (_, second)) = ledger.said("finish")
     assert first.outcome is ANSWER
@@ -160,19 +160,21 @@ def test_an_ending_that_can_t_be_written(go: Any) -> None:
 def test_an_ending_that_redis_refuses(go: Any) -> None:
     """What Redis refuses is written plainer, and at last as a call that nobody repeats."""
     refused = redis_errors.ResponseError("value is not an integer or out of range")
-    plain = ScriptedLedger({"claim": [claim()], "finish": [refused, Written.DONE]})
+    plain = ScriptedLedger({"claim": [claim()], "finish": [refused, Written.DONE], "block": [None]})
     assert go(plain) is ANSWER
     assert plain.said("finish")[1][1] == PAID
-    open_ = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3 + [Written.DONE]})
+    open_ = ScriptedLedger(
+        {"claim": [claim()], "finish": [refused] * 3 + [Written.DONE], "block": [None] * 3}
+    )
     assert go(open_) == Parked("billing_unknown")
     assert open_.said("finish")[-1][1].billing is Billing.UNKNOWN
-    lost = ScriptedLedger({"claim": [claim()], "finish": [refused] * 4})
+    lost = ScriptedLedger({"claim": [claim()], "finish": [refused] * 4, "block": [None] * 4})
     assert go(lost) == Stale("taken over")
 
 
 def test_what_was_not_sent_is_not_of_unknown_billing(go: Any) -> None:
     """An ending without a call leaves no money open, however Redis refuses it."""
     refused = redis_errors.ResponseError("value is not an integer or out of range")
-    ledger = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3})
+    ledger = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3, "block": [None] * 3})
     assert go(ledger, Ending(Waiting("rate_limited", 1, counted=False))) == Stale("taken over")
     assert {one.billing for _, one in ledger.said("finish")} == {Billing.RELEASED}

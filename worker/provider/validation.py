@@ -9,8 +9,9 @@ linear engine, and equal items are found by their hashes.
 from __future__ import annotations
 
 import json
+import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend, validator_for
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     Check = Callable[[Validator, Any, Any, Any], Iterable[ValidationError] | None]
 
 _extend: Any = extend  # untyped in the library
+#: Checks within checks. Each takes four frames; at Python's own limit a library in Rust panics.
+_DEEPEST: Final = 200
+_nesting = threading.local()
 
 
 def validator_of(schema: dict[str, Any]) -> Validator:
@@ -62,7 +66,14 @@ def _spending(check: Check) -> Check:
         validator: Validator, value: Any, instance: Any, schema: Any
     ) -> Iterator[ValidationError]:
         spend()
-        yield from check(validator, value, instance, schema) or ()
+        depth = getattr(_nesting, "depth", 0)
+        if depth >= _DEEPEST:
+            raise RecursionError(f"the schema leads more than {_DEEPEST} checks deep")
+        _nesting.depth = depth + 1
+        try:
+            yield from check(validator, value, instance, schema) or ()
+        finally:
+            _nesting.depth = depth
 
     return checked
 
