@@ -23,10 +23,6 @@ from worker.provider.faults import TABLE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Following each line for the report of coverage takes longer than what is measured.
-pytestmark = pytest.mark.no_cover
-
-
 PACKAGES = (visionq, producer, worker, monitoring)
 ROOT = Path(str(visionq.__file__)).parents[1]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

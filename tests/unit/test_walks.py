@@ -25,10 +25,6 @@ from worker.images.webp import read_webp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Following each line for the report of coverage takes longer than what is measured.
-pytestmark = pytest.mark.no_cover
-
-
 JPEG = b"\xff\xd8\xff\xe0\0\4ab"
 GIF = b"GIF89a\1\0\1\0\0\0\0"
 PNG = b"\x89PNG\r\n\x1a\n"
