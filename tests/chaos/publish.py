@@ -1,4 +1,4 @@
-"""Writes the table of docs/reliability.md from runs of `python -m tests.chaos … --json`.
+"""Writes benchmarks/results/chaos.md from runs of `python -m tests.chaos … --json`.
 
 .venv/bin/python -m tests.chaos.publish RUN.json…
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-PAGE: Final = Path(__file__).parents[2] / "docs/reliability.md"
+PAGE: Final = Path(__file__).parents[2] / "benchmarks/results/chaos.md"
 _TABLE: Final = re.compile(r"(<!-- table: runs -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEAD: Final = "| scenario | promise | came out |\n|---|---|---|\n"
 
