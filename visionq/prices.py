@@ -12,9 +12,10 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, PositiveInt, StringConstraints, model_validator
 
-from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
+from visionq.caching import load_caching
+from visionq.data import Dated, ExactNumber, Facts, Model, load, match_model, refuse_twice
 from visionq.money import nano_rubles, rubles
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from visionq.contract import Usage
 
 __all__ = [
+    "ORDINARY_TIERS",
+    "LongPrompt",
     "Price",
     "PriceTable",
     "cost_nano_rubles",
@@ -36,16 +39,26 @@ __all__ = [
 _NANO_PER_TOKEN: Final = 1000
 
 
-def _not_a_float(value: object) -> object:
-    if isinstance(value, float):
-        raise ValueError(f'write the number in quotes: "{value}"')  # noqa: TRY004  # pydantic's way
-    return value
+#: Service tiers that cost what the row says: `auto` is what the account is set to, the ordinary one
+#: unless somebody changed that.
+ORDINARY_TIERS: Final = (None, "auto", "default")
 
-
-_Number = Annotated[Decimal, BeforeValidator(_not_a_float)]
 #: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token. No more than a
 #: ruble for one: a slip of the keyboard is told at once, and no sum of costs overflows.
-RublesPerMillion = Annotated[_Number, Field(gt=0, le=1_000_000, decimal_places=6)]
+RublesPerMillion = Annotated[ExactNumber, Field(gt=0, le=1_000_000, decimal_places=6)]
+_TierFactor = Annotated[ExactNumber, Field(gt=0, le=100, decimal_places=4)]
+#: Above a length of the prompt a call gets dearer, never cheaper.
+_LongFactor = Annotated[ExactNumber, Field(ge=1, le=100, decimal_places=4)]
+_Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
+
+
+class LongPrompt(Facts):
+    """The dearer prices of a whole call whose prompt is longer than `above` tokens."""
+
+    above: PositiveInt
+    #: Of all input, read from a cache or written to it as well.
+    input: _LongFactor
+    output: _LongFactor
 
 
 class Price(Dated):
@@ -54,7 +67,14 @@ class Price(Dated):
     model: Model
     input: RublesPerMillion
     cached_input: RublesPerMillion | None = None
+    #: Input that the provider writes to its cache.
+    cache_write: RublesPerMillion | None = None
+    #: The same, written to be kept for 12 hours.
+    cache_write_12h: RublesPerMillion | None = None
     output: RublesPerMillion
+    #: Service tier → what a call costs there, in the prices of the row.
+    service_tiers: dict[_Tier, _TierFactor] = Field(default_factory=dict)
+    long_prompt: LongPrompt | None = None
     #: Whether somebody has compared the row with a bill.
     confirmed: bool
 
@@ -63,12 +83,29 @@ class Price(Dated):
         """Price of input that the provider had cached: that of any input, where it is not known."""
         return self.input if self.cached_input is None else self.cached_input
 
+    @property
+    def written(self) -> Decimal:
+        """Price of input that the provider writes to its cache."""
+        if self.cache_write is not None:
+            return self.cache_write
+        caching = load_caching().for_model(self.model)
+        return self.input if caching is None else self.input * caching.write_factor
+
+    @property
+    def written_12h(self) -> Decimal:
+        """The same, written to be kept for 12 hours."""
+        return self.written if self.cache_write_12h is None else self.cache_write_12h
+
+    def tier_factor(self, tier: str | None) -> Decimal | None:
+        """Return what a call costs at a service tier, in the prices of the row; None: not known."""
+        return Decimal(1) if tier in ORDINARY_TIERS else self.service_tiers.get(tier or "")
+
 
 class PriceTable(Facts):
     """The prices of all models that have one."""
 
     #: What the provider's batch lane costs of these prices.
-    batch_factor: Annotated[_Number, Field(gt=0, le=1)]
+    batch_factor: Annotated[ExactNumber, Field(gt=0, le=1)]
     prices: Annotated[tuple[Price, ...], Field(alias="price", min_length=1)]
 
     @model_validator(mode="after")
@@ -95,23 +132,59 @@ def load_prices(path: Path | None = None) -> PriceTable:
     return load(PriceTable, "prices.toml", path) if path else _default_prices()
 
 
-def cost_nano_rubles(price: Price, usage: Usage) -> int:
-    """Return what a call cost.
+def cost_nano_rubles(price: Price, usage: Usage, service_tier: str | None = None) -> int:
+    """Return what a call cost at the tier that served it.
 
-    Cached tokens are part of the input tokens and reasoning tokens part of the output tokens.
+    Cached and written tokens are part of the input tokens, and reasoning tokens part of the output
+    tokens.
+
+    Raises:
+        ValueError: the price of the tier is not known.
     """
     cached = min(usage.cached_tokens, usage.input_tokens)
-    return _nano(
-        (usage.input_tokens - cached, price.input),
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+    longest = min(usage.cache_write_12h_tokens, written)
+    into = (
+        (usage.input_tokens - cached - written, price.input),
         (cached, price.cached),
-        (usage.output_tokens, price.output),
+        (written - longest, price.written),
+        (longest, price.written_12h),
+    )
+    return _nano(price, service_tier, usage.input_tokens, into, usage.output_tokens)
+
+
+def worst_case_nano_rubles(
+    price: Price, input_tokens: int, max_output_tokens: int, service_tier: str | None = None
+) -> int:
+    """Return the most that a call can cost at the tier that is asked for, or the ordinary one.
+
+    That is the whole answer that it may give, and all input at its dearest: plain, read from the
+    provider's cache, or written to it.
+
+    Raises:
+        ValueError: the price of the tier is not known.
+    """
+    dearest = max(price.input, price.cached, price.written, price.written_12h)
+    into = ((input_tokens, dearest),)
+    # Where a tier is full, the provider may serve the call at the ordinary one.
+    return max(
+        _nano(price, tier, input_tokens, into, max_output_tokens) for tier in (service_tier, None)
     )
 
 
-def worst_case_nano_rubles(price: Price, input_tokens: int, max_output_tokens: int) -> int:
-    """Return the most that a call can cost: the whole answer that it may give, nothing cached."""
-    return _nano((input_tokens, max(price.input, price.cached)), (max_output_tokens, price.output))
-
-
-def _nano(*items: tuple[int, Decimal]) -> int:
-    return ceil(sum(tokens * Fraction(price) * _NANO_PER_TOKEN for tokens, price in items))
+def _nano(
+    price: Price,
+    tier: str | None,
+    prompt: int,
+    into: tuple[tuple[int, Decimal], ...],
+    answered: int,
+) -> int:
+    factor = price.tier_factor(tier)
+    if factor is None:
+        raise ValueError(f"service_tier {tier!r} of {price.model} has no price")
+    long = price.long_prompt if price.long_prompt and prompt > price.long_prompt.above else None
+    read = sum(tokens * Fraction(each) for tokens, each in into) * Fraction(
+        long.input if long else 1
+    )
+    wrote = answered * Fraction(price.output) * Fraction(long.output if long else 1)
+    return ceil((read + wrote) * Fraction(factor) * _NANO_PER_TOKEN)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from visionq.contract import Usage
 from visionq.prices import (
+    LongPrompt,
     Price,
     cost_nano_rubles,
     load_prices,
@@ -45,7 +46,8 @@ def price(incoming: Decimal, output: Decimal, cached: Decimal | None = None) -> 
         ("o3", "607", "1685"),
         ("openai/gpt-4o-mini", "39", "155"),
         ("gpt-4o-mini-2024-07-18", "39", "155"),
-        ("gpt-5.6-luna", "52", "310"),
+        ("gpt-5.6-luna", "51.6", "309.6"),
+        ("gpt-6-luna", "25.8", "129"),
     ],
 )
 def test_known_prices(model: str, incoming: str, output: str) -> None:
@@ -53,10 +55,9 @@ def test_known_prices(model: str, incoming: str, output: str) -> None:
     found = load_prices().for_model(model)
     assert found is not None
     assert (found.input, found.output) == (Decimal(incoming), Decimal(output))
-    assert found.cached == found.input
 
 
-@pytest.mark.parametrize("model", ["gpt-4.1-nano", "gpt-5.4", "gpt-5.6-sol", "gpt-4o-audio", "x"])
+@pytest.mark.parametrize("model", ["gpt-4.1-nano", "gpt-5.4", "gpt-6-sol", "gpt-4o-audio", "x"])
 def test_no_price_is_invented(model: str) -> None:
     """A model without a row has no price, and none of a shorter name."""
     assert load_prices().for_model(model) is None
@@ -118,18 +119,117 @@ def test_costs_are_exact(
     assert 0 <= cost_nano_rubles(row, usage) - exact < 1
 
 
-@given(amounts, amounts, amounts, counts, st.data())
-def test_the_worst_case_is_never_exceeded(
-    incoming: Decimal, output: Decimal, cached: Decimal, tokens: int, data: st.DataObject
-) -> None:
-    """No call within its forecast and its limit costs more than was reserved for it."""
-    row = price(incoming, output, cached)
+@st.composite
+def prices(draw: st.DrawFn) -> Price:
+    """Return any price, of any model: with and without prices of the cache, tiers and lengths."""
+    maybe = st.none() | amounts
+    factors = st.decimals("1", "100", places=4, allow_nan=False)
+    return Price(
+        model=draw(st.sampled_from(("m", "gpt-6-luna"))),
+        input=draw(amounts),
+        output=draw(amounts),
+        cached_input=draw(maybe),
+        cache_write=draw(maybe),
+        cache_write_12h=draw(maybe),
+        service_tiers=draw(
+            st.dictionaries(
+                st.sampled_from(("flex", "fast")), st.decimals("0.0001", "100", places=4)
+            )
+        ),
+        long_prompt=draw(
+            st.none()
+            | st.builds(LongPrompt, above=st.integers(1, 10**6), input=factors, output=factors)
+        ),
+        source="test",
+        date=dt.date(2026, 1, 1),
+        confirmed=True,
+    )
+
+
+@given(prices(), counts, st.data())
+def test_the_worst_case_is_never_exceeded(row: Price, most: int, data: st.DataObject) -> None:
+    """No call within its forecast and its limit costs more than was reserved for it.
+
+    Whatever is read from the cache or written to it, and whether the tier that was asked for serves
+    the call or the ordinary one.
+    """
+    tokens = data.draw(st.integers(0, most))
+    tier = data.draw(st.sampled_from((None, "auto", *row.service_tiers)))
     usage = Usage(
         input_tokens=tokens,
         cached_tokens=data.draw(st.integers(0, tokens)),
+        cache_write_tokens=data.draw(st.integers(0, tokens)),
+        cache_write_12h_tokens=data.draw(st.integers(0, tokens)),
         output_tokens=data.draw(st.integers(0, 4096)),
     )
-    assert cost_nano_rubles(row, usage) <= worst_case_nano_rubles(row, tokens, 4096)
+    for served in (tier, None):
+        cost = cost_nano_rubles(row, usage, served)
+        assert cost <= worst_case_nano_rubles(row, most, 4096, tier)
+
+
+def test_written_tokens_cost_more() -> None:
+    """1,000 of 3,000 tokens written to the cache: 2,000 at 25.8 ₽ a million, 1,000 at 32.25 ₽."""
+    row = load_prices().for_model("gpt-6-luna")
+    assert row is not None
+    usage = Usage(input_tokens=3000, cache_write_tokens=1000, output_tokens=10)
+    assert cost_nano_rubles(row, usage) == 2000 * 25_800 + 1000 * 32_250 + 10 * 129_000
+
+
+def test_lifetimes_have_their_own_price() -> None:
+    """What is written for 12 hours costs as the row says, and else as what is written at all."""
+    row = price(Decimal(10), Decimal(1)).model_copy(update={"cache_write": Decimal(20)})
+    usage = Usage(input_tokens=100, cache_write_tokens=100, cache_write_12h_tokens=40)
+    assert cost_nano_rubles(row, usage) == 100 * 20_000
+    longer = row.model_copy(update={"cache_write_12h": Decimal(30)})
+    assert cost_nano_rubles(longer, usage) == 60 * 20_000 + 40 * 30_000
+
+
+def test_a_written_token_of_a_row_without_its_price() -> None:
+    """An own row that says nothing of it: 1.25 x input from GPT-5.6 on, else as input."""
+    own = price(Decimal(100), Decimal(1))
+    assert own.written == own.written_12h == 100
+    newer = own.model_copy(update={"model": "openai/gpt-5.6-luna-2026-09-01"})
+    assert newer.written == newer.written_12h == 125
+    assert all(row.written >= row.input for row in load_prices().prices)
+
+
+@pytest.mark.parametrize(
+    ("tier", "factor"),
+    [(None, "1"), ("auto", "1"), ("default", "1"), ("flex", "0.5"), ("fast", "2"), ("turbo", None)],
+)
+def test_service_tiers(tier: str | None, factor: str | None) -> None:
+    """Each tier costs what its row says; one without a factor has no price, and none is assumed."""
+    row = load_prices().for_model("gpt-6-luna")
+    assert row is not None
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    assert row.tier_factor(tier) == (None if factor is None else Decimal(factor))
+    if factor is None:
+        with pytest.raises(ValueError, match="'turbo' of gpt-6-luna has no price"):
+            cost_nano_rubles(row, usage, tier)
+        with pytest.raises(ValueError, match="turbo"):
+            worst_case_nano_rubles(row, 1000, 100, tier)
+    else:
+        cost = cost_nano_rubles(row, usage, tier)
+        assert cost == Decimal(factor) * cost_nano_rubles(row, usage)
+
+
+def test_a_tier_that_is_full() -> None:
+    """A call at a cheaper tier reserves what the ordinary one costs, which may serve it."""
+    row = load_prices().for_model("gpt-6-luna")
+    assert row is not None
+    ordinary = worst_case_nano_rubles(row, 1000, 100)
+    assert worst_case_nano_rubles(row, 1000, 100, "flex") == ordinary
+    assert worst_case_nano_rubles(row, 1000, 100, "priority") == 2 * ordinary
+
+
+def test_long_prompts_cost_more() -> None:
+    """One token above 272,000, all input costs twice and the answer half as much again."""
+    row = load_prices().for_model("gpt-6-luna")
+    assert row is not None
+    most = Usage(input_tokens=272_000, cached_tokens=100, output_tokens=10)
+    more = Usage(input_tokens=272_001, cached_tokens=100, output_tokens=10)
+    assert cost_nano_rubles(row, most) == 271_900 * 25_800 + 100 * 2_580 + 10 * 129_000
+    assert cost_nano_rubles(row, more) == 2 * (271_901 * 25_800 + 100 * 2_580) + 15 * 129_000
 
 
 @given(st.integers(-(10**27), 10**27))

@@ -73,6 +73,21 @@ def test_own_prices_replace_the_table(tmp_path: Path) -> None:
         ("openai/gpt-5.4-mini", "openai/gpt-4o-mini", ": gpt-4o-mini is listed twice"),
         ('batch_factor = "0.5"', 'batch_factor = "50"', ", line 1: batch_factor: Input"),
         ('batch_factor = "0.5"', "", ": batch_factor: Field required"),
+        (
+            '"19.4"',
+            '"19.4"\ncache_write = 1.5',
+            ", line 15: price 2 (openai/gpt-5.4-mini): cache_w",
+        ),
+        (
+            "output = 155",
+            'output = 155\nservice_tiers = { flex = "0" }',
+            ", line 7: price 1 (gpt-4o-mini): service_tiers.flex: Input should be greater",
+        ),
+        (
+            "output = 155",
+            'output = 155\nlong_prompt = { above = 1000, input = "0.5", output = "1" }',
+            ", line 7: price 1 (gpt-4o-mini): long_prompt.input: Input should be greater",
+        ),
         ("[[price]]", "[[prices]]", ": price: Field required"),
         ("[[price]]\nmodel", "[[price]\nmodel", ": Expected ']]'"),
     ],

@@ -25,8 +25,13 @@ class Usage(Document):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    #: Of the input: what was read from the provider's cache.
     cached_tokens: int = 0
+    #: Of the output.
     reasoning_tokens: int = 0
+    #: Of the input: what was written to the provider's cache, and of that what for 12 hours.
+    cache_write_tokens: int = 0
+    cache_write_12h_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -9,10 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
+from decimal import Decimal
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 
 from visionq.settings import ConfigurationError
 
@@ -36,6 +44,16 @@ def bare_model(model: str) -> str:
 Model = Annotated[str, StringConstraints(min_length=1), AfterValidator(bare_model)]
 #: Where a row comes from.
 Source = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _not_a_float(value: object) -> object:
+    if isinstance(value, float):
+        raise ValueError(f'write the number in quotes: "{value}"')  # noqa: TRY004  # pydantic's way
+    return value
+
+
+#: A decimal number, in quotes where it is no whole one.
+ExactNumber = Annotated[Decimal, BeforeValidator(_not_a_float)]
 
 
 class Facts(BaseModel):
