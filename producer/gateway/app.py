@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from producer.gateway.batches.keeper import Keeper
 from producer.gateway.batches.routes import router as batches_router
 from producer.gateway.bodies import schemas_of
-from producer.gateway.faults import Fault, fault_of, invalid, is_native, response_for
+from producer.gateway.faults import Fault, fault_behind, invalid, is_native, response_for
 from producer.gateway.files.routes import router as files_router
 from producer.gateway.guard import Guard
 from producer.gateway.native.quotes import QuoteRequest
@@ -31,8 +31,7 @@ from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
-from visionq.errors import InternalError, QueueUnavailable, VisionqError
-from visionq.redis_connection import as_queue_unavailable
+from visionq.errors import VisionqError
 from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
@@ -81,13 +80,11 @@ def build_app(setup: Setup) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(Guard)
-    app.add_exception_handler(Fault, _on_fault)
-    app.add_exception_handler(VisionqError, _on_error)
-    app.add_exception_handler(RedisError, _on_redis)
+    for kind in (Fault, VisionqError, RedisError, Exception):
+        app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_hang_up)
-    app.add_exception_handler(Exception, _on_defect)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
@@ -112,27 +109,13 @@ async def _healthz(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"}, headers=nonce_headers())
 
 
-def _on_fault(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Fault)  # noqa: S101  # registered for it alone
-    return response_for(error, request.url.path)
-
-
 def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, VisionqError)  # noqa: S101  # likewise
     path = request.url.path
-    return response_for(fault_of(error, native=is_native(path)), path)
-
-
-def _on_redis(request: Request, error: Exception) -> Response:
-    try:
-        with as_queue_unavailable():
-            raise error
-    except QueueUnavailable as unavailable:
-        return _on_error(request, unavailable)
+    return response_for(fault_behind(error, native=is_native(path)), path)
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  # likewise
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it alone
     path = request.url.path
     status = HTTPStatus.UNPROCESSABLE_ENTITY if is_native(path) else HTTPStatus.BAD_REQUEST
     return response_for(invalid(error.errors(), status), path)
@@ -149,8 +132,3 @@ def _on_http(request: Request, error: Exception) -> Response:
 def _on_hang_up(request: Request, error: Exception) -> Response:  # noqa: ARG001  # no fault of ours
     log.info("client.hung_up path=%s", request.url.path)
     return Response(status_code=_NOBODY_THERE)
-
-
-def _on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001  # it is in the log
-    message = "a fault of the gateway's own; its log says more"
-    return _on_error(request, InternalError(message))

@@ -7,10 +7,12 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 
 from producer.complaints import complaint
-from visionq.errors import JobError, VisionqError
+from visionq.errors import InternalError, JobError, QueueUnavailable, VisionqError
+from visionq.redis_connection import as_queue_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +113,21 @@ class Problem(BaseModel):
     detail: str
     code: str
     param: str | None = None
+
+
+def fault_behind(error: Exception, *, native: bool = False) -> Fault:
+    """Return how HTTP tells whatever has ended a request; what nobody foresaw is our own fault."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, RedisError):
+        try:
+            with as_queue_unavailable():
+                raise error
+        except QueueUnavailable as unavailable:
+            error = unavailable
+    if not isinstance(error, VisionqError):
+        error = InternalError("a fault of the gateway's own; its log says more")
+    return fault_of(error, native=native)
 
 
 def fault_of(error: VisionqError, *, native: bool = False) -> Fault:

@@ -15,6 +15,7 @@ from producer.gateway.files.store import FileStore
 from producer.gateway.models import KnownModels
 from producer.gateway.parking import GateWatch
 from producer.gateway.turns import Turns
+from producer.gateway.waits import Waits
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
 from visionq.redis_connection import connect, connect_async
@@ -57,6 +58,7 @@ class Services:
     ledger: AsyncLedger
     blobs: AsyncBlobStore
     listener: Listener
+    waits: Waits
     files: FileStore
     batches: BatchBook
     bodies: Bodies
@@ -92,7 +94,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
     redis = connect_async(setup.redis_url, CLIENT_NAME)
     # Waiting has patience of its own: its connections neither try again nor wait for long.
     waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
-    listener = Listener(waiting)
+    listener, waits = Listener(waiting), Waits()
     ledger = AsyncLedger(redis, ledger_options(setup.settings))
     bodies = Bodies(setup.gateway.max_body_bytes)
     batch_thread = ThreadPoolExecutor(1, "batch")
@@ -105,6 +107,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
             ledger=ledger,
             blobs=open_async_blobs(setup.settings, redis),
             listener=listener,
+            waits=waits,
             files=FileStore(setup.gateway.files, setup.gateway.file_ttl),
             batches=BatchBook(redis, ledger, setup.gateway.file_ttl),
             bodies=bodies,
@@ -121,6 +124,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
         listings.close()
         reading.close()
         bodies.close()
+        await waits.close()
         await listener.close()
         await redis.aclose()
         await waiting.aclose()

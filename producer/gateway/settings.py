@@ -41,6 +41,8 @@ class GatewaySettings(BaseSettings):
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     #: Seconds that a call waits for its answer at most.
     longest_wait: float = Field(default=300, gt=0, le=A_DAY)
+    #: Seconds between signs of life on a stream, so that no proxy takes it for dead.
+    keep_alive: float = Field(default=15, ge=0.01, le=3600)
     #: Let calls wait also while their job is parked until somebody acts: a spent budget, a closed
     #: gate; off, they are refused at once.
     wait_when_parked: bool = False

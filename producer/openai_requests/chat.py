@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 
 from producer.openai_requests.parts import (
     Common,
@@ -14,6 +14,7 @@ from producer.openai_requests.parts import (
     Part,
     PictureUrl,
     ShortText,
+    StreamOptions,
     TextFormat,
     Turn,
     as_parts,
@@ -73,6 +74,13 @@ class SchemaFormat(Part):
     json_schema: NamedSchema
 
 
+class ChatStreamOptions(StreamOptions):
+    """How a completion is streamed."""
+
+    #: Tell the usage in a last chunk.
+    include_usage: StrictBool | None = None
+
+
 class ChatRequest(Common):
     """A request for a completion: one question about one or several pictures."""
 
@@ -112,6 +120,7 @@ class ChatRequest(Common):
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
+    stream_options: ChatStreamOptions | None = None
     stop: str | Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
     reasoning_effort: ShortText | None = None
     verbosity: ShortText | None = None

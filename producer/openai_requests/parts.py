@@ -49,13 +49,6 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _no_number(value: object) -> object:
-    """Refuse 0, which Python takes for false."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError("false or nothing")  # noqa: TRY004  # pydantic takes ValueError
-    return value
-
-
 def _with_flags(pictures: object) -> object:
     """Refuse numbers and text for options that are true or false; tables may hold them."""
     for name, field in PictureOptions.model_fields.items():
@@ -78,6 +71,13 @@ class Extras(Part):
     repair: StrictBool | None = None
     #: Fields of the provider's request that are not read here; they are passed on as they are.
     extra_body: dict[str, JsonValue] | None = None
+
+
+class StreamOptions(Part):
+    """How the answer is streamed."""
+
+    #: Accepted for either value: nothing pads the events of this gateway.
+    include_obfuscation: StrictBool | None = None
 
 
 class TextFormat(Part):
@@ -134,7 +134,9 @@ class Common(Part):
     user: ShortText | None = None
     #: Nothing is stored at the provider, whatever this says.
     store: StrictBool | None = None
-    stream: Annotated[Literal[False] | None, BeforeValidator(_no_number)] = None
+    #: Read by whoever answers; it changes nothing about the job.
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: StrictBool | None = None
@@ -146,6 +148,8 @@ class Common(Part):
         Raises:
             ValueError: the request is no single question; the text begins with the field.
         """
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options: only with stream: true")
         own = self.visionq.model_dump(exclude_none=True) if self.visionq else {}
         given = {
             **own,

@@ -33,6 +33,8 @@ def read_request(path: str, body: object) -> dict[str, Any]:
         request = REQUESTS[path].model_validate(body)
     except ValidationError as error:
         raise InvalidJob(complaint(error.errors())[1]) from None
+    if request.stream:
+        raise InvalidJob("stream: answers to requests in a file are not streamed")
     return fields_of(request)
 
 

@@ -247,9 +247,9 @@ def test_a_body_that_is_no_json() -> None:
 
 def test_what_the_contract_forbids_stays_forbidden() -> None:
     """No word of a request takes a field of the call that a job decides by itself."""
-    told: dict[str, Any] = {"visionq": {"extra_body": {"stream_options": {}}}}
+    told: dict[str, Any] = {"visionq": {"extra_body": {"modalities": []}}}
     for path, body in bodies(told, told):
-        with pytest.raises(InvalidJob, match=r"^invalid_job: extra_body: .*stream_options"):
+        with pytest.raises(InvalidJob, match=r"^invalid_job: extra_body: .*modalities"):
             parse_job(read_request(path, body))
 
 

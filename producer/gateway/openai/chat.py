@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, JsonValue
 
 from producer.gateway.faults import Fault, fault_of
-from producer.gateway.openai.responses import Own, own_words
+from producer.gateway.openai.responses import Own, UsageIfAny, billed, own_words
 from visionq.errors import BY_CODE, InternalError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     #: The one that was asked for.
     service_tier: str | None
-    usage: dict[str, JsonValue] | None
+    usage: UsageIfAny = None
     visionq: Own
 
 
@@ -94,9 +94,9 @@ def not_yet(standing: Standing) -> Fault:
 
 
 def _usage(standing: Standing) -> dict[str, JsonValue] | None:
-    if standing.result is None:
+    usage = billed(standing)
+    if usage is None:
         return None
-    usage = standing.result.usage
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

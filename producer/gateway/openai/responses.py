@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
-from visionq.contract import State
+from visionq.contract import State, Usage
+from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
     from producer.gateway.desk import Standing
@@ -14,6 +15,26 @@ if TYPE_CHECKING:
 #: A model that was cut off has answered all the same: it was paid for.
 _CUT_OFF = "incomplete"
 _DECLINED = "refused"
+#: Our codes by OpenAI's, which are an enumeration (openai-openapi 2.3.0, 2026-08); whatever else
+#: happens is a `server_error` there.
+_CODES: Final = {
+    "animated_image": "invalid_image_format",
+    "blob_missing": "image_file_not_found",
+    "corrupt_image": "image_parse_error",
+    "download_failed": "failed_to_download_image",
+    "empty_file": "empty_image_file",
+    "file_not_found": "image_file_not_found",
+    "invalid_job": "invalid_prompt",
+    "model_not_found": "invalid_prompt",
+    "not_an_image": "invalid_image",
+    "picture_rejected": "invalid_image",
+    "rate_limited": "rate_limit_exceeded",
+    "request_rejected": "invalid_prompt",
+    "too_large": "image_file_too_large",
+    "too_many_pixels": "image_too_large",
+    "unsafe_url": "invalid_image_url",
+    "unsupported_format": "unsupported_image_media_type",
+}
 _STATUS = {
     State.QUEUED: "queued",
     State.IN_PROGRESS: "in_progress",
@@ -27,7 +48,7 @@ _STATUS = {
 
 
 class ResponseError(BaseModel):
-    """Why there is no answer."""
+    """Why there is no answer, by OpenAI's codes; ours is the `reason` of `visionq`."""
 
     code: str
     message: str
@@ -43,10 +64,17 @@ class Own(BaseModel):
     """What we know beyond OpenAI's own fields."""
 
     state: str
+    #: Why the job waits or is parked; the code of its error when it failed.
     reason: str | None
     cost_rub: str
     cached: bool
+    #: The simulator answered, and no model; null before there is an end.
+    simulated: bool | None
     warnings: list[str]
+
+
+#: Left out where nothing was billed: null is not among its values in OpenAI's document.
+UsageIfAny = Annotated[dict[str, JsonValue] | None, Field(exclude_if=lambda usage: usage is None)]
 
 
 class ResponseObject(BaseModel):
@@ -75,7 +103,7 @@ class ResponseObject(BaseModel):
     tools: list[JsonValue] = []
     top_p: float | None
     truncation: Literal["disabled"] = "disabled"
-    usage: dict[str, JsonValue] | None
+    usage: UsageIfAny = None
     visionq: Own
 
 
@@ -85,16 +113,18 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
     error, passed = view.error, dict[str, Any](document.extra_body)
     status: Any = _STATUS[view.state]
     output: list[dict[str, JsonValue]] = []
-    told, incomplete = error and ResponseError(code=error.code, message=error.message), None
+    told, incomplete = None, None
     if result is not None:
         output = [_message(view.id, "completed", _text(result.text))]
     elif error is not None and error.code == _DECLINED:
-        status, told = "completed", None
+        status = "completed"
         output = [_message(view.id, "completed", _refusal(error.text or error.message))]
     elif error is not None and error.code == _CUT_OFF:
-        status, told = "incomplete", None
+        status = "incomplete"
         incomplete = IncompleteDetails(reason="max_output_tokens")
         output = [_message(view.id, "incomplete", _text(error.text or ""))]
+    elif error is not None and view.state is State.FAILED:
+        told = ResponseError(code=_CODES.get(error.code, "server_error"), message=error.message)
     return ResponseObject(
         id=view.id,
         created_at=int(view.submitted_at.timestamp()),
@@ -120,7 +150,7 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
 
 def own_words(standing: Standing) -> Own:
     """Return what OpenAI's forms have no field for."""
-    view, result = standing.view, standing.result
+    view, result, error = standing.view, standing.result, standing.view.error
     images = result.images if result else ()
     warnings = [f"{image.name}: {said}" for image in images for said in image.warnings]
     return Own(
@@ -128,8 +158,15 @@ def own_words(standing: Standing) -> Own:
         reason=view.reason,
         cost_rub=view.to_public()["cost_rub"],
         cached=bool(result and result.cached),
+        simulated=result.simulated if result else error and is_simulated(error.request_id),
         warnings=[*(result.warnings if result else ()), *warnings],
     )
+
+
+def billed(standing: Standing) -> Usage | None:
+    """Return the tokens of a job that has ended, also where its answer is cut off or no answer."""
+    end = standing.result or standing.view.error
+    return end.usage if end else None
 
 
 def _message(job_id: str, status: str, content: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -157,9 +194,9 @@ def _format(schema: dict[str, Any] | None) -> dict[str, JsonValue]:
 
 
 def _usage(standing: Standing) -> dict[str, JsonValue] | None:
-    if standing.result is None:
+    usage = billed(standing)
+    if usage is None:
         return None
-    usage = standing.result.usage
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},

@@ -6,14 +6,21 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
 
 from producer.gateway.bodies import json_body, read_form
 from producer.gateway.desk import answered, cancel, hand_in, look
 from producer.gateway.faults import Fault
 from producer.gateway.openai.chat import ChatCompletion, completion_of, fault_in
 from producer.gateway.openai.responses import ResponseObject, response_of
+from producer.gateway.openai.streams import (
+    STREAMS,
+    ended_soon,
+    follow_response,
+    stream_completion,
+    stream_response,
+)
 from producer.gateway.requests import (
     ERRORS,
     Caller,
@@ -22,15 +29,18 @@ from producer.gateway.requests import (
     WhenParked,
     content_type,
 )
-from producer.openai_requests.chat import ChatRequest
+from producer.openai_requests.chat import ChatRequest, ChatStreamOptions
 from producer.openai_requests.reading import fields_of
 from producer.openai_requests.responses import ResponseRequest
 from visionq.prices import load_prices
 from visionq.sdk.drafts import draft
 
 if TYPE_CHECKING:
+    from fastapi.responses import StreamingResponse
+
     from producer.gateway.access import Key
     from producer.gateway.bodies import Room
+    from producer.gateway.desk import Standing
     from producer.gateway.services import Services
     from visionq.sdk.drafts import Draft
 
@@ -56,12 +66,26 @@ class ModelList(BaseModel):
     data: list[ModelObject]
 
 
+class Following(BaseModel):
+    """How a response is looked at."""
+
+    stream: bool = False
+    #: Leave out the events up to this number.
+    starting_after: Annotated[int, Field(ge=-1, le=1_000_000)] = -1
+    #: Accepted for either value: nothing pads the events of this gateway.
+    include_obfuscation: bool = False
+
+
 #: Failures of a job that a client hears of as such, when it has waited for the answer.
 _TOLD_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
 
 
 @router.post(
-    "/v1/responses", summary="Ask about pictures", openapi_extra=json_body(ResponseRequest)
+    "/v1/responses",
+    summary="Ask about pictures",
+    openapi_extra=json_body(ResponseRequest),
+    response_model=ResponseObject,
+    responses=STREAMS,
 )
 async def create_response(
     request: Request,
@@ -69,30 +93,52 @@ async def create_response(
     key: Caller,
     idempotency_key: IdempotencyKey = None,
     when_parked: WhenParked = None,
-) -> ResponseObject:
+) -> ResponseObject | StreamingResponse:
     """Submit one question about one or several pictures.
 
     With `background: true` the response is `queued` and is returned at once. Otherwise the call
     waits for the answer; when the gateway's limit passes first, the response is returned as it
-    stands, and goes on.
+    stands, and goes on. With `stream: true` it is told as events.
     """
     asking = _Asking(ResponseRequest, f"resp_{uuid.uuid4().hex}", services, key, idempotency_key)
     standing = await hand_in(services, request, key.tenant, asking)
     if asking.in_background:
-        return response_of(standing)
-    standing = await answered(
-        services, standing, is_ours=idempotency_key is None, when_parked=when_parked
-    )
+        return follow_response(services, standing) if asking.streams else response_of(standing)
+    answer = answered(services, standing, is_ours=idempotency_key is None, when_parked=when_parked)
+    if not asking.streams:
+        return response_of(_unless_failed(await answer), background=False)
+    waiting = services.waits.begin(answer)
+    if ended := await ended_soon(waiting):
+        _unless_failed(ended)
+    return stream_response(services, standing, waiting)
+
+
+def _unless_failed(standing: Standing) -> Standing:
+    """Return how a job stands; raises `Fault` where it has failed."""
     error = standing.view.error
     if error is not None and error.code not in _TOLD_IN_THE_RESPONSE:
         raise fault_in(error)
-    return response_of(standing, background=False)
+    return standing
 
 
-@router.get("/v1/responses/{response_id}", summary="Look at a response")
-async def get_response(response_id: ResponseId, services: Open, key: Caller) -> ResponseObject:
-    """Return the response as it stands."""
-    return response_of(await look(services, key.tenant, response_id))
+@router.get(
+    "/v1/responses/{response_id}",
+    summary="Look at a response",
+    response_model=ResponseObject,
+    responses=STREAMS,
+)
+async def get_response(
+    response_id: ResponseId, services: Open, key: Caller, following: Annotated[Following, Query()]
+) -> ResponseObject | StreamingResponse:
+    """Return the response as it stands, or with `stream=true` its events until it has ended."""
+    standing = await look(services, key.tenant, response_id)
+    if following.starting_after >= 0 and not following.stream:
+        raise Fault(
+            400, "invalid_job", "starting_after: only with stream=true", param="starting_after"
+        )
+    if following.stream:
+        return follow_response(services, standing, following.starting_after)
+    return response_of(standing)
 
 
 @router.post("/v1/responses/{response_id}/cancel", summary="Cancel a response")
@@ -105,6 +151,8 @@ async def cancel_response(response_id: ResponseId, services: Open, key: Caller) 
     "/v1/chat/completions",
     summary="Ask about pictures and wait",
     openapi_extra=json_body(ChatRequest),
+    response_model=ChatCompletion,
+    responses=STREAMS,
 )
 async def create_completion(
     request: Request,
@@ -112,14 +160,20 @@ async def create_completion(
     key: Caller,
     idempotency_key: IdempotencyKey = None,
     when_parked: WhenParked = None,
-) -> ChatCompletion:
-    """Submit one question about one or several pictures, and wait for the answer."""
+) -> ChatCompletion | StreamingResponse:
+    """Submit one question about one or several pictures, and wait for the answer.
+
+    With `stream: true` it is told in chunks.
+    """
     asking = _Asking(ChatRequest, f"chatcmpl-{uuid.uuid4().hex}", services, key, idempotency_key)
     standing = await hand_in(services, request, key.tenant, asking)
-    standing = await answered(
-        services, standing, is_ours=idempotency_key is None, when_parked=when_parked
-    )
-    return completion_of(standing)
+    answer = answered(services, standing, is_ours=idempotency_key is None, when_parked=when_parked)
+    if not asking.streams:
+        return completion_of(await answer)
+    waiting = services.waits.begin(answer)
+    if ended := await ended_soon(waiting):
+        completion_of(ended)
+    return stream_completion(services, waiting, with_usage=asking.wants_usage)
 
 
 @router.get("/v1/models", summary="List the models that have a price")
@@ -147,7 +201,7 @@ class _Asking:
         key: Key,
         idempotency_key: str | None,
     ) -> None:
-        self.in_background = False
+        self.in_background = self.streams = self.wants_usage = False
         self._form = form
         self._job_id = job_id
         self._settings = services.settings
@@ -171,6 +225,8 @@ class _Asking:
             said = "store: false is not supported here: answers are kept to be fetched again"
             raise Fault(400, "invalid_job", said, param="store")
         self.in_background = isinstance(request, ResponseRequest) and bool(request.background)
+        self.streams, options = bool(request.stream), request.stream_options
+        self.wants_usage = isinstance(options, ChatStreamOptions) and bool(options.include_usage)
         return draft({**fields_of(request), **self._own}, self._settings, self._job_id)
 
 

@@ -138,7 +138,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"top_p": 1.5}, "top_p"),
         ({"service_tier": "No Tier"}, "service_tier"),
-        ({"stream": True}, "stream"),
+        ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
         ({"store": False}, "store"),
         ({"background": 0}, "background"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
