@@ -39,7 +39,18 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 STREAMS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The answer; with `stream: true` as OpenAI's events, in one piece",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "event": {"type": "string"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                    "required": ["data"],
+                }
+            }
+        },
     }
 }
 
