@@ -27,7 +27,7 @@ _SHAPING: Final = frozenset(
 )
 #: The same, left out where they hold their default, so that answers stored before there was such a
 #: field are still found.
-_SHAPING_SINCE: Final = frozenset({"service_tier", "extra_body"})
+_SHAPING_SINCE: Final = frozenset({"service_tier", "extra_body", "effort"})
 
 
 def content_key(job: JobDocument, pictures: Sequence[str], *, shared: bool = False) -> str:

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.base import ModelName
-from visionq.contract.job import describe
+from visionq.contract.job import Effort, describe
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import ConfigurationError
 from visionq.setting_types import (
@@ -73,8 +73,13 @@ class Settings(BaseSettings):
     default_model: ModelName = "gpt-4o-mini"
     #: Longest answer of jobs that set no limit, in tokens.
     default_max_output_tokens: int = Field(default=2048, ge=16)
+    #: Effort of jobs that name none: `least` that the model takes, `provider` for its own default,
+    #: or one by its name (`low`), where the model takes it.
+    default_effort: Effort = "least"
     #: Replaces the built-in price table.
     prices_file: Path | None = None
+    #: Replaces the built-in table of which options of a request each model takes.
+    options_file: Path | None = None
 
     #: Seconds that results, and all else of a finished job, are kept.
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60, le=TEN_YEARS)

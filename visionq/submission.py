@@ -13,11 +13,14 @@ from visionq.answer_schemas import check_schema
 from visionq.blobs import sha256_of
 from visionq.contract import JobDocument, parse_job
 from visionq.contract.base import BatchName
+from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
+from visionq.model_options import check_model_options, load_option_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from visionq.model_options import OptionTable
     from visionq.settings import Settings
 
 #: What base64 may be wrapped with.
@@ -27,24 +30,32 @@ _MOST_PADDING: Final = 2
 #: From percent-encoding to quoted-printable, which the standard library decodes in C, in place: by
 #: `urllib` 50 MB would take seconds, and gigabytes.
 _AS_QUOTED_PRINTABLE: Final = bytes.maketrans(b"%", b"=")
+#: What `prepare` fills in.
+DEFAULTED: Final = ("model", "effort", "max_output_tokens")
 _BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
 
 
 def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
-    """Return the job with the defaults that the settings decide: model and longest answer.
+    """Return the job with the defaults that the settings decide: model, effort, longest answer.
 
     Raises:
-        InvalidJob: a field is wrong; the message names the first.
+        InvalidJob: a field is wrong, or nothing that the model takes; the message names the first.
     """
-    defaults = {
-        "model": settings.default_model,
-        "max_output_tokens": settings.default_max_output_tokens,
-    }
-    missing = {name: defaults[name] for name in defaulted(fields)}
-    job = _storable(parse_job({**fields, **missing}))
+    table = load_option_table(settings.options_file)
+    job = _with_defaults(_storable(parse_job(fields)), table, settings)
+    check_model_options(job, table)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
     return job
+
+
+def _with_defaults(job: JobDocument, table: OptionTable, settings: Settings) -> JobDocument:
+    model = job.model or settings.default_model
+    effort = job.effort or table.effort_of(model, settings.default_effort)
+    limit = job.max_output_tokens
+    if limit is None:
+        limit = settings.default_max_output_tokens + table.room(model, effort)
+    return job.model_copy(update={"model": model, "effort": effort, "max_output_tokens": limit})
 
 
 def check_batch_name(name: str, field: str) -> None:
@@ -64,7 +75,8 @@ def check_batch_name(name: str, field: str) -> None:
 
 def defaulted(fields: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the fields that `prepare` fills in: what the caller asks for does not include them."""
-    return tuple(name for name in ("model", "max_output_tokens") if fields.get(name) is None)
+    own = with_own_fields(fields)
+    return tuple(name for name in DEFAULTED if own.get(name) is None)
 
 
 def _storable(job: JobDocument) -> JobDocument:

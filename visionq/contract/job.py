@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -25,17 +26,18 @@ from visionq.contract.base import (
     Sha256,
     TenantName,
 )
-from visionq.contract.owned import owned_field
+from visionq.contract.owned import refused_in_extra_body, with_own_fields
 from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 #: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a
 #: surrogate pair, which JSON can say, can't.
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
+
+
+#: How long the model is to think: `none`, `minimal`, `low`, `medium`, `high`, …, as it takes them.
+Effort = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Api(StrEnum):
@@ -119,11 +121,14 @@ class JobDocument(Document):
     detail: Detail = Detail.AUTO
     #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
     answer_schema: dict[str, Any] | None = None
+    #: Of reasoning and answer together.
     max_output_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    effort: Effort | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
     service_tier: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
-    #: Further fields of the provider's request, as they are: `{"reasoning": {"effort": "low"}}`.
+    #: Further fields of the provider's request, as they are: `{"seed": 7}`. Those that a field
+    #: above stands for are moved there, or refused.
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     #: Ask once more, without the pictures, for an answer that does not match `answer_schema`.
     repair: bool = True
@@ -142,13 +147,16 @@ class JobDocument(Document):
     #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
     deadline: AwareDatetime | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_place_each(cls, fields: object) -> object:
+        return with_own_fields(fields) if isinstance(fields, Mapping) else fields
+
     @field_validator("extra_body")
     @classmethod
     def _none_of_ours(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for name in extra:
-            if why := owned_field(name):
-                message = f"{name!r} can't be set here: {why}"
-                raise ValueError(message)
+        if message := refused_in_extra_body(extra):
+            raise ValueError(message)
         return extra
 
     def to_compact_json(self) -> str:

@@ -1,8 +1,9 @@
-"""Fields of the provider's request that `extra_body` may not set, and why."""
+"""Fields of the provider's request that a job has words of its own for."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 _FORM: Final = "it would change the form of the answer"
 _PRICE: Final = "the price in advance would not hold"
@@ -20,6 +21,7 @@ _OWNED: Final = {
     "max_tokens": "use `max_output_tokens`",
     "temperature": "use the field `temperature` of the job",
     "service_tier": "use the field `service_tier` of the job",
+    "reasoning_effort": "use the field `effort` of the job",
     "store": "nothing is stored at the provider",
     "stream": _FORM,
     "stream_options": _FORM,
@@ -38,6 +40,42 @@ _OWNED: Final = {
 }
 
 
-def owned_field(name: str) -> str | None:
-    """Return why a field is not for `extra_body`, or None where it is free."""
-    return _OWNED.get(name)
+def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
+    """Return which of the fields is not for `extra_body`, and why; None: they are all free."""
+    for name in extra:
+        if why := _OWNED.get(name):
+            return f"{name!r} can't be set here: {why}"
+    if "effort" in _reasoning(extra):
+        return f"'reasoning.effort' can't be set here: {_OWNED['reasoning_effort']}"
+    return None
+
+
+def with_own_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a job with an effort in `extra_body` moved to where it belongs.
+
+    So a question asked in the provider's words is the same question. What contradicts the job's own
+    field stays, and is refused there.
+    """
+    if not isinstance(extra := fields.get("extra_body"), Mapping):
+        return fields
+    reasoning = dict(_reasoning(extra))
+    given = {name: extra[name] for name in ("reasoning_effort",) if name in extra}
+    if "effort" in reasoning:
+        given["reasoning"] = reasoning.pop("effort")
+    own = fields.get("effort")
+    efforts = {str(effort) for effort in (own, *given.values()) if effort is not None}
+    if not given or len(efforts) > 1 or not all(map(_is_effort, given.values())):
+        return fields
+    rest = {name: value for name, value in extra.items() if name not in given}
+    if reasoning:
+        rest["reasoning"] = reasoning
+    return {**fields, "extra_body": rest, "effort": next(iter(efforts), None)}
+
+
+def _is_effort(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _reasoning(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = extra.get("reasoning")
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,168 @@
+"""Which options of a request each model takes: pure functions over `visionq/data/options.toml`."""
+
+from __future__ import annotations
+
+import functools
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final, Self
+
+from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
+
+from visionq.contract.job import Effort
+from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
+from visionq.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from visionq.contract import JobDocument
+
+#: Values of VISIONQ_DEFAULT_EFFORT that are no effort: the least that the model takes, and
+#: whatever the provider takes where it is given none.
+LEAST: Final = "least"
+PROVIDER: Final = "provider"
+#: No reasoning at all.
+NO_EFFORT: Final = "none"
+
+_Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
+
+
+class Temperature(StrEnum):
+    """When a model takes `temperature`."""
+
+    ALWAYS = "always"
+    WITHOUT_REASONING = "without_reasoning"
+    NEVER = "never"
+
+
+class EffortRow(Dated):
+    """What an effort means for forecasts and limits, in tokens of one answer."""
+
+    name: Effort
+    tokens: NonNegativeInt
+    room: NonNegativeInt
+
+
+class ModelOptions(Dated):
+    """The options that the models of one row take."""
+
+    name: Annotated[str, StringConstraints(min_length=1)]
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
+    #: The least first.
+    efforts: tuple[Effort, ...]
+    default_effort: Effort | None = None
+    temperature: Temperature
+    structured_outputs: bool = True
+    #: None: not known.
+    service_tiers: tuple[_Tier, ...] | None = None
+
+    @model_validator(mode="after")
+    def _known_default(self) -> Self:
+        if bool(self.efforts) != (self.default_effort is not None):
+            raise ValueError("default_effort belongs to a model that takes efforts")
+        if self.default_effort is not None and self.default_effort not in self.efforts:
+            raise ValueError(f"default_effort: {self.default_effort} is none of efforts")
+        return self
+
+    @property
+    def least_effort(self) -> str | None:
+        """The least effort that the model takes; None: it takes none."""
+        return self.efforts[0] if self.efforts else None
+
+
+class OptionTable(Facts):
+    """The options of all models that are known, and what the efforts mean."""
+
+    efforts: Annotated[tuple[EffortRow, ...], Field(alias="effort")] = ()
+    models: Annotated[tuple[ModelOptions, ...], Field(alias="model", min_length=1)]
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        refuse_twice(model for row in self.models for model in row.models)
+        refuse_twice(effort.name for effort in self.efforts)
+        return self
+
+    @functools.cached_property
+    def _by_model(self) -> dict[str, ModelOptions]:
+        return {model: row for row in self.models for model in row.models}
+
+    @functools.cached_property
+    def _by_effort(self) -> dict[str, EffortRow]:
+        return {row.name: row for row in self.efforts}
+
+    def for_model(self, model: str) -> ModelOptions | None:
+        """Return what a model, or a snapshot of it, takes; None: nothing is known of it."""
+        return match_model(self._by_model, model)
+
+    def effort_of(self, model: str, default: str) -> str | None:
+        """Return the effort of a job that names none; None: none is sent.
+
+        Args:
+            model: whom the job asks.
+            default: VISIONQ_DEFAULT_EFFORT; an effort that the model does not take counts as the
+                least.
+        """
+        row = self.for_model(model)
+        if row is None or default == PROVIDER:
+            return None
+        return default if default in row.efforts else row.least_effort
+
+    def reasoning_tokens(self, model: str, effort: str | None) -> int:
+        """Return the tokens that an answer is judged to spend on reasoning, before any came."""
+        row = self._meant(model, effort)
+        return row.tokens if row else 0
+
+    def room(self, model: str, effort: str | None) -> int:
+        """Return the tokens that the limit of an answer leaves for reasoning."""
+        row = self._meant(model, effort)
+        return row.room if row else 0
+
+    def _meant(self, model: str, effort: str | None) -> EffortRow | None:
+        row = self.for_model(model)
+        name = effort or (row.default_effort if row else None)
+        return self._by_effort.get(name) if name else None
+
+
+@functools.lru_cache(maxsize=16)
+def load_option_table(path: Path | None = None) -> OptionTable:
+    """Read the table, once in the life of a process.
+
+    Raises:
+        ConfigurationError: the message names file, line, row and field that is wrong.
+    """
+    return load(OptionTable, "options.toml", path)
+
+
+def check_model_options(job: JobDocument, table: OptionTable) -> None:
+    """Refuse what the job's model does not take, before anything is paid.
+
+    Raises:
+        InvalidJob: the message names the field, and what there is.
+    """
+    row = table.for_model(job.model) if job.model is not None else None
+    if row is None:
+        return
+    if job.effort is not None and job.effort not in row.efforts:
+        there_are = f"takes {', '.join(row.efforts)}" if row.efforts else "takes no effort"
+        raise InvalidJob(f"effort: {job.model} {there_are}, not {job.effort!r}")
+    if job.temperature is not None and (why := _no_temperature(row, job.effort)):
+        raise InvalidJob(f"temperature: {job.model} {why}")
+    if job.answer_schema is not None and not row.structured_outputs:
+        raise InvalidJob(f"answer_schema: {job.model} takes no JSON Schema")
+    if job.service_tier is not None and row.service_tiers is not None:
+        _check_tier(job.model, job.service_tier, row.service_tiers)
+
+
+def _check_tier(model: str | None, tier: str, known: tuple[str, ...]) -> None:
+    if tier not in known:
+        raise InvalidJob(f"service_tier: {model} takes {', '.join(known)}, not {tier!r}")
+
+
+def _no_temperature(row: ModelOptions, effort: str | None) -> str | None:
+    """Return why the model takes no temperature; None: it does."""
+    match row.temperature:
+        case Temperature.NEVER:
+            return "takes none: leave it out"
+        case Temperature.WITHOUT_REASONING if (effort or row.default_effort) != NO_EFFORT:
+            return f"takes one only without reasoning: leave it out, or set effort to {NO_EFFORT}"
+    return None
