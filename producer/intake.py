@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from visionq.contract import JobDocument
     from visionq.sdk import ImageInput
     from visionq.settings import Settings
 
@@ -84,15 +85,17 @@ def take_schema(file: Path) -> dict[str, Any]:
     return schema
 
 
-def check_options(options: Mapping[str, Any], settings: Settings) -> None:
+def check_options(options: Mapping[str, Any], settings: Settings) -> JobDocument:
     """Refuse what is wrong in every row alike, before any of them is looked at.
+
+    Returns a job with the options, about nothing.
 
     Raises:
         click.UsageError: a field of the jobs is wrong; the message names it.
     """
     anything = {"prompt": "?", "images": [{"url": "https://example.com"}]}
     try:
-        prepare({**options, **anything}, settings)
+        return prepare({**options, **anything}, settings)
     except InvalidJob as error:
         raise click.UsageError(error.message) from None
 

@@ -86,6 +86,10 @@ _OPTIONS: Final = (
     ),
     click.option("--instructions", help="What the model is to heed, whatever the question."),
     click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer."),
+    click.option(
+        "--effort",
+        help="How long to think, such as `none` or `low`.  [default: the least the model takes]",
+    ),
     click.option("--tenant", help="Who is charged.  [default: default]"),
     click.option("--first-frame", is_flag=True, help="Take the first frame of animated pictures."),
     click.option(

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     #: Model of jobs that name none.
     default_model: ModelName = "gpt-4o-mini"
     #: Longest answer of jobs that set no limit, in tokens.
-    default_max_output_tokens: int = Field(default=2048, ge=16)
+    default_max_output_tokens: int = Field(default=2048, ge=16, le=1_000_000)
     #: Effort of jobs that name none: `least` that the model takes, `provider` for its own default,
     #: or one by its name (`low`), where the model takes it.
     default_effort: Effort = "least"

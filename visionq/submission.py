@@ -13,6 +13,7 @@ from visionq.answer_schemas import check_schema
 from visionq.blobs import sha256_of
 from visionq.contract import JobDocument, parse_job
 from visionq.contract.base import BatchName
+from visionq.contract.job import MOST_OUTPUT_TOKENS
 from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 from visionq.model_options import check_model_options, load_option_table
@@ -55,6 +56,7 @@ def _with_defaults(job: JobDocument, table: OptionTable, settings: Settings) -> 
     limit = job.max_output_tokens
     if limit is None:
         limit = settings.default_max_output_tokens + table.room(model, effort)
+        limit = min(limit, MOST_OUTPUT_TOKENS)
     return job.model_copy(update={"model": model, "effort": effort, "max_output_tokens": limit})
 
 

@@ -13,6 +13,7 @@ from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
 from visionq.http_environment import prepare_http_environment
 from visionq.ledger.version import check_version
+from visionq.model_options import load_option_table
 from visionq.names import HINT_QUEUES, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE, QUEUE_WEBHOOKS
 from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
@@ -86,13 +87,14 @@ def check_provider(settings: Settings) -> None:
 
 
 def check_files(settings: Settings) -> None:
-    """Refuse to run with prices, token rules or detectors of an operator that can't be used.
+    """Refuse to run with tables or detectors of an operator that can't be used.
 
     Raises:
         ConfigurationError: what is wrong with which file or detector, and where.
     """
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
+    load_option_table(settings.options_file)
     load_detectors(settings.detectors)
 
 

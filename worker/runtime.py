@@ -18,6 +18,7 @@ from visionq.blobs import open_blobs
 from visionq.dead_letters import Bounds, DeadLetters
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
+from visionq.model_options import load_option_table
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
@@ -206,6 +207,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         client=make_client(settings),
         prices=load_prices(settings.prices_file),
         rules=rules,
+        options=load_option_table(settings.options_file),
         limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),

@@ -15,6 +15,7 @@ from visionq.content_key import content_key
 from visionq.contract import Reuse
 from visionq.errors import ImageError, InvalidJob
 from visionq.ledger.usage import question_of
+from visionq.model_options import load_option_table
 from visionq.submission import prepare
 from visionq.vision import (
     forecast_texts,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from visionq.vision import VisionRules
 
 Size = tuple[int, int]
+#: Model, detail, effort.
+Kind = tuple[str, str, str | None]
 #: Refused rows of each code that are kept to be shown.
 _EXAMPLES: Final = 5
 #: Sizes that are told apart for the comparison of models; beyond, sides are rounded up.
@@ -47,15 +50,19 @@ _AT_ONCE: Final = 500
 
 @dataclass
 class Group:
-    """Rows of one model and detail that will be paid for. All sums are tokens by the tables."""
+    """Rows of one model, detail and effort that will be paid for.
+
+    All sums are tokens by the tables.
+    """
 
     rows: int = 0
     pictures: int = 0
     #: The same where pictures that were not looked at are as small as can be.
     least_pictures: int = 0
     texts: int = 0
-    #: Longest answers.
+    #: Longest answers, and what they are judged to spend on reasoning.
     limits: int = 0
+    reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
 
 
@@ -89,7 +96,7 @@ class Census:
     most_reduced: tuple[float, Size, Size] | None = None
     #: Bytes of files that were read whole.
     read_bytes: int = 0
-    groups: dict[tuple[str, str], Group] = field(default_factory=dict)
+    groups: dict[Kind, Group] = field(default_factory=dict)
     #: Pixels of the pictures to be paid for; None: not looked at.
     sizes: Counter[Size | None] = field(default_factory=Counter)
 
@@ -133,6 +140,7 @@ class _Counting:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._census = Census()
+        self._options = load_option_table(plan.settings.options_file)
         self._twins = Twins()
         self._waiting: list[tuple[str, _Asked, list[Seen]]] = []
         self._tokens = lru_cache(100_000)(self._tokens_of)
@@ -210,8 +218,9 @@ class _Counting:
     def _add(self, asked: _Asked, seen: Sequence[Seen]) -> None:
         census, job, question = self._census, asked.job, asked.question
         model = job.model or self._plan.settings.default_model
-        group = census.groups.setdefault((model, job.detail.value), Group())
+        group = census.groups.setdefault((model, job.detail.value, job.effort), Group())
         group.rows += 1
+        group.reasoning += self._options.reasoning_tokens(model, job.effort)
         group.texts += asked.texts
         group.limits += job.max_output_tokens or 0
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:

@@ -25,7 +25,6 @@ from producer.sources.command_options import source_options, take_source_options
 from visionq.commands.record import read_record
 from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.contract import Detail
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
@@ -84,7 +83,7 @@ def quote(
     fields = take_job_options(options)
     with errors_as_json(as_json), as_queue_unavailable():
         settings = load_settings()
-        check_options(fields, settings)
+        example = check_options(fields, settings)
         source = open_source(spec, options=chosen)
         refused: list[RefusedRow] = []
         with ExitStack() as files, knowledge_of(settings) as knowledge:
@@ -99,13 +98,14 @@ def quote(
                 for listener in listeners:
                     listener(one)
 
-            looks_up = _looks_up(knowledge, fields, settings, lookup=lookup)
+            # Reading all files is worth it where the model has answered lately.
+            looks_up = knowledge.has_answers(example) if lookup is None else lookup
             plan = Plan(
                 settings=settings,
                 rules=load_rules(settings.vision_file),
                 prompt=prompt_for(source, text),
                 options=fields,
-                stored=knowledge.stored if looks_up else None,
+                stored=knowledge.stored if looks_up and knowledge.redis is not None else None,
                 on_refused=tell,
             )
             prices = load_prices(settings.prices_file)
@@ -115,16 +115,6 @@ def quote(
         print_json({"source": source.description, **whole.to_public()})
         return
     _print(made, source)
-
-
-def _looks_up(
-    knowledge: Knowledge, fields: dict[str, Any], settings: Settings, *, lookup: bool | None
-) -> bool:
-    """Reading all files is worth it where the model has answered lately."""
-    if knowledge.redis is None or lookup is not None:
-        return bool(lookup) and knowledge.redis is not None
-    model = fields.get("model") or settings.default_model
-    return knowledge.has_answers(model, fields.get("detail") or Detail.AUTO.value)
 
 
 @contextmanager

@@ -28,10 +28,12 @@ class RubleSpan(Document):
 
 
 class ModelQuote(Document):
-    """What one model would cost at one `detail`, and what that rests on."""
+    """What one model would cost at one `detail` and effort, and what that rests on."""
 
     model: str
     detail: str
+    #: Null: the provider's own, or a model that takes none.
+    effort: str | None
     tokens: int
     rub: RubleSpan
     #: Rubles for a million tokens.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from visionq.ledger.usage import Calibration, Output
     from visionq.prices import Price
 
-#: Tokens of an answer of which nothing is known: a guess, and said to be one. Alt texts, verdicts
-#: and a few extracted fields, what most are asked for, take 20 to 150.
+#: Tokens of an answer of which nothing is known, without its reasoning: a guess, and said to be
+#: one. Alt texts, verdicts and a few extracted fields, what most are asked for, take 20 to 150.
 GUESSED_OUTPUT: Final = 100
 #: The fewest.
 _LEAST_OUTPUT: Final = 16
@@ -60,7 +60,7 @@ def estimate(
     calibration: Calibration | None,
     outputs: Mapping[str, Output],
 ) -> Estimate:
-    """Return what the rows of one model and detail will cost."""
+    """Return what the rows of one model, detail and effort will cost."""
     taken = _input(group, calibration)
     given, learned = _output(group, calibration, outputs)
     cached = calibration.cached if calibration else 0.0
@@ -106,9 +106,8 @@ def _output(
         mean = min(limit, calibration.output)
         total += Span(mean / _OTHER_QUESTION * rest, mean * rest, mean * _OTHER_QUESTION * rest)
     elif rest:
-        total += Span(
-            min(limit, _LEAST_OUTPUT) * rest, min(limit, GUESSED_OUTPUT) * rest, limit * rest
-        )
+        guess = GUESSED_OUTPUT + group.reasoning / max(1, group.rows)
+        total += Span(min(limit, _LEAST_OUTPUT) * rest, min(limit, guess) * rest, limit * rest)
     most = max(float(group.limits), total.low)
     return Span(total.low, min(total.expected, most), min(total.high, most)), rest == 0
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.contract import JobDocument
     from visionq.ledger.usage import Calibration, Output
 
 
@@ -37,7 +38,7 @@ class Knowledge:
     redis: Redis | None = None
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
-        """Return what was learned of each `model:detail`."""
+        """Return what was learned of each kind (`kind_of`)."""
         return read_calibrations(self.redis, kinds) if self.redis is not None else {}
 
     def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
@@ -52,9 +53,9 @@ class Knowledge:
             return nothing
         return _if_allowed(lambda: _stored(redis, content_keys), nothing)
 
-    def has_answers(self, model: str, detail: str) -> bool:
-        """Return whether the model has been asked at that `detail` within the last months."""
-        key = USAGE + kind_of(model, detail)
+    def has_answers(self, job: JobDocument) -> bool:
+        """Return whether a model has been asked like that within the last months."""
+        key = USAGE + kind_of(job.model or "", job.detail, job.effort)
         return self.redis is not None and bool(self.redis.exists(key))
 
     def per_minute(self) -> float | None:

@@ -13,13 +13,14 @@ from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from visionq.contract import Detail
 from visionq.data import bare_model
 from visionq.ledger.usage import Output, kind_of
+from visionq.model_options import load_option_table
 from visionq.models import shutdown_of
 from visionq.vision import image_tokens, most_image_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from producer.quote.census import Census
+    from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
     from producer.quote.knowledge import Knowledge
     from producer.sources import BadRow, Row
@@ -43,11 +44,11 @@ def make_quote(
     Raises:
         InvalidSource: the source can't be read to its end.
     """
-    return quote_of(take_census(rows, plan), plan.rules, prices, knowledge, now=now)
+    return quote_of(take_census(rows, plan), plan, prices, knowledge, now=now)
 
 
 def quote_of(
-    census: Census, rules: VisionRules, prices: PriceTable, knowledge: Knowledge, *, now: datetime
+    census: Census, plan: Plan, prices: PriceTable, knowledge: Knowledge, *, now: datetime
 ) -> Quote:
     """Return the quote of counted rows."""
     groups = census.groups
@@ -85,18 +86,18 @@ def quote_of(
         seconds=seconds,
         per_minute=pace,
         chosen=chosen,
-        models=_compare(census, rules, prices, knowledge, given / max(1, asked), end, chosen),
+        models=_compare(census, plan, prices, knowledge, given / max(1, asked), end, chosen),
         notes=_notes(census, made, prices, calibrations),
     )
 
 
 def _chosen(
-    made: Mapping[tuple[str, str], Estimate],
+    made: Mapping[Kind, Estimate],
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
     end: datetime,
 ) -> tuple[ModelQuote, ...]:
-    """Return what was asked for, by model and detail."""
+    """Return what was asked for, by model, detail and effort."""
     return tuple(
         _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), end).model_copy(
             update={"chosen": True}
@@ -105,7 +106,7 @@ def _chosen(
     )
 
 
-def _sum(made: Mapping[tuple[str, str], Estimate]) -> RubleSpan:
+def _sum(made: Mapping[Kind, Estimate]) -> RubleSpan:
     """Add the costs up; one of them unknown, all is."""
     costs = [one.cost for one in made.values()]
     known = [cost for cost in costs if cost is not None]
@@ -116,17 +117,18 @@ def _sum(made: Mapping[tuple[str, str], Estimate]) -> RubleSpan:
 
 
 def _model_quote(
-    kind: tuple[str, str],
+    kind: Kind,
     made: Estimate,
     prices: PriceTable,
     calibration: Calibration | None,
     end: datetime,
 ) -> ModelQuote:
-    model, detail = kind
+    model, detail, effort = kind
     price, ends = prices.for_model(model), shutdown_of(model)
     return ModelQuote(
         model=model,
         detail=detail,
+        effort=effort,
         tokens=round(made.input.expected + made.output.expected),
         rub=RubleSpan.of(made.cost) if made.cost else RubleSpan(),
         input_rub=price.input if price else None,
@@ -143,7 +145,7 @@ def _model_quote(
 
 def _compare(  # noqa: PLR0917  # what the quote is made of
     census: Census,
-    rules: VisionRules,
+    plan: Plan,
     prices: PriceTable,
     knowledge: Knowledge,
     output: float,
@@ -152,28 +154,36 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
 ) -> tuple[ModelQuote, ...]:
     """Return the same rows with every model that has a price, the cheapest first.
 
-    Answers count as long as those of the model that was chosen; that itself stands there with the
-    figures of the quote.
+    Answers count as long as those of the model that was chosen, but for the reasoning that each is
+    judged to do; the chosen one itself stands there with the figures of the quote.
     """
+    rules, options = plan.rules, load_option_table(plan.settings.options_file)
     meant = {_meant(rules, one.model, one.detail): one for one in chosen}
-    rows = sum(group.rows for group in census.groups.values())
-    texts = sum(group.texts for group in census.groups.values())
-    kinds = _all_kinds(rules, prices)
+    groups = census.groups.values()
+    rows, texts = sum(group.rows for group in groups), sum(group.texts for group in groups)
+    spoken = output - sum(group.reasoning for group in groups) / max(1, rows)
+    effort = plan.options.get("effort") or plan.settings.default_effort
+    kinds = [
+        (model, detail, options.effort_of(model, effort))
+        for model, detail in _all_kinds(rules, prices)
+    ]
     calibrations = knowledge.calibrations([kind_of(*kind) for kind in kinds])
-    equal = {"": Output(max(1, rows), output, 0)}
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     found = []
-    for model, detail in kinds:
+    for kind in kinds:
+        model, detail, own = kind
         family = rules.family_of(model)
+        mean = max(spoken, 1) + options.reasoning_tokens(model, own)
         key = (family.name if family else model, detail)
         if key not in counted:
             counted[key] = _picture_tokens(census, rules, model, Detail(detail))
-        group = Group(rows, *counted[key], texts, ceil(output) * rows, Counter({"": rows}))
-        calibration = calibrations.get(kind_of(model, detail))
+        group = Group(rows, *counted[key], texts, ceil(mean) * rows, 0, Counter({"": rows}))
+        calibration = calibrations.get(kind_of(*kind))
+        equal = {"": Output(max(1, rows), mean, 0)}
         made = estimate(group, prices.for_model(model), calibration, equal)
-        told = _model_quote((model, detail), made, prices, calibration, end)
+        told = _model_quote(kind, made, prices, calibration, end)
         if len(chosen) == 1 and (same := meant.get((model, detail))) is not None:
-            names = ("tokens", "rub", "answers", "factor")
+            names = ("effort", "tokens", "rub", "answers", "factor")
             told = told.model_copy(update={name: getattr(same, name) for name in names})
         found.append(told)
     return _marked(found, set(meant))
@@ -226,14 +236,15 @@ def _picture_tokens(
 
 def _notes(
     census: Census,
-    made: Mapping[tuple[str, str], Estimate],
+    made: Mapping[Kind, Estimate],
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
 ) -> tuple[str, ...]:
     """Say what the figures rest on where they rest on little, and what would be paid in vain."""
     notes = []
-    for (model, detail), one in made.items():
-        price, calibration = prices.for_model(model), calibrations.get(kind_of(model, detail))
+    for kind, one in made.items():
+        model, detail, _ = kind
+        price, calibration = prices.for_model(model), calibrations.get(kind_of(*kind))
         if price is None:
             notes.append(f"{model} has no price, so its cost is not known; enter one: {ENTER}")
         elif not price.confirmed:
@@ -243,9 +254,7 @@ def _notes(
         elif calibration.has_drifted:
             counted = f"{calibration.factor:.2f} of what the table says"
             notes.append(f"{model} at {detail} counts {counted}; the quote follows the answers")
-        if not one.output_learned:
-            how = "that of other answers" if calibration else f"a guess, {GUESSED_OUTPUT} tokens,"
-            notes.append(f"how long the answers will be is not known: {how} counts; run --first 50")
+        notes += _notes_of_answers(kind, census.groups[kind], one, known=calibration is not None)
     if census.unseen:
         notes.append(
             f"{census.unseen:,} pictures (by address, or to be converted) are not looked into:"
@@ -261,6 +270,23 @@ def _notes(
             f" {size[0]}x{size[1]} to {seen[0]}x{seen[1]}); cut long ones into parts"
         )
     return tuple(dict.fromkeys(notes))
+
+
+def _notes_of_answers(kind: Kind, group: Group, made: Estimate, *, known: bool) -> Iterator[str]:
+    """Say what the length of answers rests on, and whether reasoning leaves room for them."""
+    model, _, effort = kind
+    rows = max(1, group.rows)
+    reasoning, limit = round(group.reasoning / rows), round(group.limits / rows)
+    if not made.output_learned:
+        thinking = f" and {reasoning:,} of reasoning" if reasoning else ""
+        how = "that of other answers" if known else f"a guess, {GUESSED_OUTPUT} tokens{thinking},"
+        yield f"how long the answers will be is not known: {how} counts; run --first 50"
+    if reasoning and limit < reasoning + GUESSED_OUTPUT:
+        yield (
+            f"{model} is judged to spend {reasoning:,} tokens of an answer on reasoning"
+            f" ({effort or 'its own effort'}), and an answer may have {limit:,}: raise"
+            " --max-output-tokens, or lower --effort"
+        )
 
 
 #: How people enter their own prices.

@@ -60,6 +60,8 @@ def _facts(quote: Quote, source: str) -> Table:
 
 def _model_line(one: ModelQuote) -> Text:
     line = Text.assemble((one.model, "bold"), f", detail {one.detail}")
+    if one.effort is not None:
+        line.append(f", effort {one.effort}")
     if one.input_rub is not None:
         line.append(f"  {one.input_rub} / {one.output_rub} ₽ a million tokens", style="dim")
         line.append(f"  ({one.price_source}, {one.price_date})", style="dim")
@@ -87,7 +89,7 @@ def _time_line(quote: Quote) -> str:
 
 def _comparison(quote: Quote) -> RenderableType:
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("", "model", "detail"):
+    for name in ("", "model", "detail", "effort"):
         table.add_column(name, no_wrap=True)
     for name in ("expected ₽", "low", "high"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -100,7 +102,8 @@ def _comparison(quote: Quote) -> RenderableType:
         letter = letters.setdefault(_origin(one), chr(ord("a") + len(letters)))
         style = "bold green" if one.cheapest else "red" if one.ends_before else ""
         table.add_row(
-            "→" if one.chosen else "", one.model, one.detail, money(one.rub.expected),
+            "→" if one.chosen else "", one.model, one.detail, one.effort or "",
+            money(one.rub.expected),
             money(one.rub.low), money(one.rub.high), letter, _remarks(one), style=style,
         )  # fmt: skip
     lines = [f"{letter}  {origin}" for origin, letter in letters.items()]

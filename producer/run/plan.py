@@ -94,8 +94,9 @@ def make_plan(
     """
     check_kind(wishes.out)
     read = (Path(spec) if spec != STDIN else None, asked.get("prompt_file"), asked.get("schema"))
+    files = (settings.prices_file, settings.vision_file, settings.options_file)
     for written in {wishes.record, wishes.out}:
-        check_not_input(written, (*read, settings.prices_file, settings.vision_file))
+        check_not_input(written, (*read, *files))
     if wishes.is_table:
         check_table(wishes.out)
     if spec == STDIN and asked.get("prompt") == STDIN:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: What makes answers comparable, beside the prompt: a record holds answers to one question alone.
 _SHAPING: Final = ("model", "detail", "answer_schema")
 #: Likewise, where they are given.
-_SHAPING_TOO: Final = ("instructions", "extra_body")
+_SHAPING_TOO: Final = ("instructions", "extra_body", "effort")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from producer.intake import check_options
 from producer.quote import Plan as QuotePlan
 from producer.quote import make_quote
 from producer.quote.command import knowledge_of
 from producer.sources import said_of_reading
 from visionq.commands.screen import people_console
-from visionq.contract import Detail
 from visionq.errors import InvalidSource
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable
@@ -39,8 +39,7 @@ def quote_of_rest(
     """
     options = plan.question.options
     with as_queue_unavailable(), knowledge_of(settings) as knowledge:
-        detail = options.get("detail") or Detail.AUTO.value
-        looks_up = knowledge.redis is not None and knowledge.has_answers(options["model"], detail)
+        looks_up = knowledge.has_answers(check_options(options, settings))
         quote_plan = QuotePlan(
             settings=settings,
             rules=load_rules(settings.vision_file),

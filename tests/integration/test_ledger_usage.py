@@ -83,6 +83,20 @@ def test_lengths_of_answers_are_kept_by_question(desk: Desk) -> None:
     first, second = new_job(prompt="a").document, new_job(prompt="b").document
     assert question_of(first) == question_of(new_job(prompt="a", detail="low").document)
     assert question_of(first) != question_of(second)
+    thinking = new_job(prompt="a", effort="low").document
+    assert question_of(first) != question_of(thinking)
+
+
+def test_efforts_are_learned_apart(desk: Desk) -> None:
+    """What a model counts at one effort says nothing of the length of its answers at another."""
+    for _ in range(ENOUGH):
+        finish(desk, NOTE)
+        finish(desk, dataclasses.replace(NOTE, effort="low", output=900))
+    reader = CalibrationReader(desk.redis, lambda: 0.0)
+    known = (reader.of("m1", "high"), reader.of("m1", "high", "low"))
+    lengths = [one and one.output for one in known]
+    assert lengths == [pytest.approx(20), pytest.approx(900)]
+    assert reader.of("m1", "high", "none") is None
 
 
 def test_the_least_count_of_a_question_is_kept(desk: Desk) -> None:

@@ -72,6 +72,7 @@ _SAID: dict[str, tuple[str, ...]] = {
     "api": ("--api", "chat_completions"),
     "detail": ("--detail", "low"),
     "max_output_tokens": ("--max-output-tokens", "50"),
+    "effort": ("--effort", "low"),
     "temperature": ("--temperature", "0.5"),
     "service_tier": ("--service-tier", "flex"),
     "extra_body": ("--extra-body", '{"seed": 1}'),

@@ -236,3 +236,20 @@ def test_a_cut_without_a_count_is_settled_as_an_estimate() -> None:
     error = raised(body)
     assert error.usage is None
     assert billing_of(error) is Billing.SETTLED
+
+
+@pytest.mark.parametrize("api", Api)
+@pytest.mark.parametrize("reasoning", [0, 900, 1000, 2000])
+def test_a_limit_that_reasoning_has_taken(api: Api, reasoning: int) -> None:
+    """An answer cut off by its own reasoning says how much that took, and what to set."""
+    body = cut("max_output_tokens") if api is Api.RESPONSES else chat("", finish="length")
+    side = "output" if api is Api.RESPONSES else "completion"
+    body["usage"] |= {
+        f"{side}_tokens": 2000, f"{side}_tokens_details": {"reasoning_tokens": reasoning},
+    }  # fmt: skip
+    request = ProviderRequest(api, PATHS[api], b"{}", (), max_output_tokens=2000, effort="high")
+    with pytest.raises(errors.Incomplete) as caught:
+        read_answer(Reply(200, {}, json.dumps(body).encode()), request, now=0)
+    said, is_told = caught.value.message, reasoning >= 1000
+    assert ("--effort none" in said and "--max-output-tokens" in said) is is_told
+    assert (f"effort high took {reasoning:,} tokens of 2,000" in said) is is_told

@@ -203,3 +203,14 @@ def test_what_is_the_same_goes_first(api: Api) -> None:
         assert asked[0] == {"role": "system", "content": "Be brief."}
     else:
         assert names.index("instructions") < names.index("input")
+
+
+@pytest.mark.parametrize("extra", [{}, {"reasoning": {"summary": "auto"}}])
+def test_effort(extra: dict[str, Any]) -> None:
+    """Each surface has its own word for it; what else is asked of reasoning stands beside it."""
+    asked = job(model="gpt-6-luna", effort="low", extra_body=extra)
+    assert body_of(asked)["reasoning"] == {**extra.get("reasoning", {}), "effort": "low"}
+    chat = body_of(asked.model_copy(update={"api": Api.CHAT_COMPLETIONS, "extra_body": {}}))
+    assert chat["reasoning_effort"] == "low"
+    assert "reasoning" not in chat
+    assert {"reasoning", "reasoning_effort"}.isdisjoint(body_of(job()))

@@ -258,7 +258,7 @@ def test_rows_that_name_models_are_counted_by_them(tmp_path: Path) -> None:
 
 
 def group(count: int = 100, questions: int = 1) -> Group:
-    made = Group(count, 765 * count, 765 * count, 40 * count, 500 * count)
+    made = Group(count, 765 * count, 765 * count, 40 * count, 500 * count, 0)
     made.questions.update({f"q{number}": count // questions for number in range(questions)})
     return made
 
@@ -290,6 +290,42 @@ def test_answers_narrow_the_span() -> None:
     assert made.cost is not None
     low, expected, high = made.cost
     assert expected * 0.97 < low < expected < high < expected * 1.03
+
+
+@pytest.mark.parametrize(("effort", "reasoning"), [(None, 0), ("low", 120), ("high", 1200)])
+def test_the_guess_depends_on_the_effort(
+    tmp_path: Path, effort: str | None, reasoning: int
+) -> None:
+    """Before any answer it is that of the answer and of the reasoning; the effort is shown."""
+    asked = plan(model="gpt-6-luna", effort=effort, max_output_tokens=4000)
+    made = quoted(rows(picture(tmp_path, "a.png")), asked)
+    assert made.output_tokens == GUESSED_OUTPUT + reasoning
+    assert [one.effort for one in made.chosen] == [effort or "none"]
+    assert any(f"{reasoning:,} of reasoning" in note for note in made.notes) is (reasoning > 0)
+    assert not any("raise --max-output-tokens" in note for note in made.notes)
+    others = {one.model: one.effort for one in made.models}
+    assert others["gpt-5-mini"] == (effort or "minimal")
+    assert others["gpt-4o-mini"] is None
+
+
+def test_reasoning_without_room_is_told(tmp_path: Path) -> None:
+    """A limit that reasoning is judged to spend is named before anything is paid."""
+    asked = plan(model="gpt-6-luna", effort="high", max_output_tokens=500)
+    made = quoted(rows(picture(tmp_path, "a.png")), asked)
+    assert any("1,200 tokens" in note and "may have 500" in note for note in made.notes)
+
+
+def test_efforts_are_quoted_apart(tmp_path: Path) -> None:
+    """Rows of different efforts are different groups, each with what was learned of it."""
+    name = picture(tmp_path, "a.png")
+    given = [
+        Row(n, f"r{n}", (name,), overrides={"effort": effort})
+        for n, effort in enumerate(["none", "low", "minimal"], 1)
+    ]
+    made = quoted(given, plan(model="gpt-6-luna"))
+    assert {one.effort for one in made.chosen} == {"none", "low"}
+    assert made.refused == {"invalid_job": 1}
+    assert "not 'minimal'" in made.refusals[0].message
 
 
 def test_an_answer_is_never_longer_than_its_limit() -> None:

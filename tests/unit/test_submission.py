@@ -57,12 +57,6 @@ def test_wrong_field(fields: dict[str, Any], message: str) -> None:
     assert raised.value.message.startswith(message)
 
 
-def test_wrong_default() -> None:
-    """A default model that can't be a model's name is refused like any other."""
-    with pytest.raises(InvalidJob, match="model: "):
-        prepare(job(), Settings.model_construct(default_model="no model"))
-
-
 #: Bytes that a picture may have.
 MOST = 1_000_000
 

@@ -26,8 +26,9 @@ JOBS: Final = st.fixed_dictionaries(
         "instructions": st.sampled_from(["", "be brief"]),
         "temperature": st.sampled_from([0.0, 1.0]),
         "answer_schema": st.sampled_from([{"type": "object"}, {"type": "array"}]),
+        "effort": st.sampled_from(["none", "low"]),
         "service_tier": st.sampled_from(["default", "flex"]),
-        "extra_body": st.sampled_from([{}, {"seed": 1}, {"reasoning": {"effort": "low"}}]),
+        "extra_body": st.sampled_from([{}, {"seed": 1}, {"reasoning": {"summary": "auto"}}]),
     },
 )
 #: A field, and two values of it that ask different things.
@@ -40,6 +41,7 @@ SHAPING: Final[dict[str, tuple[Any, Any]]] = {
     "answer_schema": (None, {}),
     "max_output_tokens": (16, 17),
     "temperature": (None, 0.0),
+    "effort": (None, "none"),
     "tenant": ("a", "b"),
     "pictures": ({}, {"text": "reject"}),
     "service_tier": (None, "flex"),

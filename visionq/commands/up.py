@@ -28,6 +28,7 @@ from visionq.commands.shared import (
     write_nowhere,
 )
 from visionq.http_environment import prepare_http_environment
+from visionq.model_options import load_option_table
 from visionq.prices import load_prices
 from visionq.settings import load_settings
 from visionq.stack.children import (
@@ -114,6 +115,7 @@ def up(
     # Of a file that can't be used one line here says more than the end of a worker's log.
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
+    load_option_table(settings.options_file)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
         planned(wishes, settings, os.environ, default_dir, SystemRandom()) as plan,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -30,12 +30,13 @@ from visionq.contract.owned import refused_in_extra_body, with_own_fields
 from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob
 
-
 #: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a
 #: surrogate pair, which JSON can say, can't.
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
 
 
+#: Of an answer, of whatever model.
+MOST_OUTPUT_TOKENS: Final = 1_000_000
 #: How long the model is to think: `none`, `minimal`, `low`, `medium`, `high`, …, as it takes them.
 Effort = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -122,7 +123,7 @@ class JobDocument(Document):
     #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
     answer_schema: dict[str, Any] | None = None
     #: Of reasoning and answer together.
-    max_output_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=16, le=MOST_OUTPUT_TOKENS)] | None = None
     effort: Effort | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …

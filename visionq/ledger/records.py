@@ -297,6 +297,7 @@ class UsageNote:
     output: int
     #: Whether the texts were those of the question alone, without what a worker adds.
     plain: bool = True
+    effort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,14 +162,15 @@ def most_texts(text_bytes: int, forecast: int, least_input: int | None) -> int:
     return max(known, forecast)
 
 
-def kind_of(model: str, detail: str) -> str:
-    """Return the name under which a model is learned about at one `detail`."""
-    return f"{model}:{detail}"
+def kind_of(model: str, detail: str, effort: str | None = None) -> str:
+    """Return the name under which a model is learned about at one `detail` and effort."""
+    return f"{model}:{detail}" + (f"/{effort}" if effort else "")
 
 
 def question_of(job: JobDocument) -> str:
     """Return what the length of an answer depends on, beside the pictures, as a hash."""
     asked = [job.model, job.prompt, job.instructions, job.answer_schema, job.max_output_tokens]
+    asked += [job.effort] if job.effort else []
     text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -179,7 +180,7 @@ def as_argument(note: UsageNote | None) -> str:
     if note is None:
         return ""
     fields = {
-        "kind": kind_of(note.model, note.detail),
+        "kind": kind_of(note.model, note.detail, note.effort),
         "question": note.question,
         "pictures": note.pictures,
         "texts": note.texts,
@@ -238,9 +239,9 @@ class CalibrationReader:
         self._known: dict[str, tuple[float, Calibration | None]] = {}
         self._least: dict[str, tuple[float, int | None]] = {}
 
-    def of(self, model: str, detail: str) -> Calibration | None:
-        """Return what is known of a model at one `detail`, a few seconds old at most."""
-        kind, now = kind_of(model, detail), self._monotonic()
+    def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
+        """Return what is known of a model at one `detail` and effort, seconds old at most."""
+        kind, now = kind_of(model, detail, effort), self._monotonic()
         read, calibration = self._known.get(kind, (None, None))
         if read is None or now - read > self._rest:
             calibration = read_calibrations(self._redis, [kind])[kind]

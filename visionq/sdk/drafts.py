@@ -51,6 +51,7 @@ class QuestionOptions(TypedDict, total=False):
     detail: Detail | str
     answer_schema: dict[str, Any] | None
     max_output_tokens: int | None
+    effort: str | None
     temperature: float | None
     service_tier: str | None
     extra_body: dict[str, Any]

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Reuse
+from visionq.model_options import OptionTable, load_option_table
 from worker.alone import Alone
 from worker.images import ByteBudget, Places
 from worker.provider.pace import ToldLimits
@@ -55,9 +56,11 @@ class Tools:
     monotonic: Callable[[], float]
     random: Callable[[], float]
     sleep: Callable[[float], None]
-    #: What was learned of how a model counts at one `detail`.
-    calibration: Callable[[str, str], Calibration | None] = field(
-        default=lambda _model, _detail: None
+    #: Which options of a request each model takes.
+    options: OptionTable = field(default_factory=load_option_table)
+    #: What was learned of how a model counts at one `detail` and effort.
+    calibration: Callable[[str, str, str | None], Calibration | None] = field(
+        default=lambda _model, _detail, _effort: None
     )
     #: The least that answers to a question (`question_of`) counted as input.
     least_input: Callable[[str], int | None] = field(default=lambda _question: None)

@@ -50,7 +50,7 @@ def _most_input(attempt: Attempt) -> int:
 
 
 def _calibration(attempt: Attempt) -> Calibration | None:
-    return attempt.tools.calibration(attempt.model, attempt.job.detail)
+    return attempt.tools.calibration(attempt.model, attempt.job.detail, attempt.job.effort)
 
 
 def _most_texts(attempt: Attempt, forecast: int) -> int:
@@ -89,6 +89,7 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
         cached=usage.cached_tokens,
         output=usage.output_tokens,
         plain=_is_plain(attempt),
+        effort=attempt.job.effort,
     )
 
 

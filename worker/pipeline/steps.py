@@ -9,6 +9,7 @@ from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
+from visionq.model_options import check_model_options
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
@@ -28,7 +29,11 @@ _COPIES: Final = 4
 
 
 def load(attempt: Attempt) -> None:
-    """Get the bytes of pictures by their address, except of those that the provider fetches."""
+    """Get the bytes of pictures by their address, except of those that the provider fetches.
+
+    First what the model does not take is refused: whoever submitted may not have known the model.
+    """
+    check_model_options(attempt.job, attempt.tools.options)
     pictures.refuse_too_many(attempt)
     images = attempt.job.images
     with attempt.tools.fetcher.job(len(images)):

@@ -97,7 +97,7 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
     if draft.end is _End.FILTERED:
         raise Refused(f"stopped by the content filter ({draft.cause})", text=said, **paid)
     if draft.end is _End.CUT:
-        raise Incomplete(f"the answer was cut off ({draft.cause})", text=said, **paid)
+        raise Incomplete(_said_of_cut(draft, request), text=said, **paid)
     asked_for_form = request.answer_schema is not None or bool(request.asked)
     if draft.refusal and (asked_for_form or not draft.text):
         raise Refused(f"the model declined: {public(draft.refusal)}", text=said, **paid)
@@ -125,6 +125,19 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
         findings=findings,
         finish=draft.finish,
         **paid,
+    )
+
+
+def _said_of_cut(draft: _Draft, request: ProviderRequest) -> str:
+    """Say how the answer was cut off, and what to set where reasoning took its place."""
+    usage, cause = draft.usage, f"the answer was cut off ({draft.cause})"
+    if usage is None or usage.reasoning_tokens * 2 < max(1, usage.output_tokens):
+        return cause
+    limit = f" of {request.max_output_tokens:,}" if request.max_output_tokens else ""
+    effort = f" at the effort {request.effort}" if request.effort else ""
+    return (
+        f"{cause}: reasoning{effort} took {usage.reasoning_tokens:,} tokens{limit}; set a lower"
+        " effort (--effort none where the model takes it), or a larger limit (--max-output-tokens)"
     )
 
 

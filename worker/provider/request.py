@@ -43,6 +43,9 @@ class ProviderRequest:
     expected: Expected | None = None
     #: Bytes of the body beside the pictures.
     text_bytes: int = 0
+    #: The most that the answer may have, in tokens, and how long the model is to think.
+    max_output_tokens: int | None = None
+    effort: str | None = None
 
 
 def build_request(
@@ -78,6 +81,8 @@ def build_request(
         asked=asked,
         model=job.model,
         text_bytes=len(body) - sum(map(len, sources)),
+        max_output_tokens=sent.max_output_tokens,
+        effort=job.effort,
     )
 
 
@@ -110,6 +115,8 @@ def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
         body["text"] = {"format": {"type": "json_schema", **_schema_form(job.answer_schema)}}
     body["max_output_tokens"] = job.max_output_tokens
     body |= _passed_through(job)
+    if job.effort is not None:
+        body["reasoning"] = {**_reasoning(job), "effort": job.effort}
     body["input"] = [{"role": "user", "content": content}]
     return body
 
@@ -127,6 +134,8 @@ def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
     # `max_tokens` is deprecated, and refused by models that reason (SDK 3.54, 2026).
     body["max_completion_tokens"] = job.max_output_tokens
     body |= _passed_through(job)
+    if job.effort is not None:
+        body["reasoning_effort"] = job.effort
     messages: list[dict[str, Any]] = []
     if job.instructions is not None:
         messages.append({"role": "system", "content": job.instructions})
@@ -138,6 +147,12 @@ def _passed_through(job: JobDocument) -> dict[str, Any]:
     fields = {"temperature": job.temperature, "service_tier": job.service_tier}
     given = {name: value for name, value in fields.items() if value is not None}
     return {**job.extra_body, **given}
+
+
+def _reasoning(job: JobDocument) -> dict[str, Any]:
+    """Return what else is asked of the reasoning, such as a summary."""
+    found = job.extra_body.get("reasoning")
+    return found if isinstance(found, dict) else {}
 
 
 def _schema_form(schema: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
     from producer.gateway.desk import Standing
+    from visionq.contract import JobDocument
 
 #: A model that was cut off has answered all the same: it was paid for.
 _CUT_OFF = "incomplete"
@@ -138,7 +139,7 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
         metadata=document.metadata,
         model=result.model if result else view.model,
         output=output,
-        reasoning=passed.get("reasoning"),
+        reasoning=_reasoning(document),
         service_tier=document.service_tier,
         temperature=document.temperature,
         top_p=passed.get("top_p", 1),
@@ -185,6 +186,11 @@ def _text(text: str) -> dict[str, JsonValue]:
 
 def _refusal(text: str) -> dict[str, JsonValue]:
     return {"type": "refusal", "refusal": text}
+
+
+def _reasoning(document: JobDocument) -> dict[str, JsonValue] | None:
+    asked: Any = document.extra_body.get("reasoning") or {}
+    return {**asked, "effort": document.effort} if asked or document.effort else None
 
 
 def _format(schema: dict[str, Any] | None) -> dict[str, JsonValue]:

@@ -50,7 +50,7 @@ async function refusal(act) {
 const started = await client.responses.create({ model, input, background: true });
 const ended = await completed(() => client.responses.retrieve(started.id));
 const chat = await client.chat.completions.create({
-  model,
+  model: 'gpt-6-luna',
   messages: said('What is it?'),
   service_tier: 'flex',
   reasoning_effort: 'low',

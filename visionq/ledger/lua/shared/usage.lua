@@ -29,7 +29,7 @@ local function list(index, member, prefix, most)
   redis.call('EXPIRE', index, KEPT_DAYS * 86400)
 end
 
--- `text`: '' or JSON: kind (`model:detail`), question, and tokens: pictures and texts as forecast;
+-- `text`: '' or JSON: kind (`model:detail/effort`), question, and tokens: pictures and texts as forecast;
 -- input, cached and output as counted; plain: whether the texts were those of the question alone.
 local function note_usage(text)
   if text == '' then
