@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ from visionq.ledger.views import job_views
 from visionq.names import HINT_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
 
     from visionq.contract import State
@@ -117,6 +120,21 @@ def unpaid(outcome: Outcome) -> Ending:
 
 def unclear(outcome: Outcome) -> Ending:
     return Ending(outcome, Billing.UNKNOWN)
+
+
+@contextmanager
+def unusable(redis: Redis, *keys: str) -> Iterator[None]:
+    """Put a text where scripts expect something else, and bring back what was there."""
+    kept = {key: redis.dump(key) for key in keys}
+    for key in keys:
+        redis.set(key, "of another kind")
+    try:
+        yield
+    finally:
+        for key, value in kept.items():
+            redis.delete(key)
+            if value is not None:
+                redis.restore(key, 0, value)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,11 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
+from tests.integration.ledger_kit import (
+    Desk,
+    completed,
+    new_job,
+    outcome_of,
+    paid,
+    unclear,
+    unusable,
+)
 from visionq.ledger import Billing, BudgetScope, Ending, LedgerOptions
 from visionq.ledger.spending import Settled, settled_in_month, unknown_calls
 from visionq.money import day_of, nano_rubles
-from visionq.names import BOOK, JOB, METRICS, MONEY, MONEY_OF_DAY
+from visionq.names import BOOK, JOB, METRICS, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -103,14 +112,70 @@ def test_no_reserve_that_can_t_be_booked(desk: Desk, reserve: int) -> None:
     assert desk.money() == {}
 
 
-def test_a_redis_that_refuses_half_way(desk: Desk) -> None:
-    """If a book can't be written, the call is not taken for one that was never sent."""
+@pytest.mark.parametrize("billing", Billing)
+def test_a_redis_that_refuses_half_way(desk: Desk, billing: Billing) -> None:
+    """Whichever key a script can't write to, its money is written whole or not at all, and once."""
+    outcomes = {Billing.SETTLED: "completed", Billing.RELEASED: "waiting 1"}
+    keys = written_by_an_end(desk, billing, outcomes.get(billing, "parked billing_unknown"))
+    assert {MONEY, BOOK + f"batch:{BATCH}", UNKNOWN_CALLS} <= keys or billing is not Billing.UNKNOWN
+    for key in keys:
+        desk.redis.flushall()
+        claim = call(desk)
+        outcome = outcome_of(outcomes.get(billing, "parked billing_unknown"), claim.id, "Yes", "q")
+        ending = Ending(outcome, billing, 0 if billing is Billing.RELEASED else 700)
+        with unusable(desk.redis, key):
+            for _ in range(2):
+                with suppress(ResponseError):
+                    desk.ledger.finish(claim, ending)
+        for account in ("reserved_rub", "settled_rub", "unknown_rub"):
+            assert len(set(booked(desk, account).values())) == 1, (key, account)
+        desk.ledger.finish(claim, ending)
+        assert booked(desk, "reserved_rub") == alike(0) | {"day": 0}, key
+        settled = 700 if billing is Billing.SETTLED else 0
+        assert booked(desk, "settled_rub") == alike(settled) | {"day": settled}, key
+        unknown = 900 if billing is Billing.UNKNOWN else 0
+        assert booked(desk, "unknown_rub") == alike(unknown) | {"day": unknown}, key
+        assert len(unknown_calls(desk.redis)) == bool(unknown), key
+
+
+def written_by_an_end(desk: Desk, billing: Billing, kind: str) -> set[str]:
+    """Return the keys that there are when a call is out, and after its end, but the job's."""
     claim = call(desk)
-    desk.redis.rename(MONEY, "elsewhere")
-    desk.redis.set(MONEY, "no hash")
-    with pytest.raises(ResponseError):
-        desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert desk.redis.hget(JOB + claim.id, "sent") == claim.token.encode()
+    keys = set(desk.redis.scan_iter())
+    desk.ledger.finish(claim, Ending(outcome_of(kind, claim.id, "Yes", "q"), billing))
+    keys |= set(desk.redis.scan_iter())
+    return {key.decode() for key in keys} - {JOB + claim.id}
+
+
+def booked(desk: Desk, account: str) -> dict[str, int]:
+    """Return what the books say, that of the day among them."""
+    today = day_of(desk.clock.now, "Europe/Moscow")
+    of_day = desk.redis.hget(f"{BOOK}tenant:default:{today}", account.removesuffix("_rub"))
+    return sums(desk, account) | {"day": int(of_day or 0)}
+
+
+def test_a_reserve_that_redis_refuses(desk: Desk) -> None:
+    """Where one book can't be written, none says that money is reserved, and no call is made."""
+    today = day_of(desk.clock.now, "Europe/Moscow")
+    for key in (MONEY, BOOK + f"batch:{BATCH}", f"{BOOK}tenant:default:{today}"):
+        desk.redis.flushall()
+        claim = desk.begin(new_job(batch_id=BATCH))
+        with unusable(desk.redis, key), pytest.raises(ResponseError):
+            desk.ledger.admit(claim, reserve=900)
+        assert desk.redis.hget(JOB + claim.id, "sent") is None
+        assert booked(desk, "reserved_rub") == alike(0) | {"day": 0}, key
+
+
+def test_a_lapsed_call_whose_book_is_broken(desk: Desk) -> None:
+    """A call whose money can't be moved waits for that, and keeps no other job from going on."""
+    claim = call(desk)
+    with unusable(desk.redis, BOOK + f"batch:{BATCH}"):
+        (other,) = desk.enter(new_job(tenant="other"))
+        desk.worker("w2")
+        assert other in desk.pass_time(desk.options.lease + 6)
+        assert desk.redis.hget(JOB + claim.id, "sent") == claim.token.encode()
+    desk.pass_time(desk.options.lease + 3)
+    assert booked(desk, "unknown_rub") == alike(900) | {"day": 900}
 
 
 # Jobs that Redis has lost -------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.integration.ledger_kit import Clock, Desk, outcome_of, unpaid
+from tests.integration.ledger_kit import Clock, Desk, outcome_of, unpaid, unusable
 from tests.integration.test_absurd_numbers import Provider, serving
 from tests.integration.worker_kit import Bench, picture
 from visionq.contract import State
@@ -15,8 +16,10 @@ from visionq.ledger import Ledger, Verdict
 from visionq.names import (
     BOOK,
     COUNTS,
+    DUE,
     FINISHED,
     MONEY,
+    PACE,
     POOL_BUSY,
     UNKNOWN_CALLS,
 )
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.ledger import Claim
+
 #: Where the end of a call is written: its books, what its worker holds, its state, the last list.
 WRITTEN = (MONEY, f"{BOOK}tenant:default", POOL_BUSY, COUNTS, FINISHED)
 
@@ -35,25 +40,27 @@ class Refusing(Ledger):
     """A ledger in whose Redis keys are of the wrong kind whenever an end is written."""
 
     broken: tuple[str, ...] = ()
+    is_deadly = False
 
     def finish(self, *arguments: Any) -> Any:
         with unusable(self.redis, *self.broken):
             return super().finish(*arguments)
 
+    def block(self, claim: Claim) -> None:
+        if self.is_deadly:
+            raise DiedError
+        super().block(claim)
 
-@contextmanager
-def unusable(redis: Redis, *keys: str) -> Iterator[None]:
-    """Put a text where scripts expect something else, and bring back what was there."""
-    kept = {key: redis.dump(key) for key in keys}
-    for key in keys:
-        redis.set(key, "of another kind")
-    try:
+
+class DiedError(BaseException):
+    """The worker is gone, whatever it was about to do."""
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """Keep tracebacks off the terminal: to print them in colour takes most of a test's time."""
+    with capture_logs():
         yield
-    finally:
-        for key, value in kept.items():
-            redis.delete(key)
-            if value is not None:
-                redis.restore(key, 0, value)
 
 
 @pytest.fixture
@@ -83,7 +90,8 @@ def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
         clock.now += 3
         bench.ledger.renew(bench.here)
         if any(hint.id == job_id for hint in bench.ledger.dispatch().hints):
-            work(job_id, bench.tools, bench.leases, bench.here)
+            with suppress(DiedError):
+                work(job_id, bench.tools, bench.leases, bench.here)
 
 
 @pytest.mark.parametrize("key", WRITTEN)
@@ -104,6 +112,21 @@ def test_no_second_call(bench: Bench, clock: Clock, provider: Provider, key: str
         assert (bench.view(job_id).state, provider.calls) == (State.COMPLETED, 2)
     else:
         assert view.state in {State.COMPLETED, State.FAILED}
+
+
+@pytest.mark.parametrize("key", [*WRITTEN, UNKNOWN_CALLS, PACE + "gpt-4o-mini", DUE])
+@pytest.mark.parametrize(("policy", "most"), [("hold", 1), ("retry", 2)])
+def test_deaths_before_the_block(
+    bench: Bench, clock: Clock, key: str, policy: str, most: int
+) -> None:
+    """Workers that die between a refused end and its block make no more calls than the policy."""
+    bench.ledger.is_deadly = True  # type: ignore[attr-defined]
+    bench.ledger.broken = (key,)  # type: ignore[attr-defined]
+    job_id = bench.submit(picture(1), on_unknown_billing=policy, reuse="off")
+    for _ in range(2):
+        work_on(bench, clock, job_id)
+    assert 1 <= bench.simulator.calls <= most  # type: ignore[attr-defined]
+    assert bench.view(job_id).state is not State.IN_PROGRESS
 
 
 def test_a_block_ends_with_its_own_call(redis: Redis) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from visionq.ledger.scripts import SCRIPTS, script_text
 
-#: Lua takes no more in one function, and a script is one.
-MOST_LOCALS = 200
+#: Lua takes 200 in one function, and a script is one: this leaves room for the next feature.
+MOST_LOCALS = 180
 _LOCAL = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
 
 
@@ -30,7 +30,7 @@ def test_shared_parts_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_stay_within_luas_limit(name: str) -> None:
-    """A script with all that it shares has fewer locals than Lua takes."""
+    """A script with all that it shares stays clear of Lua's limit on locals."""
     assert len(_locals(script_text(name))) < MOST_LOCALS
 
 

@@ -35,6 +35,9 @@ _DEFINITION: Final = re.compile(
     r"^local function (?P<function>\w+)\(.*?^end\n|^local (?P<constant>[A-Z_]+) = [^{\n]+\n",
     re.DOTALL | re.MULTILINE,
 )
+#: Such a number or text, with what is said of it, and the places where its name may stand.
+_CONSTANT: Final = re.compile(r"^local (?P<name>[A-Z_]+) = (?P<value>[^{\n]+?)(?: *--.*)?\n", re.M)
+_NAME_IN_CODE: Final = re.compile(r"'[^'\n]*'|--.*|\b[A-Z_]+\b")
 _WORD: Final = re.compile(r"\w+")
 _COMMENT: Final = re.compile(r"--.*")
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
@@ -65,8 +68,14 @@ def script_text(name: str) -> str:
     own = (lua / f"{name}.lua").read_text()
     used = _used(shared, own)
     shared = _DEFINITION.sub(lambda found: found[0] if _name(found) in used else "", shared)
-    code = f"{shared}\n{own}"
+    code = _inlined(f"{shared}\n{own}")
     return f"{keys_as_lua(_words(code))}\n{code}"
+
+
+def _inlined(code: str) -> str:
+    """Write constants out where they are used: Lua takes 200 locals in a script, and no more."""
+    values = {found["name"]: f"({found['value']})" for found in _CONSTANT.finditer(code)}
+    return _NAME_IN_CODE.sub(lambda found: values.get(found[0], found[0]), _CONSTANT.sub("", code))
 
 
 def _used(shared: str, own: str) -> set[str]:

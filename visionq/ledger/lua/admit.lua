@@ -170,11 +170,11 @@ end
 
 -- Only now is the room taken that was promised: who waited for the pace has kept it.
 local function mark_sent()
+  reserve_money(job, token, reserve == '' and '0' or reserve, today)
   forget_promise(job)
   leave_at_pace(pace, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
-  reserve_money(job, token, reserve == '' and '0' or reserve, today)
   redis.call('HSET', job, 'gate', key, 'epoch', epoch)
   if content_key ~= '' then
     redis.call('HSET', job, 'asks:' .. token, content_key)

@@ -54,13 +54,19 @@ end
 
 local look = {}
 
+-- The token of the attempt if its call is of unknown billing already: what was to follow was refused.
+local function known_as_unknown(job)
+  local token = redis.call('HGET', job, 'token')
+  return token and redis.call('HEXISTS', job, 'unknown:' .. token) == 1 and token
+end
+
 function look.in_progress(id, job)
   if now < grace_until then
     redis.call('ZADD', K.due, at(grace_until), id)
     return
   end
   -- The last attempt may have been paid: the next claim is told.
-  local sent = sent_becomes_unknown(job)
+  local sent = sent_becomes_unknown(job) or known_as_unknown(job)
   count('leases_lost|' .. (sent and 'sent' or 'unsent'))
   if sent then
     redis.call('HSET', job, 'interrupted', sent)
@@ -104,12 +110,20 @@ function look.hinted(id, job)
   end
 end
 
+-- What its call may have cost can't be booked: the job stays as it is until a key has been mended.
+local function is_stuck(job)
+  local token = redis.call('HGET', job, 'sent')
+  return token and unwritable(scopes_of(job), redis.call('HGET', job, 'day:' .. token))
+end
+
 local function look_at_due()
   local due = redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     local job = K.job .. id
     local state = redis.call('HGET', job, 'state')
-    if look[state] then
+    if is_stuck(job) then
+      redis.call('ZADD', K.due, at(now + lease), id)
+    elseif look[state] then
       look[state](id, job)
     else
       -- It ended while its call was out, and the answer did not come.

@@ -23,16 +23,17 @@ local keep = {
 }
 local saved, scope, today, put_off_result = ARGV[19], ARGV[20], ARGV[21], ARGV[24]
 local job = K.job .. id
-local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane, said = unpack(
+local state, holder, sent, ended_by, unknown, interrupted, gate, epoch, reserved, settled, lane, said, refused = unpack(
   redis.call(
     'HMGET', job,
     'state', 'token', 'sent', 'ended_by', 'unknown:' .. token, 'interrupted', 'gate', 'epoch',
-    'reserved', 'settled:' .. token, 'lane', 'said:' .. token
+    'reserved', 'settled:' .. token, 'lane', 'said:' .. token, 'refused'
   )
 )
 -- A call that nobody knows of: its mark was written just before Redis lost its last moments.
 local is_unmarked = sent ~= token and not unknown and not settled and not said and ended_by ~= token
-local was_forgotten = billing == 'settled' and is_unmarked
+local is_paid = billing == 'settled'
+local was_forgotten = is_paid and is_unmarked
 
 local is_faulty = outcome == 'waiting' and error_document ~= ''
 -- Whoever is to mend its answer stays the lead: nobody else need pay for the pictures meanwhile.
@@ -44,70 +45,77 @@ for _, text in ipairs({ ARGV[22], ARGV[#ARGV] }) do
     cjson.decode(text) -- raises
   end
 end
+if misused('hash', { K.money_of_day .. today }) then
+  error('not a key that money can be booked in: ' .. K.money_of_day .. today)
+end
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
+-- If something below is refused, what stands is in part, and the job is not to be called again
+-- (block.lua): `written` takes the mark away.
+if state and not refused then
+  redis.call('HSET', job, 'refused', token)
+end
 
-local function count_cost()
-  book_on(today, 'settled', cost)
-  increase(job, 'cost', cost)
-  note_usage(ARGV[#ARGV])
-  count_for(lane, 'spent|{tenant}|{model}', cost)
-  if holder ~= token or not TERMINAL[outcome] then -- else `ended_by` says it for good
-    redis.call('HSET', job, 'settled:' .. token, '1')
+local function written(reply)
+  if not refused or refused == token then
+    redis.call('HDEL', job, 'refused')
   end
+  return reply
+end
+
+local function note_cost(its_lane, amount)
+  if tonumber(amount) > 0 then
+    count_for(its_lane, 'spent|{tenant}|{model}', amount)
+  end
+  note_usage(ARGV[#ARGV])
 end
 
 -- What the operator said that the call cost gives way to what it did cost. Counters only grow: what
 -- was said too much stays in them.
 local function correct_what_was_said()
-  local day = redis.call('HGET', job, 'day:' .. token)
-  local excess = at((billing == 'settled' and cost or 0) - said)
-  redis.call('HDEL', job, 'said:' .. token, 'day:' .. token)
-  redis.call('HSET', job, 'settled:' .. token, '1')
+  local day, excess = redis.call('HGET', job, 'day:' .. token), at((is_paid and cost or 0) - said)
   post(job, day, { settled = excess })
-  book_on(today, 'settled', excess)
-  increase(job, 'cost', excess)
-  if billing == 'settled' then
-    note_usage(ARGV[#ARGV])
-  end
-  if tonumber(excess) > 0 then
-    count_for(lane, 'spent|{tenant}|{model}', excess)
-  end
+  redis.call('HDEL', job, 'said:' .. token, 'day:' .. token)
+  return excess
 end
 
+-- Writes the money of the call, all or nothing, and before anything that Redis may refuse. Returns
+-- what it has cost more than is in the books of the day, or nil where it is not done with.
 local function settle()
-  if sent == token and billing == 'unknown' then
-    sent_becomes_unknown(job)
+  local price = is_paid and cost or '0'
+  if sent == token and billing ~= 'unknown' then
+    close_sent(job, token, price)
   elseif sent == token then
-    if billing == 'settled' then
-      count_cost()
-    end
-    close_sent(job, token, billing == 'settled' and cost or '0')
-    if billing == 'settled' and gate then
-      pass_gate(gate, epoch)
-    end
+    sent_becomes_unknown(job)
+    return
   elseif unknown and billing ~= 'unknown' then
-    close_unknown(job, token, unknown, billing == 'settled' and cost or '0')
+    close_unknown(job, token, unknown, price)
     if interrupted == token then
       redis.call('HDEL', job, 'interrupted')
     end
-    if billing == 'settled' then
-      count_cost()
-    end
   elseif said and billing ~= 'unknown' then
-    correct_what_was_said()
+    price = correct_what_was_said()
   elseif was_forgotten then
     post(job, today, { settled = cost }, true)
-    count_cost()
-  elseif billing == 'unknown' and is_unmarked and cost ~= '0' then
-    unmarked_becomes_unknown(job, token, cost, today)
+  else
+    if billing == 'unknown' and is_unmarked and cost ~= '0' then
+      unmarked_becomes_unknown(job, token, cost, today)
+    end
+    return
   end
+  redis.call('HSET', job, 'settled:' .. token, '1')
+  if price ~= '0' then
+    book_on(today, 'settled', price)
+    increase(job, 'cost', price)
+  end
+  return price
 end
 
 -- Redis has lost the job, and not what its call cost: that is booked once, whoever tells it again.
 local function book_without_job(its_lane, batch, expires)
-  if cost == '0' or billing == 'released' or now >= tonumber(expires) or not close_call(token) then
+  local is_open = not redis.call('ZSCORE', K.closed_calls, token) and now < tonumber(expires)
+  if cost == '0' or billing == 'released' or not is_open then
     return
   end
   local scopes = { 'tenant:' .. tenant_of(its_lane) }
@@ -115,13 +123,14 @@ local function book_without_job(its_lane, batch, expires)
     table.insert(scopes, 1, 'batch:' .. batch)
   end
   if billing == 'unknown' then
-    list_unknown(entry_of(id, token, cost, scopes, today))
     post_to(scopes, today, { unknown = cost, unknown_calls = 1 }, true)
+    list_unknown(entry_of(id, token, cost, scopes, today))
+    close_call(token)
   else
     post_to(scopes, today, { settled = cost }, true)
     book_on(today, 'settled', cost)
-    note_usage(ARGV[#ARGV])
-    count_for(its_lane, 'spent|{tenant}|{model}', cost)
+    close_call(token)
+    note_cost(its_lane, cost)
   end
   if batch ~= '' and redis.call('EXISTS', K.batch .. batch) == 0 then
     redis.call('EXPIRE', K.book .. 'batch:' .. batch, keep.ttl) -- until its jobs are entered again
@@ -136,7 +145,8 @@ local function hear_of_provider()
     return hear_silence(job, model, gate, epoch, is_free and 1 or 2, gives_up)
   end
   redis.call('HDEL', gate, 'silence')
-  if billing == 'settled' then
+  if is_paid then
+    pass_gate(gate, epoch)
     model_answered(job, model)
   elseif reason == 'model_not_found' then
     hear_missing(job, gate, lane, error_document)
@@ -157,7 +167,7 @@ local function hear_late()
     redis.call('HSET', job, is_faulty and 'faulty' or 'late_answer', is_faulty and error_document or answer)
   end
   local is_unclear = state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown'
-  if is_unclear and outcome == 'failed' and billing == 'settled' then
+  if is_unclear and outcome == 'failed' and is_paid then
     return conclude(id, job, 'parked', 'failed', reason, error_document, celery_result, keep)
   end
   local is_clear = brings or billing ~= 'unknown' and redis.call('HGET', job, 'unknown_calls') == '0'
@@ -184,8 +194,10 @@ end
 if sent == token then
   hear_of_pace(job, ARGV[22], billing)
 end
-settle()
-local is_out = false
+local is_out, price = false, settle()
+if price and is_paid then
+  note_cost(lane, price)
+end
 if sent == token then
   is_out = gate and hear_of_provider()
   call_ended(id, job, mends)
@@ -196,10 +208,10 @@ if state ~= 'in_progress' or holder ~= token then
     let_go(id, job)
   end
   if ended_by == token then
-    return 'done' -- the reply to the first call was lost
+    return written('done') -- the reply to the first call was lost
   end
   count('fenced')
-  return 'fenced'
+  return written('fenced')
 end
 
 local function park_alone()
@@ -240,13 +252,16 @@ if mends then
 end
 redis.call('HINCRBY', job, 'attempts', is_out and 0 or counted)
 redis.call('HDEL', job, 'interrupted')
-if redis.call('HGET', job, 'refused') == token then
-  redis.call('HDEL', job, 'refused')
-end
-redis.call('HSET', job, 'ended_by', token)
-if saved ~= '0' then
+local is_news = saved ~= '0' and ended_by ~= token
+if is_news then
   post(job, today, { saved = saved }, true)
   book_on(today, 'saved', saved)
+end
+redis.call('HSET', job, 'ended_by', token)
+if TERMINAL[outcome] or not is_paid then
+  redis.call('HDEL', job, 'settled:' .. token) -- `ended_by` says it for as long as it matters
+end
+if is_news then
   count_for(lane, 'saved|{tenant}|{model}', saved)
 end
 if is_out then
@@ -281,4 +296,4 @@ else
   tell(id, outcome, reason, keep.events)
 end
 wake()
-return is_out and 'put_off' or 'done'
+return written(is_out and 'put_off' or 'done')

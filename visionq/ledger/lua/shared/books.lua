@@ -104,9 +104,28 @@ local function books_of(scope, day)
   return books
 end
 
--- Writes amounts into every book that a call stands in: those of the day of its reservation,
--- whatever day it is now. A book that has expired since stays forgotten, unless `opens`.
+-- A key that would keep `post_to`, or who calls it, from writing all that there is to write; or nil.
+local function unwritable(scopes, day)
+  local hashes = { K.money, K.budget_waiter_counts }
+  for _, scope in ipairs(day and scopes or {}) do
+    for _, book in ipairs(books_of(scope, day)) do
+      hashes[#hashes + 1] = book
+    end
+  end
+  return misused('hash', hashes)
+    or misused('zset', { K.unknown_calls, K.closed_calls, K.budget_looks, K.waking })
+    or misused('list', { K.wake })
+    or misused('stream', { K.notices })
+end
+
+-- Writes amounts into every book that a call stands in, or fails before it has written any: those of
+-- the day of its reservation, whatever day it is now. A book that has expired since stays forgotten,
+-- unless `opens`.
 local function post_to(scopes, day, amounts, opens)
+  local key = unwritable(scopes, day)
+  if key then
+    error('not a key that money can be booked in: ' .. key)
+  end
   add_to_book(K.money, amounts)
   if not day then
     return -- it was sent before there were books

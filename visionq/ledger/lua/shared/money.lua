@@ -1,4 +1,5 @@
--- Money of calls: reserved when one is sent, then settled, released, or unknown.
+-- Money of calls: reserved when one is sent, then settled, released, or unknown. Each step posts
+-- first: if Redis refuses that, nothing is written, and else nothing is refused that follows.
 
 local MOST_UNKNOWN = 10000 -- calls that are listed; all of them are counted
 
@@ -33,15 +34,15 @@ end
 
 local CALLS_KEPT_CLOSED = 3600000 -- ms, in which the end of a call may be told again
 
--- The money of a call is done with, and its job is gone. Returns whether that is news.
+-- The money of a call is done with, and its job is gone.
 local function close_call(token)
   redis.call('ZREMRANGEBYSCORE', K.closed_calls, '-inf', at(now - CALLS_KEPT_CLOSED))
-  return redis.call('ZADD', K.closed_calls, 'NX', at(now), token) == 1
+  redis.call('ZADD', K.closed_calls, 'NX', at(now), token)
 end
 
 local function reserve_money(job, token, amount, day)
-  redis.call('HSET', job, 'sent', token, 'reserved', amount, 'day:' .. token, day)
   post(job, day, { reserved = amount }, true)
+  redis.call('HSET', job, 'sent', token, 'reserved', amount, 'day:' .. token, day)
 end
 
 -- Counts a call of unknown billing for its question; those that wait for that go on when one is known.
@@ -72,25 +73,24 @@ local function sent_becomes_unknown(job)
     return false
   end
   local day = redis.call('HGET', job, 'day:' .. token)
+  post(job, day, { reserved = negative(reserved), unknown = reserved, unknown_calls = 1 })
   redis.call('HDEL', job, 'sent', 'reserved')
   redis.call('HINCRBY', job, 'unknown_calls', 1)
-  count_unclear(job, token, 1)
   redis.call('HSET', job, 'unknown:' .. token, reserved)
   list_unknown(unknown_entry(job, token, reserved, day))
-  post(job, day, { reserved = negative(reserved), unknown = reserved, unknown_calls = 1 })
+  count_unclear(job, token, 1)
   return token
 end
 
 -- A call was sent whose mark Redis has lost: what it may have cost stands open all the same.
 local function unmarked_becomes_unknown(job, token, amount, day)
+  post(job, day, { unknown = amount, unknown_calls = 1 }, true)
   redis.call('HSET', job, 'unknown:' .. token, amount, 'day:' .. token, day)
   redis.call('HINCRBY', job, 'unknown_calls', 1)
   list_unknown(unknown_entry(job, token, amount, day))
-  post(job, day, { unknown = amount, unknown_calls = 1 }, true)
 end
 
--- The call that was out has come back: `cost` is '0' where nothing was paid. Its mark goes last: if
--- Redis refuses something before, the call is of unknown billing, and not one that was never sent.
+-- The call that was out has come back: `cost` is '0' where nothing was paid.
 local function close_sent(job, token, cost)
   local reserved, day = unpack(redis.call('HMGET', job, 'reserved', 'day:' .. token))
   post(job, day, { reserved = negative(reserved), settled = cost })
@@ -100,9 +100,9 @@ end
 -- It is known at last what a call of unknown billing cost.
 local function close_unknown(job, token, amount, cost)
   local day = redis.call('HGET', job, 'day:' .. token)
+  post(job, day, { unknown = negative(amount), unknown_calls = -1, settled = cost })
   redis.call('ZREM', K.unknown_calls, unknown_entry(job, token, amount, day))
   redis.call('HDEL', job, 'unknown:' .. token, 'day:' .. token)
   redis.call('HINCRBY', job, 'unknown_calls', -1)
   count_unclear(job, token, -1)
-  post(job, day, { unknown = negative(amount), unknown_calls = -1, settled = cost })
 end
