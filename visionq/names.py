@@ -130,8 +130,6 @@ GATEWAY_KEYS: Final = PREFIX + "gateway-keys"
 OPEN_BATCHES: Final = PREFIX + "open-batches"
 #: HASH `name|label|…` → what the exporter shows as a counter.
 METRICS: Final = PREFIX + "metrics"
-#: HASH `tenant|NAME` and `model|NAME` that are counted under their names, and how many there are.
-METRIC_LABELS: Final = PREFIX + "metric-labels"
 #: HASH id of a provider's key → `nano-rubles ms`: its balance, and when that was read.
 BALANCES: Final = PREFIX + "balances"
 #: ZSET token of a call whose job is gone and whose money is done with → since when (ms).
@@ -221,6 +219,10 @@ BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
 DELIVERY: Final = PREFIX + "delivery:"
 #: ZSET id of an event → when it is to be delivered (ms), per tenant.
 DELIVERIES_DUE: Final = PREFIX + "deliveries-due:"
+#: ZSET tenant, or model, that is counted under its name → when it last was (ms), per kind of label.
+METRIC_LABELS: Final = PREFIX + "metric-labels:"
+#: SET of the counters that bear a label, per `tenant|NAME` or `model|NAME`.
+METRIC_FIELDS: Final = PREFIX + "metric-fields:"
 #: STRING requests per `tenant:minute`.
 REQUEST_RATE: Final = PREFIX + "request-rate:"
 
@@ -288,6 +290,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "events": EVENTS,
     "metrics": METRICS,
     "metric_labels": METRIC_LABELS,
+    "metric_fields": METRIC_FIELDS,
     "job": JOB,
     "lane": LANE,
     "tenant_ring": TENANT_RING,

@@ -10,7 +10,7 @@ from monitoring.exporter.parked import parked_by_reason
 from visionq import names
 from visionq.contract import State
 from visionq.ledger.gates import read_gate
-from visionq.ledger.metrics import OTHER, counters_of
+from visionq.ledger.metrics import OTHER, ask_counters, counters_of
 from visionq.ledger.overview_page import oldest_of
 from visionq.ledger.pace import read_paces
 
@@ -73,10 +73,8 @@ def read_fleet(ledger: Ledger) -> Fleet:
         _ask(pipeline)
         (seconds, micros), *replies = pipeline.execute()
     now = seconds + micros / 1e6
-    counts, slots, busy, workers, stored, labels, money, balances, blob_bytes, memory, *rest = (
-        replies
-    )
-    counters = counters_of(stored, labels)
+    counts, slots, busy, workers, *counted, money, balances, blob_bytes, memory = replies[:11]
+    rest, counters = replies[11:], counters_of(*counted)
     lanes, gate = _lanes(redis), read_gate(redis)
     jobs = _numbers(counts)
     return Fleet(
@@ -108,8 +106,7 @@ def _ask(pipeline: Any) -> None:  # noqa: ANN401  # redis-py's pipeline of eithe
     for key in (names.COUNTS, names.POOL_SLOTS, names.POOL_BUSY):
         pipeline.hgetall(key)
     pipeline.zrange(names.WORKERS, 0, _PAGE - 1, desc=True, withscores=True)
-    pipeline.hgetall(names.METRICS)
-    pipeline.hkeys(names.METRIC_LABELS)
+    ask_counters(pipeline)
     pipeline.hgetall(names.MONEY)
     pipeline.hgetall(names.BALANCES)
     pipeline.get(names.BLOB_BYTES)

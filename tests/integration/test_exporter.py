@@ -317,8 +317,8 @@ def test_time_left_of_a_budget(period: Period, moment: str, left: float) -> None
 
 
 def test_failures_by_code(desk: Desk, exporter: str) -> None:
-    """A failed job is served under its code."""
+    """A failed job is served under its code, that of a model without an answer as `other`."""
     claim = desk.begin(new_job(tenant="a"))
     desk.ledger.finish(claim, unpaid(outcome_of("failed", claim.id)))
-    labels = {"state": "failed", "tenant": "a", "model": "m1", "code": "not_an_image"}
+    labels = {"state": "failed", "tenant": "a", "model": "other", "code": "not_an_image"}
     assert value(samples(exporter), "visionq_jobs_ended_total", **labels) == 1

@@ -18,10 +18,12 @@ from tests.integration.ledger_kit import (
 )
 from visionq.ledger import Completed, Ending
 from visionq.ledger.metrics import CALL_SECONDS, Counters, read_counters
-from visionq.names import METRIC_LABELS, METRICS
+from visionq.names import METRICS
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from visionq.ledger import NewJob
 
 
 @pytest.fixture
@@ -37,8 +39,20 @@ def total(desk: Desk, name: str) -> int:
     return sum(value for key, value in counters(desk).values.items() if key[0] == name)
 
 
+def answered(desk: Desk, *jobs: NewJob) -> None:
+    """Have jobs paid for: from its first answer on a model is counted under its name."""
+    worker = desk.worker(slots=200)
+    desk.enter(*jobs)
+    for hint in desk.hints():
+        claim = desk.claim(hint.id, worker)
+        desk.ledger.admit(claim)
+        desk.ledger.finish(claim, paid(completed(claim.id)))
+
+
 def test_jobs_are_counted_by_tenant_and_model(desk: Desk) -> None:
     """Submissions and ends are counted by tenant and model, ends by state and code too."""
+    answered(desk, new_job(tenant="a", model="m/1:x"), new_job(tenant="b"))
+    desk.redis.delete(METRICS)
     jobs = [new_job(tenant="a", model="m/1:x") for _ in range(3)] + [new_job(tenant="b")]
     worker = desk.worker()
     desk.enter(*jobs)
@@ -120,15 +134,48 @@ def test_lost_leases_and_late_ends_are_counted(desk: Desk) -> None:
 
 def test_tenants_and_models_are_bounded(desk: Desk) -> None:
     """Beyond 40 tenants and 20 models the rest is counted together, and nothing is lost."""
-    jobs = [new_job(tenant=f"t{number}", model=f"m{number}") for number in range(100)]
-    desk.enter(*jobs)
+    answered(desk, *(new_job(tenant=f"t{number}", model=f"m{number}") for number in range(100)))
     desk.enter(*(new_job(tenant=f"t{number}", model=f"m{number}") for number in range(100)))
     found = counters(desk).of("submitted", 2)
     assert sum(found.values()) == 200
-    assert found["other", "other"] == 2 * 60
     assert len({tenant for tenant, _ in found}) == 40 + 1
     assert len({model for _, model in found}) == 20 + 1
-    assert desk.redis.hlen(METRIC_LABELS) == 40 + 20 + 2
+    assert (len(counters(desk).tenants), len(counters(desk).models)) == (40, 20)
+
+
+def test_invented_models_take_no_places(desk: Desk) -> None:
+    """A model has a series from its first paid answer on, however many were named before."""
+    desk.enter(*(new_job(model=f"invented-{number}") for number in range(60)))
+    worker = desk.worker(slots=200)
+    for hint in desk.hints():
+        claim = desk.claim(hint.id, worker)
+        ending = unpaid(outcome_of("missing", claim.id))
+        desk.ledger.finish(claim, replace(ending, counted={"calls|{model}|404|x": 1}))
+    assert counters(desk).models == frozenset()
+    assert counters(desk).of("calls", 3) == {("other", "404", "x"): 60}
+    claim = desk.begin(new_job(model="real"), worker)
+    desk.ledger.admit(claim)
+    ending = replace(paid(completed(claim.id)), counted={"calls|{model}|200|ok": 1})
+    desk.ledger.finish(claim, ending)
+    assert counters(desk).models == {"real"}
+    assert counters(desk).of("calls", 3)["real", "200", "ok"] == 1
+
+
+def test_places_are_given_up(desk: Desk) -> None:
+    """Who was not counted for a day gives the place, and the counters, to who needs it."""
+    answered(desk, *(new_job(tenant=f"t{number}", model=f"m{number}") for number in range(40)))
+    answered(desk, new_job(tenant="late", model="late"))
+    assert "late" not in counters(desk).tenants | counters(desk).models
+    desk.clock.now += 20 * 3600
+    answered(desk, *(new_job(tenant=f"t{number}", model=f"m{number}") for number in range(19)))
+    desk.clock.now += 5 * 3600
+    answered(desk, new_job(tenant="late", model="late"))
+    assert {"late", "t0", "t18"} <= counters(desk).tenants
+    assert counters(desk).models == {"late", *(f"m{number}" for number in range(19))}
+    assert (len(counters(desk).tenants), len(counters(desk).models)) == (40, 20)
+    labels = {label for key in counters(desk).values for label in key[1:]}
+    assert "m19" not in labels
+    assert len(labels & {f"t{number}" for number in range(40)}) == 39
 
 
 def test_counters_are_bounded(desk: Desk) -> None:

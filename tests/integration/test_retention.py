@@ -97,7 +97,10 @@ def skip_a_day(redis: Redis) -> None:
         if redis.ttl(key) > 0:
             redis.delete(key)
     assert redis.hlen(names.METRICS) <= COUNTERS
-    redis.delete(names.METRICS, names.METRIC_LABELS)
+    redis.delete(names.METRICS)
+    for prefix in (names.METRIC_LABELS, names.METRIC_FIELDS):
+        for key in redis.scan_iter(f"{prefix}*", count=1_000):
+            redis.delete(key)
 
 
 def test_redis_is_as_small_as_before(empty: Redis) -> None:

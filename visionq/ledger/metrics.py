@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.names import METRIC_LABELS, METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from redis import Redis
 
@@ -118,17 +118,23 @@ def read_forgotten(redis: Redis) -> int:
 def read_counters(redis: Redis) -> Counters:
     """Read them all, in one round trip whose size is bounded."""
     with redis.pipeline(transaction=False) as pipeline:
-        pipeline.hgetall(METRICS)
-        pipeline.hkeys(METRIC_LABELS)
-        stored, labels = pipeline.execute()
-    return counters_of(stored, labels)
+        ask_counters(pipeline)
+        return counters_of(*pipeline.execute())
 
 
-def counters_of(stored: Mapping[bytes, bytes], labels: Any) -> Counters:  # noqa: ANN401  # Redis's reply
+def ask_counters(pipeline: Any) -> None:  # noqa: ANN401  # redis-py's pipeline of either kind
+    """Ask for what `counters_of` takes."""
+    pipeline.hgetall(METRICS)
+    pipeline.zrange(f"{METRIC_LABELS}tenant", 0, -1)
+    pipeline.zrange(f"{METRIC_LABELS}model", 0, -1)
+
+
+def counters_of(
+    stored: Mapping[bytes, bytes], tenants: Iterable[bytes], models: Iterable[bytes]
+) -> Counters:
     """Return the counters from the hash and the names of the labels."""
-    known = [label.decode().partition(_SEPARATOR) for label in labels]
     return Counters(
         {tuple(field.decode().split(_SEPARATOR)): int(value) for field, value in stored.items()},
-        frozenset(name for kind, _, name in known if kind == "tenant" and name),
-        frozenset(name for kind, _, name in known if kind == "model" and name),
+        frozenset(name.decode() for name in tenants),
+        frozenset(name.decode() for name in models),
     )

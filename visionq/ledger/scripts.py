@@ -27,7 +27,19 @@ SCRIPTS: Final = (
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    *("metrics", "base", "hands", "lanes", "books", "waiters", "money", "slots", "pace", "gates"),
+    *(
+        "metrics",
+        "base",
+        "labels",
+        "hands",
+        "lanes",
+        "books",
+        "waiters",
+        "money",
+        "slots",
+        "pace",
+        "gates",
+    ),
     *("outages", "leads", "failures", "deliveries", "ending", "usage"),
 )
 #: A function, or a number or text, at the top of a shared part.
@@ -36,7 +48,9 @@ _DEFINITION: Final = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 #: Such a number or text, with what is said of it, and the places where its name may stand.
-_CONSTANT: Final = re.compile(r"^local (?P<name>[A-Z_]+) = (?P<value>[^{\n]+?)(?: *--.*)?\n", re.M)
+_CONSTANT: Final = re.compile(
+    r"^local (?P<name>[A-Z_]+) = (?P<value>[^{\n]+?)(?: *--.*)?\n", re.MULTILINE
+)
 _NAME_IN_CODE: Final = re.compile(r"'[^'\n]*'|--.*|\b[A-Z_]+\b")
 _WORD: Final = re.compile(r"\w+")
 _COMMENT: Final = re.compile(r"--.*")

@@ -113,7 +113,7 @@ end
 -- What its call may have cost can't be booked: the job stays as it is until a key has been mended.
 local function is_stuck(job)
   local token = redis.call('HGET', job, 'sent')
-  return token and unwritable(scopes_of(job), redis.call('HGET', job, 'day:' .. token))
+  return token and not pcall(refuse_unless_bookable, scopes_of(job), redis.call('HGET', job, 'day:' .. token))
 end
 
 local function look_at_due()

@@ -42,12 +42,10 @@ local mends = is_faulty and state == 'in_progress' and holder == token
 refuse_unless_whole(cost, saved, counted, delay)
 for _, text in ipairs({ ARGV[22], ARGV[#ARGV] }) do
   if text ~= '' then
-    cjson.decode(text) -- raises
+    cjson.decode(text) -- fails if it is none
   end
 end
-if misused('hash', { K.money_of_day .. today }) then
-  error('not a key that money can be booked in: ' .. K.money_of_day .. today)
-end
+redis.call('HLEN', K.money_of_day .. today) -- likewise, if it is of another kind
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
@@ -65,6 +63,7 @@ local function written(reply)
 end
 
 local function note_cost(its_lane, amount)
+  labels_of(its_lane, true)
   if tonumber(amount) > 0 then
     count_for(its_lane, 'spent|{tenant}|{model}', amount)
   end
@@ -189,7 +188,7 @@ if not state then
   return 'fenced'
 end
 if ended_by ~= token then -- else it is told again, since the reply was lost
-  count_all(lane, ARGV[23])
+  count_all(lane, ARGV[23], is_paid)
 end
 if sent == token then
   hear_of_pace(job, ARGV[22], billing)

@@ -24,16 +24,6 @@ local function refuse_unless_whole(...)
   end
 end
 
--- The first of the keys that holds something else than `kind`, as no script of ours leaves it.
-local function misused(kind, keys)
-  for _, key in ipairs(keys) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= kind and found ~= 'none' then
-      return key
-    end
-  end
-end
-
 -- Makes one dispatcher look now instead of at its next tick. One element is enough.
 local function wake()
   if redis.call('LLEN', K.wake) == 0 then

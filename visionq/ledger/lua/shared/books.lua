@@ -104,28 +104,28 @@ local function books_of(scope, day)
   return books
 end
 
--- A key that would keep `post_to`, or who calls it, from writing all that there is to write; or nil.
-local function unwritable(scopes, day)
-  local hashes = { K.money, K.budget_waiter_counts }
+-- Fails if a key is of another kind that `post_to`, or who calls it, is going to write.
+local function refuse_unless_bookable(scopes, day)
   for _, scope in ipairs(day and scopes or {}) do
     for _, book in ipairs(books_of(scope, day)) do
-      hashes[#hashes + 1] = book
+      redis.call('HLEN', book)
     end
   end
-  return misused('hash', hashes)
-    or misused('zset', { K.unknown_calls, K.closed_calls, K.budget_looks, K.waking })
-    or misused('list', { K.wake })
-    or misused('stream', { K.notices })
+  for _, key in ipairs({ K.money, K.budget_waiter_counts }) do
+    redis.call('HLEN', key)
+  end
+  for _, key in ipairs({ K.unknown_calls, K.closed_calls, K.budget_looks, K.waking }) do
+    redis.call('ZCARD', key)
+  end
+  redis.call('LLEN', K.wake)
+  redis.call('XREVRANGE', K.notices, '+', '-', 'COUNT', 1)
 end
 
 -- Writes amounts into every book that a call stands in, or fails before it has written any: those of
 -- the day of its reservation, whatever day it is now. A book that has expired since stays forgotten,
 -- unless `opens`.
 local function post_to(scopes, day, amounts, opens)
-  local key = unwritable(scopes, day)
-  if key then
-    error('not a key that money can be booked in: ' .. key)
-  end
+  refuse_unless_bookable(scopes, day)
   add_to_book(K.money, amounts)
   if not day then
     return -- it was sent before there were books
