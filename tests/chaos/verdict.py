@@ -33,6 +33,8 @@ class Verdict:
     billed_again: int
     #: Most calls of one question.
     most_calls: int
+    #: Deaths of workers that had not sent the job's call → jobs.
+    deaths: Counter[int]
     unknown_calls: int
     #: Nano-rubles: the provider's bill, and the ledger's books.
     bill: int
@@ -69,6 +71,7 @@ def judge(redis: Redis, submitted: Sequence[str], bill: dict[str, Any]) -> Verdi
         questions_billed=sum(tally["billed"] > 0 for tally in tallies),
         billed_again=sum(max(0, tally["billed"] - 1) for tally in tallies),
         most_calls=max((tally["calls"] for tally in tallies), default=0),
+        deaths=Counter(_deaths(redis, submitted)),
         unknown_calls=money.get("unknown_calls", 0),
         bill=nano_rubles(Decimal(bill["rub"])),
         settled=money.get("settled", 0),
@@ -83,6 +86,13 @@ def _states(redis: Redis, submitted: Sequence[str]) -> list[str]:
             pipeline.hmget(names.JOB + job_id, "state", "reason")
         found = pipeline.execute()
     return [_state(*fields) for fields in found]
+
+
+def _deaths(redis: Redis, submitted: Sequence[str]) -> list[int]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for job_id in submitted:
+            pipeline.hget(names.JOB + job_id, "lapses")
+        return [int(lapses or 0) for lapses in pipeline.execute()]
 
 
 def _state(state: bytes | None, reason: bytes | None) -> str:

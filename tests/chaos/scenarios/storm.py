@@ -140,11 +140,18 @@ def _tell(scene: Scene, killer: Killer, verdict: Verdict, seconds: float) -> Non
         billed_again=verdict.billed_again,
         parked=verdict.of_unknown_billing,
         quarantined=verdict.states["failed quarantined"],
+        deaths_before_a_call=_deaths(verdict),
         lost=verdict.lost,
         workers_ended_by_themselves=killer.ended_by_themselves,
         calls=verdict.calls,
         seconds=seconds,
     )
+
+
+def _deaths(verdict: Verdict) -> str:
+    """Say of how many jobs one worker died before it had sent their call, of how many two, and so on."""
+    told = [f"{jobs} jobs {times}" for times, jobs in sorted(verdict.deaths.items()) if times]
+    return " · ".join(told) or "none"
 
 
 SCENARIOS: Final = (
