@@ -149,7 +149,7 @@ def _tell(scene: Scene, killer: Killer, verdict: Verdict, seconds: float) -> Non
 
 
 def _deaths(verdict: Verdict) -> str:
-    """Say of how many jobs one worker died before it had sent their call, of how many two, and so on."""
+    """Say of how many jobs one worker died before it had sent the call, and of how many more."""
     told = [f"{jobs} jobs {times}" for times, jobs in sorted(verdict.deaths.items()) if times]
     return " · ".join(told) or "none"
 
