@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # Here, before any test imports them: whatever folder it is in.
@@ -24,6 +25,15 @@ pytest.register_assert_rewrite(
 # Time is for `make bench`: a machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# With `rich` installed, structlog shows the locals of each frame: seconds of processor a traceback.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")

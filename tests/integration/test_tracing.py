@@ -178,8 +178,9 @@ def test_a_worker_sends_its_trace(tmp_path: Path) -> None:
 
 @pytest.fixture
 def logs() -> Iterator[None]:
+    before = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
     import sentry_sdk  # noqa: PLC0415  # one test's own
 
     sentry_sdk.get_client().close()
