@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, StringConstraints, model_validator
 
 from visionq.caching import load_caching
 from visionq.data import Dated, ExactNumber, Facts, Model, load, match_model, refuse_twice
+from visionq.errors import InvalidJob
 from visionq.money import nano_rubles, rubles
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "LongPrompt",
     "Price",
     "PriceTable",
+    "check_tier",
     "cost_nano_rubles",
     "load_prices",
     "nano_rubles",
@@ -122,6 +124,22 @@ class PriceTable(Facts):
         return match_model(self._by_model, model)
 
 
+def check_tier(prices: PriceTable, model: str, tier: str | None) -> None:
+    """Refuse a service tier that has no price, of a model that has one.
+
+    Raises:
+        InvalidJob: the message names the tier, and those of the model that have a price.
+    """
+    price = prices.for_model(model)
+    if price is None or price.tier_factor(tier) is not None:
+        return
+    known = ", ".join(("auto", "default", *price.service_tiers))
+    raise InvalidJob(
+        f"service_tier: {tier} has no price for {model} (known: {known}); choose one of these, or"
+        " enter its factor as `service_tiers` in the file that VISIONQ_PRICES_FILE names"
+    )
+
+
 @functools.cache
 def _default_prices() -> PriceTable:
     return load(PriceTable, "prices.toml", None)
@@ -129,11 +147,24 @@ def _default_prices() -> PriceTable:
 
 def load_prices(path: Path | None = None) -> PriceTable:
     """Read the prices; `ConfigurationError` names file, line, row and field that is wrong."""
-    return load(PriceTable, "prices.toml", path) if path else _default_prices()
+    if path is None:
+        return _default_prices()
+    try:
+        written = path.stat().st_mtime_ns
+    except OSError:
+        written = 0  # reading it says what is wrong
+    return _own_prices(path, written)
 
 
-def cost_nano_rubles(price: Price, usage: Usage, service_tier: str | None = None) -> int:
-    """Return what a call cost at the tier that served it.
+@functools.lru_cache(8)
+def _own_prices(path: Path, _written: int) -> PriceTable:
+    return load(PriceTable, "prices.toml", path)
+
+
+def cost_nano_rubles(
+    price: Price, usage: Usage, service_tier: str | None = None, *, calls: int = 1
+) -> int:
+    """Return what a call cost at the tier that served it, or so many `calls` alike together.
 
     Cached and written tokens are part of the input tokens, and reasoning tokens part of the output
     tokens.
@@ -150,7 +181,7 @@ def cost_nano_rubles(price: Price, usage: Usage, service_tier: str | None = None
         (written - longest, price.written),
         (longest, price.written_12h),
     )
-    return _nano(price, service_tier, usage.input_tokens, into, usage.output_tokens)
+    return _nano(price, service_tier, usage.input_tokens / calls, into, usage.output_tokens)
 
 
 def worst_case_nano_rubles(
@@ -175,7 +206,7 @@ def worst_case_nano_rubles(
 def _nano(
     price: Price,
     tier: str | None,
-    prompt: int,
+    prompt: float,
     into: tuple[tuple[int, Decimal], ...],
     answered: int,
 ) -> int:

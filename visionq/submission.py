@@ -17,6 +17,7 @@ from visionq.contract.job import MOST_OUTPUT_TOKENS
 from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 from visionq.model_options import check_model_options, load_option_table
+from visionq.prices import ORDINARY_TIERS, check_tier, load_prices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,12 +42,15 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
 
     Raises:
         InvalidJob: a field is wrong, or nothing that the model takes; the message names the first.
+        ConfigurationError: the prices, by which a service tier is judged, can't be read.
     """
     table = load_option_table(settings.options_file)
     job = _with_defaults(_storable(parse_job(fields)), table, settings)
     check_model_options(job, table)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
+    if job.service_tier not in ORDINARY_TIERS:
+        check_tier(load_prices(settings.prices_file), job.model or "", job.service_tier)
     return job
 
 

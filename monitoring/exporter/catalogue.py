@@ -216,7 +216,7 @@ COUNTERS: Final = (
     ),
     Counter(
         "visionq_tokens_total",
-        "Tokens that were counted: input, cached_input or output.",
+        "Tokens that were counted: input, cached_input, cache_write, output, reasoning.",
         "tokens",
         (*_OWNED, "kind"),
     ),

@@ -64,6 +64,7 @@ class Group:
     limits: int = 0
     reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
+    tiers: Counter[str | None] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class _Counting:
         group.reasoning += self._options.reasoning_tokens(model, job.effort)
         group.texts += asked.texts
         group.limits += job.max_output_tokens or 0
+        group.tiers[job.service_tier] += 1
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
             group.questions[question] += 1
         for picture in seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Final
 
@@ -63,11 +64,11 @@ def estimate(
     """Return what the rows of one model, detail and effort will cost."""
     taken = _input(group, calibration)
     given, learned = _output(group, calibration, outputs)
-    cached = calibration.cached if calibration else 0.0
+    caching = _caching(group, calibration, outputs)
     return Estimate(
         input=taken,
         output=given,
-        cost=_cost(price, taken, given, cached) if price else None,
+        cost=_cost(price, group, taken, given, caching) if price else None,
         input_learned=calibration is not None,
         output_learned=learned,
     )
@@ -112,18 +113,58 @@ def _output(
     return Span(total.low, min(total.expected, most), min(total.high, most)), rest == 0
 
 
-def _cost(price: Price, taken: Span, given: Span, cached: float) -> tuple[int, int, int]:
-    """Nothing is cached in the dearest case."""
-    shares = ((taken.low, given.low, cached), (taken.expected, given.expected, cached))
-    low, expected, high = (
-        cost_nano_rubles(
-            price,
-            Usage(
-                input_tokens=ceil(tokens),
-                cached_tokens=int(tokens * share),
-                output_tokens=ceil(answers),
-            ),
+@dataclass(frozen=True, slots=True)
+class _Caching:
+    """What the provider's cache holds of the questions of a group."""
+
+    #: Tokens that are read from it.
+    read: float = 0
+    #: Share of all others that is written to it.
+    written: float = 0
+
+
+def _caching(
+    group: Group, calibration: Calibration | None, outputs: Mapping[str, Output]
+) -> _Caching:
+    """Return what answers to the same questions have told, else those of the same model."""
+    rows = max(1, group.rows)
+    each = calibration.input_tokens(group.pictures, group.texts) / rows if calibration else 0
+    read = written = 0.0
+    known = 0
+    for question, count in group.questions.items():
+        output = outputs.get(question)
+        if output is not None and output.cached is not None:
+            known += count
+            read += output.cached * count
+            written += output.written * count
+    if calibration is not None and (rest := group.rows - known):
+        read += calibration.cached * each * rest
+        written += calibration.written / max(1e-9, 1 - calibration.cached) * rest
+    return _Caching(read, min(1.0, written / rows))
+
+
+def _cost(
+    price: Price, group: Group, taken: Span, given: Span, caching: _Caching
+) -> tuple[int, int, int] | None:
+    """In the dearest case nothing is read from the cache, and all is written that can be."""
+    factors = [(price.tier_factor(tier), rows) for tier, rows in group.tiers.items()]
+    if any(factor is None for factor, _ in factors):
+        return None
+    rows = max(1, group.rows)
+    factor = sum(Fraction(each or 1) * count for each, count in factors) / rows if factors else 1
+
+    def cost(tokens: float, answers: float, caching: _Caching) -> int:
+        whole, read = ceil(tokens), int(min(tokens, caching.read))
+        usage = Usage(
+            input_tokens=whole,
+            cached_tokens=read,
+            cache_write_tokens=int((whole - read) * caching.written),
+            output_tokens=ceil(answers),
         )
-        for tokens, answers, share in (*shares, (taken.high, given.high, 0.0))
+        return ceil(cost_nano_rubles(price, usage, calls=rows) * factor)
+
+    return (
+        cost(taken.low, given.low, caching),
+        cost(taken.expected, given.expected, caching),
+        cost(taken.high, given.high, _Caching(written=1)),
     )
-    return low, expected, high

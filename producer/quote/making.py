@@ -152,7 +152,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     end: datetime,
     chosen: Sequence[ModelQuote],
 ) -> tuple[ModelQuote, ...]:
-    """Return the same rows with every model that has a price, the cheapest first.
+    """Return the same rows with every model that has a price at their tiers, the cheapest first.
 
     Answers count as long as those of the model that was chosen, but for the reasoning that each is
     judged to do; the chosen one itself stands there with the figures of the quote.
@@ -161,6 +161,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     meant = {_meant(rules, one.model, one.detail): one for one in chosen}
     groups = census.groups.values()
     rows, texts = sum(group.rows for group in groups), sum(group.texts for group in groups)
+    tiers = sum((group.tiers for group in groups), Counter())
     spoken = output - sum(group.reasoning for group in groups) / max(1, rows)
     effort = plan.options.get("effort") or plan.settings.default_effort
     kinds = [
@@ -177,10 +178,13 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         key = (family.name if family else model, detail)
         if key not in counted:
             counted[key] = _picture_tokens(census, rules, model, Detail(detail))
-        group = Group(rows, *counted[key], texts, ceil(mean) * rows, 0, Counter({"": rows}))
+        limits, questions = ceil(mean) * rows, Counter({"": rows})
+        group = Group(rows, *counted[key], texts, limits, 0, questions, tiers)
         calibration = calibrations.get(kind_of(*kind))
         equal = {"": Output(max(1, rows), mean, 0)}
         made = estimate(group, prices.for_model(model), calibration, equal)
+        if made.cost is None:
+            continue
         told = _model_quote(kind, made, prices, calibration, end)
         if len(chosen) == 1 and (same := meant.get((model, detail))) is not None:
             names = ("effort", "tokens", "rub", "answers", "factor")

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from visionq.ledger import NewJob
     from visionq.sdk.reading import End
 
+#: Tokens as the provider counted them.
+TOKENS: Final = (
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+)  # fmt: skip
 #: For programs: an option leaves them out of tables.
 TECHNICAL: Final = (
-    "row", "pictures", "model", "detail", "api", "question", "attempt", "input_tokens",
-    "output_tokens", "cost_is_estimate", "request_id", "job_id", "finished_at",
+    "row", "pictures", "model", "detail", "api", "question", "attempt", *TOKENS, "service_tier",
+    "cost_is_estimate", "request_id", "job_id", "finished_at",
 )  # fmt: skip
 #: What every row has, in this order; tables have a column for each of those of the source
 #: (`columns`) and for each field of `data`.
@@ -112,8 +116,8 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
         "cost_rub": _plain(Decimal(row["cost_rub"]) + result.cost_rub),
         "cached": result.cached,
         "pictures": pictures or row["pictures"],
-        "input_tokens": result.usage.input_tokens,
-        "output_tokens": result.usage.output_tokens,
+        **{name: getattr(result.usage, name) for name in TOKENS},
+        "service_tier": result.service_tier,
         "cost_is_estimate": result.cost_is_estimate,
         "simulated": result.simulated,
         "warnings": [*result.warnings, *warnings],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.errors import RecordRefused
-from producer.run.rows import COLUMNS, TECHNICAL
+from producer.run.rows import COLUMNS, TECHNICAL, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -20,7 +20,7 @@ SOURCE: Final = "source."
 _MOST_FIELDS: Final = 1_000
 _LARGEST: Final = 2**63
 _BOOLEANS: Final = frozenset({"cached", "cost_is_estimate", "simulated"})
-_NUMBERS: Final = frozenset({"row", "attempt", "input_tokens", "output_tokens"})
+_NUMBERS: Final = frozenset({"row", "attempt", *TOKENS})
 
 Cell = str | int | float | bool | None
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.worker_kit import Bench, picture, result, served
+from visionq import submission
+from visionq.errors import InvalidJob
 from visionq.ledger import Claim, Ending, Failed, Parked, Waiting, Written
 from visionq.money import nano_rubles
 from visionq.names import ANSWER, MISSING_MODEL
@@ -429,8 +431,33 @@ def test_further_fields_reach_the_provider(bench: Bench) -> None:
     for api in APIS:
         fields = {"service_tier": "flex", "temperature": 0.5, "extra_body": {"top_p": 0.5}}
         answer = bench.answer(picture(50), api=api, **fields)
-        assert answer.cost_is_estimate, "what another tier costs is not known"
-        assert any("service_tier flex" in warning for warning in answer.warnings)
+        assert answer.service_tier == "flex"
+    assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
     error = bench.failure(picture(50), extra_body={"top_p": 7})
     assert error.code == "request_rejected"
     assert "top_p" in error.message
+
+
+def test_the_tier_that_served_is_paid(bench: Bench) -> None:
+    """A call is booked at the tier that the reply names: at the ordinary one where it was full."""
+    ordinary = bench.answer(picture(51), prompt="1?")
+    for tier, shown, factor in (("fast", "priority", 2), ("flex", "flex", Decimal("0.5"))):
+        answer = bench.answer(picture(51), prompt="1?", service_tier=tier)
+        assert (answer.service_tier, answer.cost_rub) == (shown, factor * ordinary.cost_rub)
+        assert not answer.warnings
+    bench.simulator.configure(full_tiers=["priority"])
+    put_off = bench.answer(picture(51), prompt="1?", service_tier="priority")
+    bench.simulator.configure(full_tiers=[])
+    assert (put_off.service_tier, put_off.cost_rub) == ("default", ordinary.cost_rub)
+    assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
+
+
+def test_a_tier_without_a_price(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tier without a price is refused by name: on submission, else before anything is paid."""
+    with pytest.raises(InvalidJob, match="service_tier: ultrafast has no price for "):
+        bench.submit(picture(52), service_tier="ultrafast")
+    monkeypatch.setattr(submission, "check_tier", lambda *_: None)  # by another table of prices
+    error = bench.failure(picture(52), service_tier="ultrafast")
+    assert error.code == "invalid_job"
+    assert error.message.startswith("service_tier: ultrafast has no price for ")
+    assert bench.simulator.bill()["calls"] == 0

@@ -29,7 +29,14 @@ _USAGES = st.dictionaries(
     {
         "input_tokens": st.integers(1, 20_000),
         "output_tokens": st.integers(0, 500),
-        "input_tokens_details": st.dictionaries(st.just("cached_tokens"), _NUMBERS),
+        "input_tokens_details": st.fixed_dictionaries(
+            {},
+            optional={
+                "cached_tokens": _NUMBERS,
+                "cache_write_tokens": _NUMBERS,
+                "cache_write_tokens_details": st.dictionaries(st.just("ttl_12h_tokens"), _NUMBERS),
+            },
+        ),
         "output_tokens_details": st.dictionaries(st.just("reasoning_tokens"), _NUMBERS),
     }
 )
@@ -43,6 +50,8 @@ def test_no_count_is_beyond_the_call(usage: dict[str, Any], api: Api) -> None:
         assert 0 < found.input_tokens <= 15_000
         assert 0 <= found.output_tokens <= 400
         assert 0 <= found.cached_tokens <= found.input_tokens
+        assert 0 <= found.cache_write_tokens <= found.input_tokens - found.cached_tokens
+        assert 0 <= found.cache_write_12h_tokens <= found.cache_write_tokens
         assert 0 <= found.reasoning_tokens <= found.output_tokens
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from visionq.contract import Detail
 from visionq.sandbox.simulator.catalogue import (
-    Price,
+    Counted,
     TooManyPatchesError,
     UnsupportedDetailError,
     load_catalogue,
@@ -78,7 +78,19 @@ def test_pictures_of_too_many_patches_are_refused() -> None:
 
 def test_prices_are_exact() -> None:
     """A call costs its tokens times the price of a million, to the last digit."""
-    assert Price(Decimal(39), Decimal(155)).of(25_501, 9) == Decimal("0.995934")
+    assert CATALOGUE.price("gpt-4o-mini").of(Counted(25_501, 9)) == Decimal("0.995934")
+
+
+def test_what_is_cached_tiers_and_long_prompts() -> None:
+    """Tokens read and written have prices of their own; tiers and long prompts multiply."""
+    price = CATALOGUE.price("gpt-6-luna")
+    counted = Counted(input=3000, output=10, read=1000, written_30m=600, written_12h=400)
+    rub = (1000 * 258 + 1000 * Decimal("25.8") + 1000 * Decimal("322.5") + 10 * 1290) / 10**7
+    assert price.of(counted) == rub
+    assert price.of(counted, "flex") == rub / 2
+    assert price.of(counted, "fast") == rub * 2
+    long = Counted(input=272_001, output=10)
+    assert price.of(long) == (2 * 272_001 * Decimal("25.8") + 15 * 129) / 10**6
 
 
 def test_own_price_table_brings_its_models(tmp_path: Path) -> None:

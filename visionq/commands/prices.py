@@ -34,6 +34,14 @@ _HOW: Final = (
 _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.PROBLEM: "✗", Level.NOT_KNOWN: "?"}
 
 
+class LongPromptView(Document):
+    """How much dearer a long prompt is."""
+
+    above: int
+    input: Rubles
+    output: Rubles
+
+
 class PriceView(Document):
     """One row of the table; rubles for a million tokens."""
 
@@ -41,7 +49,14 @@ class PriceView(Document):
     input_rub: Rubles
     #: Null: priced as any input.
     cached_input_rub: Rubles | None
+    #: Input that the provider writes to its cache, and that for 12 hours.
+    cache_write_rub: Rubles
+    cache_write_12h_rub: Rubles
     output_rub: Rubles
+    #: Service tier → what it costs, in these prices; one that is not named has no price.
+    service_tiers: dict[str, Rubles]
+    #: Above so many tokens of input, input and answer cost so many times as much.
+    long_prompt: LongPromptView | None
     #: In the provider's batch lane.
     batch_input_rub: Rubles
     batch_output_rub: Rubles
@@ -131,7 +146,11 @@ def _view(price: Price, table: PriceTable, today: dt.date) -> PriceView:
         model=price.model,
         input_rub=price.input,
         cached_input_rub=price.cached_input,
+        cache_write_rub=price.written,
+        cache_write_12h_rub=price.written_12h,
         output_rub=price.output,
+        service_tiers=price.service_tiers,
+        long_prompt=price.long_prompt and LongPromptView(**price.long_prompt.model_dump()),
         batch_input_rub=price.input * table.batch_factor,
         batch_output_rub=price.output * table.batch_factor,
         source=price.source,
@@ -146,7 +165,7 @@ def _print(rows: list[PriceView], table: PriceTable, source: str) -> None:
     console.print(_drawn(rows, source))
     console.print(
         f"Rubles for a million tokens. The provider's batch lane costs {table.batch_factor} of them"
-        " (answers within 24 hours).",
+        " (answers within 24 hours); --json has the factors of service tiers and of long prompts.",
         style="dim",
     )
     console.print(_HOW, style="dim")
@@ -157,7 +176,7 @@ def _drawn(rows: list[PriceView], source: str) -> Table:
     from rich.text import Text  # noqa: PLC0415  # likewise
 
     drawn = Table(box=None, padding=(0, 2), header_style="dim", title=f"Prices ({source})")
-    for name in ("model", "in ₽", "cached ₽", "out ₽"):
+    for name in ("model", "in ₽", "cached ₽", "written ₽", "out ₽"):
         drawn.add_column(name, no_wrap=True, justify="left" if name == "model" else "right")
     drawn.add_column("of", no_wrap=True)
     drawn.add_column("source")
@@ -167,7 +186,8 @@ def _drawn(rows: list[PriceView], source: str) -> Table:
         if not row.confirmed:
             told.append("  unconfirmed", style="yellow")
         drawn.add_row(
-            row.model, shown["input_rub"], shown["cached_input_rub"] or "", shown["output_rub"],
+            row.model, shown["input_rub"], shown["cached_input_rub"] or "",
+            shown["cache_write_rub"], shown["output_rub"],
             f"{row.date} ({row.age_days} days)", told,
         )  # fmt: skip
     return drawn

@@ -86,6 +86,8 @@ class ResultDocument(Document):
     cost_rub: Rubles = Decimal(0)
     #: Whether `cost_rub` rests on a price that nobody confirmed.
     cost_is_estimate: bool = False
+    #: Which served the call, as the provider says, else the one that was asked for.
+    service_tier: str | None = None
     #: Answered from a stored answer, at no cost.
     cached: bool = False
     #: The simulator made it up: no model has seen the picture, and nothing was paid.

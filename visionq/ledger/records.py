@@ -295,6 +295,7 @@ class UsageNote:
     input: int
     cached: int
     output: int
+    written: int = 0
     #: Whether the texts were those of the question alone, without what a worker adds.
     plain: bool = True
     effort: str | None = None

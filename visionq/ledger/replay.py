@@ -35,16 +35,17 @@ _USUAL_TOKENS: Final = 2048
 def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int | None:
     """Return the most nano-rubles that a job can cost, knowing nothing of its pictures' sizes.
 
-    None: no price is known for its model.
+    None: no price is known for its model, or for the service tier that it asks for.
     """
     model = job.model or ""
     price = prices.for_model(model)
-    if price is None:
+    if price is None or price.tier_factor(job.service_tier) is None:
         return None
     texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
     tokens = REQUEST_TOKENS + most_text_tokens(*texts)
     tokens += len(job.images) * most_image_tokens(rules, model, job.detail)
-    return worst_case_nano_rubles(price, tokens, job.max_output_tokens or _USUAL_TOKENS)
+    answer = job.max_output_tokens or _USUAL_TOKENS
+    return worst_case_nano_rubles(price, tokens, answer, job.service_tier)
 
 
 def replay(

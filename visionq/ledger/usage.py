@@ -53,8 +53,9 @@ class Calibration:
     spread: float
     #: Share of the pictures in the forecast.
     share: float
-    #: Share of the input that was cached.
+    #: Shares of the input that were read from the provider's cache, and written to it.
     cached: float
+    written: float
     #: Tokens of an answer: mean and standard deviation.
     output: float
     output_spread: float
@@ -77,6 +78,10 @@ class Output:
     answers: int
     mean: float
     spread: float
+    #: Tokens of its input that the provider's cache lately held, and the share of the others that
+    #: was written there; None: not known.
+    cached: float | None = None
+    written: float = 0
 
 
 def calibrate(sums: Mapping[str, float]) -> Calibration | None:
@@ -95,6 +100,7 @@ def calibrate(sums: Mapping[str, float]) -> Calibration | None:
         spread=_residual(sums, pictures, texts) / (sums["a"] / weight),
         share=sums["p"] / forecast,
         cached=min(1.0, sums["cached"] / sums["a"]),
+        written=min(1.0, sums.get("written", 0) / sums["a"]),
         output=sums["output"] / weight,
         output_spread=_deviation(sums),
     )
@@ -186,6 +192,7 @@ def as_argument(note: UsageNote | None) -> str:
         "texts": note.texts,
         "input": note.input,
         "cached": note.cached,
+        "written": note.written,
         "output": note.output,
         "plain": note.plain,
     }
@@ -211,8 +218,15 @@ def read_outputs(redis: Redis, questions: Sequence[str]) -> dict[str, Output]:
     ):
         if (answers := int(sums.get("answers", 0))) >= ENOUGH:
             mean = sums["output"] / sums["weight"]
-            found[name] = Output(answers, mean, _deviation(sums))
+            found[name] = Output(answers, mean, _deviation(sums), *_caching(sums))
     return found
+
+
+def _caching(sums: Mapping[str, float]) -> tuple[float | None, float]:
+    recent, rest = sums.get("recent", 0), sums.get("rest", 0)
+    if not recent:
+        return None, 0
+    return sums["cached"] / recent, min(1.0, sums["written"] / rest) if rest > 0 else 0
 
 
 def read_least_input(redis: Redis, question: str) -> int | None:

@@ -14,7 +14,7 @@ from visionq.contract.result import is_simulated
 from visionq.errors import InvalidOutput
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
-from visionq.prices import cost_nano_rubles
+from visionq.prices import ORDINARY_TIERS, cost_nano_rubles
 from visionq.redaction import field_in
 from worker.provider.usage import DISBELIEVED, DisbelievedUsage, told
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: `auto` is what the account is set to: the ordinary one, unless somebody changed that.
-_ORDINARY_TIERS: Final = (None, "auto", "default")
 #: Beside a result that was mended.
 _FIRST_NOT_COUNTED: Final = (
     "the provider told no credible count of the first answer, which was mended:"
@@ -56,6 +54,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
         usage=(told(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
+        service_tier=attempt.served_tier or attempt.job.service_tier,
         attempts=attempt.claim.attempts + 1,
         simulated=is_simulated(answer.request_id),
         request_id=answer.request_id,
@@ -143,12 +142,23 @@ def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, 
         return attempt.worst_case, True, (warning,)
     if isinstance(usage, DisbelievedUsage):
         return attempt.worst_case, True, (DISBELIEVED,)
-    cost = cost_nano_rubles(price, usage)
-    tier = attempt.job.service_tier
-    if tier in _ORDINARY_TIERS:
-        return cost, not price.confirmed, ()
-    warning = f"service_tier {tier}: the cost is that of the ordinary tier; the bill may differ"
-    return cost, True, (warning,)
+    asked, served = attempt.job.service_tier, attempt.served_tier
+    tier = _billed_tier(asked, served)
+    if price.tier_factor(tier) is None:
+        warning = f"service_tier {tier}, which nobody asked for, has no price: the bill may differ"
+        return cost_nano_rubles(price, usage, asked), True, (warning,)
+    return cost_nano_rubles(price, usage, tier), not price.confirmed, ()
+
+
+def _billed_tier(asked: str | None, served: str | None) -> str | None:
+    """Return the tier that is paid for: where the one asked for is full, the ordinary one serves.
+
+    A call at `fast` is told to be served at `priority` (openai 3.57), so any other name stands for
+    the tier that was asked for.
+    """
+    if served is None or (served not in ORDINARY_TIERS and asked not in ORDINARY_TIERS):
+        return asked
+    return served
 
 
 def report(picture: Picture) -> ImageReport:

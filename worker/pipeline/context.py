@@ -114,6 +114,8 @@ class Attempt:
     sent: bool = False
     #: HTTP status of the call's reply, what it counted, and the code of the error that it was.
     status: int | None = None
+    #: The service tier that served the call, as the reply says; None: it did not.
+    served_tier: str | None = None
     counted: Usage | None = None
     fault: str | None = None
     #: Seconds and times that the call waited for its turn.

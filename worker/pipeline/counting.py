@@ -63,9 +63,11 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
 def _count_tokens(counted: dict[str, int], usage: Usage) -> None:
     """Count tokens so that the kinds add up to all of them."""
     for kind, tokens in (
-        ("input", usage.input_tokens - usage.cached_tokens),
+        ("input", usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens),
         ("cached_input", usage.cached_tokens),
-        ("output", usage.output_tokens),
+        ("cache_write", usage.cache_write_tokens),
+        ("output", usage.output_tokens - usage.reasoning_tokens),
+        ("reasoning", usage.reasoning_tokens),
     ):
         add(counted, tokens, "tokens", TENANT, MODEL, kind)
 

@@ -27,7 +27,8 @@ def worst_case(attempt: Attempt) -> int:
     price = attempt.tools.prices.for_model(attempt.model)
     if price is None:
         return 0
-    return worst_case_nano_rubles(price, _most_input(attempt), _longest_answer(attempt))
+    tokens, answer = _most_input(attempt), _longest_answer(attempt)
+    return worst_case_nano_rubles(price, tokens, answer, attempt.job.service_tier)
 
 
 def likely_tokens(attempt: Attempt) -> int:
@@ -87,6 +88,7 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
         texts=texts,
         input=usage.input_tokens,
         cached=usage.cached_tokens,
+        written=usage.cache_write_tokens,
         output=usage.output_tokens,
         plain=_is_plain(attempt),
         effort=attempt.job.effort,

@@ -19,6 +19,7 @@ from visionq.errors import (
 )
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
 from visionq.money import rubles
+from visionq.prices import check_tier
 from visionq.redis_connection import PASSING
 from worker import decision
 from worker.alone import Rehearsal
@@ -79,6 +80,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         _consider_deaths(attempt)
         _consider_interruption(attempt)
         _consider_model(attempt)
+        check_tier(attempt.tools.prices, attempt.model, attempt.job.service_tier)
         for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)

@@ -42,5 +42,7 @@ def of_reply(attempt: Attempt) -> Facts:
         facts["http.response.status_code"] = attempt.status
     if attempt.counted is not None:
         facts["gen_ai.usage.input_tokens"] = attempt.counted.input_tokens
+        facts["gen_ai.usage.cache_read.input_tokens"] = attempt.counted.cached_tokens
+        facts["gen_ai.usage.cache_creation.input_tokens"] = attempt.counted.cache_write_tokens
         facts["gen_ai.usage.output_tokens"] = attempt.counted.output_tokens
     return facts

@@ -17,6 +17,7 @@ from worker.pipeline.forecast import expected, likely_tokens, usage_note, worst_
 from worker.provider.ask import ask as ask_provider
 from worker.provider.pace import read_limits
 from worker.provider.request import build_request
+from worker.provider.usage import read_tier
 
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
@@ -166,6 +167,7 @@ def ask(attempt: Attempt) -> Ending:
 
     def heard(reply: Reply) -> None:
         attempt.status, attempt.told = reply.status, read_limits(reply.headers)
+        attempt.served_tier = read_tier(reply.json)
 
     answer = ask_provider(attempt.tools.client, request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,8 @@ _MOST: Final = 100_000_000
 #: table may be wrong, a limit is the provider's own to keep.
 _INPUT_BEYOND: Final = 15
 _OUTPUT_BEYOND: Final = 2
+
+_TIER: Final = re.compile(r"[a-z][a-z_]{0,31}")
 
 _SIDES: Final = {Api.RESPONSES: ("input", "output"), Api.CHAT_COMPLETIONS: ("prompt", "completion")}
 
@@ -57,14 +60,25 @@ def read_usage(body: Mapping[str, Any], api: Api, expected: Expected | None = No
         return None
     if not _is_believable(counted, answered, expected):
         return _reserved(expected)
-    cached = _count(_dict(usage.get(f"{into}_tokens_details")).get("cached_tokens")) or 0
+    read = _dict(usage.get(f"{into}_tokens_details"))
+    cached = min(_count(read.get("cached_tokens")) or 0, counted)
+    written = min(_count(read.get("cache_write_tokens")) or 0, counted - cached)
+    by_lifetime = _dict(read.get("cache_write_tokens_details"))
     reasoning = _dict(usage.get(f"{out}_tokens_details")).get("reasoning_tokens")
     return Usage(
         input_tokens=counted,
         output_tokens=answered,
-        cached_tokens=min(cached, counted),
+        cached_tokens=cached,
         reasoning_tokens=min(_count(reasoning) or 0, answered),
+        cache_write_tokens=written,
+        cache_write_12h_tokens=min(_count(by_lifetime.get("ttl_12h_tokens")) or 0, written),
     )
+
+
+def read_tier(body: object) -> str | None:
+    """Return the service tier that served a call, as its reply says (openai 3.57); None: unsaid."""
+    tier = _dict(body).get("service_tier")
+    return tier if isinstance(tier, str) and _TIER.fullmatch(tier) else None
 
 
 def _reserved(expected: Expected | None) -> Usage | None:

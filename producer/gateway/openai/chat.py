@@ -69,7 +69,7 @@ def completion_of(standing: Standing) -> ChatCompletion:
         created=int(view.submitted_at.timestamp()),
         model=result.model if result else view.model,
         choices=[Choice(message=message, finish_reason=why)],
-        service_tier=standing.document.service_tier,
+        service_tier=result.service_tier if result else standing.document.service_tier,
         usage=_usage(standing),
         visionq=own_words(standing),
     )
@@ -101,6 +101,9 @@ def _usage(standing: Standing) -> dict[str, JsonValue] | None:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }

@@ -140,7 +140,7 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
         model=result.model if result else view.model,
         output=output,
         reasoning=_reasoning(document),
-        service_tier=document.service_tier,
+        service_tier=result.service_tier if result else document.service_tier,
         temperature=document.temperature,
         top_p=passed.get("top_p", 1),
         text={"format": _format(document.answer_schema)},
@@ -205,7 +205,14 @@ def _usage(standing: Standing) -> dict[str, JsonValue] | None:
         return None
     return {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "cache_write_tokens_details": {
+                "ttl_30m_tokens": usage.cache_write_tokens - usage.cache_write_12h_tokens,
+                "ttl_12h_tokens": usage.cache_write_12h_tokens,
+            },
+        },
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,

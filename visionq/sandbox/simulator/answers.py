@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.sandbox.simulator.bounds import UnsatisfiableError
+from visionq.sandbox.simulator.catalogue import ORDINARY
 from visionq.sandbox.simulator.instances import instance
 from visionq.sandbox.simulator.question import RESPONSES
 from visionq.sandbox.simulator.schemas import invalid_schema
@@ -17,6 +18,7 @@ from visionq.sandbox.simulator.schemas import invalid_schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from visionq.sandbox.simulator.catalogue import Counted
     from visionq.sandbox.simulator.pictures import Facts
     from visionq.sandbox.simulator.question import Question
 
@@ -34,8 +36,10 @@ class Answer:
     """What the model says, and what it counted."""
 
     text: str
-    input_tokens: int
-    output_tokens: int
+    counted: Counted
+    reasoning_tokens: int = 0
+    #: The service tier that served the call.
+    tier: str = ORDINARY
     refused: bool = False
     cut: bool = False
 
@@ -86,7 +90,7 @@ def document(question: Question, answer: Answer) -> dict[str, Any]:
 
 
 def _response(question: Question, answer: Answer) -> dict[str, Any]:
-    body = question.body
+    body, counted = question.body, answer.counted
     status = "incomplete" if answer.cut else "completed"
     part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": []}
     if answer.refused:
@@ -118,12 +122,20 @@ def _response(question: Question, answer: Answer) -> dict[str, Any]:
         "tools": [],
         "top_p": body.get("top_p", 1.0),
         "truncation": "disabled",
+        "service_tier": answer.tier,
         "usage": {
-            "input_tokens": answer.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": answer.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": answer.input_tokens + answer.output_tokens,
+            "input_tokens": counted.input,
+            "input_tokens_details": {
+                "cached_tokens": counted.read,
+                "cache_write_tokens": counted.written_30m + counted.written_12h,
+                "cache_write_tokens_details": {
+                    "ttl_30m_tokens": counted.written_30m,
+                    "ttl_12h_tokens": counted.written_12h,
+                },
+            },
+            "output_tokens": counted.output,
+            "output_tokens_details": {"reasoning_tokens": answer.reasoning_tokens},
+            "total_tokens": counted.input + counted.output,
         },
         "user": body.get("user"),
         "metadata": body.get("metadata") or {},
@@ -131,6 +143,7 @@ def _response(question: Question, answer: Answer) -> dict[str, Any]:
 
 
 def _completion(question: Question, answer: Answer) -> dict[str, Any]:
+    counted = answer.counted
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if answer.refused else answer.text,
@@ -150,12 +163,19 @@ def _completion(question: Question, answer: Answer) -> dict[str, Any]:
         "model": question.model,
         "choices": [choice],
         "usage": {
-            "prompt_tokens": answer.input_tokens,
-            "completion_tokens": answer.output_tokens,
-            "total_tokens": answer.input_tokens + answer.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+            "prompt_tokens": counted.input,
+            "completion_tokens": counted.output,
+            "total_tokens": counted.input + counted.output,
+            "prompt_tokens_details": {
+                "cached_tokens": counted.read,
+                "cache_write_tokens": counted.written_30m + counted.written_12h,
+                "audio_tokens": 0,
+            },
+            "completion_tokens_details": {
+                "reasoning_tokens": answer.reasoning_tokens,
+                "audio_tokens": 0,
+            },
         },
-        "service_tier": "default",
+        "service_tier": answer.tier,
         "system_fingerprint": None,
     }

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,12 @@ from visionq.sandbox.simulator.answers import (
     spoken,
     text_tokens,
 )
-from visionq.sandbox.simulator.catalogue import TooManyPatchesError, UnsupportedDetailError
+from visionq.sandbox.simulator.catalogue import (
+    ORDINARY,
+    Counted,
+    TooManyPatchesError,
+    UnsupportedDetailError,
+)
 from visionq.sandbox.simulator.faults import Fault
 from visionq.sandbox.simulator.pictures import Facts, bytes_of, look, too_large
 from visionq.sandbox.simulator.question import read_question
@@ -30,10 +35,15 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from visionq.sandbox.simulator.account import Account
+    from visionq.sandbox.simulator.catalogue import Price
     from visionq.sandbox.simulator.question import PictureSource, Question
 
 #: Tokens of an answer that sets no limit, as far as the balance must cover them (gpt-4o-mini's).
 MOST_OUTPUT_TOKENS: Final = 16_384
+#: What stands for the tier that the account is set to.
+UNNAMED_TIERS: Final = (None, "auto", ORDINARY)
+#: As what answers name a tier that has two names (openai 3.57).
+SHOWN_AS: Final = {"fast": "priority"}
 #: Pictures whose facts are remembered.
 REMEMBERED: Final = 4096
 #: Characters of a data URL above which it is decoded beside the event loop.
@@ -126,16 +136,14 @@ class Call:
             message = f"Too many images: at most {account.catalogue.max_images} are allowed."
             raise by_openai(message, param="input", code="too_many_images")
         facts = [await eyes.see(source) for source in question.pictures]
-        answer = _answer(question, facts, self.fault, account)
-        tokens = answer.input_tokens + answer.output_tokens
-        account.take_permit("tokens", question.model, tokens)
         price = account.catalogue.price(question.model)
-        most = question.max_output_tokens or MOST_OUTPUT_TOKENS
-        account.admit(
-            self.digest,
-            at_most=price.of(answer.input_tokens, most),
-            rub=price.of(answer.input_tokens, answer.output_tokens),
-        )
+        tier = _tier(question, price, account)
+        answer = _answer(question, facts, self.fault, account)
+        counted = answer.counted
+        account.take_permit("tokens", question.model, counted.input + counted.output)
+        most = replace(counted, output=question.max_output_tokens or MOST_OUTPUT_TOKENS)
+        account.admit(self.digest, at_most=price.of(most, tier), rub=price.of(counted, tier))
+        answer = replace(answer, tier=SHOWN_AS.get(tier, tier))
         return Reply(encoded(document(question, answer)), question.model)
 
 
@@ -171,7 +179,17 @@ def _answer(
         text = text[: len(text) * most // whole]
     # However the bill is scaled, an answer is never charged beyond the limit that was set.
     written = min(_times(min(whole, most), factor), limit)
-    return Answer(text, read, written, refused=refused, cut=cut)
+    return Answer(text, Counted(read, written), refused=refused, cut=cut)
+
+
+def _tier(question: Question, price: Price, account: Account) -> str:
+    """Return the service tier that serves a call; refuses one that the model does not have."""
+    asked = question.body.get("service_tier")
+    if asked in UNNAMED_TIERS or asked in account.settings.full_tiers:
+        return ORDINARY
+    if asked not in price.tiers:
+        raise wrong_value("service_tier", asked, ("auto", ORDINARY, *price.tiers))
+    return str(asked)
 
 
 def _picture_tokens(account: Account, model: str, source: PictureSource, fact: Facts) -> int:

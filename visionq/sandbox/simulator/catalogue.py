@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PATCH: Final = 32
 TILE: Final = 512
+#: The service tier of calls that name none.
+ORDINARY: Final = "default"
 PER_MILLION: Final = Decimal(1_000_000)
 Row = TypeVar("Row")
 SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
@@ -104,15 +106,53 @@ def _whole(length: float) -> int:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """Tokens of a call. What was read from the cache and what was written to it is input too."""
+
+    input: int
+    output: int
+    read: int = 0
+    written_30m: int = 0
+    written_12h: int = 0
+
+
+@dataclass(frozen=True)
 class Price:
-    """Rubles for a million tokens."""
+    """Rubles for a million tokens, and by how much they change."""
 
     input: Decimal
     output: Decimal
+    read: Decimal
+    written_30m: Decimal
+    written_12h: Decimal
+    #: Service tier → factor; the ordinary one is not among them.
+    tiers: Mapping[str, Decimal]
+    #: Input tokens above which input and output cost more, and the factors of both.
+    long_prompt: tuple[int, Decimal, Decimal] | None = None
 
-    def of(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """Return the exact rubles for a call."""
-        return (self.input * input_tokens + self.output * output_tokens) / PER_MILLION
+    def of(self, counted: Counted, tier: str = ORDINARY) -> Decimal:
+        """Return the exact rubles for a call at a tier of the model."""
+        plain = counted.input - counted.read - counted.written_30m - counted.written_12h
+        question = (
+            self.input * plain
+            + self.read * counted.read
+            + self.written_30m * counted.written_30m
+            + self.written_12h * counted.written_12h
+        )
+        answer = self.output * counted.output
+        if self.long_prompt is not None and counted.input > self.long_prompt[0]:
+            question, answer = question * self.long_prompt[1], answer * self.long_prompt[2]
+        factor = Decimal(1) if tier == ORDINARY else self.tiers[tier]
+        return (question + answer) * factor / PER_MILLION
+
+
+@dataclass(frozen=True)
+class CacheTerms:
+    """On what terms a model writes prompts to its cache: a row of `caching.toml`."""
+
+    write_factor: Decimal
+    min_tokens: int
+    lifetimes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,6 +161,7 @@ class Catalogue:
 
     families: Mapping[str, Family]
     prices: Mapping[str, Price]
+    caching: Mapping[str, CacheTerms]
     max_images: int
     max_image_bytes: int
 
@@ -137,8 +178,11 @@ class Catalogue:
         found = _found(self.prices, model)
         if found is not None:
             return found
-        rows = self.prices.values()
-        return Price(max(row.input for row in rows), max(row.output for row in rows))
+        return max(self.prices.values(), key=lambda row: (row.input, row.output))
+
+    def cache_terms(self, model: str) -> CacheTerms | None:
+        """Return on what terms the model caches prompts; None: it does not."""
+        return _found(self.caching, model)
 
     def tokens(self, model: str, width: int, height: int, detail: str) -> int:
         """Return the tokens of a picture; a model of no family counts the most that any does.
@@ -169,15 +213,41 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
     vision = tomllib.loads((data / "vision.toml").read_text("utf-8"))
     source = prices_file or data / "prices.toml"
     prices = tomllib.loads(source.read_text("utf-8"))
+    caching = _caching(tomllib.loads((data / "caching.toml").read_text("utf-8"))["caching"])
     request = vision["request"]
     return Catalogue(
         families=_families(vision["family"], request["max_patches"]),
         prices={
-            row["model"]: Price(Decimal(row["input"]), Decimal(row["output"]))
-            for row in prices["price"]
+            row["model"]: _price(row, _found(caching, row["model"])) for row in prices["price"]
         },
+        caching=caching,
         max_images=request["max_images"],
         max_image_bytes=request["max_image_bytes"],
+    )
+
+
+def _caching(rows: Iterable[Mapping[str, Any]]) -> dict[str, CacheTerms]:
+    return {
+        model: CacheTerms(Decimal(row["write_factor"]), row["min_tokens"], tuple(row["lifetimes"]))
+        for row in rows
+        for model in row["models"]
+    }
+
+
+def _price(row: Mapping[str, Any], terms: CacheTerms | None) -> Price:
+    incoming = Decimal(row["input"])
+    written = incoming * (terms.write_factor if terms else 1)
+    written_30m = Decimal(row.get("cache_write", written))
+    long_prompt = row.get("long_prompt")
+    return Price(
+        input=incoming,
+        output=Decimal(row["output"]),
+        read=Decimal(row.get("cached_input", incoming)),
+        written_30m=written_30m,
+        written_12h=Decimal(row.get("cache_write_12h", written_30m)),
+        tiers={tier: Decimal(each) for tier, each in row.get("service_tiers", {}).items()},
+        long_prompt=long_prompt
+        and (long_prompt["above"], Decimal(long_prompt["input"]), Decimal(long_prompt["output"])),
     )
 
 

@@ -32,6 +32,15 @@ class PictureSource:
     param: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """A text or a picture of the prompt, in its order; a breakpoint of the cache may follow it."""
+
+    text: str | None = None
+    picture: PictureSource | None = None
+    breakpoint: bool = False
+
+
 @dataclass
 class Question:
     """What was asked, whichever API it came through."""
@@ -41,8 +50,17 @@ class Question:
     body: Mapping[str, Any]
     max_output_tokens: int | None = None
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
-    texts: list[str] = field(default_factory=list)
-    pictures: list[PictureSource] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts, in their order."""
+        return [part.text for part in self.parts if part.text is not None]
+
+    @property
+    def pictures(self) -> list[PictureSource]:
+        """All pictures, in their order."""
+        return [part.picture for part in self.parts if part.picture is not None]
 
 
 def read_question(api: str, body: object) -> Question:
@@ -92,12 +110,12 @@ def _read_responses(question: Question) -> None:
     question.answer_format = read_format(text.get("format"), "text.format", nested=None)
     instructions = body.get("instructions")
     if instructions is not None:
-        question.texts.append(_string(instructions, "instructions"))
+        question.parts.append(Part(_string(instructions, "instructions")))
     items = body.get("input")
     if items is None or items in ("", []):
         raise missing("input")
     if isinstance(items, str):
-        question.texts.append(items)
+        question.parts.append(Part(items))
     elif isinstance(items, list):
         _read_messages(question, items, "input")
     else:
@@ -130,7 +148,7 @@ def _read_messages(question: Question, messages: list[Any], path: str) -> None:
             raise wrong_value(f"{here}.role", message["role"], ROLES)
         content = message.get("content")
         if isinstance(content, str):
-            question.texts.append(content)
+            question.parts.append(Part(content))
         elif isinstance(content, list):
             for index, part in enumerate(content):
                 _read_part(question, part, f"{here}.content[{index}]")
@@ -145,7 +163,7 @@ def _read_part(question: Question, part: object, path: str) -> None:
         raise wrong_type(path, "an object", part)
     if "type" not in part:
         raise missing(f"{path}.type")
-    kind = part["type"]
+    kind, marked = part["type"], part.get("prompt_cache_breakpoint") is not None
     in_responses = question.api == RESPONSES
     supported = RESPONSES_PARTS if in_responses else CHAT_PARTS
     if kind not in supported:
@@ -154,11 +172,10 @@ def _read_part(question: Question, part: object, path: str) -> None:
         name = "refusal" if kind == "refusal" else "text"
         if name not in part:
             raise missing(f"{path}.{name}")
-        question.texts.append(_string(part[name], f"{path}.{name}"))
-    elif in_responses:
-        question.pictures.append(_picture(part, path, "image_url"))
-    else:
-        question.pictures.append(_chat_picture(part, path))
+        question.parts.append(Part(_string(part[name], f"{path}.{name}"), breakpoint=marked))
+        return
+    picture = _picture(part, path, "image_url") if in_responses else _chat_picture(part, path)
+    question.parts.append(Part(picture=picture, breakpoint=marked))
 
 
 def _chat_picture(part: Mapping[str, Any], path: str) -> PictureSource:

@@ -75,6 +75,8 @@ class SimulatorSettings(BaseModel):
     rate_headers: StrictBool = True
     #: Tokens billed are those of the table times this.
     token_factor: Annotated[Number, Field(gt=0, le=1000)] = 1.0
+    #: Service tiers without room: calls that ask for them are served at the ordinary one.
+    full_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Models that the key may not use: 403.
     denied_models: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Start of the random sequence behind `faults`; setting it starts the sequence again.

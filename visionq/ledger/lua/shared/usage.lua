@@ -1,24 +1,28 @@
 -- What calls counted, beside what had been forecast: sums in which an answer weighs half as much as
--- one that came HALF_LIFE answers later. Statistics, not money: hence floats.
+-- one that came a HALF_LIFE of answers later. Statistics, not money: hence floats.
 
-local HALF_LIFE = 100
+local HALF_LIFE = { lasting = 100, recent = 15 } -- answers
 local KEPT_DAYS = 90
 local MOST_KINDS, MOST_QUESTIONS = 200, 1000
 
+-- `terms`: half-life → name → what is added to the sum of that name.
 local function add_to_sums(key, terms)
-  local names, answers = {}, redis.call('HINCRBY', key, 'answers', 1)
-  for name in pairs(terms) do
-    names[#names + 1] = name
+  local names, added, faded = {}, {}, {}
+  for half_life, some in pairs(terms) do
+    for name, term in pairs(some) do
+      names[#names + 1] = name
+      added[#names], faded[#names] = term, 0.5 ^ (1 / HALF_LIFE[half_life])
+    end
   end
   local sums, fields = redis.call('HMGET', key, unpack(names)), {}
   for place, name in ipairs(names) do
-    local sum = (tonumber(sums[place] or 0) or 0) * 0.5 ^ (1 / HALF_LIFE) + terms[name]
+    local sum = (tonumber(sums[place] or 0) or 0) * faded[place] + added[place]
     fields[#fields + 1] = name
     fields[#fields + 1] = string.format('%.17g', sum)
   end
+  redis.call('HINCRBY', key, 'answers', 1)
   redis.call('HSET', key, unpack(fields))
   redis.call('EXPIRE', key, KEPT_DAYS * 86400)
-  return answers
 end
 
 local function list(index, member, prefix, most)
@@ -29,21 +33,27 @@ local function list(index, member, prefix, most)
   redis.call('EXPIRE', index, KEPT_DAYS * 86400)
 end
 
--- `text`: '' or JSON: kind (`model:detail/effort`), question, and tokens: pictures and texts as forecast;
--- input, cached and output as counted; plain: whether the texts were those of the question alone.
+-- `text`: '' or JSON: kind (`model:detail/effort`), question, and tokens: pictures and texts as
+-- forecast; input, cached, written and output as counted; plain: whether the texts were those of the
+-- question alone. A prompt is written once and read ever after, so that only the last answers tell
+-- how it will go on.
 local function note_usage(text)
   if text == '' then
     return
   end
   local note = cjson.decode(text)
   local p, t, a, output = note.pictures, note.texts, note.input, note.output
-  add_to_sums(K.usage .. note.kind, {
+  local written = note.written or 0 -- an older worker does not say
+  add_to_sums(K.usage .. note.kind, { lasting = {
     weight = 1, p = p, t = t, a = a, pp = p * p, pt = p * t, tt = t * t, pa = p * a, ta = t * a,
-    aa = a * a, cached = note.cached, output = output, oo = output * output,
-  })
+    aa = a * a, cached = note.cached, written = written, output = output, oo = output * output,
+  } })
   list(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
   local question = K.question .. note.question
-  add_to_sums(question, { weight = 1, output = output, oo = output * output })
+  add_to_sums(question, {
+    lasting = { weight = 1, output = output, oo = output * output },
+    recent = { recent = 1, cached = note.cached, rest = a - note.cached, written = written },
+  })
   local least = tonumber(redis.call('HGET', question, 'least') or math.huge) or math.huge
   if note.plain and a < least then
     redis.call('HSET', question, 'least', string.format('%.17g', a))
