@@ -35,7 +35,7 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 OWN_FIELDS: Final = frozenset(
     (
         *("schema_version", "prompt", "images", "pictures", "priority", "batch_id"),
-        *("replay_of", "idempotency_key"),
+        *("replay_of", "idempotency_key", "answer_format"),
     )
 )
 #: Before the name of a field that a column of a manifest sets for its rows.

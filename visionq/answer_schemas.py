@@ -15,6 +15,8 @@ from visionq.errors import InvalidJob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: An object of which nothing else is said: the provider is asked for any JSON (`json_object`).
+ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
 _LONGEST_COMPLAINT: Final = 200
 #: Of a schema as JSON: characters, levels, and patterns that differ. OpenAI takes 120,000
 #: characters of names and values, and ten levels of objects (guide to structured outputs, 2026).

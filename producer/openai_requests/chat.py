@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
+from producer.openai_requests.forms import (
+    JSON_OBJECT,
+    TEXT,
+    AnswerForm,
+    ChatChoice,
+    ChatTool,
+    KnownChoice,
+    NamedSchema,
+    ObjectFormat,
+    OneFunction,
+    TextFormat,
+    WordOfChoice,
+    form_of_call,
+    form_of_schema,
+)
 from producer.openai_requests.parts import (
+    LOG_PROBABILITIES,
     Common,
     DetailName,
     MaxTokens,
-    NamedSchema,
-    Part,
     PictureUrl,
     ShortText,
     StreamOptions,
-    TextFormat,
     Turn,
     as_parts,
 )
 from producer.openai_requests.question import Image, Text, question_in
+from producer.openai_requests.refusals import NotSupported, Part
 from visionq.contract import Api
 
+_OLD_FUNCTIONS: Final = "the old form of tools is not supported: give one function as `tools`"
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
@@ -60,6 +75,10 @@ Content = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 class ChatMessage(Turn):
     """What somebody says."""
 
+    name: Annotated[
+        None, NotSupported("names of speakers are not supported: give them as text")
+    ] = None
+
     content: Annotated[
         list[Content],
         Field(min_length=1),
@@ -79,6 +98,9 @@ class ChatStreamOptions(StreamOptions):
 
     #: Tell the usage in a last chunk.
     include_usage: StrictBool | None = None
+
+
+Format = Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")]
 
 
 class ChatRequest(Common):
@@ -114,8 +136,9 @@ class ChatRequest(Common):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=100)]
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = None
-    response_format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    response_format: Format | None = None
+    tools: Annotated[list[ChatTool] | None, OneFunction] = None
+    tool_choice: Annotated[WordOfChoice | ChatChoice | None, KnownChoice] = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, float] | None = None
@@ -124,6 +147,17 @@ class ChatRequest(Common):
     stop: str | Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
     reasoning_effort: ShortText | None = None
     verbosity: ShortText | None = None
+    n: Annotated[
+        None,
+        NotSupported("several answers to a request are not supported: send it again", but=(1,)),
+    ] = None
+    logprobs: Annotated[None, NotSupported(LOG_PROBABILITIES, but=(False,))] = None
+    modalities: Annotated[None, NotSupported("answers are text alone", but=(["text"],))] = None
+    audio: Annotated[None, NotSupported("answers in audio are not supported")] = None
+    prediction: Annotated[None, NotSupported("predicted outputs are not supported")] = None
+    web_search_options: Annotated[None, NotSupported("searching the web is not supported")] = None
+    functions: Annotated[None, NotSupported(_OLD_FUNCTIONS, but=([],))] = None
+    function_call: Annotated[None, NotSupported(_OLD_FUNCTIONS, but=("none", "auto"))] = None
 
     def _question(self) -> dict[str, Any]:
         return question_in([message.said() for message in self.messages], "messages")
@@ -131,6 +165,14 @@ class ChatRequest(Common):
     def _most_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
-    def _schema(self) -> dict[str, JsonValue] | None:
+    def _text_form(self) -> AnswerForm:
         form = self.response_format
-        return form.json_schema.schema_ if isinstance(form, SchemaFormat) else None
+        if isinstance(form, SchemaFormat):
+            return form_of_schema(form.json_schema, "response_format.json_schema.schema")
+        return JSON_OBJECT if isinstance(form, ObjectFormat) else TEXT
+
+    def _call(self) -> AnswerForm | None:
+        choice = self.tool_choice
+        name = choice.function.name if isinstance(choice, ChatChoice) else choice
+        function = self.tools[0].function if self.tools else None
+        return form_of_call(function, name, "tools.0.function.parameters")

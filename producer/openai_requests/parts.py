@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     StrictBool,
 )
 
+from producer.openai_requests.forms import TEXT, AnswerForm
 from producer.openai_requests.question import Image, Said, Text
+from producer.openai_requests.refusals import NotSupported, Part, not_supported
 from visionq.contract import Api, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
 from visionq.contract.base import ModelName
+from visionq.contract.job import MOST_OUTPUT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: `auto`, `low`, `high`, `original`.
 DetailName = Literal["auto", "low", "high", "original"]
-Nothing = Annotated[list[Any], Field(max_length=0)]
 #: Pictures by address: `https:`, `http:`, or the picture itself as `data:<type>;base64,<data>`.
 PictureUrl = Annotated[str, Field(min_length=1)]
-MaxTokens = Annotated[int, Field(ge=16, le=1_000_000)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 #: What OpenAI calls an effort, a key or a name of somebody.
 ShortText = Annotated[str, Field(min_length=1, max_length=512)]
@@ -37,16 +37,11 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+LOG_PROBABILITIES: Final = "log probabilities are not supported"
 #: Fields of a request that shape the call and that a job has no word for: both APIs pass them on.
 _PASSED_ON: Final = (
     "top_p", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user",
 )  # fmt: skip
-
-
-class Part(BaseModel):
-    """A part of a request; what it does not know it refuses by name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _with_flags(pictures: object) -> object:
@@ -80,26 +75,19 @@ class StreamOptions(Part):
     include_obfuscation: StrictBool | None = None
 
 
-class TextFormat(Part):
-    """Free text."""
-
-    type: Literal["text"]
-
-
-class NamedSchema(Part):
-    """A JSON Schema under a name."""
-
-    name: str
-    schema_: dict[str, JsonValue] = Field(alias="schema")
-    description: str | None = None
-    #: The schema is always held to, strictly where its form allows.
-    strict: StrictBool | None = None
+def _one_question(role: object) -> object:
+    if role in ("assistant", "tool", "function"):  # it may be unhashable
+        raise not_supported(
+            f"messages of {role} are not supported: a request is one question; what was said"
+            " before can be told in the instructions"
+        )
+    return role
 
 
 class Turn(Part):
     """What somebody says; each API has its own forms of `content`."""
 
-    role: Literal["user", "system", "developer"]
+    role: Annotated[Literal["user", "system", "developer"], BeforeValidator(_one_question)]
     content: list[Any]
 
     def said(self) -> Said:
@@ -137,9 +125,10 @@ class Common(Part):
     #: Read by whoever answers; it changes nothing about the job.
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    #: One answer is one call at most, whatever this says.
     parallel_tool_calls: StrictBool | None = None
+    top_logprobs: Annotated[None, NotSupported(LOG_PROBABILITIES, but=(0,))] = None
+    moderation: Annotated[None, NotSupported("moderation by the provider is not supported")] = None
     visionq: Extras | None = None
 
     def to_fields(self) -> dict[str, Any]:
@@ -160,19 +149,37 @@ class Common(Part):
             "service_tier": self.service_tier,
             "metadata": self.metadata,
             "max_output_tokens": self._most_tokens(),
-            "answer_schema": self._schema(),
+            **self._answer_form().to_fields(),
             "extra_body": self._extra_body(own.get("extra_body", {})) or None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
     def _extra_body(self, own: dict[str, Any]) -> dict[str, Any]:
-        passed = self.model_dump(
-            mode="json", include={*_PASSED_ON, *self.passed_on}, exclude_none=True
-        )
         for name in own:
-            if name in type(self).model_fields:
+            field = type(self).model_fields.get(name)
+            if field and not any(isinstance(mark, NotSupported) for mark in field.metadata):
                 raise ValueError(f"visionq.extra_body: give {name} as a field of the request")
-        return {**own, **passed}
+        return {**own, **self._passed_on()}
+
+    def _passed_on(self) -> dict[str, Any]:
+        names = {*_PASSED_ON, *self.passed_on}
+        return self.model_dump(mode="json", include=names, exclude_none=True)
+
+    def _answer_form(self) -> AnswerForm:
+        """Return the form of the answer.
+
+        Raises:
+            ValueError: it is asked for twice, or in a form that is none.
+        """
+        form, call = self._text_form(), self._call()
+        if call is None:
+            return form
+        if form != TEXT:
+            raise ValueError(
+                "tools: a function beside json_object or json_schema is not supported: each is the"
+                " form of the answer; give one of them"
+            )
+        return call
 
     def _question(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -180,5 +187,8 @@ class Common(Part):
     def _most_tokens(self) -> int | None:
         raise NotImplementedError
 
-    def _schema(self) -> dict[str, JsonValue] | None:
+    def _text_form(self) -> AnswerForm:
+        raise NotImplementedError
+
+    def _call(self) -> AnswerForm | None:
         raise NotImplementedError

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
+from producer.openai_requests.forms import (
+    JSON_OBJECT,
+    TEXT,
+    AnswerForm,
+    KnownChoice,
+    NamedSchema,
+    ObjectFormat,
+    OneFunction,
+    ResponsesChoice,
+    ResponsesTool,
+    TextFormat,
+    WordOfChoice,
+    form_of_call,
+    form_of_schema,
+)
 from producer.openai_requests.parts import (
     Common,
     DetailName,
     MaxTokens,
-    NamedSchema,
-    Nothing,
-    Part,
     PictureUrl,
     ShortText,
-    TextFormat,
     Turn,
     as_parts,
 )
 from producer.openai_requests.question import Image, Text, question_in
+from producer.openai_requests.refusals import NotSupported, Part, not_supported
 from visionq.contract import Api
+
+_NO_CONVERSATION: Final = (
+    "conversations are not supported: a request is one question, and says all that it needs"
+)
+_NO_SUMMARY: Final = "summaries of what the model thought are not supported"
+_NO_OPTIONS_OF_BACKGROUND: Final = (
+    "not supported: give visionq.deadline, or use a batch for what has time"
+)
+_NO_COMPRESSION: Final = "not supported: what the model sees of a picture is decided by its detail"
+
+
+def _nothing_more(include: object) -> object:
+    """Take what adds to parts that an answer here never has; refuse the rest."""
+    for name in include if isinstance(include, list) else ():
+        if isinstance(name, str) and name != "reasoning.encrypted_content":
+            raise not_supported("is not supported: answers hold text and nothing more", kind=name)
+    return include
+
+
+_NOTHING_MORE: Final = BeforeValidator(_nothing_more)
 
 
 class InputText(Part):
@@ -38,6 +70,9 @@ class InputImage(Part):
     """A picture."""
 
     type: Literal["input_image"]
+    file_id: Annotated[
+        None, NotSupported("pictures by the id of a file are not supported: give image_url")
+    ] = None
     image_url: PictureUrl
     detail: DetailName | None = None
 
@@ -49,10 +84,19 @@ class InputImage(Part):
 Content = Annotated[InputText | InputImage, Field(discriminator="type")]
 
 
+def _message_alone(kind: object) -> object:
+    if isinstance(kind, str) and kind != "message":
+        words = "is not supported: a request is one question, in messages; no tool is run here"
+        raise not_supported(words, kind=kind)
+    return kind
+
+
 class Message(Turn):
     """What somebody says."""
 
-    type: Literal["message"] | None = None
+    type: Annotated[Literal["message"] | None, BeforeValidator(_message_alone)] = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    phase: Annotated[None, NotSupported("only messages of the user are read")] = None
     content: Annotated[
         list[Content],
         Field(min_length=1),
@@ -70,16 +114,26 @@ class SchemaFormat(NamedSchema):
     type: Literal["json_schema"]
 
 
+Format = Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")]
+
+
 class TextOptions(Part):
     """The form of the answer."""
 
-    format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    format: Format | None = None
+    verbosity: ShortText | None = None
 
 
 class Reasoning(Part):
     """How long the model thinks; what it thought is not shown."""
 
     effort: ShortText | None = None
+    summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
+    generate_summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
+    context: Annotated[None, NotSupported(_NO_CONVERSATION, but=("auto",))] = None
+    mode: Annotated[
+        None, NotSupported("only the standard mode is supported", but=("standard",))
+    ] = None
 
 
 class ResponseRequest(Common):
@@ -121,8 +175,23 @@ class ResponseRequest(Common):
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     background: StrictBool | None = None
-    truncation: Literal["disabled"] | None = None
-    include: Nothing | None = None
+    tools: Annotated[list[ResponsesTool] | None, OneFunction] = None
+    tool_choice: Annotated[WordOfChoice | ResponsesChoice | None, KnownChoice] = None
+    include: Annotated[list[Literal["reasoning.encrypted_content"]] | None, _NOTHING_MORE] = None
+    truncation: Annotated[
+        None,
+        NotSupported("nothing is left out of a question: give disabled", but=("disabled",)),
+    ] = None
+    previous_response_id: Annotated[None, NotSupported(_NO_CONVERSATION)] = None
+    conversation: Annotated[None, NotSupported(_NO_CONVERSATION)] = None
+    prompt: Annotated[
+        None, NotSupported("stored prompts are not supported: give the text itself")
+    ] = None
+    max_tool_calls: Annotated[None, NotSupported("no tool is run here")] = None
+    context_management: Annotated[None, NotSupported(_NO_CONVERSATION, but=([],))] = None
+    background_options: Annotated[None, NotSupported(_NO_OPTIONS_OF_BACKGROUND)] = None
+    image: Annotated[None, NotSupported(_NO_COMPRESSION, but=({},))] = None
+    access_programs: Annotated[None, NotSupported("access programs are not supported")] = None
 
     def _question(self) -> dict[str, Any]:
         return question_in([message.said() for message in self.input], "input", self.instructions)
@@ -130,6 +199,18 @@ class ResponseRequest(Common):
     def _most_tokens(self) -> int | None:
         return self.max_output_tokens
 
-    def _schema(self) -> dict[str, JsonValue] | None:
+    def _passed_on(self) -> dict[str, Any]:
+        # A field of its own in the other API, and in a job.
+        verbosity = self.text.verbosity if self.text else None
+        return super()._passed_on() | ({"verbosity": verbosity} if verbosity else {})
+
+    def _text_form(self) -> AnswerForm:
         form = self.text.format if self.text else None
-        return form.schema_ if isinstance(form, SchemaFormat) else None
+        if isinstance(form, SchemaFormat):
+            return form_of_schema(form, "text.format.schema")
+        return JSON_OBJECT if isinstance(form, ObjectFormat) else TEXT
+
+    def _call(self) -> AnswerForm | None:
+        choice = self.tool_choice
+        name = choice.name if isinstance(choice, ResponsesChoice) else choice
+        return form_of_call(self.tools[0] if self.tools else None, name, "tools.0.parameters")

@@ -19,6 +19,7 @@ CONTRACT = [
     "TERMINAL",
     "TRANSITIONS",
     "Animated",
+    "AnswerFormat",
     "Api",
     "Detail",
     "ErrorDocument",

@@ -137,6 +137,7 @@ IN_MESSAGES = {"prompt", "images", "detail"}
 #: Not the client's to say in the body.
 NOT_THEIRS = {
     *("api", "tenant", "batch_id", "replay_of", "schema_version", "idempotency_key"),
+    "answer_format",
 }
 
 
@@ -224,9 +225,8 @@ def test_fields_that_shape_the_call_are_passed_on(path: str, given: dict[str, An
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools: not supported here"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id: not supported here"),
-        ({"logprobs": True}, "logprobs: not supported here"),
+        ({"tools": [{"type": "web_search"}]}, "tools: web_search is not supported: no tool is run"),
+        ({"top_logprobs": 2}, "top_logprobs: log probabilities are not supported"),
         ({"nonsense": 1}, "nonsense: not supported here"),
         ({"service_tier": "No Tier"}, "service_tier: "),
         ({"visionq": {"nonsense": 1}}, "visionq.nonsense: not supported here"),

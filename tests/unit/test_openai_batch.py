@@ -68,6 +68,7 @@ CHAT: dict[str, Any] = {
 def test_a_request_of_either_surface_is_the_same_job(address: str, body: dict[str, Any]) -> None:
     """Texts, pictures, schema and limits become the fields of one job."""
     fields = read_request(address, body)
+    strict = {"strict": True} if body is RESPONSES else {}
     assert fields == {
         "api": address.removeprefix("/v1/").replace("/", "_"),
         "prompt": "What is it?",
@@ -75,6 +76,7 @@ def test_a_request_of_either_surface_is_the_same_job(address: str, body: dict[st
         "instructions": "Be brief.\n\nIn Russian.",
         "detail": "low",
         "answer_schema": SCHEMA,
+        "answer_format": {"type": "json_schema", "name": "x", **strict},
         "model": "gpt-4o",
         "max_output_tokens": 50,
         "temperature": 0,
@@ -93,13 +95,13 @@ def replaced(**changes: Any) -> dict[str, Any]:
         (replaced(input="only text"), "there is no picture"),
         (replaced(input=[RESPONSES["input"][0]]), "input: give one user message"),
         (replaced(stream=True), "stream: "),
-        (replaced(text={"format": {"type": "json_object"}}), "text.format: "),
+        (replaced(text={"format": {"type": "grammar"}}), "text.format: 'grammar' is not supported"),
         (replaced(input=[{"role": "assistant", "content": "x"}]), "input.0.role: "),
         (
             replaced(
                 input=[{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]
             ),
-            "image_url: field required",
+            "pictures by the id of a file are not supported: give image_url",
         ),
         (
             replaced(input=[{"role": "user", "content": [{"type": "input_audio"}]}]),

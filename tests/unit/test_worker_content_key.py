@@ -59,6 +59,7 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "deadline": "2030-01-01T00:00:00Z",
     "url_mode": "pass",
     "repair": False,
+    "answer_format": {"type": "function", "name": "f"},
 }
 URL: Final = {"url": "https://example.com/a.png"}
 

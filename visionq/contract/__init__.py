@@ -2,6 +2,7 @@
 
 from visionq.contract.base import SCHEMA_VERSION
 from visionq.contract.job import (
+    AnswerFormat,
     Api,
     Detail,
     ImageReference,
@@ -30,6 +31,7 @@ __all__ = [
     "TERMINAL",
     "TRANSITIONS",
     "Animated",
+    "AnswerFormat",
     "Api",
     "Detail",
     "ErrorDocument",

@@ -13,6 +13,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -33,8 +34,8 @@ from visionq.errors import InvalidJob
 #: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a
 #: surrogate pair, which JSON can say, can't.
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
-
-
+#: Of an answer of the Responses API (`integer_below_min_value`, 2026); the other takes 1.
+LEAST_OUTPUT_TOKENS: Final = 16
 #: Of an answer, of whatever model.
 MOST_OUTPUT_TOKENS: Final = 1_000_000
 #: How long the model is to think: `none`, `minimal`, `low`, `medium`, `high`, …, as it takes them.
@@ -110,6 +111,17 @@ class ImageReference(Document):
         return without_secrets(self.name or self.url or f"image {position + 1}")
 
 
+class AnswerFormat(Document):
+    """How a client of OpenAI's API asked for the form of its answer, and is told it."""
+
+    type: Literal["json_schema", "function"]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Text | None = None
+    strict: bool | None = None
+    #: Of a function: whether the model was to call it, any function, or this one by its name.
+    tool_choice: Literal["auto", "required", "function"] | None = None
+
+
 class JobDocument(Document):
     """What a producer asks for. Everything but the prompt and the pictures has a default."""
 
@@ -122,8 +134,10 @@ class JobDocument(Document):
     detail: Detail = Detail.AUTO
     #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
     answer_schema: dict[str, Any] | None = None
-    #: Of reasoning and answer together.
-    max_output_tokens: Annotated[int, Field(ge=16, le=MOST_OUTPUT_TOKENS)] | None = None
+    #: Set by the gateway. The answer to `function` is told as a call of it.
+    answer_format: AnswerFormat | None = None
+    #: Of reasoning and answer together; the Responses API takes 16 and more.
+    max_output_tokens: Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS)] | None = None
     effort: Effort | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
@@ -152,6 +166,14 @@ class JobDocument(Document):
     @classmethod
     def _one_place_each(cls, fields: object) -> object:
         return with_own_fields(fields) if isinstance(fields, Mapping) else fields
+
+    @field_validator("max_output_tokens")
+    @classmethod
+    def _long_enough(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit and limit < LEAST_OUTPUT_TOKENS and info.data.get("api") is Api.RESPONSES:
+            message = f"the Responses API takes {LEAST_OUTPUT_TOKENS} and more"
+            raise ValueError(message)
+        return limit
 
     @field_validator("extra_body")
     @classmethod

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.answer_schemas import check_schema
+from visionq.answer_schemas import ANY_OBJECT, check_schema
 from visionq.contract import Api
 from visionq.errors import InvalidJob
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
@@ -109,12 +109,20 @@ def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
         for source in sources
     ]
     body: dict[str, Any] = {"model": job.model, "store": False}
-    if job.instructions is not None:
-        body["instructions"] = job.instructions
-    if job.answer_schema is not None:
-        body["text"] = {"format": {"type": "json_schema", **_schema_form(job.answer_schema)}}
+    if (instructions := _instructions(job)) is not None:
+        body["instructions"] = instructions
+    passed = _passed_through(job)
+    text: dict[str, Any] = {}
+    if job.answer_schema == ANY_OBJECT:
+        text["format"] = {"type": "json_object"}
+    elif job.answer_schema is not None:
+        text["format"] = {"type": "json_schema", **_schema_form(job.answer_schema)}
+    if "verbosity" in passed:  # a field of its own in the other API alone
+        text["verbosity"] = passed.pop("verbosity")
+    if text:
+        body["text"] = text
     body["max_output_tokens"] = job.max_output_tokens
-    body |= _passed_through(job)
+    body |= passed
     if job.effort is not None:
         body["reasoning"] = {**_reasoning(job), "effort": job.effort}
     body["input"] = [{"role": "user", "content": content}]
@@ -128,7 +136,9 @@ def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
         for source in sources
     ]
     body: dict[str, Any] = {"model": job.model, "store": False}
-    if job.answer_schema is not None:
+    if job.answer_schema == ANY_OBJECT:
+        body["response_format"] = {"type": "json_object"}
+    elif job.answer_schema is not None:
         schema = _schema_form(job.answer_schema)
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     # `max_tokens` is deprecated, and refused by models that reason (SDK 3.54, 2026).
@@ -137,10 +147,18 @@ def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
     if job.effort is not None:
         body["reasoning_effort"] = job.effort
     messages: list[dict[str, Any]] = []
-    if job.instructions is not None:
-        messages.append({"role": "system", "content": job.instructions})
+    if (instructions := _instructions(job)) is not None:
+        messages.append({"role": "system", "content": instructions})
     body["messages"] = [*messages, {"role": "user", "content": content}]
     return body
+
+
+def _instructions(job: JobDocument) -> str | None:
+    """Return the job's instructions; `json_object` is refused where no text says "JSON" (2026)."""
+    texts = [job.instructions or "", job.prompt]
+    if job.answer_schema != ANY_OBJECT or any("json" in text.lower() for text in texts):
+        return job.instructions
+    return "\n\n".join(filter(None, [job.instructions, "Answer with a JSON object."]))
 
 
 def _passed_through(job: JobDocument) -> dict[str, Any]:

@@ -181,6 +181,8 @@ class _Strict:
         return choices[0] if len(choices) == 1 else {"anyOf": choices}
 
     def _closed(self, node: dict[str, Any]) -> dict[str, Any]:
+        if "properties" not in node and "additionalProperties" not in node:
+            raise _NotStrictError  # any object; closed, it could only be empty
         properties, required = node.get("properties", {}), set(node.get("required", ()))
         if node.get("additionalProperties", False) is not False or required - properties.keys():
             raise _NotStrictError

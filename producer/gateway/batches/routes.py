@@ -16,7 +16,8 @@ from producer.gateway.batches.record import DONE, Batch, Endpoint, Status
 from producer.gateway.faults import Fault
 from producer.gateway.files.routes import find_file
 from producer.gateway.requests import ERRORS, Caller, IdempotencyKey, Open
-from producer.openai_requests.parts import Metadata, Part
+from producer.openai_requests.parts import Metadata
+from producer.openai_requests.refusals import Part
 
 if TYPE_CHECKING:
     from producer.gateway.services import Services

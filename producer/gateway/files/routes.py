@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from producer.gateway.faults import Fault
 from producer.gateway.requests import ERRORS, Caller, Open
-from producer.openai_requests.parts import Part
+from producer.openai_requests.refusals import Part
 
 if TYPE_CHECKING:
     from producer.gateway.files.store import StoredFile

@@ -17,7 +17,7 @@ from producer.gateway.files.routes import find_file
 from producer.gateway.native.submission import check_fields
 from producer.gateway.requests import PROBLEMS, Caller, Open, content_type
 from producer.gateway.services import CLIENT_NAME
-from producer.openai_requests.parts import Part
+from producer.openai_requests.refusals import Part
 from producer.quote.census import Plan
 from producer.quote.document import Quote  # noqa: TC001  # FastAPI reads the annotation
 from producer.quote.knowledge import Knowledge

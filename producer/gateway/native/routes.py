@@ -19,7 +19,7 @@ from producer.gateway.native.listing import list_jobs
 from producer.gateway.native.submission import drafted, job_schemas
 from producer.gateway.openai.chat import fault_in
 from producer.gateway.requests import ERRORS, PROBLEMS, Caller, IdempotencyKey, Open, WhenParked
-from producer.openai_requests.parts import Part
+from producer.openai_requests.refusals import Part
 from visionq.contract import JobView, ResultDocument, State
 
 if TYPE_CHECKING:

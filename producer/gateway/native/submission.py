@@ -28,6 +28,7 @@ _OURS: Final = {
     "batch_id": "is set by /v1/batches",
     "replay_of": "is set by `visionq jobs replay`",
     "schema_version": "is that of the gateway",
+    "answer_format": "belongs to OpenAI's API; give `answer_schema`",
     "idempotency_key": "is given as the header Idempotency-Key",
 }
 #: Parts of a form that hold pictures, and addresses of pictures; each may come several times.

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from producer.gateway.faults import Fault, fault_of
+from producer.gateway.openai.answers import answer_text, call_id, function_of
 from producer.gateway.openai.responses import Own, UsageIfAny, billed, own_words
 from visionq.errors import BY_CODE, InternalError
 
 if TYPE_CHECKING:
     from producer.gateway.desk import Standing
-    from visionq.contract import ErrorDocument
+    from visionq.contract import ErrorDocument, JobDocument
+
+
+class CalledFunction(BaseModel):
+    """A function and what it is called with, as JSON."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """The answer as the call of a function."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
 
 
 class ChoiceMessage(BaseModel):
@@ -21,7 +37,10 @@ class ChoiceMessage(BaseModel):
 
     role: Literal["assistant"] = "assistant"
     content: str | None
-    refusal: str | None
+    refusal: str | None = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(exclude_if=lambda calls: calls is None)] = (
+        None
+    )
 
 
 class Choice(BaseModel):
@@ -29,7 +48,7 @@ class Choice(BaseModel):
 
     index: Literal[0] = 0
     message: ChoiceMessage
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     logprobs: None = None
 
 
@@ -54,12 +73,14 @@ def completion_of(standing: Standing) -> ChatCompletion:
         Fault: it has no answer, or none yet.
     """
     view, result, error = standing.view, standing.result, standing.view.error
+    why: Literal["stop", "length", "tool_calls"] = "stop"
     if result is not None:
-        message, why = ChoiceMessage(content=result.text, refusal=None), "stop"
+        message = _message(standing, answer_text(result, standing.document))
+        why = _reason(standing.document)
     elif error is not None and error.code == "refused":
-        message, why = ChoiceMessage(content=None, refusal=error.text or error.message), "stop"
+        message = ChoiceMessage(content=None, refusal=error.text or error.message)
     elif error is not None and error.code == "incomplete":
-        message, why = ChoiceMessage(content=error.text or "", refusal=None), "length"
+        message, why = _message(standing, error.text or ""), "length"
     elif error is not None:
         raise fault_in(error)
     else:
@@ -73,6 +94,21 @@ def completion_of(standing: Standing) -> ChatCompletion:
         usage=_usage(standing),
         visionq=own_words(standing),
     )
+
+
+def _message(standing: Standing, text: str) -> ChoiceMessage:
+    function = function_of(standing.document)
+    if function is None:
+        return ChoiceMessage(content=text)
+    called = CalledFunction(name=function.name, arguments=text)
+    call = ToolCall(id=call_id(standing.view.id), function=called)
+    return ChoiceMessage(content=None, tool_calls=[call])
+
+
+def _reason(document: JobDocument) -> Literal["stop", "tool_calls"]:
+    """Return why a whole answer ends; for a function that was named OpenAI says `stop`."""
+    function = function_of(document)
+    return "stop" if function is None or function.tool_choice == "function" else "tool_calls"
 
 
 def fault_in(error: ErrorDocument, *, native: bool = False) -> Fault:

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
+from producer.gateway.openai.answers import (
+    answer_text,
+    call_item,
+    function_of,
+    text_options,
+    tool_options,
+)
 from visionq.contract import State, Usage
 from visionq.contract.result import is_simulated
 
@@ -100,7 +107,7 @@ class ResponseObject(BaseModel):
     service_tier: str | None
     temperature: float | None
     text: dict[str, JsonValue]
-    tool_choice: Literal["auto"] = "auto"
+    tool_choice: Literal["auto", "required"] | dict[str, str] = "auto"
     tools: list[JsonValue] = []
     top_p: float | None
     truncation: Literal["disabled"] = "disabled"
@@ -116,14 +123,14 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
     output: list[dict[str, JsonValue]] = []
     told, incomplete = None, None
     if result is not None:
-        output = [_message(view.id, "completed", _text(result.text))]
+        output = [_answer(standing, "completed", answer_text(result, document))]
     elif error is not None and error.code == _DECLINED:
         status = "completed"
         output = [_message(view.id, "completed", _refusal(error.text or error.message))]
     elif error is not None and error.code == _CUT_OFF:
         status = "incomplete"
         incomplete = IncompleteDetails(reason="max_output_tokens")
-        output = [_message(view.id, "incomplete", _text(error.text or ""))]
+        output = [_answer(standing, "incomplete", error.text or "")]
     elif error is not None and view.state is State.FAILED:
         told = ResponseError(code=_CODES.get(error.code, "server_error"), message=error.message)
     return ResponseObject(
@@ -143,7 +150,8 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
         service_tier=result.service_tier if result else document.service_tier,
         temperature=document.temperature,
         top_p=passed.get("top_p", 1),
-        text={"format": _format(document.answer_schema)},
+        text=text_options(document),
+        **tool_options(document),
         usage=_usage(standing),
         visionq=own_words(standing),
     )
@@ -170,6 +178,13 @@ def billed(standing: Standing) -> Usage | None:
     return end.usage if end else None
 
 
+def _answer(standing: Standing, status: str, text: str) -> dict[str, JsonValue]:
+    function = function_of(standing.document)
+    if function is None:
+        return _message(standing.view.id, status, _text(text))
+    return call_item(standing.view.id, function, text, status)
+
+
 def _message(job_id: str, status: str, content: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {
         "id": f"msg_{job_id.removeprefix('resp_')}",
@@ -191,12 +206,6 @@ def _refusal(text: str) -> dict[str, JsonValue]:
 def _reasoning(document: JobDocument) -> dict[str, JsonValue] | None:
     asked: Any = document.extra_body.get("reasoning") or {}
     return {**asked, "effort": document.effort} if asked or document.effort else None
-
-
-def _format(schema: dict[str, Any] | None) -> dict[str, JsonValue]:
-    if schema is None:
-        return {"type": "text"}
-    return {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
 
 
 def _usage(standing: Standing) -> dict[str, JsonValue] | None:

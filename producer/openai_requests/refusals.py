@@ -1,0 +1,60 @@
+"""Parts of requests: what they do not know they refuse by name, what nobody can do in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError, core_schema
+
+from producer.complaints import NOT_SUPPORTED
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+
+
+_LONGEST_KIND: Final = 64
+
+
+class Part(BaseModel):
+    """A part of a request; what it does not know it refuses by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def not_supported(words: str, *, kind: str = "") -> PydanticCustomError:
+    """Return the error to raise in a validator for a value that asks for what there is not.
+
+    `kind` is what the client calls it: words begin with it, at a length that people read.
+    """
+    if kind:
+        words = f"{kind[:_LONGEST_KIND]} {words}"
+    return PydanticCustomError(NOT_SUPPORTED, "{words}", {"words": words})
+
+
+@dataclass(frozen=True)
+class NotSupported:
+    """Marks a field that may be null, or hold one of the values that ask for nothing: `but`."""
+
+    #: What is not supported, and what to do instead.
+    words: str
+    but: tuple[object, ...] = ()
+
+    def __get_pydantic_core_schema__(
+        self, _: object, __: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Return how pydantic checks such a field."""
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(
+        self, _: core_schema.CoreSchema, __: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return what OpenAPI's document says of it."""
+        return {"enum": [None, *self.but], "description": f"Not supported: {self.words}"}
+
+    def _check(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
+        # 0 and false are equal in Python, but not in JSON.
+        if not any(type(value) is type(one) and value == one for one in (None, *self.but)):
+            raise not_supported(self.words)
