@@ -77,26 +77,26 @@ class BatchErrors(BaseModel):
 
 
 class BatchObject(BaseModel):
-    """A batch, as OpenAI's clients read it."""
+    """A batch, as OpenAI's clients read it: what is not known yet is left out, and never null."""
 
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
-    errors: BatchErrors | None
+    errors: BatchErrors | None = None
     input_file_id: str
     completion_window: str
     status: Status
-    output_file_id: str | None
-    error_file_id: str | None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
     created_at: int
-    in_progress_at: int | None
+    in_progress_at: int | None = None
     expires_at: int
-    finalizing_at: int | None
-    completed_at: int | None
-    failed_at: int | None
-    expired_at: int | None
-    cancelling_at: int | None
-    cancelled_at: int | None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
     request_counts: RequestCounts
     metadata: dict[str, str]
 
@@ -106,12 +106,12 @@ class BatchList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[BatchObject]
-    first_id: str | None
-    last_id: str | None
+    first_id: str | None = None
+    last_id: str | None = None
     has_more: bool
 
 
-@router.post("", summary="Submit a batch")
+@router.post("", summary="Submit a batch", response_model_exclude_none=True)
 async def create_batch(
     request: BatchRequest, services: Open, key: Caller, idempotency_key: IdempotencyKey = None
 ) -> BatchObject:
@@ -142,7 +142,7 @@ async def create_batch(
     return await batch_object(services, batch)
 
 
-@router.get("", summary="List batches")
+@router.get("", summary="List batches", response_model_exclude_none=True)
 async def list_batches(
     services: Open,
     key: Caller,
@@ -160,13 +160,13 @@ async def list_batches(
     )
 
 
-@router.get("/{batch_id}", summary="Look at a batch")
+@router.get("/{batch_id}", summary="Look at a batch", response_model_exclude_none=True)
 async def get_batch(batch_id: BatchId, services: Open, key: Caller) -> BatchObject:
     """Return the batch as it stands."""
     return await batch_object(services, await find_batch(services, key.tenant, batch_id))
 
 
-@router.post("/{batch_id}/cancel", summary="Cancel a batch")
+@router.post("/{batch_id}/cancel", summary="Cancel a batch", response_model_exclude_none=True)
 async def cancel_batch(batch_id: BatchId, services: Open, key: Caller) -> BatchObject:
     """Cancel what has not been answered; what has been is in the output file all the same."""
     batch = await find_batch(services, key.tenant, batch_id)
