@@ -285,3 +285,80 @@ def test_latency_comes_before_the_answer(simulator: RunningSimulator) -> None:
     finally:
         connection.close()
     assert simulator.bill()["billed"] == 1
+
+
+# Caches, reasoning and tiers ----------------------------------------------------------------------
+
+#: 3,000 tokens of instructions, and what a token of gpt-6-luna costs, in rubles for a million.
+LONG = "abc " * 3000
+LUNA = {"input": "25.8", "read": "2.58", "written": "32.25", "output": "129"}
+
+
+def luna(simulator: RunningSimulator, **more: object) -> tuple[dict[str, Any], Decimal]:
+    """Ask gpt-6-luna; returns the usage, and the rubles that were charged."""
+    before = Decimal(simulator.bill()["rub"])
+    asked = question(model="gpt-6-luna", instructions=LONG, reasoning={"effort": "none"}) | more
+    answer = call(simulator, "POST", RESPONSES, asked)
+    assert answer.status == 200, answer.body
+    return answer.body["usage"], Decimal(simulator.bill()["rub"]) - before
+
+
+def rub_of(usage: dict[str, Any]) -> Decimal:
+    into = usage["input_tokens_details"]
+    read, written = into["cached_tokens"], into["cache_write_tokens"]
+    counted = {
+        "input": usage["input_tokens"] - read - written,
+        "read": read,
+        "written": written,
+        "output": usage["output_tokens"],
+    }
+    rub = sum((Decimal(LUNA[kind]) * tokens for kind, tokens in counted.items()), Decimal(0))
+    return rub / 10**6
+
+
+def test_the_cache_is_billed(simulator: RunningSimulator) -> None:
+    """What is written costs 1.25 x input, what is read a tenth; for how long is told as well."""
+    simulator.configure(cache_clock_ahead_s=10**6)  # whatever others have asked has lapsed
+    first, cost = luna(simulator)
+    into, whole = first["input_tokens_details"], first["input_tokens"]
+    assert (into["cached_tokens"], into["cache_write_tokens"]) == (0, whole)
+    assert into["cache_write_tokens_details"] == {"ttl_30m_tokens": whole, "ttl_12h_tokens": 0}
+    assert cost == rub_of(first)
+    again, cheaper = luna(simulator, input="And now?")
+    read = again["input_tokens_details"]["cached_tokens"]
+    assert 3000 <= read < again["input_tokens"]
+    assert again["input_tokens_details"]["cache_write_tokens"] == again["input_tokens"] - read
+    assert cheaper == rub_of(again)
+    simulator.configure(cache_clock_ahead_s=10**6 + 1800)
+    longer, _ = luna(simulator, prompt_cache_options={"ttl": "12h"})
+    assert longer["input_tokens_details"]["cache_write_tokens_details"]["ttl_12h_tokens"] == whole
+    nothing, plain = luna(simulator, prompt_cache_options={"mode": "explicit"})
+    assert nothing["input_tokens_details"]["cached_tokens"] == 0
+    assert plain == rub_of(nothing) == (Decimal("25.8") * whole + 129 * 9) / 10**6
+
+
+def test_reasoning_is_billed(simulator: RunningSimulator) -> None:
+    """Reasoning is part of the answer's tokens, the more the higher the effort, never the limit."""
+    told = []
+    for effort in ("none", "low", "medium", None):
+        usage, cost = luna(
+            simulator, reasoning=effort and {"effort": effort}, max_output_tokens=1000
+        )
+        assert cost == rub_of(usage)
+        told.append(usage["output_tokens_details"]["reasoning_tokens"])
+        assert usage["output_tokens"] == 9 + told[-1]
+    assert told[0] == 0 < told[1] < told[2]
+    assert told[3] > told[1], "medium is the default"
+    usage, _ = luna(simulator, reasoning={"effort": "high"}, max_output_tokens=100)
+    assert usage["output_tokens"] == 100
+    assert usage["output_tokens_details"]["reasoning_tokens"] == 100
+
+
+def test_tiers_are_billed(simulator: RunningSimulator) -> None:
+    """A call at a tier costs its factor; one that the model does not have is refused."""
+    explicit = {"prompt_cache_options": {"mode": "explicit"}}
+    _, ordinary = luna(simulator, **explicit)
+    for tier, factor in (("flex", "0.5"), ("fast", "2"), ("auto", "1")):
+        assert luna(simulator, service_tier=tier, **explicit)[1] == Decimal(factor) * ordinary
+    refused = call(simulator, "POST", RESPONSES, question(service_tier="warp"))
+    assert (refused.status, refused.body["error"]["param"]) == (400, "service_tier")

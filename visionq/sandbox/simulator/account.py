@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from visionq.sandbox.simulator.bill import Bill
+from visionq.sandbox.simulator.cache import PromptCache
 from visionq.sandbox.simulator.faults import Fault, draw, rate_limited
 from visionq.sandbox.simulator.limits import Bucket
 from visionq.sandbox.simulator.refusals import by_proxy, insufficient_balance, unknown_model
@@ -35,6 +36,7 @@ class Account:
         self.settings = settings
         self.bill = Bill()
         self._clock = clock
+        self.cache = PromptCache(lambda: clock() + self.settings.cache_clock_ahead_s)
         self._random = random.Random(settings.seed)  # noqa: S311  # faults are repeatable, not secret
         self._buckets: dict[tuple[str, str], Bucket] = {}
 

@@ -82,6 +82,12 @@ def described(question: Question, facts: Sequence[Facts]) -> str:
     )
 
 
+def lengthened(text: str, tokens: int | None) -> str:
+    """Return the text with so many words more that it counts about so many tokens."""
+    missing = (tokens or 0) - text_tokens(text)
+    return text + " and" * max(0, missing)
+
+
 def document(question: Question, answer: Answer) -> dict[str, Any]:
     """Return the answer in the form of the API that was called."""
     if question.api == RESPONSES:
@@ -112,7 +118,7 @@ def _response(question: Question, answer: Answer) -> dict[str, Any]:
         "instructions": body.get("instructions"),
         "max_output_tokens": question.max_output_tokens,
         "model": question.model,
-        "output": [message],
+        "output": [*_thoughts(answer), *([message] if answer.text or not answer.cut else [])],
         "parallel_tool_calls": True,
         "previous_response_id": None,
         "store": body.get("store", True),
@@ -122,6 +128,7 @@ def _response(question: Question, answer: Answer) -> dict[str, Any]:
         "tools": [],
         "top_p": body.get("top_p", 1.0),
         "truncation": "disabled",
+        "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
         "service_tier": answer.tier,
         "usage": {
             "input_tokens": counted.input,
@@ -140,6 +147,13 @@ def _response(question: Question, answer: Answer) -> dict[str, Any]:
         "user": body.get("user"),
         "metadata": body.get("metadata") or {},
     }
+
+
+def _thoughts(answer: Answer) -> list[dict[str, Any]]:
+    """Return what stands before an answer that was reasoned about; the reasoning is not told."""
+    if not answer.reasoning_tokens:
+        return []
+    return [{"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": []}]
 
 
 def _completion(question: Question, answer: Answer) -> dict[str, Any]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a prefix is kept after it was written or last read, by its `ttl`.
 LIFETIMES: Final = {"30m": 1800.0, "12h": 43_200.0}
+#: Values of `prompt_cache_options.mode`, the default first.
+MODES: Final = ("implicit", "explicit")
 #: Breakpoints of a request that are written: its latest ones.
 MOST_BREAKPOINTS: Final = 4
 #: Prefixes that are remembered.

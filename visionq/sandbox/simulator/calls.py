@@ -17,9 +17,11 @@ from visionq.sandbox.simulator.answers import (
     Answer,
     described,
     document,
+    lengthened,
     spoken,
     text_tokens,
 )
+from visionq.sandbox.simulator.cache import Segment, Use, prefixes_of
 from visionq.sandbox.simulator.catalogue import (
     ORDINARY,
     Counted,
@@ -29,6 +31,7 @@ from visionq.sandbox.simulator.catalogue import (
 from visionq.sandbox.simulator.faults import Fault
 from visionq.sandbox.simulator.pictures import Facts, bytes_of, look, too_large
 from visionq.sandbox.simulator.question import read_question
+from visionq.sandbox.simulator.reasoning import reasoning_tokens
 from visionq.sandbox.simulator.refusals import by_openai, wrong_value
 
 if TYPE_CHECKING:
@@ -138,11 +141,14 @@ class Call:
         facts = [await eyes.see(source) for source in question.pictures]
         price = account.catalogue.price(question.model)
         tier = _tier(question, price, account)
-        answer = _answer(question, facts, self.fault, account)
+        use, counted = _read(question, facts, account)
+        reasoning = reasoning_tokens(question, self.digest, account.catalogue)
+        answer = _answer(question, facts, self.fault, account, counted, reasoning)
         counted = answer.counted
         account.take_permit("tokens", question.model, counted.input + counted.output)
         most = replace(counted, output=question.max_output_tokens or MOST_OUTPUT_TOKENS)
         account.admit(self.digest, at_most=price.of(most, tier), rub=price.of(counted, tier))
+        account.cache.keep(use)
         answer = replace(answer, tier=SHOWN_AS.get(tier, tier))
         return Reply(encoded(document(question, answer)), question.model)
 
@@ -156,30 +162,64 @@ def encoded(value: object) -> bytes:
         return json.dumps(value).encode()
 
 
-def _answer(
-    question: Question, facts: list[Facts], fault: Fault | None, account: Account
+def _read(question: Question, facts: list[Facts], account: Account) -> tuple[Use, Counted]:
+    """Return what the question takes from the cache and gives to it, and what all of it counts."""
+    segments = _segments(question, facts, account)
+    terms = account.catalogue.cache_terms(question.model)
+    use = Use()
+    if terms is not None:
+        prefixes = prefixes_of(question.model, segments)
+        use = account.cache.use(prefixes, terms, question.cache)
+    factor = account.settings.token_factor
+    whole = _times(sum(each.tokens for each in segments), factor)
+    read = min(_times(use.read, factor), whole)
+    written = min(_times(use.written, factor), whole - read)
+    by_lifetime = {f"written_{use.lifetime}": written}
+    return use, Counted(input=whole, output=0, read=read, **by_lifetime)
+
+
+def _segments(question: Question, facts: list[Facts], account: Account) -> list[Segment]:
+    """Return the prompt in its order; the form of the answer stands before all else."""
+    form = json.dumps([question.answer_format.kind, question.answer_format.schema], sort_keys=True)
+    segments, seen = [Segment(form, MESSAGE_TOKENS)], iter(facts)
+    for part in question.parts:
+        if part.picture is None:
+            content = part.text or ""
+            tokens = text_tokens(content)
+        else:
+            content = part.picture.url + part.picture.detail
+            tokens = _picture_tokens(account, question.model, part.picture, next(seen))
+        segments.append(Segment(content, tokens, part.breakpoint))
+    return segments
+
+
+def _answer(  # noqa: PLR0917  # what an answer is made of
+    question: Question,
+    facts: list[Facts],
+    fault: Fault | None,
+    account: Account,
+    counted: Counted,
+    reasoning: int,
 ) -> Answer:
     factor = account.settings.token_factor
-    pictures = sum(
-        _picture_tokens(account, question.model, source, fact)
-        for source, fact in zip(question.pictures, facts, strict=True)
-    )
-    text_in = MESSAGE_TOKENS + sum(map(text_tokens, question.texts))
-    read = _times(text_in + pictures, factor)
     refused = fault is Fault.REFUSAL
     if fault is Fault.WRONG_FORM:
         text = described(question, facts)
     else:
         text = DECLINED if refused else spoken(question, facts)
+    if question.answer_format.kind == "text":
+        text = lengthened(text, account.settings.answer_tokens)
     whole = text_tokens(text)
     limit = question.max_output_tokens or MOST_OUTPUT_TOKENS
-    most = whole // 2 if fault is Fault.INCOMPLETE else limit
+    thought = min(_times(reasoning, factor), limit)
+    most = whole // 2 if fault is Fault.INCOMPLETE else limit - thought
     cut = whole > most
     if cut:
         text = text[: len(text) * most // whole]
     # However the bill is scaled, an answer is never charged beyond the limit that was set.
-    written = min(_times(min(whole, most), factor), limit)
-    return Answer(text, Counted(read, written), refused=refused, cut=cut)
+    written = thought + min(_times(min(whole, most), factor), limit - thought)
+    counted = replace(counted, output=written)
+    return Answer(text, counted, reasoning_tokens=thought, refused=refused, cut=cut)
 
 
 def _tier(question: Question, price: Price, account: Account) -> str:

@@ -162,6 +162,9 @@ class Catalogue:
     families: Mapping[str, Family]
     prices: Mapping[str, Price]
     caching: Mapping[str, CacheTerms]
+    #: Effort → tokens that an answer usually spends on reasoning, and model → effort of none given.
+    effort_tokens: Mapping[str, int]
+    default_efforts: Mapping[str, str]
     max_images: int
     max_image_bytes: int
 
@@ -183,6 +186,10 @@ class Catalogue:
     def cache_terms(self, model: str) -> CacheTerms | None:
         """Return on what terms the model caches prompts; None: it does not."""
         return _found(self.caching, model)
+
+    def default_effort(self, model: str) -> str | None:
+        """Return at what effort the model reasons where none is given; None: it does not."""
+        return _found(self.default_efforts, model)
 
     def tokens(self, model: str, width: int, height: int, detail: str) -> int:
         """Return the tokens of a picture; a model of no family counts the most that any does.
@@ -214,6 +221,7 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
     source = prices_file or data / "prices.toml"
     prices = tomllib.loads(source.read_text("utf-8"))
     caching = _caching(tomllib.loads((data / "caching.toml").read_text("utf-8"))["caching"])
+    options = tomllib.loads((data / "options.toml").read_text("utf-8"))
     request = vision["request"]
     return Catalogue(
         families=_families(vision["family"], request["max_patches"]),
@@ -221,6 +229,13 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
             row["model"]: _price(row, _found(caching, row["model"])) for row in prices["price"]
         },
         caching=caching,
+        effort_tokens={row["name"]: row["tokens"] for row in options["effort"]},
+        default_efforts={
+            model: row["default_effort"]
+            for row in options["model"]
+            for model in row["models"]
+            if "default_effort" in row
+        },
         max_images=request["max_images"],
         max_image_bytes=request["max_image_bytes"],
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from visionq.sandbox.simulator import parameters
+from visionq.sandbox.simulator.cache import LIFETIMES, MODES, CacheOptions
 from visionq.sandbox.simulator.refusals import by_openai, missing, wrong_type, wrong_value
 from visionq.sandbox.simulator.schemas import AnswerFormat, read_format
 
@@ -50,6 +51,7 @@ class Question:
     body: Mapping[str, Any]
     max_output_tokens: int | None = None
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+    cache: CacheOptions = field(default_factory=CacheOptions)
     parts: list[Part] = field(default_factory=list)
 
     @property
@@ -74,6 +76,7 @@ def read_question(api: str, body: object) -> Question:
             raise by_openai(message, param=name, code="unknown_parameter")
     _check_common(body)
     question = Question(api, body["model"], body)
+    question.cache = _cache_options(body)
     if api == RESPONSES:
         _read_responses(question)
     else:
@@ -100,6 +103,17 @@ def _check_common(body: Mapping[str, Any]) -> None:
             message = f"Invalid '{name}': expected a value from 0 to {most}, but got {value}."
             code = "decimal_below_min_value" if value < 0 else "decimal_above_max_value"
             raise by_openai(message, param=name, code=code)
+
+
+def _cache_options(body: Mapping[str, Any]) -> CacheOptions:
+    options = _object(body, "prompt_cache_options")
+    chosen = []
+    for name, known in (("mode", MODES), ("ttl", tuple(LIFETIMES))):
+        value = options.get(name)
+        if value is not None and value not in known:
+            raise wrong_value(f"prompt_cache_options.{name}", value, known)
+        chosen.append(known[0] if value is None else value)
+    return CacheOptions(*chosen)
 
 
 def _read_responses(question: Question) -> None:

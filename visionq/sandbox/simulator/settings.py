@@ -75,6 +75,10 @@ class SimulatorSettings(BaseModel):
     rate_headers: StrictBool = True
     #: Tokens billed are those of the table times this.
     token_factor: Annotated[Number, Field(gt=0, le=1000)] = 1.0
+    #: Seconds by which the clock of the prompt cache is ahead: what it holds lapses earlier.
+    cache_clock_ahead_s: Annotated[Number, Field(ge=0, le=10**9)] = 0
+    #: Tokens of the answers in plain text; null: no more than it takes to say what is seen.
+    answer_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     #: Service tiers without room: calls that ask for them are served at the ordinary one.
     full_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Models that the key may not use: 403.
