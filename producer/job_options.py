@@ -18,6 +18,7 @@ from visionq.contract import (
     JobDocument,
     PictureOptions,
     Policy,
+    PromptCache,
     Reuse,
     UnknownBilling,
     UrlMode,
@@ -90,6 +91,12 @@ _OPTIONS: Final = (
         "--effort",
         help="How long to think, such as `none` or `low`.  [default: the least the model takes]",
     ),
+    click.option(
+        "--prompt-cache",
+        type=_choice(PromptCache),
+        help="What the provider keeps of the prompt.  [default: long instructions of many jobs]",
+    ),
+    click.option("--prompt-cache-ttl", help="How long it is kept at least, such as `12h`."),
     click.option("--tenant", help="Who is charged.  [default: default]"),
     click.option("--first-frame", is_flag=True, help="Take the first frame of animated pictures."),
     click.option(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from visionq.contract import Api
 from visionq.data import Dated, ExactNumber, Facts, Model, load, match_model, refuse_twice
 
 #: How long a written prompt is kept at least: values of `prompt_cache_options.ttl`.
@@ -21,8 +22,14 @@ class Caching(Dated):
     write_factor: Annotated[ExactNumber, Field(ge=1, le=10, decimal_places=4)]
     #: Tokens below which a prompt is neither written nor read.
     min_tokens: PositiveInt
-    #: The default first.
+    #: The default first; of Chat Completions, where it takes fewer.
     lifetimes: Annotated[tuple[Lifetime, ...], Field(min_length=1)]
+    chat_lifetimes: Annotated[tuple[Lifetime, ...], Field(min_length=1)] | None = None
+
+    def lifetimes_of(self, api: Api) -> tuple[str, ...]:
+        """Return the lifetimes that one of the APIs takes."""
+        is_chat = api is Api.CHAT_COMPLETIONS
+        return self.chat_lifetimes if is_chat and self.chat_lifetimes else self.lifetimes
 
 
 class CachingRules(Facts):

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.base import ModelName
-from visionq.contract.job import Effort, describe
+from visionq.contract.job import Effort, PromptCache, describe
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import ConfigurationError
 from visionq.setting_types import (
@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     #: Effort of jobs that name none: `least` that the model takes, `provider` for its own default,
     #: or one by its name (`low`), where the model takes it.
     default_effort: Effort = "least"
+    #: Prompts that the provider is to keep, of jobs that do not say: `off`, `instructions` or
+    #: `implicit`; unset: the instructions of bulk jobs, where they are long enough.
+    prompt_cache: PromptCache | None = None
     #: Replaces the built-in price table.
     prices_file: Path | None = None
     #: Replaces the built-in table of which options of a request each model takes.

@@ -18,6 +18,7 @@ from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 from visionq.model_options import check_model_options, load_option_table
 from visionq.prices import ORDINARY_TIERS, check_tier, load_prices
+from visionq.prompt_cache import check_prompt_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     table = load_option_table(settings.options_file)
     job = _with_defaults(_storable(parse_job(fields)), table, settings)
     check_model_options(job, table)
+    check_prompt_cache(job, table)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
     if job.service_tier not in ORDINARY_TIERS:

@@ -32,6 +32,7 @@ CONTRACT = [
     "PictureOptions",
     "Policy",
     "Priority",
+    "PromptCache",
     "ResultDocument",
     "Reuse",
     "Spend",

@@ -73,6 +73,8 @@ _SAID: dict[str, tuple[str, ...]] = {
     "detail": ("--detail", "low"),
     "max_output_tokens": ("--max-output-tokens", "50"),
     "effort": ("--effort", "low"),
+    "prompt_cache": ("--prompt-cache", "off"),
+    "prompt_cache_ttl": ("--prompt-cache-ttl", "12h"),
     "temperature": ("--temperature", "0.5"),
     "service_tier": ("--service-tier", "flex"),
     "extra_body": ("--extra-body", '{"seed": 1}'),

@@ -60,6 +60,8 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "url_mode": "pass",
     "repair": False,
     "answer_format": {"type": "function", "name": "f"},
+    "prompt_cache": "off",
+    "prompt_cache_ttl": "30m",
 }
 URL: Final = {"url": "https://example.com/a.png"}
 

@@ -83,6 +83,17 @@ class Reuse(StrEnum):
     OFF = "off"
 
 
+class PromptCache(StrEnum):
+    """Which part of a prompt the provider is to keep, so that the next call reads it cheaply."""
+
+    OFF = "off"
+    """Nothing is written, and nothing read."""
+    INSTRUCTIONS = "instructions"
+    """What many jobs share; never a picture."""
+    IMPLICIT = "implicit"
+    """What the provider likes: all of a long prompt, pictures included."""
+
+
 class UnknownBilling(StrEnum):
     """What happens to a job whose call may have been billed without an answer."""
 
@@ -139,6 +150,10 @@ class JobDocument(Document):
     #: Of reasoning and answer together; the Responses API takes 16 and more.
     max_output_tokens: Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS)] | None = None
     effort: Effort | None = None
+    #: None: the instructions of bulk jobs, where they are long enough.
+    prompt_cache: PromptCache | None = None
+    #: How long it is kept at least: `30m`, `12h`, as model and API take it.
+    prompt_cache_ttl: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}[mh]$")] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
     service_tier: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None

@@ -22,6 +22,7 @@ _OWNED: Final = {
     "temperature": "use the field `temperature` of the job",
     "service_tier": "use the field `service_tier` of the job",
     "reasoning_effort": "use the field `effort` of the job",
+    "prompt_cache_options": "use the fields `prompt_cache` and `prompt_cache_ttl` of the job",
     "store": "nothing is stored at the provider",
     "stream": _FORM,
     "stream_options": _FORM,
@@ -39,6 +40,9 @@ _OWNED: Final = {
     "web_search_options": _PRICE,
 }
 
+#: `prompt_cache_options.mode` without breakpoints → `prompt_cache` of a job.
+_CACHE_MODES: Final = {"explicit": "off", "implicit": "implicit"}
+
 
 def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
     """Return which of the fields is not for `extra_body`, and why; None: they are all free."""
@@ -51,25 +55,41 @@ def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
 
 
 def with_own_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a job with an effort in `extra_body` moved to where it belongs.
+    """Return the fields of a job with those of `extra_body` moved that a job has words for.
 
     So a question asked in the provider's words is the same question. What contradicts the job's own
-    field stays, and is refused there.
+    fields stays, and is refused there.
     """
-    if not isinstance(extra := fields.get("extra_body"), Mapping):
-        return fields
+    for move in (_move_effort, _move_prompt_cache):
+        if isinstance(extra := fields.get("extra_body"), Mapping):
+            fields = move(fields, extra)
+    return fields
+
+
+def _move_effort(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
     reasoning = dict(_reasoning(extra))
     given = {name: extra[name] for name in ("reasoning_effort",) if name in extra}
     if "effort" in reasoning:
         given["reasoning"] = reasoning.pop("effort")
-    own = fields.get("effort")
-    efforts = {str(effort) for effort in (own, *given.values()) if effort is not None}
+    efforts = {str(one) for one in (fields.get("effort"), *given.values()) if one is not None}
     if not given or len(efforts) > 1 or not all(map(_is_effort, given.values())):
         return fields
     rest = {name: value for name, value in extra.items() if name not in given}
     if reasoning:
         rest["reasoning"] = reasoning
     return {**fields, "extra_body": rest, "effort": next(iter(efforts), None)}
+
+
+def _move_prompt_cache(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = extra.get("prompt_cache_options")
+    if not isinstance(options, Mapping) or options.keys() - {"mode", "ttl"}:
+        return fields
+    mode = _CACHE_MODES.get(str(options.get("mode", "implicit")))
+    moved = {"prompt_cache": mode, "prompt_cache_ttl": options.get("ttl")}
+    if mode is None or any(fields.get(name) not in (None, value) for name, value in moved.items()):
+        return fields
+    rest = {name: value for name, value in extra.items() if name != "prompt_cache_options"}
+    return {**fields, "extra_body": rest, **moved}
 
 
 def _is_effort(value: object) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Detail,
         PictureOptions,
         Priority,
+        PromptCache,
         Reuse,
         UnknownBilling,
         UrlMode,
@@ -52,6 +53,8 @@ class QuestionOptions(TypedDict, total=False):
     answer_schema: dict[str, Any] | None
     max_output_tokens: int | None
     effort: str | None
+    prompt_cache: PromptCache | str | None
+    prompt_cache_ttl: str | None
     temperature: float | None
     service_tier: str | None
     extra_body: dict[str, Any]

@@ -65,7 +65,7 @@ def take_up(attempt: Attempt, faulty: FaultyAnswer) -> None:
         )
         for image in faulty.images
     ]
-    attempt.request = build_repair(attempt.job, faulty)
+    attempt.request = build_repair(attempt.job, faulty, attempt.tools.settings.prompt_cache)
 
 
 def in_vain(faulty: FaultyAnswer, error: VisionqError) -> InvalidOutput:

@@ -10,6 +10,7 @@ from visionq.contract import Detail, Reuse
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
 from visionq.model_options import check_model_options
+from visionq.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
 from worker.pipeline.errors import FencedError, GivenBackError
@@ -35,6 +36,7 @@ def load(attempt: Attempt) -> None:
     First what the model does not take is refused: whoever submitted may not have known the model.
     """
     check_model_options(attempt.job, attempt.tools.options)
+    check_prompt_cache(attempt.job, attempt.tools.options)
     pictures.refuse_too_many(attempt)
     images = attempt.job.images
     with attempt.tools.fetcher.job(len(images)):
@@ -82,7 +84,9 @@ def encode(attempt: Attempt) -> None:
             )
     attempt.share.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = pictures.asked_of_model(attempt)
-    attempt.request = build_request(_with_known_detail(attempt), sources, attempt.asked)
+    attempt.request = build_request(
+        _with_known_detail(attempt), sources, attempt.asked, attempt.tools.settings.prompt_cache
+    )
     sources.clear()
     attempt.share.hold(len(attempt.request.body))
     attempt.place.leave()

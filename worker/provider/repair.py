@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from worker.provider.request import build_request
 
 if TYPE_CHECKING:
-    from visionq.contract import FaultyAnswer, JobDocument
+    from visionq.contract import FaultyAnswer, JobDocument, PromptCache
     from worker.provider.request import ProviderRequest
 
 _INSTRUCTIONS: Final = (
@@ -28,7 +28,9 @@ def repair_texts(job: JobDocument, faulty: FaultyAnswer) -> tuple[str, str]:
     return f"{_INSTRUCTIONS}\n\nThe schema:\n{schema}", said
 
 
-def build_repair(job: JobDocument, faulty: FaultyAnswer) -> ProviderRequest:
+def build_repair(
+    job: JobDocument, faulty: FaultyAnswer, prompt_cache: PromptCache | None = None
+) -> ProviderRequest:
     """Build the call that asks the job's model to mend its answer.
 
     Raises:
@@ -36,4 +38,4 @@ def build_repair(job: JobDocument, faulty: FaultyAnswer) -> ProviderRequest:
     """
     instructions, prompt = repair_texts(job, faulty)
     changes = {"instructions": instructions, "prompt": prompt, "images": ()}
-    return build_request(job.model_copy(update=changes), ())
+    return build_request(job.model_copy(update=changes), (), (), prompt_cache)

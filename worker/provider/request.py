@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.answer_schemas import ANY_OBJECT, check_schema
 from visionq.contract import Api
 from visionq.errors import InvalidJob
+from visionq.prompt_cache import BREAKPOINT, cache_plan
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
 from worker.provider.strict import strict_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visionq.contract import JobDocument
+    from visionq.contract import JobDocument, PromptCache
+    from visionq.prompt_cache import CachePlan
     from worker.provider.usage import Expected
 
 PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/completions"}
@@ -49,7 +51,10 @@ class ProviderRequest:
 
 
 def build_request(
-    job: JobDocument, sources: Sequence[str], asked: tuple[str, ...] = ()
+    job: JobDocument,
+    sources: Sequence[str],
+    asked: tuple[str, ...] = (),
+    prompt_cache: PromptCache | None = None,
 ) -> ProviderRequest:
     """Build the call of a job.
 
@@ -57,6 +62,7 @@ def build_request(
         job: with model and limit of output tokens filled in: no call goes without a limit.
         sources: a data URL, or an address that the provider fetches, for each picture in order.
         asked: requirements of the pictures that the model reports on in the same answer.
+        prompt_cache: what the provider is to keep of the prompt, where the job does not say.
 
     Raises:
         InvalidJob: the job has no model or no limit, or its schema is none.
@@ -71,7 +77,7 @@ def build_request(
         check_schema(job.answer_schema)
     build = _responses if job.api is Api.RESPONSES else _chat
     sent = with_report(job, asked)
-    body = _encode(build(sent, sources))
+    body = _encode(build(sent, sources, cache_plan(sent, prompt_cache)))
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
@@ -101,7 +107,7 @@ def with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
     )
 
 
-def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
+def _responses(job: JobDocument, sources: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
     # What stays the same from job to job goes first: the provider caches prefixes.
     content: list[dict[str, Any]] = [{"type": "input_text", "text": job.prompt}]
     content += [
@@ -109,7 +115,11 @@ def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
         for source in sources
     ]
     body: dict[str, Any] = {"model": job.model, "store": False}
-    if (instructions := _instructions(job)) is not None:
+    messages: list[dict[str, Any]] = []
+    instructions = _instructions(job)
+    if instructions is not None and cache is not None and cache.breakpoint:
+        messages.append({"role": "developer", "content": [_kept("input_text", instructions)]})
+    elif instructions is not None:
         body["instructions"] = instructions
     passed = _passed_through(job)
     text: dict[str, Any] = {}
@@ -125,11 +135,12 @@ def _responses(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
     body |= passed
     if job.effort is not None:
         body["reasoning"] = {**_reasoning(job), "effort": job.effort}
-    body["input"] = [{"role": "user", "content": content}]
+    body |= _cache_options(cache)
+    body["input"] = [*messages, {"role": "user", "content": content}]
     return body
 
 
-def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
+def _chat(job: JobDocument, sources: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": job.prompt}]
     content += [
         {"type": "image_url", "image_url": {"url": source, "detail": job.detail.value}}
@@ -146,8 +157,12 @@ def _chat(job: JobDocument, sources: Sequence[str]) -> dict[str, Any]:
     body |= _passed_through(job)
     if job.effort is not None:
         body["reasoning_effort"] = job.effort
+    body |= _cache_options(cache)
     messages: list[dict[str, Any]] = []
-    if (instructions := _instructions(job)) is not None:
+    instructions = _instructions(job)
+    if instructions is not None and cache is not None and cache.breakpoint:
+        messages.append({"role": "system", "content": [_kept("text", instructions)]})
+    elif instructions is not None:
         messages.append({"role": "system", "content": instructions})
     body["messages"] = [*messages, {"role": "user", "content": content}]
     return body
@@ -165,6 +180,15 @@ def _passed_through(job: JobDocument) -> dict[str, Any]:
     fields = {"temperature": job.temperature, "service_tier": job.service_tier}
     given = {name: value for name, value in fields.items() if value is not None}
     return {**job.extra_body, **given}
+
+
+def _kept(kind: str, instructions: str) -> dict[str, Any]:
+    """Return the instructions as the part of the prompt that the provider keeps."""
+    return {"type": kind, "text": instructions, "prompt_cache_breakpoint": BREAKPOINT}
+
+
+def _cache_options(cache: CachePlan | None) -> dict[str, Any]:
+    return {"prompt_cache_options": cache.options} if cache is not None and cache.options else {}
 
 
 def _reasoning(job: JobDocument) -> dict[str, Any]:
