@@ -29,6 +29,7 @@ from visionq.sandbox.simulator.catalogue import (
     UnsupportedDetailError,
 )
 from visionq.sandbox.simulator.faults import Fault
+from visionq.sandbox.simulator.options import check_options
 from visionq.sandbox.simulator.pictures import Facts, bytes_of, look, too_large
 from visionq.sandbox.simulator.question import read_question
 from visionq.sandbox.simulator.reasoning import reasoning_tokens
@@ -134,6 +135,7 @@ class Call:
         """
         question = read_question(self.api, self.body)
         account.check_model(question.model)
+        check_options(question)
         account.take_permit("requests", question.model, 1)
         if len(question.pictures) > account.catalogue.max_images:
             message = f"Too many images: at most {account.catalogue.max_images} are allowed."
