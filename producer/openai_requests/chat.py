@@ -23,6 +23,7 @@ from producer.openai_requests.forms import (
 )
 from producer.openai_requests.parts import (
     LOG_PROBABILITIES,
+    Breakpoint,
     Common,
     DetailName,
     MaxTokens,
@@ -45,10 +46,11 @@ class TextPart(Part):
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: Breakpoint | None = None
 
     def said(self) -> Text:
         """Return it as both APIs know it."""
-        return Text(self.text)
+        return Text(self.text, ends_prefix=self.prompt_cache_breakpoint is not None)
 
 
 class Picture(Part):

@@ -15,7 +15,15 @@ from pydantic import (
 from producer.openai_requests.forms import TEXT, AnswerForm
 from producer.openai_requests.question import Image, Said, Text
 from producer.openai_requests.refusals import NotSupported, Part, not_supported
-from visionq.contract import Api, PictureOptions, Priority, Reuse, UnknownBilling, UrlMode
+from visionq.contract import (
+    Api,
+    PictureOptions,
+    Priority,
+    PromptCache,
+    Reuse,
+    UnknownBilling,
+    UrlMode,
+)
 from visionq.contract.base import ModelName
 from visionq.contract.job import MOST_OUTPUT_TOKENS
 
@@ -75,6 +83,19 @@ class StreamOptions(Part):
     include_obfuscation: StrictBool | None = None
 
 
+class PromptCacheOptions(Part):
+    """What the provider keeps of the prompt; a job has words of its own for it."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: ShortText | None = None
+
+
+class Breakpoint(Part):
+    """The end of what the provider keeps of the prompt."""
+
+    mode: Literal["explicit"]
+
+
 def _one_question(role: object) -> object:
     if role in ("assistant", "tool", "function"):  # it may be unhashable
         raise not_supported(
@@ -117,6 +138,7 @@ class Common(Part):
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
     service_tier: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
     prompt_cache_key: ShortText | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: ShortText | None = None
     safety_identifier: ShortText | None = None
     user: ShortText | None = None
@@ -140,9 +162,11 @@ class Common(Part):
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: only with stream: true")
         own = self.visionq.model_dump(exclude_none=True) if self.visionq else {}
+        question = self._question()
         given = {
             **own,
-            **self._question(),
+            **question,
+            **self._prompt_cache(keeps="prompt_cache" in question),
             "api": self.api,
             "model": self.model,
             "temperature": self.temperature,
@@ -153,6 +177,21 @@ class Common(Part):
             "extra_body": self._extra_body(own.get("extra_body", {})) or None,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    def _prompt_cache(self, *, keeps: bool) -> dict[str, Any]:
+        """Return what is kept of the prompt beside what its own breakpoint says."""
+        options = self.prompt_cache_options
+        if options is None:
+            return {}
+        if not keeps:
+            mode = PromptCache.OFF if options.mode == "explicit" else PromptCache.IMPLICIT
+            return {"prompt_cache": mode, "prompt_cache_ttl": options.ttl}
+        if options.mode == "implicit":
+            raise ValueError(
+                "prompt_cache_options.mode: a breakpoint beside the implicit one is not supported:"
+                " give explicit"
+            )
+        return {"prompt_cache_ttl": options.ttl}
 
     def _extra_body(self, own: dict[str, Any]) -> dict[str, Any]:
         for name in own:

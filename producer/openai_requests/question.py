@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from visionq.contract import Detail
+from visionq.contract import Detail, PromptCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,8 @@ class Text:
     """Words of a message."""
 
     text: str
+    #: Whether the part of the prompt that the provider keeps ends with it.
+    ends_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,28 @@ def question_in(said: list[Said], field: str, instructions: str | None = None) -
         fields["detail"] = _detail_of(images, where)
     if rules:
         fields["instructions"] = "\n\n".join(rules)
+    if _ends_prefix(said, field):
+        fields["prompt_cache"] = PromptCache.INSTRUCTIONS
     return fields
+
+
+def _ends_prefix(said: list[Said], field: str) -> bool:
+    """Return whether the provider keeps the instructions; a job knows no other end of a prefix."""
+    marked = [
+        (position, index)
+        for position, one in enumerate(said)
+        for index, part in enumerate(one.parts)
+        if isinstance(part, Text) and part.ends_prefix
+    ]
+    last = (len(said) - 2, len(said[-2].parts) - 1) if len(said) > 1 else None
+    for place in marked:
+        if place != last:
+            position, index = place
+            raise ValueError(
+                f"{field}.{position}.content.{index}.prompt_cache_breakpoint: supported at the end"
+                " of the instructions alone"
+            )
+    return bool(marked)
 
 
 def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str], list[Image]]:

@@ -22,6 +22,7 @@ from producer.openai_requests.forms import (
     form_of_schema,
 )
 from producer.openai_requests.parts import (
+    Breakpoint,
     Common,
     DetailName,
     MaxTokens,
@@ -60,10 +61,11 @@ class InputText(Part):
 
     type: Literal["input_text"]
     text: str
+    prompt_cache_breakpoint: Breakpoint | None = None
 
     def said(self) -> Text:
         """Return it as both APIs know it."""
-        return Text(self.text)
+        return Text(self.text, ends_prefix=self.prompt_cache_breakpoint is not None)
 
 
 class InputImage(Part):

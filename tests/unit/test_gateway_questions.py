@@ -119,6 +119,16 @@ OPENAI_SAYS: dict[str, tuple[dict[str, Any], dict[str, Any], Any]] = {
     "temperature": ({"temperature": 0.25}, {"temperature": 0.25}, 0.25),
     "service_tier": ({"service_tier": "flex"}, {"service_tier": "flex"}, "flex"),
     "metadata": ({"metadata": {"a": "b"}}, {"metadata": {"a": "b"}}, {"a": "b"}),
+    "prompt_cache": (
+        {"prompt_cache_options": {"mode": "explicit"}},
+        {"prompt_cache_options": {"mode": "explicit"}},
+        "off",
+    ),
+    "prompt_cache_ttl": (
+        {"prompt_cache_options": {"ttl": "30m"}},
+        {"prompt_cache_options": {"ttl": "30m"}},
+        "30m",
+    ),
     "effort": ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "low"}, "low"),
 }
 #: Field of a job → a value of it that is not its default, said as `visionq`.
