@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
 
-#: Values of VISIONQ_DEFAULT_EFFORT that are no effort: the least that the model takes, and
-#: whatever the provider takes where it is given none.
-LEAST: Final = "least"
+#: The value of VISIONQ_DEFAULT_EFFORT by which none is sent: the provider then takes its own.
 PROVIDER: Final = "provider"
 #: No reasoning at all.
 NO_EFFORT: Final = "none"
-
-_Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 
 class Temperature(StrEnum):
@@ -53,8 +49,6 @@ class ModelOptions(Dated):
     default_effort: Effort | None = None
     temperature: Temperature
     structured_outputs: bool = True
-    #: None: not known.
-    service_tiers: tuple[_Tier, ...] | None = None
 
     @model_validator(mode="after")
     def _known_default(self) -> Self:
@@ -149,13 +143,6 @@ def check_model_options(job: JobDocument, table: OptionTable) -> None:
         raise InvalidJob(f"temperature: {job.model} {why}")
     if job.answer_schema is not None and not row.structured_outputs:
         raise InvalidJob(f"answer_schema: {job.model} takes no JSON Schema")
-    if job.service_tier is not None and row.service_tiers is not None:
-        _check_tier(job.model, job.service_tier, row.service_tiers)
-
-
-def _check_tier(model: str | None, tier: str, known: tuple[str, ...]) -> None:
-    if tier not in known:
-        raise InvalidJob(f"service_tier: {model} takes {', '.join(known)}, not {tier!r}")
 
 
 def _no_temperature(row: ModelOptions, effort: str | None) -> str | None:

@@ -39,7 +39,6 @@ efforts = ["low", "high"]
 default_effort = "high"
 temperature = "never"
 structured_outputs = false
-service_tiers = ["default"]
 source = "our own"
 date = 2026-11-01
 """
@@ -104,7 +103,7 @@ def test_the_least_is_the_default(model: str, effort: str | None) -> None:
 def test_an_unknown_model_takes_what_it_is_given() -> None:
     """Nothing is known of it, so nothing is refused and nothing added."""
     assert prepare(job(model="another"), SETTINGS).effort is None
-    fields = job(model="another", effort="ultra", temperature=1, service_tier="odd")
+    fields = job(model="another", effort="ultra", temperature=1)
     assert prepare(fields, SETTINGS).effort == "ultra"
 
 
@@ -163,7 +162,6 @@ def test_reasoning_has_room() -> None:
     [
         ({"temperature": 0, "effort": "low"}, "temperature: gpt-6-luna takes one only without"),
         ({"temperature": 0, "model": "gpt-5-mini"}, "temperature: gpt-5-mini takes none"),
-        ({"service_tier": "ultrafast"}, "service_tier: gpt-6-luna takes auto, default, flex, fast"),
     ],
 )
 def test_what_a_model_does_not_take(fields: dict[str, Any], message: str) -> None:
