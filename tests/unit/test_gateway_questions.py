@@ -277,3 +277,71 @@ def test_what_the_contract_forbids_stays_forbidden() -> None:
 def test_scopes(method: str, path: str, scope: Scope) -> None:
     """Looking, handing in and interfering each need a scope of their own."""
     assert scope_for(method, path) == scope
+
+
+MARK = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+
+
+def marked_bodies(*places: int, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The same question for either API, with breakpoints behind the texts at these places."""
+    found = []
+    for path, kind, picture, name in (
+        ("/v1/responses", "input_text", {"type": "input_image", "image_url": "u"}, "input"),
+        (
+            "/v1/chat/completions",
+            "text",
+            {"type": "image_url", "image_url": {"url": "u"}},
+            "messages",
+        ),
+    ):
+        texts: list[dict[str, Any]] = [
+            {"type": kind, "text": text} | (MARK if place in places else {})
+            for place, text in enumerate(["a", "b", "?"])
+        ]
+        messages = [
+            {"role": "developer", "content": texts[:2]},
+            {"role": "user", "content": [texts[2], picture]},
+        ]
+        found.append((path, {name: messages, **fields}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "ttl"),
+    [(None, None), ({"mode": "explicit"}, None), ({"mode": "explicit", "ttl": "12h"}, "12h")],
+)
+def test_a_breakpoint_after_the_instructions(
+    options: dict[str, str] | None, ttl: str | None
+) -> None:
+    """It keeps the instructions, as the job's own word for it does."""
+    given = {} if options is None else {"prompt_cache_options": options}
+    for path, body in marked_bodies(1, **given):
+        job = parse_job(read_request(path, body))
+        assert (job.prompt_cache, job.prompt_cache_ttl) == ("instructions", ttl)
+        assert job.instructions == "a\n\nb"
+        assert job.extra_body == {}
+
+
+@pytest.mark.parametrize(
+    ("places", "options", "said"),
+    [
+        ((0,), {}, r"\.0\.content\.0\.prompt_cache_breakpoint: supported at the end of the instr"),
+        ((2,), {}, r"\.1\.content\.0\.prompt_cache_breakpoint: supported at the end of the instr"),
+        (
+            (0, 1),
+            {},
+            r"\.0\.content\.0\.prompt_cache_breakpoint: supported at the end of the instr",
+        ),
+        ((1,), {"mode": "implicit"}, "prompt_cache_options.mode: a breakpoint beside"),
+        ((), {"mode": "all"}, "prompt_cache_options.mode: "),
+        ((), {"prewarm": True}, "prompt_cache_options.prewarm: not supported here"),
+    ],
+)
+def test_breakpoints_that_a_job_has_no_word_for(
+    places: tuple[int, ...], options: dict[str, Any], said: str
+) -> None:
+    """They are refused by their place, before anything is paid."""
+    given = {"prompt_cache_options": options} if options else {}
+    for path, body in marked_bodies(*places, **given):
+        with pytest.raises(InvalidJob, match=said):
+            read_request(path, body)
