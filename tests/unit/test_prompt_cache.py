@@ -28,7 +28,7 @@ JOBS: Final = st.fixed_dictionaries(
         "priority": st.sampled_from(["bulk", "interactive"]),
         "instructions": st.sampled_from([None, "", "Be brief.", LONG]),
         "answer_schema": st.sampled_from(
-            [None, {"type": "object"}, {"type": "object", "title": LONG}]
+            [None, {"type": "string"}, {"type": "object", "title": LONG}]
         ),
     },
     optional={
