@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from monitoring.settings import FlowerSettings
 from visionq.commands.record import user_directory
 from visionq.commands.shared import find_redis_url
-from visionq.contract.job import describe
+from visionq.input_errors import describe
 from visionq.redaction import keep_content_out_of_logs
 from visionq.settings import ConfigurationError, load_settings
 

@@ -40,7 +40,7 @@ def _take_image(argument: str, most_bytes: int) -> ImageInput:
         return argument
     if "://" in argument:
         raise InputFileNotFound(
-            "not a file, and addresses begin with http:// or https://", image=argument
+            "of addresses http://, https:// and data: are taken; else give a file", image=argument
         )
     return (argument, read_picture(argument, most_bytes))
 

@@ -14,9 +14,10 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.base import ModelName
-from visionq.contract.job import Effort, PromptCache, describe
+from visionq.contract.job import Effort, PromptCache
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import ConfigurationError
+from visionq.input_errors import describe
 from visionq.setting_types import (
     A_DAY,
     TEN_YEARS,

@@ -11,8 +11,8 @@ import structlog
 from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
-from visionq.contract.job import describe
 from visionq.errors import BillingUnknown, InternalError, ProviderUnavailable, RateLimited
+from visionq.input_errors import describe
 from visionq.ledger import (
     GATE_CLOSED,
     Billing,

@@ -11,12 +11,20 @@ from pydantic import BaseModel, Field
 from tests.integration.sdk_kit import Fleet
 from visionq import AsyncClient, Client
 from visionq.contract import ResultDocument
-from visionq.errors import InvalidJob, JobFailed, VisionqError
+from visionq.errors import (
+    IdempotencyConflict,
+    InputFileNotFound,
+    InvalidJob,
+    JobFailed,
+    VisionqError,
+)
+from visionq.redis_connection import connect
 from visionq.sdk.typed import TypedResult
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 class Words(BaseModel):
@@ -101,17 +109,6 @@ async def test_every_job_ends_once_for_asyncio(redis_url: str) -> None:
     assert sum(isinstance(end, JobFailed) for end in ends.values()) == 6
 
 
-def test_a_wrong_row_ends_it(redis_url: str) -> None:
-    """A row that is no job ends the stream with its error; what is out goes on."""
-    wrong = iter([{"prompt": "question", "images": [b"a"]}, {"prompt": "", "images": [b"b"]}])
-    with (
-        Fleet(redis_url),
-        Client(Settings(), redis_url) as client,
-        pytest.raises(InvalidJob, match="prompt"),
-    ):
-        list(client.stream(wrong))
-
-
 def test_nothing(redis_url: str) -> None:
     """A stream of no jobs is empty."""
     with Client(Settings(), redis_url) as client:
@@ -152,3 +149,67 @@ async def test_typed_for_asyncio(redis_url: str) -> None:
 
 def is_other(end: object) -> bool:
     return isinstance(end, VisionqError) and end.text == "answer to other"
+
+
+def broken_rows(folder: Path) -> list[Any]:
+    """Rows of which every other one can't be submitted, each for a reason of its own."""
+    return [
+        {"prompt": "question 0", "images": [b"0"]},
+        {"prompt": "?", "images": [folder / "absent.png"]},
+        {"prompt": "question 2", "images": [b"2"]},
+        "?",
+        {"prompt": "question 4", "images": [b"4"], "idempotency_key": "one"},
+        {"prompt": "another", "images": [b"4"], "idempotency_key": "one"},
+        {"prompt": "question 6", "images": [b"6"]},
+        {"prompt": "?", "images": [b"7"], "colour": "red"},
+        *({"prompt": "?", "images": []} for _ in range(20)),
+        {"prompt": "question 28", "images": [b"28"]},
+    ]
+
+
+def check_broken(ends: list[tuple[Any, Any]]) -> None:
+    by_place = {job.position: end for job, end in ends}
+    assert len(ends) == len(by_place) == 29
+    answers = {place for place, end in by_place.items() if isinstance(end, ResultDocument)}
+    assert answers == {0, 2, 4, 6, 28}
+    kinds = {1: InputFileNotFound, 3: InvalidJob, 5: IdempotencyConflict, 7: InvalidJob}
+    for place, kind in kinds.items():
+        assert isinstance(by_place[place], kind), by_place[place]
+    assert by_place[1].image.endswith("absent.png")
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+async def test_what_cant_be_submitted_is_an_end_of_its_own(
+    redis_url: str, tmp_path: Path, window: int
+) -> None:
+    """A row with a missing file or a wrong field ends in its error; all others are answered."""
+    with Fleet(redis_url), Client(Settings(), redis_url) as client:
+        check_broken(list(client.stream(broken_rows(tmp_path), window=window)))
+    await _flush(redis_url)
+    with Fleet(redis_url):
+        async with AsyncClient(Settings(), redis_url) as native:
+            found = native.stream(broken_rows(tmp_path), window=window)
+            check_broken([pair async for pair in found])
+
+
+async def _flush(url: str) -> None:
+    with connect(url, "tests") as redis:
+        redis.flushall()
+
+
+def test_submit_many_ends_at_what_cant_be_submitted(redis_url: str, tmp_path: Path) -> None:
+    """Jobs before the one that is wrong are submitted, and rows after it are not even read."""
+    read: list[int] = []
+
+    def reading() -> Iterator[Any]:
+        for place, row in enumerate(broken_rows(tmp_path)):
+            read.append(place)
+            yield row
+
+    with Client(Settings(), redis_url) as client:
+        jobs = client.submit_many(reading())
+        first = next(jobs)
+        assert (first.position, client.get(first).state) == (0, "queued")
+        with pytest.raises(InputFileNotFound):
+            next(jobs)
+    assert read == [0, 1]

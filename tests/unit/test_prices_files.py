@@ -61,18 +61,18 @@ def test_own_prices_replace_the_table(tmp_path: Path) -> None:
             "39.5",
             ', line 5: price 1 (gpt-4o-mini): input: write the number in quotes: "3',
         ),
-        ('"39.5"', '"-1"', ", line 5: price 1 (gpt-4o-mini): input: Input should be greater than"),
-        ('"39.5"', '"0"', ", line 5: price 1 (gpt-4o-mini): input: Input should be greater than"),
-        ('"39.5"', '"NaN"', ", line 5: price 1 (gpt-4o-mini): input: Input should be a finite"),
-        ('"39.5"', '"39,5"', ", line 5: price 1 (gpt-4o-mini): input: Input should be a valid"),
-        ('"19.4"', '""', ", line 14: price 2 (openai/gpt-5.4-mini): cached_input: Input"),
-        ('output = "1161"', "", ", line 11: price 2 (openai/gpt-5.4-mini): output: Field required"),
-        ("output = 155", "output = 155\nvat = 1", ", line 7: price 1 (gpt-4o-mini): vat: Extra"),
-        ("confirmed = true", 'confirmed = "?"', ", line 9: price 1 (gpt-4o-mini): confirmed: In"),
-        ('model = "gpt-4o-mini"', "", ", line 3: price 1: model: Field required"),
+        ('"39.5"', '"-1"', ", line 5: price 1 (gpt-4o-mini): input: must be more than"),
+        ('"39.5"', '"0"', ", line 5: price 1 (gpt-4o-mini): input: must be more than"),
+        ('"39.5"', '"NaN"', ", line 5: price 1 (gpt-4o-mini): input: must be a finite"),
+        ('"39.5"', '"39,5"', ", line 5: price 1 (gpt-4o-mini): input: must be a number"),
+        ('"19.4"', '""', ", line 14: price 2 (openai/gpt-5.4-mini): cached_input: must"),
+        ('output = "1161"', "", ", line 11: price 2 (openai/gpt-5.4-mini): output: missing"),
+        ("output = 155", "output = 155\nvat = 1", ", line 7: price 1 (gpt-4o-mini): vat: there"),
+        ("confirmed = true", 'confirmed = "?"', ", line 9: price 1 (gpt-4o-mini): confirmed: mu"),
+        ('model = "gpt-4o-mini"', "", ", line 3: price 1: model: missing"),
         ("openai/gpt-5.4-mini", "openai/gpt-4o-mini", ": gpt-4o-mini is listed twice"),
-        ('batch_factor = "0.5"', 'batch_factor = "50"', ", line 1: batch_factor: Input"),
-        ('batch_factor = "0.5"', "", ": batch_factor: Field required"),
+        ('batch_factor = "0.5"', 'batch_factor = "50"', ", line 1: batch_factor: must be at"),
+        ('batch_factor = "0.5"', "", ": batch_factor: missing"),
         (
             '"19.4"',
             '"19.4"\ncache_write = 1.5',
@@ -81,14 +81,14 @@ def test_own_prices_replace_the_table(tmp_path: Path) -> None:
         (
             "output = 155",
             'output = 155\nservice_tiers = { flex = "0" }',
-            ", line 7: price 1 (gpt-4o-mini): service_tiers.flex: Input should be greater",
+            ", line 7: price 1 (gpt-4o-mini): service_tiers.flex: must be more",
         ),
         (
             "output = 155",
             'output = 155\nlong_prompt = { above = 1000, input = "0.5", output = "1" }',
-            ", line 7: price 1 (gpt-4o-mini): long_prompt.input: Input should be greater",
+            ", line 7: price 1 (gpt-4o-mini): long_prompt.input: must be at",
         ),
-        ("[[price]]", "[[prices]]", ": price: Field required"),
+        ("[[price]]", "[[prices]]", ": price: missing"),
         ("[[price]]\nmodel", "[[price]\nmodel", ": Expected ']]'"),
     ],
 )
@@ -102,5 +102,5 @@ def test_wrong_rows_are_named(tmp_path: Path, old: str, new: str, message: str) 
 
 def test_an_empty_file(tmp_path: Path) -> None:
     """A file without prices is refused, not taken for a world without them."""
-    with pytest.raises(ConfigurationError, match="Field required"):
+    with pytest.raises(ConfigurationError, match="missing"):
         load_prices(write(tmp_path, ""))

@@ -43,8 +43,8 @@ def test_choices_stay() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"images": [URL]}, "prompt: Field required"),
-        (job(colour="red"), "colour: Extra inputs are not permitted"),
+        ({"images": [URL]}, "prompt: missing"),
+        (job(colour="red"), "colour: there is no such field"),
         ({"prompt": "?", "images": []}, "images: "),
         (job({"url": "https://a", "blob": "a" * 64}), "images.0: "),
         (job(model="no model"), "model: "),

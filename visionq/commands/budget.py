@@ -6,23 +6,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from visionq.commands.amounts import Amount, plain
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.contract.base import TenantName
-from visionq.errors import InvalidJob
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.sdk import budgets
 from visionq.settings import load_settings
-from visionq.submission import check_batch_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
 
-
-_TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
+#: Before the names of options.
+_DASHES: Final = "--"
 
 _tenant = click.option("--tenant", metavar="T", help="The tenant, by its name.")
 _batch = click.option("--batch", metavar="ID", help="The batch, by its id.")
@@ -55,12 +52,9 @@ def set_(
 ) -> None:
     """Set budgets in rubles; those not named stay as they are."""
     limits = {Period.TOTAL: total, Period.DAY: day, Period.MONTH: month}
-    given = {period: limit for period, limit in limits.items() if limit is not None}
-    if not given:
-        raise click.UsageError("say how much: --total, --day or --month RUB")
-    if batch is not None:
-        _check_batch(batch)
-    _change(tenant, batch, given, as_json=as_json)
+    with _usage_errors():
+        scopes = budgets.limits_of(tenant, batch, limits, _DASHES)
+    _change(scopes, as_json=as_json)
 
 
 @budget.command()
@@ -75,10 +69,9 @@ def clear(
 ) -> None:
     """Remove the budgets of a tenant or a batch: it may spend without bound."""
     named = {Period.TOTAL: total, Period.DAY: day, Period.MONTH: month}
-    periods = [period for period in Period if named[period]] or list(Period)
-    if batch is not None:
-        periods = [Period.TOTAL]
-    _change(tenant, batch, dict.fromkeys(periods), as_json=as_json)
+    with _usage_errors():
+        scopes = budgets.cleared(tenant, batch, named, _DASHES)
+    _change(dict.fromkeys(scopes), as_json=as_json)
 
 
 @budget.command()
@@ -91,46 +84,24 @@ def show(*, as_json: bool) -> None:
 
 def scope_of(tenant: str | None, batch: str | None, period: Period) -> BudgetScope:
     """Return the scope that the options name; exactly one of them has to be given."""
-    if (tenant is None) == (batch is None):
-        raise click.UsageError("name either --tenant or --batch")
-    if tenant is not None:
-        return BudgetScope.tenant(_tenant_name(tenant), period)
-    if period is not Period.TOTAL:
-        raise click.UsageError("a batch has one budget: --total")
-    return BudgetScope.batch(batch or "")
+    with _usage_errors():
+        return budgets.scope_of(tenant, batch, period, _DASHES)
 
 
-def _tenant_name(name: str) -> str:
+@contextmanager
+def _usage_errors() -> Iterator[None]:
     try:
-        return _TENANT_NAME.validate_python(name)
-    except ValidationError:
-        raise click.UsageError(
-            f"--tenant: {name!r} can be no tenant: 1 to 64 letters, digits, dots, dashes and _"
-        ) from None
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _check_batch(name: str) -> None:
-    try:
-        check_batch_name(name, "--batch")
-    except InvalidJob as error:
-        raise click.UsageError(error.message) from None
-
-
-def _change(
-    tenant: str | None,
-    batch: str | None,
-    limits: Mapping[Period, Decimal | None],
-    *,
-    as_json: bool,
-) -> None:
-    scopes = {scope_of(tenant, batch, period): limit for period, limit in limits.items()}
+def _change(limits: Mapping[BudgetScope, Decimal | None], *, as_json: bool) -> None:
     with errors_as_json(as_json), as_queue_unavailable(), _ledger() as ledger:
-        try:
-            for scope, limit in scopes.items():
+        with _usage_errors():
+            for scope, limit in limits.items():
                 ledger.set_budget(scope, limit)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        _print([ledger.book(scope) for scope in scopes], as_json=as_json)
+        _print([ledger.book(scope) for scope in limits], as_json=as_json)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from visionq.contract.base import (
 from visionq.contract.owned import refused_in_extra_body, with_own_fields
 from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob
+from visionq.input_errors import describe
 
 #: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a
 #: surrogate pair, which JSON can say, can't.
@@ -218,11 +219,3 @@ def parse_job(fields: Mapping[str, Any]) -> JobDocument:
         return JobDocument.model_validate(fields)
     except ValidationError as error:
         raise InvalidJob(describe(error)) from None
-
-
-def describe(error: ValidationError) -> str:
-    """Say in one line which field is wrong and why, without repeating a long value."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "document"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}{more}"

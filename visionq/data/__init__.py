@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
+from visionq.input_errors import wording
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _describe(error: ValidationError, fields: dict[str, Any], text: str) -> str:
             words.append(f"{table} {index + 1}" + (f" ({label})" if label else ""))
     if place:
         words.append(".".join(map(str, place)))
-    words.append(first["msg"].removeprefix("Value error, "))
+    words.append(wording(first))
     return ": ".join(words)
 
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.blobs import open_async_blobs
-from visionq.errors import VisionqError, WrongEventLoop
-from visionq.ledger import AsyncLedger, ledger_options
+from visionq.errors import JobError, VisionqError, WrongEventLoop
+from visionq.ledger import AsyncLedger, Period, ledger_options
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.redis_connection import as_queue_unavailable, connect_async
+from visionq.sdk.arguments import (
+    check_client,
+    check_job,
+    check_jobs,
+    check_rows,
+    check_timeout,
+    check_window,
+)
+from visionq.sdk.budgets import cleared, limits_of
 from visionq.sdk.connecting import CLIENT_NAME, redis_address
 from visionq.sdk.drafts import Draft, accepted, draft
 from visionq.sdk.entering import each, enter, portions_of
-from visionq.sdk.job import AsyncJob, id_of
+from visionq.sdk.job import AsyncJob
 from visionq.sdk.listening import Listener
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream_async
@@ -24,15 +35,18 @@ from visionq.sdk.waiting import REPLY, portions, timeout_error
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from visionq.contract import JobView, ResultDocument
-    from visionq.ledger import Submission
+    from visionq.ledger import Book, Submission
+    from visionq.sdk.budgets import Rubles
     from visionq.sdk.drafts import AnalyzeOptions, JobOptions
     from visionq.sdk.entering import Rows
     from visionq.sdk.images import ImageInput
     from visionq.sdk.reading import End
     from visionq.settings import Settings
+
+_TOTAL, _DAY, _MONTH = Period.TOTAL, Period.DAY, Period.MONTH
 
 
 class AsyncClient:
@@ -47,6 +61,7 @@ class AsyncClient:
         Raises:
             ConfigurationError: no address of Redis is given, or it is malformed.
         """
+        check_client(settings, redis_url)
         self._settings = settings or load_settings()
         url = redis_address(self._settings, redis_url)
         self._redis = connect_async(url, CLIENT_NAME)
@@ -94,16 +109,15 @@ class AsyncClient:
         (reply,) = await self._enter([await self._draft(fields)])
         return self._job(reply)
 
-    async def submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
+    def submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
         """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
 
         Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
         about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
         jobs before it are submitted, and other jobs of its portion may be.
         """
-        async for portion in portions_of(each(jobs), self._draft):
-            for reply in await self._enter(portion.drafts):
-                yield self._job(reply)
+        check_rows(jobs, asynchronous=True)
+        return self._submit_many(jobs)
 
     @overload
     def stream(
@@ -115,7 +129,7 @@ class AsyncClient:
         self, jobs: Rows, window: int = WINDOW, *, schema: type[Model]
     ) -> AsyncIterator[tuple[AsyncJob, TypedResult[Model] | VisionqError]]: ...
 
-    async def stream(
+    def stream(
         self,
         jobs: Rows,
         window: int = WINDOW,
@@ -128,21 +142,20 @@ class AsyncClient:
         answers are taken. With `schema`, a pydantic model, jobs without a schema of their own ask
         for it, and results are as those of `results` with it.
 
+        A job that can't be submitted (a missing file, a wrong field) ends in its error, as others
+        do; its `position` says which it was, and the ledger does not know it.
+
         Raises:
-            VisionqError: those of `submit`; the jobs that are out go on.
+            QueueUnavailable: the ledger takes no jobs; the jobs that are out go on.
         """
-        model = model_of(schema)
-        rows = asking_for_async(each(jobs), schema)
-        self._check_loop()
-        found = stream_async(self._listener, rows, self.submit_many, window)
-        async with aclosing(found):
-            async for job, end in found:
-                yield job, typed_end(end, model)
+        check_rows(jobs, asynchronous=True)
+        check_window(window)
+        return self._stream(jobs, window, schema, model_of(schema))
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
         self._check_loop()
-        job_id = id_of(job)
+        job_id = check_job(job)
         with as_queue_unavailable():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 ask_for_view(pipeline, job_id)
@@ -183,7 +196,7 @@ class AsyncClient:
             InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
         self._check_loop()
-        model, job_id = model_of(schema), id_of(job)
+        model, job_id, timeout = model_of(schema), check_job(job), check_timeout(timeout)
         async with self._listener.watching([job_id]) as futures:
             await asyncio.wait(futures.values(), timeout=timeout)
             end = futures[job_id].result() if futures[job_id].done() else None
@@ -230,7 +243,7 @@ class AsyncClient:
         With `schema`, a pydantic model, `parsed` of the result is an object of it; with a JSON
         Schema its `data` are of that form. Raises what `submit` and `wait` raise.
         """
-        model = model_of(schema)
+        model, timeout = model_of(schema), check_timeout(timeout)
         job = await self.submit(prompt=prompt, images=[image], schema=schema, **options)
         if model is None:
             return await self.wait(job, timeout)
@@ -246,10 +259,10 @@ class AsyncClient:
         self, jobs: Iterable[AsyncJob | str], timeout: float | None = None, *, schema: type[Model]
     ) -> AsyncIterator[tuple[AsyncJob | str, TypedResult[Model] | VisionqError]]: ...
 
-    async def results(
+    def results(
         self,
         jobs: Iterable[AsyncJob | str],
-        timeout: float | None = None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
+        timeout: float | None = None,
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
@@ -261,9 +274,120 @@ class AsyncClient:
         Raises:
             WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
         """
+        return self._results(check_jobs(jobs), check_timeout(timeout), model_of(schema))
+
+    async def cancel(self, job: AsyncJob | str) -> JobView:
+        """Cancel a job in whatever state it is, and return how it stands then.
+
+        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
+
+        Raises:
+            JobNotFound: the ledger holds no such job.
+        """
         self._check_loop()
-        model = model_of(schema)
-        given = {id_of(job): job for job in jobs}
+        job_id = check_job(job)
+        with as_queue_unavailable():
+            await self._ledger.cancel([job_id])
+        return await self.get(job_id)
+
+    async def set_budget(
+        self,
+        *,
+        tenant: str | None = None,
+        batch: str | None = None,
+        total: Rubles | None = None,
+        day: Rubles | None = None,
+        month: Rubles | None = None,
+    ) -> tuple[Book, ...]:
+        """Bound in rubles what a tenant or a batch may spend; periods not named stay as they are.
+
+        Returns the books of what was set. A batch has `total` alone; set it before its first job.
+
+        Raises:
+            ValueError: not one tenant or batch is named, it can't be called so, or an amount is
+                none from 0 to nine million.
+        """
+        limits = limits_of(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
+        self._check_loop()
+        with as_queue_unavailable():
+            for scope, limit in limits.items():
+                await self._ledger.set_budget(scope, limit)
+            return tuple([await self._ledger.book(scope) for scope in limits])
+
+    async def clear_budget(
+        self,
+        *,
+        tenant: str | None = None,
+        batch: str | None = None,
+        total: bool = False,
+        day: bool = False,
+        month: bool = False,
+    ) -> None:
+        """Remove the budgets of a tenant or a batch, all or those named: spending has no bound.
+
+        Raises:
+            ValueError: not one tenant or batch is named, or it can't be called so.
+        """
+        scopes = cleared(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
+        self._check_loop()
+        with as_queue_unavailable():
+            for scope in scopes:
+                await self._ledger.set_budget(scope, None)
+
+    async def budgets(self) -> tuple[Book, ...]:
+        """Return the book of every scope that has a budget: what is reserved, paid and left."""
+        self._check_loop()
+        with as_queue_unavailable():
+            return await self._ledger.budgets()
+
+    async def _submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
+        async for job, failure in self._submit_each(jobs, count()):
+            if failure is not None:
+                raise failure
+            yield job
+
+    async def _submit_each(
+        self, jobs: Rows, positions: Iterator[int]
+    ) -> AsyncIterator[tuple[AsyncJob, JobError | None]]:
+        """Submit jobs; yield each in input order, with why it is not in the ledger if it is not."""
+        async for portion in portions_of(each(jobs), self._draft):
+            replies = await self._enter(portion.drafts)
+            for one, reply in zip(portion.drafts, replies, strict=True):
+                yield self._job_or_failure(one, reply, next(positions))
+            if portion.failure is not None:
+                yield AsyncJob(str(uuid.uuid4()), False, self, next(positions)), portion.failure  # noqa: FBT003  # not created
+
+    def _job_or_failure(
+        self, one: Draft, reply: Submission, position: int
+    ) -> tuple[AsyncJob, JobError | None]:
+        try:
+            submitted = accepted(reply)
+        except JobError as failure:
+            return AsyncJob(one.job.id, False, self, position), failure  # noqa: FBT003  # likewise
+        return AsyncJob(submitted.id, submitted.created, self, position), None
+
+    async def _stream(
+        self,
+        jobs: Rows,
+        window: int,
+        schema: type[Model] | dict[str, Any] | None,
+        model: type[Model] | None,
+    ) -> AsyncIterator[tuple[AsyncJob, Any]]:
+        self._check_loop()
+        rows = asking_for_async(each(jobs), schema)
+        submit = partial(self._submit_each, positions=count())
+        found = stream_async(self._listener, rows, submit, window)
+        async with aclosing(found):
+            async for job, end in found:
+                yield job, typed_end(end, model)
+
+    async def _results(
+        self,
+        given: dict[str, AsyncJob | str],
+        timeout: float | None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
+        model: type[Model] | None,
+    ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
+        self._check_loop()
         until = None if timeout is None else asyncio.get_running_loop().time() + timeout
         ended: asyncio.Queue[str] = asyncio.Queue()
         async with self._listener.watching(list(given)) as futures:
@@ -280,19 +404,6 @@ class AsyncClient:
             yield given.pop(job_id), typed_end(end, model)
         if given:
             raise timeout_error(len(given), timeout)
-
-    async def cancel(self, job: AsyncJob | str) -> JobView:
-        """Cancel a job in whatever state it is, and return how it stands then.
-
-        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
-
-        Raises:
-            JobNotFound: the ledger holds no such job.
-        """
-        self._check_loop()
-        with as_queue_unavailable():
-            await self._ledger.cancel([id_of(job)])
-        return await self.get(job)
 
     def _check_loop(self) -> None:
         """Take the running event loop for one's own; connections can't follow to another."""

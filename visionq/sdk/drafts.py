@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from visionq.errors import (
     BlobMissing,
     IdempotencyConflict,
+    InvalidJob,
+    JobError,
     QueueUnavailable,
     VisionqError,
 )
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota, Submitted
+from visionq.sdk.arguments import shown
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
 from visionq.submission import defaulted, prepare
 from visionq.tracing import current_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from pydantic import BaseModel
@@ -98,6 +102,8 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
         InvalidJob: a field is wrong; the message names it.
         ImageError: a picture can't be read, is empty or too large; the error names it.
     """
+    if not isinstance(fields, Mapping):
+        raise InvalidJob(f"give the keywords of `submit` as a mapping, not {shown(fields)}")
     fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
     document = prepare({**fields, "images": pictures.references}, settings)
@@ -122,6 +128,8 @@ class Portion:
 
     drafts: list[Draft] = field(default_factory=list)
     size: int = 0
+    #: Why the job after them can be none; it ends the portion.
+    failure: JobError | None = None
 
     def add(self, new: Draft) -> None:
         """Add one more."""
@@ -131,7 +139,7 @@ class Portion:
     @property
     def is_full(self) -> bool:
         """Whether it is time to send it."""
-        return len(self.drafts) >= MOST_JOBS or self.size >= MOST_BYTES
+        return self.failure is not None or len(self.drafts) >= MOST_JOBS or self.size >= MOST_BYTES
 
 
 def all_contents(drafts: Iterable[Draft]) -> dict[str, list[bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from visionq.errors import VisionqError
+from visionq.errors import JobError
 from visionq.sdk.drafts import UPLOADS, Entry, Portion, all_contents
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ async def portions_of(
     jobs: AsyncIterator[Mapping[str, Any]],
     draft: Callable[[Mapping[str, Any]], Awaitable[Draft]],
 ) -> AsyncIterator[Portion]:
-    """Yield what is submitted together; before an error, what was drafted until then."""
+    """Yield what is submitted together; a job that can be none ends a portion."""
     portion = Portion()
     async for fields in jobs:
         try:
             portion.add(await draft(fields))
-        except VisionqError:
-            yield portion
-            raise
+        except JobError as failure:
+            portion.failure = failure
         if portion.is_full:
             yield portion
             portion = Portion()

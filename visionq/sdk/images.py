@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ ImageInput = (
 )
 
 _LONGEST_NAME: Final = 1024
+_LONGEST_SCHEME: Final = 20
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(slots=True)
@@ -73,6 +76,11 @@ def _take(pictures: Pictures, image: ImageInput, position: int, most: int) -> No
     match image:
         case str() if is_url(image):
             _take_reference(pictures, {"url": image}, position, most)
+        case str() if scheme := _SCHEME.match(image):
+            raise InvalidJob(
+                f"images.{position}: of addresses http://, https:// and data: are taken,"
+                f" not {scheme[1][:_LONGEST_SCHEME]}://"
+            )
         case str() | os.PathLike():
             name = _printable(Path(image).name)
             pictures.add(read_picture(image, most), name)
@@ -106,7 +114,10 @@ def _take_reference(
 
 
 def _take_open_file(pictures: Pictures, file: IO[bytes], position: int, most: int) -> None:
-    content: object = file.read(most + 1)
+    try:
+        content: object = file.read(most + 1)
+    except (OSError, ValueError) as error:  # closed, or opened for writing
+        raise InvalidJob(f"images.{position}: the file can't be read: {error}") from None
     if not isinstance(content, bytes):
         raise InvalidJob(f"images.{position}: open the file for reading bytes (mode 'rb')")
     # What is no file on disk has no name, or a number for one.

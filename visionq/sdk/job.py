@@ -20,6 +20,8 @@ class Job:
     #: False when the same job was submitted before, under the same idempotency key.
     created: bool = field(compare=False)
     _client: Client = field(repr=False, compare=False)
+    #: Its place among the jobs of `submit_many` or `stream`, from 0.
+    position: int | None = field(default=None, repr=False, compare=False)
 
     @overload
     def wait(self, timeout: float | None = None) -> ResultDocument: ...
@@ -52,6 +54,8 @@ class AsyncJob:
     #: False when the same job was submitted before, under the same idempotency key.
     created: bool = field(compare=False)
     _client: AsyncClient = field(repr=False, compare=False)
+    #: Its place among the jobs of `submit_many` or `stream`, from 0.
+    position: int | None = field(default=None, repr=False, compare=False)
 
     @overload
     async def wait(self, timeout: float | None = None) -> ResultDocument: ...  # noqa: ASYNC109  # seconds to wait, as in `Job`
@@ -82,8 +86,3 @@ class AsyncJob:
     async def cancel(self) -> JobView:
         """Cancel the job; see `AsyncClient.cancel`."""
         return await self._client.cancel(self)
-
-
-def id_of(job: Job | AsyncJob | str) -> str:
-    """Return the id of a job that is given as such or by its id."""
-    return job if isinstance(job, str) else job.id

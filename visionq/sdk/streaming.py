@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.errors import JobError
     from visionq.sdk.job import AsyncJob, Job
     from visionq.sdk.listening import Listener
     from visionq.sdk.reading import End
@@ -36,56 +37,96 @@ _SLACK: Final = 4
 def stream(
     redis: Redis,
     jobs: Iterable[Mapping[str, Any]],
-    submit_many: Callable[[Iterable[Mapping[str, Any]]], Iterator[Job]],
+    submit: Callable[[Iterable[Mapping[str, Any]]], Iterator[tuple[Job, JobError | None]]],
     window: int,
 ) -> Generator[tuple[Job, End]]:
     """Yield each job with its end; at most `window` jobs are out at any time."""
     source, pending = iter(jobs), Pending(())
     out: dict[str, Job] = {}
 
-    def refill() -> None:
-        for job in submit_many(islice(source, window - len(out))):
-            out[job.id] = job
-            pending.add(job.id)
+    def refill() -> Iterator[tuple[Job, End]]:
+        """Submit as many as there is room for, and yield those that can't be."""
+        while True:
+            is_empty = True
+            for job, failure in submit(islice(source, window - len(out))):
+                is_empty = False
+                if failure is None:
+                    out[job.id] = job
+                    pending.add(job.id)
+                else:
+                    yield job, failure
+            if out or is_empty:
+                return
 
-    refill()
+    yield from refill()
     while pending:
         with closing(waiting.ends(redis, pending, None)) as ends:
             for job_id, end in ends:
                 yield out.pop(job_id), end
                 if _has_room(len(out), window):
-                    refill()
+                    yield from refill()
+
+
+class _Watched:
+    """The jobs that are out, each watched by the one listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._ended: asyncio.Queue[str] = asyncio.Queue()
+        self._jobs: dict[str, tuple[AsyncJob, asyncio.Future[End]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    async def add(self, job: AsyncJob) -> None:
+        if job.id in self._jobs:
+            return
+        future = (await self._listener.watch([job.id]))[job.id]
+        self._jobs[job.id] = (job, future)
+        future.add_done_callback(lambda _: self._ended.put_nowait(job.id))
+
+    async def next_end(self) -> tuple[AsyncJob, End]:
+        job_id = await self._ended.get()
+        job, future = self._jobs.pop(job_id)
+        self._listener.leave([job_id])
+        return job, future.result()
+
+    def leave(self) -> None:
+        self._listener.leave(self._jobs)
 
 
 async def stream_async(
     listener: Listener,
     jobs: AsyncIterator[Mapping[str, Any]],
-    submit_many: Callable[[Iterable[Mapping[str, Any]]], AsyncIterator[AsyncJob]],
+    submit: Callable[
+        [Iterable[Mapping[str, Any]]], AsyncIterator[tuple[AsyncJob, JobError | None]]
+    ],
     window: int,
 ) -> AsyncGenerator[tuple[AsyncJob, End]]:
     """Do the same for asyncio."""
-    ended: asyncio.Queue[str] = asyncio.Queue()
-    out: dict[str, tuple[AsyncJob, asyncio.Future[End]]] = {}
+    out = _Watched(listener)
 
-    async def refill() -> None:
-        taken = [fields async for fields in _first(jobs, window - len(out))]
-        async for job in submit_many(taken):
-            if job.id not in out:
-                future = (await listener.watch([job.id]))[job.id]
-                out[job.id] = (job, future)
-                future.add_done_callback(lambda _, job_id=job.id: ended.put_nowait(job_id))  # type: ignore[misc]  # mypy can't infer a lambda's default
+    async def refill() -> AsyncIterator[tuple[AsyncJob, End]]:
+        while True:
+            taken = [fields async for fields in _first(jobs, window - len(out))]
+            async for job, failure in submit(taken):
+                if failure is None:
+                    await out.add(job)
+                else:
+                    yield job, failure
+            if out or not taken:
+                return
 
     try:
-        await refill()
+        async for rejected in refill():
+            yield rejected
         while out:
-            job_id = await ended.get()
-            job, future = out.pop(job_id)
-            listener.leave([job_id])
-            yield job, future.result()
+            yield await out.next_end()
             if _has_room(len(out), window):
-                await refill()
+                async for rejected in refill():
+                    yield rejected
     finally:
-        listener.leave(out)
+        out.leave()
 
 
 def _has_room(out: int, window: int) -> bool:

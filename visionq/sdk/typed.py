@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from visionq.contract import ResultDocument
-from visionq.contract.job import describe
 from visionq.errors import InvalidJob, InvalidOutput, VisionqError
+from visionq.input_errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -9,9 +9,9 @@ import structlog
 from pydantic import ValidationError
 
 from visionq.contract import ImageReport, ResultDocument, Usage
-from visionq.contract.job import describe
 from visionq.contract.result import is_simulated
 from visionq.errors import InvalidOutput
+from visionq.input_errors import describe
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
 from visionq.prices import ORDINARY_TIERS, cost_nano_rubles

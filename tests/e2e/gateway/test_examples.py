@@ -201,6 +201,7 @@ def test_flask(folder: Path, parts: tuple[Gateway, Fleet], monkeypatch: pytest.M
         address = f"/pictures/{accepted.json['id']}"
         until(lambda: browser.get(address).json["state"] == "done", 20, "an answer")
         assert "64x48" in browser.get(address).json["text"]
+        assert browser.get("/pictures/unknown").status_code == 404
     client.close()  # type: ignore[attr-defined]  # visionq's
 
 
@@ -266,6 +267,7 @@ def assert_takes_pictures(browser: httpx2.Client, status: int = 200) -> None:
     address = f"/pictures/{accepted.json()['id']}"
     until(lambda: browser.get(address).json()["state"] == "done", 20, "an answer")
     assert "64x48" in browser.get(address).json()["text"]
+    assert browser.get("/pictures/unknown").status_code == 404
     refused = browser.post("/pictures", files={"file": ("a.png", b"no picture")})
     wrong = f"/pictures/{refused.json()['id']}"
     until(lambda: browser.get(wrong).status_code == 422, 20, "a refusal")

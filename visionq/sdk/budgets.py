@@ -1,0 +1,97 @@
+"""Budgets as callers name them: the same rules for the clients and for `visionq budget`."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from visionq.contract.base import TenantName
+from visionq.errors import InvalidJob
+from visionq.ledger import BudgetScope, Period
+from visionq.sdk.arguments import shown
+from visionq.submission import check_batch_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Rubles; no floats, which are not what they look like.
+Rubles = Decimal | int | str
+
+_TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
+
+
+def scope_of(
+    tenant: str | None, batch: str | None, period: Period, dashes: str = ""
+) -> BudgetScope:
+    """Return the scope that is named; `dashes`: before the names of options in messages.
+
+    Raises:
+        ValueError: not exactly one is named, or it can't have such a name or period.
+    """
+    if (tenant is None) == (batch is None):
+        raise ValueError(f"name either {dashes}tenant or {dashes}batch")
+    if batch is not None:
+        if period is not Period.TOTAL:
+            raise ValueError(f"a batch has one budget: {dashes}total")
+        return BudgetScope.batch(batch)
+    try:
+        return BudgetScope.tenant(_TENANT_NAME.validate_python(tenant), period)
+    except ValidationError:
+        raise ValueError(
+            f"{dashes}tenant: {tenant!a} can be no tenant:"
+            " 1 to 64 letters, digits, dots, dashes and _"
+        ) from None
+
+
+def limits_of(
+    tenant: str | None, batch: str | None, limits: Mapping[Period, Rubles | None], dashes: str = ""
+) -> dict[BudgetScope, Decimal]:
+    """Return what is to be set, of the periods for which there is an amount.
+
+    Raises:
+        ValueError: that of `scope_of`, an amount is none, or there is none at all.
+        TypeError: an amount is of a type that can't hold one exactly.
+    """
+    given = {period: amount for period, amount in limits.items() if amount is not None}
+    if not given:
+        raise ValueError(f"say how many rubles: {dashes}total, {dashes}day or {dashes}month")
+    if batch is not None:
+        _check_batch(batch, f"{dashes}batch")
+    return {
+        scope_of(tenant, batch, period, dashes): _amount(period, amount)
+        for period, amount in given.items()
+    }
+
+
+def cleared(
+    tenant: str | None, batch: str | None, periods: Mapping[Period, bool], dashes: str = ""
+) -> list[BudgetScope]:
+    """Return the scopes to be without a budget: those of the periods named, or all.
+
+    Raises:
+        ValueError: that of `scope_of`.
+    """
+    named = [period for period in Period if periods.get(period)] or list(Period)
+    if batch is not None:
+        named = [Period.TOTAL]
+    return [scope_of(tenant, batch, period, dashes) for period in named]
+
+
+def _check_batch(batch: str, name: str) -> None:
+    try:
+        check_batch_name(batch, name)
+    except InvalidJob as error:
+        raise ValueError(error.message) from None
+
+
+def _amount(period: Period, amount: Rubles) -> Decimal:
+    if isinstance(amount, bool) or not isinstance(amount, (Decimal, int, str)):
+        raise TypeError(
+            f"{period}: give rubles as Decimal, a whole number or text, not {shown(amount)}"
+        )
+    try:
+        return Decimal(amount)
+    except InvalidOperation:
+        raise ValueError(f"{period}: {shown(amount)} is no amount of rubles") from None
