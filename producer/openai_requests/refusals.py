@@ -30,7 +30,9 @@ def not_supported(words: str, *, kind: str = "") -> PydanticCustomError:
     `kind` is what the client calls it: words begin with it, at a length that people read.
     """
     if kind:
-        words = f"{kind[:_LONGEST_KIND]} {words}"
+        # Half a surrogate pair, which JSON can say, breaks pydantic's rendering of messages.
+        shown = kind[:_LONGEST_KIND].encode("utf-8", "backslashreplace").decode()
+        words = f"{shown} {words}"
     return PydanticCustomError(NOT_SUPPORTED, "{words}", {"words": words})
 
 

@@ -88,10 +88,12 @@ def errors_of(model: type[BaseModel], fields: object) -> list[Any]:
     try:
         model.model_validate(fields)
     except ValidationError as error:
-        return list(error.errors(include_input=False, include_url=False))
+        found = error
     except (TypeError, AttributeError, OverflowError, ValueError):
         return []
-    return []
+    else:
+        return []
+    return list(found.errors(include_input=False, include_url=False))
 
 
 def test_every_type_of_error_has_its_words() -> None:
