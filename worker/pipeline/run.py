@@ -52,8 +52,8 @@ class Step:
     patience: float
 
 
-#: Far more deaths than workers that are killed for other reasons bring upon one job.
-_MOST_LAPSES: Final = 25
+#: More deaths than workers that are killed for other reasons bring upon one job (docs/adr/0012).
+_MOST_LAPSES: Final = 10
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
