@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 #: One for each transition of a job; `gate`, `limits`, `budget` and `settle`, by which operators
-#: steer, `budget` also to read the books; `pace` reads; by `replay` one job takes another's place;
-#: `forget` is for ends that were written down, `resume` for what somebody decides, `block` for what
-#: Redis refuses to write; the last four are the way of an event to a webhook.
+#: steer, `budget` also to read the books; `pace` and `states` read; by `replay` one job takes
+#: another's place; `forget` is for ends that were written down, `resume` for what somebody decides,
+#: `block` for what Redis refuses to write; the last four are the way of an event to a webhook.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "settle", "pace", "replay", "forget", "resume", "block"),
+    *("gate", "limits", "budget", "settle", "pace", "states"),
+    *("replay", "forget", "resume", "block"),
     *("announce", "claim_delivery", "finish_delivery", "redeliver"),
 )
 #: What they share, each part knowing those before it.

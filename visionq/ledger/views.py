@@ -10,6 +10,7 @@ from visionq.errors import RateLimited
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
+from visionq.ledger.scripts import script_text
 from visionq.money import rubles
 from visionq.names import (
     CELERY_RESULT,
@@ -52,6 +53,13 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
     return [view and behind(gate, view) for view in views]
 
 
+def states_of(redis: Redis, job_ids: Sequence[str]) -> list[State | None]:
+    """Return the state of each of at most `MOST_PER_SCRIPT` jobs, or None, by one command."""
+    script = redis.register_script(script_text("states"))
+    states: list[bytes] = script(args=("", *job_ids))
+    return [_state_of(state.decode()) if state else None for state in states]
+
+
 def behind(gate: Gate, view: JobView) -> JobView:
     """Show a queued job as parked where its gate, its model or its tenant is held.
 
@@ -85,7 +93,7 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
     if "state" not in fields:
         return None
     queue, tenant, model = fields["lane"].split(":", 2)
-    state = State.QUEUED if fields["state"] == HINTED else State(fields["state"])
+    state = _state_of(fields["state"])
     waits = state is State.WAITING or (state is State.PARKED and due is not None)
     return JobView(
         id=job_id,
@@ -106,6 +114,10 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         batch_id=fields.get("batch"),
         replayed_by=fields.get("replayed_by"),
     )
+
+
+def _state_of(stored: str) -> State:
+    return State.QUEUED if stored == HINTED else State(stored)
 
 
 def _attempts(state: State, fields: dict[str, str]) -> int:
