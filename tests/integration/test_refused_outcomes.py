@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.integration.ledger_kit import Clock, Desk, outcome_of, unpaid, unusable
 from tests.integration.test_absurd_numbers import Provider, serving
@@ -54,13 +53,6 @@ class Refusing(Ledger):
 
 class DiedError(BaseException):
     """The worker is gone, whatever it was about to do."""
-
-
-@pytest.fixture(autouse=True)
-def silence() -> Iterator[None]:
-    """Keep tracebacks off the terminal: to print them in colour takes most of a test's time."""
-    with capture_logs():
-        yield
 
 
 @pytest.fixture
