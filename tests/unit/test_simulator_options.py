@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from visionq.contract import PromptCache
 from visionq.errors import InvalidJob
 from visionq.model_options import load_option_table
-from visionq.sandbox.simulator.options import check_options, effort_of
-from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES, Question, read_question
+from visionq.sandbox.simulator.options import check_options
+from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
 from visionq.sandbox.simulator.refusals import Refusal
 from visionq.settings import Settings
 from visionq.submission import prepare
@@ -36,15 +36,18 @@ JOBS: Final = st.fixed_dictionaries(
 )
 
 
-def asked(model: str = "gpt-6-luna", mark: Any = None, **fields: Any) -> Question:
+Request = tuple[str, dict[str, Any]]
+
+
+def asked(model: str = "gpt-6-luna", mark: Any = None, **fields: Any) -> Request:
     part = {"type": "input_text", "text": "?"} | ({"prompt_cache_breakpoint": mark} if mark else {})
     body = {"model": model, "input": [{"role": "user", "content": [part]}], **fields}
-    return read_question(RESPONSES, body)
+    return RESPONSES, body
 
 
-def chat(model: str = "gpt-6-luna", **fields: Any) -> Question:
+def chat(model: str = "gpt-6-luna", **fields: Any) -> Request:
     body = {"model": model, "messages": [{"role": "user", "content": "?"}], **fields}
-    return read_question(CHAT_COMPLETIONS, body)
+    return CHAT_COMPLETIONS, body
 
 
 @given(JOBS)
@@ -60,7 +63,7 @@ def test_what_is_submitted_is_not_refused(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "param", "code"),
+    ("request_", "param", "code"),
     [
         (asked(reasoning={"effort": "minimal"}), "reasoning.effort", "unsupported_value"),
         (chat(reasoning_effort="minimal"), "reasoning_effort", "unsupported_value"),
@@ -99,16 +102,16 @@ def test_what_is_submitted_is_not_refused(fields: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_the_provider_refuses(question: Question, param: str, code: str) -> None:
+def test_what_the_provider_refuses(request_: Request, param: str, code: str) -> None:
     """By its own words and codes, uncharged."""
     with pytest.raises(Refusal) as refused:
-        check_options(question)
+        check_options(read_question(*request_))
     error = refused.value.body["error"]
     assert (refused.value.status, error["param"], error["code"]) == (400, param, code)
 
 
 @pytest.mark.parametrize(
-    "question",
+    "request_",
     [
         asked(),
         asked(reasoning={"effort": "max"}, temperature=1),
@@ -119,14 +122,6 @@ def test_what_the_provider_refuses(question: Question, param: str, code: str) ->
         chat(reasoning_effort="low", prompt_cache_options={**MARK, "ttl": "30m"}),
     ],
 )
-def test_what_the_provider_takes(question: Question) -> None:
+def test_what_the_provider_takes(request_: Request) -> None:
     """Nothing is refused that it takes, and of an unknown model nothing at all."""
-    check_options(question)
-
-
-def test_the_effort_that_counts() -> None:
-    """The one asked for, else the model's own."""
-    assert effort_of(asked(reasoning={"effort": "low"})) == "low"
-    assert effort_of(asked()) == "medium"
-    assert effort_of(chat("gpt-5.4-mini")) == "none"
-    assert effort_of(chat("gpt-4o-mini")) is None
+    check_options(read_question(*request_))

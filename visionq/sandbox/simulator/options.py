@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.sandbox.simulator.cache import LIFETIMES
 from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES
-from visionq.sandbox.simulator.refusals import Refusal, by_openai, wrong_type, wrong_value
+from visionq.sandbox.simulator.refusals import Refusal, by_openai, missing, wrong_type, wrong_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visionq.sandbox.simulator.question import Question
+    from visionq.sandbox.simulator.cache import LIFETIMES
+from visionq.sandbox.simulator.question import Question
 
 SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
-MODES: Final = ("implicit", "explicit")
 #: The one temperature that models take while they reason.
 ORDINARY: Final = 1
 
@@ -35,12 +36,6 @@ def check_options(question: Question) -> None:
         _check_effort(question, effort, row)
         _check_temperature(question, effort or row.get("default_effort"), row)
     _check_cache(question, is_known=row is not None)
-
-
-def effort_of(question: Question) -> str | None:
-    """Return the effort at which a model that reasons answers; None: it does not reason."""
-    row = _row("options.toml", "model", question.model)
-    return _effort(question) or (row.get("default_effort") if row else None)
 
 
 def _effort(question: Question) -> str | None:
@@ -93,31 +88,26 @@ def _check_cache(question: Question, *, is_known: bool) -> None:
         raise _unsupported("prompt_cache_options")
     if terms is None and is_known and breakpoints:
         raise _unsupported(next(iter(breakpoints)))
-    if options is not None:
-        _check_form(options, "prompt_cache_options", MODES, _lifetimes(question, terms))
+    lifetimes = _lifetimes(question, terms)
+    if options is not None and options.get("ttl") not in (None, *lifetimes):
+        raise wrong_value("prompt_cache_options.ttl", options["ttl"], lifetimes)
     for path, value in breakpoints.items():
-        _check_form(value, path, ("explicit",), _lifetimes(question, terms))
+        _check_breakpoint(value, path, lifetimes)
 
 
-def _check_form(
-    value: object, path: str, modes: tuple[str, ...], lifetimes: tuple[str, ...]
-) -> None:
+def _check_breakpoint(value: object, path: str, lifetimes: tuple[str, ...]) -> None:
     if not isinstance(value, Mapping):
         raise wrong_type(path, "an object", value)
-    for name, known in (("mode", modes), ("ttl", lifetimes)):
-        if value.get(name) is not None and value[name] not in known:
-            raise wrong_value(f"{path}.{name}", value[name], known)
-    if "mode" not in value and modes != MODES:
-        raise by_openai(
-            f"Missing required parameter: '{path}.mode'.",
-            param=f"{path}.mode",
-            code="missing_required_parameter",
-        )
+    if "mode" not in value:
+        raise missing(f"{path}.mode")
+    for name, known in (("mode", ("explicit",)), ("ttl", (None, *lifetimes))):
+        if value.get(name) not in known:
+            raise wrong_value(f"{path}.{name}", value[name], tuple(filter(None, known)))
 
 
 def _lifetimes(question: Question, terms: Mapping[str, Any] | None) -> tuple[str, ...]:
     if terms is None:
-        return ("30m", "12h")
+        return tuple(LIFETIMES)
     name = "chat_lifetimes" if question.api == CHAT_COMPLETIONS else "lifetimes"
     return tuple(terms.get(name, terms["lifetimes"]))
 
