@@ -20,8 +20,7 @@ from visionq.sandbox.simulator.refusals import Refusal, by_openai, missing, wron
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visionq.sandbox.simulator.cache import LIFETIMES
-from visionq.sandbox.simulator.question import Question
+    from visionq.sandbox.simulator.question import Question
 
 SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
 #: The one temperature that models take while they reason.
