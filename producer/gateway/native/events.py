@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-#: Seconds between signs of life, so that no proxy takes the stream for dead.
-_ALIVE_EVERY: Final = 15.0
 _LOOK_EVERY: Final = 0.5
 
 #: How OpenAPI's document has a route that streams: each event is of this form.
@@ -42,20 +40,26 @@ Look = tuple["BaseModel", bool]
 
 
 def stream(
-    look: Callable[[], Awaitable[Look]], pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+    look: Callable[[], Awaitable[Look]],
+    keep_alive: float,
+    pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> StreamingResponse:
     """Return an answer that tells each change of a document until it is the last.
 
     Args:
         look: returns the document as it stands, and whether nothing more is to come.
+        keep_alive: seconds between signs of life, so that no proxy takes the stream for dead.
         pause: waits so many seconds, or until there may be something new.
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_told(look, pause), media_type="text/event-stream", headers=headers)
+    told = _told(look, keep_alive, pause)
+    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
 async def _told(
-    look: Callable[[], Awaitable[Look]], pause: Callable[[float], Awaitable[object]]
+    look: Callable[[], Awaitable[Look]],
+    keep_alive: float,
+    pause: Callable[[float], Awaitable[object]],
 ) -> AsyncIterator[str]:
     before, spoken, number = "", time.monotonic(), 0
     while True:
@@ -65,9 +69,9 @@ async def _told(
             number += 1
             yield f"id: {number}\nevent: state\ndata: {text}\n\n"
             before, spoken = text, time.monotonic()
-        elif time.monotonic() - spoken > _ALIVE_EVERY:
+        elif time.monotonic() - spoken > keep_alive:
             yield ": alive\n\n"
             spoken = time.monotonic()
         if is_last:
             return
-        await pause(_LOOK_EVERY)
+        await pause(min(_LOOK_EVERY, keep_alive))

@@ -180,7 +180,7 @@ async def follow_job(job_id: JobIdInPath, services: Open, key: Caller) -> Stream
     async def pause(seconds: float) -> None:
         await wait_for(services, job_id, seconds)
 
-    return stream(now, pause)
+    return stream(now, services.gateway.keep_alive, pause)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
@@ -203,7 +203,7 @@ async def follow_batch(batch_id: BatchId, services: Open, key: Caller) -> Stream
         batch = await find_batch(services, key.tenant, batch_id)
         return await batch_object(services, batch), batch.status in DONE
 
-    return stream(now)
+    return stream(now, services.gateway.keep_alive)
 
 
 def _wait_in(prefer: str | None) -> int | None:

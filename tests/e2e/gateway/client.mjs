@@ -56,6 +56,15 @@ const chat = await client.chat.completions.create({
   reasoning_effort: 'low',
   visionq: { reuse: 'off' },
 });
+const kinds = [];
+for await (const event of await client.responses.create({ model, input, stream: true })) kinds.push(event.type);
+const streamed = await client.responses.stream({ model, input: asked('Streamed?') }).finalResponse();
+const pieces = client.chat.completions.stream({
+  model,
+  messages: said('In pieces?'),
+  stream_options: { include_usage: true },
+});
+const gathered = await pieces.finalChatCompletion();
 const other = await client.responses.create({ model, input, background: true, temperature: 0.1 });
 const cancelled = await client.responses.cancel(other.id);
 
@@ -100,6 +109,11 @@ console.log(
     text: ended.output_text,
     chat: chat.choices[0].message.content,
     tier: chat.service_tier,
+    streams: {
+      events: [kinds[0], kinds.at(-1)],
+      texts: [streamed.output_text, gathered.choices[0].message.content],
+      usage: gathered.usage.total_tokens,
+    },
     cancelled: cancelled.status,
     batch: done.request_counts,
     errors,

@@ -45,6 +45,9 @@ def test_node(gateway: Gateway, fleet: Fleet, node_package: Path, tmp_path: Path
     assert "64x48" in told["text"]
     assert "64x48" in told["chat"]
     assert told["tier"] == "flex"
+    assert told["streams"]["events"] == ["response.created", "response.completed"]
+    assert all("64x48" in text for text in told["streams"]["texts"])
+    assert told["streams"]["usage"] > 0
     assert told["cancelled"] in {"cancelled", "completed"}
     assert told["batch"] == {"total": 2, "completed": 1, "failed": 1}
     assert told["errors"] == {name: list(refusal) for name, refusal in NODE_REFUSALS.items()}
