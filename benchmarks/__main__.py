@@ -37,6 +37,7 @@ PARTS: Final = {
     "collect": "benchmarks.speed.collecting",
     "backlog": "benchmarks.speed.backlog",
     "quote": "benchmarks.quote",
+    "forecast": "benchmarks.forecast",
     "bulk": "benchmarks.bulk",
     "namespaces": "benchmarks.namespaces.measuring",
     "scale": "benchmarks.scale.measuring",

@@ -109,10 +109,10 @@ def _bills(fleet: Fleet, folder: Path) -> dict[str, _Bill]:
     sample.mkdir()
     for path in sorted((folder / "pictures").iterdir())[:_SAMPLE]:
         path.rename(sample / path.name)
-    _command(fleet, "run", str(sample), *_OPTIONS, "--yes", "-o", str(folder / "sample.jsonl"))
+    run_command(fleet, "run", str(sample), *_OPTIONS, "--yes", "-o", str(folder / "sample.jsonl"))
     sampled = _billed(fleet)
     rest = _quoted(fleet, folder)
-    _command(fleet, "run", str(folder / "pictures"), *pictures)
+    run_command(fleet, "run", str(folder / "pictures"), *pictures)
     after = _billed(fleet)
     return {"by tables": _bill(blind, after - before), "of the rest": _bill(rest, after - sampled)}
 
@@ -125,7 +125,7 @@ def _bill(quote: dict[str, Any], billed: Decimal) -> _Bill:
 
 
 def _quoted(fleet: Fleet, folder: Path) -> dict[str, Any]:
-    said = _command(fleet, "quote", str(folder / "pictures"), *_OPTIONS, "--json")
+    said = run_command(fleet, "quote", str(folder / "pictures"), *_OPTIONS, "--json")
     quote: dict[str, Any] = json.loads(said)
     return quote
 
@@ -134,7 +134,8 @@ def _billed(fleet: Fleet) -> Decimal:
     return Decimal(fleet.simulator.bill()["rub"])
 
 
-def _command(fleet: Fleet | None, *arguments: str) -> str:
+def run_command(fleet: Fleet | None, *arguments: str) -> str:
+    """Run a command of `visionq`, on a fleet if one is given; returns what it prints."""
     url = {"VISIONQ_REDIS_URL": fleet.server.url} if fleet else {}
     done = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-m", "visionq.cli", *arguments],
@@ -156,7 +157,7 @@ def _timed(folder: Path) -> float:
         picture = Image.new("RGB", (640 + number % 50, 480), (number % 256, number // 256, 0))
         (many / f"{number}.jpg").write_bytes(encoded(picture, "JPEG"))
     began = time.perf_counter()
-    _command(None, "quote", str(many), *_OPTIONS, "--no-lookup", "--json")
+    run_command(None, "quote", str(many), *_OPTIONS, "--no-lookup", "--json")
     return time.perf_counter() - began
 
 

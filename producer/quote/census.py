@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.prompts import job_fields
+from producer.quote.caching import SharedPrefixes, prefix_of
 from producer.quote.looking import look, sha256_of_file
 from producer.quote.twins import Twins
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from producer.prompts import Prompt
+    from producer.quote.caching import Prefix
     from producer.quote.looking import Seen
     from visionq.contract import Detail, JobDocument
     from visionq.settings import Settings
@@ -65,6 +67,7 @@ class Group:
     reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str | None] = field(default_factory=Counter)
+    prefixes: SharedPrefixes = field(default_factory=SharedPrefixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class _Asked:
     question: str
     #: Tokens, by the rule of thumb.
     texts: int
+    prefix: Prefix
 
 
 class _Counting:
@@ -195,12 +199,13 @@ class _Counting:
         known = self._known.get(len(row.images)) if common else None
         if known is not None:
             return known
-        fields = job_fields(row, self._plan.prompt, self._plan.options)
+        fields = {**job_fields(row, self._plan.prompt, self._plan.options), "priority": "bulk"}
         # Where the pictures are is of no matter here.
         fields["images"] = [{"url": "https://example.com"}] * len(row.images)
         job = prepare(fields, self._plan.settings)
         texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
-        made = _Asked(job, content_key(job, ()), question_of(job), texts)
+        prefix = prefix_of(job, self._plan.settings.prompt_cache)
+        made = _Asked(job, content_key(job, ()), question_of(job), texts, prefix)
         if common:
             self._known[len(row.images)] = made
         return made
@@ -225,6 +230,7 @@ class _Counting:
         group.texts += asked.texts
         group.limits += job.max_output_tokens or 0
         group.tiers[job.service_tier] += 1
+        group.prefixes.add(asked.prefix)
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
             group.questions[question] += 1
         for picture in seen:

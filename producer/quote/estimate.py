@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Final
 
+from producer.quote.caching import cache_use
 from visionq.contract import Usage
 from visionq.ledger.usage import MARGIN_BEFORE
 from visionq.prices import cost_nano_rubles
@@ -14,6 +15,7 @@ from visionq.prices import cost_nano_rubles
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from producer.quote.caching import CacheUse
     from producer.quote.census import Group
     from visionq.ledger.usage import Calibration, Output
     from visionq.prices import Price
@@ -64,11 +66,19 @@ def estimate(
     """Return what the rows of one model, detail and effort will cost."""
     taken = _input(group, calibration)
     given, learned = _output(group, calibration, outputs)
-    caching = _caching(group, calibration, outputs)
+    each = taken.expected / max(1, group.rows)
+    use = cache_use(
+        group.prefixes,
+        group.rows,
+        each,
+        group.questions,
+        outputs=outputs,
+        calibration=calibration,
+    )
     return Estimate(
         input=taken,
         output=given,
-        cost=_cost(price, group, taken, given, caching) if price else None,
+        cost=_cost(price, group, taken, given, use) if price else None,
         input_learned=calibration is not None,
         output_learned=learned,
     )
@@ -113,38 +123,8 @@ def _output(
     return Span(total.low, min(total.expected, most), min(total.high, most)), rest == 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Caching:
-    """What the provider's cache holds of the questions of a group."""
-
-    #: Tokens that are read from it.
-    read: float = 0
-    #: Share of all others that is written to it.
-    written: float = 0
-
-
-def _caching(
-    group: Group, calibration: Calibration | None, outputs: Mapping[str, Output]
-) -> _Caching:
-    """Return what answers to the same questions have told, else those of the same model."""
-    rows = max(1, group.rows)
-    each = calibration.input_tokens(group.pictures, group.texts) / rows if calibration else 0
-    read = written = 0.0
-    known = 0
-    for question, count in group.questions.items():
-        output = outputs.get(question)
-        if output is not None and output.cached is not None:
-            known += count
-            read += output.cached * count
-            written += output.written * count
-    if calibration is not None and (rest := group.rows - known):
-        read += calibration.cached * each * rest
-        written += calibration.written / max(1e-9, 1 - calibration.cached) * rest
-    return _Caching(read, min(1.0, written / rows))
-
-
 def _cost(
-    price: Price, group: Group, taken: Span, given: Span, caching: _Caching
+    price: Price, group: Group, taken: Span, given: Span, use: CacheUse
 ) -> tuple[int, int, int] | None:
     """In the dearest case nothing is read from the cache, and all is written that can be."""
     factors = [(price.tier_factor(tier), rows) for tier, rows in group.tiers.items()]
@@ -153,18 +133,19 @@ def _cost(
     rows = max(1, group.rows)
     factor = sum(Fraction(each or 1) * count for each, count in factors) / rows if factors else 1
 
-    def cost(tokens: float, answers: float, caching: _Caching) -> int:
-        whole, read = ceil(tokens), int(min(tokens, caching.read))
+    def cost(tokens: float, answers: float, read: float, written: float) -> int:
+        whole = ceil(tokens)
+        cached = int(min(whole, read))
         usage = Usage(
             input_tokens=whole,
-            cached_tokens=read,
-            cache_write_tokens=int((whole - read) * caching.written),
+            cached_tokens=cached,
+            cache_write_tokens=int(min(whole - cached, written)),
             output_tokens=ceil(answers),
         )
         return ceil(cost_nano_rubles(price, usage, calls=rows) * factor)
 
     return (
-        cost(taken.low, given.low, caching),
-        cost(taken.expected, given.expected, caching),
-        cost(taken.high, given.high, _Caching(written=1)),
+        cost(taken.low, given.low, use.read, use.written),
+        cost(taken.expected, given.expected, use.read, use.written),
+        cost(taken.high, given.high, 0, use.most_written),
     )

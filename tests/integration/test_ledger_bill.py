@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.integration.worker_kit import Bench, picture
 from visionq.contract import Detail
 from visionq.ledger import BudgetScope, Completed, Period
+from visionq.ledger.metrics import read_tokens
 from visionq.model_options import Temperature, load_option_table
 from visionq.money import nano_rubles, rubles
 from visionq.prices import load_prices
@@ -119,6 +120,7 @@ def test_the_cache_in_the_books(bench: Bench, api: str) -> None:
     fields = {
         "model": "gpt-6-luna",
         "api": api,
+        "effort": "none",
         "instructions": f"{INSTRUCTIONS[3]} {api}",
         "extra_body": {"prompt_cache_options": {"mode": "implicit"}},
     }
@@ -127,6 +129,16 @@ def test_the_cache_in_the_books(bench: Bench, api: str) -> None:
     assert first.cached_tokens == 0 < second.cached_tokens
     assert first.cache_write_tokens == first.input_tokens
     assert second.cached_tokens + second.cache_write_tokens == second.input_tokens
+    both = first + second
+    assert read_tokens(bench.redis, "default") == {
+        "input": 0,
+        "cached_input": both.cached_tokens,
+        "cache_write": both.cache_write_tokens,
+        "output": both.output_tokens,
+        "reasoning": 0,
+    }
+    assert sum(read_tokens(bench.redis).values()) == both.total_tokens
+    assert not any(read_tokens(bench.redis, "nobody").values())
     assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
 
 

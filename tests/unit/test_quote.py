@@ -32,13 +32,13 @@ from producer.sources import BadRow, Row
 from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.content_key import content_key
-from visionq.contract import Detail
+from visionq.contract import Detail, Usage
 from visionq.ledger.usage import Calibration, Output
-from visionq.money import nano_rubles
-from visionq.prices import load_prices
+from visionq.money import nano_rubles, rubles
+from visionq.prices import cost_nano_rubles, load_prices
 from visionq.settings import Settings
 from visionq.submission import prepare
-from visionq.vision import image_tokens, load_rules, most_image_tokens
+from visionq.vision import forecast_text_tokens, image_tokens, load_rules, most_image_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -482,3 +482,99 @@ def test_all_refused_rows_in_a_file(
     out.write_text("mine\n")
     assert CliRunner().invoke(quote_command, arguments[1:]).exit_code != 0
     assert out.read_text() == "mine\n"
+
+
+# The prompt cache, tiers and long prompts ---------------------------------------------------------
+
+#: 1,000 words of 9 letters, 3,000 tokens by the rule of thumb.
+INSTRUCTIONS = "describes " * 1000
+
+
+def luna(folder: Path, count: int, **options: Any) -> Quote:
+    paths = [picture(folder, f"{number}.png", (640, 480 + number)) for number in range(count)]
+    asked = plan(model="gpt-6-luna", effort="none", instructions=INSTRUCTIONS, **options)
+    return quoted(rows(*paths), asked)
+
+
+def priced(taken: float, read: float, written: float, given: float) -> Decimal:
+    price = load_prices().for_model("gpt-6-luna")
+    assert price is not None
+    usage = Usage(
+        input_tokens=round(taken),
+        cached_tokens=round(read),
+        cache_write_tokens=round(written),
+        output_tokens=round(given),
+    )
+    return rubles(cost_nano_rubles(price, usage))
+
+
+def test_shared_instructions_are_written_once(tmp_path: Path) -> None:
+    """The first row writes them and the others read them; at its dearest each writes its own."""
+    made = luna(tmp_path, 10)
+    shared = forecast_text_tokens(INSTRUCTIONS)
+    assert shared >= 1024
+    taken, given = made.input_tokens, made.output_tokens
+    assert made.rub.expected == priced(taken, 9 * shared, shared, given)
+    assert made.rub.high is not None
+    assert made.rub.high > priced(taken, 0, 10 * shared, given)
+
+
+def test_without_a_cache(tmp_path: Path) -> None:
+    """Where nothing is kept, nothing is read or written; short instructions are not kept."""
+    made = luna(tmp_path, 10, prompt_cache="off")
+    assert made.rub.expected == priced(made.input_tokens, 0, 0, made.output_tokens)
+    short = quoted(
+        rows(picture(tmp_path, "a.png")),
+        plan(model="gpt-6-luna", effort="none", instructions="Be brief."),
+    )
+    assert short.rub.expected == priced(short.input_tokens, 0, 0, short.output_tokens)
+
+
+def test_whole_prompts_are_written(tmp_path: Path) -> None:
+    """Left to the provider, each row writes all but the instructions, which the others read."""
+    made = luna(tmp_path, 10, prompt_cache="implicit")
+    read = 9 * forecast_text_tokens(INSTRUCTIONS)
+    taken, given = made.input_tokens, made.output_tokens
+    assert made.rub.expected == priced(taken, read, taken - read, given)
+
+
+def test_the_cache_as_it_was_learned() -> None:
+    """What answers to the same question read and wrote is what the next ones will."""
+    price = load_prices().for_model("gpt-6-luna")
+    known = learned([(765, 40, 805, 0, 60)] * 50)
+    outputs = {"q0": Output(50, 60, 0, cached=300.0, written=0.5)}
+    made = estimate(group(), price, known, outputs)
+    assert made.cost is not None
+    read, given = 30_000, made.output.expected
+    taken = made.input.expected
+    expected = float(priced(taken, read, (taken - read) / 2, given))
+    assert float(rubles(made.cost[1])) == pytest.approx(expected, rel=0.001)
+
+
+@pytest.mark.parametrize(("tier", "factor"), [("flex", "0.5"), ("priority", "2"), ("auto", "1")])
+def test_tiers_are_quoted(tmp_path: Path, tier: str, factor: str) -> None:
+    """A tier costs its factor of the ordinary one, in the comparison as well."""
+    given = rows(picture(tmp_path, "a.png"))
+    ordinary = quoted(given, plan(model="gpt-6-luna", effort="none"))
+    made = quoted(given, plan(model="gpt-6-luna", effort="none", service_tier=tier))
+    assert ordinary.rub.expected is not None
+    assert made.rub.expected == Decimal(factor) * ordinary.rub.expected
+    costs = [{one.model: one.rub.expected for one in quote.models} for quote in (ordinary, made)]
+    assert costs[0].keys() == costs[1].keys()
+
+
+def test_a_tier_without_a_price_is_refused(tmp_path: Path) -> None:
+    """A row that asks for it can't be asked, and is told why."""
+    made = quoted(rows(picture(tmp_path, "a.png")), plan(service_tier="ultrafast"))
+    assert made.refused == {"invalid_job": 1}
+    assert made.refusals[0].message.startswith("service_tier: ultrafast has no price for gpt-4o")
+
+
+def test_many_rows_are_no_long_prompt() -> None:
+    """What is dearer above 272,000 tokens is a prompt, not the sum of a run."""
+    price = load_prices().for_model("gpt-6-luna")
+    one, many = (estimate(group(count), price, None, {}) for count in (1, 1000))
+    assert one.cost is not None
+    assert many.cost is not None
+    assert many.input.expected > 272_000
+    assert many.cost[1] == 1000 * one.cost[1]

@@ -18,6 +18,7 @@ from visionq.doctor.addresses import is_local
 from visionq.doctor.provider_checks import read_balance
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.clock import RedisClock
+from visionq.ledger.metrics import read_tokens
 from visionq.ledger.spending import (
     Comparison,
     UnknownCall,
@@ -55,6 +56,8 @@ class Report:
     comparison: Comparison | None
     #: Why balance and books are not compared.
     no_comparison: str
+    #: Kind of token → how many were counted; None: they are not counted for a batch.
+    tokens: dict[str, int] | None = None
     #: Jobs of all tenants that an emptied Redis had lost and their owner submitted anew.
     forgotten_jobs: int = 0
 
@@ -110,6 +113,7 @@ def _of_all(redis: Redis, settings: Settings) -> Report:
         unknown_calls(redis),
         comparison,
         reason,
+        read_tokens(redis),
         total.forgotten_jobs,
     )
 
@@ -121,7 +125,9 @@ def _of_scope(redis: Redis, settings: Settings, tenant: str | None, batch: str |
     day, month = (book.settled_rub for book in dated) if dated else (None, None)
     books = [book for book in (total, *dated) if book.limit_rub is not None]
     unknown = unknown_calls(redis, total.scope.key)
-    return Report(total, day, month, tuple(books), unknown, None, "the balance is that of all")
+    tokens = read_tokens(redis, tenant) if tenant and batch is None else None
+    why = "the balance is that of all"
+    return Report(total, day, month, tuple(books), unknown, None, why, tokens)
 
 
 _DATED: Final = (Period.DAY, Period.MONTH)
@@ -150,6 +156,7 @@ def _document(report: Report) -> dict[str, Any]:
         "saved_rub": plain(total.saved_rub),
         "unknown_calls": total.unknown_calls,
         "forgotten_jobs": report.forgotten_jobs,
+        "tokens": report.tokens,
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
         "budgets": [book_document(book) for book in report.budgets],
@@ -185,6 +192,9 @@ def _print(report: Report) -> None:
             f"paid        {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
         )
     click.echo(f"in all      {plain(total.settled_rub)} ₽ paid")
+    if report.tokens:
+        kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
+        click.echo(f"tokens      {', '.join(kinds)}")
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
     click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there")
     click.echo(

@@ -28,6 +28,10 @@ FORGOTTEN: Final = "jobs_forgotten"
 #: Counts calls, by model, that were said to have counted more than they can.
 USAGE_DISBELIEVED: Final = "usage_disbelieved"
 
+#: Counts tokens, by tenant, model and kind. Kinds add up: reasoning is no part of `output` here.
+TOKENS: Final = "tokens"
+TOKEN_KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
+
 _SEPARATOR: Final = "|"
 _SUM: Final = "sum"
 _MICRO: Final = 1_000_000
@@ -103,6 +107,18 @@ class Counters:
                 counts[int(size)] = value
             found[tuple(own)] = (counts, total)
         return found
+
+
+def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
+    """Return kind of token → how many were counted ever, of all tenants or of one.
+
+    The kinds add up to all tokens. Of a tenant that is not told apart there are none.
+    """
+    found = dict.fromkeys(TOKEN_KINDS, 0)
+    for (of, _, kind), amount in read_counters(redis).of(TOKENS, 3).items():
+        if kind in found and tenant in (None, of):
+            found[kind] += amount
+    return found
 
 
 def note_forgotten(redis: Redis, jobs: int) -> None:

@@ -13,6 +13,8 @@ from visionq.ledger.metrics import (
     OTHER,
     STAGE_SECONDS,
     TENANT,
+    TOKEN_KINDS,
+    TOKENS,
     USAGE_DISBELIEVED,
     add,
 )
@@ -62,14 +64,15 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
 
 def _count_tokens(counted: dict[str, int], usage: Usage) -> None:
     """Count tokens so that the kinds add up to all of them."""
-    for kind, tokens in (
-        ("input", usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens),
-        ("cached_input", usage.cached_tokens),
-        ("cache_write", usage.cache_write_tokens),
-        ("output", usage.output_tokens - usage.reasoning_tokens),
-        ("reasoning", usage.reasoning_tokens),
-    ):
-        add(counted, tokens, "tokens", TENANT, MODEL, kind)
+    amounts = (
+        usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens - usage.reasoning_tokens,
+        usage.reasoning_tokens,
+    )
+    for kind, tokens in zip(TOKEN_KINDS, amounts, strict=True):
+        add(counted, tokens, TOKENS, TENANT, MODEL, kind)
 
 
 def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
