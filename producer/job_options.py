@@ -45,7 +45,7 @@ _FIRST_FRAME: Final = "first_frame"
 _JSON_FIELDS: Final = frozenset({"answer_schema", "extra_body", "metadata"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "да", "истина", "+"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", "нет", "ложь", "-"})
-_PERMISSIONS: Final = ("convert", "shrink", "flatten", "unterminated")
+_PERMISSIONS: Final = ("convert", "shrink", "flatten", "unterminated", "crops")
 _FLAGS: Final = frozenset({*_PERMISSIONS, _FIRST_FRAME, "repair"})
 _REQUIREMENTS: Final = click.Choice((*ASKED_OF_MODEL, *COMPUTED))
 _POLICIES: Final = (Policy.REJECT, Policy.WARN, Policy.OFF)
@@ -108,6 +108,11 @@ _OPTIONS: Final = (
         "--unterminated",
         is_flag=True,
         help="Take JPEG and GIF that lack nothing but their end marker.",
+    ),
+    click.option(
+        "--crops",
+        is_flag=True,
+        help="Cut long pictures into overlapping crops that the model can read.",
     ),
     click.option("--reject", type=_REQUIREMENTS, multiple=True, help="Fail pictures with this."),
     click.option("--warn", type=_REQUIREMENTS, multiple=True, help="Warn of pictures with this."),

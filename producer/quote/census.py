@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.prompts import job_fields
@@ -14,11 +14,13 @@ from producer.quote.twins import Twins
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.content_key import content_key
 from visionq.contract import Reuse
+from visionq.crops import check_count, crop_boxes, crops_note
 from visionq.errors import ImageError, InvalidJob
 from visionq.ledger.usage import question_of
 from visionq.model_options import load_option_table
 from visionq.submission import prepare
 from visionq.vision import (
+    forecast_text_tokens,
     forecast_texts,
     image_tokens,
     lost_detail,
@@ -68,6 +70,9 @@ class Group:
     questions: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str | None] = field(default_factory=Counter)
     prefixes: SharedPrefixes = field(default_factory=SharedPrefixes)
+    #: Of pictures and texts, what crops add to those that would else be sent whole.
+    crop_pictures: int = 0
+    crop_texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +103,16 @@ class Census:
     #: Pictures that are scaled down so far that print is lost, and the size of the one most so.
     illegible: int = 0
     most_reduced: tuple[float, Size, Size] | None = None
+    #: Pictures that are cut, and the crops that they make.
+    cut: int = 0
+    crops: int = 0
     #: Bytes of files that were read whole.
     read_bytes: int = 0
     groups: dict[Kind, Group] = field(default_factory=dict)
     #: Pixels of the pictures to be paid for; None: not looked at.
     sizes: Counter[Size | None] = field(default_factory=Counter)
+    #: The same of those that are cut where a model needs it.
+    croppable: Counter[Size | None] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,7 @@ class _Counting:
         self._twins = Twins()
         self._waiting: list[tuple[str, _Asked, list[Seen]]] = []
         self._tokens = lru_cache(100_000)(self._tokens_of)
+        self._boxes = lru_cache(100_000)(partial(crop_boxes, plan.rules))
         #: What rows ask that ask all the same, by the number of their pictures.
         self._known: dict[int, _Asked] = {}
         self._common = plan.prompt is not None and not plan.prompt.names
@@ -164,6 +175,8 @@ class _Counting:
             asked = self._asked(row)
             job = asked.job
             seen = [look(image, self._plan.settings, job.pictures) for image in row.images]
+            parts = sum(len(self._sent(job, one.size)) for one in seen)
+            check_count(self._plan.rules.request, len(seen), parts)
             reusable = job.reuse is Reuse.USE
             if reusable and self._twins.is_twin(asked.shape, row.images, seen):
                 census.duplicates += 1
@@ -223,7 +236,7 @@ class _Counting:
 
     def _add(self, asked: _Asked, seen: Sequence[Seen]) -> None:
         census, job, question = self._census, asked.job, asked.question
-        model = job.model or self._plan.settings.default_model
+        model = self._model(job)
         group = census.groups.setdefault((model, job.detail.value, job.effort), Group())
         group.rows += 1
         group.reasoning += self._options.reasoning_tokens(model, job.effort)
@@ -233,12 +246,42 @@ class _Counting:
         group.prefixes.add(asked.prefix)
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
             group.questions[question] += 1
-        for picture in seen:
-            group.pictures += self._tokens(model, job.detail, picture.size)
-            group.least_pictures += self._tokens(model, job.detail, picture.size or (1, 1))
+        sent = [self._sent(job, picture.size) for picture in seen]
+        for picture, parts in zip(seen, sent, strict=True):
+            tokens = sum(self._tokens(model, job.detail, part) for part in parts)
+            group.pictures += tokens
+            group.least_pictures += (
+                tokens if picture.size else self._tokens(model, job.detail, (1, 1))
+            )
+            if len(parts) > 1:
+                group.crop_pictures += tokens - self._tokens(model, job.detail, picture.size)
             census.unseen += picture.size is None
-            self._note_reduction(model, job.detail, picture.size)
-            census.sizes[self._counted(picture.size)] += 1
+            self._note_reduction(model, job.detail, parts[0])
+            sizes = census.croppable if job.pictures.crops else census.sizes
+            sizes[_counted(picture.size, sizes)] += 1
+        self._count_crops(group, [len(parts) for parts in sent])
+
+    def _model(self, job: JobDocument) -> str:
+        return job.model or self._plan.settings.default_model
+
+    def _sent(self, job: JobDocument, size: Size | None) -> list[Size | None]:
+        """Return the sizes of what a picture is cut into, or its own.
+
+        Raises:
+            TooManyPixels: it would be too many.
+        """
+        if size is None or not job.pictures.crops:
+            return [size]
+        boxes = self._boxes(self._model(job), job.detail, *size)
+        return [(right - left, low - top) for left, top, right, low in boxes] or [size]
+
+    def _count_crops(self, group: Group, counts: Sequence[int]) -> None:
+        cut = [count for count in counts if count > 1]
+        self._census.cut += len(cut)
+        self._census.crops += sum(cut)
+        told = forecast_text_tokens(crops_note(counts))
+        group.texts += told
+        group.crop_texts += told
 
     def _note_reduction(self, model: str, detail: Detail, size: Size | None) -> None:
         if size is None:
@@ -248,14 +291,6 @@ class _Counting:
             census, found = self._census, (reduction, size, seen)
             census.illegible += 1
             census.most_reduced = max(census.most_reduced or found, found)
-
-    def _counted(self, size: Size | None) -> Size | None:
-        """Return the size under which a picture is counted: rounded up if there are too many."""
-        sizes = self._census.sizes
-        if size is None or size in sizes or len(sizes) < _MOST_SIZES:
-            return size
-        width, height = (-(-side // _ROUNDED_TO) * _ROUNDED_TO for side in size)
-        return width, height
 
     def _tokens_of(self, model: str, detail: Any, size: Size | None) -> int:  # noqa: ANN401  # a `Detail`
         rules = self._plan.rules
@@ -272,3 +307,11 @@ class _Counting:
             self._census.examples.append(refusal)
         if self._plan.on_refused is not None:
             self._plan.on_refused(refusal)
+
+
+def _counted(size: Size | None, sizes: Counter[Size | None]) -> Size | None:
+    """Return the size under which a picture is counted: rounded up if there are too many."""
+    if size is None or size in sizes or len(sizes) < _MOST_SIZES:
+        return size
+    width, height = (-(-side // _ROUNDED_TO) * _ROUNDED_TO for side in size)
+    return width, height

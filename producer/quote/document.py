@@ -63,6 +63,17 @@ class RefusedRow(Document):
     file: str = ""
 
 
+class CropsQuote(Document):
+    """What cutting long pictures into crops makes of the quote; the figures are contained in it."""
+
+    #: Pictures that are cut, and what they are sent as.
+    pictures: int = 0
+    crops: int = 0
+    #: Expected beyond what the same pictures would count and cost whole.
+    tokens: int = 0
+    rub: Rubles | None = None
+
+
 class Quote(Document):
     """What asking about a source will cost."""
 
@@ -80,6 +91,7 @@ class Quote(Document):
     stored: int
     #: Pictures that were not looked at: those by address.
     unseen: int
+    crops: CropsQuote
     #: Bytes of files that were read whole, to tell duplicates and to find stored answers.
     read_bytes: int
     #: Expected, of questions and answers together.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from producer.quote.census import Group, Plan, take_census
-from producer.quote.document import ModelQuote, Quote, RefusedRow, RubleSpan
+from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from visionq.contract import Detail
+from visionq.crops import cropped_tokens
 from visionq.data import bare_model
 from visionq.ledger.usage import Output, kind_of
 from visionq.model_options import load_option_table
 from visionq.models import shutdown_of
+from visionq.money import rubles
 from visionq.vision import image_tokens, most_image_tokens
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def quote_of(
         duplicates=census.duplicates,
         stored=census.stored,
         unseen=census.unseen,
+        crops=_crops(census, made, prices, calibrations, outputs),
         read_bytes=census.read_bytes,
         tokens=round(taken + given),
         input_tokens=round(taken),
@@ -88,6 +92,38 @@ def quote_of(
         chosen=chosen,
         models=_compare(census, plan, prices, knowledge, given / max(1, asked), end, chosen),
         notes=_notes(census, made, prices, calibrations),
+    )
+
+
+def _crops(
+    census: Census,
+    made: Mapping[Kind, Estimate],
+    prices: PriceTable,
+    calibrations: Mapping[str, Calibration | None],
+    outputs: Mapping[str, Output],
+) -> CropsQuote:
+    """Compare with the same rows whose pictures are all sent whole."""
+    tokens, cost, is_priced = 0.0, 0, True
+    for kind, group in census.groups.items():
+        if not group.crop_pictures:
+            continue
+        whole = replace(
+            group,
+            pictures=group.pictures - group.crop_pictures,
+            texts=group.texts - group.crop_texts,
+        )
+        price, calibration = prices.for_model(kind[0]), calibrations.get(kind_of(*kind))
+        without, cropped = estimate(whole, price, calibration, outputs), made[kind]
+        tokens += cropped.input.expected - without.input.expected
+        if cropped.cost and without.cost:
+            cost += cropped.cost[1] - without.cost[1]
+        else:
+            is_priced = False
+    return CropsQuote(
+        pictures=census.cut,
+        crops=census.crops,
+        tokens=round(tokens),
+        rub=rubles(cost) if is_priced else None,
     )
 
 
@@ -178,8 +214,16 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         key = (family.name if family else model, detail)
         if key not in counted:
             counted[key] = _picture_tokens(census, rules, model, Detail(detail))
-        limits, questions = ceil(mean) * rows, Counter({"": rows})
-        group = Group(rows, *counted[key], texts, limits, 0, questions, tiers)
+        most, least = counted[key]
+        group = Group(
+            rows=rows,
+            pictures=most,
+            least_pictures=least,
+            texts=texts,
+            limits=ceil(mean) * rows,
+            questions=Counter({"": rows}),
+            tiers=tiers,
+        )
         calibration = calibrations.get(kind_of(*kind))
         equal = {"": Output(max(1, rows), mean, 0)}
         made = estimate(group, prices.for_model(model), calibration, equal)
@@ -228,13 +272,14 @@ def _picture_tokens(
     census: Census, rules: VisionRules, model: str, detail: Detail
 ) -> tuple[int, int]:
     most = least = 0
-    for size, count in census.sizes.items():
-        if size is None:
-            most += count * most_image_tokens(rules, model, detail)
-            least += count * image_tokens(rules, model, detail, 1, 1)
-        else:
-            tokens = count * image_tokens(rules, model, detail, *size)
-            most, least = most + tokens, least + tokens
+    for sizes, tokens_of in ((census.sizes, image_tokens), (census.croppable, cropped_tokens)):
+        for size, count in sizes.items():
+            if size is None:
+                most += count * most_image_tokens(rules, model, detail)
+                least += count * image_tokens(rules, model, detail, 1, 1)
+            else:
+                tokens = count * tokens_of(rules, model, detail, *size)
+                most, least = most + tokens, least + tokens
     return most, least
 
 
@@ -260,18 +305,20 @@ def _notes(
             notes.append(f"{model} at {detail} counts {counted}; the quote follows the answers")
         notes += _notes_of_answers(kind, census.groups[kind], one, known=calibration is not None)
     if census.unseen:
+        more = "; long ones that are cut count more" if census.croppable[None] else ""
         notes.append(
             f"{census.unseen:,} pictures (by address, or to be converted) are not looked into:"
-            " each counts as the largest that the model takes"
+            f" each counts as the largest that the model takes{more}"
         )
     if census.most_reduced is not None:
         reduction, size, seen = census.most_reduced
         alone = census.illegible == 1
         count = "1 picture is" if alone else f"{census.illegible:,} pictures are"
+        way_out = "; --crops cuts long ones" if census.sizes else ""
         notes.append(
             f"{count} scaled down so far that print is lost"
             f" ({'' if alone else 'up to '}{reduction:.1f} times:"
-            f" {size[0]}x{size[1]} to {seen[0]}x{seen[1]}); cut long ones into parts"
+            f" {size[0]}x{size[1]} to {seen[0]}x{seen[1]}){way_out}"
         )
     return tuple(dict.fromkeys(notes))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from producer.quote.document import ModelQuote, Quote, RubleSpan
+    from producer.quote.document import CropsQuote, ModelQuote, Quote, RubleSpan
 
 #: Models of the comparison that are shown; `--json` has them all.
 _MOST_MODELS: Final = 12
@@ -50,6 +50,8 @@ def _facts(quote: Quote, source: str) -> Table:
     if free:
         table.add_row("  free", Text(", ".join(free), style="green"))
     table.add_row("to be asked", f"{quote.asked:,}")
+    if quote.crops.pictures:
+        table.add_row("  crops", _crops_line(quote.crops))
     table.add_row("tokens", f"{quote.input_tokens:,} in, {quote.output_tokens:,} out")
     for one in quote.chosen:
         table.add_row("model", _model_line(one))
@@ -70,6 +72,11 @@ def _model_line(one: ModelQuote) -> Text:
     if one.ends_before:
         line.append(f"  shuts down {one.ends}, before the end", style="bold red")
     return line
+
+
+def _crops_line(crops: CropsQuote) -> str:
+    cost = "" if crops.rub is None else f", {money(crops.rub)} ₽"
+    return f"{crops.pictures:,} cut into {crops.crops:,}: {crops.tokens:,} tokens more{cost}"
 
 
 def _cost_line(rub: RubleSpan) -> Text:

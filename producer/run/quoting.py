@@ -92,9 +92,11 @@ def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
 
 def in_one_line(quote: Quote) -> str:
     """Return a quote for a log; the rows add up."""
-    rub, refused = quote.rub.to_public(), sum(quote.refused.values())
+    rub, refused, crops = quote.rub.to_public(), sum(quote.refused.values()), quote.crops
+    cut = f"; pictures cut into crops: {crops.pictures:,} into {crops.crops:,}"
+    free = quote.duplicates + quote.stored
     return (
         f"quote: of {quote.rows:,} rows {quote.asked:,} to be paid for,"
-        f" {quote.duplicates + quote.stored:,} free, {refused:,} refused;"
+        f" {free:,} free, {refused:,} refused{cut if crops.pictures else ''};"
         f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"
     )

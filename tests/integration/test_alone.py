@@ -56,8 +56,16 @@ def test_the_same_comes_of_a_picture(alone: Alone) -> None:
     """A picture comes out as the worker itself would send it."""
     content = picture(5)
     prepared = alone.prepare(task(content))
-    assert (prepared.sent.data, prepared.sent.width, prepared.sent.height) == (content, 64, 48)
+    (sent,) = prepared.sent
+    assert (sent.data, sent.width, sent.height) == (content, 64, 48)
     assert (prepared.source.format, prepared.source.bytes) == ("png", len(content))
+
+
+def test_crops_come_of_it_as_well(alone: Alone) -> None:
+    """A picture that is to be cut comes out in all its crops."""
+    tall = replace(task(picture(5, (600, 15_000))), options=PictureOptions(crops=True))
+    sizes = [(one.width, one.height) for one in alone.prepare(tall).sent]
+    assert sizes == [(450, 2048)] * 6
 
 
 def test_what_is_wrong_with_a_picture_is_told(alone: Alone) -> None:

@@ -276,3 +276,43 @@ def test_limits_are_the_smaller_ones(bench: Bench) -> None:
     assert image_limits(wide, request).max_bytes == 20_000_000
     narrow = bench.settings.model_copy(update={"max_image_bytes": 1000})
     assert image_limits(narrow, request).max_bytes == 1000
+
+
+def test_what_the_model_sees_in_a_crop_is_of_its_picture(bench: Bench) -> None:
+    """The model reports on every crop, and what it finds stands with the picture that was cut."""
+    long = Image.new("RGB", (300, 9000), COLOUR)
+    ImageDraw.Draw(long).text((20, 20), "Invoice", fill="black")
+    fields: dict[str, Any] = {"model": "gpt-4o", "detail": "high", "names": ["a", "b", "c"]}
+    pictures = (encoded(long, "png"), encoded(scene(), "png"), encoded(long.rotate(180), "png"))
+    told = bench.answer(*pictures, pictures={"crops": True, "text": "warn"}, **fields)
+    counts = [len(report.crops) for report in told.images]
+    assert counts == [4, 0, 4]
+    # The simulator says yes to every question.
+    assert all("the model sees text" in report.warnings for report in told.images)
+    error = bench.failure(*pictures, pictures={"crops": True, "text": "reject"}, **fields)
+    assert (error.code, error.image) == ("picture_rejected", "a")
+
+
+def test_crops_that_are_too_many_are_refused_unpaid(bench: Bench) -> None:
+    """More pictures with their crops than one request takes are refused before the call."""
+    rules = load_rules()
+    few = rules.model_copy(update={"request": rules.request.model_copy(update={"max_images": 7})})
+    bench.replaced(rules=few)
+    long = encoded(Image.new("RGB", (300, 9000), COLOUR), "png")
+    fields: dict[str, Any] = {"model": "gpt-4o", "pictures": {"crops": True}}
+    assert len(bench.answer(long, **fields).images[0].crops) == 4
+    error = bench.failure(long, long, **fields)
+    assert error.code == "invalid_job"
+    assert error.cost_rub == 0
+    assert "images: 2 pictures, 8 with their crops" in error.message
+    assert bench.simulator.bill()["calls"] == 1
+    assert "reserved" not in bench.money()
+
+
+def test_what_the_provider_fetches_is_not_cut(bench: Bench) -> None:
+    """An address that goes out as it is can't be cut, and the report says so."""
+    from tests.integration.worker_kit import served  # noqa: PLC0415  # used here alone
+
+    with served({"/a.png": encoded(scene(), "png")}) as address:
+        answer = bench.answer(f"{address}/a.png", url_mode=UrlMode.PASS, pictures={"crops": True})
+    assert answer.images[0].warnings == ("not cut into crops: the provider fetches it",)

@@ -58,18 +58,18 @@ def options(**policies: str) -> PictureOptions:
 def test_what_is_found_is_told_or_refused() -> None:
     """The policy of the requirement says whether a finding is told, refused or not looked for."""
     detector = Finds("text", "text in the picture: SALE")
-    assert judge(b"picture", options(text="warn"), [detector], name="a") == (detector.found,)
-    assert judge(b"picture", options(), [detector], name="a") == ()
+    assert judge([b"picture"], options(text="warn"), [detector], name="a") == (detector.found,)
+    assert judge([b"picture"], options(), [detector], name="a") == ()
     with pytest.raises(PictureRejected, match="SALE") as caught:
-        judge(b"picture", options(text="reject"), [detector], name="a")
+        judge([b"picture"], options(text="reject"), [detector], name="a")
     assert (caught.value.image, caught.value.text) == ("a", None)
-    assert judge(b"picture", options(text="reject"), [Finds("text", None)], name="a") == ()
+    assert judge([b"picture"], options(text="reject"), [Finds("text", None)], name="a") == ()
 
 
 def test_a_detector_that_fails_is_told() -> None:
     """A detector that breaks costs no job; that it did not look is never dropped."""
     broken = Finds("text", RuntimeError("out of order"))
-    assert judge(b"picture", options(text="reject"), [broken], name="a") == (
+    assert judge([b"picture"], options(text="reject"), [broken], name="a") == (
         "not looked at for text: RuntimeError",
     )
 

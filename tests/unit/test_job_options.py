@@ -53,7 +53,7 @@ def test_nothing_given_is_nothing_said() -> None:
 
 def test_every_option_of_pictures_can_be_given() -> None:
     """Each field of `PictureOptions` has an option."""
-    flags = ["--first-frame", "--convert", "--shrink", "--flatten", "--unterminated"]
+    flags = ["--first-frame", "--convert", "--shrink", "--flatten", "--unterminated", "--crops"]
     flags += [word for name in ("text", "logo", "watermark", "nsfw") for word in ("--reject", name)]
     flags += [word for name in ("blur", "blank", "dark", "tiny") for word in ("--off", name)]
     assert taken(*flags)["pictures"].keys() == PictureOptions.model_fields.keys()

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from visionq.answer_schemas import check_schema
-from visionq.contract import Api, JobDocument, parse_job
-from visionq.errors import Incomplete, Refused
+from visionq.contract import Api, JobDocument, PictureOptions, Policy, parse_job
+from visionq.contract import Picture as PictureFacts
+from visionq.errors import Incomplete, PictureRejected, Refused
+from worker.pipeline.context import Picture
+from worker.pipeline.pictures import take_findings
 from worker.provider.answer import Answer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
 from worker.provider.request import ProviderRequest, build_request
 from worker.provider.schema import parse_answer
 from worker.provider.strict import strict_form
+
+if TYPE_CHECKING:
+    from worker.pipeline.context import Attempt
 
 ASKED = ("text", "logo")
 SOURCES = ["data:image/jpeg;base64,/9j/", "https://example.com/b.png"]
@@ -179,3 +186,17 @@ def test_a_schema_with_its_own_address() -> None:
     validator = Draft202012Validator(schema)
     assert validator.is_valid({"answer": leaf, "picture_report": REPORT})
     assert not validator.is_valid({"answer": {**leaf, "name": 1}, "picture_report": REPORT})
+
+
+def test_findings_in_crops_are_those_of_their_picture() -> None:
+    """What the model finds in any crop stands with the picture that it was cut from, once."""
+    crop = PictureFacts(format="webp", width=1, height=1, bytes=1)
+    pictures = [Picture("a", crops=(crop,) * 3), Picture("b"), Picture("c", crops=(crop,) * 2)]
+    found = [set(), {"text"}, {"text"}, set(), {"logo"}, set()]
+    answer = Answer("", findings=tuple(map(frozenset, found)))
+    asked = PictureOptions(crops=True, text=Policy.WARN, logo=Policy.REJECT)
+    attempt = cast("Attempt", SimpleNamespace(pictures=pictures, job=job(pictures=asked)))
+    with pytest.raises(PictureRejected, match="the model sees logo") as caught:
+        take_findings(attempt, answer, ("text", "logo"))
+    assert caught.value.image == "c"
+    assert [picture.warnings for picture in pictures] == [("the model sees text",), (), ()]

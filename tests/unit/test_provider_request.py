@@ -214,3 +214,32 @@ def test_effort(extra: dict[str, Any]) -> None:
     assert chat["reasoning_effort"] == "low"
     assert "reasoning" not in chat
     assert {"reasoning", "reasoning_effort"}.isdisjoint(body_of(job()))
+
+
+def test_crops_stand_in_the_place_of_their_picture() -> None:
+    """All crops go in order, under the name of their picture; a text of its own tells of them."""
+    crops = [f"{DATA_URL}{number}" for number in range(3)]
+    for api in Api:
+        request = build_request(job(api=api), [*crops, ADDRESS], parts=(3, 1))
+        assert request.images == (*["https://example.com/a.jpg"] * 3, "b")
+        body = json.loads(request.body)
+        (said,) = body.get("input") or body["messages"]
+        prompt, told, *pictures = said["content"]
+        assert prompt["text"] == "Что изображено на картинке?"
+        assert told["text"] == "Pictures 1 to 3 are overlapping crops of one picture, in order."
+        sources = [part["image_url"] for part in pictures]
+        urls = [one if isinstance(one, str) else one["url"] for one in sources]
+        assert urls == [*crops, ADDRESS]
+        assert request.text_bytes == len(request.body) - sum(map(len, urls))
+    with pytest.raises(ValueError, match="4 pictures, but 2 sources"):
+        build_request(job(), [DATA_URL, ADDRESS], parts=(3, 1))
+
+
+def test_the_report_on_pictures_is_about_each_crop() -> None:
+    """Where the model is asked about the pictures, it reports on every one that it is shown."""
+    sources = [DATA_URL, DATA_URL, ADDRESS]
+    request = build_request(job(instructions="Be brief."), sources, ("text",), parts=(2, 1))
+    body = json.loads(request.body)
+    assert "a list of 3 objects" in body["instructions"]
+    report = body["text"]["format"]["schema"]["properties"]["picture_report"]
+    assert (report["minItems"], report["maxItems"]) == (3, 3)

@@ -22,6 +22,7 @@ from producer.prompts import Prompt
 from producer.quote import Knowledge, Plan, Quote, make_quote, take_census
 from producer.quote.census import Group, Refusal
 from producer.quote.command import quote as quote_command
+from producer.quote.document import CropsQuote
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.headers import HEAD_BYTES, read_header
 from producer.quote.looking import Seen
@@ -33,6 +34,7 @@ from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.content_key import content_key
 from visionq.contract import Detail, Usage
+from visionq.crops import crops_note
 from visionq.ledger.usage import Calibration, Output
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles, load_prices
@@ -373,9 +375,68 @@ def test_long_pages_that_can_not_be_read_are_told(tmp_path: Path) -> None:
     told = [note for note in quoted(rows(*tall, photo), plan()).notes if "print is lost" in note]
     assert " ".join(told) == (
         "2 pictures are scaled down so far that print is lost"
-        " (up to 7.3 times: 600x15000 to 81x2048); cut long ones into parts"
+        " (up to 7.3 times: 600x15000 to 81x2048); --crops cuts long ones"
     )
     assert not any("print is lost" in note for note in quoted(rows(photo), plan()).notes)
+
+
+def test_crops_are_counted_and_what_they_add_is_said(tmp_path: Path) -> None:
+    """Each crop counts as a picture, and the quote says how many, and their tokens and rubles."""
+    tall, wide = picture(tmp_path, "a.png", (600, 15_000)), picture(tmp_path, "b.png", (9000, 600))
+    photo = picture(tmp_path, "photo.png", (4000, 3000))
+    given = rows((tall, photo), wide, photo)
+    whole, cut = quoted(given, plan()), quoted(given, plan(pictures={"crops": True}))
+    crops = [((600, 15_000), (600, 2728), 6), ((9000, 600), (2432, 600), 4)]
+    more = sum(
+        count * image_tokens(RULES, "gpt-4o", Detail.HIGH, *size)
+        - image_tokens(RULES, "gpt-4o", Detail.HIGH, *whole_size)
+        for whole_size, size, count in crops
+    )
+    more += sum(forecast_text_tokens(crops_note(counts)) for counts in ((6, 1), (4,)))
+    assert whole.crops == CropsQuote(rub=Decimal(0))
+    assert cut.crops.to_public() | {"rub": None} == {
+        "pictures": 2,
+        "crops": 10,
+        "tokens": more,
+        "rub": None,
+    }
+    assert cut.input_tokens == whole.input_tokens + more
+    assert cut.rub.expected is not None
+    assert whole.rub.expected is not None
+    assert cut.crops.rub == cut.rub.expected - whole.rub.expected > 0
+    assert any("print is lost" in note for note in whole.notes)
+    assert not any("print is lost" in note for note in cut.notes)
+    assert "pictures cut into crops: 2 into 10;" in in_one_line(cut)
+    # Other models are compared with the crops that they would take, this one with its own.
+    compared = {(one.model, one.detail): one for one in cut.models}
+    assert compared["gpt-4o", "high"].rub == cut.chosen[0].rub
+    plainly = {(one.model, one.detail): one for one in whole.models}
+    assert compared["gpt-4.1", "high"].tokens > plainly["gpt-4.1", "high"].tokens
+    shown = StringIO()
+    Console(file=shown, width=120).print(draw(cut, "here"))
+    assert f"2 cut into 10: {more:,} tokens more, {money(cut.crops.rub)} ₽" in shown.getvalue()
+
+
+def test_rows_may_be_cut_each_by_itself(tmp_path: Path) -> None:
+    """A column sets the option for its row alone; pictures by address are told as such."""
+    tall = picture(tmp_path, "a.png", (600, 15_000))
+    one, other = rows(tall, tall)
+    one = dataclasses.replace(one, overrides={"pictures": {"crops": True}})
+    assert quoted([one, other], plan()).crops.pictures == 1
+    notes = quoted(rows("https://example.com/a.png"), plan(pictures={"crops": True})).notes
+    assert any("long ones that are cut count more" in note for note in notes)
+
+
+def test_more_crops_than_there_may_be_are_refused(tmp_path: Path) -> None:
+    """The quote refuses what the worker would: too many of one picture, or of one request."""
+    endless = picture(tmp_path, "a.png", (100, 100_000))
+    tall = picture(tmp_path, "b.png", (600, 15_000))
+    few = RULES.model_copy(update={"request": RULES.request.model_copy(update={"max_images": 11})})
+    asked = dataclasses.replace(plan(pictures={"crops": True}), rules=few)
+    made = quoted(rows(endless, (tall, tall), tall), asked)
+    assert (made.asked, made.refused) == (1, {"too_many_pixels": 1, "invalid_job": 1})
+    assert "more than 32 crops" in made.refusals[0].message
+    assert "images: 2 pictures, 12 with their crops" in made.refusals[1].message
 
 
 def test_a_gif_without_its_end_is_left_to_the_worker(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class PictureOptions(Document):
     flatten: bool = False
     #: Take JPEG and GIF that lack nothing but their end marker.
     unterminated: bool = False
+    #: Cut long pictures into overlapping crops that the model can read (`visionq.crops`).
+    crops: bool = False
 
     #: Asked of the model, in the call that is paid for anyway.
     text: Policy = Policy.OFF

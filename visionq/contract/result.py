@@ -62,7 +62,9 @@ class ImageReport(Document):
     sha256: Sha256 | None = None
     source: Picture | None = None
     sent: Picture | None = None
-    #: Tokens that the rules of the model foretell for the picture.
+    #: In the place of `sent`, where the job's option cut it: in order, from its top or left.
+    crops: tuple[Picture, ...] = ()
+    #: Tokens that the rules of the model foretell for the picture, or all of its crops.
     forecast_tokens: int | None = None
     warnings: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from visionq.crops import MOST_CROPS
 from visionq.errors import (
     BlobMissing,
     IdempotencyConflict,
@@ -43,9 +44,15 @@ def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int |
         return None
     texts = (job.prompt, job.instructions or "", json.dumps(job.answer_schema or ""))
     tokens = REQUEST_TOKENS + most_text_tokens(*texts)
-    tokens += len(job.images) * most_image_tokens(rules, model, job.detail)
+    tokens += _most_pictures(job, rules) * most_image_tokens(rules, model, job.detail)
     answer = job.max_output_tokens or _USUAL_TOKENS
     return worst_case_nano_rubles(price, tokens, answer, job.service_tier)
+
+
+def _most_pictures(job: JobDocument, rules: VisionRules) -> int:
+    """Return how many pictures a call of the job can hold."""
+    count = len(job.images) * (MOST_CROPS if job.pictures.crops else 1)
+    return min(count, rules.request.max_images)
 
 
 def replay(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from visionq.contract import FaultyAnswer, JobDocument
 from visionq.contract import Picture as PictureFacts
-from visionq.vision import forecast_texts, seen_size
+from visionq.vision import forecast_texts
 from worker.detectors import judge
-from worker.images import EncodedImage, encode, inspect
+from worker.images import EncodedImage, encode_as_seen, inspect
 from worker.provider.repair import build_repair
 from worker.provider.request import build_request
 
@@ -60,7 +59,8 @@ class Prepared:
     """The picture as it came and as it is sent."""
 
     source: PictureFacts
-    sent: EncodedImage
+    #: One, or its crops in order.
+    sent: tuple[EncodedImage, ...]
     warnings: tuple[str, ...]
 
 
@@ -72,15 +72,23 @@ def prepare(task: Task, detectors: Sequence[Detector]) -> Prepared:
     """
     name, limits, options = task.name, task.limits, task.options
     checked = inspect(task.content, name=name, limits=limits, options=options)
-    fit = partial(seen_size, task.rules, task.model, task.detail)
-    sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
-    found = judge(sent.data, options, detectors, name=name)
+    sent = encode_as_seen(
+        checked,
+        rules=task.rules,
+        model=task.model,
+        detail=task.detail,
+        name=name,
+        limits=limits,
+        options=options,
+    )
+    found = judge([part.data for part in sent], options, detectors, name=name)
+    told = [warning for part in sent for warning in part.warnings]
     return Prepared(
         PictureFacts(
             format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
         ),
         sent,
-        (*checked.warnings, *sent.warnings, *found),
+        (*checked.warnings, *told, *found),
     )
 
 

@@ -62,9 +62,9 @@ def load_detectors(names: Iterable[str]) -> tuple[Detector, ...]:
 
 
 def judge(
-    picture: bytes, options: PictureOptions, detectors: Sequence[Detector], *, name: str
+    parts: Sequence[bytes], options: PictureOptions, detectors: Sequence[Detector], *, name: str
 ) -> tuple[str, ...]:
-    """Return the warnings that the detectors give about a picture.
+    """Return the warnings that the detectors give about a picture, whole or in crops.
 
     Raises:
         PictureRejected: it breaks a requirement that the job insists on.
@@ -75,7 +75,8 @@ def judge(
         if policy is Policy.OFF:
             continue
         try:
-            found = detector.find(picture)
+            answers = map(detector.find, parts)
+            found = next((answer for answer in answers if answer is not None), None)
         except Exception as error:  # noqa: BLE001  # foreign code; the job goes on, and is told so
             warnings.append(f"not looked at for {detector.requirement}: {type(error).__name__}")
             continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from worker.images.budget import ByteBudget, Share
 from worker.images.check import check, inspect
-from worker.images.encode import EncodedImage, encode
+from worker.images.encode import EncodedImage, encode, encode_as_seen
 from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
 from worker.images.models import CheckedImage, ImageLimits
 from worker.images.places import Place, Places
@@ -29,6 +29,7 @@ __all__ = [
     "Share",
     "check",
     "encode",
+    "encode_as_seen",
     "identify",
     "inspect",
     "prepare",

@@ -20,6 +20,8 @@ from visionq.errors import PictureRejected
 from worker.images.colour import on_white, widen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from visionq.contract import PictureOptions
 
 #: Most pixels of the longer side at which pictures are looked at.
@@ -81,16 +83,25 @@ def wanted(options: PictureOptions) -> bool:
 
 
 def advise(
-    picture: Image.Image, options: PictureOptions, *, short_side: int, name: str
+    parts: Iterable[Image.Image], options: PictureOptions, *, short_side: int, name: str
 ) -> tuple[str, ...]:
-    """Return the warnings about a picture; `short_side` is that of what is sent, in pixels.
+    """Return the warnings about a picture, whole or in crops, of which the best is judged.
+
+    `short_side` is that of what is sent, in pixels.
 
     Raises:
         PictureRejected: it breaks a requirement that the job insists on.
     """
     if not wanted(options):
         return ()
-    faults = look(picture, short_side=short_side).faults()
+    looks = [look(part, short_side=short_side) for part in parts]
+    best = Look(
+        sharpness=max(one.sharpness for one in looks),
+        contrast=max(one.contrast for one in looks),
+        light=max(one.light for one in looks),
+        short_side=short_side,
+    )
+    faults = best.faults()
     for requirement, fault in faults.items():
         if options.policy(requirement) is Policy.REJECT:
             raise PictureRejected(

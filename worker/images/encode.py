@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
+from visionq.crops import boxes_along, crop_boxes
 from visionq.errors import TooLarge
-from visionq.vision import lost_detail
+from visionq.vision import lost_detail, seen_size
 from worker.images.advice import LOOK_SIDE, advise, glance, wanted
 from worker.images.check import DEFAULTS
 from worker.images.colour import (
@@ -27,9 +29,11 @@ from worker.images.memory import affordable
 from worker.images.recipes import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from visionq.contract import PictureOptions
+    from visionq.contract import Detail, PictureOptions
+    from visionq.crops import Box
+    from visionq.vision import VisionRules
     from worker.images.models import CheckedImage, ImageLimits
 
     Fit = Callable[[int, int], tuple[int, int]]
@@ -80,27 +84,110 @@ def encode(
     flatten = _is_flattened(checked, options)
     target, warnings = _bounded(target, clear=checked.layout.alpha and not flatten)
     plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
-    picture = _decode_upright(checked, plan.size, name=name, limits=limits)
-    picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
-    if flatten:
-        picture = on_white(picture)
-    advice = advise(picture, options, short_side=min(picture.size), name=name)
+    picture = _decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
+    advice = advise([picture], options, short_side=min(picture.size), name=name)
     sent = _within_bytes(
         picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
     )
-    lost = _lost(size, (sent.width, sent.height))
+    lost = _lost(size, (sent.width, sent.height), options)
     return replace(sent, warnings=(*warnings, *plan.warnings, *lost, *advice, *sent.warnings))
 
 
-def _lost(size: tuple[int, int], sent: tuple[int, int]) -> tuple[str, ...]:
+def encode_as_seen(
+    checked: CheckedImage,
+    *,
+    rules: VisionRules,
+    model: str,
+    detail: Detail,
+    name: str,
+    limits: ImageLimits,
+    options: PictureOptions,
+) -> tuple[EncodedImage, ...]:
+    """Return what a model is sent of a picture: one, or crops where the job asks for them.
+
+    Call it inside a decode slot. Raises what `encode` raises, and `TooManyPixels` for too many
+    crops.
+    """
+    fit = partial(seen_size, rules, model, detail)
+    boxes: tuple[Box, ...] = ()
+    if options.crops:
+        boxes = crop_boxes(rules, model, detail, checked.width, checked.height, name=name)
+    if boxes:
+        return encode_crops(checked, boxes, fit=fit, name=name, limits=limits, options=options)
+    return (encode(checked, fit=fit, name=name, limits=limits, options=options),)
+
+
+def encode_crops(
+    checked: CheckedImage,
+    boxes: Sequence[Box],
+    *,
+    fit: Fit,
+    name: str,
+    limits: ImageLimits,
+    options: PictureOptions = DEFAULTS,
+) -> tuple[EncodedImage, ...]:
+    """Return the crops of a picture in order, each as `encode` would return it, none passed on.
+
+    `boxes` are two or more, as `visionq.crops.crop_boxes` makes them. The picture is scaled once,
+    by as much as the model scales a crop, and cut then. What there is to warn of stands with the
+    first. Call it inside a decode slot; it raises what `encode` raises.
+    """
+    size, crop = (checked.width, checked.height), _size(boxes[0])
+    flatten = _is_flattened(checked, options)
+    target, warnings = _bounded(
+        _clamp(fit(*crop), crop), clear=checked.layout.alpha and not flatten
+    )
+    whole = _in_proportion(size, crop, target)
+    plan = affordable(checked, whole, name=name, max_bytes=limits.max_decode_bytes)
+    picture = _decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
+    length = max(_in_proportion(target, whole, plan.size))
+    places = boxes_along(*picture.size, length, len(boxes))
+    advice = advise(map(picture.crop, places), options, short_side=min(target), name=name)
+    sent: list[EncodedImage] = []
+    left = limits.max_request_bytes // 4 * 3
+    for place in places:
+        sent.append(
+            _within_bytes(
+                picture.crop(place),
+                lossless=checked.layout.lossless,
+                name=name,
+                max_bytes=limits.max_sent_bytes,
+            )
+        )
+        left -= len(sent[-1].data)
+        if left < 0:
+            message = f"its crops are more than {limits.max_request_bytes:,} bytes in base64"
+            raise TooLarge(f"{message}; send it smaller", image=name)
+    lost = _lost(crop, _size(places[0]), options)
+    sent[0] = replace(
+        sent[0], warnings=(*warnings, *plan.warnings, *lost, *advice, *sent[0].warnings)
+    )
+    return tuple(sent)
+
+
+def _size(box: Box) -> tuple[int, int]:
+    left, top, right, bottom = box
+    return right - left, bottom - top
+
+
+def _in_proportion(
+    size: tuple[int, int], before: tuple[int, int], after: tuple[int, int]
+) -> tuple[int, int]:
+    """Return a size scaled as another one was."""
+    width, height = (
+        max(1, round(side * new / old)) for side, old, new in zip(size, before, after, strict=True)
+    )
+    return width, height
+
+
+def _lost(size: tuple[int, int], sent: tuple[int, int], options: PictureOptions) -> tuple[str, ...]:
     reduction = lost_detail(size, sent)
     if reduction is None:
         return ()
     width, height = sent
-    told = (
-        f"scaled down {reduction:.1f} times, to {width}x{height}: cut it into parts to keep print"
-    )
-    return (f"{told} legible",)
+    told = f"scaled down {reduction:.1f} times, to {width}x{height}: print is lost"
+    way_out = "cut it into parts, or let the job do so (--crops, or pictures.crops)"
+    return (told if options.crops else f"{told}; {way_out}",)
 
 
 def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], tuple[str, ...]]:
@@ -149,7 +236,7 @@ def _pass_through(
         with taming(name):
             picture = glance(picture)
         short_side = min(checked.width, checked.height)
-        advice = advise(picture, options, short_side=short_side, name=name)
+        advice = advise([picture], options, short_side=short_side, name=name)
     return EncodedImage(
         data=checked.layout.content,
         format=own_kind(checked.format),
@@ -159,6 +246,19 @@ def _pass_through(
         passed_through=True,
         warnings=advice,
     )
+
+
+def _decode_in_srgb(
+    checked: CheckedImage,
+    target: tuple[int, int],
+    *,
+    flatten: bool,
+    name: str,
+    limits: ImageLimits,
+) -> Image.Image:
+    picture = _decode_upright(checked, target, name=name, limits=limits)
+    picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
+    return on_white(picture) if flatten else picture
 
 
 def _decode_upright(

@@ -168,6 +168,7 @@ def report(picture: Picture) -> ImageReport:
         sha256=picture.sha256,
         source=picture.source,
         sent=picture.sent,
+        crops=picture.crops,
         forecast_tokens=picture.forecast_tokens or None,
         warnings=picture.warnings,
     )

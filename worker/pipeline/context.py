@@ -89,8 +89,15 @@ class Picture:
     #: As it came, and as it is sent: what is left of it while the call is out.
     source: PictureFacts | None = None
     sent: PictureFacts | None = None
+    #: In the place of `sent`, where it was cut.
+    crops: tuple[PictureFacts, ...] = ()
     warnings: tuple[str, ...] = ()
     forecast_tokens: int = 0
+
+    @property
+    def parts(self) -> int:
+        """How many pictures the call holds for this one."""
+        return len(self.crops) or 1
 
 
 @dataclass
@@ -143,6 +150,11 @@ class Attempt:
     def is_suspect(self) -> bool:
         """Whether the job's pictures may be what its workers died of."""
         return self.claim.lapses >= _SUSPECT_AFTER
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """How many pictures the call holds for each of the job."""
+        return tuple(picture.parts for picture in self.pictures)
 
     @property
     def shares_answer(self) -> bool:

@@ -82,7 +82,8 @@ def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
         if step in attempt.timings_ms:
             STAGE_SECONDS.observe(counted, attempt.timings_ms[step] / 1000, step)
     for picture in attempt.pictures:
-        if picture.source is not None and picture.sent is not None:
+        sent = picture.crops or ((picture.sent,) if picture.sent else ())
+        if picture.source is not None and sent:
             add(counted, 1, "pictures", picture.source.format)
             add(counted, picture.source.bytes, "picture_bytes", "source")
-            add(counted, picture.sent.bytes, "picture_bytes", "sent")
+            add(counted, sum(one.bytes for one in sent), "picture_bytes", "sent")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from visionq.crops import crops_note
 from visionq.ledger.records import UsageNote
 from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
 from visionq.prices import worst_case_nano_rubles
-from visionq.vision import forecast_texts
+from visionq.vision import forecast_text_tokens, forecast_texts
 from worker.provider.repair import repair_texts
 from worker.provider.request import with_report
 from worker.provider.usage import DisbelievedUsage, Expected
@@ -64,11 +65,12 @@ def _most_texts(attempt: Attempt, forecast: int) -> int:
 
 def _is_plain(attempt: Attempt) -> bool:
     """Return whether nothing but the question's own texts stands beside the pictures."""
-    return not attempt.asked and not attempt.job.extra_body
+    is_cut = any(picture.crops for picture in attempt.pictures)
+    return not attempt.asked and not attempt.job.extra_body and not is_cut
 
 
 def _longest_answer(attempt: Attempt) -> int:
-    limit = with_report(attempt.job, attempt.asked).max_output_tokens
+    limit = with_report(attempt.job, attempt.asked, sum(attempt.parts)).max_output_tokens
     return limit or attempt.tools.settings.default_max_output_tokens
 
 
@@ -106,6 +108,7 @@ def _counted(attempt: Attempt) -> tuple[int, int]:
     if attempt.claim.faulty is not None:
         instructions, prompt = repair_texts(attempt.job, attempt.claim.faulty)
         return 0, forecast_texts(prompt, instructions, attempt.job.answer_schema)
-    job = with_report(attempt.job, attempt.asked)
+    job = with_report(attempt.job, attempt.asked, sum(attempt.parts))
     pictures = sum(picture.forecast_tokens for picture in attempt.pictures)
-    return pictures, forecast_texts(job.prompt, job.instructions, job.answer_schema)
+    texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
+    return pictures, texts + forecast_text_tokens(crops_note(attempt.parts))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from visionq.blobs import sha256_of
 from visionq.contract import Picture as PictureFacts
 from visionq.contract import Policy, UrlMode
 from visionq.contract.pictures import COMPUTED
-from visionq.errors import InvalidJob, PictureRejected, Quarantined, TooLarge
-from visionq.vision import image_tokens, most_image_tokens, seen_size
+from visionq.errors import PictureRejected, Quarantined, TooLarge
+from visionq.vision import image_tokens, most_image_tokens
 from worker.alone import Task
 from worker.detectors import judge
-from worker.images import encode as encode_image
-from worker.images import inspect
+from worker.images import encode_as_seen, inspect
 from worker.pipeline.context import Picture
 
 if TYPE_CHECKING:
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 _KEPT_BYTES: Final = 40_000_000
 #: Base64 makes 4 bytes of 3.
 _BASE64: Final = 4 / 3
-
-
-def refuse_too_many(attempt: Attempt) -> None:
-    """Raise `InvalidJob` where the provider takes fewer pictures in one request."""
-    most = attempt.tools.rules.request.max_images
-    if len(attempt.job.images) > most:
-        message = f"images: {len(attempt.job.images)} pictures, the provider takes {most} at a time"
-        raise InvalidJob(message)
 
 
 def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
@@ -61,9 +52,11 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
 
 
 def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
-    insisted = [n for n in COMPUTED if attempt.job.pictures.policy(n) is Policy.REJECT]
-    told = f"not looked at for {', '.join(insisted)}: the provider fetches it"
-    return (told,) if insisted else ()
+    options = attempt.job.pictures
+    insisted = [n for n in COMPUTED if options.policy(n) is Policy.REJECT]
+    told = [f"not looked at for {', '.join(insisted)}"] if insisted else []
+    told += ["not cut into crops"] if options.crops else []
+    return tuple(f"{one}: the provider fetches it" for one in told)
 
 
 def _most_bytes(attempt: Attempt) -> int:
@@ -108,42 +101,51 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
     return content
 
 
-def encode(attempt: Attempt, picture: Picture) -> str:
-    """Return the picture as the call names it: a data URL, or its address."""
+def encode(attempt: Attempt, picture: Picture) -> list[str]:
+    """Return the picture, or its crops, as the call names them: by data URL, or its address."""
     tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
     if picture.url is not None:
         picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
-        return picture.url
+        return [picture.url]
     attempt.progress()
-    encoded = _encoded_alone(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
+    parts = _encoded_alone(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
     attempt.progress()
-    picture.sent = PictureFacts(
-        format=encoded.format, width=encoded.width, height=encoded.height, bytes=len(encoded.data)
+    facts = tuple(
+        PictureFacts(format=one.format, width=one.width, height=one.height, bytes=len(one.data))
+        for one in parts
     )
-    picture.forecast_tokens = image_tokens(
-        tools.rules, model, detail, encoded.width, encoded.height
+    picture.sent, picture.crops = (facts[0], ()) if len(facts) == 1 else (None, facts)
+    picture.forecast_tokens = sum(
+        image_tokens(tools.rules, model, detail, one.width, one.height) for one in facts
     )
     came = picture.source.bytes if picture.source else 0
-    attempt.share.add(int(_BASE64 * len(encoded.data)) - came, waiting=attempt.progress)
-    data = base64.b64encode(encoded.data).decode("ascii")
-    return f"data:{encoded.mime_type};base64,{data}"
+    size = sum(one.bytes for one in facts)
+    attempt.share.add(int(_BASE64 * size) - came, waiting=attempt.progress)
+    return [
+        f"data:{one.mime_type};base64,{base64.b64encode(one.data).decode('ascii')}" for one in parts
+    ]
 
 
-def _encoded(attempt: Attempt, picture: Picture) -> EncodedImage:
+def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     tools, options = attempt.tools, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
-    fit = partial(seen_size, tools.rules, attempt.model, attempt.job.detail)
     with tools.decode_slots.held(attempt.job.tenant):
         attempt.progress()  # waiting for others is not hanging
-        encoded = encode_image(
-            checked, fit=fit, name=picture.name, limits=tools.limits, options=options
+        parts = encode_as_seen(
+            checked,
+            rules=tools.rules,
+            model=attempt.model,
+            detail=attempt.job.detail,
+            name=picture.name,
+            limits=tools.limits,
+            options=options,
         )
-        found = judge(encoded.data, options, tools.detectors, name=picture.name)
-    picture.warnings += encoded.warnings + found
-    return encoded
+        found = judge([one.data for one in parts], options, tools.detectors, name=picture.name)
+    picture.warnings += (*(told for one in parts for told in one.warnings), *found)
+    return parts
 
 
-def _encoded_alone(attempt: Attempt, picture: Picture) -> EncodedImage:
+def _encoded_alone(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     """Do the same in a process of its own; nothing looks into the picture here."""
     tools, job = attempt.tools, attempt.job
     content = _content(attempt, picture)
@@ -185,12 +187,14 @@ def take_findings(attempt: Attempt, answer: Answer, asked: tuple[str, ...]) -> N
     Raises:
         PictureRejected: a picture breaks a requirement that the job insists on; paid.
     """
-    for number, picture in enumerate(attempt.pictures if asked else ()):
+    findings = iter(answer.findings or ())
+    for picture in attempt.pictures if asked else ():
         if answer.findings is None:
             picture.warnings += (f"not looked at for {', '.join(asked)}: the model did not report",)
             continue
+        seen = frozenset[str]().union(*islice(findings, picture.parts))
         for requirement in asked:
-            if requirement not in answer.findings[number]:
+            if requirement not in seen:
                 continue
             found = f"the model sees {requirement}"
             if attempt.job.pictures.policy(requirement) is Policy.REJECT:

@@ -60,6 +60,7 @@ def take_up(attempt: Attempt, faulty: FaultyAnswer) -> None:
             sha256=image.sha256,
             source=image.source,
             sent=image.sent,
+            crops=image.crops,
             warnings=image.warnings,
             forecast_tokens=image.forecast_tokens or 0,
         )

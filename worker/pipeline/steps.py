@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.content_key import content_key
 from visionq.contract import Detail, Reuse
+from visionq.crops import check_count
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
 from visionq.model_options import check_model_options
@@ -37,8 +38,8 @@ def load(attempt: Attempt) -> None:
     """
     check_model_options(attempt.job, attempt.tools.options)
     check_prompt_cache(attempt.job, attempt.tools.options)
-    pictures.refuse_too_many(attempt)
     images = attempt.job.images
+    check_count(attempt.tools.rules.request, len(images), len(images))
     with attempt.tools.fetcher.job(len(images)):
         for position, image in enumerate(images):
             attempt.progress()
@@ -72,20 +73,27 @@ def check(attempt: Attempt) -> None:
 
 def encode(attempt: Attempt) -> None:
     """Bring each picture to what the model will see, then build the call."""
-    most = attempt.tools.limits.max_request_bytes
-    sources, size = [], 0
+    most, count = attempt.tools.limits.max_request_bytes, len(attempt.pictures)
+    sources: list[str] = []
+    size = 0
     for picture in attempt.pictures:
-        sources.append(pictures.encode(attempt, picture))
-        size += len(sources[-1])
+        new = pictures.encode(attempt, picture)
+        sources += new
+        size += sum(map(len, new))
         if size > most:
             raise TooLarge(
                 f"the pictures together are more than {most:,} bytes in base64; send fewer at once",
                 image=picture.name,
             )
+        check_count(attempt.tools.rules.request, count, len(sources))
     attempt.share.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = pictures.asked_of_model(attempt)
     attempt.request = build_request(
-        _with_known_detail(attempt), sources, attempt.asked, attempt.tools.settings.prompt_cache
+        _with_known_detail(attempt),
+        sources,
+        attempt.asked,
+        attempt.tools.settings.prompt_cache,
+        parts=attempt.parts,
     )
     sources.clear()
     attempt.share.hold(len(attempt.request.body))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.answer_schemas import ANY_OBJECT, check_schema
 from visionq.contract import Api
+from visionq.crops import crops_note
 from visionq.errors import InvalidJob
 from visionq.prompt_cache import BREAKPOINT, cache_plan
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
@@ -55,6 +56,8 @@ def build_request(
     sources: Sequence[str],
     asked: tuple[str, ...] = (),
     prompt_cache: PromptCache | None = None,
+    *,
+    parts: Sequence[int] | None = None,
 ) -> ProviderRequest:
     """Build the call of a job.
 
@@ -63,26 +66,34 @@ def build_request(
         sources: a data URL, or an address that the provider fetches, for each picture in order.
         asked: requirements of the pictures that the model reports on in the same answer.
         prompt_cache: what the provider is to keep of the prompt, where the job does not say.
+        parts: how many of the sources are crops of each picture; None: each picture is one.
 
     Raises:
         InvalidJob: the job has no model or no limit, or its schema is none.
         ValueError: there are more or fewer sources than pictures.
     """
-    if len(sources) != len(job.images):
-        raise ValueError(f"{len(job.images)} pictures, but {len(sources)} sources")
+    parts = parts or (1,) * len(job.images)
+    if len(sources) != sum(parts):
+        raise ValueError(f"{sum(parts)} pictures, but {len(sources)} sources")
     if job.model is None or job.max_output_tokens is None:
         missing = "model" if job.model is None else "max_output_tokens"
         raise InvalidJob(f"{missing}: none given, and no default filled in")
     if job.answer_schema is not None:
         check_schema(job.answer_schema)
     build = _responses if job.api is Api.RESPONSES else _chat
-    sent = with_report(job, asked)
-    body = _encode(build(sent, sources, cache_plan(sent, prompt_cache)))
+    sent = with_report(job, asked, len(sources))
+    note = crops_note(parts)
+    texts = [job.prompt, note] if note else [job.prompt]
+    body = _encode(build(sent, texts, sources, cache_plan(sent, prompt_cache)))
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
         body=body,
-        images=tuple(image.label(position) for position, image in enumerate(job.images)),
+        images=tuple(
+            image.label(position)
+            for position, (image, count) in enumerate(zip(job.images, parts, strict=True))
+            for _ in range(count)
+        ),
         answer_schema=job.answer_schema,
         asked=asked,
         model=job.model,
@@ -92,11 +103,10 @@ def build_request(
     )
 
 
-def with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
-    """Return the job as if the report on its pictures were part of what it asks for."""
+def with_report(job: JobDocument, asked: tuple[str, ...], pictures: int) -> JobDocument:
+    """Return the job as if the report on its pictures, crops counted, were part of it."""
     if not asked:
         return job
-    pictures = len(job.images)
     told = instruction(asked, pictures)
     return job.model_copy(
         update={
@@ -107,9 +117,11 @@ def with_report(job: JobDocument, asked: tuple[str, ...]) -> JobDocument:
     )
 
 
-def _responses(job: JobDocument, sources: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
+def _responses(
+    job: JobDocument, texts: Sequence[str], sources: Sequence[str], cache: CachePlan | None
+) -> dict[str, Any]:
     # What stays the same from job to job goes first: the provider caches prefixes.
-    content: list[dict[str, Any]] = [{"type": "input_text", "text": job.prompt}]
+    content: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in texts]
     content += [
         {"type": "input_image", "image_url": source, "detail": job.detail.value}
         for source in sources
@@ -140,8 +152,10 @@ def _responses(job: JobDocument, sources: Sequence[str], cache: CachePlan | None
     return body
 
 
-def _chat(job: JobDocument, sources: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": job.prompt}]
+def _chat(
+    job: JobDocument, texts: Sequence[str], sources: Sequence[str], cache: CachePlan | None
+) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
     content += [
         {"type": "image_url", "image_url": {"url": source, "detail": job.detail.value}}
         for source in sources
