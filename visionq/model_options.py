@@ -10,14 +10,16 @@ from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
 
 from visionq.contract.job import Effort
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
-from visionq.errors import InvalidJob
+from visionq.errors import ConfigurationError, InvalidJob
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from visionq.contract import JobDocument
 
-#: The value of VISIONQ_DEFAULT_EFFORT by which none is sent: the provider then takes its own.
+#: Values of VISIONQ_DEFAULT_EFFORT that are no effort: the least that the model takes, and none
+#: sent, so that the provider takes its own.
+LEAST: Final = "least"
 PROVIDER: Final = "provider"
 #: No reasoning at all.
 NO_EFFORT: Final = "none"
@@ -100,6 +102,18 @@ class OptionTable(Facts):
         if row is None or default == PROVIDER:
             return None
         return default if default in row.efforts else row.least_effort
+
+    def check_default_effort(self, default: str) -> None:
+        """Refuse a VISIONQ_DEFAULT_EFFORT that no model takes.
+
+        Raises:
+            ConfigurationError: the message names the variable, and what there is.
+        """
+        known = dict.fromkeys(effort for row in self.models for effort in row.efforts)
+        if default not in (LEAST, PROVIDER, *known):
+            there_are = ", ".join((LEAST, PROVIDER, *known))
+            message = f"VISIONQ_DEFAULT_EFFORT: {default!r} is no effort; there are: {there_are}"
+            raise ConfigurationError(message)
 
     def reasoning_tokens(self, model: str, effort: str | None) -> int:
         """Return the tokens that an answer is judged to spend on reasoning, before any came."""

@@ -43,9 +43,11 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
 
     Raises:
         InvalidJob: a field is wrong, or nothing that the model takes; the message names the first.
+        ConfigurationError: a table or a default of the settings can't be used.
         ConfigurationError: the prices, by which a service tier is judged, can't be read.
     """
     table = load_option_table(settings.options_file)
+    table.check_default_effort(settings.default_effort)
     job = _with_defaults(_storable(parse_job(fields)), table, settings)
     check_model_options(job, table)
     check_prompt_cache(job, table)

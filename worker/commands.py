@@ -94,7 +94,7 @@ def check_files(settings: Settings) -> None:
     """
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
-    load_option_table(settings.options_file)
+    load_option_table(settings.options_file).check_default_effort(settings.default_effort)
     load_detectors(settings.detectors)
 
 

@@ -269,7 +269,9 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
     assert "holds simulated answers" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["VISIONQ_PRICES_FILE", "VISIONQ_VISION_FILE"])
+@pytest.mark.parametrize(
+    "name", ["VISIONQ_PRICES_FILE", "VISIONQ_VISION_FILE", "VISIONQ_OPTIONS_FILE"]
+)
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     """It is named in one line before anything is started."""
     done = subprocess.run(  # our own command

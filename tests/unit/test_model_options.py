@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from visionq.content_key import content_key
 from visionq.contract import JobDocument, parse_job
 from visionq.errors import ConfigurationError, InvalidJob
 from visionq.model_options import check_model_options, load_option_table
@@ -98,6 +99,22 @@ def test_the_least_is_the_default(model: str, effort: str | None) -> None:
     """Without settings the least effort counts, and a snapshot goes by its model."""
     assert prepare(job(model=model), Settings()).effort == effort
     assert prepare(job(model=f"{model}-2026-01-01"), Settings()).effort == effort
+
+
+@pytest.mark.parametrize("default", ["turbo", "None", "leas"])
+def test_a_default_that_is_none(default: str) -> None:
+    """An operator's slip is named with its variable, and never read as another effort."""
+    settings = Settings.model_construct(default_effort=default)
+    with pytest.raises(ConfigurationError, match=f"VISIONQ_DEFAULT_EFFORT: '{default}'.* least, "):
+        prepare(job(), settings)
+
+
+def test_models_without_reasoning_keep_their_keys() -> None:
+    """What they were asked before there were efforts is still the same question."""
+    made = prepare(job(model="gpt-4o-mini"), SETTINGS)
+    assert {"effort", "prompt_cache"}.isdisjoint(made.model_dump(exclude_defaults=True))
+    plain = parse_job(job(model="gpt-4o-mini", max_output_tokens=2000))
+    assert content_key(made, ["0" * 64]) == content_key(plain, ["0" * 64])
 
 
 def test_an_unknown_model_takes_what_it_is_given() -> None:

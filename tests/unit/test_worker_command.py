@@ -46,9 +46,12 @@ def test_tables_that_can_not_be_used(tmp_path: Path) -> None:
     """A worker does not start with prices of the operator's own that are no table."""
     file = tmp_path / "prices.toml"
     file.write_text("model = [")
-    for chosen in (Settings(prices_file=file), Settings(vision_file=file)):
+    names = ("prices_file", "vision_file", "options_file")
+    for chosen in (Settings.model_validate({name: file}) for name in names):
         with pytest.raises(ConfigurationError, match=r"prices\.toml: Invalid value"):
             check_files(chosen)
+    with pytest.raises(ConfigurationError, match="VISIONQ_DEFAULT_EFFORT: 'turbo'"):
+        check_files(Settings(default_effort="turbo"))
 
 
 def test_joining_simulated_stack() -> None:

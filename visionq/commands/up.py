@@ -115,7 +115,7 @@ def up(
     # Of a file that can't be used one line here says more than the end of a worker's log.
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
-    load_option_table(settings.options_file)
+    load_option_table(settings.options_file).check_default_effort(settings.default_effort)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
         planned(wishes, settings, os.environ, default_dir, SystemRandom()) as plan,
