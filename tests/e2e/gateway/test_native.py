@@ -116,11 +116,14 @@ def test_wrong_jobs(http: httpx2.Client, fields: dict[str, Any], param: str) -> 
 #: Options of a job that are not their defaults, by the names that jobs have for them.
 OPTIONS: Final[dict[str, Any]] = {
     "instructions": "Be brief.",
-    "model": "gpt-4o",
+    "model": "gpt-6-luna",
     "api": "chat_completions",
     "detail": "low",
     "answer_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
     "max_output_tokens": 99,
+    "effort": "none",
+    "prompt_cache": "instructions",
+    "prompt_cache_ttl": "30m",
     "temperature": 0.5,
     "service_tier": "flex",
     "extra_body": {"seed": 7},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)
 MODEL: Final = "gpt-4o-mini"
+THINKS: Final = "gpt-6-luna"
 DOCUMENT: Final = json.loads(
     (Path(__file__).parents[2] / "contract/openai/answers.json").read_text("utf-8")
 )
@@ -61,6 +62,14 @@ def form_of(path: str) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
+def function_of(path: str) -> dict[str, Any]:
+    function = {"name": "seen", "parameters": SCHEMA, "strict": True}
+    if path == RESPONSES:
+        tool = {"type": "function", **function}
+        return {"tools": [tool], "tool_choice": {"type": "function", "name": "seen"}}
+    return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+
+
 def streamed(http: httpx2.Client, method: str, path: str, **options: Any) -> list[Any]:
     """Return what the events of a stream say, all of them valid."""
     with http.stream(method, path, **options) as reply:
@@ -79,18 +88,20 @@ def test_the_document_refuses_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 def test_answers(path: str, http: httpx2.Client, fleet: Fleet) -> None:
-    """Complete, typed, declined and cut answers, in one piece and in events."""
+    """Complete, typed, declined and cut answers and calls, in one piece and in events."""
     first = 10 if path == RESPONSES else 20
+    effort = {"reasoning": {"effort": "low"}} if path == RESPONSES else {"reasoning_effort": "low"}
     options: list[dict[str, Any]] = [
         {"metadata": {"a": "b"}, "temperature": 0.5, "service_tier": "flex", "top_p": 0.5},
         form_of(path),
-        {"reasoning": {"effort": "low"}} if path == RESPONSES else {"reasoning_effort": "low"},
+        function_of(path),
+        {"model": THINKS, **effort},
     ]
     for number, more in enumerate(options, first):
         reply = http.post(path, json=request(path, number, **more))
         assert checked(ANSWER[path], reply.json())["visionq"]["state"] == "completed"
         assert streamed(http, "POST", path, json=request(path, number, **more, stream=True))
-    for number, fault in enumerate(("refusal", "incomplete"), first + 5):
+    for number, fault in enumerate(("refusal", "incomplete"), first + 6):
         fleet.simulator.configure(faults_next=[fault] * 2)
         reply = http.post(path, json=request(path, number))
         assert checked(ANSWER[path], reply.json())["visionq"]["state"] == "failed"
@@ -102,7 +113,7 @@ def test_answers(path: str, http: httpx2.Client, fleet: Fleet) -> None:
 
 def test_responses_in_every_state(http: httpx2.Client, fleet: Fleet) -> None:
     """Responses that wait, run, failed (unpaid and paid) or were cancelled; and their events."""
-    fleet.simulator.configure(latency_s=2, faults_next=["wrong_form"])
+    fleet.simulator.configure(latency_s=2, faults={"wrong_form": 1})
     own = {"visionq": {"repair": False}, "background": True}
     broken = request(RESPONSES, 30, **own)
     broken["input"][0]["content"][1]["image_url"] = "data:image/png;base64,aGVsbG8="

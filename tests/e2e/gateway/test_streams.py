@@ -126,6 +126,28 @@ def test_a_typed_completion(client: OpenAI) -> None:
     assert "content.done" in names
 
 
+def test_calls_of_a_function(client: OpenAI) -> None:
+    """An answer that is asked for as a call of a function is streamed as one."""
+    form: Any = {"name": "seen", "parameters": Seen.model_json_schema()}
+    told = events(client, 6, tools=[{"type": "function", **form}], tool_choice="required")
+    assert kinds(told)[2:] == [
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert (told[4].name, told[2].item.arguments) == ("seen", "")
+    assert Seen.model_validate_json(told[4].arguments)
+    asking: Any = {"messages": said(7), "tool_choice": "required"}
+    tool: Any = openai.pydantic_function_tool(Seen, name="seen")
+    with client.chat.completions.stream(model=MODEL, tools=[tool], **asking) as stream:
+        final = stream.get_final_completion()
+    calls = final.choices[0].message.tool_calls or []
+    assert [type(call.function.parsed_arguments) for call in calls] == [Seen]
+    assert final.choices[0].finish_reason == "tool_calls"
+
+
 def test_refused_and_cut(client: OpenAI, fleet: Fleet) -> None:
     """What was declined or cut off ends the stream in OpenAI's way, with what it cost."""
     fleet.simulator.configure(faults_next=["refusal", "incomplete", "refusal", "incomplete"])
