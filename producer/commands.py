@@ -29,7 +29,7 @@ from visionq.settings import load_settings
 if TYPE_CHECKING:
     from redis import Redis
 
-    from visionq.contract import ResultDocument
+    from visionq.contract import ResultDocument, Usage
     from visionq.sdk import Job
     from visionq.settings import Settings
 
@@ -133,6 +133,17 @@ def _standing(view: JobView) -> str:
     return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
 
 
+def _tokens(usage: Usage) -> str:
+    """Return how many tokens were counted, and those of them that cost or mean another thing."""
+    parts = {
+        "from the cache": usage.cached_tokens,
+        "written to it": usage.cache_write_tokens,
+        "reasoning": usage.reasoning_tokens,
+    }
+    told = ", ".join(f"{amount:,} {what}" for what, amount in parts.items() if amount)
+    return f"{usage.total_tokens:,} tokens" + (f" ({told})" if told else "")
+
+
 def _print_answer(result: ResultDocument, seconds: float) -> None:
     warnings = [f"{image.name}: {said}" for image in result.images for said in image.warnings]
     for warning in (*result.warnings, *warnings):
@@ -141,7 +152,7 @@ def _print_answer(result: ResultDocument, seconds: float) -> None:
     about = "~" if result.cost_is_estimate and result.cost_rub else ""
     parts = (
         result.model,
-        f"{result.usage.total_tokens:,} tokens",
+        _tokens(result.usage),
         f"{about}{result.to_public()['cost_rub']} ₽",
         f"{seconds:.1f} s",
         *(["cached"] if result.cached else []),
