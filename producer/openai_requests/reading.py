@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from producer.complaints import complaint
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
+from visionq.contract import Api
 from visionq.errors import InvalidJob
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ REQUESTS: Final[dict[str, type[ResponseRequest | ChatRequest]]] = {
     "/v1/responses": ResponseRequest,
     "/v1/chat/completions": ChatRequest,
 }
+
+#: Field of a job → what it is called in a request, where that is another name.
+_THEIR_NAMES: Final = {
+    "prompt_cache": "prompt_cache_options.mode",
+    "prompt_cache_ttl": "prompt_cache_options.ttl",
+}
+_EFFORTS: Final = {Api.RESPONSES: "reasoning.effort", Api.CHAT_COMPLETIONS: "reasoning_effort"}
 
 
 def read_request(path: str, body: object) -> dict[str, Any]:
@@ -36,6 +44,13 @@ def read_request(path: str, body: object) -> dict[str, Any]:
     if request.stream:
         raise InvalidJob("stream: answers to requests in a file are not streamed")
     return fields_of(request)
+
+
+def in_their_words(error: InvalidJob, api: Api) -> InvalidJob:
+    """Return what is wrong with a job, the field called as the request calls it."""
+    field, _, said = error.message.partition(": ")
+    theirs = (_EFFORTS[api] if field == "effort" else _THEIR_NAMES.get(field)) if said else None
+    return InvalidJob(f"{theirs}: {said}") if theirs else error
 
 
 def fields_of(request: Common) -> dict[str, Any]:

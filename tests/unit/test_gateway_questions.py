@@ -16,9 +16,9 @@ from producer.gateway.native.submission import job_schemas
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.parts import Common, Extras
 from producer.openai_requests.question import Image, Said, Text, question_in
-from producer.openai_requests.reading import fields_of, read_request
+from producer.openai_requests.reading import fields_of, in_their_words, read_request
 from producer.openai_requests.responses import ResponseRequest
-from visionq.contract import JobDocument, parse_job
+from visionq.contract import Api, JobDocument, parse_job
 from visionq.errors import InvalidJob
 
 WORDS = st.text(min_size=1).filter(str.strip)
@@ -345,3 +345,18 @@ def test_breakpoints_that_a_job_has_no_word_for(
     for path, body in marked_bodies(*places, **given):
         with pytest.raises(InvalidJob, match=said):
             read_request(path, body)
+
+
+@pytest.mark.parametrize(
+    ("said", "api", "wanted"),
+    [
+        ("effort: no", Api.RESPONSES, "reasoning.effort: no"),
+        ("effort: no", Api.CHAT_COMPLETIONS, "reasoning_effort: no"),
+        ("prompt_cache: no", Api.RESPONSES, "prompt_cache_options.mode: no"),
+        ("temperature: no: never", Api.RESPONSES, "temperature: no: never"),
+        ("effort", Api.RESPONSES, "effort"),
+    ],
+)
+def test_faults_are_told_in_their_words(said: str, api: Api, wanted: str) -> None:
+    """A field that a request calls otherwise than a job is named as the request does."""
+    assert in_their_words(InvalidJob(said), api).message == wanted

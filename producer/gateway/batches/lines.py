@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from producer.gateway.faults import Fault, fault_of, invalid
-from producer.openai_requests.reading import read_request
+from producer.openai_requests.reading import in_their_words, read_request
 from visionq.contract import Priority
 from visionq.errors import InvalidJob, TooLarge, VisionqError
 from visionq.sdk.drafts import draft
@@ -120,6 +120,8 @@ def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) 
     }
     try:
         one = draft(fields, settings, batch.job_id(line.number))
+    except InvalidJob as error:
+        raise fault_of(in_their_words(error, fields["api"])) from None
     except VisionqError as error:
         raise fault_of(error) from None
     models.check(one.job.document.model or "")

@@ -30,8 +30,9 @@ from producer.gateway.requests import (
     content_type,
 )
 from producer.openai_requests.chat import ChatRequest, ChatStreamOptions
-from producer.openai_requests.reading import fields_of
+from producer.openai_requests.reading import fields_of, in_their_words
 from producer.openai_requests.responses import ResponseRequest
+from visionq.errors import InvalidJob
 from visionq.prices import load_prices
 from visionq.sdk.drafts import draft
 
@@ -227,7 +228,10 @@ class _Asking:
         self.in_background = isinstance(request, ResponseRequest) and bool(request.background)
         self.streams, options = bool(request.stream), request.stream_options
         self.wants_usage = isinstance(options, ChatStreamOptions) and bool(options.include_usage)
-        return draft({**fields_of(request), **self._own}, self._settings, self._job_id)
+        try:
+            return draft({**fields_of(request), **self._own}, self._settings, self._job_id)
+        except InvalidJob as error:
+            raise in_their_words(error, request.api) from None
 
 
 async def _priced(services: Services) -> list[str]:

@@ -150,6 +150,11 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         ({"input": [{"role": "user", "content": "no picture"}]}, "input.0.content"),
         ({"input": asked(1) + asked(2)}, "input"),
         ({"max_output_tokens": 1}, "max_output_tokens"),
+        ({"reasoning": {"effort": "low"}, "model": "gpt-4o-mini"}, "reasoning.effort"),
+        (
+            {"prompt_cache_options": {"ttl": "9h"}, "model": "gpt-6-luna"},
+            "prompt_cache_options.ttl",
+        ),
         ({"model": "no such model"}, "model"),
     ],
 )
