@@ -39,8 +39,6 @@ __all__ = [
 
 #: A ruble for a million tokens is this many nano-rubles for one.
 _NANO_PER_TOKEN: Final = 1000
-
-
 #: Service tiers that cost what the row says: `auto` is what the account is set to, the ordinary one
 #: unless somebody changed that.
 ORDINARY_TIERS: Final = (None, "auto", "default")

@@ -28,6 +28,8 @@ class Prefix:
     digest: str = ""
     #: The provider keeps whole prompts, as it likes: the tokens are what it is known to read again.
     whole: bool = False
+    #: The provider is told what to keep, be it nothing.
+    told: bool = True
 
 
 @dataclass
@@ -40,10 +42,13 @@ class SharedPrefixes:
     #: Rows whose whole prompt is written, and what they find of it in the cache.
     whole: int = 0
     whole_read: int = 0
+    #: Rows whose model is told what to keep.
+    told: int = 0
     _seen: set[str] = field(default_factory=set)
 
     def add(self, prefix: Prefix) -> None:
         """Count a row."""
+        self.told += prefix.told
         self.whole += prefix.whole
         if prefix.digest in self._seen:
             self.read += prefix.tokens
@@ -67,7 +72,7 @@ def prefix_of(job: JobDocument, default: PromptCache | None) -> Prefix:
     """Return what the provider is to keep of a job; `default` is VISIONQ_PROMPT_CACHE."""
     plan, terms = cache_plan(job, default), load_caching().for_model(job.model or "")
     if plan is None or terms is None:
-        return Prefix()
+        return Prefix(told=False)
     whole = not plan.options.get("mode")
     text = cached_prefix(job) if plan.breakpoint or whole else ""
     tokens = forecast_text_tokens(text)
@@ -102,7 +107,7 @@ def cache_use(
     of_parts = shared.written + shared.read - shared.whole_read
     most = shared.whole * each + of_parts * factor
     rest = 1 - known / max(1, rows)
-    if shared.whole or of_parts:
+    if shared.told:
         read += shared.read * factor * rest
         whole = max(0.0, shared.whole * each - shared.whole_read * factor)
         written += (shared.written * factor + whole) * rest

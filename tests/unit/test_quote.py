@@ -612,6 +612,18 @@ def test_the_cache_as_it_was_learned() -> None:
     assert float(rubles(made.cost[1])) == pytest.approx(expected, rel=0.001)
 
 
+def test_what_others_had_kept(tmp_path: Path) -> None:
+    """A model that is told to keep nothing reads nothing, whatever other questions have read."""
+    known = learned([(372, 40, 412, 200, 60)] * 50)
+    asked = plan(model="gpt-6-luna", effort="none", prompt_cache="off")
+    made = quoted(rows(picture(tmp_path, "a.png")), asked, Told(known=known))
+    assert known is not None
+    assert known.cached > 0.4
+    assert made.rub.expected is not None
+    whole = priced(made.input_tokens, 0, 0, made.output_tokens)
+    assert float(made.rub.expected) == pytest.approx(float(whole), rel=0.02)
+
+
 @pytest.mark.parametrize(("tier", "factor"), [("flex", "0.5"), ("priority", "2"), ("auto", "1")])
 def test_tiers_are_quoted(tmp_path: Path, tier: str, factor: str) -> None:
     """A tier costs its factor of the ordinary one, in the comparison as well."""
