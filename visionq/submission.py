@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
 #: What base64 may be wrapped with.
 _BLANKS: Final = b" \t\r\n\v\f"
-_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MOST_PADDING: Final = 2
 #: From percent-encoding to quoted-printable, which the standard library decodes in C, in place: by
 #: `urllib` 50 MB would take seconds, and gigabytes.
 _AS_QUOTED_PRINTABLE: Final = bytes.maketrans(b"%", b"=")
+_PIECE: Final = 1 << 20
 #: What `prepare` fills in.
 DEFAULTED: Final = ("model", "effort", "max_output_tokens")
 _BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
@@ -162,14 +161,33 @@ def decode_data_url(url: str, position: int, most: int, name: str | None = None)
 
 
 def _unescaped(data: bytes) -> bytes:
-    """Return base64 without percent-encoding and blanks; raises `ValueError`."""
-    data = data.translate(None, _BLANKS)
-    if b"%" not in data:
-        return data
-    if data.count(b"=") > _MOST_PADDING or _BROKEN_ESCAPE.search(data):
+    """Return base64 without percent-encoding and blanks; raises `ValueError`.
+
+    It is done piece by piece: over each the standard library holds the interpreter, and with it
+    whatever else the process has to do.
+    """
+    is_escaped = b"%" in data
+    if is_escaped and data.count(b"=") > _MOST_PADDING:
         raise ValueError("a broken escape")
-    data = data.replace(b"=", b"%3D").translate(_AS_QUOTED_PRINTABLE)
-    return binascii.a2b_qp(data).translate(None, _BLANKS)
+    whole, left = bytearray(), b""
+    for start in range(0, len(data), _PIECE):
+        piece = left + data[start : start + _PIECE].translate(None, _BLANKS)
+        is_last = start + _PIECE >= len(data)
+        # An escape that the border cuts is the next piece's.
+        cut = -1 if is_last else piece.find(b"%", max(0, len(piece) - 2))
+        left = b"" if cut < 0 else piece[cut:]
+        piece = piece if cut < 0 else piece[:cut]
+        whole += _unescaped_piece(piece) if is_escaped else piece
+    return bytes(whole)
+
+
+def _unescaped_piece(piece: bytes) -> bytes:
+    quoted = piece.replace(b"=", b"%3D").translate(_AS_QUOTED_PRINTABLE)
+    decoded = binascii.a2b_qp(quoted)
+    # An escape gets two bytes shorter. What only looks like one stays, or loses its sign alone.
+    if len(decoded) != len(quoted) - 2 * quoted.count(b"="):
+        raise ValueError("a broken escape")
+    return decoded.translate(None, _BLANKS)
 
 
 def check_size(content: bytes, name: str, most: int) -> bytes:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import re
 import tracemalloc
 from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import unquote_to_bytes
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from visionq import submission
 from visionq.blobs import sha256_of
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
 from visionq.settings import Settings
@@ -117,6 +121,24 @@ def test_broken_data_url(url: str) -> None:
     with pytest.raises(InvalidJob, match=r"images\.1\.url: .*data URL") as raised:
         extract_data_urls(job(URL, {"url": url}), MOST)
     assert len(raised.value.message) < 160
+
+
+@given(
+    text=st.text("%4aF=+ \n", max_size=40)
+    | st.lists(st.sampled_from(["%41", "%3d", "%2B", "Q", "\n", " "]), max_size=20).map("".join),
+    piece=st.integers(1, 7),
+)
+def test_escapes_across_pieces(text: str, piece: int) -> None:
+    """However data is cut into pieces, it is decoded, or found broken, as a whole would be."""
+    plain = "".join(text.split())
+    is_broken = re.search("%(?![0-9A-Fa-f]{2})", plain) or ("%" in plain and plain.count("=") > 2)
+    with patch.object(submission, "_PIECE", piece):
+        if is_broken:
+            with pytest.raises(ValueError, match="a broken escape"):
+                submission._unescaped(text.encode())
+        else:
+            wanted = b"".join(unquote_to_bytes(plain).split())
+            assert submission._unescaped(text.encode()) == wanted
 
 
 def test_large_data_url_is_refused_before_it_is_decoded() -> None:
