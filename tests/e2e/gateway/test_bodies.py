@@ -6,21 +6,29 @@ import base64
 import json
 import secrets
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
 from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import Gateway, running_gateway
+from tests.e2e.gateway.kit import Gateway, data_url, running_gateway
 from visionq.sandbox.redis_server import running_redis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MOST = 16_000_000
+#: As large as a gateway takes them, if nobody says otherwise.
+LARGE = 63_000_000
+#: Seconds that a small request may take longer beside such bodies: each step over one holds the
+#: interpreter for a few tenths, and on a busy machine for a few times that.
+LONGEST_WAIT = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +104,70 @@ def test_slow_bodies_keep_nobody_waiting(alone: Gateway) -> None:
             connection.sendall(head.encode())
         assert post(alone, quick, taken) == 200
         assert post(alone, slow, response("https://example.org/a.png")) == 200, "small ones do too"
+
+
+def percents(size: int) -> list[bytes]:
+    """Return bodies about a picture of which each character is escaped."""
+    escaped = "".join(f"%{ord(one):02x}" for one in "QUJD") * ((size - 1_000) // 12)
+    return [response(f"data:;base64,{number}AAA{escaped}") for number in range(8)]
+
+
+def lists(size: int) -> list[bytes]:
+    """Return bodies of nothing but empty lists."""
+    return [b'{"input": [' + b"[]," * (size // 3 - 10) + b"1]}"] * 8
+
+
+def texts(size: int) -> list[bytes]:
+    """Return bodies of as many short texts as are still taken apart."""
+    text = b'"' + b"a" * 24 + b'",'
+    return [b'{"input": [' + text * (size // len(text) - 10) + b"1]}"] * 8
+
+
+def flood(url: str, key: str, form: Callable[[int], list[bytes]]) -> list[int]:
+    """Send eight large bodies at once, and return what each was answered."""
+
+    def post(body: bytes) -> int:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        with httpx2.Client(base_url=url, headers=headers, timeout=300) as client:
+            return client.post("/v1/responses", content=body).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(post, form(LARGE)))
+
+
+def ask(gateway: Gateway, key: str, until: Callable[[int], bool]) -> list[float]:
+    """Ask about small pictures, and return the seconds that each took to be accepted."""
+    taken: list[float] = []
+    with gateway.http(key) as client:
+        while not until(len(taken)):
+            started = time.monotonic()
+            body = response(data_url(len(taken)))
+            headers = {"content-type": "application/json"}
+            assert client.post("/v1/responses", content=body, headers=headers).status_code == 200
+            taken.append(time.monotonic() - started)
+            time.sleep(0.02)
+    return taken
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("form", [percents, lists, texts])
+def test_bodies_of_full_size(tmp_path: Path, form: Callable[[int], list[bytes]]) -> None:
+    """Eight bodies of 63 MB take 12 times one at most, and another's request waits for none."""
+    with (
+        running_redis(tmp_path / "redis") as server,
+        running_gateway(tmp_path, server.url) as gateway,
+        ProcessPoolExecutor(1, get_context("spawn")) as senders,
+    ):
+        small, large = gateway.new_key("small"), gateway.new_key("large")
+        alone = ask(gateway, small, lambda count: count == 100)
+        before = peak(gateway)
+        sent = senders.submit(flood, gateway.url, large, form)
+        beside = ask(gateway, small, lambda _: sent.done())
+        assert set(sent.result()) <= {200, 400}
+        assert peak(gateway) - before < 12 * LARGE
+    assert p95(beside) < p95(alone) + LONGEST_WAIT
+
+
+def p95(seconds: list[float]) -> float:
+    return sorted(seconds)[int(0.95 * len(seconds))]
