@@ -28,20 +28,8 @@ SCRIPTS: Final = (
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    *(
-        "metrics",
-        "base",
-        "labels",
-        "hands",
-        "lanes",
-        "books",
-        "waiters",
-        "money",
-        "slots",
-        "pace",
-        "gates",
-    ),
-    *("outages", "leads", "failures", "deliveries", "ending", "usage"),
+    *("metrics", "base", "labels", "hands", "lanes", "books", "waiters", "money", "slots"),
+    *("pace", "gates", "outages", "leads", "failures", "deliveries", "ending", "usage"),
 )
 #: A function, or a number or text, at the top of a shared part.
 _DEFINITION: Final = re.compile(
