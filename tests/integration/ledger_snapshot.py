@@ -91,7 +91,8 @@ class Snapshot:
 def read_snapshot(redis: Redis) -> Snapshot:
     """Read the whole database; it has to be small and still."""
     found: list[Any] = redis.keys("*")
-    keys = sorted(key.decode() for key in found)
+    counters = (names.METRIC_LABELS, names.METRIC_FIELDS)
+    keys = sorted(name for key in found if not (name := key.decode()).startswith(counters))
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             _ask(pipeline, key)
