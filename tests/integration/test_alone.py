@@ -186,7 +186,7 @@ def test_a_bad_picture_is_refused_as_ever(bench: Bench) -> None:
 def test_no_job_takes_workers_along_for_ever(bench: Bench) -> None:
     """A job that goes on killing before its call, by whatever it does, is quarantined."""
     job = bench.submit(picture(3))
-    die(bench, job, 10)
+    die(bench, job, 15)
     outcome = bench.run(job)
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "quarantined"

@@ -53,7 +53,7 @@ class Step:
 
 
 #: More deaths than workers that are killed for other reasons bring upon one job (docs/adr/0012).
-_MOST_LAPSES: Final = 10
+_MOST_LAPSES: Final = 15
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
