@@ -11,6 +11,7 @@ import click
 
 from visionq.commands.record import read_record
 from visionq.commands.shared import find_redis_url
+from visionq.detectors import load_detectors
 from visionq.http_environment import prepare_http_environment
 from visionq.ledger.version import check_version
 from visionq.model_options import load_option_table
@@ -19,7 +20,6 @@ from visionq.prices import load_prices
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
 from visionq.vision import load_rules
-from worker.detectors import load_detectors
 
 if TYPE_CHECKING:
     from visionq.commands.record import StackRecord

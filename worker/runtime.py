@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs import open_blobs
 from visionq.dead_letters import Bounds, DeadLetters
+from visionq.detectors import load_detectors
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
 from visionq.model_options import load_option_table
@@ -25,7 +26,6 @@ from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
 from worker.allocator import give_memory_back
-from worker.detectors import load_detectors
 from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
 from worker.health import Progress, Reporter

@@ -85,7 +85,7 @@ def work(
             if (said := keep_changed(wishes.out, wishes.record, begins=begins)) is not None:
                 terminal.say(said)
         record.begin()
-        if to_detach is None or wishes.first is not None:
+        if to_detach is None or wishes.first is not None or not begun.tally.to_ask:
             outcome, wants_more = begun.run(sample_only=to_detach is not None)
             if not wants_more:
                 return begun.end(outcome)
@@ -168,7 +168,9 @@ class _Work:
 
         Returns how that ended, and whether somebody else is to do the rest.
         """
-        if self._sample is None or self.tally.to_ask == 0:
+        if self.tally.to_ask == 0:
+            return Outcome.DONE, False  # no stack is needed for that
+        if self._sample is None:
             return self._session(None), False
         outcome, account = Outcome.SAMPLED, None
         if not self._sample_is_done or self.plan.wishes.again != Again():

@@ -83,6 +83,30 @@ def test_killed_three_times_and_redis_emptied_once(tmp_path: Path) -> None:
     assert report.twice <= report.out_when_emptied + 64
 
 
+def test_nothing_to_do_needs_no_stack(folder: Folder) -> None:
+    """A run whose rows all stand in OUT ends at once, where no stack runs as well."""
+    assert folder.run()[0] == 0
+    before = folder.rows()
+    state = folder.path / "state"
+    environment = {**os.environ, "XDG_STATE_HOME": str(state), "HOME": str(folder.path)}
+    for name in ("VISIONQ_REDIS_URL", "PROXYAPI_API_KEY"):
+        environment.pop(name, None)
+    for more in ([], ["--detach"], ["--first", "3"]):
+        done = subprocess.run(
+            [*command(folder.path, folder.out), *more],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"done: {ROWS} rows" in done.stderr
+        assert "stack" not in done.stderr
+    assert folder.rows() == before
+    assert not state.exists()
+
+
 def test_stops_at_its_budget(folder: Folder) -> None:
     """The bill stays within `--max-rub`, exit 4 says why it stopped, and more rubles go on."""
     code, said = folder.run("--max-rub", "10")

@@ -270,19 +270,26 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["VISIONQ_PRICES_FILE", "VISIONQ_VISION_FILE", "VISIONQ_OPTIONS_FILE"]
+    ("name", "value", "says"),
+    [
+        ("VISIONQ_PRICES_FILE", "none.toml", "none.toml: can't be read"),
+        ("VISIONQ_VISION_FILE", "none.toml", "none.toml: can't be read"),
+        ("VISIONQ_OPTIONS_FILE", "none.toml", "none.toml: can't be read"),
+        ("VISIONQ_DETECTORS", "foo", "VISIONQ_DETECTORS: no detector foo; there is: ocr"),
+    ],
 )
-def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
+def test_what_workers_could_not_use(tmp_path: Path, name: str, value: str, says: str) -> None:
     """It is named in one line before anything is started."""
     done = subprocess.run(  # our own command
         [*VISIONQ, "up"],
-        env=environment_in(tmp_path, **{name: str(tmp_path / "none.toml")}),
+        env=environment_in(tmp_path, **{name: value}),
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "none.toml: can't be read" in done.stderr
+    assert says in done.stderr
 
 
 def test_worker_needs_key(tmp_path: Path) -> None:

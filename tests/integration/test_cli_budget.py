@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
 from visionq.cli import run
+from visionq.commands.record import StackRecord, write_record
 from visionq.errors import InvalidJob
 from visionq.ledger import BudgetScope
 from visionq.money import nano_rubles
@@ -19,6 +22,8 @@ from visionq.settings import Settings
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from redis import Redis
 
     Output = pytest.CaptureFixture[str]
@@ -44,6 +49,34 @@ def spent(desk: Desk, rub: str, batch: str = "b1") -> None:
             desk.ledger.finish(claim, paid(completed(claim.id), nano_rubles(Decimal(rub))))
         else:
             desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+
+
+def test_what_was_simulated_is_not_called_paid(
+    desk: Desk,
+    capsys: Output,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`spend` and `status` of a stack whose answers are simulated say that nothing was paid."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    spent(desk, "2")
+    assert run(["spend", "--json"]) == run(["status", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["simulated"] for one in told] == [None, None]
+    here = StackRecord(os.getpid(), redis_url, "http://127.0.0.1:8/openai/v1")
+    for simulator_url in (None, "http://127.0.0.1:8"):
+        write_record(replace(here, simulator_url=simulator_url))
+        is_simulated, paid = bool(simulator_url), "simulated" if simulator_url else "paid"
+        assert run(["spend", "--json"]) == run(["status", "--json"]) == 0
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [one["simulated"] for one in told] == [is_simulated, is_simulated]
+        assert run(["spend"]) == run(["status"]) == 0
+        text = capsys.readouterr().out
+        assert f"in all      2 ₽ {paid}" in text
+        assert f"2.00 ₽ {paid}" in text
+        assert text.count("the simulator answers: nothing was paid") == is_simulated
+        assert ("The simulator answers: nothing was paid." in text) == is_simulated
 
 
 def test_budgets_are_set_shown_and_cleared(desk: Desk, capsys: Output) -> None:

@@ -167,6 +167,7 @@ def test_json(
     assert " ".join(page) == (
         "at queued hinted running waiting parked completed failed cancelled oldest_submitted_at"
         " lanes lane_count rate pace_per_minute eta_seconds slots busy workers gate paces spend"
+        " simulated"
     )
 
 

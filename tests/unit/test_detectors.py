@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from visionq import detectors
 from visionq.contract import PictureOptions, Policy
+from visionq.detectors import GROUP, load_detectors
 from visionq.errors import PictureRejected
 from visionq.settings import ConfigurationError
-from worker import detectors
-from worker.detectors import GROUP, judge, load_detectors, ocr
+from worker.detectors import judge, ocr
 
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="no tesseract here")
 

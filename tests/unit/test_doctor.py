@@ -12,6 +12,7 @@ import pytest
 
 from visionq.commands.doctor import exit_code_of, report
 from visionq.doctor.addresses import is_local, public_address
+from visionq.doctor.environment_checks import environment_findings
 from visionq.doctor.examination import REACHABLE
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem, warning
 from visionq.doctor.provider_checks import Provider, provider_findings
@@ -59,6 +60,18 @@ def with_info(**changes: Any) -> Server:
 
 def with_config(**changes: str) -> Server:
     return dataclasses.replace(WELL, config=CONFIG | changes)
+
+
+def test_a_proxy_is_named_where_calls_go_through_it() -> None:
+    """The provider on this machine is called through none; a variable that is no proxy is told."""
+    environ = {"HTTPS_PROXY": "http://user:secret@proxy.example:3128"}
+    (found,) = environment_findings(environ, "https://api.proxyapi.ru/openai/v1")
+    assert found.message == (
+        "the provider is called through the proxy of HTTPS_PROXY (http://proxy.example:3128)"
+    )
+    assert environment_findings(environ, "http://127.0.0.1:8123/openai/v1") == []
+    (wrong,) = environment_findings({"ALL_PROXY": "nonsense://x"}, "http://127.0.0.1:8123/v1")
+    assert wrong.level is Level.PROBLEM
 
 
 def test_a_server_that_is_well() -> None:

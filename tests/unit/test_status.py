@@ -57,9 +57,9 @@ def page(**fields: Any) -> Overview:
     return Overview(**known | fields)
 
 
-def shown(overview: Overview, width: int = 100) -> str:
+def shown(overview: Overview, width: int = 100, *, simulated: bool = False) -> str:
     console = Console(file=StringIO(), width=width, markup=False, emoji=False)
-    console.print(screen(overview, "redis://host:6379/0"))
+    console.print(screen(overview, "redis://host:6379/0", simulated=simulated))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -206,6 +206,17 @@ def test_a_narrow_page_cuts_nothing() -> None:
     text = shown(page(lanes=(lane,), lane_count=1), width=80)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_the_simulator_answers_is_not_paid() -> None:
+    """Where the simulator answers, no ruble is called paid; else they are."""
+    spend = Spend(settled_rub=Decimal(7), today_rub=Decimal(3))
+    text = shown(page(spend=spend), simulated=True)
+    assert "3.00 ₽ simulated" in text
+    assert "7.00 ₽ simulated" in text
+    assert "the simulator answers: nothing was paid" in text
+    assert "₽ paid" not in text
+    assert "7.00 ₽ paid" in shown(page(spend=spend))
 
 
 def test_an_idle_page() -> None:

@@ -66,9 +66,20 @@ def record_path(pid: int, environ: Mapping[str, str] = os.environ) -> Path:
 
 def read_record(environ: Mapping[str, str] = os.environ) -> StackRecord | None:
     """Return the record of the stack that was started last, among those that still run."""
+    return max(_alive(environ), key=lambda record: record.started_at, default=None)
+
+
+def _alive(environ: Mapping[str, str]) -> list[StackRecord]:
     found = (_read(path) for path in records_directory(environ).glob("*.json"))
-    alive = [record for record in found if record is not None and _is_alive(record.pid)]
-    return max(alive, key=lambda record: record.started_at, default=None)
+    return [record for record in found if record is not None and _is_alive(record.pid)]
+
+
+def is_simulated(redis_url: str, environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Return whether the stack of a Redis makes its answers up; None: only its workers know."""
+    for record in _alive(environ):
+        if record.redis_url == redis_url:
+            return record.simulator_url is not None
+    return None
 
 
 def write_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ import click
 from visionq.commands.amounts import plain
 from visionq.commands.budget import book_document, line_of, scope_of
 from visionq.commands.doctor import find_provider
+from visionq.commands.record import is_simulated
 from visionq.commands.settle import settle
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.doctor.addresses import is_local
@@ -60,6 +61,8 @@ class Report:
     tokens: dict[str, int] | None = None
     #: Jobs of all tenants that an emptied Redis had lost and their owner submitted anew.
     forgotten_jobs: int = 0
+    #: Whether the simulator answers, so that nothing was paid; None where only the workers know.
+    simulated: bool | None = None
 
 
 @click.group(invoke_without_command=True)
@@ -82,7 +85,8 @@ def spend(
         return
     with errors_as_json(as_json):
         settings = load_settings()
-        with connect(find_redis_url(settings), "visionq-cli") as redis, as_queue_unavailable():
+        url = find_redis_url(settings)
+        with connect(url, "visionq-cli") as redis, as_queue_unavailable():
             if anew:
                 compare_anew(redis)
             report = (
@@ -90,6 +94,7 @@ def spend(
                 if tenant is None and batch is None
                 else _of_scope(redis, settings, tenant, batch)
             )
+    report = replace(report, simulated=is_simulated(url))
     if as_json:
         print_json(_document(report))
     else:
@@ -156,6 +161,7 @@ def _document(report: Report) -> dict[str, Any]:
         "saved_rub": plain(total.saved_rub),
         "unknown_calls": total.unknown_calls,
         "forgotten_jobs": report.forgotten_jobs,
+        "simulated": report.simulated,
         "tokens": report.tokens,
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
@@ -187,11 +193,14 @@ def _comparison(found: Comparison) -> dict[str, str | None]:
 
 def _print(report: Report) -> None:
     total = report.total
+    paid = "simulated" if report.simulated else "paid"
+    if report.simulated:
+        click.echo("The simulator answers: nothing was paid.")
     if report.today_rub is not None:
         click.echo(
-            f"paid        {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
+            f"{paid:<11} {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
         )
-    click.echo(f"in all      {plain(total.settled_rub)} ₽ paid")
+    click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
     if report.tokens:
         kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
         click.echo(f"tokens      {', '.join(kinds)}")

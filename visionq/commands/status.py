@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visionq.commands.record import is_simulated
 from visionq.commands.screen import people_console
 from visionq.commands.shared import (
     error_document,
@@ -52,10 +53,11 @@ def status(*, watch: bool, interval: float, as_json: bool) -> None:
         url = find_redis_url(settings)
         with connect(url, "visionq-cli") as redis:
             read = partial(_read, redis, settings.time_zone)
+            simulated, pause = is_simulated(url), interval if watch else None
             if as_json:
-                _print_pages(read, interval if watch else None)
+                _print_pages(read, simulated, pause)
             else:
-                _show(read, public_address(url), interval if watch else None)
+                _show(read, public_address(url), pause, simulated=simulated is True)
 
 
 def _read(redis: Redis, time_zone: str) -> Overview:
@@ -63,38 +65,44 @@ def _read(redis: Redis, time_zone: str) -> Overview:
         return overview(redis, time_zone)
 
 
-def _print_pages(read: Callable[[], Overview], interval: float | None) -> None:
-    print_json(read().to_public())
+def _print_pages(
+    read: Callable[[], Overview], simulated: bool | None, interval: float | None
+) -> None:
+    print_json({**read().to_public(), "simulated": simulated})
     while interval is not None:
         time.sleep(interval)
         try:
-            print_json(read().to_public())
+            print_json({**read().to_public(), "simulated": simulated})
         except QueueUnavailable as error:  # a watch outlives a restart of Redis
             print_json(error_document(error))
 
 
-def _show(read: Callable[[], Overview], address: str, interval: float | None) -> None:
+def _show(
+    read: Callable[[], Overview], address: str, interval: float | None, *, simulated: bool
+) -> None:
     from visionq.commands.status_screen import screen  # noqa: PLC0415  # only people need it
 
     console = people_console()
     page = read()
     if interval is None:
-        console.print(screen(page, address))
+        console.print(screen(page, address, simulated=simulated))
         return
     from rich.live import Live  # noqa: PLC0415  # likewise
 
-    with Live(screen(page, address), console=console, auto_refresh=False) as live:
+    with Live(
+        screen(page, address, simulated=simulated), console=console, auto_refresh=False
+    ) as live:
         while True:
             time.sleep(interval)
-            live.update(_next(read, address), refresh=True)
+            live.update(_next(read, address, simulated=simulated), refresh=True)
 
 
-def _next(read: Callable[[], Overview], address: str) -> RenderableType:
+def _next(read: Callable[[], Overview], address: str, *, simulated: bool) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415  # see _show
 
     from visionq.commands.status_screen import screen  # noqa: PLC0415  # likewise
 
     try:
-        return screen(read(), address)
+        return screen(read(), address, simulated=simulated)
     except QueueUnavailable as error:  # a watch outlives a restart of Redis
         return Text(f"{error}; trying again", style="red")

@@ -26,12 +26,12 @@ _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 
 
-def screen(page: Overview, address: str) -> Group:
-    """Return the whole page."""
+def screen(page: Overview, address: str, *, simulated: bool = False) -> Group:
+    """Return the whole page; `simulated`: nothing was paid, the simulator answers."""
     head = Text.assemble(
         ("visionq", "bold"), f"  {page.at.astimezone():%Y-%m-%d %H:%M:%S}  ", (address, "dim")
     )
-    parts: list[Text | Table] = [head, Text(), _summary(page)]
+    parts: list[Text | Table] = [head, Text(), _summary(page, simulated=simulated)]
     if page.lanes:
         parts += [Text(), _lanes(page)]
     if page.workers:
@@ -51,7 +51,7 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _summary(page: Overview) -> Table:
+def _summary(page: Overview, *, simulated: bool) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -72,8 +72,11 @@ def _summary(page: Overview) -> Table:
     table.add_row("Gate", "", _gate(page.gate, page.at))
     for pace in page.paces[:MOST_ROWS]:
         table.add_row("Pace", _per_minute(pace), _pace(pace, page.at))
-    table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ paid")
-    table.add_row("Spend", "", _spend(page))
+    paid = "simulated" if simulated else "paid"
+    table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ {paid}")
+    table.add_row("Spend", "", _spend(page, paid))
+    if simulated:
+        table.add_row("", "", "the simulator answers: nothing was paid")
     return table
 
 
@@ -134,10 +137,10 @@ def _pace(pace: Pace, now: datetime) -> str:
     return ", ".join(words)
 
 
-def _spend(page: Overview) -> str:
+def _spend(page: Overview, paid: str) -> str:
     spend = page.spend
     words = [
-        f"{_rubles(spend.settled_rub)} ₽ paid",
+        f"{_rubles(spend.settled_rub)} ₽ {paid}",
         f"{_rubles(spend.reserved_rub)} ₽ reserved",
     ]
     if spend.unknown_calls:

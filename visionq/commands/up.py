@@ -27,6 +27,7 @@ from visionq.commands.shared import (
     print_json,
     write_nowhere,
 )
+from visionq.detectors import load_detectors
 from visionq.http_environment import prepare_http_environment
 from visionq.model_options import load_option_table
 from visionq.prices import load_prices
@@ -112,10 +113,11 @@ def up(
     os.umask(0o077)
     prepare_http_environment(os.environ)
     settings = load_settings()
-    # Of a file that can't be used one line here says more than the end of a worker's log.
+    # Of what can't be used one line here says more than the end of a worker's log.
     load_prices(settings.prices_file)
     load_rules(settings.vision_file)
     load_option_table(settings.options_file).check_default_effort(settings.default_effort)
+    load_detectors(settings.detectors)
     default_dir = user_directory("DATA", ".local/share", os.environ) / "stack"
     with (
         planned(wishes, settings, os.environ, default_dir, SystemRandom()) as plan,

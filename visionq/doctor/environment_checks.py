@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.doctor.addresses import public_address
+from visionq.doctor.addresses import is_local, public_address
 from visionq.doctor.findings import Finding, ok, problem
 from visionq.http_environment import prepare_http_environment, proxy_variables
 from visionq.settings import ConfigurationError
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 _CHECK: Final = "environment.proxies"
 
 
-def environment_findings(environ: Mapping[str, str]) -> list[Finding]:
-    """Name the proxies by which the provider is called, or the variable that can't be used."""
+def environment_findings(environ: Mapping[str, str], provider_url: str) -> list[Finding]:
+    """Name the proxies by which the provider is called, or the variable that can't be used.
+
+    A provider on this machine, such as the simulator, is called through none.
+    """
     read = dict(environ)
     try:
         prepare_http_environment(read)
@@ -24,7 +27,7 @@ def environment_findings(environ: Mapping[str, str]) -> list[Finding]:
         advice = "correct or unset it where workers run; they do not start with it"
         return [problem(_CHECK, error.message, advice)]
     found = [f"{name} ({_shown(read[name])})" for name in proxy_variables(read)]
-    if not found:
+    if not found or is_local(provider_url):
         return []
     return [ok(_CHECK, f"the provider is called through the proxy of {', '.join(found)}")]
 

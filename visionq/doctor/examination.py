@@ -64,7 +64,7 @@ def examine(patient: Patient) -> list[Finding]:
         findings.append(broker_finding(broker.get_secret_value()))
     return [
         *findings,
-        *environment_findings(patient.environ),
+        *environment_findings(patient.environ, patient.provider.base_url),
         *provider_findings(patient.provider, settings.default_model),
         *table_findings(settings, datetime.now(UTC).date()),
         versions_finding(),

@@ -17,11 +17,11 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.detectors import load_detectors
 from visionq.errors import VisionqError
 from visionq.settings import load_settings
 from worker.alone.frames import read_frame, write_frame
 from worker.alone.task import Rehearsal, prepare, rehearse
-from worker.detectors import load_detectors
 
 if TYPE_CHECKING:
     from worker.alone.task import Task

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from visionq.contract import Detail, PictureOptions
+    from visionq.detectors import Detector
     from visionq.vision import VisionRules
-    from worker.detectors import Detector
     from worker.images import ImageLimits
 
 

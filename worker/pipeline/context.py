@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from visionq.blobs import BlobStore
     from visionq.contract import JobDocument, Usage
     from visionq.contract import Picture as PictureFacts
+    from visionq.detectors import Detector
     from visionq.ledger import Claim, Ledger
     from visionq.ledger.usage import Calibration
     from visionq.prices import PriceTable
     from visionq.settings import Settings
     from visionq.vision import VisionRules
-    from worker.detectors import Detector
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, ImageLimits, Place, Share
     from worker.provider.request import ProviderRequest
