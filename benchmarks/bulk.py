@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ROWS: Final = int(os.environ.get("VISIONQ_BENCH_ROWS", "5000"))
 _LOOKS: Final = 10
 _SUBMITTED: Final = 2_000
-_QUESTION: Final = Question(Prompt("What?"), {"model": "gpt-4o-mini"})
+_QUESTION: Final = Question(Prompt("What?"), {"model": "gpt-6-luna"})
 #: Answers that may be reused are kept on purpose, and would hide whether anything else grows.
 _NO_ANSWERS: Final = {"VISIONQ_ANSWER_TTL": "0"}
 

@@ -170,7 +170,7 @@ async def _all_clients(port: int, clients: int, each: int, found: _Round) -> Non
 
 
 def _request(port: int) -> bytes:
-    body: dict[str, Any] = {"model": "gpt-4o-mini", "background": True, "input": asked(1)}
+    body: dict[str, Any] = {"model": "gpt-6-luna", "background": True, "input": asked(1)}
     content = json.dumps(body).encode()
     head = (
         f"POST /v1/responses HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {KEY}\r\n"

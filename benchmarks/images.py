@@ -23,7 +23,7 @@ from worker.images import DecodeSlots, ImageLimits, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MODEL: Final = "gpt-4o-mini"
+_MODEL: Final = "gpt-6-luna"
 _ROUNDS: Final = 15
 _LIMITS: Final = ImageLimits()
 _QUIET: Final = PictureOptions(blur=Policy.OFF, blank=Policy.OFF, dark=Policy.OFF, tiny=Policy.OFF)

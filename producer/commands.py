@@ -6,6 +6,8 @@ import os
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +17,13 @@ from redis.exceptions import RedisError
 from producer.holdups import Reminder, no_worker
 from producer.intake import take_images, take_prompt
 from producer.job_options import job_options, take_job_options
+from producer.quote.endings import Endings
+from producer.quote.knowledge import Knowledge
 from producer.stack import found_stack
+from visionq.commands.doctor import find_provider
 from visionq.commands.shared import errors_as_json, json_option, print_json
 from visionq.contract import JobView, State
+from visionq.doctor.provider_checks import Provider, get_model_list
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.names import QUEUE_INTERACTIVE
 from visionq.redis_connection import connect
@@ -25,10 +31,12 @@ from visionq.sdk import Client
 from visionq.sdk.drafts import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
+from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from producer.stack import Stack
     from visionq.contract import ResultDocument, Usage
     from visionq.sdk import Job
     from visionq.settings import Settings
@@ -73,12 +81,26 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
         Client(settings, stack.redis_url) as client,
         connect(stack.redis_url, "visionq-ask") as redis,
     ):
+        model = fields.get("model") or settings.default_model
+        for warning in _warnings(model, redis, stack, settings):
+            click.echo(f"warning: {warning}", err=True)
         began = time.monotonic()
         result = _answer(client, client.submit(**fields), redis)
         if as_json:
             print_json(result.to_public())
         else:
             _print_answer(result, time.monotonic() - began)
+
+
+def _warnings(model: str, redis: Redis, stack: Stack, settings: Settings) -> tuple[str, ...]:
+    """Return what stands against the model: the provider does not list it, or it ends soon."""
+    provider = find_provider(settings)
+    if stack.provider_url is not None:
+        key = None if stack.simulated else provider.key
+        provider = Provider(stack.provider_url, key, stack.simulated is True)
+    listed = Knowledge(redis, partial(get_model_list, provider)).model_list()
+    today = datetime.now(UTC).date()
+    return Endings(today, today, listed).warnings([model], load_rules(settings.vision_file))
 
 
 def _answer(client: Client, job: Job, redis: Redis) -> ResultDocument:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from itertools import chain, count
 from typing import TYPE_CHECKING, Final
 
 from producer.run.errors import RecordRefused
+from visionq.output_files import is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,33 +50,6 @@ def check_table(out: Path, marks: frozenset[str] = TABLE_MARKS) -> None:
         raise RecordRefused(
             f"{out}: visionq did not write this file and leaves it alone: choose another OUT"
         )
-
-
-def set_aside(path: Path) -> Path:
-    """Move a file to a free name beside it, and return that."""
-    kept = free_name(path)
-    path.rename(kept)
-    return kept
-
-
-def free_name(path: Path) -> Path:
-    """Return `….bak`, or `….bak2` and so on where that is taken."""
-    endings = chain([".bak"], (f".bak{number}" for number in count(2)))
-    names = (path.with_name(path.name + ending) for ending in endings)
-    return next(name for name in names if not os.path.lexists(name))
-
-
-def draft_of(path: Path) -> Path:
-    """Return the name of a file in the making: nobody else has one of that name."""
-    return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
-
-
-def is_same(one: Path, other: Path) -> bool:
-    """Return whether two names lead to one file, links of both kinds followed."""
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        return False
 
 
 def _is_marked(path: Path, marks: frozenset[str]) -> bool:

@@ -62,6 +62,8 @@ HINTED: Final = PREFIX + "hinted"
 POOL_SLOTS: Final = PREFIX + "pool-slots"
 #: SET of the models that the provider lists; expires.
 PROVIDER_MODELS: Final = PREFIX + "provider-models"
+#: HASH model → the day on which it ends (`YYYY-MM-DD`), as that list says; expires with it.
+PROVIDER_MODEL_ENDS: Final = PREFIX + "provider-model-ends"
 #: SET of the ids of the provider's keys that live workers hold.
 PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 #: HASH pool → jobs that its workers have claimed.

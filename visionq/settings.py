@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     consume_default_queue: bool = False
 
     #: Model of jobs that name none.
-    default_model: ModelName = "gpt-4o-mini"
+    default_model: ModelName = "gpt-6-luna"
     #: Longest answer of jobs that set no limit, in tokens.
     default_max_output_tokens: int = Field(default=2048, ge=16, le=1_000_000)
     #: Effort of jobs that name none: `least` that the model takes, `provider` for its own default,
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     #: Downloads from one host at a time, in a worker process.
     max_connections_per_host: int = Field(default=8, ge=1)
 
-    #: What models may be asked, as JSON: `{"gpt-4o-mini": {"requests_per_minute": 500}, "*": …}`.
+    #: What models may be asked, as JSON: `{"gpt-6-luna": {"requests_per_minute": 500}, "*": …}`.
     limits: Annotated[dict[str, Limits] | None, NoDecode] = None
     #: Attempts of a job at faults that cost nothing.
     max_attempts: int = Field(default=10, ge=1)

@@ -44,6 +44,7 @@ from worker.watch import Watch
 from worker.watch.alerts import make_sender
 from worker.watch.balance import Balance
 from worker.watch.drift import Disbelief, Drift
+from worker.watch.endings import ModelEndings
 from worker.watch.limits import EnvironmentLimits
 from worker.watch.models import Models
 from worker.watch.notices import LowBalance, Notices
@@ -173,6 +174,7 @@ def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key:
     sender = make_sender(settings)
     if sender is not None:
         duties.append(Notices(redis, sender, time.time))
+        duties.append(ModelEndings(redis, sender, time.time, settings.default_model))
         duties.append(LowBalance(redis, sender, time.time, balance, settings.low_balance_rub))
     return duties
 

@@ -23,7 +23,7 @@ _ANSWER: Final = {
     "object": "response",
     "created_at": 1_780_000_000,
     "status": "completed",
-    "model": "gpt-4o-mini-2024-07-18",
+    "model": "gpt-6-luna",
     "output": [
         {
             "id": "msg_1",

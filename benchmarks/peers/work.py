@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
     from openai.types.responses import Response
 
-MODEL: Final = "gpt-4o-mini"
+MODEL: Final = "gpt-6-luna"
 PROMPT: Final = "Что изображено?"
 #: From this number on jobs only warm the workers; each asks something else.
 WARM: Final = 1_000_000

@@ -141,7 +141,7 @@ def _picture_seconds() -> float:
     data, rules, taken = photo_file(3000, 2000), load_rules(), []
 
     def fit(width: int, height: int) -> tuple[int, int]:
-        return seen_size(rules, "gpt-4o-mini", Detail.AUTO, width, height)
+        return seen_size(rules, "gpt-6-luna", Detail.AUTO, width, height)
 
     for _ in range(5):
         started = time.process_time()

@@ -56,7 +56,7 @@ def _store(redis: Redis, job_ids: Sequence[str]) -> None:
     result = ResultDocument(
         id="job",
         tenant="default",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         api=Api.RESPONSES,
         text="Серый квадрат на белом поле.",
         usage=Usage(input_tokens=100, output_tokens=10),

@@ -116,6 +116,11 @@ MESSAGES: Final = Gauge("visionq_broker_messages", "Messages in a queue of Celer
 BLOB_BYTES: Final = Gauge("visionq_blob_bytes", "Bytes of the pictures that are kept in Redis.")
 MEMORY: Final = Gauge("visionq_redis_memory_bytes", "Memory that Redis uses.")
 MEMORY_LIMIT: Final = Gauge("visionq_redis_memory_limit_bytes", "Its `maxmemory`; 0: none.")
+MODEL_END: Final = Gauge(
+    "visionq_model_end_timestamp_seconds",
+    "When a model that is in use ends, as far as that is announced.",
+    ("model",),
+)
 
 GAUGES: Final = tuple(value for value in list(globals().values()) if isinstance(value, Gauge))
 

@@ -106,6 +106,7 @@ def _standing(fleet: Fleet) -> Iterator[Metric]:
         catalogue.TOKEN_LIMIT,
         {(one.model,): one.tokens_per_minute for one in paces if one.tokens_per_minute},
     )
+    yield _gauge(catalogue.MODEL_END, {(model,): end for model, end in fleet.model_ends.items()})
 
 
 def _money(fleet: Fleet, time_zone: str) -> Iterator[Metric]:

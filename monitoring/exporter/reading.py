@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from monitoring.exporter.parked import parked_by_reason
@@ -11,8 +12,11 @@ from visionq import names
 from visionq.contract import State
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import OTHER, ask_counters, counters_of
+from visionq.ledger.model_use import models_in_use
 from visionq.ledger.overview_page import oldest_of
 from visionq.ledger.pace import read_paces
+from visionq.model_list import read_model_list
+from visionq.models import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,11 +67,13 @@ class Fleet:
     blob_bytes: int
     memory: int
     memory_limit: int
+    #: Model in use → when it ends, in seconds; those without an announced end are left out.
+    model_ends: Mapping[str, float]
     counters: Counters
 
 
 def read_fleet(ledger: Ledger) -> Fleet:
-    """Read it all, in about ten round trips."""
+    """Read it all, in about a dozen round trips."""
     redis = ledger.redis
     with redis.pipeline(transaction=False) as pipeline:
         _ask(pipeline)
@@ -97,8 +103,22 @@ def read_fleet(ledger: Ledger) -> Fleet:
         blob_bytes=int(blob_bytes or 0),
         memory=memory["used_memory"],
         memory_limit=memory["maxmemory"],
+        model_ends=_model_ends(redis, now, counters),
         counters=counters,
     )
+
+
+def _model_ends(redis: Redis, now: float, counters: Counters) -> dict[str, float]:
+    listed = read_model_list(redis)
+    dates = listed.ends if listed is not None else {}
+    ends = {
+        model: end_of(model, dates) for model in models_in_use(redis, now, among=counters.models)
+    }
+    return {
+        model: datetime.combine(end.on, datetime.min.time(), UTC).timestamp()
+        for model, end in ends.items()
+        if end is not None
+    }
 
 
 def _ask(pipeline: Any) -> None:  # noqa: ANN401  # redis-py's pipeline of either kind

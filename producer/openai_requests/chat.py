@@ -112,7 +112,7 @@ class ChatRequest(Common):
         json_schema_extra={
             "examples": [
                 {
-                    "model": "gpt-4o-mini",
+                    "model": "gpt-6-luna",
                     "messages": [
                         {
                             "role": "user",

@@ -145,7 +145,7 @@ class ResponseRequest(Common):
         json_schema_extra={
             "examples": [
                 {
-                    "model": "gpt-4o-mini",
+                    "model": "gpt-6-luna",
                     "background": True,
                     "input": [
                         {

@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ from producer.quote.making import make_quote
 from producer.quote.refused import refused_file
 from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.command_options import source_options, take_source_options
+from visionq.commands.doctor import find_provider
 from visionq.commands.record import read_record
 from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.doctor.provider_checks import get_model_list
 from visionq.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
@@ -119,12 +122,13 @@ def quote(
 
 @contextmanager
 def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
-    """Ask the stack that runs; where none does, nothing is known."""
+    """Ask the stack that runs; where none does, only what the provider lists is known."""
+    ask_for_models = partial(get_model_list, find_provider(settings))
     if settings.redis_url is None and read_record() is None:
-        yield Knowledge()
+        yield Knowledge(None, ask_for_models)
         return
     with connect(find_redis_url(settings), "visionq-cli") as redis:
-        yield Knowledge(redis)
+        yield Knowledge(redis, ask_for_models)
 
 
 def _print(made: Quote, source: Source) -> None:

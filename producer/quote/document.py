@@ -106,5 +106,7 @@ class Quote(Document):
     chosen: tuple[ModelQuote, ...]
     #: The same rows with other models, the cheapest first.
     models: tuple[ModelQuote, ...]
+    #: What stands against beginning: a model that the provider does not list, or that ends early.
+    warnings: tuple[str, ...]
     #: What the figures rest on where they rest on little.
     notes: tuple[str, ...]

@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from visionq.ledger.overview import overview
 from visionq.ledger.usage import kind_of, read_calibrations, read_outputs
+from visionq.model_list import read_model_list
 from visionq.names import ANSWER, USAGE
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
     from visionq.ledger.usage import Calibration, Output
+    from visionq.model_list import ModelList
 
 
 T = TypeVar("T")
@@ -36,6 +38,8 @@ class Knowledge:
     """Nothing, where no stack runs."""
 
     redis: Redis | None = None
+    #: Asks the provider itself, for where no worker has.
+    ask_for_models: Callable[[], ModelList | None] | None = None
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
         """Return what was learned of each kind (`kind_of`)."""
@@ -57,6 +61,12 @@ class Knowledge:
         """Return whether a model has been asked like that within the last months."""
         key = USAGE + kind_of(job.model or "", job.detail, job.effort)
         return self.redis is not None and bool(self.redis.exists(key))
+
+    def model_list(self) -> ModelList | None:
+        """Return what the provider lists: as a worker noted it, else by asking, else None."""
+        redis = self.redis
+        noted = _if_allowed(lambda: read_model_list(redis), None) if redis is not None else None
+        return noted or (self.ask_for_models() if self.ask_for_models is not None else None)
 
     def per_minute(self) -> float | None:
         """Return the pace of the last minutes, idle time left out; None: too few have ended."""

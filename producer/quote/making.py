@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from producer.quote.census import Group, Plan, take_census
 from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
+from producer.quote.endings import Endings
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
 from visionq.ledger.usage import Output, kind_of
 from visionq.model_options import load_option_table
-from visionq.models import shutdown_of
 from visionq.money import rubles
 from visionq.vision import image_tokens, most_image_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
@@ -68,7 +69,8 @@ def quote_of(
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
-    chosen = _chosen(made, prices, calibrations, end)
+    endings = Endings(now.date(), end.date(), knowledge.model_list())
+    chosen = _chosen(made, prices, calibrations, endings)
     return Quote(
         rows=census.rows,
         pictures=census.pictures,
@@ -90,7 +92,8 @@ def quote_of(
         seconds=seconds,
         per_minute=pace,
         chosen=chosen,
-        models=_compare(census, plan, prices, knowledge, given / max(1, asked), end, chosen),
+        models=_compare(census, plan, prices, knowledge, given / max(1, asked), endings, chosen),
+        warnings=endings.warnings((kind[0] for kind in made), plan.rules),
         notes=_notes(census, made, prices, calibrations),
     )
 
@@ -131,11 +134,11 @@ def _chosen(
     made: Mapping[Kind, Estimate],
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
-    end: datetime,
+    endings: Endings,
 ) -> tuple[ModelQuote, ...]:
     """Return what was asked for, by model, detail and effort."""
     return tuple(
-        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), end).model_copy(
+        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), endings).model_copy(
             update={"chosen": True}
         )
         for kind, one in made.items()
@@ -157,10 +160,10 @@ def _model_quote(
     made: Estimate,
     prices: PriceTable,
     calibration: Calibration | None,
-    end: datetime,
+    endings: Endings,
 ) -> ModelQuote:
     model, detail, effort = kind
-    price, ends = prices.for_model(model), shutdown_of(model)
+    price, ends = prices.for_model(model), endings.end_of(model)
     return ModelQuote(
         model=model,
         detail=detail,
@@ -172,8 +175,8 @@ def _model_quote(
         price_source=price.source if price else None,
         price_date=price.date if price else None,
         confirmed=bool(price and price.confirmed),
-        ends=ends,
-        ends_before=ends is not None and ends <= end.date(),
+        ends=ends.on if ends else None,
+        ends_before=endings.is_outlived(model),
         answers=calibration.answers if calibration else 0,
         factor=round(calibration.factor, 4) if calibration else None,
     )
@@ -185,7 +188,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     prices: PriceTable,
     knowledge: Knowledge,
     output: float,
-    end: datetime,
+    endings: Endings,
     chosen: Sequence[ModelQuote],
 ) -> tuple[ModelQuote, ...]:
     """Return the same rows with every model that has a price at their tiers, the cheapest first.
@@ -229,7 +232,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         made = estimate(group, prices.for_model(model), calibration, equal)
         if made.cost is None:
             continue
-        told = _model_quote(kind, made, prices, calibration, end)
+        told = _model_quote(kind, made, prices, calibration, endings)
         if len(chosen) == 1 and (same := meant.get((model, detail))) is not None:
             names = ("effort", "tokens", "rub", "answers", "factor")
             told = told.model_copy(update={name: getattr(same, name) for name in names})

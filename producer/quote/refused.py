@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
-from producer.outputs import REFUSED_MARKS, check_table, draft_of
+from producer.outputs import REFUSED_MARKS, check_table
 from producer.quote.census import Refusal
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.table_form import TableForm
+from visionq.output_files import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

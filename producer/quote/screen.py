@@ -26,6 +26,7 @@ def draw(quote: Quote, source: str) -> RenderableType:
     parts: list[RenderableType] = [_facts(quote, source), Text()]
     if quote.models:
         parts += [_comparison(quote), Text()]
+    parts += [Text(f"! {warning}", style="bold red") for warning in quote.warnings]
     parts += [Text(f"! {note}", style="yellow") for note in quote.notes]
     return Group(*parts)
 

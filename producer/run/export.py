@@ -8,11 +8,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from producer.outputs import check_table, draft_of, set_aside
+from producer.outputs import check_table
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.table_form import TableForm
 from producer.run.tables import Cell, Column, columns_of
 from visionq.extras import install_command
+from visionq.output_files import draft_of, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

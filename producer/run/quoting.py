@@ -88,6 +88,8 @@ def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
         return
     terminal.say(f"source: {plan.source.description}")
     terminal.say(in_one_line(quote))
+    for warning in quote.warnings:
+        terminal.say(f"warning: {warning}")
 
 
 def in_one_line(quote: Quote) -> str:

@@ -10,11 +10,11 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.outputs import draft_of, free_name
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.index import Index
 from producer.run.reading import Rows, check_begins_as_record, entry_of, read_into
 from producer.run.rows import to_line
+from visionq.output_files import draft_of, free_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

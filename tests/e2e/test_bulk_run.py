@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: More than all slots of the fleet can take at once, three times over.
 ROWS = 150
+#: An answer is 30 tokens; with this limit a call reserves a kopeck, and costs a third of that.
+SHORT = ("--max-output-tokens", "64")
 
 
 class Folder:
@@ -109,19 +111,19 @@ def test_nothing_to_do_needs_no_stack(folder: Folder) -> None:
 
 def test_stops_at_its_budget(folder: Folder) -> None:
     """The bill stays within `--max-rub`, exit 4 says why it stopped, and more rubles go on."""
-    code, said = folder.run("--max-rub", "10")
+    code, said = folder.run("--max-rub", "0.1", *SHORT)
     assert code == 4, said
     assert "--max-rub" in said
-    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= 10
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("0.1")
     answered = folder.ids()
     assert 0 < len(answered) < ROWS
     assert all(row["error"] is None for row in folder.rows())
     assert not folder.fleet.client._redis.keys(f"{JOB}*")
-    code, said = folder.run("--max-rub", "12")
+    code, said = folder.run("--max-rub", "0.12", *SHORT)
     assert code == 4, said
-    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= 12
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("0.12")
     assert len(folder.ids()) > len(answered)
-    code, said = folder.run("--max-rub", "1000")
+    code, said = folder.run("--max-rub", "1000", *SHORT)
     assert code == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS
     assert set(folder.billed().values()) == {1}
@@ -129,19 +131,19 @@ def test_stops_at_its_budget(folder: Folder) -> None:
 
 def test_budget_outlives_redis(folder: Folder) -> None:
     """What OUT has cost counts although the ledger's books are lost."""
-    code, _ = folder.run("--max-rub", "10")
+    code, _ = folder.run("--max-rub", "0.1", *SHORT)
     assert code == 4
     folder.fleet.client._redis.flushall()
     until(lambda: len(folder.fleet.registered()) == 2, 30, "workers to come back")
-    code, said = folder.run("--max-rub", "10.1")
+    code, said = folder.run("--max-rub", "0.101", *SHORT)
     assert code == 4, said
-    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("10.1")
+    assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("0.101")
 
 
 def test_an_empty_balance_is_waited_for(folder: Folder) -> None:
     """The run says that the balance is used up, and goes on by itself when it is filled."""
-    folder.fleet.simulator.configure(balance_rub=7)
-    process = folder.start()
+    folder.fleet.simulator.configure(balance_rub="0.07")
+    process = folder.start(*SHORT)
     assert process.stderr is not None
     said = []
     for line in process.stderr:

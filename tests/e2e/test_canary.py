@@ -190,7 +190,7 @@ def test_nothing_leaks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
 
     assert {event["type"] for event in events} >= SEEN
     assert canaries.found_in(repr(events)) == []
-    assert "tenant=default model=gpt-4o-mini pictures=2" in pages
+    assert "tenant=default model=gpt-6-luna pictures=2" in pages
     assert canaries.found_in("".join(held)) == []
     assert canaries.found_in(pages) == []
     assert sent.encode() in kept

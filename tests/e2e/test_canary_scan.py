@@ -89,7 +89,7 @@ def answered(text: str, kind: str = "output_text") -> bytes:
     part = {"type": kind, "text": text, "refusal": text}
     output = [{"type": "message", "role": "assistant", "content": [part]}]
     usage = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
-    body = {"id": "r", "object": "response", "status": "completed", "model": "gpt-4o-mini"}
+    body = {"id": "r", "object": "response", "status": "completed", "model": "gpt-6-luna"}
     return json.dumps({**body, "output": output, "usage": usage}).encode()
 
 

@@ -77,7 +77,7 @@ async def look(site: str, profile: Path) -> dict[str, bytes]:
         assert "corrupt_image: picture 1" in shown
         assert "parked: insufficient_balance" in shown
         assert "completed cost_rub=" in shown
-        assert "tenant=default model=gpt-4o-mini pictures=1" in shown
+        assert "tenant=default model=gpt-6-luna pictures=1" in shown
         assert "Что изображено" not in shown
         tasks = await page.screenshot()
         await page.open(f"http://{site}/workers")

@@ -99,7 +99,7 @@ def test_counts_are_the_ledgers(tmp_path: Path, fleet: Fleet) -> None:
         assert shown[sent["good"]]["result"].startswith("completed cost_rub=")
         assert sum(row["retries"] for row in shown.values()) == 4
         assert {row["args"] for row in shown.values()} == {
-            "tenant=default model=gpt-4o-mini pictures=1",
+            "tenant=default model=gpt-6-luna pictures=1",
             "tenant=default model=default pictures=0",
         }
         assert found(flower, "tenant=default state:FAILURE") == 4

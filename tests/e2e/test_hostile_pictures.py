@@ -41,7 +41,7 @@ def fate(client: Client, job: Job) -> str:
     ("make", "models"),
     [
         pytest.param(heavy, ("gpt-5.6-sol",), id="heavy"),
-        pytest.param(costly, ("gpt-5.6-sol", "gpt-4o"), id="all", marks=pytest.mark.long),
+        pytest.param(costly, ("gpt-5.6-sol", "gpt-5.4-mini"), id="all", marks=pytest.mark.long),
     ],
 )
 def test_memory_at_full_concurrency(

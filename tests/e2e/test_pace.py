@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(180)
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 def limits(fleet: Fleet, *arguments: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def task(content: bytes) -> Task:
     return Task(
-        content, "a.png", ImageLimits(), PictureOptions(), load_rules(), "gpt-4o", Detail.AUTO
+        content, "a.png", ImageLimits(), PictureOptions(), load_rules(), "gpt-5.4-mini", Detail.AUTO
     )
 
 
@@ -111,7 +111,7 @@ def test_a_process_that_never_ran_says_nothing(command: tuple[str, ...]) -> None
 
 def question(**fields: Any) -> Rehearsal:
     document = {"prompt": "?", "images": [{"url": "https://example.com/a.png"}], **fields}
-    job = JobDocument.model_validate({"model": "gpt-4o", "max_output_tokens": 99, **document})
+    job = JobDocument.model_validate({"model": "gpt-5.4-mini", "max_output_tokens": 99, **document})
     return Rehearsal(job.to_compact_json())
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 Output = pytest.CaptureFixture[str]
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,8 @@ from tests.integration.ledger_kit import BULK, new_job
 from visionq import Client, cli
 from visionq.commands.record import StackRecord, write_record
 from visionq.doctor.findings import Finding, Level
-from visionq.doctor.provider_checks import Provider, provider_findings
+from visionq.doctor.provider_checks import Provider, ask_provider
+from visionq.doctor.table_checks import listed_finding
 from visionq.ledger import Ledger, Registration
 from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
@@ -294,10 +296,14 @@ def test_the_balance(
 
 def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
     """A configured model that the provider does not list is told."""
-    found = {
-        one.check: one for one in provider_findings(Provider(simulator.provider_url, None), "x")
-    }
-    assert found["provider.model"].level is Level.WARNING
+    listed = ask_provider(Provider(simulator.provider_url, None)).listed
+    assert listed is not None
+    found = listed_finding("gpt-6-lunar", listed, date(2026, 12, 1))
+    assert (found.check, found.level) == ("provider.model", Level.WARNING)
+    assert found.message == (
+        "the provider does not list gpt-6-lunar; the nearest that it has is gpt-6-luna"
+    )
+    assert listed_finding("openai/gpt-6-luna", listed, date(2026, 12, 1)).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -337,7 +343,7 @@ def test_a_proxy_does_not_hear_of_what_is_local(
 
 
 def provider(of: Provider) -> dict[str, Finding]:
-    return {one.check: one for one in provider_findings(of, "gpt-4o-mini")}
+    return {one.check: one for one in ask_provider(of).findings}
 
 
 @contextmanager

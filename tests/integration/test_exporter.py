@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -24,6 +24,7 @@ from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, p
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Period
 from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
+from visionq.model_list import ModelList, note_model_list
 from visionq.names import BALANCES, FAILED, FINISHED
 from visionq.redis_connection import connect
 from worker.watch.balance import Balance
@@ -112,6 +113,7 @@ def everything(desk: Desk) -> None:
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
     Balance(desk.redis, "k1", lambda: Decimal("12.34"), desk.clock).attend()
+    note_model_list(desk.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
 
 
 def expected_names() -> set[str]:

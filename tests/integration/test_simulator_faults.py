@@ -17,7 +17,7 @@ from visionq.sandbox.simulator.settings import SimulatorSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_refusal_of_the_model(simulator: RunningSimulator, client: OpenAI) -> No
     """`refusal` says no in the form of each API, with usage, and is charged."""
     simulator.configure(faults_next=["refusal", "refusal"])
     response = ask(client, "responses")
-    assert response.output[0].content[0].type == "refusal"
+    assert response.output[-1].content[0].type == "refusal"
     assert response.output_text == ""
     assert response.usage.output_tokens > 0
     completion = ask(client, "chat_completions")

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 SAMPLES = {sample.name: sample.content for sample in sample_pictures()}
 RESPONSES = "/openai/v1/responses"
-#: Rubles of `question()` on gpt-4o-mini at the built-in prices: 39 for a million in, 155 out.
-INPUT_TOKENS, OUTPUT_TOKENS = 2833 + 7 + 2, 9
-COST = Decimal(39 * INPUT_TOKENS + 155 * OUTPUT_TOKENS) / 1_000_000
+#: Of `question()` on gpt-6-luna: 720x480 at `low` is 512x341, 16 by 11 patches, times 1.2; then the
+#: message and its text.
+INPUT_TOKENS, OUTPUT_TOKENS = 212 + 7 + 2, 9
+#: Rubles for a million tokens there, by the built-in table.
+INPUT_RUB, OUTPUT_RUB = Decimal("25.8"), Decimal(129)
+COST = (INPUT_RUB * INPUT_TOKENS + OUTPUT_RUB * OUTPUT_TOKENS) / 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +79,10 @@ def question(picture: str | None = None, **more: object) -> dict[str, Any]:
         {"type": "input_image", "image_url": url, "detail": "low"},
     ]
     return {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "input": [{"role": "user", "content": content}],
         "max_output_tokens": 100,
+        "reasoning": {"effort": "none"},
         **more,
     }
 
@@ -94,7 +98,7 @@ def test_bill_counts_every_call_and_charges_answers(simulator: RunningSimulator)
         answer = call(simulator, "POST", RESPONSES, asked)
         assert answer.body["usage"]["input_tokens"] == INPUT_TOKENS
         assert answer.body["usage"]["output_tokens"] == OUTPUT_TOKENS
-    assert call(simulator, "POST", RESPONSES, {"model": "gpt-4o-mini"}).status == 400
+    assert call(simulator, "POST", RESPONSES, {"model": "gpt-6-luna"}).status == 400
     assert call(simulator, "POST", RESPONSES, b"{broken").status == 400
     assert call(simulator, "POST", RESPONSES, asked, key=None).status == 401
     bill = simulator.bill()
@@ -125,7 +129,7 @@ def test_balance_goes_down_by_what_was_charged(simulator: RunningSimulator) -> N
 
 def test_balance_must_cover_the_longest_answer(simulator: RunningSimulator) -> None:
     """402 comes while the balance covers the real cost but not input and longest answer."""
-    most = Decimal(39 * INPUT_TOKENS + 155 * 100) / 1_000_000
+    most = (INPUT_RUB * INPUT_TOKENS + OUTPUT_RUB * 100) / 1_000_000
     simulator.configure(balance_rub=str(most - Decimal("0.000001")))
     refused = call(simulator, "POST", RESPONSES, question())
     assert refused.status == 402
@@ -165,7 +169,7 @@ def test_rate_limit_of_requests(simulator: RunningSimulator) -> None:
 
 def test_rate_limit_of_tokens(simulator: RunningSimulator) -> None:
     """Pictures count towards the tokens of a minute."""
-    simulator.configure(tokens_per_minute=6000)
+    simulator.configure(tokens_per_minute=300)
     assert call(simulator, "POST", RESPONSES, question()).status == 200
     refused = call(simulator, "POST", RESPONSES, question())
     assert refused.status == 429
@@ -199,10 +203,10 @@ def test_models_that_are_unknown_or_denied(simulator: RunningSimulator) -> None:
     unknown = call(simulator, "POST", RESPONSES, question(model="gpt-none"))
     assert unknown.status == 404
     assert unknown.body["error"]["code"] == "model_not_found"
-    simulator.configure(denied_models=["gpt-4o-mini"])
+    simulator.configure(denied_models=["gpt-6-luna"])
     denied = call(simulator, "POST", RESPONSES, question())
     assert denied.status == 403
-    assert "gpt-4o-mini" in denied.body["detail"]
+    assert "gpt-6-luna" in denied.body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_pictures_that_are_refused(simulator: RunningSimulator, picture: str, co
 
 def test_detail_that_the_model_lacks(simulator: RunningSimulator) -> None:
     """`original` on a model without it is a wrong value, not a server error."""
-    asked = question()
+    asked = question(model="gpt-5.2")
     asked["input"][0]["content"][1]["detail"] = "original"
     answer = call(simulator, "POST", RESPONSES, asked)
     assert answer.status == 400

@@ -110,11 +110,11 @@ def test_wrong_settings_are_a_usage_error(settings: str) -> None:
 def test_own_prices_are_charged(tmp_path: Path) -> None:
     """The price table that the environment names is used; one that is none is a usage error."""
     prices = tmp_path / "prices.toml"
-    prices.write_text('[[price]]\nmodel = "gpt-4o-mini"\ninput = "1000000"\noutput = "0"\n')
+    prices.write_text('[[price]]\nmodel = "gpt-6-luna"\ninput = "1000000"\noutput = "0"\n')
     with started(command_line(), VISIONQ_PRICES_FILE=str(prices)) as process:
         address = urlsplit(first_line(process))
         connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
-        body = json.dumps({"model": "gpt-4o-mini", "input": "Hello"})
+        body = json.dumps({"model": "gpt-6-luna", "input": "Hello"})
         connection.request("POST", "/openai/v1/responses", body, {"Authorization": "Bearer x"})
         usage = json.loads(connection.getresponse().read())["usage"]
         connection.request("GET", "/simulator/bill")

@@ -12,6 +12,7 @@ from producer.gateway.native.listing import list_jobs
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
 from visionq.ledger import LedgerOptions, OverQuota, Submitted
+from visionq.model_list import ModelList
 from visionq.names import PROVIDER_MODELS
 from visionq.settings import Settings
 from worker.watch.models import Models
@@ -104,15 +105,15 @@ def test_unknown_models_are_refused(redis: Redis) -> None:
     """A model passes that has a price or that the provider lists, once a worker has noted that."""
     now = [0.0]
     models = KnownModels(redis, Settings(), lambda: now[0])
-    models.check("gpt-4o-mini")
+    models.check("gpt-6-luna")
     with pytest.raises(Fault, match="our-own-model has no price here") as raised:
         models.check("our-own-model")
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
-    Models(redis, lambda: ["our-own-model", "no model", 7, "gpt-4o"]).attend()
-    assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-4o"}
+    Models(redis, lambda: ModelList(frozenset({"our-own-model", "gpt-5.4-mini"}))).attend()
+    assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-5.4-mini"}
     with pytest.raises(Fault):
         models.check("our-own-model")
     now[0] += 60
     models.check("our-own-model")
-    Models(redis, lambda: ["never asked so soon"]).attend()
+    Models(redis, lambda: ModelList(frozenset({"never-asked-so-soon"}))).attend()
     assert redis.scard(PROVIDER_MODELS) == 2

@@ -15,11 +15,12 @@ from visionq.doctor.addresses import is_local, public_address
 from visionq.doctor.environment_checks import environment_findings
 from visionq.doctor.examination import REACHABLE
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem, warning
-from visionq.doctor.provider_checks import Provider, provider_findings
+from visionq.doctor.provider_checks import Provider, ask_provider, get_model_list
 from visionq.doctor.redis_checks import redis_findings
 from visionq.doctor.server import Server
 from visionq.doctor.table_checks import table_findings
 from visionq.doctor.versions import versions_finding
+from visionq.model_list import ModelList
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ def test_without_a_key_nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatc
 
     for function in ("getaddrinfo", "create_connection", "socket"):
         monkeypatch.setattr(socket, function, refuse)
-    (found,) = provider_findings(Provider("https://api.proxyapi.ru/openai/v1", None), "gpt-4o")
+    provider = Provider("https://api.proxyapi.ru/openai/v1", None)
+    assert get_model_list(provider) is None
+    (found,) = ask_provider(provider).findings
     assert (found.check, found.level) == ("provider.key", Level.WARNING)
     assert found.details == {"present": False}
 
@@ -236,7 +239,19 @@ def test_prices_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_the_end_of_the_model(day: str, level: Level) -> None:
     """A model is warned of before its end, and a problem from then on."""
-    assert tables(day)["model.end"].level is level
+    assert tables(day, default_model="gpt-4o-mini")["model.end"].level is level
+
+
+def test_the_end_that_the_provider_tells() -> None:
+    """Its list is preferred to the table, where it gives a date."""
+    settings, today = Settings(default_model="gpt-4o-mini"), dt.date(2027, 1, 20)
+    moved = ModelList(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": dt.date(2028, 1, 1)})
+    silent = ModelList(frozenset({"gpt-4o-mini"}))
+    for listed, level in ((moved, Level.OK), (silent, Level.PROBLEM), (None, Level.PROBLEM)):
+        (found,) = [
+            one for one in table_findings(settings, today, listed) if one.check == "model.end"
+        ]
+        assert found.level is level
 
 
 def test_an_unknown_model() -> None:

@@ -15,7 +15,7 @@ from monitoring.masks import (
 from visionq.errors import BY_CODE, JobFailed, RateLimited
 
 PROMPT = "What is on my secret picture"
-SUMMARY = "tenant=shop.eu model=openai/gpt-4o-mini pictures=2"
+SUMMARY = "tenant=shop.eu model=openai/gpt-6-luna pictures=2"
 
 
 @pytest.mark.parametrize("arguments", [SUMMARY, "()", "{}", "[]", ""])

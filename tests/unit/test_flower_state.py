@@ -16,7 +16,7 @@ from monitoring.silent_events import SilentInspector, SilentState
 
 WORKER = "visionq-worker-1@here"
 _CLOCK = count(1)
-SUMMARY = "tenant=default model=gpt-4o-mini pictures=1"
+SUMMARY = "tenant=default model=gpt-6-luna pictures=1"
 
 
 def event(kind: str, uuid: str = "job", hostname: str = WORKER, **fields: Any) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_a_picture_is_scaled_to_what_the_model_sees() -> None:
 
 def test_a_long_page_of_which_a_strip_is_left_is_told() -> None:
     """Scaled so far that print is lost, a picture is warned of by how much; a photo is not."""
-    fit = partial(seen_size, load_rules(), "gpt-4o", Detail.HIGH)
+    fit = partial(seen_size, load_rules(), "gpt-6-luna", Detail.HIGH)
     less = run(encoded(photo(300, 7500), "png", compress_level=1), fit)
     assert not any("scaled down" in warning for warning in less.warnings)
     result = run(encoded(photo(600, 15_000), "png", compress_level=1), fit)

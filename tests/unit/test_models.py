@@ -6,7 +6,10 @@ import datetime as dt
 
 import pytest
 
-from visionq.models import load_model_ends, shutdown_of, warning_for
+from visionq.models import end_of, load_model_ends, warning_for
+from visionq.prices import load_prices
+from visionq.settings import Settings
+from visionq.vision import load_rules
 
 END = dt.date(2027, 1, 14)
 
@@ -29,7 +32,45 @@ END = dt.date(2027, 1, 14)
 )
 def test_announced_dates(model: str, day: dt.date | None) -> None:
     """A snapshot ends on its own date if it has one, else with its model."""
-    assert shutdown_of(model) == day
+    end = end_of(model)
+    assert (end.on if end else None) == day
+
+
+def test_the_providers_date_is_preferred() -> None:
+    """What the provider's list says stands above the table, for the model's snapshots as well."""
+    listed = {"gpt-4o": dt.date(2027, 3, 1), "gpt-6-luna": dt.date(2028, 1, 1)}
+    for model, day in (
+        ("gpt-4o", dt.date(2027, 3, 1)),
+        ("openai/gpt-4o-2024-08-06", dt.date(2027, 3, 1)),
+        ("gpt-4o-2024-05-13", dt.date(2026, 10, 23)),
+        ("gpt-4o-mini", END),
+        ("gpt-6-luna", dt.date(2028, 1, 1)),
+    ):
+        end = end_of(model, listed)
+        assert end is not None
+        assert end.on == day
+    moved = end_of("gpt-4o", listed)
+    assert moved is not None
+    assert (moved.source, moved.replacement) == ("the provider's list of models", "gpt-6-luna")
+
+
+def test_the_replacement_is_named() -> None:
+    """A warning names the model that the provider names; it has a price, rules and no end."""
+    warning = warning_for("gpt-4o-mini", dt.date(2026, 12, 1))
+    assert warning is not None
+    assert warning.endswith("; use gpt-6-luna")
+    for row in load_model_ends().shutdowns:
+        if row.replacement is not None:
+            assert end_of(row.replacement) is None
+            assert load_prices().for_model(row.replacement) is not None
+            assert load_rules().family_of(row.replacement) is not None
+
+
+def test_the_default_model_lives() -> None:
+    """Nobody is led to a model that ends within months."""
+    model = Settings.model_fields["default_model"].default
+    assert end_of(model) is None
+    assert load_prices().for_model(model) is not None
 
 
 @pytest.mark.parametrize(

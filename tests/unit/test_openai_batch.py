@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 RESPONSES: dict[str, Any] = {
-    "model": "gpt-4o",
+    "model": "gpt-5.4-mini",
     "instructions": "Be brief.",
     "input": [
         {"role": "developer", "content": "In Russian."},
@@ -39,7 +39,7 @@ RESPONSES: dict[str, Any] = {
     "store": False,
 }
 CHAT: dict[str, Any] = {
-    "model": "gpt-4o",
+    "model": "gpt-5.4-mini",
     "messages": [
         {"role": "system", "content": "Be brief."},
         {"role": "system", "content": [{"type": "text", "text": "In Russian."}]},
@@ -77,7 +77,7 @@ def test_a_request_of_either_surface_is_the_same_job(address: str, body: dict[st
         "detail": "low",
         "answer_schema": SCHEMA,
         "answer_format": {"type": "json_schema", "name": "x", **strict},
-        "model": "gpt-4o",
+        "model": "gpt-5.4-mini",
         "max_output_tokens": 50,
         "temperature": 0,
     }
@@ -154,8 +154,12 @@ def test_an_openai_batch_file_is_taken_unchanged(tmp_path: Path) -> None:
     first = rows[0]
     assert isinstance(first, Row)
     assert prompt_for(source, None) is None
-    fields = job_fields(first, None, {"model": "gpt-5", "tenant": "t"})
-    assert (fields["model"], fields["prompt"], fields["tenant"]) == ("gpt-4o", "What is it?", "t")
+    fields = job_fields(first, None, {"model": "gpt-5.6-luna", "tenant": "t"})
+    assert (fields["model"], fields["prompt"], fields["tenant"]) == (
+        "gpt-5.4-mini",
+        "What is it?",
+        "t",
+    )
 
 
 @pytest.mark.parametrize(

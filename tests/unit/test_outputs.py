@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from producer.outputs import check_table, free_name
+from producer.outputs import check_table
 from producer.run.commands import export as export_command
 from producer.run.errors import RecordRefused
 from producer.run.export import as_old_as, export, keep_changed
@@ -20,6 +20,7 @@ from producer.run.rows import to_line
 from producer.run.table_form import TableForm
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS
+from visionq.output_files import free_name
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def planned(source: Path, out: Path, **asked: Any) -> None:
         str(source),
         Wishes(out),
         described=SourceOptions(),
-        asked={"prompt": "What?", "model": "gpt-4o", **asked},
+        asked={"prompt": "What?", "model": "gpt-5.4-mini", **asked},
         settings=Settings(),
         stdin=io.BytesIO(),
     )
@@ -148,7 +149,7 @@ def test_a_column_that_is_not_there_is_told(goods: Path) -> None:
             str(goods),
             Wishes(goods.with_name("out.csv"), form=TableForm(columns=("price",))),
             described=SourceOptions(),
-            asked={"prompt": "What?", "model": "gpt-4o"},
+            asked={"prompt": "What?", "model": "gpt-5.4-mini"},
             settings=Settings(),
             stdin=io.BytesIO(),
         )

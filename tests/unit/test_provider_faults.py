@@ -110,7 +110,7 @@ CASES = [
     Case(
         "model forbidden",
         403,
-        detail("Model gpt-4o is not allowed for this API Key."),
+        detail("Model gpt-5.4-mini is not allowed for this API Key."),
         errors.AccessDenied,
         scope="model:m1",
     ),
@@ -124,7 +124,7 @@ CASES = [
     Case(
         "model forbidden, by OpenAI",
         403,
-        openai_error("model_not_found", "Project does not have access to model gpt-4o"),
+        openai_error("model_not_found", "Project does not have access to model gpt-5.4-mini"),
         errors.AccessDenied,
         scope="model:m1",
     ),

@@ -55,7 +55,7 @@ def job(**fields: Any) -> JobDocument:
     document = {
         "prompt": "Что здесь?",
         "images": images,
-        "model": "gpt-4o",
+        "model": "gpt-5.4-mini",
         "max_output_tokens": 16,
     }
     return parse_job({**document, **fields})

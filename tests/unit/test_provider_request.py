@@ -25,7 +25,7 @@ def job(**fields: Any) -> JobDocument:  # any field of the job
     defaults = {
         "prompt": "Что изображено на картинке?",
         "images": images,
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "max_output_tokens": 300,
     }
     return parse_job(defaults | fields)
@@ -43,7 +43,7 @@ def test_a_question_through_responses() -> None:
     assert request.path == "/responses"
     assert request.images == ("https://example.com/a.jpg", "b")
     assert json.loads(request.body) == {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "store": False,
         "max_output_tokens": 300,
         "input": [
@@ -64,7 +64,7 @@ def test_a_question_through_chat() -> None:
     request = build_request(job(api=Api.CHAT_COMPLETIONS), [DATA_URL, ADDRESS])
     assert request.path == "/chat/completions"
     assert json.loads(request.body) == {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "store": False,
         "max_completion_tokens": 300,
         "messages": [

@@ -36,6 +36,7 @@ from visionq.content_key import content_key
 from visionq.contract import Detail, Usage
 from visionq.crops import crops_note
 from visionq.ledger.usage import Calibration, Output
+from visionq.model_list import ModelList
 from visionq.money import nano_rubles, rubles
 from visionq.prices import cost_nano_rubles, load_prices
 from visionq.settings import Settings
@@ -66,7 +67,7 @@ def rows(*images: str | Sequence[str], **more: Any) -> list[Row]:
 
 
 def plan(prompt: str = "What?", **options: Any) -> Plan:
-    fields = {"model": "gpt-4o", "detail": "high", "max_output_tokens": 500, **options}
+    fields = {"model": "gpt-5.4-mini", "detail": "high", "max_output_tokens": 500, **options}
     return Plan(Settings(), RULES, Prompt(prompt), fields)
 
 
@@ -165,7 +166,7 @@ def test_a_picture_to_be_converted_counts_by_its_size(tmp_path: Path, name: str)
     )
     (group,) = census.groups.values()
     assert (census.unseen, list(census.sizes)) == (0, [(300, 200)])
-    assert group.pictures == image_tokens(RULES, "gpt-4o", Detail.HIGH, 300, 200)
+    assert group.pictures == image_tokens(RULES, "gpt-5.4-mini", Detail.HIGH, 300, 200)
 
 
 def test_the_size_of_every_form_of_tiff() -> None:
@@ -193,9 +194,10 @@ def test_tokens_are_those_of_the_table(tmp_path: Path) -> None:
     census = take_census(rows(path, inside, "https://a.example/x.jpg"), plan())
     (group,) = census.groups.values()
     known = sum(
-        image_tokens(RULES, "gpt-4o", Detail.HIGH, *size) for size in [(1000, 700), (300, 300)]
+        image_tokens(RULES, "gpt-5.4-mini", Detail.HIGH, *size)
+        for size in [(1000, 700), (300, 300)]
     )
-    most = most_image_tokens(RULES, "gpt-4o", Detail.HIGH)
+    most = most_image_tokens(RULES, "gpt-5.4-mini", Detail.HIGH)
     assert group.pictures == known + most
     assert group.least_pictures < group.pictures
     assert (census.unseen, census.sizes[None]) == (1, 1)
@@ -267,7 +269,7 @@ def group(count: int = 100, questions: int = 1) -> Group:
 
 def test_without_answers_the_span_is_wide() -> None:
     """By the table alone: a guess of the answers' length, and at most what is reserved."""
-    price = load_prices().for_model("gpt-4o")
+    price = load_prices().for_model("gpt-5.4-mini")
     made = estimate(group(), price, None, {})
     assert made.input.expected == 80_500
     assert (made.input.low, made.input.high) == (80_500 * 0.75, 80_500 * 1.5)
@@ -277,12 +279,13 @@ def test_without_answers_the_span_is_wide() -> None:
     assert made.cost is not None
     low, expected, high = made.cost
     assert low < expected < high
-    assert expected == nano_rubles(Decimal(645 * 80_500 + 2577 * 100 * GUESSED_OUTPUT) / 1_000_000)
+    rub = Decimal("193.5") * 80_500 + 1161 * 100 * GUESSED_OUTPUT
+    assert expected == nano_rubles(rub / 1_000_000)
 
 
 def test_answers_narrow_the_span() -> None:
     """A known factor and known lengths leave a few percent."""
-    price = load_prices().for_model("gpt-4o")
+    price = load_prices().for_model("gpt-5.4-mini")
     known = learned([(765, 40, 1055, 0, 60)] * 50)
     made = estimate(group(), price, known, {"q0": Output(50, 60, 0)})
     assert made.input.expected == pytest.approx(105_500)
@@ -350,8 +353,8 @@ def test_models_are_compared(tmp_path: Path) -> None:
     assert {one.model for one in made.models if one.ends_before} >= {"gpt-5-mini", "o3"}
     assert made.seconds == pytest.approx(30 * 60 * 2000)
     (own,) = [one for one in made.models if one.chosen]
-    assert (own.model, own.detail) == ("gpt-4o", "high")
-    assert own.price_date == date(2026, 6, 6)
+    assert (own.model, own.detail) == ("gpt-5.4-mini", "high")
+    assert own.price_date == date(2026, 11, 29)
     assert not own.confirmed
     assert own.tokens == made.tokens
 
@@ -385,7 +388,8 @@ def test_crops_are_counted_and_what_they_add_is_said(tmp_path: Path) -> None:
     tall, wide = picture(tmp_path, "a.png", (600, 15_000)), picture(tmp_path, "b.png", (9000, 600))
     photo = picture(tmp_path, "photo.png", (4000, 3000))
     given = rows((tall, photo), wide, photo)
-    whole, cut = quoted(given, plan()), quoted(given, plan(pictures={"crops": True}))
+    whole = quoted(given, plan(model="gpt-4o"))
+    cut = quoted(given, plan(model="gpt-4o", pictures={"crops": True}))
     crops = [((600, 15_000), (600, 2728), 6), ((9000, 600), (2432, 600), 4)]
     more = sum(
         count * image_tokens(RULES, "gpt-4o", Detail.HIGH, *size)
@@ -640,7 +644,8 @@ def test_a_tier_without_a_price_is_refused(tmp_path: Path) -> None:
     """A row that asks for it can't be asked, and is told why."""
     made = quoted(rows(picture(tmp_path, "a.png")), plan(service_tier="ultrafast"))
     assert made.refused == {"invalid_job": 1}
-    assert made.refusals[0].message.startswith("service_tier: ultrafast has no price for gpt-4o")
+    said = made.refusals[0].message
+    assert said.startswith("service_tier: ultrafast has no price for gpt-5.4-mini")
 
 
 def test_many_rows_are_no_long_prompt() -> None:
@@ -651,3 +656,19 @@ def test_many_rows_are_no_long_prompt() -> None:
     assert many.cost is not None
     assert many.input.expected > 272_000
     assert many.cost[1] == 1000 * one.cost[1]
+
+
+def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
+    """By the pace of the last minutes the model ends first; else it is warned of by its date."""
+    given = rows(*[picture(tmp_path, f"{number}.png") for number in range(30)])
+    asked = plan(model="gpt-4o-mini")
+    (slow,) = quoted(given, asked, Told(pace=1 / 4000)).warnings
+    assert "shuts down on 2027-01-14" in slow
+    assert "this work would be done on" in slow
+    assert slow.endswith("use gpt-6-luna")
+    (fast,) = quoted(given, asked, Told(pace=1000)).warnings
+    assert "shuts down in" in fast
+    assert quoted(given, plan(model="gpt-6-luna"), Told(pace=1000)).warnings == ()
+    listed = ModelList(frozenset({"gpt-6-luna"}), {"gpt-6-luna": NOW.date()})
+    unlisted, *_ = quoted(given, asked, Told(ask_for_models=lambda: listed)).warnings
+    assert unlisted == "the provider does not list gpt-4o-mini"

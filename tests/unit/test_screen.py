@@ -12,7 +12,7 @@ from visionq.commands.up import _show
 
 ID = "0c8e6a2a-9f0e-4a53-8a46-2c8e8d9a7f10"
 ROWS = [
-    (ID, "failed (insufficient_balance)", "openai/gpt-4o-mini-2024-07-18", "0.0123"),
+    (ID, "failed (insufficient_balance)", "openai/gpt-6-luna-2026-10-01", "0.0123"),
     (ID, "a reason with many words in it that goes on and on and on", "m", "12"),
 ]
 HEADINGS = ("ID", "STATE", "MODEL", "COST ₽")

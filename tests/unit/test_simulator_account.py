@@ -14,7 +14,7 @@ from visionq.sandbox.simulator.limits import Bucket, duration
 from visionq.sandbox.simulator.refusals import Refusal
 from visionq.sandbox.simulator.settings import SimulatorSettings
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 class Clock:
@@ -162,7 +162,7 @@ def test_limits_are_kept_for_each_model() -> None:
     """A model at its limit leaves the others free."""
     made = account(requests_per_minute=1)
     made.take_permit("requests", MODEL, 1)
-    made.take_permit("requests", "gpt-4o", 1)
+    made.take_permit("requests", "gpt-5.4-mini", 1)
     with pytest.raises(Refusal):
         made.take_permit("requests", MODEL, 1)
 

@@ -19,12 +19,12 @@ LOOSE_OBJECT = {
 
 def responses(*parts: object, **more: object) -> dict[str, Any]:
     content = list(parts) or [{"type": "input_text", "text": "Что это?"}]
-    return {"model": "gpt-4o-mini", "input": [{"role": "user", "content": content}], **more}
+    return {"model": "gpt-6-luna", "input": [{"role": "user", "content": content}], **more}
 
 
 def chat(*parts: object, **more: object) -> dict[str, Any]:
     content = list(parts) or [{"type": "text", "text": "Что это?"}]
-    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}], **more}
+    return {"model": "gpt-6-luna", "messages": [{"role": "user", "content": content}], **more}
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:

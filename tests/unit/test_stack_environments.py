@@ -45,7 +45,7 @@ def test_secrets_reach_who_needs_them(role: Role) -> None:
 def test_what_any_process_needs(role: Role) -> None:
     """The machine's own variables reach every child, settings those that read them."""
     machine = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": "/here"}
-    settings = {"VISIONQ_DEFAULT_MODEL": "gpt-5", "VISIONQ_RESULT_TTL": "60"}
+    settings = {"VISIONQ_DEFAULT_MODEL": "gpt-5.6-luna", "VISIONQ_RESULT_TTL": "60"}
     told = environment_for(role, machine | settings)
     assert told == (machine if role in {"redis", "simulator"} else machine | settings)
 

@@ -135,7 +135,7 @@ def test_rows_of_one_id_are_grouped(tmp_path: Path) -> None:
 
 def run_through(folder: Path, source: Any) -> list[dict[str, Any]]:
     """Quote the rows and make jobs of them, as `run` does; return the rows that became none."""
-    question = Question(Prompt("Is it {name}?"), {"model": "gpt-4o"})
+    question = Question(Prompt("Is it {name}?"), {"model": "gpt-5.4-mini"})
     rows = list(source)
     take_census(rows, Plan(Settings(), RULES, question.prompt, question.options))
     with closing(Record(folder / "out.jsonl", fresh=True)) as record:

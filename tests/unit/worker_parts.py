@@ -15,7 +15,7 @@ from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Attempt, Tools
 
 NOW = 1_800_000_000.0
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 class Clock:

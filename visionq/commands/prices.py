@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from visionq.commands.prices_update import update
 from visionq.commands.record import read_record
 from visionq.commands.screen import people_console
 from visionq.commands.shared import errors_as_json, find_redis_url, json_option, print_json
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from visionq.settings import Settings
 
 _HOW: Final = (
-    "To enter your own: visionq prices show --toml > prices.toml, correct it by"
-    " https://proxyapi.ru/pricing/list, visionq prices check prices.toml,"
-    " then VISIONQ_PRICES_FILE=prices.toml for workers and commands."
+    "To enter the provider's own: copy https://proxyapi.ru/pricing/list into a file,"
+    " visionq prices update FILE, then VISIONQ_PRICES_FILE=prices.toml for workers and commands."
 )
 _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.PROBLEM: "✗", Level.NOT_KNOWN: "?"}
 
@@ -68,7 +68,10 @@ class PriceView(Document):
 
 @click.group()
 def prices() -> None:
-    """Show what calls cost, and check a table of your own."""
+    """Show what calls cost, check a table of your own, and bring it up to date."""
+
+
+prices.add_command(update)
 
 
 @prices.command()

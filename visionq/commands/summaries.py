@@ -24,7 +24,7 @@ SUMMARIES: Final = {
     "jobs": "Look at jobs, cancel them, and ask again what failed.",
     "keys": "Make, list and revoke the keys of the gateway.",
     "limits": "Show, set or clear what may be asked of each model in a minute.",
-    "prices": "Show what calls cost, and check a table of your own.",
+    "prices": "Show what calls cost, check a table of your own, and bring it up to date.",
     "quote": "Say what asking about SOURCE will cost, without asking.",
     "run": "Ask one question about every picture of SOURCE, and write the answers to OUT.",
     "runs": "Look at runs that go on without a terminal, and stop them.",

@@ -7,6 +7,8 @@ import shutil
 import sys
 import textwrap
 import time
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
@@ -28,8 +30,11 @@ from visionq.commands.shared import (
     write_nowhere,
 )
 from visionq.detectors import load_detectors
+from visionq.doctor.provider_checks import Provider, get_model_list
 from visionq.http_environment import prepare_http_environment
+from visionq.model_list import said_of_unlisted
 from visionq.model_options import load_option_table
+from visionq.models import warning_for
 from visionq.prices import load_prices
 from visionq.settings import load_settings
 from visionq.stack.children import (
@@ -46,6 +51,9 @@ from visionq.stack.supervisor import Supervisor
 from visionq.vision import load_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visionq.settings import Settings
     from visionq.stack.children import Plan
 
 #: Seconds for each of the two stages to become ready.
@@ -129,7 +137,8 @@ def up(
             running = services or (() if temporary else tuple(_SERVICES))
             _start(supervisor, plan, running)
             if not supervisor.stopping:
-                _serve(supervisor, plan, running, as_json=as_json, recorded=not temporary)
+                warn = partial(_warn_of_model, settings, plan)
+                _serve(supervisor, plan, running, warn, as_json=as_json, recorded=not temporary)
             if not as_json:
                 click.echo("Ending; a call that has begun is finished first.", err=True)
         except BrokenPipeError:
@@ -155,6 +164,7 @@ def _serve(
     supervisor: Supervisor,
     plan: Plan,
     services: tuple[str, ...],
+    warn: Callable[[], None],
     *,
     as_json: bool,
     recorded: bool,
@@ -188,10 +198,25 @@ def _serve(
         else:
             _print_table(plan)
             supervisor.show = _show
+        if recorded:
+            warn()
         supervisor.watch()
     finally:
         if recorded:
             remove_record(record)
+
+
+def _warn_of_model(settings: Settings, plan: Plan) -> None:
+    """Say on stderr if the provider does not list the configured model, or if it ends soon."""
+    model, today = settings.default_model, datetime.now(UTC).date()
+    provider = Provider(plan.provider_url, plan.api_key, plan.simulator_url is not None)
+    listed = get_model_list(provider)
+    for said in (
+        said_of_unlisted(model, listed, load_rules(settings.vision_file), today),
+        warning_for(model, today, listed.ends if listed else {}),
+    ):
+        if said is not None:
+            click.echo(f"warning: {said} (VISIONQ_DEFAULT_MODEL)", err=True)
 
 
 def _print_table(plan: Plan) -> None:

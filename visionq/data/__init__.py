@@ -68,6 +68,8 @@ class Dated(Facts):
 
     source: Source
     date: dt.date
+    #: Whether somebody has compared the row with the provider itself: its bill, or its list.
+    confirmed: bool = False
 
 
 def match_model(listed: Mapping[str, Value], model: str) -> Value | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -14,15 +15,16 @@ from visionq.doctor.broker_checks import broker_finding
 from visionq.doctor.environment_checks import environment_findings
 from visionq.doctor.findings import Finding, Level, not_known, ok, problem
 from visionq.doctor.fleet_checks import fleet_findings, neighbour_findings
-from visionq.doctor.provider_checks import Provider, provider_findings
+from visionq.doctor.provider_checks import Provider, ask_provider
 from visionq.doctor.redis_checks import redis_findings
 from visionq.doctor.server import read_server
-from visionq.doctor.table_checks import table_findings
+from visionq.doctor.table_checks import listed_finding, table_findings
 from visionq.doctor.usage_checks import usage_findings
 from visionq.doctor.versions import versions_finding
 from visionq.errors import QueueUnavailable
 from visionq.ledger import ledger_options
 from visionq.ledger.overview import overview
+from visionq.model_list import read_model_list
 from visionq.redis_connection import as_queue_unavailable, connect
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.model_list import ModelList
     from visionq.settings import Settings
 
 REACHABLE: Final = "redis.reachable"
@@ -62,11 +65,15 @@ def examine(patient: Patient) -> list[Finding]:
     broker = settings.broker_url
     if broker is not None and broker.get_secret_value() != patient.redis_url:
         findings.append(broker_finding(broker.get_secret_value()))
+    asked, today = ask_provider(patient.provider), datetime.now(UTC).date()
+    listed = asked.listed or _noted_list(patient)
+    there = [listed_finding(settings.default_model, listed, today)] if listed else []
     return [
         *findings,
         *environment_findings(patient.environ, patient.provider.base_url),
-        *provider_findings(patient.provider, settings.default_model),
-        *table_findings(settings, datetime.now(UTC).date()),
+        *asked.findings,
+        *there,
+        *table_findings(settings, today, listed),
         versions_finding(),
     ]
 
@@ -89,6 +96,19 @@ def _ledger_findings(patient: Patient) -> list[Finding]:
             return [*findings, *_fleet(redis, patient.settings)]
     except QueueUnavailable as error:
         return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
+
+
+def _noted_list(patient: Patient) -> ModelList | None:
+    """Return the list of models that a worker noted: it has the key, where here there is none."""
+    if patient.redis_url is None:
+        return None
+    with (
+        suppress(QueueUnavailable, ResponseError),  # how Redis is stands above
+        connect(patient.redis_url, "visionq-doctor", retries=0) as redis,
+        as_queue_unavailable(),
+    ):
+        return read_model_list(redis)
+    return None
 
 
 def _fleet(redis: Redis, settings: Settings) -> list[Finding]:

@@ -8,21 +8,28 @@ beyond this machine.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from visionq.doctor.addresses import is_local, public_address
 from visionq.doctor.findings import Finding, not_known, ok, problem, warning
+from visionq.model_list import parse_model_list
 from visionq.money import read_rubles
+
+if TYPE_CHECKING:
+    from visionq.model_list import ModelList
 
 #: Seconds for one answer.
 _PATIENCE: Final = 10.0
+#: Seconds, where a command would rather go on without.
+_BRIEF: Final = 2.0
 #: Bytes. No list of models is longer.
 _LONGEST: Final = 8_000_000
 #: Rubles. ProxyAPI wants the whole answer that a call may give to be covered before it runs.
@@ -42,34 +49,60 @@ class Provider:
     simulated: bool = False
 
 
-def provider_findings(provider: Provider, model: str) -> list[Finding]:
-    """Return what is to be said about the key, the model and the balance."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking the provider."""
+
+    #: About the key and the balance.
+    findings: list[Finding]
+    #: None where it gave no list of models.
+    listed: ModelList | None = None
+
+
+def ask_provider(provider: Provider) -> Asked:
+    """Look at the key and the balance, and get the list of models."""
     check = "provider.key"
     address = public_address(provider.base_url)
-    if provider.key is None and not is_local(provider.base_url):
-        return [
-            warning(
-                check,
-                "no key here (PROXYAPI_API_KEY), so nothing was sent to the provider",
-                "workers need one; set it where they run. Without one, `visionq up` simulates",
-                present=False,
-            )
-        ]
+    if not _may_be_asked(provider):
+        without = warning(
+            check,
+            "no key here (PROXYAPI_API_KEY), so nothing was sent to the provider",
+            "workers need one; set it where they run. Without one, `visionq up` simulates",
+            present=False,
+        )
+        return Asked([without])
     try:
-        models = _get(f"{provider.base_url.rstrip('/')}/models", provider)
+        models = _get(_models_url(provider), provider)
     except (OSError, HTTPException) as error:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
-        return [
-            problem(
-                check,
-                f"{address} can't be reached: {reason}",
-                "look at the network, the proxy of the environment and PROXYAPI_BASE_URL",
-            )
-        ]
-    found = [_key(models, provider, address)]
-    if models.status == HTTPStatus.OK:
-        found += [*_model(models, model), _balance(provider)]
-    return found
+        unreachable = problem(
+            check,
+            f"{address} can't be reached: {reason}",
+            "look at the network, the proxy of the environment and PROXYAPI_BASE_URL",
+        )
+        return Asked([unreachable])
+    key = _key(models, provider, address)
+    if models.status != HTTPStatus.OK:
+        return Asked([key])
+    return Asked([key, _balance(provider)], parse_model_list(models.body))
+
+
+def get_model_list(provider: Provider) -> ModelList | None:
+    """Return the provider's list of models where it can be had at once; a reading call, free."""
+    if not _may_be_asked(provider):
+        return None
+    with suppress(OSError, HTTPException):
+        reply = _get(_models_url(provider), provider, patience=_BRIEF)
+        return parse_model_list(reply.body) if reply.status == HTTPStatus.OK else None
+    return None
+
+
+def _may_be_asked(provider: Provider) -> bool:
+    return provider.key is not None or is_local(provider.base_url)
+
+
+def _models_url(provider: Provider) -> str:
+    return f"{provider.base_url.rstrip('/')}/models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +119,14 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _get(url: str, provider: Provider) -> _Reply:
+def _get(url: str, provider: Provider, patience: float = _PATIENCE) -> _Reply:
     """Raises `OSError` or `HTTPException` when there is no answer."""
     key = (provider.key or _NO_KEY).strip()
     request = Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  # http(s), see above
     # A proxy of the environment may lead to the provider, never to this machine.
     proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
     try:
-        with build_opener(proxies, _NoRedirect).open(request, timeout=_PATIENCE) as response:
+        with build_opener(proxies, _NoRedirect).open(request, timeout=patience) as response:
             return _Reply(response.status, _json(response.read(_LONGEST)))
     except HTTPError as error:
         with error:
@@ -158,21 +191,9 @@ def _said(reply: _Reply) -> str:
     return f": {str(words)[:200]}" if words else ""
 
 
-def _model(reply: _Reply, model: str) -> list[Finding]:
-    rows = reply.body.get("data") if isinstance(reply.body, dict) else None
-    listed = {row.get("id") for row in rows or () if isinstance(row, dict)}
-    if not listed:
-        return []
-    check, names = "provider.model", {model, model.removeprefix("openai/")}
-    if names & listed:
-        return [ok(check, f"the provider lists {model}", model=model)]
-    advice = "choose one that it lists in VISIONQ_DEFAULT_MODEL"
-    return [warning(check, f"the provider does not list {model}", advice, model=model)]
-
-
 def read_balance(provider: Provider) -> Decimal | None:
     """Return the rubles on the account, where the key may read them; a reading call, free."""
-    if provider.key is None and not is_local(provider.base_url):
+    if not _may_be_asked(provider):
         return None
     parts = urlsplit(provider.base_url)
     try:

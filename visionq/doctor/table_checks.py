@@ -1,11 +1,12 @@
-"""What is known of the configured model: its price, its pictures and its end."""
+"""What is known of the configured model: whether it is there, its price, pictures and end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from visionq.doctor.findings import Detail, Finding, ok, problem, warning
-from visionq.models import load_model_ends, warning_for
+from visionq.model_list import nearest_model, said_of_unlisted
+from visionq.models import end_of, warning_for
 from visionq.prices import load_prices
 from visionq.settings import ConfigurationError
 from visionq.vision import load_rules
@@ -13,6 +14,7 @@ from visionq.vision import load_rules
 if TYPE_CHECKING:
     from datetime import date
 
+    from visionq.model_list import ModelList
     from visionq.prices import PriceTable
     from visionq.settings import Settings
 
@@ -22,8 +24,10 @@ _LIST: Final = "https://proxyapi.ru/pricing/list"
 _REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRICES_FILE"
 
 
-def table_findings(settings: Settings, today: date) -> list[Finding]:
-    """Return what the data files say of the configured model."""
+def table_findings(
+    settings: Settings, today: date, listed: ModelList | None = None
+) -> list[Finding]:
+    """Return what data files, and the provider's list of models, say of the configured model."""
     model = settings.default_model
     try:
         prices = load_prices(settings.prices_file)
@@ -32,7 +36,17 @@ def table_findings(settings: Settings, today: date) -> list[Finding]:
     else:
         source = str(settings.prices_file) if settings.prices_file else "built in"
         found = [_table(prices, source, today), _price(prices, model)]
-    return [*found, _end(model, today), _vision(model)]
+    return [*found, _end(model, listed, today), _vision(model)]
+
+
+def listed_finding(model: str, listed: ModelList, today: date) -> Finding:
+    """Return whether the provider lists the configured model."""
+    check, words = "provider.model", said_of_unlisted(model, listed, load_rules(), today)
+    if words is None:
+        return ok(check, f"the provider lists {model}", model=model)
+    advice = "choose one that it lists in VISIONQ_DEFAULT_MODEL"
+    nearest = nearest_model(model, listed, load_rules(), today)
+    return warning(check, words, advice, model=model, nearest=nearest)
 
 
 def _table(prices: PriceTable, source: str, today: date) -> Finding:
@@ -73,18 +87,16 @@ def _price(prices: PriceTable, model: str) -> Finding:
     )
 
 
-def _end(model: str, today: date) -> Finding:
-    check, words = "model.end", warning_for(model, today)
-    shutdown = load_model_ends().for_model(model)
-    if shutdown is None:
+def _end(model: str, listed: ModelList | None, today: date) -> Finding:
+    check, dates = "model.end", listed.ends if listed is not None else {}
+    end, words = end_of(model, dates), warning_for(model, today, dates)
+    if end is None:
         return ok(check, f"no end of {model} is announced", model=model, ends=None)
     if words is None:
-        return ok(
-            check, f"{model} is there until {shutdown.on}", model=model, ends=str(shutdown.on)
-        )
+        return ok(check, f"{model} is there until {end.on}", model=model, ends=str(end.on))
     advice = "choose another in VISIONQ_DEFAULT_MODEL, and in jobs that name it"
-    say = problem if shutdown.on <= today else warning
-    return say(check, words, advice, model=model, ends=str(shutdown.on))
+    say = problem if end.days_left(today) <= 0 else warning
+    return say(check, words, advice, model=model, ends=str(end.on))
 
 
 def _vision(model: str) -> Finding:

@@ -34,7 +34,7 @@ class Alert:
     id: str
     #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `budget.low`,
     #: `budget.exhausted`, `usage.drifted`, `usage.disbelieved`,
-    #: `webhook.disabled`, `workers.vanished`.
+    #: `webhook.disabled`, `workers.vanished`, `model.ending`.
     type: str
     #: One line for a person: what happened, and what to do.
     message: str

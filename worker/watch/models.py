@@ -1,26 +1,22 @@
-"""Noting which models the provider lists, for those who may not have the key: the gateway."""
+"""Noting which models the provider lists, and when they end, for those who may not have the key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
-from visionq.contract.limits import MODEL_NAME
-from visionq.names import PROVIDER_MODELS, WATCH
+from visionq.model_list import note_model_list
+from visionq.names import WATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from redis import Redis
 
+    from visionq.model_list import ModelList
+
 #: Seconds: one process of the fleet asks.
 _REST: Final = 600
-#: Seconds for which a list is good that can't be had again.
-_KEPT: Final = 7 * 24 * 3600
-_MOST: Final = 5_000
 
 
 @dataclass(frozen=True)
@@ -28,25 +24,12 @@ class Models:
     """Writes down the provider's models now and then."""
 
     redis: Redis
-    read_models: Callable[[], Iterable[object]]
+    read_models: Callable[[], ModelList | None]
 
     def attend(self) -> None:
         """Ask, unless another process has lately; what can't be had leaves the list as it is."""
         if not self.redis.set(f"{WATCH}models-read", "1", ex=_REST, nx=True):
             return
-        names = [str(name) for name in islice(filter(_is_name, self.read_models()), _MOST)]
-        if not names:
-            return
-        with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.delete(PROVIDER_MODELS)
-            pipeline.sadd(PROVIDER_MODELS, *names)
-            pipeline.expire(PROVIDER_MODELS, _KEPT)
-            pipeline.execute()
-
-
-def _is_name(name: object) -> bool:
-    try:
-        MODEL_NAME.validate_python(name, strict=True)
-    except ValidationError:
-        return False
-    return True
+        listed = self.read_models()
+        if listed is not None:
+            note_model_list(self.redis, listed)

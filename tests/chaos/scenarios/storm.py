@@ -19,7 +19,7 @@ _WORKERS: Final = 4
 #: Seconds: the shortest that there is.
 _SHORT_LEASE: Final = 5
 #: As of an account whose limit is known: no pace is to be learned from refusals that have no limit.
-_LIMITS: Final = '{"gpt-4o-mini": {"requests_per_minute": 12000}}'
+_LIMITS: Final = '{"gpt-6-luna": {"requests_per_minute": 12000}}'
 
 
 def storm(scene: Scene) -> None:

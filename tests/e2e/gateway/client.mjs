@@ -3,7 +3,7 @@ import OpenAI, { toFile } from 'openai';
 
 const { BASE_URL: baseURL, API_KEY, READ_KEY, NARROW_KEY, NARROW_URL, NOBODY_URL, PICTURE } = process.env;
 const client = new OpenAI({ baseURL, apiKey: API_KEY, maxRetries: 0, timeout: 60_000 });
-const model = 'gpt-4o-mini';
+const model = 'gpt-6-luna';
 const asked = (text) => [
   {
     role: 'user',

@@ -40,14 +40,14 @@ def test_its_user_is_enough(tmp_path: Path) -> None:
 def use(gateway: Gateway) -> None:
     with gateway.openai() as client, gateway.http() as http:
         client.models.list()
-        response = client.responses.create(input=asked(1), model="gpt-4o-mini")
+        response = client.responses.create(input=asked(1), model="gpt-6-luna")
         client.responses.cancel(response.id)
         job = {"prompt": "?", "images": [{"url": data_url(1)}]}
         assert http.post("/v1/jobs", json=job).status_code == 202
         assert http.post("/v1/quotes", json={"jobs": [job]}).status_code == 200
         assert http.get("/v1/jobs").status_code == 200
         line = {"custom_id": "1", "method": "POST", "url": "/v1/responses"}
-        body = {"input": asked(2), "model": "gpt-4o-mini"}
+        body = {"input": asked(2), "model": "gpt-6-luna"}
         content = ("a.jsonl", json.dumps({**line, "body": body}).encode())
         file = client.files.create(file=content, purpose="batch")
         batch = client.batches.create(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.fleet import Fleet
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 def line(custom_id: str, body: Any, url: str = "/v1/responses", **more: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def response(url: str) -> bytes:
     parts = [{"type": "input_text", "text": "What is it?"}, image]
     request = {
         "background": True,
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "input": [{"role": "user", "content": parts}],
     }
     return json.dumps(request).encode()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.fleet import Fleet
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 #: What goes wrong → class of the client's error, and code.
 REFUSALS: Final[dict[str, tuple[str, str | None]]] = {
     "wrong field": ("BadRequestError", "invalid_job"),

@@ -172,7 +172,7 @@ def test_python_webhook(
     names: dict[str, Any] = {"__name__": "example"}
     exec(EXAMPLES["python_webhook"], names)  # noqa: S102  # our own page
     with names["client"] as client, names["app"].test_client() as sender:
-        job = client.responses.create(model="gpt-4o-mini", input=asked(8))
+        job = client.responses.create(model="gpt-6-luna", input=asked(8))
         answered = statuses(
             lambda body, headers: sender.post("/events", data=body, headers=headers).status_code,
             job.id,

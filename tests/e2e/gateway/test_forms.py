@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.fleet import Fleet
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 SCHEMA = {
     "type": "object",
     "properties": {"description": {"type": "string"}},

@@ -36,7 +36,7 @@ def test_listings_slow_nobody_else(tmp_path: Path, query: str) -> None:
     with gateway_and_fleet(tmp_path) as (gateway, fleet), connect(fleet.server.url, "t") as redis:
         redis.hset(HOLDS, "tenant:many", "operator")
         for _ in range(JOBS // 500):
-            Ledger(redis).submit([new_job(tenant="many", model="gpt-4o-mini") for _ in range(500)])
+            Ledger(redis).submit([new_job(tenant="many", model="gpt-6-luna") for _ in range(500)])
         with gateway.http(gateway.new_key("small")) as client:
             ask(client, 0, 20)
             alone = ask(client, 1_000, ASKED)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.e2e.gateway.kit import Gateway
 
 pytestmark = pytest.mark.timeout(300)
-MODEL: Final = "gpt-4o-mini"
+MODEL: Final = "gpt-6-luna"
 MANY: Final = 1000
 #: Threads of a gateway for all that it does; 40 of them are FastAPI's own.
 THREADS: Final = 80

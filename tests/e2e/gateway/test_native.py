@@ -201,7 +201,7 @@ def test_quotes(http: httpx2.Client, gateway: Gateway) -> None:
     quote = told.json()
     assert (quote["rows"], quote["asked"], quote["refused"]) == (3, 2, {"invalid_job": 1})
     assert float(quote["rub"]["high"]) >= float(quote["rub"]["expected"]) > 0
-    body = {"model": "gpt-4o-mini", "input": asked(8)}
+    body = {"model": "gpt-6-luna", "input": asked(8)}
     line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
     with gateway.openai() as client:
         content = ("a.jsonl", json.dumps(line).encode() + b"\nno JSON\n")
@@ -214,7 +214,7 @@ def test_quotes(http: httpx2.Client, gateway: Gateway) -> None:
 
 def test_events_of_a_batch(http: httpx2.Client, gateway: Gateway) -> None:
     """A batch is followed to its end as a job is."""
-    body = {"model": "gpt-4o-mini", "input": [{"role": "user", "content": "no picture"}]}
+    body = {"model": "gpt-6-luna", "input": [{"role": "user", "content": "no picture"}]}
     line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
     with gateway.openai() as client:
         content = ("a.jsonl", json.dumps(line).encode())
@@ -237,11 +237,11 @@ def test_half_a_surrogate_pair(http: httpx2.Client) -> None:
     ]
     bodies = [("/v1/jobs", job(1) | field) for field in fields]
     bodies += [
-        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1, half)}),
+        ("/v1/responses", {"model": "gpt-6-luna", "input": asked(1, half)}),
         ("/v1/responses", {"model": half, "input": asked(1)}),
-        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1), "metadata": {"a": half}}),
-        ("/v1/responses", {"model": "gpt-4o-mini", "input": asked(1), half: 1}),
-        ("/v1/chat/completions", {"model": "gpt-4o-mini", "messages": said(1, half)}),
+        ("/v1/responses", {"model": "gpt-6-luna", "input": asked(1), "metadata": {"a": half}}),
+        ("/v1/responses", {"model": "gpt-6-luna", "input": asked(1), half: 1}),
+        ("/v1/chat/completions", {"model": "gpt-6-luna", "messages": said(1, half)}),
         ("/v1/batches", {"input_file_id": half, "endpoint": half, "completion_window": half}),
         ("/v1/quotes", {"jobs": [job(1) | {"metadata": {"a": half}, half: half}]}),
     ]

@@ -58,7 +58,7 @@ def test_webhooks_unwrap(client: OpenAI, fleet: Fleet, node_package: Path) -> No
     redis = fleet.client._redis
     with receiving() as receiver:
         webhook, _ = set_webhook(redis, "default", receiver.url)
-        job = client.responses.create(model="gpt-4o-mini", input=asked(78), background=True)
+        job = client.responses.create(model="gpt-6-luna", input=asked(78), background=True)
         until(lambda: bool(receiver.received), 30, "the delivery")
         remove_webhook(redis, "default")
     (headers, body), secret = receiver.received[0], webhook.secrets[0].value

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.fleet import Fleet
 
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 
 
 def test_background_response(client: OpenAI, fleet: Fleet) -> None:

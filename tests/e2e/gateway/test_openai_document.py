@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from tests.e2e.gateway.kit import Gateway
 
 pytestmark = pytest.mark.timeout(180)
-MODEL: Final = "gpt-4o-mini"
-THINKS: Final = "gpt-6-luna"
+MODEL: Final = "gpt-6-luna"
 DOCUMENT: Final = json.loads(
     (Path(__file__).parents[2] / "contract/openai/answers.json").read_text("utf-8")
 )
@@ -95,7 +94,7 @@ def test_answers(path: str, http: httpx2.Client, fleet: Fleet) -> None:
         {"metadata": {"a": "b"}, "temperature": 0.5, "service_tier": "flex", "top_p": 0.5},
         form_of(path),
         function_of(path),
-        {"model": THINKS, **effort},
+        {"model": MODEL, **effort},
     ]
     for number, more in enumerate(options, first):
         reply = http.post(path, json=request(path, number, **more))

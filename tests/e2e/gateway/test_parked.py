@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.e2e.gateway.kit import Gateway
 
 pytestmark = pytest.mark.timeout(180)
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 #: Of the longest wait, which is 300 s, this is none.
 AT_ONCE = 30
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.e2e.gateway.kit import Gateway
 
 pytestmark = pytest.mark.timeout(180)
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 #: Longer than a stream waits before it begins.
 SLOW = 3.0
 TEXT = [

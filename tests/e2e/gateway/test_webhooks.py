@@ -63,10 +63,10 @@ def test_responses_and_batches(tmp_path: Path) -> None:
 def _use(gateway: Gateway) -> dict[str, str]:
     """Have jobs and batches end; returns what is to be told of each."""
     line = {"method": "POST", "url": "/v1/responses"}
-    bodies = [{"input": asked(number), "model": "gpt-4o-mini"} for number in range(3)]
+    bodies = [{"input": asked(number), "model": "gpt-6-luna"} for number in range(3)]
     rows = [json.dumps({**line, "custom_id": str(n), "body": b}) for n, b in enumerate(bodies)]
     with gateway.openai() as client:
-        done = client.responses.create(input=asked(9), model="gpt-4o-mini", background=True)
+        done = client.responses.create(input=asked(9), model="gpt-6-luna", background=True)
         file = client.files.create(file=("a.jsonl", "\n".join(rows).encode()), purpose="batch")
         batch = client.batches.create(
             input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"

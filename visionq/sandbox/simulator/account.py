@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from visionq.sandbox.simulator.bill import Bill
@@ -14,6 +15,7 @@ from visionq.sandbox.simulator.settings import SimulatorSettings, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import date
     from decimal import Decimal
 
     from visionq.sandbox.simulator.catalogue import Catalogue
@@ -61,12 +63,37 @@ class Account:
             return ordered[0]
         return draw(self.settings.faults, self._random)
 
+    def models(self) -> list[dict[str, Any]]:
+        """Return the rows of the list of models: those that have not ended."""
+        own = self.settings.models
+        names = self.catalogue.models() if own is None else sorted(own)
+        return [self.model(name) for name in names if not self._has_ended(name)]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Return the row of one model, with the day on which it ends where that is announced."""
+        end = self._end(name)
+        row = {"id": name, "object": "model", "created": 0, "owned_by": "openai"}
+        return row | {"shutdown_date": end.isoformat() if end else None}
+
     def check_model(self, model: str) -> None:
-        """Refuse a model that does not exist, or that the key may not use."""
-        if not self.catalogue.knows(model):
+        """Refuse a model that does not exist, has ended, or that the key may not use."""
+        own = self.settings.models
+        if own is None:
+            is_there = self.catalogue.knows(model)
+        else:
+            is_there = model.removeprefix("openai/") in own
+        if not is_there or self._has_ended(model):
             raise unknown_model(model)
         if model in self.settings.denied_models:
             raise by_proxy(403, f"Model {model} is not allowed for this API key.")
+
+    def _end(self, model: str) -> date | None:
+        own = self.settings.shutdown_dates.get(model.removeprefix("openai/"))
+        return own or self.catalogue.end(model)
+
+    def _has_ended(self, model: str) -> bool:
+        end = self._end(model)
+        return end is not None and end <= (self.settings.today or datetime.now(UTC).date())
 
     def take_permit(self, kind: str, model: str, amount: float) -> None:
         """Count `amount` requests or tokens against the model's limit, or refuse with 429."""

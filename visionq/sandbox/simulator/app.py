@@ -217,19 +217,14 @@ def _authenticate(request: web.Request) -> None:
 
 async def _models(request: web.Request) -> web.Response:
     _authenticate(request)
-    names = request.app[ACCOUNT].catalogue.models()
-    return _json({"object": "list", "data": [_described(name) for name in names]})
+    return _json({"object": "list", "data": request.app[ACCOUNT].models()})
 
 
 async def _model(request: web.Request) -> web.Response:
     _authenticate(request)
-    model = request.match_info["model"]
-    request.app[ACCOUNT].check_model(model)
-    return _json(_described(model))
-
-
-def _described(model: str) -> dict[str, Any]:
-    return {"id": model, "object": "model", "created": 0, "owned_by": "openai"}
+    account, model = request.app[ACCOUNT], request.match_info["model"]
+    account.check_model(model)
+    return _json(account.model(model))
 
 
 async def _balance(request: web.Request) -> web.Response:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from visionq.sandbox.simulator.catalogue import Price
     from visionq.sandbox.simulator.question import PictureSource, Question
 
-#: Tokens of an answer that sets no limit, as far as the balance must cover them (gpt-4o-mini's).
+#: Tokens of an answer that sets no limit, as far as the balance must cover them (gpt-6-luna's).
 MOST_OUTPUT_TOKENS: Final = 16_384
 #: What stands for the tier that the account is set to.
 UNNAMED_TIERS: Final = (None, "auto", ORDINARY)

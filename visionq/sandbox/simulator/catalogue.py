@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date
     from pathlib import Path
 
 PATCH: Final = 32
@@ -165,12 +166,18 @@ class Catalogue:
     #: Effort → tokens that an answer usually spends on reasoning, and model → effort of none given.
     effort_tokens: Mapping[str, int]
     default_efforts: Mapping[str, str]
+    #: Model → the day on which it ends.
+    ends: Mapping[str, date]
     max_images: int
     max_image_bytes: int
 
     def models(self) -> list[str]:
-        """Return the names of all models."""
+        """Return the names of all models, those that have ended included."""
         return sorted({*self.families, *self.prices})
+
+    def end(self, model: str) -> date | None:
+        """Return the day on which a model ends; a snapshot that is listed itself has its own."""
+        return _found(self.ends, model)
 
     def knows(self, model: str) -> bool:
         """Tell whether the provider has the model, under its name or that of a snapshot."""
@@ -222,6 +229,7 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
     prices = tomllib.loads(source.read_text("utf-8"))
     caching = _caching(tomllib.loads((data / "caching.toml").read_text("utf-8"))["caching"])
     options = tomllib.loads((data / "options.toml").read_text("utf-8"))
+    shutdowns = tomllib.loads((data / "models.toml").read_text("utf-8"))["shutdown"]
     request = vision["request"]
     return Catalogue(
         families=_families(vision["family"], request["max_patches"]),
@@ -236,6 +244,7 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
             for model in row["models"]
             if "default_effort" in row
         },
+        ends={model: row["on"] for row in shutdowns for model in row["models"]},
         max_images=request["max_images"],
         max_image_bytes=request["max_image_bytes"],
     )

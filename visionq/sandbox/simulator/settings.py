@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date  # pydantic reads it when the module is loaded
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -81,6 +82,12 @@ class SimulatorSettings(BaseModel):
     answer_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     #: Service tiers without room: calls that ask for them are served at the ordinary one.
     full_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
+    #: Models that the account has; null: all that have not ended. Others are unknown to it: 404.
+    models: tuple[Annotated[str, Field(strict=True)], ...] | None = None
+    #: The day by which models end; null: today.
+    today: date | None = None
+    #: Model → the day on which its row of the list says that it ends, in place of the table's.
+    shutdown_dates: dict[str, date] = Field(default_factory=dict)
     #: Models that the key may not use: 403.
     denied_models: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Start of the random sequence behind `faults`; setting it starts the sequence again.

@@ -1,0 +1,160 @@
+"""What the fleet knows of when models end, and when an operator is told."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from tests.integration.ledger_kit import Desk, new_job
+from tests.integration.receiver_kit import Receiver, receiving
+from visionq.ledger.model_use import models_in_use
+from visionq.model_list import ModelList, note_model_list, read_model_list
+from visionq.names import PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS, WATCH
+from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+from visionq.settings import Settings
+from worker.provider.client import make_client
+from worker.provider.models import read_models
+from worker.watch.alerts import AlertSender
+from worker.watch.endings import ModelEndings
+from worker.watch.models import Models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openai import OpenAI
+    from redis import Redis
+
+END = date(2027, 1, 14)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
+
+
+def client_of(simulator: RunningSimulator) -> OpenAI:
+    return make_client(Settings(base_url=simulator.provider_url, api_key=SecretStr("sk-any")))
+
+
+def look(redis: Redis, receiver: Receiver, day: date, default_model: str = "gpt-6-luna") -> None:
+    """Let a worker that has just been started look at its hourly duty on that day."""
+    redis.delete(f"{WATCH}model-endings")
+    moment = datetime(day.year, day.month, day.day, 9, tzinfo=UTC).timestamp()
+    ModelEndings(redis, AlertSender(receiver.url, ""), lambda: moment, default_model).attend()
+
+
+def on(days_before: int) -> date:
+    return date.fromordinal(END.toordinal() - days_before)
+
+
+def test_workers_note_what_the_provider_says(redis: Redis, simulator: RunningSimulator) -> None:
+    """Names and dates of the provider's list are there for all commands, and go together."""
+    simulator.configure(
+        models=["gpt-4o", "gpt-6-luna"], today="2026-12-01", shutdown_dates={"gpt-4o": "2027-02-01"}
+    )
+    with client_of(simulator) as client:
+        Models(redis, partial(read_models, client)).attend()
+    wanted = ModelList(frozenset({"gpt-4o", "gpt-6-luna"}), {"gpt-4o": date(2027, 2, 1)})
+    assert read_model_list(redis) == wanted
+    assert 0 < redis.ttl(PROVIDER_MODEL_ENDS) <= redis.ttl(PROVIDER_MODELS)
+    note_model_list(redis, ModelList(frozenset({"gpt-6-luna"})))
+    assert read_model_list(redis) == ModelList(frozenset({"gpt-6-luna"}))
+
+
+def test_a_simulated_provider_lists_what_has_not_ended(simulator: RunningSimulator) -> None:
+    """Its list has today's models with their dates, and calls of others are refused likewise."""
+    simulator.configure(models=None, today="2027-01-13", shutdown_dates={})
+    with client_of(simulator) as client:
+        before = read_models(client)
+        simulator.configure(today="2027-01-14")
+        after = read_models(client)
+    assert before is not None
+    assert after is not None
+    assert {"gpt-4o", "gpt-6-luna"} <= before.names
+    assert before.ends["gpt-4o"] == END
+    assert before.names - after.names == {"gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"}
+    assert "gpt-5-mini" not in before.names
+
+
+def test_each_line_is_told_once(redis: Redis, receiver: Receiver) -> None:
+    """60, 14 and 3 days ahead, whatever restarts and however often it is looked."""
+    for days in (90, 61, 60, 59, 40, 15, 14, 14, 4, 3, 2, 1, 0, -1):
+        look(redis, receiver, on(days), "gpt-4o-mini")
+    told = receiver.documents()
+    assert [one["type"] for one in told] == ["model.ending"] * 3
+    assert [one["id"] for one in told] == [
+        f"model-ending-gpt-4o-mini-2027-01-14-{line}" for line in (60, 14, 3)
+    ]
+    assert "gpt-4o-mini shuts down in 14 days, on 2027-01-14" in told[1]["message"]
+    assert "use gpt-6-luna" in told[1]["message"]
+
+
+def test_a_line_that_was_missed(redis: Redis, receiver: Receiver) -> None:
+    """A fleet that was off is told of the nearest line alone."""
+    look(redis, receiver, on(10), "gpt-4o-mini")
+    look(redis, receiver, on(9), "gpt-4o-mini")
+    (told,) = receiver.documents()
+    assert told["id"].endswith("-14")
+
+
+def test_one_process_looks(redis: Redis, receiver: Receiver) -> None:
+    """Of many workers one sends the alert."""
+    moment = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    for _ in range(4):
+        sender = AlertSender(receiver.url, "")
+        ModelEndings(redis, sender, lambda: moment, "gpt-4o-mini").attend()
+    assert len(receiver.received) == 1
+
+
+def test_an_alert_that_is_not_taken_is_sent_again(redis: Redis, receiver: Receiver) -> None:
+    """A receiver that is down hears of it later, under the same id."""
+    receiver.next_statuses.extend([500, 500])
+    for _ in range(4):
+        look(redis, receiver, on(14), "gpt-4o-mini")
+    assert len(receiver.received) == 3
+    assert len({one["id"] for one in receiver.documents()}) == 1
+
+
+def test_models_that_jobs_are_for(redis: Redis, receiver: Receiver) -> None:
+    """Queued jobs and the answers of the last week make a model one in use; nothing else does."""
+    desk = Desk(redis)
+    desk.enter(new_job("a", model="gpt-4o"))
+    now = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    week = 7 * 24 * 3600
+    redis.zadd(
+        USAGE_KINDS,
+        {
+            "gpt-4.1:high": (now - 60) * 1000,
+            "our:own:model:low:minimal": (now - 60) * 1000,
+            "gpt-4.1-mini:auto": (now - week - 60) * 1000,
+        },
+    )
+    assert models_in_use(redis, now) == {"gpt-4o", "gpt-4.1", "our:own:model"}
+    assert models_in_use(redis, now, {"gpt-4o"}) == {"gpt-4o"}
+    look(redis, receiver, date(2026, 12, 1))
+    assert {one["id"].split("-2027")[0] for one in receiver.documents()} == {
+        "model-ending-gpt-4o",
+        "model-ending-gpt-4.1",
+    }
+
+
+def test_the_providers_date_counts(redis: Redis, receiver: Receiver) -> None:
+    """What its list says is preferred to the table, and a new date is told anew."""
+    look(redis, receiver, on(14), "gpt-4o-mini")
+    later = ModelList(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": date(2027, 6, 1)})
+    note_model_list(redis, later)
+    look(redis, receiver, on(3), "gpt-4o-mini")
+    assert len(receiver.received) == 1
+    look(redis, receiver, date(2027, 5, 29), "gpt-4o-mini")
+    assert receiver.documents()[-1]["id"] == "model-ending-gpt-4o-mini-2027-06-01-3"

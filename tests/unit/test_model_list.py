@@ -1,0 +1,111 @@
+"""What the provider's list of models says, and which of its models is nearest to one it lacks."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visionq.model_list import ModelList, nearest_model, parse_model_list, said_of_unlisted
+from visionq.vision import load_rules
+
+TODAY = date(2026, 12, 1)
+RULES = load_rules()
+
+
+def listing(*rows: Any) -> dict[str, Any]:
+    return {"object": "list", "data": list(rows)}
+
+
+def test_a_list_is_read() -> None:
+    """Names as they are spelled, and the days on which they end, by bare name."""
+    listed = parse_model_list(
+        listing(
+            {"id": "openai/gpt-4o", "object": "model", "shutdown_date": "2027-01-14"},
+            {"id": "gpt-5.1", "shutdown_date": "2027-04-01T00:00:00Z"},
+            {"id": "gpt-6-luna", "shutdown_date": None},
+            {"id": "o3"},
+        )
+    )
+    assert listed is not None
+    assert listed.names == {"openai/gpt-4o", "gpt-5.1", "gpt-6-luna", "o3"}
+    assert listed.ends == {"gpt-4o": date(2027, 1, 14), "gpt-5.1": date(2027, 4, 1)}
+    assert "gpt-4o" in listed
+    assert "openai/gpt-6-luna" in listed
+    assert "gpt-4o-mini" not in listed
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], "page", {}, {"data": None}, {"data": {}}, {"data": []}, {"detail": "no"}]
+)
+def test_what_is_no_list(body: object) -> None:
+    """Any other answer leaves what was known as it is."""
+    assert parse_model_list(body) is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [7, None, {}, {"id": None}, {"id": 7}, {"id": "two words"}, {"id": ""}, {"id": "x" * 200}],
+)
+def test_rows_without_a_name_are_passed_over(row: object) -> None:
+    """One odd row does not hide the others."""
+    listed = parse_model_list(listing(row, {"id": "gpt-6-luna"}))
+    assert listed == ModelList(frozenset({"gpt-6-luna"}))
+
+
+@pytest.mark.parametrize("day", ["soon", "", "2027", 1_800_000_000, True, [], "2027-13-01"])
+def test_a_date_that_is_none(day: object) -> None:
+    """The model is listed all the same, without an end."""
+    listed = parse_model_list(listing({"id": "gpt-6-luna", "shutdown_date": day}))
+    assert listed == ModelList(frozenset({"gpt-6-luna"}))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["data", "id", "shutdown_date", "object"]), inner, max_size=4
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_no_answer_breaks_it(body: object) -> None:
+    """Whatever a provider answers, it is a list with names or none."""
+    listed = parse_model_list(body)
+    assert listed is None or listed.names
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "nearest"),
+    [
+        ("gpt-4o-mini", ["gpt-4o-audio", "gpt-6-luna", "gpt-5.4-mini"], "gpt-6-luna"),
+        ("gpt-4o-mini", ["openai/gpt-6-luna", "openai/gpt-5.4-mini"], "openai/gpt-6-luna"),
+        ("gpt-6-luna", ["gpt-5.6-luna", "gpt-6-sol", "gpt-6.1-terra"], "gpt-6-sol"),
+        ("gpt-6-luna", ["gpt-5.6-luna", "gpt-6-luna-audio", "o3-deep"], "gpt-5.6-luna"),
+        ("gpt-6-lunar", ["gpt-6-luna", "gpt-6-sol", "whisper-1"], "gpt-6-luna"),
+        ("gpt-6-luna", ["our-model", "whisper-1"], "our-model"),
+        ("gpt-6-luna", ["gpt-4.1-nano"], None),
+    ],
+)
+def test_the_nearest_model(model: str, names: list[str], nearest: str | None) -> None:
+    """The named replacement, then the family, then models that see, then names that are alike.
+
+    A model that has ended is none of them.
+    """
+    assert nearest_model(model, ModelList(frozenset(names)), RULES, TODAY) == nearest
+
+
+def test_what_is_said() -> None:
+    """One line names both; nothing is said of a model that is there, or without a list."""
+    listed = ModelList(frozenset({"gpt-5.6-luna"}))
+    assert said_of_unlisted("gpt-6-luna", listed, RULES, TODAY) == (
+        "the provider does not list gpt-6-luna; the nearest that it has is gpt-5.6-luna"
+    )
+    assert said_of_unlisted("gpt-5.6-luna", listed, RULES, TODAY) is None
+    assert said_of_unlisted("gpt-6-luna", None, RULES, TODAY) is None

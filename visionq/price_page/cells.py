@@ -1,0 +1,99 @@
+"""What one cell of a price list says: a model, a price, the name of a column, or none of these."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+
+class Column(StrEnum):
+    """What stands in a column: the model, or the field of a price that it fills."""
+
+    MODEL = "model"
+    INPUT = "input"
+    CACHED = "cached_input"
+    WRITE = "cache_write"
+    WRITE_12H = "cache_write_12h"
+    OUTPUT = "output"
+    #: Anything that is not asked for here: the length of a context, prices of sound, of batches.
+    OTHER = "other"
+
+
+#: Words by which a column is known. The first that is found decides, so the narrower stand first.
+_WORDS: Final = (
+    (Column.OTHER, ("batch", "пакет", "flex", "priority", "приоритет", "аудио", "audio", "звук")),
+    (Column.OTHER, ("картин", "изображ", "image", "контекст", "context", "тип", "видео", "video")),
+    (Column.WRITE, ("запись", "записи", "write")),
+    (Column.CACHED, ("кэш", "кеш", "cache")),
+    (Column.INPUT, ("ввод", "вход", "запрос", "промпт", "input", "prompt")),
+    (Column.OUTPUT, ("вывод", "выход", "ответ", "генерац", "output", "completion")),
+    (Column.MODEL, ("модель", "model", "название")),
+)
+_TWELVE_HOURS: Final = re.compile(r"\b12\s*(ч|h)", re.IGNORECASE)
+#: A column's name is no sentence.
+_LONGEST_HEADING: Final = 60
+_MODEL: Final = re.compile(r"([a-z][a-z0-9_-]*/)?[a-z][a-z0-9]*([.-][a-z0-9]+)*", re.IGNORECASE)
+_SPOKEN: Final = re.compile(r"(gpt|o\d)[ -]?[\w.]*( [\w.]+){0,3}", re.IGNORECASE | re.ASCII)
+_UNIT: Final = r"(?:\s*(?:/|за)\s*(?:1\s*)?(?:m|м|млн\.?|миллион)\b[^0-9]{0,20})?"
+_PRICE: Final = re.compile(
+    r"(?P<number>\d[\d ]*(?:[.,]\d+)?)\s*(?:₽|руб(?:\.|лей|ля|ль)?|р\.|rub)?" + _UNIT, re.IGNORECASE
+)
+_FOREIGN: Final = re.compile(r"[$€£¥]|\b(usd|eur|cny)\b|доллар|евро", re.IGNORECASE)
+_ABSENT: Final = frozenset({"", "-", "–", "—", "−", "нет", "n/a", "не указано"})
+#: Blanks of all widths that stand in numbers.
+_NARROW: Final = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
+_INVISIBLE: Final = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
+#: Characters of the longest price that is read.
+_LONGEST_PRICE: Final = 60
+#: A name, and a remark in Russian beside it.
+_REMARKED: Final = re.compile(r"(?P<name>\S+-\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
+
+
+def cleaned(text: str) -> str:
+    """Return a text with plain blanks and nothing invisible in it."""
+    return _INVISIBLE.sub("", _NARROW.sub(" ", text))
+
+
+def column_of(cell: str) -> Column | None:
+    """Return what a heading names, or None where it is none."""
+    said = cell.casefold().strip(" :")
+    if not said or len(said) > _LONGEST_HEADING or not said[0].isalpha():
+        return None
+    for column, words in _WORDS:
+        if any(word in said for word in words):
+            is_long = column is Column.WRITE and _TWELVE_HOURS.search(said)
+            return Column.WRITE_12H if is_long else column
+    return None
+
+
+def model_of(cell: str) -> str | None:
+    """Return the model that a cell names, or None. `GPT-6 Luna` is `gpt-6-luna`."""
+    said = cell.strip().strip("`*")
+    if not any(letter.isdigit() for letter in said):
+        return None
+    if _MODEL.fullmatch(said):
+        return said.lower()
+    if column_of(said) is not None:
+        return None
+    remarked = _REMARKED.fullmatch(said)
+    if remarked and _MODEL.fullmatch(remarked["name"]):
+        return model_of(remarked["name"])
+    return said.lower().replace(" ", "-") if _SPOKEN.fullmatch(said) else None
+
+
+def price_of(cell: str) -> Decimal | None:
+    """Return the number of a price, or None where the cell is none."""
+    found = _PRICE.fullmatch(cell.strip()) if len(cell) <= _LONGEST_PRICE else None
+    return Decimal(found["number"].replace(" ", "").replace(",", ".")) if found else None
+
+
+def is_absent(cell: str) -> bool:
+    """Return whether a cell stands for a price that there is not."""
+    return cell.strip().casefold() in _ABSENT
+
+
+def is_foreign(cell: str) -> bool:
+    """Return whether a cell is about another currency."""
+    return _FOREIGN.search(cell) is not None
