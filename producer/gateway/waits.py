@@ -1,4 +1,4 @@
-"""Waits for answers that go on when their client hangs up."""
+"""Waits for answers that may go on when their client hangs up."""
 
 from __future__ import annotations
 

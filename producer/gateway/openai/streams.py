@@ -76,7 +76,7 @@ def follow_response(
     async def followed() -> AsyncIterator[bytes]:
         longest = services.gateway.longest_wait
         patience = wait_and_look(services, standing, longest, when_parked=True)
-        waiting = asyncio.create_task(patience)
+        waiting = services.waits.begin(patience)
         events = _events(services, standing, waiting, starting_after, background=True)
         try:
             async for event in events:

@@ -55,7 +55,8 @@ client = Client()
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every file that the pages name."""
     folder = tmp_path_factory.mktemp("reader")
-    pictures = ("photo.jpg", "receipt.jpg", "a.jpg", "b.jpg", "before.png", "screen.png")
+    names = "photo.jpg receipt.jpg a.jpg b.jpg before.png screen.png whole-page.png"
+    pictures = names.split()
     (folder / "photos").mkdir()
     for number, name in enumerate((*pictures, *(f"photos/{n}.jpg" for n in range(3)))):
         (folder / name).write_bytes(picture(number + 1))

@@ -104,6 +104,14 @@ def test_a_closed_gate(client: OpenAI, fleet: Fleet, ask: Callable[..., Any]) ->
     assert ask(client, 44).visionq["state"] == "completed"
 
 
+@both
+def test_streams_are_refused_too(client: OpenAI, fleet: Fleet, ask: Callable[..., Any]) -> None:
+    """A stream that can't begin is refused by its status, not by an event."""
+    with closed(fleet), pytest.raises(openai.InternalServerError) as refused:
+        ask(client, 50, stream=True)
+    assert (refused.value.status_code, refused.value.code) == (503, "gate_closed")
+
+
 def test_a_call_that_waits_all_the_same(poor: OpenAI, fleet: Fleet) -> None:
     """Who asks for it waits for the money too."""
     ledger = Ledger(fleet.client._redis)
