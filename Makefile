@@ -21,7 +21,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format bench chaos dist lock
+.PHONY: help install dev demo test lint format bench chaos clients dist lock
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench: dev ## Measure what the documentation claims
 
 chaos: dev ## Kill processes on purpose and compare jobs, calls and books: 15 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+clients: dev ## Try other people's clients of OpenAI's API against the gateway, and print a table
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 dist: install ## Build dist/: a wheel that runs without a checkout, and the source
 	@rm -rf dist

@@ -27,6 +27,8 @@ from producer.gateway.native.quotes import router as quotes_router
 from producer.gateway.native.routes import batch_router as batch_events_router
 from producer.gateway.native.routes import router as jobs_router
 from producer.gateway.native.submission import job_schemas
+from producer.gateway.openai.counting import CountRequest
+from producer.gateway.openai.counting import router as counting_router
 from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
 from producer.openai_requests.chat import ChatRequest
@@ -46,6 +48,7 @@ _NOBODY_THERE: Final = 499
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _ROUTERS: Final = (
     openai_router,
+    counting_router,
     files_router,
     batches_router,
     jobs_router,
@@ -98,7 +101,7 @@ class Documented(FastAPI):
         """Return the OpenAPI document."""
         if self.openapi_schema is None:
             _, definitions = job_schemas()
-            definitions |= schemas_of((ResponseRequest, ChatRequest, QuoteRequest))
+            definitions |= schemas_of((ResponseRequest, ChatRequest, CountRequest, QuoteRequest))
             super().openapi()["components"]["schemas"].update(definitions)
         return super().openapi()
 

@@ -211,12 +211,12 @@ class Common(Part):
             ValueError: it is asked for twice, or in a form that is none.
         """
         form, call = self._text_form(), self._call()
-        if call is None:
+        if call is None or call.answer_format is None:
             return form
-        if form != TEXT:
+        if form != TEXT and call.answer_format.tool_choice == "auto":
             raise ValueError(
                 "tools: a function beside json_object or json_schema is not supported: each is the"
-                " form of the answer; give one of them"
+                " form of the answer; give one of them, or choose the function by tool_choice"
             )
         return call
 

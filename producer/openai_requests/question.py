@@ -97,11 +97,11 @@ def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str],
     if not images:
         raise ValueError(f"{where}: there is no picture: this gateway asks about pictures")
     kinds = [type(part) for part in parts]
-    turns = sum(first is not second for first, second in pairwise(kinds))
-    if turns > 1:
+    starts = sum(first is not second is Image for first, second in pairwise([Text, *kinds]))
+    if starts > 1:
         raise ValueError(
-            f"{where}: text between pictures would lose its place: give all text first, then all"
-            " pictures"
+            f"{where}: text between pictures would lose its place: give the pictures one after the"
+            " other"
         )
     return texts, images
 

@@ -50,7 +50,7 @@ def test_nothing_is_lost(
         ([("user", "ai"), ("user", "ai")], "input"),
         ([("user", "a")], "input.0.content"),
         ([("user", "i")], "input.0.content"),
-        ([("user", "aia")], "input.0.content"),
+        ([("user", "aiai")], "input.0.content"),
         ([("user", "iai")], "input.0.content"),
         ([("system", "i"), ("user", "ai")], "input.0.content"),
         ([("user", "aiI")], "input.0.content"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from producer.gateway.services import Services
 
 router = APIRouter(prefix="/v1/files", responses=ERRORS)
+
+#: Of a field of a form, where it is told again.
+_LONGEST_NAME: Final = 100
 
 FileId = Annotated[str, Path(max_length=64, examples=["file-0123456789abcdef0123456789abcdef"])]
 
@@ -62,7 +65,19 @@ class FileDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-@router.post("", summary="Upload a batch's input file")
+async def _known_fields(request: Request) -> None:
+    """Refuse the form of an upload that says more than is read of it."""
+    for name in await request.form():
+        if name in {"file", "purpose"}:
+            continue
+        said = "not supported here"
+        if name.startswith("expires_after"):
+            said = "not supported: files are kept for as long as the operator says"
+        field = name[:_LONGEST_NAME]
+        raise Fault(400, "invalid_job", f"{field}: {said}", param=field)
+
+
+@router.post("", summary="Upload a batch's input file", dependencies=[Depends(_known_fields)])
 async def upload_file(
     services: Open,
     key: Caller,

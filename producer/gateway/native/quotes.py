@@ -102,7 +102,7 @@ def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
         except Fault as fault:
             yield BadRow(line.number, name, fault.code, fault.message)
         else:
-            yield _as_row(line.number, name, fields)
+            yield row_of(line.number, name, fields)
 
 
 def _row(number: int, fields: dict[str, Any]) -> Row | BadRow:
@@ -110,10 +110,11 @@ def _row(number: int, fields: dict[str, Any]) -> Row | BadRow:
         check_fields(fields)
     except Fault as fault:
         return BadRow(number, str(number), fault.code, fault.message)
-    return _as_row(number, str(number), fields)
+    return row_of(number, str(number), fields)
 
 
-def _as_row(number: int, name: str, fields: dict[str, Any]) -> Row | BadRow:
+def row_of(number: int, name: str, fields: dict[str, Any]) -> Row | BadRow:
+    """Return the row of a source that asks what a job of these fields does."""
     images = fields.get("images")
     given = images if isinstance(images, list) else []
     urls = [str(image.get("url")) for image in given]
