@@ -154,7 +154,9 @@ class ChatRequest(Common):
         NotSupported("several answers to a request are not supported: send it again", but=(1,)),
     ] = None
     logprobs: Annotated[None, NotSupported(LOG_PROBABILITIES, but=(False,))] = None
-    modalities: Annotated[None, NotSupported("answers are text alone", but=(["text"],))] = None
+    modalities: Annotated[
+        None, NotSupported("answers in audio are not supported", but=(["text"],))
+    ] = None
     audio: Annotated[None, NotSupported("answers in audio are not supported")] = None
     prediction: Annotated[None, NotSupported("predicted outputs are not supported")] = None
     web_search_options: Annotated[None, NotSupported("searching the web is not supported")] = None

@@ -99,7 +99,7 @@ class Breakpoint(Part):
 def _one_question(role: object) -> object:
     if role in ("assistant", "tool", "function"):  # it may be unhashable
         raise not_supported(
-            f"messages of {role} are not supported: a request is one question; what was said"
+            f"messages of the {role} are not supported: a request is one question; what was said"
             " before can be told in the instructions"
         )
     return role

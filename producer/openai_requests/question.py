@@ -95,7 +95,10 @@ def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str],
     if not any(text.strip() for text in texts):
         raise ValueError(f"{where}: there is no text: ask something about the pictures")
     if not images:
-        raise ValueError(f"{where}: there is no picture: this gateway asks about pictures")
+        raise ValueError(
+            f"{where}: there is no picture: questions about text alone are not"
+            " supported; add a picture, or ask the provider itself"
+        )
     kinds = [type(part) for part in parts]
     starts = sum(first is not second is Image for first, second in pairwise([Text, *kinds]))
     if starts > 1:

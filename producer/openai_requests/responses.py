@@ -182,7 +182,7 @@ class ResponseRequest(Common):
     include: Annotated[list[Literal["reasoning.encrypted_content"]] | None, _NOTHING_MORE] = None
     truncation: Annotated[
         None,
-        NotSupported("nothing is left out of a question: give disabled", but=("disabled",)),
+        NotSupported("cutting a question short is not supported: give disabled", but=("disabled",)),
     ] = None
     previous_response_id: Annotated[None, NotSupported(_NO_CONVERSATION)] = None
     conversation: Annotated[None, NotSupported(_NO_CONVERSATION)] = None

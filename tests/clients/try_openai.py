@@ -277,7 +277,7 @@ def _() -> None:
     respond(tools=[TOOL, {**TOOL, "name": "other"}])
 
 
-@refused("messages of tools", "messages of assistant are not supported")
+@refused("messages of tools", "messages of the assistant are not supported")
 def _() -> None:
     complete(messages=[*chat_messages(), {"role": "assistant", "content": "A cat."}])
 

@@ -1,0 +1,69 @@
+"""What is not supported is refused in the words that the documents show, and tokens are counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+from tests.e2e.fleet import picture
+from tests.e2e.gateway.kit import asked, said
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import OpenAI
+
+DOCS = Path(__file__).parents[3] / "docs"
+MODEL = "gpt-4o-mini"
+ROW = re.compile(r"^\| `([a-z/]+)` \| `(\{.*\})` \| (.+) \|$", re.MULTILINE)
+ROWS = ROW.findall((DOCS / "gateway.md").read_text())
+
+
+def test_the_lists_are_the_same() -> None:
+    """Both languages list the same requests and messages."""
+    assert len(ROWS) > 30
+    assert ROW.findall((DOCS / "gateway.ru.md").read_text()) == ROWS
+
+
+@pytest.mark.parametrize(("path", "example", "message"), ROWS)
+def test_refused_in_these_words(http: httpx2.Client, path: str, example: str, message: str) -> None:
+    """Each example of the list is refused with 400, the field's name and the message."""
+    given: dict[str, Any] = json.loads(example)
+    if path == "files":
+        answer = http.post("/v1/files", data=given, files={"file": ("in.jsonl", b"{}")})
+    else:
+        question = {"input": asked(1)} if path == "responses" else {"messages": said(1)}
+        answer = http.post(f"/v1/{path}", json={"model": MODEL, **question, **given})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["message"], error["code"]) == (message, "invalid_job")
+    assert error["param"] == message.partition(": ")[0]
+
+
+def test_unknown_fields_of_a_form(http: httpx2.Client) -> None:
+    """A form of `/v1/jobs` with a field that a job has not is refused by its name."""
+    files = {"image": ("a.png", picture(1))}
+    answer = http.post("/v1/jobs", data={"prompt": "?", "nonsense": "1"}, files=files)
+    assert (answer.status_code, answer.json()["param"]) == (422, "nonsense")
+
+
+def test_tokens_are_counted(client: OpenAI) -> None:
+    """The count is about that of the answer's bill; what can't be asked can't be counted."""
+    counted = client.responses.input_tokens.count(model=MODEL, input=asked(31))
+    usage = client.responses.create(model=MODEL, input=asked(31)).usage
+    assert counted.object == "response.input_tokens"
+    assert usage is not None
+    assert counted.input_tokens == pytest.approx(usage.input_tokens, rel=0.05)
+    by_address = asked(31)
+    by_address[0]["content"][1]["image_url"] = "https://example.org/a.png"
+    most = client.responses.input_tokens.count(model=MODEL, input=by_address)
+    assert most.input_tokens >= counted.input_tokens
+    wrong = asked(31)
+    wrong[0]["content"][1]["image_url"] = "data:image/png;base64,aGVsbG8="
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.input_tokens.count(model=MODEL, input=wrong)
+    assert refused.value.code == "not_an_image"
