@@ -26,6 +26,8 @@ from visionq.ledger import BudgetScope, Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: One with reasoning, which the simulator serves too.
+MODEL: Final = "gpt-6-luna"
 #: Seconds for all checks of one client.
 _PATIENCE: Final = 300
 
@@ -62,7 +64,7 @@ def stack() -> Iterator[dict[str, str]]:
             "BASE_URL": f"{gateway.url}/v1",
             "API_KEY": KEY,
             "POOR_KEY": gateway.new_key("poor"),
-            "MODEL": "gpt-4o-mini",
+            "MODEL": MODEL,
             "PICTURE_URL": f"{address}/other.png",
             "PICTURE_FILE": str(file),
             "PICTURE_DATA": f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 DOCS = Path(__file__).parents[3] / "docs"
-MODEL = "gpt-4o-mini"
+MODEL = "gpt-6-luna"
 ROW = re.compile(r"^\| `([a-z/]+)` \| `(\{.*\})` \| (.+) \|$", re.MULTILINE)
 ROWS = ROW.findall((DOCS / "gateway.md").read_text())
 
