@@ -106,7 +106,7 @@ def test_a_function_without_parameters() -> None:
         (["Seen"], "Other", "tool_choice: Other, but there is no such function"),
         (["Seen"], {"type": "allowed_tools"}, "tool_choice: allowed_tools is not supported"),
         (["Seen"], "any", "tool_choice: any is not supported"),
-        (["no name"], None, r"tools\.0\..*name: string should match pattern"),
+        (["no name"], None, r"tools\.0\..*name: must match"),
     ],
 )
 def test_tools_that_are_refused(path: str, tools: list[Any], choice: Any, said: str) -> None:

@@ -18,7 +18,7 @@ RECORDED: list[dict[str, Any]] = json.loads(
 
 @pytest.mark.parametrize("request_", RECORDED, ids=[one["client"] for one in RECORDED])
 def test_default_request(http: httpx2.Client, request_: dict[str, Any]) -> None:
-    """Each request is answered as it was asked: as an object, as a function's call, or in events."""
+    """Each is answered as it was asked: by an object, by the call of a function, or in events."""
     body = request_["body"]
     answer = http.post(request_["path"], json=body)
     assert answer.status_code == 200, answer.text
