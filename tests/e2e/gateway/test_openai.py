@@ -139,6 +139,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
         ({"top_p": 1.5}, "top_p"),
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"service_tier": "No Tier"}, "service_tier"),
+        ({"service_tier": "ultrafast"}, "service_tier"),
         ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
         ({"store": False}, "store"),
         ({"background": 0}, "background"),
