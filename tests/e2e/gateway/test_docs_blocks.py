@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,10 +56,12 @@ client = Client()
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every file that the pages name."""
     folder = tmp_path_factory.mktemp("reader")
-    names = "photo.jpg receipt.jpg a.jpg b.jpg before.png screen.png whole-page.png"
-    pictures = names.split()
     (folder / "photos").mkdir()
-    for number, name in enumerate((*pictures, *(f"photos/{n}.jpg" for n in range(3)))):
+    named = "".join(
+        block.text for page in (*PYTHON_PAGES, *SHELL_PAGES) for block in blocks(ROOT / page)
+    )
+    pictures = {*re.findall(r"[\w-]+\.(?:jpg|png)", named), *(f"photos/{n}.jpg" for n in range(3))}
+    for number, name in enumerate(sorted(pictures)):
         (folder / name).write_bytes(picture(number + 1))
     (folder / "docs").mkdir()
     shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
