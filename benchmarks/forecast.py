@@ -17,7 +17,6 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx2
 from PIL import Image
 from redis import Redis
 
@@ -111,8 +110,7 @@ def _families(folder: Path, count: int) -> Iterator[_Found]:
         running_fleet(folder, workers=2, concurrency=16) as fleet,
         Redis.from_url(fleet.server.url) as redis,
     ):
-        changes = {"answer_tokens": _ANSWER_TOKENS}
-        httpx2.put(f"{fleet.simulator.url}/simulator/settings", json=changes).raise_for_status()
+        fleet.simulator.configure(answer_tokens=_ANSWER_TOKENS, today=_TODAY)
         for kind, model, effort in _FAMILIES:
             progress(f"forecast: {model} {effort or ''}")
             options = {"model": model, "detail": "high", "effort": effort}
@@ -174,8 +172,7 @@ def _shared(folder: Path, mode: str, count: int) -> _Run:
     progress(f"forecast: {count:,} pictures with shared instructions, prompt cache {mode}")
     make_mixed(folder / "pictures", count, Random(7))  # noqa: S311  # pictures, no secrets
     with running_fleet(folder, workers=2, concurrency=32) as fleet:
-        changes = {"answer_tokens": _ANSWER_TOKENS}
-        httpx2.put(f"{fleet.simulator.url}/simulator/settings", json=changes).raise_for_status()
+        fleet.simulator.configure(answer_tokens=_ANSWER_TOKENS)
         asked = (
             str(folder / "pictures"), "-p", _PROMPT, "--model", _SHARED_MODEL, "--detail", "high",
             "--instructions", _INSTRUCTIONS, "--prompt-cache", mode,
