@@ -62,6 +62,13 @@ def _with_flags(pictures: object) -> object:
     return pictures
 
 
+def _written_out(time: object) -> object:
+    """Refuse a time as a number, which pydantic takes for seconds, or milliseconds."""
+    if isinstance(time, (int, float)):
+        raise ValueError("give a time with its zone: 2030-01-01T12:00:00Z")  # noqa: TRY004  # pydantic takes ValueError
+    return time
+
+
 class Extras(Part):
     """What OpenAI's APIs have no word for: fields of our own jobs."""
 
@@ -70,7 +77,7 @@ class Extras(Part):
     reuse: Reuse | None = None
     on_unknown_billing: UnknownBilling | None = None
     url_mode: UrlMode | None = None
-    deadline: AwareDatetime | None = None
+    deadline: Annotated[AwareDatetime | None, BeforeValidator(_written_out)] = None
     repair: StrictBool | None = None
     #: Fields of the provider's request that are not read here; they are passed on as they are.
     extra_body: dict[str, JsonValue] | None = None
@@ -202,7 +209,8 @@ class Common(Part):
 
     def _passed_on(self) -> dict[str, Any]:
         names = {*_PASSED_ON, *self.passed_on}
-        return self.model_dump(mode="json", include=names, exclude_none=True)
+        given = self.model_dump(mode="json", include=names, exclude_none=True)
+        return {name: value for name, value in given.items() if value != {}}
 
     def _answer_form(self) -> AnswerForm:
         """Return the form of the answer.

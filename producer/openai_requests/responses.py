@@ -38,6 +38,7 @@ from visionq.contract import Api
 _NO_CONVERSATION: Final = (
     "conversations are not supported: a request is one question, and says all that it needs"
 )
+_TURNS: Final = ("auto", "current_turn", "all_turns")
 _NO_SUMMARY: Final = "summaries of what the model thought are not supported"
 _NO_OPTIONS_OF_BACKGROUND: Final = (
     "not supported: give visionq.deadline, or use a batch for what has time"
@@ -132,7 +133,8 @@ class Reasoning(Part):
     effort: ShortText | None = None
     summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
     generate_summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
-    context: Annotated[None, NotSupported(_NO_CONVERSATION, but=("auto",))] = None
+    #: Which turns the model sees again: there is one.
+    context: Annotated[None, NotSupported(_NO_CONVERSATION, but=_TURNS)] = None
     mode: Annotated[
         None, NotSupported("only the standard mode is supported", but=("standard",))
     ] = None

@@ -18,6 +18,7 @@ from checks import (
     response_input,
     tell,
 )
+from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel
 
 
@@ -59,7 +60,7 @@ def _() -> bool:
     # It asks for JSON in words, which the simulator does not follow; its answer has to arrive.
     try:
         seen(client(instructor.Mode.MD_JSON), max_retries=0)
-    except instructor.core.InstructorRetryException as error:
+    except InstructorRetryException as error:
         return SIZE in str(error)
     return False
 

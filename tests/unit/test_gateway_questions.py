@@ -240,6 +240,7 @@ def test_fields_that_shape_the_call_are_passed_on(path: str, given: dict[str, An
         ({"nonsense": 1}, "nonsense: not supported here"),
         ({"service_tier": "No Tier"}, "service_tier: "),
         ({"visionq": {"nonsense": 1}}, "visionq.nonsense: not supported here"),
+        ({"visionq": {"deadline": 0}}, "visionq.deadline: give a time with its zone"),
         ({"visionq": {"extra_body": {"top_p": 1}}}, "visionq.extra_body: give top_p as a field"),
     ],
 )

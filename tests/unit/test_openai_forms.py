@@ -161,6 +161,13 @@ def test_any_value_is_taken_or_refused(path: str, data: st.DataObject) -> None:
         read_request(path, asked)
 
 
+@pytest.mark.parametrize("turns", ["auto", "current_turn", "all_turns"])
+def test_turns_of_reasoning(turns: str) -> None:
+    """Some clients always say which turns the model is to think of again: a question has one."""
+    asked = body(RESPONSES, reasoning={"context": turns})
+    assert read_request(RESPONSES, asked) == read_request(RESPONSES, body(RESPONSES))
+
+
 def nullable(hints: dict[str, Any]) -> set[str]:
     return {name for name, hint in hints.items() if type(None) in get_args(hint)}
 
