@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 TALL, WIDE = (600, 15_000), (15_000, 600)
-FIELDS: dict[str, Any] = {"prompt": "Что написано?", "model": "gpt-4o", "detail": "high"}
+FIELDS: dict[str, Any] = {"prompt": "Что написано?", "model": "gpt-6-luna", "detail": "high"}
 CROPS = {"crops": True}
 
 
@@ -105,9 +105,9 @@ def test_the_model_is_shown_all_of_a_page(fleet: Fleet, size: tuple[int, int], c
     assert (report.source.width, report.source.height) == size
     assert report.sent is None
     assert [f"{one.width}x{one.height}" for one in report.crops] == [crop] * 6
-    assert report.forecast_tokens == 4590
+    assert report.forecast_tokens == 6912
     # Beside its pictures the second question holds nothing but one sentence more.
-    more = cut.usage.input_tokens - plain.usage.input_tokens - (4590 - 765)
+    more = cut.usage.input_tokens - plain.usage.input_tokens - (6912 - 231)
     assert 0 < more < 30
     assert (cut.warnings, report.warnings) == ((), ())
     assert_books_agree(fleet)
@@ -128,7 +128,7 @@ def test_a_mixed_table_costs_what_was_quoted(fleet: Fleet, tmp_path: Path) -> No
     table.write_text(
         "id,image,visionq.crops\n1,tall.png,\n2,wide.png,yes\n3,photo.png,yes\n4,page.png,no\n"
     )
-    arguments = (table, "-p", question, "--model", "gpt-4o", "--detail", "high")
+    arguments = (table, "-p", question, "--model", "gpt-6-luna", "--detail", "high")
     quoted = json.loads(visionq(fleet, "quote", *arguments, "--crops", "--json").stdout)
     assert (quoted["crops"]["pictures"], quoted["crops"]["crops"]) == (2, 12)
     assert Decimal(quoted["crops"]["rub"]) > 0
@@ -154,7 +154,7 @@ def test_one_question_about_two_pages(fleet: Fleet, tmp_path: Path) -> None:
     tall.write_bytes(screenshot(TALL, 20))
     photo.write_bytes(screenshot((400, 300), 21))
     wide.write_bytes(screenshot(WIDE, 22))
-    question = ("-p", "Есть ли отличия?", "--model", "gpt-4o", "--detail", "high", "--json")
+    question = ("-p", "Есть ли отличия?", "--model", "gpt-6-luna", "--detail", "high", "--json")
     asked = visionq(fleet, "ask", tall, photo, wide, *question, "--crops")
     assert asked.returncode == 0, asked.stderr
     answer = json.loads(asked.stdout)
@@ -174,7 +174,7 @@ def test_the_gateway_takes_the_option(gateway: Gateway, fleet: Fleet) -> None:
     """A native job, a form with a file and both of OpenAI's APIs can ask for crops."""
     content = screenshot(TALL, 30)
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    job = {"prompt": "?", "model": "gpt-4o", "detail": "high", "images": [{"url": url}]}
+    job = {"prompt": "?", "model": "gpt-6-luna", "detail": "high", "images": [{"url": url}]}
     with gateway.http() as http:
         native = http.post(
             "/v1/jobs", json={**job, "pictures": CROPS}, headers={"prefer": "wait=60"}
@@ -183,7 +183,7 @@ def test_the_gateway_takes_the_option(gateway: Gateway, fleet: Fleet) -> None:
             "/v1/jobs",
             data={
                 "prompt": "??",
-                "model": "gpt-4o",
+                "model": "gpt-6-luna",
                 "detail": "high",
                 "pictures": '{"crops": true}',
             },
@@ -199,12 +199,12 @@ def test_the_gateway_takes_the_option(gateway: Gateway, fleet: Fleet) -> None:
     said = [{"type": "text", "text": "2"}, {"type": "image_url", "image_url": {"url": url}}]
     with gateway.openai() as client:
         response = client.responses.create(
-            model="gpt-4o",
+            model="gpt-6-luna",
             input=[{"role": "user", "content": [text, {**picture, "detail": "high"}]}],  # type: ignore[list-item, misc]
             extra_body=extra,
         )
         completion = client.chat.completions.create(
-            model="gpt-4o",
+            model="gpt-6-luna",
             messages=[{"role": "user", "content": said}],  # type: ignore[list-item, misc]
             extra_body=extra,
         )

@@ -282,7 +282,7 @@ def test_what_the_model_sees_in_a_crop_is_of_its_picture(bench: Bench) -> None:
     """The model reports on every crop, and what it finds stands with the picture that was cut."""
     long = Image.new("RGB", (300, 9000), COLOUR)
     ImageDraw.Draw(long).text((20, 20), "Invoice", fill="black")
-    fields: dict[str, Any] = {"model": "gpt-4o", "detail": "high", "names": ["a", "b", "c"]}
+    fields: dict[str, Any] = {"model": "gpt-6-luna", "detail": "high", "names": ["a", "b", "c"]}
     pictures = (encoded(long, "png"), encoded(scene(), "png"), encoded(long.rotate(180), "png"))
     told = bench.answer(*pictures, pictures={"crops": True, "text": "warn"}, **fields)
     counts = [len(report.crops) for report in told.images]
@@ -299,7 +299,7 @@ def test_crops_that_are_too_many_are_refused_unpaid(bench: Bench) -> None:
     few = rules.model_copy(update={"request": rules.request.model_copy(update={"max_images": 7})})
     bench.replaced(rules=few)
     long = encoded(Image.new("RGB", (300, 9000), COLOUR), "png")
-    fields: dict[str, Any] = {"model": "gpt-4o", "pictures": {"crops": True}}
+    fields: dict[str, Any] = {"model": "gpt-6-luna", "detail": "high", "pictures": {"crops": True}}
     assert len(bench.answer(long, **fields).images[0].crops) == 4
     error = bench.failure(long, long, **fields)
     assert error.code == "invalid_job"

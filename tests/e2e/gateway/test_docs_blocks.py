@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text("What is it?")
     (folder / "page.txt").write_text("Model\tInput, ₽\tOutput, ₽\ngpt-4o-mini\t40\t160\n", "utf-8")
     (folder / "goods.csv").write_text("id,image\n1,photo.jpg\n2,a.jpg\n")
-    body = {"model": "gpt-4o-mini", "input": asked(3)}
+    body = {"model": "gpt-6-luna", "input": asked(3)}
     line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
     (folder / "input.jsonl").write_text(json.dumps(line) + "\n")
     programs = folder / ".venv" / "bin"
