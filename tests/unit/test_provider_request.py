@@ -46,6 +46,7 @@ def test_a_question_through_responses() -> None:
         "model": "gpt-6-luna",
         "store": False,
         "max_output_tokens": 300,
+        "prompt_cache_options": {"mode": "explicit"},
         "input": [
             {
                 "role": "user",
@@ -67,6 +68,7 @@ def test_a_question_through_chat() -> None:
         "model": "gpt-6-luna",
         "store": False,
         "max_completion_tokens": 300,
+        "prompt_cache_options": {"mode": "explicit"},
         "messages": [
             {
                 "role": "user",
