@@ -101,7 +101,7 @@ def _() -> bool:
 
 @check("parameters that are dropped or passed")
 def _() -> bool:
-    told = complete(temperature=0, top_p=1, seed=7, user="u", max_tokens=500, max_retries=1)
+    told = complete(seed=7, user="u", max_tokens=500, max_retries=1)
     return SIZE in told.choices[0].message.content
 
 
