@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tests.integration.ledger_kit import Desk, new_job
 from tests.integration.receiver_kit import Receiver, receiving
 from visionq.ledger.model_use import models_in_use
+from visionq.ledger.usage import kind_of
 from visionq.model_list import ModelList, note_model_list, read_model_list
 from visionq.names import PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS, WATCH
 from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
@@ -135,17 +136,19 @@ def test_models_that_jobs_are_for(redis: Redis, receiver: Receiver) -> None:
     redis.zadd(
         USAGE_KINDS,
         {
-            "gpt-4.1:high": (now - 60) * 1000,
-            "our:own:model:low:minimal": (now - 60) * 1000,
-            "gpt-4.1-mini:auto": (now - week - 60) * 1000,
+            kind_of("gpt-4.1", "high"): (now - 60) * 1000,
+            kind_of("our:own/model", "low", "minimal"): (now - 60) * 1000,
+            kind_of("gpt-5-mini", "auto", "low"): (now - 60) * 1000,
+            kind_of("gpt-4.1-mini", "auto"): (now - week - 60) * 1000,
         },
     )
-    assert models_in_use(redis, now) == {"gpt-4o", "gpt-4.1", "our:own:model"}
+    assert models_in_use(redis, now) == {"gpt-4o", "gpt-4.1", "gpt-5-mini", "our:own/model"}
     assert models_in_use(redis, now, {"gpt-4o"}) == {"gpt-4o"}
     look(redis, receiver, date(2026, 12, 1))
-    assert {one["id"].split("-2027")[0] for one in receiver.documents()} == {
+    assert {one["id"].split("-202")[0] for one in receiver.documents()} == {
         "model-ending-gpt-4o",
         "model-ending-gpt-4.1",
+        "model-ending-gpt-5-mini",
     }
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a model that has answered counts as in use.
 _LATELY: Final = 7 * 24 * 3600
-#: `model:detail`, and what may stand behind it; a model's own name may have colons.
-_KIND: Final = re.compile(r"(?P<model>.+?):(?:auto|low|high|original)(?::.*)?")
+#: What `visionq.ledger.usage.kind_of` makes; a model's own name may have colons and slashes.
+_KIND: Final = re.compile(r"(?P<model>.+):(?:auto|low|high|original)(?:/[a-z]+)?")
 
 
 class _All:
