@@ -45,8 +45,9 @@ _ABSENT: Final = frozenset({"", "-", "–", "—", "−", "нет", "n/a", "не
 #: Blanks of all widths that stand in numbers.
 _NARROW: Final = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
 _INVISIBLE: Final = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
-#: Characters of the longest price that is read.
+#: Characters of the longest price, and of the longest name of a model, that are read.
 _LONGEST_PRICE: Final = 60
+_LONGEST_NAME: Final = 128
 #: A name, and a remark in Russian beside it.
 _REMARKED: Final = re.compile(r"(?P<name>\S+-\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
 
@@ -71,7 +72,7 @@ def column_of(cell: str) -> Column | None:
 def model_of(cell: str) -> str | None:
     """Return the model that a cell names, or None. `GPT-6 Luna` is `gpt-6-luna`."""
     said = cell.strip().strip("`*")
-    if not any(letter.isdigit() for letter in said):
+    if len(said) > _LONGEST_NAME or not any(letter.isdigit() for letter in said):
         return None
     if _MODEL.fullmatch(said):
         return said.lower()
