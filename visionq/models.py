@@ -76,14 +76,14 @@ def end_of(
 
     `listed` are the dates of the provider's own list, by bare name: they are preferred.
     """
-    known = {
-        name: ModelEnd(row.on, f"{row.source}, {row.date}", row.replacement)
-        for row in (table or load_model_ends()).shutdowns
-        for name in row.models
-    }
-    for name, on in listed.items():
-        known[name] = ModelEnd(on, "the provider's list of models", replacement_of(name, table))
-    return match_model(known, model)
+    rows = {name: row for row in (table or load_model_ends()).shutdowns for name in row.models}
+    name = match_model({known: known for known in (*rows, *listed)}, model)
+    if name is None:
+        return None
+    if (on := listed.get(name)) is not None:
+        return ModelEnd(on, "the provider's list of models", replacement_of(name, table))
+    row = rows[name]
+    return ModelEnd(row.on, f"{row.source}, {row.date}", row.replacement)
 
 
 def replacement_of(model: str, table: ModelEnds | None = None) -> str | None:
