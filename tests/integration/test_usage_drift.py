@@ -37,7 +37,7 @@ def desk(redis: Redis) -> Desk:
 
 def answers(desk: Desk, count: int, counted: int) -> None:
     for _ in range(count):
-        finish(desk, UsageNote("m:1", "high", "q", 300, 20, counted, 0, 9))
+        finish(desk, UsageNote("m:1", "high", "q", 300, 20, counted, 0, 9, effort="low"))
 
 
 def look(redis: Redis) -> None:
@@ -59,10 +59,11 @@ def test_a_drift_is_told_once(desk: Desk) -> None:
     Notices(redis, sender, lambda: 0.0).attend()  # type: ignore[arg-type]
     (alert,) = sender.sent
     assert alert.type == "usage.drifted"
-    assert alert.message.startswith("m:1 at detail high counts 1.")
+    assert alert.message.startswith("m:1 at detail high, effort low counts 1.")
     (found,) = usage_findings(redis)
     assert found.level is Level.WARNING
-    assert (found.details["model"], found.details["detail"]) == ("m:1", "high")
+    asked = [found.details[name] for name in ("model", "detail", "effort")]
+    assert asked == ["m:1", "high", "low"]
     assert "follow the answers by themselves" in (found.advice or "")
     answers(desk, 200, 330)
     look(redis)
@@ -75,7 +76,7 @@ def test_one_process_looks_at_a_time(desk: Desk) -> None:
     """Of a whole fleet one asks Redis within a minute."""
     answers(desk, 30, 480)
     Drift(desk.redis).attend()
-    desk.redis.delete(f"{WATCH}drift:m:1:high")
+    desk.redis.delete(f"{WATCH}drift:m:1:high/low")
     Drift(desk.redis).attend()
     assert desk.redis.xlen(NOTICES) == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from visionq.doctor.findings import Finding, ok, warning
-from visionq.ledger.usage import read_calibrations
+from visionq.ledger.usage import read_calibrations, split_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +32,18 @@ def drift_findings(calibrations: Mapping[str, Calibration | None]) -> list[Findi
     found = [
         warning(
             CHECK,
-            f"{model} at detail {detail} counts {one.factor:.2f} of the forecast"
-            f" (by {one.answers} answers)",
+            f"{model} at detail {detail}{f', effort {effort}' if effort else ''} counts"
+            f" {one.factor:.2f} of the forecast (by {one.answers} answers)",
             _ADVICE,
             model=model,
             detail=detail,
+            effort=effort,
             factor=round(one.factor, 4),
             answers=one.answers,
         )
         for kind, one in sorted(known.items())
         if one.has_drifted
-        for model, _, detail in [kind.rpartition(":")]
+        for model, detail, effort in [split_kind(kind)]
     ]
     if found or not known:
         return found

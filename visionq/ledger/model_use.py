@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.ledger.usage import split_kind
 from visionq.names import LANE_SIZES, USAGE_KINDS
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Seconds for which a model that has answered counts as in use.
 _LATELY: Final = 7 * 24 * 3600
-#: What `visionq.ledger.usage.kind_of` makes; a model's own name may have colons and slashes.
-_KIND: Final = re.compile(r"(?P<model>.+):(?:auto|low|high|original)(?:/[a-z]+)?")
 
 
 class _All:
@@ -38,5 +36,5 @@ def models_in_use(redis: Redis, now: float, among: Container[str] = _ANY) -> set
         kinds: Any
         lanes, kinds = pipeline.execute()
     queued = {lane.decode().split(":", 2)[2] for lane, size in lanes.items() if int(size) > 0}
-    answered = {found["model"] for kind in kinds if (found := _KIND.fullmatch(kind.decode()))}
+    answered = {split_kind(kind.decode())[0] for kind in kinds}
     return {model for model in queued | answered if model in among}

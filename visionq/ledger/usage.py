@@ -173,6 +173,13 @@ def kind_of(model: str, detail: str, effort: str | None = None) -> str:
     return f"{model}:{detail}" + (f"/{effort}" if effort else "")
 
 
+def split_kind(kind: str) -> tuple[str, str, str | None]:
+    """Return the model, `detail` and effort of what `kind_of` made."""
+    model, _, rest = kind.rpartition(":")  # a model's own name may have colons and slashes
+    detail, _, effort = rest.partition("/")
+    return model, detail, effort or None
+
+
 def question_of(job: JobDocument) -> str:
     """Return what the length of an answer depends on, beside the pictures, as a hash."""
     asked = [job.model, job.prompt, job.instructions, job.answer_schema, job.max_output_tokens]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.ledger.usage import split_kind
 from visionq.money import rubles
 from visionq.names import NOTICES, USAGE_SUBJECT, WATCH
 from worker.watch.alerts import Alert
@@ -131,9 +132,10 @@ def _usage_message(subject: str, state: str, reason: str) -> str:
             f"{subject}: of {reason} calls the provider says that they counted more tokens than"
             " they can; each is settled at what was reserved for it, compare with its bill"
         )
-    model, _, detail = subject.rpartition(":")
+    model, detail, effort = split_kind(subject)
+    thinking = f", effort {effort}" if effort else ""
     return (
-        f"{model} at detail {detail} counts {reason} of the tokens that were forecast;"
+        f"{model} at detail {detail}{thinking} counts {reason} of the tokens that were forecast;"
         " forecasts follow by themselves, look at budgets and at `visionq prices check`"
     )
 
