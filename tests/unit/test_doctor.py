@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import re
 import socket
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,6 +260,19 @@ def test_an_unknown_model() -> None:
     found = tables(default_model="brand-new")
     assert found["model.price"].level is found["model.pictures"].level is Level.WARNING
     assert found["model.end"].level is Level.OK
+
+
+def test_picture_rules_of_ones_own(tmp_path: Path) -> None:
+    """The operator's table decides whether a model is known; a broken one is a problem."""
+    file = tmp_path / "vision.toml"
+    built_in = (files("visionq.data") / "vision.toml").read_text()
+    file.write_text(built_in.replace('"gpt-6-luna"', '"brand-new"'))
+    ours: dict[str, Any] = {"vision_file": file, "default_model": "brand-new"}
+    assert tables(**ours)["model.pictures"].level is Level.OK
+    file.write_text("[[family]]\n")
+    found = tables(**ours)["model.pictures"]
+    assert found.level is Level.PROBLEM
+    assert "vision.toml" in found.message
 
 
 def test_versions() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Days after which prices are to be looked at again.
 _OLD: Final = 90
+_CORRECT: Final = "correct the file; workers do not start"
 _LIST: Final = "https://proxyapi.ru/pricing/list"
 _REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRICES_FILE"
 
@@ -32,11 +33,11 @@ def table_findings(
     try:
         prices = load_prices(settings.prices_file)
     except ConfigurationError as error:
-        found = [problem("prices.table", error.message, "correct the file; workers do not start")]
+        found = [problem("prices.table", error.message, _CORRECT)]
     else:
         source = str(settings.prices_file) if settings.prices_file else "built in"
         found = [_table(prices, source, today), _price(prices, model)]
-    return [*found, _end(model, listed, today), _vision(model)]
+    return [*found, _end(model, listed, today), _vision(settings)]
 
 
 def listed_finding(model: str, listed: ModelList, today: date) -> Finding:
@@ -99,8 +100,12 @@ def _end(model: str, listed: ModelList | None, today: date) -> Finding:
     return say(check, words, advice, model=model, ends=str(end.on))
 
 
-def _vision(model: str) -> Finding:
-    check, family = "model.pictures", load_rules().family_of(model)
+def _vision(settings: Settings) -> Finding:
+    check, model = "model.pictures", settings.default_model
+    try:
+        family = load_rules(settings.vision_file).family_of(model)
+    except ConfigurationError as error:
+        return problem(check, error.message, _CORRECT)
     if family is None:
         return warning(
             check,
