@@ -113,6 +113,15 @@ def test_columns_are_known_by_their_names() -> None:
     )
 
 
+def test_the_dearer_prices_of_long_prompts_are_passed_over() -> None:
+    """Wherever their columns stand: they are no prices of an ordinary call."""
+    page = read(
+        "Модель\tВвод свыше 272K\tВвод\tВывод (>272K)\tВывод, ₽ за 1M\n"
+        "gpt-6-luna\t51,6\t25,8\t193,5\t129\n"
+    )
+    assert page.prices == (PagePrice("gpt-6-luna", Decimal("25.8"), Decimal(129)),)
+
+
 def test_what_has_no_price_of_tokens_is_named() -> None:
     """A model of sound or pictures has no two prices: passed over, and said."""
     page = read(as_tabs(ROWS) + "\nwhisper-1\t1,5 ₽\nDall·E\t4 ₽\ntts-1\t\t\t\n")

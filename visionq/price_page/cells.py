@@ -31,6 +31,8 @@ _WORDS: Final = (
     (Column.OUTPUT, ("вывод", "выход", "ответ", "генерац", "output", "completion")),
     (Column.MODEL, ("модель", "model", "название")),
 )
+#: Of a column that names a price: the dearer one of long prompts.
+_LONG_PROMPT: Final = ("свыше", "более", "больше", ">", "above", "long")
 _TWELVE_HOURS: Final = re.compile(r"\b12\s*(ч|h)", re.IGNORECASE)
 #: A column's name is no sentence.
 _LONGEST_HEADING: Final = 60
@@ -64,6 +66,8 @@ def column_of(cell: str) -> Column | None:
         return None
     for column, words in _WORDS:
         if any(word in said for word in words):
+            if any(word in said for word in _LONG_PROMPT):
+                return Column.OTHER
             is_long = column is Column.WRITE and _TWELVE_HOURS.search(said)
             return Column.WRITE_12H if is_long else column
     return None
