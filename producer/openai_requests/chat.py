@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from producer.openai_requests.forms import (
     JSON_OBJECT,
@@ -38,7 +38,7 @@ from producer.openai_requests.refusals import NotSupported, Part
 from visionq.contract import Api
 
 _OLD_FUNCTIONS: Final = "the old form of tools is not supported: give one function as `tools`"
-Penalty = Annotated[float, Field(ge=-2, le=2)]
+Penalty = Annotated[float, Field(ge=-2, le=2, strict=True)]
 
 
 class TextPart(Part):
@@ -144,7 +144,7 @@ class ChatRequest(Common):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, float] | None = None
-    seed: int | None = None
+    seed: StrictInt | None = None
     stream_options: ChatStreamOptions | None = None
     stop: str | Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
     reasoning_effort: ShortText | None = None

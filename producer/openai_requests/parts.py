@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 DetailName = Literal["auto", "low", "high", "original"]
 #: Pictures by address: `https:`, `http:`, or the picture itself as `data:<type>;base64,<data>`.
 PictureUrl = Annotated[str, Field(min_length=1)]
-MaxTokens = Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS)]
-Share = Annotated[float, Field(ge=0, le=1)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 #: What OpenAI calls an effort, a key or a name of somebody.
 ShortText = Annotated[str, Field(min_length=1, max_length=512)]
 Metadata = Annotated[
@@ -140,7 +140,7 @@ class Common(Part):
 
     model: ModelName | None = None
     metadata: Metadata | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     top_p: Share | None = None
     #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
     service_tier: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
