@@ -129,6 +129,15 @@ def test_what_has_no_price_of_tokens_is_named() -> None:
     assert page.passed_over == ("whisper-1", "Dall·E", "tts-1")
 
 
+def test_what_is_shown_of_a_page_is_short_and_printable() -> None:
+    """Its text goes to a terminal."""
+    page = read(as_tabs(ROWS) + f"\n\x1b[2JSora {'x' * 500}\t4 ₽\n")
+    (name,) = page.passed_over
+    assert name.startswith("[2JSora xxx")
+    assert name.isprintable()
+    assert len(name) < 80
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

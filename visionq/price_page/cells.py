@@ -50,6 +50,8 @@ _INVISIBLE: Final = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
 #: Characters of the longest price, and of the longest name of a model, that are read.
 _LONGEST_PRICE: Final = 60
 _LONGEST_NAME: Final = 128
+#: Of a cell that is none of these.
+_LONGEST_SHOWN: Final = 60
 #: A name, and a remark in Russian beside it.
 _REMARKED: Final = re.compile(r"(?P<name>\S+-\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
 
@@ -57,6 +59,11 @@ _REMARKED: Final = re.compile(r"(?P<name>\S+-\S+)\s+\(?[а-яё][а-яё .]{1,30
 def cleaned(text: str) -> str:
     """Return a text with plain blanks and nothing invisible in it."""
     return _INVISIBLE.sub("", _NARROW.sub(" ", text))
+
+
+def shown(cell: str) -> str:
+    """Return what people are shown of a cell: nothing that moves the cursor of a terminal."""
+    return "".join(filter(str.isprintable, cell[:_LONGEST_SHOWN]))
 
 
 def column_of(cell: str) -> Column | None:

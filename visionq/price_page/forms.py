@@ -9,7 +9,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from visionq.price_page.cells import Column, column_of, is_absent, is_foreign, model_of, price_of
+from visionq.price_page.cells import (
+    Column,
+    column_of,
+    is_absent,
+    is_foreign,
+    model_of,
+    price_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +122,7 @@ def _row(line: Line, heading: Line, columns: Sequence[Column]) -> Found | None:
     )
     if name is None:
         priced = any(price_of(text) is not None for text in line.texts)
-        return Found(line.number, line.texts[0]) if priced else None
+        return Found(line.number, shown(line.texts[0])) if priced else None
     found = Found(line.number, name)
     others = line.cells[place + 1 :]
     if line.by_place and heading.by_place:

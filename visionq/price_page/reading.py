@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.data import bare_model
 from visionq.errors import InvalidSource
-from visionq.price_page.cells import Column, cleaned, is_foreign, price_of
+from visionq.price_page.cells import Column, cleaned, is_foreign, price_of, shown
 from visionq.price_page.forms import heading_of, rows_of_stack, rows_of_table, split_lines
 from visionq.price_page.markup import is_markup, lines_of_markup
 
@@ -124,8 +124,8 @@ def _price(row: Found, name: str) -> PagePrice | None:
     for text in row.cells.values():
         if is_foreign(text):
             raise InvalidSource(
-                f"{name}, line {row.line}: {row.model} is priced in another currency ({text[:20]});"
-                " the list in rubles is needed"
+                f"{name}, line {row.line}: {row.model} is priced in another currency"
+                f" ({shown(text)[:20]}); the list in rubles is needed"
             )
     values = {
         column.value: price_of(text)
