@@ -23,7 +23,7 @@ from producer.stack import found_stack
 from visionq.commands.doctor import find_provider
 from visionq.commands.shared import errors_as_json, json_option, print_json
 from visionq.contract import JobView, State
-from visionq.doctor.provider_checks import Provider, get_model_list
+from visionq.doctor.provider_checks import get_model_list, provider_at
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.names import QUEUE_INTERACTIVE
 from visionq.redis_connection import connect
@@ -96,8 +96,8 @@ def _warnings(model: str, redis: Redis, stack: Stack, settings: Settings) -> tup
     """Return what stands against the model: the provider does not list it, or it ends soon."""
     provider = find_provider(settings)
     if stack.provider_url is not None:
-        key = None if stack.simulated else provider.key
-        provider = Provider(stack.provider_url, key, stack.simulated is True)
+        simulated = stack.simulated is True
+        provider = provider_at(stack.provider_url, settings, simulated=simulated)
     listed = Knowledge(redis, partial(get_model_list, provider)).model_list()
     today = datetime.now(UTC).date()
     return Endings(today, today, listed).warnings([model], load_rules(settings.vision_file))

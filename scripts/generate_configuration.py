@@ -71,7 +71,7 @@ def variables(settings: type[BaseSettings]) -> list[Variable]:
     prefix = settings.model_config["env_prefix"]
     comments = field_comments(inspect.getsource(settings))
     return [
-        Variable(_name(name, field, prefix), _shown(field.default), comments[name])
+        Variable(_name(name, field, prefix), _shown(None if field.default_factory else field.default), comments[name])
         for name, field in settings.model_fields.items()
     ]
 

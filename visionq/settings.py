@@ -18,6 +18,7 @@ from visionq.contract.job import Effort, PromptCache
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
 from visionq.errors import ConfigurationError
 from visionq.input_errors import describe
+from visionq.providers import load_profile
 from visionq.setting_types import (
     A_DAY,
     TEN_YEARS,
@@ -57,9 +58,13 @@ class Settings(BaseSettings):
 
     #: Key of ProxyAPI. Without it nothing is ever sent to the internet.
     api_key: ApiKey | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
-    #: Address of the OpenAI-compatible API.
+    #: Who sells the models: `proxyapi`, `aitunnel`, `polza`, `vsegpt`, or the path of a .toml file
+    #: with a row of your own.
+    provider: str = "proxyapi"
+    #: Address of the OpenAI-compatible API; unset: the provider's.
     base_url: HttpUrl = Field(
-        default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
+        default_factory=lambda known: load_profile(known["provider"]).base_url,
+        validation_alias=_proxyapi("BASE_URL"),
     )
 
     #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
@@ -80,8 +85,10 @@ class Settings(BaseSettings):
     #: Prompts that the provider is to keep, of jobs that do not say: `off`, `instructions` or
     #: `implicit`; unset: the instructions of bulk jobs, where they are long enough.
     prompt_cache: PromptCache | None = None
-    #: Replaces the built-in price table.
-    prices_file: Path | None = None
+    #: Replaces the price table of the provider, or the built-in one.
+    prices_file: Path | None = Field(
+        default_factory=lambda known: load_profile(known["provider"]).prices
+    )
     #: Replaces the built-in table of which options of a request each model takes.
     options_file: Path | None = None
 
@@ -187,6 +194,12 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     _bound = field_validator("*")(check_bound)
+
+    @field_validator("provider")
+    @classmethod
+    def _has_profile(cls, name: str) -> str:
+        load_profile(name)
+        return name
 
     @field_validator("allowed_hosts", "denied_hosts", "trusted_ranges", "detectors", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from visionq.ledger.version import check_version
 from visionq.model_options import load_option_table
 from visionq.names import HINT_QUEUES, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE, QUEUE_WEBHOOKS
 from visionq.prices import load_prices
+from visionq.providers import load_profile
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
 from visionq.vision import load_rules
@@ -69,7 +70,8 @@ def joining(stack: StackRecord) -> dict[str, str]:
     The jobs of a simulated stack are never sent to a provider that would be paid.
     """
     joined = {"VISIONQ_REDIS_URL": stack.redis_url, "PROXYAPI_BASE_URL": stack.provider_url}
-    return joined | ({"PROXYAPI_API_KEY": _NO_KEY} if stack.simulator_url else {})
+    simulated = {"PROXYAPI_API_KEY": _NO_KEY, "VISIONQ_PROVIDER": "proxyapi"}
+    return joined | (simulated if stack.simulator_url else {})
 
 
 def check_provider(settings: Settings) -> None:
@@ -78,7 +80,7 @@ def check_provider(settings: Settings) -> None:
     Raises:
         ConfigurationError: there is no key, and no address of another provider.
     """
-    default = Settings.model_fields["base_url"].default
+    default = load_profile(settings.provider).base_url
     if settings.api_key is None and settings.base_url == default:
         raise ConfigurationError(
             "PROXYAPI_API_KEY is not set, and nothing is sent to the internet without a key;"

@@ -22,6 +22,7 @@ from visionq.ledger.usage import CalibrationReader
 from visionq.model_options import load_option_table
 from visionq.names import HINT_QUEUES
 from visionq.prices import load_prices
+from visionq.providers import load_profile
 from visionq.redis_connection import PASSING, connect
 from visionq.settings import ConfigurationError, load_settings
 from visionq.vision import load_rules
@@ -162,7 +163,7 @@ def bounds(settings: Settings) -> Bounds:
 
 
 def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
-    balance = partial(read_balance, tools.client)
+    balance = partial(read_balance, tools.client, tools.profile.balance)
     duties: list[Duty] = [
         TopUp(redis, ledger, key, balance),
         Recovery(redis, ledger, key, partial(answers, tools.client)),
@@ -210,6 +211,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         prices=load_prices(settings.prices_file),
         rules=rules,
         options=load_option_table(settings.options_file),
+        profile=load_profile(settings.provider),
         limits=image_limits(settings, rules.request),
         # One decode at a time in a process: the fleet has a process for each core.
         decode_slots=DecodeSlots(1),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.progress import rubles
-from visionq.doctor.provider_checks import Provider, read_balance
+from visionq.doctor.provider_checks import provider_at, read_balance
 from visionq.errors import Incomplete, InvalidOutput, Refused
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ _PAID_FAILURES: Final = (InvalidOutput.code, Incomplete.code, Refused.code)
 
 def balance_of(stack: Stack, settings: Settings) -> Decimal | None:
     """Return the rubles on the provider's account, where that can be read from here."""
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    url = stack.provider_url or settings.base_url
-    simulated = stack.simulated is True
-    return read_balance(Provider(url, None if simulated else key, simulated))
+    url, simulated = stack.provider_url or settings.base_url, stack.simulated is True
+    return read_balance(provider_at(url, settings, simulated=simulated))
 
 
 @dataclass

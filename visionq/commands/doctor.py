@@ -22,13 +22,14 @@ from visionq.commands.shared import (
 )
 from visionq.doctor.examination import Patient, examine, is_unreachable
 from visionq.doctor.findings import Finding, Level
-from visionq.doctor.provider_checks import Provider
+from visionq.doctor.provider_checks import provider_at
 from visionq.errors import QueueUnavailable
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from visionq.doctor.provider_checks import Provider
     from visionq.settings import Settings
 
 #: Level → its word, its colour, and its word in the sum.
@@ -76,13 +77,11 @@ def report(findings: Sequence[Finding]) -> dict[str, object]:
 
 def find_provider(settings: Settings) -> Provider:
     """Return the provider that the environment names, else that of the stack that runs here."""
-    key = settings.api_key.get_secret_value() if settings.api_key else None
     record = None if settings.redis_url else read_record()
     if record is None:
-        return Provider(settings.base_url, key)
+        return provider_at(settings.base_url, settings, simulated=False)
     simulated = record.simulator_url is not None
-    # The simulator is no place for a real key.
-    return Provider(record.provider_url, None if simulated else key, simulated)
+    return provider_at(record.provider_url, settings, simulated=simulated)
 
 
 def _patient(settings: Settings) -> Patient:

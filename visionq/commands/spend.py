@@ -143,6 +143,8 @@ def _compare(redis: Redis, settings: Settings, now: datetime) -> tuple[Compariso
     if provider.key is None and not is_local(provider.base_url):
         return None, "no key here (PROXYAPI_API_KEY), so the provider was not asked"
     balance = read_balance(provider)
+    if provider.profile.balance is None:
+        return None, f"how {provider.profile.name} tells the balance is not known"
     if balance is None:
         return None, (
             "the balance can't be read: allow it for the key in the console of ProxyAPI («Запрос"

@@ -30,7 +30,7 @@ from visionq.commands.shared import (
     write_nowhere,
 )
 from visionq.detectors import load_detectors
-from visionq.doctor.provider_checks import Provider, get_model_list
+from visionq.doctor.provider_checks import get_model_list, provider_at
 from visionq.http_environment import prepare_http_environment
 from visionq.model_list import said_of_unlisted
 from visionq.model_options import load_option_table
@@ -209,7 +209,8 @@ def _serve(
 def _warn_of_model(settings: Settings, plan: Plan) -> None:
     """Say on stderr if the provider does not list the configured model, or if it ends soon."""
     model, today = settings.default_model, datetime.now(UTC).date()
-    provider = Provider(plan.provider_url, plan.api_key, plan.simulator_url is not None)
+    simulated = plan.simulator_url is not None
+    provider = provider_at(plan.provider_url, settings, simulated=simulated)
     listed = get_model_list(provider)
     for said in (
         said_of_unlisted(model, listed, load_rules(settings.vision_file), today),

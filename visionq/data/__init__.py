@@ -22,8 +22,8 @@ from pydantic import (
     ValidationError,
 )
 
+from visionq.errors import ConfigurationError
 from visionq.input_errors import wording
-from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

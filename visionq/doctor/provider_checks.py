@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from http import HTTPStatus
 from http.client import HTTPException
@@ -22,9 +22,11 @@ from visionq.doctor.addresses import is_local, public_address
 from visionq.doctor.findings import Finding, not_known, ok, problem, warning
 from visionq.model_list import parse_model_list
 from visionq.money import read_rubles
+from visionq.providers import ProviderProfile, find_field, load_profile
 
 if TYPE_CHECKING:
     from visionq.model_list import ModelList
+    from visionq.settings import Settings
 
 #: Seconds for one answer.
 _PATIENCE: Final = 10.0
@@ -36,7 +38,6 @@ _LONGEST: Final = 8_000_000
 _LOW_BALANCE: Final = Decimal(100)
 #: A provider on this machine asks for no key, and nobody else hears this one.
 _NO_KEY: Final = "none"
-_BALANCE_PATH: Final = "/proxyapi/balance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ class Provider:
     key: str | None
     #: The stand-in of a local stack.
     simulated: bool = False
+    profile: ProviderProfile = field(default_factory=load_profile)
+
+
+def provider_at(url: str, settings: Settings, *, simulated: bool) -> Provider:
+    """Return the provider at an address; a simulator gets no key, and speaks as ProxyAPI does."""
+    if simulated:
+        return Provider(url, None, simulated=True)
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return Provider(url, key, profile=load_profile(settings.provider))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,8 @@ class _NoRedirect(HTTPRedirectHandler):
 def _get(url: str, provider: Provider, patience: float = _PATIENCE) -> _Reply:
     """Raises `OSError` or `HTTPException` when there is no answer."""
     key = (provider.key or _NO_KEY).strip()
-    request = Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  # http(s), see above
+    scheme = provider.profile.authorization
+    request = Request(url, headers={"Authorization": f"{scheme} {key}"})  # noqa: S310  # http(s), see above
     # A proxy of the environment may lead to the provider, never to this machine.
     proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
     try:
@@ -193,18 +204,23 @@ def _said(reply: _Reply) -> str:
 
 def read_balance(provider: Provider) -> Decimal | None:
     """Return the rubles on the account, where the key may read them; a reading call, free."""
-    if not _may_be_asked(provider):
+    terms = provider.profile.balance
+    if terms is None or not _may_be_asked(provider):
         return None
     parts = urlsplit(provider.base_url)
     try:
-        reply = _get(parts._replace(path=_BALANCE_PATH, query="").geturl(), provider)
-        return read_rubles(reply.body["balance"]) if reply.status == HTTPStatus.OK else None
-    except (OSError, HTTPException, KeyError, TypeError):
+        reply = _get(parts._replace(path=terms.path, query="").geturl(), provider)
+        told = find_field(reply.body, terms.field) if reply.status == HTTPStatus.OK else None
+        return read_rubles(told)
+    except (OSError, HTTPException):
         return None
 
 
 def _balance(provider: Provider) -> Finding:
     check, balance = "provider.balance", read_balance(provider)
+    if provider.profile.balance is None:
+        said = f"how {provider.profile.name} tells the balance is not known"
+        return not_known(check, said, "look at it in the seller's console; work goes on without")
     if balance is None:
         return not_known(
             check,

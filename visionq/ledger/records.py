@@ -299,6 +299,9 @@ class UsageNote:
     #: Whether the texts were those of the question alone, without what a worker adds.
     plain: bool = True
     effort: str | None = None
+    #: Nano-rubles, by the provider's own word and by the table of prices; 0: it does not say.
+    told_cost: int = 0
+    table_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

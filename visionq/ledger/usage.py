@@ -202,6 +202,8 @@ def as_argument(note: UsageNote | None) -> str:
         "written": note.written,
         "output": note.output,
         "plain": note.plain,
+        "told_cost": note.told_cost,
+        "table_cost": note.table_cost,
     }
     return json.dumps(fields)
 
@@ -215,6 +217,21 @@ def read_calibrations(
         kinds = [kind.decode() for kind in listed]
     replies = _hashes(redis, [USAGE + kind for kind in kinds])
     return {kind: calibrate(sums) for kind, sums in zip(kinds, replies, strict=True)}
+
+
+def read_cost_ratios(redis: Redis) -> dict[str, float]:
+    """Return what calls cost, by the provider's own word, of what the table of prices says.
+
+    Only of models whose answers tell their cost.
+    """
+    listed: Any = redis.zrange(USAGE_KINDS, 0, -1)
+    kinds = [kind.decode() for kind in listed]
+    costs: dict[str, list[float]] = {}
+    for kind, sums in zip(kinds, _hashes(redis, [USAGE + kind for kind in kinds]), strict=True):
+        of_model = costs.setdefault(kind.rpartition(":")[0], [0, 0])
+        of_model[0] += sums.get("told_cost", 0)
+        of_model[1] += sums.get("table_cost", 0)
+    return {model: told / by_table for model, (told, by_table) in costs.items() if by_table > 0}
 
 
 def read_outputs(redis: Redis, questions: Sequence[str]) -> dict[str, Output]:

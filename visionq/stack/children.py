@@ -92,6 +92,8 @@ class Plan:
         stack = {} if role in _STANDALONE else {"VISIONQ_REDIS_URL": self.redis.url}
         if role == "worker":
             stack["PROXYAPI_BASE_URL"] = self.provider_url
+            if self.simulator_url:
+                stack["VISIONQ_PROVIDER"] = "proxyapi"  # whose dialect the simulator speaks
         return environment_for(role, self.environment) | stack | extra | {VARIABLE: self.nonce}
 
 

@@ -14,9 +14,9 @@ from visionq.errors import InvalidOutput
 from visionq.input_errors import describe
 from visionq.ledger import Completed, Ending, PaceNews
 from visionq.money import nano_rubles, rubles
-from visionq.prices import ORDINARY_TIERS, cost_nano_rubles
 from visionq.redaction import field_in
-from worker.provider.usage import DISBELIEVED, DisbelievedUsage, told
+from worker.pipeline.costs import priced
+from worker.provider.usage import told
 
 if TYPE_CHECKING:
     from visionq.errors import RateLimited
@@ -38,7 +38,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
     Raises:
         InvalidOutput: the parsed answer can't be written as a document; its text is kept.
     """
-    cost, is_estimate, warnings = _cost(attempt, answer.usage)
+    cost, is_estimate, warnings = priced(attempt, answer.usage)
     faulty = attempt.claim.faulty
     if faulty is not None and faulty.usage is None:
         is_estimate, warnings = True, (*warnings, _FIRST_NOT_COUNTED)
@@ -111,11 +111,6 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
     return Ending(Completed(result, saved=saved))
 
 
-def cost_of(attempt: Attempt, usage: Usage | None) -> int:
-    """Return nano-rubles for a paid call: what was counted, else the most that it can be."""
-    return _cost(attempt, usage)[0]
-
-
 def news_of(
     attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
 ) -> PaceNews:
@@ -131,34 +126,6 @@ def news_of(
         refused=refused is not None,
         pause=pause,
     )
-
-
-def _cost(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
-    price = attempt.tools.prices.for_model(attempt.model)
-    if price is None:
-        return 0, True, (f"no price is known for {attempt.model}: the cost is not counted",)
-    if usage is None:
-        warning = "the provider did not say what it counted: the cost is the most it can be"
-        return attempt.worst_case, True, (warning,)
-    if isinstance(usage, DisbelievedUsage):
-        return attempt.worst_case, True, (DISBELIEVED,)
-    asked, served = attempt.job.service_tier, attempt.served_tier
-    tier = _billed_tier(asked, served)
-    if price.tier_factor(tier) is None:
-        warning = f"service_tier {tier}, which nobody asked for, has no price: the bill may differ"
-        return cost_nano_rubles(price, usage, asked), True, (warning,)
-    return cost_nano_rubles(price, usage, tier), not price.confirmed, ()
-
-
-def _billed_tier(asked: str | None, served: str | None) -> str | None:
-    """Return the tier that is paid for: where the one asked for is full, the ordinary one serves.
-
-    A call at `fast` is told to be served at `priority` (openai 3.57), so any other name stands for
-    the tier that was asked for.
-    """
-    if served is None or (served not in ORDINARY_TIERS and asked not in ORDINARY_TIERS):
-        return asked
-    return served
 
 
 def report(picture: Picture) -> ImageReport:

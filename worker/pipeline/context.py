@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Reuse
 from visionq.model_options import OptionTable, load_option_table
+from visionq.providers import ProviderProfile, load_profile
 from worker.alone import Alone
 from worker.images import ByteBudget, Places
 from worker.provider.pace import ToldLimits
+from worker.provider.usage import ToldCost
 from worker.tracing import NoTracing
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Tools:
     )
     #: The least that answers to a question (`question_of`) counted as input.
     least_input: Callable[[str], int | None] = field(default=lambda _question: None)
+    #: Whom the client asks.
+    profile: ProviderProfile = field(default_factory=load_profile)
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
     #: Who wants to know what takes how long.
@@ -123,6 +127,8 @@ class Attempt:
     status: int | None = None
     #: The service tier that served the call, as the reply says; None: it did not.
     served_tier: str | None = None
+    #: What the call cost, as the reply says.
+    told_cost: ToldCost = field(default_factory=ToldCost)
     counted: Usage | None = None
     fault: str | None = None
     #: Seconds and times that the call waited for its turn.

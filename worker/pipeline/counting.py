@@ -56,9 +56,10 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
     add(counted, 1, "calls", MODEL, known, attempt.fault or "ok")
     if "ask" in attempt.timings_ms:
         CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
-    if isinstance(attempt.counted, DisbelievedUsage):
+    is_disbelieved = isinstance(attempt.counted, DisbelievedUsage)
+    if is_disbelieved or attempt.told_cost.is_disbelieved:
         add(counted, 1, USAGE_DISBELIEVED, MODEL)
-    elif attempt.counted is not None:
+    if not is_disbelieved and attempt.counted is not None:
         _count_tokens(counted, attempt.counted)
 
 

@@ -9,6 +9,7 @@ from visionq.ledger.records import UsageNote
 from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
 from visionq.prices import worst_case_nano_rubles
 from visionq.vision import forecast_text_tokens, forecast_texts
+from worker.pipeline.costs import by_table
 from worker.provider.repair import repair_texts
 from worker.provider.request import with_report
 from worker.provider.usage import DisbelievedUsage, Expected
@@ -94,7 +95,17 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
         output=usage.output_tokens,
         plain=_is_plain(attempt),
         effort=attempt.job.effort,
+        **_costs(attempt, usage),
     )
+
+
+def _costs(attempt: Attempt, usage: Usage) -> dict[str, int]:
+    """Return what a call cost by the provider's word and by the table, where there are both."""
+    told = attempt.told_cost.nano_rubles
+    has_price = attempt.tools.prices.for_model(attempt.model) is not None
+    if told is None or not has_price:
+        return {}
+    return {"told_cost": told, "table_cost": by_table(attempt, usage)[0]}
 
 
 def _forecast(attempt: Attempt) -> tuple[int, int]:

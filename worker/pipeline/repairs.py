@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from visionq.contract import FaultyAnswer, Usage
 from visionq.errors import InvalidOutput, VisionqError
 from visionq.ledger import Billing, Ending, Waiting
-from worker.pipeline.answers import cost_of, news_of, report
+from worker.pipeline.answers import news_of, report
+from worker.pipeline.costs import cost_of
 from worker.pipeline.context import Picture
 from worker.pipeline.forecast import usage_note
 from worker.provider.repair import build_repair

@@ -24,7 +24,8 @@ from visionq.redis_connection import PASSING
 from worker import decision
 from worker.alone import Rehearsal
 from worker.pipeline import repairs, spans, steps
-from worker.pipeline.answers import cost_of, news_of
+from worker.pipeline.answers import news_of
+from worker.pipeline.costs import cost_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
 from worker.provider.usage import DISBELIEVED, DisbelievedUsage
@@ -214,7 +215,9 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     billing, cost, usage = _charge(attempt, error)
     may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
     if isinstance(error.usage, DisbelievedUsage):
-        error.usage, error.message = None, f"{error.message}; {DISBELIEVED}"
+        error.usage = None
+        if attempt.told_cost.nano_rubles is None:
+            error.message = f"{error.message}; {DISBELIEVED}"
     paid = cost if billing is Billing.SETTLED else 0
     outcome = _outcome(attempt, error, paid)
     return Ending(outcome, billing, cost, usage, pace, may_be_put_off=may_be_put_off)
@@ -222,7 +225,11 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
 
 def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageNote | None]:
     """Return what the attempt costs, or can have cost, and what forecasts learn from it."""
-    billing = decision.billing_of(error)
+    billing, told = decision.billing_of(error), attempt.told_cost
+    if told.nano_rubles:
+        billing = Billing.SETTLED
+    elif told.is_disbelieved and billing is Billing.RELEASED:
+        billing = Billing.UNKNOWN  # a cost that can't be read is no word that there is none
     if billing is Billing.SETTLED:
         return billing, cost_of(attempt, error.usage), usage_note(attempt, error.usage)
     is_open = billing is Billing.UNKNOWN and attempt.sent

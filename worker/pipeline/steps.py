@@ -14,12 +14,13 @@ from visionq.model_options import check_model_options
 from visionq.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, news_of, reused
+from worker.pipeline.costs import most_believed
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import expected, likely_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
 from worker.provider.pace import read_limits
 from worker.provider.request import build_request
-from worker.provider.usage import read_tier
+from worker.provider.usage import read_cost, read_tier
 
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
@@ -175,11 +176,13 @@ def ask(attempt: Attempt) -> Ending:
         raise RuntimeError("ask comes after encode")
     clock = attempt.tools.monotonic
     started = clock()
-    request = replace(attempt.request, expected=expected(attempt))
+    profile = attempt.tools.profile
+    request = replace(attempt.request, expected=expected(attempt), profile=profile)
 
     def heard(reply: Reply) -> None:
         attempt.status, attempt.told = reply.status, read_limits(reply.headers)
         attempt.served_tier = read_tier(reply.json)
+        attempt.told_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
     answer = ask_provider(attempt.tools.client, request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.

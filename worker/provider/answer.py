@@ -6,18 +6,17 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.contract import Api
+from visionq.contract import Api, Usage
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
 from worker.provider.faults import fault
 from worker.provider.picture_checks import open_answer
 from worker.provider.reason import public
 from worker.provider.schema import Mismatch, parse_answer
-from worker.provider.usage import read_usage
+from worker.provider.usage import is_charged, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visionq.contract import Usage
     from worker.provider.reply import Reply
     from worker.provider.request import ProviderRequest
 
@@ -82,16 +81,20 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer
     if not isinstance(body, dict):
         raise fault(reply, request, now=now)
     usage = read_usage(body, request.api, request.expected)
+    # What has a price was paid for, though no tokens of it are told.
+    paid = usage or (Usage() if is_charged(body, request.profile.cost) else None)
     if reply.status not in _OK:
-        raise fault(reply, request, now=now, usage=usage)
+        raise fault(reply, request, now=now, usage=paid)
     read = _responses if request.api is Api.RESPONSES else _chat
     draft = read(body, usage)
     if draft.end is _End.FAILED or body.get("error") or body.get("detail"):
-        raise fault(reply, request, now=now, usage=draft.usage, text=draft.text)
-    return _judge(draft, request, reply.request_id)
+        raise fault(reply, request, now=now, usage=draft.usage or paid, text=draft.text)
+    return _judge(draft, request, reply.request_id, is_paid=paid is not None)
 
 
-def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> Answer:
+def _judge(
+    draft: _Draft, request: ProviderRequest, request_id: str | None, *, is_paid: bool
+) -> Answer:
     paid: dict[str, Any] = {"usage": draft.usage, "request_id": request_id}
     said = draft.text or draft.refusal or None
     if draft.end is _End.FILTERED:
@@ -102,7 +105,7 @@ def _judge(draft: _Draft, request: ProviderRequest, request_id: str | None) -> A
     if draft.refusal and (asked_for_form or not draft.text):
         raise Refused(f"the model declined: {public(draft.refusal)}", text=said, **paid)
     if not draft.text:
-        if draft.usage is None:
+        if not is_paid:
             message = "the provider answered 200 with neither text nor usage in it"
             raise BillingUnknown(message, request_id=request_id)
         raise InvalidOutput(f"the answer is empty ({draft.cause})", **paid)

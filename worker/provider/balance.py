@@ -11,28 +11,31 @@ import httpx2
 import openai
 
 from visionq.money import read_rubles
+from visionq.providers import find_field
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-#: Outside the OpenAI paths (ProxyAPI docs/proxyapi-balance, 2026).
-_PATH: Final = "/proxyapi/balance"
+    from visionq.providers import BalanceTerms
+
 #: Seconds.
 _PATIENCE: Final = 10.0
 
 
-def read_balance(client: OpenAI) -> Decimal | None:
+def read_balance(client: OpenAI, terms: BalanceTerms | None) -> Decimal | None:
     """Return rubles, or None where they are not to be known: most keys may not ask.
 
     A key with a budget of its own is told what is left of that. A failure says nothing about the
     balance, so it is never taken for zero.
     """
+    if terms is None:
+        return None
     base = urlsplit(str(client.base_url))
-    url = urlunsplit((base.scheme, base.netloc, _PATH, "", ""))
+    url = urlunsplit((base.scheme, base.netloc, terms.path, "", ""))
     try:
         response = client.get(url, cast_to=httpx2.Response, options={"timeout": _PATIENCE})
         # Not through floats: rubles are decimals from the first digit.
         body = json.loads(response.content, parse_float=Decimal, parse_int=Decimal)
-        return read_rubles(body["balance"])
-    except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, KeyError, RecursionError):
+        return read_rubles(find_field(body, terms.field))
+    except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError):
         return None

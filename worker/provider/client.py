@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
 from worker import deadlines
 from worker.bodies import pieces
@@ -36,6 +37,9 @@ _NO_KEY: Final = "none"
 class ProviderClient(openai.OpenAI):
     """The official client, deaf to every `OPENAI_…` variable of the environment."""
 
+    #: What stands before the key in the header `Authorization`.
+    authorization: str = "Bearer"
+
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
         """Headers of each call.
@@ -44,6 +48,7 @@ class ProviderClient(openai.OpenAI):
         holds, in the place of our key if it says so (openai 3.54).
         """
         return {
+            "Authorization": f"{self.authorization} {self.api_key}",
             "Accept": "application/json",
             "Content-Type": "application/json",
             "User-Agent": f"OpenAI/Python {openai.__version__}",
@@ -155,7 +160,7 @@ def make_client(settings: Settings, http_client: httpx2.Client | None = None) ->
         ConfigurationError: the key is missing.
     """
     host = urlsplit(settings.base_url).hostname or ""
-    return ProviderClient(
+    client = ProviderClient(
         api_key=_key(settings, host),
         base_url=settings.base_url,
         admin_api_key="",
@@ -164,6 +169,8 @@ def make_client(settings: Settings, http_client: httpx2.Client | None = None) ->
         timeout=_timeout(settings),
         http_client=http_client or _http_client(settings, host),
     )
+    client.authorization = load_profile(settings.provider).authorization
+    return client
 
 
 def _http_client(settings: Settings, host: str) -> httpx2.Client:

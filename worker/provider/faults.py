@@ -1,9 +1,9 @@
 """Every way in which the provider says no, as one table of dated rows: the first that fits holds.
 
-A call that was sent counts as not billed only where the provider itself refused it: with one of
-`REFUSALS`, and a body of OpenAI's (`error`) or ProxyAPI's (`detail`) making. An error with the
-status of a success is believed where its code can't come from a call that ran. All else may have
-been billed.
+A call that was sent counts as not billed only where the provider itself refused it: with a status
+that its profile lists for a body of this making, OpenAI's (`error`) or ProxyAPI's (`detail`). An
+error with the status of a success is believed where its code can't come from a call that ran. All
+else may have been billed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from worker.provider.reason import Reason, Where, read_reason
 from worker.waits import retry_after
 
 if TYPE_CHECKING:
+    from visionq.providers import Refusals
     from worker.provider.reply import Reply
     from worker.provider.request import ProviderRequest
 
-#: Statuses with which nothing is billed, if the body is the provider's own.
+#: Statuses with which ProxyAPI bills nothing, if the body is its own.
 REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 413, 422, 429, 500, 503})
 #: Where a code that speaks for itself is believed.
 _ANY: Final = REFUSALS | {200}
@@ -180,8 +181,11 @@ UNLISTED: Final = Row(errors.BillingUnknown, frozenset(), billed=Billed.UNKNOWN)
 _PART: Final = re.compile(r"content\[(\d+)\]")
 
 
-def find(status: int, reason: Reason) -> Row:
-    """Return the row that such an answer falls under."""
+def find(status: int, reason: Reason, refusals: Refusals) -> Row:
+    """Return the row that such an answer falls under, of a provider with such refusals."""
+    listed = {Where.ERROR: refusals.error, Where.DETAIL: refusals.detail}
+    if status not in listed.get(reason.where, ()):
+        return UNLISTED
     return next((row for row in TABLE if row.fits(status, reason)), UNLISTED)
 
 
@@ -199,7 +203,7 @@ def fault(
     counted is settled at that count and not asked again, whatever its status.
     """
     reason = read_reason(reply)
-    row = find(reply.status, reason)
+    row = find(reply.status, reason, request.profile.refusals)
     kind = _advised(row.error, reply)
     if usage is None and issubclass(kind, errors.AnswerError):
         usage = Usage()  # refused before it ran

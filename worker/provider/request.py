@@ -11,6 +11,7 @@ from visionq.contract import Api
 from visionq.crops import crops_note
 from visionq.errors import InvalidJob
 from visionq.prompt_cache import BREAKPOINT, cache_plan
+from visionq.providers import ProviderProfile, load_profile
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
 from worker.provider.strict import strict_form
 
@@ -42,6 +43,8 @@ class ProviderRequest:
     #: Requirements of the pictures that the model is asked about, beside the question.
     asked: tuple[str, ...] = ()
     model: str = ""
+    #: Whom it goes to.
+    profile: ProviderProfile = field(default_factory=load_profile, repr=False)
     #: None: what the provider says that the call counted is believed as far as any call counts.
     expected: Expected | None = None
     #: Bytes of the body beside the pictures.

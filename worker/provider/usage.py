@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api, Usage
+from visionq.money import NANO
+from visionq.providers import find_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from visionq.providers import CostTerms
 
 #: Beside the result of a call whose usage is not believed.
 DISBELIEVED: Final = (
     "the provider told more tokens than the call can count: the cost is the most it can be"
 )
+#: Beside the result of a call whose cost, as the provider says it, is not believed.
+COST_DISBELIEVED: Final = (
+    "the provider told a cost that the call can't have: it is settled by the table of prices"
+)
+#: Characters of a number that are looked at, as many as any amount of rubles has.
+_LONGEST_AMOUNT: Final = 64
+#: Nano-rubles, more than anybody has.
+_ANY_COST: Final = 10**18
 #: Tokens that no call counts, of whatever model.
 _MOST: Final = 100_000_000
 #: How often the table's forecast of the input, and the limit of the answer, may be surpassed: a
@@ -40,6 +54,39 @@ class Expected:
 
 class DisbelievedUsage(Usage):
     """What is settled where the provider tells what can't be: all that was reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldCost:
+    """What the provider says that a call cost."""
+
+    #: None: it does not say, or nothing that can be believed.
+    nano_rubles: int | None = None
+    is_disbelieved: bool = False
+
+
+def read_cost(body: object, terms: CostTerms | None, most: int) -> ToldCost:
+    """Read the cost that an answer carries, rounded up to the next nano-ruble.
+
+    What is no finite number from 0 up to `most` nano-rubles is not believed.
+    """
+    value = None if terms is None else find_field(body, terms.field)
+    if terms is None or value is None:
+        return ToldCost()
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return ToldCost(is_disbelieved=True)
+    try:
+        # A float is written as the decimal that it was read from, to its fifteenth digit.
+        amount = Decimal(str(value)[:_LONGEST_AMOUNT]) * terms.rate * NANO
+        is_believed = 0 <= amount <= most
+    except ArithmeticError:  # no number, or none that can be compared
+        return ToldCost(is_disbelieved=True)
+    return ToldCost(ceil(amount)) if is_believed else ToldCost(is_disbelieved=True)
+
+
+def is_charged(body: object, terms: CostTerms | None) -> bool:
+    """Return whether an answer says that it cost something, however much."""
+    return bool(read_cost(body, terms, _ANY_COST).nano_rubles)
 
 
 def told(usage: Usage | None) -> Usage | None:

@@ -34,7 +34,8 @@ local function list(index, member, prefix, most)
 end
 
 -- `text`: '' or JSON: kind (`model:detail/effort`), question, and tokens: pictures and texts as
--- forecast; input, cached, written and output as counted; plain: whether the texts were those of the
+-- forecast; input, cached, written and output as counted; told_cost and table_cost: nano-rubles by the
+-- provider's word and by our prices, 0 where it does not say; plain: whether the texts were those of the
 -- question alone. A prompt is written once and read ever after, so that only the last answers tell
 -- how it will go on.
 local function note_usage(text)
@@ -47,6 +48,7 @@ local function note_usage(text)
   add_to_sums(K.usage .. note.kind, { lasting = {
     weight = 1, p = p, t = t, a = a, pp = p * p, pt = p * t, tt = t * t, pa = p * a, ta = t * a,
     aa = a * a, cached = note.cached, written = written, output = output, oo = output * output,
+    told_cost = note.told_cost or 0, table_cost = note.table_cost or 0,
   } })
   list(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
   local question = K.question .. note.question
