@@ -70,9 +70,13 @@ class Bench:
     def __post_init__(self) -> None:
         self.settings = Settings(
             api_key=SecretStr("sk-canary-key-4242"),
-            base_url=self.simulator.provider_url,
             redis_url=SecretStr("redis://unused"),
-            **{"request_timeout": 5, "allow_private_urls": True, **self.changes},
+            **{
+                "base_url": self.simulator.provider_url,
+                "request_timeout": 5,
+                "allow_private_urls": True,
+                **self.changes,
+            },
         )
         self.ledger = Ledger(self.redis, self.options)
         self.tools = Tools(

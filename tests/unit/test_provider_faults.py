@@ -14,6 +14,7 @@ from openai.types.responses import ResponseError
 from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.ledger.records import Billing
+from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.decision import Attempt, Fail, billing_of, decide
 from worker.provider.ask import ask
@@ -329,7 +330,9 @@ def test_each_code_both_ways(code: str, api: Api) -> None:
 
 def test_every_row_of_the_table_is_reached() -> None:
     """No row is dead, and none is without an example above."""
-    reached = {find(case.status, read_reason(reply(case))) for case in CASES}
+    reached = {
+        find(case.status, read_reason(reply(case)), load_profile().refusals) for case in CASES
+    }
     assert reached == {*TABLE, UNLISTED}
 
 

@@ -8,8 +8,8 @@ from visionq.contract import FaultyAnswer, Usage
 from visionq.errors import InvalidOutput, VisionqError
 from visionq.ledger import Billing, Ending, Waiting
 from worker.pipeline.answers import news_of, report
-from worker.pipeline.costs import cost_of
 from worker.pipeline.context import Picture
+from worker.pipeline.costs import cost_of
 from worker.pipeline.forecast import usage_note
 from worker.provider.repair import build_repair
 from worker.provider.usage import told

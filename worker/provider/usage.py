@@ -77,8 +77,9 @@ def read_cost(body: object, terms: CostTerms | None, most: int) -> ToldCost:
         return ToldCost(is_disbelieved=True)
     try:
         # A float is written as the decimal that it was read from, to its fifteenth digit.
-        amount = Decimal(str(value)[:_LONGEST_AMOUNT]) * terms.rate * NANO
-        is_believed = 0 <= amount <= most
+        told = Decimal(str(value)[:_LONGEST_AMOUNT])
+        amount = told * terms.rate * NANO
+        is_believed = told >= 0 and amount <= most
     except ArithmeticError:  # no number, or none that can be compared
         return ToldCost(is_disbelieved=True)
     return ToldCost(ceil(amount)) if is_believed else ToldCost(is_disbelieved=True)

@@ -129,8 +129,8 @@ def _alert(group: list[_Entry]) -> Alert:
 def _usage_message(subject: str, state: str, reason: str) -> str:
     if state == "disbelieved":
         return (
-            f"{subject}: of {reason} calls the provider says that they counted more tokens than"
-            " they can; each is settled at what was reserved for it, compare with its bill"
+            f"{subject}: of {reason} calls the provider says that they counted more tokens, or"
+            " cost more, than they can; they are settled by our own figures, compare with its bill"
         )
     model, detail, effort = split_kind(subject)
     thinking = f", effort {effort}" if effort else ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from visionq.sandbox.simulator.bill import Bill
 from visionq.sandbox.simulator.cache import PromptCache
+from visionq.sandbox.simulator.dialects import DIALECTS, Dialect
 from visionq.sandbox.simulator.faults import Fault, draw, rate_limited
 from visionq.sandbox.simulator.limits import Bucket
 from visionq.sandbox.simulator.refusals import by_proxy, insufficient_balance, unknown_model
@@ -16,10 +18,10 @@ from visionq.sandbox.simulator.settings import SimulatorSettings, merged
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
-    from decimal import Decimal
 
     from visionq.sandbox.simulator.catalogue import Catalogue
 
+NANO_RUBLE = Decimal("1e-9")
 #: Kinds of limit, and the setting of each.
 LIMITS = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
 
@@ -115,6 +117,16 @@ class Account:
                     bucket.wait_for(0, self._clock())
                     headers |= bucket.headers(kind)
         return headers
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the seller of the account speaks."""
+        return DIALECTS[self.settings.dialect]
+
+    def priced(self, rub: Decimal) -> Decimal:
+        """Return what the seller charges, to a nano-ruble, for a call of such a list price."""
+        factor = Decimal(str(self.settings.price_factor))
+        return rub if factor == 1 else (rub * factor).quantize(NANO_RUBLE, ROUND_CEILING)
 
     def admit(self, digest: str, at_most: Decimal, rub: Decimal) -> None:
         """Charge `rub` for a call that may cost `at_most`, or refuse with 402."""

@@ -18,6 +18,7 @@ from visionq.contract.result import SIMULATED_REQUEST
 from visionq.sandbox.simulator.account import Account
 from visionq.sandbox.simulator.bill import digest_of
 from visionq.sandbox.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, encoded
+from visionq.sandbox.simulator.dialects import DIALECTS
 from visionq.sandbox.simulator.faults import EARLY, Fault, refusal_of
 from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.sandbox.simulator.refusals import Refusal, by_openai, by_proxy, invalid_key
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Where the provider's API is: ProxyAPI's pass-through, the unified one, and those of others.
+BASES: Final = ("/openai/v1", "/v1", "/api/v1")
 #: Largest request body; the provider's own limit is 512 MB.
 MAX_BODY: Final = 512_000_000
 #: Seconds that a hanging call lives at most.
@@ -56,11 +59,13 @@ def build_app(
     app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
     app[ACCOUNT] = Account(catalogue, settings, clock)
     app.cleanup_ctx.append(_with_eyes)
-    app.router.add_post("/openai/v1/responses", partial(_call, RESPONSES))
-    app.router.add_post("/openai/v1/chat/completions", partial(_call, CHAT_COMPLETIONS))
-    app.router.add_get("/openai/v1/models", _models)
-    app.router.add_get("/openai/v1/models/{model}", _model)
-    app.router.add_get("/proxyapi/balance", _balance)
+    for base in BASES:
+        app.router.add_post(f"{base}/responses", partial(_call, RESPONSES))
+        app.router.add_post(f"{base}/chat/completions", partial(_call, CHAT_COMPLETIONS))
+        app.router.add_get(f"{base}/models", _models)
+        app.router.add_get(f"{base}/models/{{model:.+}}", _model)
+    for dialect in DIALECTS.values():
+        app.router.add_get(dialect.balance_path, _balance)
     app.router.add_get("/simulator/settings", _settings)
     app.router.add_put("/simulator/settings", _configure)
     app.router.add_get("/simulator/bill", _bill)
@@ -85,7 +90,8 @@ async def _answers(
     request_id = _request_id()
     try:
         response = await handler(request)
-    except Refusal as refusal:
+    except Refusal as refused:
+        refusal = refused if _is_own(request) else request.app[ACCOUNT].dialect.refusal(refused)
         response = _json(refusal.body, refusal.status, refusal.headers)
     except web.HTTPException as error:
         response = _json({"detail": error.reason}, error.status)
@@ -99,6 +105,11 @@ async def _answers(
     if not response.prepared:
         response.headers["X-Request-ID"] = request_id
     return response
+
+
+def _is_own(request: web.Request) -> bool:
+    """Return whether a path is the simulator's, not the provider's."""
+    return request.path.startswith("/simulator/")
 
 
 def _request_id() -> str:
@@ -211,7 +222,7 @@ async def _cut_within(request: web.Request, content: bytes) -> web.StreamRespons
 
 def _authenticate(request: web.Request) -> None:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    if scheme.lower() != request.app[ACCOUNT].dialect.scheme or not key.strip():
         raise invalid_key()
 
 
@@ -229,10 +240,12 @@ async def _model(request: web.Request) -> web.Response:
 
 async def _balance(request: web.Request) -> web.Response:
     _authenticate(request)
-    settings = request.app[ACCOUNT].settings
+    settings, dialect = request.app[ACCOUNT].settings, request.app[ACCOUNT].dialect
+    if request.path != dialect.balance_path:
+        raise by_proxy(404, "Not Found")
     if not settings.balance_readable:
         raise by_proxy(403, "This API key is not allowed to request the balance.")
-    return _json({"balance": settings.model_dump(mode="json")["balance_rub"]})
+    return _json({dialect.balance_field: settings.model_dump(mode="json")["balance_rub"]})
 
 
 async def _settings(request: web.Request) -> web.Response:

@@ -149,10 +149,12 @@ class Call:
         counted = answer.counted
         account.take_permit("tokens", question.model, counted.input + counted.output)
         most = replace(counted, output=question.max_output_tokens or MOST_OUTPUT_TOKENS)
-        account.admit(self.digest, at_most=price.of(most, tier), rub=price.of(counted, tier))
+        rub = account.priced(price.of(counted, tier))
+        account.admit(self.digest, at_most=account.priced(price.of(most, tier)), rub=rub)
         account.cache.keep(use)
         answer = replace(answer, tier=SHOWN_AS.get(tier, tier))
-        return Reply(encoded(document(question, answer)), question.model)
+        said = account.dialect.bill(document(question, answer), rub, account.settings.balance_rub)
+        return Reply(encoded(said), question.model)
 
 
 def encoded(value: object) -> bytes:

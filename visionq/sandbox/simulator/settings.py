@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from visionq.sandbox.simulator.dialects import DialectName
 from visionq.sandbox.simulator.faults import Fault
 from visionq.sandbox.simulator.refusals import by_proxy
 
@@ -76,6 +77,10 @@ class SimulatorSettings(BaseModel):
     rate_headers: StrictBool = True
     #: Tokens billed are those of the table times this.
     token_factor: Annotated[Number, Field(gt=0, le=1000)] = 1.0
+    #: Prices are those of the table times this.
+    price_factor: Annotated[Number, Field(gt=0, le=1000)] = 1.0
+    #: Whose dialect is spoken: the key's header, the balance, refusals, a cost in each answer.
+    dialect: DialectName = "proxyapi"
     #: Seconds by which the clock of the prompt cache is ahead: what it holds lapses earlier.
     cache_clock_ahead_s: Annotated[Number, Field(ge=0, le=10**9)] = 0
     #: Tokens of the answers in plain text; null: no more than it takes to say what is seen.

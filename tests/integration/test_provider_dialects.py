@@ -1,0 +1,166 @@
+"""Sellers that speak otherwise: the books are their bill, and what is unclear is never free."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.worker_kit import Bench, picture
+from visionq.doctor.provider_checks import Provider, ask_provider
+from visionq.doctor.usage_checks import usage_findings
+from visionq.ledger import Held
+from visionq.ledger.metrics import read_counters
+from visionq.money import nano_rubles
+from visionq.providers import load_profile
+from visionq.sandbox.simulator import running_simulator
+from worker.provider.balance import read_balance
+from worker.provider.client import make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+    from visionq.sandbox.simulator import RunningSimulator
+
+OTHER = """\
+[[provider]]
+name = "other"
+base_url = "https://llm.example.org/v1"
+authorization = "Api-Key"
+balance = { path = "/balance", field = "balance" }
+refusals = { error = [400, 401, 402, 403, 404, 429] }
+cost = { field = "usage.cost", currency = "RUB" }
+source = "nobody"
+date = 2026-11-30
+confirmed = false
+"""
+APIS = ["responses", "chat_completions"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSimulator]:
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running: RunningSimulator) -> RunningSimulator:
+    running.configure(dialect="proxyapi", price_factor=1, faults_next=[], balance_rub=1000)
+    running.reset_bill()
+    return running
+
+
+def bench_of(redis: Redis, simulator: RunningSimulator, provider: str, base: str = "/v1") -> Bench:
+    root = simulator.provider_url.removesuffix("/openai/v1")
+    changes: dict[str, Any] = {"provider": provider, "base_url": root + base}
+    bench = Bench(redis, simulator, changes=changes)
+    bench.replaced(profile=load_profile(provider))
+    return bench
+
+
+def is_booked(bench: Bench) -> bool:
+    return bench.money().get("settled", 0) == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("provider", "base"), [("aitunnel", "/v1"), ("polza", "/api/v1")])
+def test_the_sellers_own_figure_wins(
+    redis: Redis, simulator: RunningSimulator, provider: str, base: str, api: str
+) -> None:
+    """The bill of a seller 13.7 % dearer than the table is in the books, to the last digit."""
+    simulator.configure(dialect=provider, price_factor=1.137)
+    bench = bench_of(redis, simulator, provider, base)
+    answers = [bench.answer(picture(number), api=api) for number in range(5)]
+    assert is_booked(bench)
+    assert not any(answer.cost_is_estimate for answer in answers)
+    assert sum(answer.cost_rub for answer in answers) == Decimal(simulator.bill()["rub"])
+    (finding,) = [one for one in usage_findings(redis) if one.check == "prices.bill"]
+    assert "the provider charges 1.137 of what the table of prices says" in finding.message
+    assert read_balance(bench.tools.client, bench.tools.profile.balance) == 1000 - Decimal(
+        simulator.bill()["rub"]
+    )
+    bench.close()
+
+
+@pytest.mark.parametrize("fault", ["incomplete", "refusal", "wrong_form"])
+def test_paid_failures_are_booked_as_told(
+    redis: Redis, simulator: RunningSimulator, fault: str
+) -> None:
+    """An answer that is of no use costs what the seller says, and so does one that is mended."""
+    simulator.configure(dialect="aitunnel", price_factor=2, faults_next=[fault])
+    bench = bench_of(redis, simulator, "aitunnel")
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    job = bench.submit(picture(9), answer_schema=schema)
+    bench.run(job)
+    if bench.view(job).state == "waiting":
+        bench.run(job)
+    assert Decimal(simulator.bill()["rub"]) > 0
+    assert is_booked(bench)
+    bench.close()
+
+
+def test_refusals_in_the_listed_form_are_free(redis: Redis, simulator: RunningSimulator) -> None:
+    """A 402 in the form that the row lists closes the gate, and nothing is unknown."""
+    simulator.configure(dialect="aitunnel", balance_rub=0)
+    bench = bench_of(redis, simulator, "aitunnel")
+    job = bench.submit(picture(3))
+    outcome = bench.run(job)
+    assert isinstance(outcome, Held), outcome
+    assert outcome.reason == "insufficient_balance"
+    assert bench.money() == {}
+    bench.close()
+
+
+@pytest.mark.parametrize("fault", ["500", "402", "401"])
+def test_an_unknown_dialect_is_never_free(
+    redis: Redis, simulator: RunningSimulator, tmp_path: Path, fault: str
+) -> None:
+    """A refusal in a form of nobody's may have been billed: the most that it can be is unknown."""
+    file = tmp_path / "other.toml"
+    file.write_text(OTHER, "utf-8")
+    simulator.configure(dialect="other", faults_next=[fault])
+    bench = bench_of(redis, simulator, str(file))
+    bench.run(bench.submit(picture(4), on_unknown_billing="hold"))
+    assert bench.money().get("unknown", 0) > 0
+    bench.run(bench.submit(picture(5)))
+    assert is_booked(bench)
+    bench.close()
+
+
+def test_a_cost_that_can_not_be_is_not_believed(redis: Redis, simulator: RunningSimulator) -> None:
+    """A bill of a hundred times the worst case: booked by the table, said and counted."""
+    simulator.configure(dialect="polza", price_factor=999)
+    bench = bench_of(redis, simulator, "polza", "/api/v1")
+    result = bench.answer(picture(6), max_output_tokens=64)
+    assert result.cost_is_estimate
+    assert any("told a cost that the call can't have" in one for one in result.warnings)
+    assert nano_rubles(result.cost_rub) == bench.money()["settled"]
+    assert result.cost_rub * 800 < Decimal(simulator.bill()["rub"])
+    assert sum(read_counters(redis).of("usage_disbelieved", 1).values()) == 1
+    bench.close()
+
+
+def test_the_key_goes_in_the_sellers_form(
+    redis: Redis, simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    """`Api-Key` and `Bearer` are not taken for each other, by workers nor by `doctor`."""
+    file = tmp_path / "other.toml"
+    file.write_text(OTHER, "utf-8")
+    simulator.configure(dialect="other")
+    bench = bench_of(redis, simulator, str(file))
+    profile = bench.tools.profile
+    assert read_balance(bench.tools.client, profile.balance) == 1000
+    bearer = make_client(bench.settings.model_copy(update={"provider": "polza"}))
+    assert read_balance(bearer, profile.balance) is None
+    url = bench.settings.base_url
+    levels = [
+        [one.level for one in ask_provider(Provider(url, "sk-1", profile=each)).findings]
+        for each in (profile, load_profile("aitunnel"))
+    ]
+    assert levels == [["ok", "ok"], ["problem"]]
+    bearer.close()
+    bench.close()
