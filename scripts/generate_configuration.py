@@ -71,7 +71,7 @@ def variables(settings: type[BaseSettings]) -> list[Variable]:
     prefix = settings.model_config["env_prefix"]
     comments = field_comments(inspect.getsource(settings))
     return [
-        Variable(_name(name, field, prefix), _shown(field), comments[name])
+        Variable(_name(name, field, prefix), _shown(field.default), comments[name])
         for name, field in settings.model_fields.items()
     ]
 
@@ -111,9 +111,8 @@ def _name(name: str, field: FieldInfo, prefix: str) -> str:
     return str(choices[0])
 
 
-def _shown(field: FieldInfo) -> str:
-    default = field.default
-    if field.default_factory or default in (None, "", ()):
+def _shown(default: object) -> str:
+    if default in (None, "", ()):
         return ""
     return f"`{int(default) if isinstance(default, bool) else default}`"
 

@@ -116,7 +116,7 @@ def load_profile(name: str = "proxyapi") -> ProviderProfile:
     known = {row.name: row for row in _built_in().rows}
     if name not in known:
         raise ConfigurationError(
-            f"VISIONQ_PROVIDER: {name[:64]!r} is no known provider; give {', '.join(known)}, or the"
+            f"{name[:64]!r} is no known provider; give {', '.join(known)}, or the"
             " path of a .toml file with a row of your own"
         )
     return known[name]

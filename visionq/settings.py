@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from visionq.contract.base import ModelName
@@ -61,10 +61,9 @@ class Settings(BaseSettings):
     #: Who sells the models: `proxyapi`, `aitunnel`, `polza`, `vsegpt`, or the path of a .toml file
     #: with a row of your own.
     provider: str = "proxyapi"
-    #: Address of the OpenAI-compatible API; unset: the provider's.
+    #: Address of the OpenAI-compatible API; of another provider its own, unless set here.
     base_url: HttpUrl = Field(
-        default_factory=lambda known: load_profile(known["provider"]).base_url,
-        validation_alias=_proxyapi("BASE_URL"),
+        default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
     )
 
     #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
@@ -86,9 +85,7 @@ class Settings(BaseSettings):
     #: `implicit`; unset: the instructions of bulk jobs, where they are long enough.
     prompt_cache: PromptCache | None = None
     #: Replaces the price table of the provider, or the built-in one.
-    prices_file: Path | None = Field(
-        default_factory=lambda known: load_profile(known["provider"]).prices
-    )
+    prices_file: Path | None = None
     #: Replaces the built-in table of which options of a request each model takes.
     options_file: Path | None = None
 
@@ -198,8 +195,20 @@ class Settings(BaseSettings):
     @field_validator("provider")
     @classmethod
     def _has_profile(cls, name: str) -> str:
-        load_profile(name)
+        try:
+            load_profile(name)
+        except ConfigurationError as error:
+            raise ValueError(error.message) from None
         return name
+
+    @model_validator(mode="after")
+    def _take_from_profile(self) -> Self:
+        """Take what is not set otherwise from the provider's profile."""
+        profile = load_profile(self.provider)
+        of_profile = {"base_url": profile.base_url, "prices_file": profile.prices}
+        for name in of_profile.keys() - self.model_fields_set:
+            object.__setattr__(self, name, of_profile[name])  # the model is frozen for others
+        return self
 
     @field_validator("allowed_hosts", "denied_hosts", "trusted_ranges", "detectors", mode="before")
     @classmethod

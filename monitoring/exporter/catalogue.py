@@ -227,7 +227,7 @@ COUNTERS: Final = (
     ),
     Counter(
         "visionq_usage_disbelieved_total",
-        "Calls said to have counted more tokens, or cost more, than they can: settled by our own figures.",
+        "Calls said to have counted or cost more than they can: settled by our own figures.",
         ledger.USAGE_DISBELIEVED,
         ("model",),
     ),

@@ -68,7 +68,7 @@ def test_a_profile_gives_address_and_prices(
         (("confirmed = true\n", ""), "provider 1 (ours): confirmed: missing"),
         (
             ("confirmed", "colour = 1\nconfirmed"),
-            "provider 1 (ours): colour: there is no such field",
+            "(ours): colour: there is no such field",
         ),
         (('"Api-Key"', '"Basic"'), "provider 1 (ours): authorization: must be"),
         (('"https://llm', '"ftp://llm'), "provider 1 (ours): base_url: it must be an address"),

@@ -20,6 +20,8 @@ def test_defaults() -> None:
         "tokens_per_minute": None,
         "rate_headers": True,
         "token_factor": 1.0,
+        "price_factor": 1.0,
+        "dialect": "proxyapi",
         "cache_clock_ahead_s": 0.0,
         "answer_tokens": None,
         "full_tiers": [],
