@@ -228,7 +228,7 @@ def read_cost_ratios(redis: Redis) -> dict[str, float]:
     kinds = [kind.decode() for kind in listed]
     costs: dict[str, list[float]] = {}
     for kind, sums in zip(kinds, _hashes(redis, [USAGE + kind for kind in kinds]), strict=True):
-        of_model = costs.setdefault(kind.rpartition(":")[0], [0, 0])
+        of_model = costs.setdefault(split_kind(kind)[0], [0, 0])
         of_model[0] += sums.get("told_cost", 0)
         of_model[1] += sums.get("table_cost", 0)
     return {model: told / by_table for model, (told, by_table) in costs.items() if by_table > 0}
