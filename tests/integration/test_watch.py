@@ -19,6 +19,7 @@ from tests.integration.receiver_kit import Receiver, receiving
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
 from visionq.names import GATE, NOTICES, WATCH
+from visionq.providers import load_profile
 from visionq.sandbox.simulator.process import running_simulator
 from visionq.settings import Settings
 from worker.provider.balance import read_balance
@@ -131,10 +132,10 @@ def test_balance_is_exact_or_unknown() -> None:
     with running_simulator(balance_rub=123.45) as simulator:
         settings = Settings(api_key=SecretStr("k"), base_url=simulator.provider_url)
         client = make_client(settings)
-        assert read_balance(client) == Decimal("123.45")
+        assert read_balance(client, load_profile().balance) == Decimal("123.45")
         simulator.configure(balance_readable=False)
-        assert read_balance(client) is None
-    assert read_balance(client) is None
+        assert read_balance(client, load_profile().balance) is None
+    assert read_balance(client, load_profile().balance) is None
 
 
 def test_one_signed_alert_for_each_change_of_the_gate(redis: Redis, receiver: Receiver) -> None:
