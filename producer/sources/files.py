@@ -80,7 +80,7 @@ class Files(Reading):
                     yield from self._files(Path(path), f"{below}{name}/")
             elif self._takes(f"{below}{name}", path):
                 yield f"{below}{name}", path
-            else:
+            elif self._pattern is None:
                 self.skipped += 1
 
     def _takes(self, name: str, path: str) -> bool:

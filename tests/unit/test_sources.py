@@ -104,6 +104,15 @@ def test_one_picture_is_a_source(tmp_path: Path) -> None:
     assert ids(tmp_path / "a [1].jpg") == ["a [1].jpg"]
 
 
+@pytest.mark.parametrize("spec", ["a.jpg", "a.*"])
+def test_what_is_not_named_is_not_passed_over(tmp_path: Path, spec: str) -> None:
+    """Other files beside those that are named are not reported as passed over."""
+    put(tmp_path, "a.jpg", "b.jpg", "notes.txt")
+    source = open_source(str(tmp_path / spec))
+    assert [row.id for row in good(source)] == ["a.jpg"]
+    assert source.skipped == 0
+
+
 @pytest.mark.parametrize(
     ("encoding", "delimiter"),
     [("utf-8", ","), ("utf-8-sig", ";"), ("cp1251", ";"), ("cp1251", "\t"), ("utf-8", "\t")],

@@ -12,11 +12,12 @@ from producer.gateway.faults import Fault
 from producer.gateway.native.quotes import row_of
 from producer.gateway.requests import ERRORS, Caller, Open, content_type
 from producer.gateway.services import CLIENT_NAME
-from producer.openai_requests.reading import fields_of
+from producer.openai_requests.reading import fields_of, in_their_words
 from producer.openai_requests.refusals import NotSupported
 from producer.openai_requests.responses import ResponseRequest
 from producer.quote.census import Plan, take_census
 from producer.quote.knowledge import Knowledge
+from visionq.errors import BY_CODE, InvalidJob
 from visionq.ledger.usage import kind_of
 from visionq.redis_connection import connect
 from visionq.vision import load_rules
@@ -65,8 +66,10 @@ def _count(services: Services, tenant: str, asked: CountRequest) -> int:
     plan = Plan(settings, load_rules(settings.vision_file), options={"tenant": tenant})
     census = take_census([row_of(1, "input", fields_of(asked))], plan)
     for refusal in census.examples:
-        raise Fault(400, refusal.code, refusal.message)
+        error = BY_CODE[refusal.code](refusal.message)
+        raise in_their_words(error, asked.api) if isinstance(error, InvalidJob) else error
     ((kind, group),) = census.groups.items()
+    services.models.check(kind[0])
     with connect(services.setup.redis_url, CLIENT_NAME) as redis:
         known = Knowledge(redis).calibrations([kind_of(*kind)])[kind_of(*kind)]
     if known is None:

@@ -74,3 +74,15 @@ def test_tokens_are_counted(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.input_tokens.count(model=MODEL, input=wrong)
     assert refused.value.code == "not_an_image"
+
+
+def test_tokens_of_what_is_refused(client: OpenAI) -> None:
+    """What a response is refused for, a count is too, in the same words."""
+    question = {"model": MODEL, "input": asked(32)}
+    for wrong in ({"model": "gpt-unheard-of"}, {"reasoning": {"effort": "endless"}}):
+        refusals = []
+        for ask in (client.responses.create, client.responses.input_tokens.count):
+            with pytest.raises(openai.APIStatusError) as refused:
+                ask(**question | wrong)
+            refusals.append((refused.value.status_code, refused.value.body))
+        assert refusals[0] == refusals[1]
