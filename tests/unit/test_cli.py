@@ -104,6 +104,20 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert "Error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"jobs {name}" for name in ("show", "cancel", "resume", "replay", "picture")),
+        *(f"dead-letters {name}" for name in ("show", "drop", "replay")),
+        "spend settle",
+    ],
+)
+def test_an_id_that_is_no_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that are no UTF-8 are refused as an id in one line, before Redis is asked."""
+    assert cli.run([*command.split(), "\udcff"]) == 2
+    assert "'\\udcff' is not UTF-8, and no id" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` prints name and version."""
     assert cli.run(["--version"]) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from visionq import AsyncClient, Client
 from visionq.errors import InvalidJob
+from visionq.sdk.arguments import check_timeout
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda client: client.wait("a", timeout=True), TypeError, "timeout: .* not bool"),
     (lambda client: client.wait("a", timeout=float("nan")), ValueError, "timeout: .* NaN"),
     (lambda client: client.wait(None), TypeError, "job: give a job or its id, not NoneType"),
+    (lambda client: client.get("\ud800"), ValueError, "job: .* can be no id"),
+    (lambda client: client.results(["\ud800"]), ValueError, "job: .* can be no id"),
+    (lambda client: client.clear_budget(batch="\ud800"), ValueError, "batch: .* can be no batch"),
+    (lambda client: client.clear_budget(batch=5), ValueError, "batch: 5 can be no batch"),
     (lambda client: client.get(b"a"), TypeError, "job: .* not bytes"),
     (lambda client: client.cancel(["a"]), TypeError, "job: .* not list"),
     (lambda client: client.analyze(b"a", "?", timeout=[]), TypeError, "timeout: .* not list"),
@@ -62,6 +67,13 @@ async def test_what_an_asyncio_client_refuses(
     async with AsyncClient(Settings(), URL) as client:
         with pytest.raises(error, match=message):
             await call(client)
+
+
+def test_a_wait_longer_than_clocks_hold() -> None:
+    """Such a wait has no end, whatever number says so."""
+    for timeout in (10**400, 1e300, float("inf"), None):
+        assert check_timeout(timeout) is None
+    assert check_timeout(3600) == 3600
 
 
 def _generated() -> Iterator[Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from visionq.commands.filters import Id
 from visionq.commands.screen import print_rows
 from visionq.commands.shared import (
     EXIT_FAILED,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-_ids = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
+_ids = click.argument("letter_ids", type=Id(), metavar="[ID]...", nargs=-1)
 _all = click.option("--all", "all_", is_flag=True, help="All of them.")
 
 
@@ -91,7 +92,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 
 
 @dead_letters.command()
-@click.argument("letter_id", metavar="ID")
+@click.argument("letter_id", type=Id(), metavar="ID")
 @click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
 @json_option
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:

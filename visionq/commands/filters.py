@@ -43,6 +43,25 @@ class Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is neither a date like 2026-11-30T12:00 nor like 2h", param, ctx)
 
 
+class Id(click.ParamType[str]):
+    """An id of a job or a message: text, while arguments may be any bytes."""
+
+    name = "id"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the id."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!a} is not UTF-8, and no id", param, ctx)
+        return str(value)
+
+
 def filter_options(command: F) -> F:
     """Give a command the options that `job_filter` reads."""
     for option in (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.commands.filters import filter_options, job_filter
+from visionq.commands.filters import Id, filter_options, job_filter
 from visionq.commands.replay import picture_command, replay_command
 from visionq.commands.screen import people_console, print_rows
 from visionq.commands.shared import (
@@ -77,7 +77,7 @@ def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **optio
 
 
 @jobs.command()
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", type=Id(), metavar="ID")
 @json_option
 def show(*, job_id: str, as_json: bool) -> None:
     """Show one job: what was asked, how it stands, and its answer."""
@@ -96,7 +96,7 @@ def show(*, job_id: str, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", type=Id(), metavar="ID...", nargs=-1, required=True)
 @json_option
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
     """Cancel jobs in whatever state they are; those that have ended stay as they are."""
@@ -114,7 +114,7 @@ def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
 
 
 @jobs.command()
-@click.argument("job_ids", metavar="[ID...]", nargs=-1)
+@click.argument("job_ids", type=Id(), metavar="[ID...]", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All that are parked as billing_unknown.")
 @click.option("--tenant", help="With --all: only those of this tenant.")
 @click.option("--batch", help="With --all: only those of this batch.")

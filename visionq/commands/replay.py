@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visionq.blobs import open_blobs
-from visionq.commands.filters import filter_options, job_filter
+from visionq.commands.filters import Id, filter_options, job_filter
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -73,7 +73,7 @@ class Plan:
 
 
 @click.command("replay")
-@click.argument("job_ids", metavar="[ID]...", nargs=-1)
+@click.argument("job_ids", type=Id(), metavar="[ID]...", nargs=-1)
 @click.option("--failed", is_flag=True, help="Every failed job that the other options leave.")
 @filter_options
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="At most.")
@@ -152,7 +152,7 @@ def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN40
 
 
 @click.command("picture")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", type=Id(), metavar="ID")
 @click.argument("number", type=click.IntRange(1), default=1)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File.")
 def picture_command(*, job_id: str, number: int, output: Path | None) -> None:

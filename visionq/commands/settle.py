@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visionq.commands.amounts import Amount, plain
+from visionq.commands.filters import Id
 from visionq.commands.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -30,7 +31,7 @@ _SAID = {
 
 
 @click.command()
-@click.argument("job_ids", metavar="[JOB]...", nargs=-1)
+@click.argument("job_ids", type=Id(), metavar="[JOB]...", nargs=-1)
 @click.option("--tenant", metavar="T", help="All such calls of this tenant.")
 @click.option("--batch", metavar="ID", help="All such calls of this batch.")
 @click.option(

@@ -12,6 +12,8 @@ from visionq.settings import Settings
 
 #: Characters of a text in the place of something else that are shown.
 _SHOWN: Final = 40
+#: Seconds; a longer wait has no end, and clocks may not hold it.
+_FOR_EVER: Final = 1e9
 
 
 def shown(value: object) -> str:
@@ -33,16 +35,20 @@ def check_client(settings: object, redis_url: object) -> None:
 
 
 def check_job(job: object) -> str:
-    """Return the id of a job that is given as such or by its id; raises `TypeError`."""
+    """Return the id of a job, given as such or by its id; raises `TypeError` or `ValueError`."""
     if isinstance(job, (Job, AsyncJob)):
         return job.id
     if isinstance(job, str):
+        try:
+            job.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"job: {shown(job)} can be no id: it is not valid Unicode") from None
         return job
     raise _refusal("job", "a job or its id", job)
 
 
 def check_jobs(jobs: object) -> dict[str, Any]:
-    """Return jobs by their ids, each as it was given; raises `TypeError`."""
+    """Return jobs by their ids, each as it was given; raises what `check_job` does."""
     if isinstance(jobs, (str, bytes, Mapping)) or not isinstance(jobs, Iterable):
         raise _refusal("jobs", "an iterable of jobs or ids", jobs)
     return {check_job(job): job for job in jobs}
@@ -72,6 +78,10 @@ def check_timeout(timeout: object) -> float | None:
         return None
     if not isinstance(timeout, Real) or isinstance(timeout, bool):
         raise _refusal("timeout", "seconds as a number, or None", timeout)
-    if math.isnan(timeout):
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        return None
+    if math.isnan(seconds):
         raise ValueError("timeout: give seconds as a number, or None, not NaN")
-    return None if timeout == math.inf else float(timeout)
+    return None if seconds > _FOR_EVER else seconds

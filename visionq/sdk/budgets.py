@@ -35,6 +35,7 @@ def scope_of(
     if batch is not None:
         if period is not Period.TOTAL:
             raise ValueError(f"a batch has one budget: {dashes}total")
+        _check_batch(batch, f"{dashes}batch")
         return BudgetScope.batch(batch)
     try:
         return BudgetScope.tenant(_TENANT_NAME.validate_python(tenant), period)
@@ -57,8 +58,6 @@ def limits_of(
     given = {period: amount for period, amount in limits.items() if amount is not None}
     if not given:
         raise ValueError(f"say how many rubles: {dashes}total, {dashes}day or {dashes}month")
-    if batch is not None:
-        _check_batch(batch, f"{dashes}batch")
     return {
         scope_of(tenant, batch, period, dashes): _amount(period, amount)
         for period, amount in given.items()
