@@ -192,6 +192,18 @@ async def test_what_cant_be_submitted_is_an_end_of_its_own(
             check_broken([pair async for pair in found])
 
 
+async def test_rows_that_are_one_job(redis_url: str) -> None:
+    """Rows of one idempotency key that are out together end once, as the first of them."""
+    same = [{"prompt": "question", "images": [b"1"], "idempotency_key": "one"}] * 3
+    with Fleet(redis_url), Client(Settings(), redis_url) as client:
+        assert [(job.position, job.created) for job, _ in client.stream(same)] == [(0, True)]
+    await _flush(redis_url)
+    with Fleet(redis_url):
+        async with AsyncClient(Settings(), redis_url) as native:
+            found = [(job.position, job.created) async for job, _ in native.stream(same)]
+    assert found == [(0, True)]
+
+
 async def _flush(url: str) -> None:
     with connect(url, "tests") as redis:
         redis.flushall()

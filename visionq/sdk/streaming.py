@@ -51,7 +51,7 @@ def stream(
             for job, failure in submit(islice(source, window - len(out))):
                 is_empty = False
                 if failure is None:
-                    out[job.id] = job
+                    out.setdefault(job.id, job)
                     pending.add(job.id)
                 else:
                     yield job, failure
