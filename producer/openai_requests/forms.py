@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, StrictBool
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StrictBool,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from producer.openai_requests.refusals import NotSupported, Part, not_supported
 from visionq.answer_schemas import ANY_OBJECT, check_schema
@@ -24,6 +32,7 @@ _ONE_FUNCTION: Final = (
     "no tool is run here; give one function, and its parameters are the form of the answer"
 )
 _CHOICES: Final = ("none", "auto", "required")
+_WRONG_CHOICE: Final = "give none, auto, required, or the function by its name, in this API's form"
 
 
 class TextFormat(Part):
@@ -103,15 +112,19 @@ def _one_function(tools: object) -> object:
     return tools
 
 
-def _known_choice(choice: object) -> object:
+def _known_choice(choice: object, read: ValidatorFunctionWrapHandler) -> object:
     kind = choice.get("type") if isinstance(choice, dict) else choice
-    if not isinstance(kind, str) or kind == _FUNCTION or choice in _CHOICES:
-        return choice
-    raise not_supported("is not supported: give none, auto, required, or the function", kind=kind)
+    if isinstance(kind, str) and kind not in (*_CHOICES, _FUNCTION):
+        wanted = "is not supported: give none, auto, required, or the function"
+        raise not_supported(wanted, kind=kind)
+    try:
+        return read(choice)
+    except ValidationError:  # of each form in turn, of which the first would be told
+        raise not_supported(_WRONG_CHOICE) from None
 
 
 OneFunction = BeforeValidator(_one_function)
-KnownChoice = BeforeValidator(_known_choice)
+KnownChoice = WrapValidator(_known_choice)
 WordOfChoice = Literal["none", "auto", "required"]
 
 

@@ -106,6 +106,8 @@ def test_a_function_without_parameters() -> None:
         (["Seen"], "Other", "tool_choice: Other, but there is no such function"),
         (["Seen"], {"type": "allowed_tools"}, "tool_choice: allowed_tools is not supported"),
         (["Seen"], "any", "tool_choice: any is not supported"),
+        (["Seen"], {"type": "function"}, "tool_choice: give none, auto, required, or the function"),
+        (["Seen"], ["auto"], "tool_choice: give none, auto, required, or the function"),
         (["no name"], None, r"tools\.0\..*name: must match"),
     ],
 )
