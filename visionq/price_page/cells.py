@@ -38,9 +38,10 @@ _TWELVE_HOURS: Final = re.compile(r"\b12\s*(ч|h)", re.IGNORECASE)
 _LONGEST_HEADING: Final = 60
 _MODEL: Final = re.compile(r"([a-z][a-z0-9_-]*/)?[a-z][a-z0-9]*([.-][a-z0-9]+)*", re.IGNORECASE)
 _SPOKEN: Final = re.compile(r"(gpt|o\d)[ -]?[\w.]*( [\w.]+){0,3}", re.IGNORECASE | re.ASCII)
-_UNIT: Final = r"(?:\s*(?:/|за)\s*(?:1\s*)?(?:m|м|млн\.?|миллион)\b[^0-9]{0,20})?"
+_UNIT: Final = r"(?:\s*+(?:/|за)\s*(?:1\s*)?(?:m|м|млн\.?|миллион)\b[^0-9]{0,20})?"
 _PRICE: Final = re.compile(
-    r"(?P<number>\d[\d ]*(?:[.,]\d+)?)\s*(?:₽|руб(?:\.|лей|ля|ль)?|р\.|rub)?" + _UNIT, re.IGNORECASE
+    r"(?P<number>\d[\d ]*+(?:[.,]\d++)?+)\s*+(?:₽|руб(?:\.|лей|ля|ль)?|р\.|rub)?+" + _UNIT,
+    re.IGNORECASE,
 )
 _FOREIGN: Final = re.compile(r"[$€£¥]|\b(usd|eur|cny)\b|доллар|евро", re.IGNORECASE)
 _ABSENT: Final = frozenset({"", "-", "–", "—", "−", "нет", "n/a", "не указано"})
@@ -53,7 +54,7 @@ _LONGEST_NAME: Final = 128
 #: Of a cell that is none of these.
 _LONGEST_SHOWN: Final = 60
 #: A name, and a remark in Russian beside it.
-_REMARKED: Final = re.compile(r"(?P<name>\S+-\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
+_REMARKED: Final = re.compile(r"(?P<name>\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
 
 
 def cleaned(text: str) -> str:
@@ -90,7 +91,7 @@ def model_of(cell: str) -> str | None:
     if column_of(said) is not None:
         return None
     remarked = _REMARKED.fullmatch(said)
-    if remarked and _MODEL.fullmatch(remarked["name"]):
+    if remarked and "-" in remarked["name"] and _MODEL.fullmatch(remarked["name"]):
         return model_of(remarked["name"])
     return said.lower().replace(" ", "-") if _SPOKEN.fullmatch(said) else None
 
