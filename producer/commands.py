@@ -26,7 +26,7 @@ from visionq.contract import JobView, State
 from visionq.doctor.provider_checks import get_model_list, provider_at
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
 from visionq.names import QUEUE_INTERACTIVE
-from visionq.redis_connection import connect
+from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.sdk import Client
 from visionq.sdk.drafts import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
@@ -82,7 +82,9 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
         connect(stack.redis_url, "visionq-ask") as redis,
     ):
         model = fields.get("model") or settings.default_model
-        for warning in _warnings(model, redis, stack, settings):
+        with as_queue_unavailable():
+            warnings = _warnings(model, redis, stack, settings)
+        for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
         began = time.monotonic()
         result = _answer(client, client.submit(**fields), redis)

@@ -29,7 +29,7 @@ def gate(fleet: Fleet, *arguments: str) -> dict[str, Any]:
 
 def test_jobs_outlive_an_empty_balance(fleet: Fleet) -> None:
     """The balance ends in mid-run: nothing fails, few calls are refused, a top-up lets all end."""
-    fleet.simulator.configure(balance_rub=50, latency_s=0.2)
+    fleet.simulator.configure(balance_rub="0.1", latency_s=0.2)  # for some fifty of them
     submitted = list(fleet.client.submit_many(jobs(300)))
     until(lambda: gate(fleet, "show")["state"] == "closed", 60, "the gate to close")
     until(lambda: fleet.counts().get("in_progress", 0) == 0, 10, "calls to come back")
