@@ -136,7 +136,11 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     duties: list[Duty] = [
         scripts,
         limits,
-        *_duties(settings, redis, ledger, tools, registration.key),
+        *_gate_duties(settings, redis, ledger, tools, registration.key),
+    ]
+    slow_duties: list[Duty] = [
+        *_slow_duties(settings, redis, tools, registration.key),
+        Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl),
     ]
     return Runtime(
         tools=tools,
@@ -148,9 +152,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
         watch=Watch(duties),
-        sweeper=Watch(
-            [Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl)], pause=20
-        ),
+        sweeper=Watch(slow_duties, pause=20),
         limits=limits,
         scripts=scripts,
         messenger=make_messenger(settings, ledger, random.random, time.sleep),
@@ -162,11 +164,25 @@ def bounds(settings: Settings) -> Bounds:
     return Bounds(settings.dead_letters_kept, settings.dead_letters_bytes, settings.result_ttl)
 
 
-def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str) -> list[Duty]:
+def _gate_duties(
+    settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str
+) -> list[Duty]:
+    """Return what is to be noticed within seconds."""
     balance = partial(read_balance, tools.client, tools.profile.balance)
     duties: list[Duty] = [
         TopUp(redis, ledger, key, balance),
         Recovery(redis, ledger, key, partial(answers, tools.client)),
+    ]
+    sender = make_sender(settings)
+    if sender is not None:
+        duties.append(Notices(redis, sender, time.time))
+    return duties
+
+
+def _slow_duties(settings: Settings, redis: Redis, tools: Tools, key: str) -> list[Duty]:
+    """Return what the fleet does once a minute or less often."""
+    balance = partial(read_balance, tools.client, tools.profile.balance)
+    duties: list[Duty] = [
         Drift(redis),
         Disbelief(redis),
         Balance(redis, key, balance, time.time),
@@ -174,7 +190,6 @@ def _duties(settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key:
     ]
     sender = make_sender(settings)
     if sender is not None:
-        duties.append(Notices(redis, sender, time.time))
         duties.append(ModelEndings(redis, sender, time.time, settings.default_model))
         duties.append(LowBalance(redis, sender, time.time, balance, settings.low_balance_rub))
     return duties

@@ -50,9 +50,11 @@ class Watch:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._pause):
+        pause = min(self._pause, _PAUSE)  # the first round is soon, however rare they are
+        while not self._stopped.wait(pause):
             for duty in self._duties:
                 self._attend(duty)
+            pause = self._pause
 
     def _attend(self, duty: Duty) -> None:
         try:
