@@ -196,7 +196,10 @@ def test_the_gateway_takes_the_option(gateway: Gateway, fleet: Fleet) -> None:
     assert (wrong.status_code, "pictures.crops" in wrong.text) == (422, True)
     extra = {"visionq": {"pictures": CROPS}}
     text, picture = {"type": "input_text", "text": "1"}, {"type": "input_image", "image_url": url}
-    said = [{"type": "text", "text": "2"}, {"type": "image_url", "image_url": {"url": url}}]
+    said = [
+        {"type": "text", "text": "2"},
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+    ]
     with gateway.openai() as client:
         response = client.responses.create(
             model="gpt-6-luna",
