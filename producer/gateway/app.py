@@ -31,6 +31,7 @@ from producer.gateway.openai.counting import CountRequest
 from producer.gateway.openai.counting import router as counting_router
 from producer.gateway.openai.routes import router as openai_router
 from producer.gateway.services import opened
+from producer.gateway.waits import end_tasks
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import VisionqError
@@ -70,8 +71,7 @@ def build_app(setup: Setup) -> FastAPI:
             app.state.services = services
             keeper = asyncio.create_task(Keeper(services).run())
             yield
-            keeper.cancel()
-            await asyncio.wait({keeper})
+            await end_tasks({keeper})
 
     app = Documented(
         title="visionq",

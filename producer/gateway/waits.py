@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
 T = TypeVar("T")
+
+#: Seconds that a cancelled task gets for its leave.
+_PATIENCE: Final = 5.0
 
 
 class Waits:
@@ -30,12 +33,17 @@ class Waits:
 
     async def close(self) -> None:
         """Wait no longer."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end_tasks(self._tasks)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # told to the client; or it has hung up, and nobody asks
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]], patience: float = _PATIENCE) -> None:
+    """Cancel tasks until they have ended: one cancellation may get lost in a library."""
+    while left := {task for task in tasks if not task.done()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=patience)
