@@ -138,18 +138,14 @@ def run(
             form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)
+        question = {"prompt": prompt, "prompt_file": prompt_file, "schema": schema}
         if detach and STDIN in (source, prompt):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
             source,
             wishes,
             described=described,
-            asked={
-                "prompt": prompt,
-                "prompt_file": prompt_file,
-                "schema": schema,
-                **take_job_options(options),
-            },
+            asked={**question, **take_job_options(options)},
             settings=settings,
             stdin=sys.stdin.buffer,
         )
