@@ -42,7 +42,7 @@ PARTS: Final = {
     "namespaces": "benchmarks.namespaces.measuring",
     "scale": "benchmarks.scale.measuring",
     "gateway": "benchmarks.gateway",
-    "pace": "benchmarks.pace.measuring",
+    "pace": "benchmarks.rate_limit.measuring",
     "sizing": "benchmarks.sizing",
 }
 #: Those that take as long as all others together: by name, or with `--long`.

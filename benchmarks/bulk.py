@@ -23,10 +23,10 @@ from producer.run.question import Question
 from producer.sources import Row
 from tests.chaos.bulk_run import Lines, command, make_pictures
 from tests.e2e.fleet import running_fleet
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Ledger
 from visionq.names import QUEUE_INTAKE, TASK_ANALYZE
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:

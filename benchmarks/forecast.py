@@ -25,13 +25,13 @@ from benchmarks.pictures import encoded
 from benchmarks.quote import PICTURES, make_mixed, run_command
 from benchmarks.tables import Table, goal, goals
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Plan, make_quote
+from producer.quote import Knowledge, QuotePlan, make_quote
 from producer.sources import Row
 from tests.e2e.fleet import running_fleet
-from visionq.money import nano_rubles
-from visionq.prices import load_prices
+from visionq.pricing.money import nano_rubles
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ def _picture(folder: Path, number: int, random: Random) -> Path:
 
 def _quote(paths: Sequence[Path], redis: Redis, options: dict[str, Any]) -> Decimal:
     rows = [Row(number, path.name, (str(path),)) for number, path in enumerate(paths, 1)]
-    plan = Plan(Settings(), load_rules(), Prompt(_PROMPT), options)
+    plan = QuotePlan(Settings(), load_rules(), Prompt(_PROMPT), options)
     made = make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
     return made.rub.expected or Decimal(0)
 

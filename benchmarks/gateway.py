@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.tables import Table, goal, goals
 from tests.e2e.fleet import until
 from tests.e2e.gateway.kit import KEY, asked, running_gateway
-from visionq.sandbox.ports import free_port
-from visionq.sandbox.redis_server import running_redis
-from visionq.stack.children import answers
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_port
+from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,9 +16,9 @@ from benchmarks.measuring import in_turns, median_ratio, peak_megabytes
 from benchmarks.pictures import encoded, photo_file, screenshot
 from benchmarks.tables import Table, goal, goals
 from visionq.contract import Detail, PictureOptions, Policy
-from visionq.vision import load_rules, seen_size
-from worker.allocator import give_memory_back
+from visionq.pricing.vision import load_rules, seen_size
 from worker.images import DecodeSlots, ImageLimits, prepare
+from worker.malloc import tune_malloc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def _floor(sample: _Sample) -> Callable[[], object] | None:
 
 def measure() -> list[Table]:
     """Return the table of costs and the table of goals."""
-    give_memory_back()  # as a worker does
+    tune_malloc()  # as a worker does
     samples = _samples()
     rows, reached = [], []
     for sample in samples:

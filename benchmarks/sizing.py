@@ -20,8 +20,8 @@ from benchmarks.measuring import load, machine
 from benchmarks.pictures import photo_file
 from benchmarks.tables import Cells, Table
 from visionq import names
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator.process import running_simulator
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator.process import running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.simulator.process import RunningSimulator
+    from visionq.devstack.simulator.process import RunningSimulator
 
 _SLOTS: Final = 128
 #: Seconds within which each step has to be done, on a machine that others use too.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visionq.commands.record import read_record
-from visionq.commands.shared import find_redis_url
+from visionq.cli.record import read_record
+from visionq.cli.shared import find_redis_url
+from visionq.devstack.temporary import temporary_stack
 from visionq.extras import STACK, check_extras
-from visionq.stack.temporary import temporary_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

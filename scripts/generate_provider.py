@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from visionq.contract import UnknownBilling, Usage
 from visionq.errors import ModelNotFound, ProviderUnavailable
 from visionq.ledger.records import Billing
-from worker.decision import Attempt, Fail, Hold, Park, Retry, Wait, billing_of, decide
+from worker.decision import AttemptFacts, Fail, Hold, Park, Retry, Wait, billing_of, decide
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _cost(kind: type[VisionqError]) -> str:
 
 
 def _done(kind: type[VisionqError]) -> str:
-    first = Attempt(1, 10, on_unknown_billing=UnknownBilling.RETRY)
+    first = AttemptFacts(1, 10, on_unknown_billing=UnknownBilling.RETRY)
     match decide(kind(""), first, random=lambda: 0.5):
         case Hold():
             done = "closes the gate, or holds the model; the job goes back to its lane"

@@ -10,13 +10,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from visionq.errors import InvalidJob, TooManyPixels
-from visionq.vision import image_tokens, seen_size
+from visionq.pricing.vision import image_tokens, seen_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from visionq.contract import Detail
-    from visionq.vision import RequestLimits, VisionRules
+    from visionq.pricing.vision import RequestLimits, VisionRules
 
 #: Left, top, right and bottom, in pixels of the upright picture.
 Box = tuple[int, int, int, int]

@@ -69,7 +69,7 @@ PROVIDER_KEYS: Final = PREFIX + "provider-keys"
 #: HASH pool → jobs that its workers have claimed.
 POOL_BUSY: Final = PREFIX + "pool-busy"
 #: HASH tenant → its jobs that workers were given and have not sent.
-TENANT_AT_HAND: Final = PREFIX + "tenant-at-hand"
+TENANT_UNSENT: Final = PREFIX + "tenant-at-hand"
 #: ZSET worker id → when its registration lapses (ms).
 WORKERS: Final = PREFIX + "workers"
 #: HASH scope (`model:…`, `tenant:…`, `pace:MODEL`) → why its lanes are not served.
@@ -184,15 +184,15 @@ MISSING_MODEL: Final = PREFIX + "missing-model:"
 #: ZSET lane that left its ring → when (ms), per scope that holds it.
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
-LEAD: Final = PREFIX + "lead:"
+LEADER: Final = PREFIX + "lead:"
 #: HASH per model: what is known of its limits, what is taken of them, its calls and jobs at hand.
-PACE: Final = PREFIX + "pace:"
+RATE_LIMIT: Final = PREFIX + "pace:"
 #: STRING how many calls of unknown billing were made for a content key.
 UNCLEAR: Final = PREFIX + "unclear:"
 #: LIST of job ids that wait for the lead of a content key, or for what its calls turn out to cost.
 FOLLOWERS: Final = PREFIX + "followers:"
 #: STRINGs by which the fleet shares the duties of its watch.
-WATCH: Final = PREFIX + "watch:"
+MAINTENANCE: Final = PREFIX + "watch:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: HASH of sums over forecast and counted tokens per `model:detail`.
@@ -247,7 +247,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "pool_slots": POOL_SLOTS,
     "pool_busy": POOL_BUSY,
     "provider_keys": PROVIDER_KEYS,
-    "tenant_at_hand": TENANT_AT_HAND,
+    "tenant_unsent": TENANT_UNSENT,
     "workers": WORKERS,
     "holds": HOLDS,
     "hold_ends": HOLD_ENDS,
@@ -256,10 +256,10 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "too_new": TOO_NEW,
     "gate": GATE,
     "held_lanes": HELD_LANES,
-    "pace": PACE,
+    "rate_limit": RATE_LIMIT,
     "limits": LIMITS,
     "missing_model": MISSING_MODEL,
-    "lead": LEAD,
+    "leader": LEADER,
     "unclear": UNCLEAR,
     "followers": FOLLOWERS,
     "dispatcher": DISPATCHER,

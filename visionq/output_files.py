@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def set_aside(path: Path) -> Path:
+def keep_copy(path: Path) -> Path:
     """Move a file to a free name beside it, and return that."""
     kept = free_name(path)
     path.rename(kept)

@@ -27,7 +27,7 @@ class UnableToWriteError(redis_errors.ResponseError):
 
 
 #: Errors after which the same call may go through later. All calls of ours can be repeated.
-PASSING: Final = (
+TRANSIENT_ERRORS: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.BusyLoadingError,
@@ -95,12 +95,12 @@ def connect_async(
 
 
 @contextmanager
-def telling_what_passes() -> Iterator[None]:
-    """Give errors that say "not now" a class of `PASSING`, where redis-py has none for them."""
+def mapping_transient_errors() -> Iterator[None]:
+    """Raise errors that say "not now" as one of `TRANSIENT_ERRORS`, where redis-py has no class."""
     try:
         yield
     except redis_errors.ResponseError as error:
-        if not isinstance(error, PASSING) and any(word in str(error) for word in _UNABLE):
+        if not isinstance(error, TRANSIENT_ERRORS) and any(word in str(error) for word in _UNABLE):
             raise UnableToWriteError(str(error)) from error
         raise
 

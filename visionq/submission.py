@@ -15,14 +15,14 @@ from visionq.contract.base import BatchName
 from visionq.contract.job import MOST_OUTPUT_TOKENS
 from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
-from visionq.model_options import check_model_options, load_option_table
-from visionq.prices import ORDINARY_TIERS, check_tier, load_prices
-from visionq.prompt_cache import check_prompt_cache
+from visionq.pricing.model_options import check_model_options, load_option_table
+from visionq.pricing.prices import ORDINARY_TIERS, check_tier, load_prices
+from visionq.pricing.prompt_cache import check_prompt_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.model_options import OptionTable
+    from visionq.pricing.model_options import OptionTable
     from visionq.settings import Settings
 
 #: What base64 may be wrapped with.

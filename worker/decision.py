@@ -39,7 +39,7 @@ _MOST_DOUBLINGS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptFacts:
     """What the rules need to know of the attempt and of the job's past."""
 
     #: Which attempt this is, from 1; those that only waited or parked are not counted.
@@ -99,7 +99,7 @@ class Fail:
 Decision = Retry | Wait | Park | Hold | Fail
 
 
-def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -> Decision:
+def decide(error: Exception, attempt: AttemptFacts, *, random: Callable[[], float]) -> Decision:
     """Return what becomes of the job; `random` gives numbers from 0 up to 1.
 
     Times are seconds from now, so there is no clock. An error from outside the tree is a fault of
@@ -121,7 +121,7 @@ def decide(error: Exception, attempt: Attempt, *, random: Callable[[], float]) -
     return Fail(error)
 
 
-def may_be_put_off(error: Exception, attempt: Attempt) -> bool:
+def may_be_put_off(error: Exception, attempt: AttemptFacts) -> bool:
     """Return whether the job may go back to its lane, unburned, should the provider be out."""
     if isinstance(error, BillingUnknown):
         return _may_call_again(attempt, MOST_UNKNOWN_CALLS_IN_OUTAGE) and _is_before_deadline(
@@ -157,13 +157,13 @@ def backoff(
     return random() * min(cap, base * 2.0**doublings)
 
 
-def _delay(error: VisionqError, attempt: Attempt, random: Callable[[], float]) -> float:
+def _delay(error: VisionqError, attempt: AttemptFacts, random: Callable[[], float]) -> float:
     """Return the backoff on top of what the provider asks for, so that not all come at once."""
     return (error.retry_after or 0.0) + backoff(attempt.number, random)
 
 
 def _unknown_billing(
-    error: BillingUnknown, attempt: Attempt, random: Callable[[], float]
+    error: BillingUnknown, attempt: AttemptFacts, random: Callable[[], float]
 ) -> Decision:
     may_repeat = (
         _may_call_again(attempt, MOST_UNKNOWN_CALLS) and attempt.number < attempt.max_attempts
@@ -175,19 +175,19 @@ def _unknown_billing(
     return Retry(after, error.code)
 
 
-def _may_call_again(attempt: Attempt, most: int) -> bool:
+def _may_call_again(attempt: AttemptFacts, most: int) -> bool:
     """Whether the call that has just ended unknown may be followed by another."""
     may_repeat = attempt.on_unknown_billing is UnknownBilling.RETRY
     return may_repeat and attempt.unknown_calls + 1 < most
 
 
-def _in_time(decision: Retry | Wait, attempt: Attempt) -> Decision:
+def _in_time(decision: Retry | Wait, attempt: AttemptFacts) -> Decision:
     if _is_before_deadline(decision.after, attempt):
         return decision
     return Fail(DeadlineExceeded(f"the deadline passes before the next try ({decision.reason})"))
 
 
-def _is_before_deadline(after: float, attempt: Attempt) -> bool:
+def _is_before_deadline(after: float, attempt: AttemptFacts) -> bool:
     return attempt.deadline_left is None or after < attempt.deadline_left
 
 

@@ -17,7 +17,7 @@ from visionq.errors import (
 )
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota
 from visionq.submission import defaulted, extract_data_urls, prepare
-from worker.persistence import persistently
+from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
     job = NewJob(job_id, prepare(fields, tools.settings), defaulted=defaulted(fields))
     if contents:
         _store(job, contents, tools)
-    match persistently(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:
+    match retry_until_redis_returns(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
             tools.sleep(_PAUSE_WHILE_FULL)
@@ -68,14 +68,14 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
         case BlobsMissing(_, blobs):
             raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
     # Its caller may have revoked it while the message was in the queue.
-    if persistently(lambda: tools.ledger.is_revoked(job_id), tools.sleep, _PATIENCE):
+    if retry_until_redis_returns(lambda: tools.ledger.is_revoked(job_id), tools.sleep, _PATIENCE):
         tools.ledger.cancel([job_id])
 
 
 def _store(job: NewJob, contents: Sequence[bytes], tools: Tools) -> None:
     tenant = job.document.tenant
     try:
-        persistently(lambda: tools.blobs.put(contents, tenant), tools.sleep, _PATIENCE)
+        retry_until_redis_returns(lambda: tools.blobs.put(contents, tenant), tools.sleep, _PATIENCE)
     except QuotaExceeded:
         raise  # the caller is told: who waits here keeps others' messages waiting
     except QueueUnavailable as error:

@@ -19,49 +19,49 @@ from visionq.dead_letters import Bounds, DeadLetters
 from visionq.detectors import load_detectors
 from visionq.ledger import Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
-from visionq.model_options import load_option_table
 from visionq.names import HINT_QUEUES
-from visionq.prices import load_prices
+from visionq.pricing.model_options import load_option_table
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
-from visionq.redis_connection import PASSING, connect
+from visionq.redis_connection import TRANSIENT_ERRORS, connect
 from visionq.settings import ConfigurationError, load_settings
-from visionq.vision import load_rules
-from worker.allocator import give_memory_back
-from worker.dispatcher import Dispatcher
 from worker.fetch import Fetcher, FetchPolicy
-from worker.health import Progress, Reporter
-from worker.health.progress import DISPATCHER
-from worker.heartbeat import Heartbeat
-from worker.hints import HintPublisher
-from worker.images import ByteBudget, DecodeSlots, ImageLimits
-from worker.leases import Leases
+from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
+from worker.malloc import tune_malloc
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.provider.models import read_models
 from worker.provider.presence import answers
+from worker.threads.dispatcher import Dispatcher
+from worker.threads.health import Progress, Reporter
+from worker.threads.health.progress import DISPATCHER
+from worker.threads.heartbeat import Heartbeat
+from worker.threads.hints import HintPublisher
+from worker.threads.leases import Leases
+from worker.threads.maintenance import MaintenanceThread
+from worker.threads.maintenance.alerts import make_sender
+from worker.threads.maintenance.balance import Balance
+from worker.threads.maintenance.balance_probe import BalanceProbe
+from worker.threads.maintenance.drift import Disbelief, Drift
+from worker.threads.maintenance.endings import ModelEndings
+from worker.threads.maintenance.limits import EnvironmentLimits
+from worker.threads.maintenance.models import Models
+from worker.threads.maintenance.notices import LowBalance, Notices
+from worker.threads.maintenance.outage_probe import OutageProbe
+from worker.threads.maintenance.scripts import Scripts
+from worker.threads.maintenance.sweep import Sweep
 from worker.tracing import make_tracing
-from worker.watch import Watch
-from worker.watch.alerts import make_sender
-from worker.watch.balance import Balance
-from worker.watch.drift import Disbelief, Drift
-from worker.watch.endings import ModelEndings
-from worker.watch.limits import EnvironmentLimits
-from worker.watch.models import Models
-from worker.watch.notices import LowBalance, Notices
-from worker.watch.recovery import Recovery
-from worker.watch.scripts import Scripts
-from worker.watch.sweep import Sweep
-from worker.watch.top_up import TopUp
-from worker.webhooks import Messenger, make_messenger
+from worker.webhooks import WebhookSender, make_webhook_sender
 
 if TYPE_CHECKING:
     from celery import Celery
     from redis import Redis
 
+    from visionq.pricing.vision import RequestLimits
     from visionq.settings import Settings
-    from visionq.vision import RequestLimits
-    from worker.watch.watch import Duty
+    from worker.threads.maintenance.scheduler import PeriodicTask
 
 
 #: Connections to Redis beyond one for each thread that works: for dispatcher, watch, sweeper …
@@ -79,19 +79,19 @@ class Runtime:
     reporter: Reporter
     heartbeat: Heartbeat
     dispatcher: Dispatcher
-    watch: Watch
+    watch: MaintenanceThread
     dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
-    sweeper: Watch
+    sweeper: MaintenanceThread
     limits: EnvironmentLimits
     scripts: Scripts
-    messenger: Messenger
+    webhook_sender: WebhookSender
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
-        with suppress(*PASSING):  # the watch tries again
-            self.scripts.attend()
-            self.limits.attend()
+        with suppress(*TRANSIENT_ERRORS):  # the watch tries again
+            self.scripts.run()
+            self.limits.run()
         self.heartbeat.start()
         self.dispatcher.start()
         self.sweeper.start()
@@ -120,7 +120,7 @@ class Runtime:
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     """Put a process together from the environment; connects at first use."""
-    give_memory_back()
+    tune_malloc()
     settings = load_settings()
     options = ledger_options(settings)
     redis = _redis(settings, slots)
@@ -133,12 +133,12 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     tools = _tools(settings, redis, ledger)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
-    duties: list[Duty] = [
+    duties: list[PeriodicTask] = [
         scripts,
         limits,
         *_gate_duties(settings, redis, ledger, tools, registration.key),
     ]
-    slow_duties: list[Duty] = [
+    slow_duties: list[PeriodicTask] = [
         *_slow_duties(settings, redis, tools, registration.key),
         Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl),
     ]
@@ -151,11 +151,11 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         heartbeat=Heartbeat(pulse, leases, registration, progress),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
-        watch=Watch(duties),
-        sweeper=Watch(slow_duties, pause=20),
+        watch=MaintenanceThread(duties),
+        sweeper=MaintenanceThread(slow_duties, pause=20),
         limits=limits,
         scripts=scripts,
-        messenger=make_messenger(settings, ledger, random.random, time.sleep),
+        webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),
     )
 
 
@@ -166,12 +166,12 @@ def bounds(settings: Settings) -> Bounds:
 
 def _gate_duties(
     settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str
-) -> list[Duty]:
+) -> list[PeriodicTask]:
     """Return what is to be noticed within seconds."""
     balance = partial(read_balance, tools.client, tools.profile.balance)
-    duties: list[Duty] = [
-        TopUp(redis, ledger, key, balance),
-        Recovery(redis, ledger, key, partial(answers, tools.client)),
+    duties: list[PeriodicTask] = [
+        BalanceProbe(redis, ledger, key, balance),
+        OutageProbe(redis, ledger, key, partial(answers, tools.client)),
     ]
     sender = make_sender(settings)
     if sender is not None:
@@ -179,10 +179,10 @@ def _gate_duties(
     return duties
 
 
-def _slow_duties(settings: Settings, redis: Redis, tools: Tools, key: str) -> list[Duty]:
+def _slow_duties(settings: Settings, redis: Redis, tools: Tools, key: str) -> list[PeriodicTask]:
     """Return what the fleet does once a minute or less often."""
     balance = partial(read_balance, tools.client, tools.profile.balance)
-    duties: list[Duty] = [
+    duties: list[PeriodicTask] = [
         Drift(redis),
         Disbelief(redis),
         Balance(redis, key, balance, time.time),
@@ -233,7 +233,7 @@ def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
         calibration=usage.of,
         least_input=usage.least_input,
         detectors=load_detectors(settings.detectors),
-        memory=ByteBudget(settings.max_held_bytes),
+        memory=MemoryLimiter(settings.max_held_bytes),
         tracing=make_tracing(settings),
         monotonic=time.monotonic,
         random=random.random,

@@ -18,18 +18,18 @@ import structlog
 
 from visionq.errors import DownloadFailed, UnsafeUrl
 from visionq.ledger import DeliveryClaim, DeliveryEnding, DeliveryState
-from visionq.redis_connection import PASSING
+from visionq.redis_connection import TRANSIENT_ERRORS
 from visionq.webhooks import Webhook, find_webhook
 from worker.decision import backoff
 from worker.fetch import Fetcher, FetchPolicy
-from worker.persistence import persistently
+from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from visionq.ledger import Ledger
     from visionq.settings import Settings
-    from worker.fetch.fetcher import Answer
+    from worker.fetch.fetcher import DownloadResponse
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ _BACKOFF_CAP: Final = 7200.0
 
 
 @dataclass(frozen=True)
-class Messenger:
+class WebhookSender:
     """Takes events to the webhooks of their tenants; shared by the threads of the process."""
 
     ledger: Ledger
@@ -60,10 +60,12 @@ class Messenger:
             if not isinstance(claim, DeliveryClaim):
                 return None
             ending = self._attempt(claim)
-        except PASSING as error:  # it is hinted at again
+        except TRANSIENT_ERRORS as error:  # it is hinted at again
             log.warning("delivery.redis_failed", delivery=delivery_id, error=str(error))
             return None
-        done = persistently(lambda: self.ledger.finish_delivery(claim, ending), self.sleep)
+        done = retry_until_redis_returns(
+            lambda: self.ledger.finish_delivery(claim, ending), self.sleep
+        )
         log.info(
             "delivery.tried",
             state=ending.state.value,
@@ -87,13 +89,15 @@ class Messenger:
             return DeliveryEnding(DeliveryState.FAILED, fault=fault)
         except DownloadFailed as error:
             return self._again(claim, None, error.message)
-        except PASSING:
+        except TRANSIENT_ERRORS:
             raise
         except Exception:  # a fault of ours: it must not come back at once, for ever
             log.exception("delivery.defect", delivery=claim.id)
             return self._again(claim, None, "a fault of the sender")
 
-    def _answered(self, claim: DeliveryClaim, webhook: Webhook, answer: Answer) -> DeliveryEnding:
+    def _answered(
+        self, claim: DeliveryClaim, webhook: Webhook, answer: DownloadResponse
+    ) -> DeliveryEnding:
         status = answer.status
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return DeliveryEnding(DeliveryState.DELIVERED, status=status)
@@ -103,7 +107,7 @@ class Messenger:
             )
         return self._again(claim, status, f"answered {status}", least=answer.retry_after or 0)
 
-    def _send(self, claim: DeliveryClaim, webhook: Webhook) -> Answer:
+    def _send(self, claim: DeliveryClaim, webhook: Webhook) -> DownloadResponse:
         body = claim.body()
         headers = signed_headers(claim.id, body, webhook, datetime.now(UTC))
         return self.fetcher.post(
@@ -137,12 +141,12 @@ def signed_headers(
     }
 
 
-def make_messenger(
+def make_webhook_sender(
     settings: Settings,
     ledger: Ledger,
     random: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Messenger:
+) -> WebhookSender:
     """Return a messenger: guarded as downloads are, but what those are limited to is not for it."""
     policy = FetchPolicy(
         allow_private=settings.allow_private_urls,
@@ -154,4 +158,4 @@ def make_messenger(
         max_connections_per_host=settings.max_connections_per_host,
         longest_wait=_BACKOFF_CAP,
     )
-    return Messenger(ledger, Fetcher(policy), random, sleep)
+    return WebhookSender(ledger, Fetcher(policy), random, sleep)

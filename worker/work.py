@@ -16,32 +16,32 @@ from visionq.input_errors import describe
 from visionq.ledger import (
     GATE_CLOSED,
     Billing,
+    ClaimRefusal,
     Completed,
     Ending,
     Failed,
     Held,
-    PaceNews,
     Parked,
-    Refusal,
+    RateLimitFeedback,
     Waiting,
     Written,
     failed,
 )
-from visionq.money import rubles
+from visionq.pricing.money import rubles
 from visionq.redaction import brief, field_in
-from visionq.redis_connection import PASSING
-from worker.persistence import persistently
+from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
 from worker.pipeline.counting import counted_by
 from worker.pipeline.spans import of_job
+from worker.redis_retry import retry_until_redis_returns
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from visionq.ledger import Claim, Ledger, Outcome, Registration
-    from worker.leases import Lease, Leases
     from worker.pipeline import Tools
+    from worker.threads.leases import Lease, Leases
 
 log = structlog.get_logger(__name__)
 
@@ -112,14 +112,14 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
     """Take the job. What can't be taken now the ledger hints at again."""
     try:
         claim = ledger.claim(job_id, secrets.token_hex(8), registration)
-    except PASSING as error:
+    except TRANSIENT_ERRORS as error:
         log.warning("claim.redis_failed", job=job_id, error=str(error))
         return Stale("not claimed")
     except ValidationError as error:
         # Perhaps of a newer version: the lease lapses, and a newer worker may come by.
         log.error("claim.unreadable", job=job_id, field=field_in(describe(error)))  # noqa: TRY400  # where it arose says nothing
         return Stale("unreadable")
-    return Stale(claim.state) if isinstance(claim, Refusal) else claim
+    return Stale(claim.state) if isinstance(claim, ClaimRefusal) else claim
 
 
 def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
@@ -131,7 +131,9 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
     """
     for one in (ending, *_plainer(claim, ending)):
         try:
-            written = persistently(partial(tools.ledger.finish, claim, one), tools.sleep)
+            written = retry_until_redis_returns(
+                partial(tools.ledger.finish, claim, one), tools.sleep
+            )
         except (TypeError, ValueError, ResponseError):
             log.exception("attempt.unwritable", outcome=type(one.outcome).__name__)
             _block(claim, tools)
@@ -144,14 +146,14 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
 
 def _block(claim: Claim, tools: Tools) -> None:
     try:
-        persistently(partial(tools.ledger.block, claim), tools.sleep)
+        retry_until_redis_returns(partial(tools.ledger.block, claim), tools.sleep)
     except ResponseError:
         # The job's own record, or Redis's every script, is closed to us: no worker can take it up.
         log.exception("attempt.not_blocked")
 
 
 def _plainer(claim: Claim, ending: Ending) -> Iterator[Ending]:
-    yield replace(ending, usage=None, pace=PaceNews(), counted={})
+    yield replace(ending, usage=None, rate_limit=RateLimitFeedback(), counted={})
     cost = rubles(claim.cost + ending.cost)
     error = InternalError("the outcome could not be written", cost_rub=cost)
     yield Ending(failed(error), ending.billing, ending.cost)

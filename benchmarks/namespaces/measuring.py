@@ -23,10 +23,10 @@ from benchmarks.namespaces.network import Network, NotPermitted, network
 from benchmarks.tables import Table, goal, goals
 from tests.e2e.fleet import jobs, until
 from visionq.contract import ResultDocument
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator.process import running_simulator
 from visionq.names import WORKERS
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator.process import running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:

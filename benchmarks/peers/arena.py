@@ -20,11 +20,11 @@ from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, SCRIPT, Contende
 from benchmarks.peers.processes import Workers, started
 from benchmarks.peers.recording import Recorder, recorder
 from benchmarks.peers.work import WARM
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.errors import VisionqError
 from visionq.ledger import GateOrder, Ledger
 from visionq.names import COUNTS, PROVIDER_KEYS
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

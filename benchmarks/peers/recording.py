@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from visionq.sandbox.ports import free_port
+from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from benchmarks.scale.real import LATENCY, THREADS, Real, fleet_of, measured
 from benchmarks.scale.simulation import Costs, simulate
 from benchmarks.tables import Cells, Table, goal, goals
 from visionq.contract import Detail
-from visionq.vision import load_rules, seen_size
+from visionq.pricing.vision import load_rules, seen_size
 from worker.images import ImageLimits, prepare
 
 #: Percent by which a simulated rate may be off.

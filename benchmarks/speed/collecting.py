@@ -15,9 +15,9 @@ from redis import Redis
 
 from benchmarks.tables import Table, goal, goals
 from visionq.contract import Api, ImageReport, ResultDocument, Usage
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger import celery_results
 from visionq.names import CELERY_RESULT
-from visionq.sandbox.redis_server import running_redis
 from visionq.sdk import Client
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from visionq.errors import BY_CODE
 from visionq.ledger import Period
 from visionq.ledger.metrics import OTHER
 from visionq.ledger.views import HINTED
-from visionq.money import rubles
+from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -97,7 +97,7 @@ def _standing(fleet: Fleet) -> Iterator[Metric]:
     yield _gauge(catalogue.HOLDS, {(kind,): held.count(kind) for kind in _HOLDS})
     yield _gauge(catalogue.IN_FLIGHT, {(m,): out for m, (out, _) in fleet.at_work.items()})
     yield _gauge(catalogue.AT_HAND, {(m,): at_hand for m, (_, at_hand) in fleet.at_work.items()})
-    paces = [pace for pace in fleet.paces if pace.model in fleet.counters.models]
+    paces = [rate_limit for rate_limit in fleet.paces if rate_limit.model in fleet.counters.models]
     yield _gauge(
         catalogue.REQUEST_LIMIT,
         {(one.model,): one.requests_per_minute for one in paces if one.requests_per_minute},

@@ -14,9 +14,9 @@ from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import OTHER, ask_counters, counters_of
 from visionq.ledger.model_use import models_in_use
 from visionq.ledger.overview_page import oldest_of
-from visionq.ledger.pace import read_paces
-from visionq.model_list import read_model_list
-from visionq.models import end_of
+from visionq.ledger.rate_limits import read_rate_limits
+from visionq.pricing.model_list import read_model_list
+from visionq.pricing.models import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from visionq.ledger import Book, Ledger
     from visionq.ledger.gates import Gate
     from visionq.ledger.metrics import Counters
-    from visionq.ledger.pace import Pace
+    from visionq.ledger.rate_limits import RateLimitStatus
 
 #: Lanes that are read (about), and those whose oldest jobs are looked at, the largest first.
 MOST_LANES: Final = 5000
@@ -54,7 +54,7 @@ class Fleet:
     #: Reason → jobs that stand still.
     parked: Mapping[str, int]
     gate: Gate
-    paces: Sequence[Pace]
+    paces: Sequence[RateLimitStatus]
     #: Model → calls that are out, and jobs at hand.
     at_work: Mapping[str, tuple[int, int]]
     money: Mapping[str, int]
@@ -93,7 +93,7 @@ def read_fleet(ledger: Ledger) -> Fleet:
         oldest=_oldest(redis, lanes, now),
         parked=parked_by_reason(redis, jobs.get(State.PARKED, 0), lanes, gate),
         gate=gate,
-        paces=read_paces(redis, counters.models),
+        paces=read_rate_limits(redis, counters.models),
         at_work=_at_work(redis, sorted(counters.models)),
         money={name.decode(): int(amount) for name, amount in money.items()},
         balances={key.decode(): _balance(value) for key, value in balances.items()},
@@ -172,7 +172,7 @@ def _oldest(redis: Redis, lanes: Mapping[str, int], now: float) -> dict[str, flo
 def _at_work(redis: Redis, models: Sequence[str]) -> dict[str, tuple[int, int]]:
     with redis.pipeline(transaction=False) as pipeline:
         for model in models:
-            pipeline.hmget(names.PACE + model, "calls_out", "at_hand")
+            pipeline.hmget(names.RATE_LIMIT + model, "calls_out", "at_hand")
         replies = pipeline.execute()
     return {
         model: (max(0, int(out or 0)), max(0, int(at_hand or 0)))

@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from producer.gateway.batches.keeper import Keeper
 from producer.gateway.batches.routes import router as batches_router
+from producer.gateway.batches.runner import BatchRunner
 from producer.gateway.bodies import schemas_of
 from producer.gateway.faults import Fault, fault_behind, invalid, is_native, response_for
 from producer.gateway.files.routes import router as files_router
@@ -69,7 +69,7 @@ def build_app(setup: Setup) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(setup) as services:
             app.state.services = services
-            keeper = asyncio.create_task(Keeper(services).run())
+            keeper = asyncio.create_task(BatchRunner(services).run())
             yield
             await end_tasks({keeper})
 

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from producer.gateway.faults import Fault, invalid
 from producer.gateway.turns import Turns
-from visionq.shares import Shares
+from visionq.fair_limiter import FairLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -47,7 +47,7 @@ class Bodies:
     def __init__(self, most: int) -> None:
         """Take bodies of at most so many bytes."""
         self._most = most
-        self._bytes = Shares(_HELD * most)
+        self._bytes = FairLimiter(_HELD * most)
         self.turns = Turns("bodies", 1)
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.gateway.faults import Fault
 from visionq.names import PROVIDER_MODELS
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visionq.shares import Shares
+from visionq.fair_limiter import FairLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ class Turns:
     def __init__(self, name: str, threads: int) -> None:
         """Do so many pieces of it at a time."""
         self._threads = ThreadPoolExecutor(threads, name)
-        self._shares = Shares(threads)
+        self._shares = FairLimiter(threads)
 
     async def run(self, tenant: str, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
         """Do a piece of it, in the tenant's turn."""

@@ -53,7 +53,7 @@ class TextPart(Part):
         return Text(self.text, ends_prefix=self.prompt_cache_breakpoint is not None)
 
 
-class Picture(Part):
+class PicturePart(Part):
     """Where a picture is, and how closely to look at it."""
 
     url: PictureUrl
@@ -64,7 +64,7 @@ class ImagePart(Part):
     """A picture."""
 
     type: Literal["image_url"]
-    image_url: Picture
+    image_url: PicturePart
 
     def said(self) -> Image:
         """Return it as both APIs know it."""

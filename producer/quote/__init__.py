@@ -1,16 +1,16 @@
 """What a source will cost before anything is sent: `visionq quote`, `run` and the gateway."""
 
-from producer.quote.census import Census, Plan, take_census
+from producer.quote.census import Census, QuotePlan, take_census
 from producer.quote.document import ModelQuote, Quote, RubleSpan
-from producer.quote.knowledge import Knowledge
+from producer.quote.learned_statistics import Knowledge
 from producer.quote.making import make_quote, quote_of
 
 __all__ = [
     "Census",
     "Knowledge",
     "ModelQuote",
-    "Plan",
     "Quote",
+    "QuotePlan",
     "RubleSpan",
     "make_quote",
     "quote_of",

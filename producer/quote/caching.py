@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from visionq.caching import load_caching
-from visionq.prompt_cache import cache_plan, cached_prefix
-from visionq.vision import forecast_text_tokens
+from visionq.pricing.caching import load_caching
+from visionq.pricing.prompt_cache import cache_plan, cached_prefix
+from visionq.pricing.vision import forecast_text_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

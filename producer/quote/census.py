@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.prompts import job_fields
 from producer.quote.caching import SharedPrefixes, prefix_of
-from producer.quote.looking import look, sha256_of_file
-from producer.quote.twins import Twins
+from producer.quote.duplicates import Twins
+from producer.quote.probe import look, sha256_of_file
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import Reuse
 from visionq.crops import check_count, crop_boxes, crops_note
 from visionq.errors import ImageError, InvalidJob
 from visionq.ledger.usage import question_of
-from visionq.model_options import load_option_table
-from visionq.submission import prepare
-from visionq.vision import (
+from visionq.pricing.model_options import load_option_table
+from visionq.pricing.vision import (
     forecast_text_tokens,
     forecast_texts,
     image_tokens,
@@ -27,16 +26,17 @@ from visionq.vision import (
     most_image_tokens,
     seen_size,
 )
+from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from producer.prompts import Prompt
     from producer.quote.caching import Prefix
-    from producer.quote.looking import Seen
+    from producer.quote.probe import Seen
     from visionq.contract import Detail, JobDocument
+    from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
-    from visionq.vision import VisionRules
 
 Size = tuple[int, int]
 #: Model, detail, effort.
@@ -76,7 +76,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedPicture:
     """A row that can't be asked."""
 
     id: str
@@ -94,7 +94,7 @@ class Census:
     pictures: int = 0
     #: Code → rows.
     refused: Counter[str] = field(default_factory=Counter)
-    examples: list[Refusal] = field(default_factory=list)
+    examples: list[RefusedPicture] = field(default_factory=list)
     #: Rows that ask the same as another, and rows whose answer is stored.
     duplicates: int = 0
     stored: int = 0
@@ -116,7 +116,7 @@ class Census:
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuotePlan:
     """What is to be asked about the rows, and by which tables it is counted."""
 
     settings: Settings
@@ -127,10 +127,10 @@ class Plan:
     #: Which of so many content keys have a stored answer; None: files are not read for that.
     stored: Callable[[Sequence[str]], Sequence[bool]] | None = None
     #: Told of every row that can't be asked.
-    on_refused: Callable[[Refusal], None] | None = None
+    on_refused: Callable[[RefusedPicture], None] | None = None
 
 
-def take_census(rows: Iterable[Row | BadRow], plan: Plan) -> Census:
+def take_census(rows: Iterable[Row | BadRow], plan: QuotePlan) -> Census:
     """Read all rows once; raises what their source raises."""
     counting = _Counting(plan)
     for row in rows:
@@ -152,7 +152,7 @@ class _Asked:
 
 
 class _Counting:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: QuotePlan) -> None:
         self._plan = plan
         self._census = Census()
         self._options = load_option_table(plan.settings.options_file)
@@ -168,7 +168,7 @@ class _Counting:
         census = self._census
         census.rows += 1
         if isinstance(row, BadRow):
-            self._refuse(Refusal(row.id, row.code, row.message))
+            self._refuse(RefusedPicture(row.id, row.code, row.message))
             return
         census.pictures += len(row.images)
         try:
@@ -183,7 +183,7 @@ class _Counting:
                 return
             if reusable and self._plan.stored and not any(one.size is None for one in seen):
                 census.read_bytes += sum(one.bytes for one in seen)
-                key = content_key(
+                key = cache_key(
                     job,
                     [sha256_of_file(image) for image in row.images],
                     shared=self._plan.settings.share_answers,
@@ -193,11 +193,11 @@ class _Counting:
                     self._look_up()
                 return
         except (ImageError, InvalidJob) as error:
-            self._refuse(Refusal(row.id, error.code, error.message, row.file))
+            self._refuse(RefusedPicture(row.id, error.code, error.message, row.file))
             return
         except ROW_FAULTS as error:
             fault = row_fault(error)
-            self._refuse(Refusal(row.id, fault.code, fault.message, row.file))
+            self._refuse(RefusedPicture(row.id, fault.code, fault.message, row.file))
             return
         self._add(asked, seen)
 
@@ -218,7 +218,7 @@ class _Counting:
         job = prepare(fields, self._plan.settings)
         texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
         prefix = prefix_of(job, self._plan.settings.prompt_cache)
-        made = _Asked(job, content_key(job, ()), question_of(job), texts, prefix)
+        made = _Asked(job, cache_key(job, ()), question_of(job), texts, prefix)
         if common:
             self._known[len(row.images)] = made
         return made
@@ -300,7 +300,7 @@ class _Counting:
             else image_tokens(rules, model, detail, *size)
         )
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: RefusedPicture) -> None:
         refused = self._census.refused
         refused[refusal.code] += 1
         if refused[refusal.code] <= _EXAMPLES:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from visionq.contract.base import Document, Rubles
-from visionq.money import rubles
+from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from visionq.model_list import ModelList, said_of_unlisted
-from visionq.models import ModelEnd, end_of, in_its_place, warning_for
+from visionq.pricing.model_list import ModelList, said_of_unlisted
+from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from visionq.vision import VisionRules
+    from visionq.pricing.vision import VisionRules
 
 
 @dataclass(frozen=True, slots=True)

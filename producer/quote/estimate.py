@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from producer.quote.caching import cache_use
 from visionq.contract import Usage
 from visionq.ledger.usage import MARGIN_BEFORE
-from visionq.prices import cost_nano_rubles
+from visionq.pricing.prices import cost_nano_rubles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from producer.quote.caching import CacheUse
     from producer.quote.census import Group
     from visionq.ledger.usage import Calibration, Output
-    from visionq.prices import Price
+    from visionq.pricing.prices import Price
 
 #: Tokens of an answer of which nothing is known, without its reasoning: a guess, and said to be
 #: one. Alt texts, verdicts and a few extracted fields, what most are asked for, take 20 to 150.

@@ -8,7 +8,7 @@ from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from producer.quote.census import Group, Plan, take_census
+from producer.quote.census import Group, QuotePlan, take_census
 from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
 from producer.quote.endings import Endings
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
@@ -16,9 +16,9 @@ from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
 from visionq.ledger.usage import Output, kind_of
-from visionq.model_options import load_option_table
-from visionq.money import rubles
-from visionq.vision import image_tokens, most_image_tokens
+from visionq.pricing.model_options import load_option_table
+from visionq.pricing.money import rubles
+from visionq.pricing.vision import image_tokens, most_image_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
     from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
-    from producer.quote.knowledge import Knowledge
+    from producer.quote.learned_statistics import Knowledge
     from producer.sources import BadRow, Row
     from visionq.ledger.usage import Calibration
-    from visionq.prices import PriceTable
-    from visionq.vision import VisionRules
+    from visionq.pricing.prices import PriceTable
+    from visionq.pricing.vision import VisionRules
 
 _DETAILS: Final = (Detail.LOW, Detail.HIGH, Detail.ORIGINAL)
 
 
 def make_quote(
     rows: Iterable[Row | BadRow],
-    plan: Plan,
+    plan: QuotePlan,
     prices: PriceTable,
     knowledge: Knowledge,
     *,
@@ -52,7 +52,7 @@ def make_quote(
 
 
 def quote_of(
-    census: Census, plan: Plan, prices: PriceTable, knowledge: Knowledge, *, now: datetime
+    census: Census, plan: QuotePlan, prices: PriceTable, knowledge: Knowledge, *, now: datetime
 ) -> Quote:
     """Return the quote of counted rows."""
     groups = census.groups
@@ -64,8 +64,8 @@ def quote_of(
         for kind, group in groups.items()
     }
     asked = sum(group.rows for group in groups.values())
-    pace = knowledge.per_minute()
-    seconds = round(asked * 60 / pace, 1) if pace else None
+    rate_limit = knowledge.per_minute()
+    seconds = round(asked * 60 / rate_limit, 1) if rate_limit else None
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
@@ -90,7 +90,7 @@ def quote_of(
         output_tokens=round(given),
         rub=_sum(made),
         seconds=seconds,
-        per_minute=pace,
+        per_minute=rate_limit,
         chosen=chosen,
         models=_compare(census, plan, prices, knowledge, given / max(1, asked), endings, chosen),
         warnings=endings.warnings((kind[0] for kind in made), plan.rules),
@@ -184,7 +184,7 @@ def _model_quote(
 
 def _compare(  # noqa: PLR0917  # what the quote is made of
     census: Census,
-    plan: Plan,
+    plan: QuotePlan,
     prices: PriceTable,
     knowledge: Knowledge,
     output: float,

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from producer.outputs import REFUSED_MARKS, check_table
-from producer.quote.census import Refusal
+from producer.quote.census import RefusedPicture
 from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.table_form import TableForm
 from visionq.output_files import draft_of
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _JSONL: Final = ".jsonl"
 _CSV: Final = ".csv"
-_COLUMNS: Final = tuple(field.name for field in fields(Refusal))
+_COLUMNS: Final = tuple(field.name for field in fields(RefusedPicture))
 
 
 @contextmanager
-def refused_file(out: Path) -> Iterator[Callable[[Refusal], None]]:
+def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
     """Give a function that notes a refused row; the file is there when the block has ended.
 
     Raises:
@@ -49,18 +49,18 @@ def refused_file(out: Path) -> Iterator[Callable[[Refusal], None]]:
             draft.unlink(missing_ok=True)
 
 
-def _table(file: TextIO) -> Callable[[Refusal], None]:
+def _table(file: TextIO) -> Callable[[RefusedPicture], None]:
     form, writer = TableForm(), csv.writer(file)
     writer.writerow(_COLUMNS)
 
-    def note(refusal: Refusal) -> None:
+    def note(refusal: RefusedPicture) -> None:
         writer.writerow(form.text(getattr(refusal, name)) for name in _COLUMNS)
 
     return note
 
 
-def _lines(file: TextIO) -> Callable[[Refusal], None]:
-    def note(refusal: Refusal) -> None:
+def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
+    def note(refusal: RefusedPicture) -> None:
         file.write(json.dumps(asdict(refusal), ensure_ascii=False) + "\n")
 
     return note

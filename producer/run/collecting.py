@@ -47,7 +47,7 @@ def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class RunCounts:
     """How the jobs that are out stand."""
 
     gate: Gate
@@ -63,9 +63,9 @@ class Census:
     unserved: str | None = None
 
 
-def census(redis: Redis, job_ids: Sequence[str]) -> Census:
+def census(redis: Redis, job_ids: Sequence[str]) -> RunCounts:
     """Look at every job that is out."""
-    found = Census(read_gate(redis))
+    found = RunCounts(read_gate(redis))
     for few in portions(job_ids):
         with redis.pipeline(transaction=False) as pipeline:
             for job_id in few:
@@ -80,7 +80,7 @@ def census(redis: Redis, job_ids: Sequence[str]) -> Census:
     return found
 
 
-def _count(found: Census, job_id: str, state: str, reason: str, *, comes_back: bool) -> None:
+def _count(found: RunCounts, job_id: str, state: str, reason: str, *, comes_back: bool) -> None:
     if not state:
         found.vanished.append(job_id)
         return

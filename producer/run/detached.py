@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from visionq.bundled import python_command
-from visionq.commands.record import user_directory
+from visionq.cli.record import user_directory
 from visionq.errors import JobNotFound, QueueUnavailable
 
 if TYPE_CHECKING:

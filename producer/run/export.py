@@ -13,7 +13,7 @@ from producer.run.errors import RecordFailed, RecordRefused
 from producer.run.table_form import TableForm
 from producer.run.tables import Cell, Column, columns_of
 from visionq.extras import install_command
-from visionq.output_files import draft_of, set_aside
+from visionq.output_files import draft_of, keep_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,7 +97,7 @@ def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None
             return None
         if not begins and known.st_mtime_ns <= record.stat().st_mtime_ns:
             return None
-        kept = set_aside(out)
+        kept = keep_copy(out)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -17,14 +17,14 @@ from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, OverQuota, Submitted
 from visionq.redis_connection import as_queue_unavailable
-from visionq.sdk.drafts import UPLOADS, Draft, Entry, all_contents
+from visionq.sdk.drafts import UPLOADS, Draft, PendingSubmission, all_contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from redis import Redis
 
-    from producer.run.index import Entry as Known
+    from producer.run.index import IndexEntry as Known
     from producer.run.question import Question
     from producer.run.selection import Selection
     from producer.run.window import Window
@@ -73,7 +73,7 @@ class Submitter:
 
     def submit(self, drafts: Sequence[Draft]) -> list[Submission]:
         """Enter jobs; raises `QueueUnavailable` when the ledger takes none."""
-        entry = Entry(drafts)
+        entry = PendingSubmission(drafts)
         with as_queue_unavailable():
             for _ in range(UPLOADS):
                 if entry.remaining:

@@ -34,7 +34,7 @@ _Values = tuple[str, int, int, int, str, int, str, int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """One line of the record."""
 
     id: str
@@ -73,7 +73,7 @@ class Index:
         """Remove it."""
         self._database.close()
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[IndexEntry]) -> None:
         """Note new lines; of two with one id the later holds."""
         values = [_values(one) for one in entries]
         with self._lock:
@@ -82,7 +82,7 @@ class Index:
             self._database.execute("COMMIT")
             self.lines += len(values)
 
-    def find(self, row_id: str, number: int) -> Entry | None:
+    def find(self, row_id: str, number: int) -> IndexEntry | None:
         """Return the last line of a row; `number` is its place in the source as it is now."""
         with self._lock:
             found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
@@ -90,7 +90,7 @@ class Index:
                 self._database.execute("UPDATE rows SET number = ? WHERE id = ?", (number, row_id))
         return _entry(found) if found else None
 
-    def get(self, row_id: str) -> Entry | None:
+    def get(self, row_id: str) -> IndexEntry | None:
         """Return the last line of a row."""
         with self._lock:
             found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
@@ -134,12 +134,12 @@ class Index:
         yield from self._database.execute(query)
 
 
-def _values(one: Entry) -> _Values:
+def _values(one: IndexEntry) -> _Values:
     kept = (one.id, one.number, one.start, one.length, one.code, one.attempt)
     return *kept, str(one.paid), one.simulated, one.mark
 
 
-def _entry(found: _Values) -> Entry:
+def _entry(found: _Values) -> IndexEntry:
     row_id, number, start, length, code, attempt, paid, simulated, mark = found
     kept = (row_id, number, start, length, code, attempt)
-    return Entry(*kept, Decimal(paid), bool(simulated), mark)
+    return IndexEntry(*kept, Decimal(paid), bool(simulated), mark)

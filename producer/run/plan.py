@@ -16,7 +16,7 @@ from producer.run.question import Question, run_id
 from producer.run.selection import Again
 from producer.run.table_form import TableForm
 from producer.sources import STDIN, open_source
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ _NONE: Final = Again()
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RunOptions:
     """How a run is to go on; none of it changes an answer."""
 
     out: Path
@@ -61,12 +61,12 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """A run that may begin."""
 
     source: Source
     question: Question
-    wishes: Wishes
+    wishes: RunOptions
 
     @property
     def run(self) -> str:
@@ -76,13 +76,13 @@ class Plan:
 
 def make_plan(
     spec: str,
-    wishes: Wishes,
+    wishes: RunOptions,
     *,
     described: SourceOptions,
     asked: Mapping[str, Any],
     settings: Settings,
     stdin: BinaryIO,
-) -> Plan:
+) -> RunPlan:
     """Open the source and settle the question; `asked` are the options that shape it.
 
     `described` is what was said of the source.
@@ -103,7 +103,7 @@ def make_plan(
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=described, stdin=stdin)
     _check_columns(wishes.form.columns or (), source)
-    return Plan(source, _question(source, asked, settings, stdin), wishes)
+    return RunPlan(source, _question(source, asked, settings, stdin), wishes)
 
 
 def _question(

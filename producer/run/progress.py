@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
-    from producer.run.collecting import Census
+    from producer.run.collecting import RunCounts
     from producer.run.tally import Tally
 
 #: Seconds between two lines in a log, and between two pictures in a terminal.
@@ -60,7 +60,7 @@ def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
     return " · ".join(parts)
 
 
-def waits(census: Census | None, trouble: str | None) -> str | None:
+def waits(census: RunCounts | None, trouble: str | None) -> str | None:
     """Return what keeps a run back, if anything does."""
     if trouble is not None:
         return trouble

@@ -7,21 +7,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from producer.intake import check_options
-from producer.quote import Plan as QuotePlan
-from producer.quote import make_quote
-from producer.quote.command import knowledge_of
+from producer.quote import QuotePlan, make_quote
+from producer.quote.quote_command import knowledge_of
 from producer.sources import said_of_reading
-from visionq.commands.screen import people_console
+from visionq.cli.screen import people_console
 from visionq.errors import InvalidSource
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from producer.quote import Quote
-    from producer.run.plan import Plan
+    from producer.run.plan import RunPlan
     from producer.run.selection import Sample, Selection
     from producer.run.terminal import Terminal
     from producer.sources import BadRow, Row
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def quote_of_rest(
-    plan: Plan, selection: Selection, sample: Sample | None, settings: Settings
+    plan: RunPlan, selection: Selection, sample: Sample | None, settings: Settings
 ) -> Quote:
     """Read the source once and return the quote of what is still to be asked.
 
@@ -58,7 +57,7 @@ def quote_of_rest(
     return quote
 
 
-def _rest(plan: Plan, selection: Selection, sample: Sample | None) -> Iterator[Row | BadRow]:
+def _rest(plan: RunPlan, selection: Selection, sample: Sample | None) -> Iterator[Row | BadRow]:
     for row in plan.source.rows():
         seen = selection.seen
         is_asked, _ = selection.take(row)
@@ -77,7 +76,7 @@ def said_of_changes(selection: Selection) -> str | None:
     return said if selection.again.changed else f"{said}; --retry-changed asks them again"
 
 
-def show_quote(quote: Quote, plan: Plan, terminal: Terminal) -> None:
+def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
     """Show it whole in a terminal, and in a few lines elsewhere."""
     for said in said_of_reading(plan.source):
         terminal.say(said)

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.errors import RecordRefused
-from producer.run.index import Entry, Index
+from producer.run.index import Index, IndexEntry
 from producer.run.selection import mark_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def read_into(index: Index, path: Path) -> tuple[int, str | None]:
         RecordRefused: a line of it is no row.
     """
     start, question = 0, None
-    entries: list[Entry] = []
+    entries: list[IndexEntry] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -66,9 +66,9 @@ def _check_torn(line: bytes, path: Path, number: int) -> None:
         raise RecordRefused(_foreign(path, number))
 
 
-def entry_of(row: dict[str, Any], start: int, length: int) -> Entry:
+def entry_of(row: dict[str, Any], start: int, length: int) -> IndexEntry:
     """Return what the index keeps of a row."""
-    return Entry(
+    return IndexEntry(
         id=str(row["id"]),
         number=int(row["row"]),
         start=start,
@@ -81,7 +81,7 @@ def entry_of(row: dict[str, Any], start: int, length: int) -> Entry:
     )
 
 
-def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, Any], Entry]:
+def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, Any], IndexEntry]:
     try:
         row = json.loads(line)
         str(row["question"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from producer.run.index import Entry
+    from producer.run.index import IndexEntry
 
 #: Of a row with a short answer.
 _ROW_BYTES: Final = 900
@@ -136,12 +136,14 @@ class Record:
             raise RecordFailed(f"{self.path}: {_reason(error)}") from None
         self.index.add(self._entries(rows, lines))
 
-    def _entries(self, rows: Sequence[dict[str, Any]], lines: Sequence[bytes]) -> Iterator[Entry]:
+    def _entries(
+        self, rows: Sequence[dict[str, Any]], lines: Sequence[bytes]
+    ) -> Iterator[IndexEntry]:
         for row, line in zip(rows, lines, strict=True):
             yield entry_of(row, self._size, len(line))
             self._size += len(line)
 
-    def row(self, entry: Entry) -> dict[str, Any]:
+    def row(self, entry: IndexEntry) -> dict[str, Any]:
         """Return the row that stands at an entry of the index."""
         found: dict[str, Any] = json.loads(os.pread(self._descriptor, entry.length, entry.start))
         return found

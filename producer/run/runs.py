@@ -11,7 +11,7 @@ import click
 
 from producer.run.detached import all_runs, find_run
 from producer.run.detached import stop as ask_to_stop
-from visionq.commands.shared import EXIT_FAILED, EXIT_OK, errors_as_json, json_option, print_json
+from visionq.cli.shared import EXIT_FAILED, EXIT_OK, errors_as_json, json_option, print_json
 
 if TYPE_CHECKING:
     from producer.run.detached import DetachedRun

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.progress import rubles
-from visionq.doctor.provider_checks import provider_at, read_balance
+from visionq.cli.doctor.provider_checks import provider_at, read_balance
 from visionq.errors import Incomplete, InvalidOutput, Refused
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.quote.looking import sha256_of_file
+from producer.quote.probe import sha256_of_file
 from producer.sources import ROW_FAULTS, BadRow, Row
 from visionq.errors import ImageError, InvalidJob
 from visionq.sdk.images import is_url
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from producer.prompts import Prompt
-    from producer.run.index import Entry, Index
+    from producer.run.index import Index, IndexEntry
 
 _MARK_BYTES: Final = 8
 
@@ -40,7 +40,7 @@ class Selection:
     index: Index
     prompt: Prompt | None
     #: Returns a row of OUT.
-    stored: Callable[[Entry], dict[str, Any]]
+    stored: Callable[[IndexEntry], dict[str, Any]]
     again: Again = Again()
     #: The ids of the rows that are looked at; None: all.
     only: frozenset[str] | None = None
@@ -55,7 +55,7 @@ class Selection:
         #: What has changed since they were asked → rows.
         self.changed: Counter[str] = Counter()
 
-    def take(self, row: Row | BadRow) -> tuple[bool, Entry | None]:
+    def take(self, row: Row | BadRow) -> tuple[bool, IndexEntry | None]:
         """Return whether a row is asked, and what stands of it in OUT."""
         if self.only is not None:
             if row.id not in self.only:
@@ -71,7 +71,7 @@ class Selection:
             self.kept_failed[entry.code] += 1
         return False, entry
 
-    def _is_asked(self, row: Row | BadRow, entry: Entry | None) -> bool:
+    def _is_asked(self, row: Row | BadRow, entry: IndexEntry | None) -> bool:
         if entry is None or (entry.failed and self.again.failed):
             return True
         what = self._change(row, entry)
@@ -80,7 +80,7 @@ class Selection:
         self.changed[what] += 1
         return self.again.changed
 
-    def _change(self, row: Row | BadRow, entry: Entry) -> str | None:
+    def _change(self, row: Row | BadRow, entry: IndexEntry) -> str | None:
         """Return what differs from when the row was asked: `prompt` or `pictures`."""
         if entry.mark is None or (now := inputs_of(row, self.prompt)) is None:
             return None

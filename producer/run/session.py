@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from producer.run import rows
-from producer.run.collecting import RESTING, Census, census, ended
+from producer.run.collecting import RESTING, RunCounts, census, ended
 from producer.run.feeding import LONGEST_OUTAGE
 from producer.run.progress import waits
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from producer.run.record import Record
     from producer.run.tally import Tally
     from producer.run.window import Out, Window
+    from visionq.devstack.signals import Signals
     from visionq.ledger import Ledger
     from visionq.sdk.reading import End
-    from visionq.stack.signals import Signals
 
 #: Seconds between two looks for ends, and for how the other jobs stand.
 _TICK: Final = 0.05
@@ -82,7 +82,7 @@ class Session:
     clock: Callable[[], float]
 
     def __post_init__(self) -> None:
-        self._census: Census | None = None
+        self._census: RunCounts | None = None
         self._census_at = 0.0
         self._rows_then = 0
         self._outage = Outage(self.clock, LONGEST_OUTAGE)
@@ -193,7 +193,7 @@ class Session:
 
     # The others -----------------------------------------------------------------------------------
 
-    def _act_on(self, found: Census) -> None:
+    def _act_on(self, found: RunCounts) -> None:
         if found.vanished:
             lost = self.window.take(found.vanished)
             self.display.say(f"Redis has lost {len(lost):,} jobs; they are submitted again")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from producer.run.detached import read_run, watched
 from visionq.bundled import python_command
-from visionq.commands.shared import EXIT_INTERRUPTED, EXIT_UNREACHABLE
-from visionq.stack.process import STEADY, restart_pause
-from visionq.stack.signals import Signals
+from visionq.cli.shared import EXIT_INTERRUPTED, EXIT_UNREACHABLE
+from visionq.devstack.process import STEADY, restart_pause
+from visionq.devstack.signals import Signals
 
 if TYPE_CHECKING:
     from producer.run.detached import DetachedRun

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from visionq.commands.shared import print_wrapped
+from visionq.cli.shared import print_wrapped
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,18 @@ from producer.run.session import Outcome, Session
 from producer.run.tally import Tally, without_answer
 from producer.run.window import Window
 from producer.stack import found_stack, simulates
-from visionq.commands.shared import (
+from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_STOPPED,
     print_json,
 )
+from visionq.devstack.signals import Signals
 from visionq.errors import BillingUnknown
 from visionq.ledger import Ledger, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.sdk.waiting import REPLY
-from visionq.stack.signals import Signals
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from producer.quote import Quote
-    from producer.run.plan import Plan
+    from producer.run.plan import RunPlan
     from producer.run.terminal import Terminal
     from producer.stack import Stack
     from visionq.settings import Settings
@@ -63,7 +63,7 @@ _SAID: Final = {
 
 
 def work(
-    plan: Plan, settings: Settings, terminal: Terminal, to_detach: Sequence[str] | None = None
+    plan: RunPlan, settings: Settings, terminal: Terminal, to_detach: Sequence[str] | None = None
 ) -> int:
     """Show what it costs, ask, run, and leave OUT complete; returns the exit code.
 
@@ -99,7 +99,7 @@ def work(
 
 @dataclass
 class _Work:
-    plan: Plan
+    plan: RunPlan
     settings: Settings
     terminal: Terminal
     record: Record

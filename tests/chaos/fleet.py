@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.chaos.verdict import Verdict, judge
 from tests.e2e.fleet import Fleet, jobs, until
 from visionq import names
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import QueueUnavailable
-from visionq.redis_connection import PASSING, connect
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator.process import running_simulator
+from visionq.redis_connection import TRANSIENT_ERRORS, connect
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ChaosFleet(Fleet):
         """Return how many jobs are in each state, empty while Redis is away."""
         try:
             return self.counts()
-        except PASSING:
+        except TRANSIENT_ERRORS:
             return {}
 
     def ended(self) -> int:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from visionq.redis_connection import PASSING
+from visionq.redis_connection import TRANSIENT_ERRORS
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet
@@ -44,7 +44,7 @@ class Killer:
         """Kill one of those that work, once the one before it has a successor."""
         try:
             at_work = self.fleet.pids_at_work()
-        except PASSING:
+        except TRANSIENT_ERRORS:
             return
         victims = [worker for worker in self.fleet.workers if worker.pid in at_work]
         # A machine too busy to bear workers as fast as they die would do nothing else.

@@ -14,7 +14,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Skipped
-from visionq.sandbox.ports import free_ports
+from visionq.devstack.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

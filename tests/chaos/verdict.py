@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from visionq import names
-from visionq.money import nano_rubles
+from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from tests.dockerfile import context, instructions
-from visionq.sandbox.redis_server import find_redis
+from visionq.devstack.redis_server import find_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ from PIL import Image
 
 from tests.e2e.warm import WarmWorker
 from visionq import names
-from visionq.sandbox.redis_server import RedisServer, running_redis
-from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+from visionq.devstack.redis_server import RedisServer, running_redis
+from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:

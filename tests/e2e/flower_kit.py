@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from tests.e2e.fleet import until
-from visionq.sandbox.ports import free_port
-from visionq.stack.children import answers
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

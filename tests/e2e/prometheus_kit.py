@@ -15,8 +15,8 @@ from urllib.request import urlopen
 import pytest
 
 from tests.e2e.fleet import until
-from visionq.sandbox.ports import free_port
-from visionq.stack.children import answers
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.fleet import running_fleet
-from visionq.sandbox.sample_pictures import write_sample_pictures
+from visionq.devstack.sample_pictures import write_sample_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from tests.e2e.test_canary import captured_events, noise
 from tests.e2e.test_up import VISIONQ, Up, running_up
 from tests.integration.receiver_kit import Receiver, receiving
 from visionq import Client, names
-from visionq.commands.record import read_record
+from visionq.cli.record import read_record
 from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:

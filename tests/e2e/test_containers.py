@@ -23,12 +23,12 @@ from tests.e2e.containers import (
     user_of_image,
 )
 from tests.e2e.fleet import picture, until
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_ports
+from visionq.devstack.redis_server import is_ready
 from visionq.names import WORKERS
 from visionq.redis_connection import connect
-from visionq.sandbox.ports import free_ports
-from visionq.sandbox.redis_server import is_ready
 from visionq.sdk import Client
-from visionq.stack.children import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

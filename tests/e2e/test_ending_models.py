@@ -12,9 +12,9 @@ from redis import Redis
 
 from tests.e2e.fleet import picture, until
 from tests.e2e.test_up import VISIONQ, Up, running_up
-from visionq.model_list import read_model_list
-from visionq.names import WATCH
-from visionq.sandbox.simulator.process import RunningSimulator
+from visionq.devstack.simulator.process import RunningSimulator
+from visionq.names import MAINTENANCE
+from visionq.pricing.model_list import read_model_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def test_a_run_hears_of_the_providers_date_before_it_begins(up: Up, photos: Path
     simulator = RunningSimulator(up.line["simulator_url"], 0)
     simulator.configure(shutdown_dates={"gpt-6-luna": str(SOON)})
     with Redis.from_url(up.line["redis_url"]) as redis:
-        redis.delete(f"{WATCH}models-read")
+        redis.delete(f"{MAINTENANCE}models-read")
         until(
             lambda: (known := read_model_list(redis)) is not None and "gpt-6-luna" in known.ends,
             30,

@@ -15,7 +15,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from tests.e2e.fleet import jobs, until
-from visionq.money import nano_rubles
+from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
     from tests.e2e.fleet import Fleet

@@ -28,9 +28,9 @@ from tests.e2e.flower_kit import (
     running_flower,
     send_events,
 )
-from visionq.sandbox.ports import free_port
-from visionq.sandbox.redis_server import running_redis
-from visionq.stack.children import answers
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_port
+from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

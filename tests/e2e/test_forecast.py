@@ -13,12 +13,12 @@ from PIL import Image
 from redis import Redis
 
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Plan, Quote, make_quote
+from producer.quote import Knowledge, Quote, QuotePlan, make_quote
 from producer.sources import Row
 from tests.e2e.fleet import running_fleet
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def pictures(folder: Path, count: int, seed: int) -> list[Path]:
 
 def quote(paths: Sequence[Path], redis: Redis, model: str) -> Quote:
     rows = [Row(number, path.name, (str(path),)) for number, path in enumerate(paths, 1)]
-    plan = Plan(Settings(), load_rules(), Prompt(PROMPT), {"model": model, "detail": "high"})
+    plan = QuotePlan(Settings(), load_rules(), Prompt(PROMPT), {"model": model, "detail": "high"})
     return make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
 
 

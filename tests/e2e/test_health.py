@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from tests.e2e.fleet import Fleet, running_fleet, until
-from visionq.sandbox.ports import free_ports
-from visionq.sandbox.redis_server import running_redis
+from visionq.devstack.ports import free_ports
+from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from pathlib import Path

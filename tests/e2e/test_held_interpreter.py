@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Stands for a fault of ours, or of a library, that a prompt brings about.
 FAULT = """
 import re
-from visionq import vision
+from visionq.pricing import vision
 
 forecast = vision.forecast_texts
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from tests.e2e.bare_celery import install_celery_alone, run_caller
 from tests.e2e.gateway.kit import Gateway, gateway_and_fleet
 from visionq.contract import PictureOptions
-from visionq.money import nano_rubles
+from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

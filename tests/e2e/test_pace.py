@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.fleet import jobs, running_fleet, until
-from visionq.ledger.pace import limits_said
+from visionq.ledger.rate_limits import read_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +65,8 @@ def test_limits_of_the_environment(tmp_path: Path) -> None:
         until(lambda: fleet.simulator.bill()["calls"] > 0, 20, "the first call")
         time.sleep(3)
         assert 2 <= fleet.simulator.bill()["calls"] <= 5
-        assert limits_said(fleet.client._redis)["environment"][MODEL].requests_per_minute == 60
+        assert read_limits(fleet.client._redis)["environment"][MODEL].requests_per_minute == 60
         fleet.extra.clear()
         fleet.start_workers(1)
-        assert limits_said(fleet.client._redis)["environment"] == {}
+        assert read_limits(fleet.client._redis)["environment"] == {}
         fleet.wait_for_counts(30, completed=8)

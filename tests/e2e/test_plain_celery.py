@@ -9,9 +9,9 @@ import pytest
 
 from tests.e2e.bare_celery import install_celery_alone, run_caller
 from tests.e2e.fleet import picture, running_fleet
+from visionq.devstack.sample_pictures import sample_pictures
 from visionq.errors import JobFailed
 from visionq.names import QUEUE_INTAKE
-from visionq.sandbox.sample_pictures import sample_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.e2e.fleet import picture, running_fleet
 from visionq.contract import ResultDocument
-from visionq.money import nano_rubles
+from visionq.pricing.money import nano_rubles
 from visionq.sdk import AsyncClient
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import pytest
 import redis
 
 from visionq import names
-from visionq.commands.record import read_record, record_path
-from visionq.sandbox.redis_server import is_ready
-from visionq.stack.children import answers
-from visionq.stack.temporary import temporary_stack
+from visionq.cli.record import read_record, record_path
+from visionq.devstack.children import answers
+from visionq.devstack.redis_server import is_ready
+from visionq.devstack.temporary import temporary_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

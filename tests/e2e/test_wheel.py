@@ -156,7 +156,8 @@ def test_ask_and_run(full: Installed, stack: dict[str, Any], foreign: Path, fold
 def test_picture_alone(full: Installed, foreign: Path) -> None:
     """The process that looks at a dangerous picture starts there, and ends with its worker."""
     program = (
-        "from visionq.bundled import python_command as p; print(*p('worker.alone'), sep='\\n')"
+        "from visionq.bundled import python_command as p;"
+        " print(*p('worker.isolated_decode'), sep='\n')"
     )
     command = full.run("python", "-P", "-c", program).stdout.splitlines()
     ended = full.run("python", *command[1:], "10", cwd=foreign)

@@ -33,10 +33,10 @@ _IMPORTED: Final = [
     "openai.resources.chat",
     "openai.resources.responses",
     "visionq.cli",
-    "worker.commands",
-    "worker.consumer",
-    "worker.celery_app",
-    "worker.tasks",
+    "worker.worker_command",
+    "worker.celery.consumer",
+    "worker.celery.app",
+    "worker.celery.tasks",
 ]
 
 

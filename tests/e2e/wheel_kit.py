@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.requirements import Requirement
 
-from visionq.sandbox.redis_server import find_redis
+from visionq.devstack.redis_server import find_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tests.integration.ledger_kit import Desk, new_job
 from visionq.blobs import BlobStore, ObjectBlobs, open_blobs
+from visionq.devstack.ports import free_ports
 from visionq.ledger import ledger_options
 from visionq.names import BLOB, BLOB_GARBAGE
-from visionq.sandbox.ports import free_ports
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from visionq.devstack.ports import free_ports
+from visionq.devstack.redis_server import is_ready, running_redis
 from visionq.redis_connection import connect
-from visionq.sandbox.ports import free_ports
-from visionq.sandbox.redis_server import is_ready, running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

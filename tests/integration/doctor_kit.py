@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from visionq.sandbox.ports import free_ports
-from visionq.sandbox.redis_server import is_ready
+from visionq.devstack.ports import free_ports
+from visionq.devstack.redis_server import is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -115,7 +115,7 @@ class Ending:
     billing: str = "released"
     cost: int = 0
     answer: str = ""
-    content_key: str = ""
+    cache_key: str = ""
     saved: int = 0
     scope: str = ""
     faulty: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.integration.ledger_books import Books, Job, add
-from visionq.money import day_of
+from visionq.pricing.money import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import FaultyAnswer, JobDocument, ResultDocument, parse_job
+from visionq.contract import InvalidAnswer, JobDocument, ResultDocument, parse_job
 from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable
 from visionq.ledger import (
     Billing,
@@ -81,19 +81,19 @@ def moment(seconds: float) -> datetime:
 
 
 def completed(
-    job_id: str, text: str = "an answer", content_key: str = "", saved: int = 0
+    job_id: str, text: str = "an answer", cache_key: str = "", saved: int = 0
 ) -> Completed:
     result = ResultDocument(id=job_id, model="m1", api="responses", text=text)
-    return Completed(result, content_key, saved)
+    return Completed(result, cache_key, saved)
 
 
 def outcome_of(
-    kind: str, job_id: str, text: str = "", content_key: str = "", saved: int = 0
+    kind: str, job_id: str, text: str = "", cache_key: str = "", saved: int = 0
 ) -> Outcome:
     """Return an outcome by its name, as `waiting 3` or `parked billing_unknown`."""
     name, *words = kind.split()
     if name == "completed":
-        return completed(job_id, text, content_key, saved)
+        return completed(job_id, text, cache_key, saved)
     if name in FAILURES:
         return failed(FAILURES[name])
     if name == "held":
@@ -101,7 +101,9 @@ def outcome_of(
     if name == "parked":
         return Parked(words[0], *map(float, words[1:]))
     if name == "mending":
-        return Waiting("repair", 0, counted=True, faulty=FaultyAnswer(text=text, complaint="no"))
+        return Waiting(
+            "repair", 0, counted=True, faulty=InvalidAnswer(text=text, validation_error="no")
+        )
     reasons = {
         "waiting": "rate_limited",
         "retrying": "provider_unavailable",

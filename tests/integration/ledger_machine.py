@@ -16,8 +16,8 @@ from visionq.ledger import (
     Billing,
     BudgetScope,
     GateOrder,
-    PaceNews,
     Period,
+    RateLimitFeedback,
     Registration,
 )
 from visionq.ledger.spending import unknown_calls
@@ -65,7 +65,7 @@ limits = st.builds(
     concurrency=st.sampled_from([None, None, 1, 2]),
 )
 news = st.builds(
-    PaceNews,
+    RateLimitFeedback,
     tokens=st.sampled_from([None, 0, 200, 500]),
     requests_limit=st.sampled_from([None, None, None, 120, 600]),
     tokens_limit=st.sampled_from([None, None, None, None, 10_000]),
@@ -201,18 +201,18 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
         self.learn_on_both(kind, least)
 
     @rule(model=st.sampled_from(["m1", "m1", "m2", "*"]), limits=st.one_of(st.none(), limits))
-    def say_limits(self, model: str, limits: Limits | None) -> None:
+    def set_limits(self, model: str, limits: Limits | None) -> None:
         self.say_limits_both(model, limits if limits != Limits() else None)
 
     @rule(
         which=some,
         held=likely,
-        content_key=st.sampled_from(["", "c1", "c1", "c2"]),
+        cache_key=st.sampled_from(["", "c1", "c1", "c2"]),
         reserve=st.sampled_from([0, 900, 900, 300, None]),
     )
-    def admit(self, which: int, content_key: str, reserve: int | None, *, held: bool) -> None:
+    def admit(self, which: int, cache_key: str, reserve: int | None, *, held: bool) -> None:
         for claim in self.pick(which, held=held):
-            self.admit_both(claim, content_key, reserve, which % 3 * 400)
+            self.admit_both(claim, cache_key, reserve, which % 3 * 400)
 
     @rule(
         which=some,
@@ -274,8 +274,8 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
                     self.renew_both(worker)
             self.dispatch_both()
 
-    @rule(which=some, content_key=st.sampled_from(["c1", "c2"]), refused=st.booleans())
-    def ask_the_same(self, which: int, content_key: str, *, refused: bool) -> None:
+    @rule(which=some, cache_key=st.sampled_from(["c1", "c2"]), refused=st.booleans())
+    def ask_the_same(self, which: int, cache_key: str, *, refused: bool) -> None:
         """Several workers' jobs ask the same at once; perhaps the key of one fails."""
         for number in range(4):
             name = f"w{(which + number) % 3}"
@@ -285,7 +285,7 @@ class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
             self.dispatch_both()
             hinted = [job.id for job in self.model.jobs.values() if job.state == "hinted"]
             claim = self.claim_both(hinted[-1], self.workers[name]) if hinted else None
-            if claim and self.admit_both(claim, content_key) == "GO" and refused:
+            if claim and self.admit_both(claim, cache_key) == "GO" and refused:
                 self.finish_both(claim, "held gate", Billing.RELEASED)
 
     @rule(

@@ -21,7 +21,7 @@ from tests.integration.ledger_books import (
 )
 from tests.integration.ledger_gates import key_of
 from tests.integration.ledger_outages import MOST_RISKY_LANES, Outages
-from tests.integration.ledger_pace import model_of
+from tests.integration.ledger_rate_limits import model_of
 from tests.integration.ledger_snapshot import TERMINAL
 
 if TYPE_CHECKING:
@@ -126,34 +126,34 @@ class Model(Outages):
         return "rate_limited" if self.rests_long(now, job.lane) else ""
 
     def admit(  # noqa: PLR0917  # as the script takes them
-        self, now: int, job_id: str, token: str, content_key: str, reserve: int | None, tokens: int
+        self, now: int, job_id: str, token: str, cache_key: str, reserve: int | None, tokens: int
     ) -> tuple[str, str]:
         job = self.jobs.get(job_id)
         if job is None or not self.holds(job_id, token):
             return "REFUSED", job.state if job else "missing"
         if job.sent:
             return "GO", ""
-        stored = self.answers.get(content_key, "") if job.reuse == "use" else ""
+        stored = self.answers.get(cache_key, "") if job.reuse == "use" else ""
         answer = job.late_answer or stored
         if answer:
             return "ANSWER", answer
         if job.deadline is not None and job.deadline <= now:
             return "EXPIRED", ""
-        return self._admit_call(now, job, content_key, reserve, tokens)
+        return self._admit_call(now, job, cache_key, reserve, tokens)
 
     def _admit_call(
-        self, now: int, job: Job, content_key: str, reserve: int | None, tokens: int
+        self, now: int, job: Job, cache_key: str, reserve: int | None, tokens: int
     ) -> tuple[str, str]:
-        if job.reuse == "use" and self.leads.get(content_key, job.id) != job.id:
-            self.follow(job, content_key)
+        if job.reuse == "use" and self.leads.get(cache_key, job.id) != job.id:
+            self.follow(job, cache_key)
             return "FOLLOW", ""
-        if content_key and self.unclear.get(content_key, 0) >= MOST_UNCLEAR:
-            self.block(job, content_key)
+        if cache_key and self.unclear.get(cache_key, 0) >= MOST_UNCLEAR:
+            self.block(job, cache_key)
             return "PARK", "billing_unknown"
-        return self._admit_new(now, job, content_key, reserve, tokens)
+        return self._admit_new(now, job, cache_key, reserve, tokens)
 
     def _admit_new(
-        self, now: int, job: Job, content_key: str, reserve: int | None, tokens: int
+        self, now: int, job: Job, cache_key: str, reserve: int | None, tokens: int
     ) -> tuple[str, str]:
         key, scope = key_of(job.pool), self.held_by(job.lane)
         if self.calls_left(key) <= 0 or scope:
@@ -172,15 +172,15 @@ class Model(Outages):
         self.leave_at_pace(now, job, tokens)
         self.reserve_money(job, reserve or 0)
         job.gate, job.epoch = key, self.gate(key).epoch
-        if content_key:
-            job.asks[job.sent] = content_key
-        if content_key and content_key not in self.leads:
-            self.leads[content_key], job.lead = job.id, content_key
+        if cache_key:
+            job.asks[job.sent] = cache_key
+        if cache_key and cache_key not in self.leads:
+            self.leads[cache_key], job.lead = job.id, cache_key
         return "GO", ""
 
     def finish(self, now: int, job_id: str, token: str, ending: Ending, scopes: list[str]) -> str:
-        if ending.answer and ending.content_key:
-            self.answers[ending.content_key] = ending.answer
+        if ending.answer and ending.cache_key:
+            self.answers[ending.cache_key] = ending.answer
         job = self.jobs.get(job_id)
         if job is None:
             self.book_without_job(now, token, scopes, ending)
@@ -352,7 +352,7 @@ class Model(Outages):
             if scope := self.held_by(lane) or self.out_of_pace(now, lane, rooms):
                 self.set_aside(now, lane, scope)
                 continue
-            is_trial = self.is_out() or self.pace(model_of(lane)).step
+            is_trial = self.is_out() or self.rate_limit(model_of(lane)).step
             if is_trial and self.risk_at_head(lane) > bearable:
                 risky += 1
                 bearable += risky % MOST_RISKY_LANES == 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.integration.ledger_gates import FIRST_TRIAL, LONGEST_PAUSE
-from tests.integration.ledger_pace import Paced, model_of
+from tests.integration.ledger_rate_limits import Paced, model_of
 
 if TYPE_CHECKING:
     from tests.integration.ledger_books import Ending, Gate, Job
@@ -21,16 +21,18 @@ class Outages(Paced):
     """The books, the pace, and what is known of the provider's health."""
 
     def rest_model(self, now: int, model: str, reason: str, length: int | None = None) -> None:
-        pace = self.pace(model)
-        pace.rest = min(2 * pace.rest, LONGEST_PAUSE) if pace.rest else FIRST_TRIAL
-        pace.silence = 0
+        rate_limit = self.rate_limit(model)
+        rate_limit.rest = (
+            min(2 * rate_limit.rest, LONGEST_PAUSE) if rate_limit.rest else FIRST_TRIAL
+        )
+        rate_limit.silence = 0
         self.put_on_trial(now, model)
-        self.hold(f"model:{model}", reason, now + (pace.rest if length is None else length))
+        self.hold(f"model:{model}", reason, now + (rate_limit.rest if length is None else length))
 
     def hear_of_provider(self, now: int, job: Job, ending: Ending) -> bool:
         """Take note of how a call ended; returns whether the provider is known to be out."""
         gate, model = self.gate(job.gate), model_of(job.lane)
-        pace = self.pace(model)
+        rate_limit = self.rate_limit(model)
         is_free = ending.billing == "released"
         if ending.billing == "unknown" or (is_free and ending.reason == OUTAGE):
             return self._hear_silence(now, job, ending, 1 if is_free else 2)
@@ -40,22 +42,22 @@ class Outages(Paced):
         elif ending.reason == "model_not_found":
             self._hear_missing(now, job, model)
         else:
-            pace.silence = 0
+            rate_limit.silence = 0
         return False
 
     def _answered(self, now: int, job: Job, model: str) -> None:
-        pace = self.pace(model)
-        pace.answered, pace.silence, pace.missing = 1, 0, 0
-        if not pace.step or self.is_from_before(job, model):
+        rate_limit = self.rate_limit(model)
+        rate_limit.answered, rate_limit.silence, rate_limit.missing = 1, 0, 0
+        if not rate_limit.step or self.is_from_before(job, model):
             return
-        pace.step *= 2
-        if pace.step >= ENOUGH_STEPS:
-            pace.end_trial()
+        rate_limit.step *= 2
+        if rate_limit.step >= ENOUGH_STEPS:
+            rate_limit.end_trial()
         self.look_at_model_again(now, model)
 
     def _hear_silence(self, now: int, job: Job, ending: Ending, points: int) -> bool:
         gate, model = self.gate(job.gate), model_of(job.lane)
-        pace, is_old = self.pace(model), job.epoch != gate.epoch
+        rate_limit, is_old = self.rate_limit(model), job.epoch != gate.epoch
         if gate.reason == OUTAGE and (gate.state == "closed" or is_old):
             return True
         if self.held.get(f"model:{model}") == OUTAGE:
@@ -70,22 +72,22 @@ class Outages(Paced):
         enough = min(ENOUGH_SILENCE, 2 * gate.step) if is_trial else ENOUGH_SILENCE
         if gate.silence >= enough or gives_up:
             self.close(now, gate, OUTAGE, 0)
-            gate.silence = pace.silence = 0
+            gate.silence = rate_limit.silence = 0
             return True
         if not self.is_from_before(job, model):
-            pace.silence += points
-            if pace.silence >= min(ENOUGH_SILENCE, 2 * (pace.step or ENOUGH_SILENCE)):
+            rate_limit.silence += points
+            if rate_limit.silence >= min(ENOUGH_SILENCE, 2 * (rate_limit.step or ENOUGH_SILENCE)):
                 self.rest_model(now, model, OUTAGE)
                 return True
-        return is_trial or bool(pace.step)
+        return is_trial or bool(rate_limit.step)
 
     def _hear_missing(self, now: int, job: Job, model: str) -> None:
-        pace = self.pace(model)
+        rate_limit = self.rate_limit(model)
         if self.is_from_before(job, model):
             return
-        pace.missing += 1
-        if pace.missing > 1 and not pace.answered:
-            pace.end_trial()
+        rate_limit.missing += 1
+        if rate_limit.missing > 1 and not rate_limit.answered:
+            rate_limit.end_trial()
             self.look_at_model_again(now, model)
         else:
             self.rest_model(now, model, "model_not_found")

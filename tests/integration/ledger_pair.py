@@ -27,17 +27,17 @@ from visionq.ledger import (
     Held,
     Ledger,
     LedgerOptions,
-    PaceNews,
     Parked,
     Period,
+    RateLimitFeedback,
     Registration,
     Submitted,
     Waiting,
 )
-from visionq.ledger.pace import OPERATOR, news_as_json
+from visionq.ledger.rate_limits import OPERATOR, feedback_as_json
 from visionq.ledger.views import job_views
-from visionq.money import rubles
 from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES
+from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -177,19 +177,19 @@ class Pair:
         self.model.kinds[kind] = {"least": least, "samples": ENOUGH_SAMPLES}
 
     def say_limits_both(self, model: str, limits: Limits | None) -> None:
-        self.ledger.say_limits(OPERATOR, {model: limits})
-        self.model.say_limits(self.now, model, limits.model_dump() if limits else {})
+        self.ledger.set_limits(OPERATOR, {model: limits})
+        self.model.set_limits(self.now, model, limits.model_dump() if limits else {})
 
     def admit_both(
-        self, claim: Claim, content_key: str = "", reserve: int | None = 900, tokens: int = 300
+        self, claim: Claim, cache_key: str = "", reserve: int | None = 900, tokens: int = 300
     ) -> str:
         if claim.document.reuse is Reuse.OFF:
-            content_key = ""
+            cache_key = ""
         fields: list[Any] = self.redis.hmget(JOB + claim.id, "sent", "pool")
         sent, pool = fields
-        said = self.ledger.admit(claim, content_key=content_key, reserve=reserve, tokens=tokens)
+        said = self.ledger.admit(claim, cache_key=cache_key, reserve=reserve, tokens=tokens)
         verdict, more = self.model.admit(
-            self.now, claim.id, claim.token, content_key, reserve, tokens
+            self.now, claim.id, claim.token, cache_key, reserve, tokens
         )
         assert said.verdict == verdict
         assert verdict != "WAIT" or said.wait == int(more) / 1000
@@ -219,16 +219,16 @@ class Pair:
         billing: Billing,
         cost: int = 0,
         *,
-        content_key: str = "",
+        cache_key: str = "",
         saved: int = 0,
-        news: PaceNews | None = None,
+        news: RateLimitFeedback | None = None,
         put_off: bool = False,
     ) -> None:
-        news = news or PaceNews()
+        news = news or RateLimitFeedback()
         may_be_put_off = put_off and kind.split(maxsplit=1)[0] in MAY_BE_PUT_OFF
         if billing is Billing.UNKNOWN:
             cost = 0  # what it can have cost is said of a call that was sent: the ledger knows
-        outcome = outcome_of(kind, claim.id, f"by {claim.token}", content_key, saved)
+        outcome = outcome_of(kind, claim.id, f"by {claim.token}", cache_key, saved)
         has_answer = isinstance(outcome, Completed)
         name = kind.split(maxsplit=1)[0]
         expected = self.model.finish(
@@ -245,17 +245,17 @@ class Pair:
                 billing=billing.value,
                 cost=cost,
                 answer=f"by {claim.token}" if has_answer else "",
-                content_key=content_key if has_answer else "",
+                cache_key=cache_key if has_answer else "",
                 saved=saved if has_answer else 0,
                 scope=getattr(outcome, "scope", ""),
                 faulty=f"by {claim.token}" if name == "mending" else "",
-                news=json.loads(news_as_json(news) or "{}"),
+                news=json.loads(feedback_as_json(news) or "{}"),
                 may_be_put_off=may_be_put_off,
             ),
             _scopes(claim.document),
         )
         before, gates, call = self.views(), self._gates(), self._call_of(claim)
-        ending = Ending(outcome, billing, cost, pace=news, may_be_put_off=may_be_put_off)
+        ending = Ending(outcome, billing, cost, rate_limit=news, may_be_put_off=may_be_put_off)
         assert self.ledger.finish(claim, ending) == expected
         if not expected:
             changed = {id_ for id_, state in self.views().items() if before[id_] is not state}

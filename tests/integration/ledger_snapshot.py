@@ -109,7 +109,7 @@ _WHOLE = {
     names.COUNTS: "counts",
     names.HINTED: "hinted",
     names.POOL_SLOTS: "slots",
-    names.TENANT_AT_HAND: "tenant_at_hand",
+    names.TENANT_UNSENT: "tenant_at_hand",
     names.TENANT_PARKED: "tenant_parked",
     names.TENANT_LANES: "tenant_lanes",
     names.TENANT_BLOB_BYTES: "tenant_bytes",
@@ -143,7 +143,7 @@ _SORTED_PREFIXES = (
     *(names.TENANT_JOBS, names.TENANT_FINISHED),
 )
 _TEXT_KEYS = (
-    names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEAD, names.UNCLEAR, names.BLOB,
+    names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEADER, names.UNCLEAR, names.BLOB,
 )  # fmt: skip
 
 
@@ -213,9 +213,9 @@ def _take_one_of_many(
     elif prefix == names.BATCH:
         snapshot.batches[rest] = (_counts(value), expires)
     else:
-        found = _pace(value) if prefix == names.PACE else _gate(value)
+        found = _pace(value) if prefix == names.RATE_LIMIT else _gate(value)
         if found:
-            (snapshot.paces if prefix == names.PACE else snapshot.gates)[rest] = found
+            (snapshot.paces if prefix == names.RATE_LIMIT else snapshot.gates)[rest] = found
 
 
 def _take_of_tenant(snapshot: Snapshot, prefix: str, rest: str, value: Any) -> None:
@@ -243,7 +243,7 @@ def _take_text(snapshot: Snapshot, prefix: str, rest: str, value: bytes, *, expi
         snapshot.blobs[rest] = expires
     elif prefix == names.IDEMPOTENCY:
         snapshot.keys[rest] = (value.decode(), expires)
-    elif prefix == names.LEAD:
+    elif prefix == names.LEADER:
         snapshot.leads[rest] = value.decode()
     elif prefix == names.UNCLEAR:
         snapshot.unclear[rest] = int(value)
@@ -261,7 +261,7 @@ def _split(key: str) -> tuple[str, str]:
         names.JOB,
         names.BATCH,
         names.GATE,
-        names.PACE,
+        names.RATE_LIMIT,
         names.BOOK,
         names.RESERVES,
         names.DELIVERY,

@@ -162,7 +162,11 @@ def _assert_paces(snapshot: Snapshot) -> None:
     assert snapshot.tenant_at_hand == Counter(taken)
     for name, mark in (("at_hand", "taken"), ("calls_out", "sent")):
         models = [job["lane"].split(":", 2)[2] for job in snapshot.jobs.values() if mark in job]
-        counted = {model: pace[name] for model, pace in snapshot.paces.items() if name in pace}
+        counted = {
+            model: rate_limit[name]
+            for model, rate_limit in snapshot.paces.items()
+            if name in rate_limit
+        }
         assert counted == Counter(models), name
 
 

@@ -69,7 +69,7 @@ class Mill:
         )
         self._make(
             [
-                calls.admit(claim, self.options, claim.now, content_key="", reserve=100, tokens=100)
+                calls.admit(claim, self.options, claim.now, cache_key="", reserve=100, tokens=100)
                 for claim in claims
             ]
         )

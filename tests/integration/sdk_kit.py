@@ -23,8 +23,8 @@ from visionq.ledger import (
     Registration,
     failed,
 )
-from visionq.money import rubles
 from visionq.names import HINT_QUEUES
+from visionq.pricing.money import rubles
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from tests.integration.test_usage_drift import Kept
 from tests.integration.worker_kit import Bench, picture, result
 from visionq.ledger import BudgetScope, Failed, Waiting
 from visionq.ledger.metrics import read_counters
-from visionq.money import nano_rubles
-from worker.watch.drift import Disbelief
-from worker.watch.notices import Notices
+from visionq.pricing.money import nano_rubles
+from worker.threads.maintenance.drift import Disbelief
+from worker.threads.maintenance.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,8 +109,8 @@ def test_usage_beyond_the_call(bench: Bench, provider: Provider, usage: str) -> 
     assert sum(counters.of("usage_disbelieved", 1).values()) == 1
     assert counters.of("tokens", 3) == {}
     sender = Kept()
-    Disbelief(bench.redis).attend()
-    Notices(bench.redis, sender, lambda: 0.0).attend()  # type: ignore[arg-type]
+    Disbelief(bench.redis).run()
+    Notices(bench.redis, sender, lambda: 0.0).run()  # type: ignore[arg-type]
     assert [alert.type for alert in sender.sent] == ["usage.disbelieved"]
 
 

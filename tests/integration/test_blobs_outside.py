@@ -11,11 +11,11 @@ import pytest
 from tests.integration.blobs_kit import CREDENTIALS, GRACE, Place, job_of, place
 from visionq.blobs import ObjectBlobs, sha256_of
 from visionq.blobs.in_store import DELETION
+from visionq.devstack.ports import free_ports
 from visionq.errors import QueueUnavailable
 from visionq.names import BLOB_DELETIONS, BLOB_GARBAGE, BLOB_REFERENCES
-from visionq.sandbox.ports import free_ports
-from worker.watch import Watch
-from worker.watch.sweep import Sweep
+from worker.threads.maintenance import MaintenanceThread
+from worker.threads.maintenance.sweep import Sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,7 @@ def test_sweeper_goes_on(here: Place, tmp_path: Path) -> None:
     here.pass_time(GRACE)
     (tmp_path / "blobs").rename(tmp_path / "elsewhere")
     (tmp_path / "blobs").write_text("a file where the directory was")
-    sweeper = Watch([Sweep(here.redis, here.blobs, result_ttl=60)], pause=0.02)
+    sweeper = MaintenanceThread([Sweep(here.redis, here.blobs, result_ttl=60)], pause=0.02)
     sweeper.start()
     try:
         _until(lambda: here.redis.exists(BLOB_DELETIONS))

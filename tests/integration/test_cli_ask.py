@@ -13,10 +13,10 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet
 from visionq import cli
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger.search import list_jobs
 from visionq.ledger.views import job_document
 from visionq.names import JOB
-from visionq.sandbox.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.redis_server import RedisServer
+    from visionq.devstack.redis_server import RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def test_interrupted(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("producer.commands._look", interrupt)
+    monkeypatch.setattr("producer.ask_command._look", interrupt)
     assert ask(photo, "-p", "What?") == 130
     (view,) = list_jobs(redis)
     assert view.state == "cancelled"
@@ -187,7 +187,7 @@ def test_redis_restarts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """While the answer takes its time, ask says what it waits for: a worker, and Redis."""
-    monkeypatch.setattr("producer.commands._LOOK_EVERY", 0.4)
+    monkeypatch.setattr("producer.ask_command._LOOK_EVERY", 0.4)
     with running_redis(tmp_path / "redis") as server, Fleet(server.url, registered=False) as fleet:
         monkeypatch.setenv("VISIONQ_REDIS_URL", server.url)
         fleet.may_work.clear()

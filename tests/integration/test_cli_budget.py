@@ -12,12 +12,12 @@ import pytest
 
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
 from visionq.cli import run
-from visionq.commands.record import StackRecord, write_record
+from visionq.cli.record import StackRecord, write_record
+from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import InvalidJob
 from visionq.ledger import BudgetScope
-from visionq.money import nano_rubles
 from visionq.names import BALANCE_REFERENCE
-from visionq.sandbox.simulator.process import running_simulator
+from visionq.pricing.money import nano_rubles
 from visionq.settings import Settings
 from visionq.submission import prepare
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from producer.gateway.batches.record import Batch, BatchBook
 from tests.integration.ledger_kit import new_job
 from visionq import names
-from visionq.commands.webhooks import webhooks
+from visionq.cli.webhooks import webhooks
 from visionq.ledger import (
     AsyncLedger,
     DeliveryClaim,

@@ -21,7 +21,7 @@ from worker.fetch import Fetcher, FetchPolicy
 from worker.provider.ask import ask
 from worker.provider.client import make_client
 from worker.provider.request import PATHS, ProviderRequest
-from worker.watch.alerts import Alert, AlertSender
+from worker.threads.maintenance.alerts import Alert, AlertSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

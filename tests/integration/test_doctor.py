@@ -18,15 +18,15 @@ from celery import Celery
 from tests.integration.doctor_kit import started
 from tests.integration.ledger_kit import BULK, new_job
 from visionq import Client, cli
-from visionq.commands.record import StackRecord, write_record
-from visionq.doctor.findings import Finding, Level
-from visionq.doctor.provider_checks import Provider, ask_provider
-from visionq.doctor.table_checks import listed_finding
+from visionq.cli.doctor.findings import Finding, Level
+from visionq.cli.doctor.provider_checks import Provider, ask_provider
+from visionq.cli.doctor.table_checks import listed_finding
+from visionq.cli.record import StackRecord, write_record
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.ledger import Ledger, Registration
 from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

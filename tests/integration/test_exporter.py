@@ -24,10 +24,10 @@ from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, p
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Period
 from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
-from visionq.model_list import ModelList, note_model_list
 from visionq.names import BALANCES, FAILED, FINISHED
+from visionq.pricing.model_list import ModelList, note_model_list
 from visionq.redis_connection import connect
-from worker.watch.balance import Balance
+from worker.threads.maintenance.balance import Balance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,10 +109,10 @@ def everything(desk: Desk) -> None:
     desk.worker("w2", key="k1")
     desk.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
     desk.ledger.steer_gate("k1", GateOrder.CLOSE, "operator")
-    desk.ledger.say_limits(
+    desk.ledger.set_limits(
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
-    Balance(desk.redis, "k1", lambda: Decimal("12.34"), desk.clock).attend()
+    Balance(desk.redis, "k1", lambda: Decimal("12.34"), desk.clock).run()
     note_model_list(desk.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
 
 
@@ -297,8 +297,8 @@ def test_a_balance_that_is_not_told_is_not_kept(redis: Redis) -> None:
     told = [Decimal(5), None]
     for balance in told:
         redis.delete("visionq:watch:balance-read:k")
-        Balance(redis, "k", lambda balance=balance: balance, time.time).attend()  # type: ignore[misc]
-        Balance(redis, "k", lambda: Decimal(9), time.time).attend()
+        Balance(redis, "k", lambda balance=balance: balance, time.time).run()  # type: ignore[misc]
+        Balance(redis, "k", lambda: Decimal(9), time.time).run()
         stored = redis.hget(BALANCES, "k")
         assert (stored.split()[0] if stored else None) == (b"5000000000" if balance else None)
 

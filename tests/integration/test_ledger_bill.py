@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.integration.worker_kit import Bench, picture
 from visionq.contract import Detail
+from visionq.devstack.simulator import running_simulator
 from visionq.ledger import BudgetScope, Completed, Period
 from visionq.ledger.metrics import read_tokens
-from visionq.model_options import Temperature, load_option_table
-from visionq.money import nano_rubles, rubles
-from visionq.prices import load_prices
-from visionq.sandbox.simulator import running_simulator
-from visionq.vision import load_rules
+from visionq.pricing.model_options import Temperature, load_option_table
+from visionq.pricing.money import nano_rubles, rubles
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from worker.pipeline import steps
 from worker.pipeline.forecast import worst_case
 from worker.work import work
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
     from worker.pipeline import Attempt
 
 MODELS: Final = tuple(price.model for price in load_prices().prices)

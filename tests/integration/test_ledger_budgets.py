@@ -34,10 +34,10 @@ from visionq.ledger import (
     Registration,
     Verdict,
 )
-from visionq.ledger.pace import OPERATOR
+from visionq.ledger.rate_limits import OPERATOR
 from visionq.ledger.views import job_views
-from visionq.money import nano_rubles, rubles
-from visionq.names import BOOK, NOTICES, PACE, RESERVES, UNKNOWN_CALLS
+from visionq.names import BOOK, NOTICES, RATE_LIMIT, RESERVES, UNKNOWN_CALLS
+from visionq.pricing.money import nano_rubles, rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -268,11 +268,11 @@ def test_a_promise_is_kept_while_the_pace_is_waited_for(desk: Desk) -> None:
     first, *others = claims(desk, 3)
     assert ask(desk, first) is Verdict.GO
     assert [ask(desk, other) for other in others] == [Verdict.PARK] * 2
-    desk.ledger.say_limits(OPERATOR, {"m1": Limits(requests_per_minute=30)})
+    desk.ledger.set_limits(OPERATOR, {"m1": Limits(requests_per_minute=30)})
     end(desk, first, cost=700)
     (hint,) = desk.hints()
     lucky = desk.claim(hint.id, desk.worker(slots=200))
-    desk.redis.hset(PACE + "m1", "requests_at", str(desk.clock.now * 1000 + 2000))
+    desk.redis.hset(RATE_LIMIT + "m1", "requests_at", str(desk.clock.now * 1000 + 2000))
     assert ask(desk, lucky) is Verdict.WAIT
     assert desk.hints() == ()
     desk.clock.now += 2.1

@@ -13,8 +13,8 @@ from tests.integration.ledger_kit import BOTH, completed, new_job, paid
 from visionq.ledger import AsyncLedger, BudgetScope, Claim, Ledger, Period, Registration
 from visionq.ledger import ledger as module
 from visionq.ledger.clock import RedisClock
-from visionq.money import day_of
 from visionq.names import MONEY_OF_DAY
+from visionq.pricing.money import day_of
 from visionq.redis_connection import connect_async
 
 if TYPE_CHECKING:

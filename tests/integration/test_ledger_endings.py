@@ -18,7 +18,7 @@ from tests.integration.ledger_kit import (
     with_blobs,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, LedgerOptions, Refusal, Verdict
+from visionq.ledger import Claim, ClaimRefusal, LedgerOptions, Verdict
 from visionq.ledger.views import job_views, result_of
 from visionq.names import (
     ANSWER,
@@ -98,7 +98,7 @@ def test_cancel_after_the_call(desk: Desk) -> None:
     assert desk.state(claim.id) is State.CANCELLED
     assert desk.money() == {"settled": 700}
     other = desk.begin(worker=desk.worker("w2"))
-    admission = desk.ledger.admit(other, content_key="key", reserve=900)
+    admission = desk.ledger.admit(other, cache_key="key", reserve=900)
     assert admission.verdict is Verdict.ANSWER
     assert '"text":"late"' in (admission.answer or "")
 
@@ -169,19 +169,19 @@ def test_late_refusal_clears_the_interruption(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("content_key", ["", "key"])
-def test_late_answer_wakes_the_parked(desk: Desk, content_key: str) -> None:
+def test_late_answer_wakes_the_parked(desk: Desk, cache_key: str) -> None:
     """An answer that comes after its job was parked for it wakes the job, which uses it."""
     late = _sent(desk)
     desk.lapse(late)
     second = _next_claim(desk, late.id)
     desk.ledger.finish(second, unpaid(outcome_of("parked billing_unknown", late.id)))
     assert desk.pass_time(100) == []
-    answer = completed(late.id, "late", content_key)
+    answer = completed(late.id, "late", cache_key)
     assert not desk.ledger.finish(late, paid(answer, cost=700))
     assert desk.money() == {"settled": 700}
     third = _next_claim(desk, late.id, "w3")
     assert (third.interrupted, third.cost) == (False, 700)
-    admission = desk.ledger.admit(third, content_key="", reserve=900)
+    admission = desk.ledger.admit(third, cache_key="", reserve=900)
     assert admission.verdict is Verdict.ANSWER
     assert '"text":"late"' in (admission.answer or "")
     assert desk.ledger.finish(third, unpaid(completed(late.id, "late")))
@@ -270,8 +270,8 @@ def test_stored_answer(desk: Desk) -> None:
     claim = _sent(desk)
     desk.ledger.finish(claim, paid(completed(claim.id, "first", "key")))
     other = desk.begin(worker=desk.worker("w2"))
-    assert desk.ledger.admit(other, content_key="key", reserve=9).verdict is Verdict.ANSWER
-    assert desk.ledger.admit(other, content_key="", reserve=9).verdict is Verdict.GO
+    assert desk.ledger.admit(other, cache_key="key", reserve=9).verdict is Verdict.ANSWER
+    assert desk.ledger.admit(other, cache_key="", reserve=9).verdict is Verdict.GO
 
 
 def test_end_is_told_to_celery(desk: Desk) -> None:
@@ -345,14 +345,14 @@ def test_ended_job_is_refused(desk: Desk) -> None:
     """No hint brings an ended job back."""
     claim = _sent(desk)
     desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert desk.ledger.claim(claim.id, "t", desk.worker()) == Refusal("completed")
+    assert desk.ledger.claim(claim.id, "t", desk.worker()) == ClaimRefusal("completed")
     assert desk.ledger.admit(claim).verdict is Verdict.REFUSED
 
 
 def test_what_was_written_down_is_forgotten(desk: Desk) -> None:
     """Nothing is left of an ended job that its owner lets go; the books and its answer stay."""
     claim = _sent(desk, idempotency_key="k1")
-    desk.ledger.finish(claim, paid(completed(claim.id, content_key="c1")))
+    desk.ledger.finish(claim, paid(completed(claim.id, cache_key="c1")))
     books = desk.money()
     assert desk.ledger.forget([claim.id, "never-heard-of"]) == 1
     assert not [key for key in desk.redis.keys("*") if claim.id.encode() in key]

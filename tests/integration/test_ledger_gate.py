@@ -19,7 +19,7 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, GateOrder, LedgerOptions, Refusal, Verdict
+from visionq.ledger import Claim, ClaimRefusal, GateOrder, LedgerOptions, Verdict
 from visionq.names import GATE, JOB, NOTICES
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_closed_gate_takes_hints_back(desk: Desk) -> None:
     desk.enter(new_job("late"))
     assert [hint.id for hint in desk.hints()] == ["late"]
     _refuse(desk, _go(desk, claim))
-    assert desk.ledger.claim("late", "t", worker) == Refusal("gate_closed")
+    assert desk.ledger.claim("late", "t", worker) == ClaimRefusal("gate_closed")
     assert desk.hints() == ()
     assert desk.redis.hvals("visionq:hinted") == [b"0"]
 
@@ -180,7 +180,7 @@ def test_trial_without_a_call_is_passed_on(desk: Desk, end: str) -> None:
         assert desk.ledger.admit(trial).verdict is Verdict.REFUSED
     elif end == "is answered":
         desk.redis.set("visionq:answer:c", completed("other").result.to_json())
-        assert desk.ledger.admit(trial, content_key="c").verdict is Verdict.ANSWER
+        assert desk.ledger.admit(trial, cache_key="c").verdict is Verdict.ANSWER
         desk.ledger.finish(trial, unpaid(completed(trial.id, saved=5)))
         assert desk.money() == {"saved": 5}
     else:
@@ -341,7 +341,7 @@ def test_old_key_beside_a_new_one(desk: Desk) -> None:
                 _pass(desk, _go(desk, desk.claim(hint.id, new)))
                 continue
             claim = desk.ledger.claim(hint.id, f"{looks}-{hint.id}", old)
-            if isinstance(claim, Refusal):
+            if isinstance(claim, ClaimRefusal):
                 assert claim.state == "gate_closed"
                 thefts += 1
             elif desk.ledger.admit(claim).verdict is Verdict.GO:

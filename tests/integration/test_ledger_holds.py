@@ -18,7 +18,7 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, LedgerOptions, Refusal, Verdict
+from visionq.ledger import Claim, ClaimRefusal, LedgerOptions, Verdict
 from visionq.names import (
     HELD_LANES,
     HOLD_ENDS,
@@ -109,7 +109,7 @@ def test_hold_stops_what_is_on_its_way(desk: Desk) -> None:
     _refuse(desk, a)
     admission = desk.ledger.admit(b)
     assert (admission.verdict, admission.reason) == (Verdict.PARK, "model_forbidden")
-    assert desk.ledger.claim(third.id, "t", worker) == Refusal("held")
+    assert desk.ledger.claim(third.id, "t", worker) == ClaimRefusal("held")
     assert desk.hints() == ()
     assert _live(desk, 61) == ["c"]
 
@@ -202,7 +202,7 @@ def test_newer_job_waits_for_a_newer_worker(desk: Desk) -> None:
     old = desk.worker(slots=4)
     desk.enter(newer(new_job("newer")), new_job("plain"))
     hinted = [hint.id for hint in desk.hints()]
-    assert desk.ledger.claim("newer", "t", old) == Refusal("too_new")
+    assert desk.ledger.claim("newer", "t", old) == ClaimRefusal("too_new")
     assert isinstance(desk.ledger.claim("plain", "u", old), Claim)
     assert hinted == ["newer", "plain"]
     assert desk.state("newer") is State.PARKED

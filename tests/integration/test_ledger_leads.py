@@ -18,8 +18,8 @@ from tests.integration.ledger_kit import (
 )
 from visionq.contract import State
 from visionq.ledger import BudgetScope, Claim, Verdict
-from visionq.money import rubles
-from visionq.names import COUNTS, FOLLOWERS, JOB, LEAD, QUEUE_INTERACTIVE, WAKING
+from visionq.names import COUNTS, FOLLOWERS, JOB, LEADER, QUEUE_INTERACTIVE, WAKING
+from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,7 +38,7 @@ def desk(redis: Redis) -> Desk:
 
 
 def _ask(desk: Desk, claim: Claim, key: str = KEY) -> Verdict:
-    return desk.ledger.admit(claim, content_key=key, reserve=900).verdict
+    return desk.ledger.admit(claim, cache_key=key, reserve=900).verdict
 
 
 def _same(desk: Desk, count: int, **fields: Any) -> tuple[Claim, list[Claim]]:
@@ -63,14 +63,14 @@ def test_followers_give_their_slots_back(desk: Desk) -> None:
     assert desk.redis.hvals("visionq:pool-busy") == [b"1"]
     assert {desk.state(other.id) for other in others} == {State.WAITING}
     assert desk.pass_time(9) == []
-    assert desk.redis.get(LEAD + KEY) == lead.id.encode()
+    assert desk.redis.get(LEADER + KEY) == lead.id.encode()
     assert _ask(desk, others[0]) is Verdict.REFUSED, "the reply was lost, and it asks again"
 
 
 def test_followers_get_the_answer(desk: Desk) -> None:
     """The answer of the lead is everybody's: one call, and the others cost nothing."""
     lead, others = _same(desk, 5)
-    desk.ledger.finish(lead, paid(completed(lead.id, content_key=KEY)))
+    desk.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     worker = desk.worker()
     claims = [desk.claim(hint.id, worker) for hint in desk.hints()]
     assert [claim.id for claim in claims] == [other.id for other in others], "in their order"
@@ -78,7 +78,7 @@ def test_followers_get_the_answer(desk: Desk) -> None:
         assert _ask(desk, claim) is Verdict.ANSWER
         assert desk.ledger.finish(claim, unpaid(completed(claim.id, saved=600)))
     assert desk.money() == {"settled": 700, "saved": 4 * 600}
-    assert not desk.redis.exists(LEAD + KEY, FOLLOWERS + KEY, WAKING)
+    assert not desk.redis.exists(LEADER + KEY, FOLLOWERS + KEY, WAKING)
 
 
 ENDS = ("failed", "waiting 20", "parked needs_somebody", "held gate", "held model:m1", "retrying 9")
@@ -90,7 +90,7 @@ def test_lead_that_ends_without_an_answer(desk: Desk, kind: str) -> None:
     lead, others = _same(desk, 4)
     desk.ledger.finish(lead, unpaid(outcome_of(kind, lead.id)))
     desk.hints()
-    assert not desk.redis.exists(FOLLOWERS + KEY, WAKING, LEAD + KEY)
+    assert not desk.redis.exists(FOLLOWERS + KEY, WAKING, LEADER + KEY)
     states = {desk.redis.hget(JOB + other.id, "state") for other in others}
     assert states <= {b"queued", b"hinted"}
 
@@ -121,7 +121,7 @@ def test_cancelled_lead_that_answers(desk: Desk) -> None:
     """The paid answer of a cancelled lead is what its followers get."""
     lead, others = _same(desk, 3)
     desk.ledger.cancel([lead.id])
-    assert not desk.ledger.finish(lead, paid(completed(lead.id, content_key=KEY)))
+    assert not desk.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     worker = desk.worker()
     claims = [desk.claim(hint.id, worker) for hint in desk.hints()]
     assert [_ask(desk, claim) for claim in claims] == [Verdict.ANSWER] * len(others)
@@ -131,7 +131,7 @@ def test_late_answer_of_a_lost_lead(desk: Desk) -> None:
     """An answer that comes after the lead was given up is there for whoever asks next."""
     lead, _ = _same(desk, 3)
     desk.pass_time(11)
-    assert not desk.ledger.finish(lead, paid(completed(lead.id, content_key=KEY)))
+    assert not desk.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     worker = desk.worker("w2")
     claims = [desk.claim(hint.id, worker) for hint in desk.hints()]
     assert [_ask(desk, claim) for claim in claims] == [Verdict.ANSWER] * 3
@@ -145,7 +145,7 @@ def test_cancelled_follower(desk: Desk) -> None:
     desk.ledger.cancel([gone])
     desk.redis.delete(JOB + gone, f"celery-task-meta-{gone}")
     desk.enter(new_job(gone, prompt="Something else?"))
-    desk.ledger.finish(lead, paid(completed(lead.id, content_key=KEY)))
+    desk.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     desk.ledger.dispatch(limit=1)
     assert _in_lane(desk).count(gone) <= 1
     assert desk.redis.hget(COUNTS, "waiting") == b"0"
@@ -178,7 +178,7 @@ def test_refresh_and_off(desk: Desk) -> None:
     desk.ledger.finish(alone, unpaid(outcome_of("failed", alone.id)))
     desk.hints()
     assert desk.state(others[0].id) is State.WAITING
-    assert desk.redis.get(LEAD + KEY) == lead.id.encode()
+    assert desk.redis.get(LEADER + KEY) == lead.id.encode()
     desk.enter(new_job("third"))
     (third,) = (desk.claim(hint.id, worker) for hint in desk.hints())
     assert _ask(desk, third) is Verdict.FOLLOW, "it is asked once, though a refresh came between"
@@ -189,7 +189,7 @@ def test_refresh_leads(desk: Desk) -> None:
     desk.redis.set(f"visionq:answer:{KEY}", completed("old", "old").result.to_json())
     claim = desk.begin(new_job(reuse="refresh"))
     assert _ask(desk, claim) is Verdict.GO
-    assert desk.redis.get(LEAD + KEY) == claim.id.encode()
+    assert desk.redis.get(LEADER + KEY) == claim.id.encode()
 
 
 def test_new_lead_keeps_the_others_waiting(desk: Desk) -> None:
@@ -222,7 +222,7 @@ def test_one_slot_and_a_lead_that_fails_twice(desk: Desk) -> None:
             if not isinstance(claim, Claim) or verdict is Verdict.FOLLOW:
                 continue
             calls += verdict is Verdict.GO
-            answer = completed(claim.id, content_key=KEY)
+            answer = completed(claim.id, cache_key=KEY)
             if verdict is Verdict.ANSWER:
                 desk.ledger.finish(claim, unpaid(answer))
             elif calls <= 2:
@@ -267,7 +267,7 @@ def test_a_lead_that_waits_for_money_leads_nobody(desk: Desk) -> None:
     (hint,) = desk.hints()
     answering = desk.claim(hint.id, worker)
     assert _ask(desk, answering) is Verdict.GO
-    desk.ledger.finish(answering, paid(completed("other", content_key=KEY)))
+    desk.ledger.finish(answering, paid(completed("other", cache_key=KEY)))
     desk.ledger.set_budget(BudgetScope.batch("b1"), None)
     (hint,) = desk.hints()
     assert _ask(desk, desk.claim(hint.id, worker)) is Verdict.ANSWER
@@ -281,7 +281,7 @@ def test_many_followers_block_nobody(desk: Desk) -> None:
     desk.worker(slots=16)
     desk.redis.delete("visionq:wake")
     desk.redis.config_resetstat()
-    desk.ledger.finish(lead, paid(completed(lead.id, content_key=KEY)))
+    desk.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     longest = [_script_time(desk.redis)]
     while left := desk.redis.llen(FOLLOWERS + KEY):
         desk.redis.delete("visionq:wake")

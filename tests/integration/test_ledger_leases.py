@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.ledger_kit import Desk, completed, moment, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
-from visionq.ledger import LedgerOptions, Refusal, Verdict, ledger_options
+from visionq.ledger import ClaimRefusal, LedgerOptions, Verdict, ledger_options
 from visionq.ledger.views import job_views
 from visionq.settings import Settings
 
@@ -210,4 +210,4 @@ def test_finish_can_be_repeated(desk: Desk) -> None:
         assert desk.ledger.finish(claim, paid(completed(claim.id), cost=500))
     assert desk.money() == {"settled": 500}
     assert desk.redis.hget("visionq:counts", "completed") == b"1"
-    assert desk.ledger.claim(claim.id, "t", desk.registration()) == Refusal("completed")
+    assert desk.ledger.claim(claim.id, "t", desk.registration()) == ClaimRefusal("completed")

@@ -17,7 +17,7 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Ending, GateOrder, LedgerOptions, PaceNews, Verdict, Written
+from visionq.ledger import Ending, GateOrder, LedgerOptions, RateLimitFeedback, Verdict, Written
 from visionq.ledger.gates import read_gate
 from visionq.ledger.spending import unknown_calls
 from visionq.names import GATE, JOB, NOTICES
@@ -264,12 +264,16 @@ def test_an_absurd_pause_is_tried_within_a_minute(desk: Desk) -> None:
     ids = desk.enter(*(new_job() for _ in range(20)))
     for claim in _sent(desk, worker):
         ending = unpaid(outcome_of("waiting 60", claim.id))
-        desk.ledger.finish(claim, replace(ending, pace=PaceNews(refused=True, pause=3600)))
+        desk.ledger.finish(
+            claim, replace(ending, rate_limit=RateLimitFeedback(refused=True, pause=3600))
+        )
     before = desk.clock.now
     (trial,) = _next(desk, worker)
     assert 55 <= desk.clock.now - before <= 75
     ending = unpaid(outcome_of("waiting 60", trial.id))
-    desk.ledger.finish(trial, replace(ending, pace=PaceNews(refused=True, pause=3600)))
+    desk.ledger.finish(
+        trial, replace(ending, rate_limit=RateLimitFeedback(refused=True, pause=3600))
+    )
     (trial,) = _next(desk, worker)
     _pass(desk, trial)
     _work(desk, worker, 200, is_out=False)
@@ -307,7 +311,7 @@ def _asks(desk: Desk, worker: Registration, key: str, *, calls: int) -> list[str
         desk.ledger.renew(worker)
         for hint in desk.hints():
             claim = desk.claim(hint.id, worker)
-            if desk.ledger.admit(claim, content_key=key, reserve=900).verdict is Verdict.GO:
+            if desk.ledger.admit(claim, cache_key=key, reserve=900).verdict is Verdict.GO:
                 called.append(claim.id)
                 _fail(desk, claim)
     return called
@@ -337,10 +341,10 @@ def test_those_that_wait_go_on_when_it_is_known(desk: Desk) -> None:
     desk.ledger.renew(worker)
     hints = desk.hints()
     (claim, *others) = (desk.claim(hint.id, worker) for hint in hints)
-    assert desk.ledger.admit(claim, content_key="question").verdict is Verdict.GO
-    desk.ledger.finish(claim, paid(completed(claim.id, content_key="question")))
+    assert desk.ledger.admit(claim, cache_key="question").verdict is Verdict.GO
+    desk.ledger.finish(claim, paid(completed(claim.id, cache_key="question")))
     for other in others:
-        admission = desk.ledger.admit(other, content_key="question")
+        admission = desk.ledger.admit(other, cache_key="question")
         assert admission.verdict is Verdict.ANSWER
         desk.ledger.finish(other, unpaid(completed(other.id)))
     done = [desk.state(job_id) for job_id in ids].count(State.COMPLETED)
@@ -358,7 +362,7 @@ def test_somebody_decides_to_ask_again(desk: Desk) -> None:
     (hint,) = desk.hints()
     claim = desk.claim(hint.id, worker)
     assert claim.unknown_calls == 1
-    assert desk.ledger.admit(claim, content_key="question", reserve=900).verdict is Verdict.GO
+    assert desk.ledger.admit(claim, cache_key="question", reserve=900).verdict is Verdict.GO
     desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
     assert desk.money()["unknown_calls"] == 4
     assert desk.ledger.resume([job]) == ["resumed"]

@@ -12,8 +12,8 @@ from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, p
 from visionq.ledger import BudgetScope, Claim, Period, Verdict
 from visionq.ledger.spending import Settled, settled_in_month, unknown_calls
 from visionq.ledger.views import job_views, spend
-from visionq.money import day_of, rubles
 from visionq.names import JOB
+from visionq.pricing.money import day_of, rubles
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -21,8 +21,8 @@ from tests.integration.ledger_kit import (
 )
 from visionq.ledger import Billing, BudgetScope, Ending, LedgerOptions
 from visionq.ledger.spending import Settled, settled_in_month, unknown_calls
-from visionq.money import day_of, nano_rubles
 from visionq.names import BOOK, JOB, METRICS, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
+from visionq.pricing.money import day_of, nano_rubles
 
 if TYPE_CHECKING:
     from redis import Redis

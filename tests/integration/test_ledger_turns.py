@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.ledger_kit import BULK, INTERACTIVE, Desk, completed, new_job, paid
-from visionq.ledger import LedgerOptions, Refusal, Verdict
+from visionq.ledger import ClaimRefusal, LedgerOptions, Verdict
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
 
 if TYPE_CHECKING:
@@ -181,10 +181,10 @@ def test_stale_hint_is_refused(desk: Desk) -> None:
     """A second message for the same job finds it in other hands, ended, or unknown."""
     claim = desk.begin()
     worker = desk.worker("w2")
-    assert desk.ledger.claim(claim.id, "other", worker) == Refusal("in_progress")
+    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal("in_progress")
     desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert desk.ledger.claim(claim.id, "other", worker) == Refusal("completed")
-    assert desk.ledger.claim("nobody", "other", worker) == Refusal("missing")
+    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal("completed")
+    assert desk.ledger.claim("nobody", "other", worker) == ClaimRefusal("missing")
 
 
 def test_rest(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from tests.integration.ledger_kit import Desk
-from visionq.redis_connection import PASSING, telling_what_passes
+from visionq.redis_connection import TRANSIENT_ERRORS, mapping_transient_errors
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,7 +25,7 @@ def test_memory(any_redis: Redis, claim: Claim) -> None:
     """At the memory limit of any release a call is not let go, with an error that passes."""
     any_redis.config_set("maxmemory", 1)
     try:
-        with pytest.raises(PASSING):
+        with pytest.raises(TRANSIENT_ERRORS):
             Desk(any_redis).ledger.admit(claim)
     finally:
         any_redis.config_set("maxmemory", 0)
@@ -35,7 +35,7 @@ def test_replicas(any_redis: Redis, claim: Claim) -> None:
     """Without the replicas that it must write to Redis refuses, with an error that passes."""
     any_redis.config_set("min-replicas-to-write", 1)
     try:
-        with pytest.raises(PASSING):
+        with pytest.raises(TRANSIENT_ERRORS):
             Desk(any_redis).ledger.admit(claim)
     finally:
         any_redis.config_set("min-replicas-to-write", 0)
@@ -51,8 +51,8 @@ def test_replicas(any_redis: Redis, claim: Claim) -> None:
 )
 def test_words(text: str) -> None:
     """What Redis says in words alone is known by its words; a fault of our own is not."""
-    with pytest.raises(PASSING), telling_what_passes():
+    with pytest.raises(TRANSIENT_ERRORS), mapping_transient_errors():
         raise redis_errors.ResponseError(text)
-    with pytest.raises(redis_errors.ResponseError) as told, telling_what_passes():
+    with pytest.raises(redis_errors.ResponseError) as told, mapping_transient_errors():
         raise redis_errors.ResponseError("WRONGTYPE of key")
-    assert not isinstance(told.value, PASSING)
+    assert not isinstance(told.value, TRANSIENT_ERRORS)

@@ -11,17 +11,17 @@ from pydantic import SecretStr
 
 from tests.integration.ledger_kit import Desk, new_job
 from tests.integration.receiver_kit import Receiver, receiving
+from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.ledger.model_use import models_in_use
 from visionq.ledger.usage import kind_of
-from visionq.model_list import ModelList, note_model_list, read_model_list
-from visionq.names import PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS, WATCH
-from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
+from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
+from visionq.pricing.model_list import ModelList, note_model_list, read_model_list
 from visionq.settings import Settings
 from worker.provider.client import make_client
 from worker.provider.models import read_models
-from worker.watch.alerts import AlertSender
-from worker.watch.endings import ModelEndings
-from worker.watch.models import Models
+from worker.threads.maintenance.alerts import AlertSender
+from worker.threads.maintenance.endings import ModelEndings
+from worker.threads.maintenance.models import Models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ def client_of(simulator: RunningSimulator) -> OpenAI:
 
 def look(redis: Redis, receiver: Receiver, day: date, default_model: str = "gpt-6-luna") -> None:
     """Let a worker that has just been started look at its hourly duty on that day."""
-    redis.delete(f"{WATCH}model-endings")
+    redis.delete(f"{MAINTENANCE}model-endings")
     moment = datetime(day.year, day.month, day.day, 9, tzinfo=UTC).timestamp()
-    ModelEndings(redis, AlertSender(receiver.url, ""), lambda: moment, default_model).attend()
+    ModelEndings(redis, AlertSender(receiver.url, ""), lambda: moment, default_model).run()
 
 
 def on(days_before: int) -> date:
@@ -65,7 +65,7 @@ def test_workers_note_what_the_provider_says(redis: Redis, simulator: RunningSim
         models=["gpt-4o", "gpt-6-luna"], today="2026-12-01", shutdown_dates={"gpt-4o": "2027-02-01"}
     )
     with client_of(simulator) as client:
-        Models(redis, partial(read_models, client)).attend()
+        Models(redis, partial(read_models, client)).run()
     wanted = ModelList(frozenset({"gpt-4o", "gpt-6-luna"}), {"gpt-4o": date(2027, 2, 1)})
     assert read_model_list(redis) == wanted
     assert 0 < redis.ttl(PROVIDER_MODEL_ENDS) <= redis.ttl(PROVIDER_MODELS)
@@ -114,7 +114,7 @@ def test_one_process_looks(redis: Redis, receiver: Receiver) -> None:
     moment = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
     for _ in range(4):
         sender = AlertSender(receiver.url, "")
-        ModelEndings(redis, sender, lambda: moment, "gpt-4o-mini").attend()
+        ModelEndings(redis, sender, lambda: moment, "gpt-4o-mini").run()
     assert len(receiver.received) == 1
 
 

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from tests.integration.worker_kit import Bench, until
 from visionq.contract import Api, UrlMode
+from visionq.devstack.simulator import RunningSimulator, running_simulator
 from visionq.ledger import Completed
-from visionq.sandbox.simulator import RunningSimulator, running_simulator
-from visionq.vision import load_rules
-from worker.images import ByteBudget, ImageLimits, Places
+from visionq.pricing.vision import load_rules
+from worker.images import ImageLimits, MemoryLimiter, PrepareSlots
 from worker.runtime import image_limits
 from worker.work import work
 
@@ -218,8 +218,8 @@ def test_too_many_pictures(bench: Bench) -> None:
 
 def test_bytes_are_given_back(bench: Bench) -> None:
     """However a job ends, the process holds none of its bytes afterwards, and no place."""
-    memory = ByteBudget(1000)
-    bench.replaced(memory=memory, places=Places(1))
+    memory = MemoryLimiter(1000)
+    bench.replaced(memory=memory, places=PrepareSlots(1))
     bench.answer(encoded(scene(), "png"), encoded(scene(), "jpeg"))
     bench.failure(b"no picture")
     bench.failure(encoded(scene(), "png"), pictures={"nsfw": "reject"})
@@ -236,7 +236,7 @@ def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
         return get(sha)
 
     monkeypatch.setattr(bench.tools.blobs, "get", noted)
-    bench.replaced(places=Places(2))
+    bench.replaced(places=PrepareSlots(2))
     jobs = [bench.submit(encoded(scene().rotate(angle), "png")) for angle in range(6)]
     for job in jobs:
         bench.hint(job)

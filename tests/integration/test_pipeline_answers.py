@@ -11,11 +11,11 @@ import pytest
 
 from tests.integration.worker_kit import Bench, picture, result, served
 from visionq import submission
+from visionq.devstack.simulator import running_simulator
 from visionq.errors import InvalidJob
 from visionq.ledger import Claim, Ending, Failed, Parked, Waiting, Written
-from visionq.money import nano_rubles
 from visionq.names import ANSWER, MISSING_MODEL
-from visionq.sandbox.simulator import running_simulator
+from visionq.pricing.money import nano_rubles
 from worker.pipeline import run, steps
 from worker.provider import answer as answer_module
 from worker.provider.ask import ask
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
 
 SCHEMA = {
     "type": "object",
@@ -98,7 +98,7 @@ def test_an_answer_that_comes_meanwhile(bench: Bench, monkeypatch: pytest.Monkey
     first, second = bench.submit(picture(4)), bench.submit(picture(4))
     bench.hint(first)
     bench.hint(second)
-    recalled = bench.ledger.stored_answer
+    recalled = bench.ledger.cached_answer
 
     def answered_behind_my_back(key: str) -> str | None:
         found = recalled(key)
@@ -380,7 +380,7 @@ def test_cancelled_on_the_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     """A job that is cancelled before its call is not called, and its worker writes nothing."""
     job_id = bench.submit(picture(24))
     bench.hint(job_id)
-    stored = bench.ledger.stored_answer
+    stored = bench.ledger.cached_answer
 
     def cancels(key: str) -> str | None:
         bench.ledger.cancel([job_id])

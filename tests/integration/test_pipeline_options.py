@@ -9,16 +9,16 @@ import pytest
 
 from tests.integration.worker_kit import Bench, picture
 from visionq.contract import ResultDocument, parse_job
+from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, NewJob
-from visionq.money import nano_rubles
-from visionq.sandbox.simulator import running_simulator
+from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
 
 LONG: Final = "Describe what is to be seen, in one sentence. " * 150
 APIS: Final = ["responses", "chat_completions"]

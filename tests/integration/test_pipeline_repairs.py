@@ -11,10 +11,10 @@ import pytest
 
 from tests.integration.worker_kit import Bench, picture, result
 from visionq.contract import State
+from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, Parked, Waiting
-from visionq.money import nano_rubles
-from visionq.names import LEAD
-from visionq.sandbox.simulator import running_simulator
+from visionq.names import LEADER
+from visionq.pricing.money import nano_rubles
 from worker.pipeline import steps
 from worker.provider.ask import ask
 from worker.work import work
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import ErrorDocument
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
 
 SCHEMA = {
     "type": "object",
@@ -222,7 +222,7 @@ def test_followers_of_a_lead_that_is_cancelled_before_it_mends(bench: Bench) -> 
     assert follows.reason == "follows"
     bench.ledger.cancel([job_id])
     assert bench.view(job_id).state is State.CANCELLED
-    assert not list(bench.redis.scan_iter(f"{LEAD}*"))
+    assert not list(bench.redis.scan_iter(f"{LEADER}*"))
     assert not result(bench.run(other)).repaired
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.worker_kit import Bench, picture
-from visionq.doctor.provider_checks import Provider, ask_provider
-from visionq.doctor.usage_checks import usage_findings
+from visionq.cli.doctor.provider_checks import Provider, ask_provider
+from visionq.cli.doctor.usage_checks import usage_findings
+from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Held
 from visionq.ledger.metrics import read_counters
-from visionq.money import nano_rubles
+from visionq.pricing.money import nano_rubles
 from visionq.providers import load_profile
-from visionq.sandbox.simulator import running_simulator
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
 
 OTHER = """\
 [[provider]]

@@ -24,7 +24,7 @@ from worker.provider.request import PATHS, ProviderRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.provider.answer import Answer
+    from worker.provider.answer import ProviderAnswer
 
     Handler = Callable[[socket.socket], None]
 
@@ -148,7 +148,7 @@ def call(
     connect: float = 2,
     first_byte: float | None = None,
     total: float = 5,
-) -> Answer:
+) -> ProviderAnswer:
     settings = Settings(
         api_key=None,
         base_url=address,

@@ -22,6 +22,7 @@ from tests.integration.receiver_kit import receiving
 from visionq import AsyncClient, Client
 from visionq.blobs.scripts import script_text as blob_script
 from visionq.contract import State
+from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
@@ -29,7 +30,6 @@ from visionq.ledger.scripts import script_text
 from visionq.loaded_scripts import load_missing
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE, WORKERS
 from visionq.redis_connection import connect
-from visionq.sandbox.simulator.process import RunningSimulator, running_simulator
 from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from visionq.sandbox.redis_server import RedisMissing, find_redis, is_ready, running_redis
+from visionq.devstack.redis_server import RedisMissing, find_redis, is_ready, running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ def test_bundled_when_path_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_hint_when_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without any server one line says how to install one."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("visionq.sandbox.redis_server.find_spec", lambda _: None)
+    monkeypatch.setattr("visionq.devstack.redis_server.find_spec", lambda _: None)
     with pytest.raises(RedisMissing, match="install `redis-server`") as caught:
         find_redis()
     assert os.linesep not in str(caught.value)

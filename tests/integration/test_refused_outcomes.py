@@ -18,8 +18,8 @@ from visionq.names import (
     DUE,
     FINISHED,
     MONEY,
-    PACE,
     POOL_BUSY,
+    RATE_LIMIT,
     UNKNOWN_CALLS,
 )
 from worker.work import work
@@ -106,7 +106,7 @@ def test_no_second_call(bench: Bench, clock: Clock, provider: Provider, key: str
         assert view.state in {State.COMPLETED, State.FAILED}
 
 
-@pytest.mark.parametrize("key", [*WRITTEN, UNKNOWN_CALLS, PACE + "gpt-6-luna", DUE])
+@pytest.mark.parametrize("key", [*WRITTEN, UNKNOWN_CALLS, RATE_LIMIT + "gpt-6-luna", DUE])
 @pytest.mark.parametrize(("policy", "most"), [("hold", 1), ("retry", 2)])
 def test_deaths_before_the_block(
     bench: Bench, clock: Clock, key: str, policy: str, most: int

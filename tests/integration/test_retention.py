@@ -11,10 +11,10 @@ from tests.integration.ledger_kit import Desk, new_job
 from tests.integration.retention_kit import ROUND, TENANTS, WORKER, Mill
 from visionq import names
 from visionq.contract import TERMINAL
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger import LedgerOptions
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
-from worker.watch.sweep import Sweep
+from worker.threads.maintenance.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,15 +85,15 @@ def settle(redis: Redis, sweep: Sweep) -> dict[str, int]:
         if redis.dbsize() <= len(FIXED) + 1 + BOOKS:
             break
         skip_a_day(redis)
-        sweep.attend()
+        sweep.run()
         time.sleep(0.2)
-    sweep.attend()
+    sweep.run()
     return sizes(redis)
 
 
 def skip_a_day(redis: Redis) -> None:
     """Take away what a model's pace leaves for a day, and counters, of which there are so many."""
-    for key in redis.scan_iter(f"{names.PACE}*", count=1_000):
+    for key in redis.scan_iter(f"{names.RATE_LIMIT}*", count=1_000):
         if redis.ttl(key) > 0:
             redis.delete(key)
     assert redis.hlen(names.METRICS) <= COUNTERS
@@ -132,7 +132,7 @@ def test_unfinished_jobs_stay(empty: Redis) -> None:
     assert len(mill.ledger.dispatch().hints) == ROUND
     mill.run(parked, "parked needs_balance")
     time.sleep(SHORT.result_ttl + 0.5)
-    Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl).attend()
+    Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl).run()
     for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):
         kept = list(empty.scan_iter(f"{prefix}*", count=1_000))
         assert len(kept) == ROUND, prefix
@@ -166,6 +166,6 @@ def test_lists_are_bounded_by_age(redis: Redis) -> None:
     redis.zadd(names.FINISHED, {"old": (now - 101) * 1000, "new": (now - 90) * 1000})
     for age in (101, 90):
         redis.xadd(names.EVENTS, {"id": "x"}, id=f"{(now - age) * 1000}-0")
-    Sweep(redis, mill.blobs, 100, 100).attend()
+    Sweep(redis, mill.blobs, 100, 100).run()
     assert redis.zrange(names.FINISHED, 0, -1) == [b"new"]
     assert redis.xlen(names.EVENTS) == 1

@@ -15,6 +15,7 @@ from tests.integration.sdk_kit import Fleet, Native, Threaded
 from visionq import AsyncClient, Client
 from visionq.blobs import RedisBlobs, Room, sha256_of
 from visionq.contract import Api, ResultDocument, State
+from visionq.devstack.redis_server import running_redis
 from visionq.errors import (
     BlobMissing,
     IdempotencyConflict,
@@ -30,7 +31,6 @@ from visionq.ledger import celery_results
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, CELERY_RESULT, JOB
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
 from visionq.sdk.waiting import REPLY, REREAD
 from visionq.settings import Settings
 

@@ -10,9 +10,9 @@ import openai
 import pytest
 from openai import OpenAI
 
-from visionq.sandbox.simulator import RunningSimulator, running_simulator
-from visionq.sandbox.simulator.faults import Fault
-from visionq.sandbox.simulator.settings import SimulatorSettings
+from visionq.devstack.simulator import RunningSimulator, running_simulator
+from visionq.devstack.simulator.faults import Fault
+from visionq.devstack.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

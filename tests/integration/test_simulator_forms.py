@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from openai import OpenAI
 
-from visionq.sandbox.sample_pictures import write_sample_pictures
-from visionq.sandbox.simulator import RunningSimulator, running_simulator
+from visionq.devstack.sample_pictures import write_sample_pictures
+from visionq.devstack.simulator import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 
 from visionq.contract.result import is_simulated
-from visionq.sandbox.sample_pictures import sample_pictures
-from visionq.sandbox.simulator import RunningSimulator, running_simulator
-from visionq.sandbox.simulator.bill import digest_of
-from visionq.sandbox.simulator.process import SimulatorError
-from visionq.sandbox.simulator.settings import SimulatorSettings
+from visionq.devstack.sample_pictures import sample_pictures
+from visionq.devstack.simulator import RunningSimulator, running_simulator
+from visionq.devstack.simulator.bill import digest_of
+from visionq.devstack.simulator.process import SimulatorError
+from visionq.devstack.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

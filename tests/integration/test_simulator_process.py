@@ -17,13 +17,17 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from visionq.sandbox.simulator.process import command_line
+from visionq.devstack.simulator.process import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLI = [sys.executable, "-c", "from visionq.sandbox.commands import simulator; simulator()"]
+CLI = [
+    sys.executable,
+    "-c",
+    "from visionq.devstack.simulator_command import simulator; simulator()",
+]
 
 
 @contextmanager

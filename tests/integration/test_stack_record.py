@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from pydantic import SecretStr
 
-from visionq.commands.record import (
+from visionq.cli.record import (
     StackRecord,
     read_record,
     record_path,
@@ -25,11 +25,11 @@ from visionq.commands.record import (
     user_directory,
     write_record,
 )
-from visionq.commands.shared import exit_code, find_redis_url
+from visionq.cli.shared import exit_code, find_redis_url
+from visionq.devstack.children import answers
+from visionq.devstack.planning import StackOptions, planned
 from visionq.errors import QueueUnavailable
 from visionq.settings import ConfigurationError, Settings
-from visionq.stack.children import answers
-from visionq.stack.planning import Wishes, planned
 from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ RECORD = StackRecord(
     provider_url="http://127.0.0.1:8/openai/v1",
     pids={"redis": [1]},
 )
-WISHES = Wishes(workers=3, concurrency=5, data_dir=None, simulate=False, ports=(0, 0, 0, 0, 0))
+WISHES = StackOptions(
+    workers=3, concurrency=5, data_dir=None, simulate=False, ports=(0, 0, 0, 0, 0)
+)
 KEY = "sk-key"
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from visionq.stack.errors import StartFailed
-from visionq.stack.process import Spec
-from visionq.stack.signals import Signals
-from visionq.stack.supervisor import Supervisor
+from visionq.devstack.errors import StartFailed
+from visionq.devstack.process import Spec
+from visionq.devstack.signals import Signals
+from visionq.devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,9 +171,9 @@ def test_children_do_not_outlive_supervisor(tmp_path: Path) -> None:
     """When the supervisor itself is killed, its children go too."""
     program = textwrap.dedent(f"""
         import os, pathlib, sys, time
-        from visionq.stack.process import Spec
-        from visionq.stack.signals import Signals
-        from visionq.stack.supervisor import Supervisor
+        from visionq.devstack.process import Spec
+        from visionq.devstack.signals import Signals
+        from visionq.devstack.supervisor import Supervisor
         with Signals() as signals:
             made = Supervisor(signals, time.monotonic)
             made.start([Spec("a", "a", (sys.executable, "-c", {SLEEP!r}), dict(os.environ),

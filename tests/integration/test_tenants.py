@@ -12,10 +12,10 @@ from producer.gateway.native.listing import list_jobs
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
 from visionq.ledger import LedgerOptions, OverQuota, Submitted
-from visionq.model_list import ModelList
 from visionq.names import PROVIDER_MODELS
+from visionq.pricing.model_list import ModelList
 from visionq.settings import Settings
-from worker.watch.models import Models
+from worker.threads.maintenance.models import Models
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -109,11 +109,11 @@ def test_unknown_models_are_refused(redis: Redis) -> None:
     with pytest.raises(Fault, match="our-own-model has no price here") as raised:
         models.check("our-own-model")
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
-    Models(redis, lambda: ModelList(frozenset({"our-own-model", "gpt-5.4-mini"}))).attend()
+    Models(redis, lambda: ModelList(frozenset({"our-own-model", "gpt-5.4-mini"}))).run()
     assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-5.4-mini"}
     with pytest.raises(Fault):
         models.check("our-own-model")
     now[0] += 60
     models.check("our-own-model")
-    Models(redis, lambda: ModelList(frozenset({"never-asked-so-soon"}))).attend()
+    Models(redis, lambda: ModelList(frozenset({"never-asked-so-soon"}))).run()
     assert redis.scard(PROVIDER_MODELS) == 2

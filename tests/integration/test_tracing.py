@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from tests.e2e.fleet import picture, running_fleet
 from tests.integration.ledger_kit import Desk, new_job
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.errors import Refused
 from visionq.ledger import NewJob
 from visionq.names import JOB
@@ -76,7 +76,7 @@ def test_the_trace_stands_beside_the_document(redis: Redis) -> None:
     assert TRACE not in str(redis.hget(JOB + job.id, "document"))
     (again,) = desk.ledger.submit([NewJob("other", job.document, TRACE.replace("b7", "c7"))])
     assert again.id == job.id
-    keys = {content_key(one, ["a"], shared=False) for one in (job.document, claim.document)}
+    keys = {cache_key(one, ["a"], shared=False) for one in (job.document, claim.document)}
     assert len(keys) == 1
     assert desk.begin(new_job()).trace == ""
 

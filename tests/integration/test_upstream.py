@@ -13,7 +13,7 @@ from kombu import Connection
 from kombu.transport import redis as stock
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker import transport as ours
+from worker.celery import transport as ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,17 +6,17 @@ import pytest
 
 from tests.integration.ledger_kit import Desk
 from tests.integration.test_ledger_usage import finish
-from visionq.doctor.findings import Level
-from visionq.doctor.usage_checks import usage_findings
+from visionq.cli.doctor.findings import Level
+from visionq.cli.doctor.usage_checks import usage_findings
 from visionq.ledger.records import UsageNote
-from visionq.names import NOTICES, WATCH
-from worker.watch.drift import Drift
-from worker.watch.notices import Notices
+from visionq.names import MAINTENANCE, NOTICES
+from worker.threads.maintenance.drift import Drift
+from worker.threads.maintenance.notices import Notices
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from worker.watch.alerts import Alert
+    from worker.threads.maintenance.alerts import Alert
 
 
 class Kept:
@@ -41,8 +41,8 @@ def answers(desk: Desk, count: int, counted: int) -> None:
 
 
 def look(redis: Redis) -> None:
-    redis.delete(f"{WATCH}drift")
-    Drift(redis).attend()
+    redis.delete(f"{MAINTENANCE}drift")
+    Drift(redis).run()
 
 
 def test_a_drift_is_told_once(desk: Desk) -> None:
@@ -56,7 +56,7 @@ def test_a_drift_is_told_once(desk: Desk) -> None:
     for _ in range(3):
         look(redis)
     sender = Kept()
-    Notices(redis, sender, lambda: 0.0).attend()  # type: ignore[arg-type]
+    Notices(redis, sender, lambda: 0.0).run()  # type: ignore[arg-type]
     (alert,) = sender.sent
     assert alert.type == "usage.drifted"
     assert alert.message.startswith("m:1 at detail high, effort low counts 1.")
@@ -75,9 +75,9 @@ def test_a_drift_is_told_once(desk: Desk) -> None:
 def test_one_process_looks_at_a_time(desk: Desk) -> None:
     """Of a whole fleet one asks Redis within a minute."""
     answers(desk, 30, 480)
-    Drift(desk.redis).attend()
-    desk.redis.delete(f"{WATCH}drift:m:1:high/low")
-    Drift(desk.redis).attend()
+    Drift(desk.redis).run()
+    desk.redis.delete(f"{MAINTENANCE}drift:m:1:high/low")
+    Drift(desk.redis).run()
     assert desk.redis.xlen(NOTICES) == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 #: A process that sets its watchdog anew ten times a second, whatever else it does.
 FED = """
 import re, sys, threading, time
-from worker.health.watchdog import Watchdog
+from worker.threads.health.watchdog import Watchdog
 
 watchdog = Watchdog(0.5)
 watchdog.start()

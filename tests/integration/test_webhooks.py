@@ -28,7 +28,7 @@ from visionq.webhooks import (
     set_webhook,
 )
 from worker.fetch import Fetcher, FetchPolicy
-from worker.webhooks import GIVE_UP_AFTER, Messenger, signed_headers
+from worker.webhooks import GIVE_UP_AFTER, WebhookSender, signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,14 @@ class Office(Desk):
         super().__init__(redis, LedgerOptions(), Clock(float(round(time.time()))))
         limits = {"allow_private": True, "total_timeout": 5, "longest_wait": 7200}
         fetcher = Fetcher(FetchPolicy(**{**limits, **policy}))
-        self.messenger = Messenger(self.ledger, fetcher, random.Random(3).random, time.sleep)
+        self.webhook_sender = WebhookSender(
+            self.ledger, fetcher, random.Random(3).random, time.sleep
+        )
 
     def told(self) -> list[DeliveryEnding]:
         """Take what is due now to the receiver."""
         hints = self.ledger.dispatch().deliveries
-        return [ending for hint in hints if (ending := self.messenger.deliver(hint.id))]
+        return [ending for hint in hints if (ending := self.webhook_sender.deliver(hint.id))]
 
     def told_over(self, seconds: float, step: float = 600) -> list[DeliveryEnding]:
         """Take what is due to the receiver for so long."""
@@ -254,7 +256,7 @@ def test_gone_disables(redis: Redis, receiver: Receiver) -> None:
     receiver.status = 410
     office = Office(redis)
     office.ledger.cancel(office.enter(*(new_job() for _ in range(12))))
-    first = office.messenger.deliver(office.ledger.dispatch().deliveries[0].id)
+    first = office.webhook_sender.deliver(office.ledger.dispatch().deliveries[0].id)
     assert first is not None
     assert first.state is DeliveryState.FAILED
     office.told_over(60, 3)
@@ -310,7 +312,7 @@ def test_death_of_a_worker(redis: Redis, receiver: Receiver) -> None:
     office.clock.now += 3
     (hint,) = office.ledger.dispatch().deliveries
     claim: Any = office.ledger.claim_delivery(hint.id, "token", 20)  # and its worker dies
-    assert office.messenger.deliver(hint.id) is None
+    assert office.webhook_sender.deliver(hint.id) is None
     endings = []
     for _ in range(12):
         office.clock.now += 2
@@ -405,7 +407,7 @@ def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None
     assert [hint.tenant for hint in first] == ["slow"] * 6
     office.ledger.cancel(office.enter(new_job(tenant="quick")))
     assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
-    office.messenger.deliver(first[0].id)
+    office.webhook_sender.deliver(first[0].id)
     assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["slow"]
 
 
@@ -420,7 +422,7 @@ def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> N
     out = list(office.ledger.dispatch().deliveries)
     assert len(out) == 8, "an eighth of the slots"
     office.ledger.cancel(office.enter(new_job(tenant="quick")))
-    office.messenger.deliver(out[0].id)
+    office.webhook_sender.deliver(out[0].id)
     assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.fleet import picture
+from visionq.devstack.simulator.process import running_simulator
 from visionq.redis_connection import connect
-from visionq.sandbox.simulator.process import running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:

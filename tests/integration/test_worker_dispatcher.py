@@ -15,15 +15,15 @@ from pydantic import SecretStr
 
 from tests.integration.ledger_kit import BOTH, moment, new_job
 from tests.integration.worker_kit import Recorder, until
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ending, Hint, Ledger, LedgerOptions, Parked, Registration
 from visionq.ledger.views import job_views, result_of
 from visionq.names import QUEUE_BULK, TASK_ANALYZE, TASK_RUN, WAKE
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
 from visionq.settings import Settings
-from worker.celery_config import celery_config
-from worker.dispatcher import Dispatcher
-from worker.hints import HintPublisher
+from worker.celery.config import celery_config
+from worker.threads.dispatcher import Dispatcher
+from worker.threads.hints import HintPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ import pytest
 from tests.integration.ledger_kit import BOTH, new_job
 from tests.integration.worker_kit import until
 from visionq import names
+from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ledger, LedgerOptions, Registration
 from visionq.ledger.views import job_views
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
-from worker.heartbeat import Heartbeat
-from worker.leases import Leases
+from worker.threads.heartbeat import Heartbeat
+from worker.threads.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

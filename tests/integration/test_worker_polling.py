@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from tests.integration.test_worker_process import registered, working
 from tests.integration.worker_kit import until
+from visionq.devstack.simulator import running_simulator
 from visionq.names import QUEUE_INTAKE
 from visionq.redis_url import celery_url
-from visionq.sandbox.simulator import running_simulator
-from worker.transport import Transport
+from worker.celery.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

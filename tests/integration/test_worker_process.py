@@ -18,10 +18,10 @@ from celery import Celery
 
 from tests.integration.worker_kit import picture, until
 from visionq import names
+from visionq.devstack.redis_server import running_redis
+from visionq.devstack.simulator import running_simulator
 from visionq.ledger.views import result_of
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
-from visionq.sandbox.simulator import running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.sandbox.simulator import RunningSimulator
+    from visionq.devstack.simulator import RunningSimulator
 
 PROMPT = "canary-prompt-7316"
 KEY = "sk-canary-key-4242"

@@ -28,15 +28,15 @@ from visionq.ledger import (
     Submitted,
 )
 from visionq.ledger.views import job_views
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from visionq.submission import prepare
-from visionq.vision import load_rules
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
-from worker.leases import Leases
 from worker.pipeline import Tools
 from worker.provider.client import make_client
+from worker.threads.leases import Leases
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import ErrorDocument, JobView, ResultDocument
+    from visionq.devstack.simulator import RunningSimulator
     from visionq.ledger import Hint, Outcome
-    from visionq.sandbox.simulator import RunningSimulator
 
 _numbers = itertools.count(1)
 

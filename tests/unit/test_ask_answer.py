@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producer.commands import _print_answer
+from producer.ask_command import _print_answer
 from visionq.contract.result import ResultDocument
 
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden" / "result-full.json"

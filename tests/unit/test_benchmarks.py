@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.pace.cases import Case, groups
-from benchmarks.pace.judging import judged, reached
+from benchmarks.rate_limit.cases import Case, groups
+from benchmarks.rate_limit.judging import judged, reached
 from benchmarks.report import MixedRuns, document, merged, replace
 from benchmarks.scale.simulation import Costs, simulate
 from benchmarks.summary import ENGLISH, RUSSIAN, short_table

@@ -32,7 +32,7 @@ def test_modules_are_run_as_programs(tmp_path: Path) -> None:
     """A module of ours runs as a program although its name is taken where one works."""
     (tmp_path / "worker.py").write_text("raise SystemExit('not ours')", "utf-8")
     ended = subprocess.run(
-        [*bundled.python_command("worker.alone"), "10"],
+        [*bundled.python_command("worker.isolated_decode"), "10"],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -46,4 +46,4 @@ def test_other_names_are_left_alone() -> None:
     """The finder answers for our packages alone."""
     finder = bundled.BundledFinder(ROOT)
     assert finder.find_spec("visionq", None) is None
-    assert finder.find_spec("worker.tasks", [str(ROOT / "worker")]) is None
+    assert finder.find_spec("worker.celery.tasks", [str(ROOT / "worker")]) is None

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from visionq import cli, extras
-from visionq.commands import shared, summaries
+from visionq.cli import shared, summaries
 from visionq.errors import (
     BY_CODE,
     BillingUnknown,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import Detail, JobDocument, parse_job
 from visionq.crops import (
     LONGEST_WHOLE,
@@ -23,7 +23,7 @@ from visionq.crops import (
     crops_note,
 )
 from visionq.errors import InvalidJob, TooManyPixels
-from visionq.vision import image_tokens, load_rules, seen_size
+from visionq.pricing.vision import image_tokens, load_rules, seen_size
 
 RULES = load_rules()
 MODELS = [model for family in RULES.families for model in family.models]
@@ -161,6 +161,6 @@ def _job(**options: object) -> JobDocument:
 def test_answers_that_are_stored_are_still_found() -> None:
     """The option changes the key of a question; a job without it keeps the one of before."""
     before = "4eacd7cee6d18698bf665739fd05e7fe637428d0c3bd81c88f816def1b1ad697"
-    assert content_key(_job(), ["0" * 64]) == before
-    assert content_key(_job(crops=False), ["0" * 64]) == before
-    assert content_key(_job(crops=True), ["0" * 64]) != before
+    assert cache_key(_job(), ["0" * 64]) == before
+    assert cache_key(_job(crops=False), ["0" * 64]) == before
+    assert cache_key(_job(crops=True), ["0" * 64]) != before

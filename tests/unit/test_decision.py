@@ -11,7 +11,7 @@ from visionq.contract import UnknownBilling, Usage
 from visionq.ledger.records import Billing
 from worker.decision import (
     ACCOUNT_RECHECK,
-    Attempt,
+    AttemptFacts,
     Decision,
     Fail,
     Hold,
@@ -24,10 +24,10 @@ from worker.decision import (
     may_be_put_off,
 )
 
-FIRST = Attempt(number=1, max_attempts=10)
-LAST = Attempt(number=10, max_attempts=10)
-HOLD = Attempt(number=1, max_attempts=10, on_unknown_billing=UnknownBilling.HOLD)
-AGAIN = Attempt(number=2, max_attempts=10, unknown_calls=1)
+FIRST = AttemptFacts(number=1, max_attempts=10)
+LAST = AttemptFacts(number=10, max_attempts=10)
+HOLD = AttemptFacts(number=1, max_attempts=10, on_unknown_billing=UnknownBilling.HOLD)
+AGAIN = AttemptFacts(number=2, max_attempts=10, unknown_calls=1)
 
 ENDINGS = [
     error
@@ -43,7 +43,7 @@ def half() -> float:
     return 0.5
 
 
-def decided(error: Exception, attempt: Attempt = FIRST) -> Decision:
+def decided(error: Exception, attempt: AttemptFacts = FIRST) -> Decision:
     return decide(error, attempt, random=half)
 
 
@@ -69,13 +69,15 @@ def test_attempts_end(error: type[errors.VisionqError]) -> None:
 
 @pytest.mark.parametrize("error", ACCOUNT_FAULTS)
 @pytest.mark.parametrize("attempt", [FIRST, LAST])
-def test_a_fault_of_the_account_holds(error: type[errors.VisionqError], attempt: Attempt) -> None:
+def test_a_fault_of_the_account_holds(
+    error: type[errors.VisionqError], attempt: AttemptFacts
+) -> None:
     """Nobody's job fails because money, key or access ran out, however often it was tried."""
     assert decided(error("no"), attempt) == Hold(error.code, "gate", ACCOUNT_RECHECK)
 
 
 @pytest.mark.parametrize("attempt", [FIRST, LAST])
-def test_a_rate_limit_waits_and_counts_for_nothing(attempt: Attempt) -> None:
+def test_a_rate_limit_waits_and_counts_for_nothing(attempt: AttemptFacts) -> None:
     """Waiting at a limit burns no attempt, not even the last."""
     error = errors.RateLimited("slow", retry_after=7)
     assert decided(error, attempt) == Wait(7.25, "rate_limited")
@@ -84,7 +86,7 @@ def test_a_rate_limit_waits_and_counts_for_nothing(attempt: Attempt) -> None:
 def test_a_rate_limit_without_a_time_slows_down_more_and_more() -> None:
     """Without a word from the provider, repeated waits grow."""
     waits = [
-        decided(errors.RateLimited("slow"), Attempt(number=1, max_attempts=10, waits=times))
+        decided(errors.RateLimited("slow"), AttemptFacts(number=1, max_attempts=10, waits=times))
         for times in (0, 3, 40)
     ]
     assert waits == [Wait(after, "rate_limited") for after in (1.25, 3.0, 31.0)]
@@ -97,11 +99,13 @@ def test_a_rate_limit_without_a_time_slows_down_more_and_more() -> None:
         (AGAIN, Park("billing_unknown")),
         (HOLD, Park("billing_unknown")),
         (LAST, Park("billing_unknown")),
-        (Attempt(number=1, max_attempts=10, deadline_left=0.1), Park("billing_unknown")),
+        (AttemptFacts(number=1, max_attempts=10, deadline_left=0.1), Park("billing_unknown")),
     ],
     ids=["first", "repeated", "hold", "last attempt", "deadline"],
 )
-def test_unknown_billing_is_repeated_once_at_most(attempt: Attempt, decision: Decision) -> None:
+def test_unknown_billing_is_repeated_once_at_most(
+    attempt: AttemptFacts, decision: Decision
+) -> None:
     """A call that may have been billed is never made a third time, nor a second under `hold`."""
     assert decided(errors.BillingUnknown("cut"), attempt) == decision
 
@@ -119,7 +123,7 @@ def test_unknown_billing_is_repeated_once_at_most(attempt: Attempt, decision: De
     ],
 )
 def test_who_waits_for_the_end_of_an_outage(
-    error: errors.VisionqError, attempt: Attempt, *, may: bool
+    error: errors.VisionqError, attempt: AttemptFacts, *, may: bool
 ) -> None:
     """A job whose call brought no word of the provider may, unless it has called enough."""
     assert may_be_put_off(error, attempt) is may
@@ -158,11 +162,11 @@ def test_backoff_doubles_with_full_jitter(number: int, longest: float) -> None:
 )
 def test_no_pause_outlasts_the_deadline(error: errors.VisionqError) -> None:
     """A job that can't be tried again in time fails now, not after a useless wait."""
-    decision = decided(error, Attempt(number=1, max_attempts=10, deadline_left=20))
+    decision = decided(error, AttemptFacts(number=1, max_attempts=10, deadline_left=20))
     assert isinstance(decision, Fail)
     assert decision.error.code == "deadline_exceeded"
     assert not isinstance(
-        decided(error, Attempt(number=1, max_attempts=10, deadline_left=60)), Fail
+        decided(error, AttemptFacts(number=1, max_attempts=10, deadline_left=60)), Fail
     )
 
 

@@ -15,8 +15,7 @@ import pytest
 
 from monitoring.masks import HIDDEN, show_arguments, show_result
 from tests.docs_blocks import PAGES, ROOT, Block, blocks, shell_lines, visionq_arguments
-from visionq.cli import cli
-from visionq.commands import up
+from visionq.cli import cli, up
 
 BLOCKS: Final = [block for page in PAGES for block in blocks(page)]
 COMMANDS: Final = [

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from visionq.commands.doctor import exit_code_of, report
-from visionq.doctor.addresses import is_local, public_address
-from visionq.doctor.environment_checks import environment_findings
-from visionq.doctor.examination import REACHABLE
-from visionq.doctor.findings import Finding, Level, not_known, ok, problem, warning
-from visionq.doctor.provider_checks import Provider, ask_provider, get_model_list
-from visionq.doctor.redis_checks import redis_findings
-from visionq.doctor.server import Server
-from visionq.doctor.table_checks import table_findings
-from visionq.doctor.versions import versions_finding
-from visionq.model_list import ModelList
+from visionq.cli.doctor.addresses import is_local, public_address
+from visionq.cli.doctor.environment_checks import environment_findings
+from visionq.cli.doctor.examination import REACHABLE
+from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem, warning
+from visionq.cli.doctor.provider_checks import Provider, ask_provider, get_model_list
+from visionq.cli.doctor.redis_checks import redis_findings
+from visionq.cli.doctor.server import Server
+from visionq.cli.doctor.table_checks import table_findings
+from visionq.cli.doctor.versions import versions_finding
+from visionq.cli.doctor_command import exit_code_of, report
+from visionq.pricing.model_list import ModelList
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ OURS = {"monitoring", "producer", "visionq", "worker"}
 #: Modules → the extra without which nobody imports them; the closest line counts.
 EXTRAS = {
     "visionq": (),
-    "visionq/sandbox": ("sandbox",),
+    "visionq/devstack": ("sandbox",),
     "producer": (),
     "producer/gateway": ("gateway",),
     "monitoring": ("monitoring",),

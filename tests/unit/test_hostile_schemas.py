@@ -187,7 +187,7 @@ def test_alternatives_that_fork_at_each_level_are_stopped() -> None:
     def apply() -> None:
         with pytest.raises(Mismatch, match="takes too long") as caught:
             parse_answer(json.dumps(deep(45)), FORKING)
-        assert not caught.value.is_mendable
+        assert not caught.value.is_repairable
 
     assert seconds(apply, 1) < 3 * SECONDS
 

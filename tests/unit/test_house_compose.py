@@ -208,7 +208,7 @@ def test_dockerfile_copies_what_the_context_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", ["visionq/cli.py", "worker/tasks.py", "pyproject.toml", "README.md"]
+    "changed", ["visionq/cli/__init__.py", "worker/celery/tasks.py", "pyproject.toml", "README.md"]
 )
 def test_change_of_code_spares_the_dependencies(changed: str) -> None:
     """A change of code makes the wheel anew, and installs it, and touches no dependency."""

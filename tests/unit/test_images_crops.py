@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from visionq.contract import Animated, Detail, PictureOptions
 from visionq.crops import crop_boxes
 from visionq.errors import PictureRejected, TooLarge, TooManyPixels
-from visionq.vision import load_rules, seen_size
+from visionq.pricing.vision import load_rules, seen_size
 from worker.images import ImageLimits, encode_as_seen, inspect
 
 if TYPE_CHECKING:

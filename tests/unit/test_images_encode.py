@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 from visionq.contract import Detail
 from visionq.errors import CorruptImage, TooLarge
-from visionq.vision import load_rules, seen_size
+from visionq.pricing.vision import load_rules, seen_size
 from worker.images import EncodedImage, ImageLimits, PreparedImage, encode, inspect, prepare
 
 LIMITS = ImageLimits()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.hostile_pictures import cheap, encoded
 from visionq.errors import ImageError, TooManyPixels
-from worker.images import ByteBudget, ImageLimits, Places, inspect, prepare
+from worker.images import ImageLimits, MemoryLimiter, PrepareSlots, inspect, prepare
 from worker.images.decode import decode
 
 LIMITS = ImageLimits()
@@ -100,7 +100,7 @@ def test_a_side_that_jpeg_can_not_hold() -> None:
 
 def test_a_share_waits_for_bytes_that_others_hold() -> None:
     """Bytes beyond the total are waited for, except by one job at a time, which then gives back."""
-    budget = ByteBudget(100)
+    budget = MemoryLimiter(100)
     first, second, third = (budget.share() for _ in range(3))
     first.hold(80)
     second.hold(60)  # goes beyond: one may
@@ -123,7 +123,7 @@ def test_a_share_waits_for_bytes_that_others_hold() -> None:
 
 def test_jobs_never_wait_for_each_other() -> None:
     """Many jobs that grow step by step far beyond the total all come to their end."""
-    budget, done = ByteBudget(10), []
+    budget, done = MemoryLimiter(10), []
 
     def job() -> None:
         share = budget.share()
@@ -144,8 +144,8 @@ def test_jobs_never_wait_for_each_other() -> None:
 
 def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more jobs have a place than there are, and who waits for one shows signs of life."""
-    monkeypatch.setattr("visionq.shares._SIGN_EVERY", 0.01)
-    places, signs = Places(2), []
+    monkeypatch.setattr("visionq.fair_limiter._SIGN_EVERY", 0.01)
+    places, signs = PrepareSlots(2), []
     first, second, third = (places.place("a") for _ in range(3))
     first.take()
     first.take()  # its own already

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from producer.commands import ask
+from producer.ask_command import ask
 from producer.job_options import (
     COLUMN_PREFIX,
     OWN_FIELDS,
@@ -17,8 +17,8 @@ from producer.job_options import (
     take_job_options,
 )
 from producer.prompts import Prompt, job_fields
-from producer.quote.command import quote
-from producer.run.commands import run
+from producer.quote.quote_command import quote
+from producer.run.run_command import run
 from producer.sources import BadRow, Row, open_source
 from visionq.contract import Animated, JobDocument, PictureOptions, Policy, parse_job
 from visionq.errors import InvalidJob, InvalidSource

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.model_list import ModelList, nearest_model, parse_model_list, said_of_unlisted
-from visionq.vision import load_rules
+from visionq.pricing.model_list import ModelList, nearest_model, parse_model_list, said_of_unlisted
+from visionq.pricing.vision import load_rules
 
 TODAY = date(2026, 12, 1)
 RULES = load_rules()

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import JobDocument, parse_job
 from visionq.errors import ConfigurationError, InvalidJob
-from visionq.model_options import check_model_options, load_option_table
-from visionq.prices import load_prices
+from visionq.pricing.model_options import check_model_options, load_option_table
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from visionq.submission import defaulted, prepare
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ def test_models_without_reasoning_keep_their_keys() -> None:
     made = prepare(job(model="gpt-4o-mini"), SETTINGS)
     assert {"effort", "prompt_cache"}.isdisjoint(made.model_dump(exclude_defaults=True))
     plain = parse_job(job(model="gpt-4o-mini", max_output_tokens=2000))
-    assert content_key(made, ["0" * 64]) == content_key(plain, ["0" * 64])
+    assert cache_key(made, ["0" * 64]) == cache_key(plain, ["0" * 64])
 
 
 def test_an_unknown_model_takes_what_it_is_given() -> None:

@@ -6,10 +6,10 @@ import datetime as dt
 
 import pytest
 
-from visionq.models import end_of, load_model_ends, warning_for
-from visionq.prices import load_prices
+from visionq.pricing.models import end_of, load_model_ends, warning_for
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.vision import load_rules
 
 END = dt.date(2027, 1, 14)
 

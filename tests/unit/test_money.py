@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.money import nano_rubles, read_rubles
+from visionq.pricing.money import nano_rubles, read_rubles
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from openai.types.responses import Response as TheirResponse
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
-from producer.gateway.desk import Standing
+from producer.gateway.job_service import Standing
 from producer.gateway.openai.chat import completion_of
 from producer.gateway.openai.responses import response_of
 from producer.openai_requests.chat import ChatRequest

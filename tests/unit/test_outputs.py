@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from producer.outputs import check_table
-from producer.run.commands import export as export_command
 from producer.run.errors import RecordRefused
 from producer.run.export import as_old_as, export, keep_changed
-from producer.run.plan import Wishes, make_plan
+from producer.run.plan import RunOptions, make_plan
 from producer.run.record import Record
 from producer.run.rows import to_line
+from producer.run.run_command import export as export_command
 from producer.run.table_form import TableForm
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS
@@ -32,7 +32,7 @@ GOODS = "id;image\n1;a.jpg\n"
 def planned(source: Path, out: Path, **asked: Any) -> None:
     make_plan(
         str(source),
-        Wishes(out),
+        RunOptions(out),
         described=SourceOptions(),
         asked={"prompt": "What?", "model": "gpt-5.4-mini", **asked},
         settings=Settings(),
@@ -147,7 +147,7 @@ def test_a_column_that_is_not_there_is_told(goods: Path) -> None:
     with pytest.raises(click.BadParameter, match="no column 'price'; there are: 'id', 'image'"):
         make_plan(
             str(goods),
-            Wishes(goods.with_name("out.csv"), form=TableForm(columns=("price",))),
+            RunOptions(goods.with_name("out.csv"), form=TableForm(columns=("price",))),
             described=SourceOptions(),
             asked={"prompt": "What?", "model": "gpt-5.4-mini"},
             settings=Settings(),

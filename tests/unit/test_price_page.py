@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.price_pages import FORMS, ROWS, UNIT, Rows, as_columns, as_html, as_tabs
 from visionq.errors import InvalidSource
-from visionq.price_page import PagePrice, PricePage, read_price_page
+from visionq.pricing.price_page import PagePrice, PricePage, read_price_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable

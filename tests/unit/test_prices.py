@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import Usage
-from visionq.prices import (
+from visionq.pricing.prices import (
     LongPrompt,
     Price,
     cost_nano_rubles,
@@ -20,7 +20,7 @@ from visionq.prices import (
     rubles,
     worst_case_nano_rubles,
 )
-from visionq.vision import load_rules
+from visionq.pricing.vision import load_rules
 
 amounts = st.decimals("0.000001", "100000", places=6, allow_nan=False)
 counts = st.integers(0, 10_000_000)

@@ -7,7 +7,7 @@ import pytest
 
 from visionq.cli import run
 from visionq.data import load
-from visionq.prices import PriceTable, load_prices
+from visionq.pricing.prices import PriceTable, load_prices
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

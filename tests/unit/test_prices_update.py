@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.price_pages import ROWS, Rows, as_html, as_tabs
 from visionq.cli import run
-from visionq.price_update import as_toml
-from visionq.prices import Price, PriceTable, load_prices
+from visionq.pricing.price_update import as_toml
+from visionq.pricing.prices import Price, PriceTable, load_prices
 
 if TYPE_CHECKING:
     from pathlib import Path

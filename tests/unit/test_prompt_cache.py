@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.caching import load_caching
 from visionq.contract import Api, JobDocument, PromptCache, parse_job
 from visionq.errors import InvalidJob
-from visionq.prompt_cache import cache_plan, cached_prefix
+from visionq.pricing.caching import load_caching
+from visionq.pricing.prompt_cache import cache_plan, cached_prefix
 from visionq.settings import Settings
 from visionq.submission import prepare
 from worker.provider.request import build_request

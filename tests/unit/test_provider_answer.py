@@ -11,7 +11,7 @@ from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.ledger.records import Billing
 from worker.decision import billing_of
-from worker.provider.answer import Answer, read_answer
+from worker.provider.answer import ProviderAnswer, read_answer
 from worker.provider.reply import Reply
 from worker.provider.request import PATHS, ProviderRequest
 
@@ -60,7 +60,9 @@ def cut(reason: str, *parts: dict[str, Any]) -> dict[str, Any]:
     return responses(*parts, status="incomplete", incomplete_details={"reason": reason})
 
 
-def read(body: dict[str, Any], schema: dict[str, Any] | None = None, status: int = 200) -> Answer:
+def read(
+    body: dict[str, Any], schema: dict[str, Any] | None = None, status: int = 200
+) -> ProviderAnswer:
     api = Api.CHAT_COMPLETIONS if "choices" in body else Api.RESPONSES
     request = ProviderRequest(api, PATHS[api], b"{}", ("a.jpg",), schema)
     reply = Reply(status, {"x-request-id": "req-1"}, json.dumps(body).encode())
@@ -81,7 +83,7 @@ def raised(body: dict[str, Any], schema: dict[str, Any] | None = None) -> errors
 def test_an_answer(body: dict[str, Any], finish: str) -> None:
     """Text, count, request id and the raw end come through either surface."""
     answer = read(body)
-    assert answer == Answer(text=TEXT, usage=USAGE, request_id="req-1", finish=finish)
+    assert answer == ProviderAnswer(text=TEXT, usage=USAGE, request_id="req-1", finish=finish)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_without_a_schema_nothing_is_parsed() -> None:
 def test_an_answer_of_another_form_keeps_its_text(text: str) -> None:
     """What does not fit the schema comes with its cost, its raw text and what is wrong with it."""
     answer = read(responses(said(text)), SCHEMA)
-    assert answer.complaint
+    assert answer.validation_error
     assert answer.data is None
     assert (answer.text, answer.usage) == (text, USAGE)
 

@@ -16,7 +16,7 @@ from visionq.contract import Api, Usage
 from visionq.ledger.records import Billing
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.decision import Attempt, Fail, billing_of, decide
+from worker.decision import AttemptFacts, Fail, billing_of, decide
 from worker.provider.ask import ask
 from worker.provider.client import make_client
 from worker.provider.faults import TABLE, UNLISTED, find
@@ -268,7 +268,7 @@ def test_counted_is_counted_whatever_the_status(status: int, api: Api) -> None:
         error = raised(Case("", status, told, errors.VisionqError), api=api)
         assert error.usage == Usage(input_tokens=1200, output_tokens=7)
         assert billing_of(error) is Billing.SETTLED
-        assert isinstance(decide(error, Attempt(1, 10), random=lambda: 0.5), Fail)
+        assert isinstance(decide(error, AttemptFacts(1, 10), random=lambda: 0.5), Fail)
 
 
 @pytest.mark.parametrize("api", Api)

@@ -15,7 +15,7 @@ from visionq.contract import Picture as PictureFacts
 from visionq.errors import Incomplete, PictureRejected, Refused
 from worker.pipeline.context import Picture
 from worker.pipeline.pictures import take_findings
-from worker.provider.answer import Answer, read_answer
+from worker.provider.answer import ProviderAnswer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
 from worker.provider.request import ProviderRequest, build_request
@@ -65,7 +65,7 @@ def request(**fields: Any) -> ProviderRequest:
     return build_request(job(**fields), SOURCES, ASKED)
 
 
-def read(said: str, asked: ProviderRequest, *, cut: bool = False) -> Answer:
+def read(said: str, asked: ProviderRequest, *, cut: bool = False) -> ProviderAnswer:
     if asked.api is Api.RESPONSES:
         status = {"status": "incomplete" if cut else "completed"}
         content = [{"type": "output_text", "text": said}]
@@ -127,7 +127,7 @@ def test_the_schema_of_the_job_still_holds(api: Api) -> None:
     assert (answer.data, json.loads(answer.text)) == ({"n": 4}, {"n": 4})
     assert answer.findings == (frozenset({"text"}), frozenset())
     wrong = read(wrapped({"n": "four"}), asked)
-    assert wrong.complaint is not None
+    assert wrong.validation_error is not None
     assert wrong.usage is not None
 
 
@@ -193,7 +193,7 @@ def test_findings_in_crops_are_those_of_their_picture() -> None:
     crop = PictureFacts(format="webp", width=1, height=1, bytes=1)
     pictures = [Picture("a", crops=(crop,) * 3), Picture("b"), Picture("c", crops=(crop,) * 2)]
     found = [set(), {"text"}, {"text"}, set(), {"logo"}, set()]
-    answer = Answer("", findings=tuple(map(frozenset, found)))
+    answer = ProviderAnswer("", findings=tuple(map(frozenset, found)))
     asked = PictureOptions(crops=True, text=Policy.WARN, logo=Policy.REJECT)
     attempt = cast("Attempt", SimpleNamespace(pictures=pictures, job=job(pictures=asked)))
     with pytest.raises(PictureRejected, match="the model sees logo") as caught:

@@ -83,10 +83,10 @@ def test_the_jobs_schema_is_not_touched() -> None:
     ],
 )
 def test_a_schema_that_is_none_is_refused_before_paying(
-    schema: dict[str, Any], complaint: str
+    schema: dict[str, Any], validation_error: str
 ) -> None:
     """A broken schema, or one that points outside, fails the job while it is free."""
-    with pytest.raises(InvalidJob, match=complaint):
+    with pytest.raises(InvalidJob, match=validation_error):
         check_schema(schema)
 
 
@@ -115,9 +115,9 @@ def test_answers_that_match(text: str, data: object) -> None:
         ("[" * 100_000, "not JSON"),
     ],
 )
-def test_answers_that_do_not_match(text: str, complaint: str) -> None:
+def test_answers_that_do_not_match(text: str, validation_error: str) -> None:
     """The complaint says where the answer went wrong."""
-    with pytest.raises(Mismatch, match=complaint):
+    with pytest.raises(Mismatch, match=validation_error):
         parse_answer(text, obj("a", a=STRING))
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from visionq.answer_schemas import check_schema
-from visionq.sandbox.simulator.instances import instance
-from visionq.sandbox.simulator.schemas import strictness_fault
+from visionq.devstack.simulator.instances import instance
+from visionq.devstack.simulator.schemas import strictness_fault
 from worker.provider.schema import Mismatch, parse_answer
 from worker.provider.strict import strict_form
 
@@ -139,9 +139,11 @@ def test_nulls_for_what_was_left_out_are_left_out() -> None:
         ({"colours": ["зелёный"]}, "colours"),
     ],
 )
-def test_what_was_not_sent_is_checked_all_the_same(change: dict[str, Any], complaint: str) -> None:
+def test_what_was_not_sent_is_checked_all_the_same(
+    change: dict[str, Any], validation_error: str
+) -> None:
     """Lengths and other keywords that the strict form leaves out still decide."""
-    with pytest.raises(Mismatch, match=complaint):
+    with pytest.raises(Mismatch, match=validation_error):
         parse_answer(json.dumps(FIRST | change), Product.model_json_schema())
 
 

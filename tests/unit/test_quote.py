@@ -19,29 +19,29 @@ from PIL import Image
 from rich.console import Console
 
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Plan, Quote, make_quote, take_census
-from producer.quote.census import Group, Refusal
-from producer.quote.command import quote as quote_command
+from producer.quote import Knowledge, Quote, QuotePlan, make_quote, take_census
+from producer.quote.census import Group, RefusedPicture
 from producer.quote.document import CropsQuote
+from producer.quote.duplicates import Twins
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.headers import HEAD_BYTES, read_header
-from producer.quote.looking import Seen
+from producer.quote.probe import Seen
+from producer.quote.quote_command import quote as quote_command
 from producer.quote.screen import draw, duration, money
-from producer.quote.twins import Twins
 from producer.run.quoting import in_one_line
 from producer.sources import BadRow, Row
 from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import Detail, Usage
 from visionq.crops import crops_note
 from visionq.ledger.usage import Calibration, Output
-from visionq.model_list import ModelList
-from visionq.money import nano_rubles, rubles
-from visionq.prices import cost_nano_rubles, load_prices
+from visionq.pricing.model_list import ModelList
+from visionq.pricing.money import nano_rubles, rubles
+from visionq.pricing.prices import cost_nano_rubles, load_prices
+from visionq.pricing.vision import forecast_text_tokens, image_tokens, load_rules, most_image_tokens
 from visionq.settings import Settings
 from visionq.submission import prepare
-from visionq.vision import forecast_text_tokens, image_tokens, load_rules, most_image_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,9 +66,9 @@ def rows(*images: str | Sequence[str], **more: Any) -> list[Row]:
     ]
 
 
-def plan(prompt: str = "What?", **options: Any) -> Plan:
+def plan(prompt: str = "What?", **options: Any) -> QuotePlan:
     fields = {"model": "gpt-5.4-mini", "detail": "high", "max_output_tokens": 500, **options}
-    return Plan(Settings(), RULES, Prompt(prompt), fields)
+    return QuotePlan(Settings(), RULES, Prompt(prompt), fields)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Told(Knowledge):
 
     known: Calibration | None = None
     lengths: Output | None = None
-    pace: float | None = None
+    rate_limit: float | None = None
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
         return dict.fromkeys(kinds, self.known)
@@ -86,10 +86,12 @@ class Told(Knowledge):
         return dict.fromkeys(questions, self.lengths) if self.lengths else {}
 
     def per_minute(self) -> float | None:
-        return self.pace
+        return self.rate_limit
 
 
-def quoted(given: Sequence[Row | BadRow], asked: Plan, knowledge: Knowledge | None = None) -> Quote:
+def quoted(
+    given: Sequence[Row | BadRow], asked: QuotePlan, knowledge: Knowledge | None = None
+) -> Quote:
     return make_quote(given, asked, load_prices(), knowledge or Knowledge(), now=NOW)
 
 
@@ -245,7 +247,7 @@ def test_stored_answers_are_free(tmp_path: Path) -> None:
     assert made.read_bytes == len(Path(first).read_bytes()) + len(Path(second).read_bytes())
     digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()
     job = prepare({**plan().options, "prompt": "What?", "images": [{"blob": digest}]}, Settings())
-    assert asked[0] == content_key(job, [digest])
+    assert asked[0] == cache_key(job, [digest])
 
 
 def test_rows_that_name_models_are_counted_by_them(tmp_path: Path) -> None:
@@ -344,7 +346,7 @@ def test_an_answer_is_never_longer_than_its_limit() -> None:
 def test_models_are_compared(tmp_path: Path) -> None:
     """The cheapest is named; what ends before the work is done is marked and never the cheapest."""
     given = rows(*[picture(tmp_path, f"{number}.png") for number in range(30)])
-    made = quoted(given, plan(), Told(pace=1 / 2000))
+    made = quoted(given, plan(), Told(rate_limit=1 / 2000))
     costs = [one.rub.expected for one in made.models if not one.ends_before]
     assert costs == sorted(costs)  # type: ignore[type-var]
     cheapest = [one for one in made.models if one.cheapest]
@@ -497,7 +499,7 @@ def test_the_chosen_model_has_one_span(tmp_path: Path) -> None:
 
 def test_every_code_has_examples_and_all_rows_are_told(tmp_path: Path) -> None:
     """However many rows are refused before, the last code is shown; rows add up on the screen."""
-    told: list[Refusal] = []
+    told: list[RefusedPicture] = []
     asked = dataclasses.replace(plan(), on_refused=told.append)
     given: list[Row | BadRow] = [
         *(BadRow(number, f"bad {number}", "invalid_job", "no picture") for number in range(30)),
@@ -662,13 +664,13 @@ def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
     """By the pace of the last minutes the model ends first; else it is warned of by its date."""
     given = rows(*[picture(tmp_path, f"{number}.png") for number in range(30)])
     asked = plan(model="gpt-4o-mini")
-    (slow,) = quoted(given, asked, Told(pace=1 / 4000)).warnings
+    (slow,) = quoted(given, asked, Told(rate_limit=1 / 4000)).warnings
     assert "shuts down on 2027-01-14" in slow
     assert "this work would be done on" in slow
     assert slow.endswith("use gpt-6-luna")
-    (fast,) = quoted(given, asked, Told(pace=1000)).warnings
+    (fast,) = quoted(given, asked, Told(rate_limit=1000)).warnings
     assert "shuts down in" in fast
-    assert quoted(given, plan(model="gpt-6-luna"), Told(pace=1000)).warnings == ()
+    assert quoted(given, plan(model="gpt-6-luna"), Told(rate_limit=1000)).warnings == ()
     listed = ModelList(frozenset({"gpt-6-luna"}), {"gpt-6-luna": NOW.date()})
     unlisted, *_ = quoted(given, asked, Told(ask_for_models=lambda: listed)).warnings
     assert unlisted == "the provider does not list gpt-4o-mini"

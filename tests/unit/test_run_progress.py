@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.holdups import SAID_EVERY, Reminder
-from producer.run.collecting import Census
+from producer.run.collecting import RunCounts
 from producer.run.progress import Lines, standing, waits
 from producer.run.runs import local
 from producer.run.sample import Account, look_at, report
@@ -110,10 +110,12 @@ def test_a_reminder() -> None:
 
 def test_without_a_worker_that_is_what_is_said() -> None:
     """Nothing else moves a run that nobody works on."""
-    census = Census(Gate(), standing=Counter(queued=12), unserved="no worker serves visionq.bulk")
+    census = RunCounts(
+        Gate(), standing=Counter(queued=12), unserved="no worker serves visionq.bulk"
+    )
     assert waits(census, None) == "no worker serves visionq.bulk; 12 jobs wait"
     assert waits(census, "Redis is away") == "Redis is away"
-    assert waits(Census(Gate(), standing=Counter(queued=12)), None) is None
+    assert waits(RunCounts(Gate(), standing=Counter(queued=12)), None) is None
 
 
 @given(st.lists(st.sampled_from([None, *CODES]), max_size=40))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer.prompts import Prompt
-from producer.quote.looking import sha256_of_file
+from producer.quote.probe import sha256_of_file
 from producer.run.question import Question
 from producer.run.record import Record
 from producer.run.rows import Place, refused

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from visionq.commands.screen import people_console, print_rows
-from visionq.commands.up import _show
+from visionq.cli.screen import people_console, print_rows
+from visionq.cli.up import _show
 
 ID = "0c8e6a2a-9f0e-4a53-8a46-2c8e8d9a7f10"
 ROWS = [

@@ -12,7 +12,7 @@ import pytest
 from visionq.blobs import sha256_of
 from visionq.contract import ImageReference, PictureOptions
 from visionq.errors import EmptyFile, InputFileNotFound, InvalidJob, TooLarge, VisionqError
-from visionq.sdk.drafts import MOST_BYTES, MOST_JOBS, Portion, draft
+from visionq.sdk.drafts import MOST_BYTES, MOST_JOBS, SubmissionChunk, draft
 from visionq.sdk.images import is_url, take_pictures
 from visionq.settings import Settings
 
@@ -139,13 +139,13 @@ def test_draft_without_pictures() -> None:
 def test_portion() -> None:
     """A portion is full by count or by bytes, whichever comes first."""
     small = draft({"prompt": "?", "images": [b"x"]}, SETTINGS, "a")
-    portion = Portion()
+    portion = SubmissionChunk()
     for _ in range(MOST_JOBS):
         assert not portion.is_full
         portion.add(small)
     assert portion.is_full
     roomy = Settings(max_image_bytes=MOST_BYTES, default_model="m1")
-    portion = Portion()
+    portion = SubmissionChunk()
     portion.add(draft({"prompt": "?", "images": [bytes(MOST_BYTES)]}, roomy, "b"))
     assert portion.is_full
 

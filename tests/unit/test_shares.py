@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import hypothesis.strategies as st
 from hypothesis import given
 
-from visionq.shares import TIMES_FREE, Shares
-from worker.images import ByteBudget
+from visionq.fair_limiter import TIMES_FREE, FairLimiter
+from worker.images import MemoryLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def begin(act: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def until_in_line(shares: Shares, count: int) -> None:
+def until_in_line(shares: FairLimiter, count: int) -> None:
     pause = threading.Event()
     while shares.waiting < count:
         pause.wait(0.001)
@@ -32,14 +32,14 @@ def until_in_line(shares: Shares, count: int) -> None:
 
 def test_one_tenant_alone_takes_all() -> None:
     """Nothing is kept for others where there are none."""
-    shares = Shares(4)
+    shares = FairLimiter(4)
     assert all(shares.take("a", timeout=0) for _ in range(4))
     assert not shares.take("a", timeout=0)
 
 
 def test_a_part_stays_for_others() -> None:
     """A tenant that takes whatever it gets leaves a quarter; two such leave a part to a third."""
-    shares = Shares(64)
+    shares = FairLimiter(64)
     assert shares.take("small", timeout=0)
     shares.give_back("small")
     first = sum(shares.take("first", timeout=0) for _ in range(64))
@@ -51,7 +51,7 @@ def test_a_part_stays_for_others() -> None:
 
 def test_who_holds_least_is_next() -> None:
     """What comes free goes to the tenant that holds least, however long others have stood there."""
-    shares, order = Shares(2), list[str]()
+    shares, order = FairLimiter(2), list[str]()
     shares.take("greedy")
     shares.take("other")
 
@@ -72,7 +72,7 @@ def test_who_holds_least_is_next() -> None:
 
 def test_who_gives_up_leaves_the_line() -> None:
     """Somebody whose time is up is not given what comes free."""
-    shares = Shares(1)
+    shares = FairLimiter(1)
     shares.take("a")
     assert not shares.take("b", timeout=0.01)
     assert shares.waiting == 0
@@ -83,7 +83,7 @@ def test_who_gives_up_leaves_the_line() -> None:
 @given(st.integers(1, 20), st.lists(st.tuples(TENANTS, st.booleans()), max_size=60))
 def test_never_more_than_there_are(total: int, moves: list[tuple[str, bool]]) -> None:
     """However they take and give back: the total holds, nobody has all, and all of it returns."""
-    shares, held = Shares(total), dict.fromkeys("abc", 0)
+    shares, held = FairLimiter(total), dict.fromkeys("abc", 0)
     shares.take("x")
     shares.give_back("x")
     for tenant, takes in moves:
@@ -103,7 +103,7 @@ def test_never_more_than_there_are(total: int, moves: list[tuple[str, bool]]) ->
 
 def test_bytes_beyond_the_total_keep_nobody_waiting() -> None:
     """A job that holds more than there is, for long, leaves others what they had before."""
-    budget = ByteBudget(100)
+    budget = MemoryLimiter(100)
     small, slow = budget.share("small"), budget.share("slow")
     small.hold(1)
     small.hold(0)

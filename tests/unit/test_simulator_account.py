@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from visionq.sandbox.simulator.account import Account
-from visionq.sandbox.simulator.bill import Bill, digest_of
-from visionq.sandbox.simulator.catalogue import load_catalogue
-from visionq.sandbox.simulator.faults import EARLY, Fault, draw, refusal_of
-from visionq.sandbox.simulator.limits import Bucket, duration
-from visionq.sandbox.simulator.refusals import Refusal
-from visionq.sandbox.simulator.settings import SimulatorSettings
+from visionq.devstack.simulator.account import Account
+from visionq.devstack.simulator.bill import Bill, digest_of
+from visionq.devstack.simulator.catalogue import load_catalogue
+from visionq.devstack.simulator.faults import EARLY, Fault, draw, refusal_of
+from visionq.devstack.simulator.limits import Bucket, duration
+from visionq.devstack.simulator.refusals import SimulatedRefusal
+from visionq.devstack.simulator.settings import SimulatorSettings
 
 MODEL = "gpt-6-luna"
 
@@ -59,7 +59,7 @@ def test_balance_must_cover_the_most_and_pays_the_least() -> None:
     made = account(balance_rub="1.00")
     made.admit("x", at_most=Decimal("0.9"), rub=Decimal("0.3"))
     assert made.settings.balance_rub == Decimal("0.70")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         made.admit("x", at_most=Decimal("0.9"), rub=Decimal("0.3"))
     assert caught.value.status == 402
     assert caught.value.body == {"detail": "Insufficient balance to run this request."}
@@ -129,7 +129,7 @@ def test_limit_lets_through_what_it_says() -> None:
         clock.now += 0.1
         try:
             made.take_permit("requests", MODEL, 1)
-        except Refusal:
+        except SimulatedRefusal:
             continue
         passed += 1
     assert 599 <= passed <= 601
@@ -140,7 +140,7 @@ def test_refusal_by_a_limit_says_when_to_come_back() -> None:
     clock = Clock()
     made = account(clock, requests_per_minute=30)
     made.take_permit("requests", MODEL, 1)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         made.take_permit("requests", MODEL, 1)
     assert caught.value.status == 429
     assert caught.value.body["error"]["code"] == "rate_limit_exceeded"
@@ -163,7 +163,7 @@ def test_limits_are_kept_for_each_model() -> None:
     made = account(requests_per_minute=1)
     made.take_permit("requests", MODEL, 1)
     made.take_permit("requests", "gpt-5.4-mini", 1)
-    with pytest.raises(Refusal):
+    with pytest.raises(SimulatedRefusal):
         made.take_permit("requests", MODEL, 1)
 
 

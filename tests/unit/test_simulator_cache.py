@@ -7,14 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from visionq.sandbox.simulator.cache import (
+from visionq.devstack.simulator.cache import (
     CacheOptions,
     PromptCache,
     Segment,
     Use,
     prefixes_of,
 )
-from visionq.sandbox.simulator.catalogue import CacheTerms
+from visionq.devstack.simulator.catalogue import CacheTerms
 
 TERMS = CacheTerms(Decimal("1.25"), 1024, ("30m", "12h"))
 IMPLICIT, EXPLICIT = CacheOptions(), CacheOptions("explicit")

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import Detail
-from visionq.sandbox.simulator.catalogue import (
+from visionq.devstack.simulator.catalogue import (
     Counted,
     TooManyPatchesError,
     UnsupportedDetailError,
     load_catalogue,
 )
-from visionq.vision import image_tokens, load_rules
+from visionq.pricing.vision import image_tokens, load_rules
 
 if TYPE_CHECKING:
     from pathlib import Path

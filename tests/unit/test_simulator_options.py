@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import PromptCache
+from visionq.devstack.simulator.options import check_options
+from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
+from visionq.devstack.simulator.refusals import SimulatedRefusal
 from visionq.errors import InvalidJob
-from visionq.model_options import load_option_table
-from visionq.sandbox.simulator.options import check_options
-from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
-from visionq.sandbox.simulator.refusals import Refusal
+from visionq.pricing.model_options import load_option_table
 from visionq.settings import Settings
 from visionq.submission import prepare
 from worker.provider.request import build_request
@@ -104,7 +104,7 @@ def test_what_is_submitted_is_not_refused(fields: dict[str, Any]) -> None:
 )
 def test_what_the_provider_refuses(request_: Request, param: str, code: str) -> None:
     """By its own words and codes, uncharged."""
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(SimulatedRefusal) as refused:
         check_options(read_question(*request_))
     error = refused.value.body["error"]
     assert (refused.value.status, error["param"], error["code"]) == (400, param, code)

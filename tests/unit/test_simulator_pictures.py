@@ -8,9 +8,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from visionq.sandbox.sample_pictures import SamplePicture, sample_pictures
-from visionq.sandbox.simulator.pictures import Facts, bytes_of, look
-from visionq.sandbox.simulator.refusals import Refusal
+from visionq.devstack.sample_pictures import SamplePicture, sample_pictures
+from visionq.devstack.simulator.pictures import Facts, bytes_of, look
+from visionq.devstack.simulator.refusals import SimulatedRefusal
 
 LIMIT = 20_000_000
 SAMPLES = {sample.name: sample for sample in sample_pictures()}
@@ -30,7 +30,7 @@ def saved(image: Image.Image, form: str) -> bytes:
     return target.getvalue()
 
 
-def code_of(refusal: Refusal) -> str:
+def code_of(refusal: SimulatedRefusal) -> str:
     assert refusal.status == 400
     assert refusal.body["error"]["type"] == "invalid_request_error"
     return str(refusal.body["error"]["code"])
@@ -71,7 +71,7 @@ def test_samples_are_seen_or_refused(sample: SamplePicture) -> None:
     if sample.refused_as is None:
         assert look(sample.content, "p").width >= 320
         return
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         look(sample.content, "p")
     assert code_of(caught.value) == CODES[sample.refused_as]
 
@@ -87,7 +87,7 @@ def test_samples_are_the_same_every_time() -> None:
 def test_cut_pictures_are_never_answered(name: str, cut: int) -> None:
     """A file without its end is refused as damaged, however little is missing of its pixels."""
     content = SAMPLES[name].content[: -(cut + 40)]
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         look(content, "p")
     assert code_of(caught.value) in {"image_parse_error", "invalid_image_format"}
 
@@ -97,7 +97,7 @@ def test_too_many_pixels_are_refused_undecoded() -> None:
     content = bytearray(saved(Image.new("1", (8, 8)), "PNG"))
     content[16:24] = struct.pack(">II", 16_000, 16_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         look(bytes(content), "p")
     assert code_of(caught.value) == "image_too_large"
 
@@ -115,7 +115,7 @@ def test_too_many_pixels_are_refused_undecoded() -> None:
 )
 def test_data_urls_that_are_none(url: str, code: str) -> None:
     """Broken base64 and other media types are refused with the provider's code."""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         bytes_of(url, "input[0].content[1].image_url", LIMIT)
     assert code_of(caught.value) == code
     assert caught.value.body["error"]["param"] == "input[0].content[1].image_url"
@@ -126,6 +126,6 @@ def test_data_url_gives_its_bytes_up_to_the_limit() -> None:
     head = "data:image/jpeg;base64,"
     assert bytes_of(head + base64.b64encode(b"x" * 99).decode(), "p", 99) == b"x" * 99
     for size in (100, 5000):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(SimulatedRefusal) as caught:
             bytes_of(head + base64.b64encode(b"x" * size).decode(), "p", 99)
         assert code_of(caught.value) == "image_file_too_large"

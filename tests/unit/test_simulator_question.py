@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from visionq.sandbox.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
-from visionq.sandbox.simulator.refusals import Refusal
+from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
+from visionq.devstack.simulator.refusals import SimulatedRefusal
 
 URL = "https://example.com/a.jpg"
 OPEN_OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -178,7 +178,7 @@ def test_wrong_requests_are_refused(
     api: str, body: object, param: str | None, code: str | None
 ) -> None:
     """A request that the provider would refuse gets 400 with the parameter and the code."""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         read_question(api, body)
     assert caught.value.status == 400
     error = caught.value.body["error"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from visionq.sandbox.simulator.refusals import Refusal
-from visionq.sandbox.simulator.settings import SimulatorSettings, merged
+from visionq.devstack.simulator.refusals import SimulatedRefusal
+from visionq.devstack.simulator.settings import SimulatorSettings, merged
 
 
 def test_defaults() -> None:
@@ -79,7 +79,7 @@ def test_balance_is_exact() -> None:
 )
 def test_wrong_settings_name_the_field(changes: dict[str, Any], field: str) -> None:
     """A value of another type and a key that does not exist give 422 with the field's name."""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(SimulatedRefusal) as caught:
         merged(SimulatorSettings(), changes)
     assert caught.value.status == 422
     assert field in str(caught.value.body["detail"])

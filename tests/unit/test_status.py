@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from visionq.commands.status_screen import MOST_ROWS, duration, screen
+from visionq.cli.status_screen import MOST_ROWS, duration, screen
 from visionq.contract import Spend
 from visionq.ledger.gates import Gate
 from visionq.ledger.overview import (
     RATE_WINDOW,
-    Held,
+    HeldScopes,
     LaneView,
     Overview,
     Rate,
@@ -32,7 +32,7 @@ SECOND = dt.timedelta(seconds=1)
 
 
 def page(**fields: Any) -> Overview:
-    nothing = Held(jobs=0, reasons={}, counted=0)
+    nothing = HeldScopes(jobs=0, reasons={}, counted=0)
     known: dict[str, Any] = {
         "at": NOW,
         "queued": 0,
@@ -126,11 +126,11 @@ def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
     ],
 )
 def test_idle_time_counts_for_no_pace(
-    moments: list[float], at_work_since: float | None, pace: float | None
+    moments: list[float], at_work_since: float | None, rate_limit: float | None
 ) -> None:
     """A pace is of time in which there was work; until enough has ended it is unknown."""
     found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
-    assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
+    assert found == (None if rate_limit is None else pytest.approx(rate_limit, rel=0.05))
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_a_busy_page() -> None:
             hinted=12,
             running=67,
             oldest_submitted_at=NOW - 7500 * SECOND,
-            waiting=Held(
+            waiting=HeldScopes(
                 jobs=23, reasons={"rate_limited": 20, "provider_unavailable": 3}, counted=23
             ),
-            parked=Held(jobs=40_000, reasons={"insufficient_balance": 1000}, counted=1000),
+            parked=HeldScopes(jobs=40_000, reasons={"insufficient_balance": 1000}, counted=1000),
             rate=Rate(per_minute=41.2, ended=206, over_seconds=300),
             eta_seconds=86_400 * 20.5,
             lanes=lanes,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from visionq.devstack import ports
+from visionq.devstack.logfile import LogFile
+from visionq.devstack.process import LONGEST_PAUSE, restart_pause
 from visionq.errors import QueueUnavailable
-from visionq.sandbox import ports
-from visionq.stack.logfile import LogFile
-from visionq.stack.process import LONGEST_PAUSE, restart_pause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         def bind(self, address: tuple[str, int]) -> None:
             raise OSError(98, f"{address} is in use")
 
-    monkeypatch.setattr("visionq.sandbox.ports.socket.socket", Taken)
+    monkeypatch.setattr("visionq.devstack.ports.socket.socket", Taken)
     with pytest.raises(QueueUnavailable, match="no free ports"):
         ports.free_ports(1, Random(1))
 
@@ -65,7 +65,7 @@ def test_log_gives_whole_new_lines(tmp_path: Path) -> None:
 
 def test_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that grew too large starts anew, its child writes on, and no line is shown twice."""
-    monkeypatch.setattr("visionq.stack.logfile.LARGEST", 100)
+    monkeypatch.setattr("visionq.devstack.logfile.LARGEST", 100)
     log = LogFile(tmp_path / "child.log")
     with log.open_for_child() as child:
         child.write(b"x" * 120 + b"\n")

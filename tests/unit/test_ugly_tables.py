@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.prompts import Prompt
-from producer.quote import Plan, take_census
+from producer.quote import QuotePlan, take_census
 from producer.run.feeding import Feeder
 from producer.run.question import Question
 from producer.run.record import Record
@@ -26,8 +26,8 @@ from producer.sources import BadRow, Row, SourceOptions, open_source
 from producer.sources.addresses import addresses_in
 from tests.ugly.tables import ADDRESSES, ROWS, TABLES, Table
 from visionq.errors import InvalidSource
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.vision import load_rules
 
 RULES = load_rules()
 GIF = base64.b64decode("R0lGODlhAQABAAAAACwAAAAAAQABAAA7")
@@ -137,7 +137,7 @@ def run_through(folder: Path, source: Any) -> list[dict[str, Any]]:
     """Quote the rows and make jobs of them, as `run` does; return the rows that became none."""
     question = Question(Prompt("Is it {name}?"), {"model": "gpt-5.4-mini"})
     rows = list(source)
-    take_census(rows, Plan(Settings(), RULES, question.prompt, question.options))
+    take_census(rows, QuotePlan(Settings(), RULES, question.prompt, question.options))
     with closing(Record(folder / "out.jsonl", fresh=True)) as record:
         parts: dict[str, Any] = dict.fromkeys(("window", "submitter", "before"))
         selection = Selection(record.index, question.prompt, record.row)

@@ -16,7 +16,7 @@ from visionq.ledger.usage import (
     most_texts,
     reserved_input,
 )
-from visionq.vision import forecast_text_tokens
+from visionq.pricing.vision import forecast_text_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import Detail
-from visionq.vision import (
+from visionq.pricing.vision import (
     PATCH,
     PatchFamily,
     TileFamily,

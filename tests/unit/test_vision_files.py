@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from visionq.contract import Detail
+from visionq.pricing.vision import image_tokens, load_rules
 from visionq.settings import ConfigurationError
-from visionq.vision import image_tokens, load_rules
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from visionq import names
-from visionq.commands.record import StackRecord
+from visionq.cli.record import StackRecord
 from visionq.settings import ConfigurationError, Settings
-from worker.commands import check_files, check_provider, joining, worker_options
+from worker.worker_command import check_files, check_provider, joining, worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,9 +81,9 @@ def test_options() -> None:
 def test_light() -> None:
     """A worker imports neither Flower nor Celery's own command line."""
     code = """if True:
-        import sys, worker.commands
-        from worker.celery_app import app
-        app.Worker(**worker.commands.worker_options("light", 1, "celery", "WARNING"))
+        import sys, worker.worker_command
+        from worker.celery.app import app
+        app.Worker(**worker.worker_command.worker_options("light", 1, "celery", "WARNING"))
         print(*sys.modules)
     """
     environment = {**os.environ, "VISIONQ_REDIS_URL": "redis://127.0.0.1:1/0"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import JobDocument, parse_job
 
 SHA: Final = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -76,8 +76,8 @@ def test_the_same_question(fields: dict[str, Any], pictures: list[str]) -> None:
     asked = job(**fields)
     stored = JobDocument.model_validate_json(asked.to_compact_json())
     elsewhere = stored.model_copy(update={"images": job(images=[{"blob": "0" * 64}]).images})
-    key = content_key(asked, pictures)
-    assert content_key(elsewhere, tuple(pictures)) == key
+    key = cache_key(asked, pictures)
+    assert cache_key(elsewhere, tuple(pictures)) == key
     assert len(key) == 64
 
 
@@ -87,44 +87,44 @@ def test_another_question(
 ) -> None:
     """Two questions share a key exactly when all that shapes their answers is equal."""
     same = (job(**one), pictures) == (job(**other), others)
-    assert (content_key(job(**one), pictures) == content_key(job(**other), others)) is same
+    assert (cache_key(job(**one), pictures) == cache_key(job(**other), others)) is same
 
 
 @given(JOBS, JOBS, PICTURES)
 def test_shared_by_tenants(one: dict[str, Any], other: dict[str, Any], pictures: list[str]) -> None:
     """Where answers are shared, tenants are all that is left out of the key."""
     same = job(**{**one, "tenant": "t"}) == job(**{**other, "tenant": "t"})
-    keys = [content_key(job(**fields), pictures, shared=True) for fields in (one, other)]
+    keys = [cache_key(job(**fields), pictures, shared=True) for fields in (one, other)]
     assert (keys[0] == keys[1]) is same
-    assert keys[0] != content_key(job(**one), pictures)
+    assert keys[0] != cache_key(job(**one), pictures)
 
 
 def test_keys_of_stored_answers_stay() -> None:
     """A field that is new, and not used, leaves the answers that are stored where they are."""
-    key = content_key(job(), ["0" * 64])
+    key = cache_key(job(), ["0" * 64])
     assert key == "1e48dbf7ad292d7a7fef17a1f44b9720ae6318673245312dd638b3b455295a0c"
 
 
 @given(st.lists(SHA, min_size=2, max_size=5))
 def test_pictures_in_order(pictures: list[str]) -> None:
     """The order of the pictures, and their number, belong to the question."""
-    key = content_key(job(), pictures)
-    assert (content_key(job(), pictures[::-1]) == key) is (pictures == pictures[::-1])
-    assert content_key(job(), pictures[1:]) != key
-    assert content_key(job(), [*pictures, pictures[0]]) != key
+    key = cache_key(job(), pictures)
+    assert (cache_key(job(), pictures[::-1]) == key) is (pictures == pictures[::-1])
+    assert cache_key(job(), pictures[1:]) != key
+    assert cache_key(job(), [*pictures, pictures[0]]) != key
 
 
 @pytest.mark.parametrize("field", SHAPING)
 def test_what_counts(field: str) -> None:
     """Each field that reaches the model, or says whose answer it is, makes another question."""
     first, second = SHAPING[field]
-    assert content_key(job(**{field: first}), []) != content_key(job(**{field: second}), [])
+    assert cache_key(job(**{field: first}), []) != cache_key(job(**{field: second}), [])
 
 
 @pytest.mark.parametrize("field", IRRELEVANT)
 def test_what_does_not_count(field: str) -> None:
     """Fields that only say how the job is handled leave the question the same."""
-    assert content_key(job(**{field: IRRELEVANT[field]}), []) == content_key(job(), [])
+    assert cache_key(job(**{field: IRRELEVANT[field]}), []) == cache_key(job(), [])
 
 
 def test_each_field_is_decided() -> None:
@@ -136,4 +136,4 @@ def test_order_within_a_schema() -> None:
     """The same schema written in another order asks the same."""
     one = {"type": "object", "title": "T"}
     other = {"title": "T", "type": "object"}
-    assert content_key(job(answer_schema=one), []) == content_key(job(answer_schema=other), [])
+    assert cache_key(job(answer_schema=one), []) == cache_key(job(answer_schema=other), [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from visionq.ledger import Dispatch
-from worker.dispatcher import Dispatcher
+from worker.threads.dispatcher import Dispatcher
 
 
 class Parts:

@@ -7,8 +7,8 @@ from typing import Any
 
 from kombu.utils.imports import symbol_by_name
 
-from worker.celery_app import app
-from worker.consumer import Consumer, GatheredEvents
+from worker.celery.app import app
+from worker.celery.consumer import Consumer, GatheredEvents
 
 
 @dataclass
@@ -67,4 +67,4 @@ def test_the_last_events_are_sent_at_the_end() -> None:
 def test_every_step_of_the_consumer_exists() -> None:
     """A worker finds each step that the app adds to its consumer."""
     steps = app.steps["consumer"]
-    assert {symbol_by_name(step).__module__ for step in steps} == {"worker.consumer"}
+    assert {symbol_by_name(step).__module__ for step in steps} == {"worker.celery.consumer"}

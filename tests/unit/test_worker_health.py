@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from visionq.devstack.ports import free_ports
 from visionq.health import Report, ReportFile, fleet_of, now, read_reports
-from visionq.sandbox.ports import free_ports
 from visionq.settings import Settings
-from worker.health import Progress, Reporter
-from worker.health.progress import CONSUMER, DISPATCHER, HEARTBEAT
-from worker.leases import Leases
+from worker.threads.health import Progress, Reporter
+from worker.threads.health.progress import CONSUMER, DISPATCHER, HEARTBEAT
+from worker.threads.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from visionq.ledger import Claim
-    from worker.leases import Lease
+    from worker.threads.leases import Lease
 
 
 class Worker:
@@ -159,6 +159,6 @@ def test_over_http(served: tuple[Worker, int]) -> None:
 
 def test_the_command_imports_little() -> None:
     """A check that runs every few seconds loads neither Celery nor Redis's client."""
-    code = "import sys, visionq.commands.health; print(*sys.modules)"
+    code = "import sys, visionq.cli.health; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"celery", "redis", "openai", "PIL", "rich"} & set(found.stdout.split())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.worker_parts import Clock, claim
-from worker.leases import Leases
+from worker.threads.leases import Leases
 
 
 def test_held_while_worked_on() -> None:

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from visionq.names import QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
-from worker import lifecycle
+from worker.celery import lifecycle
 from worker.runtime import build_runtime
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from redis import exceptions as redis_errors
 
 from tests.unit.worker_parts import Clock
 from visionq.errors import QueueUnavailable
-from worker.persistence import persistently
+from worker.redis_retry import retry_until_redis_returns
 
 
 class Failing:
@@ -44,7 +44,7 @@ class Failing:
 def test_waits_it_out(error: Exception) -> None:
     """What passes is waited for, with pauses that grow to two seconds."""
     clock = Clock()
-    assert persistently(Failing(8, error), clock.sleep) == "done"
+    assert retry_until_redis_returns(Failing(8, error), clock.sleep) == "done"
     assert clock.slept == [0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2]
 
 
@@ -55,7 +55,7 @@ def test_tells_what_does_not_pass(error: Exception) -> None:
     """What would fail again in the same way is not repeated."""
     clock = Clock()
     with pytest.raises(type(error)):
-        persistently(Failing(1, error), clock.sleep)
+        retry_until_redis_returns(Failing(1, error), clock.sleep)
     assert clock.slept == []
 
 
@@ -63,5 +63,7 @@ def test_gives_up_where_nothing_is_at_stake() -> None:
     """With an end to its patience it says so, instead of keeping its thread from ending."""
     clock = Clock()
     with pytest.raises(QueueUnavailable, match="refused"):
-        persistently(Failing(99, redis_errors.ConnectionError("refused")), clock.sleep, patience=3)
+        retry_until_redis_returns(
+            Failing(99, redis_errors.ConnectionError("refused")), clock.sleep, patience=3
+        )
     assert sum(clock.slept) == pytest.approx(3.1)

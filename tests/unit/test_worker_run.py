@@ -20,14 +20,14 @@ from visionq.ledger import (
     Ending,
     Failed,
     Held,
-    PaceNews,
     Parked,
+    RateLimitFeedback,
     Verdict,
     Waiting,
 )
-from visionq.prices import cost_nano_rubles, load_prices
-from worker.leases import Lease
+from visionq.pricing.prices import cost_nano_rubles, load_prices
 from worker.pipeline import FencedError, GivenBackError, run, run_attempt, steps
+from worker.threads.leases import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,8 +168,8 @@ def test_free_faults_come_again(with_steps: Any) -> None:
 def test_rate_limits_use_up_nothing(with_steps: Any) -> None:
     """A rate limit is waited for, without an attempt, however often."""
     ending = end(errors.RateLimited("429", retry_after=3), with_steps, sent=True, attempts=2)
-    news = PaceNews(refused=True, pause=3)
-    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False), pace=news)
+    news = RateLimitFeedback(refused=True, pause=3)
+    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False), rate_limit=news)
 
 
 def test_the_account(with_steps: Any) -> None:

@@ -12,7 +12,7 @@ from visionq.contract import ErrorDocument, ResultDocument
 from visionq.errors import BY_CODE, InvalidJob, JobFailed, QueueUnavailable, VisionqError
 from visionq.ledger import Completed, Failed, Outcome, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_RUN
-from worker import tasks
+from worker.celery import tasks
 from worker.work import Stale
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_acknowledgement() -> None:
     assert not tasks.run.acks_late
     assert (tasks.run.name, tasks.run.ignore_result) == (TASK_RUN, True)
     assert (tasks.analyze.name, tasks.analyze.acks_late) == (TASK_ANALYZE, True)
-    assert tasks.analyze.Request == "worker.request:MaskedRequest"
+    assert tasks.analyze.Request == "worker.celery.request:MaskedRequest"
 
 
 def test_no_worker_here() -> None:

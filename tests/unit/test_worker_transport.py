@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kombu import compression
 
-from worker import transport
+from worker.celery import transport
 
 
 @pytest.fixture(autouse=True)

@@ -15,19 +15,19 @@ from visionq.contract import JobDocument, ResultDocument
 from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
+    ClaimRefusal,
     Completed,
     Ending,
     Failed,
     Parked,
-    Refusal,
     Registration,
     Waiting,
     Written,
     failed,
 )
 from worker import work as module
-from worker.leases import Leases
 from worker.pipeline import FencedError
+from worker.threads.leases import Leases
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_an_outcome_is_written_and_told(go: Any, ending: Ending) -> None:
 
 def test_tokens_are_random(go: Any) -> None:
     """No two claims share a token."""
-    ledger = ScriptedLedger({"claim": [Refusal("completed")] * 20})
+    ledger = ScriptedLedger({"claim": [ClaimRefusal("completed")] * 20})
     assert [go(ledger) for _ in range(20)] == [Stale("completed")] * 20
     assert len({args[1] for args in ledger.said("claim")}) == 20
 
@@ -92,7 +92,7 @@ def test_tokens_are_random(go: Any) -> None:
 def test_a_closed_gate_takes_no_hints_from_others(go: Any, reason: str, *, rests: bool) -> None:
     """Who may not call leaves the next hints to workers with a key that works."""
     clock = Clock()
-    assert go(ScriptedLedger({"claim": [Refusal(reason)]}), clock=clock) == Stale(reason)
+    assert go(ScriptedLedger({"claim": [ClaimRefusal(reason)]}), clock=clock) == Stale(reason)
     assert bool(clock.slept) == rests
 
 

@@ -6,7 +6,7 @@ import os
 import pty
 from typing import TYPE_CHECKING
 
-from visionq.commands.shared import print_wrapped, wrapped
+from visionq.cli.shared import print_wrapped, wrapped
 
 if TYPE_CHECKING:
     import pytest

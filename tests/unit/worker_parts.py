@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from visionq.contract import parse_job
 from visionq.ledger import Claim
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.vision import load_rules
 from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Attempt, Tools
 

@@ -17,8 +17,8 @@ from visionq.contract.job import (
 from visionq.contract.pictures import Animated, PictureOptions, Policy
 from visionq.contract.result import (
     ErrorDocument,
-    FaultyAnswer,
     ImageReport,
+    InvalidAnswer,
     JobView,
     Picture,
     ResultDocument,
@@ -36,9 +36,9 @@ __all__ = [
     "Api",
     "Detail",
     "ErrorDocument",
-    "FaultyAnswer",
     "ImageReference",
     "ImageReport",
+    "InvalidAnswer",
     "JobDocument",
     "JobView",
     "Picture",

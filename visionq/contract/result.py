@@ -105,16 +105,16 @@ class ResultDocument(Document):
     finished_at: AwareDatetime | None = None
 
 
-class FaultyAnswer(Document):
+class InvalidAnswer(Document):
     """A paid answer that is not of the form asked for, kept until the model has mended it."""
 
     text: str
     #: What is wrong with it.
-    complaint: str
+    validation_error: str
     usage: Usage | None = None
     request_id: str | None = None
     #: Under which the mended answer is stored; empty: not stored.
-    content_key: str = ""
+    cache_key: str = ""
     images: tuple[ImageReport, ...] = ()
 
 

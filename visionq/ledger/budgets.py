@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from visionq.ledger.scripts import Call
-from visionq.money import day_of, nano_rubles, rubles
+from visionq.pricing.money import day_of, nano_rubles, rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

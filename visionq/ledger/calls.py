@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, Priority, State
+from visionq.contract import ErrorDocument, InvalidAnswer, JobDocument, Priority, State
 from visionq.errors import (
     BillingUnknown,
     BudgetExhausted,
@@ -19,11 +19,12 @@ from visionq.errors import (
 )
 from visionq.ledger import celery_results, metrics
 from visionq.ledger.endings import error_document
-from visionq.ledger.pace import news_as_json
+from visionq.ledger.rate_limits import feedback_as_json
 from visionq.ledger.records import (
     Admission,
     BlobsMissing,
     Claim,
+    ClaimRefusal,
     Completed,
     Conflict,
     DeliveryHint,
@@ -34,7 +35,6 @@ from visionq.ledger.records import (
     LedgerFull,
     OverQuota,
     Parked,
-    Refusal,
     Submitted,
     Verdict,
     Waiting,
@@ -42,8 +42,8 @@ from visionq.ledger.records import (
 )
 from visionq.ledger.scripts import Call
 from visionq.ledger.usage import as_argument
-from visionq.money import day_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
+from visionq.pricing.money import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ def _hint(fields: list[bytes]) -> Hint:
 
 def claim(
     job_id: str, token: str, registration: Registration, options: LedgerOptions
-) -> Call[Claim | Refusal]:
+) -> Call[Claim | ClaimRefusal]:
     """Take the job that a hint named; the same token again is the same claim."""
     arguments = (
         job_id,
@@ -183,10 +183,10 @@ def claim(
         registration.schema_version,
     )
 
-    def read(reply: list[bytes]) -> Claim | Refusal:
+    def read(reply: list[bytes]) -> Claim | ClaimRefusal:
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
-            return Refusal(fields[0])
+            return ClaimRefusal(fields[0])
         now, document, submitted, *counts, faulty, missing, trace = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
@@ -201,7 +201,7 @@ def claim(
             interrupted=bool(interrupted),
             lapses=lapses,
             cost=cost,
-            faulty=FaultyAnswer.model_validate_json(faulty) if faulty else None,
+            faulty=InvalidAnswer.model_validate_json(faulty) if faulty else None,
             missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
             trace=trace,
         )
@@ -235,11 +235,11 @@ def admit(
     options: LedgerOptions,
     now: float,
     *,
-    content_key: str,
+    cache_key: str,
     reserve: int | None,
     tokens: int,
 ) -> Call[Admission]:
-    """Ask for leave to call; an empty `content_key` shares the answer with nobody."""
+    """Ask for leave to call; an empty `cache_key` shares the answer with nobody."""
 
     def read(reply: list[bytes]) -> Admission:
         verdict, *details = [part.decode() for part in reply]
@@ -253,7 +253,7 @@ def admit(
     arguments = (
         claim.id,
         claim.token,
-        content_key,
+        cache_key,
         claim.document.reuse.value,
         "" if reserve is None else reserve,
         celery_results.retry(claim.id, "waiting: follows"),
@@ -270,10 +270,10 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     """Write how an attempt ended."""
     outcome = ending.outcome
     name, reason, delay, counted = "completed", "", "", 0
-    error = answer = content_key = scope = ""
+    error = answer = cache_key = scope = ""
     saved, kept = 0, options.result_ttl
     match outcome:
-        case Completed(result, content_key, saved):
+        case Completed(result, cache_key, saved):
             answer = result.to_json()
             celery_result = celery_results.success(result, now)
         case Failed(failure, error_type):
@@ -303,13 +303,13 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         error,
         celery_result,
         answer,
-        content_key,
+        cache_key,
         options.answer_ttl,
         *_retention(options, kept),
         saved,
         scope,
         day_of(now, options.time_zone),
-        news_as_json(ending.pace),
+        feedback_as_json(ending.rate_limit),
         metrics.as_argument(ending.counted),
         celery_results.retry(claim.id, PUT_OFF) if ending.may_be_put_off else "",
         _lane(claim.document),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.ledger.records import Refusal
+from visionq.ledger.records import ClaimRefusal
 from visionq.ledger.scripts import Call
 from visionq.names import DELIVERIES, DELIVERIES_DUE, DELIVERIES_OUT, DELIVERY
 
@@ -114,13 +114,13 @@ def announce(tenant: str, event: str, subject: str, seed: str) -> Call[None]:
     return Call("announce", (tenant, event, subject, seed), lambda _: None)
 
 
-def claim(delivery_id: str, token: str, lease: float) -> Call[DeliveryClaim | Refusal]:
+def claim(delivery_id: str, token: str, lease: float) -> Call[DeliveryClaim | ClaimRefusal]:
     """Take the event that a hint named; the same token again is the same claim."""
 
-    def read(reply: list[bytes]) -> DeliveryClaim | Refusal:
+    def read(reply: list[bytes]) -> DeliveryClaim | ClaimRefusal:
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
-            return Refusal(fields[0])
+            return ClaimRefusal(fields[0])
         now, tenant, event, subject, created, first, attempts, enabled = fields
         return DeliveryClaim(
             id=delivery_id,

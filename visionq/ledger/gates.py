@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 #: Scopes of lanes that stand aside until their model may be asked again.
-_PACE: Final = "pace:"
+_RATE_LIMIT: Final = "pace:"
 #: The one that tells most about the whole: while any key works, work goes on.
 _BEST_FIRST: Final = ("open", "reopening", "closed")
 
@@ -52,8 +52,10 @@ def read_gate(redis: Redis) -> Gate:
     keys = tuple(_key_gate(redis, key) for key in _keys(redis))
     stored: dict[Any, Any] = redis.hgetall(HOLDS)
     holds = {scope.decode(): reason.decode() for scope, reason in stored.items()}
-    paced = frozenset(scope.removeprefix(_PACE) for scope in holds if scope.startswith(_PACE))
-    held = {scope: reason for scope, reason in holds.items() if not scope.startswith(_PACE)}
+    paced = frozenset(
+        scope.removeprefix(_RATE_LIMIT) for scope in holds if scope.startswith(_RATE_LIMIT)
+    )
+    held = {scope: reason for scope, reason in holds.items() if not scope.startswith(_RATE_LIMIT)}
     best = min(keys, key=lambda gate: _BEST_FIRST.index(gate.state), default=KeyGate(key=""))
     return Gate(
         state=best.state, reason=best.reason, since=best.since, keys=keys, held=held, paced=paced

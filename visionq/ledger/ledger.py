@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.clock import RedisClock
 from visionq.ledger.options import LedgerOptions
-from visionq.ledger.pace import say_limits
+from visionq.ledger.rate_limits import set_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
-from visionq.money import day_of
 from visionq.names import ANSWER, REVOKED
-from visionq.redis_connection import telling_what_passes
+from visionq.pricing.money import day_of
+from visionq.redis_connection import mapping_transient_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from visionq.ledger.records import (
         Admission,
         Claim,
+        ClaimRefusal,
         Dispatch,
         Ending,
         GateOrder,
         NewJob,
-        Refusal,
         Registration,
         Submission,
         Written,
@@ -75,7 +75,7 @@ class Ledger:
         """
         return self._make(calls.dispatch(self.options, limit, rest, self._now()))
 
-    def claim(self, job_id: str, token: str, registration: Registration) -> Claim | Refusal:
+    def claim(self, job_id: str, token: str, registration: Registration) -> Claim | ClaimRefusal:
         """Take the job that a hint named, under a random token."""
         return self._make(calls.claim(job_id, token, registration, self.options))
 
@@ -87,7 +87,7 @@ class Ledger:
         return self._make(calls.renew(registration, facts, leases, self.options.lease))
 
     def admit(
-        self, claim: Claim, *, content_key: str = "", reserve: int | None = 0, tokens: int = 0
+        self, claim: Claim, *, cache_key: str = "", reserve: int | None = 0, tokens: int = 0
     ) -> Admission:
         """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
 
@@ -97,15 +97,15 @@ class Ledger:
             claim,
             self.options,
             self._now(),
-            content_key=content_key,
+            cache_key=cache_key,
             reserve=reserve,
             tokens=tokens,
         )
         return self._make(wanted)
 
-    def stored_answer(self, content_key: str) -> str | None:
+    def cached_answer(self, cache_key: str) -> str | None:
         """Return the result document of whoever asked the same before, as JSON."""
-        stored = self.redis.get(ANSWER + content_key)
+        stored = self.redis.get(ANSWER + cache_key)
         return stored.decode() if isinstance(stored, bytes) else None
 
     def finish(self, claim: Claim, ending: Ending) -> Written:
@@ -160,7 +160,9 @@ class Ledger:
         """
         return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
-    def claim_delivery(self, delivery_id: str, token: str, lease: float) -> DeliveryClaim | Refusal:
+    def claim_delivery(
+        self, delivery_id: str, token: str, lease: float
+    ) -> DeliveryClaim | ClaimRefusal:
         """Take the event that a hint named, for `lease` seconds, under a random token."""
         return self._make(deliveries.claim(delivery_id, token, lease))
 
@@ -219,16 +221,16 @@ class Ledger:
             for one in self._make(spending.settle(few, cost_rub, today, paid=paid))
         ]
 
-    def say_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
+    def set_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
         """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
-        self._make(say_limits(who, limits))
+        self._make(set_limits(who, limits))
 
     def _now(self) -> float:
         return self._redis_clock.now(self.redis) if self._clock is None else self._clock()
 
     def _make(self, call: Call[T]) -> T:
         moment = "" if self._clock is None else round(self._clock() * 1000)
-        with telling_what_passes():
+        with mapping_transient_errors():
             reply = self._scripts[call.script](args=(moment, *call.arguments))
         return call.read(reply)
 

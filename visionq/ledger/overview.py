@@ -24,10 +24,10 @@ from visionq.ledger.overview_page import (
     read_jobs,
     read_page,
 )
-from visionq.ledger.pace import Pace, read_paces
+from visionq.ledger.rate_limits import RateLimitStatus, read_rate_limits
 from visionq.ledger.views import HINTED as HINTED_STATE
 from visionq.ledger.views import spend
-from visionq.money import day_of
+from visionq.pricing.money import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +56,7 @@ class LaneView(Document):
     oldest_submitted_at: AwareDatetime | None = None
 
 
-class Held(Document):
+class HeldScopes(Document):
     """Jobs that can't go on now, and why."""
 
     jobs: int
@@ -99,8 +99,8 @@ class Overview(Document):
     #: Taken from their lanes, and on their way to a worker.
     hinted: int
     running: int
-    waiting: Held
-    parked: Held
+    waiting: HeldScopes
+    parked: HeldScopes
     completed: int
     failed: int
     cancelled: int
@@ -119,7 +119,7 @@ class Overview(Document):
     workers: tuple[WorkerView, ...]
     gate: Gate
     #: Of the models that are queued for or have limits set: those that something limits.
-    paces: tuple[Pace, ...] = ()
+    paces: tuple[RateLimitStatus, ...] = ()
     #: Of all jobs ever.
     spend: Spend
 
@@ -135,7 +135,7 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         (one.oldest_submitted_at for one in lanes if one.oldest_submitted_at), default=None
     )
     gate = read_gate(redis)
-    pace = pace_of(page.events, now, _at_work_since(oldest, gate))
+    rate_limit = pace_of(page.events, now, _at_work_since(oldest, gate))
     unfinished = sum(
         counts.get(state, 0)
         for state in (State.QUEUED, HINTED_STATE, State.IN_PROGRESS, State.WAITING)
@@ -154,13 +154,13 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         lanes=lanes,
         lane_count=page.lane_count,
         rate=rate_of(page.events, now),
-        pace_per_minute=pace,
-        eta_seconds=eta_of(unfinished, None if gate.state == "closed" else pace),
+        pace_per_minute=rate_limit,
+        eta_seconds=eta_of(unfinished, None if gate.state == "closed" else rate_limit),
         slots=sum(page.slots.values()),
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
         gate=gate,
-        paces=read_paces(redis, {lane.model for lane in lanes}),
+        paces=read_rate_limits(redis, {lane.model for lane in lanes}),
         spend=spend(redis, day_of(now, time_zone)),
     )
 
@@ -234,11 +234,13 @@ def eta_of(unfinished: int, per_minute: float | None) -> float | None:
     return round(unfinished * 60 / per_minute, 1) if per_minute else None
 
 
-def _held(state: State, counts: Mapping[str, int], jobs: Iterable[Sequence[str | None]]) -> Held:
+def _held(
+    state: State, counts: Mapping[str, int], jobs: Iterable[Sequence[str | None]]
+) -> HeldScopes:
     reasons = Counter(reason or "" for its_state, reason, _ in jobs if its_state == state)
     # Jobs may have come since the counter was read.
     total = max(counts.get(state, 0), reasons.total())
-    return Held(jobs=total, reasons=dict(reasons.most_common()), counted=reasons.total())
+    return HeldScopes(jobs=total, reasons=dict(reasons.most_common()), counted=reasons.total())
 
 
 def _workers(page: Page, due: Sequence[Sequence[str | None]]) -> tuple[WorkerView, ...]:

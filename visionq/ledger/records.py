@@ -12,7 +12,7 @@ from visionq.errors import QuotaExceeded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.contract import ErrorDocument, FaultyAnswer, JobDocument, ResultDocument
+    from visionq.contract import ErrorDocument, InvalidAnswer, JobDocument, ResultDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Claim:
     #: Nano-rubles paid so far.
     cost: int
     #: What the attempt is to have mended, instead of asking about the pictures again.
-    faulty: FaultyAnswer | None = None
+    faulty: InvalidAnswer | None = None
     #: What the provider said less than a minute ago of the job's model, which it does not know.
     missing_model: ErrorDocument | None = None
     #: The span of who submitted it, as a `traceparent`.
@@ -149,7 +149,7 @@ GATE_CLOSED: Final = "gate_closed"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ClaimRefusal:
     """The hint is stale: the job is in this state, or `missing`; or something keeps the job back.
 
     The latter is `GATE_CLOSED`, `held`, `rate_limited` or `too_new`.
@@ -231,7 +231,7 @@ class Completed:
 
     result: ResultDocument
     #: Under which to keep the answer for the same question; empty: not kept.
-    content_key: str = ""
+    cache_key: str = ""
     #: Nano-rubles that a stored answer saved.
     saved: int = 0
 
@@ -255,7 +255,7 @@ class Waiting:
     delay: float
     counted: bool
     #: The paid answer that the next attempt is to have mended.
-    faulty: FaultyAnswer | None = None
+    faulty: InvalidAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ class UsageNote:
 
 
 @dataclass(frozen=True, slots=True)
-class PaceNews:
+class RateLimitFeedback:
     """What the end of a call tells of its model's limits."""
 
     #: Tokens that the provider counted; None: nobody knows.
@@ -329,7 +329,7 @@ class Ending:
     cost: int = 0
     #: Of a settled call, if the provider said what it counted: forecasts learn from it.
     usage: UsageNote | None = None
-    pace: PaceNews = field(default_factory=PaceNews)
+    rate_limit: RateLimitFeedback = field(default_factory=RateLimitFeedback)
     #: What the attempt counted, as `visionq.ledger.metrics` names it.
     counted: Mapping[str, int] = field(default_factory=dict)
     #: Should the provider turn out to be out, the job goes back to its lane instead, unburned.

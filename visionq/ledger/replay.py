@@ -17,8 +17,8 @@ from visionq.errors import (
 from visionq.ledger.records import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota, Submitted
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.ledger.views import job_documents
-from visionq.prices import worst_case_nano_rubles
-from visionq.vision import REQUEST_TOKENS, most_image_tokens, most_text_tokens
+from visionq.pricing.prices import worst_case_nano_rubles
+from visionq.pricing.vision import REQUEST_TOKENS, most_image_tokens, most_text_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.ledger.ledger import Ledger
     from visionq.ledger.records import Submission
-    from visionq.prices import PriceTable
-    from visionq.vision import VisionRules
+    from visionq.pricing.prices import PriceTable
+    from visionq.pricing.vision import VisionRules
 
 #: Nobody asks for longer answers without saying so.
 _USUAL_TOKENS: Final = 2048

@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 #: One for each transition of a job; `gate`, `limits`, `budget` and `settle`, by which operators
-#: steer, `budget` also to read the books; `pace` and `states` read; by `replay` one job takes
+#: steer, `budget` also to read the books; `rate_limit` and `states` read; by `replay` one job takes
 #: another's place; `forget` is for ends that were written down, `resume` for what somebody decides,
 #: `block` for what Redis refuses to write; the last four are the way of an event to a webhook.
 SCRIPTS: Final = (
     *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "settle", "pace", "states"),
+    *("gate", "limits", "budget", "settle", "rate_limits", "states"),
     *("replay", "forget", "resume", "block"),
     *("announce", "claim_delivery", "finish_delivery", "redeliver"),
 )
 #: What they share, each part knowing those before it.
 _SHARED: Final = (
-    *("metrics", "base", "labels", "hands", "lanes", "books", "waiters", "money", "slots"),
-    *("pace", "gates", "outages", "leads", "failures", "deliveries", "ending", "usage"),
+    *("metrics", "base", "labels", "unsent", "lanes", "books", "waiters", "money", "slots"),
+    *("rate_limit", "gates", "outages", "single_flight", "failures", "deliveries", "ending"),
+    "usage",
 )
 #: A function, or a number or text, at the top of a shared part.
 _DEFINITION: Final = re.compile(

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.ledger.scripts import Call
-from visionq.money import nano_rubles, rubles
 from visionq.names import BALANCE_REFERENCE, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
+from visionq.pricing.money import nano_rubles, rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,6 @@ from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
 from visionq.ledger.scripts import script_text
-from visionq.money import rubles
 from visionq.names import (
     CELERY_RESULT,
     DUE,
@@ -19,6 +18,7 @@ from visionq.names import (
     MONEY,
     MONEY_OF_DAY,
 )
+from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

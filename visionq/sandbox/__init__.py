@@ -1,1 +1,9 @@
-"""What lets everything run on one machine without a key: a Redis, a stand-in provider, pictures."""
+"""The old name of `visionq.devstack`, kept for one release."""
+
+import sys
+import warnings
+
+from visionq import devstack
+
+warnings.warn("visionq.devstack is now visionq.devstack", DeprecationWarning, stacklevel=2)
+sys.modules[__name__] = devstack

@@ -24,7 +24,15 @@ from visionq.sdk.arguments import (
 )
 from visionq.sdk.budgets import cleared, limits_of
 from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import UPLOADS, Draft, Entry, Portion, accepted, all_contents, draft
+from visionq.sdk.drafts import (
+    UPLOADS,
+    Draft,
+    PendingSubmission,
+    SubmissionChunk,
+    accepted,
+    all_contents,
+    draft,
+)
 from visionq.sdk.job import Job
 from visionq.sdk.reading import not_found
 from visionq.sdk.streaming import WINDOW, stream
@@ -368,9 +376,9 @@ class Client:
     def _draft(self, fields: Mapping[str, Any]) -> Draft:
         return draft(fields, self._settings, str(uuid.uuid4()))
 
-    def _portions(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Portion]:
+    def _portions(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[SubmissionChunk]:
         """Yield what is submitted together; a job that can be none ends a portion."""
-        portion = Portion()
+        portion = SubmissionChunk()
         for fields in jobs:
             try:
                 portion.add(self._draft(fields))
@@ -378,12 +386,12 @@ class Client:
                 portion.failure = failure
             if portion.is_full:
                 yield portion
-                portion = Portion()
+                portion = SubmissionChunk()
         yield portion
 
     def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
         """Upload and submit; what expires in between is uploaded again."""
-        entry = Entry(drafts)
+        entry = PendingSubmission(drafts)
         with as_queue_unavailable():
             for _ in range(UPLOADS):
                 if entry.remaining:

@@ -123,7 +123,7 @@ def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:
 
 
 @dataclass(slots=True)
-class Portion:
+class SubmissionChunk:
     """Drafts that are uploaded and submitted together."""
 
     drafts: list[Draft] = field(default_factory=list)
@@ -150,7 +150,7 @@ def all_contents(drafts: Iterable[Draft]) -> dict[str, list[bytes]]:
     return {tenant: list(contents.values()) for tenant, contents in found.items()}
 
 
-class Entry:
+class PendingSubmission:
     """Drafts on their way in: which of them are still to be uploaded and submitted."""
 
     def __init__(self, drafts: Sequence[Draft]) -> None:

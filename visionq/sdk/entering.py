@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from visionq.errors import JobError
-from visionq.sdk.drafts import UPLOADS, Entry, Portion, all_contents
+from visionq.sdk.drafts import UPLOADS, PendingSubmission, SubmissionChunk, all_contents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,9 +32,9 @@ async def each(jobs: Rows) -> AsyncIterator[Mapping[str, Any]]:
 async def portions_of(
     jobs: AsyncIterator[Mapping[str, Any]],
     draft: Callable[[Mapping[str, Any]], Awaitable[Draft]],
-) -> AsyncIterator[Portion]:
+) -> AsyncIterator[SubmissionChunk]:
     """Yield what is submitted together; a job that can be none ends a portion."""
-    portion = Portion()
+    portion = SubmissionChunk()
     async for fields in jobs:
         try:
             portion.add(await draft(fields))
@@ -42,7 +42,7 @@ async def portions_of(
             portion.failure = failure
         if portion.is_full:
             yield portion
-            portion = Portion()
+            portion = SubmissionChunk()
     yield portion
 
 
@@ -50,7 +50,7 @@ async def enter(
     drafts: Sequence[Draft], blobs: AsyncBlobStore, ledger: AsyncLedger
 ) -> list[Submission]:
     """Upload and submit; what expires in between is uploaded again."""
-    entry = Entry(drafts)
+    entry = PendingSubmission(drafts)
     for _ in range(UPLOADS):
         if entry.remaining:
             for tenant, contents in all_contents(entry.remaining).items():

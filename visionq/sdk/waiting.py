@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
 from visionq.errors import WaitTimeout
 from visionq.names import CELERY_RESULT
-from visionq.redis_connection import PASSING, as_queue_unavailable
+from visionq.redis_connection import TRANSIENT_ERRORS, as_queue_unavailable
 from visionq.sdk import reading
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Outage:
         now = self._clock()
         self._since = now if self._since is None else self._since
         end = min(deadline, self._since + self._longest)
-        passing = isinstance(error, PASSING) and not isinstance(error, _REFUSALS)
+        passing = isinstance(error, TRANSIENT_ERRORS) and not isinstance(error, _REFUSALS)
         if not passing or now >= end:
             with as_queue_unavailable():
                 raise error

@@ -51,7 +51,7 @@ _RESERVED_AHEAD: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DownloadResponse:
     """What a server says to what it was sent."""
 
     status: int
@@ -134,7 +134,7 @@ class Fetcher:
 
     def post(
         self, url: str, *, name: str, body: bytes, headers: Mapping[str, str], tenant: str = ""
-    ) -> Answer:
+    ) -> DownloadResponse:
         """Send `body` under the same guard and return the answer; redirects are not followed.
 
         Raises:
@@ -150,7 +150,7 @@ class Fetcher:
                 ) as response,
             ):
                 wait = retry_after(response.headers, time.time(), self._policy.longest_wait)
-                return Answer(response.status_code, wait)
+                return DownloadResponse(response.status_code, wait)
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:

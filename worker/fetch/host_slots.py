@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpcore2
 
-from visionq.shares import Shares
+from visionq.fair_limiter import FairLimiter
 from worker.deadlines import bounded
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Host:
-    slots: Shares
+    slots: FairLimiter
     #: Threads that hold a slot or wait for one; with none left the host is forgotten.
     users: int = 0
 
@@ -29,7 +29,7 @@ class HostSlots:
     def __init__(self, count: int, total: int) -> None:
         """Give every host `count` places, and all together `total`."""
         self._count = count
-        self._all = Shares(total)
+        self._all = FairLimiter(total)
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
 
@@ -37,7 +37,7 @@ class HostSlots:
     def of(self, host: str, tenant: str) -> Iterator[None]:
         """Hold a place of a host; raises `httpcore2.PoolTimeout` past the download's deadline."""
         with self._lock:
-            entry = self._hosts.setdefault(host, _Host(Shares(self._count)))
+            entry = self._hosts.setdefault(host, _Host(FairLimiter(self._count)))
             entry.users += 1
         try:
             # The host's first: who waits for a slow host takes no place from other hosts.
@@ -55,7 +55,7 @@ class HostSlots:
 
 
 @contextmanager
-def _held(slots: Shares, tenant: str) -> Iterator[None]:
+def _held(slots: FairLimiter, tenant: str) -> Iterator[None]:
     if not slots.take(tenant, timeout=bounded(None, httpcore2.ConnectTimeout)):
         raise httpcore2.PoolTimeout("too many downloads at a time")
     try:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from visionq.crops import boxes_along, crop_boxes
 from visionq.errors import TooLarge
-from visionq.vision import lost_detail, seen_size
+from visionq.pricing.vision import lost_detail, seen_size
 from worker.images.advice import LOOK_SIDE, advise, glance, wanted
 from worker.images.check import DEFAULTS
 from worker.images.colour import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import Detail, PictureOptions
     from visionq.crops import Box
-    from visionq.vision import VisionRules
+    from visionq.pricing.vision import VisionRules
     from worker.images.models import CheckedImage, ImageLimits
 
     Fit = Callable[[int, int], tuple[int, int]]

@@ -15,7 +15,7 @@ _JPEG_SCALES: Final = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class Plan:
+class DecodePlan:
     """The size to make, as people see it, and what is worth telling about it."""
 
     size: tuple[int, int]
@@ -24,7 +24,7 @@ class Plan:
 
 def affordable(
     checked: CheckedImage, target: tuple[int, int] | None, *, name: str, max_bytes: int
-) -> Plan:
+) -> DecodePlan:
     """Return the size that can be made within `max_bytes` of memory; None: decode only.
 
     A JPEG that is too big at the size wanted is made smaller, since it can be decoded so.
@@ -39,7 +39,7 @@ def affordable(
         needed = layout.memory(scale=_JPEG_SCALES[-1] if is_jpeg else 1)
         if needed > max_bytes:
             raise _too_big(needed, max_bytes, name)
-        return Plan(size)
+        return DecodePlan(size)
     for scale in _JPEG_SCALES if is_jpeg else (1,):
         width, height = (
             max(1, min(wanted, own // scale)) for wanted, own in zip(target, size, strict=True)
@@ -49,9 +49,9 @@ def affordable(
         needed = layout.memory(scale=scale, sent_pixels=width * height)
         if needed <= max_bytes:
             if (width, height) == target:
-                return Plan(target)
+                return DecodePlan(target)
             told = f"scaled down to {width}x{height}: more would need too much memory"
-            return Plan((width, height), (told,))
+            return DecodePlan((width, height), (told,))
     raise _too_big(needed, max_bytes, name)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from visionq.shares import Shares
+from visionq.fair_limiter import FairLimiter
 
 
-class DecodeSlots(Shares):
+class DecodeSlots(FairLimiter):
     """A bounded number of places for work on pixels; `with slots.held(tenant):` takes one.
 
     Decoding releases the GIL, so as many slots as cores keep the machine busy, and more would

@@ -12,8 +12,8 @@ from visionq.contract import ImageReport, ResultDocument, Usage
 from visionq.contract.result import is_simulated
 from visionq.errors import InvalidOutput
 from visionq.input_errors import describe
-from visionq.ledger import Completed, Ending, PaceNews
-from visionq.money import nano_rubles, rubles
+from visionq.ledger import Completed, Ending, RateLimitFeedback
+from visionq.pricing.money import nano_rubles, rubles
 from visionq.redaction import field_in
 from worker.pipeline.costs import priced
 from worker.provider.usage import told
@@ -21,7 +21,7 @@ from worker.provider.usage import told
 if TYPE_CHECKING:
     from visionq.errors import RateLimited
     from worker.pipeline.context import Attempt, Picture
-    from worker.provider.answer import Answer
+    from worker.provider.answer import ProviderAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ _FIRST_NOT_COUNTED: Final = (
 )
 
 
-def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
+def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
     """Return the outcome of a call that brought an answer, and its cost in nano-rubles.
 
     Raises:
@@ -74,7 +74,7 @@ def answered(attempt: Attempt, answer: Answer) -> tuple[Completed, int]:
             text=answer.text,
             request_id=answer.request_id,
         ) from None
-    return Completed(result, attempt.content_key), cost
+    return Completed(result, attempt.cache_key), cost
 
 
 def reused(attempt: Attempt, stored: str) -> Ending | None:
@@ -111,15 +111,15 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
     return Ending(Completed(result, saved=saved))
 
 
-def news_of(
+def rate_limit_feedback(
     attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
-) -> PaceNews:
+) -> RateLimitFeedback:
     """Return what the end of a call tells of its model's limits."""
     limits = attempt.told
     pause = None
     if refused is not None:
         pause = limits.reset if refused.retry_after is None else refused.retry_after
-    return PaceNews(
+    return RateLimitFeedback(
         tokens=usage.total_tokens if usage else None,
         requests_limit=limits.requests,
         tokens_limit=limits.tokens,

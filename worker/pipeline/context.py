@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from visionq.contract import Reuse
-from visionq.model_options import OptionTable, load_option_table
+from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
-from worker.alone import Alone
-from worker.images import ByteBudget, Places
-from worker.provider.pace import ToldLimits
+from worker.images import MemoryLimiter, PrepareSlots
+from worker.isolated_decode import IsolatedDecoder
+from worker.provider.rate_limit_headers import RateLimitHeaders
 from worker.provider.usage import ToldCost
 from worker.tracing import NoTracing
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from visionq.detectors import Detector
     from visionq.ledger import Claim, Ledger
     from visionq.ledger.usage import Calibration
-    from visionq.prices import PriceTable
+    from visionq.pricing.prices import PriceTable
+    from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
-    from visionq.vision import VisionRules
     from worker.fetch import Fetcher
-    from worker.images import CheckedImage, DecodeSlots, ImageLimits, Place, Share
+    from worker.images import CheckedImage, DecodeSlots, ImageLimits, MemoryReservation, PrepareSlot
     from worker.provider.request import ProviderRequest
     from worker.tracing import Tracing
 
@@ -73,11 +73,11 @@ class Tools:
     #: Who wants to know what takes how long.
     tracing: Tracing = field(default_factory=NoTracing)
     #: For pictures that may have killed workers.
-    alone: Alone = field(default_factory=Alone)
+    alone: IsolatedDecoder = field(default_factory=IsolatedDecoder)
     #: Bytes of pictures and requests that the process may hold.
-    memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_HELD_BYTES))
+    memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
     #: Jobs that may have their originals in memory at once.
-    places: Places = field(default_factory=Places)
+    places: PrepareSlots = field(default_factory=PrepareSlots)
 
 
 @dataclass
@@ -111,9 +111,9 @@ class Attempt:
     claim: Claim
     tools: Tools
     pictures: list[Picture] = field(default_factory=list)
-    content_key: str = ""
+    cache_key: str = ""
     #: Whether a stored answer to the same question would do.
-    recalls: bool = True
+    accepts_cached: bool = True
     request: ProviderRequest | None = None
     #: Requirements of the pictures that the model is asked about.
     asked: tuple[str, ...] = ()
@@ -137,18 +137,18 @@ class Attempt:
     #: Seconds that the attempt took.
     seconds: float = 0
     #: What the provider said of its limits.
-    told: ToldLimits = field(default_factory=ToldLimits)
+    told: RateLimitHeaders = field(default_factory=RateLimitHeaders)
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
     progress: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @cached_property
-    def share(self) -> Share:
+    def share(self) -> MemoryReservation:
         """The bytes that this attempt holds, of those that the process may."""
         return self.tools.memory.share(self.job.tenant)
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> PrepareSlot:
         """Its place among those that prepare their pictures."""
         return self.tools.places.place(self.job.tenant)
 
@@ -165,7 +165,7 @@ class Attempt:
     @property
     def shares_answer(self) -> bool:
         """Whether others that ask the same may wait for this answer, and find it."""
-        return self.recalls or self.job.reuse is Reuse.REFRESH
+        return self.accepts_cached or self.job.reuse is Reuse.REFRESH
 
     @property
     def job(self) -> JobDocument:

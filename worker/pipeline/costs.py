@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.prices import ORDINARY_TIERS, cost_nano_rubles
+from visionq.pricing.prices import ORDINARY_TIERS, cost_nano_rubles
 from worker.provider.usage import COST_DISBELIEVED, DISBELIEVED, DisbelievedUsage
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from visionq.crops import crops_note
 from visionq.ledger.records import UsageNote
 from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
-from visionq.prices import worst_case_nano_rubles
-from visionq.vision import forecast_text_tokens, forecast_texts
+from visionq.pricing.prices import worst_case_nano_rubles
+from visionq.pricing.vision import forecast_text_tokens, forecast_texts
 from worker.pipeline.costs import by_table
 from worker.provider.repair import repair_texts
 from worker.provider.request import with_report

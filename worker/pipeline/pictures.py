@@ -11,17 +11,17 @@ from visionq.contract import Picture as PictureFacts
 from visionq.contract import Policy, UrlMode
 from visionq.contract.pictures import COMPUTED
 from visionq.errors import PictureRejected, Quarantined, TooLarge
-from visionq.vision import image_tokens, most_image_tokens
-from worker.alone import Task
+from visionq.pricing.vision import image_tokens, most_image_tokens
 from worker.detectors import judge
 from worker.images import encode_as_seen, inspect
+from worker.isolated_decode import Task
 from worker.pipeline.context import Picture
 
 if TYPE_CHECKING:
     from visionq.contract import ImageReference
     from worker.images import CheckedImage, EncodedImage
     from worker.pipeline.context import Attempt
-    from worker.provider.answer import Answer
+    from worker.provider.answer import ProviderAnswer
 
 #: Bytes of originals that one job keeps from check to encode; blobs beyond are read again.
 _KEPT_BYTES: Final = 40_000_000
@@ -181,7 +181,7 @@ def asked_of_model(attempt: Attempt) -> tuple[str, ...]:
     return tuple(name for name in attempt.job.pictures.asked_of_model if name not in local)
 
 
-def take_findings(attempt: Attempt, answer: Answer, asked: tuple[str, ...]) -> None:
+def take_findings(attempt: Attempt, answer: ProviderAnswer, asked: tuple[str, ...]) -> None:
     """Note in each picture what the model found in it.
 
     Raises:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.contract import FaultyAnswer, Usage
+from visionq.contract import InvalidAnswer, Usage
 from visionq.errors import InvalidOutput, VisionqError
 from visionq.ledger import Billing, Ending, Waiting
-from worker.pipeline.answers import news_of, report
+from worker.pipeline.answers import rate_limit_feedback, report
 from worker.pipeline.context import Picture
 from worker.pipeline.costs import cost_of
 from worker.pipeline.forecast import usage_note
@@ -16,13 +16,13 @@ from worker.provider.usage import told
 
 if TYPE_CHECKING:
     from worker.pipeline.context import Attempt
-    from worker.provider.answer import Answer
+    from worker.provider.answer import ProviderAnswer
 
 #: Why the job waits.
 REASON: Final = "repair"
 
 
-def set_aside(attempt: Attempt, answer: Answer) -> Ending:
+def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
     """End an attempt whose answer is not of the form asked for.
 
     The first time, answer and fault are kept with the job, which comes back at once: so the second
@@ -31,30 +31,30 @@ def set_aside(attempt: Attempt, answer: Answer) -> Ending:
     Raises:
         InvalidOutput: the job wants no repair, none would help, or this was it; the text is kept.
     """
-    complaint = answer.complaint or ""
-    if attempt.claim.faulty is not None or not (attempt.job.repair and answer.is_mendable):
+    validation_error = answer.validation_error or ""
+    if attempt.claim.faulty is not None or not (attempt.job.repair and answer.is_repairable):
         raise InvalidOutput(
-            f"the answer is not of the form asked for: {complaint}",
+            f"the answer is not of the form asked for: {validation_error}",
             usage=answer.usage,
             text=answer.text,
             request_id=answer.request_id,
         )
-    faulty = FaultyAnswer(
+    faulty = InvalidAnswer(
         text=answer.text,
-        complaint=complaint,
+        validation_error=validation_error,
         usage=told(answer.usage),
         request_id=answer.request_id,
-        content_key=attempt.content_key if attempt.shares_answer else "",
+        cache_key=attempt.cache_key if attempt.shares_answer else "",
         images=tuple(report(picture) for picture in attempt.pictures),
     )
     waits = Waiting(REASON, 0, counted=True, faulty=faulty)
     cost, usage = cost_of(attempt, answer.usage), usage_note(attempt, answer.usage)
-    return Ending(waits, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))
+    return Ending(waits, Billing.SETTLED, cost, usage, rate_limit_feedback(attempt, answer.usage))
 
 
-def take_up(attempt: Attempt, faulty: FaultyAnswer) -> None:
+def take_up(attempt: Attempt, faulty: InvalidAnswer) -> None:
     """Prepare the question about an answer of an earlier attempt, with what was known then."""
-    attempt.content_key = faulty.content_key
+    attempt.cache_key = faulty.cache_key
     attempt.pictures += [
         Picture(
             name=image.name,
@@ -70,10 +70,10 @@ def take_up(attempt: Attempt, faulty: FaultyAnswer) -> None:
     attempt.request = build_repair(attempt.job, faulty, attempt.tools.settings.prompt_cache)
 
 
-def in_vain(faulty: FaultyAnswer, error: VisionqError) -> InvalidOutput:
+def in_vain(faulty: InvalidAnswer, error: VisionqError) -> InvalidOutput:
     """Return the error of a job whose answer could not be mended: its first text was paid for."""
     return InvalidOutput(
-        f"the answer is not of the form asked for: {faulty.complaint};"
+        f"the answer is not of the form asked for: {faulty.validation_error};"
         f" the question to mend it failed ({error.code}: {error.message})",
         usage=together(faulty.usage, error.usage),
         text=faulty.text,

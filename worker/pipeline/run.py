@@ -18,13 +18,13 @@ from visionq.errors import (
     VisionqError,
 )
 from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
-from visionq.money import rubles
-from visionq.prices import check_tier
-from visionq.redis_connection import PASSING
+from visionq.pricing.money import rubles
+from visionq.pricing.prices import check_tier
+from visionq.redis_connection import TRANSIENT_ERRORS
 from worker import decision
-from worker.alone import Rehearsal
+from worker.isolated_decode import DryRun
 from worker.pipeline import repairs, spans, steps
-from worker.pipeline.answers import news_of
+from worker.pipeline.answers import rate_limit_feedback
 from worker.pipeline.costs import cost_of
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import usage_note
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from visionq.ledger import Outcome
     from visionq.ledger.records import UsageNote
-    from worker.leases import Lease
     from worker.pipeline.context import Attempt
+    from worker.threads.leases import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ _MOST_LAPSES: Final = 15
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
-    Step(steps.recall, 60),
+    Step(steps.look_up_cached_answer, 60),
     Step(steps.check, 60),
     Step(steps.encode, 600),  # all other threads may stand before the one that decodes
     Step(steps.admit, 120),
@@ -67,7 +67,7 @@ STEPS: Final = (
 
 
 #: Instead, where an earlier attempt brought an answer that is only to be mended.
-STEPS_TO_MEND: Final = (Step(steps.mend, 60), *STEPS[-2:])
+REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60), *STEPS[-2:])
 
 
 def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
@@ -82,14 +82,14 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         _consider_interruption(attempt)
         _consider_model(attempt)
         check_tier(attempt.tools.prices, attempt.model, attempt.job.service_tier)
-        for step in STEPS_TO_MEND if attempt.claim.faulty else STEPS:
+        for step in REPAIR_STEPS if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
             if ending is not None:
                 return ending
     except (FencedError, GivenBackError):
         raise
-    except (*PASSING, QueueUnavailable) as error:
+    except (*TRANSIENT_ERRORS, QueueUnavailable) as error:
         # Nothing was sent, since no step behind `admit` asks Redis or the blobs: an outage
         # uses up no attempt.
         log.warning("attempt.redis_failed", error=str(error))
@@ -152,7 +152,7 @@ def _consider_deaths(attempt: Attempt) -> None:
         return
     faulty = claim.faulty.model_dump_json() if claim.faulty else None
     try:
-        attempt.tools.alone.rehearse(Rehearsal(attempt.job.to_compact_json(), faulty))
+        attempt.tools.alone.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
     except Quarantined as error:
         raise Quarantined(f"{deaths}, and then, its question alone: {error.message}") from error
 
@@ -189,13 +189,13 @@ def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
     return decision.decide(error, _facts(attempt), random=attempt.tools.random)
 
 
-def _facts(attempt: Attempt) -> decision.Attempt:
+def _facts(attempt: Attempt) -> decision.AttemptFacts:
     claim = attempt.claim
     # The ledger has counted an interrupted call already; the rules ask for those before it.
     counted = 1 if claim.interrupted and not attempt.sent else 0
     # A deadline is for the first call, and that was sent.
     deadline = None if claim.faulty else attempt.job.deadline
-    return decision.Attempt(
+    return decision.AttemptFacts(
         number=claim.attempts + 1,
         max_attempts=attempt.tools.settings.max_attempts,
         unknown_calls=claim.unknown_calls - counted,
@@ -211,7 +211,7 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     if attempt.sent:
         attempt.counted = error.usage
     refused = error if isinstance(error, RateLimited) else None
-    pace = news_of(attempt, error.usage, refused=refused)
+    rate_limit = rate_limit_feedback(attempt, error.usage, refused=refused)
     billing, cost, usage = _charge(attempt, error)
     may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
     if isinstance(error.usage, DisbelievedUsage):
@@ -220,7 +220,7 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
             error.message = f"{error.message}; {DISBELIEVED}"
     paid = cost if billing is Billing.SETTLED else 0
     outcome = _outcome(attempt, error, paid)
-    return Ending(outcome, billing, cost, usage, pace, may_be_put_off=may_be_put_off)
+    return Ending(outcome, billing, cost, usage, rate_limit, may_be_put_off=may_be_put_off)
 
 
 def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageNote | None]:

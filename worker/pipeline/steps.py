@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from visionq.content_key import content_key
+from visionq.cache_key import cache_key
 from visionq.contract import Detail, Reuse
 from visionq.crops import check_count
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
-from visionq.model_options import check_model_options
-from visionq.prompt_cache import check_prompt_cache
+from visionq.pricing.model_options import check_model_options
+from visionq.pricing.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures, repairs
-from worker.pipeline.answers import answered, news_of, reused
+from worker.pipeline.answers import answered, rate_limit_feedback, reused
 from worker.pipeline.costs import most_believed
 from worker.pipeline.errors import FencedError, GivenBackError
 from worker.pipeline.forecast import expected, likely_tokens, usage_note, worst_case
 from worker.provider.ask import ask as ask_provider
-from worker.provider.pace import read_limits
+from worker.provider.rate_limit_headers import read_rate_limit_headers
 from worker.provider.request import build_request
 from worker.provider.usage import read_cost, read_tier
 
@@ -47,19 +47,19 @@ def load(attempt: Attempt) -> None:
             attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
 
 
-def recall(attempt: Attempt) -> Ending | None:
+def look_up_cached_answer(attempt: Attempt) -> Ending | None:
     """Look for a stored answer before anything is decoded."""
-    attempt.recalls = attempt.job.reuse is Reuse.USE
+    attempt.accepts_cached = attempt.job.reuse is Reuse.USE
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
     shared = attempt.tools.settings.share_answers
-    attempt.content_key = content_key(attempt.job, digests, shared=shared)
-    if not attempt.recalls:
+    attempt.cache_key = cache_key(attempt.job, digests, shared=shared)
+    if not attempt.accepts_cached:
         return None
-    stored = attempt.tools.ledger.stored_answer(attempt.content_key)
+    stored = attempt.tools.ledger.cached_answer(attempt.cache_key)
     ending = reused(attempt, stored) if stored else None
-    attempt.recalls = stored is None  # one that can't be read would only come again
+    attempt.accepts_cached = stored is None  # one that can't be read would only come again
     return ending
 
 
@@ -145,7 +145,7 @@ def _admission(attempt: Attempt) -> Admission:
         attempt.progress()  # waiting for one's turn is not hanging
         admission = attempt.tools.ledger.admit(
             attempt.claim,
-            content_key=attempt.content_key if attempt.shares_answer else "",
+            cache_key=attempt.cache_key if attempt.shares_answer else "",
             reserve=attempt.worst_case if is_priced else None,
             tokens=tokens,
         )
@@ -163,7 +163,7 @@ def _put_back(reason: str) -> Waiting | Parked:
     return Parked(reason)
 
 
-def mend(attempt: Attempt) -> None:
+def build_repair_request(attempt: Attempt) -> None:
     """Build the question about an answer that is to be mended, in the place of the pictures."""
     if attempt.claim.faulty is None:
         raise RuntimeError("there is nothing to mend")
@@ -180,7 +180,7 @@ def ask(attempt: Attempt) -> Ending:
     request = replace(attempt.request, expected=expected(attempt), profile=profile)
 
     def heard(reply: Reply) -> None:
-        attempt.status, attempt.told = reply.status, read_limits(reply.headers)
+        attempt.status, attempt.told = reply.status, read_rate_limit_headers(reply.headers)
         attempt.served_tier = read_tier(reply.json)
         attempt.told_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
@@ -191,8 +191,10 @@ def ask(attempt: Attempt) -> Ending:
     attempt.request = None
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
-    if answer.complaint is not None:
-        return repairs.set_aside(attempt, answer)
+    if answer.validation_error is not None:
+        return repairs.keep_for_repair(attempt, answer)
     completed, cost = answered(attempt, answer)
     usage = usage_note(attempt, answer.usage)
-    return Ending(completed, Billing.SETTLED, cost, usage, news_of(attempt, answer.usage))
+    return Ending(
+        completed, Billing.SETTLED, cost, usage, rate_limit_feedback(attempt, answer.usage)
+    )

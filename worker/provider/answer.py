@@ -24,7 +24,7 @@ _OK: Final = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProviderAnswer:
     """What the model said. Whoever gets one has paid for it."""
 
     text: str = field(repr=False)
@@ -36,9 +36,9 @@ class Answer:
     #: The parsed answer, where the job asked for a schema.
     data: Any = field(default=None, repr=False)
     #: What is wrong with the answer, where it is not of the form that the job asked for.
-    complaint: str | None = None
+    validation_error: str | None = None
     #: Whether asking the model to mend it may help.
-    is_mendable: bool = True
+    is_repairable: bool = True
     #: What the model found in each picture, where it was asked; None: it did not report.
     findings: tuple[frozenset[str], ...] | None = None
     #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
@@ -67,7 +67,7 @@ class _Draft:
     usage: Usage | None
 
 
-def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer:
+def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> ProviderAnswer:
     """Return the answer; `now` is seconds since the epoch.
 
     Raises:
@@ -94,7 +94,7 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Answer
 
 def _judge(
     draft: _Draft, request: ProviderRequest, request_id: str | None, *, is_paid: bool
-) -> Answer:
+) -> ProviderAnswer:
     paid: dict[str, Any] = {"usage": draft.usage, "request_id": request_id}
     said = draft.text or draft.refusal or None
     if draft.end is _End.FILTERED:
@@ -113,18 +113,18 @@ def _judge(
     if request.asked:
         opened = open_answer(draft.text, request.asked, len(request.images), request.answer_schema)
         draft, findings = replace(draft, text=opened.text), opened.findings
-    data, complaint, is_mendable = None, None, True
+    data, validation_error, is_repairable = None, None, True
     if request.answer_schema is not None:
         try:
             data = parse_answer(draft.text, request.answer_schema)
         except Mismatch as error:
-            complaint, is_mendable = str(error), error.is_mendable
-    return Answer(
+            validation_error, is_repairable = str(error), error.is_repairable
+    return ProviderAnswer(
         text=draft.text,
         refusal=draft.refusal or None,
         data=data,
-        complaint=complaint,
-        is_mendable=is_mendable,
+        validation_error=validation_error,
+        is_repairable=is_repairable,
         findings=findings,
         finish=draft.finish,
         **paid,

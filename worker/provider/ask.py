@@ -19,7 +19,7 @@ from worker.provider.reply import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.provider.answer import Answer
+    from worker.provider.answer import ProviderAnswer
     from worker.provider.request import ProviderRequest
 
 #: Ends of a call that never left this machine whole (httpx2 2.16). `WriteError` is none of them:
@@ -40,7 +40,7 @@ def ask(
     *,
     clock: Callable[[], float] = time.time,
     heard: Callable[[Reply], None] = lambda _: None,
-) -> Answer:
+) -> ProviderAnswer:
     """Send the request once and return the answer; `heard` gets any reply.
 
     Raises:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 import openai
 
-from visionq.money import read_rubles
+from visionq.pricing.money import read_rubles
 from visionq.providers import find_field
 
 if TYPE_CHECKING:

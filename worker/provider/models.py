@@ -8,12 +8,12 @@ import httpx2
 import openai
 from pydantic_core import from_json
 
-from visionq.model_list import parse_model_list
+from visionq.pricing.model_list import parse_model_list
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from visionq.model_list import ModelList
+    from visionq.pricing.model_list import ModelList
 
 #: Seconds.
 _PATIENCE: Final = 10.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from worker.provider.request import build_request
 
 if TYPE_CHECKING:
-    from visionq.contract import FaultyAnswer, JobDocument, PromptCache
+    from visionq.contract import InvalidAnswer, JobDocument, PromptCache
     from worker.provider.request import ProviderRequest
 
 _INSTRUCTIONS: Final = (
@@ -21,15 +21,15 @@ _INSTRUCTIONS: Final = (
 )
 
 
-def repair_texts(job: JobDocument, faulty: FaultyAnswer) -> tuple[str, str]:
+def repair_texts(job: JobDocument, faulty: InvalidAnswer) -> tuple[str, str]:
     """Return instructions and prompt of the question; what many jobs share goes first."""
     schema = json.dumps(job.answer_schema, ensure_ascii=False)
-    said = json.dumps({"answer": faulty.text, "fault": faulty.complaint}, ensure_ascii=False)
+    said = json.dumps({"answer": faulty.text, "fault": faulty.validation_error}, ensure_ascii=False)
     return f"{_INSTRUCTIONS}\n\nThe schema:\n{schema}", said
 
 
 def build_repair(
-    job: JobDocument, faulty: FaultyAnswer, prompt_cache: PromptCache | None = None
+    job: JobDocument, faulty: InvalidAnswer, prompt_cache: PromptCache | None = None
 ) -> ProviderRequest:
     """Build the call that asks the job's model to mend its answer.
 

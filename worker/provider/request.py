@@ -10,7 +10,7 @@ from visionq.answer_schemas import ANY_OBJECT, check_schema
 from visionq.contract import Api
 from visionq.crops import crops_note
 from visionq.errors import InvalidJob
-from visionq.prompt_cache import BREAKPOINT, cache_plan
+from visionq.pricing.prompt_cache import BREAKPOINT, cache_plan
 from visionq.providers import ProviderProfile, load_profile
 from worker.provider.picture_checks import extra_tokens, instruction, wrapped_schema
 from worker.provider.strict import strict_form
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from visionq.contract import JobDocument, PromptCache
-    from visionq.prompt_cache import CachePlan
+    from visionq.pricing.prompt_cache import CachePlan
     from worker.provider.usage import Expected
 
 PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/completions"}

@@ -16,11 +16,11 @@ class Mismatch(ValueError):
     """The answer is no JSON, or not of the form asked for; the text says where."""
 
     #: Whether another answer might be of the form: not where the schema itself can't be applied.
-    is_mendable = True
+    is_repairable = True
 
 
 class _NotApplicable(Mismatch):
-    is_mendable = False
+    is_repairable = False
 
 
 def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value

@@ -9,7 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api, Usage
-from visionq.money import NANO
+from visionq.pricing.money import NANO
 from visionq.providers import find_field
 
 if TYPE_CHECKING:

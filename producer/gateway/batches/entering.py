@@ -31,7 +31,7 @@ _PAUSES: Final = (1, 2, 5, 10)
 
 
 @dataclass(slots=True)
-class Portion:
+class LineChunk:
     """Some lines that follow each other."""
 
     drafts: list[Draft] = field(default_factory=list)
@@ -59,9 +59,9 @@ async def enter_lines(services: Services, batch: Batch, path: Path) -> Batch:
     return batch
 
 
-def _portions(services: Services, batch: Batch, path: Path) -> Iterator[Portion]:
+def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChunk]:
     """Yield the lines after those that were entered before, decoded."""
-    portion = Portion()
+    portion = LineChunk()
     for line in read_lines(path):
         if line.number <= batch.entered:
             continue
@@ -75,7 +75,7 @@ def _portions(services: Services, batch: Batch, path: Path) -> Iterator[Portion]
             portion.size += sum(map(len, one.contents.values()))
         if portion.is_full:
             yield portion
-            portion = Portion()
+            portion = LineChunk()
     if portion.last:
         yield portion
 

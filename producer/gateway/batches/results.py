@@ -9,8 +9,8 @@ from heapq import merge
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 from producer.gateway.batches.lines import draft_of, read_lines
-from producer.gateway.desk import look_at_latest
 from producer.gateway.faults import Fault, error_body
+from producer.gateway.job_service import look_at_latest
 from producer.gateway.openai.chat import completion_of, fault_in
 from producer.gateway.openai.responses import response_of
 from visionq.contract import State
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from producer.gateway.batches.lines import Line
     from producer.gateway.batches.record import Batch
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from producer.gateway.services import Services
 
 #: Number of a line, whether it is told as an error, and the row itself.

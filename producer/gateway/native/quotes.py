@@ -18,15 +18,15 @@ from producer.gateway.native.submission import check_fields
 from producer.gateway.requests import PROBLEMS, Caller, Open, content_type
 from producer.gateway.services import CLIENT_NAME
 from producer.openai_requests.refusals import Part
-from producer.quote.census import Plan
+from producer.quote.census import QuotePlan
 from producer.quote.document import Quote  # noqa: TC001  # FastAPI reads the annotation
-from producer.quote.knowledge import Knowledge
+from producer.quote.learned_statistics import Knowledge
 from producer.quote.making import make_quote
 from producer.sources import BadRow, Row
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.redis_connection import connect
 from visionq.sdk.images import is_url
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,7 +84,7 @@ def _quote(services: Services, tenant: str, rows: Iterable[Row | BadRow]) -> Quo
     settings = services.settings
     with connect(services.setup.redis_url, CLIENT_NAME) as redis:
         knowledge = Knowledge(redis)
-        plan = Plan(
+        plan = QuotePlan(
             settings=settings,
             rules=load_rules(settings.vision_file),
             options={"tenant": tenant},

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 
 from producer.gateway.batches.record import DONE
 from producer.gateway.batches.routes import BatchId, batch_object, find_batch
-from producer.gateway.desk import cancel, hand_in, look, wait_and_look, wait_for
 from producer.gateway.faults import Fault
+from producer.gateway.job_service import cancel, hand_in, look, wait_and_look, wait_for
 from producer.gateway.native.events import EVENTS, Look, stream
 from producer.gateway.native.listing import list_jobs
 from producer.gateway.native.submission import drafted, job_schemas
@@ -24,7 +24,7 @@ from visionq.contract import JobView, ResultDocument, State
 
 if TYPE_CHECKING:
     from producer.gateway.bodies import Room
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from visionq.sdk.drafts import Draft
 
 router = APIRouter(prefix="/v1/jobs", responses=PROBLEMS)

@@ -13,7 +13,7 @@ from producer.gateway.openai.responses import Own, UsageIfAny, billed, own_words
 from visionq.errors import BY_CODE, InternalError
 
 if TYPE_CHECKING:
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from visionq.contract import ErrorDocument, JobDocument
 
 

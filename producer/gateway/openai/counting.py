@@ -15,12 +15,12 @@ from producer.gateway.services import CLIENT_NAME
 from producer.openai_requests.reading import fields_of, in_their_words
 from producer.openai_requests.refusals import NotSupported
 from producer.openai_requests.responses import ResponseRequest
-from producer.quote.census import Plan, take_census
-from producer.quote.knowledge import Knowledge
+from producer.quote.census import QuotePlan, take_census
+from producer.quote.learned_statistics import Knowledge
 from visionq.errors import BY_CODE, InvalidJob
 from visionq.ledger.usage import kind_of
+from visionq.pricing.vision import load_rules
 from visionq.redis_connection import connect
-from visionq.vision import load_rules
 
 if TYPE_CHECKING:
     from producer.gateway.services import Services
@@ -63,7 +63,7 @@ async def count_tokens(request: Request, services: Open, key: Caller) -> Counted
 
 def _count(services: Services, tenant: str, asked: CountRequest) -> int:
     settings = services.settings
-    plan = Plan(settings, load_rules(settings.vision_file), options={"tenant": tenant})
+    plan = QuotePlan(settings, load_rules(settings.vision_file), options={"tenant": tenant})
     census = take_census([row_of(1, "input", fields_of(asked))], plan)
     for refusal in census.examples:
         error = BY_CODE[refusal.code](refusal.message)

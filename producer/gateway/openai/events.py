@@ -16,8 +16,8 @@ from visionq.contract import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from producer.gateway.desk import Standing
     from producer.gateway.faults import Fault
+    from producer.gateway.job_service import Standing
 
 Event = dict[str, Any]
 

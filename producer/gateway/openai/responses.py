@@ -17,7 +17,7 @@ from visionq.contract import State, Usage
 from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from visionq.contract import JobDocument
 
 #: A model that was cut off has answered all the same: it was paid for.

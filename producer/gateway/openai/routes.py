@@ -10,8 +10,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from producer.gateway.bodies import json_body, read_form
-from producer.gateway.desk import answered, cancel, hand_in, look
 from producer.gateway.faults import Fault
+from producer.gateway.job_service import answered, cancel, hand_in, look
 from producer.gateway.openai.chat import ChatCompletion, completion_of, fault_in
 from producer.gateway.openai.responses import ResponseObject, response_of
 from producer.gateway.openai.streams import (
@@ -33,7 +33,7 @@ from producer.openai_requests.chat import ChatRequest, ChatStreamOptions
 from producer.openai_requests.reading import fields_of, in_their_words
 from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import InvalidJob
-from visionq.prices import load_prices
+from visionq.pricing.prices import load_prices
 from visionq.sdk.drafts import draft
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from producer.gateway.access import Key
     from producer.gateway.bodies import Room
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from producer.gateway.services import Services
     from visionq.sdk.drafts import Draft
 

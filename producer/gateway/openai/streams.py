@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import StreamingResponse
 
-from producer.gateway.desk import wait_and_look
 from producer.gateway.faults import Fault, error_body, fault_behind
+from producer.gateway.job_service import wait_and_look
 from producer.gateway.openai.chat import completion_of, not_yet
 from producer.gateway.openai.chunks import chunks_of
 from producer.gateway.openai.events import error_event, events_before_end, events_of_end
@@ -23,7 +23,7 @@ from visionq.contract import State
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from producer.gateway.desk import Standing
+    from producer.gateway.job_service import Standing
     from producer.gateway.openai.events import Event
     from producer.gateway.services import Services
 

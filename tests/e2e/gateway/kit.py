@@ -20,9 +20,9 @@ from openai import OpenAI
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
 from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from visionq.devstack.children import answers
+from visionq.devstack.ports import free_ports
 from visionq.redis_connection import connect
-from visionq.sandbox.ports import free_ports
-from visionq.stack.children import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

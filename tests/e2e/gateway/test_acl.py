@@ -11,8 +11,8 @@ from redis.exceptions import NoPermissionError
 
 from tests.e2e.fleet import until
 from tests.e2e.gateway.kit import asked, data_url, running_gateway
+from visionq.devstack.redis_server import running_redis
 from visionq.redis_connection import connect
-from visionq.sandbox.redis_server import running_redis
 
 if TYPE_CHECKING:
     from redis import Redis

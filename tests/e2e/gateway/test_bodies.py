@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.fleet import picture
 from tests.e2e.gateway.kit import Gateway, data_url, running_gateway
-from visionq.sandbox.redis_server import running_redis
+from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

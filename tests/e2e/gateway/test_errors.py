@@ -12,7 +12,7 @@ import pytest
 
 from producer.gateway.access import Scope
 from tests.e2e.gateway.kit import KEY, Gateway, asked, running_gateway, said
-from visionq.sandbox.ports import free_port
+from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

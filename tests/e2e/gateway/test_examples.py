@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 
 from tests.e2e.fleet import picture, until
 from tests.e2e.gateway.kit import KEY, asked
-from visionq.sandbox.ports import free_port
+from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

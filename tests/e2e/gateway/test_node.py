@@ -15,7 +15,7 @@ from tests.e2e.fleet import until
 from tests.e2e.gateway.kit import KEY, asked, data_url, run_node
 from tests.e2e.gateway.test_errors import NODE_REFUSALS, narrow_gateway
 from tests.integration.receiver_kit import receiving
-from visionq.sandbox.ports import free_port
+from visionq.devstack.ports import free_port
 from visionq.webhooks import remove_webhook, set_webhook
 
 if TYPE_CHECKING:

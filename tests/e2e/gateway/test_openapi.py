@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from tests.e2e.gateway.kit import KEY, running_gateway
-from visionq.sandbox.redis_server import running_redis
+from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

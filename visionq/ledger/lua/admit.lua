@@ -9,7 +9,7 @@
 --   worker's hands already; after WAIT it is still in them.
 -- A verdict function returns nil when it has nothing against the call.
 
-local id, token, content_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local id, token, cache_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
 local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
@@ -26,10 +26,10 @@ local function fence()
 end
 
 -- A paid answer that came late for this very job, else a stored one to the same question.
-local function stored_answer()
+local function cached_answer()
   local answer = redis.call('HGET', job, 'late_answer')
-  if not answer and reuse == 'use' and content_key ~= '' then
-    answer = redis.call('GET', K.answer .. content_key)
+  if not answer and reuse == 'use' and cache_key ~= '' then
+    answer = redis.call('GET', K.answer .. cache_key)
   end
   if answer then
     return { 'ANSWER', answer }
@@ -51,23 +51,23 @@ end
 
 -- Somebody is asking just this: wait for that answer instead of paying for another.
 local function lead()
-  if reuse ~= 'use' or content_key == '' then
+  if reuse ~= 'use' or cache_key == '' then
     return
   end
-  if (lead_of(content_key) or id) == id then
+  if (leader_of(cache_key) or id) == id then
     return
   end
   release_slot(job)
   move(job, 'in_progress', 'waiting')
   redis.call('HSET', job, 'reason', 'follows')
-  redis.call('RPUSH', K.followers .. content_key, id)
+  redis.call('RPUSH', K.followers .. cache_key, id)
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
   else
     redis.call('ZREM', K.due, id)
   end
   redis.call('SET', K.celery_result .. id, waits_result)
-  tell(id, 'waiting', 'follows')
+  emit_event(id, 'waiting', 'follows')
   wake()
   return { 'FOLLOW' }
 end
@@ -77,14 +77,14 @@ local function park_as_unclear()
   move(job, 'in_progress', 'parked')
   redis.call('HSET', job, 'reason', 'billing_unknown')
   redis.call('ZADD', K.parked, at(now), id)
-  end_lead(id, job) -- it was to mend its answer
+  end_single_flight(id, job) -- it was to mend its answer
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
   else
     redis.call('ZREM', K.due, id)
   end
   redis.call('SET', K.celery_result .. id, unclear_result)
-  tell(id, 'parked', 'billing_unknown')
+  emit_event(id, 'parked', 'billing_unknown')
   wake()
   return { 'PARK', 'billing_unknown' }
 end
@@ -99,12 +99,12 @@ end
 -- The question was asked as often as anything is without knowing whether that was paid: the job waits
 -- until one of these calls is known.
 local function unclear()
-  if content_key == '' or tonumber(redis.call('GET', K.unclear .. content_key) or 0) < MOST_UNCLEAR then
+  if cache_key == '' or tonumber(redis.call('GET', K.unclear .. cache_key) or 0) < MOST_UNCLEAR then
     return
   end
   local verdict = park_as_unclear()
-  redis.call('HSET', job, 'blocked_by', content_key)
-  redis.call('RPUSH', K.followers .. content_key, id)
+  redis.call('HSET', job, 'blocked_by', cache_key)
+  redis.call('RPUSH', K.followers .. cache_key, id)
   return verdict
 end
 
@@ -143,7 +143,7 @@ local function budget()
   end
   release_slot(job)
   wait_for_budget(id, job, 'in_progress', scope, reserve, short)
-  end_lead(id, job) -- it was to mend its answer: others, with budgets of their own, need not wait
+  end_single_flight(id, job) -- it was to mend its answer: others, with budgets of their own, need not wait
   redis.call('SET', K.celery_result .. id, budget_results[short])
   wake()
   return { 'PARK', WAITING_REASONS[short] }
@@ -151,13 +151,13 @@ end
 
 -- A call that is early waits with its permit; one that would wait for long goes back to its lane,
 -- which the dispatcher then leaves alone.
-local pace
+local rate_limit
 
-local function wait_for_pace()
-  pace = read_pace(model_of(lane))
-  local permit, too_late = permit_for(pace, job, tokens)
+local function wait_for_rate_limit()
+  rate_limit = read_rate_limit(model_of(lane))
+  local permit, too_late = permit_for(rate_limit, job, tokens)
   if not permit then
-    hold('pace:' .. model_of(lane), 'rate_limited', too_late - pace.horizon)
+    hold('pace:' .. model_of(lane), 'rate_limited', too_late - rate_limit.horizon)
     release_slot(job)
     requeue(id, job, 'in_progress')
     wake()
@@ -171,22 +171,22 @@ end
 -- Only now is the room taken that was promised: who waited for the pace has kept it.
 local function mark_sent()
   reserve_money(job, token, reserve == '' and '0' or reserve, today)
-  forget_promise(job)
-  leave_at_pace(pace, job, tokens)
+  clear_earmark(job)
+  release_rate_limit(rate_limit, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
   redis.call('HSET', job, 'gate', key, 'epoch', epoch)
-  if content_key ~= '' then
-    redis.call('HSET', job, 'asks:' .. token, content_key)
+  if cache_key ~= '' then
+    redis.call('HSET', job, 'asks:' .. token, cache_key)
   end
   redis.call('HINCRBY', key, 'calls_out', 1)
   redis.call('HINCRBY', job, 'calls', 1)
-  if content_key ~= '' and not lead_of(content_key) then
-    redis.call('HSET', job, 'lead', content_key)
-    redis.call('SET', K.lead .. content_key, id)
+  if cache_key ~= '' and not leader_of(cache_key) then
+    redis.call('HSET', job, 'lead', cache_key)
+    redis.call('SET', K.leader .. cache_key, id)
   end
   return { 'GO' }
 end
 
-return fence() or sent_already() or stored_answer() or deadline_passed() or blocked() or lead() or unclear() or gate()
-  or budget() or wait_for_pace() or mark_sent()
+return fence() or sent_already() or cached_answer() or deadline_passed() or blocked() or lead() or unclear() or gate()
+  or budget() or wait_for_rate_limit() or mark_sent()

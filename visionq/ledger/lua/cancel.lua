@@ -21,7 +21,7 @@ for i = 9, #ARGV, 3 do
   local job = K.job .. id
   local state = redis.call('HGET', job, 'state')
   if state and not TERMINAL[state] and (only == '' or only == state) then
-    conclude(id, job, state, to, reason, error_document, celery_result, keep)
+    finalize(id, job, state, to, reason, error_document, celery_result, keep)
   end
   states[#states + 1] = state or 'missing'
 end

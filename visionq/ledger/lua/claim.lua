@@ -11,20 +11,20 @@ local state, lane, holder, version = unpack(
   redis.call('HMGET', job, 'state', 'lane', 'token', 'version')
 )
 
-local function set_aside_as_too_new()
+local function park_as_too_new()
   release_hint(lane)
-  forget_promise(job)
+  clear_earmark(job)
   move(job, 'hinted', 'parked')
   redis.call('HSET', job, 'reason', 'newer_worker_needed')
   redis.call('ZADD', K.parked, at(now), id)
   redis.call('ZADD', K.too_new, version, id)
   redis.call('ZREM', K.due, id)
-  tell(id, 'parked', 'newer_worker_needed')
+  emit_event(id, 'parked', 'newer_worker_needed')
   wake()
 end
 
 if state == 'hinted' and tonumber(version or 1) > tonumber(ARGV[7]) then
-  set_aside_as_too_new()
+  park_as_too_new()
   return { 'refused', 'too_new' }
 end
 local key = gate_of(pool)
@@ -38,7 +38,7 @@ if state == 'hinted' and held_by(lane) then
   requeue(id, job, 'hinted')
   return { 'refused', 'held' }
 end
-if state == 'hinted' and rests_long(read_pace(model_of(lane))) then
+if state == 'hinted' and rests_long(read_rate_limit(model_of(lane))) then
   release_hint(lane)
   requeue(id, job, 'hinted')
   return { 'refused', 'rate_limited' }
@@ -54,7 +54,7 @@ elseif not (state == 'in_progress' and holder == token) then -- a repeated claim
   return { 'refused', state or 'missing' }
 end
 
-local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, faulty, trace, excused = unpack(
+local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, invalid_answer, trace, excused = unpack(
   redis.call('HMGET', job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'excused')
 )
 -- Who claims is told of an interrupted call until somebody has finished: a reply can be lost, and so
@@ -62,7 +62,7 @@ local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, 
 return {
   'claimed', at(now), document, submitted,
   attempts or '0', waits or '0', at(math.max(0, (unknown_calls or 0) - (excused or 0))), interrupted and '1' or '0', lapses or '0', cost or '0',
-  faulty or '',
+  invalid_answer or '',
   redis.call('GET', missing_model(key, lane)) or '',
   trace or '',
 }

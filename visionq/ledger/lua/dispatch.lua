@@ -39,7 +39,7 @@ local function forget_dead_workers()
     redis.call('DEL', K.worker .. id)
     redis.call('ZREM', K.workers, id)
     count('workers_vanished')
-    notice('worker:' .. id, 'vanished', '')
+    notify_operator('worker:' .. id, 'vanished', '')
   end
 end
 
@@ -248,7 +248,7 @@ end
 
 -- Jobs that are at hand wait for what their tenant chose: a host that drips, a picture that takes
 -- long to decode. While there are several tenants, one has at most so many of them for each slot that
--- stays free, as in visionq/shares.py; calls that are out take their turns at the provider.
+-- stays free, as in visionq/fair_limiter.py; calls that are out take their turns at the provider.
 local TIMES_FREE = 3
 local SHARED_FOR = 86400000 -- ms since two tenants had jobs taken
 
@@ -264,25 +264,25 @@ local function leaves_too_little(tenant, queue)
   if now >= shared_until then
     return false
   end
-  local at_hand = tonumber(redis.call('HGET', K.tenant_at_hand, tenant) or 0)
-  return at_hand > 0 and at_hand >= TIMES_FREE * free_for(queue)
+  local unsent = tonumber(redis.call('HGET', K.tenant_unsent, tenant) or 0)
+  return unsent > 0 and unsent >= TIMES_FREE * free_for(queue)
 end
 
 -- No more of a model is taken than it can soon be asked.
 local paces, rooms = {}, {}
 
-local function out_of_pace(lane)
+local function exceeds_rate_limit(lane)
   local model = model_of(lane)
   local scope = 'pace:' .. model
   if redis.call('HEXISTS', K.holds, scope) == 1 then
     return scope
   end
-  local pace = paces[model] or read_pace(model)
-  paces[model] = pace
-  rooms[model] = rooms[model] or pace.is_limited and room_in_pace(pace) or math.huge
+  local rate_limit = paces[model] or read_rate_limit(model)
+  paces[model] = rate_limit
+  rooms[model] = rooms[model] or rate_limit.is_limited and room_in_rate_limit(rate_limit) or math.huge
   if rooms[model] <= 0 then
-    local free = free_at(pace, times_of(pace, 0))
-    hold(scope, 'rate_limited', math.max(now + RECHECK, free - pace.horizon))
+    local free = free_at(rate_limit, times_of(rate_limit, 0))
+    hold(scope, 'rate_limited', math.max(now + RECHECK, free - rate_limit.horizon))
     return scope
   end
 end
@@ -306,9 +306,9 @@ end
 
 -- Returns how many looks it took: setting a job aside is more work than sending its hint.
 local function take(lane)
-  local scope = held_by(lane) or out_of_pace(lane)
+  local scope = held_by(lane) or exceeds_rate_limit(lane)
   if scope then
-    set_aside(lane, scope)
+    hold_lane(lane, scope)
     return 1
   end
   if is_too_risky(lane) then
@@ -328,7 +328,7 @@ local function take(lane)
     return 3
   end
   move(job, 'queued', 'hinted')
-  take_in_hand(job, lane)
+  count_unsent(job, lane)
   rooms[model_of(lane)] = rooms[model_of(lane)] - 1
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('HINCRBY', K.dispatcher, 'turn', 1)

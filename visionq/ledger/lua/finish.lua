@@ -14,7 +14,7 @@
 local id, token, outcome, reason, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local counted, billing, cost = ARGV[7], ARGV[8], ARGV[9]
 local error_document, celery_result = ARGV[10], ARGV[11]
-local answer, content_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
+local answer, cache_key, answer_ttl = ARGV[12], ARGV[13], tonumber(ARGV[14])
 local keep = {
   ttl = tonumber(ARGV[15]),
   blob_grace = tonumber(ARGV[16]),
@@ -137,27 +137,27 @@ local function book_without_job(its_lane, batch, expires)
 end
 
 -- What the end of a call tells of the provider. Returns whether that is known to be out.
-local function hear_of_provider()
+local function record_provider_feedback()
   local model, is_free = model_of(lane), billing == 'released'
   if billing == 'unknown' or is_free and reason == OUTAGE then
     local gives_up = put_off_result ~= '' and outcome ~= 'waiting'
-    return hear_silence(job, model, gate, epoch, is_free and 1 or 2, gives_up)
+    return record_silence(job, model, gate, epoch, is_free and 1 or 2, gives_up)
   end
   redis.call('HDEL', gate, 'silence')
   if is_paid then
     pass_gate(gate, epoch)
     model_answered(job, model)
   elseif reason == 'model_not_found' then
-    hear_missing(job, gate, lane, error_document)
+    record_missing_model(job, gate, lane, error_document)
   else
-    redis.call('HDEL', K.pace .. model, 'silence')
+    redis.call('HDEL', K.rate_limit .. model, 'silence')
   end
   return false
 end
 
 -- A call that was given up has come back after all. What was paid is kept, also where it is to be
 -- mended or is a failure for good; where nothing was, nothing is unclear any more.
-local function hear_late()
+local function accept_late_result()
   if sent ~= token and not unknown and not said and not was_forgotten then
     return
   end
@@ -167,21 +167,21 @@ local function hear_late()
   end
   local is_unclear = state == 'parked' and redis.call('HGET', job, 'reason') == 'billing_unknown'
   if is_unclear and outcome == 'failed' and is_paid then
-    return conclude(id, job, 'parked', 'failed', reason, error_document, celery_result, keep)
+    return finalize(id, job, 'parked', 'failed', reason, error_document, celery_result, keep)
   end
   local is_clear = brings or billing ~= 'unknown' and redis.call('HGET', job, 'unknown_calls') == '0'
   if is_unclear and is_clear or brings and leave_waiters(id, job) then
     redis.call('ZREM', K.parked, id)
     if answer ~= '' then
-      excuse(job)
+      waive_budget(job)
     end
     requeue(id, job, state)
     wake()
   end
 end
 
-if answer ~= '' and content_key ~= '' and answer_ttl > 0 then
-  redis.call('SET', K.answer .. content_key, answer, 'EX', answer_ttl)
+if answer ~= '' and cache_key ~= '' and answer_ttl > 0 then
+  redis.call('SET', K.answer .. cache_key, answer, 'EX', answer_ttl)
 end
 if not state then
   book_without_job(ARGV[25], ARGV[26], ARGV[27])
@@ -191,18 +191,18 @@ if ended_by ~= token then -- else it is told again, since the reply was lost
   count_all(lane, ARGV[23], is_paid)
 end
 if sent == token then
-  hear_of_pace(job, ARGV[22], billing)
+  record_feedback(job, ARGV[22], billing)
 end
 local is_out, price = false, settle()
 if price and is_paid then
   note_cost(lane, price)
 end
 if sent == token then
-  is_out = gate and hear_of_provider()
+  is_out = gate and record_provider_feedback()
   call_ended(id, job, mends)
 end
 if state ~= 'in_progress' or holder ~= token then
-  hear_late()
+  accept_late_result()
   if TERMINAL[state] and sent == token then
     let_go(id, job)
   end
@@ -218,7 +218,7 @@ local function park_alone()
   redis.call('HSET', job, 'reason', reason)
   redis.call('ZADD', K.parked, at(now), id)
   redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
-  tell(id, 'parked', reason)
+  emit_event(id, 'parked', reason)
 end
 
 -- No call of this key, or of this model, can succeed now: others need not find out one by one.
@@ -233,7 +233,7 @@ local function hold_back()
   end
   -- At the tail: another job makes the trial.
   requeue(id, job, 'in_progress', 'RPUSH')
-  tell(id, 'queued', reason)
+  emit_event(id, 'queued', reason)
 end
 
 -- No job need find out by itself that the provider is out: nothing is burned, and others go first.
@@ -241,7 +241,7 @@ local function put_off()
   redis.call('SET', K.celery_result .. id, put_off_result, 'EX', keep.ttl)
   release_slot(job)
   requeue(id, job, 'in_progress', 'RPUSH')
-  tell(id, 'queued', OUTAGE)
+  emit_event(id, 'queued', OUTAGE)
 end
 
 is_out = is_out and put_off_result ~= ''
@@ -268,7 +268,7 @@ if is_out then
 elseif outcome == 'held' then
   hold_back()
 elseif TERMINAL[outcome] then
-  conclude(id, job, 'in_progress', outcome, reason, error_document, celery_result, keep)
+  finalize(id, job, 'in_progress', outcome, reason, error_document, celery_result, keep)
 else
   release_slot(job)
   move(job, 'in_progress', outcome)
@@ -292,7 +292,7 @@ else
   else
     redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
   end
-  tell(id, outcome, reason, keep.events)
+  emit_event(id, outcome, reason, keep.events)
 end
 wake()
 return written(is_out and 'put_off' or 'done')

@@ -21,7 +21,7 @@ local function disable()
   local webhook = redis.call('HGET', K.webhook_events, tenant)
   if webhook and string.match(webhook, '^%S+') == gone then -- else another was set meanwhile
     redis.call('HDEL', K.webhook_events, tenant)
-    notice('webhook:' .. tenant, 'disabled', status)
+    notify_operator('webhook:' .. tenant, 'disabled', status)
   end
 end
 

@@ -14,7 +14,7 @@ for i = 3, #ARGV, 2 do
   end
   if before ~= limits or ARGV[2] == 'operator' then
     redis.call(
-      'HDEL', K.pace .. model,
+      'HDEL', K.rate_limit .. model,
       'ceiling', 'calm', 'proven', 'trial', 'patience',
       'told_requests', 'told_tokens', 'next', 'requests_at', 'tokens_at'
     )

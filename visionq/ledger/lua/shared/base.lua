@@ -32,7 +32,7 @@ local function wake()
 end
 
 -- `kept` is about how many events stay.
-local function tell(id, state, reason, kept)
+local function emit_event(id, state, reason, kept)
   if not TERMINAL[state] then -- the end is counted by `conclude`, with more to say of it
     count('delayed|' .. state .. '|' .. (string.match(reason, '^[a-z_]+$') or 'other'))
   end
@@ -41,6 +41,6 @@ local function tell(id, state, reason, kept)
 end
 
 -- For the operator, not for the job's owner.
-local function notice(subject, state, reason)
+local function notify_operator(subject, state, reason)
   redis.call('XADD', K.notices, 'MAXLEN', '~', 1000, '*', 'subject', subject, 'state', state, 'reason', reason)
 end

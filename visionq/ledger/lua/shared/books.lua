@@ -60,7 +60,7 @@ local function tell_once(scope, state, period, limit, book, used)
   local told = book .. ' ' .. at(limit)
   if redis.call('HGET', K.book .. scope, state .. ':' .. period) ~= told then
     redis.call('HSET', K.book .. scope, state .. ':' .. period, told)
-    notice('budget:' .. scope, state, period .. ' ' .. at(used) .. ' ' .. at(limit))
+    notify_operator('budget:' .. scope, state, period .. ' ' .. at(used) .. ' ' .. at(limit))
   end
 end
 

@@ -52,7 +52,7 @@ end
 -- The one way into a terminal state. From here on everything that the job keeps expires.
 -- `keep`: seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and
 -- how many ended jobs (`finished`) and events (`events`) stay listed.
-local function conclude(id, job, from, to, reason, error_document, celery_result, keep)
+local function finalize(id, job, from, to, reason, error_document, celery_result, keep)
   local ttl = keep.ttl
   local lane, idempotency, batch, blobs = unpack(redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs'))
   if from == 'queued' then
@@ -66,7 +66,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
     redis.call('ZREM', K.too_new, id)
   end
   leave_waiters(id, job)
-  forget_promise(job)
+  clear_earmark(job)
   move(job, from, to)
   redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
   if error_document ~= '' then
@@ -78,7 +78,7 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
   -- as long as money is reserved for it.
   if redis.call('HEXISTS', job, 'sent') == 0 then
-    end_lead(id, job)
+    end_single_flight(id, job)
     let_go(id, job)
   end
   if idempotency then
@@ -100,5 +100,5 @@ local function conclude(id, job, from, to, reason, error_document, celery_result
   redis.call('ZADD', K.finished, at(now), id)
   redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
   redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
-  tell(id, to, reason, keep.events)
+  emit_event(id, to, reason, keep.events)
 end

@@ -76,7 +76,7 @@ end
 local function announce(gate, state, reason)
   if (redis.call('HGET', gate, 'announced') or 'open') ~= state then
     redis.call('HSET', gate, 'announced', state)
-    notice(gate, state, reason)
+    notify_operator(gate, state, reason)
   end
 end
 

@@ -84,7 +84,7 @@ local function held_by(lane)
   return reasons[1] and scopes[1] or reasons[2] and scopes[2] or nil
 end
 
-local function set_aside(lane, scope)
+local function hold_lane(lane, scope)
   leave_rings(lane)
   redis.call('ZADD', K.held_lanes .. scope, 'NX', at(now), lane)
 end

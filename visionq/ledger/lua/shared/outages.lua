@@ -12,7 +12,7 @@ local ENOUGH_STEPS = 32 -- calls that may be out: from here on a model is not on
 -- Nothing is asked of the model for a while, then one call at a time. `length` is in ms; without one
 -- each rest is twice as long as the last, until the model is off trial.
 local function rest_model(model, reason, length)
-  local key = K.pace .. model
+  local key = K.rate_limit .. model
   local rest = tonumber(redis.call('HGET', key, 'rest') or 0)
   rest = rest == 0 and FIRST_TRIAL or math.min(rest * 2, LONGEST_PAUSE)
   put_on_trial(key)
@@ -22,11 +22,11 @@ local function rest_model(model, reason, length)
 end
 
 local function end_trial_of(model)
-  redis.call('HDEL', K.pace .. model, 'step', 'rest', 'rested', 'calls_before')
+  redis.call('HDEL', K.rate_limit .. model, 'step', 'rest', 'rested', 'calls_before')
 end
 
 local function model_answered(job, model)
-  local key = K.pace .. model
+  local key = K.rate_limit .. model
   redis.call('HSET', key, 'answered', 1)
   redis.call('HDEL', key, 'silence', 'missing')
   local step = tonumber(redis.call('HGET', key, 'step') or nil)
@@ -51,8 +51,8 @@ end
 
 -- A call came back without a word. Returns whether the provider, or the model, is known to be out.
 -- `gives_up`: the job would not call again, and nothing was answered between its last two calls.
-local function hear_silence(job, model, gate, epoch, points, gives_up)
-  local standing, key = read_gate(gate), K.pace .. model
+local function record_silence(job, model, gate, epoch, points, gives_up)
+  local standing, key = read_gate(gate), K.rate_limit .. model
   if rests_for_outage(standing, epoch) or redis.call('HGET', K.holds, 'model:' .. model) == OUTAGE then
     return true
   elseif standing.state == 'closed' then
@@ -79,9 +79,9 @@ end
 
 -- The provider says that it does not know the model. One that never answered, and is denied again
 -- after a rest, is missing: its jobs need not ask. Else only who asked was told so.
-local function hear_missing(job, gate, lane, document)
+local function record_missing_model(job, gate, lane, document)
   local model = model_of(lane)
-  local key = K.pace .. model
+  local key = K.rate_limit .. model
   if is_from_before(job, model) then
     return
   end

@@ -12,7 +12,7 @@ end
 
 local function release_slot(job)
   local pool = redis.call('HGET', job, 'pool')
-  forget_promise(job)
+  clear_earmark(job)
   if pool then -- else a script that failed half-way has released it
     redis.call('HINCRBY', K.pool_busy, pool, -1)
   end

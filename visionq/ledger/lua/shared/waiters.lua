@@ -12,15 +12,15 @@ local function waiters_of(scope, state)
   return K.budget_waiters .. state .. ':' .. scope
 end
 
-local function promise(job, scope, amount)
+local function earmark(job, scope, amount)
   redis.call('HSET', job, 'promise', amount .. ' ' .. scope)
   increase(K.book .. scope, 'promised', amount)
 end
 
-local function forget_promise(job)
-  local promised = redis.call('HGET', job, 'promise')
-  if promised then
-    local amount, scope = string.match(promised, '^(%d+) (.+)$')
+local function clear_earmark(job)
+  local earmarked = redis.call('HGET', job, 'promise')
+  if earmarked then
+    local amount, scope = string.match(earmarked, '^(%d+) (.+)$')
     redis.call('HDEL', job, 'promise')
     increase(K.book .. scope, 'promised', negative(amount))
     look_again(scope)
@@ -42,7 +42,7 @@ local function wait_for_budget(id, job, from, scope, needed, state)
   else
     redis.call('ZREM', K.due, id)
   end
-  tell(id, state, reason)
+  emit_event(id, state, reason)
 end
 
 -- Returns whether the job waited for a budget.
@@ -89,13 +89,13 @@ local function give_up(scope, headroom, day, most)
     redis.call('ZADD', K.parked, at(now), id)
     move(K.job .. id, 'waiting', 'parked')
     redis.call('HSET', K.job .. id, 'reason', WAITING_REASONS.parked)
-    tell(id, 'parked', WAITING_REASONS.parked)
+    emit_event(id, 'parked', WAITING_REASONS.parked)
     tell_exhausted(scope, day, tonumber(needed))
   end
   return #hopeless / 2
 end
 
-local function let_go_on(scope, state, room, most)
+local function admit_waiters(scope, state, room, most)
   local woken = 0
   local fitting = redis.call(
     'ZRANGEBYSCORE', waiters_of(scope, state), '-inf', at(room), 'WITHSCORES', 'LIMIT', 0, most
@@ -110,7 +110,7 @@ local function let_go_on(scope, state, room, most)
     woken = woken + 1
     leave_waiters(id, job)
     redis.call('ZREM', K.parked, id)
-    promise(job, scope, at(needed))
+    earmark(job, scope, at(needed))
     requeue(id, job, state)
   end
   return woken, room
@@ -123,9 +123,9 @@ local function free_in(scope, day)
 end
 
 -- The dispatcher does not keep the job back: an answer may be there for it that costs nothing.
-local function excuse(job)
+local function waive_budget(job)
   local scopes = scopes_of(job)
-  promise(job, scopes[#scopes], '0')
+  earmark(job, scopes[#scopes], '0')
 end
 
 -- The scope that has no room for even the cheapest of the job's kind, what that one needs, and
@@ -135,8 +135,8 @@ local function lacks_budget(job, lane, batch, day)
   if redis.call('EXISTS', K.budget_waiter_counts) == 0 then
     return
   end
-  local promised, faulty = unpack(redis.call('HMGET', job, 'promise', 'faulty'))
-  if promised or faulty then
+  local earmarked, invalid_answer = unpack(redis.call('HMGET', job, 'promise', 'faulty'))
+  if earmarked or invalid_answer then
     return -- to mend an answer takes less than the job's kind does
   end
   local least, samples = unpack(redis.call('HMGET', kind_of(lane, batch), 'least', 'samples'))
@@ -158,7 +158,7 @@ local function look_at_waiters(scope, day, most)
   local done = give_up(scope, headroom, day, most)
   for _, state in ipairs({ 'waiting', 'parked' }) do
     local woken
-    woken, room = let_go_on(scope, state, room, most - done)
+    woken, room = admit_waiters(scope, state, room, most - done)
     done = done + woken
   end
   return done

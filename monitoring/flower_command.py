@@ -1,0 +1,70 @@
+"""`visionq flower`: Celery's own window on tasks and workers, never without a password."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Final
+
+import click
+from pydantic import ValidationError
+
+from monitoring.settings import FlowerSettings
+from visionq.cli.record import user_directory
+from visionq.cli.shared import find_redis_url
+from visionq.input_errors import describe
+from visionq.redaction import keep_content_out_of_logs
+from visionq.settings import ConfigurationError, load_settings
+
+_CONFIG: Final = Path(__file__).with_name("flowerconfig.py")
+_VARIABLE: Final = "VISIONQ_FLOWER_"
+
+
+@click.command()
+@click.option("--address", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5555]")
+@click.option("--url-prefix", help="Path below which a reverse proxy shows it.")
+@click.option("--database", type=click.Path(dir_okay=False), help="Keeps what was seen.")
+def flower(
+    address: str | None, port: int | None, url_prefix: str | None, database: str | None
+) -> None:
+    """Show tasks and workers in a browser, behind a user and a password.
+
+    They are VISIONQ_FLOWER_USER and VISIONQ_FLOWER_PASSWORD; without a password one is made up
+    and shown once. With VISIONQ_FLOWER_GUEST_PASSWORD guests may look, and touch nothing.
+    """
+    options = {"ADDRESS": address, "PORT": port, "URL_PREFIX": url_prefix, "DATABASE": database}
+    for name, value in options.items():
+        if value is not None:
+            os.environ[_VARIABLE + name] = str(value)
+    _complete(_read_settings())
+    settings = load_settings()
+    redis_url = find_redis_url(settings)
+    keep_content_out_of_logs()
+    os.umask(0o077)  # its file tells of everybody's jobs
+
+    from monitoring.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import
+
+    create_app(settings, redis_url).start(["--quiet", "flower", f"--conf={_CONFIG}"])
+
+
+def _read_settings() -> FlowerSettings:
+    try:
+        return FlowerSettings()
+    except ValidationError as error:
+        raise ConfigurationError(f"environment: {_VARIABLE}…: {describe(error)}") from None
+
+
+def _complete(settings: FlowerSettings) -> None:
+    """Put what is not set into the environment, from which Flower's configuration file reads."""
+    if settings.database is None:
+        folder = user_directory("DATA", ".local/share", os.environ)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.environ[_VARIABLE + "DATABASE"] = str(folder / "visionq-flower")
+    if settings.password is None:
+        password = token_urlsafe(12)
+        os.environ[_VARIABLE + "PASSWORD"] = password
+        click.echo(f"Flower: user {settings.user}, password {password}", err=True)
+    address = f"http://{settings.address}:{settings.port}{settings.url_prefix}/"
+    click.echo(f"Flower listens on {address}", err=True)

@@ -1,0 +1,187 @@
+"""`visionq ask`: one question about one or several pictures, answered at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from redis.exceptions import RedisError
+
+from producer.holdups import Reminder, no_worker
+from producer.intake import take_images, take_prompt
+from producer.job_options import job_options, take_job_options
+from producer.quote.endings import Endings
+from producer.quote.learned_statistics import Knowledge
+from producer.stack import found_stack
+from visionq.cli.doctor.provider_checks import get_model_list, provider_at
+from visionq.cli.doctor_command import find_provider
+from visionq.cli.shared import errors_as_json, json_option, print_json
+from visionq.contract import JobView, State
+from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
+from visionq.names import QUEUE_INTERACTIVE
+from visionq.pricing.vision import load_rules
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.sdk import Client
+from visionq.sdk.drafts import most_bytes
+from visionq.sdk.waiting import LONGEST_OUTAGE
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from producer.stack import Stack
+    from visionq.contract import ResultDocument, Usage
+    from visionq.sdk import Job
+    from visionq.settings import Settings
+
+#: Seconds between two looks at a job that takes its time.
+_LOOK_EVERY: Final = 3.0
+_SMALL_STACK: Final = ("--workers", "1", "--concurrency", "8")
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("-p", "--prompt", help="The question; `-` reads it from stdin.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@job_options
+@json_option
+def ask(
+    *,
+    images: tuple[str, ...],
+    prompt: str | None,
+    prompt_file: Path | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # each is a field of the job, checked as such
+) -> None:
+    """Ask one question about one or several pictures: files, or http(s) addresses.
+
+    Uses the running stack, or starts one for this question alone.
+    """
+    fields = take_job_options(options)
+    fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
+    with errors_as_json(as_json):
+        settings = load_settings()
+        # Read first: a wrong name is told at once, and nothing is started for it.
+        fields["images"] = take_images(images, most_bytes(fields, settings))
+        _ask(fields, settings, as_json=as_json)
+
+
+def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
+    with (
+        found_stack(settings, *_SMALL_STACK) as stack,
+        Client(settings, stack.redis_url) as client,
+        connect(stack.redis_url, "visionq-ask") as redis,
+    ):
+        model = fields.get("model") or settings.default_model
+        with as_queue_unavailable():
+            warnings = _warnings(model, redis, stack, settings)
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+        began = time.monotonic()
+        result = _answer(client, client.submit(**fields), redis)
+        if as_json:
+            print_json(result.to_public())
+        else:
+            _print_answer(result, time.monotonic() - began)
+
+
+def _warnings(model: str, redis: Redis, stack: Stack, settings: Settings) -> tuple[str, ...]:
+    """Return what stands against the model: the provider does not list it, or it ends soon."""
+    provider = find_provider(settings)
+    if stack.provider_url is not None:
+        simulated = stack.simulated is True
+        provider = provider_at(stack.provider_url, settings, simulated=simulated)
+    listed = Knowledge(redis, partial(get_model_list, provider)).model_list()
+    today = datetime.now(UTC).date()
+    return Endings(today, today, listed).warnings([model], load_rules(settings.vision_file))
+
+
+def _answer(client: Client, job: Job, redis: Redis) -> ResultDocument:
+    """Wait for the answer, and say on stderr what it waits for: at once, and every minute."""
+    reminder, reached = Reminder(), time.monotonic()
+    standing = _unserved(redis)
+    try:
+        while True:
+            if standing is not None and reminder.is_due(standing):
+                click.echo(f"job {job.id}: {standing} …", err=True)
+            try:
+                seen = _look(job)
+                reached = time.monotonic()
+            except QueueUnavailable:
+                if time.monotonic() - reached > LONGEST_OUTAGE:
+                    raise
+                standing = "Redis does not answer"
+                time.sleep(1)
+            else:
+                if not isinstance(seen, JobView):
+                    return seen
+                waits = seen.state is State.QUEUED
+                standing = (_unserved(redis) if waits else None) or _standing(seen)
+    except KeyboardInterrupt:
+        with suppress(VisionqError):  # interrupted is what the user wants to hear
+            client.cancel(job)
+        raise
+
+
+def _unserved(redis: Redis) -> str | None:
+    with suppress(RedisError):  # what it does not tell now is told by the next look at the job
+        return no_worker(redis, QUEUE_INTERACTIVE)
+    return None
+
+
+def _look(job: Job) -> ResultDocument | JobView:
+    try:
+        return job.wait(_LOOK_EVERY)
+    except WaitTimeout:
+        return job.status()
+
+
+def _standing(view: JobView) -> str:
+    """Return how the job stands.
+
+    Raises:
+        JobFailed: it is parked, so that no answer comes until somebody acts.
+    """
+    if view.state is State.PARKED:
+        reason = view.reason or view.state.value
+        raise JobFailed(reason, f"job {view.id} is parked, and kept, until somebody acts")
+    return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
+
+
+def _tokens(usage: Usage) -> str:
+    """Return how many tokens were counted, and those of them that cost or mean another thing."""
+    parts = {
+        "from the cache": usage.cached_tokens,
+        "written to it": usage.cache_write_tokens,
+        "reasoning": usage.reasoning_tokens,
+    }
+    told = ", ".join(f"{amount:,} {what}" for what, amount in parts.items() if amount)
+    return f"{usage.total_tokens:,} tokens" + (f" ({told})" if told else "")
+
+
+def _print_answer(result: ResultDocument, seconds: float) -> None:
+    warnings = [f"{image.name}: {said}" for image in result.images for said in image.warnings]
+    for warning in (*result.warnings, *warnings):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(result.text)
+    about = "~" if result.cost_is_estimate and result.cost_rub else ""
+    parts = (
+        result.model,
+        _tokens(result.usage),
+        f"{about}{result.to_public()['cost_rub']} ₽",
+        f"{seconds:.1f} s",
+        *(["cached"] if result.cached else []),
+        *(["simulated"] if result.simulated else []),
+    )
+    # NO_COLOR: https://no-color.org; click leaves the codes out where no terminal shows them.
+    line = " · ".join(parts)
+    click.echo(line if os.environ.get("NO_COLOR") else click.style(line, dim=True))

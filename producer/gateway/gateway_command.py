@@ -1,0 +1,181 @@
+"""`visionq gateway` and `visionq keys`: the gateway, and who may use it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from producer.gateway.access import (
+    Key,
+    Scope,
+    add_key,
+    describe_key,
+    digest_of,
+    list_keys,
+    new_secret,
+    revoke_key,
+)
+from producer.gateway.settings import load_gateway_settings
+from visionq.cli.shared import (
+    EXIT_FAILED,
+    EXIT_OK,
+    errors_as_json,
+    find_redis_url,
+    json_option,
+    print_json,
+)
+from visionq.contract.base import TenantName
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import ConfigurationError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from producer.gateway.settings import GatewaySettings
+
+_CLIENT_NAME: Final = "visionq-cli"
+_DEFAULT_TENANT: Final = "default"
+_VARIABLE: Final = "VISIONQ_GATEWAY_"
+
+
+@click.command()
+@click.option("--address", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 8000]")
+@click.option(
+    "--name", default="visionq-gateway", show_default=True, help="Shows in the process list."
+)
+def gateway(address: str | None, port: int | None, name: str) -> None:  # noqa: ARG001  # for `ps` alone
+    """Serve OpenAI's API, and a small one for curl, to whoever has a key.
+
+    Keys are made by `visionq keys create`. On loopback, where there is none, one is made up for
+    this run and shown once; beyond loopback the gateway then refuses to listen.
+    """
+    for variable, value in {"ADDRESS": address, "PORT": port}.items():
+        if value is not None:
+            os.environ[_VARIABLE + variable] = str(value)
+    settings, ours = load_settings(), load_gateway_settings()
+    redis_url = find_redis_url(settings)
+    own_keys = _own_keys(ours, redis_url)
+
+    from producer.gateway.services import Setup  # noqa: PLC0415  # likewise
+    from producer.gateway.serving import serve  # noqa: PLC0415  # FastAPI takes a second to import
+
+    ours.files.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # What passes through while it is uploaded: /tmp is memory in many a container.
+    tempfile.tempdir = str(ours.files)
+    serve(Setup(settings, ours, redis_url, own_keys))
+
+
+def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
+    """Return the keys that are not in Redis, by their digests.
+
+    Raises:
+        ConfigurationError: strangers could reach the gateway, and there is no key.
+    """
+    secret = settings.key.get_secret_value() if settings.key else None
+    if secret is None:
+        with connect(redis_url, _CLIENT_NAME) as redis, as_queue_unavailable():
+            if list_keys(redis):
+                return {}
+        if not _is_loopback(settings.address):
+            raise ConfigurationError(
+                f"VISIONQ_GATEWAY_ADDRESS: {settings.address} can be reached by others, and there"
+                " is no key: make one with `visionq keys create`"
+            )
+        secret = new_secret()
+        click.echo(f"There is no key yet; for this run: {secret}", err=True)
+    return {digest_of(secret): describe_key(secret, _DEFAULT_TENANT, "own", Scope)}
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the keys of the gateway."""
+
+
+@contextmanager
+def _redis() -> Iterator[Redis]:
+    url = find_redis_url(load_settings())
+    with connect(url, _CLIENT_NAME) as redis, as_queue_unavailable():
+        yield redis
+
+
+def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        return TypeAdapter(TenantName).validate_python(value)
+    except ValidationError:
+        raise click.BadParameter("letters, digits, `.`, `_` and `-`, at most 64") from None
+
+
+@keys.command()
+@click.option("--tenant", default=_DEFAULT_TENANT, show_default=True, callback=_tenant)
+@click.option("--name", default="", help="What the key is for.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([scope.value for scope in Scope]),
+    multiple=True,
+    help="May be given several times.  [default: all]",
+)
+@json_option
+def create(*, tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make a key and show it, once: nobody can look it up later."""
+    with errors_as_json(as_json), _redis() as redis:
+        secret = new_secret()
+        key = describe_key(secret, tenant, name, map(Scope, scopes or Scope))
+        add_key(redis, secret, key)
+    if as_json:
+        print_json({**_public(key), "key": secret})
+    else:
+        click.echo(secret)
+        click.echo(f"{key.id} of tenant {tenant}; keep it now, it is not shown again", err=True)
+
+
+@keys.command("list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the keys, without what makes them work."""
+    with errors_as_json(as_json):
+        with _redis() as redis:
+            known = list(list_keys(redis).values())
+        if as_json:
+            print_json([_public(key) for key in known])
+            return
+        for key in known:
+            scopes = ",".join(sorted(key.scopes))
+            made = key.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
+            click.echo(f"{key.id}  {made}  {key.tenant}  {scopes}  {key.name}".rstrip())
+        if not known:
+            click.echo("no keys")
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@json_option
+def revoke(*, key_id: str, as_json: bool) -> int:
+    """Let nobody in by a key any more, from the next request on."""
+    with errors_as_json(as_json), _redis() as redis:
+        revoked = revoke_key(redis, key_id)
+    if as_json:
+        print_json({"id": key_id, "revoked": revoked})
+    else:
+        click.echo(f"{key_id} {'revoked' if revoked else 'is not known'}", err=not revoked)
+    return EXIT_OK if revoked else EXIT_FAILED
+
+
+def _public(key: Key) -> dict[str, object]:
+    return {**key.to_public(), "scopes": sorted(key.scopes)}

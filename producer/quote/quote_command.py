@@ -1,0 +1,139 @@
+"""`visionq quote`: what a source will cost, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producer.intake import check_options, take_prompt
+from producer.job_options import job_options, take_job_options
+from producer.outputs import check_not_input
+from producer.prompts import prompt_for
+from producer.quote.census import QuotePlan
+from producer.quote.document import RefusedRow
+from producer.quote.learned_statistics import Knowledge
+from producer.quote.making import make_quote
+from producer.quote.refused import refused_file
+from producer.sources import STDIN, open_source, said_of_reading
+from producer.sources.command_options import source_options, take_source_options
+from visionq.cli.doctor.provider_checks import get_model_list
+from visionq.cli.doctor_command import find_provider
+from visionq.cli.record import read_record
+from visionq.cli.screen import people_console
+from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from producer.quote.census import RefusedPicture
+    from producer.quote.document import Quote
+    from producer.sources import Source
+    from visionq.settings import Settings
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("spec", metavar="SOURCE")
+@click.option("-p", "--prompt", help="The question; {column} is filled in; `-` reads stdin.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@job_options
+@source_options
+@click.option(
+    "--lookup/--no-lookup",
+    default=None,
+    help="Read every file whole to find stored answers.  [default: only where some can be]",
+)
+@click.option(
+    "--refused",
+    "refused_out",
+    type=_file,
+    help="Write all rows that can't be asked to FILE.csv or FILE.jsonl.",
+)
+@json_option
+def quote(
+    *,
+    spec: str,
+    prompt: str | None,
+    prompt_file: Path | None,
+    lookup: bool | None,
+    refused_out: Path | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # click's parameters
+) -> None:
+    """Say what asking about SOURCE will cost, without asking.
+
+    SOURCE: a folder, a glob in quotes, a CSV or JSONL manifest, a list of addresses, an OpenAI
+    Batch file, s3://bucket/prefix, or `-`. Of files the first bytes are read.
+    """
+    if spec == STDIN and prompt == STDIN:
+        raise click.UsageError("SOURCE and prompt can't both come from stdin")
+    chosen = take_source_options(options)
+    text = None
+    if prompt is not None or prompt_file is not None:
+        text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
+    fields = take_job_options(options)
+    with errors_as_json(as_json), as_queue_unavailable():
+        settings = load_settings()
+        example = check_options(fields, settings)
+        source = open_source(spec, options=chosen)
+        refused: list[RefusedRow] = []
+        with ExitStack() as files, knowledge_of(settings) as knowledge:
+            listeners: list[Callable[[RefusedPicture], None]] = []
+            if as_json:
+                listeners.append(lambda one: refused.append(RefusedRow(**asdict(one))))
+            if refused_out is not None:
+                check_not_input(refused_out, [None if spec == STDIN else Path(spec)])
+                listeners.append(files.enter_context(refused_file(refused_out)))
+
+            def tell(one: RefusedPicture) -> None:
+                for listener in listeners:
+                    listener(one)
+
+            # Reading all files is worth it where the model has answered lately.
+            looks_up = knowledge.has_answers(example) if lookup is None else lookup
+            plan = QuotePlan(
+                settings=settings,
+                rules=load_rules(settings.vision_file),
+                prompt=prompt_for(source, text),
+                options=fields,
+                stored=knowledge.stored if looks_up and knowledge.redis is not None else None,
+                on_refused=tell,
+            )
+            prices = load_prices(settings.prices_file)
+            made = make_quote(source.rows(), plan, prices, knowledge, now=datetime.now(UTC))
+    if as_json:
+        whole = made.model_copy(update={"refusals": tuple(refused)})
+        print_json({"source": source.description, **whole.to_public()})
+        return
+    _print(made, source)
+
+
+@contextmanager
+def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
+    """Ask the stack that runs; where none does, only what the provider lists is known."""
+    ask_for_models = partial(get_model_list, find_provider(settings))
+    if settings.redis_url is None and read_record() is None:
+        yield Knowledge(None, ask_for_models)
+        return
+    with connect(find_redis_url(settings), "visionq-cli") as redis:
+        yield Knowledge(redis, ask_for_models)
+
+
+def _print(made: Quote, source: Source) -> None:
+    from producer.quote.screen import draw  # noqa: PLC0415  # for people alone
+
+    people_console().print(draw(made, source.description))
+    for said in said_of_reading(source):
+        click.echo(said)

@@ -1,0 +1,177 @@
+"""`visionq run` and `visionq export`."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from producer.job_options import job_options, take_job_options
+from producer.outputs import check_not_input, check_table
+from producer.run.export import as_old_as, keep_changed
+from producer.run.export import export as write_table
+from producer.run.plan import RunOptions, make_plan
+from producer.run.reading import open_rows
+from producer.run.selection import Again
+from producer.run.table_form import table_options, take_table_form
+from producer.run.terminal import Terminal
+from producer.sources import STDIN
+from producer.sources.command_options import source_options, take_source_options
+from visionq.cli.shared import errors_as_json, json_option
+from visionq.settings import load_settings
+
+_file = click.Path(dir_okay=False, path_type=Path)
+_out = click.Path(dir_okay=False, path_type=Path)
+
+
+#: Where the context has the arguments of the command.
+_GIVEN: Final = "visionq.arguments"
+
+
+class _Rubles(click.ParamType[Decimal]):
+    """A positive amount of rubles."""
+
+    name = "rubles"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Return it; a comma may stand for the point."""
+        try:
+            amount = Decimal(value.replace(",", "."))
+        except ArithmeticError:
+            self.fail(f"{value!r} is no amount of rubles", param, ctx)
+        if not amount.is_finite() or amount <= 0:
+            self.fail(f"{value} is not more than 0", param, ctx)
+        return amount
+
+
+class _Remembering(click.Command):
+    """Keeps its arguments as they were given: a detached run is begun with the same."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401  # click's signature
+    ) -> click.Context:
+        """Return click's context, the arguments noted in it."""
+        given = list(args)
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_GIVEN] = given
+        return context
+
+
+def again(given: list[str]) -> list[str]:
+    """Return the arguments by which a detached run is begun, and begun again after a crash.
+
+    What was asked, emptied and sampled before it was detached is not so once more.
+    """
+    kept, rest = ["run"], iter(given)
+    for one in rest:
+        if one == "--first":
+            next(rest, None)
+        elif one not in ("--detach", "--yes", "--json", "--fresh") and one[:8] != "--first=":
+            kept.append(one)
+    return [*kept, "--yes"]
+
+
+@click.command(cls=_Remembering)
+@click.argument("source")
+@click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
+@click.option("--max-rub", type=_Rubles(), help="Most that all rows of OUT may cost.")
+@click.option("--first", type=click.IntRange(1), help="Ask so many, drawn by lot, then ask you.")
+@click.option("--only", multiple=True, metavar="ID", help="Ask this row; again for more.")
+@click.option("--retry-failed", is_flag=True, help="Ask failed rows of OUT again.")
+@click.option("--retry-changed", is_flag=True, help="Ask rows again that ask something else now.")
+@click.option("--fresh", is_flag=True, help="Begin OUT anew; what it held goes to OUT.bak.")
+@click.option("--ordered", is_flag=True, help="Leave OUT in the order of SOURCE.")
+@click.option("--yes", is_flag=True, help="Begin without asking.")
+@click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
+@job_options
+@source_options
+@table_options
+@json_option
+def run(
+    *,
+    source: str,
+    prompt: str | None,
+    prompt_file: Path | None,
+    schema: Path | None,
+    out: Path,
+    max_rub: Decimal | None,
+    first: int | None,
+    only: tuple[str, ...],
+    retry_failed: bool,
+    retry_changed: bool,
+    fresh: bool,
+    ordered: bool,
+    yes: bool,
+    detach: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # those of the source and of the table, and fields of the job, checked as such
+) -> int:
+    """Ask one question about every picture of SOURCE, and write the answers to OUT.
+
+    SOURCE is a folder, a glob, a manifest (CSV, JSONL), a list of addresses, s3://…, an OpenAI
+    Batch file, or - for stdin. The same command again goes on where it was stopped.
+    """
+    from producer.run.work import work  # noqa: PLC0415  # nothing of it for --help
+
+    with errors_as_json(as_json):
+        settings = load_settings()
+        wishes = RunOptions(
+            out=out,
+            max_rub=max_rub,
+            first=first,
+            again=Again(retry_failed, retry_changed),
+            only=frozenset(only) or None,
+            fresh=fresh,
+            yes=yes,
+            ordered=ordered,
+            form=take_table_form(options, settings.time_zone),
+        )
+        described = take_source_options(options)
+        question = {"prompt": prompt, "prompt_file": prompt_file, "schema": schema}
+        if detach and STDIN in (source, prompt):
+            raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
+        plan = make_plan(
+            source,
+            wishes,
+            described=described,
+            asked={**question, **take_job_options(options)},
+            settings=settings,
+            stdin=sys.stdin.buffer,
+        )
+        given = click.get_current_context().meta[_GIVEN] if detach else None
+        return work(plan, settings, Terminal(yes=yes, as_json=as_json), given and again(given))
+
+
+@click.command()
+@click.argument("record", type=_file)
+@click.option("-o", "--out", type=_out, required=True, help="FILE.csv or FILE.parquet.")
+@click.option("--ordered", is_flag=True, help="In the order of the source.")
+@table_options
+@json_option
+def export(
+    *,
+    record: Path,
+    out: Path,
+    ordered: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # those of the table
+) -> None:
+    """Make a table of the JSONL that `visionq run` has written, also while it is being written."""
+    with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
+        check_not_input(out, [record])
+        check_table(out)
+        if (said := keep_changed(out, record)) is not None:
+            click.echo(said, err=True)
+        write_table(rows, out, take_table_form(options, load_settings().time_zone))
+        as_old_as(out, record)

@@ -1,0 +1,5 @@
+"""`python -m visionq.cli`."""
+
+from visionq.cli import main
+
+main()

@@ -1,0 +1,202 @@
+"""`visionq dead-letters`: messages that no worker could work on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from visionq.cli.filters import Id
+from visionq.cli.screen import print_rows
+from visionq.cli.shared import (
+    EXIT_FAILED,
+    EXIT_OK,
+    error_document,
+    errors_as_json,
+    find_redis_url,
+    json_option,
+    print_error,
+    print_json,
+)
+from visionq.dead_letters import DeadLetter, DeadLetters, shape_of
+from visionq.errors import JobFailed, VisionqError
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis import Redis
+
+_ids = click.argument("letter_ids", type=Id(), metavar="[ID]...", nargs=-1)
+_all = click.option("--all", "all_", is_flag=True, help="All of them.")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at messages that no worker could work on; send them again, or drop them."""
+
+
+@contextmanager
+def _open() -> Iterator[tuple[DeadLetters, Redis, Settings]]:
+    settings = load_settings()
+    with (
+        connect(find_redis_url(settings), "visionq-cli") as redis,
+        as_queue_unavailable(),
+    ):
+        yield DeadLetters(redis), redis, settings
+
+
+@dead_letters.command("list")
+@click.option("--reason", help="Only those set aside for this.")
+@click.option("--queue", help="Only those from this queue.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@json_option
+def list_(*, reason: str | None, queue: str | None, limit: int, as_json: bool) -> None:
+    """List them, the latest first, without what they say."""
+    with errors_as_json(as_json), _open() as (letters, _, _settings):
+        found = list(
+            islice(
+                (
+                    letter
+                    for letter in letters.latest()
+                    if letter.reason == (reason or letter.reason)
+                    and letter.queue == (queue or letter.queue)
+                ),
+                limit,
+            )
+        )
+    if as_json:
+        print_json([letter.to_public() for letter in found])
+    elif found:
+        headings = ("ID", "RECEIVED", "QUEUE", "REASON", "TASK", "BYTES")
+        print_rows(headings, [_row(letter) for letter in found])
+    else:
+        click.echo("no dead letters")
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    received = letter.received_at.astimezone().strftime("%m-%d %H:%M:%S")
+    return (
+        letter.id,
+        received,
+        letter.queue,
+        letter.reason,
+        letter.task or "?",
+        f"{letter.bytes:,}",
+    )
+
+
+@dead_letters.command()
+@click.argument("letter_id", type=Id(), metavar="ID")
+@click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
+@json_option
+def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
+    """Show one: why it was set aside, and its shape; with --raw all that it says."""
+    with errors_as_json(as_json):
+        with _open() as (letters, _, _settings):
+            letter = letters.get([letter_id]).get(letter_id)
+            if letter is None:
+                raise _unknown(letter_id)
+            content = letters.raw(letter_id)
+        if raw:
+            sys.stdout.buffer.write(content)
+        elif as_json:
+            print_json({**letter.to_public(), "shape": shape_of(content)})
+        else:
+            for name, value in letter.to_public().items():
+                if value not in (None, ""):
+                    click.echo(f"{name:12} {value}")
+            click.echo(f"{'shape':12} {json.dumps(shape_of(content), ensure_ascii=False)}")
+
+
+@dead_letters.command()
+@_ids
+@_all
+@json_option
+def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
+    """Put them back into their queues as they came, for instance after an update of the workers."""
+    with (
+        errors_as_json(as_json),
+        _open() as (letters, redis, settings),
+        _broker(settings, redis) as broker,
+    ):
+
+        def act(letter: DeadLetter) -> None:
+            _put_back(letters, letter, broker)
+
+        return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
+
+
+@dead_letters.command()
+@_ids
+@_all
+@json_option
+def drop(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
+    """Forget them."""
+    with errors_as_json(as_json), _open() as (letters, _, _settings):
+
+        def act(letter: DeadLetter) -> None:
+            letters.drop([letter])
+
+        return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
+
+
+def _for_each(
+    letters: DeadLetters,
+    letter_ids: tuple[str, ...],
+    act: Callable[[DeadLetter], None],
+    *,
+    all_: bool,
+    as_json: bool,
+) -> int:
+    """Do something to each letter; one that it can't be done to is told, and hinders no other."""
+    if bool(letter_ids) is all_:
+        raise click.UsageError("name the letters by their ids, or give --all")
+    found = {letter.id: letter for letter in letters.latest()} if all_ else letters.get(letter_ids)
+    results: list[dict[str, Any]] = []
+    for letter_id in found if all_ else letter_ids:
+        try:
+            if letter_id not in found:
+                raise _unknown(letter_id)
+            act(found[letter_id])
+            results.append({"id": letter_id, "done": True})
+        except JobFailed as error:
+            results.append({"id": letter_id, "done": False, **error_document(error)})
+            if not as_json:
+                print_error(error)
+    if as_json:
+        print_json(results)
+    else:
+        click.echo(f"{sum(result['done'] for result in results)} done")
+    return EXIT_OK if all(result["done"] for result in results) else EXIT_FAILED
+
+
+def _put_back(letters: DeadLetters, letter: DeadLetter, broker: Redis) -> None:
+    if not letter.is_whole:
+        message = f"{letter.id}: {letter.bytes:,} bytes were too many to keep; have it sent again"
+        raise JobFailed("dead_letter_not_whole", message)
+    letters.replay(letter, broker)
+
+
+def _unknown(letter_id: str) -> VisionqError:
+    return JobFailed("dead_letter_not_found", f"no dead letter {letter_id}; `dead-letters list`")
+
+
+@contextmanager
+def _broker(settings: Settings, redis: Redis) -> Iterator[Redis]:
+    url = settings.broker_url.get_secret_value() if settings.broker_url else None
+    if url is None:
+        yield redis
+    elif url.startswith(("redis://", "rediss://", "unix://")):
+        with connect(url, "visionq-cli") as broker:
+            yield broker
+    else:
+        raise ConfigurationError(
+            "VISIONQ_BROKER_URL: dead letters can be put back into queues in Redis only;"
+            " `dead-letters show ID --raw` gives the message for other brokers"
+        )

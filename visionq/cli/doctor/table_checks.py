@@ -1,0 +1,121 @@
+"""What is known of the configured model: whether it is there, its price, pictures and end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from visionq.cli.doctor.findings import Detail, Finding, ok, problem, warning
+from visionq.pricing.model_list import nearest_model, said_of_unlisted
+from visionq.pricing.models import end_of, warning_for
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.prices import PriceTable
+    from visionq.settings import Settings
+
+#: Days after which prices are to be looked at again.
+_OLD: Final = 90
+_CORRECT: Final = "correct the file; workers do not start"
+_LIST: Final = "https://proxyapi.ru/pricing/list"
+_REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRICES_FILE"
+
+
+def table_findings(
+    settings: Settings, today: date, listed: ModelList | None = None
+) -> list[Finding]:
+    """Return what data files, and the provider's list of models, say of the configured model."""
+    model = settings.default_model
+    try:
+        prices = load_prices(settings.prices_file)
+    except ConfigurationError as error:
+        found = [problem("prices.table", error.message, _CORRECT)]
+    else:
+        source = str(settings.prices_file) if settings.prices_file else "built in"
+        found = [_table(prices, source, today), _price(prices, model)]
+    return [*found, _end(model, listed, today), _vision(settings)]
+
+
+def listed_finding(model: str, listed: ModelList, today: date) -> Finding:
+    """Return whether the provider lists the configured model."""
+    check, words = "provider.model", said_of_unlisted(model, listed, load_rules(), today)
+    if words is None:
+        return ok(check, f"the provider lists {model}", model=model)
+    advice = "choose one that it lists in VISIONQ_DEFAULT_MODEL"
+    nearest = nearest_model(model, listed, load_rules(), today)
+    return warning(check, words, advice, model=model, nearest=nearest)
+
+
+def _table(prices: PriceTable, source: str, today: date) -> Finding:
+    check, rows = "prices.table", prices.prices
+    oldest, unconfirmed = min(row.date for row in rows), sum(not row.confirmed for row in rows)
+    age = (today - oldest).days
+    message = f"{len(rows)} prices ({source}), the oldest of {oldest} ({age} days)"
+    if unconfirmed:
+        message += f"; {unconfirmed} never compared with a bill"
+    details: dict[str, Detail] = {
+        "source": source,
+        "oldest": str(oldest),
+        "rows": len(rows),
+        "unconfirmed": unconfirmed,
+    }
+    if unconfirmed or age > _OLD:
+        return warning(check, message, _REPLACE, **details)
+    return ok(check, message, **details)
+
+
+def _price(prices: PriceTable, model: str) -> Finding:
+    check, price = "model.price", prices.for_model(model)
+    if price is None:
+        return warning(
+            check,
+            f"{model} has no price: what its calls cost is not known",
+            f"add a row for it: {_REPLACE}",
+            model=model,
+        )
+    kind = "confirmed" if price.confirmed else "an estimate"
+    return ok(
+        check,
+        f"{model}: {price.input} ₽ and {price.output} ₽ a million tokens in and out"
+        f" ({kind}, {price.date}, {price.source})",
+        model=model,
+        confirmed=price.confirmed,
+        date=str(price.date),
+    )
+
+
+def _end(model: str, listed: ModelList | None, today: date) -> Finding:
+    check, dates = "model.end", listed.ends if listed is not None else {}
+    end, words = end_of(model, dates), warning_for(model, today, dates)
+    if end is None:
+        return ok(check, f"no end of {model} is announced", model=model, ends=None)
+    if words is None:
+        return ok(check, f"{model} is there until {end.on}", model=model, ends=str(end.on))
+    advice = "choose another in VISIONQ_DEFAULT_MODEL, and in jobs that name it"
+    say = problem if end.days_left(today) <= 0 else warning
+    return say(check, words, advice, model=model, ends=str(end.on))
+
+
+def _vision(settings: Settings) -> Finding:
+    check, model = "model.pictures", settings.default_model
+    try:
+        family = load_rules(settings.vision_file).family_of(model)
+    except ConfigurationError as error:
+        return problem(check, error.message, _CORRECT)
+    if family is None:
+        return warning(
+            check,
+            f"how {model} counts pictures is not known; forecasts take the most of any model",
+            "trust the bill, not the forecast, or choose a model that is known",
+            model=model,
+        )
+    return ok(
+        check,
+        f"how {model} counts pictures is known ({family.source}, {family.date})",
+        model=model,
+        family=family.name,
+    )

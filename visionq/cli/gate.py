@@ -1,0 +1,85 @@
+"""`visionq gate`: the breaker in front of the provider."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.ledger import GateOrder, Ledger
+from visionq.ledger.gates import Gate, read_gate
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_key_option = click.option("--key", help="Id of one key, as `gate show` tells it.  [default: all]")
+
+
+@click.group()
+def gate() -> None:
+    """Show, close or open the gate that stops all calls to the provider."""
+
+
+@gate.command()
+@json_option
+def show(*, as_json: bool) -> None:
+    """Show how the gate stands, and why."""
+    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
+        _print(read_gate(redis), as_json=as_json)
+
+
+@gate.command()
+@_key_option
+@json_option
+def close(*, key: str | None, as_json: bool) -> None:
+    """Let no call go until somebody opens it. Calls that are out end as usual."""
+    _steer(GateOrder.CLOSE, key, as_json=as_json)
+
+
+@gate.command("open")
+@_key_option
+@json_option
+def open_(*, key: str | None, as_json: bool) -> None:
+    """Let calls go again at once."""
+    _steer(GateOrder.OPEN, key, as_json=as_json)
+
+
+def _steer(order: GateOrder, key: str | None, *, as_json: bool) -> None:
+    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
+        known = [gate.key for gate in read_gate(redis).keys]
+        if key is not None and key not in known:
+            raise click.BadParameter(f"{key}: no worker holds it; known: {', '.join(known)}")
+        ledger = Ledger(redis)
+        for one in [key] if key is not None else known:
+            ledger.steer_gate(one, order)
+        if not known:
+            click.echo("no worker is registered, so there is no gate", err=True)
+        _print(read_gate(redis), as_json=as_json)
+
+
+def _redis() -> Redis:
+    return connect(find_redis_url(load_settings()), "visionq-cli")
+
+
+def _print(gate: Gate, *, as_json: bool) -> None:
+    if as_json:
+        print_json(gate.to_public())
+        return
+    click.echo(_line(gate.state, gate.reason, gate.since))
+    if len(gate.keys) > 1:
+        for one in gate.keys:
+            click.echo(f"  key {one.key}: {_line(one.state, one.reason, one.since)}")
+    for scope, reason in sorted(gate.held.items()):
+        click.echo(f"  held: {scope} ({reason})")
+
+
+def _line(state: str, reason: str | None, since: datetime | None) -> str:
+    why = f" ({reason})" if reason else ""
+    when = ""
+    if since is not None:
+        when = f", for {round((datetime.now(UTC) - since).total_seconds())} s"
+    return f"{state}{why}{when}"

@@ -1,0 +1,221 @@
+"""`visionq jobs`: look at jobs, cancel them, and ask again what failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from visionq.cli.filters import Id, filter_options, job_filter
+from visionq.cli.replay import picture_command, replay_command
+from visionq.cli.screen import people_console, print_rows
+from visionq.cli.shared import (
+    EXIT_FAILED,
+    EXIT_OK,
+    error_document,
+    errors_as_json,
+    json_option,
+    open_ledger,
+    print_error,
+    print_json,
+)
+from visionq.contract import TERMINAL, State
+from visionq.errors import BillingUnknown
+from visionq.ledger.search import JobFilter, find_jobs
+from visionq.ledger.views import HINTED, job_document, job_views, result_of
+from visionq.sdk.reading import not_found
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from visionq.contract import JobDocument, JobView
+
+#: What `resume` says of a job that it has brought back.
+_RESUMED: Final = "resumed"
+#: What `cancel` finds where there is no job.
+_MISSING: Final = "missing"
+
+
+@click.group()
+def jobs() -> None:
+    """Look at jobs, cancel them, and ask again what failed."""
+
+
+jobs.add_command(replay_command)
+jobs.add_command(picture_command)
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
+@click.option("--failed", is_flag=True, help="The same as --state failed.")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@json_option
+def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # the filters
+    """List jobs: those that are under way first, then those that ended, the latest first.
+
+    Failed jobs that have been replayed are left out, where failed ones alone are asked for.
+    """
+    if failed and state not in (None, State.FAILED):
+        raise click.UsageError(f"--failed and --state {state} exclude each other")
+    wanted = State.FAILED if failed else State(state) if state else None
+    with errors_as_json(as_json):
+        with open_ledger() as ledger:
+            found = find_jobs(ledger.redis, job_filter(wanted, options))
+            views = list(islice(found, limit))
+            more = len(views) == limit and next(found, None) is not None
+        if as_json:
+            print_json([view.to_public() for view in views])
+        elif views:
+            _print_list(views)
+        else:
+            click.echo("no jobs")
+        if more:
+            click.echo(f"there are more: --limit {2 * limit}", err=True)
+
+
+@jobs.command()
+@click.argument("job_id", type=Id(), metavar="ID")
+@json_option
+def show(*, job_id: str, as_json: bool) -> None:
+    """Show one job: what was asked, how it stands, and its answer."""
+    with errors_as_json(as_json):
+        with open_ledger() as ledger:
+            (view,) = job_views(ledger.redis, [job_id])
+            document = job_document(ledger.redis, job_id)
+            status, result = result_of(ledger.redis, job_id) or ("", None)
+        if view is None or document is None:
+            raise not_found(job_id)
+        answer = result if status == "SUCCESS" else None
+        if as_json:
+            print_json({**view.to_public(), "document": document.to_public(), "result": answer})
+        else:
+            _print_job(view, document, answer)
+
+
+@jobs.command()
+@click.argument("job_ids", type=Id(), metavar="ID...", nargs=-1, required=True)
+@json_option
+def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
+    """Cancel jobs in whatever state they are; those that have ended stay as they are."""
+    with errors_as_json(as_json), open_ledger() as ledger:
+        found = [
+            _Cancelled(job_id, state)
+            for job_id, state in zip(job_ids, ledger.cancel(job_ids), strict=True)
+        ]
+    if as_json:
+        print_json([one.to_public() for one in found])
+    else:
+        for one in found:
+            one.print()
+    return EXIT_OK if all(one.is_known for one in found) else EXIT_FAILED
+
+
+@jobs.command()
+@click.argument("job_ids", type=Id(), metavar="[ID...]", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that are parked as billing_unknown.")
+@click.option("--tenant", help="With --all: only those of this tenant.")
+@click.option("--batch", help="With --all: only those of this batch.")
+@json_option
+def resume(
+    *, job_ids: tuple[str, ...], every: bool, tenant: str | None, batch: str | None, as_json: bool
+) -> int:
+    """Have jobs of unknown billing ask once more, though that may be paid for a second time.
+
+    What is parked as billing_unknown has made as many calls by itself as it may. The money of those
+    calls stays in `visionq spend` until it is known.
+    """
+    if every == bool(job_ids) or ((tenant or batch) and not every):
+        raise click.UsageError("give the ids of jobs, or --all with or without a filter")
+    with errors_as_json(as_json), open_ledger() as ledger:
+        if every:
+            wanted = JobFilter(State.PARKED, BillingUnknown.code, tenant, batch)
+            found = find_jobs(ledger.redis, wanted)
+            job_ids = tuple(view.id for view in found)
+        states = dict(zip(job_ids, ledger.resume(job_ids), strict=True))
+    if as_json:
+        print_json([{"id": job_id, "state": state} for job_id, state in states.items()])
+    else:
+        for job_id, state in states.items():
+            said = state if state == _RESUMED else f"not resumed: {state}"
+            click.echo(f"{job_id} {said}")
+    return EXIT_OK if all(state == _RESUMED for state in states.values()) else EXIT_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled:
+    """A job that was to be cancelled, and the ledger's own state of it before."""
+
+    id: str
+    before: str
+
+    @property
+    def is_known(self) -> bool:
+        return self.before != _MISSING
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_known and self.before not in TERMINAL
+
+    def to_public(self) -> dict[str, Any]:
+        before = State.QUEUED.value if self.before == HINTED else self.before
+        error = None if self.is_known else error_document(not_found(self.id))["error"]
+        return {"id": self.id, "cancelled": self.is_done, "before": before, "error": error}
+
+    def print(self) -> None:
+        if not self.is_known:
+            print_error(not_found(self.id))
+        elif self.is_done:
+            click.echo(f"{self.id} cancelled")
+        else:
+            click.echo(f"{self.id} had already ended: {self.before}")
+
+
+def _print_list(views: list[JobView]) -> None:
+    # Fits 80 columns where states and models are short; `jobs show` has the rest.
+    print_rows(
+        ("ID", "STATE", "MODEL", "COST ₽"),
+        [(view.id, _state(view), view.model, view.to_public()["cost_rub"]) for view in views],
+    )
+
+
+def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | None) -> None:
+    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
+
+    rows = {
+        "id": view.id,
+        "state": _state(view),
+        "error": view.error.message if view.error else "",
+        "picture": view.error.image or "" if view.error else "",
+        "comes back": _local(view.due_at),
+        "model": f"{view.model}, {document.api.value}, detail {document.detail.value}",
+        "tenant": f"{view.tenant}, {view.priority}",
+        "pictures": ", ".join(
+            image.label(position) for position, image in enumerate(document.images)
+        ),
+        "batch": view.batch_id or "",
+        "replay of": document.replay_of or "",
+        "replayed by": view.replayed_by or "",
+        "submitted": _local(view.submitted_at),
+        "finished": _local(view.finished_at),
+        "attempts": str(view.attempts),
+        "cost": f"{view.to_public()['cost_rub']} ₽",
+        "prompt": document.prompt,
+        "answer": answer["text"] if answer else "",
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    people_console().print(table)
+
+
+def _state(view: JobView) -> str:
+    return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
+
+
+def _local(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""

@@ -1,0 +1,239 @@
+"""`visionq spend`: what was paid, what may have been, and what the balance says to it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from visionq.cli.amounts import plain
+from visionq.cli.budget import book_document, line_of, scope_of
+from visionq.cli.doctor.addresses import is_local
+from visionq.cli.doctor.provider_checks import read_balance
+from visionq.cli.doctor_command import find_provider
+from visionq.cli.record import is_simulated
+from visionq.cli.settle import settle
+from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.ledger import Book, Ledger, Period, ledger_options
+from visionq.ledger.clock import RedisClock
+from visionq.ledger.metrics import read_tokens
+from visionq.ledger.spending import (
+    Comparison,
+    UnknownCall,
+    compare,
+    compare_anew,
+    settled_in_month,
+    unknown_calls,
+)
+from visionq.ledger.views import spend as read_spend
+from visionq.pricing.money import day_of
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from redis import Redis
+
+    from visionq.contract import Spend
+    from visionq.settings import Settings
+
+#: Calls of unknown billing on a screen; JSON has more.
+MOST_LINES: Final = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is told."""
+
+    total: Spend | Book
+    today_rub: Decimal | None
+    month_rub: Decimal | None
+    budgets: tuple[Book, ...]
+    unknown: list[UnknownCall]
+    comparison: Comparison | None
+    #: Why balance and books are not compared.
+    no_comparison: str
+    #: Kind of token → how many were counted; None: they are not counted for a batch.
+    tokens: dict[str, int] | None = None
+    #: Jobs of all tenants that an emptied Redis had lost and their owner submitted anew.
+    forgotten_jobs: int = 0
+    #: Whether the simulator answers, so that nothing was paid; None where only the workers know.
+    simulated: bool | None = None
+
+
+@click.group(invoke_without_command=True)
+@click.option("--tenant", metavar="T", help="Only what this tenant was charged.")
+@click.option("--batch", metavar="ID", help="Only what this batch was charged.")
+@click.option("--compare-anew", "anew", is_flag=True, help="Compare balance and books from now on.")
+@json_option
+@click.pass_context
+def spend(
+    ctx: click.Context, *, tenant: str | None, batch: str | None, anew: bool, as_json: bool
+) -> None:
+    """Show what was paid, reserved, saved, and what calls of unknown billing may have cost.
+
+    Calls of unknown billing count against budgets as if they had cost the most that they can, until
+    `visionq spend settle` says what was found out about them.
+    """
+    if ctx.invoked_subcommand is not None:
+        if tenant or batch or anew or as_json:
+            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand behind its name")
+        return
+    with errors_as_json(as_json):
+        settings = load_settings()
+        url = find_redis_url(settings)
+        with connect(url, "visionq-cli") as redis, as_queue_unavailable():
+            if anew:
+                compare_anew(redis)
+            report = (
+                _of_all(redis, settings)
+                if tenant is None and batch is None
+                else _of_scope(redis, settings, tenant, batch)
+            )
+    report = replace(report, simulated=is_simulated(url))
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report)
+
+
+spend.add_command(settle)
+
+
+def _of_all(redis: Redis, settings: Settings) -> Report:
+    ledger = Ledger(redis, ledger_options(settings))
+    now = datetime.fromtimestamp(RedisClock().now(redis), UTC)  # whose days the books have
+    today = day_of(now.timestamp(), settings.time_zone)
+    total = read_spend(redis, today)
+    comparison, reason = _compare(redis, settings, now)
+    return Report(
+        total,
+        total.today_rub,
+        settled_in_month(redis, today),
+        ledger.budgets(),
+        unknown_calls(redis),
+        comparison,
+        reason,
+        read_tokens(redis),
+        total.forgotten_jobs,
+    )
+
+
+def _of_scope(redis: Redis, settings: Settings, tenant: str | None, batch: str | None) -> Report:
+    ledger = Ledger(redis, ledger_options(settings))
+    total = ledger.book(scope_of(tenant, batch, Period.TOTAL))
+    dated = [ledger.book(scope_of(tenant, None, period)) for period in _DATED if tenant]
+    day, month = (book.settled_rub for book in dated) if dated else (None, None)
+    books = [book for book in (total, *dated) if book.limit_rub is not None]
+    unknown = unknown_calls(redis, total.scope.key)
+    tokens = read_tokens(redis, tenant) if tenant and batch is None else None
+    why = "the balance is that of all"
+    return Report(total, day, month, tuple(books), unknown, None, why, tokens)
+
+
+_DATED: Final = (Period.DAY, Period.MONTH)
+
+
+def _compare(redis: Redis, settings: Settings, now: datetime) -> tuple[Comparison | None, str]:
+    provider = find_provider(settings)
+    if provider.key is None and not is_local(provider.base_url):
+        return None, "no key here (PROXYAPI_API_KEY), so the provider was not asked"
+    balance = read_balance(provider)
+    if provider.profile.balance is None:
+        return None, f"how {provider.profile.name} tells the balance is not known"
+    if balance is None:
+        return None, (
+            "the balance can't be read: allow it for the key in the console of ProxyAPI («Запрос"
+            " баланса»)"
+        )
+    account = f"{provider.base_url} {provider.key or ''}"
+    return compare(redis, balance, hashlib.sha256(account.encode()).hexdigest()[:12], now), ""
+
+
+def _document(report: Report) -> dict[str, Any]:
+    total = report.total
+    return {
+        "reserved_rub": plain(total.reserved_rub),
+        "settled_rub": plain(total.settled_rub),
+        "unknown_rub": plain(total.unknown_rub),
+        "saved_rub": plain(total.saved_rub),
+        "unknown_calls": total.unknown_calls,
+        "forgotten_jobs": report.forgotten_jobs,
+        "simulated": report.simulated,
+        "tokens": report.tokens,
+        "today_rub": plain(report.today_rub),
+        "month_rub": plain(report.month_rub),
+        "budgets": [book_document(book) for book in report.budgets],
+        "unknown": [
+            {
+                "job": call.job_id,
+                "tenant": call.tenant,
+                "batch": call.batch_id,
+                "at": call.at.isoformat(),
+                "worst_case_rub": plain(call.worst_case_rub),
+            }
+            for call in report.unknown
+        ],
+        "balance": report.comparison and _comparison(report.comparison),
+        "balance_note": report.no_comparison or None,
+    }
+
+
+def _comparison(found: Comparison) -> dict[str, str | None]:
+    return {
+        "balance_rub": plain(found.balance_rub),
+        "since": found.since.isoformat(),
+        "gone_rub": plain(found.gone_rub),
+        "settled_rub": plain(found.settled_rub),
+        "unexplained_rub": plain(found.unexplained_rub),
+    }
+
+
+def _print(report: Report) -> None:
+    total = report.total
+    paid = "simulated" if report.simulated else "paid"
+    if report.simulated:
+        click.echo("The simulator answers: nothing was paid.")
+    if report.today_rub is not None:
+        click.echo(
+            f"{paid:<11} {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
+        )
+    click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
+    if report.tokens:
+        kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
+        click.echo(f"tokens      {', '.join(kinds)}")
+    click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
+    click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there")
+    click.echo(
+        f"unknown     up to {plain(total.unknown_rub)} ₽ for {total.unknown_calls} calls of unknown"
+        " billing; budgets count them as paid"
+    )
+    for call in report.unknown[:MOST_LINES]:
+        where = f"tenant {call.tenant}" + (f", batch {call.batch_id}" if call.batch_id else "")
+        click.echo(f"  {call.job_id}  up to {plain(call.worst_case_rub)} ₽  {where}")
+    if len(report.unknown) > MOST_LINES:
+        click.echo(f"  … {len(report.unknown) - MOST_LINES} more; --json lists them")
+    if report.unknown:
+        click.echo(
+            "  once ProxyAPI's log says more of them: visionq spend settle JOB --as paid|unpaid"
+        )
+    if report.forgotten_jobs:
+        click.echo(
+            f"forgotten   {report.forgotten_jobs:,} jobs that an emptied Redis had lost were asked"
+            " again; a call of theirs that was out then may be paid twice, and is in no book"
+        )
+    for book in report.budgets:
+        click.echo(f"budget      {line_of(book)}")
+    found = report.comparison
+    if found is None:
+        click.echo(f"balance     not compared: {report.no_comparison}")
+    else:
+        click.echo(
+            f"balance     {plain(found.balance_rub)} ₽; since {found.since:%Y-%m-%d %H:%M} UTC"
+            f" {plain(found.gone_rub)} ₽ are gone, {plain(found.settled_rub)} ₽ of them by these"
+            f" books: {plain(found.unexplained_rub)} ₽ unexplained"
+        )

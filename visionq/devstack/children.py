@@ -1,0 +1,247 @@
+"""What a stack is made of: the commands, environments and readiness of its processes."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from visionq import names
+from visionq.bundled import python_command
+from visionq.devstack.environments import environment_for
+from visionq.devstack.process import Spec
+from visionq.devstack.redis_server import (
+    TITLE,
+    RedisConfig,
+    find_redis,
+    redis_command,
+)
+from visionq.devstack.redis_server import is_ready as redis_is_ready
+from visionq.stack_nonce import HEADER, VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from visionq.devstack.environments import Role
+
+#: In place of a key where the simulator answers. Nobody else would accept it.
+SIMULATED_KEY: Final = "simulated-no-key"
+#: Roles that ask no Redis.
+_STANDALONE: Final = frozenset({"redis", "simulator"})
+_SHORT_PATIENCE: Final = 3.0
+_REDIS_PATIENCE: Final = 5.0
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """Everything that is decided before the first process starts."""
+
+    data_dir: Path
+    #: Whether the directory goes at the end.
+    passing: bool
+    workers: int
+    concurrency: int
+    redis: RedisConfig
+    #: None: the provider of `base_url` answers, and is paid.
+    simulator_port: int | None
+    base_url: str
+    #: None where the simulator answers.
+    api_key: str | None
+    flower_port: int
+    flower_user: str
+    flower_password: str
+    gateway_port: int
+    gateway_key: str
+    exporter_port: int
+    #: Seconds that a worker gets to finish its calls.
+    worker_patience: float
+    environment: Mapping[str, str]
+    #: By which `up` knows its own children from whatever else answers on their ports.
+    nonce: str
+
+    @property
+    def simulator_url(self) -> str | None:
+        """Root of the simulator, if it takes part."""
+        return f"http://127.0.0.1:{self.simulator_port}" if self.simulator_port else None
+
+    @property
+    def provider_url(self) -> str:
+        """Address of the API that the workers call."""
+        return f"{self.simulator_url}/openai/v1" if self.simulator_url else self.base_url
+
+    @property
+    def flower_url(self) -> str:
+        """Address of Flower, without its credentials."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Root of the gateway; OpenAI's clients want `/v1` after it."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """What Prometheus asks."""
+        return f"http://127.0.0.1:{self.exporter_port}/metrics"
+
+    def child_environment(self, role: Role, **extra: str) -> dict[str, str]:
+        """Return what a child has a use for, with the stack's own addresses."""
+        stack = {} if role in _STANDALONE else {"VISIONQ_REDIS_URL": self.redis.url}
+        if role == "worker":
+            stack["PROXYAPI_BASE_URL"] = self.provider_url
+            if self.simulator_url:
+                stack["VISIONQ_PROVIDER"] = "proxyapi"  # whose dialect the simulator speaks
+        return environment_for(role, self.environment) | stack | extra | {VARIABLE: self.nonce}
+
+
+def redis_spec(plan: StackPlan) -> Spec:
+    """Return the ledger's Redis."""
+    return Spec(
+        name=TITLE,
+        role="redis",
+        command=redis_command(plan.redis, find_redis()),
+        environment=plan.child_environment("redis"),
+        log=plan.data_dir / "redis.log",
+        is_ready=lambda: redis_is_ready(plan.redis.url),
+        patience=_REDIS_PATIENCE,
+    )
+
+
+def simulator_specs(plan: StackPlan) -> list[Spec]:
+    """Return the stand-in provider, or nothing when the real one answers."""
+    port = plan.simulator_port
+    if port is None:
+        return []
+    name = "visionq-simulator"
+    module = python_command("visionq.devstack.simulator")
+    return [
+        Spec(
+            name=name,
+            role="simulator",
+            command=(*module, "--name", name, "--port", str(port)),
+            environment=plan.child_environment("simulator"),
+            log=plan.data_dir / "simulator.log",
+            is_ready=lambda: answers(port, "/healthz", plan.nonce),
+            patience=_SHORT_PATIENCE,
+        )
+    ]
+
+
+def worker_specs(plan: StackPlan) -> list[Spec]:
+    """Return the worker processes; each is ready when all of them have registered."""
+    key = plan.api_key or SIMULATED_KEY
+    known = registrations(plan.redis.url)
+    options = ("worker", "--concurrency", str(plan.concurrency), "--name")
+
+    def are_registered() -> bool:
+        now = registrations(plan.redis.url)
+        # An entry of an earlier life lapses at a time that no longer moves.
+        alive = [worker for worker, lapse in now.items() if lapse > known.get(worker, 0)]
+        return len(alive) >= plan.workers
+
+    return [
+        Spec(
+            name=f"visionq-worker-{number}",
+            role="worker",
+            command=(*python_command("visionq.cli"), *options, f"visionq-worker-{number}"),
+            environment=plan.child_environment(
+                "worker",
+                PROXYAPI_API_KEY=key,
+                # Nobody else uses a Redis that was started for this stack alone.
+                VISIONQ_CONSUME_DEFAULT_QUEUE=plan.environment.get(
+                    "VISIONQ_CONSUME_DEFAULT_QUEUE", "1"
+                ),
+            ),
+            log=plan.data_dir / f"worker-{number}.log",
+            is_ready=are_registered,
+            patience=plan.worker_patience,
+        )
+        for number in range(1, plan.workers + 1)
+    ]
+
+
+def flower_spec(plan: StackPlan) -> Spec:
+    """Return Flower; its password is in its environment, not in the process list."""
+    database = plan.data_dir / "visionq-flower"
+    options = ("flower", "--port", str(plan.flower_port), "--database", str(database))
+    return Spec(
+        name="visionq-flower",
+        role="flower",
+        command=(*python_command("visionq.cli"), *options),
+        environment=plan.child_environment(
+            "flower",
+            VISIONQ_FLOWER_ADDRESS="127.0.0.1",
+            VISIONQ_FLOWER_USER=plan.flower_user,
+            VISIONQ_FLOWER_PASSWORD=plan.flower_password,
+            VISIONQ_FLOWER_URL_PREFIX="",
+        ),
+        log=plan.data_dir / "flower.log",
+        is_ready=lambda: answers(plan.flower_port, "/healthz", plan.nonce),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def gateway_spec(plan: StackPlan) -> Spec:
+    """Return the HTTP gateway; its key is in its environment, not in the process list."""
+    name = "visionq-gateway"
+    return Spec(
+        name=name,
+        role="gateway",
+        command=(
+            *(*python_command("visionq.cli"), "gateway", "--name", name),
+            *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
+        ),
+        environment=plan.child_environment(
+            "gateway",
+            VISIONQ_GATEWAY_KEY=plan.gateway_key,
+            VISIONQ_GATEWAY_FILES_DIR=str(plan.data_dir / "files"),
+        ),
+        log=plan.data_dir / "gateway.log",
+        is_ready=lambda: answers(plan.gateway_port, "/healthz", plan.nonce),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def exporter_spec(plan: StackPlan) -> Spec:
+    """Return the exporter of metrics."""
+    name = "visionq-exporter"
+    return Spec(
+        name=name,
+        role="exporter",
+        command=(
+            *(*python_command("visionq.cli"), "exporter", "--name", name),
+            *("--address", "127.0.0.1", "--port", str(plan.exporter_port)),
+        ),
+        environment=plan.child_environment("exporter"),
+        log=plan.data_dir / "exporter.log",
+        is_ready=lambda: answers(plan.exporter_port, "/healthz", plan.nonce),
+        patience=_SHORT_PATIENCE,
+    )
+
+
+def registrations(redis_url: str) -> dict[bytes, float]:
+    """Return worker id → when its registration lapses (ms), as the ledger has them."""
+    with redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=5) as client:
+        entries = client.zrange(names.WORKERS, 0, -1, withscores=True)
+    return {bytes(worker): float(lapse) for worker, lapse in entries}
+
+
+def answers(port: int, path: str, nonce: str | None = None) -> bool:
+    """Return whether a GET on 127.0.0.1 is answered 200, by the part that was given the nonce.
+
+    No proxy is asked.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    else:
+        is_ours = nonce is None or reply.getheader(HEADER) == nonce
+        return reply.status == http.HTTPStatus.OK and is_ours
+    finally:
+        connection.close()

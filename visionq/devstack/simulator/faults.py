@@ -1,0 +1,132 @@
+"""Faults that the simulator makes on order, or at random with a seed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from visionq.devstack.simulator.refusals import (
+    SimulatedRefusal,
+    by_openai,
+    insufficient_balance,
+    invalid_key,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+
+class Fault(StrEnum):
+    """What goes wrong with one call."""
+
+    RATE_LIMIT = "429"
+    SERVER_ERROR = "500"
+    OVERLOADED = "503"
+    INVALID_KEY = "401"
+    INSUFFICIENT_BALANCE = "402"
+    BAD_GATEWAY = "502"
+    """A page of something in front that reaches nobody. Not billed."""
+    NO_FORM = "no_form"
+    """JSON of nobody's form, with status 503, from something in front. Not billed."""
+    HTML_200 = "html_200"
+    """A page instead of an answer. Billed: the answer was made, something in front ate it."""
+    ERROR_200 = "error_200"
+    """An error that calls itself a success. Not billed."""
+    BROKEN_JSON = "broken_json"
+    """Half an answer, whole by its length. Billed."""
+    HANG = "hang"
+    """No answer until the client goes. Not billed."""
+    CUT_BEFORE_BILLING = "cut_before_billing"
+    """The connection ends without an answer. Not billed."""
+    CUT_AFTER_BILLING = "cut_after_billing"
+    """The connection ends in the middle of the answer. Billed."""
+    REFUSAL = "refusal"
+    """The model declines. Billed, with usage."""
+    INCOMPLETE = "incomplete"
+    """The answer stops at the limit of tokens. Billed, with usage."""
+    WRONG_FORM = "wrong_form"
+    """The answer is plain text, whatever form was asked for. Billed, with usage."""
+
+
+#: Faults that leave the call unanswered and unbilled: they strike before the request is read.
+EARLY: Final = frozenset(
+    {
+        Fault.RATE_LIMIT,
+        Fault.SERVER_ERROR,
+        Fault.OVERLOADED,
+        Fault.INVALID_KEY,
+        Fault.INSUFFICIENT_BALANCE,
+        Fault.BAD_GATEWAY,
+        Fault.NO_FORM,
+        Fault.ERROR_200,
+        Fault.HANG,
+        Fault.CUT_BEFORE_BILLING,
+    }
+)
+
+#: Seconds that a client is told to wait after an ordered 429: no limit was really reached.
+RETRY_AFTER_FAULT: Final = 0.1
+
+
+def draw(odds: Mapping[Fault, float], random: random.Random) -> Fault | None:
+    """Return the fault of the next call by its odds; `None`: it goes well."""
+    if not odds:
+        return None
+    point = random.random()
+    for fault, probability in odds.items():
+        point -= probability
+        if point < 0:
+            return fault
+    return None
+
+
+def refusal_of(fault: Fault) -> SimulatedRefusal | None:
+    """Return the answer that an early fault gives; `None` for those that give no answer at all."""
+    make = _REFUSALS.get(fault)
+    return make() if make else None
+
+
+def _server_error(status: int) -> SimulatedRefusal:
+    return by_openai(
+        "The server had an error while processing your request.",
+        status=status,
+        kind="server_error",
+        code="server_error",
+    )
+
+
+def _overloaded() -> SimulatedRefusal:
+    return by_openai(
+        "The server is overloaded, please try again later.",
+        status=503,
+        kind="service_unavailable_error",
+        code="server_is_overloaded",
+    )
+
+
+def rate_limited(kind: str, seconds: float) -> SimulatedRefusal:
+    """Return a 429; `kind` is `requests` or `tokens`, `seconds` when the next call may pass."""
+    milliseconds = max(1, round(seconds * 1000))
+    return by_openai(
+        f"Rate limit reached on {kind} per minute. Please try again in {milliseconds}ms.",
+        status=429,
+        kind=kind,
+        code="rate_limit_exceeded",
+        headers={
+            "Retry-After": str(-(-milliseconds // 1000)),
+            "retry-after-ms": str(milliseconds),
+        },
+    )
+
+
+_REFUSALS: Final[dict[Fault, Callable[[], SimulatedRefusal]]] = {
+    Fault.RATE_LIMIT: partial(rate_limited, "requests", RETRY_AFTER_FAULT),
+    Fault.SERVER_ERROR: partial(_server_error, 500),
+    Fault.OVERLOADED: _overloaded,
+    Fault.INVALID_KEY: invalid_key,
+    Fault.INSUFFICIENT_BALANCE: insufficient_balance,
+    Fault.NO_FORM: partial(SimulatedRefusal, 503, {"message": "no upstream"}),
+    Fault.ERROR_200: partial(_server_error, 200),
+}

@@ -1,0 +1,152 @@
+"""What a process has a bounded number of, shared by tenants so that none waits for another's all.
+
+Once two tenants have asked, a tenant holds at most three units for each that stays free: alone in
+its greed it holds three quarters, and several of the kind leave a part to whoever comes next. (The
+dynamic threshold of switches, Choudhury and Hahne, 1998.) What is free goes to the waiting tenant
+that holds least.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+#: Units that a tenant holds at most for each that is free.
+TIMES_FREE: Final = 3
+#: Seconds between two signs of life of somebody who waits.
+_SIGN_EVERY: Final = 20.0
+
+
+@dataclass(eq=False)
+class Wait:
+    """Somebody in line."""
+
+    tenant: str
+    amount: int
+    #: What the amount is for, where that matters.
+    owner: object = None
+    admitted: threading.Event | asyncio.Event = field(default_factory=threading.Event)
+
+
+class FairLimiter:
+    """A number of units: places, connections, bytes. For threads, or for tasks of one loop."""
+
+    def __init__(self, total: int) -> None:
+        """Share out `total` units, at least one."""
+        if total < 1:
+            raise ValueError("at least one unit is needed")
+        self.total = total
+        self._used = 0
+        self._held: Counter[str] = Counter()
+        self._line: list[Wait] = []
+        self._tenants: set[str] = set()  # the first two that came
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
+    def take(
+        self,
+        tenant: str,
+        amount: int = 1,
+        *,
+        owner: object = None,
+        timeout: float | None = None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Hold so many units more; false if they were not to be had in `timeout` seconds.
+
+        `waiting` is called now and then meanwhile.
+        """
+        one = Wait(tenant, amount, owner, admitted := threading.Event())
+        if self._enters(one):
+            return True
+        pause = _SIGN_EVERY if timeout is None else timeout
+        while not admitted.wait(pause):
+            if timeout is not None:
+                return not self._leaves(one)
+            waiting()
+        return True
+
+    @asynccontextmanager
+    async def lent(self, tenant: str, amount: int = 1) -> AsyncIterator[None]:
+        """Hold so many units in a task, however long they take to be had."""
+        one = Wait(tenant, amount, None, admitted := asyncio.Event())
+        if not self._enters(one):
+            try:
+                await admitted.wait()
+            except BaseException:
+                if not self._leaves(one):
+                    self.give_back(tenant, amount)
+                raise
+        try:
+            yield
+        finally:
+            self.give_back(tenant, amount)
+
+    def _enters(self, one: Wait) -> bool:
+        """Admit somebody, or let him stand in line."""
+        with self._lock:
+            if len(self._tenants) < 2:  # noqa: PLR2004  # it is known by then that there are others
+                self._tenants.add(one.tenant)
+            if self._admits(one):
+                self._admit(one)
+                return True
+            self._line.append(one)
+            return False
+
+    def _leaves(self, one: Wait) -> bool:
+        """Let somebody leave the line; false if he was admitted a moment before."""
+        with self._lock:
+            if one not in self._line:
+                return False
+            self._line.remove(one)
+            return True
+
+    def give_back(self, tenant: str, amount: int = 1) -> None:
+        """Hold so many units less, for those who wait."""
+        with self._lock:
+            self._release(tenant, amount)
+            self._serve()
+
+    @contextmanager
+    def held(self, tenant: str) -> Iterator[None]:
+        """Hold one unit, however long that takes to be had."""
+        self.take(tenant)
+        try:
+            yield
+        finally:
+            self.give_back(tenant)
+
+    def _release(self, tenant: str, amount: int) -> None:
+        self._used -= amount
+        self._held[tenant] -= amount
+        if not self._held[tenant]:
+            del self._held[tenant]
+
+    def _admits(self, one: Wait) -> bool:
+        left = self.total - self._used - one.amount
+        if left < 0 or len(self._tenants) == 1:
+            return left >= 0
+        return self._held[one.tenant] + one.amount <= TIMES_FREE * (left + 1)
+
+    def _admit(self, one: Wait) -> None:
+        self._used += one.amount
+        self._held[one.tenant] += one.amount
+
+    def _serve(self) -> None:
+        """Admit who can be: first of the tenant that holds least, and in the order of coming."""
+        while fitting := [one for one in self._line if self._admits(one)]:
+            one = min(fitting, key=lambda wait: self._held[wait.tenant])
+            self._line.remove(one)
+            self._admit(one)
+            one.admitted.set()

@@ -1,0 +1,55 @@
+-- Jobs at hand: taken from their lanes and not sent yet, counted for each model and tenant. Whatever
+-- way a job takes out of the workers' hands, it goes through `move`.
+
+local RATE_LIMIT_KEPT = 86400 -- seconds that is remembered of a model that nobody asks
+
+local function model_of(lane)
+  return string.match(lane, '^[^:]+:[^:]+:(.+)$')
+end
+
+local function tenant_of(lane)
+  return string.match(lane, '^[^:]+:([^:]+):')
+end
+
+local function count_of_tenant(counts, lane, amount)
+  if redis.call('HINCRBY', counts, tenant_of(lane), amount) <= 0 then
+    redis.call('HDEL', counts, tenant_of(lane))
+  end
+end
+
+-- The last one out: nobody misses what is known of a model's pace, if nobody asks it for long.
+local function count_down(model, one, other)
+  local key = K.rate_limit .. model
+  if redis.call('HINCRBY', key, one, -1) == 0 and (redis.call('HGET', key, other) or '0') == '0' then
+    redis.call('EXPIRE', key, RATE_LIMIT_KEPT)
+  end
+end
+
+local function count_unsent(job, lane)
+  local key = K.rate_limit .. model_of(lane)
+  redis.call('HSET', job, 'taken', at(now))
+  redis.call('HINCRBY', key, 'at_hand', 1)
+  redis.call('HINCRBY', K.tenant_unsent, tenant_of(lane), 1)
+  redis.call('PERSIST', key)
+end
+
+local function uncount_unsent(job)
+  local taken, lane = unpack(redis.call('HMGET', job, 'taken', 'lane'))
+  if taken then
+    redis.call('HDEL', job, 'taken', 'permit')
+    count_down(model_of(lane), 'at_hand', 'calls_out')
+    count_of_tenant(K.tenant_unsent, lane, -1)
+  end
+end
+
+local function move(job, from, to)
+  redis.call('HINCRBY', K.counts, from, -1)
+  redis.call('HINCRBY', K.counts, to, 1)
+  redis.call('HSET', job, 'state', to)
+  if from == 'parked' or to == 'parked' then
+    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == 'parked' and 1 or -1)
+  end
+  if to ~= 'hinted' and to ~= 'in_progress' then
+    uncount_unsent(job)
+  end
+end

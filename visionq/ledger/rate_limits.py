@@ -1,0 +1,106 @@
+"""How fast models are asked: their limits, and how that stands now."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import AwareDatetime
+
+from visionq.contract.base import Document
+from visionq.contract.limits import ALL_MODELS, Limits
+from visionq.ledger.scripts import Call, script_text
+from visionq.names import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from redis import Redis
+
+    from visionq.ledger.records import RateLimitFeedback
+
+#: Who can say what a model's limits are; the first is believed before the second.
+OPERATOR: Final = "operator"
+ENVIRONMENT: Final = "environment"
+
+
+class RateLimitStatus(Document):
+    """How fast one model is asked, where anything limits that."""
+
+    model: str
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+    #: What the rate of requests comes from: `told` by a setting or the provider, or `learned`.
+    source: str | None = None
+    #: When the next call may be sent.
+    next_at: AwareDatetime
+    calls_out: int
+    #: Taken by workers and not sent yet.
+    at_hand: int
+
+
+def feedback_as_json(news: RateLimitFeedback) -> str:
+    """Say what a call told of the pace; nothing, where it told nothing."""
+    told = {
+        "tokens": news.tokens,
+        "requests_limit": news.requests_limit,
+        "tokens_limit": news.tokens_limit,
+        "refused": news.refused or None,
+        "pause": None if news.pause is None else round(news.pause * 1000),
+    }
+    known = {name: value for name, value in told.items() if value is not None}
+    return json.dumps(known) if known else ""
+
+
+def set_limits(who: str, limits: Mapping[str, Limits | None]) -> Call[None]:
+    """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
+    arguments: list[str] = [who]
+    for model, one in limits.items():
+        arguments += (model, "" if one is None else one.to_compact_json())
+    return Call("limits", tuple(arguments), lambda _: None)
+
+
+def read_limits(redis: Redis) -> dict[str, dict[str, Limits]]:
+    """Return who says what: `operator` and `environment` → model → limits."""
+    said: dict[str, dict[str, Limits]] = {OPERATOR: {}, ENVIRONMENT: {}}
+    stored: dict[Any, Any] = redis.hgetall(LIMITS)
+    for entry, limits in sorted(stored.items()):
+        who, _, model = entry.decode().partition(":")
+        # A newer release may know of more kinds of limit.
+        said[who][model] = Limits.model_validate_json(limits, extra="ignore")
+    return said
+
+
+def read_rate_limits(redis: Redis, models: Iterable[str]) -> tuple[RateLimitStatus, ...]:
+    """Return how fast these models are asked, and those that limits are set for."""
+    said = {model for entries in read_limits(redis).values() for model in entries}
+    names = sorted({*models, *said} - {ALL_MODELS})
+    if not names:
+        return ()
+    reply: list[list[bytes]] = redis.register_script(script_text("rate_limits"))(args=("", *names))
+    paces = [
+        _pace(model, [text.decode() for text in texts])
+        for model, texts in zip(names, reply, strict=True)
+    ]
+    return tuple(rate_limit for rate_limit in paces if _is_limited(rate_limit))
+
+
+def _pace(model: str, texts: list[str]) -> RateLimitStatus:
+    requests, tokens, concurrency, source, next_at, calls_out, at_hand = texts
+    return RateLimitStatus(
+        model=model,
+        requests_per_minute=round(float(requests), 1) if requests else None,
+        tokens_per_minute=round(float(tokens), 1) if tokens else None,
+        concurrency=round(float(concurrency)) if concurrency else None,
+        source=source or None,
+        next_at=datetime.fromtimestamp(float(next_at) / 1000, UTC),
+        calls_out=max(0, round(float(calls_out))),
+        at_hand=max(0, round(float(at_hand))),
+    )
+
+
+def _is_limited(rate_limit: RateLimitStatus) -> bool:
+    limits = (rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrency)
+    return any(limit is not None for limit in limits)

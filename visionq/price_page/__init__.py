@@ -1,7 +1,0 @@
-"""Reading a price list that an operator copied from the provider's page, as HTML or as text."""
-
-from __future__ import annotations
-
-from visionq.price_page.reading import MOST_BYTES, PagePrice, PricePage, read_price_page
-
-__all__ = ["MOST_BYTES", "PagePrice", "PricePage", "read_price_page"]

@@ -1,0 +1,1 @@
+"""What a picture costs: tokens, prices, models and their ends."""

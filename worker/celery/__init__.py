@@ -1,0 +1,1 @@
+"""Celery: the app, its tasks, and what we changed in its consumer and transport."""

@@ -1,0 +1,101 @@
+"""The Celery tasks: what callers send, and the two that the ledger sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject, Retry
+
+from visionq.errors import (
+    BY_CODE,
+    DownloadFailed,
+    JobFailed,
+    QueueUnavailable,
+    QuotaExceeded,
+    VisionqError,
+)
+from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
+from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
+from visionq.redaction import place
+from worker.celery.app import app
+from worker.celery.lifecycle import runtime
+from worker.celery.message_options import apply_message_options
+from worker.intake import enter
+from worker.work import Stale, work
+
+if TYPE_CHECKING:
+    from celery import Task
+
+    from visionq.ledger import DeliveryEnding
+
+
+@app.task(
+    name=TASK_ANALYZE,
+    bind=True,
+    # The message goes only when the ledger has the job.
+    acks_late=True,
+    store_errors_even_if_ignored=True,
+    throws=(VisionqError,),
+    Request="worker.celery.request:MaskedRequest",
+)
+def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
+    """Enter a plain caller's document in the ledger, under the id of its task."""
+    try:
+        wanted = apply_message_options(document, self.request)
+        enter(str(self.request.id), args, wanted, runtime().tools)
+    except QuotaExceeded:
+        raise
+    except QueueUnavailable as error:
+        raise Reject(str(error), requeue=True) from error
+    raise Ignore  # the job's own end writes the result
+
+
+@app.task(
+    name=TASK_RUN,
+    bind=True,
+    ignore_result=True,
+    throws=(VisionqError,),
+    # Hints carry no arguments, but callers may send this name as well.
+    Request="worker.celery.request:MaskedRequest",
+)
+def run(self: Task[Any, Any]) -> str:
+    """Work on the job that this hint names."""
+    process = runtime()
+    match work(str(self.request.id), process.tools, process.leases, process.registration):
+        case Completed(result):
+            return f"completed cost_rub={result.cost_rub} cached={result.cached}"
+        case Failed(error, _, picture):
+            # What everybody may read. All of it stands in the job's result.
+            where = place(error.message, picture) or "see the job"
+            if error.code in BY_CODE:
+                raise BY_CODE[error.code](where)
+            raise JobFailed(error.code, where)
+        case Waiting(reason):
+            raise Retry(f"waiting: {reason}")
+        case Parked(reason) | Held(reason):
+            raise Retry(f"parked: {reason}")
+        case Stale():
+            raise Ignore
+
+
+@app.task(
+    name=TASK_DELIVER,
+    bind=True,
+    ignore_result=True,
+    throws=(VisionqError,),
+    Request="worker.celery.request:MaskedRequest",
+)
+def deliver(self: Task[Any, Any]) -> str:
+    """Tell a tenant's webhook of the event that this hint names."""
+    ending = runtime().webhook_sender.deliver(str(self.request.id))
+    if ending is None:
+        raise Ignore
+    if ending.state is DeliveryState.WAITING:
+        raise Retry(f"waiting: {_why(ending)}")
+    if ending.state is DeliveryState.FAILED:
+        raise DownloadFailed(f"given up: {_why(ending)}")
+    return f"delivered status={ending.status}"
+
+
+def _why(ending: DeliveryEnding) -> str:
+    return f"answered_{ending.status}" if ending.status else "not_reached"

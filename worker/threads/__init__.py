@@ -1,0 +1,1 @@
+"""The threads that a worker runs beside its pool."""

@@ -1,0 +1,66 @@
+"""A thread that attends to duties, round after round."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from visionq.errors import QueueUnavailable
+from visionq.redis_connection import TRANSIENT_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+#: Seconds from round to round.
+_PAUSE: Final = 5.0
+
+
+class PeriodicTask(Protocol):
+    """Something to look after, again and again."""
+
+    def run(self) -> None:
+        """Look once; what fails is tried again in the next round."""
+        ...
+
+
+class MaintenanceThread:
+    """Attends to its duties until it is stopped."""
+
+    def __init__(self, duties: Sequence[PeriodicTask], pause: float = _PAUSE) -> None:
+        self._periodic_tasks = duties
+        self._pause = pause
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="visionq-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the current round."""
+        self._stopped.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        pause = min(self._pause, _PAUSE)  # the first round is soon, however rare they are
+        while not self._stopped.wait(pause):
+            for duty in self._periodic_tasks:
+                self._attend(duty)
+            pause = self._pause
+
+    def _attend(self, duty: PeriodicTask) -> None:
+        try:
+            duty.run()
+        except (*TRANSIENT_ERRORS, QueueUnavailable) as error:
+            log.warning("watch.failed", duty=type(duty).__name__, error=str(error))
+        except Exception:
+            # The thread must live: without it a closed gate may stay closed, and blobs for ever.
+            log.exception("watch.failed", duty=type(duty).__name__)
