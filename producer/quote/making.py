@@ -64,8 +64,8 @@ def quote_of(
         for kind, group in groups.items()
     }
     asked = sum(group.rows for group in groups.values())
-    rate_limit = knowledge.per_minute()
-    seconds = round(asked * 60 / rate_limit, 1) if rate_limit else None
+    per_minute = knowledge.per_minute()
+    seconds = round(asked * 60 / per_minute, 1) if per_minute else None
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
@@ -90,7 +90,7 @@ def quote_of(
         output_tokens=round(given),
         rub=_sum(made),
         seconds=seconds,
-        per_minute=rate_limit,
+        per_minute=per_minute,
         chosen=chosen,
         models=_compare(census, plan, prices, knowledge, given / max(1, asked), endings, chosen),
         warnings=endings.warnings((kind[0] for kind in made), plan.rules),

@@ -71,7 +71,7 @@ def test_the_jobs_schema_is_not_touched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "complaint"),
+    ("schema", "validation_error"),
     [
         ({"type": "strnig"}, "strnig"),
         ({"type": "object", "required": "a"}, "required"),
@@ -105,7 +105,7 @@ def test_answers_that_match(text: str, data: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "validation_error"),
     [
         ("Это кошка", "not JSON"),
         ('{"a": "x"', "not JSON"),

@@ -129,7 +129,7 @@ def test_nulls_for_what_was_left_out_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "validation_error"),
     [
         ({"title": ""}, "title"),
         ({"title": None}, "title"),

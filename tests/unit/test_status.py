@@ -126,11 +126,11 @@ def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
     ],
 )
 def test_idle_time_counts_for_no_pace(
-    moments: list[float], at_work_since: float | None, rate_limit: float | None
+    moments: list[float], at_work_since: float | None, pace: float | None
 ) -> None:
     """A pace is of time in which there was work; until enough has ended it is unknown."""
     found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
-    assert found == (None if rate_limit is None else pytest.approx(rate_limit, rel=0.05))
+    assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def failure(ending: Ending) -> Failed:
 
 def test_the_way() -> None:
     """The steps are those of the design, in its order."""
-    names = [step.run.__name__ for step in run.STEPS]
+    names = [step.name for step in run.STEPS]
     assert names == ["load", "recall", "check", "encode", "admit", "ask"]
 
 

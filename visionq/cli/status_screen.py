@@ -71,7 +71,7 @@ def _summary(page: Overview, *, simulated: bool) -> Table:
         table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
     for rate_limit in page.paces[:MOST_ROWS]:
-        table.add_row("RateLimitStatus", _per_minute(rate_limit), _pace(rate_limit, page.at))
+        table.add_row("Rate limit", _per_minute(rate_limit), _pace(rate_limit, page.at))
     paid = "simulated" if simulated else "paid"
     table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ {paid}")
     table.add_row("Spend", "", _spend(page, paid))
@@ -108,8 +108,8 @@ def _reasons(held: HeldScopes, style: str) -> Text:
 def _eta(page: Overview) -> str:
     if page.eta_seconds is None:
         return "unknown: the gate is closed" if page.gate.state == "closed" else "unknown so far"
-    rate_limit = "" if page.pace_per_minute is None else f" at {page.pace_per_minute:,.1f} a minute"
-    return f"{duration(page.eta_seconds)} until all but the parked have ended{rate_limit}"
+    rate = "" if page.pace_per_minute is None else f" at {page.pace_per_minute:,.1f} a minute"
+    return f"{duration(page.eta_seconds)} until all but the parked have ended{rate}"
 
 
 def _gate(gate: Gate, now: datetime) -> Text:

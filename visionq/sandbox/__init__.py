@@ -5,5 +5,5 @@ import warnings
 
 from visionq import devstack
 
-warnings.warn("visionq.devstack is now visionq.devstack", DeprecationWarning, stacklevel=2)
+warnings.warn("visionq.sandbox is now visionq.devstack", DeprecationWarning, stacklevel=2)
 sys.modules[__name__] = devstack

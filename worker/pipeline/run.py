@@ -46,11 +46,18 @@ log = structlog.get_logger(__name__)
 class Step:
     """A step, and the seconds without progress after which it counts as hung.
 
-    Its lease is then left to lapse. Getting on to the next picture is progress.
+    Its lease is then left to lapse. Getting on to the next picture is progress. Results, traces
+    and logs know it by its function's name, or by `stage`, where that is older than the function's.
     """
 
     run: Callable[[Attempt], Ending | None]
     patience: float
+    stage: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name that timings, spans and log lines bear."""
+        return self.stage or self.run.__name__
 
 
 #: More deaths than workers that are killed for other reasons bring upon one job (docs/adr/0012).
@@ -58,7 +65,7 @@ _MOST_LAPSES: Final = 15
 #: Reading and asking take longer than this only through the timeouts of their own clients.
 STEPS: Final = (
     Step(steps.load, 300),
-    Step(steps.look_up_cached_answer, 60),
+    Step(steps.look_up_cached_answer, 60, "recall"),
     Step(steps.check, 60),
     Step(steps.encode, 600),  # all other threads may stand before the one that decodes
     Step(steps.admit, 120),
@@ -67,7 +74,7 @@ STEPS: Final = (
 
 
 #: Instead, where an earlier attempt brought an answer that is only to be mended.
-REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60), *STEPS[-2:])
+REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60, "mend"), *STEPS[-2:])
 
 
 def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
@@ -115,7 +122,7 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     attempt.progress = lambda: lease.extend(patience)
     attempt.progress()
     clock = attempt.tools.monotonic
-    name = step.run.__name__
+    name = step.name
     started = clock()
     with _span(attempt, step), structlog.contextvars.bound_contextvars(stage=name):
         try:
@@ -128,7 +135,7 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
 def _span(attempt: Attempt, step: Step) -> Iterator[None]:
     tracing = attempt.tools.tracing
     if step.run is not steps.ask:
-        with tracing.span(step.run.__name__):
+        with tracing.span(step.name):
             yield
         return
     name, facts = f"chat {attempt.model}", spans.of_call(attempt)
