@@ -15,6 +15,9 @@ ARGS ?=
 # Tests that run at a time. They wait more than they compute; one file stays with one process.
 JOBS ?= 3
 
+# What `make lint` reads as English; the rest follows.
+ENGLISH := README.md CONTRIBUTING.md scripts
+
 # What running needs, of a checkout or in the image: everything but the tools of developers.
 RUN_EXTRAS := all build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
@@ -43,6 +46,7 @@ lint: dev ## Check style, formatting, types and the arrows between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_english.py $(ENGLISH)
 
 format: dev ## Put files into the form that `lint` asks for
 	$(BIN)/ruff check --fix .

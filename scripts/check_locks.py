@@ -1,4 +1,4 @@
-"""Checks that every requirement of the locks has a wheel, wherever visionq is to be installed.
+"""Checks that every requirement of the locks has a wheel, wherever visionq can be installed.
 
 `make lock` runs it, for it asks the package index. What it found is written down together with the
 locks' hashes, so that a test can tell without an index whether these locks were checked.

@@ -1,7 +1,7 @@
 """Writes the tables of docs/configuration.md and docs/configuration.ru.md from the settings.
 
 The English meaning of a variable is the `#:` comment above its field, or, for what Compose alone
-reads, its line in .env.example. The Russian one stands in docs/configuration.ru.toml.
+reads, its line in .env.example. The Russian one is in docs/configuration.ru.toml.
 
     .venv/bin/python scripts/generate_configuration.py
 """
@@ -118,7 +118,7 @@ def _shown(default: object) -> str:
 
 
 def with_tables(page: str, groups: dict[str, list[Variable]]) -> str:
-    """Return the page with the rows of each table in the place of those that it has.
+    """Return the page with the rows of each table replaced.
 
     A table's headings are the page's own: they are in its language.
     """

@@ -23,7 +23,7 @@ _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n(?:\|.*\n){2})(?:\|.*\n)*
 _COSTS: Final = {
     Billing.RELEASED: "nothing",
     Billing.SETTLED: "what was counted",
-    Billing.UNKNOWN: "unknown: the most that it can be stands under *unknown*",
+    Billing.UNKNOWN: "unknown: the upper bound is under *unknown*",
 }
 
 
@@ -75,7 +75,7 @@ def _done(kind: type[VisionqError]) -> str:
         case Hold():
             done = "closes the gate, or holds the model; the job goes back to its lane"
         case Wait():
-            done = "waits as long as it is told, at most a minute; costs no attempt"
+            done = "waits as long as the answer asks, at most a minute; costs no attempt"
         case Retry() if billing_of(kind("")) is Billing.UNKNOWN:
             done = "asks once more, then parks; parks at once under `hold`; see [outages](#outages)"
         case Retry() if kind is ProviderUnavailable:
