@@ -18,8 +18,8 @@ from celery import Celery
 
 from benchmarks.tables import Table
 from producer.prompts import Prompt
-from producer.run.feeding import MOST_JOBS, Submitter
-from producer.run.question import Question
+from producer.run.feeder import MOST_JOBS, Submitter
+from producer.run.plan import Question
 from producer.sources import Row
 from tests.chaos.bulk_run import Lines, command, make_pictures
 from tests.e2e.fleet import running_fleet

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from redis.exceptions import RedisError
 
-from producer.holdups import Reminder, no_worker
-from producer.intake import take_images, take_prompt
-from producer.job_options import job_options, take_job_options
-from producer.quote.endings import Endings
-from producer.quote.learned_statistics import Knowledge
-from producer.stack import found_stack
+from producer.job_options import job_options, take_images, take_job_options, take_prompt
+from producer.quote.model_facts import Endings, Knowledge
+from producer.stack import Reminder, found_stack, no_worker
 from visionq.cli.doctor.provider_checks import get_model_list, provider_at
 from visionq.cli.doctor_command import find_provider
 from visionq.cli.shared import errors_as_json, json_option, print_json

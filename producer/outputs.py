@@ -1,4 +1,4 @@
-"""Files that commands write: none takes the place of a file that somebody else has written."""
+"""Files that commands write; none replaces a file that another program has written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from producer.run.errors import RecordRefused
+from visionq.errors import VisionqError
 from visionq.output_files import is_same
+from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+
+class RecordRefused(ConfigurationError):
+    """The file can't be the record of this run: of another question, in use, not to be written."""
+
+
+class RecordFailed(VisionqError):
+    """The file could not be written while the run was on; what stands in it is whole."""
+
+    code = "record_failed"
+
 
 #: Columns by which a table of answers is known: no option leaves them out.
 TABLE_MARKS: Final = frozenset({"id", "text", "cost_rub", "cached", "error_code", "error_message"})

@@ -1,21 +1,27 @@
-"""The stack that a command works with: the one that runs, or one for this command alone."""
+"""The stack that a command works with, and why jobs in it do not go on."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
+from redis.exceptions import NoPermissionError
 
 from visionq.cli.record import read_record
 from visionq.cli.shared import find_redis_url
 from visionq.devstack.temporary import temporary_stack
 from visionq.extras import STACK, check_extras
+from visionq.ledger.serving import is_served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from redis import Redis
+
+    from visionq.ledger.gates import Gate
     from visionq.settings import Settings
 
 
@@ -61,3 +67,57 @@ def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
         with temporary_stack(*options) as told:
             simulated = told["simulator_url"] is not None
             yield Stack(told["redis_url"], told["provider_url"], simulated)
+
+
+#: Seconds after which the same is said again.
+SAID_EVERY: Final = 60.0
+#: Why a gate is closed → what is to be said.
+_GATES: Final = {
+    "insufficient_balance": "the balance is used up",
+    "key_rejected": "the provider does not accept the key",
+    "access_denied": "the key may not be used from here",
+    "operator": "an operator has closed the gate",
+}
+
+
+def no_worker(redis: Redis, queue: str) -> str | None:
+    """Return what to say where nobody serves a queue; None: somebody does, or it can't be seen."""
+    try:
+        served = is_served(redis, queue)
+    except NoPermissionError:
+        return None
+    return None if served else f"no worker serves {queue}: start one with `visionq worker`"
+
+
+def closed_gate(gate: Gate) -> str | None:
+    """Return what to say of the gate where it lets no call through."""
+    if gate.state == "closed":
+        reason = gate.reason or ""
+        since = f" since {gate.since.astimezone():%H:%M:%S}" if gate.since else ""
+        said = _GATES.get(reason, reason)
+        return f"waiting: {said}{since}; goes on by itself when that is mended"
+    if gate.held:
+        held = ", ".join(f"{scope} ({reason})" for scope, reason in gate.held.items())
+        return f"held: {held}; see `visionq gate show`"
+    return None
+
+
+class Reminder:
+    """Decides when a line is said: at once when it is another, and then every minute.
+
+    Figures in it make it no other.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: str | None = None
+        self._at = 0.0
+
+    def is_due(self, line: str | None) -> bool:
+        """Return whether the line is to be said now; None: there is nothing to say any more."""
+        shape = None if line is None else "".join(one for one in line if not one.isdigit())
+        now = self._clock()
+        if shape == self._said and (line is None or now - self._at < SAID_EVERY):
+            return False
+        self._said, self._at = shape, now
+        return True

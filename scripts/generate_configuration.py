@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitoring.settings import FlowerSettings
-from producer.gateway.settings import GatewaySettings
+from producer.gateway.gateway_settings import GatewaySettings
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

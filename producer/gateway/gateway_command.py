@@ -21,7 +21,7 @@ from producer.gateway.access import (
     new_secret,
     revoke_key,
 )
-from producer.gateway.settings import load_gateway_settings
+from producer.gateway.gateway_settings import load_gateway_settings
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from producer.gateway.settings import GatewaySettings
+    from producer.gateway.gateway_settings import GatewaySettings
 
 _CLIENT_NAME: Final = "visionq-cli"
 _DEFAULT_TENANT: Final = "default"
@@ -65,8 +65,8 @@ def gateway(address: str | None, port: int | None, name: str) -> None:  # noqa: 
     redis_url = find_redis_url(settings)
     own_keys = _own_keys(ours, redis_url)
 
-    from producer.gateway.services import Setup  # noqa: PLC0415  # likewise
-    from producer.gateway.serving import serve  # noqa: PLC0415  # FastAPI takes a second to import
+    from producer.gateway.application import serve  # noqa: PLC0415  # FastAPI takes a second to import
+    from producer.gateway.dependencies import Setup  # noqa: PLC0415  # likewise
 
     ours.files.mkdir(parents=True, exist_ok=True, mode=0o700)
     # What passes through while it is uploaded: /tmp is memory in many a container.

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from producer.gateway.access import digest_of, find_key, scope_for
-from producer.gateway.faults import Fault, fault_of, response_for
+from producer.gateway.http_errors import Fault, fault_of, response_for
 from visionq.errors import QueueUnavailable
 from visionq.names import REQUEST_RATE
 from visionq.redis_connection import as_queue_unavailable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from producer.gateway.access import Key
-    from producer.gateway.services import Services
+    from producer.gateway.dependencies import Services
 
 #: Paths that ask nobody for a key.
 OPEN: Final = frozenset({"/healthz", "/openapi.json"})

@@ -1,4 +1,4 @@
-"""What a tenant may do with its jobs: hand one in, look at it, wait for it, cancel it."""
+"""The jobs of a tenant: submit, look up, list, wait, cancel."""
 
 from __future__ import annotations
 
@@ -6,26 +6,77 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from producer.gateway.faults import Fault
-from producer.gateway.parking import needs_somebody, refusal
-from visionq.contract import JobDocument, JobView, ResultDocument, State
+from producer.gateway.admission import needs_somebody, refusal
+from producer.gateway.http_errors import Fault
+from visionq.contract import TERMINAL, JobDocument, JobView, ResultDocument, State
 from visionq.errors import BillingUnknown
-from visionq.ledger.views import ask_for_view, read_view
-from visionq.names import CELERY_RESULT, JOB, TENANT_JOBS
+from visionq.ledger.scripts import MOST_PER_SCRIPT
+from visionq.ledger.views import ask_for_view, read_view, states_of
+from visionq.names import CELERY_RESULT, JOB, TENANT_FINISHED, TENANT_JOBS
 from visionq.sdk.drafts import accepted
 from visionq.sdk.entering import enter
 from visionq.sdk.reading import answer_in, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from fastapi import Request
+    from redis import Redis
 
-    from producer.gateway.bodies import Room
-    from producer.gateway.services import Services
+    from producer.gateway.dependencies import Services
+    from producer.gateway.request_bodies import Room
     from visionq.sdk.drafts import Draft
+
+#: Entries of each list that are looked at for jobs in one state.
+MOST_LOOKED_AT: Final = 5_000
+
+
+def list_jobs(redis: Redis, tenant: str, state: State | None, limit: int) -> list[JobView]:
+    """Return jobs of the tenant: those under way first, then those that ended, the latest first."""
+    found: list[JobView] = []
+    at_once = min(limit, MOST_PER_SCRIPT) if state is None else MOST_PER_SCRIPT
+    for ids in _candidates(redis, tenant, state, at_once):
+        wanted = ids if state is None else _in_state(redis, ids, state)
+        # An id may have come back as a job of another tenant, when the first was forgotten.
+        own = (view for view in _views(redis, wanted) if view.tenant == tenant)
+        found += [view for view in own if state in {None, view.state}]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _candidates(redis: Redis, tenant: str, state: State | None, size: int) -> Iterator[list[str]]:
+    if state is None or state not in TERMINAL:
+        yield from _pieces(redis, TENANT_JOBS + tenant, size, newest_first=False)
+    if state is None or state in TERMINAL:
+        yield from _pieces(redis, TENANT_FINISHED + tenant, size, newest_first=True)
+
+
+def _pieces(redis: Redis, name: str, size: int, *, newest_first: bool) -> Iterator[list[str]]:
+    for first in range(0, MOST_LOOKED_AT, size):
+        ids: Any = redis.zrange(name, first, first + size - 1, desc=newest_first)
+        if not ids:
+            return
+        yield [one.decode() for one in ids]
+
+
+def _in_state(redis: Redis, job_ids: list[str], state: State) -> list[str]:
+    pairs = zip(job_ids, states_of(redis, job_ids), strict=True)
+    return [job_id for job_id, its_state in pairs if its_state is state]
+
+
+def _views(redis: Redis, job_ids: list[str]) -> list[JobView]:
+    if not job_ids:
+        return []
+    with redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            ask_for_view(pipeline, job_id)
+        replies = pipeline.execute()
+    pairs = zip(job_ids, replies[::2], replies[1::2], strict=True)
+    return [view for job_id, fields, due in pairs if (view := read_view(job_id, fields, due))]
+
 
 #: Seconds between looks whether a job that is waited for is parked.
 _FIRST_LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
-from producer.openai_requests.forms import (
+from producer.openai_requests.answer_forms import (
     JSON_OBJECT,
     TEXT,
     AnswerForm,
@@ -26,15 +26,17 @@ from producer.openai_requests.parts import (
     Breakpoint,
     Common,
     DetailName,
+    Image,
     MaxTokens,
     PictureUrl,
     ShortText,
     StreamOptions,
+    Text,
     Turn,
     as_parts,
+    question_in,
 )
-from producer.openai_requests.question import Image, Text, question_in
-from producer.openai_requests.refusals import NotSupported, Part
+from producer.openai_requests.unsupported import NotSupported, Part
 from visionq.contract import Api
 
 _OLD_FUNCTIONS: Final = "the old form of tools is not supported: give one function as `tools`"

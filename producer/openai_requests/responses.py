@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
-from producer.openai_requests.forms import (
+from producer.openai_requests.answer_forms import (
     JSON_OBJECT,
     TEXT,
     AnswerForm,
@@ -25,14 +25,16 @@ from producer.openai_requests.parts import (
     Breakpoint,
     Common,
     DetailName,
+    Image,
     MaxTokens,
     PictureUrl,
     ShortText,
+    Text,
     Turn,
     as_parts,
+    question_in,
 )
-from producer.openai_requests.question import Image, Text, question_in
-from producer.openai_requests.refusals import NotSupported, Part, not_supported
+from producer.openai_requests.unsupported import NotSupported, Part, not_supported
 from visionq.contract import Api
 
 _NO_CONVERSATION: Final = (

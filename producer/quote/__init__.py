@@ -2,8 +2,8 @@
 
 from producer.quote.census import Census, QuotePlan, take_census
 from producer.quote.document import ModelQuote, Quote, RubleSpan
-from producer.quote.learned_statistics import Knowledge
 from producer.quote.making import make_quote, quote_of
+from producer.quote.model_facts import Knowledge
 
 __all__ = [
     "Census",

@@ -1,15 +1,17 @@
-"""Counting a source: which rows will be paid for, and what they hold. Rows are not kept."""
+"""Count a source: which rows cost money, and what they hold. Rows are not kept."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.prompts import job_fields
-from producer.quote.caching import SharedPrefixes, prefix_of
-from producer.quote.duplicates import Twins
+from producer.quote.estimate import SharedPrefixes, prefix_of
 from producer.quote.probe import look, sha256_of_file
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.cache_key import cache_key
@@ -32,11 +34,71 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from producer.prompts import Prompt
-    from producer.quote.caching import Prefix
+    from producer.quote.estimate import Prefix
     from producer.quote.probe import Seen
     from visionq.contract import Detail, JobDocument
     from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
+
+_CACHE_KIB: Final = 4_000
+
+
+class Twins:
+    """A table in a temporary file of what was asked.
+
+    Files of equal length and equal first bytes are read whole, and only those.
+    """
+
+    def __init__(self) -> None:
+        self.read_bytes = 0
+        # The empty name is a file that SQLite makes, spills into and removes by itself.
+        self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for name, value in (("journal_mode", "OFF"), ("synchronous", "OFF")):
+            self._table.execute(f"PRAGMA {name} = {value}")
+        self._table.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._table.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY, images TEXT)")
+        self._table.execute("BEGIN")
+
+    def is_twin(self, question: str, images: Sequence[str], seen: Sequence[Seen]) -> bool:
+        """Return whether the same was asked about the same pictures before.
+
+        Raises:
+            InputFileNotFound: a file that was there can't be read any more.
+        """
+        certain = all(picture.certain for picture in seen)
+        likeness = _key(question, *(picture.likeness for picture in seen))
+        first = self._note(likeness, None if certain else json.dumps(images))
+        if first is None:
+            return False
+        if certain or not first[0]:
+            return certain or self._read(question, images, seen)
+        # Two alike: from now on these are told apart by all their bytes.
+        self._table.execute("UPDATE seen SET images = '' WHERE key = ?", (likeness,))
+        self._read(question, json.loads(first[0]), seen)
+        return self._read(question, images, seen)
+
+    def _read(self, question: str, images: Sequence[str], seen: Sequence[Seen]) -> bool:
+        self.read_bytes += sum(picture.bytes for picture in seen)
+        hashes = [
+            picture.likeness if picture.certain else sha256_of_file(image)
+            for image, picture in zip(images, seen, strict=True)
+        ]
+        return self._note(_key(question, "whole", *hashes), None) is not None
+
+    def _note(self, key: int, images: str | None) -> tuple[str | None] | None:
+        """Return the row that stood there, or None."""
+        if self._table.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, images)).rowcount:
+            return None
+        found: tuple[str | None] = self._table.execute(
+            "SELECT images FROM seen WHERE key = ?", (key,)
+        ).fetchone()
+        return found
+
+
+def _key(*parts: str) -> int:
+    text = json.dumps(parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
 
 Size = tuple[int, int]
 #: Model, detail, effort.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from producer.quote.census import Group, QuotePlan, take_census
 from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
-from producer.quote.endings import Endings
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from producer.quote.model_facts import Endings
 from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
-    from producer.quote.learned_statistics import Knowledge
+    from producer.quote.model_facts import Knowledge
     from producer.sources import BadRow, Row
     from visionq.ledger.usage import Calibration
     from visionq.pricing.prices import PriceTable

@@ -1,33 +1,41 @@
-"""`visionq quote`: what a source will cost, before anything is sent."""
+"""`visionq quote`: the price of a source, before anything is sent."""
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from producer.intake import check_options, take_prompt
-from producer.job_options import job_options, take_job_options
-from producer.outputs import check_not_input
+from producer.job_options import check_options, job_options, take_job_options, take_prompt
+from producer.outputs import (
+    REFUSED_MARKS,
+    RecordFailed,
+    RecordRefused,
+    check_not_input,
+    check_table,
+)
 from producer.prompts import prompt_for
-from producer.quote.census import QuotePlan
+from producer.quote.census import QuotePlan, RefusedPicture
 from producer.quote.document import RefusedRow
-from producer.quote.learned_statistics import Knowledge
 from producer.quote.making import make_quote
-from producer.quote.refused import refused_file
+from producer.quote.model_facts import Knowledge
+from producer.run.table import TableForm
 from producer.sources import STDIN, open_source, said_of_reading
-from producer.sources.command_options import source_options, take_source_options
+from producer.sources.opening import source_options, take_source_options
 from visionq.cli.doctor.provider_checks import get_model_list
 from visionq.cli.doctor_command import find_provider
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.output_files import draft_of
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
@@ -35,11 +43,58 @@ from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TextIO
 
-    from producer.quote.census import RefusedPicture
     from producer.quote.document import Quote
     from producer.sources import Source
     from visionq.settings import Settings
+
+_JSONL: Final = ".jsonl"
+_CSV: Final = ".csv"
+_COLUMNS: Final = tuple(field.name for field in fields(RefusedPicture))
+
+
+@contextmanager
+def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
+    """Give a function that notes a refused row; the file is there when the block has ended.
+
+    Raises:
+        RecordRefused: it is of no known kind, or what stands there is none of ours.
+        RecordFailed: it can't be written.
+    """
+    if out.suffix.lower() not in (_JSONL, _CSV):
+        raise RecordRefused(f"{out}: --refused ends in {_JSONL} or {_CSV}")
+    check_table(out, REFUSED_MARKS)
+    draft = draft_of(out)
+    try:
+        # Excel takes a file for UTF-8 by the mark at its beginning.
+        encoding = "utf-8-sig" if out.suffix.lower() == _CSV else "utf-8"
+        with draft.open("x", encoding=encoding, newline="") as file:
+            yield _table(file) if out.suffix.lower() == _CSV else _lines(file)
+        draft.replace(out)
+    except OSError as error:
+        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _table(file: TextIO) -> Callable[[RefusedPicture], None]:
+    form, writer = TableForm(), csv.writer(file)
+    writer.writerow(_COLUMNS)
+
+    def note(refusal: RefusedPicture) -> None:
+        writer.writerow(form.text(getattr(refusal, name)) for name in _COLUMNS)
+
+    return note
+
+
+def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
+    def note(refusal: RefusedPicture) -> None:
+        file.write(json.dumps(asdict(refusal), ensure_ascii=False) + "\n")
+
+    return note
+
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -132,7 +187,7 @@ def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
 
 
 def _print(made: Quote, source: Source) -> None:
-    from producer.quote.screen import draw  # noqa: PLC0415  # for people alone
+    from producer.quote.rendering import draw  # noqa: PLC0415  # for people alone
 
     people_console().print(draw(made, source.description))
     for said in said_of_reading(source):

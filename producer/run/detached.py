@@ -1,4 +1,4 @@
-"""Runs that go on without a terminal: their notes in the user's state directory."""
+"""Runs without a terminal (`--detach`): their notes, their supervisor, and `visionq runs`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,14 +15,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from visionq.bundled import python_command
 from visionq.cli.record import user_directory
+from visionq.cli.shared import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    errors_as_json,
+    json_option,
+    print_json,
+)
+from visionq.devstack.process import STEADY, restart_pause
+from visionq.devstack.signals import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_SUPERVISE: Final = python_command("producer.run.supervise")
+_SUPERVISE: Final = python_command("producer.run.detached")
 _START_TIMEOUT: Final = 15.0
 
 
@@ -170,8 +184,164 @@ def detach(run_id: str, arguments: Sequence[str], source: str, out: Path) -> Det
     return read_run(run.directory)
 
 
-def stop(run: DetachedRun) -> None:
+def ask_to_stop(run: DetachedRun) -> None:
     """Ask a run to stop: as Ctrl-C does in a terminal."""
     if run.is_on and run.pid:
         with suppress(ProcessLookupError):
             os.kill(run.pid, signal.SIGTERM)
+
+
+_COMMAND: Final = python_command("visionq.cli")
+#: Short lives in a row after which a run will not come to life any more.
+_HOPELESS: Final = 8
+#: Seconds between tries while Redis or the provider is out of reach.
+_REACH_PAUSE: Final = 30.0
+
+
+def main(directory: Path) -> int:
+    """Run until the run has ended; returns its exit code."""
+    with watched(directory), Signals() as signals:
+        run = replace(read_run(directory), pid=os.getpid())
+        run.save()
+        code = _watch(run, signals)
+        read_run(directory).ended(code).save()
+    return code
+
+
+def _watch(run: DetachedRun, signals: Signals) -> int:
+    quick_deaths = 0
+    while True:
+        began = time.monotonic()
+        code = _live(run, signals)
+        if code >= 0 and code != EXIT_UNREACHABLE:
+            return code
+        if signals.stops:
+            return EXIT_INTERRUPTED
+        quick_deaths = quick_deaths + 1 if time.monotonic() - began < STEADY else 1
+        if code < 0 and quick_deaths >= _HOPELESS:
+            return 1
+        pause = _REACH_PAUSE if code == EXIT_UNREACHABLE else restart_pause(quick_deaths)
+        print(f"the run ended with {code}; it goes on in {pause:.0f} s", flush=True)  # noqa: T201  # into its log
+        signals.wait(pause)
+        if signals.stops:
+            return EXIT_INTERRUPTED
+        run = replace(run, restarts=run.restarts + 1)
+        run.save()
+
+
+def _live(run: DetachedRun, signals: Signals) -> int:
+    """Run it once; a request to stop is passed on."""
+    passed_on = 0
+    with subprocess.Popen((*_COMMAND, *run.arguments), stdin=subprocess.DEVNULL) as process:  # noqa: S603  # our own command
+        while process.poll() is None:
+            signals.wait(1.0)
+            while passed_on < signals.stops:
+                passed_on += 1
+                process.terminate()
+        return process.returncode
+
+
+#: Seconds that a run gets to stop: a call that is out is waited for.
+_PATIENCE: Final = 60.0
+_LOOK_EVERY: Final = 0.2
+
+
+@click.group()
+def runs() -> None:
+    """Look at runs that go on without a terminal, and stop them."""
+
+
+@runs.command("list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List them, the latest first."""
+    found = all_runs()
+    if as_json:
+        print_json([run.to_public() for run in found])
+        return
+    if not found:
+        click.echo("no runs: `visionq run … --detach` begins one")
+    for run in found:
+        click.echo(f"{run.id}  {_state(run):<8} {local(run.began_at)}  {run.out}")
+        click.echo(f"    {run.last_line()}")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@json_option
+def show(*, run_id: str, as_json: bool) -> None:
+    """Show one: how it stands, what it was told, where its log is."""
+    with errors_as_json(as_json):
+        run = find_run(run_id)
+        if as_json:
+            print_json(run.to_public())
+            return
+    rows = {
+        "id": run.id,
+        "state": _state(run),
+        "source": run.source,
+        "out": run.out,
+        "began": local(run.began_at),
+        "ended": local(run.ended_at) if run.ended_at else "",
+        "begun again": f"{run.restarts} times" if run.restarts else "",
+        "command": f"visionq {' '.join(run.arguments)}",
+        "folder": run.folder,
+        "log": str(run.log),
+        "says": run.last_line(),
+    }
+    for name, value in rows.items():
+        if value:
+            click.echo(f"{click.style(f'{name:<12}', dim=True)}{value}")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+def attach(*, run_id: str) -> int:
+    """Show what a run says until it ends; Ctrl-C leaves it alone. Exits as the run does."""
+    run = find_run(run_id)
+    try:
+        with run.log.open("r", encoding="utf-8", errors="replace") as log:
+            while True:
+                is_on = run.is_on  # asked first: what it says last is read after it
+                sys.stdout.write(log.read())
+                sys.stdout.flush()
+                if not is_on:
+                    break
+                time.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        click.echo(f"{run.id} goes on", err=True)
+        return EXIT_OK
+    code = find_run(run.id).exit_code
+    return EXIT_FAILED if code is None else code
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@json_option
+def stop(*, run_id: str, as_json: bool) -> int:
+    """Stop a run as Ctrl-C does; the command that began it goes on with it later."""
+    with errors_as_json(as_json):
+        run = find_run(run_id)
+    ask_to_stop(run)
+    until = time.monotonic() + _PATIENCE
+    while run.is_on and time.monotonic() < until:
+        time.sleep(_LOOK_EVERY)
+    run = find_run(run.id)
+    if as_json:
+        print_json(run.to_public())
+    else:
+        click.echo(f"{run.id} {_state(run)}: {run.last_line()}")
+    return EXIT_FAILED if run.is_on else EXIT_OK
+
+
+def local(moment: str) -> str:
+    """Return a moment by the clock of this machine, with its zone."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _state(run: DetachedRun) -> str:
+    return run.state if run.exit_code in (None, 0) else f"{run.state} ({run.exit_code})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

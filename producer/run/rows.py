@@ -14,7 +14,7 @@ from visionq.contract.result import is_simulated
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from producer.run.question import Question
+    from producer.run.plan import Question
     from producer.sources import BadRow
     from visionq.errors import VisionqError
     from visionq.ledger import NewJob

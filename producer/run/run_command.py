@@ -11,15 +11,14 @@ import click
 
 from producer.job_options import job_options, take_job_options
 from producer.outputs import check_not_input, check_table
-from producer.run.export import as_old_as, keep_changed
-from producer.run.export import export as write_table
 from producer.run.plan import RunOptions, make_plan
-from producer.run.reading import open_rows
+from producer.run.record_index import open_rows
+from producer.run.run_progress import Terminal
 from producer.run.selection import Again
-from producer.run.table_form import table_options, take_table_form
-from producer.run.terminal import Terminal
+from producer.run.table import as_old_as, keep_changed, table_options, take_table_form
+from producer.run.table import export as write_table
 from producer.sources import STDIN
-from producer.sources.command_options import source_options, take_source_options
+from producer.sources.opening import source_options, take_source_options
 from visionq.cli.shared import errors_as_json, json_option
 from visionq.settings import load_settings
 
@@ -122,7 +121,7 @@ def run(
     SOURCE is a folder, a glob, a manifest (CSV, JSONL), a list of addresses, s3://…, an OpenAI
     Batch file, or - for stdin. The same command again goes on where it was stopped.
     """
-    from producer.run.work import work  # noqa: PLC0415  # nothing of it for --help
+    from producer.run.workflow import work  # noqa: PLC0415  # nothing of it for --help
 
     with errors_as_json(as_json):
         settings = load_settings()

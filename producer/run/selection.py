@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from producer.prompts import Prompt
-    from producer.run.index import Index, IndexEntry
+    from producer.run.record_index import Index, IndexEntry
 
 _MARK_BYTES: Final = 8
 

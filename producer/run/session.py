@@ -1,35 +1,164 @@
-"""A run while it is on: rows go out, ends come in and OUT grows, until all is done."""
+"""A run in progress: jobs go out, results come in and OUT grows, within `--max-rub`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
-from producer.run import rows
-from producer.run.collecting import RESTING, RunCounts, census, ended
-from producer.run.feeding import LONGEST_OUTAGE
-from producer.run.progress import waits
+from producer.run.feeder import LONGEST_OUTAGE
+from producer.run.rows import answered
+from producer.run.run_progress import waits
+from producer.stack import no_worker
+from visionq.contract import State
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
+from visionq.ledger import BudgetScope, celery_results
+from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import note_forgotten
-from visionq.sdk.waiting import Outage
+from visionq.names import BATCH, CELERY_RESULT, DUE, JOB, QUEUE_BULK
+from visionq.sdk.reading import answer_in
+from visionq.sdk.waiting import Outage, portions, read_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis import Redis
 
-    from producer.run.feeding import Feeder
-    from producer.run.question import Question
-    from producer.run.record import Record
-    from producer.run.tally import Tally
-    from producer.run.window import Out, Window
+    from producer.run.feeder import Feeder, Out, Window
+    from producer.run.plan import Question
+    from producer.run.run_progress import Tally
+    from producer.run.run_record import Record
     from visionq.devstack.signals import Signals
     from visionq.ledger import Ledger
+    from visionq.ledger.gates import Gate
     from visionq.sdk.reading import End
+
+#: Field of the batch: rubles that OUT had cost when the ledger's book of this run began.
+_PAID_BEFORE: Final = "paid_before"
+
+
+@dataclass
+class RunBudget:
+    """The batch of a run has a budget in the ledger: the limit, less what its book can't know of.
+
+    The book knows every call of the run since the batch began, also those whose rows are not in
+    OUT yet. What OUT had cost before that is kept with the batch, so that it goes when the book
+    goes: with an emptied Redis, or when the batch has expired.
+    """
+
+    ledger: Ledger
+    redis: Redis
+    run: str
+    limit: Decimal | None
+    #: Returns the rubles that the rows of OUT cost.
+    paid: Callable[[], Decimal]
+
+    def begin(self) -> None:
+        """Set the budget, or lift that of an earlier beginning."""
+        before = self._paid_before()
+        if self.limit is not None:
+            self._set(self.limit, before)
+        elif self.ledger.book(self._scope).limit_rub is not None:
+            self.ledger.set_budget(self._scope, None)
+
+    def ensure(self) -> None:
+        """Set it again if Redis has lost it."""
+        if not self.redis.hexists(BATCH + self.run, _PAID_BEFORE):
+            self.begin()
+
+    @property
+    def _scope(self) -> BudgetScope:
+        return BudgetScope.batch(self.run)
+
+    def _set(self, limit: Decimal, before: Decimal) -> None:
+        self.ledger.set_budget(self._scope, max(Decimal(0), limit - before))
+
+    def _paid_before(self) -> Decimal:
+        """Return what OUT had cost when the batch began; noted when it is asked first."""
+        batch = BATCH + self.run
+        stored: Any = self.redis.hget(batch, _PAID_BEFORE)
+        if stored is not None:
+            return Decimal(stored.decode())
+        before = self.paid()
+        is_new = not self.redis.exists(batch)
+        self.redis.hset(batch, _PAID_BEFORE, str(before))
+        if is_new:
+            self.redis.expire(batch, self.ledger.options.result_ttl)  # until its first job comes
+        return before
+
+
+#: States in which a job makes no call.
+RESTING: Final = ("queued", "hinted", "waiting", "parked")
+
+
+def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
+    """Return the ends of those jobs that have ended: one MGET for each 500, nothing subscribed."""
+    ends: dict[str, End] = {}
+    for few in portions(job_ids):
+        stored: list[Any] = redis.mget([CELERY_RESULT + job_id for job_id in few])
+        others = []
+        for job_id, meta in zip(few, stored, strict=True):
+            if meta is None or not celery_results.is_final(meta):
+                continue
+            answer = answer_in(meta)
+            if answer is None:
+                others.append(job_id)
+            else:
+                ends[job_id] = answer
+        if others:
+            ends |= read_ends(redis, others)
+    return ends
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """How the jobs that are out stand."""
+
+    gate: Gate
+    #: Jobs that Redis knows nothing of: it was emptied.
+    vanished: list[str] = field(default_factory=list)
+    #: Jobs whose budget can't cover them.
+    unaffordable: list[str] = field(default_factory=list)
+    #: Jobs whose call may have been billed, and which nobody will repeat unasked.
+    unknown: list[str] = field(default_factory=list)
+    #: `state` or `state (reason)` → jobs.
+    standing: Counter[str] = field(default_factory=Counter)
+    #: What to say where no worker takes them.
+    unserved: str | None = None
+
+
+def census(redis: Redis, job_ids: Sequence[str]) -> RunCounts:
+    """Look at every job that is out."""
+    found = RunCounts(read_gate(redis))
+    for few in portions(job_ids):
+        with redis.pipeline(transaction=False) as pipeline:
+            for job_id in few:
+                pipeline.hmget(JOB + job_id, "state", "reason")
+                pipeline.zscore(DUE, job_id)
+            replies = pipeline.execute()
+        for job_id, fields, due in zip(few, replies[::2], replies[1::2], strict=True):
+            state, reason = [value.decode() if value else "" for value in fields]
+            _count(found, job_id, state, reason, comes_back=due is not None)
+    if found.standing["queued"] and not found.standing["in_progress"]:
+        return replace(found, unserved=no_worker(redis, QUEUE_BULK))
+    return found
+
+
+def _count(found: RunCounts, job_id: str, state: str, reason: str, *, comes_back: bool) -> None:
+    if not state:
+        found.vanished.append(job_id)
+        return
+    if state == State.PARKED and reason == "budget_exhausted":
+        found.unaffordable.append(job_id)
+    elif state == State.PARKED and reason == BillingUnknown.code and not comes_back:
+        found.unknown.append(job_id)
+    shown = "queued" if state == "hinted" else state
+    found.standing[f"{shown} ({reason})" if reason and shown != "queued" else shown] += 1
+
 
 #: Seconds between two looks for ends, and for how the other jobs stand.
 _TICK: Final = 0.05
@@ -162,7 +291,7 @@ class Session:
             end = ends[one.job.id]
             if isinstance(end, VisionqError) and self._is_no_end(one, end):
                 continue
-            new.append(rows.answered(one.place, self.question, one.job, end))
+            new.append(answered(one.place, self.question, one.job, end))
         self._write(new)
         self.ledger.forget([one.job.id for one in taken])
 

@@ -1,9 +1,17 @@
 """Where bulk work comes from: folders, globs, manifests, lists of addresses, batch files."""
 
+from producer.sources.bucket import take_row_pictures
 from producer.sources.opening import STDIN, open_source
-from producer.sources.pictures import take_row_pictures
-from producer.sources.row import ROW_FAULTS, BadRow, Row, row_fault
-from producer.sources.source import KINDS, Source, SourceOptions, said_of_reading
+from producer.sources.source import (
+    KINDS,
+    ROW_FAULTS,
+    BadRow,
+    Row,
+    Source,
+    SourceOptions,
+    row_fault,
+    said_of_reading,
+)
 
 __all__ = [
     "KINDS",

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from producer.sources.files import PICTURE_SUFFIXES, junk_in
-from producer.sources.row import Row
-from producer.sources.source import Reading
+from producer.sources.source import Reading, Row
 from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
 from visionq.extras import install_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from obstore.store import ObjectStore
 
-    from producer.sources.row import BadRow
+    from producer.sources.source import BadRow
+    from visionq.sdk import ImageInput
 
 SCHEME: Final = "s3://"
 _TIMEOUT: Final = timedelta(seconds=60)
@@ -141,3 +141,16 @@ def _store_errors(url: str) -> Iterator[None]:
 def _cause(error: Exception) -> str:
     first = str(error).partition("\n")[0]
     return f"{first}; are AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL right?"
+
+
+def take_row_pictures(images: Iterable[str], most_bytes: int) -> list[ImageInput]:
+    """Return names of files and addresses as they are, and objects of a store as their bytes.
+
+    Raises:
+        InputFileNotFound: there is no such object.
+        DownloadFailed: the store can't be read.
+    """
+    return [
+        (image, read_object(image, most_bytes)) if image.startswith(SCHEME) else image
+        for image in images
+    ]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from producer.job_options import check_job_columns, fields_of_columns
-from producer.sources.addresses import Address, addresses_in, clean, locate
-from producer.sources.row import ROW_FAULTS, BadRow, Row, make_row, row_fault, whole
+from producer.sources.picture_addresses import Address, addresses_in, clean, locate
+from producer.sources.source import ROW_FAULTS, BadRow, Row, make_row, row_fault, whole
 from visionq.errors import InvalidJob, InvalidSource
 from visionq.submission import is_data_url
 

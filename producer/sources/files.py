@@ -8,14 +8,13 @@ from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from producer.sources.row import Row, printable
-from producer.sources.source import Reading
+from producer.sources.source import Reading, Row, printable
 from visionq.errors import InvalidSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from producer.sources.row import BadRow
+    from producer.sources.source import BadRow
 
 #: Names of files that are looked at. Which of them are taken is found out by their content.
 PICTURE_SUFFIXES: Final = frozenset(

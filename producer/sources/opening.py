@@ -1,4 +1,4 @@
-"""Which kind of source a name on the command line means."""
+"""Open the source that a command line names, with the options that describe it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import tempfile
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+
+import click
 
 from producer.sources.bucket import SCHEME, Bucket
 from producer.sources.files import (
@@ -20,16 +22,55 @@ from producer.sources.files import (
     open_folder,
     open_glob,
 )
-from producer.sources.listing import Listing
+from producer.sources.line_sources import Listing, OpenAIBatch, is_batch
 from producer.sources.manifest import CsvManifest, JsonlManifest, parse_object
-from producer.sources.openai_batch import OpenAIBatch, is_batch
-from producer.sources.source import Reading, Source, SourceOptions
-from producer.sources.text import TextFile, read_text_file
+from producer.sources.source import KINDS, Reading, Source, SourceOptions
+from producer.sources.text_file import TextFile, read_text_file
 from visionq.errors import InvalidSource
 from visionq.sdk.images import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from producer.sources.source import Kind
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+_OPTIONS = (
+    click.option(
+        "--format", "kind", type=click.Choice(KINDS), default="auto", help="What SOURCE holds."
+    ),
+    click.option(
+        "--image-column",
+        "image_columns",
+        multiple=True,
+        help="Column with pictures; give it again for more.  [default: by its name]",
+    ),
+    click.option("--id-column", help="Column with ids.  [default: by its name]"),
+    click.option("--encoding", help="Encoding of SOURCE.  [default: UTF-8, else CP1251]"),
+    click.option("--group", is_flag=True, help="Make one row of rows with the same id."),
+    click.option("--delimiter", help="What separates cells of a CSV.  [default: found out]"),
+)
+
+
+def source_options(command: Command) -> Command:
+    """Give a command the options that `take_source_options` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def take_source_options(options: dict[str, Any]) -> SourceOptions:
+    """Take them out of a command's parameters."""
+    names = SourceOptions.__dataclass_fields__
+    chosen = {name: options.pop(name) for name in names if name in options}
+    delimiter = chosen.get("delimiter")
+    if delimiter is not None:
+        chosen["delimiter"] = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+        if len(chosen["delimiter"]) != 1:
+            raise click.BadParameter("one character, or `tab`", param_hint="--delimiter")
+    return SourceOptions(**chosen)
+
 
 #: In place of a name: what stands on standard input.
 STDIN: Final = "-"

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from producer.gateway.batches.record import Batch, BatchBook
+from producer.gateway.batches.batch_store import Batch, BatchBook
 from tests.integration.ledger_kit import new_job
 from visionq import names
 from visionq.cli.webhooks import webhooks

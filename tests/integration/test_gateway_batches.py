@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as ConnectionFailed
 
-from producer.gateway.batches.record import Batch, BatchBook
+from producer.gateway.batches.batch_store import Batch, BatchBook
 from visionq.ledger import AsyncLedger, LedgerOptions
 from visionq.names import FILE_BATCH, OPEN_BATCHES
 

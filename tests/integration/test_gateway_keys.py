@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from producer.gateway.access import digest_of
 from producer.gateway.gateway_command import _own_keys, keys
-from producer.gateway.settings import GatewaySettings, load_gateway_settings
+from producer.gateway.gateway_settings import GatewaySettings, load_gateway_settings
 from visionq.names import GATEWAY_KEYS
 from visionq.settings import ConfigurationError
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer.gateway.faults import Fault
-from producer.gateway.models import KnownModels
-from producer.gateway.native.listing import list_jobs
+from producer.gateway.admission import KnownModels
+from producer.gateway.http_errors import Fault
+from producer.gateway.job_service import list_jobs
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
 from visionq.ledger import LedgerOptions, OverQuota, Submitted

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from monitoring.settings import FlowerSettings
-from producer.gateway.settings import GatewaySettings
+from producer.gateway.gateway_settings import GatewaySettings
 from scripts.generate_configuration import (
     ROOT,
     RUSSIAN,

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
-from producer.complaints import complaint
 from producer.gateway.access import Scope, scope_for
-from producer.gateway.native.submission import job_schemas
+from producer.gateway.job_routes import job_schemas
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.parts import Common, Extras
-from producer.openai_requests.question import Image, Said, Text, question_in
-from producer.openai_requests.reading import fields_of, in_their_words, read_request
+from producer.openai_requests.parts import Common, Extras, Image, Said, Text, question_in
+from producer.openai_requests.request_reader import fields_of, in_their_words, read_request
 from producer.openai_requests.responses import ResponseRequest
+from producer.openai_requests.unsupported import complaint
 from visionq.contract import Api, JobDocument, parse_job
 from visionq.errors import InvalidJob
 

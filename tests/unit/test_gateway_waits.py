@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from producer.gateway.waits import end_tasks
+from producer.gateway.background import end_tasks
 
 
 def test_a_lost_cancellation_is_repeated() -> None:

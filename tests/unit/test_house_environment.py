@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from monitoring.settings import FlowerSettings
-from producer.gateway.settings import GatewaySettings
+from producer.gateway.gateway_settings import GatewaySettings
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from producer.intake import take_images, take_prompt, take_schema
+from producer.job_options import take_images, take_prompt, take_schema
 from visionq.errors import EmptyFile, InputFileNotFound, TooLarge
 
 NO_STDIN = io.BytesIO()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from producer.openai_requests.reading import read_request
+from producer.openai_requests.request_reader import read_request
 from producer.prompts import Prompt, job_fields, prompt_for
 from producer.sources import Row, open_source
 from visionq.contract import parse_job

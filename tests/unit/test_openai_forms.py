@@ -15,10 +15,10 @@ from openai.types.responses import Response as TheirResponse
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from producer.gateway.job_service import Standing
-from producer.gateway.openai.chat import completion_of
-from producer.gateway.openai.responses import response_of
+from producer.gateway.openai.completion_objects import completion_of
+from producer.gateway.openai.response_objects import response_of
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.reading import read_request
+from producer.openai_requests.request_reader import read_request
 from producer.openai_requests.responses import ResponseRequest
 from visionq.contract import ErrorDocument, JobView, ResultDocument, State, parse_job
 from visionq.errors import InvalidJob

@@ -10,14 +10,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from producer.outputs import check_table
-from producer.run.errors import RecordRefused
-from producer.run.export import as_old_as, export, keep_changed
+from producer.outputs import RecordRefused, check_table
 from producer.run.plan import RunOptions, make_plan
-from producer.run.record import Record
 from producer.run.rows import to_line
 from producer.run.run_command import export as export_command
-from producer.run.table_form import TableForm
+from producer.run.run_record import Record
+from producer.run.table import TableForm, as_old_as, export, keep_changed
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS
 from visionq.output_files import free_name

@@ -20,15 +20,14 @@ from rich.console import Console
 
 from producer.prompts import Prompt
 from producer.quote import Knowledge, Quote, QuotePlan, make_quote, take_census
-from producer.quote.census import Group, RefusedPicture
+from producer.quote.census import Group, RefusedPicture, Twins
 from producer.quote.document import CropsQuote
-from producer.quote.duplicates import Twins
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.headers import HEAD_BYTES, read_header
 from producer.quote.probe import Seen
 from producer.quote.quote_command import quote as quote_command
-from producer.quote.screen import draw, duration, money
-from producer.run.quoting import in_one_line
+from producer.quote.rendering import draw, duration, money
+from producer.run.preview import in_one_line
 from producer.sources import BadRow, Row
 from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.gateway.settings import GatewaySettings
+from producer.gateway.gateway_settings import GatewaySettings
 from visionq import names
 from visionq.settings import Settings
 

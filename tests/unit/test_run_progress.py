@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.holdups import SAID_EVERY, Reminder
-from producer.run.collecting import RunCounts
-from producer.run.progress import Lines, standing, waits
-from producer.run.runs import local
-from producer.run.sample import Account, look_at, report
-from producer.run.session import Outcome
-from producer.run.tally import Tally, listed, without_answer
-from producer.run.work import _exit_code
+from producer.run.detached import local
+from producer.run.preview import Account, look_at, report
+from producer.run.run_progress import Lines, Tally, listed, standing, waits, without_answer
+from producer.run.session import Outcome, RunCounts
+from producer.run.workflow import _exit_code
+from producer.stack import SAID_EVERY, Reminder
 from visionq.ledger.gates import Gate
 
 CODES = ("not_an_image", "too_large", "refused", "incomplete", "corrupt_image", "empty_file", "x")

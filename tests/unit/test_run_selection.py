@@ -12,9 +12,9 @@ import pytest
 
 from producer.prompts import Prompt
 from producer.quote.probe import sha256_of_file
-from producer.run.question import Question
-from producer.run.record import Record
+from producer.run.plan import Question
 from producer.run.rows import Place, refused
+from producer.run.run_record import Record
 from producer.run.selection import Again, Sample, Selection, inputs_of
 from producer.sources import BadRow, Row
 

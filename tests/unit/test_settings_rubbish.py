@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.gateway.settings import GatewaySettings, load_gateway_settings
+from producer.gateway.gateway_settings import GatewaySettings, load_gateway_settings
 from visionq import cli
 from visionq.redis_url import parse_redis_url
 from visionq.settings import ConfigurationError, Settings, load_settings

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from producer.prompts import Prompt, job_fields, prompt_for
 from producer.sources import BadRow, Row, Source, SourceOptions, open_source
-from producer.sources.identities import Identities
+from producer.sources.source import Identities
 from visionq.errors import InvalidJob, InvalidSource
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from producer.prompts import Prompt
 from producer.quote import QuotePlan, take_census
-from producer.run.feeding import Feeder
-from producer.run.question import Question
-from producer.run.record import Record
+from producer.run.feeder import Feeder
+from producer.run.plan import Question
 from producer.run.rows import to_line
+from producer.run.run_record import Record
 from producer.run.selection import Selection
 from producer.sources import BadRow, Row, SourceOptions, open_source
-from producer.sources.addresses import addresses_in
+from producer.sources.picture_addresses import addresses_in
 from tests.ugly.tables import ADDRESSES, ROWS, TABLES, Table
 from visionq.errors import InvalidSource
 from visionq.pricing.vision import load_rules
@@ -232,7 +232,7 @@ def test_a_cell_that_takes_all_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_line_without_an_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a line that is too long no more is read than shows it, and the next ones come."""
-    monkeypatch.setattr("producer.sources.text.MOST_CHARACTERS", 1000)
+    monkeypatch.setattr("producer.sources.text_file.MOST_CHARACTERS", 1000)
     monkeypatch.setattr("producer.sources.manifest.MOST_CHARACTERS", 1000)
     path = tmp_path / "rows.jsonl"
     lines = ['{"image": "a.jpg"}', '{"image": "' + "b" * 5_000 + '.jpg"}', '{"image": "c.jpg"}']

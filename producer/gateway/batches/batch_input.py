@@ -1,0 +1,241 @@
+"""The input file of a batch: its lines, and the jobs that they become."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from redis.exceptions import RedisError
+
+from producer.gateway.http_errors import Fault, fault_of, invalid
+from producer.openai_requests.request_reader import in_their_words, read_request
+from visionq.contract import Priority
+from visionq.errors import InvalidJob, QueueUnavailable, TooLarge, VisionqError
+from visionq.ledger import Conflict, Submitted
+from visionq.sdk.drafts import draft
+from visionq.sdk.entering import enter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from producer.gateway.admission import KnownModels
+    from producer.gateway.batches.batch_store import Batch
+    from producer.gateway.dependencies import Services
+    from visionq.sdk.drafts import Draft
+    from visionq.settings import Settings
+
+#: Longest line, in bytes: a few copies of it are in memory while it is read.
+LONGEST: Final = 30_000_000
+#: Seconds after the end of a batch at which the ledger ends a job, if no gateway has.
+_GRACE: Final = 60
+_BLANKS: Final = b" \t\r\n"
+
+
+class Envelope(BaseModel):
+    """What every line has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom_id: str
+    method: str
+    url: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is not blank, numbered from 1."""
+
+    number: int
+    #: What it says; None where that is no JSON object.
+    record: dict[str, Any] | None
+    #: What it calls itself, whatever else is wrong with it.
+    custom_id: str | None
+    #: Why it can be no request, so far as that is known by its place and form.
+    fault: Fault | None
+    #: Bytes that it takes in memory, about.
+    size: int = 0
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file; no more than one of them is in memory."""
+    seen: set[str] = set()
+    for number, raw in enumerate(_raw_lines(path), 1):
+        line = _parsed(number, raw)
+        if line.custom_id is not None and line.custom_id in seen:
+            fault = _fault(f"custom_id: {line.custom_id} names an earlier line too", "custom_id")
+            line = replace(line, fault=fault)
+        elif line.custom_id is not None:
+            seen.add(line.custom_id)
+        yield line
+
+
+def count_lines(path: Path, most: int) -> int:
+    """Return how many lines a file has, counting no further than one beyond `most`."""
+    return sum(1 for _ in islice(_raw_lines(path), most + 1))
+
+
+def _raw_lines(path: Path) -> Iterator[bytes | None]:
+    """Yield lines that are not blank, None for one that is too long."""
+    with path.open("rb") as file:
+        while raw := file.readline(LONGEST + 1):
+            rest = raw
+            while len(rest) > LONGEST and not rest.endswith(b"\n"):
+                rest = file.readline(LONGEST + 1)
+            if raw.strip(_BLANKS):
+                yield raw if len(raw) <= LONGEST else None
+
+
+def _parsed(number: int, raw: bytes | None) -> Line:
+    if raw is None:
+        fault = Fault(400, TooLarge.code, f"the line has more than {LONGEST:,} bytes")
+        return Line(number, None, None, fault)
+    try:
+        record = json.loads(raw)
+    except (ValueError, RecursionError):
+        return Line(number, None, None, _fault("the line is not JSON"))
+    if not isinstance(record, dict):
+        return Line(number, None, None, _fault("the line is no JSON object"))
+    custom_id = record.get("custom_id")
+    return Line(number, record, custom_id if isinstance(custom_id, str) else None, None, len(raw))
+
+
+def _fault(message: str, param: str | None = None) -> Fault:
+    return Fault(400, InvalidJob.code, message, param=param)
+
+
+def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
+    """Return the job of a line, its pictures decoded.
+
+    Raises:
+        Fault: the line is no request that the batch can hold.
+    """
+    fields = {
+        "priority": Priority.BULK,
+        "deadline": datetime.fromtimestamp(batch.expires_at + _GRACE, UTC),
+        **fields_in(line, batch.endpoint),
+        "tenant": batch.tenant,
+        "batch_id": batch.id,
+    }
+    try:
+        one = draft(fields, settings, batch.job_id(line.number))
+    except InvalidJob as error:
+        raise fault_of(in_their_words(error, fields["api"])) from None
+    except VisionqError as error:
+        raise fault_of(error) from None
+    models.check(one.job.document.model or "")
+    return one
+
+
+def fields_in(line: Line, endpoint: str) -> dict[str, Any]:
+    """Return the fields of the job of a line.
+
+    Raises:
+        Fault: it holds no request for the endpoint.
+    """
+    if line.fault is not None:
+        raise line.fault
+    try:
+        envelope = Envelope.model_validate(line.record)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None
+    if (envelope.method, envelope.url) != ("POST", endpoint):
+        raise _fault(f"url: every line of this batch must be for POST {endpoint}", "url")
+    try:
+        return read_request(endpoint, envelope.body)
+    except InvalidJob as error:
+        raise fault_of(error) from None
+
+
+#: What is in memory at a time: at most so many jobs, and pictures of about so many bytes.
+_MOST_JOBS: Final = 200
+_MOST_BYTES: Final = 4_000_000
+#: Seconds between attempts while Redis takes no jobs.
+_PAUSES: Final = (1, 2, 5, 10)
+
+
+@dataclass(slots=True)
+class LineChunk:
+    """Some lines that follow each other."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    refused: int = 0
+    last: int = 0
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to enter them."""
+        return len(self.drafts) >= _MOST_JOBS or self.size >= _MOST_BYTES
+
+
+async def enter_lines(services: Services, batch: Batch, path: Path) -> Batch:
+    """Enter what has not been entered yet; returns early when the batch is cancelled or expires."""
+    portions = _portions(services, batch, path)
+    while portion := await services.in_batch_thread(next, portions, None):
+        if not await _enter(services, batch, portion.drafts):
+            break
+        batch = await services.batches.note(
+            batch, entered=portion.last, refused=batch.refused + portion.refused
+        )
+        if await _is_over(services, batch):
+            break
+    return batch
+
+
+def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChunk]:
+    """Yield the lines after those that were entered before, decoded."""
+    portion = LineChunk()
+    for line in read_lines(path):
+        if line.number <= batch.entered:
+            continue
+        portion.last = line.number
+        try:
+            one = draft_of(line, batch, services.settings, services.models)
+        except Fault:  # told in the error file
+            portion.refused += 1
+        else:
+            portion.drafts.append(one)
+            portion.size += sum(map(len, one.contents.values()))
+        if portion.is_full:
+            yield portion
+            portion = LineChunk()
+    if portion.last:
+        yield portion
+
+
+async def _enter(services: Services, batch: Batch, drafts: list[Draft]) -> bool:
+    """Enter jobs, however long Redis takes none; false if the batch is over before."""
+    attempt = 0
+    while drafts:
+        try:
+            replies = await enter(drafts, services.blobs, services.ledger)
+        except (QueueUnavailable, RedisError):
+            pass
+        else:
+            # Another document under the same id is that of an earlier release or setting.
+            entered = {reply.id for reply in replies if isinstance(reply, Submitted | Conflict)}
+            drafts = [one for one in drafts if one.job.id not in entered]
+        if drafts:
+            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            attempt += 1
+            if await _is_over(services, batch):
+                return False
+    return True
+
+
+async def _is_over(services: Services, batch: Batch) -> bool:
+    if time.time() >= batch.expires_at:
+        return True
+    try:
+        now = await services.batches.get(batch.id)
+    except RedisError:  # as before, for all one knows
+        return False
+    return now is None or now.status == "cancelling"

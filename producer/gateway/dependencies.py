@@ -1,0 +1,192 @@
+"""What routes depend on: connections opened once, the caller, common headers."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
+
+from producer.gateway.access import Key
+from producer.gateway.admission import GateWatch, KnownModels
+from producer.gateway.background import Turns, Waits
+from producer.gateway.batches.batch_store import BatchBook
+from producer.gateway.file_store import FileStore
+from producer.gateway.http_errors import ErrorBody, Problem
+from producer.gateway.request_bodies import Bodies
+from visionq.blobs import open_async_blobs
+from visionq.ledger import AsyncLedger, ledger_options
+from visionq.redis_connection import connect, connect_async
+from visionq.sdk.listening import Listener
+from visionq.sdk.waiting import REPLY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from redis import Redis as BlockingRedis
+    from redis.asyncio import Redis
+
+    from producer.gateway.gateway_settings import GatewaySettings
+    from visionq.blobs.protocol import AsyncBlobStore
+    from visionq.settings import Settings
+
+T = TypeVar("T")
+
+CLIENT_NAME: Final = "visionq-gateway"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a gateway is made from."""
+
+    settings: Settings
+    gateway: GatewaySettings
+    redis_url: str
+    #: Digest → key of those that are not in Redis.
+    own_keys: Mapping[str, Key]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Connections, open."""
+
+    setup: Setup
+    redis: Redis
+    ledger: AsyncLedger
+    blobs: AsyncBlobStore
+    listener: Listener
+    waits: Waits
+    files: FileStore
+    batches: BatchBook
+    bodies: Bodies
+    #: One thread: the lines of one batch at a time are in memory, and requests go on beside it.
+    batch_thread: ThreadPoolExecutor
+    #: Work of requests that takes longer than others should wait: each kind has its own threads.
+    quotes: Turns
+    listings: Turns
+    models: KnownModels
+    #: For the threads of listings.
+    reading: BlockingRedis
+    gates: GateWatch
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the ledger and its jobs."""
+        return self.setup.settings
+
+    @property
+    def gateway(self) -> GatewaySettings:
+        """The settings of the gateway itself."""
+        return self.setup.gateway
+
+    async def in_batch_thread(self, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
+        """Do a piece of the work of a batch, beside that of requests."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.batch_thread, partial(act, *arguments))
+
+
+@asynccontextmanager
+async def opened(setup: Setup) -> AsyncIterator[Services]:
+    """Give the connections, and close them in the end."""
+    redis = connect_async(setup.redis_url, CLIENT_NAME)
+    # Waiting has patience of its own: its connections neither try again nor wait for long.
+    waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
+    listener, waits = Listener(waiting), Waits()
+    ledger = AsyncLedger(redis, ledger_options(setup.settings))
+    bodies = Bodies(setup.gateway.max_body_bytes)
+    batch_thread = ThreadPoolExecutor(1, "batch")
+    quotes, listings = Turns("quote", 2), Turns("listing", 2)
+    reading = connect(setup.redis_url, CLIENT_NAME)
+    try:
+        yield Services(
+            setup=setup,
+            redis=redis,
+            ledger=ledger,
+            blobs=open_async_blobs(setup.settings, redis),
+            listener=listener,
+            waits=waits,
+            files=FileStore(setup.gateway.files, setup.gateway.file_ttl),
+            batches=BatchBook(redis, ledger, setup.gateway.file_ttl),
+            bodies=bodies,
+            batch_thread=batch_thread,
+            quotes=quotes,
+            listings=listings,
+            models=KnownModels(reading, setup.settings),
+            reading=reading,
+            gates=GateWatch(reading),
+        )
+    finally:
+        batch_thread.shutdown(cancel_futures=True)
+        quotes.close()
+        listings.close()
+        reading.close()
+        bodies.close()
+        await waits.close()
+        await listener.close()
+        await redis.aclose()
+        await waiting.aclose()
+
+
+#: For the document alone: the guard has let the request in already.
+_bearer = HTTPBearer(auto_error=False, description="A key that `visionq keys create` has made.")
+
+
+def content_type(request: Request) -> str:
+    """Return the kind of a body, in lower case and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _key(request: Request, _: Annotated[object, Security(_bearer)]) -> Key:
+    key: Key = request.state.key
+    return key
+
+
+def _when_parked(
+    choice: Annotated[
+        Literal["wait", "refuse"] | None,
+        Header(
+            alias="X-Visionq-When-Parked",
+            include_in_schema=False,
+            description="Whether a call waits for its answer while its job is parked until somebody"
+            " acts: by a spent budget or a closed gate",
+        ),
+    ] = None,
+) -> bool | None:
+    return None if choice is None else choice == "wait"
+
+
+Open = Annotated[Services, Depends(_services)]
+Caller = Annotated[Key, Depends(_key)]
+#: Whether to wait for somebody to act; None: as the settings say.
+WhenParked = Annotated[bool | None, Depends(_when_parked)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=1024,
+        description="The same key again is the same job, and is not paid twice.",
+    ),
+]
+
+_PROBLEM: Final = {
+    "description": "A problem (RFC 9457) with a stable code",
+    "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+}
+#: What routes of OpenAI's API may answer beside their success.
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": ErrorBody, "description": "The request is refused"},
+    "5XX": {"model": ErrorBody, "description": "Try again later"},
+}
+#: What routes of the native API may answer beside their success.
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {"4XX": _PROBLEM, "5XX": _PROBLEM}

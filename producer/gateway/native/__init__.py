@@ -1,1 +1,0 @@
-"""The native API: jobs as they are, for curl and for uploads."""

@@ -1,0 +1,121 @@
+"""What is known of models: what workers learned, what the provider lists, when they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from redis.exceptions import NoPermissionError
+
+from visionq.ledger.overview import overview
+from visionq.ledger.usage import kind_of, read_calibrations, read_outputs
+from visionq.names import ANSWER, USAGE
+from visionq.pricing.model_list import ModelList, read_model_list, said_of_unlisted
+from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date
+
+    from redis import Redis
+
+    from visionq.contract import JobDocument
+    from visionq.ledger.usage import Calibration, Output
+    from visionq.pricing.vision import VisionRules
+
+T = TypeVar("T")
+
+
+def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
+    """A user of Redis who only submits may see neither answers nor the fleet: nothing is known."""
+    try:
+        return read()
+    except NoPermissionError:
+        return otherwise
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Nothing, where no stack runs."""
+
+    redis: Redis | None = None
+    #: Asks the provider itself, for where no worker has.
+    ask_for_models: Callable[[], ModelList | None] | None = None
+
+    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
+        """Return what was learned of each kind (`kind_of`)."""
+        return read_calibrations(self.redis, kinds) if self.redis is not None else {}
+
+    def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
+        """Return how long the answers to questions are."""
+        return read_outputs(self.redis, questions) if self.redis is not None else {}
+
+    def stored(self, content_keys: Sequence[str]) -> list[bool]:
+        """Return which have a stored answer, in one round trip."""
+        nothing = [False] * len(content_keys)
+        redis = self.redis
+        if redis is None:
+            return nothing
+        return _if_allowed(lambda: _stored(redis, content_keys), nothing)
+
+    def has_answers(self, job: JobDocument) -> bool:
+        """Return whether a model has been asked like that within the last months."""
+        key = USAGE + kind_of(job.model or "", job.detail, job.effort)
+        return self.redis is not None and bool(self.redis.exists(key))
+
+    def model_list(self) -> ModelList | None:
+        """Return what the provider lists: as a worker noted it, else by asking, else None."""
+        redis = self.redis
+        noted = _if_allowed(lambda: read_model_list(redis), None) if redis is not None else None
+        return noted or (self.ask_for_models() if self.ask_for_models is not None else None)
+
+    def per_minute(self) -> float | None:
+        """Return the pace of the last minutes, idle time left out; None: too few have ended."""
+        redis = self.redis
+        if redis is None:
+            return None
+        return _if_allowed(lambda: overview(redis).pace_per_minute, None)
+
+
+def _stored(redis: Redis, content_keys: Sequence[str]) -> list[bool]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in content_keys:
+            pipeline.exists(ANSWER + key)
+        return [bool(found) for found in pipeline.execute()]
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """When models end, against the day on which the work would be done."""
+
+    today: date
+    done_on: date
+    #: What the provider lists; None: not known.
+    listed: ModelList | None = None
+
+    def end_of(self, model: str) -> ModelEnd | None:
+        """Return when a model ends, by the provider's list or the table."""
+        return end_of(model, self.listed.ends if self.listed else {})
+
+    def is_outlived(self, model: str) -> bool:
+        """Return whether the model ends before the work would be done."""
+        end = self.end_of(model)
+        return end is not None and end.on <= self.done_on
+
+    def warnings(self, models: Iterable[str], rules: VisionRules) -> tuple[str, ...]:
+        """Return a line for each model that ends early, and for each that the provider lacks."""
+        names = sorted(set(models))
+        said = [
+            *(said_of_unlisted(name, self.listed, rules, self.today) for name in names),
+            *map(self._said_of_end, names),
+        ]
+        return tuple(line for line in said if line)
+
+    def _said_of_end(self, model: str) -> str | None:
+        end = self.end_of(model)
+        if end is None or not self.today < end.on <= self.done_on:
+            return warning_for(model, self.today, self.listed.ends if self.listed else {})
+        return (
+            f"model {model} shuts down on {end.on} ({end.source}), and this work would be done on"
+            f" {self.done_on} at the present pace: what is left by then fails{in_its_place(end)}"
+        )

@@ -1,0 +1,335 @@
+"""Rows of the source on their way into the ledger, in batches, as the window has room."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, Full, Queue, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.run.rows import Place, refused, unanswered
+from producer.run.selection import inputs_of
+from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
+from visionq.blobs import open_blobs
+from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
+from visionq.ledger import LedgerFull, OverQuota, Submitted
+from visionq.redis_connection import as_queue_unavailable
+from visionq.sdk.drafts import UPLOADS, Draft, PendingSubmission, all_contents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from redis import Redis
+
+    from producer.run.plan import Question
+    from producer.run.record_index import IndexEntry as Known
+    from producer.run.selection import Selection
+    from visionq.ledger import Ledger, NewJob, Submission
+    from visionq.settings import Settings
+
+#: Jobs in the ledger at once: enough for some hundred slots, and few enough to lose with Redis.
+WINDOW_JOBS: Final = 1_000
+#: Bytes of their pictures, which stand in Redis until the jobs end.
+WINDOW_BYTES: Final = 256_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """One job that is out, and the row to submit it from again should Redis lose it."""
+
+    job: NewJob
+    row: Row
+    place: Place
+    size: int
+    #: Whether this submission entered it; else an earlier run of the same has.
+    created: bool
+
+
+class Window:
+    """Filled by the thread that submits, emptied by the one that collects."""
+
+    def __init__(self, most_jobs: int = WINDOW_JOBS, most_bytes: int = WINDOW_BYTES) -> None:
+        self._most_jobs = most_jobs
+        self._most_bytes = most_bytes
+        self._out: dict[str, Out] = {}
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def wait_for_room(self, jobs: int, size: int) -> bool:
+        """Wait until so much more may go out; false when no more may at all.
+
+        An empty window takes anything, so that no picture is too large for it.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room(jobs, size))
+            return not self._closed
+
+    def _has_room(self, jobs: int, size: int) -> bool:
+        fits = len(self._out) + jobs <= self._most_jobs and self._bytes + size <= self._most_bytes
+        return fits or not self._out
+
+    def add(self, jobs: Iterable[Out]) -> None:
+        """Note jobs that are out now."""
+        with self._changed:
+            for one in jobs:
+                self._out[one.job.id] = one
+                self._bytes += one.size
+
+    def take(self, job_ids: Iterable[str]) -> list[Out]:
+        """Return and remove those of the jobs that are here."""
+        with self._changed:
+            taken = [self._out.pop(job_id) for job_id in job_ids if job_id in self._out]
+            self._bytes -= sum(one.size for one in taken)
+            self._changed.notify_all()
+        return taken
+
+    def ids(self) -> Sequence[str]:
+        """Return the jobs that are out, the longest out first."""
+        with self._changed:
+            return list(self._out)
+
+    def close(self) -> None:
+        """Let nobody wait for room any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+#: What one upload and one call of the ledger carry.
+MOST_JOBS: Final = 250
+MOST_BYTES: Final = 32_000_000
+#: Rows that are read before they are needed.
+_AHEAD: Final = 500
+#: Seconds after which rows of a slow source go although they are few.
+_LONGEST_REST: Final = 0.3
+#: Seconds that a thread gets to end.
+_FAREWELL: Final = 3.0
+#: Seconds between tries while the ledger takes no jobs.
+_PAUSE: Final = 1.0
+#: Seconds without Redis after which a run gives up; the same command takes it up again.
+LONGEST_OUTAGE: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A row that is ready to be submitted."""
+
+    row: Row
+    place: Place
+    draft: Draft
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures."""
+        return sum(map(len, self.draft.contents.values()))
+
+
+@dataclass
+class Submitter:
+    """Uploads pictures and enters jobs."""
+
+    ledger: Ledger
+    redis: Redis
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        self._blobs = open_blobs(self.settings, self.redis)
+
+    def submit(self, drafts: Sequence[Draft]) -> list[Submission]:
+        """Enter jobs; raises `QueueUnavailable` when the ledger takes none."""
+        entry = PendingSubmission(drafts)
+        with as_queue_unavailable():
+            for _ in range(UPLOADS):
+                if entry.remaining:
+                    for tenant, contents in all_contents(entry.remaining).items():
+                        self._blobs.put(contents, tenant)
+                    entry.note(self.ledger.submit([one.job for one in entry.remaining]))
+        for reply in entry.replies:
+            if isinstance(reply, OverQuota):
+                raise reply.error()
+            if isinstance(reply, LedgerFull):
+                raise QueueUnavailable("Redis is close to its memory limit and takes no jobs")
+        return entry.replies
+
+
+@dataclass
+class Feeder:
+    """Two threads: one reads the source, one makes jobs of its rows and submits them.
+
+    So a source that has nothing to say for a while, as stdin may, holds up nothing. Each row that
+    is begun ends once: as a row in `ended`, or as a job in the window.
+    """
+
+    source: Iterable[Row | BadRow]
+    question: Question
+    run: str
+    settings: Settings
+    window: Window
+    submitter: Submitter
+    #: Called before each submission.
+    before: Callable[[], None]
+    selection: Selection
+    #: Of those that are selected, the ones that are asked now; None: all.
+    sample: frozenset[str] | None = None
+    #: Columns of the source that go into OUT; None: all.
+    columns: tuple[str, ...] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        #: Rows begun.
+        self.begun = 0
+        #: The source has ended; `more`: rows outside the sample are to be asked.
+        self.read_all = False
+        self.more = False
+        #: Why nothing is submitted just now.
+        self.trouble: str | None = None
+        #: What ended a thread before its work was done.
+        self.error: Exception | None = None
+        self._ended: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._again: SimpleQueue[tuple[Row, Place]] = SimpleQueue()
+        self._rows: Queue[tuple[Row, Place]] = Queue(_AHEAD)
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
+            for work, name in ((self._read, "run-reader"), (self._send, "run-sender"))
+        ]
+
+    def start(self) -> None:
+        """Begin to read."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Submit no more; a source that blocks is left alone."""
+        self._stopped.set()
+        self.window.close()
+        for thread in self._threads:
+            thread.join(timeout=_FAREWELL)
+
+    def take_ended(self, most: int) -> list[dict[str, Any]]:
+        """Return rows that became no job: pictures that can't be read, and the like."""
+        rows: list[dict[str, Any]] = []
+        while len(rows) < most:
+            try:
+                rows.append(self._ended.get_nowait())
+            except Empty:
+                break
+        return rows
+
+    def submit_again(self, lost: Iterable[Out], *, more_attempts: int = 0) -> None:
+        """Submit once more what Redis has lost, or what was cancelled before this run began."""
+        for one in lost:
+            place = replace(one.place, attempt=one.place.attempt + more_attempts)
+            self._again.put((one.row, place))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # raised by the main thread, which ends the run
+            self.error = error
+
+    # The reader -----------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        for row in self.source:
+            if self._stopped.is_set():
+                return
+            is_asked, before = self.selection.take(row)
+            if not is_asked:
+                continue
+            if self.sample is not None and row.id not in self.sample:
+                self.more = True
+            else:
+                self._begin(row, before)
+        self.read_all = True
+
+    def _begin(self, row: Row | BadRow, before: Known | None) -> None:
+        self.begun += 1
+        columns = row.columns
+        if self.columns is not None:
+            columns = {name: columns[name] for name in self.columns if name in columns}
+        file = row.file if isinstance(row, Row) else ""
+        inputs = inputs_of(row, self.question.prompt)
+        place = Place(row.number, row.id, file=file, columns=columns, inputs=inputs)
+        if before is not None:
+            place = replace(place, attempt=before.attempt + 1, paid=before.paid)
+        if isinstance(row, BadRow):
+            self._ended.put(refused(row, place, self.question))
+            return
+        while not self._stopped.is_set():
+            with suppress(Full):
+                self._rows.put((row, place), timeout=_LONGEST_REST)
+                return
+
+    # The sender -----------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        portion: list[Ready] = []
+        since = 0.0
+        while not self._stopped.is_set():
+            begun = self._next()
+            if begun is not None and (ready := self._drafted(*begun)) is not None:
+                since = since if portion else self.clock()
+                portion.append(ready)
+            waited = self.clock() - since > _LONGEST_REST
+            if portion and (begun is None or waited or _is_full(portion)):
+                self._submit(portion)
+                portion = []
+
+    def _next(self) -> tuple[Row, Place] | None:
+        with suppress(Empty):
+            return self._again.get_nowait()
+        with suppress(Empty):
+            return self._rows.get(timeout=_LONGEST_REST)
+        return None
+
+    def _drafted(self, row: Row, place: Place) -> Ready | None:
+        try:
+            draft = self.question.draft(row, self.settings, self.run, place.attempt)
+        except VisionqError as error:
+            self._ended.put(unanswered(place, self.question, error))
+            return None
+        except ROW_FAULTS as error:
+            self._ended.put(unanswered(place, self.question, row_fault(error)))
+            return None
+        return Ready(row, place, draft)
+
+    def _submit(self, portion: Sequence[Ready]) -> None:
+        """Submit, however long the ledger takes no jobs."""
+        if not self.window.wait_for_room(len(portion), sum(one.size for one in portion)):
+            return
+        outs = []
+        for one, reply in zip(portion, self._insist(portion), strict=False):
+            if isinstance(reply, Submitted):
+                outs.append(Out(one.draft.job, one.row, one.place, one.size, reply.created))
+            else:
+                error = BlobMissing("its picture was gone from Redis as soon as it was stored")
+                self._ended.put(unanswered(one.place, self.question, error))
+        self.window.add(outs)
+
+    def _insist(self, portion: Sequence[Ready]) -> list[Submission]:
+        began = self.clock()
+        while not self._stopped.is_set():
+            try:
+                with as_queue_unavailable():
+                    self.before()
+                replies = self.submitter.submit([one.draft for one in portion])
+            except QueueUnavailable as error:
+                self.trouble = error.message
+                if self.clock() - began > LONGEST_OUTAGE and not len(self.window):
+                    raise
+                self._stopped.wait(_PAUSE)
+            else:
+                self.trouble = None
+                return replies
+        return []
+
+
+def _is_full(portion: Sequence[Ready]) -> bool:
+    return len(portion) >= MOST_JOBS or sum(one.size for one in portion) >= MOST_BYTES

@@ -1,0 +1,208 @@
+"""What a run shows before the rest is paid for: its quote, and the answers of a sample."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.job_options import check_options
+from producer.quote import QuotePlan, make_quote
+from producer.quote.quote_command import knowledge_of
+from producer.run.run_progress import rubles
+from producer.sources import said_of_reading
+from visionq.cli.doctor.provider_checks import provider_at, read_balance
+from visionq.cli.screen import people_console
+from visionq.errors import Incomplete, InvalidOutput, InvalidSource, Refused
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
+from visionq.redis_connection import as_queue_unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from producer.quote import Quote
+    from producer.run.plan import RunPlan
+    from producer.run.run_progress import Terminal
+    from producer.run.selection import Sample, Selection
+    from producer.sources import BadRow, Row
+    from producer.stack import Stack
+    from visionq.settings import Settings
+
+
+def quote_of_rest(
+    plan: RunPlan, selection: Selection, sample: Sample | None, settings: Settings
+) -> Quote:
+    """Read the source once and return the quote of what is still to be asked.
+
+    Raises:
+        InvalidSource: the source can't be read to its end, or a row that was named is not there.
+        QueueUnavailable: the stack that runs can't be asked what it knows.
+    """
+    options = plan.question.options
+    with as_queue_unavailable(), knowledge_of(settings) as knowledge:
+        looks_up = knowledge.has_answers(check_options(options, settings))
+        quote_plan = QuotePlan(
+            settings=settings,
+            rules=load_rules(settings.vision_file),
+            prompt=plan.question.prompt,
+            options=options,
+            stored=knowledge.stored if looks_up else None,
+        )
+        rows = _rest(plan, selection, sample)
+        prices = load_prices(settings.prices_file)
+        quote = make_quote(rows, quote_plan, prices, knowledge, now=datetime.now(UTC))
+    missing = sorted((selection.only or frozenset()) - selection.found)
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        said = f"there is no row {missing[0]!r}{more} (--only)"
+        raise InvalidSource(f"{plan.source.description}: {said}")
+    return quote
+
+
+def _rest(plan: RunPlan, selection: Selection, sample: Sample | None) -> Iterator[Row | BadRow]:
+    for row in plan.source.rows():
+        seen = selection.seen
+        is_asked, _ = selection.take(row)
+        if sample is not None and selection.seen > seen:
+            sample.note(row.id)
+        if is_asked:
+            yield row
+
+
+def said_of_changes(selection: Selection) -> str | None:
+    """Return what to say of rows that ask something else than when they were asked."""
+    if not selection.changed:
+        return None
+    what = ", ".join(f"{name} of {count:,}" for name, count in selection.changed.most_common())
+    said = f"changed since they were asked: {selection.changed.total():,} rows ({what})"
+    return said if selection.again.changed else f"{said}; --retry-changed asks them again"
+
+
+def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
+    """Show it whole in a terminal, and in a few lines elsewhere."""
+    for said in said_of_reading(plan.source):
+        terminal.say(said)
+    if sys.stderr.isatty():
+        from producer.quote.rendering import draw  # noqa: PLC0415  # for people alone
+
+        people_console(err=True).print(draw(quote, plan.source.description))
+        return
+    terminal.say(f"source: {plan.source.description}")
+    terminal.say(in_one_line(quote))
+    for warning in quote.warnings:
+        terminal.say(f"warning: {warning}")
+
+
+def in_one_line(quote: Quote) -> str:
+    """Return a quote for a log; the rows add up."""
+    rub, refused, crops = quote.rub.to_public(), sum(quote.refused.values()), quote.crops
+    cut = f"; pictures cut into crops: {crops.pictures:,} into {crops.crops:,}"
+    free = quote.duplicates + quote.stored
+    return (
+        f"quote: of {quote.rows:,} rows {quote.asked:,} to be paid for,"
+        f" {free:,} free, {refused:,} refused{cut if crops.pictures else ''};"
+        f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"
+    )
+
+
+_LONGEST_ANSWER: Final = 300
+_EXAMPLES: Final = 3
+#: Paid, and not what was asked for.
+_PAID_FAILURES: Final = (InvalidOutput.code, Incomplete.code, Refused.code)
+
+
+def balance_of(stack: Stack, settings: Settings) -> Decimal | None:
+    """Return the rubles on the provider's account, where that can be read from here."""
+    url, simulated = stack.provider_url or settings.base_url, stack.simulated is True
+    return read_balance(provider_at(url, settings, simulated=simulated))
+
+
+@dataclass
+class Shown:
+    """What the rows of a sample have shown, in figures."""
+
+    rows: int = 0
+    cached: int = 0
+    spent: Decimal = Decimal(0)
+    failed: Counter[str] = field(default_factory=Counter)
+    #: A few answers, for people to look at.
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        """Rows with an answer."""
+        return self.rows - self.failed.total()
+
+    @property
+    def paid(self) -> int:
+        """Rows that were paid for, as far as the quote counts them."""
+        return max(0, self.answered - self.cached)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The provider's account before and after, where it can be read, and what was spent by us."""
+
+    before: Decimal | None
+    after: Decimal | None
+    spent: Decimal
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return "can't be read from here"
+        less = rubles(self.before - self.after)
+        said = f"{rubles(self.before)} → {rubles(self.after)}: {less} less"
+        return f"{said}; by our prices {rubles(self.spent)} (other work of the key counts in)"
+
+
+def look_at(rows: Iterable[dict[str, Any]]) -> Shown:
+    """Add the rows of a sample up, as they stand in OUT."""
+    shown = Shown()
+    for row in rows:
+        shown.rows += 1
+        shown.cached += row["cached"]
+        shown.spent += Decimal(row["cost_rub"])
+        if row["error"] is not None:
+            shown.failed[row["error"]["code"]] += 1
+        elif len(shown.examples) < _EXAMPLES:
+            shown.examples.append(row)
+    return shown
+
+
+def report(
+    shown: Shown,
+    account: Account | None,
+    forecast: Decimal | None,
+    *,
+    has_schema: bool,
+) -> Iterator[str]:
+    """Yield lines about a sample; `forecast` is what the quote expects of as many rows.
+
+    `account` is None where nothing was asked just now.
+    """
+    failed = _share(shown.failed.total(), shown)
+    yield f"sample: {shown.rows:,} rows, {shown.answered:,} answered, {failed} failed"
+    for code, count in shown.failed.most_common():
+        paid = " (paid)" if code in _PAID_FAILURES else ""
+        yield f"  {code}{paid}: {_share(count, shown)}"
+    if has_schema:
+        misfits = _share(shown.failed[InvalidOutput.code], shown)
+        yield f"schema: {_share(shown.answered, shown)} fit, {misfits} do not"
+    each = f", {rubles(shown.spent / shown.rows)} each" if shown.rows else ""
+    expected = f"; the quote expected {rubles(forecast)}" if forecast is not None else ""
+    yield f"cost:   {rubles(shown.spent)}{each}{expected}"
+    if account is not None:
+        yield f"balance: {account}"
+    if shown.cached:
+        yield f"stored answers: {shown.cached:,}, at no cost"
+    for row in shown.examples:
+        text = " ".join(str(row["text"]).split())[:_LONGEST_ANSWER]
+        yield f"  {row['id']}: {text}"
+
+
+def _share(count: int, shown: Shown) -> str:
+    return f"{count:,} ({count / max(1, shown.rows):.0%})"

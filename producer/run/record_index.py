@@ -1,0 +1,258 @@
+"""The lines of a record, read and indexed by row id."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.outputs import RecordRefused
+from producer.run.selection import mark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE rows (
+    id TEXT PRIMARY KEY, number INTEGER, start INTEGER, length INTEGER,
+    code TEXT, attempt INTEGER, paid TEXT, simulated INTEGER, mark INTEGER
+) WITHOUT ROWID
+"""
+_ADD: Final = """
+INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET start = excluded.start, length = excluded.length,
+    code = excluded.code, attempt = excluded.attempt, paid = excluded.paid,
+    simulated = excluded.simulated, mark = excluded.mark
+"""
+
+
+_Values = tuple[str, int, int, int, str, int, str, int, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One line of the record."""
+
+    id: str
+    number: int
+    start: int
+    length: int
+    #: Why there is no answer; empty: there is one.
+    code: str
+    attempt: int
+    paid: Decimal
+    simulated: bool = False
+    #: Of what was asked (`mark_of`); None: an earlier version did not note it.
+    mark: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer."""
+        return bool(self.code)
+
+
+class Index:
+    """Asked by the thread that reads the source, extended by the one that writes the record."""
+
+    def __init__(self) -> None:
+        #: Lines in the record; more than rows where some were asked again.
+        self.lines = 0
+        self._lock = threading.Lock()
+        # An empty name: a file that SQLite makes when memory gets short, and removes by itself.
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA cache_size = -4000")
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute(_SCHEMA)
+
+    def close(self) -> None:
+        """Remove it."""
+        self._database.close()
+
+    def add(self, entries: Iterable[IndexEntry]) -> None:
+        """Note new lines; of two with one id the later holds."""
+        values = [_values(one) for one in entries]
+        with self._lock:
+            self._database.execute("BEGIN")
+            self._database.executemany(_ADD, values)
+            self._database.execute("COMMIT")
+            self.lines += len(values)
+
+    def find(self, row_id: str, number: int) -> IndexEntry | None:
+        """Return the last line of a row; `number` is its place in the source as it is now."""
+        with self._lock:
+            found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
+            if found is not None and found[1] != number:
+                self._database.execute("UPDATE rows SET number = ? WHERE id = ?", (number, row_id))
+        return _entry(found) if found else None
+
+    def get(self, row_id: str) -> IndexEntry | None:
+        """Return the last line of a row."""
+        with self._lock:
+            found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
+        return _entry(found) if found else None
+
+    def count(self) -> tuple[int, int]:
+        """Return how many rows there are, and how many of them failed."""
+        query = "SELECT COUNT(*), COALESCE(SUM(code != ''), 0) FROM rows"
+        with self._lock:
+            rows, failed = self._database.execute(query).fetchone()
+        return rows, failed
+
+    def codes(self) -> Counter[str]:
+        """Return code → rows that failed with it."""
+        query = "SELECT code, COUNT(*) FROM rows WHERE code != '' GROUP BY code"
+        with self._lock:
+            return Counter(dict(self._database.execute(query).fetchall()))
+
+    def origins(self) -> tuple[int, int]:
+        """Return how many answers the simulator made up, and how many came from a model."""
+        query = (
+            "SELECT COALESCE(SUM(simulated), 0),"
+            " COALESCE(SUM(NOT simulated AND code = ''), 0) FROM rows"
+        )
+        with self._lock:
+            simulated, real = self._database.execute(query).fetchone()
+        return simulated, real
+
+    def paid(self) -> Decimal:
+        """Return the rubles that all rows cost."""
+        with self._lock:
+            return sum(
+                (Decimal(paid) for (paid,) in self._database.execute("SELECT paid FROM rows")),
+                Decimal(0),
+            )
+
+    def in_order(self, *, of_source: bool) -> Iterator[tuple[int, int]]:
+        """Yield start and length of each row's last line, by the source's order or the record's."""
+        order = "number, id" if of_source else "start"
+        query = f"SELECT start, length FROM rows ORDER BY {order}"  # noqa: S608  # one of the two above
+        yield from self._database.execute(query)
+
+
+def _values(one: IndexEntry) -> _Values:
+    kept = (one.id, one.number, one.start, one.length, one.code, one.attempt)
+    return *kept, str(one.paid), one.simulated, one.mark
+
+
+def _entry(found: _Values) -> IndexEntry:
+    row_id, number, start, length, code, attempt, paid, simulated, mark = found
+    kept = (row_id, number, start, length, code, attempt)
+    return IndexEntry(*kept, Decimal(paid), bool(simulated), mark)
+
+
+#: Lines that are indexed at a time.
+_AT_ONCE: Final = 5_000
+#: As every row of a record begins.
+_BEGINS: Final = b'{"id":'
+
+
+def read_into(index: Index, path: Path) -> tuple[int, str | None]:
+    """Index a record; return where its last whole line ends, and which question it answers.
+
+    Raises:
+        RecordRefused: a line of it is no row.
+    """
+    start, question = 0, None
+    entries: list[IndexEntry] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                _check_torn(line, path, number)
+                break
+            row, entry = _row(line, start, path, number)
+            question = question or row["question"]
+            entries.append(entry)
+            start += len(line)
+            if len(entries) >= _AT_ONCE:
+                index.add(entries)
+                entries = []
+    index.add(entries)
+    return start, question
+
+
+def check_begins_as_record(path: Path) -> None:
+    """See that a file is empty, or begins as a record does.
+
+    Raises:
+        RecordRefused: it is somebody else's.
+    """
+    with path.open("rb") as file:
+        line = file.readline()
+    if line.endswith(b"\n"):
+        _row(line, 0, path, 1)
+    else:
+        _check_torn(line, path, 1)
+
+
+def _check_torn(line: bytes, path: Path, number: int) -> None:
+    """See that a last line without an end is what a crash has left of a row."""
+    if not line.startswith(_BEGINS[: len(line)]) and line.strip(b"\0"):
+        raise RecordRefused(_foreign(path, number))
+
+
+def entry_of(row: dict[str, Any], start: int, length: int) -> IndexEntry:
+    """Return what the index keeps of a row."""
+    return IndexEntry(
+        id=str(row["id"]),
+        number=int(row["row"]),
+        start=start,
+        length=length,
+        code=str(row["error"]["code"]) if row["error"] is not None else "",
+        attempt=int(row["attempt"]),
+        paid=Decimal(row["cost_rub"]),
+        simulated=bool(row.get("simulated")),
+        mark=mark_of(inputs) if (inputs := row.get("inputs")) is not None else None,
+    )
+
+
+def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, Any], IndexEntry]:
+    try:
+        row = json.loads(line)
+        str(row["question"])
+        return row, entry_of(row, start, len(line))
+    except (ValueError, KeyError, TypeError, InvalidOperation, RecursionError):
+        raise RecordRefused(_foreign(path, number)) from None
+
+
+def _foreign(path: Path, number: int) -> str:
+    return f"{path}: line {number} is no row of a run: choose another OUT, or mend the line"
+
+
+class Rows:
+    """The rows of an open file, each once, as often as they are asked for."""
+
+    def __init__(self, descriptor: int, index: Index, *, ordered: bool = False) -> None:
+        self._descriptor = descriptor
+        self._index = index
+        self._ordered = ordered
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start, length in self._index.in_order(of_source=self._ordered):
+            yield json.loads(os.pread(self._descriptor, length, start))
+
+
+@contextmanager
+def open_rows(path: Path, *, ordered: bool = False) -> Iterator[Rows]:
+    """Give the rows of a record, also of one that is being written.
+
+    Raises:
+        RecordRefused: there is no such file, or a line of it is no row.
+    """
+    with closing(Index()) as index:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
+        try:
+            read_into(index, path)
+            yield Rows(descriptor, index, ordered=ordered)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,314 @@
+"""Progress of a run: its figures, and how they are shown in a terminal or a log."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from producer.stack import Reminder, closed_gate
+from visionq.cli.shared import print_wrapped
+from visionq.errors import BillingUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.live import Live
+
+    from producer.run.session import RunCounts
+
+#: Seconds over which the rate is taken.
+_RATE_OVER: Final = 60.0
+CODES_SHOWN: Final = 5
+
+
+@dataclass
+class Tally:
+    """The rows of a source that stand in OUT, and those that this run writes."""
+
+    #: Rows that stood in OUT already and are not asked again, and which of them failed.
+    before: int = 0
+    failed_before: Counter[str] = field(default_factory=Counter)
+    #: Rubles that the rows of OUT cost before this run.
+    paid_before: Decimal = Decimal(0)
+    #: Rows that are to be asked, and what the quote says that they cost.
+    to_ask: int = 0
+    expected: Decimal | None = None
+    rows: int = 0
+    cached: int = 0
+    spent: Decimal = Decimal(0)
+    failed_now: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.start(0)
+
+    def start(self, now: float) -> None:
+        """Take the pace from here on."""
+        self._moments: deque[tuple[float, int]] = deque([(now, self.rows)])
+        self._rests_since: float | None = None
+        self._rested = 0.0
+
+    def rest(self, now: float, *, rests: bool) -> None:
+        """Note whether something keeps the work back now: such time counts for no pace."""
+        if rests and self._rests_since is None:
+            self._rests_since = now
+        elif not rests and self._rests_since is not None:
+            self._rested += now - self._rests_since
+            self._rests_since = None
+
+    def take(self, rows: Iterable[dict[str, Any]], paid_earlier: Decimal, now: float) -> None:
+        """Count rows that were written; `paid_earlier` was paid for earlier attempts of them."""
+        for row in rows:
+            self.rows += 1
+            self.spent += Decimal(row["cost_rub"])
+            self.cached += row["cached"]
+            if row["error"] is not None:
+                self.failed_now[row["error"]["code"]] += 1
+        self.spent -= paid_earlier
+        worked = self._worked(now)
+        self._moments.append((worked, self.rows))
+        while worked - self._moments[0][0] > _RATE_OVER and len(self._moments) > 2:  # noqa: PLR2004  # a span has two ends
+            self._moments.popleft()
+
+    @property
+    def failed(self) -> Counter[str]:
+        """Code → rows without an answer, of all that are done."""
+        return self.failed_before + self.failed_now
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether this run has answered any row: its model exists."""
+        return self.rows > self.failed_now.total()
+
+    @property
+    def done(self) -> int:
+        """Rows that stand in OUT."""
+        return self.before + self.rows
+
+    @property
+    def total(self) -> int:
+        """Rows of the source."""
+        return self.before + max(self.to_ask, self.rows)
+
+    @property
+    def paid(self) -> Decimal:
+        """Rubles that all rows of OUT cost."""
+        return self.paid_before + self.spent
+
+    @property
+    def forecast(self) -> Decimal | None:
+        """Rubles that all rows of OUT will have cost: what was paid, and what the others take."""
+        if self.expected is None:
+            return None
+        return self.paid + self.expected * self.left / max(1, self.to_ask)
+
+    @property
+    def left(self) -> int:
+        """Rows that are still to be asked."""
+        return max(0, self.to_ask - self.rows)
+
+    def rate(self, now: float) -> float:
+        """Return rows a second, lately, while nothing kept the work back."""
+        then, rows = self._moments[0]
+        worked = self._worked(now)
+        return (self.rows - rows) / (worked - then) if worked > then else 0.0
+
+    def eta(self, now: float) -> float | None:
+        """Return the seconds until all rows are done; None: there is no pace to tell it by."""
+        if self._rests_since is not None or self.rows == 0:
+            return None
+        rate = self.rate(now)
+        return self.left / rate if rate > 0 else None
+
+    def _worked(self, now: float) -> float:
+        rests = 0.0 if self._rests_since is None else now - self._rests_since
+        return now - self._rested - rests
+
+
+def listed(codes: Counter[str]) -> str:
+    """Return code and rows of each, the most frequent first; they add up to all failures."""
+    shown = codes.most_common(CODES_SHOWN)
+    parts = [f"{code} {count:,}" for code, count in shown]
+    if others := codes.total() - sum(count for _, count in shown):
+        parts.append(f"others {others:,}")
+    return ", ".join(parts)
+
+
+def without_answer(codes: Counter[str]) -> str:
+    """Return how many rows failed, by code, and of how many it is not known what became of them.
+
+    A row whose call may have been billed has not failed: its answer may exist, and be paid for.
+    """
+    failed = Counter(codes)
+    unknown = failed.pop(BillingUnknown.code, 0)
+    parts = [f"{failed.total():,} failed ({listed(failed)})"] if failed else []
+    parts += [f"{unknown:,} of unknown billing"] if unknown else []
+    return ", ".join(parts)
+
+
+#: Seconds between two lines in a log, and between two pictures in a terminal.
+_LINE_EVERY: Final = 10.0
+_DRAW_EVERY: Final = 0.25
+_BAR: Final = 30
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def rubles(amount: Decimal) -> str:
+    """Return an amount as people read it: kopecks, or four digits of less."""
+    places = Decimal("0.01") if amount >= 1 or not amount else Decimal("0.0001")
+    return f"{amount.quantize(places):,} ₽"
+
+
+def duration(seconds: float) -> str:
+    """Return a time to wait: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds // _HOUR:.0f} h {seconds % _HOUR / _MINUTE:.0f} min"
+
+
+def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
+    """Return the figures in one line; of what rests it can't be told how long it takes."""
+    parts = [f"{tally.done:,} of {tally.total:,} done"]
+    if failed := tally.failed:
+        parts.append(without_answer(failed))
+    if tally.cached:
+        parts.append(f"{tally.cached:,} from stored answers")
+    parts.append(f"{tally.rate(now):,.1f}/s")
+    forecast = tally.forecast
+    expected = f" of about {rubles(forecast)}" if forecast is not None and tally.left else ""
+    parts.append(f"{rubles(tally.paid)}{expected}")
+    if tally.left:
+        eta = None if rests else tally.eta(now)
+        parts.append("time left unknown" if eta is None else f"{duration(eta)} left")
+    return " · ".join(parts)
+
+
+def waits(census: RunCounts | None, trouble: str | None) -> str | None:
+    """Return what keeps a run back, if anything does."""
+    if trouble is not None:
+        return trouble
+    if census is None:
+        return None
+    if census.unserved is not None:
+        return f"{census.unserved}; {census.standing.total():,} jobs wait"
+    if (closed := closed_gate(census.gate)) is not None:
+        return closed
+    if census.standing and not census.standing["in_progress"]:
+        kept = [(what, count) for what, count in census.standing.items() if "(" in what]
+        if kept and sum(count for _, count in kept) == census.standing.total():
+            return "waiting: " + ", ".join(f"{count:,} {what}" for what, count in kept)
+    return None
+
+
+class Lines:
+    """A line every few seconds, and at once when something keeps the run back or does no more."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._next = clock() + _LINE_EVERY / 5
+        self._reminder = Reminder(clock)
+
+    def show(self, tally: Tally, kept_back: str | None) -> None:
+        """Print a line if it is time to."""
+        now = self._clock()
+        if self._reminder.is_due(kept_back):
+            self.say(kept_back or "goes on")
+        if now >= self._next:
+            self._next = now + _LINE_EVERY
+            self.say(standing(tally, now, rests=kept_back is not None))
+
+    def say(self, line: str) -> None:
+        """Print a line on stderr; that nobody reads it any more is no reason to stop."""
+        with suppress(OSError):
+            click.echo(line, err=True)
+
+    def close(self) -> None:
+        """Have nothing to put away."""
+
+
+class Screen:
+    """Three lines that stay in place, above which others pass."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        from rich.console import Console  # noqa: PLC0415  # only people need it
+        from rich.live import Live  # noqa: PLC0415  # likewise
+
+        self._clock = clock
+        self._next = 0.0
+        self._last = ""
+        console = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+        self._live: Live = Live(console=console, auto_refresh=False, redirect_stdout=False)
+        self._live.start()
+
+    def show(self, tally: Tally, kept_back: str | None) -> None:
+        """Draw the lines again."""
+        now = self._clock()
+        self._last = "\n".join(self._lines(tally, kept_back, now))
+        if now >= self._next:
+            self._next = now + _DRAW_EVERY
+            self._draw()
+
+    def _draw(self) -> None:
+        with suppress(OSError):
+            self._live.update(self._last, refresh=True)
+
+    def _lines(self, tally: Tally, kept_back: str | None, now: float) -> Iterator[str]:
+        if tally.total:
+            share = min(1.0, tally.done / tally.total)
+            full = int(share * _BAR)
+            yield f"{'█' * full}{'░' * (_BAR - full)} {share:4.0%}"
+        yield standing(tally, now, rests=kept_back is not None)
+        if kept_back is not None:
+            yield kept_back
+
+    def say(self, line: str) -> None:
+        """Print a line above the others."""
+        with suppress(OSError):
+            self._live.console.print(line)
+
+    def close(self) -> None:
+        """Leave the last picture on the screen."""
+        self._draw()
+        with suppress(OSError):
+            self._live.stop()
+
+
+def open_display(clock: Callable[[], float]) -> Lines | Screen:
+    """Return what suits stderr: a screen for a terminal, else lines."""
+    kind = Screen if sys.stderr.isatty() else Lines
+    return kind(clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Everything for people goes to stderr; stdout has but what `--json` prints."""
+
+    yes: bool = False
+    as_json: bool = False
+
+    def say(self, line: str = "") -> None:
+        """Print a line; that nobody reads it any more is no reason to stop."""
+        with suppress(OSError):
+            print_wrapped(line)
+
+    def agree(self, question: str) -> bool:
+        """Ask, unless `--yes` was given.
+
+        Raises:
+            click.UsageError: nobody is here to answer.
+        """
+        if self.yes:
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise click.UsageError(
+                "nobody is here to be asked: look at what it costs, then give --yes"
+            )
+        return click.confirm(question, err=True)

@@ -1,0 +1,279 @@
+"""A run from its quote to its last table."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.run.detached import detach
+from producer.run.feeder import Feeder, Submitter, Window
+from producer.run.preview import (
+    Account,
+    balance_of,
+    look_at,
+    quote_of_rest,
+    report,
+    said_of_changes,
+    show_quote,
+)
+from producer.run.run_progress import Tally, open_display, rubles, without_answer
+from producer.run.run_record import Record
+from producer.run.selection import Again, Sample, Selection
+from producer.run.session import Outcome, RunBudget, Session
+from producer.run.table import as_old_as, export, keep_changed
+from producer.stack import found_stack, simulates
+from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
+from visionq.devstack.signals import Signals
+from visionq.errors import BillingUnknown
+from visionq.ledger import Ledger, ledger_options
+from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.sdk.waiting import REPLY
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from producer.quote import Quote
+    from producer.run.plan import RunPlan
+    from producer.run.run_progress import Terminal
+    from producer.stack import Stack
+    from visionq.settings import Settings
+
+#: How a run's connections appear in Redis's `CLIENT LIST`.
+_CLIENT_NAME: Final = "visionq-run"
+
+#: Outcome → exit code, where no row has failed.
+_EXITS: Final = {
+    Outcome.DONE: EXIT_OK,
+    Outcome.SAMPLED: EXIT_STOPPED,
+    Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
+    Outcome.INTERRUPTED: EXIT_INTERRUPTED,
+}
+_SAID: Final = {
+    Outcome.DONE: "done",
+    Outcome.SAMPLED: "stopped after the sample; the same command without --first does the rest",
+    Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
+    Outcome.INTERRUPTED: "interrupted; the same command goes on",
+}
+
+
+def work(
+    plan: RunPlan, settings: Settings, terminal: Terminal, to_detach: Sequence[str] | None = None
+) -> int:
+    """Show what it costs, ask, run, and leave OUT complete; returns the exit code.
+
+    With `to_detach`, the arguments that begin it again, the run goes on without this process.
+
+    Raises:
+        RecordRefused: OUT is another run's, or can't be written.
+        VisionqError: the run can't go on; OUT holds what was answered.
+    """
+    wishes = plan.wishes
+    with closing(Record(wishes.record, fresh=wishes.fresh)) as record, ExitStack() as stack:
+        record.check(plan.question.fingerprint)
+        record.check_origin(simulates=simulates(settings))
+        begun = _Work(plan, settings, terminal, record, stack)
+        if not begun.agreed():
+            return EXIT_STOPPED
+        if wishes.is_table:
+            begins = record.index.lines == 0
+            if (said := keep_changed(wishes.out, wishes.record, begins=begins)) is not None:
+                terminal.say(said)
+        record.begin()
+        if to_detach is None or wishes.first is not None or not begun.tally.to_ask:
+            outcome, wants_more = begun.run(sample_only=to_detach is not None)
+            if not wants_more:
+                return begun.end(outcome)
+    assert to_detach is not None  # noqa: S101  # for the type checker: it returned otherwise
+    run = detach(plan.run, to_detach, plan.source.description, wishes.out.absolute())
+    terminal.say(f"{run.id} goes on without this terminal: visionq runs attach {run.id}")
+    if terminal.as_json:
+        print_json(run.to_public())
+    return EXIT_OK
+
+
+@dataclass
+class _Work:
+    plan: RunPlan
+    settings: Settings
+    terminal: Terminal
+    record: Record
+    exits: ExitStack
+
+    def __post_init__(self) -> None:
+        self.tally = Tally()
+        self._stack: Stack | None = None
+        #: The ids of the rows that are asked first; None: no sample is wished for.
+        self._sample: frozenset[str] | None = None
+        #: Rubles that the quote expects a row to cost.
+        self._each: Decimal | None = None
+
+    @property
+    def stack(self) -> Stack:
+        """The stack, found when it is needed first."""
+        if self._stack is None:
+            self._stack = self.exits.enter_context(found_stack(self.settings))
+        return self._stack
+
+    def agreed(self) -> bool:
+        """Show what it costs, and ask."""
+        first = self.plan.wishes.first
+        selection = self._selection()
+        sample = Sample(first, self.plan.run) if first is not None else None
+        quote = quote_of_rest(self.plan, selection, sample, self.settings)
+        self._sample = sample.ids if sample is not None else None
+        self.tally = Tally(
+            before=selection.kept,
+            failed_before=selection.kept_failed,
+            paid_before=self.record.index.paid(),
+            to_ask=quote.rows,
+            expected=quote.rub.expected,
+        )
+        self._each = quote.rub.expected / quote.asked if quote.rub.expected else None
+        if (said := said_of_changes(selection)) is not None:
+            self.terminal.say(said)
+        if quote.rows == 0:
+            return True  # what is left is to put OUT in order
+        show_quote(quote, self.plan, self.terminal)
+        self._warn(quote)
+        return self._sample_is_done or self.terminal.agree("Begin?")
+
+    def _warn(self, quote: Quote) -> None:
+        """Say what should be known before it begins."""
+        if simulates(self.settings):
+            self.terminal.say("the simulator will answer: no model sees a picture, nothing is paid")
+        if (short := self.record.room_is_short(quote.rows)) is not None:
+            self.terminal.say(short)
+        limit, needed = self.plan.wishes.max_rub, self.tally.forecast
+        if limit is not None and needed is not None and needed > limit:
+            self.terminal.say(f"--max-rub {limit} will probably not do for {rubles(needed)}")
+
+    @property
+    def _sample_is_done(self) -> bool:
+        """Whether the sample stands in OUT, of an earlier run that was not gone on with."""
+        known = self.record.index.get
+        return self._sample is not None and all(known(row_id) for row_id in self._sample)
+
+    def _selection(self) -> Selection:
+        wishes, prompt = self.plan.wishes, self.plan.question.prompt
+        return Selection(self.record.index, prompt, self.record.row, wishes.again, wishes.only)
+
+    def run(self, *, sample_only: bool) -> tuple[Outcome, bool]:
+        """Run the sample, if one is wished for, and the rest, if that is agreed to.
+
+        Returns how that ended, and whether somebody else is to do the rest.
+        """
+        if self.tally.to_ask == 0:
+            return Outcome.DONE, False  # no stack is needed for that
+        if self._sample is None:
+            return self._session(None), False
+        outcome, account = Outcome.SAMPLED, None
+        if not self._sample_is_done or self.plan.wishes.again != Again():
+            before = balance_of(self.stack, self.settings)
+            outcome = self._session(self._sample)
+            account = Account(before, balance_of(self.stack, self.settings), self.tally.spent)
+        index = self.record.index
+        entries = [entry for row_id in sorted(self._sample) if (entry := index.get(row_id))]
+        shown = look_at(self.record.row(entry) for entry in entries)
+        has_schema = "answer_schema" in self.plan.question.options
+        forecast = None if self._each is None else self._each * shown.paid
+        for line in report(shown, account, forecast, has_schema=has_schema):
+            self.terminal.say(line)
+        if outcome is not Outcome.SAMPLED or not self.terminal.agree("Go on with the rest?"):
+            return outcome, False
+        return (outcome, True) if sample_only else (self._session(None), False)
+
+    def _session(self, sample: frozenset[str] | None) -> Outcome:
+        url, options = self.stack.redis_url, ledger_options(self.settings)
+        with (
+            connect(url, _CLIENT_NAME) as patient,
+            connect(url, _CLIENT_NAME, retries=0, patience=REPLY) as redis,
+            Signals() as signals,
+        ):
+            ledger = Ledger(patient, options)
+            limit = self.plan.wishes.max_rub
+            budget = RunBudget(ledger, patient, self.plan.run, limit, lambda: self.tally.paid)
+            with as_queue_unavailable():
+                budget.begin()
+            window = Window()
+            feeder = Feeder(
+                source=self.plan.source.rows(),
+                question=self.plan.question,
+                run=self.plan.run,
+                settings=self.settings,
+                window=window,
+                submitter=Submitter(ledger, patient, self.settings),
+                before=budget.ensure,
+                selection=self._selection(),
+                sample=sample,
+                columns=self.plan.wishes.form.columns,
+            )
+            display = open_display(time.monotonic)
+            session = Session(
+                question=self.plan.question,
+                record=self.record,
+                feeder=feeder,
+                window=window,
+                ledger=Ledger(redis, options),
+                redis=redis,
+                tally=self.tally,
+                signals=signals,
+                display=display,
+                ensure_budget=budget.ensure,
+                clock=time.monotonic,
+            )
+            with closing(display):
+                return session.run()
+
+    def end(self, outcome: Outcome) -> int:
+        """Put OUT in order, make a table of it, and say what there is; returns the exit code."""
+        wishes = self.plan.wishes
+        self.record.settle(ordered=wishes.ordered and outcome is Outcome.DONE)
+        if wishes.is_table:
+            rows = self.record.rows(ordered=wishes.ordered)
+            export(rows, wishes.out, wishes.form)
+            as_old_as(wishes.out, wishes.record)
+        rows_there, _ = self.record.index.count()
+        codes = self.record.index.codes()
+        self._say_end(outcome, rows_there, codes)
+        if self.terminal.as_json:
+            print_json(self._to_public(outcome, rows_there, codes))
+        return _exit_code(outcome, codes)
+
+    def _say_end(self, outcome: Outcome, rows: int, codes: Counter[str]) -> None:
+        said = f"{without_answer(codes) or '0 failed'}, {rubles(self.tally.paid)}"
+        self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
+        if simulated := self.record.index.origins()[0]:
+            self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
+        if codes and outcome is Outcome.DONE:
+            self.terminal.say("the same command with --retry-failed asks these rows again")
+        if codes[BillingUnknown.code]:
+            self.terminal.say(
+                "what is of unknown billing may have been paid: see `visionq spend` before you do"
+            )
+
+    def _to_public(self, outcome: Outcome, rows: int, codes: Counter[str]) -> dict[str, Any]:
+        return {
+            "run": self.plan.run,
+            "outcome": outcome.value,
+            "rows": rows,
+            "failed": codes.total() - codes[BillingUnknown.code],
+            "unknown": codes[BillingUnknown.code],
+            "codes": dict(codes),
+            "cached": self.tally.cached,
+            "simulated": self.record.index.origins()[0],
+            "cost_rub": str(self.tally.paid),
+            "spent_rub": str(self.tally.spent),
+            "record": str(self.plan.wishes.record),
+            "out": str(self.plan.wishes.out.absolute()),
+        }
+
+
+def _exit_code(outcome: Outcome, codes: Counter[str]) -> int:
+    """Return 1 where rows failed, and 4 where it is but unknown what became of some."""
+    if outcome is Outcome.DONE and codes:
+        return EXIT_STOPPED if codes.keys() == {BillingUnknown.code} else EXIT_FAILED
+    return _EXITS[outcome]
