@@ -6,6 +6,7 @@ import functools
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -27,6 +28,8 @@ def _refusal(status: int) -> int:
 _Statuses = frozenset[Annotated[int, AfterValidator(_refusal)]]
 #: `usage.cost_rub`: a field of a field of a JSON document.
 _FieldPath = Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$", max_length=200)]
+#: The vendor in a model's name: `google/`.
+_Prefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}/$")]
 _UrlPath = Annotated[str, StringConstraints(pattern=r"^/[a-zA-Z0-9_./~-]*$", max_length=200)]
 
 
@@ -72,6 +75,15 @@ class Refusals(Facts):
     detail: _Statuses = frozenset()
 
 
+class Route(Dated):
+    """Where the models of some vendors are asked."""
+
+    #: Of their names, the slash included.
+    prefixes: Annotated[tuple[_Prefix, ...], Field(min_length=1)]
+    #: In the place of the path that the address of the others ends in.
+    path: _UrlPath
+
+
 class ProviderProfile(Dated):
     """In what one seller differs from others that speak OpenAI's form."""
 
@@ -81,10 +93,33 @@ class ProviderProfile(Dated):
     balance: BalanceTerms | None = None
     refusals: Refusals
     cost: CostTerms | None = None
+    routes: Annotated[tuple[Route, ...], Field(alias="route")] = ()
     #: As the row has it: relative to the row's file.
     prices: Path | None = None
     #: Whether somebody has tried the row with a key.
     confirmed: bool
+
+    def address_for(self, model: str, base_url: str) -> str:
+        """Return the address at which a model is asked.
+
+        Args:
+            model: its name, with or without a vendor's prefix.
+            base_url: the configured address; models that no route names are asked there.
+        """
+        for route in self.routes:
+            if model.startswith(route.prefixes):
+                return self._along(route, base_url)
+        return base_url
+
+    def addresses(self, base_url: str) -> tuple[str, ...]:
+        """Return all addresses at which there are models, the configured one first."""
+        routed = (self._along(route, base_url) for route in self.routes)
+        return tuple(dict.fromkeys((base_url, *routed)))
+
+    def _along(self, route: Route, base_url: str) -> str:
+        """Return the address of a route; one that ends in another path than ours has no others."""
+        own, base = urlsplit(self.base_url).path.rstrip("/"), base_url.rstrip("/")
+        return base.removesuffix(own) + route.path if base.endswith(own) else base_url
 
 
 class ProviderTable(Facts):

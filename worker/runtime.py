@@ -186,7 +186,7 @@ def _slow_duties(settings: Settings, redis: Redis, tools: Tools, key: str) -> li
         Drift(redis),
         Disbelief(redis),
         Balance(redis, key, balance, time.time),
-        Models(redis, partial(read_models, tools.client)),
+        Models(redis, partial(read_models, tools.client, tools.profile)),
     ]
     sender = make_sender(settings)
     if sender is not None:

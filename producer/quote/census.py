@@ -131,6 +131,8 @@ class Group:
     reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str | None] = field(default_factory=Counter)
+    #: Rows whose answer is to follow a JSON Schema.
+    schemas: int = 0
     prefixes: SharedPrefixes = field(default_factory=SharedPrefixes)
     #: Of pictures and texts, what crops add to those that would else be sent whole.
     crop_pictures: int = 0
@@ -238,7 +240,7 @@ class _Counting:
             job = asked.job
             seen = [look(image, self._plan.settings, job.pictures) for image in row.images]
             parts = sum(len(self._sent(job, one.size)) for one in seen)
-            check_count(self._plan.rules.request, len(seen), parts)
+            check_count(self._plan.rules.request_of(self._model(job)), len(seen), parts)
             reusable = job.reuse is Reuse.USE
             if reusable and self._twins.is_twin(asked.shape, row.images, seen):
                 census.duplicates += 1
@@ -305,6 +307,7 @@ class _Counting:
         group.texts += asked.texts
         group.limits += job.max_output_tokens or 0
         group.tiers[job.service_tier] += 1
+        group.schemas += job.answer_schema is not None
         group.prefixes.add(asked.prefix)
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
             group.questions[question] += 1

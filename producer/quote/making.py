@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
 
-_DETAILS: Final = (Detail.LOW, Detail.HIGH, Detail.ORIGINAL)
-
 
 def make_quote(
     rows: Iterable[Row | BadRow],
@@ -191,7 +189,9 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     endings: Endings,
     chosen: Sequence[ModelQuote],
 ) -> tuple[ModelQuote, ...]:
-    """Return the same rows with every model that has a price at their tiers, the cheapest first.
+    """Return the same rows with every model that can be asked them, the cheapest first.
+
+    That is one that has a price at their tiers, and takes a JSON Schema where they have one.
 
     Answers count as long as those of the model that was chosen, but for the reasoning that each is
     judged to do; the chosen one itself stands there with the figures of the quote.
@@ -203,9 +203,11 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     tiers = sum((group.tiers for group in groups), Counter())
     spoken = output - sum(group.reasoning for group in groups) / max(1, rows)
     effort = plan.options.get("effort") or plan.settings.default_effort
+    has_schema = any(group.schemas for group in groups)
     kinds = [
         (model, detail, options.effort_of(model, effort))
         for model, detail in _all_kinds(rules, prices)
+        if (row := options.for_model(model)) is None or row.structured_outputs or not has_schema
     ]
     calibrations = knowledge.calibrations([kind_of(*kind) for kind in kinds])
     counted: dict[tuple[str, str], tuple[int, int]] = {}
@@ -246,8 +248,7 @@ def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:
         (price.model, detail.value)
         for price in prices.prices
         if (family := rules.family_of(price.model)) is not None
-        for detail in _DETAILS
-        if detail is not Detail.ORIGINAL or family.original is not None
+        for detail in family.details
     ]
 
 
@@ -267,7 +268,7 @@ def _marked(found: list[ModelQuote], chosen: set[tuple[str, str]]) -> tuple[Mode
 def _meant(rules: VisionRules, model: str, detail: str) -> tuple[str, str]:
     """Return the model as it is listed, and what `auto` stands for there."""
     family = rules.family_of(model)
-    meant = family.auto if family and detail == Detail.AUTO else detail
+    meant = family.meaning(Detail(detail)) if family else detail
     return bare_model(model), str(meant)
 
 

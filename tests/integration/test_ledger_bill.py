@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from tests.integration.worker_kit import Bench, picture
 from visionq.contract import Detail
+from visionq.contract.pictures import ASKED_OF_MODEL
 from visionq.devstack.simulator import running_simulator
+from visionq.devstack.simulator.answers import MESSAGE_TOKENS, text_tokens
 from visionq.ledger import BudgetScope, Completed, Period
 from visionq.ledger.metrics import read_tokens
 from visionq.pricing.model_options import Temperature, load_option_table
 from visionq.pricing.money import nano_rubles, rubles
 from visionq.pricing.prices import load_prices
-from visionq.pricing.vision import load_rules
+from visionq.pricing.vision import image_tokens, load_rules, seen_size
 from worker.pipeline import steps
 from worker.pipeline.forecast import worst_case
 from worker.work import work
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from worker.pipeline import Attempt
 
 MODELS: Final = tuple(price.model for price in load_prices().prices)
+OTHER_VENDORS: Final = tuple(model for model in MODELS if "/" in model)
 TIERS: Final = (None, "auto", "default", "flex", "fast", "priority")
 #: Instructions that jobs share: none, too short to be cached, of about 1,500 and 3,000 tokens.
 INSTRUCTIONS: Final = (None, "Be brief.", "Describe goods. " * 375, "Опиши товар точно. " * 480)
@@ -69,24 +72,30 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
     """Return the fields of a job that its model takes."""
     model = draw(st.sampled_from(MODELS))
     options, family = load_option_table(None).for_model(model), load_rules().family_of(model)
-    efforts = options.efforts if options else ()
-    details = [each for each in Detail if each != Detail.ORIGINAL or (family and family.original)]
+    assert options is not None
+    assert family is not None
+    price = load_prices().for_model(model)
+    efforts = options.efforts
+    tiers = [tier for tier in TIERS if price and price.tier_factor(tier) is not None]
+    details = [Detail.AUTO, *family.details]
     fields: dict[str, Any] = {
         "model": model,
         "api": draw(st.sampled_from(("responses", "chat_completions"))),
         "detail": draw(st.sampled_from(details)).value,
         "effort": draw(st.none() | st.sampled_from(efforts)) if efforts else None,
-        "service_tier": draw(st.sampled_from(TIERS)),
+        "service_tier": draw(st.sampled_from(tiers)),
         "instructions": draw(st.sampled_from(INSTRUCTIONS)),
-        "answer_schema": draw(st.sampled_from((None, SCHEMA))),
+        "answer_schema": draw(
+            st.sampled_from((None, SCHEMA) if options.structured_outputs else (None,))
+        ),
         "max_output_tokens": draw(st.sampled_from((None, 64, 2000))),
         "reuse": "off",
         "repair": False,
     }
     cache = draw(st.sampled_from(CACHES))
-    if cache is not None and options is not None and model.startswith(("gpt-5.6", "gpt-6")):
+    if cache is not None and model.startswith(("gpt-5.6", "gpt-6")):
         fields["extra_body"] = {"prompt_cache_options": cache}
-    if options is None or options.temperature is Temperature.ALWAYS:
+    if options.temperature is Temperature.ALWAYS:
         fields["temperature"] = draw(st.sampled_from((None, 0.5)))
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -113,6 +122,56 @@ def test_the_ledger_is_the_bill(bench: Bench, jobs: list[tuple[dict[str, Any], i
             if isinstance(outcome, Completed):
                 assert nano_rubles(outcome.result.cost_rub) == cost
     assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
+
+
+SIDES: Final = st.integers(1, 900) | st.integers(1, 4000)
+
+
+@given(st.sampled_from(OTHER_VENDORS), SIDES, SIDES)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_pictures_of_other_vendors_count_as_forecast(
+    bench: Bench, model: str, width: int, height: int
+) -> None:
+    """Whatever its size, a picture is sent as the model sees it and billed as it was forecast."""
+    before = bench.money().get("settled", 0)
+    answer = bench.answer(picture(1, (width, height)), model=model, reuse="off")
+    (sent,) = answer.images
+    assert sent.sent is not None
+    seen = seen_size(load_rules(), model, Detail.AUTO, width, height)
+    assert (sent.sent.width, sent.sent.height) == seen
+    forecast = image_tokens(load_rules(), model, Detail.AUTO, width, height)
+    assert answer.usage.input_tokens == forecast + text_tokens("What?") + MESSAGE_TOKENS
+    assert bench.money()["settled"] - before == nano_rubles(answer.cost_rub)
+    assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
+
+
+@pytest.mark.parametrize("api", ["responses", "chat_completions"])
+@pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "openai/gpt-6-luna", "gpt-6-luna"])
+def test_a_name_with_a_vendor_goes_to_the_unified_address(
+    bench: Bench, model: str, api: str
+) -> None:
+    """The simulator has such names there alone, and names without one at the other alone."""
+    assert bench.answer(picture(2), model=model, api=api, reuse="off").model == model
+    away = bench.tools.profile.model_copy(update={"routes": ()})
+    bench.replaced(profile=away)
+    if "/" in model:
+        assert bench.failure(picture(3), model=model, api=api).code == "model_not_found"
+    else:
+        bench.answer(picture(3), model=model, api=api)
+
+
+def test_what_a_model_would_report_by_a_schema_is_refused_unpaid(bench: Bench) -> None:
+    """A judgement that the model is asked for needs a schema, which Claude takes none of here."""
+    error = bench.failure(
+        picture(4), model="anthropic/claude-haiku-4-5", pictures={ASKED_OF_MODEL[0]: "warn"}
+    )
+    assert error.code == "invalid_job"
+    assert (
+        f"pictures.{ASKED_OF_MODEL[0]}: anthropic/claude-haiku-4-5 takes no JSON" in error.message
+    )
+    assert bench.simulator.bill()["calls"] == 0
 
 
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
@@ -143,7 +202,7 @@ def test_the_cache_in_the_books(bench: Bench, api: str) -> None:
     assert bench.money() == {"settled": nano_rubles(Decimal(bench.simulator.bill()["rub"]))}
 
 
-@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-5.4-mini", "gpt-6.1-terra"])
+@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-5.4-mini", "anthropic/claude-haiku-4-5"])
 def test_no_budget_is_overrun(bench: Bench, model: str) -> None:
     """Sixteen threads at work on a budget for few of their jobs: the bill stays within it."""
     fields: dict[str, Any] = {
@@ -154,6 +213,8 @@ def test_no_budget_is_overrun(bench: Bench, model: str) -> None:
         "max_output_tokens": 300,
         "reuse": "off",
     }
+    if "/" in model:  # takes neither
+        del fields["effort"], fields["service_tier"]
     first = bench.run(bench.submit(picture(99), **fields))
     assert isinstance(first, Completed)
     budget = nano_rubles(first.result.cost_rub) * 12

@@ -16,6 +16,7 @@ from visionq.ledger.model_use import models_in_use
 from visionq.ledger.usage import kind_of
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
 from visionq.pricing.model_list import ModelList, note_model_list, read_model_list
+from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.provider.client import make_client
 from worker.provider.models import read_models
@@ -65,8 +66,10 @@ def test_workers_note_what_the_provider_says(redis: Redis, simulator: RunningSim
         models=["gpt-4o", "gpt-6-luna"], today="2026-12-01", shutdown_dates={"gpt-4o": "2027-02-01"}
     )
     with client_of(simulator) as client:
-        Models(redis, partial(read_models, client)).run()
-    wanted = ModelList(frozenset({"gpt-4o", "gpt-6-luna"}), {"gpt-4o": date(2027, 2, 1)})
+        Models(redis, partial(read_models, client, load_profile())).run()
+    bare = {"gpt-4o", "gpt-6-luna"}
+    names = frozenset(bare | {f"openai/{name}" for name in bare})
+    wanted = ModelList(names, {"gpt-4o": date(2027, 2, 1)})
     assert read_model_list(redis) == wanted
     assert 0 < redis.ttl(PROVIDER_MODEL_ENDS) <= redis.ttl(PROVIDER_MODELS)
     note_model_list(redis, ModelList(frozenset({"gpt-6-luna"})))
@@ -77,14 +80,15 @@ def test_a_simulated_provider_lists_what_has_not_ended(simulator: RunningSimulat
     """Its list has today's models with their dates, and calls of others are refused likewise."""
     simulator.configure(models=None, today="2027-01-13", shutdown_dates={})
     with client_of(simulator) as client:
-        before = read_models(client)
+        before = read_models(client, load_profile())
         simulator.configure(today="2027-01-14")
-        after = read_models(client)
+        after = read_models(client, load_profile())
     assert before is not None
     assert after is not None
-    assert {"gpt-4o", "gpt-6-luna"} <= before.names
+    assert {"gpt-4o", "gpt-6-luna", "openai/gpt-6-luna", "google/gemini-3.8-flash"} <= before.names
     assert before.ends["gpt-4o"] == END
-    assert before.names - after.names == {"gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"}
+    ended = {"gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"}
+    assert before.names - after.names == ended | {f"openai/{name}" for name in ended}
     assert "gpt-5-mini" not in before.names
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.cache_key import cache_key
-from visionq.contract import JobDocument, parse_job
+from visionq.contract import Detail, JobDocument, parse_job
 from visionq.errors import ConfigurationError, InvalidJob
 from visionq.pricing.model_options import check_model_options, load_option_table
 from visionq.pricing.prices import load_prices
@@ -185,6 +185,46 @@ def test_what_a_model_does_not_take(fields: dict[str, Any], message: str) -> Non
     """What the provider would refuse is refused by name before."""
     with pytest.raises(InvalidJob, match=message):
         prepare(job(**fields), SETTINGS)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "google/gemini-3.8-flash-001"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"detail": "low"}, "detail: {model} takes none: leave it out, or set it to auto"),
+        ({"effort": "max"}, "effort: {model} takes "),
+        ({"service_tier": "flex"}, "service_tier: flex has no price for {model} .*choose one"),
+        (
+            {"prompt_cache": "instructions"},
+            "prompt_cache: {model} takes nothing but implicit: leave",
+        ),
+        ({"prompt_cache_ttl": "30m"}, "prompt_cache_ttl: {model} takes none: leave it out"),
+    ],
+)
+def test_what_models_of_other_vendors_do_not_take(
+    model: str, fields: dict[str, Any], message: str
+) -> None:
+    """Each option is refused by its name, with what to do, before anything is paid."""
+    with pytest.raises(InvalidJob, match=message.format(model=model)):
+        prepare(job(model=model, **fields), SETTINGS)
+    assert prepare(job(model=model), SETTINGS).detail == "auto"
+
+
+def test_a_schema_for_claude() -> None:
+    """Anthropic's address of OpenAI's form ignores schemas: paid answers would not follow it."""
+    schema = {"type": "object", "properties": {}}
+    with pytest.raises(InvalidJob, match="answer_schema: anthropic/claude-haiku-4-5 takes no JSON"):
+        prepare(job(model="anthropic/claude-haiku-4-5", answer_schema=schema), SETTINGS)
+    prepare(job(model="google/gemini-3.8-flash", answer_schema=schema), SETTINGS)
+
+
+def test_models_without_detail_are_told_apart_alike() -> None:
+    """Options and picture rules agree on which models take a `detail`."""
+    for family in load_rules().families:
+        for model in family.models:
+            row = TABLE.for_model(model)
+            if row is not None:
+                assert row.detail == (family.details != (Detail.AUTO,)), model
 
 
 def test_what_a_model_takes() -> None:

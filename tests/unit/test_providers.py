@@ -62,6 +62,26 @@ def test_a_profile_gives_address_and_prices(
 
 
 @pytest.mark.parametrize(
+    ("base", "model", "address"),
+    [
+        ("https://api.proxyapi.ru/openai/v1", "gpt-6-luna", "https://api.proxyapi.ru/openai/v1"),
+        ("https://api.proxyapi.ru/openai/v1", "openai/gpt-6-luna", "https://api.proxyapi.ru/v1"),
+        ("https://api.proxyapi.ru/openai/v1", "google/gemini-9", "https://api.proxyapi.ru/v1"),
+        ("http://127.0.0.1:8080/at/openai/v1/", "anthropic/c", "http://127.0.0.1:8080/at/v1"),
+        ("https://api.proxyapi.ru/v1", "anthropic/c", "https://api.proxyapi.ru/v1"),
+        ("https://api.proxyapi.ru/v1", "gpt-6-luna", "https://api.proxyapi.ru/v1"),
+        ("https://api.proxyapi.ru/openai/v1", "mistral/m", "https://api.proxyapi.ru/openai/v1"),
+    ],
+)
+def test_where_a_model_is_asked(base: str, model: str, address: str) -> None:
+    """A vendor's prefix leads to the address of its route, on the host that is configured."""
+    profile = load_profile("proxyapi")
+    assert profile.address_for(model, base) == address
+    assert profile.address_for(model, base) in profile.addresses(base)
+    assert load_profile("polza").addresses(base) == (base,)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (('authorization = "Api-Key"\n', ""), "provider 1 (ours): authorization: missing"),

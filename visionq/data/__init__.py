@@ -33,12 +33,18 @@ Value = TypeVar("Value")
 Table = TypeVar("Table", bound="Facts")
 
 _VENDOR: Final = "openai/"
-_SNAPSHOT: Final = re.compile(r"(-\d{4}-\d{2}-\d{2}|-latest|-preview)+")
+_SNAPSHOT: Final = re.compile(r"(-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{3}|-latest|-preview)+")
 
 
 def bare_model(model: str) -> str:
-    """Return the model's name without the vendor prefix of ProxyAPI's unified addresses."""
+    """Return the model's name as tables list it: without `openai/`; other vendors' are kept."""
     return model.removeprefix(_VENDOR)
+
+
+def vendor_of(model: str) -> str | None:
+    """Return the prefix by which a name says whose the model is (`google/`); None: it does not."""
+    vendor, slash, _ = model.partition("/")
+    return vendor + slash if slash else None
 
 
 #: The name of a model in a row.
@@ -75,8 +81,9 @@ class Dated(Facts):
 def match_model(listed: Mapping[str, Value], model: str) -> Value | None:
     """Return what is listed for a model, or None.
 
-    A name matches itself and its snapshots (`-2024-07-18`, `-latest`, `-preview`); the longest
-    name wins. A variant (`gpt-4o-mini` of `gpt-4o`) is another model: it may cost ten times more.
+    A name matches itself and its snapshots (`-2024-07-18`, `-20251001`, `-001`, `-latest`,
+    `-preview`); the longest name wins. A variant (`gpt-4o-mini` of `gpt-4o`) is another model: it
+    may cost ten times more.
     """
     name = bare_model(model)
     if name in listed:

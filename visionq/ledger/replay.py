@@ -52,7 +52,7 @@ def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int |
 def _most_pictures(job: JobDocument, rules: VisionRules) -> int:
     """Return how many pictures a call of the job can hold."""
     count = len(job.images) * (MOST_CROPS if job.pictures.crops else 1)
-    return min(count, rules.request.max_images)
+    return min(count, rules.request_of(job.model or "").max_images)
 
 
 def replay(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from visionq.contract.limits import MODEL_NAME
-from visionq.data import bare_model
+from visionq.data import bare_model, vendor_of
 from visionq.names import PROVIDER_MODEL_ENDS, PROVIDER_MODELS
 from visionq.pricing.models import end_of, replacement_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from redis import Redis
 
@@ -46,6 +46,19 @@ class ModelList:
     def __contains__(self, model: str) -> bool:
         """Return whether it is listed, with or without the vendor prefix."""
         return bare_model(model) in map(bare_model, self.names)
+
+    def covers(self, model: str) -> bool:
+        """Return whether it would list the model: it lists others of the same vendor."""
+        vendor = vendor_of(bare_model(model))
+        return vendor in {vendor_of(bare_model(name)) for name in self.names}
+
+
+def merge_lists(lists: Iterable[ModelList | None]) -> ModelList | None:
+    """Return what all addresses of a provider list, or None where none of them does."""
+    known = [each for each in lists if each is not None]
+    names = frozenset[str]().union(*(each.names for each in known))
+    ends = {name: day for each in known for name, day in each.ends.items()}
+    return ModelList(names, ends) if known else None
 
 
 def parse_model_list(body: object) -> ModelList | None:
@@ -108,7 +121,7 @@ def said_of_unlisted(
     model: str, listed: ModelList | None, rules: VisionRules, today: date
 ) -> str | None:
     """Say in one line that the provider does not list a model, and which it has; else None."""
-    if listed is None or model in listed:
+    if listed is None or model in listed or not listed.covers(model):
         return None
     nearest = nearest_model(model, listed, rules, today)
     other = f"; the nearest that it has is {nearest}" if nearest else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
 
-from visionq.contract.job import Effort
+from visionq.contract.job import Detail, Effort
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
 from visionq.errors import ConfigurationError, InvalidJob
 
@@ -51,6 +51,8 @@ class ModelOptions(Dated):
     default_effort: Effort | None = None
     temperature: Temperature
     structured_outputs: bool = True
+    #: Whether its pictures can be given a `detail`.
+    detail: bool = True
 
     @model_validator(mode="after")
     def _known_default(self) -> Self:
@@ -89,6 +91,11 @@ class OptionTable(Facts):
     def for_model(self, model: str) -> ModelOptions | None:
         """Return what a model, or a snapshot of it, takes; None: nothing is known of it."""
         return match_model(self._by_model, model)
+
+    def takes_detail(self, model: str) -> bool:
+        """Return whether pictures for a model can be given a `detail`, as far as is known."""
+        row = self.for_model(model)
+        return row is None or row.detail
 
     def effort_of(self, model: str, default: str) -> str | None:
         """Return the effort of a job that names none; None: none is sent.
@@ -152,11 +159,31 @@ def check_model_options(job: JobDocument, table: OptionTable) -> None:
         return
     if job.effort is not None and job.effort not in row.efforts:
         there_are = f"takes {', '.join(row.efforts)}" if row.efforts else "takes no effort"
-        raise InvalidJob(f"effort: {job.model} {there_are}, not {job.effort!r}")
+        leave = "" if row.efforts else ": leave it out"
+        raise InvalidJob(f"effort: {job.model} {there_are}, not {job.effort!r}{leave}")
     if job.temperature is not None and (why := _no_temperature(row, job.effort)):
         raise InvalidJob(f"temperature: {job.model} {why}")
     if job.answer_schema is not None and not row.structured_outputs:
-        raise InvalidJob(f"answer_schema: {job.model} takes no JSON Schema")
+        raise InvalidJob(
+            f"answer_schema: {job.model} takes no JSON Schema: say the form in the prompt, or"
+            " choose another model"
+        )
+    if job.detail is not Detail.AUTO and not row.detail:
+        raise InvalidJob(f"detail: {job.model} takes none: leave it out, or set it to auto")
+
+
+def check_report(job: JobDocument, asked: tuple[str, ...], table: OptionTable) -> None:
+    """Refuse what the model is to report of the pictures, by a JSON Schema that it does not take.
+
+    Raises:
+        InvalidJob: the message names the first of `asked`.
+    """
+    row = table.for_model(job.model or "")
+    if asked and row is not None and not row.structured_outputs:
+        raise InvalidJob(
+            f"pictures.{asked[0]}: {job.model} takes no JSON Schema, by which it would report this:"
+            " switch it off, have a local detector judge it, or choose another model"
+        )
 
 
 def _no_temperature(row: ModelOptions, effort: str | None) -> str | None:

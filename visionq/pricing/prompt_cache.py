@@ -71,7 +71,9 @@ def check_prompt_cache(job: JobDocument, table: OptionTable) -> None:
         if table.for_model(model or "") is None:
             return  # nothing is known of it
         if job.prompt_cache not in (None, PromptCache.IMPLICIT):
-            raise InvalidJob(f"prompt_cache: {model} takes nothing but {PromptCache.IMPLICIT}")
+            raise InvalidJob(
+                f"prompt_cache: {model} takes nothing but {PromptCache.IMPLICIT}: leave it out"
+            )
         if job.prompt_cache_ttl is not None:
             raise InvalidJob(f"prompt_cache_ttl: {model} takes none: leave it out")
         return

@@ -108,7 +108,7 @@ def encode_as_seen(
     Call it inside a decode slot. Raises what `encode` raises, and `TooManyPixels` for too many
     crops.
     """
-    fit = partial(seen_size, rules, model, detail)
+    fit, limits = partial(seen_size, rules, model, detail), limits.within(rules.request_of(model))
     boxes: tuple[Box, ...] = ()
     if options.crops:
         boxes = crop_boxes(rules, model, detail, checked.width, checked.height, name=name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from visionq.pricing.vision import RequestLimits
     from worker.images.layout import Layout
 
 #: Orientations that lie on their side: width and height change places.
@@ -32,6 +33,15 @@ class ImageLimits:
     max_request_bytes: int = 48_000_000
     #: Seconds of the processor for one decode.
     max_seconds: float = 3.0
+
+    def within(self, request: RequestLimits) -> ImageLimits:
+        """Return the same, with what is sent within the limits of a model."""
+        as_base64 = [each for each in (self.max_base64_bytes, request.max_base64_bytes) if each]
+        return replace(
+            self,
+            max_bytes=min(self.max_bytes, request.max_image_bytes),
+            max_base64_bytes=min(as_base64, default=None),
+        )
 
     @property
     def max_sent_bytes(self) -> int:

@@ -10,7 +10,7 @@ from visionq.contract import Detail, Reuse
 from visionq.crops import check_count
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
 from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
-from visionq.pricing.model_options import check_model_options
+from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures, repairs
 from worker.pipeline.answers import answered, rate_limit_feedback, reused
@@ -40,7 +40,7 @@ def load(attempt: Attempt) -> None:
     check_model_options(attempt.job, attempt.tools.options)
     check_prompt_cache(attempt.job, attempt.tools.options)
     images = attempt.job.images
-    check_count(attempt.tools.rules.request, len(images), len(images))
+    check_count(attempt.tools.rules.request_of(attempt.model), len(images), len(images))
     with attempt.tools.fetcher.job(len(images)):
         for position, image in enumerate(images):
             attempt.progress()
@@ -86,15 +86,17 @@ def encode(attempt: Attempt) -> None:
                 f"the pictures together are more than {most:,} bytes in base64; send fewer at once",
                 image=picture.name,
             )
-        check_count(attempt.tools.rules.request, count, len(sources))
+        check_count(attempt.tools.rules.request_of(attempt.model), count, len(sources))
     attempt.share.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = pictures.asked_of_model(attempt)
+    check_report(attempt.job, attempt.asked, attempt.tools.options)
     attempt.request = build_request(
         _with_known_detail(attempt),
         sources,
         attempt.asked,
         attempt.tools.settings.prompt_cache,
         parts=attempt.parts,
+        takes_detail=attempt.tools.options.takes_detail(attempt.model),
     )
     sources.clear()
     attempt.share.hold(len(attempt.request.body))
@@ -104,7 +106,7 @@ def encode(attempt: Attempt) -> None:
 def _with_known_detail(attempt: Attempt) -> JobDocument:
     """Return the job in words that its model knows: many have no `original`, and refuse it."""
     family = attempt.tools.rules.family_of(attempt.model)
-    if attempt.job.detail is Detail.ORIGINAL and family is not None and family.original is None:
+    if attempt.job.detail is Detail.ORIGINAL and family and Detail.ORIGINAL not in family.details:
         return attempt.job.model_copy(update={"detail": Detail.HIGH})
     return attempt.job
 

@@ -55,9 +55,12 @@ def ask(
 
 
 def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:
+    address = request.profile.address_for(request.model, str(client.base_url)).rstrip("/")
     try:
         # Ready bytes: the typed methods walk and rebuild the body, at three times the cost.
-        response = client.post(request.path, cast_to=httpx2.Response, content=request.body)
+        response = client.post(
+            address + request.path, cast_to=httpx2.Response, content=request.body
+        )
     except openai.APIStatusError as error:
         response = error.response
     except openai.APIConnectionError as error:

@@ -61,6 +61,7 @@ def build_request(
     prompt_cache: PromptCache | None = None,
     *,
     parts: Sequence[int] | None = None,
+    takes_detail: bool = True,
 ) -> ProviderRequest:
     """Build the call of a job.
 
@@ -70,6 +71,7 @@ def build_request(
         asked: requirements of the pictures that the model reports on in the same answer.
         prompt_cache: what the provider is to keep of the prompt, where the job does not say.
         parts: how many of the sources are crops of each picture; None: each picture is one.
+        takes_detail: whether the model takes `detail`, which is then said of every picture.
 
     Raises:
         InvalidJob: the job has no model or no limit, or its schema is none.
@@ -87,7 +89,8 @@ def build_request(
     sent = with_report(job, asked, len(sources))
     note = crops_note(parts)
     texts = [job.prompt, note] if note else [job.prompt]
-    body = _encode(build(sent, texts, sources, cache_plan(sent, prompt_cache)))
+    detail = {"detail": job.detail.value} if takes_detail else {}
+    body = _encode(build(sent, texts, sources, detail, cache_plan(sent, prompt_cache)))
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
@@ -121,14 +124,15 @@ def with_report(job: JobDocument, asked: tuple[str, ...], pictures: int) -> JobD
 
 
 def _responses(
-    job: JobDocument, texts: Sequence[str], sources: Sequence[str], cache: CachePlan | None
+    job: JobDocument,
+    texts: Sequence[str],
+    sources: Sequence[str],
+    detail: dict[str, str],
+    cache: CachePlan | None,
 ) -> dict[str, Any]:
     # What stays the same from job to job goes first: the provider caches prefixes.
     content: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in texts]
-    content += [
-        {"type": "input_image", "image_url": source, "detail": job.detail.value}
-        for source in sources
-    ]
+    content += [{"type": "input_image", "image_url": url, **detail} for url in sources]
     body: dict[str, Any] = {"model": job.model, "store": False}
     messages: list[dict[str, Any]] = []
     instructions = _instructions(job)
@@ -156,13 +160,14 @@ def _responses(
 
 
 def _chat(
-    job: JobDocument, texts: Sequence[str], sources: Sequence[str], cache: CachePlan | None
+    job: JobDocument,
+    texts: Sequence[str],
+    sources: Sequence[str],
+    detail: dict[str, str],
+    cache: CachePlan | None,
 ) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-    content += [
-        {"type": "image_url", "image_url": {"url": source, "detail": job.detail.value}}
-        for source in sources
-    ]
+    content += [{"type": "image_url", "image_url": {"url": url, **detail}} for url in sources]
     body: dict[str, Any] = {"model": job.model, "store": False}
     if job.answer_schema == ANY_OBJECT:
         body["response_format"] = {"type": "json_object"}

@@ -32,6 +32,7 @@ from producer.gateway.request_bodies import json_body, read_form
 from producer.openai_requests.chat import ChatRequest, ChatStreamOptions
 from producer.openai_requests.request_reader import fields_of, in_their_words
 from producer.openai_requests.responses import ResponseRequest
+from visionq.data import vendor_of
 from visionq.errors import InvalidJob
 from visionq.pricing.prices import load_prices
 from visionq.sdk.drafts import draft
@@ -58,6 +59,12 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "openai"
+
+    @classmethod
+    def of(cls, name: str) -> ModelObject:
+        """Return the model of a name; one without a vendor's prefix is OpenAI's."""
+        vendor = vendor_of(name)
+        return cls(id=name, owned_by=vendor.rstrip("/")) if vendor else cls(id=name)
 
 
 class ModelList(BaseModel):
@@ -180,15 +187,15 @@ async def create_completion(
 @router.get("/v1/models", summary="List the models that have a price")
 async def list_models(services: Open, _: Caller) -> ModelList:
     """Return the models that have a price."""
-    return ModelList(data=[ModelObject(id=name) for name in await _priced(services)])
+    return ModelList(data=[ModelObject.of(name) for name in await _priced(services)])
 
 
-@router.get("/v1/models/{model}", summary="Look at a model")
+@router.get("/v1/models/{model:path}", summary="Look at a model")
 async def get_model(model: str, services: Open, _: Caller) -> ModelObject:
     """Return one of them."""
     if model not in await _priced(services):
         raise Fault(404, "model_not_found", f"model {model} has no price here", param="model")
-    return ModelObject(id=model)
+    return ModelObject.of(model)
 
 
 class _Asking:

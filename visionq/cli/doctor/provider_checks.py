@@ -20,7 +20,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from visionq.cli.doctor.addresses import is_local, public_address
 from visionq.cli.doctor.findings import Finding, not_known, ok, problem, warning
-from visionq.pricing.model_list import parse_model_list
+from visionq.pricing.model_list import merge_lists, parse_model_list
 from visionq.pricing.money import read_rubles
 from visionq.providers import ProviderProfile, find_field, load_profile
 
@@ -94,7 +94,8 @@ def ask_provider(provider: Provider) -> Asked:
     key = _key(models, provider, address)
     if models.status != HTTPStatus.OK:
         return Asked([key])
-    return Asked([key, _balance(provider)], parse_model_list(models.body))
+    listed = merge_lists([parse_model_list(models.body), _routed_models(provider, _PATIENCE)])
+    return Asked([key, _balance(provider)], listed)
 
 
 def get_model_list(provider: Provider) -> ModelList | None:
@@ -103,8 +104,20 @@ def get_model_list(provider: Provider) -> ModelList | None:
         return None
     with suppress(OSError, HTTPException):
         reply = _get(_models_url(provider), provider, patience=_BRIEF)
-        return parse_model_list(reply.body) if reply.status == HTTPStatus.OK else None
+        if reply.status == HTTPStatus.OK:
+            return merge_lists([parse_model_list(reply.body), _routed_models(provider, _BRIEF)])
     return None
+
+
+def _routed_models(provider: Provider, patience: float) -> ModelList | None:
+    """Return what is listed at the provider's other addresses; none of them need answer."""
+    _, *others = provider.profile.addresses(provider.base_url)
+    lists = []
+    for address in others:
+        with suppress(OSError, HTTPException):
+            reply = _get(f"{address.rstrip('/')}/models", provider, patience=patience)
+            lists.append(parse_model_list(reply.body) if reply.status == HTTPStatus.OK else None)
+    return merge_lists(lists)
 
 
 def _may_be_asked(provider: Provider) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from visionq.devstack.simulator.bill import Bill
 from visionq.devstack.simulator.cache import PromptCache
-from visionq.devstack.simulator.dialects import DIALECTS, Dialect
+from visionq.devstack.simulator.catalogue import OPENAI
+from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED, Dialect
 from visionq.devstack.simulator.faults import Fault, draw, rate_limited
 from visionq.devstack.simulator.limits import Bucket
 from visionq.devstack.simulator.refusals import by_proxy, insufficient_balance, unknown_model
@@ -65,32 +66,39 @@ class Account:
             return ordered[0]
         return draw(self.settings.faults, self._random)
 
-    def models(self) -> list[dict[str, Any]]:
-        """Return the rows of the list of models: those that have not ended."""
+    def models(self, base: str) -> list[dict[str, Any]]:
+        """Return the rows of the list of models at an address: those that have not ended."""
         own = self.settings.models
         names = self.catalogue.models() if own is None else sorted(own)
-        return [self.model(name) for name in names if not self._has_ended(name)]
+        there = [name for name in names if not self._has_ended(name)]
+        if base == UNIFIED and self.dialect.unified:
+            there = [name if "/" in name else OPENAI + name for name in there]
+        elif self.dialect.unified:
+            there = [name for name in there if "/" not in name]
+        return [self.model(name) for name in there]
 
     def model(self, name: str) -> dict[str, Any]:
         """Return the row of one model, with the day on which it ends where that is announced."""
         end = self._end(name)
-        row = {"id": name, "object": "model", "created": 0, "owned_by": "openai"}
+        vendor, slash, _ = name.partition("/")
+        owner = vendor if slash else "openai"
+        row = {"id": name, "object": "model", "created": 0, "owned_by": owner}
         return row | {"shutdown_date": end.isoformat() if end else None}
 
-    def check_model(self, model: str) -> None:
-        """Refuse a model that does not exist, has ended, or that the key may not use."""
+    def check_model(self, model: str, base: str) -> None:
+        """Refuse a model that is not at the address, has ended, or that the key may not use."""
+        if self.dialect.unified and ("/" in model) != (base == UNIFIED):
+            raise unknown_model(model)
         own = self.settings.models
-        if own is None:
-            is_there = self.catalogue.knows(model)
-        else:
-            is_there = model.removeprefix("openai/") in own
+        name = model.removeprefix(OPENAI)
+        is_there = self.catalogue.knows(model) if own is None else name in own
         if not is_there or self._has_ended(model):
             raise unknown_model(model)
         if model in self.settings.denied_models:
             raise by_proxy(403, f"Model {model} is not allowed for this API key.")
 
     def _end(self, model: str) -> date | None:
-        own = self.settings.shutdown_dates.get(model.removeprefix("openai/"))
+        own = self.settings.shutdown_dates.get(model.removeprefix(OPENAI))
         return own or self.catalogue.end(model)
 
     def _has_ended(self, model: str) -> bool:

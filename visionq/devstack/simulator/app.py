@@ -18,7 +18,7 @@ from visionq.contract.result import SIMULATED_REQUEST
 from visionq.devstack.simulator.account import Account
 from visionq.devstack.simulator.bill import digest_of
 from visionq.devstack.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, encoded
-from visionq.devstack.simulator.dialects import DIALECTS
+from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED
 from visionq.devstack.simulator.faults import EARLY, Fault, refusal_of
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import SimulatedRefusal, by_openai, by_proxy, invalid_key
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Where the provider's API is: ProxyAPI's pass-through, the unified one, and those of others.
-BASES: Final = ("/openai/v1", "/v1", "/api/v1")
+BASES: Final = ("/openai/v1", UNIFIED, "/api/v1")
 #: Largest request body; the provider's own limit is 512 MB.
 MAX_BODY: Final = 512_000_000
 #: Seconds that a hanging call lives at most.
@@ -60,10 +60,10 @@ def build_app(
     app[ACCOUNT] = Account(catalogue, settings, clock)
     app.cleanup_ctx.append(_with_eyes)
     for base in BASES:
-        app.router.add_post(f"{base}/responses", partial(_call, RESPONSES))
-        app.router.add_post(f"{base}/chat/completions", partial(_call, CHAT_COMPLETIONS))
-        app.router.add_get(f"{base}/models", _models)
-        app.router.add_get(f"{base}/models/{{model:.+}}", _model)
+        app.router.add_post(f"{base}/responses", partial(_call, RESPONSES, base))
+        app.router.add_post(f"{base}/chat/completions", partial(_call, CHAT_COMPLETIONS, base))
+        app.router.add_get(f"{base}/models", partial(_models, base))
+        app.router.add_get(f"{base}/models/{{model:.+}}", partial(_model, base))
     for dialect in DIALECTS.values():
         app.router.add_get(dialect.balance_path, _balance)
     app.router.add_get("/simulator/settings", _settings)
@@ -117,7 +117,7 @@ def _request_id() -> str:
     return f"{SIMULATED_REQUEST}{uuid.uuid4()}"
 
 
-async def _call(api: str, request: web.Request) -> web.StreamResponse:
+async def _call(api: str, base: str, request: web.Request) -> web.StreamResponse:
     account = request.app[ACCOUNT]
     raw = await request.read()
     body, digest = _parsed(raw)
@@ -130,7 +130,7 @@ async def _call(api: str, request: web.Request) -> web.StreamResponse:
         message = "We could not parse the JSON body of your request."
         raise by_openai(message, code=None)
     try:
-        reply = await Call(api, body, digest, fault).answer(account, request.app[EYES])
+        reply = await Call(api, base, body, digest, fault).answer(account, request.app[EYES])
     except SimulatedRefusal as refusal:
         refusal.headers |= _limits_of(account, body)
         _drop_hint(refusal, account)
@@ -226,15 +226,15 @@ def _authenticate(request: web.Request) -> None:
         raise invalid_key()
 
 
-async def _models(request: web.Request) -> web.Response:
+async def _models(base: str, request: web.Request) -> web.Response:
     _authenticate(request)
-    return _json({"object": "list", "data": request.app[ACCOUNT].models()})
+    return _json({"object": "list", "data": request.app[ACCOUNT].models(base)})
 
 
-async def _model(request: web.Request) -> web.Response:
+async def _model(base: str, request: web.Request) -> web.Response:
     _authenticate(request)
     account, model = request.app[ACCOUNT], request.match_info["model"]
-    account.check_model(model)
+    account.check_model(model, base)
     return _json(account.model(model))
 
 

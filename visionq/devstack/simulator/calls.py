@@ -123,6 +123,8 @@ class Call:
     """One request for an answer, as it was received."""
 
     api: str
+    #: The path below which it was asked.
+    base: str
     body: object
     digest: str
     fault: Fault | None = None
@@ -134,7 +136,7 @@ class Call:
         that can refuse: whoever gets a `Reply` has paid for it.
         """
         question = read_question(self.api, self.body)
-        account.check_model(question.model)
+        account.check_model(question.model, self.base)
         check_options(question)
         account.take_permit("requests", question.model, 1)
         if len(question.pictures) > account.catalogue.max_images:

@@ -25,7 +25,9 @@ TILE: Final = 512
 ORDINARY: Final = "default"
 PER_MILLION: Final = Decimal(1_000_000)
 Row = TypeVar("Row")
-SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
+SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|preview)$")
+#: The vendor of models whose names do not say it.
+OPENAI: Final = "openai/"
 
 
 class UnsupportedDetailError(ValueError):
@@ -45,6 +47,8 @@ class Family:
 
     def tokens(self, width: int, height: int, detail: str) -> int:
         """Return what a picture of this size counts at `detail` (`auto` included)."""
+        if self.row["kind"] in {"area", "grid", "fixed"}:
+            return self._tokens_without_detail(width, height, detail)
         level = self.row["auto"] if detail == "auto" else detail
         rule = self.row.get(level)
         if rule is None:
@@ -66,6 +70,25 @@ class Family:
             width, height = max(1, int(width * scale)), max(1, int(height * scale))
         tiles = _blocks(width, TILE) * _blocks(height, TILE)
         return base + tiles * int(self.row["tile_tokens"])
+
+    def _tokens_without_detail(self, width: int, height: int, detail: str) -> int:
+        row = self.row
+        if detail != "auto":
+            raise UnsupportedDetailError(("auto",))
+        if row["kind"] == "fixed":
+            return int(row["image_tokens"])
+        width, height = _within(width, height, row["max_side"])
+        if row["kind"] == "area":
+            tokens = math.ceil(Fraction(width * height, row["pixels_per_token"]))
+            if tokens <= row["max_tokens"]:
+                return tokens
+            # Scaled in proportion until it fits, to whole pixels.
+            scale = math.sqrt(row["max_tokens"] * row["pixels_per_token"] / (width * height))
+            width, height = _whole(width * scale), _whole(height * scale)
+            return math.ceil(Fraction(width * height, row["pixels_per_token"]))
+        is_small = width <= row["small_side"] and height <= row["small_side"]
+        tiles = _blocks(width, row["tile_side"]) * _blocks(height, row["tile_side"])
+        return int(row["tile_tokens"]) * (1 if is_small else tiles)
 
     def _patch_tokens(self, width: int, height: int, rule: Mapping[str, Any]) -> int:
         width, height = _within(width, height, rule["max_side"])
@@ -210,7 +233,7 @@ class Catalogue:
 
 
 def _found(rows: Mapping[str, Row], model: str) -> Row | None:
-    name = model.removeprefix("openai/")
+    name = model.removeprefix(OPENAI)
     return rows.get(name) or rows.get(SNAPSHOT.sub("", name))
 
 

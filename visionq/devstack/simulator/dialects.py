@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 DialectName = Literal["proxyapi", "aitunnel", "polza", "other"]
 
 
+#: Where a seller has the models of all vendors, by names that say whose they are.
+UNIFIED: Final = "/v1"
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How one seller speaks."""
@@ -24,6 +28,8 @@ class Dialect:
     #: Fields of `usage` that say what a call cost, and what is left.
     cost_fields: tuple[str, ...] = ()
     balance_in_usage: bool = False
+    #: Whether names have a vendor's prefix at `UNIFIED`, and nowhere else.
+    unified: bool = False
     #: Of a refusal of the seller's own, not of the provider behind it.
     form: Literal["detail", "error", "message"] = "detail"
 
@@ -47,7 +53,7 @@ class Dialect:
 
 
 DIALECTS: Final[dict[DialectName, Dialect]] = {
-    "proxyapi": Dialect(),
+    "proxyapi": Dialect(unified=True),
     "aitunnel": Dialect(
         balance_path="/v1/aitunnel/balance",
         cost_fields=("cost_rub",),

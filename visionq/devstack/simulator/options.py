@@ -1,4 +1,4 @@
-"""What a model does not take of a request: efforts, temperatures and prompt caches.
+"""What a model does not take of a request: efforts, temperatures, schemas and prompt caches.
 
 Written against the data files alone, like the catalogue: the worker's own reading of them is
 checked by this one. Of a model that they do not know nothing is refused.
@@ -7,13 +7,13 @@ checked by this one. Of a model that they do not know nothing is refused.
 from __future__ import annotations
 
 import functools
-import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.devstack.simulator.cache import LIFETIMES
+from visionq.devstack.simulator.catalogue import OPENAI, SNAPSHOT
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import (
     SimulatedRefusal,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from visionq.devstack.simulator.question import Question
 
-SNAPSHOT: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest|preview)$")
 #: The one temperature that models take while they reason.
 ORDINARY: Final = 1
 
@@ -40,6 +39,8 @@ def check_options(question: Question) -> None:
     if row is not None:
         _check_effort(question, effort, row)
         _check_temperature(question, effort or row.get("default_effort"), row)
+        if question.answer_format.kind != "text" and not row.get("structured_outputs", True):
+            raise _unsupported("text.format" if question.api == RESPONSES else "response_format")
     _check_cache(question, is_known=row is not None)
 
 
@@ -135,7 +136,7 @@ def _unsupported(name: str) -> SimulatedRefusal:
 
 
 def _row(file: str, table: str, model: str) -> Mapping[str, Any] | None:
-    name, rows = model.removeprefix("openai/"), _rows(file, table)
+    name, rows = model.removeprefix(OPENAI), _rows(file, table)
     return rows.get(name) or rows.get(SNAPSHOT.sub("", name))
 
 
