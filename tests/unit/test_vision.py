@@ -69,7 +69,7 @@ def test_the_guides_2048_square() -> None:
 def test_the_guides_portrait_at_1536_patches() -> None:
     """1800 by 2400 pixels at a budget of 1,536 patches become 33 by 44 patches."""
     family = RULES.family_of("gpt-4.1-mini")
-    assert family is not None
+    assert isinstance(family, PatchFamily)
     older = family.high.model_copy(update={"max_patches": 1536})
     rules = RULES.model_copy(update={"families": (family.model_copy(update={"high": older}),)})
     assert seen_size(rules, "gpt-4.1-mini", Detail.HIGH, 1800, 2400) == (33 * PATCH, 44 * PATCH)
