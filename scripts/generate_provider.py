@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.contract import UnknownBilling, Usage
 from visionq.errors import ModelNotFound, ProviderUnavailable
-from visionq.ledger.records import Billing
-from worker.decision import AttemptFacts, Fail, Hold, Park, Retry, Wait, billing_of, decide
+from visionq.ledger import Billing, Failed, Held, Parked, Waiting
+from worker.decision import AttemptFacts, billing_of, decide
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
 
 if TYPE_CHECKING:
@@ -72,21 +72,21 @@ def _cost(kind: type[VisionqError]) -> str:
 def _done(kind: type[VisionqError]) -> str:
     first = AttemptFacts(1, 10, on_unknown_billing=UnknownBilling.RETRY)
     match decide(kind(""), first, random=lambda: 0.5):
-        case Hold():
+        case Held():
             done = "closes the gate, or holds the model; the job goes back to its lane"
-        case Wait():
+        case Waiting(counted=False):
             done = "waits as long as the answer asks, at most a minute; costs no attempt"
-        case Retry() if billing_of(kind("")) is Billing.UNKNOWN:
+        case Waiting() if billing_of(kind("")) is Billing.UNKNOWN:
             done = "asks once more, then parks; parks at once under `hold`; see [outages](#outages)"
-        case Retry() if kind is ProviderUnavailable:
+        case Waiting() if kind is ProviderUnavailable:
             done = "asks again, with growing pauses; see [outages](#outages)"
-        case Retry():
+        case Waiting():
             done = "asks again, with growing pauses"
-        case Park():
+        case Parked():
             done = "parks"
-        case Fail() if kind is ModelNotFound:
+        case Failed() if kind is ModelNotFound:
             done = "fails the job and rests the model; one job tries again"
-        case Fail():
+        case Failed():
             done = "fails the job"
     return done
 

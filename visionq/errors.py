@@ -291,8 +291,8 @@ class BillingUnknown(ProviderFault):
 class AccountFault(ProviderFault):
     """No call of this key, or of this model, can succeed until somebody acts."""
 
-    #: What is held: `gate` (every call of the key) or `model:…`.
-    scope: str = "gate"
+    #: Whose calls can't succeed; None: all calls of the key.
+    model: str | None = None
 
 
 class InsufficientBalance(AccountFault):

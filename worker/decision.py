@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from visionq.contract import UnknownBilling
+from visionq.contract import DelayReason, UnknownBilling
 from visionq.errors import (
     AccountFault,
     AnswerError,
     BillingUnknown,
     DeadlineExceeded,
-    InternalError,
     ProviderUnavailable,
     RateLimited,
-    VisionqError,
 )
-from visionq.ledger.records import Billing
+from visionq.ledger import Billing, Held, Parked, Waiting, failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from visionq.errors import VisionqError
+    from visionq.ledger import Outcome
 
 #: Seconds: the backoff doubles from the first to the last.
 BACKOFF_BASE: Final = 0.5
@@ -36,6 +37,7 @@ MOST_UNKNOWN_CALLS_IN_OUTAGE: Final = 3
 ACCOUNT_RECHECK: Final = 60.0
 
 _MOST_DOUBLINGS: Final = 16
+_REASONS: Final = frozenset(DelayReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,74 +56,33 @@ class AttemptFacts:
     deadline_left: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Again after so many seconds; the attempt counts."""
-
-    after: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Again after so many seconds; the attempt does not count."""
-
-    after: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """Until somebody acts; looked at again after `recheck` seconds, if at all. Does not count."""
-
-    reason: str
-    recheck: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """No call like this one can succeed now: all of its kind are held. Does not count."""
-
-    reason: str
-    #: `gate` for every call of the key, else `model:…`.
-    scope: str
-    #: Seconds until a held model is tried again.
-    recheck: float = ACCOUNT_RECHECK
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The job ends with this error."""
-
-    error: VisionqError
-
-
-Decision = Retry | Wait | Park | Hold | Fail
-
-
-def decide(error: Exception, attempt: AttemptFacts, *, random: Callable[[], float]) -> Decision:
+def decide(error: VisionqError, attempt: AttemptFacts, *, random: Callable[[], float]) -> Outcome:
     """Return what becomes of the job; `random` gives numbers from 0 up to 1.
 
-    Times are seconds from now, so there is no clock. An error from outside the tree is a fault of
-    our own: the job fails with `internal_error`, and the error stays attached as the cause.
+    Times are seconds from now, so there is no clock.
     """
-    if not isinstance(error, VisionqError):
-        return Fail(_internal(error))
     if isinstance(error, BillingUnknown):
         return _unknown_billing(error, attempt, random)
     if isinstance(error, AccountFault):
-        return Hold(error.code, error.scope)
+        return Held(reason_of(error), error.model, ACCOUNT_RECHECK)
     if isinstance(error, RateLimited):
-        told = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
-        floor = min(told, LONGEST_RATE_LIMIT_WAIT)
+        asked = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
+        floor = min(asked, LONGEST_RATE_LIMIT_WAIT)
         after = floor + backoff(attempt.waits + 1, random)
-        return _in_time(Wait(after, error.code), attempt)
+        return _in_time(Waiting(reason_of(error), after, counted=False), attempt)
     if error.retryable and attempt.number < attempt.max_attempts:
-        return _in_time(Retry(_delay(error, attempt, random), error.code), attempt)
-    return Fail(error)
+        after = _delay(error, attempt, random)
+        return _in_time(Waiting(reason_of(error), after, counted=True), attempt)
+    return failed(error)
 
 
-def may_be_put_off(error: Exception, attempt: AttemptFacts) -> bool:
+def reason_of(error: VisionqError) -> DelayReason:
+    """Return why a job does not go on: the code of the error's class, or of the nearest above."""
+    codes = [error.code, *(getattr(kind, "code", "") for kind in type(error).__mro__)]
+    return next(DelayReason(code) for code in codes if code in _REASONS)
+
+
+def may_be_put_off(error: VisionqError, attempt: AttemptFacts) -> bool:
     """Return whether the job may go back to its lane, unburned, should the provider be out."""
     if isinstance(error, BillingUnknown):
         return _may_call_again(attempt, MOST_UNKNOWN_CALLS_IN_OUTAGE) and _is_before_deadline(
@@ -130,13 +91,11 @@ def may_be_put_off(error: Exception, attempt: AttemptFacts) -> bool:
     return isinstance(error, ProviderUnavailable)
 
 
-def billing_of(error: Exception) -> Billing:
+def billing_of(error: VisionqError) -> Billing:
     """Return what an error means for the money that a sent call had reserved.
 
     SETTLED at `error.usage`; where the provider gave none, at the forecast, as an estimate.
     """
-    if not isinstance(error, VisionqError):
-        return Billing.UNKNOWN
     if error.usage is not None:
         return Billing.SETTLED if error.usage.total_tokens else Billing.RELEASED
     if isinstance(error, BillingUnknown):
@@ -164,15 +123,15 @@ def _delay(error: VisionqError, attempt: AttemptFacts, random: Callable[[], floa
 
 def _unknown_billing(
     error: BillingUnknown, attempt: AttemptFacts, random: Callable[[], float]
-) -> Decision:
+) -> Outcome:
     may_repeat = (
         _may_call_again(attempt, MOST_UNKNOWN_CALLS) and attempt.number < attempt.max_attempts
     )
     after = _delay(error, attempt, random)
     # A deadline fails jobs that cost nothing; this one may have, and its answer may yet come.
     if not may_repeat or not _is_before_deadline(after, attempt):
-        return Park(error.code)
-    return Retry(after, error.code)
+        return Parked(DelayReason.BILLING_UNKNOWN)
+    return Waiting(DelayReason.BILLING_UNKNOWN, after, counted=True)
 
 
 def _may_call_again(attempt: AttemptFacts, most: int) -> bool:
@@ -181,17 +140,11 @@ def _may_call_again(attempt: AttemptFacts, most: int) -> bool:
     return may_repeat and attempt.unknown_calls + 1 < most
 
 
-def _in_time(decision: Retry | Wait, attempt: AttemptFacts) -> Decision:
-    if _is_before_deadline(decision.after, attempt):
-        return decision
-    return Fail(DeadlineExceeded(f"the deadline passes before the next try ({decision.reason})"))
+def _in_time(waiting: Waiting, attempt: AttemptFacts) -> Outcome:
+    if _is_before_deadline(waiting.delay, attempt):
+        return waiting
+    return failed(DeadlineExceeded(f"the deadline passes before the next try ({waiting.reason})"))
 
 
 def _is_before_deadline(after: float, attempt: AttemptFacts) -> bool:
     return attempt.deadline_left is None or after < attempt.deadline_left
-
-
-def _internal(error: Exception) -> VisionqError:
-    internal = InternalError(f"an unexpected {type(error).__name__}")
-    internal.__cause__ = error
-    return internal

@@ -57,7 +57,7 @@ class WebhookSender:
         """Make one attempt and write down what came of it; None: it was not ours to make."""
         try:
             claim = self.ledger.claim_delivery(delivery_id, secrets.token_hex(8), _LEASE)
-            if not isinstance(claim, DeliveryClaim):
+            if claim is None:
                 return None
             ending = self._attempt(claim)
         except TRANSIENT_ERRORS as error:  # it is hinted at again

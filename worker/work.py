@@ -11,10 +11,11 @@ import structlog
 from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
-from visionq.errors import BillingUnknown, InternalError, ProviderUnavailable, RateLimited
+from visionq.contract import DelayReason
+from visionq.contract.states import MISSING
+from visionq.errors import InternalError
 from visionq.input_errors import describe
 from visionq.ledger import (
-    GATE_CLOSED,
     Billing,
     ClaimRefusal,
     Completed,
@@ -23,6 +24,7 @@ from visionq.ledger import (
     Held,
     Parked,
     RateLimitFeedback,
+    RefusalReason,
     Waiting,
     Written,
     failed,
@@ -63,7 +65,7 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
     """Claim the job, work on it, and record the outcome."""
     claim = _claim(job_id, tools.ledger, registration)
     if isinstance(claim, Stale):
-        if claim.state == GATE_CLOSED:
+        if claim.state == RefusalReason.GATE_CLOSED:
             tools.sleep(_REST)
         return claim
     with (
@@ -79,7 +81,7 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
             return Stale(str(fenced))
         except GivenBackError as given_back:
             _tell(claim, given_back.outcome)
-            if given_back.outcome.reason == RateLimited.code:
+            if given_back.outcome.reason is DelayReason.RATE_LIMITED:
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
         outcome = _finish(claim, ending, tools)
@@ -119,7 +121,9 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
         # Perhaps of a newer version: the lease lapses, and a newer worker may come by.
         log.error("claim.unreadable", job=job_id, field=field_in(describe(error)))  # noqa: TRY400  # where it arose says nothing
         return Stale("unreadable")
-    return Stale(claim.state) if isinstance(claim, ClaimRefusal) else claim
+    if isinstance(claim, ClaimRefusal):
+        return Stale(claim.reason or claim.state or MISSING)
+    return claim
 
 
 def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
@@ -139,7 +143,7 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
             _block(claim, tools)
         else:
             if written is Written.PUT_OFF:
-                return Parked(ProviderUnavailable.code)
+                return Parked(DelayReason.PROVIDER_UNAVAILABLE)
             return one.outcome if written else None
     return None
 
@@ -158,7 +162,7 @@ def _plainer(claim: Claim, ending: Ending) -> Iterator[Ending]:
     error = InternalError("the outcome could not be written", cost_rub=cost)
     yield Ending(failed(error), ending.billing, ending.cost)
     if ending.billing is not Billing.RELEASED:
-        yield Ending(Parked(BillingUnknown.code), Billing.UNKNOWN)
+        yield Ending(Parked(DelayReason.BILLING_UNKNOWN), Billing.UNKNOWN)
 
 
 def _tell(claim: Claim, outcome: Outcome) -> None:
@@ -171,5 +175,5 @@ def _tell(claim: Claim, outcome: Outcome) -> None:
             log.info("job.waiting", reason=reason, delay=round(delay, 3))
         case Parked(reason):
             log.warning("job.parked", reason=reason, unknown_calls=claim.unknown_calls)
-        case Held(reason, scope):
-            log.warning("job.held", reason=reason, scope=scope)
+        case Held(reason, model):
+            log.warning("job.held", reason=reason, scope=f"model:{model}" if model else "gate")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from visionq.contract import DelayReason, State
 from visionq.ledger import metrics as ledger
 
 if TYPE_CHECKING:
@@ -150,9 +151,9 @@ COUNTERS: Final = (
         "delayed",
         ("state", "reason"),
         at_first=(
-            ("waiting", "rate_limited"),
-            ("parked", "billing_unknown"),
-            ("parked", "budget_exhausted"),
+            (State.WAITING, DelayReason.RATE_LIMITED),
+            (State.PARKED, DelayReason.BILLING_UNKNOWN),
+            (State.PARKED, DelayReason.BUDGET_EXHAUSTED),
         ),
     ),
     Counter(

@@ -19,12 +19,10 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from monitoring.exporter import catalogue
+from monitoring.exporter.parked import label_of
 from monitoring.exporter.reading import read_fleet
-from visionq.contract import State
-from visionq.errors import BY_CODE
+from visionq.contract import HINTED, State
 from visionq.ledger import Period
-from visionq.ledger.metrics import OTHER
-from visionq.ledger.views import HINTED
 from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ log = structlog.get_logger(__name__)
 _STATES: Final = (State.QUEUED, HINTED, State.IN_PROGRESS, State.WAITING, State.PARKED)
 _GATE_STATES: Final = ("open", "reopening", "closed")
 _HOLDS: Final = ("model", "tenant", "pace")
-_OPERATOR: Final = "operator"
 
 
 class FleetCollector(Collector):
@@ -87,10 +84,8 @@ def _standing(fleet: Fleet) -> Iterator[Metric]:
     yield _gauge(catalogue.BUSY, {(): fleet.busy})
     gate = fleet.gate
     yield _gauge(catalogue.GATE, {(state,): state == gate.state for state in _GATE_STATES})
-    # What an operator wrote is no label: anything could stand there.
-    known = gate.reason in {*BY_CODE, _OPERATOR}
-    reason = gate.reason if known and gate.reason else OTHER
-    yield _gauge(catalogue.GATE_REASON, {(reason,): 1} if gate.state != "open" else {})
+    why = label_of(gate.reason)
+    yield _gauge(catalogue.GATE_REASON, {(why,): 1} if gate.state != "open" else {})
     states = [key.state for key in gate.keys]
     yield _gauge(catalogue.GATES, {(state,): states.count(state) for state in _GATE_STATES})
     held = [scope.partition(":")[0] for scope in gate.held] + ["pace"] * len(gate.paced)

@@ -6,8 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq import names
-from visionq.contract import State
-from visionq.errors import BY_CODE, BillingUnknown, BudgetExhausted, InsufficientBalance
+from visionq.contract import DelayReason, State
 from visionq.ledger.metrics import OTHER
 
 if TYPE_CHECKING:
@@ -22,19 +21,13 @@ MOST_LOOKED_AT: Final = 500
 #: Scopes whose parked jobs are counted one by one.
 MOST_SCOPES: Final = 500
 #: Reasons that are always told, so that the first job shows as a rise.
-AT_FIRST: Final = (InsufficientBalance.code, BudgetExhausted.code, BillingUnknown.code)
-_TOO_NEW: Final = "newer_worker_needed"
-_KNOWN: Final = frozenset(
-    {
-        *BY_CODE,
-        "operator",
-        "needs_balance",
-        "model_forbidden",
-        "quarantine",
-        _TOO_NEW,
-        "access_denied",
-    }
+AT_FIRST: Final = (
+    DelayReason.INSUFFICIENT_BALANCE,
+    DelayReason.BUDGET_EXHAUSTED,
+    DelayReason.BILLING_UNKNOWN,
 )
+_COUNTED_APART: Final = (DelayReason.BUDGET_EXHAUSTED, DelayReason.NEWER_WORKER_NEEDED)
+_KNOWN: Final = frozenset(DelayReason)
 
 
 def parked_by_reason(
@@ -46,13 +39,13 @@ def parked_by_reason(
     held models and tenants, budgets and jobs that need a newer worker; of all others the latest
     `MOST_LOOKED_AT` parked ones are looked at, and those beyond are `other`.
     """
-    found = Counter(dict.fromkeys(AT_FIRST, 0))
+    found: Counter[str] = Counter(dict.fromkeys(AT_FIRST, 0))
     for lane, queued in lanes.items():
         if (reason := _reason_of(lane, gate)) is not None:
             found[label_of(reason)] += queued
     of_budgets, too_new = _counted(redis)
-    found[BudgetExhausted.code] += of_budgets
-    found[_TOO_NEW] += too_new
+    found[DelayReason.BUDGET_EXHAUSTED] += of_budgets
+    found[DelayReason.NEWER_WORKER_NEEDED] += too_new
     left = max(0, parked - of_budgets - too_new)
     if left:
         for reason in _looked_up(redis)[:left]:
@@ -63,7 +56,7 @@ def parked_by_reason(
 
 
 def label_of(reason: str | None) -> str:
-    """Return a reason as a label: what an operator wrote is none, anything could stand there."""
+    """Return a reason as a label; `other` for one that this release does not know."""
     return reason if reason in _KNOWN else OTHER
 
 
@@ -94,4 +87,4 @@ def _looked_up(redis: Redis) -> list[str]:
         for job_id in ids:
             pipeline.hget(names.JOB + job_id.decode(), "reason")
         reasons = [(reason or b"").decode() for reason in pipeline.execute()]
-    return [reason for reason in reasons if reason not in (BudgetExhausted.code, _TOO_NEW)]
+    return [reason for reason in reasons if reason not in _COUNTED_APART]

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 CONTRACT = [
+    "HINTED",
     "SCHEMA_VERSION",
     "TERMINAL",
     "TRANSITIONS",
     "Animated",
     "AnswerFormat",
     "Api",
+    "DelayReason",
     "Detail",
     "ErrorDocument",
     "InvalidAnswer",
@@ -41,10 +43,9 @@ CONTRACT = [
     "UrlMode",
     "Usage",
     "parse_job",
+    "shown_state",
 ]
 LEDGER = [
-    "GATE_CLOSED",
-    "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",
     "Billing",
@@ -73,6 +74,7 @@ LEDGER = [
     "Outcome",
     "OverQuota",
     "RateLimitFeedback",
+    "RefusalReason",
     "Parked",
     "Period",
     "Registration",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from visionq.contract import InvalidAnswer, JobDocument, ResultDocument, parse_job
+from visionq.contract import DelayReason, InvalidAnswer, JobDocument, ResultDocument, parse_job
 from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable
 from visionq.ledger import (
     Billing,
@@ -97,17 +97,22 @@ def outcome_of(
     if name in FAILURES:
         return failed(FAILURES[name])
     if name == "held":
-        return Held("insufficient_balance" if words[0] == "gate" else "model_forbidden", words[0])
+        _, _, model = words[0].partition(":")
+        reason = DelayReason.ACCESS_DENIED if model else DelayReason.INSUFFICIENT_BALANCE
+        return Held(reason, model or None)
     if name == "parked":
-        return Parked(words[0], *map(float, words[1:]))
+        return Parked(DelayReason(words[0]), *map(float, words[1:]))
     if name == "mending":
         return Waiting(
-            "repair", 0, counted=True, faulty=InvalidAnswer(text=text, validation_error="no")
+            DelayReason.REPAIR,
+            0,
+            counted=True,
+            faulty=InvalidAnswer(text=text, validation_error="no"),
         )
     reasons = {
-        "waiting": "rate_limited",
-        "retrying": "provider_unavailable",
-        "unclear": "billing_unknown",
+        "waiting": DelayReason.RATE_LIMITED,
+        "retrying": DelayReason.PROVIDER_UNAVAILABLE,
+        "unclear": DelayReason.BILLING_UNKNOWN,
     }
     return Waiting(reasons[name], float(words[0]), counted=name != "waiting")
 

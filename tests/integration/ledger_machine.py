@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = (
     "completed", "completed", "failed", "waiting 0", "waiting 3", "retrying 20",
-    "parked billing_unknown", "parked needs_somebody 60", "parked needs_somebody",
+    "parked billing_unknown", "parked key_rejected 60", "parked key_rejected",
     "held gate", "held gate", "held model:m1", "mending", "unclear 3", "unavailable", "missing",
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ endings = st.fixed_dictionaries(
         "kind": st.sampled_from(OUTCOMES),
         "billing": st.sampled_from(list(Billing)),
         "cost": st.sampled_from([0, 5, 700]),
-        "content_key": st.sampled_from(["", "c1"]),
+        "cache_key": st.sampled_from(["", "c1"]),
         "saved": st.sampled_from([0, 0, 40]),
         "news": news,
         "put_off": likely,

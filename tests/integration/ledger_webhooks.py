@@ -83,14 +83,14 @@ class TellingWebhooks(Pair):
         expected = self.model.claim_event(self.now, id_, token, _LEASE * 1000)
         for _ in range(2):  # the reply to the first call is lost
             claim = self.ledger.claim_delivery(id_, token, _LEASE)
-            if not isinstance(claim, DeliveryClaim):
-                assert claim.state == expected
+            if claim is None:
+                assert isinstance(expected, str)
                 return None
             assert not isinstance(expected, str)
             said = (claim.tenant, claim.event, claim.subject, claim.attempts)
             assert said == (expected.tenant, expected.name, expected.subject, expected.attempts)
             assert claim.is_enabled == (claim.tenant in self.model.wanted)
-        assert isinstance(claim, DeliveryClaim)
+        assert claim is not None
         self.tellers.append(claim)
         return claim
 

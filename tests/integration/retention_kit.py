@@ -55,7 +55,7 @@ class Mill:
         while left:
             hints = [hint.id for hint in self.ledger.dispatch().hints]
             third = len(hints) // 3
-            self.run(hints[:third], "parked needs_balance")
+            self.run(hints[:third], "parked insufficient_balance")
             self.ledger.cancel(hints[:third])
             self.run(hints[third : 2 * third], "failed")
             self.run(hints[2 * third :], "completed")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from redis.exceptions import RedisError
 
 from visionq import AsyncClient, Client
-from visionq.contract import ImageReport, ResultDocument, Usage
+from visionq.contract import DelayReason, ImageReport, ResultDocument, Usage
 from visionq.errors import InsufficientBalance, InvalidOutput, NotAnImage
 from visionq.ledger import (
     Billing,
@@ -89,7 +89,7 @@ def _outcome(claim: Claim) -> Outcome:
         case "malformed":
             return failed(InvalidOutput("words: missing", text="Что это?", cost_rub=rubles(COST)))
         case "park":
-            return Parked("insufficient_balance")
+            return Parked(DelayReason.INSUFFICIENT_BALANCE)
         case "warn":
             image = ImageReport(name="a.png", warnings=("blurred",))
             answer = {"images": (image,), "cached": True, "cost_is_estimate": True}

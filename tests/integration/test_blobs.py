@@ -131,7 +131,9 @@ def test_what_is_gone_cannot_be_submitted(here: Place) -> None:
     here.desk.enter(job)
 
 
-@pytest.mark.parametrize("state", ["queued", "in_progress", "waiting 60", "parked needs_balance"])
+@pytest.mark.parametrize(
+    "state", ["queued", "in_progress", "waiting 60", "parked insufficient_balance"]
+)
 def test_unfinished_job_keeps_its_blob(here: Place, state: str) -> None:
     """However long a job has not ended, its picture stays, and so it does when put again."""
     sha = here.put()
@@ -160,7 +162,7 @@ def test_ended_job_lets_go_of_its_blob(here: Place, ending: str) -> None:
         claim = here.begin(sha)
         here.desk.ledger.admit(claim, reserve=5)
         if ending != "cancelled":
-            kind = "parked needs_balance" if ending == "parked" else ending
+            kind = "parked insufficient_balance" if ending == "parked" else ending
             here.desk.ledger.finish(claim, paid(outcome_of(kind, claim.id)))
         here.desk.ledger.cancel([claim.id])
     here.blobs.sweep()

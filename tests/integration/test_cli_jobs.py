@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.sdk_kit import Fleet
 from visionq import Client, JobFailed, cli
+from visionq.contract import DelayReason
 from visionq.ledger import Billing, Claim, Ending, Ledger, Parked, Registration
 from visionq.names import HINT_QUEUES
 from visionq.redis_connection import connect
@@ -157,7 +158,7 @@ def test_resume(client: Client, redis_url: str, capsys: Output) -> None:
         claim = ledger.claim(parked, "t1", worker)
         assert isinstance(claim, Claim)
         ledger.admit(claim)
-        ledger.finish(claim, Ending(Parked("billing_unknown"), Billing.UNKNOWN))
+        ledger.finish(claim, Ending(Parked(DelayReason.BILLING_UNKNOWN), Billing.UNKNOWN))
     assert run("resume", queued, "nobody") == 1
     assert capsys.readouterr().out == f"{queued} not resumed: hinted\nnobody not resumed: missing\n"
     assert run("resume", "--all", "--tenant", "somebody") == 0

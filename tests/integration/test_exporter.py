@@ -21,10 +21,11 @@ from monitoring.exporter.collector import FleetCollector, period_left
 from monitoring.exporter.reading import MOST_BUDGETS
 from monitoring.exporter.serving import build_app, make_exporter
 from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
+from visionq.contract import DelayReason
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Period
 from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
-from visionq.names import BALANCES, FAILED, FINISHED
+from visionq.names import BALANCES, FAILED, FINISHED, GATE, JOB
 from visionq.pricing.model_list import ModelList, note_model_list
 from visionq.redis_connection import connect
 from worker.threads.maintenance.balance import Balance
@@ -108,7 +109,7 @@ def everything(desk: Desk) -> None:
     desk.ledger.finish(second, unpaid(completed(second.id, saved=500_000_000)))
     desk.worker("w2", key="k1")
     desk.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
-    desk.ledger.steer_gate("k1", GateOrder.CLOSE, "operator")
+    desk.ledger.steer_gate("k1", GateOrder.CLOSE)
     desk.ledger.set_limits(
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
@@ -185,14 +186,14 @@ def test_parked_by_reason(desk: Desk, exporter: str) -> None:
     """Each job that stands still counts under its reason, wherever the ledger keeps it."""
     worker = desk.worker()
     claims = [desk.begin(worker=worker) for _ in range(4)]
-    for claim, kind in zip(
-        claims, ("billing_unknown", "needs_balance", "what you like"), strict=False
-    ):
-        desk.ledger.finish(claim, unpaid(outcome_of(f"parked {kind.replace(' ', '_')}", claim.id)))
+    reasons = ("billing_unknown", "insufficient_balance", "key_rejected")
+    for claim, reason in zip(claims, reasons, strict=False):
+        desk.ledger.finish(claim, unpaid(outcome_of(f"parked {reason}", claim.id)))
+    desk.redis.hset(JOB + claims[2].id, "reason", "of_a_newer_release")
     desk.ledger.set_budget(BudgetScope.tenant("default"), Decimal(0))
     assert desk.ledger.admit(claims[3], reserve=900).reason == "budget_exhausted"
     desk.enter(*(new_job(tenant="t2") for _ in range(5)))
-    counted = {"billing_unknown": 1, "needs_balance": 1, "other": 1, "budget_exhausted": 1}
+    counted = {"billing_unknown": 1, "insufficient_balance": 1, "other": 1, "budget_exhausted": 1}
     assert parked(exporter) == counted
     desk.ledger.steer_gate("", GateOrder.CLOSE)
     assert parked(exporter) == {**counted, "operator": 5}
@@ -223,12 +224,14 @@ def test_age_of_the_oldest(desk: Desk, exporter: str) -> None:
     assert value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.interactive") == 0
 
 
-def test_what_an_operator_wrote_is_no_label(desk: Desk, exporter: str) -> None:
-    """The reason of a closed gate is a code, or `operator`, or else `other`."""
+def test_a_reason_that_is_not_known_is_no_label(desk: Desk, exporter: str) -> None:
+    """The reason of a closed gate is one of the contract's, else `other`."""
     desk.worker(key="k1")
-    for reason, shown in (("insufficient_balance",) * 2, ("operator",) * 2, ("a word", "other")):
+    for reason in (DelayReason.INSUFFICIENT_BALANCE, DelayReason.OPERATOR):
         desk.ledger.steer_gate("k1", GateOrder.CLOSE, reason)
-        assert value(samples(exporter), "visionq_gate_reason", reason=shown) == 1
+        assert value(samples(exporter), "visionq_gate_reason", reason=reason.value) == 1
+    desk.redis.hset(f"{GATE}k1", "reason", "of a newer release")
+    assert value(samples(exporter), "visionq_gate_reason", reason="other") == 1
     desk.ledger.steer_gate("k1", GateOrder.OPEN)
     assert not [name for name, _ in samples(exporter) if name == "visionq_gate_reason"]
 

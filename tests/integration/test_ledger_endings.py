@@ -85,7 +85,7 @@ def test_cancel_before_the_call(desk: Desk) -> None:
     claim = desk.begin()
     desk.ledger.cancel([claim.id])
     admission = desk.ledger.admit(claim, reserve=900)
-    assert (admission.verdict, admission.reason) == (Verdict.REFUSED, "cancelled")
+    assert (admission.verdict, admission.state) == (Verdict.REFUSED, State.CANCELLED)
     assert desk.money() == {}
 
 
@@ -168,7 +168,7 @@ def test_late_refusal_clears_the_interruption(desk: Desk) -> None:
     assert (second.interrupted, second.unknown_calls) == (False, 0)
 
 
-@pytest.mark.parametrize("content_key", ["", "key"])
+@pytest.mark.parametrize("cache_key", ["", "key"])
 def test_late_answer_wakes_the_parked(desk: Desk, cache_key: str) -> None:
     """An answer that comes after its job was parked for it wakes the job, which uses it."""
     late = _sent(desk)
@@ -345,7 +345,7 @@ def test_ended_job_is_refused(desk: Desk) -> None:
     """No hint brings an ended job back."""
     claim = _sent(desk)
     desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert desk.ledger.claim(claim.id, "t", desk.worker()) == ClaimRefusal("completed")
+    assert desk.ledger.claim(claim.id, "t", desk.worker()) == ClaimRefusal(State.COMPLETED)
     assert desk.ledger.admit(claim).verdict is Verdict.REFUSED
 
 

@@ -19,7 +19,7 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, ClaimRefusal, GateOrder, LedgerOptions, Verdict
+from visionq.ledger import Claim, ClaimRefusal, GateOrder, LedgerOptions, RefusalReason, Verdict
 from visionq.names import GATE, JOB, NOTICES
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def test_closed_gate_takes_hints_back(desk: Desk) -> None:
     desk.enter(new_job("late"))
     assert [hint.id for hint in desk.hints()] == ["late"]
     _refuse(desk, _go(desk, claim))
-    assert desk.ledger.claim("late", "t", worker) == ClaimRefusal("gate_closed")
+    assert desk.ledger.claim("late", "t", worker) == ClaimRefusal(
+        State.QUEUED, RefusalReason.GATE_CLOSED
+    )
     assert desk.hints() == ()
     assert desk.redis.hvals("visionq:hinted") == [b"0"]
 
@@ -342,7 +344,7 @@ def test_old_key_beside_a_new_one(desk: Desk) -> None:
                 continue
             claim = desk.ledger.claim(hint.id, f"{looks}-{hint.id}", old)
             if isinstance(claim, ClaimRefusal):
-                assert claim.state == "gate_closed"
+                assert claim.reason is RefusalReason.GATE_CLOSED
                 thefts += 1
             elif desk.ledger.admit(claim).verdict is Verdict.GO:
                 refused += 1
@@ -368,9 +370,9 @@ def test_refused_by_one_key_is_new_to_another(desk: Desk) -> None:
 
 
 def test_operator_closes_for_good(desk: Desk) -> None:
-    """What an operator closed no pause reopens, whatever the reason says; open opens at once."""
+    """What an operator closed no pause reopens, open opens at once."""
     worker = _worker(desk)
-    assert desk.ledger.steer_gate("k", GateOrder.CLOSE, "a look at the bill") == "open"
+    assert desk.ledger.steer_gate("k", GateOrder.CLOSE) == "open"
     desk.enter(*(new_job() for _ in range(4)))
     assert _until_trial(desk, worker, 120) == []
     assert desk.ledger.steer_gate("k", GateOrder.OPEN) == "closed"

@@ -18,7 +18,7 @@ from tests.integration.ledger_kit import (
     unpaid,
 )
 from visionq.contract import State
-from visionq.ledger import Claim, ClaimRefusal, LedgerOptions, Verdict
+from visionq.ledger import Claim, ClaimRefusal, LedgerOptions, RefusalReason, Verdict
 from visionq.names import (
     HELD_LANES,
     HOLD_ENDS,
@@ -68,7 +68,7 @@ def test_held_model_leaves_others_alone(desk: Desk) -> None:
     desk.enter(new_job(), new_job("other", model="m2"))
     assert set(_live(desk, 30)) == {"other"}
     assert desk.redis.hget(JOB + "refused", "attempts") == b"0"
-    assert desk.redis.hgetall(HOLDS) == {SCOPE.encode(): b"model_forbidden"}
+    assert desk.redis.hgetall(HOLDS) == {SCOPE.encode(): b"access_denied"}
 
 
 def test_hold_ends(desk: Desk) -> None:
@@ -108,8 +108,10 @@ def test_hold_stops_what_is_on_its_way(desk: Desk) -> None:
     a, b = desk.claim(first.id, worker), desk.claim(second.id, worker)
     _refuse(desk, a)
     admission = desk.ledger.admit(b)
-    assert (admission.verdict, admission.reason) == (Verdict.PARK, "model_forbidden")
-    assert desk.ledger.claim(third.id, "t", worker) == ClaimRefusal("held")
+    assert (admission.verdict, admission.reason) == (Verdict.PARK, "access_denied")
+    assert desk.ledger.claim(third.id, "t", worker) == ClaimRefusal(
+        State.QUEUED, RefusalReason.HELD
+    )
     assert desk.hints() == ()
     assert _live(desk, 61) == ["c"]
 
@@ -202,7 +204,7 @@ def test_newer_job_waits_for_a_newer_worker(desk: Desk) -> None:
     old = desk.worker(slots=4)
     desk.enter(newer(new_job("newer")), new_job("plain"))
     hinted = [hint.id for hint in desk.hints()]
-    assert desk.ledger.claim("newer", "t", old) == ClaimRefusal("too_new")
+    assert desk.ledger.claim("newer", "t", old) == ClaimRefusal(State.PARKED, RefusalReason.TOO_NEW)
     assert isinstance(desk.ledger.claim("plain", "u", old), Claim)
     assert hinted == ["newer", "plain"]
     assert desk.state("newer") is State.PARKED

@@ -81,7 +81,7 @@ def test_followers_get_the_answer(desk: Desk) -> None:
     assert not desk.redis.exists(LEADER + KEY, FOLLOWERS + KEY, WAKING)
 
 
-ENDS = ("failed", "waiting 20", "parked needs_somebody", "held gate", "held model:m1", "retrying 9")
+ENDS = ("failed", "waiting 20", "parked key_rejected", "held gate", "held model:m1", "retrying 9")
 
 
 @pytest.mark.parametrize("kind", ENDS)

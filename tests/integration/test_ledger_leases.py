@@ -210,4 +210,4 @@ def test_finish_can_be_repeated(desk: Desk) -> None:
         assert desk.ledger.finish(claim, paid(completed(claim.id), cost=500))
     assert desk.money() == {"settled": 500}
     assert desk.redis.hget("visionq:counts", "completed") == b"1"
-    assert desk.ledger.claim(claim.id, "t", desk.registration()) == ClaimRefusal("completed")
+    assert desk.ledger.claim(claim.id, "t", desk.registration()) == ClaimRefusal(State.COMPLETED)

@@ -42,7 +42,9 @@ def test_work_ends_without_memory(desk: Desk) -> None:
     desk.redis.delete("visionq:wake")
     _leave_no_memory(desk.redis)
     assert not desk.ledger.renew(registration, [(claim.id, claim.token) for claim in claims])
-    for claim, kind in zip(claims, ("completed", "failed", "waiting 3", "parked x"), strict=True):
+    for claim, kind in zip(
+        claims, ("completed", "failed", "waiting 3", "parked key_rejected"), strict=True
+    ):
         assert desk.ledger.finish(claim, paid(outcome_of(kind, claim.id), cost=5))
     assert [desk.state(job_id).value for job_id in ids] == [
         "completed",

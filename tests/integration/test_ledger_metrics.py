@@ -107,7 +107,7 @@ def test_delays_are_counted_by_reason(desk: Desk) -> None:
         claim = desk.begin()
         desk.ledger.finish(claim, unpaid(outcome_of(kind, claim.id)))
     claim = desk.begin()
-    ending = outcome_of("parked x", claim.id)
+    ending = outcome_of("parked key_rejected", claim.id)
     desk.ledger.finish(claim, Ending(replace(ending, reason="any|text at all")))  # type: ignore[arg-type]
     assert counters(desk).of("delayed", 2) == {
         ("waiting", "rate_limited"): 1,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.ledger_kit import Desk, completed, new_job, paid
+from visionq.contract import DelayReason
 from visionq.contract.limits import Limits
 from visionq.ledger import Admission, Billing, Claim, Ending, RateLimitFeedback, Verdict, Waiting
 from visionq.ledger.overview import overview
@@ -71,7 +72,7 @@ def sent(desk: Desk, worker: Registration, seconds: float) -> Iterator[Claim]:
 
 def refuse(desk: Desk, claim: Claim, **news: float) -> None:
     told = RateLimitFeedback(refused=True, **news)  # type: ignore[arg-type]
-    waiting = Waiting("rate_limited", 1, counted=False)
+    waiting = Waiting(DelayReason.RATE_LIMITED, 1, counted=False)
     desk.ledger.finish(claim, Ending(waiting, Billing.RELEASED, rate_limit=told))
 
 
@@ -113,7 +114,7 @@ def test_a_cancel_gives_its_place_in_hand_back(desk: Desk) -> None:
     limited(desk, requests_per_minute=60)
     first, second = taken(desk, 2)
     desk.ledger.cancel([first.id])
-    desk.ledger.finish(second, Ending(Waiting("x", 1, counted=False)))
+    desk.ledger.finish(second, Ending(Waiting(DelayReason.RATE_LIMITED, 1, counted=False)))
     assert rate_limit(desk).at_hand == 0
 
 
@@ -157,7 +158,9 @@ def test_tokens_are_settled_by_usage(desk: Desk) -> None:
     limited(desk, tokens_per_minute=6000)
     first, second = taken(desk, 2)
     assert desk.ledger.admit(first, tokens=2000).verdict is Verdict.GO
-    assert desk.ledger.admit(second, tokens=2000) == Admission(Verdict.PARK, reason="rate_limited")
+    assert desk.ledger.admit(second, tokens=2000) == Admission(
+        Verdict.PARK, reason=DelayReason.RATE_LIMITED
+    )
     usage = RateLimitFeedback(tokens=100)
     desk.ledger.finish(first, Ending(completed(first.id), Billing.SETTLED, 5, rate_limit=usage))
     assert (rate_limit(desk).next_at.timestamp() - desk.clock.now) < 2
@@ -261,7 +264,7 @@ def test_a_long_pause_is_not_waited_for_in_the_slot(desk: Desk) -> None:
     first, second, third = taken(desk, 3)
     assert desk.ledger.admit(first).verdict is Verdict.GO
     refuse(desk, first, pause=30)
-    assert desk.ledger.admit(second) == Admission(Verdict.PARK, reason="rate_limited")
+    assert desk.ledger.admit(second) == Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)
     assert desk.ledger.admit(third).reason == "rate_limited"
     assert live(desk, 20) == []
     (view,) = job_views(desk.redis, [second.id])
@@ -280,7 +283,7 @@ def test_a_hint_is_refused_in_a_long_pause(desk: Desk) -> None:
     claim = desk.claim(one.id, worker)
     desk.ledger.admit(claim)
     refuse(desk, claim, pause=30)
-    assert getattr(desk.ledger.claim(other.id, "t", worker), "state", "") == "rate_limited"
+    assert getattr(desk.ledger.claim(other.id, "t", worker), "reason", "") == "rate_limited"
     assert str(desk.state(other.id)) == "queued"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.ledger_kit import BULK, INTERACTIVE, Desk, completed, new_job, paid
+from visionq.contract import State
 from visionq.ledger import ClaimRefusal, LedgerOptions, Verdict
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
 
@@ -181,10 +182,10 @@ def test_stale_hint_is_refused(desk: Desk) -> None:
     """A second message for the same job finds it in other hands, ended, or unknown."""
     claim = desk.begin()
     worker = desk.worker("w2")
-    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal("in_progress")
+    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal(State.IN_PROGRESS)
     desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal("completed")
-    assert desk.ledger.claim("nobody", "other", worker) == ClaimRefusal("missing")
+    assert desk.ledger.claim(claim.id, "other", worker) == ClaimRefusal(State.COMPLETED)
+    assert desk.ledger.claim("nobody", "other", worker) == ClaimRefusal(None)
 
 
 def test_rest(desk: Desk) -> None:

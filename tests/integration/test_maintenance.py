@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.integration.receiver_kit import Receiver, receiving
+from visionq.contract import DelayReason
 from visionq.devstack.simulator.process import running_simulator
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
@@ -61,7 +62,7 @@ def registered(redis: Redis) -> Ledger:
 def test_gate_reopens_when_the_balance_covers_what_was_refused(redis: Redis) -> None:
     """A gate closed for want of money begins to reopen when the balance suffices, not before."""
     ledger = registered(redis)
-    ledger.steer_gate(KEY, GateOrder.CLOSE, "insufficient_balance")
+    ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.INSUFFICIENT_BALANCE)
     redis.hset(GATE + KEY, "needed", 5_000_000_000)
     balances = iter([None, Decimal(4), Decimal(6)])
     duty = BalanceProbe(redis, ledger, KEY, lambda: next(balances))
@@ -76,7 +77,7 @@ def test_gate_reopens_when_the_balance_covers_what_was_refused(redis: Redis) -> 
 def test_gate_closed_by_an_operator_stays_closed(redis: Redis) -> None:
     """Money opens no gate that a person has closed."""
     ledger = registered(redis)
-    ledger.steer_gate(KEY, GateOrder.CLOSE, "operator")
+    ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.OPERATOR)
     BalanceProbe(redis, ledger, KEY, lambda: Decimal(1000)).run()
     assert read_gate(redis).state == "closed"
 
@@ -84,7 +85,7 @@ def test_gate_closed_by_an_operator_stays_closed(redis: Redis) -> None:
 def test_no_trial_while_nobody_answers(redis: Redis) -> None:
     """A gate closed for an outage stays closed while a free question brings no word."""
     ledger = registered(redis)
-    ledger.steer_gate(KEY, GateOrder.CLOSE, "provider_unavailable")
+    ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.PROVIDER_UNAVAILABLE)
     soon = round(time.time() * 1000) + 100
     redis.hset(GATE + KEY, "retry_at", soon)
     OutageProbe(redis, ledger, KEY, lambda: True).run()
@@ -97,8 +98,8 @@ def test_no_trial_while_nobody_answers(redis: Redis) -> None:
     assert int(redis.hget(GATE + KEY, "retry_at") or 0) == until, "one process asks at a time"
 
 
-@pytest.mark.parametrize("reason", ["operator", "insufficient_balance"])
-def test_an_outage_puts_off_nothing_else(redis: Redis, reason: str) -> None:
+@pytest.mark.parametrize("reason", [DelayReason.OPERATOR, DelayReason.INSUFFICIENT_BALANCE])
+def test_an_outage_puts_off_nothing_else(redis: Redis, reason: DelayReason) -> None:
     """A gate that is closed for another reason is left alone, and nothing is asked."""
     ledger = registered(redis)
     ledger.steer_gate(KEY, GateOrder.CLOSE, reason)
@@ -142,7 +143,7 @@ def test_one_signed_alert_for_each_change_of_the_gate(redis: Redis, receiver: Re
     """Closing and opening send one verifiable alert each, however many processes look."""
     ledger = registered(redis)
     duties = [Notices(redis, AlertSender(receiver.url, SECRET), time.time) for _ in range(3)]
-    ledger.steer_gate(KEY, GateOrder.CLOSE, "insufficient_balance")
+    ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.INSUFFICIENT_BALANCE)
     ledger.steer_gate(KEY, GateOrder.OPEN)
     for duty in duties:
         with rested(redis):
@@ -159,7 +160,7 @@ def test_an_alert_that_was_not_taken_is_sent_again(redis: Redis, receiver: Recei
     """What the receiver did not take is sent again in a later round, under the same id."""
     ledger = registered(redis)
     duty = Notices(redis, AlertSender(receiver.url, SECRET), time.time)
-    ledger.steer_gate(KEY, GateOrder.CLOSE, "key_rejected")
+    ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.KEY_REJECTED)
     for receiver.status in (500, 204, 204):
         with rested(redis):
             duty.run()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.worker_kit import Bench, picture, result, served
 from visionq import submission
+from visionq.contract import DelayReason
 from visionq.devstack.simulator import running_simulator
 from visionq.errors import InvalidJob
 from visionq.ledger import Claim, Ending, Failed, Parked, Waiting, Written
@@ -106,7 +107,7 @@ def test_an_answer_that_comes_meanwhile(bench: Bench, monkeypatch: pytest.Monkey
         result(work(first, bench.tools, bench.leases, bench.here))
         return found
 
-    monkeypatch.setattr(bench.ledger, "stored_answer", answered_behind_my_back)
+    monkeypatch.setattr(bench.ledger, "cached_answer", answered_behind_my_back)
     assert result(work(second, bench.tools, bench.leases, bench.here)).cached
     assert bench.simulator.bill()["calls"] == 1
     assert "reserved" not in bench.money()
@@ -349,7 +350,7 @@ def test_unknown_billing(redis: Redis, simulator: RunningSimulator, fault: str) 
         assert outcome.reason == "billing_unknown"
         assert set(bench.money()) == {"unknown", "unknown_calls"}
         redis.zadd("visionq:due", {job_id: 0})
-        assert bench.run(job_id) == Parked("provider_unavailable")
+        assert bench.run(job_id) == Parked(DelayReason.PROVIDER_UNAVAILABLE)
         assert bench.money()["unknown_calls"] == 2
         assert bench.view(job_id).reason == "provider_unavailable"
         assert simulator.bill()["calls"] == 2
@@ -386,7 +387,7 @@ def test_cancelled_on_the_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         bench.ledger.cancel([job_id])
         return stored(key)
 
-    monkeypatch.setattr(bench.ledger, "stored_answer", cancels)
+    monkeypatch.setattr(bench.ledger, "cached_answer", cancels)
     assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("cancelled")
     assert bench.simulator.bill()["calls"] == 0
     assert bench.view(job_id).state == "cancelled"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.worker_kit import Bench, picture, result
-from visionq.contract import State
+from visionq.contract import DelayReason, State
 from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, Parked, Waiting
 from visionq.names import LEADER
@@ -151,7 +151,7 @@ def test_unknown_billing_of_the_second_question(bench: Bench) -> None:
     """A second question that is cut may have been paid: under `hold` it parks, its text kept."""
     job_id = begun(bench, on_unknown_billing="hold")
     bench.simulator.configure(faults_next=["cut_after_billing"])
-    assert bench.run(job_id) == Parked("billing_unknown")
+    assert bench.run(job_id) == Parked(DelayReason.BILLING_UNKNOWN)
     assert bench.money()["unknown_calls"] == 1
     assert b"64x48" in (bench.redis.hget(f"visionq:job:{job_id}", "faulty") or b"")
 

@@ -130,7 +130,7 @@ def test_unfinished_jobs_stay(empty: Redis) -> None:
     parked = mill.submit()
     mill.ledger.renew(WORKER)
     assert len(mill.ledger.dispatch().hints) == ROUND
-    mill.run(parked, "parked needs_balance")
+    mill.run(parked, "parked insufficient_balance")
     time.sleep(SHORT.result_ttl + 0.5)
     Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl).run()
     for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):

@@ -31,7 +31,9 @@ def test_one_with_many_parked_jobs_submits_no_more(desk: Desk) -> None:
     parked = []
     for _ in range(3):
         claim = desk.begin(new_job(tenant="poor"))
-        assert desk.ledger.finish(claim, unpaid(outcome_of("parked needs_balance", claim.id)))
+        assert desk.ledger.finish(
+            claim, unpaid(outcome_of("parked insufficient_balance", claim.id))
+        )
         parked.append(claim.id)
     (reply,) = desk.ledger.submit([new_job("more", tenant="poor")])
     assert isinstance(reply, OverQuota)

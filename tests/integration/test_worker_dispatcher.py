@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from tests.integration.ledger_kit import BOTH, moment, new_job
 from tests.integration.worker_kit import Recorder, until
+from visionq.contract import DelayReason
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ending, Hint, Ledger, LedgerOptions, Parked, Registration
 from visionq.ledger.views import job_views, result_of
@@ -85,7 +86,7 @@ def test_a_hint_for_each_free_slot(redis: Redis) -> None:
         time.sleep(0.3)
         assert len(fleet.sent.hints) == 3  # the slots are full now
         assert isinstance(claims[0], Claim)
-        fleet.ledger.finish(claims[0], Ending(Parked("needs_balance")))
+        fleet.ledger.finish(claims[0], Ending(Parked(DelayReason.INSUFFICIENT_BALANCE)))
         until(lambda: len(fleet.sent.hints) == 4)
         assert fleet.sent.ids()[3] == ids[3]
 

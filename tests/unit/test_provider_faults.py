@@ -13,10 +13,11 @@ from openai.types.responses import ResponseError
 
 from visionq import errors
 from visionq.contract import Api, Usage
+from visionq.ledger import Failed
 from visionq.ledger.records import Billing
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.decision import AttemptFacts, Fail, billing_of, decide
+from worker.decision import AttemptFacts, billing_of, decide
 from worker.provider.ask import ask
 from worker.provider.client import make_client
 from worker.provider.faults import TABLE, UNLISTED, find
@@ -40,7 +41,7 @@ class Case:
     error: type[errors.VisionqError]
     billing: Billing = FREE
     #: What is held where the account is at fault.
-    scope: str = "gate"
+    model: str | None = None
 
 
 def openai_error(
@@ -113,21 +114,21 @@ CASES = [
         403,
         detail("Model gpt-5.4-mini is not allowed for this API Key."),
         errors.AccessDenied,
-        scope="model:m1",
+        model="m1",
     ),
     Case(
         "endpoint forbidden",
         403,
         detail("Endpoint is not allowed for this API Key."),
         errors.AccessDenied,
-        scope="model:m1",
+        model="m1",
     ),
     Case(
         "model forbidden, by OpenAI",
         403,
         openai_error("model_not_found", "Project does not have access to model gpt-5.4-mini"),
         errors.AccessDenied,
-        scope="model:m1",
+        model="m1",
     ),
     Case("address forbidden", 403, detail("IP address is not allowed."), errors.AccessDenied),
     Case("address unknown", 401, openai_error("ip_not_authorized"), errors.KeyRejected),
@@ -268,7 +269,7 @@ def test_counted_is_counted_whatever_the_status(status: int, api: Api) -> None:
         error = raised(Case("", status, told, errors.VisionqError), api=api)
         assert error.usage == Usage(input_tokens=1200, output_tokens=7)
         assert billing_of(error) is Billing.SETTLED
-        assert isinstance(decide(error, AttemptFacts(1, 10), random=lambda: 0.5), Fail)
+        assert isinstance(decide(error, AttemptFacts(1, 10), random=lambda: 0.5), Failed)
 
 
 @pytest.mark.parametrize("api", Api)
@@ -280,7 +281,7 @@ def test_each_answer_becomes_its_error_and_its_bill(case: Case, api: Api) -> Non
     error = raised(case, api=api)
     assert type(error) is case.error
     assert billing_of(error) is case.billing
-    assert getattr(error, "scope", "gate") == case.scope
+    assert getattr(error, "model", None) == case.model
 
 
 #: `ResponseError.code` of openai 3.54.0, which comes with a 400 or in a `failed` response → the

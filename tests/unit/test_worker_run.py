@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 
 from tests.unit.worker_parts import MODEL, NOW, Clock, ScriptedLedger, attempt, claim, tools
 from visionq import errors
-from visionq.contract import ResultDocument, Usage
+from visionq.contract import DelayReason, ResultDocument, Usage
 from visionq.ledger import (
     Admission,
     Billing,
@@ -158,7 +158,7 @@ def test_free_faults_come_again(with_steps: Any) -> None:
     """A free transient fault uses up an attempt and comes again, until there are none left."""
     error = errors.ProviderUnavailable("503", retry_after=7)
     ending = end(error, with_steps, sent=True)
-    again = Ending(Waiting("provider_unavailable", 7.25, counted=True))
+    again = Ending(Waiting(DelayReason.PROVIDER_UNAVAILABLE, 7.25, counted=True))
     assert ending == replace(again, may_be_put_off=True)
     ending = end(error, with_steps, sent=True, attempts=2)  # the third of three
     assert failure(ending).error.code == "provider_unavailable"
@@ -169,13 +169,13 @@ def test_rate_limits_use_up_nothing(with_steps: Any) -> None:
     """A rate limit is waited for, without an attempt, however often."""
     ending = end(errors.RateLimited("429", retry_after=3), with_steps, sent=True, attempts=2)
     news = RateLimitFeedback(refused=True, pause=3)
-    assert ending == Ending(Waiting("rate_limited", 3.25, counted=False), rate_limit=news)
+    assert ending == Ending(Waiting(DelayReason.RATE_LIMITED, 3.25, counted=False), rate_limit=news)
 
 
 def test_the_account(with_steps: Any) -> None:
     """A fault of the account holds every call of the key; the job goes back to its lane."""
     ending = end(errors.InsufficientBalance("402"), with_steps, sent=True)
-    assert ending == Ending(Held("insufficient_balance", "gate", 60))
+    assert ending == Ending(Held(DelayReason.INSUFFICIENT_BALANCE, None, 60))
 
 
 def test_no_try_beyond_the_deadline(with_steps: Any) -> None:
@@ -196,9 +196,9 @@ def test_unknown_billing(with_steps: Any) -> None:
     """A call that may have been paid is repeated once; after that, or under `hold`, it parks."""
     error = errors.BillingUnknown("cut")
     ending = end(error, with_steps, sent=True)
-    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN, 12345)
+    again = Ending(Waiting(DelayReason.BILLING_UNKNOWN, 0.25, counted=True), Billing.UNKNOWN, 12345)
     assert ending == replace(again, may_be_put_off=True)
-    parked = Ending(Parked("billing_unknown"), Billing.UNKNOWN, 12345)
+    parked = Ending(Parked(DelayReason.BILLING_UNKNOWN), Billing.UNKNOWN, 12345)
     second = end(error, with_steps, sent=True, unknown_calls=1)
     assert second == replace(parked, may_be_put_off=True)
     assert end(error, with_steps, sent=True, unknown_calls=2) == parked
@@ -219,14 +219,14 @@ def test_an_interrupted_call_that_parks(with_steps: Any, fields: dict[str, Any])
     """Under `hold`, or after the second one, it parks before anything is looked at."""
     with_steps(fails(AssertionError()))
     ending = run_attempt(attempt(claim(interrupted=True, **fields)), lease())
-    assert ending.outcome == Parked("billing_unknown")
+    assert ending.outcome == Parked(DelayReason.BILLING_UNKNOWN)
 
 
 def test_unknown_after_an_interruption(with_steps: Any) -> None:
     """An interrupted call and one more of unknown billing are two: the job is parked."""
     error = errors.BillingUnknown("cut")
     ending = end(error, with_steps, sent=True, interrupted=True, unknown_calls=1)
-    assert ending.outcome == Parked("billing_unknown")
+    assert ending.outcome == Parked(DelayReason.BILLING_UNKNOWN)
 
 
 # What nobody foresaw ------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_unknown_after_an_interruption(with_steps: Any) -> None:
 def test_unforeseen_before_sending(with_steps: Any) -> None:
     """An unforeseen error before the call is free and tried again, in the end as internal."""
     ending = end(ZeroDivisionError("oh"), with_steps)
-    assert ending == Ending(Waiting("internal_error", 0.25, counted=True))
+    assert ending == Ending(Waiting(DelayReason.INTERNAL_ERROR, 0.25, counted=True))
     document = failure(end(ZeroDivisionError("oh"), with_steps, attempts=2)).error
     assert (document.code, document.cost_rub) == ("internal_error", Decimal(0))
 
@@ -243,10 +243,10 @@ def test_unforeseen_before_sending(with_steps: Any) -> None:
 def test_unforeseen_after_sending(with_steps: Any) -> None:
     """An unforeseen error behind the call leaves its billing unknown."""
     ending = end(ZeroDivisionError("oh"), with_steps, sent=True)
-    again = Ending(Waiting("billing_unknown", 0.25, counted=True), Billing.UNKNOWN, 12345)
+    again = Ending(Waiting(DelayReason.BILLING_UNKNOWN, 0.25, counted=True), Billing.UNKNOWN, 12345)
     assert ending == replace(again, may_be_put_off=True)
     ending = end(MemoryError(), with_steps, sent=True, unknown_calls=1)
-    assert ending.outcome == Parked("billing_unknown")
+    assert ending.outcome == Parked(DelayReason.BILLING_UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_unforeseen_after_sending(with_steps: Any) -> None:
 def test_outages_use_up_nothing(with_steps: Any, error: Exception) -> None:
     """A job never fails because Redis or the blobs were away or full: it keeps its attempts."""
     ending = end(error, with_steps, attempts=2, waits=3)
-    assert ending == Ending(Waiting("queue_unavailable", 2.0, counted=False))
+    assert ending == Ending(Waiting(DelayReason.QUEUE_UNAVAILABLE, 2.0, counted=False))
 
 
 # The lease ----------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_waiting_for_a_permit() -> None:
 
 def test_a_permit_that_is_too_far_off() -> None:
     """A job that was put back for its model's pace waits; it is not parked."""
-    ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason="rate_limited")]})
+    ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)]})
     with pytest.raises(GivenBackError) as given_back:
         steps.admit(attempt(with_tools=tools(ledger)))
-    assert given_back.value.outcome == Waiting("rate_limited", 0, counted=False)
+    assert given_back.value.outcome == Waiting(DelayReason.RATE_LIMITED, 0, counted=False)

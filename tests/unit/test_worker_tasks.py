@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
-from visionq.contract import ErrorDocument, ResultDocument
+from visionq.contract import DelayReason, ErrorDocument, ResultDocument
 from visionq.errors import BY_CODE, InvalidJob, JobFailed, QueueUnavailable, VisionqError
 from visionq.ledger import Completed, Failed, Outcome, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_RUN
@@ -73,8 +73,8 @@ def test_failed_with_a_code_of_tomorrow(ends: Callable[[Any], str]) -> None:
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        (Waiting("rate_limited", 3, counted=False), "waiting: rate_limited"),
-        (Parked("insufficient_balance", 60), "parked: insufficient_balance"),
+        (Waiting(DelayReason.RATE_LIMITED, 3, counted=False), "waiting: rate_limited"),
+        (Parked(DelayReason.INSUFFICIENT_BALANCE, 60), "parked: insufficient_balance"),
     ],
 )
 def test_comes_back(ends: Callable[[Any], str], outcome: Outcome, says: str) -> None:

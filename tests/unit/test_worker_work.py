@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis import exceptions as redis_errors
 
 from tests.unit.worker_parts import MODEL, Clock, ScriptedLedger, claim, tools
-from visionq.contract import JobDocument, ResultDocument
+from visionq.contract import DelayReason, JobDocument, ResultDocument, State
 from visionq.errors import NotAnImage
 from visionq.ledger import (
     Billing,
@@ -20,6 +20,7 @@ from visionq.ledger import (
     Ending,
     Failed,
     Parked,
+    RefusalReason,
     Registration,
     Waiting,
     Written,
@@ -66,8 +67,8 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
     [
         PAID,
         Ending(failed(NotAnImage("no"))),
-        Ending(Waiting("rate_limited", 1, counted=False)),
-        Ending(Parked("billing_unknown"), Billing.UNKNOWN),
+        Ending(Waiting(DelayReason.RATE_LIMITED, 1, counted=False)),
+        Ending(Parked(DelayReason.BILLING_UNKNOWN), Billing.UNKNOWN),
     ],
     ids=lambda ending: type(ending.outcome).__name__,
 )
@@ -83,16 +84,21 @@ def test_an_outcome_is_written_and_told(go: Any, ending: Ending) -> None:
 
 def test_tokens_are_random(go: Any) -> None:
     """No two claims share a token."""
-    ledger = ScriptedLedger({"claim": [ClaimRefusal("completed")] * 20})
+    ledger = ScriptedLedger({"claim": [ClaimRefusal(State.COMPLETED)] * 20})
     assert [go(ledger) for _ in range(20)] == [Stale("completed")] * 20
     assert len({args[1] for args in ledger.said("claim")}) == 20
 
 
-@pytest.mark.parametrize(("reason", "rests"), [("gate_closed", True), ("completed", False)])
-def test_a_closed_gate_takes_no_hints_from_others(go: Any, reason: str, *, rests: bool) -> None:
+@pytest.mark.parametrize(
+    ("reason", "rests"), [(RefusalReason.GATE_CLOSED, True), (RefusalReason.HELD, False)]
+)
+def test_a_closed_gate_takes_no_hints_from_others(
+    go: Any, reason: RefusalReason, *, rests: bool
+) -> None:
     """Who may not call leaves the next hints to workers with a key that works."""
     clock = Clock()
-    assert go(ScriptedLedger({"claim": [ClaimRefusal(reason)]}), clock=clock) == Stale(reason)
+    refusal = ClaimRefusal(State.QUEUED, reason)
+    assert go(ScriptedLedger({"claim": [refusal]}), clock=clock) == Stale(reason)
     assert bool(clock.slept) == rests
 
 
@@ -128,8 +134,8 @@ def test_late(go: Any) -> None:
 def test_put_off(go: Callable[..., Outcome | Stale]) -> None:
     """An attempt that met an outage of the provider is told as parked for it, not as it ended."""
     ledger = ScriptedLedger({"claim": [claim()], "finish": [Written.PUT_OFF]})
-    assert go(ledger, Ending(Waiting("billing_unknown", 1, counted=True))) == Parked(
-        "provider_unavailable"
+    assert go(ledger, Ending(Waiting(DelayReason.BILLING_UNKNOWN, 1, counted=True))) == Parked(
+        DelayReason.PROVIDER_UNAVAILABLE
     )
 
 
@@ -166,7 +172,7 @@ def test_an_ending_that_redis_refuses(go: Any) -> None:
     open_ = ScriptedLedger(
         {"claim": [claim()], "finish": [refused] * 3 + [Written.DONE], "block": [None] * 3}
     )
-    assert go(open_) == Parked("billing_unknown")
+    assert go(open_) == Parked(DelayReason.BILLING_UNKNOWN)
     assert open_.said("finish")[-1][1].billing is Billing.UNKNOWN
     lost = ScriptedLedger({"claim": [claim()], "finish": [refused] * 4, "block": [None] * 4})
     assert go(lost) == Stale("taken over")
@@ -176,5 +182,7 @@ def test_what_was_not_sent_is_not_of_unknown_billing(go: Any) -> None:
     """An ending without a call leaves no money open, however Redis refuses it."""
     refused = redis_errors.ResponseError("value is not an integer or out of range")
     ledger = ScriptedLedger({"claim": [claim()], "finish": [refused] * 3, "block": [None] * 3})
-    assert go(ledger, Ending(Waiting("rate_limited", 1, counted=False))) == Stale("taken over")
+    assert go(ledger, Ending(Waiting(DelayReason.RATE_LIMITED, 1, counted=False))) == Stale(
+        "taken over"
+    )
     assert {one.billing for _, one in ledger.said("finish")} == {Billing.RELEASED}

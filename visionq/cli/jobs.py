@@ -21,10 +21,10 @@ from visionq.cli.shared import (
     print_error,
     print_json,
 )
-from visionq.contract import TERMINAL, State
+from visionq.contract import HINTED, TERMINAL, State
 from visionq.errors import BillingUnknown
 from visionq.ledger.search import JobFilter, find_jobs
-from visionq.ledger.views import HINTED, job_document, job_views, result_of
+from visionq.ledger.views import job_document, job_views, result_of
 from visionq.sdk.reading import not_found
 
 if TYPE_CHECKING:

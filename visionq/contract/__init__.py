@@ -25,15 +25,24 @@ from visionq.contract.result import (
     Usage,
 )
 from visionq.contract.spend import Spend
-from visionq.contract.states import TERMINAL, TRANSITIONS, State
+from visionq.contract.states import (
+    HINTED,
+    TERMINAL,
+    TRANSITIONS,
+    DelayReason,
+    State,
+    shown_state,
+)
 
 __all__ = [
+    "HINTED",
     "SCHEMA_VERSION",
     "TERMINAL",
     "TRANSITIONS",
     "Animated",
     "AnswerFormat",
     "Api",
+    "DelayReason",
     "Detail",
     "ErrorDocument",
     "ImageReference",
@@ -54,4 +63,5 @@ __all__ = [
     "UrlMode",
     "Usage",
     "parse_job",
+    "shown_state",
 ]

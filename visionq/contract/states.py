@@ -1,9 +1,11 @@
-"""The states of a job and the moves between them."""
+"""The states of a job, the moves between them, and what keeps a job from going on."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Final
+
+from visionq import errors
 
 
 class State(StrEnum):
@@ -25,6 +27,49 @@ class State(StrEnum):
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self in TERMINAL
+
+
+#: The ledger's own state of a job whose hint is on its way; people see it as queued.
+HINTED: Final = "hinted"
+#: The ledger's word for a job that it does not know.
+MISSING: Final = "missing"
+
+
+def shown_state(stored: str) -> State | None:
+    """Return the state that people see for the ledger's; None: there is no such job."""
+    if stored == MISSING:
+        return None
+    return State.QUEUED if stored == HINTED else State(stored)
+
+
+class DelayReason(StrEnum):
+    """Why a job waits, is parked, or stays queued. Errors that pass give their code.
+
+    Lua scripts, metrics and alerts take these names from here. An operator who closes a gate may
+    write a reason of their own.
+    """
+
+    FOLLOWS = "follows"
+    """Another job asks the same; its answer serves both."""
+    REPAIR = "repair"
+    """The answer came in the wrong form: the next call corrects it."""
+    BUDGET = "budget"
+    """It fits its budget once calls that are out cost less than reserved."""
+    NEWER_WORKER_NEEDED = "newer_worker_needed"
+    """No worker that runs can read its document."""
+    OPERATOR = "operator"
+    """An operator closed the gate."""
+    BUDGET_EXHAUSTED = errors.BudgetExhausted.code
+    BILLING_UNKNOWN = errors.BillingUnknown.code
+    RATE_LIMITED = errors.RateLimited.code
+    PROVIDER_UNAVAILABLE = errors.ProviderUnavailable.code
+    MODEL_NOT_FOUND = errors.ModelNotFound.code
+    INSUFFICIENT_BALANCE = errors.InsufficientBalance.code
+    KEY_REJECTED = errors.KeyRejected.code
+    ACCESS_DENIED = errors.AccessDenied.code
+    DOWNLOAD_FAILED = errors.DownloadFailed.code
+    QUEUE_UNAVAILABLE = errors.QueueUnavailable.code
+    INTERNAL_ERROR = errors.InternalError.code
 
 
 TERMINAL: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})

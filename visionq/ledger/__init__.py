@@ -1,12 +1,11 @@
 """The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
 
-from visionq.ledger.budgets import WAITS_FOR_BUDGET, Book, BudgetScope, Period
+from visionq.ledger.budgets import Book, BudgetScope, Period
 from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding, DeliveryState
 from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
 from visionq.ledger.records import (
-    GATE_CLOSED,
     Admission,
     Billing,
     BlobsMissing,
@@ -27,6 +26,7 @@ from visionq.ledger.records import (
     OverQuota,
     Parked,
     RateLimitFeedback,
+    RefusalReason,
     Registration,
     Submission,
     Submitted,
@@ -36,8 +36,6 @@ from visionq.ledger.records import (
 )
 
 __all__ = [
-    "GATE_CLOSED",
-    "WAITS_FOR_BUDGET",
     "Admission",
     "AsyncLedger",
     "Billing",
@@ -68,6 +66,7 @@ __all__ = [
     "Parked",
     "Period",
     "RateLimitFeedback",
+    "RefusalReason",
     "Registration",
     "Submission",
     "Submitted",

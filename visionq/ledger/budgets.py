@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from visionq.ledger.options import LedgerOptions
 
-#: The reason of jobs that would fit into their budget if the calls that are out were not paid.
-WAITS_FOR_BUDGET: Final = "budget"
 #: Rubles. Nano-rubles up to 2^53 are counted exactly; nobody spends nine million on pictures.
 MOST: Final = Decimal(9_000_000)
 

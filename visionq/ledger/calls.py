@@ -6,9 +6,17 @@ Pure functions; `Ledger` and `AsyncLedger` make the calls.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from visionq.contract import ErrorDocument, InvalidAnswer, JobDocument, Priority, State
+from visionq.contract import (
+    DelayReason,
+    ErrorDocument,
+    InvalidAnswer,
+    JobDocument,
+    Priority,
+    State,
+    shown_state,
+)
 from visionq.errors import (
     BillingUnknown,
     BudgetExhausted,
@@ -35,6 +43,7 @@ from visionq.ledger.records import (
     LedgerFull,
     OverQuota,
     Parked,
+    RefusalReason,
     Submitted,
     Verdict,
     Waiting,
@@ -54,7 +63,8 @@ if TYPE_CHECKING:
 #: What stands as the Celery result of a job that waits for the end of an outage.
 PUT_OFF = f"parked: {ProviderUnavailable.code}"
 
-_QUEUES = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
+_DELAY_REASONS: Final = frozenset(DelayReason)
+_QUEUES: Final = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
 
 
 def _milliseconds(seconds: float) -> int:
@@ -186,7 +196,8 @@ def claim(
     def read(reply: list[bytes]) -> Claim | ClaimRefusal:
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
-            return ClaimRefusal(fields[0])
+            state, reason = fields
+            return ClaimRefusal(shown_state(state), RefusalReason(reason) if reason else None)
         now, document, submitted, *counts, faulty, missing, trace = fields
         attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
         return Claim(
@@ -248,7 +259,9 @@ def admit(
             return Admission(Verdict.ANSWER, answer=detail)
         if verdict == Verdict.WAIT:
             return Admission(Verdict.WAIT, wait=int(detail or 0) / 1000)
-        return Admission(Verdict(verdict), reason=detail)
+        if verdict == Verdict.PARK:
+            return Admission(Verdict.PARK, reason=_delay_reason(detail or ""))
+        return Admission(Verdict(verdict), state=shown_state(detail) if detail else None)
 
     arguments = (
         claim.id,
@@ -288,8 +301,9 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
             name = "parked"
             delay = "" if recheck is None else str(_milliseconds(recheck))
             celery_result = celery_results.retry(claim.id, f"parked: {reason}")
-        case Held(reason, scope, recheck):
+        case Held(reason, model, recheck):
             name, delay = "held", str(_milliseconds(recheck))
+            scope = f"model:{model}" if model else "gate"
             celery_result = celery_results.retry(claim.id, f"parked: {reason}")
     arguments = (
         claim.id,
@@ -383,10 +397,15 @@ def note_replays(replays: Mapping[str, str]) -> Call[None]:
     return Call("replay", flat, lambda _: None)
 
 
-def steer_gate(key: str, order: GateOrder, reason: str) -> Call[str]:
+def steer_gate(key: str, order: GateOrder, reason: DelayReason) -> Call[str]:
     """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
-    return Call("gate", (key, order.value, reason), lambda reply: reply.decode())
+    return Call("gate", (key, order.value, reason.value), lambda reply: reply.decode())
 
 
 def _states(reply: list[bytes]) -> list[str]:
     return [state.decode() for state in reply]
+
+
+def _delay_reason(stored: str) -> DelayReason:
+    # A newer release may hold lanes for a reason that this one does not know.
+    return DelayReason(stored) if stored in _DELAY_REASONS else DelayReason.OPERATOR

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.ledger.records import ClaimRefusal
 from visionq.ledger.scripts import Call
 from visionq.names import DELIVERIES, DELIVERIES_DUE, DELIVERIES_OUT, DELIVERY
 
@@ -114,13 +113,13 @@ def announce(tenant: str, event: str, subject: str, seed: str) -> Call[None]:
     return Call("announce", (tenant, event, subject, seed), lambda _: None)
 
 
-def claim(delivery_id: str, token: str, lease: float) -> Call[DeliveryClaim | ClaimRefusal]:
+def claim(delivery_id: str, token: str, lease: float) -> Call[DeliveryClaim | None]:
     """Take the event that a hint named; the same token again is the same claim."""
 
-    def read(reply: list[bytes]) -> DeliveryClaim | ClaimRefusal:
+    def read(reply: list[bytes]) -> DeliveryClaim | None:
         kind, *fields = [part.decode() for part in reply]
         if kind == "refused":
-            return ClaimRefusal(fields[0])
+            return None
         now, tenant, event, subject, created, first, attempts, enabled = fields
         return DeliveryClaim(
             id=delivery_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from visionq.contract import DelayReason
 from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.clock import RedisClock
 from visionq.ledger.options import LedgerOptions
@@ -160,10 +161,8 @@ class Ledger:
         """
         return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
-    def claim_delivery(
-        self, delivery_id: str, token: str, lease: float
-    ) -> DeliveryClaim | ClaimRefusal:
-        """Take the event that a hint named, for `lease` seconds, under a random token."""
+    def claim_delivery(self, delivery_id: str, token: str, lease: float) -> DeliveryClaim | None:
+        """Take the event that a hint named, for `lease` seconds; None: it is not to be had."""
         return self._make(deliveries.claim(delivery_id, token, lease))
 
     def finish_delivery(self, claim: DeliveryClaim, ending: DeliveryEnding) -> bool:
@@ -183,7 +182,9 @@ class Ledger:
         for few in _portions(list(replays)):
             self._make(calls.note_replays({old: replays[old] for old in few}))
 
-    def steer_gate(self, key: str, order: GateOrder, reason: str = "operator") -> str:
+    def steer_gate(
+        self, key: str, order: GateOrder, reason: DelayReason = DelayReason.OPERATOR
+    ) -> str:
         """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
         return self._make(calls.steer_gate(key, order, reason))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import AwareDatetime
 
+from visionq.contract import HINTED as HINTED_STATE
 from visionq.contract import Spend, State
 from visionq.contract.base import Document
 from visionq.ledger.gates import Gate, read_gate
@@ -25,7 +26,6 @@ from visionq.ledger.overview_page import (
     read_page,
 )
 from visionq.ledger.rate_limits import RateLimitStatus, read_rate_limits
-from visionq.ledger.views import HINTED as HINTED_STATE
 from visionq.ledger.views import spend
 from visionq.pricing.money import day_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from visionq.contract import SCHEMA_VERSION
 from visionq.errors import QuotaExceeded
@@ -12,7 +12,14 @@ from visionq.errors import QuotaExceeded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.contract import ErrorDocument, InvalidAnswer, JobDocument, ResultDocument
+    from visionq.contract import (
+        DelayReason,
+        ErrorDocument,
+        InvalidAnswer,
+        JobDocument,
+        ResultDocument,
+        State,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +151,26 @@ class Claim:
     trace: str = ""
 
 
-#: Why a job is refused to the workers with one key, while others may have it.
-GATE_CLOSED: Final = "gate_closed"
+class RefusalReason(StrEnum):
+    """What keeps back a job that was hinted at."""
+
+    GATE_CLOSED = "gate_closed"
+    """The gate of this worker's key; workers with another key may have the job."""
+    HELD = "held"
+    RATE_LIMITED = "rate_limited"
+    TOO_NEW = "too_new"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefusal:
-    """The hint is stale: the job is in this state, or `missing`; or something keeps the job back.
+    """The job can't be claimed.
 
-    The latter is `GATE_CLOSED`, `held`, `rate_limited` or `too_new`.
+    `state` is where it is now; None: the ledger does not know it. `reason` is what kept it back;
+    None: the hint was stale.
     """
 
-    state: str
+    state: State | None
+    reason: RefusalReason | None = None
 
 
 class Verdict(StrEnum):
@@ -173,16 +188,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The verdict on a call.
-
-    `answer` is the stored result document of ANSWER, as JSON; `reason` is what keeps the job back
-    (PARK), or the state of a job that is not this worker's (REFUSED). `wait` is after how many
-    seconds to ask again (WAIT).
-    """
+    """The verdict on a call, and what belongs to it."""
 
     verdict: Verdict
+    #: ANSWER: the cached result document, as JSON.
     answer: str | None = None
-    reason: str | None = None
+    #: PARK: what keeps the job back.
+    reason: DelayReason | None = None
+    #: REFUSED: where the job is; None: the ledger does not know it.
+    state: State | None = None
+    #: WAIT: seconds until asking again.
     wait: float = 0
 
 
@@ -251,7 +266,7 @@ class Failed:
 class Waiting:
     """The job comes back after `delay` seconds; `counted` if that used up an attempt."""
 
-    reason: str
+    reason: DelayReason
     delay: float
     counted: bool
     #: The paid answer that the next attempt is to have mended.
@@ -262,7 +277,7 @@ class Waiting:
 class Parked:
     """The job comes back after `recheck` seconds, or only when somebody acts."""
 
-    reason: str
+    reason: DelayReason
     recheck: float | None = None
 
 
@@ -270,9 +285,9 @@ class Parked:
 class Held:
     """No call like this can succeed now: its kind is held, and the job goes back to its lane."""
 
-    reason: str
-    #: `gate`: every call of the key; `model:…`: every call of the model.
-    scope: str
+    reason: DelayReason
+    #: Whose calls are held; None: all calls of the key.
+    model: str | None
     #: Seconds until a held model is tried again; the gate has a rhythm of its own.
     recheck: float = 60
 

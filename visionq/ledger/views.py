@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.contract import ErrorDocument, JobDocument, JobView, Spend, State
-from visionq.errors import RateLimited
+from visionq.contract import (
+    DelayReason,
+    ErrorDocument,
+    JobDocument,
+    JobView,
+    Spend,
+    State,
+    shown_state,
+)
+from visionq.contract.states import MISSING
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
@@ -28,9 +36,6 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
     from visionq.ledger.gates import Gate
-
-#: The ledger's own state of a job whose hint is on its way; people see it as queued.
-HINTED: Final = "hinted"
 
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
@@ -57,7 +62,7 @@ def states_of(redis: Redis, job_ids: Sequence[str]) -> list[State | None]:
     """Return the state of each of at most `MOST_PER_SCRIPT` jobs, or None, by one command."""
     script = redis.register_script(script_text("states"))
     states: list[bytes] = script(args=("", *job_ids))
-    return [_state_of(state.decode()) if state else None for state in states]
+    return [shown_state(state.decode() or MISSING) for state in states]
 
 
 def behind(gate: Gate, view: JobView) -> JobView:
@@ -73,7 +78,7 @@ def behind(gate: Gate, view: JobView) -> JobView:
         return view
     if reason is None:
         waits = view.model in gate.paced
-        return view.model_copy(update={"reason": RateLimited.code}) if waits else view
+        return view.model_copy(update={"reason": DelayReason.RATE_LIMITED}) if waits else view
     return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
 
@@ -90,10 +95,10 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         for name, value in zip(_FIELDS, values, strict=True)
         if value is not None
     }
-    if "state" not in fields:
+    state = shown_state(fields.get("state", MISSING))
+    if state is None:
         return None
     queue, tenant, model = fields["lane"].split(":", 2)
-    state = _state_of(fields["state"])
     waits = state is State.WAITING or (state is State.PARKED and due is not None)
     return JobView(
         id=job_id,
@@ -114,10 +119,6 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         batch_id=fields.get("batch"),
         replayed_by=fields.get("replayed_by"),
     )
-
-
-def _state_of(stored: str) -> State:
-    return State.QUEUED if stored == HINTED else State(stored)
 
 
 def _attempts(state: State, fields: dict[str, str]) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from visionq.contract import InvalidAnswer, Usage
-from visionq.errors import InvalidOutput, VisionqError
+from visionq.contract import DelayReason, InvalidAnswer, Usage
+from visionq.errors import InvalidOutput
 from visionq.ledger import Billing, Ending, Waiting
 from worker.pipeline.answers import rate_limit_feedback, report
 from worker.pipeline.context import Picture
@@ -15,11 +15,9 @@ from worker.provider.repair import build_repair
 from worker.provider.usage import told
 
 if TYPE_CHECKING:
+    from visionq.contract import ErrorDocument
     from worker.pipeline.context import Attempt
     from worker.provider.answer import ProviderAnswer
-
-#: Why the job waits.
-REASON: Final = "repair"
 
 
 def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
@@ -47,7 +45,7 @@ def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
         cache_key=attempt.cache_key if attempt.shares_answer else "",
         images=tuple(report(picture) for picture in attempt.pictures),
     )
-    waits = Waiting(REASON, 0, counted=True, faulty=faulty)
+    waits = Waiting(DelayReason.REPAIR, 0, counted=True, faulty=faulty)
     cost, usage = cost_of(attempt, answer.usage), usage_note(attempt, answer.usage)
     return Ending(waits, Billing.SETTLED, cost, usage, rate_limit_feedback(attempt, answer.usage))
 
@@ -70,7 +68,7 @@ def take_up(attempt: Attempt, faulty: InvalidAnswer) -> None:
     attempt.request = build_repair(attempt.job, faulty, attempt.tools.settings.prompt_cache)
 
 
-def in_vain(faulty: InvalidAnswer, error: VisionqError) -> InvalidOutput:
+def in_vain(faulty: InvalidAnswer, error: ErrorDocument) -> InvalidOutput:
     """Return the error of a job whose answer could not be mended: its first text was paid for."""
     return InvalidOutput(
         f"the answer is not of the form asked for: {faulty.validation_error};"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from visionq.contract import DelayReason
 from visionq.errors import (
     BillingUnknown,
     InternalError,
@@ -17,7 +18,7 @@ from visionq.errors import (
     RateLimited,
     VisionqError,
 )
-from visionq.ledger import Billing, Ending, Held, Parked, Waiting, failed
+from visionq.ledger import Billing, Ending, Failed, Parked, Waiting, failed
 from visionq.pricing.money import rubles
 from visionq.pricing.prices import check_tier
 from visionq.redis_connection import TRANSIENT_ERRORS
@@ -101,7 +102,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         # uses up no attempt.
         log.warning("attempt.redis_failed", error=str(error))
         pause = decision.backoff(attempt.claim.waits + 1, attempt.tools.random)
-        return Ending(Waiting(QueueUnavailable.code, pause, counted=False))
+        return Ending(Waiting(DelayReason.QUEUE_UNAVAILABLE, pause, counted=False))
     except VisionqError as error:
         return _ending(attempt, error)
     except Exception as error:
@@ -169,7 +170,7 @@ def _consider_interruption(attempt: Attempt) -> None:
     if not attempt.claim.interrupted:
         return
     error = BillingUnknown("the worker died while its call was out")
-    if isinstance(_decide(attempt, error), decision.Park):
+    if isinstance(_decide(attempt, error), Parked):
         raise error
 
 
@@ -180,9 +181,9 @@ def _consider_model(attempt: Attempt) -> None:
         raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
 
 
-def _picture_at_fault(attempt: Attempt, error: VisionqError) -> int | None:
+def _picture_at_fault(attempt: Attempt, name: str | None) -> int | None:
     labels = (image.label(position) for position, image in enumerate(attempt.job.images))
-    return next((n for n, label in enumerate(labels, 1) if label == error.image), None)
+    return next((n for n, label in enumerate(labels, 1) if label == name), None)
 
 
 def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
@@ -192,7 +193,7 @@ def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
     return InternalError(f"the worker failed: {type(error).__name__}")
 
 
-def _decide(attempt: Attempt, error: VisionqError) -> decision.Decision:
+def _decide(attempt: Attempt, error: VisionqError) -> Outcome:
     return decision.decide(error, _facts(attempt), random=attempt.tools.random)
 
 
@@ -244,17 +245,11 @@ def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageN
 
 
 def _outcome(attempt: Attempt, error: VisionqError, paid: int) -> Outcome:
-    match _decide(attempt, error):
-        case decision.Retry(after, reason):
-            return Waiting(reason, after, counted=True)
-        case decision.Wait(after, reason):
-            return Waiting(reason, after, counted=False)
-        case decision.Park(reason, recheck):
-            return Parked(reason, recheck)
-        case decision.Hold(reason, scope, recheck):
-            return Held(reason, scope, recheck)
-        case decision.Fail(final):
-            if attempt.claim.faulty is not None:
-                final = repairs.in_vain(attempt.claim.faulty, final)
-            final.cost_rub = rubles(attempt.claim.cost + paid)
-            return failed(final, _picture_at_fault(attempt, final))
+    outcome = _decide(attempt, error)
+    if not isinstance(outcome, Failed):
+        return outcome
+    faulty = attempt.claim.faulty
+    failure = outcome if faulty is None else failed(repairs.in_vain(faulty, outcome.error))
+    cost = rubles(attempt.claim.cost + paid)
+    document = failure.error.model_copy(update={"cost_rub": cost})
+    return replace(failure, error=document, picture=_picture_at_fault(attempt, document.image))

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from visionq.cache_key import cache_key
-from visionq.contract import Detail, Reuse
+from visionq.contract import DelayReason, Detail, Reuse
+from visionq.contract.states import MISSING
 from visionq.crops import check_count
-from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, RateLimited, TooLarge
-from visionq.ledger import WAITS_FOR_BUDGET, Billing, Ending, Parked, Verdict, Waiting
+from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
+from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures, repairs
@@ -127,16 +128,16 @@ def admit(attempt: Attempt) -> Ending | None:
         case Verdict.EXPIRED:
             raise DeadlineExceeded("the deadline passed before the call was sent; nothing was paid")
         case Verdict.FOLLOW:
-            raise GivenBackError(Waiting("follows", 0, counted=False))
+            raise GivenBackError(Waiting(DelayReason.FOLLOWS, 0, counted=False))
         case Verdict.UNPRICED:
             raise InvalidJob(
                 f"model: {attempt.model} has no price, and the job is charged to a budget; enter a"
                 " price in the file that VISIONQ_PRICES_FILE names, or choose another model"
             )
-        case Verdict.PARK:
-            raise GivenBackError(_put_back(admission.reason or "gate_closed"))
+        case Verdict.PARK if admission.reason is not None:
+            raise GivenBackError(_put_back(admission.reason))
         case _:
-            raise FencedError(admission.reason or "")
+            raise FencedError(admission.state or MISSING)
 
 
 def _admission(attempt: Attempt) -> Admission:
@@ -158,9 +159,9 @@ def _admission(attempt: Attempt) -> Admission:
         attempt.tools.sleep(admission.wait)
 
 
-def _put_back(reason: str) -> Waiting | Parked:
-    """Say what the ledger has done: where time or others help, the job waits, else it is parked."""
-    if reason in (RateLimited.code, WAITS_FOR_BUDGET):
+def _put_back(reason: DelayReason) -> Waiting | Parked:
+    """Return what the ledger has done: where time or others help, the job waits, else it parks."""
+    if reason in (DelayReason.RATE_LIMITED, DelayReason.BUDGET):
         return Waiting(reason, 0, counted=False)
     return Parked(reason)
 

@@ -218,7 +218,7 @@ def fault(
         text=text or None,
     )
     if row.by_model and isinstance(error, errors.AccountFault):
-        error.scope = f"model:{request.model}"
+        error.model = request.model
     return error
 
 

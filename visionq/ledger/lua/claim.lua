@@ -3,7 +3,7 @@
 -- Returns {'claimed', now, document, submitted, attempts, waits, unknown calls, interrupted,
 --   lapses, cost, faulty answer to mend or '', what the provider said of a
 --   model that it does not know or '', the submitter's `traceparent` or ''}
---   or {'refused', state}; calls that were excused (resume) are left out of the unknown ones
+--   or {'refused', state, what kept the job back or ''}; calls that were excused (resume) are left out of the unknown ones
 
 local id, token, worker, pool, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local job = K.job .. id
@@ -25,23 +25,23 @@ end
 
 if state == 'hinted' and tonumber(version or 1) > tonumber(ARGV[7]) then
   park_as_too_new()
-  return { 'refused', 'too_new' }
+  return { 'refused', 'parked', 'too_new' }
 end
 local key = gate_of(pool)
 if state == 'hinted' and jobs_left(key, read_gate(key)) <= 0 then
   release_hint(lane)
   requeue(id, job, 'hinted')
-  return { 'refused', 'gate_closed' }
+  return { 'refused', 'queued', 'gate_closed' }
 end
 if state == 'hinted' and held_by(lane) then
   release_hint(lane)
   requeue(id, job, 'hinted')
-  return { 'refused', 'held' }
+  return { 'refused', 'queued', 'held' }
 end
 if state == 'hinted' and rests_long(read_rate_limit(model_of(lane))) then
   release_hint(lane)
   requeue(id, job, 'hinted')
-  return { 'refused', 'rate_limited' }
+  return { 'refused', 'queued', 'rate_limited' }
 end
 if state == 'hinted' then
   release_hint(lane)
@@ -51,7 +51,7 @@ if state == 'hinted' then
   redis.call('HDEL', job, 'hints')
   redis.call('ZADD', K.due, at(now + lease), id)
 elseif not (state == 'in_progress' and holder == token) then -- a repeated claim is the same claim
-  return { 'refused', state or 'missing' }
+  return { 'refused', state or 'missing', '' }
 end
 
 local document, submitted, attempts, waits, unknown_calls, interrupted, lapses, cost, invalid_answer, trace, excused = unpack(

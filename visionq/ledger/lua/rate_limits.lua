@@ -14,7 +14,7 @@ for i = 2, #ARGV do
   local free = free_at(rate_limit, times_of(rate_limit, 0))
   paces[#paces + 1] = {
     text(rate_limit.requests), text(rate_limit.tokens), text(rate_limit.concurrency), source,
-    text(math.max(now, free)), text(rate_limit.calls_out or 0), text(rate_limit.unsent or 0),
+    text(math.max(now, free)), text(rate_limit.calls_out or 0), text(rate_limit.at_hand or 0),
   }
 end
 return paces

@@ -46,4 +46,4 @@ class BalanceProbe:
         balance = self.read_balance()
         if balance is not None and nano_rubles(balance) > int(needed or 0):
             log.info("gate.topped_up", balance_rub=str(balance))
-            self.ledger.steer_gate(self.key, GateOrder.REOPEN, "topped up")
+            self.ledger.steer_gate(self.key, GateOrder.REOPEN)

@@ -123,7 +123,7 @@ local function room_in_rate_limit(rate_limit)
   if rate_limit.step then
     room = math.min(room, rate_limit.step - ((rate_limit.calls_out or 0) - (rate_limit.calls_before or 0)))
   end
-  return room - (rate_limit.unsent or 0)
+  return room - (rate_limit.at_hand or 0)
 end
 
 -- The model can't be asked for longer than a worker may wait with the job in its hands.
@@ -134,7 +134,7 @@ end
 -- No more jobs can stand before one than are at hand: of those that were cancelled, or whose workers
 -- died, with their permits, nobody keeps the places free.
 local function last_place(rate_limit, free, each)
-  return math.max(now, free) + BURST + math.max(0, (rate_limit.unsent or 0) - 1) * each
+  return math.max(now, free) + BURST + math.max(0, (rate_limit.at_hand or 0) - 1) * each
 end
 
 -- When the call may be sent: now or earlier, later, or nil for so late that the job must not wait
