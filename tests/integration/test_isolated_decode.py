@@ -126,7 +126,7 @@ def test_a_question_is_tried_without_its_pictures(alone: IsolatedDecoder) -> Non
 
 
 @pytest.mark.parametrize(
-    ("deed", "complaint"),
+    ("deed", "validation_error"),
     [("os.abort()", "SIGABRT"), ("import re; re.match('(a+)+$', 'a' * 64 + '!')", "no end")],
 )
 def test_a_question_may_kill_too(deed: str, validation_error: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection, transport
 from structlog.testing import capture_logs
 
-from tests.integration.test_worker_process import registered, working
+from tests.integration.test_worker_process import working
 from tests.integration.worker_kit import until
 from visionq.devstack.simulator import running_simulator
 from visionq.names import QUEUE_INTAKE
@@ -117,7 +117,7 @@ def test_an_idle_worker_ends_its_wait(redis: Redis, redis_url: str, tmp_path: Pa
         running_simulator() as simulator,
         working(redis_url, simulator, tmp_path) as worker,
     ):
-        until(lambda: registered(redis_url), 100)
+        until(lambda: any(client["cmd"] == "brpop" for client in redis.client_list()), 100)
         worker.process.terminate()
         assert worker.process.wait(SOON) == 0
     commands: Any = redis.info("commandstats")
