@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from pydantic import ValidationError
 
-from visionq.contract import ErrorDocument, JobDocument, JobView, ResultDocument, parse_job
+from visionq.contract import (
+    ErrorDocument,
+    InvalidAnswer,
+    JobDocument,
+    JobView,
+    ResultDocument,
+    parse_job,
+)
 from visionq.contract.publish import schemas
 from visionq.errors import InvalidJob
 
@@ -61,6 +68,14 @@ def test_stored_form_of_a_job() -> None:
     )
     full = JobDocument.model_validate_json((GOLDEN / "job-full.json").read_text())
     assert JobDocument.model_validate_json(full.to_compact_json()) == full
+
+
+def test_stored_form_of_an_invalid_answer() -> None:
+    """An answer kept for repair is read by workers of the earlier release, and theirs by ours."""
+    kept = InvalidAnswer(text="a", validation_error="no JSON", cache_key="k")
+    stored = json.loads(kept.to_json())
+    assert (stored["complaint"], stored["content_key"]) == ("no JSON", "k")
+    assert InvalidAnswer.model_validate(stored) == kept
 
 
 def test_schemas_are_current() -> None:

@@ -157,7 +157,7 @@ def test_picture_alone(full: Installed, foreign: Path) -> None:
     """The process that looks at a dangerous picture starts there, and ends with its worker."""
     program = (
         "from visionq.bundled import python_command as p;"
-        " print(*p('worker.isolated_decode'), sep='\n')"
+        " print(*p('worker.isolated_decode'), sep='\\n')"
     )
     command = full.run("python", "-P", "-c", program).stdout.splitlines()
     ended = full.run("python", *command[1:], "10", cwd=foreign)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from visionq.contract.base import SCHEMA_VERSION, Document, JobId, Rubles, Sha256
 from visionq.contract.job import Api
@@ -106,15 +106,19 @@ class ResultDocument(Document):
 
 
 class InvalidAnswer(Document):
-    """A paid answer that is not of the form asked for, kept until the model has mended it."""
+    """A paid answer that does not fit the schema, kept until the model has repaired it.
+
+    Stored under the field names of earlier releases, whose workers may read it.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     text: str
-    #: What is wrong with it.
-    validation_error: str
+    validation_error: str = Field(alias="complaint")
     usage: Usage | None = None
     request_id: str | None = None
-    #: Under which the mended answer is stored; empty: not stored.
-    cache_key: str = ""
+    #: Under which the repaired answer is stored; empty: not stored.
+    cache_key: str = Field(default="", alias="content_key")
     images: tuple[ImageReport, ...] = ()
 
 
