@@ -38,8 +38,7 @@ structlog.configure(
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 
-#: Those of real processes, which a machine may leave without a processor for longer than they wait:
-#: what fails is run once more, and told as RERUN. What is broken fails twice.
+#: Those of real processes: the coverage that they would add is had elsewhere for less.
 REAL: Final = ("e2e", "chaos")
 
 _TESTS: Final = Path(__file__).parent
@@ -71,8 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(cost_of(item.path))
         if cost_of(item.path) in REAL:
-            item.add_marker(pytest.mark.flaky(reruns=1))
-            item.add_marker(pytest.mark.no_cover)  # what they cover runs elsewhere
+            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: COSTS.index(cost_of(item.path)))
 
 
