@@ -43,6 +43,17 @@ def test_lifecycle_tells_each_state() -> None:
     assert all(f"\n| `{state}` | " in page for state in State)
 
 
+def test_decisions_are_listed() -> None:
+    """The list of decisions has each of them, under its own title."""
+    folder = _DOCS / "adr"
+    rows = re.compile(r"^\| \[(\d+)\]\((.+)\) \| (.+) \|$", re.MULTILINE)
+    listed = rows.findall((folder / "README.md").read_text())
+    titles = {path.name: path.read_text().split("\n", 1)[0] for path in folder.glob("0*.md")}
+    assert {name for _, name, _ in listed} == set(titles)
+    for number, name, title in listed:
+        assert titles[name] in {f"# {number} · {title}", f"# {number}. {title}"}
+
+
 @pytest.mark.parametrize("page", ["architecture.md", "job-lifecycle.md"])
 def test_named_files_exist(page: str) -> None:
     """Every file and folder that a page names is there."""

@@ -107,7 +107,17 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(found.read_text("utf-8")), target
 
 
+def test_documents_name_the_pages_in_russian() -> None:
+    """The list of documents says which pages exist in Russian, and marks all others as English."""
+    languages = english("docs/README.md").partition("## Languages")[2]
+    named = {(ROOT / "docs" / target).resolve() for target in LINK.findall(languages)}
+    assert named == {ROOT / page for page in PAGES} - {ROOT / "docs/README.md"}
+    for row in russian("docs/README.md").splitlines():
+        if row.startswith("| ") and ".md)" in row:
+            assert ("по-английски" in row) == (".ru.md)" not in row), row
+
+
 def test_nothing_is_left_out() -> None:
-    """Every page in Russian is held against its English one here."""
+    """Every Russian page is compared with its English one here."""
     found = {*ROOT.glob("*.ru.md"), *ROOT.glob("docs/**/*.ru.md")}
     assert {ROOT / page.replace(".md", ".ru.md") for page in PAGES} == found
