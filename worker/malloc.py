@@ -1,23 +1,37 @@
-"""Memory that is freed goes back to the system: pictures are large, and come in bursts."""
+"""The memory of pictures: kept while there is work, given back to the system soon after."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import Final
 
-#: Parameters of glibc's `mallopt` (malloc.h), with their values. Left alone, glibc learns from
-#: the first large picture to keep such blocks, in an arena for each thread: 900 MB where 400 do.
+#: Parameters of glibc's `mallopt` (malloc.h), with their values. Left alone, glibc keeps an arena
+#: for each thread: 900 MB where 400 do. With thresholds below the size of a picture, on the other
+#: hand, each is made of new pages: 12,000 page faults for 6 MP, a quarter of the work.
 _PARAMETERS: Final = (
-    (-3, 256_000),  # M_MMAP_THRESHOLD: blocks of so many bytes are given back at once
-    (-1, 2_000_000),  # M_TRIM_THRESHOLD: so is the free end of the heap
+    (-3, 1 << 25),  # M_MMAP_THRESHOLD, the highest there is: larger blocks are mapped one by one
+    (-1, 1 << 26),  # M_TRIM_THRESHOLD: what is free beyond it at the end of the heap is given back
     (-8, 2),  # M_ARENA_MAX: threads share two heaps; the interpreter's lock keeps them apart
 )
 
 
 def tune_malloc() -> bool:
-    """Set up the allocator of this process; False where it is not glibc's."""
+    """Set up the allocator of this process; return False where it is not glibc's."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
     return all(mallopt(parameter, value) == 1 for parameter, value in _PARAMETERS)
+
+
+class MemoryTrim:
+    """Gives free pages back, so that a large picture or a burst leaves nothing behind.
+
+    Costs 3 ms for 50 MB, and 10 µs where nothing is free.
+    """
+
+    def run(self) -> None:
+        """Give back what is free now, where the allocator is glibc's."""
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -28,7 +28,7 @@ from visionq.redis_connection import TRANSIENT_ERRORS, connect
 from visionq.settings import ConfigurationError, load_settings
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
-from worker.malloc import tune_malloc
+from worker.malloc import MemoryTrim, tune_malloc
 from worker.pipeline import Tools
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
@@ -134,6 +134,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
     duties: list[PeriodicTask] = [
+        MemoryTrim(),
         scripts,
         limits,
         *_gate_duties(settings, redis, ledger, tools, registration.key),
