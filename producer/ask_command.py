@@ -26,7 +26,7 @@ from visionq.names import QUEUE_INTERACTIVE
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.sdk import Client
-from visionq.sdk.drafts import most_bytes
+from visionq.sdk.submitting import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
 

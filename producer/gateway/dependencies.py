@@ -22,8 +22,7 @@ from producer.gateway.request_bodies import Bodies
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
 from visionq.redis_connection import connect, connect_async
-from visionq.sdk.listening import Listener
-from visionq.sdk.waiting import REPLY
+from visionq.sdk.waiting import REPLY, Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -31,7 +31,7 @@ from producer.gateway.request_bodies import parse_json
 from producer.openai_requests.unsupported import Part
 from visionq.contract import JobDocument, JobView, ResultDocument, State
 from visionq.errors import InvalidJob
-from visionq.sdk.drafts import draft, most_bytes
+from visionq.sdk.submitting import draft, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from producer.gateway.job_service import Standing
     from producer.gateway.request_bodies import Room
-    from visionq.sdk.drafts import Draft
+    from visionq.sdk.submitting import Draft
     from visionq.settings import Settings
 
 #: Fields that are not the client's to set.
@@ -75,7 +75,7 @@ async def drafted(room: Room, own: Mapping[str, Any], settings: Settings, job_id
     """Return the job that a request holds; `own` are fields that it may not set.
 
     Raises:
-        VisionqError: as `visionq.sdk.drafts.draft` does.
+        VisionqError: as `visionq.sdk.submitting.draft` does.
         Fault: it is neither JSON nor a form, or gives a field that is not the client's to set.
     """
     kind = content_type(room.request)

@@ -15,9 +15,9 @@ from visionq.errors import BillingUnknown
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.ledger.views import ask_for_view, read_view, states_of
 from visionq.names import CELERY_RESULT, JOB, TENANT_FINISHED, TENANT_JOBS
-from visionq.sdk.drafts import accepted
-from visionq.sdk.entering import enter
-from visionq.sdk.reading import answer_in, not_found
+from visionq.sdk.results import answer_in, not_found
+from visionq.sdk.submitting import accepted, submit_drafts
+from visionq.steps import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from producer.gateway.dependencies import Services
     from producer.gateway.request_bodies import Room
-    from visionq.sdk.drafts import Draft
+    from visionq.sdk.submitting import Draft
 
 #: Entries of each list that are looked at for jobs in one state.
 MOST_LOOKED_AT: Final = 5_000
@@ -114,7 +114,7 @@ async def hand_in(
 
 
 async def _entered(services: Services, tenant: str, one: Draft) -> Standing:
-    (reply,) = await enter([one], services.blobs, services.ledger)
+    (reply,) = await run_async(submit_drafts([one], services.blobs, services.ledger))
     submitted = accepted(reply)
     if not submitted.created:
         return await look(services, tenant, submitted.id)

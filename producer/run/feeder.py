@@ -16,7 +16,8 @@ from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, OverQuota, Submitted
 from visionq.redis_connection import as_queue_unavailable
-from visionq.sdk.drafts import UPLOADS, Draft, PendingSubmission, all_contents
+from visionq.sdk.submitting import Draft, submit_drafts
+from visionq.steps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -143,19 +144,14 @@ class Submitter:
 
     def submit(self, drafts: Sequence[Draft]) -> list[Submission]:
         """Enter jobs; raises `QueueUnavailable` when the ledger takes none."""
-        entry = PendingSubmission(drafts)
         with as_queue_unavailable():
-            for _ in range(UPLOADS):
-                if entry.remaining:
-                    for tenant, contents in all_contents(entry.remaining).items():
-                        self._blobs.put(contents, tenant)
-                    entry.note(self.ledger.submit([one.job for one in entry.remaining]))
-        for reply in entry.replies:
+            replies = run(submit_drafts(drafts, self._blobs, self.ledger))
+        for reply in replies:
             if isinstance(reply, OverQuota):
                 raise reply.error()
             if isinstance(reply, LedgerFull):
                 raise QueueUnavailable("Redis is close to its memory limit and takes no jobs")
-        return entry.replies
+        return replies
 
 
 @dataclass

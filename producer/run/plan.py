@@ -19,7 +19,7 @@ from producer.run.table import JSONL, TableForm, check_kind, record_path
 from producer.sources import STDIN, open_source, take_row_pictures
 from visionq.contract import Priority
 from visionq.pricing.prices import load_prices
-from visionq.sdk.drafts import Draft, draft, most_bytes
+from visionq.sdk.submitting import Draft, draft, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

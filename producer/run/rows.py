@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from producer.sources import BadRow
     from visionq.errors import VisionqError
     from visionq.ledger import NewJob
-    from visionq.sdk.reading import End
+    from visionq.sdk.typed import End
 
 #: Tokens as the provider counted them.
 TOKENS: Final = (

@@ -20,8 +20,9 @@ from visionq.ledger import BudgetScope, celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import note_forgotten
 from visionq.names import BATCH, CELERY_RESULT, DUE, JOB, QUEUE_BULK
-from visionq.sdk.reading import answer_in
-from visionq.sdk.waiting import Outage, portions, read_ends
+from visionq.sdk.results import answer_in, read_ends
+from visionq.sdk.waiting import Outage, portions
+from visionq.steps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from visionq.devstack.signals import Signals
     from visionq.ledger import Ledger
     from visionq.ledger.gates import Gate
-    from visionq.sdk.reading import End
+    from visionq.sdk.typed import End
 
 #: Field of the batch: rubles that OUT had cost when the ledger's book of this run began.
 _PAID_BEFORE: Final = "paid_before"
@@ -110,7 +111,7 @@ def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
             else:
                 ends[job_id] = answer
         if others:
-            ends |= read_ends(redis, others)
+            ends |= run(read_ends(redis, others))
     return ends
 
 

@@ -13,13 +13,13 @@ import visionq
 from visionq import errors, sdk
 
 
-def modules_after(statement: str) -> set[str]:
-    """Run a statement in a fresh interpreter; returns the packages that it has loaded."""
-    program = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+def modules_after(statement: str, *, whole: bool = False) -> set[str]:
+    """Return the packages, or the `whole` modules, that a statement loads in a new interpreter."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return {name if whole else name.partition(".")[0] for name in done.stdout.split()}
 
 
 def test_exports() -> None:
@@ -48,6 +48,14 @@ def test_clients_are_light() -> None:
     """The clients load no broker, picture library, model SDK, web framework or command line."""
     heavy = {"PIL", "aiohttp", "celery", "click", "kombu", "numpy", "openai", "rich"}
     assert not modules_after("from visionq import AsyncClient, Client") & heavy
+
+
+@pytest.mark.parametrize("statement", ["import visionq.sdk", "from visionq import Client"])
+def test_clients_load_few_modules(statement: str) -> None:
+    """Importing the clients loads at most 25 modules of visionq; the rest comes with a client."""
+    loaded = modules_after(statement, whole=True)
+    ours = {name for name in loaded if name.partition(".")[0] == "visionq"}
+    assert len(ours) <= 25, sorted(ours)
 
 
 @pytest.mark.parametrize(

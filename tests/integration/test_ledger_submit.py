@@ -22,7 +22,7 @@ from visionq.ledger.search import list_jobs
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, BLOB_GARBAGE, BLOB_REFERENCES, JOB
 from visionq.redis_connection import connect_async
-from visionq.sdk.drafts import draft
+from visionq.sdk.submitting import draft
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def test_another_event_loop(redis_url: str) -> None:
         client = AsyncClient(SETTINGS, redis_url)
         with pytest.raises(JobNotFound):
             await client.get("none")
-        await client._redis.aclose()
+        await client._operations.redis.aclose()
         return client
 
     async def second(client: AsyncClient) -> None:

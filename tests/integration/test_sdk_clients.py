@@ -29,7 +29,7 @@ from visionq.errors import (
 )
 from visionq.ledger import celery_results
 from visionq.ledger.views import job_document
-from visionq.names import BLOB, CELERY_RESULT, JOB
+from visionq.names import BLOB, CELERY_RESULT, HOLDS, JOB
 from visionq.redis_connection import connect
 from visionq.sdk.waiting import REPLY, REREAD
 from visionq.settings import Settings
@@ -90,6 +90,15 @@ async def test_answer(client: AnyClient, redis: Redis) -> None:
     assert (document.model, document.max_output_tokens) == ("m1", 99)
     view = await client.get(job)
     assert (view.state, view.cost_rub) == (State.COMPLETED, result.cost_rub)
+
+
+async def test_a_held_model_shows(client: AnyClient, redis: Redis) -> None:
+    """Either client shows a queued job as parked while its model is held, with the reason."""
+    job = await client.submit("Что это?")
+    assert (await client.get(job)).state is State.QUEUED
+    redis.hset(HOLDS, "model:m1", "access_denied")
+    view = await client.get(job)
+    assert (view.state, view.reason) == (State.PARKED, "access_denied")
 
 
 @pytest.mark.usefixtures("fleet")
@@ -198,7 +207,7 @@ async def test_expired_upload(
     client: AnyClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A blob that expires between upload and submission is uploaded again."""
-    submit = type(client.client._ledger).submit
+    submit = type(client.client._operations.ledger).submit
     lost: list[object] = []
 
     def losing(self: Any, jobs: Any) -> Any:
@@ -206,7 +215,7 @@ async def test_expired_upload(
             lost.append(redis.delete(BLOB + sha256_of(b"x")))
         return submit(self, jobs)
 
-    monkeypatch.setattr(type(client.client._ledger), "submit", losing)
+    monkeypatch.setattr(type(client.client._operations.ledger), "submit", losing)
     job = await client.submit(images=[b"x", b"y"])
     assert lost == [1]
     assert redis.get(BLOB + sha256_of(b"x")) == b"x"

@@ -95,7 +95,7 @@ async def test_an_endless_source_for_asyncio(redis_url: str, window: int) -> Non
                 if taken == 30:
                     break
             await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
-            assert len(client._listener._pending) == 0
+            assert len(client._operations.listener._pending) == 0
 
 
 async def test_every_job_ends_once_for_asyncio(redis_url: str) -> None:

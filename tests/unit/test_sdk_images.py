@@ -12,8 +12,8 @@ import pytest
 from visionq.blobs import sha256_of
 from visionq.contract import ImageReference, PictureOptions
 from visionq.errors import EmptyFile, InputFileNotFound, InvalidJob, TooLarge, VisionqError
-from visionq.sdk.drafts import MOST_BYTES, MOST_JOBS, SubmissionChunk, draft
 from visionq.sdk.images import is_url, take_pictures
+from visionq.sdk.submitting import MOST_BYTES, MOST_JOBS, SubmissionChunk, draft
 from visionq.settings import Settings
 
 MOST = 100

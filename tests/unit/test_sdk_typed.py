@@ -10,7 +10,7 @@ from pydantic import BaseModel, field_validator
 
 from visionq.contract import ResultDocument
 from visionq.errors import InvalidJob, InvalidOutput
-from visionq.sdk.drafts import draft
+from visionq.sdk.submitting import draft
 from visionq.sdk.typed import typed, with_schema
 from visionq.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import AuthenticationError, ResponseError
@@ -16,10 +16,13 @@ from visionq.errors import JobFailed, JobNotFound, QueueUnavailable, Refused
 from visionq.ledger import celery_results, error_document
 from visionq.ledger.views import _FIELDS
 from visionq.names import CELERY_RESULT
-from visionq.sdk.connecting import redis_address
-from visionq.sdk.reading import End, read
-from visionq.sdk.waiting import AT_ONCE, LONGEST_OUTAGE, Outage, Pending, told
+from visionq.sdk.arguments import redis_address
+from visionq.sdk.results import parse_ends
+from visionq.sdk.waiting import AT_ONCE, LONGEST_OUTAGE, Outage, Pending, heard_in
 from visionq.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from visionq.sdk.typed import End
 
 DOWN = RedisConnectionError("down")
 FOREVER = float("inf")
@@ -85,13 +88,13 @@ def test_rereading_goes_around() -> None:
     assert len(pending) == len(names)
 
 
-def test_told() -> None:
+def test_heard_in() -> None:
     """Results and confirmations name their job; other messages and channels name none."""
     channel = (CELERY_RESULT + "j1").encode()
-    assert told({"type": "message", "channel": channel, "data": b"{}"}) == {"j1": b"{}"}
-    assert told({"type": "subscribe", "channel": channel, "data": 1}) == {"j1": None}
-    assert told({"type": "unsubscribe", "channel": channel, "data": 0}) == {}
-    assert told({"type": "message", "channel": b"visionq:sdk-wake:1", "data": b""}) == {}
+    assert heard_in({"type": "message", "channel": channel, "data": b"{}"}) == {"j1": b"{}"}
+    assert heard_in({"type": "subscribe", "channel": channel, "data": 1}) == {"j1": None}
+    assert heard_in({"type": "unsubscribe", "channel": channel, "data": 0}) == {}
+    assert heard_in({"type": "message", "channel": b"visionq:sdk-wake:1", "data": b""}) == {}
 
 
 RESULT = ResultDocument(id="j1", model="m1", api=Api.RESPONSES, text="да")
@@ -104,7 +107,7 @@ def end(stored: str | None, **fields: str) -> End | None:
     known = {"lane": "visionq.bulk:t:m1", "pictures": "1", "submitted": "1000"} if fields else {}
     values = {**known, **fields}
     reply = [values[name].encode() if name in values else None for name in _FIELDS]
-    return read(["j1"], [reply, None, stored.encode() if stored else None]).get("j1")
+    return parse_ends(["j1"], [reply, None, stored.encode() if stored else None]).get("j1")
 
 
 def test_success() -> None:

@@ -11,7 +11,7 @@ from visionq.cli.amounts import Amount, plain
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.sdk import budgets
+from visionq.sdk import budget_arguments as budgets
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from visionq.contract import HINTED, TERMINAL, State
 from visionq.errors import BillingUnknown
 from visionq.ledger.search import JobFilter, find_jobs
 from visionq.ledger.views import job_document, job_views, result_of
-from visionq.sdk.reading import not_found
+from visionq.sdk.results import not_found
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -30,7 +30,7 @@ from visionq.ledger.views import job_document, job_documents, job_views
 from visionq.pricing.money import rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
-from visionq.sdk.reading import not_found
+from visionq.sdk.results import not_found
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:

@@ -9,9 +9,13 @@ from pydantic import AwareDatetime, Field
 
 from visionq.contract.base import Document
 from visionq.names import GATE, HOLDS, PROVIDER_KEYS
+from visionq.steps import run
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
+    from visionq.steps import Steps
 
 #: Scopes of lanes that stand aside until their model may be asked again.
 _RATE_LIMIT: Final = "pace:"
@@ -48,9 +52,18 @@ class Gate(Document):
 
 
 def read_gate(redis: Redis) -> Gate:
-    """Return how the gates stand; the state of the whole is that of its best key."""
-    keys = tuple(_key_gate(redis, key) for key in _keys(redis))
-    stored: dict[Any, Any] = redis.hgetall(HOLDS)
+    """Return the state of the gates; that of the whole is the state of its best key."""
+    return run(ask_for_gate(redis))
+
+
+def ask_for_gate(redis: Redis | AsyncRedis) -> Steps[Gate]:
+    """Do the same for either kind of client."""
+    names: set[Any] = yield redis.smembers(PROVIDER_KEYS)
+    replies: dict[str, dict[Any, Any]] = {}
+    for name in sorted(name.decode() for name in names):
+        replies[name] = yield redis.hgetall(GATE + name)
+    keys = tuple(_key_gate(name, reply) for name, reply in replies.items())
+    stored: dict[Any, Any] = yield redis.hgetall(HOLDS)
     holds = {scope.decode(): reason.decode() for scope, reason in stored.items()}
     paced = frozenset(
         scope.removeprefix(_RATE_LIMIT) for scope in holds if scope.startswith(_RATE_LIMIT)
@@ -58,17 +71,16 @@ def read_gate(redis: Redis) -> Gate:
     held = {scope: reason for scope, reason in holds.items() if not scope.startswith(_RATE_LIMIT)}
     best = min(keys, key=lambda gate: _BEST_FIRST.index(gate.state), default=KeyGate(key=""))
     return Gate(
-        state=best.state, reason=best.reason, since=best.since, keys=keys, held=held, paced=paced
+        state=best.state,
+        reason=best.reason,
+        since=best.since,
+        keys=keys,
+        held=held,
+        paced=paced,
     )
 
 
-def _keys(redis: Redis) -> list[str]:
-    keys: set[Any] = redis.smembers(PROVIDER_KEYS)
-    return sorted(key.decode() for key in keys)
-
-
-def _key_gate(redis: Redis, key: str) -> KeyGate:
-    reply: dict[Any, Any] = redis.hgetall(GATE + key)
+def _key_gate(key: str, reply: dict[Any, Any]) -> KeyGate:
     fields = {name.decode(): value.decode() for name, value in reply.items()}
     return KeyGate(
         key=key,

@@ -3,50 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from contextlib import aclosing
-from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from visionq.blobs import open_async_blobs
-from visionq.errors import JobError, VisionqError, WrongEventLoop
-from visionq.ledger import AsyncLedger, Period, ledger_options
-from visionq.ledger.views import ask_for_view, read_view
-from visionq.redis_connection import as_queue_unavailable, connect_async
+from visionq.errors import WrongEventLoop
 from visionq.sdk.arguments import (
+    WINDOW,
     check_client,
     check_job,
     check_jobs,
     check_rows,
     check_timeout,
     check_window,
+    redis_address,
 )
-from visionq.sdk.budgets import cleared, limits_of
-from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import Draft, accepted, draft
-from visionq.sdk.entering import each, enter, portions_of
-from visionq.sdk.job import AsyncJob
-from visionq.sdk.listening import Listener
-from visionq.sdk.reading import not_found
-from visionq.sdk.streaming import WINDOW, stream_async
-from visionq.sdk.typed import Model, TypedResult, asking_for_async, model_of, typed, typed_end
-from visionq.sdk.waiting import REPLY, portions, timeout_error
+from visionq.sdk.typed import model_of, result_of, typed_end
 from visionq.settings import load_settings
+from visionq.steps import each, items_async, run_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 
     from visionq.contract import JobView, ResultDocument
-    from visionq.ledger import Book, Submission
-    from visionq.sdk.budgets import Rubles
-    from visionq.sdk.drafts import AnalyzeOptions, JobOptions
-    from visionq.sdk.entering import Rows
-    from visionq.sdk.images import ImageInput
-    from visionq.sdk.reading import End
+    from visionq.errors import VisionqError
+    from visionq.ledger import Book
+    from visionq.sdk.arguments import ImageInput
+    from visionq.sdk.budget_arguments import Rubles
+    from visionq.sdk.job_handles import AsyncJob
+    from visionq.sdk.submitting import AnalyzeOptions, JobOptions
+    from visionq.sdk.typed import Model, TypedResult
     from visionq.settings import Settings
+    from visionq.steps import Steps
 
-_TOTAL, _DAY, _MONTH = Period.TOTAL, Period.DAY, Period.MONTH
+    #: Jobs, each as the keywords of `submit`.
+    Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 
 class AsyncClient:
@@ -62,14 +52,11 @@ class AsyncClient:
             ConfigurationError: no address of Redis is given, or it is malformed.
         """
         check_client(settings, redis_url)
-        self._settings = settings or load_settings()
-        url = redis_address(self._settings, redis_url)
-        self._redis = connect_async(url, CLIENT_NAME)
-        # Waiting has patience of its own: its connections neither try again nor wait for long.
-        self._waiting_redis = connect_async(url, CLIENT_NAME, retries=0, patience=REPLY)
-        self._listener = Listener(self._waiting_redis)
-        self._ledger = AsyncLedger(self._redis, ledger_options(self._settings))
-        self._blobs = open_async_blobs(self._settings, self._redis)
+        # With the first client, not with the import: the ledger, blob stores and price tables.
+        from visionq.sdk.operations import AsyncOperations  # noqa: PLC0415  # see above
+
+        settings = settings or load_settings()
+        self._operations = AsyncOperations(settings, redis_address(settings, redis_url), self)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -81,9 +68,7 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close every connection. Jobs go on."""
         self._check_loop()
-        await self._listener.close()
-        await self._redis.aclose()
-        await self._waiting_redis.aclose()
+        await self._operations.aclose()
 
     async def submit(
         self,
@@ -106,8 +91,8 @@ class AsyncClient:
             "idempotency_key": idempotency_key,
             **options,
         }
-        (reply,) = await self._enter([await self._draft(fields)])
-        return self._job(reply)
+        self._check_loop()
+        return await run_async(self._operations.submit(fields))
 
     def submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
         """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
@@ -117,7 +102,7 @@ class AsyncClient:
         jobs before it are submitted, and other jobs of its portion may be.
         """
         check_rows(jobs, asynchronous=True)
-        return self._submit_many(jobs)
+        return self._items(self._operations.submit_many(each(jobs)))
 
     @overload
     def stream(
@@ -150,20 +135,13 @@ class AsyncClient:
         """
         check_rows(jobs, asynchronous=True)
         check_window(window)
-        return self._stream(jobs, window, schema, model_of(schema))
+        model = model_of(schema)
+        return self._items(self._operations.stream(each(jobs), window, schema, model))
 
     async def get(self, job: AsyncJob | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
         self._check_loop()
-        job_id = check_job(job)
-        with as_queue_unavailable():
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                ask_for_view(pipeline, job_id)
-                fields, due = await pipeline.execute()
-        view = read_view(job_id, fields, due)
-        if view is None:
-            raise not_found(job_id)
-        return view
+        return await run_async(self._operations.get(check_job(job)))
 
     @overload
     async def wait(self, job: AsyncJob | str, timeout: float | None = None) -> ResultDocument: ...  # noqa: ASYNC109  # see below
@@ -197,15 +175,9 @@ class AsyncClient:
         """
         self._check_loop()
         model, job_id, timeout = model_of(schema), check_job(job), check_timeout(timeout)
-        async with self._listener.watching([job_id]) as futures:
-            await asyncio.wait(futures.values(), timeout=timeout)
-            end = futures[job_id].result() if futures[job_id].done() else None
-        end = end or (await self._last_look([job_id])).get(job_id)
-        if end is None:
-            raise timeout_error(1, timeout)
-        if isinstance(end, VisionqError):
-            raise end
-        return end if model is None else typed(end, model)
+        async with aclosing(self._operations.ends([job_id], timeout)) as ends:
+            _, end = await anext(ends)
+        return result_of(end, model)
 
     @overload
     async def analyze(
@@ -285,10 +257,7 @@ class AsyncClient:
             JobNotFound: the ledger holds no such job.
         """
         self._check_loop()
-        job_id = check_job(job)
-        with as_queue_unavailable():
-            await self._ledger.cancel([job_id])
-        return await self.get(job_id)
+        return await run_async(self._operations.cancel(check_job(job)))
 
     async def set_budget(
         self,
@@ -307,12 +276,9 @@ class AsyncClient:
             ValueError: not one tenant or batch is named, it can't be called so, or an amount is
                 none from 0 to nine million.
         """
-        limits = limits_of(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
         self._check_loop()
-        with as_queue_unavailable():
-            for scope, limit in limits.items():
-                await self._ledger.set_budget(scope, limit)
-            return tuple([await self._ledger.book(scope) for scope in limits])
+        limits = {"total": total, "day": day, "month": month}
+        return await run_async(self._operations.set_budget(tenant, batch, limits))
 
     async def clear_budget(
         self,
@@ -328,82 +294,31 @@ class AsyncClient:
         Raises:
             ValueError: not one tenant or batch is named, or it can't be called so.
         """
-        scopes = cleared(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
         self._check_loop()
-        with as_queue_unavailable():
-            for scope in scopes:
-                await self._ledger.set_budget(scope, None)
+        periods = {"total": total, "day": day, "month": month}
+        await run_async(self._operations.clear_budget(tenant, batch, periods))
 
     async def budgets(self) -> tuple[Book, ...]:
         """Return the book of every scope that has a budget: what is reserved, paid and left."""
         self._check_loop()
-        with as_queue_unavailable():
-            return await self._ledger.budgets()
+        return await run_async(self._operations.budgets())
 
-    async def _submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
-        async for job, failure in self._submit_each(jobs, count()):
-            if failure is not None:
-                raise failure
-            yield job
-
-    async def _submit_each(
-        self, jobs: Rows, positions: Iterator[int]
-    ) -> AsyncIterator[tuple[AsyncJob, JobError | None]]:
-        """Submit jobs; yield each in input order, with why it is not in the ledger if it is not."""
-        async for portion in portions_of(each(jobs), self._draft):
-            replies = await self._enter(portion.drafts)
-            for one, reply in zip(portion.drafts, replies, strict=True):
-                yield self._job_or_failure(one, reply, next(positions))
-            if portion.failure is not None:
-                yield AsyncJob(str(uuid.uuid4()), False, self, next(positions)), portion.failure  # noqa: FBT003  # not created
-
-    def _job_or_failure(
-        self, one: Draft, reply: Submission, position: int
-    ) -> tuple[AsyncJob, JobError | None]:
-        try:
-            submitted = accepted(reply)
-        except JobError as failure:
-            return AsyncJob(one.job.id, False, self, position), failure  # noqa: FBT003  # likewise
-        return AsyncJob(submitted.id, submitted.created, self, position), None
-
-    async def _stream(
-        self,
-        jobs: Rows,
-        window: int,
-        schema: type[Model] | dict[str, Any] | None,
-        model: type[Model] | None,
-    ) -> AsyncIterator[tuple[AsyncJob, Any]]:
+    async def _items(self, steps: Steps[None]) -> AsyncIterator[Any]:
         self._check_loop()
-        rows = asking_for_async(each(jobs), schema)
-        submit = partial(self._submit_each, positions=count())
-        found = stream_async(self._listener, rows, submit, window)
-        async with aclosing(found):
-            async for job, end in found:
-                yield job, typed_end(end, model)
+        async with aclosing(items_async(steps)) as found:
+            async for one in found:
+                yield one
 
     async def _results(
         self,
-        given: dict[str, AsyncJob | str],
+        given: Mapping[str, AsyncJob | str],
         timeout: float | None,  # noqa: ASYNC109  # the jobs go on, so this is no cancel scope
         model: type[Model] | None,
     ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
         self._check_loop()
-        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        ended: asyncio.Queue[str] = asyncio.Queue()
-        async with self._listener.watching(list(given)) as futures:
-            for job_id, future in futures.items():
-                future.add_done_callback(lambda _, job_id=job_id: ended.put_nowait(job_id))  # type: ignore[misc]  # mypy can't infer a lambda's default
-            while given:
-                try:
-                    async with asyncio.timeout_at(until):
-                        job_id = await ended.get()
-                except TimeoutError:
-                    break
-                yield given.pop(job_id), typed_end(futures[job_id].result(), model)
-        for job_id, end in (await self._last_look(list(given))).items():
-            yield given.pop(job_id), typed_end(end, model)
-        if given:
-            raise timeout_error(len(given), timeout)
+        async with aclosing(self._operations.ends(given, timeout)) as ends:
+            async for job_id, end in ends:
+                yield given[job_id], typed_end(end, model)
 
     def _check_loop(self) -> None:
         """Take the running event loop for one's own; connections can't follow to another."""
@@ -414,23 +329,3 @@ class AsyncClient:
                 "this AsyncClient was first used in another event loop; make one in each,"
                 " with `async with AsyncClient()`"
             )
-
-    async def _draft(self, fields: Mapping[str, Any]) -> Draft:
-        self._check_loop()
-        return await asyncio.to_thread(draft, fields, self._settings, str(uuid.uuid4()))
-
-    async def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
-        with as_queue_unavailable():
-            return await enter(drafts, self._blobs, self._ledger)
-
-    def _job(self, reply: Submission) -> AsyncJob:
-        submitted = accepted(reply)
-        return AsyncJob(submitted.id, submitted.created, self)
-
-    async def _last_look(self, job_ids: Sequence[str]) -> dict[str, End]:
-        """Return which of the jobs have ended when the time is up, whatever was heard."""
-        ends: dict[str, End] = {}
-        with as_queue_unavailable():
-            for few in portions(job_ids):
-                ends |= await self._listener.read(few)
-        return ends

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import closing
-from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from visionq.blobs import open_blobs
-from visionq.errors import JobError, VisionqError
-from visionq.ledger import Ledger, Period, ledger_options
-from visionq.ledger.views import job_views
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.sdk import waiting
 from visionq.sdk.arguments import (
+    WINDOW,
     check_client,
     check_job,
     check_jobs,
     check_rows,
     check_timeout,
     check_window,
+    redis_address,
 )
-from visionq.sdk.budgets import cleared, limits_of
-from visionq.sdk.connecting import CLIENT_NAME, redis_address
-from visionq.sdk.drafts import (
-    UPLOADS,
-    Draft,
-    PendingSubmission,
-    SubmissionChunk,
-    accepted,
-    all_contents,
-    draft,
-)
-from visionq.sdk.job import Job
-from visionq.sdk.reading import not_found
-from visionq.sdk.streaming import WINDOW, stream
-from visionq.sdk.typed import Model, TypedResult, asking_for, model_of, typed, typed_end
+from visionq.sdk.typed import model_of, result_of, typed_end
 from visionq.settings import load_settings
+from visionq.steps import items, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from visionq.contract import JobView, ResultDocument
-    from visionq.ledger import Book, Submission
-    from visionq.sdk.budgets import Rubles
-    from visionq.sdk.drafts import AnalyzeOptions, JobOptions
-    from visionq.sdk.images import ImageInput
+    from visionq.errors import VisionqError
+    from visionq.ledger import Book
+    from visionq.sdk.arguments import ImageInput
+    from visionq.sdk.budget_arguments import Rubles
+    from visionq.sdk.job_handles import Job
+    from visionq.sdk.submitting import AnalyzeOptions, JobOptions
+    from visionq.sdk.typed import Model, TypedResult
     from visionq.settings import Settings
-
-_TOTAL, _DAY, _MONTH = Period.TOTAL, Period.DAY, Period.MONTH
 
 
 class Client:
@@ -66,13 +47,17 @@ class Client:
             ConfigurationError: no address of Redis is given, or it is malformed.
         """
         check_client(settings, redis_url)
-        self._settings = settings or load_settings()
-        url = redis_address(self._settings, redis_url)
-        self._redis = connect(url, CLIENT_NAME)
-        # Waiting has patience of its own: its connections neither try again nor wait for long.
-        self._waiting_redis = connect(url, CLIENT_NAME, retries=0, patience=waiting.REPLY)
-        self._ledger = Ledger(self._redis, ledger_options(self._settings))
-        self._blobs = open_blobs(self._settings, self._redis)
+        # With the first client, not with the import: the ledger, blob stores and price tables.
+        from visionq.sdk.operations import BlockingOperations  # noqa: PLC0415  # see above
+
+        settings = settings or load_settings()
+        operations = BlockingOperations(settings, redis_address(settings, redis_url), self)
+        self._operations = operations
+        self._redis, self._ledger, self._blobs = (
+            operations.redis,
+            operations.ledger,
+            operations.blobs,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +67,7 @@ class Client:
 
     def close(self) -> None:
         """Close every connection. Jobs go on."""
-        self._redis.close()
-        self._waiting_redis.close()
+        self._operations.close()
 
     def submit(
         self,
@@ -106,8 +90,7 @@ class Client:
             "idempotency_key": idempotency_key,
             **options,
         }
-        (reply,) = self._enter([self._draft(fields)])
-        return self._job(reply)
+        return run(self._operations.submit(fields))
 
     def submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job]:
         """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
@@ -117,7 +100,7 @@ class Client:
         jobs before it are submitted, and other jobs of its portion may be.
         """
         check_rows(jobs)
-        return self._submit_many(jobs)
+        return items(self._operations.submit_many(iter(jobs)))
 
     @overload
     def stream(
@@ -151,16 +134,12 @@ class Client:
         """
         check_rows(jobs)
         check_window(window)
-        return self._stream(jobs, window, schema, model_of(schema))
+        model = model_of(schema)
+        return items(self._operations.stream(iter(jobs), window, schema, model))
 
     def get(self, job: Job | str) -> JobView:
         """Return how a job stands now; raises `JobNotFound`."""
-        job_id = check_job(job)
-        with as_queue_unavailable():
-            (view,) = job_views(self._redis, [job_id])
-        if view is None:
-            raise not_found(job_id)
-        return view
+        return run(self._operations.get(check_job(job)))
 
     @overload
     def wait(self, job: Job | str, timeout: float | None = None) -> ResultDocument: ...
@@ -189,11 +168,9 @@ class Client:
             InvalidOutput: the model does not take the answer; the paid text is in `text`.
         """
         model, job_id, seconds = model_of(schema), check_job(job), check_timeout(timeout)
-        with closing(waiting.ends(self._waiting_redis, [job_id], seconds)) as ends:
+        with closing(self._operations.ends([job_id], seconds)) as ends:
             _, end = next(ends)
-        if isinstance(end, VisionqError):
-            raise end
-        return end if model is None else typed(end, model)
+        return result_of(end, model)
 
     @overload
     def analyze(
@@ -273,10 +250,7 @@ class Client:
         Raises:
             JobNotFound: the ledger holds no such job.
         """
-        job_id = check_job(job)
-        with as_queue_unavailable():
-            self._ledger.cancel([job_id])
-        return self.get(job_id)
+        return run(self._operations.cancel(check_job(job)))
 
     def set_budget(
         self,
@@ -295,11 +269,8 @@ class Client:
             ValueError: not one tenant or batch is named, it can't be called so, or an amount is
                 none from 0 to nine million.
         """
-        limits = limits_of(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
-        with as_queue_unavailable():
-            for scope, limit in limits.items():
-                self._ledger.set_budget(scope, limit)
-            return tuple(self._ledger.book(scope) for scope in limits)
+        limits = {"total": total, "day": day, "month": month}
+        return run(self._operations.set_budget(tenant, batch, limits))
 
     def clear_budget(
         self,
@@ -315,91 +286,16 @@ class Client:
         Raises:
             ValueError: not one tenant or batch is named, or it can't be called so.
         """
-        scopes = cleared(tenant, batch, {_TOTAL: total, _DAY: day, _MONTH: month})
-        with as_queue_unavailable():
-            for scope in scopes:
-                self._ledger.set_budget(scope, None)
+        periods = {"total": total, "day": day, "month": month}
+        run(self._operations.clear_budget(tenant, batch, periods))
 
     def budgets(self) -> tuple[Book, ...]:
         """Return the book of every scope that has a budget: what is reserved, paid and left."""
-        with as_queue_unavailable():
-            return self._ledger.budgets()
-
-    def _submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job]:
-        for job, failure in self._submit_each(jobs, count()):
-            if failure is not None:
-                raise failure
-            yield job
-
-    def _submit_each(
-        self, jobs: Iterable[Mapping[str, Any]], positions: Iterator[int]
-    ) -> Iterator[tuple[Job, JobError | None]]:
-        """Submit jobs; yield each in input order, with why it is not in the ledger if it is not."""
-        for portion in self._portions(jobs):
-            for one, reply in zip(portion.drafts, self._enter(portion.drafts), strict=True):
-                yield self._job_or_failure(one, reply, next(positions))
-            if portion.failure is not None:
-                yield Job(str(uuid.uuid4()), False, self, next(positions)), portion.failure  # noqa: FBT003  # not created
-
-    def _job_or_failure(
-        self, one: Draft, reply: Submission, position: int
-    ) -> tuple[Job, JobError | None]:
-        try:
-            submitted = accepted(reply)
-        except JobError as failure:
-            return Job(one.job.id, False, self, position), failure  # noqa: FBT003  # likewise
-        return Job(submitted.id, submitted.created, self, position), None
-
-    def _stream(
-        self,
-        jobs: Iterable[Mapping[str, Any]],
-        window: int,
-        schema: type[Model] | dict[str, Any] | None,
-        model: type[Model] | None,
-    ) -> Iterator[tuple[Job, Any]]:
-        submit = partial(self._submit_each, positions=count())
-        found = stream(self._waiting_redis, asking_for(jobs, schema), submit, window)
-        with closing(found):
-            for job, end in found:
-                yield job, typed_end(end, model)
+        return run(self._operations.budgets())
 
     def _results(
-        self,
-        given: Mapping[str, Job | str],
-        timeout: float | None,
-        model: type[Model] | None,
+        self, given: Mapping[str, Job | str], timeout: float | None, model: type[Model] | None
     ) -> Iterator[tuple[Job | str, Any]]:
-        with closing(waiting.ends(self._waiting_redis, given, timeout)) as ends:
+        with closing(self._operations.ends(given, timeout)) as ends:
             for job_id, end in ends:
                 yield given[job_id], typed_end(end, model)
-
-    def _draft(self, fields: Mapping[str, Any]) -> Draft:
-        return draft(fields, self._settings, str(uuid.uuid4()))
-
-    def _portions(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[SubmissionChunk]:
-        """Yield what is submitted together; a job that can be none ends a portion."""
-        portion = SubmissionChunk()
-        for fields in jobs:
-            try:
-                portion.add(self._draft(fields))
-            except JobError as failure:
-                portion.failure = failure
-            if portion.is_full:
-                yield portion
-                portion = SubmissionChunk()
-        yield portion
-
-    def _enter(self, drafts: Sequence[Draft]) -> list[Submission]:
-        """Upload and submit; what expires in between is uploaded again."""
-        entry = PendingSubmission(drafts)
-        with as_queue_unavailable():
-            for _ in range(UPLOADS):
-                if entry.remaining:
-                    for tenant, contents in all_contents(entry.remaining).items():
-                        self._blobs.put(contents, tenant)
-                    entry.note(self._ledger.submit([one.job for one in entry.remaining]))
-        return entry.replies
-
-    def _job(self, reply: Submission) -> Job:
-        submitted = accepted(reply)
-        return Job(submitted.id, submitted.created, self)

@@ -7,26 +7,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from visionq.blobs import sha256_of
 from visionq.contract import ImageReference
 from visionq.errors import InputFileNotFound, InvalidJob
 from visionq.submission import check_size, decode_data_url, is_data_url
 
-#: A path, an `http(s):` or `data:` URL, bytes, `(name, bytes)`, a file open for reading bytes, or
-#: a reference as the contract has it.
-ImageInput = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | tuple[str, bytes]
-    | IO[bytes]
-    | ImageReference
-    | Mapping[str, Any]
-)
+if TYPE_CHECKING:
+    from visionq.sdk.arguments import ImageInput
 
 _LONGEST_NAME: Final = 1024
 _LONGEST_SCHEME: Final = 20

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -10,25 +11,26 @@ from visionq.contract import ResultDocument
 from visionq.errors import InvalidJob, InvalidOutput, VisionqError
 from visionq.input_errors import describe
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+#: How a job ended: with a result, or with the error that `wait` raises.
+End = ResultDocument | VisionqError
 
 Model = TypeVar("Model", bound=BaseModel)
+Schema = type[BaseModel] | Mapping[str, Any] | None
 
 _NO_SCHEMA: Final = "schema: give a pydantic model or a JSON Schema"
 
 
 class TypedResult(ResultDocument, Generic[Model]):
-    """A result, and its answer as an object of the model that was asked for."""
+    """A result with its answer as an object of your model."""
 
     parsed: Model = Field(exclude=True)
 
 
 def model_of(schema: type[Model] | Mapping[str, Any] | None) -> type[Model] | None:
-    """Return the model that answers are read by; none for a JSON Schema, whose answers are `data`.
+    """Return the model that parses answers; None for a JSON Schema, whose answers are `data`.
 
     Raises:
-        InvalidJob: it is neither; to be asked before anything is paid.
+        InvalidJob: it is neither a model nor a schema.
     """
     if schema is None or isinstance(schema, dict):
         return None
@@ -38,11 +40,10 @@ def model_of(schema: type[Model] | Mapping[str, Any] | None) -> type[Model] | No
 
 
 def typed(result: ResultDocument, model: type[Model]) -> TypedResult[Model]:
-    """Return the result with its data read by the model.
+    """Return the result with its data parsed by the model.
 
     Raises:
-        InvalidOutput: the model does not take the data, as where it has validators of its own; the
-            error has the text that was paid for, and its cost.
+        InvalidOutput: the data fail the model's own validators; the error has text and cost.
     """
     try:
         parsed = model.model_validate(result.data)
@@ -57,12 +58,10 @@ def typed(result: ResultDocument, model: type[Model]) -> TypedResult[Model]:
     return TypedResult[model](**dict(result), parsed=parsed)  # type: ignore[valid-type]  # a model that is known at run time
 
 
-def typed_end(
-    end: ResultDocument | VisionqError, model: type[Model] | None
-) -> ResultDocument | VisionqError:
-    """Return the end of a job with its answer read by the model; what it does not take is an error.
+def typed_end(end: End, model: type[Model] | None) -> End:
+    """Return the end of a job with its answer parsed; an invalid answer becomes an error.
 
-    For where ends are handed out one by one, and that of one job may not end the others.
+    Iterators use it: an error of one job must not end the others.
     """
     if model is None or isinstance(end, VisionqError):
         return end
@@ -72,30 +71,23 @@ def typed_end(
         return error
 
 
-def asking_for(
-    jobs: Iterable[Mapping[str, Any]], schema: type[Model] | Mapping[str, Any] | None
-) -> Iterable[Mapping[str, Any]]:
-    """Return the jobs, each asking for the schema unless it names one itself."""
-    return jobs if schema is None else (_asking_for(fields, schema) for fields in jobs)
+def result_of(end: End, model: type[Model] | None) -> ResultDocument | TypedResult[Model]:
+    """Return the result of a job that has ended; raise its error, or what `typed` raises."""
+    if isinstance(end, VisionqError):
+        raise end
+    return end if model is None else typed(end, model)
 
 
-async def asking_for_async(
-    jobs: AsyncIterator[Mapping[str, Any]], schema: type[Model] | Mapping[str, Any] | None
-) -> AsyncIterator[Mapping[str, Any]]:
-    """Do the same for asyncio."""
-    async for fields in jobs:
-        yield fields if schema is None else _asking_for(fields, schema)
-
-
-def _asking_for(
-    fields: Mapping[str, Any], schema: type[Model] | Mapping[str, Any]
-) -> Mapping[str, Any]:
+def asking_for(fields: Mapping[str, Any], schema: Schema) -> Mapping[str, Any]:
+    """Return the fields of a job with the schema, unless they name one themselves."""
+    if schema is None or not isinstance(fields, Mapping):
+        return fields
     has_its_own = any(fields.get(name) is not None for name in ("schema", "answer_schema"))
     return fields if has_its_own else {**fields, "schema": schema}
 
 
 def with_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job with `schema`, a model or a JSON Schema, as its `answer_schema`.
+    """Return the fields of a job with `schema` turned into `answer_schema`.
 
     Raises:
         InvalidJob: `schema` is neither, or `answer_schema` is given as well.

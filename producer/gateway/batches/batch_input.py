@@ -18,8 +18,8 @@ from producer.openai_requests.request_reader import in_their_words, read_request
 from visionq.contract import Priority
 from visionq.errors import InvalidJob, QueueUnavailable, TooLarge, VisionqError
 from visionq.ledger import Conflict, Submitted
-from visionq.sdk.drafts import draft
-from visionq.sdk.entering import enter
+from visionq.sdk.submitting import draft, submit_drafts
+from visionq.steps import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from producer.gateway.admission import KnownModels
     from producer.gateway.batches.batch_store import Batch
     from producer.gateway.dependencies import Services
-    from visionq.sdk.drafts import Draft
+    from visionq.sdk.submitting import Draft
     from visionq.settings import Settings
 
 #: Longest line, in bytes: a few copies of it are in memory while it is read.
@@ -216,7 +216,7 @@ async def _enter(services: Services, batch: Batch, drafts: list[Draft]) -> bool:
     attempt = 0
     while drafts:
         try:
-            replies = await enter(drafts, services.blobs, services.ledger)
+            replies = await run_async(submit_drafts(drafts, services.blobs, services.ledger))
         except (QueueUnavailable, RedisError):
             pass
         else:

@@ -35,7 +35,7 @@ from producer.openai_requests.responses import ResponseRequest
 from visionq.data import vendor_of
 from visionq.errors import InvalidJob
 from visionq.pricing.prices import load_prices
-from visionq.sdk.drafts import draft
+from visionq.sdk.submitting import draft
 
 if TYPE_CHECKING:
     from fastapi.responses import StreamingResponse
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from producer.gateway.dependencies import Services
     from producer.gateway.job_service import Standing
     from producer.gateway.request_bodies import Room
-    from visionq.sdk.drafts import Draft
+    from visionq.sdk.submitting import Draft
 
 router = APIRouter(responses=ERRORS)
 
@@ -219,7 +219,7 @@ class _Asking:
         """Return the job.
 
         Raises:
-            VisionqError: as `visionq.sdk.drafts.draft` does.
+            VisionqError: as `visionq.sdk.submitting.draft` does.
             Fault: it has not the form, or wants to be forgotten, while answers are kept for as
                 long as the operator says.
         """

@@ -1,4 +1,4 @@
-"""Jobs on their way into the ledger: read and checked, not yet submitted."""
+"""Jobs on their way into the ledger: read, checked, uploaded and submitted in chunks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from visionq.submission import defaulted, prepare
 from visionq.tracing import current_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from pydantic import BaseModel
 
+    from visionq.blobs import AsyncBlobStore, BlobStore
     from visionq.contract import (
         Api,
         Detail,
@@ -37,18 +38,19 @@ if TYPE_CHECKING:
         UnknownBilling,
         UrlMode,
     )
-    from visionq.ledger import Submission
+    from visionq.ledger import AsyncLedger, Ledger, Submission
     from visionq.settings import Settings
+    from visionq.steps import Steps
 
-#: A portion of `submit_many`: what one upload and one call of the ledger carry.
+#: Largest chunk of `submit_many`: one upload and one call of the ledger.
 MOST_JOBS: Final = 500
 MOST_BYTES: Final = 32_000_000
-#: Times that blobs which expired between upload and submission are uploaded again.
-UPLOADS: Final = 3
+#: Most uploads of blobs that expire between upload and submission.
+_UPLOADS: Final = 3
 
 
 class QuestionOptions(TypedDict, total=False):
-    """Every field of a job but question and form; `JobDocument` says what each means."""
+    """Fields of a job besides the question and the answer's form; see `JobDocument`."""
 
     instructions: str | None
     model: str | None
@@ -75,15 +77,15 @@ class QuestionOptions(TypedDict, total=False):
 
 
 class AnalyzeOptions(QuestionOptions, total=False):
-    """What can be said of a question that is waited for."""
+    """Fields of `analyze`."""
 
     idempotency_key: str | None
 
 
 class JobOptions(QuestionOptions, total=False):
-    """Every field of a job but the question itself."""
+    """Fields of a job besides the question."""
 
-    #: A pydantic model, or a JSON Schema, in the place of `answer_schema`.
+    #: A pydantic model or a JSON Schema, instead of `answer_schema`.
     schema: type[BaseModel] | dict[str, Any] | None
 
 
@@ -96,7 +98,7 @@ class Draft:
 
 
 def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
-    """Read the pictures of a job and check its fields; reads files, asks no service.
+    """Read the pictures of a job and check its fields; reads files, calls no service.
 
     Raises:
         InvalidJob: a field is wrong; the message names it.
@@ -112,7 +114,7 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
 
 
 def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:
-    """Return how large a picture may be: more where the job asks to shrink it first."""
+    """Return the size limit of a picture, which is higher if the job shrinks it."""
     options = fields.get("pictures")
     shrink = (
         options.get("shrink") if isinstance(options, dict) else getattr(options, "shrink", False)
@@ -128,53 +130,53 @@ class SubmissionChunk:
 
     drafts: list[Draft] = field(default_factory=list)
     size: int = 0
-    #: Why the job after them can be none; it ends the portion.
+    #: Error of the job after them, which is not submitted and ends the chunk.
     failure: JobError | None = None
 
+    def __len__(self) -> int:
+        return len(self.drafts) + (self.failure is not None)
+
     def add(self, new: Draft) -> None:
-        """Add one more."""
+        """Add a draft."""
         self.drafts.append(new)
         self.size += sum(len(content) for content in new.contents.values())
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to send it."""
+        """Whether to submit it now."""
         return self.failure is not None or len(self.drafts) >= MOST_JOBS or self.size >= MOST_BYTES
 
 
-def all_contents(drafts: Iterable[Draft]) -> dict[str, list[bytes]]:
-    """Return the bytes of all pictures of each tenant, each once."""
-    found: dict[str, dict[str, bytes]] = {}
-    for one in drafts:
-        found.setdefault(one.job.document.tenant, {}).update(one.contents)
-    return {tenant: list(contents.values()) for tenant, contents in found.items()}
+def submit_drafts(
+    drafts: Iterable[Draft], blobs: BlobStore | AsyncBlobStore, ledger: Ledger | AsyncLedger
+) -> Steps[list[Submission]]:
+    """Upload pictures, submit jobs, and return the ledger's replies in order.
 
-
-class PendingSubmission:
-    """Drafts on their way in: which of them are still to be uploaded and submitted."""
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.remaining = list(drafts)
-        self._replies: dict[str, Submission] = {}
-
-    def note(self, replies: Sequence[Submission]) -> None:
-        """Take the ledger's replies on `remaining`.
-
-        What remains are jobs whose blobs expired between upload and submission. Blobs that the
-        caller only refers to are not here to be uploaded again.
-        """
-        pairs = list(zip(self.remaining, replies, strict=True))
-        self._replies |= {one.job.id: reply for one, reply in pairs}
-        self.remaining = [
+    Blobs that expire between upload and submission are uploaded again; those that a job only
+    refers to can't be.
+    """
+    remaining, replies = list(drafts), dict[str, Any]()
+    for _ in range(_UPLOADS):
+        if not remaining:
+            break
+        for tenant, contents in _contents_by_tenant(remaining).items():
+            yield blobs.put(contents, tenant)
+        answers: list[Submission] = yield ledger.submit([one.job for one in remaining])
+        pairs = list(zip(remaining, answers, strict=True))
+        replies |= {one.job.id: reply for one, reply in pairs}
+        remaining = [
             one
             for one, reply in pairs
             if isinstance(reply, BlobsMissing) and one.contents.keys() & set(reply.blobs)
         ]
+    return list(replies.values())
 
-    @property
-    def replies(self) -> list[Submission]:
-        """The last reply on each draft, in order."""
-        return list(self._replies.values())
+
+def _contents_by_tenant(drafts: Iterable[Draft]) -> dict[str, list[bytes]]:
+    found: dict[str, dict[str, bytes]] = {}
+    for one in drafts:
+        found.setdefault(one.job.document.tenant, {}).update(one.contents)
+    return {tenant: list(contents.values()) for tenant, contents in found.items()}
 
 
 def accepted(reply: Submission) -> Submitted:

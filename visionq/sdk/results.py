@@ -1,4 +1,4 @@
-"""Reading how jobs stand: the same commands and answers for sync and async clients."""
+"""Results and errors of jobs, as Redis holds them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from visionq.contract import ErrorDocument, JobView, ResultDocument
-from visionq.errors import JobFailed, JobNotFound, VisionqError
+from visionq.errors import JobFailed, JobNotFound
 from visionq.ledger import celery_results
 from visionq.ledger.views import ask_for_view, read_view
 from visionq.names import CELERY_RESULT
@@ -15,15 +15,15 @@ from visionq.names import CELERY_RESULT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redis.asyncio.client import Pipeline as AsyncPipeline
-    from redis.client import Pipeline
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
 
-#: How a job ended: with a result, or with the error that `wait` raises.
-End = ResultDocument | VisionqError
+    from visionq.sdk.typed import End
+    from visionq.steps import Steps
 
 
 class _Success(BaseModel):
-    """What counts of a Celery result: read in one go, since collectors read very many."""
+    """The part of a Celery result that is read, in one go: collectors read millions."""
 
     result: ResultDocument
 
@@ -32,18 +32,19 @@ _REPLIES: Final = 3
 _NO_RESULT: Final[tuple[str, Any]] = ("", None)
 
 
-def ask(pipeline: Pipeline | AsyncPipeline, job_ids: Sequence[str]) -> None:
-    """Put into the pipeline what `read` needs.
-
-    The result comes last: a job seen as ended then has its result, which is written with it.
-    """
+def read_ends(redis: Redis | AsyncRedis, job_ids: Sequence[str]) -> Steps[dict[str, End]]:
+    """Return the ends of those jobs that have ended or are unknown, in one round trip."""
+    pipeline = redis.pipeline(transaction=False)
     for job_id in job_ids:
         ask_for_view(pipeline, job_id)
+        # Last: a job seen as ended then has its result, which is written with it.
         pipeline.get(CELERY_RESULT + job_id)
+    replies = yield pipeline.execute()
+    return parse_ends(job_ids, replies)
 
 
-def read(job_ids: Sequence[str], replies: Sequence[Any]) -> dict[str, End]:
-    """Return the ends of those jobs that have ended, or are not known at all."""
+def parse_ends(job_ids: Sequence[str], replies: Sequence[Any]) -> dict[str, End]:
+    """Return the ends in the replies that `read_ends` receives."""
     ends: dict[str, End] = {}
     for position, job_id in enumerate(job_ids):
         fields, due, stored = replies[position * _REPLIES : (position + 1) * _REPLIES]
@@ -54,10 +55,10 @@ def read(job_ids: Sequence[str], replies: Sequence[Any]) -> dict[str, End]:
 
 
 def answer_in(stored: bytes | None) -> ResultDocument | None:
-    """Return the answer that a stored, or published, Celery result holds."""
+    """Return the answer in a stored or published Celery result."""
     if stored is None or not celery_results.is_success(stored):
         return None
-    # A newer worker may say more than this client knows of.
+    # A newer worker may write more fields than this client knows.
     return _Success.model_validate_json(stored, extra="ignore").result
 
 
@@ -82,14 +83,14 @@ def _failed(error: ErrorDocument) -> JobFailed:
 
 
 def _failed_before_entry(exception: dict[str, Any]) -> JobFailed:
-    """Return the error of a plain Celery message that never became a job of the ledger."""
+    """Return the error of a plain Celery message that never entered the ledger."""
     text = " ".join(str(part) for part in exception["exc_message"])
     code, _, message = text.partition(": ")
     return JobFailed(code, message)
 
 
 def not_found(job_id: str) -> JobNotFound:
-    """Say that nobody knows the job, and why that may be."""
+    """Return the error for an unknown job."""
     return JobNotFound(
         f"no job {job_id}: check the id; finished jobs are forgotten after VISIONQ_RESULT_TTL"
     )
