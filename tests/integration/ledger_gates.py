@@ -211,9 +211,9 @@ class KeptBack(Budgeted):
             self.post(job, self.day, settled=cost)
         else:
             return
-        if ending.billing == "settled":
-            job.settled.add(token)
-            job.cost += cost
+        if ending.billing == "settled" or not self.holds(job.id, token):
+            job.settled.add(token)  # a call is closed once, whatever a second report says
+        job.cost += cost
 
     def book_without_job(self, now: int, token: str, scopes: list[str], ending: Ending) -> None:
         """Nobody knows the job any more, and its call was paid."""
