@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
+    "fidelity": "benchmarks.fidelity",
     "advice": "benchmarks.advice",
     "full": "benchmarks.speed.throughput:full",
     "small": "benchmarks.speed.throughput:small",

@@ -69,10 +69,11 @@ def _row(
     picture: Image.Image, data: bytes, spent: float, wanted: set[str] | None
 ) -> tuple[float | None, ...]:
     shown = Image.open(io.BytesIO(data)).convert("RGB")
-    return (len(data) / 1000, spent, _psnr(picture, shown), _legible(data, wanted))
+    return (len(data) / 1000, spent, psnr(picture, shown), _legible(data, wanted))
 
 
-def _psnr(one: Image.Image, other: Image.Image) -> float:
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Return the ratio of signal to noise of two pictures in RGB, in decibels; 99 if they agree."""
     squares = ImageStat.Stat(ImageChops.difference(one, other)).sum2
     mean = sum(squares) / (3 * one.width * one.height)
     return 10 * math.log10(255**2 / mean) if mean else 99.0

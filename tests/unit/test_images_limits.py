@@ -55,8 +55,8 @@ def test_memory_is_known_before_the_decode(kind: str, options: Any, a_pixel: int
     data = encoded(Image.new("RGB", (1000, 1000), "navy"), kind, **options)
     needed = inspect(data, name="a", limits=LIMITS).layout.memory(sent_pixels=1)
     assert needed == pytest.approx(a_pixel * 1_000_000, rel=0.01)
-    scale = 8 if kind == "jpeg" else 1
-    least = inspect(data, name="a", limits=LIMITS).layout.memory(scale=scale, sent_pixels=1)
+    eighths = 1 if kind == "jpeg" else 8
+    least = inspect(data, name="a", limits=LIMITS).layout.memory(eighths=eighths, sent_pixels=1)
     with pytest.raises(TooManyPixels, match="MB of memory"):
         prepare(
             data,

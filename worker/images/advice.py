@@ -1,6 +1,6 @@
 """Whether a person could make something of the picture: blurred, blank, dark or tiny.
 
-Computed from pixels that are decoded anyway, at most 768 of them across, and judged by the part
+Computed from pixels that are decoded anyway, at most 384 of them across, and judged by the part
 of the picture that says most: a sharp face before a soft background is sharp.
 """
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from visionq.contract import PictureOptions
 
 #: Most pixels of the longer side at which pictures are looked at.
-LOOK_SIDE: Final = 768
+LOOK_SIDE: Final = 384
 #: Parts across and down.
 _PARTS: Final = 3
 
 # Calibrated on generated pictures: `python -m benchmarks advice`.
 #: Variance of the Laplacian in the sharpest part.
-LEAST_SHARPNESS: Final = 12.0
+LEAST_SHARPNESS: Final = 20.0
 #: Standard deviation of the brightness in the most varied part, of 255.
 LEAST_CONTRAST: Final = 3.0
 #: Brightness that all but one pixel in 200 stay below, of 255.

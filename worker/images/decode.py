@@ -14,6 +14,7 @@ from PIL import Image
 from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
 from worker.images.kinds import HEIC_PACKAGE
 from worker.images.layout import UnsupportedVariantError
+from worker.images.scale import decode_smaller
 from worker.images.unterminated import check_end
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def decode(
 ) -> Image.Image:
     """Decode a picture wholly and return its pixels as they are stored, not yet upright.
 
-    A JPEG comes reduced by 1, 2, 4 or 8, but not below `shrunk_to` (width, height as stored; None:
-    as small as can be). Every byte of its scans is read all the same, so a cut file is found out.
+    A JPEG comes in as few eighths as can be, but not below `shrunk_to` (width, height as stored;
+    None: in one). Every byte of its scans is read all the same, so a cut file is found out.
 
     Raises:
         CorruptImage: the picture breaks on the way.
@@ -49,7 +50,7 @@ def decode(
         if picture.size != (layout.width, layout.height):
             message = "its headers contradict each other; send a whole copy"
             raise CorruptImage(message, image=name)
-        picture.draft(None, shrunk_to or (1, 1))
+        decode_smaller(picture, shrunk_to or (1, 1))
         picture.load()
     return picture
 

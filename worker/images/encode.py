@@ -27,6 +27,7 @@ from worker.images.decode import decode, taming
 from worker.images.kinds import MIME_TYPES, Kind, own_kind
 from worker.images.memory import affordable
 from worker.images.recipes import attempts
+from worker.images.scale import scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def encode(
     flatten = _is_flattened(checked, options)
     target, warnings = _bounded(target, clear=checked.layout.alpha and not flatten)
     plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
-    picture = _decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
+    picture = decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
     advice = advise([picture], options, short_side=min(picture.size), name=name)
     sent = _within_bytes(
         picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
@@ -139,7 +140,7 @@ def encode_crops(
     )
     whole = _in_proportion(size, crop, target)
     plan = affordable(checked, whole, name=name, max_bytes=limits.max_decode_bytes)
-    picture = _decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
+    picture = decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
     length = max(_in_proportion(target, whole, plan.size))
     places = boxes_along(*picture.size, length, len(boxes))
     advice = advise(map(picture.crop, places), options, short_side=min(target), name=name)
@@ -248,7 +249,7 @@ def _pass_through(
     )
 
 
-def _decode_in_srgb(
+def decode_in_srgb(
     checked: CheckedImage,
     target: tuple[int, int],
     *,
@@ -256,6 +257,11 @@ def _decode_in_srgb(
     name: str,
     limits: ImageLimits,
 ) -> Image.Image:
+    """Return the picture upright and scaled to `target`, in L, RGB or RGBA; on white if `flatten`.
+
+    Raises:
+        CorruptImage, TooManyPixels: it breaks while it is decoded.
+    """
     picture = _decode_upright(checked, target, name=name, limits=limits)
     picture = drop_opaque_alpha(to_srgb(picture, checked.layout.profile))
     return on_white(picture) if flatten else picture
@@ -271,11 +277,7 @@ def _decode_upright(
         if checked.layout.frame is not None:
             picture = on_clear_canvas(picture, checked.layout.frame)
     if picture.size != stored:
-        # After a reduced JPEG decode at most half remains to be done. Hamming is as sharp as
-        # bicubic there, for the work of bilinear.
-        lossless = checked.layout.lossless
-        kernel = Image.Resampling.LANCZOS if lossless else Image.Resampling.HAMMING
-        picture = picture.resize(stored, kernel, reducing_gap=3.0)
+        picture = scale(picture, stored, lossless=checked.layout.lossless)
     return set_upright(picture, checked.layout.orientation)
 
 

@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from worker.images.scale import in_eighths
+
 #: Parts (segments, chunks, blocks) that a real file never reaches; walking more would cost time.
 MAX_PARTS: Final = 65_536
 #: Largest colour profile used, in bytes; those of cameras and printers stay below.
@@ -69,17 +71,18 @@ class Layout:
     convert_bytes: int = 0
     held_bytes: int = 0
 
-    def memory(self, *, scale: int = 1, sent_pixels: int = 0) -> int:
+    def memory(self, *, eighths: int = 8, sent_pixels: int = 0) -> int:
         """Return the bytes of memory that decoding and scaling take, as measured with Pillow 13.
 
-        `scale` is that of a reduced decode, `sent_pixels` the size of what is made; 0 for a
+        `eighths` are those of a reduced decode, `sent_pixels` the size of what is made; 0 for a
         picture that is only decoded.
         """
-        pixels = -(-self.width // scale) * -(-self.height // scale)
+        pixels = in_eighths(self.width, eighths) * in_eighths(self.height, eighths)
         decoding = self.held_bytes + self.pixel_bytes * pixels
         if not sent_pixels:
             return decoding
-        # One byte for the coarse first step of scaling, two pictures of the final size.
+        # One byte for the coarse first step of scaling, two pictures of the final size. That is no
+        # less than a step across and the final picture take: 4r + 4r² ≤ 1 + 8r², r times as wide.
         working = (min(self.pixel_bytes, 4) + self.convert_bytes + 1) * pixels
         working += 2 * min(self.pixel_bytes + self.convert_bytes, 4) * sent_pixels
         return max(decoding, working)

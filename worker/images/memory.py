@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from visionq.errors import TooManyPixels
+from worker.images.scale import JPEG_EIGHTHS, jpeg_eighths
 
 if TYPE_CHECKING:
     from worker.images.models import CheckedImage
-
-#: By how much libjpeg can reduce while it decodes (and Pillow asks it to).
-_JPEG_SCALES: Final = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -36,29 +34,22 @@ def affordable(
     size = (checked.width, checked.height)
     is_jpeg = checked.format == "jpeg"
     if target is None:
-        needed = layout.memory(scale=_JPEG_SCALES[-1] if is_jpeg else 1)
+        needed = layout.memory(eighths=1 if is_jpeg else 8)
         if needed > max_bytes:
             raise _too_big(needed, max_bytes, name)
         return DecodePlan(size)
-    for scale in _JPEG_SCALES if is_jpeg else (1,):
+    most = jpeg_eighths(size, target)
+    for eighths in [one for one in JPEG_EIGHTHS if one <= most] if is_jpeg else [8]:
         width, height = (
-            max(1, min(wanted, own // scale)) for wanted, own in zip(target, size, strict=True)
+            max(1, min(side, own * eighths // 8)) for side, own in zip(target, size, strict=True)
         )
-        if scale < _reduction(target, size) and is_jpeg:
-            continue
-        needed = layout.memory(scale=scale, sent_pixels=width * height)
+        needed = layout.memory(eighths=eighths, sent_pixels=width * height)
         if needed <= max_bytes:
             if (width, height) == target:
                 return DecodePlan(target)
             told = f"scaled down to {width}x{height}: more would need too much memory"
             return DecodePlan((width, height), (told,))
     raise _too_big(needed, max_bytes, name)
-
-
-def _reduction(target: tuple[int, int], size: tuple[int, int]) -> int:
-    """Return the scale at which a JPEG for `target` is decoded, the largest not below it."""
-    most = min(own // wanted for own, wanted in zip(size, target, strict=True))
-    return max(scale for scale in _JPEG_SCALES if scale <= max(most, 1))
 
 
 def _too_big(needed: int, max_bytes: int, name: str) -> TooManyPixels:
