@@ -25,7 +25,7 @@ from benchmarks.pictures import encoded
 from benchmarks.quote import PICTURES, make_mixed, run_command
 from benchmarks.tables import Table, goal, goals
 from producer.prompts import Prompt
-from producer.quote import Knowledge, QuotePlan, make_quote
+from producer.quote import LearnedStatistics, QuotePlan, make_quote
 from producer.sources import Row
 from tests.e2e.fleet import running_fleet
 from visionq.pricing.money import nano_rubles
@@ -134,7 +134,7 @@ def _picture(folder: Path, number: int, random: Random) -> Path:
 def _quote(paths: Sequence[Path], redis: Redis, options: dict[str, Any]) -> Decimal:
     rows = [Row(number, path.name, (str(path),)) for number, path in enumerate(paths, 1)]
     plan = QuotePlan(Settings(), load_rules(), Prompt(_PROMPT), options)
-    made = make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
+    made = make_quote(rows, plan, load_prices(), LearnedStatistics(redis), now=datetime.now(UTC))
     return made.rub.expected or Decimal(0)
 
 

@@ -15,7 +15,7 @@ import click
 from redis.exceptions import RedisError
 
 from producer.job_options import job_options, take_images, take_job_options, take_prompt
-from producer.quote.model_facts import Endings, Knowledge
+from producer.quote.model_facts import LearnedStatistics, Shutdowns
 from producer.stack import Reminder, found_stack, no_worker
 from visionq.cli.doctor.provider_checks import get_model_list, provider_at
 from visionq.cli.doctor_command import find_provider
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from visionq.sdk import Job
     from visionq.settings import Settings
 
-#: Seconds between two looks at a job that takes its time.
+#: Seconds between looks at a job that waits.
 _LOOK_EVERY: Final = 3.0
 _SMALL_STACK: Final = ("--workers", "1", "--concurrency", "8")
 
@@ -67,7 +67,7 @@ def ask(
     fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
     with errors_as_json(as_json):
         settings = load_settings()
-        # Read first: a wrong name is told at once, and nothing is started for it.
+        # Read first: a wrong name fails at once, before a stack is started.
         fields["images"] = take_images(images, most_bytes(fields, settings))
         _ask(fields, settings, as_json=as_json)
 
@@ -92,18 +92,18 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
 
 
 def _warnings(model: str, redis: Redis, stack: Stack, settings: Settings) -> tuple[str, ...]:
-    """Return what stands against the model: the provider does not list it, or it ends soon."""
+    """Return warnings about the model: the provider does not list it, or it ends soon."""
     provider = find_provider(settings)
     if stack.provider_url is not None:
         simulated = stack.simulated is True
         provider = provider_at(stack.provider_url, settings, simulated=simulated)
-    listed = Knowledge(redis, partial(get_model_list, provider)).model_list()
+    listed = LearnedStatistics(redis, partial(get_model_list, provider)).model_list()
     today = datetime.now(UTC).date()
-    return Endings(today, today, listed).warnings([model], load_rules(settings.vision_file))
+    return Shutdowns(today, today, listed).warnings([model], load_rules(settings.vision_file))
 
 
 def _answer(client: Client, job: Job, redis: Redis) -> ResultDocument:
-    """Wait for the answer, and say on stderr what it waits for: at once, and every minute."""
+    """Wait for the answer; report on stderr what blocks it, at once and every minute."""
     reminder, reached = Reminder(), time.monotonic()
     standing = _unserved(redis)
     try:
@@ -124,13 +124,13 @@ def _answer(client: Client, job: Job, redis: Redis) -> ResultDocument:
                 waits = seen.state is State.QUEUED
                 standing = (_unserved(redis) if waits else None) or _standing(seen)
     except KeyboardInterrupt:
-        with suppress(VisionqError):  # interrupted is what the user wants to hear
+        with suppress(VisionqError):  # the interrupt is what the user should see
             client.cancel(job)
         raise
 
 
 def _unserved(redis: Redis) -> str | None:
-    with suppress(RedisError):  # what it does not tell now is told by the next look at the job
+    with suppress(RedisError):  # the next look at the job reports it
         return no_worker(redis, QUEUE_INTERACTIVE)
     return None
 
@@ -143,26 +143,26 @@ def _look(job: Job) -> ResultDocument | JobView:
 
 
 def _standing(view: JobView) -> str:
-    """Return how the job stands.
+    """Return the state of the job, for people.
 
     Raises:
-        JobFailed: it is parked, so that no answer comes until somebody acts.
+        JobFailed: it is parked, and no answer comes until an operator acts.
     """
     if view.state is State.PARKED:
         reason = view.reason or view.state.value
-        raise JobFailed(reason, f"job {view.id} is parked, and kept, until somebody acts")
+        raise JobFailed(reason, f"job {view.id} is parked until an operator acts")
     return f"{view.state.value} ({view.reason})" if view.reason else view.state.value
 
 
 def _tokens(usage: Usage) -> str:
-    """Return how many tokens were counted, and those of them that cost or mean another thing."""
+    """Return the number of tokens, with those of other prices or meaning in brackets."""
     parts = {
         "from the cache": usage.cached_tokens,
         "written to it": usage.cache_write_tokens,
         "reasoning": usage.reasoning_tokens,
     }
-    told = ", ".join(f"{amount:,} {what}" for what, amount in parts.items() if amount)
-    return f"{usage.total_tokens:,} tokens" + (f" ({told})" if told else "")
+    details = ", ".join(f"{amount:,} {what}" for what, amount in parts.items() if amount)
+    return f"{usage.total_tokens:,} tokens" + (f" ({details})" if details else "")
 
 
 def _print_answer(result: ResultDocument, seconds: float) -> None:

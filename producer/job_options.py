@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from visionq.sdk import ImageInput
     from visionq.settings import Settings
 
-#: In place of a prompt: read it from stdin.
+#: The prompt that means stdin.
 STDIN = "-"
 
 
 def take_images(arguments: Iterable[str], most_bytes: int) -> list[ImageInput]:
-    """Return addresses as they are and files as their bytes, under the names that were given.
+    """Return addresses unchanged, and files as (name, bytes).
 
     Raises:
         InputFileNotFound: no such file, a directory, or no right to read it.
@@ -55,16 +55,16 @@ def _take_image(argument: str, most_bytes: int) -> ImageInput:
         return argument
     if "://" in argument:
         raise InputFileNotFound(
-            "of addresses http://, https:// and data: are taken; else give a file", image=argument
+            "give a file, or an address with http://, https:// or data:", image=argument
         )
     return (argument, read_picture(argument, most_bytes))
 
 
 def take_prompt(prompt: str | None, file: Path | None, stdin: BinaryIO) -> str:
-    """Return the prompt from whichever of the two was given; `-` stands for stdin.
+    """Return the prompt from the option, its file, or stdin (`-`).
 
     Raises:
-        click.UsageError: neither or both were given, or there is no text.
+        click.UsageError: neither or both are given, or the text is empty.
     """
     if (prompt is None) == (file is None):
         raise click.UsageError("give the question with -p PROMPT or with --prompt-file FILE")
@@ -83,7 +83,7 @@ def take_schema(file: Path) -> dict[str, Any]:
     """Return a JSON Schema from its file.
 
     Raises:
-        click.BadParameter: it holds none, or one that no answer could be held against.
+        click.BadParameter: it is not a schema, or not one that answers can be checked with.
     """
     try:
         schema = json.loads(read_text(file, "--schema"))
@@ -101,12 +101,10 @@ def take_schema(file: Path) -> dict[str, Any]:
 
 
 def check_options(options: Mapping[str, Any], settings: Settings) -> JobDocument:
-    """Refuse what is wrong in every row alike, before any of them is looked at.
-
-    Returns a job with the options, about nothing.
+    """Check options that are the same for every row; return a sample job with them.
 
     Raises:
-        click.UsageError: a field of the jobs is wrong; the message names it.
+        click.UsageError: a field is wrong; the message names it.
     """
     anything = {"prompt": "?", "images": [{"url": "https://example.com"}]}
     try:
@@ -116,7 +114,7 @@ def check_options(options: Mapping[str, Any], settings: Settings) -> JobDocument
 
 
 def read_text(file: Path, option: str) -> str:
-    """Return a UTF-8 file, without the mark that some editors put first."""
+    """Return a UTF-8 file without its byte order mark."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -128,19 +126,19 @@ def _decode(content: bytes, source: str, option: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{source}: not a UTF-8 text", param_hint=option) from None
+        raise click.BadParameter(f"{source}: not UTF-8 text", param_hint=option) from None
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-#: Fields of a job that commands set by themselves, or that are no options of it.
+#: Fields that commands set themselves, or that are not options.
 OWN_FIELDS: Final = frozenset(
     (
         *("schema_version", "prompt", "images", "pictures", "priority", "batch_id"),
         *("replay_of", "idempotency_key", "answer_format"),
     )
 )
-#: Before the name of a field that a column of a manifest sets for its rows.
+#: Prefix of manifest columns that set fields of jobs.
 COLUMN_PREFIX: Final = "visionq."
 _FIRST_FRAME: Final = "first_frame"
 _JSON_FIELDS: Final = frozenset({"answer_schema", "extra_body", "metadata"})
@@ -167,7 +165,7 @@ class _Object(click.ParamType[dict[str, Any]]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> dict[str, Any]:
-        """Return it; what is none ends the command."""
+        """Return the object, or fail."""
         try:
             found = json.loads(value)
         except (ValueError, RecursionError) as error:
@@ -179,14 +177,14 @@ class _Object(click.ParamType[dict[str, Any]]):
 
 _OPTIONS: Final = (
     click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
-    click.option("--api", type=_choice(Api), help="Surface to call."),
+    click.option("--api", type=_choice(Api), help="API to call."),
     click.option("--detail", type=_choice(Detail), help="How closely to look."),
     click.option(
         "--schema",
         type=click.Path(dir_okay=False, path_type=Path),
         help="JSON Schema that the answer must match.",
     ),
-    click.option("--instructions", help="What the model is to heed, whatever the question."),
+    click.option("--instructions", help="Instructions for the model, besides the question."),
     click.option("--max-output-tokens", type=click.IntRange(16), help="Longest answer."),
     click.option(
         "--effort",
@@ -195,68 +193,68 @@ _OPTIONS: Final = (
     click.option(
         "--prompt-cache",
         type=_choice(PromptCache),
-        help="What the provider keeps of the prompt.  [default: long instructions of many jobs]",
+        help="Part of the prompt to cache.  [default: long instructions of many jobs]",
     ),
-    click.option("--prompt-cache-ttl", help="How long it is kept at least, such as `12h`."),
-    click.option("--tenant", help="Who is charged.  [default: default]"),
+    click.option("--prompt-cache-ttl", help="How long to cache it at least, such as `12h`."),
+    click.option("--tenant", help="Tenant to charge.  [default: default]"),
     click.option("--first-frame", is_flag=True, help="Take the first frame of animated pictures."),
     click.option(
-        "--convert", is_flag=True, help="Convert BMP, TIFF and AVIF, and HEIC by the extra `heic`."
+        "--convert", is_flag=True, help="Convert BMP, TIFF, AVIF, and HEIC with the extra `heic`."
     ),
     click.option("--shrink", is_flag=True, help="Take larger files, and shrink them first."),
     click.option("--flatten", is_flag=True, help="Put transparent pictures on white."),
     click.option(
         "--unterminated",
         is_flag=True,
-        help="Take JPEG and GIF that lack nothing but their end marker.",
+        help="Take JPEG and GIF that lack only their end marker.",
     ),
     click.option(
         "--crops",
         is_flag=True,
         help="Cut long pictures into overlapping crops that the model can read.",
     ),
-    click.option("--reject", type=_REQUIREMENTS, multiple=True, help="Fail pictures with this."),
-    click.option("--warn", type=_REQUIREMENTS, multiple=True, help="Warn of pictures with this."),
-    click.option("--off", type=_REQUIREMENTS, multiple=True, help="Do not look for this."),
+    click.option("--reject", type=_REQUIREMENTS, multiple=True, help="Fail such pictures."),
+    click.option("--warn", type=_REQUIREMENTS, multiple=True, help="Warn about such pictures."),
+    click.option("--off", type=_REQUIREMENTS, multiple=True, help="Skip this check."),
     click.option("--temperature", type=click.FloatRange(0, 2), help="How freely to answer."),
-    click.option("--service-tier", help="How the provider is to schedule it, such as `flex`."),
+    click.option("--service-tier", help="The provider's service tier, such as `flex`."),
     click.option(
         "--reuse",
         type=_choice(Reuse),
-        help="What a stored answer to the same question is good for.  [default: use]",
+        help="Use of a cached answer to the same question.  [default: use]",
     ),
-    click.option("--no-repair", is_flag=True, help="Do not have an answer of another form mended."),
+    click.option("--no-repair", is_flag=True, help="Do not repair invalid answers."),
     click.option("--url-mode", type=_choice(UrlMode), help="Who fetches pictures by address."),
     click.option(
         "--on-unknown-billing",
         type=_choice(UnknownBilling),
-        help="What follows a call that may have been billed.",
+        help="What to do after a call that may have been billed.",
     ),
     click.option(
-        "--extra-body", type=_Object(), help="JSON object with further fields of the request."
+        "--extra-body", type=_Object(), help="JSON object with more fields of the request."
     ),
-    click.option("--metadata", type=_Object(), help="JSON object that is kept with the job."),
+    click.option("--metadata", type=_Object(), help="JSON object to keep with the job."),
     click.option(
         "--deadline",
         type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
-        help="When it is too late to ask; a time without a zone is this machine's.",
+        help="Latest time for the call; without a zone, this machine's time.",
     ),
 )
 
 
 def job_options(command: Command) -> Command:
-    """Give a command these options; `take_job_options` reads what came of them."""
+    """Add the options that `take_job_options` reads."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def take_job_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job that the command's options stand for.
+    """Return the fields of a job that the command's options set.
 
     Raises:
-        click.UsageError: a requirement was given two policies.
-        click.BadParameter: the file of the schema holds none.
+        click.UsageError: a requirement has two policies.
+        click.BadParameter: the file of the schema is not one.
     """
     rest = dict(options)
     pictures: dict[str, Any] = {name: True for name in _PERMISSIONS if rest.pop(name)}
@@ -280,17 +278,17 @@ def take_job_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def column_names() -> tuple[str, ...]:
-    """Return the columns by which rows of a manifest set fields of their jobs."""
+    """Return the names of manifest columns that set fields of jobs."""
     fields = (name for name in JobDocument.model_fields if name not in OWN_FIELDS)
     names = (*fields, *PictureOptions.model_fields, _FIRST_FRAME)
     return tuple(f"{COLUMN_PREFIX}{name}" for name in names)
 
 
 def check_job_columns(columns: Iterable[str], where: str) -> None:
-    """See that columns which are to set fields of jobs name some.
+    """Check that each column with the prefix names a field.
 
     Raises:
-        InvalidSource: one does not; the message names those that there are.
+        InvalidSource: one does not; the message lists the fields.
     """
     known = column_names()
     for column in columns:
@@ -300,10 +298,10 @@ def check_job_columns(columns: Iterable[str], where: str) -> None:
 
 
 def fields_of_columns(record: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields of a job that a record's columns set; an empty cell sets none.
+    """Return the fields that a record's columns set; an empty cell sets none.
 
     Raises:
-        InvalidJob: a cell holds nothing that its column can be.
+        InvalidJob: a cell has a wrong value.
     """
     fields: dict[str, Any] = {}
     pictures: dict[str, Any] = {}
@@ -345,13 +343,13 @@ def _number(column: str, name: str, text: str) -> object:
     try:
         return kind(text.replace(",", "."))
     except ValueError:
-        raise InvalidJob(f"{column}: {text[:40]!r} is no number") from None
+        raise InvalidJob(f"{column}: {text[:40]!r} is not a number") from None
 
 
 def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job, those of `more` before others; options of pictures one by one."""
+    """Return `fields` overridden by `more`, with `pictures` merged field by field."""
     pictures = [one["pictures"] for one in (fields, more) if one.get("pictures")]
     whole = {**fields, **more}
-    if len(pictures) == 2 and all(isinstance(one, Mapping) for one in pictures):  # noqa: PLR2004  # both have some
+    if len(pictures) == 2 and all(isinstance(one, Mapping) for one in pictures):  # noqa: PLR2004  # both
         whole["pictures"] = {**pictures[0], **pictures[1]}
     return whole

@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 
 
 class RecordRefused(ConfigurationError):
-    """The file can't be the record of this run: of another question, in use, not to be written."""
+    """The file can't be written: it answers another question, is in use, or is not ours."""
 
 
 class RecordFailed(VisionqError):
-    """The file could not be written while the run was on; what stands in it is whole."""
+    """Writing failed during the run; the rows in the file are complete."""
 
     code = "record_failed"
 
 
-#: Columns by which a table of answers is known: no option leaves them out.
+#: Columns that every table of answers has, with any options.
 TABLE_MARKS: Final = frozenset({"id", "text", "cost_rub", "cached", "error_code", "error_message"})
 #: Columns of a table of refused rows.
 REFUSED_MARKS: Final = frozenset({"id", "file", "code", "message"})
 _PARQUET: Final = ".parquet"
-#: Bytes in which the names of the columns must stand.
+#: Bytes that contain the names of the columns.
 _HEAD: Final = 1 << 20
 _NAME: Final = re.compile(r"[\w.]+")
 
 
 def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
-    """See that a file which is to be written is none that is read, by whatever name or link.
+    """Check that `out` is not an input file, under any name or link.
 
     Raises:
-        RecordRefused: it is.
+        RecordRefused: it is one.
     """
     for given in inputs:
         if given is not None and is_same(given, out):
-            raise RecordRefused(f"{out}: this is {given}, which is read: choose another OUT")
+            raise RecordRefused(f"{out}: this is the input {given}: choose another OUT")
 
 
 def check_table(out: Path, marks: frozenset[str] = TABLE_MARKS) -> None:
-    """See that a table which stands at `out` was written by a command of ours.
+    """Check that visionq wrote the table at `out`, if there is one.
 
     Raises:
-        RecordRefused: it was not, or can't be read.
+        RecordRefused: it did not, or the file can't be read.
     """
     try:
         if not out.exists() or (out.is_file() and not out.stat().st_size):
@@ -69,7 +69,7 @@ def _is_marked(path: Path, marks: frozenset[str]) -> bool:
         if path.suffix.lower() != _PARQUET:
             names = file.readline(_HEAD).decode("utf-8-sig", "replace")
             return marks <= set(_NAME.findall(names))
-        # Names of columns stand as plain text in the footer, before its length and the signature.
+        # The footer has the names of columns as plain text, before its length and the signature.
         length = file.seek(0, os.SEEK_END)
         file.seek(max(0, length - _HEAD))
         footer = file.read()

@@ -1,4 +1,4 @@
-"""Prompts with `{placeholders}`, and the job that a row becomes with one."""
+"""Prompts with `{placeholders}`, and the fields of a row's job."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from producer.sources import Row, Source
 
-#: `{name}`, or `{{name}}` for the word in braces itself. JSON in a prompt is no placeholder: what
-#: follows its brace is a quote, a blank or a line end.
+#: `{name}`, or `{{name}}` for the literal `{name}`. JSON in a prompt is not a placeholder: a quote,
+#: a blank or a line end follows its brace.
 _PLACEHOLDER: Final = re.compile(
     r"\{\{(?P<literal>[^\W\d][^{}\n]*)\}\}|\{(?P<name>[^\W\d][^{}\n\"':,]*)\}"
 )
@@ -25,7 +25,7 @@ _PLACEHOLDER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question whose placeholders each row fills."""
+    """A question with placeholders."""
 
     text: str
 
@@ -36,10 +36,10 @@ class Prompt:
         return tuple(dict.fromkeys(name for name in found if name))
 
     def fill(self, variables: Mapping[str, str]) -> str:
-        """Return the question of one row.
+        """Return the question of a row.
 
         Raises:
-            InvalidJob: the row has no such variable.
+            InvalidJob: the row lacks a variable.
         """
 
         def value(match: re.Match[str]) -> str:
@@ -53,11 +53,11 @@ class Prompt:
 
 
 def prompt_for(source: Source, text: str | None) -> Prompt | None:
-    """Return the prompt of a source's rows, or None where they bring their own.
+    """Return the prompt for a source, or None if its rows bring their own.
 
     Raises:
-        click.UsageError: there is none, or one too many.
-        InvalidSource: a placeholder is no column of the source; the message names the columns.
+        click.UsageError: there is no prompt, or one too many.
+        InvalidSource: a placeholder is not a column; the message lists the columns.
     """
     if source.asks_itself:
         if text is not None:
@@ -71,15 +71,15 @@ def prompt_for(source: Source, text: str | None) -> Prompt | None:
         raise InvalidSource(
             f"the prompt asks for {{{unknown[0]}}}, which {source.description} does not have;"
             f" it has: {', '.join(source.columns) or 'nothing to fill in'}."
-            f" For the word in braces itself write {{{{{unknown[0]}}}}}"
+            f" To write braces, double them: {{{{{unknown[0]}}}}}"
         )
     return prompt
 
 
 def job_fields(row: Row, prompt: Prompt | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the row's job, its pictures as the row names them.
+    """Return the fields of the row's job, with its pictures by name.
 
-    What the row sets itself goes before `options`.
+    Fields that the row sets override `options`.
 
     Raises:
         InvalidJob: a placeholder can't be filled, or there is no prompt.

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where jobs go, and who answers them, as far as that is known here."""
+    """Addresses of Redis and the provider, as far as they are known here."""
 
     redis_url: str
-    #: Ends in `/openai/v1`; None where only the workers know.
+    #: Ends in `/openai/v1`; None if only the workers know.
     provider_url: str | None = None
-    #: Whether answers are made up by the simulator; None where only the workers know.
+    #: Whether the simulator answers; None if only the workers know.
     simulated: bool | None = None
 
 
 def simulates(settings: Settings) -> bool | None:
-    """Return whether the stack that `found_stack` will give makes its answers up; None: unknown."""
+    """Return whether the simulator answers in the stack of `found_stack`; None: unknown."""
     if settings.redis_url is not None:
         return None
     record = read_record()
@@ -48,12 +48,12 @@ def simulates(settings: Settings) -> bool | None:
 def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
     """Give the stack of `VISIONQ_REDIS_URL`, else the running one, else a temporary one.
 
-    `options` are those of `visionq up` for a temporary one.
+    `options` of `visionq up` apply to a temporary stack.
 
     Raises:
-        QueueUnavailable: a temporary one did not start.
-        ConfigurationError: what is set is no address of Redis, or there is no stack and packages
-            to start one are not installed.
+        QueueUnavailable: a temporary stack did not start.
+        ConfigurationError: the address of Redis is malformed, or the packages of a temporary stack
+            are not installed.
     """
     record = read_record() if settings.redis_url is None else None
     if settings.redis_url is not None:
@@ -64,14 +64,14 @@ def found_stack(settings: Settings, *options: str) -> Iterator[Stack]:
     else:
         check_extras("no stack is running, VISIONQ_REDIS_URL is not set, and starting one", STACK)
         click.echo("no stack is running: starting a temporary one …", err=True)
-        with temporary_stack(*options) as told:
-            simulated = told["simulator_url"] is not None
-            yield Stack(told["redis_url"], told["provider_url"], simulated)
+        with temporary_stack(*options) as urls:
+            simulated = urls["simulator_url"] is not None
+            yield Stack(urls["redis_url"], urls["provider_url"], simulated)
 
 
-#: Seconds after which the same is said again.
-SAID_EVERY: Final = 60.0
-#: Why a gate is closed → what is to be said.
+#: Seconds after which a reminder is repeated.
+REMIND_EVERY: Final = 60.0
+#: Reason of a closed gate → message.
 _GATES: Final = {
     "insufficient_balance": "the balance is used up",
     "key_rejected": "the provider does not accept the key",
@@ -81,7 +81,7 @@ _GATES: Final = {
 
 
 def no_worker(redis: Redis, queue: str) -> str | None:
-    """Return what to say where nobody serves a queue; None: somebody does, or it can't be seen."""
+    """Return a message if no worker serves a queue, else None, also without permission."""
     try:
         served = is_served(redis, queue)
     except NoPermissionError:
@@ -90,12 +90,12 @@ def no_worker(redis: Redis, queue: str) -> str | None:
 
 
 def closed_gate(gate: Gate) -> str | None:
-    """Return what to say of the gate where it lets no call through."""
+    """Return a message about a gate that lets no call pass, else None."""
     if gate.state == "closed":
         reason = gate.reason or ""
         since = f" since {gate.since.astimezone():%H:%M:%S}" if gate.since else ""
         said = _GATES.get(reason, reason)
-        return f"waiting: {said}{since}; goes on by itself when that is mended"
+        return f"waiting: {said}{since}; goes on by itself when that is fixed"
     if gate.held:
         held = ", ".join(f"{scope} ({reason})" for scope, reason in gate.held.items())
         return f"held: {held}; see `visionq gate show`"
@@ -103,9 +103,9 @@ def closed_gate(gate: Gate) -> str | None:
 
 
 class Reminder:
-    """Decides when a line is said: at once when it is another, and then every minute.
+    """Decides when to print a line: at once if it is new, then every minute.
 
-    Figures in it make it no other.
+    A line that differs only in digits is not new.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,10 +114,10 @@ class Reminder:
         self._at = 0.0
 
     def is_due(self, line: str | None) -> bool:
-        """Return whether the line is to be said now; None: there is nothing to say any more."""
+        """Return whether to print the line now; None: there is nothing to say any more."""
         shape = None if line is None else "".join(one for one in line if not one.isdigit())
         now = self._clock()
-        if shape == self._said and (line is None or now - self._at < SAID_EVERY):
+        if shape == self._said and (line is None or now - self._at < REMIND_EVERY):
             return False
         self._said, self._at = shape, now
         return True

@@ -22,7 +22,7 @@ from producer.openai_requests.unsupported import NotSupported, Part
 from producer.quote.census import QuotePlan, take_census
 from producer.quote.document import Quote  # noqa: TC001  # FastAPI reads the annotation
 from producer.quote.making import make_quote
-from producer.quote.model_facts import Knowledge
+from producer.quote.model_facts import LearnedStatistics
 from producer.sources import BadRow, Row
 from visionq.errors import BY_CODE, InvalidJob
 from visionq.ledger.usage import kind_of
@@ -86,15 +86,15 @@ async def _rows(services: Services, tenant: str, request: QuoteRequest) -> Itera
 def _quote(services: Services, tenant: str, rows: Iterable[Row | BadRow]) -> Quote:
     settings = services.settings
     with connect(services.setup.redis_url, CLIENT_NAME) as redis:
-        knowledge = Knowledge(redis)
+        statistics = LearnedStatistics(redis)
         plan = QuotePlan(
             settings=settings,
             rules=load_rules(settings.vision_file),
             options={"tenant": tenant},
-            stored=knowledge.stored,
+            stored=statistics.stored,
         )
         prices = load_prices(settings.prices_file)
-        return make_quote(rows, plan, prices, knowledge, now=datetime.now(UTC))
+        return make_quote(rows, plan, prices, statistics, now=datetime.now(UTC))
 
 
 def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
@@ -174,7 +174,7 @@ def _count(services: Services, tenant: str, asked: CountRequest) -> int:
     ((kind, group),) = census.groups.items()
     services.models.check(kind[0])
     with connect(services.setup.redis_url, CLIENT_NAME) as redis:
-        known = Knowledge(redis).calibrations([kind_of(*kind)])[kind_of(*kind)]
+        known = LearnedStatistics(redis).calibrations([kind_of(*kind)])[kind_of(*kind)]
     if known is None:
         return group.pictures + group.texts
     return round(known.input_tokens(group.pictures, group.texts))

@@ -1,13 +1,13 @@
-"""What a source will cost before anything is sent: `visionq quote`, `run` and the gateway."""
+"""The price of a source before anything is sent: for `visionq quote`, `run` and the gateway."""
 
 from producer.quote.census import Census, QuotePlan, take_census
 from producer.quote.document import ModelQuote, Quote, RubleSpan
 from producer.quote.making import make_quote, quote_of
-from producer.quote.model_facts import Knowledge
+from producer.quote.model_facts import LearnedStatistics
 
 __all__ = [
     "Census",
-    "Knowledge",
+    "LearnedStatistics",
     "ModelQuote",
     "Quote",
     "QuotePlan",

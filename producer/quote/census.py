@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 _CACHE_KIB: Final = 4_000
 
 
-class Twins:
-    """A table in a temporary file of what was asked.
+class Duplicates:
+    """Finds repeated questions in a table that is a temporary file.
 
-    Files of equal length and equal first bytes are read whole, and only those.
+    Only files of equal length and equal first bytes are read whole.
     """
 
     def __init__(self) -> None:
         self.read_bytes = 0
-        # The empty name is a file that SQLite makes, spills into and removes by itself.
+        # The empty name: a temporary file that SQLite makes, spills into and removes.
         self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for name, value in (("journal_mode", "OFF"), ("synchronous", "OFF")):
             self._table.execute(f"PRAGMA {name} = {value}")
@@ -59,11 +59,11 @@ class Twins:
         self._table.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY, images TEXT)")
         self._table.execute("BEGIN")
 
-    def is_twin(self, question: str, images: Sequence[str], seen: Sequence[Seen]) -> bool:
-        """Return whether the same was asked about the same pictures before.
+    def is_duplicate(self, question: str, images: Sequence[str], seen: Sequence[Seen]) -> bool:
+        """Return whether the same question about the same pictures came before.
 
         Raises:
-            InputFileNotFound: a file that was there can't be read any more.
+            InputFileNotFound: a file has vanished.
         """
         certain = all(picture.certain for picture in seen)
         likeness = _key(question, *(picture.likeness for picture in seen))
@@ -72,7 +72,7 @@ class Twins:
             return False
         if certain or not first[0]:
             return certain or self._read(question, images, seen)
-        # Two alike: from now on these are told apart by all their bytes.
+        # Two alike: from now on compare all their bytes.
         self._table.execute("UPDATE seen SET images = '' WHERE key = ?", (likeness,))
         self._read(question, json.loads(first[0]), seen)
         return self._read(question, images, seen)
@@ -86,7 +86,7 @@ class Twins:
         return self._note(_key(question, "whole", *hashes), None) is not None
 
     def _note(self, key: int, images: str | None) -> tuple[str | None] | None:
-        """Return the row that stood there, or None."""
+        """Add a key; return the row that was there, or None."""
         if self._table.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, images)).rowcount:
             return None
         found: tuple[str | None] = self._table.execute(
@@ -103,30 +103,27 @@ def _key(*parts: str) -> int:
 Size = tuple[int, int]
 #: Model, detail, effort.
 Kind = tuple[str, str, str | None]
-#: Refused rows of each code that are kept to be shown.
+#: Refused rows of each code that are kept as examples.
 _EXAMPLES: Final = 5
-#: Sizes that are told apart for the comparison of models; beyond, sides are rounded up.
+#: Different sizes that are counted for the comparison of models; beyond, sides are rounded up.
 _MOST_SIZES: Final = 20_000
 _ROUNDED_TO: Final = 64
-#: Questions whose answers are looked for.
+#: Questions whose statistics are looked up.
 _MOST_QUESTIONS: Final = 100
-#: Stored answers that are looked for in one round trip.
+#: Cached answers that are looked up in one round trip.
 _AT_ONCE: Final = 500
 
 
 @dataclass
 class Group:
-    """Rows of one model, detail and effort that will be paid for.
-
-    All sums are tokens by the tables.
-    """
+    """Rows of one model, detail and effort that will be paid for, with sums of tokens by tables."""
 
     rows: int = 0
     pictures: int = 0
-    #: The same where pictures that were not looked at are as small as can be.
+    #: The same, with the smallest size for pictures that were not looked at.
     least_pictures: int = 0
     texts: int = 0
-    #: Longest answers, and what they are judged to spend on reasoning.
+    #: Longest answers, and their reasoning tokens by the table.
     limits: int = 0
     reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
@@ -134,14 +131,14 @@ class Group:
     #: Rows whose answer is to follow a JSON Schema.
     schemas: int = 0
     prefixes: SharedPrefixes = field(default_factory=SharedPrefixes)
-    #: Of pictures and texts, what crops add to those that would else be sent whole.
+    #: The parts of `pictures` and `texts` that are due to crops.
     crop_pictures: int = 0
     crop_texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedPicture:
-    """A row that can't be asked."""
+    """A row that can't become a job."""
 
     id: str
     code: str
@@ -152,50 +149,50 @@ class RefusedPicture:
 
 @dataclass
 class Census:
-    """What the rows of a source add up to."""
+    """The sums of a source's rows."""
 
     rows: int = 0
     pictures: int = 0
     #: Code → rows.
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[RefusedPicture] = field(default_factory=list)
-    #: Rows that ask the same as another, and rows whose answer is stored.
+    #: Rows that repeat another, and rows whose answer is cached.
     duplicates: int = 0
     stored: int = 0
     #: Pictures that were not looked at.
     unseen: int = 0
-    #: Pictures that are scaled down so far that print is lost, and the size of the one most so.
+    #: Pictures that are scaled down until print is illegible, and the sizes of the worst.
     illegible: int = 0
     most_reduced: tuple[float, Size, Size] | None = None
-    #: Pictures that are cut, and the crops that they make.
+    #: Pictures that are cut, and their crops.
     cut: int = 0
     crops: int = 0
     #: Bytes of files that were read whole.
     read_bytes: int = 0
     groups: dict[Kind, Group] = field(default_factory=dict)
-    #: Pixels of the pictures to be paid for; None: not looked at.
+    #: Sizes of the pictures to be paid for; None: not looked at.
     sizes: Counter[Size | None] = field(default_factory=Counter)
-    #: The same of those that are cut where a model needs it.
+    #: The same for pictures that may be cut.
     croppable: Counter[Size | None] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class QuotePlan:
-    """What is to be asked about the rows, and by which tables it is counted."""
+    """The question about the rows, and the tables to count with."""
 
     settings: Settings
     rules: VisionRules
     prompt: Prompt | None = None
     #: Fields of every job.
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: Which of so many content keys have a stored answer; None: files are not read for that.
+    #: Returns which cache keys have an answer; None: files are not read for that.
     stored: Callable[[Sequence[str]], Sequence[bool]] | None = None
-    #: Told of every row that can't be asked.
+    #: Called with every row that can't become a job.
     on_refused: Callable[[RefusedPicture], None] | None = None
 
 
 def take_census(rows: Iterable[Row | BadRow], plan: QuotePlan) -> Census:
-    """Read all rows once; raises what their source raises."""
+    """Read all rows once; raise the errors of their source."""
     counting = _Counting(plan)
     for row in rows:
         counting.take(row)
@@ -204,10 +201,10 @@ def take_census(rows: Iterable[Row | BadRow], plan: QuotePlan) -> Census:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a row asks, beside its pictures."""
+    """The question of a row, without its pictures."""
 
     job: JobDocument
-    #: A hash of all that shapes the answer.
+    #: A hash of everything that shapes the answer.
     shape: str
     question: str
     #: Tokens, by the rule of thumb.
@@ -220,11 +217,11 @@ class _Counting:
         self._plan = plan
         self._census = Census()
         self._options = load_option_table(plan.settings.options_file)
-        self._twins = Twins()
+        self._duplicates = Duplicates()
         self._waiting: list[tuple[str, _Asked, list[Seen]]] = []
         self._tokens = lru_cache(100_000)(self._tokens_of)
         self._boxes = lru_cache(100_000)(partial(crop_boxes, plan.rules))
-        #: What rows ask that ask all the same, by the number of their pictures.
+        #: The question that rows have in common, by the number of their pictures.
         self._known: dict[int, _Asked] = {}
         self._common = plan.prompt is not None and not plan.prompt.names
 
@@ -242,7 +239,7 @@ class _Counting:
             parts = sum(len(self._sent(job, one.size)) for one in seen)
             check_count(self._plan.rules.request_of(self._model(job)), len(seen), parts)
             reusable = job.reuse is Reuse.USE
-            if reusable and self._twins.is_twin(asked.shape, row.images, seen):
+            if reusable and self._duplicates.is_duplicate(asked.shape, row.images, seen):
                 census.duplicates += 1
                 return
             if reusable and self._plan.stored and not any(one.size is None for one in seen):
@@ -267,17 +264,17 @@ class _Counting:
 
     def result(self) -> Census:
         self._look_up()
-        self._census.read_bytes += self._twins.read_bytes
+        self._census.read_bytes += self._duplicates.read_bytes
         return self._census
 
     def _asked(self, row: Row) -> _Asked:
-        """Return what the row asks; raises `InvalidJob`."""
+        """Return the question of a row; raise `InvalidJob`."""
         common = self._common and not row.overrides
         known = self._known.get(len(row.images)) if common else None
         if known is not None:
             return known
         fields = {**job_fields(row, self._plan.prompt, self._plan.options), "priority": "bulk"}
-        # Where the pictures are is of no matter here.
+        # The places of the pictures do not matter here.
         fields["images"] = [{"url": "https://example.com"}] * len(row.images)
         job = prepare(fields, self._plan.settings)
         texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
@@ -330,10 +327,10 @@ class _Counting:
         return job.model or self._plan.settings.default_model
 
     def _sent(self, job: JobDocument, size: Size | None) -> list[Size | None]:
-        """Return the sizes of what a picture is cut into, or its own.
+        """Return the sizes of a picture's crops, or its own size.
 
         Raises:
-            TooManyPixels: it would be too many.
+            TooManyPixels: there would be too many crops.
         """
         if size is None or not job.pictures.crops:
             return [size]
@@ -344,9 +341,9 @@ class _Counting:
         cut = [count for count in counts if count > 1]
         self._census.cut += len(cut)
         self._census.crops += sum(cut)
-        told = forecast_text_tokens(crops_note(counts))
-        group.texts += told
-        group.crop_texts += told
+        tokens = forecast_text_tokens(crops_note(counts))
+        group.texts += tokens
+        group.crop_texts += tokens
 
     def _note_reduction(self, model: str, detail: Detail, size: Size | None) -> None:
         if size is None:
@@ -375,7 +372,7 @@ class _Counting:
 
 
 def _counted(size: Size | None, sizes: Counter[Size | None]) -> Size | None:
-    """Return the size under which a picture is counted: rounded up if there are too many."""
+    """Return the size to count, rounded up if there are too many different ones."""
     if size is None or size in sizes or len(sizes) < _MOST_SIZES:
         return size
     width, height = (-(-side // _ROUNDED_TO) * _ROUNDED_TO for side in size)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RubleSpan(Document):
-    """Rubles: hardly less, expected, hardly more; null where a price is missing."""
+    """Rubles: a lower bound, expected, an upper bound; null if a price is missing."""
 
     low: Rubles | None = None
     expected: Rubles | None = None
@@ -22,17 +22,17 @@ class RubleSpan(Document):
 
     @classmethod
     def of(cls, cost: Sequence[int]) -> Self:
-        """Make it from nano-rubles."""
+        """Convert nano-rubles."""
         low, expected, high = (rubles(nano) for nano in cost)
         return cls(low=low, expected=expected, high=high)
 
 
 class ModelQuote(Document):
-    """What one model would cost at one `detail` and effort, and what that rests on."""
+    """The price with one model, `detail` and effort, and its basis."""
 
     model: str
     detail: str
-    #: Null: the provider's own, or a model that takes none.
+    #: Null: the provider's default, or a model without efforts.
     effort: str | None
     tokens: int
     rub: RubleSpan
@@ -42,19 +42,19 @@ class ModelQuote(Document):
     price_source: str | None
     price_date: dt.date | None
     confirmed: bool
-    #: When the model shuts down, and whether that is before the work would be done.
+    #: When the model shuts down, and whether that is before the work is done.
     ends: dt.date | None
     ends_before: bool
-    #: Answers that the forecast was corrected by, and by how much.
+    #: Answers by which the forecast was corrected, and the factor.
     answers: int
     factor: float | None
     cheapest: bool = False
-    #: Whether it is what was asked for.
+    #: Whether it is the requested one.
     chosen: bool = False
 
 
 class RefusedRow(Document):
-    """A row that can't be asked, and why."""
+    """A row that can't become a job, and why."""
 
     id: str
     code: str
@@ -64,49 +64,49 @@ class RefusedRow(Document):
 
 
 class CropsQuote(Document):
-    """What cutting long pictures into crops makes of the quote; the figures are contained in it."""
+    """The part of the quote that is due to cutting long pictures into crops."""
 
-    #: Pictures that are cut, and what they are sent as.
+    #: Pictures that are cut, and their crops.
     pictures: int = 0
     crops: int = 0
-    #: Expected beyond what the same pictures would count and cost whole.
+    #: Expected in addition to the tokens and price of the whole pictures.
     tokens: int = 0
     rub: Rubles | None = None
 
 
 class Quote(Document):
-    """What asking about a source will cost."""
+    """The price of asking about a source."""
 
     rows: int
-    #: In all rows, whatever becomes of them.
+    #: In all rows, refused ones included.
     pictures: int
     #: Rows that will be paid for.
     asked: int
-    #: Code → rows that can't be asked.
+    #: Error code → refused rows.
     refused: dict[str, int]
-    #: The first of each code; of the command's `--json` all of them.
+    #: The first of each code; all of them in the command's `--json`.
     refusals: tuple[RefusedRow, ...]
-    #: Rows that ask the same as another, and rows whose answer is stored: free.
+    #: Rows that repeat another, and rows whose answer is cached: free.
     duplicates: int
     stored: int
     #: Pictures that were not looked at: those by address.
     unseen: int
     crops: CropsQuote
-    #: Bytes of files that were read whole, to tell duplicates and to find stored answers.
+    #: Bytes of files that were read whole, to find duplicates and cached answers.
     read_bytes: int
-    #: Expected, of questions and answers together.
+    #: Expected, for questions and answers together.
     tokens: int
     input_tokens: int
     output_tokens: int
     rub: RubleSpan
-    #: Until all is done, at the pace of the last minutes; null: nothing ended lately.
+    #: Until all is done, at the rate of the last minutes; null: nothing ended recently.
     seconds: float | None
     per_minute: float | None
-    #: What was asked for: one entry, or more where rows name models of their own.
+    #: The requested model; several if rows name models of their own.
     chosen: tuple[ModelQuote, ...]
     #: The same rows with other models, the cheapest first.
     models: tuple[ModelQuote, ...]
-    #: What stands against beginning: a model that the provider does not list, or that ends early.
+    #: Reasons not to start: a model that the provider does not list, or that ends early.
     warnings: tuple[str, ...]
-    #: What the figures rest on where they rest on little.
+    #: Assumptions behind uncertain figures.
     notes: tuple[str, ...]

@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from visionq.ledger.usage import Calibration, Output
     from visionq.pricing.prices import Price
 
-#: Prefixes that are told apart; of any more each row is taken to write its own.
+#: Different prefixes that are counted; each further row counts as writing its own.
 _MOST_PREFIXES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The part of a job's prompt that the provider is to keep."""
+    """The part of a job's prompt for the provider's cache."""
 
     tokens: int = 0
     digest: str = ""
-    #: The provider keeps whole prompts, as it likes: the tokens are what it is known to read again.
+    #: The provider caches whole prompts implicitly; `tokens` are those that it reads again.
     whole: bool = False
-    #: The provider is told what to keep, be it nothing.
-    told: bool = True
+    #: The request says what to cache, possibly nothing.
+    explicit: bool = True
 
 
 @dataclass
 class SharedPrefixes:
     """The prefixes of a group, in tokens by the tables."""
 
-    #: Of rows that are the first with theirs, and of those that find it in the cache.
+    #: Tokens that first rows write, and that later rows read.
     written: int = 0
     read: int = 0
-    #: Rows whose whole prompt is written, and what they find of it in the cache.
+    #: Rows whose whole prompt is written, and the tokens that they read.
     whole: int = 0
     whole_read: int = 0
-    #: Rows whose model is told what to keep.
-    told: int = 0
+    #: Rows whose request says what to cache.
+    explicit: int = 0
     _seen: set[str] = field(default_factory=set)
 
     def add(self, prefix: Prefix) -> None:
         """Count a row."""
-        self.told += prefix.told
+        self.explicit += prefix.explicit
         self.whole += prefix.whole
         if prefix.digest in self._seen:
             self.read += prefix.tokens
@@ -68,7 +68,7 @@ class SharedPrefixes:
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """Tokens that are read from the cache and written to it, and the most that can be written."""
+    """Tokens read from the cache, written to it, and the most that can be written."""
 
     read: float = 0
     written: float = 0
@@ -76,10 +76,10 @@ class CacheUse:
 
 
 def prefix_of(job: JobDocument, default: PromptCache | None) -> Prefix:
-    """Return what the provider is to keep of a job; `default` is VISIONQ_PROMPT_CACHE."""
+    """Return the prefix of a job; `default` is VISIONQ_PROMPT_CACHE."""
     plan, terms = cache_plan(job, default), load_caching().for_model(job.model or "")
     if plan is None or terms is None:
-        return Prefix(told=False)
+        return Prefix(explicit=False)
     whole = not plan.options.get("mode")
     text = cached_prefix(job) if plan.breakpoint or whole else ""
     tokens = forecast_text_tokens(text)
@@ -98,10 +98,10 @@ def cache_use(
     outputs: Mapping[str, Output],
     calibration: Calibration | None,
 ) -> CacheUse:
-    """Return what `rows` of `each` tokens of input on average will read and write.
+    """Return the cache use of `rows` with `each` tokens of input on average.
 
-    As answers to the same questions have told; else as is asked for; else, of a model that is told
-    nothing of its cache, as its answers have told.
+    It follows earlier answers to the same questions, else the request's own cache options, else
+    earlier answers of the model.
     """
     read = written = known = 0.0
     for question, count in questions.items():
@@ -114,7 +114,7 @@ def cache_use(
     of_parts = shared.written + shared.read - shared.whole_read
     most = shared.whole * each + of_parts * factor
     rest = 1 - known / max(1, rows)
-    if shared.told:
+    if shared.explicit:
         read += shared.read * factor * rest
         whole = max(0.0, shared.whole * each - shared.whole_read * factor)
         written += (shared.written * factor + whole) * rest
@@ -125,16 +125,16 @@ def cache_use(
     return CacheUse(read, written, max(most, written))
 
 
-#: Tokens of an answer of which nothing is known, without its reasoning: a guess, and said to be
-#: one. Alt texts, verdicts and a few extracted fields, what most are asked for, take 20 to 150.
+#: Guessed tokens of an answer without its reasoning, if nothing is known; the quote says that it
+#: is a guess. Alt texts, verdicts and a few extracted fields take 20 to 150.
 GUESSED_OUTPUT: Final = 100
-#: The fewest.
+#: Fewest tokens of an answer.
 _LEAST_OUTPUT: Final = 16
-#: What a calibrated forecast may be off by beside the scatter of single answers, as a share.
+#: Error of a calibrated forecast besides the scatter of single answers, as a share.
 _DOUBT: Final = 0.02
-#: Of an uncalibrated one, downwards; upwards it is the margin of the reserve.
+#: Lower bound of an uncalibrated forecast; the upper one is the margin of reservations.
 _LEAST_BEFORE: Final = 0.75
-#: An answer of another question: between half and twice as long.
+#: Answers to another question are between half and twice as long.
 _OTHER_QUESTION: Final = 2.0
 
 
@@ -152,12 +152,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a group of rows will count, and cost in nano-rubles; no cost without a price."""
+    """Tokens of a group of rows, and its cost in nano-rubles if there is a price."""
 
     input: Span
     output: Span
     cost: tuple[int, int, int] | None
-    #: Whether input and answers' lengths rest on answers, and not on tables and guesses.
+    #: Whether input and output follow earlier answers, not tables and guesses.
     input_learned: bool
     output_learned: bool
 
@@ -168,7 +168,7 @@ def estimate(
     calibration: Calibration | None,
     outputs: Mapping[str, Output],
 ) -> Estimate:
-    """Return what the rows of one model, detail and effort will cost."""
+    """Return the estimate for the rows of one model, detail and effort."""
     taken = _input(group, calibration)
     given, learned = _output(group, calibration, outputs)
     each = taken.expected / max(1, group.rows)
@@ -201,14 +201,14 @@ def _input(group: Group, calibration: Calibration | None) -> Span:
 
 
 def _scatter(deviation: float, rows: int, answers: int) -> float:
-    """Return two standard errors: of the mean that was learned, and of that of so many rows."""
+    """Return two standard errors, of the learned mean and of the mean of `rows`."""
     return 2 * deviation * sqrt(1 / max(1, rows) + 1 / max(1, answers))
 
 
 def _output(
     group: Group, calibration: Calibration | None, outputs: Mapping[str, Output]
 ) -> tuple[Span, bool]:
-    """Return the tokens of all answers, and whether the questions have been answered before."""
+    """Return the tokens of all answers, and whether all questions were answered before."""
     total, known = Span(), 0
     for question, rows in group.questions.items():
         if (output := outputs.get(question)) is not None:
@@ -231,7 +231,7 @@ def _output(
 def _cost(
     price: Price, group: Group, taken: Span, given: Span, use: CacheUse
 ) -> tuple[int, int, int] | None:
-    """In the dearest case nothing is read from the cache, and all is written that can be."""
+    """Return the cost; at worst the cache reads nothing and writes all that it can."""
     factors = [(price.tier_factor(tier), rows) for tier, rows in group.tiers.items()]
     if any(factor is None for factor, _ in factors):
         return None

@@ -1,7 +1,7 @@
-"""Type and size of a picture by the first bytes of its content; nothing is decoded.
+"""Type and size of a picture from its first bytes, without decoding.
 
-Only what decides tokens, or makes a worker refuse the picture, is looked at. A picture that is cut
-off or broken further on is found by the worker, which decodes it whole.
+This reads only what decides tokens or makes a worker refuse the picture. The worker decodes the
+whole picture, and finds truncated and broken ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from visionq.errors import CorruptImage, EmptyFile, NotAnImage, UnsupportedForma
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Enough for all but JPEGs with thumbnails or profiles first, which are walked on.
+#: Enough for all but JPEGs that begin with thumbnails or profiles; those are read further.
 HEAD_BYTES: Final = 4096
 _SIGNATURES: Final = (
     (re.compile(rb"BM"), "BMP"),
@@ -26,9 +26,9 @@ _SIGNATURES: Final = (
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?<svg"), "SVG"),
 )
-#: What a worker converts where a job asks for it; HEIC where it has the extra for that.
+#: Formats that workers convert if the job asks for it; HEIC needs an extra.
 CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF", "HEIC"})
-#: Markers of a JPEG that begin a frame: they hold the size.
+#: Markers that begin a frame of a JPEG, which has the size.
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _FILL: Final = 0xFF
@@ -36,32 +36,32 @@ _NO_FILL: Final = re.compile(rb"[^\xff]")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _OLD_BMP_HEADER: Final = 12
 _TIFF, _WIDTH, _HEIGHT = 42, 256, 257
-#: Types of TIFF fields that hold a size.
+#: Types of TIFF fields with a size.
 _WHOLE_NUMBERS: Final = {3: "H", 4: "I"}
-#: Fields of a TIFF that are looked at; they are in order, and those of the size come first.
+#: Most fields of a TIFF to read; they are sorted, and the size comes first.
 _MOST_FIELDS: Final = 64
 #: Bytes read at a time beyond the head.
 _PIECE_BYTES: Final = 16_384
-#: Parts that a real file never reaches, such as the blocks of a GIF, of at most 255 bytes each.
+#: Most reads; no real file has as many parts, such as GIF blocks of at most 255 bytes.
 _MOST_LOOKS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture says of itself first."""
+    """Type and size of a picture."""
 
     kind: str
-    #: Pixels as stored: turning it changes no tokens. 0: not found, of a kind to be converted.
+    #: Pixels as stored: rotation changes no tokens. 0: unknown, in a format to convert.
     width: int = 0
     height: int = 0
     animated: bool = False
 
 
 def read_header(file: BinaryIO, head: bytes) -> Header:
-    """Return what the picture is; `head` are its first `HEAD_BYTES`, `file` stands behind them.
+    """Return type and size; `head` are the first `HEAD_BYTES`, which `file` is past.
 
     Raises:
-        EmptyFile, NotAnImage, UnsupportedFormat, CorruptImage: why no worker would send it.
+        EmptyFile, NotAnImage, UnsupportedFormat, CorruptImage: no worker would send it.
     """
     if not head:
         raise EmptyFile("the file is empty")
@@ -76,14 +76,14 @@ def read_header(file: BinaryIO, head: bytes) -> Header:
         return header
     found = next((name for pattern, name in _SIGNATURES if pattern.match(head)), None)
     if found is None:
-        raise NotAnImage("the content is no picture")
+        raise NotAnImage("the content is not a picture")
     if found in CONVERTIBLE:
         return _convertible(found, _Walk(file, head))
     raise UnsupportedFormat(f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF")
 
 
 class _Walk:
-    """A file on the way from part to part, read in few large pieces."""
+    """A file that is read part by part, in few large pieces."""
 
     def __init__(self, file: BinaryIO, head: bytes) -> None:
         self.head = head
@@ -92,7 +92,7 @@ class _Walk:
         self._looks = 0
 
     def bytes(self, place: int, count: int) -> bytes:
-        """Return so many bytes from a place on.
+        """Return `count` bytes from a place.
 
         Raises:
             CorruptImage: the file ends before, or has an implausible number of parts.
@@ -104,12 +104,12 @@ class _Walk:
         return found
 
     def is_end(self, place: int) -> bool:
-        """Tell whether the file ends before a place."""
+        """Return whether the file ends before a place."""
         at = self._at(place, 1)
         return not self._piece[at : at + 1]
 
     def end_of_fill(self, place: int) -> int:
-        """Return the place of the first byte that is no fill byte; raises as `bytes` does."""
+        """Return the next place without a fill byte; raise as `bytes`."""
         while True:
             at = self._at(place, 1)
             found = _NO_FILL.search(self._piece, at)
@@ -120,7 +120,7 @@ class _Walk:
             place = self._start + len(self._piece)
 
     def _at(self, place: int, count: int) -> int:
-        """Return where a place is in the piece at hand, which is read anew if need be."""
+        """Return the index of a place in the current piece, reading another if necessary."""
         self._looks += 1
         if self._looks > _MOST_LOOKS:
             raise CorruptImage("it has an implausible number of parts")
@@ -137,7 +137,7 @@ def _jpeg(walk: _Walk) -> Header:
     while True:
         fill, marker, *length = walk.bytes(place, 4)
         if fill != _FILL:
-            raise CorruptImage("broken JPEG: no marker where one must be")
+            raise CorruptImage("broken JPEG: a marker is missing")
         if marker in _FRAMES:
             height, width = struct.unpack(">HH", walk.bytes(place + 5, 4))
             return Header("jpeg", width, height)
@@ -165,9 +165,9 @@ def _png(walk: _Walk) -> Header:
 def _gif(walk: _Walk) -> Header:
     width, height = struct.unpack("<HH", walk.head[6:10])
     frames, place = 0, 13 + _colours(walk.head[10])
-    while frames <= 1:  # blocks are walked up to the second picture
+    while frames <= 1:  # up to the second picture
         if frames and walk.is_end(place):
-            break  # whether a missing trailer matters is for the worker to judge
+            break  # the worker decides about a missing trailer
         kind = walk.bytes(place, 1)[0]
         if kind == _TRAILER:
             break
@@ -177,7 +177,7 @@ def _gif(walk: _Walk) -> Header:
         elif kind == _EXTENSION:
             place += 2
         else:
-            raise CorruptImage("broken GIF: no block where one must be")
+            raise CorruptImage("broken GIF: a block is missing")
         while length := walk.bytes(place, 1)[0]:
             place += 1 + length
         place += 1
@@ -185,14 +185,14 @@ def _gif(walk: _Walk) -> Header:
 
 
 def _colours(packed: int) -> int:
-    """Return the bytes of a table of colours."""
+    """Return the size of a colour table in bytes."""
     return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
 def _webp(walk: _Walk) -> Header:
     head = walk.head
     if head[8:12] != b"WEBP":
-        raise NotAnImage("the content is no picture")
+        raise NotAnImage("the content is not a picture")
     kind = head[12:16]
     if kind == b"VP8X":
         width, height = (
@@ -207,7 +207,7 @@ def _webp(walk: _Walk) -> Header:
 
 
 def _convertible(kind: str, walk: _Walk) -> Header:
-    """Return the size where it is easily found; what is broken is for the worker to say."""
+    """Return the size if it is easily found; the worker reports broken files."""
     read = {"BMP": _bmp, "TIFF": _tiff}.get(kind)
     if read is None:
         return Header(kind)
@@ -227,7 +227,7 @@ def _bmp(walk: _Walk) -> tuple[int, int]:
 
 
 def _tiff(walk: _Walk) -> tuple[int, int]:
-    """Return the size of the first picture; that of a BigTIFF is not found."""
+    """Return the size of the first picture; 0 for a BigTIFF."""
     order = "<" if walk.head[:2] == b"II" else ">"
     mark, place = struct.unpack(f"{order}HI", walk.head[2:8])
     if mark != _TIFF:

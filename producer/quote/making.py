@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from producer.quote.census import Group, QuotePlan, take_census
 from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
-from producer.quote.model_facts import Endings
+from producer.quote.model_facts import Shutdowns
 from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
-    from producer.quote.model_facts import Knowledge
+    from producer.quote.model_facts import LearnedStatistics
     from producer.sources import BadRow, Row
     from visionq.ledger.usage import Calibration
     from visionq.pricing.prices import PriceTable
@@ -37,38 +37,43 @@ def make_quote(
     rows: Iterable[Row | BadRow],
     plan: QuotePlan,
     prices: PriceTable,
-    knowledge: Knowledge,
+    statistics: LearnedStatistics,
     *,
     now: datetime,
 ) -> Quote:
-    """Read the rows once and say what asking about them will cost.
+    """Read the rows once and return the price of asking about them.
 
     Raises:
         InvalidSource: the source can't be read to its end.
     """
-    return quote_of(take_census(rows, plan), plan, prices, knowledge, now=now)
+    return quote_of(take_census(rows, plan), plan, prices, statistics, now=now)
 
 
 def quote_of(
-    census: Census, plan: QuotePlan, prices: PriceTable, knowledge: Knowledge, *, now: datetime
+    census: Census,
+    plan: QuotePlan,
+    prices: PriceTable,
+    statistics: LearnedStatistics,
+    *,
+    now: datetime,
 ) -> Quote:
     """Return the quote of counted rows."""
     groups = census.groups
-    calibrations = knowledge.calibrations([kind_of(*kind) for kind in groups])
+    calibrations = statistics.calibrations([kind_of(*kind) for kind in groups])
     questions = [question for group in groups.values() for question in group.questions]
-    outputs = knowledge.outputs(questions)
+    outputs = statistics.outputs(questions)
     made = {
         kind: estimate(group, prices.for_model(kind[0]), calibrations.get(kind_of(*kind)), outputs)
         for kind, group in groups.items()
     }
     asked = sum(group.rows for group in groups.values())
-    per_minute = knowledge.per_minute()
+    per_minute = statistics.per_minute()
     seconds = round(asked * 60 / per_minute, 1) if per_minute else None
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
-    endings = Endings(now.date(), end.date(), knowledge.model_list())
-    chosen = _chosen(made, prices, calibrations, endings)
+    shutdowns = Shutdowns(now.date(), end.date(), statistics.model_list())
+    chosen = _chosen(made, prices, calibrations, shutdowns)
     return Quote(
         rows=census.rows,
         pictures=census.pictures,
@@ -90,8 +95,8 @@ def quote_of(
         seconds=seconds,
         per_minute=per_minute,
         chosen=chosen,
-        models=_compare(census, plan, prices, knowledge, given / max(1, asked), endings, chosen),
-        warnings=endings.warnings((kind[0] for kind in made), plan.rules),
+        models=_compare(census, plan, prices, statistics, given / max(1, asked), shutdowns, chosen),
+        warnings=shutdowns.warnings((kind[0] for kind in made), plan.rules),
         notes=_notes(census, made, prices, calibrations),
     )
 
@@ -103,7 +108,7 @@ def _crops(
     calibrations: Mapping[str, Calibration | None],
     outputs: Mapping[str, Output],
 ) -> CropsQuote:
-    """Compare with the same rows whose pictures are all sent whole."""
+    """Compare with the same rows without crops."""
     tokens, cost, is_priced = 0.0, 0, True
     for kind, group in census.groups.items():
         if not group.crop_pictures:
@@ -132,11 +137,11 @@ def _chosen(
     made: Mapping[Kind, Estimate],
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
-    endings: Endings,
+    shutdowns: Shutdowns,
 ) -> tuple[ModelQuote, ...]:
-    """Return what was asked for, by model, detail and effort."""
+    """Return the quotes of the requested models, details and efforts."""
     return tuple(
-        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), endings).model_copy(
+        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), shutdowns).model_copy(
             update={"chosen": True}
         )
         for kind, one in made.items()
@@ -144,7 +149,7 @@ def _chosen(
 
 
 def _sum(made: Mapping[Kind, Estimate]) -> RubleSpan:
-    """Add the costs up; one of them unknown, all is."""
+    """Add up the costs; the sum is unknown if one of them is."""
     costs = [one.cost for one in made.values()]
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
@@ -158,10 +163,10 @@ def _model_quote(
     made: Estimate,
     prices: PriceTable,
     calibration: Calibration | None,
-    endings: Endings,
+    shutdowns: Shutdowns,
 ) -> ModelQuote:
     model, detail, effort = kind
-    price, ends = prices.for_model(model), endings.end_of(model)
+    price, ends = prices.for_model(model), shutdowns.end_of(model)
     return ModelQuote(
         model=model,
         detail=detail,
@@ -174,7 +179,7 @@ def _model_quote(
         price_date=price.date if price else None,
         confirmed=bool(price and price.confirmed),
         ends=ends.on if ends else None,
-        ends_before=endings.is_outlived(model),
+        ends_before=shutdowns.is_outlived(model),
         answers=calibration.answers if calibration else 0,
         factor=round(calibration.factor, 4) if calibration else None,
     )
@@ -184,17 +189,17 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     census: Census,
     plan: QuotePlan,
     prices: PriceTable,
-    knowledge: Knowledge,
+    statistics: LearnedStatistics,
     output: float,
-    endings: Endings,
+    shutdowns: Shutdowns,
     chosen: Sequence[ModelQuote],
 ) -> tuple[ModelQuote, ...]:
-    """Return the same rows with every model that can be asked them, the cheapest first.
+    """Return the quotes of the same rows with all usable models, the cheapest first.
 
-    That is one that has a price at their tiers, and takes a JSON Schema where they have one.
+    A usable model has a price for their tiers, and takes a JSON Schema if they have one.
 
-    Answers count as long as those of the model that was chosen, but for the reasoning that each is
-    judged to do; the chosen one itself stands there with the figures of the quote.
+    Answers count as long as those of the chosen model, apart from each model's own reasoning. The
+    chosen one has the figures of the quote.
     """
     rules, options = plan.rules, load_option_table(plan.settings.options_file)
     meant = {_meant(rules, one.model, one.detail): one for one in chosen}
@@ -209,7 +214,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         for model, detail in _all_kinds(rules, prices)
         if (row := options.for_model(model)) is None or row.structured_outputs or not has_schema
     ]
-    calibrations = knowledge.calibrations([kind_of(*kind) for kind in kinds])
+    calibrations = statistics.calibrations([kind_of(*kind) for kind in kinds])
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     found = []
     for kind in kinds:
@@ -234,16 +239,16 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
         made = estimate(group, prices.for_model(model), calibration, equal)
         if made.cost is None:
             continue
-        told = _model_quote(kind, made, prices, calibration, endings)
+        one = _model_quote(kind, made, prices, calibration, shutdowns)
         if len(chosen) == 1 and (same := meant.get((model, detail))) is not None:
             names = ("effort", "tokens", "rub", "answers", "factor")
-            told = told.model_copy(update={name: getattr(same, name) for name in names})
-        found.append(told)
+            one = one.model_copy(update={name: getattr(same, name) for name in names})
+        found.append(one)
     return _marked(found, set(meant))
 
 
 def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:
-    """Return each model that has a price and known rules, at each `detail` that it knows."""
+    """Return each model with a price and rules, at each `detail` that it knows."""
     return [
         (price.model, detail.value)
         for price in prices.prices
@@ -253,7 +258,7 @@ def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:
 
 
 def _marked(found: list[ModelQuote], chosen: set[tuple[str, str]]) -> tuple[ModelQuote, ...]:
-    """Sort by cost, those that end too early last, and mark the cheapest and those chosen."""
+    """Sort by cost, models that end early last; mark the cheapest and the chosen."""
     found.sort(key=lambda one: (one.ends_before, one.rub.expected or 0, one.model, one.detail))
     usable = [one for one in found if not one.ends_before and one.rub.expected]
     cheapest = usable[0] if usable else None
@@ -266,7 +271,7 @@ def _marked(found: list[ModelQuote], chosen: set[tuple[str, str]]) -> tuple[Mode
 
 
 def _meant(rules: VisionRules, model: str, detail: str) -> tuple[str, str]:
-    """Return the model as it is listed, and what `auto` stands for there."""
+    """Return the model's name in the list, and its `detail` with `auto` resolved."""
     family = rules.family_of(model)
     meant = family.meaning(Detail(detail)) if family else detail
     return bare_model(model), str(meant)
@@ -293,7 +298,7 @@ def _notes(
     prices: PriceTable,
     calibrations: Mapping[str, Calibration | None],
 ) -> tuple[str, ...]:
-    """Say what the figures rest on where they rest on little, and what would be paid in vain."""
+    """Return notes about uncertain figures, and about answers that would be paid in vain."""
     notes = []
     for kind, one in made.items():
         model, detail, _ = kind
@@ -328,7 +333,7 @@ def _notes(
 
 
 def _notes_of_answers(kind: Kind, group: Group, made: Estimate, *, known: bool) -> Iterator[str]:
-    """Say what the length of answers rests on, and whether reasoning leaves room for them."""
+    """Yield notes about the length of answers, and the room that reasoning leaves them."""
     model, _, effort = kind
     rows = max(1, group.rows)
     reasoning, limit = round(group.reasoning / rows), round(group.limits / rows)
@@ -344,5 +349,5 @@ def _notes_of_answers(kind: Kind, group: Group, made: Estimate, *, known: bool) 
         )
 
 
-#: How people enter their own prices.
+#: How to enter prices.
 ENTER: Final = "`visionq prices show --toml > prices.toml`, then VISIONQ_PRICES_FILE=prices.toml"

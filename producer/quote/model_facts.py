@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
-    """A user of Redis who only submits may see neither answers nor the fleet: nothing is known."""
+    """Return `otherwise` to a user of Redis who may only submit."""
     try:
         return read()
     except NoPermissionError:
@@ -35,75 +35,75 @@ def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """Nothing, where no stack runs."""
+class LearnedStatistics:
+    """What a running stack has learned; without a stack, nothing."""
 
     redis: Redis | None = None
-    #: Asks the provider itself, for where no worker has.
+    #: Asks the provider itself if no worker has.
     ask_for_models: Callable[[], ModelList | None] | None = None
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
-        """Return what was learned of each kind (`kind_of`)."""
+        """Return the calibration of each kind (`kind_of`)."""
         return read_calibrations(self.redis, kinds) if self.redis is not None else {}
 
     def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
-        """Return how long the answers to questions are."""
+        """Return the lengths of answers to questions."""
         return read_outputs(self.redis, questions) if self.redis is not None else {}
 
-    def stored(self, content_keys: Sequence[str]) -> list[bool]:
-        """Return which have a stored answer, in one round trip."""
-        nothing = [False] * len(content_keys)
+    def stored(self, cache_keys: Sequence[str]) -> list[bool]:
+        """Return which keys have a cached answer, in one round trip."""
+        nothing = [False] * len(cache_keys)
         redis = self.redis
         if redis is None:
             return nothing
-        return _if_allowed(lambda: _stored(redis, content_keys), nothing)
+        return _if_allowed(lambda: _stored(redis, cache_keys), nothing)
 
     def has_answers(self, job: JobDocument) -> bool:
-        """Return whether a model has been asked like that within the last months."""
+        """Return whether the model has had such jobs in the last months."""
         key = USAGE + kind_of(job.model or "", job.detail, job.effort)
         return self.redis is not None and bool(self.redis.exists(key))
 
     def model_list(self) -> ModelList | None:
-        """Return what the provider lists: as a worker noted it, else by asking, else None."""
+        """Return the provider's models: stored by a worker, else asked for, else None."""
         redis = self.redis
         noted = _if_allowed(lambda: read_model_list(redis), None) if redis is not None else None
         return noted or (self.ask_for_models() if self.ask_for_models is not None else None)
 
     def per_minute(self) -> float | None:
-        """Return the pace of the last minutes, idle time left out; None: too few have ended."""
+        """Return jobs per minute lately, without idle time; None: too few have ended."""
         redis = self.redis
         if redis is None:
             return None
         return _if_allowed(lambda: overview(redis).pace_per_minute, None)
 
 
-def _stored(redis: Redis, content_keys: Sequence[str]) -> list[bool]:
+def _stored(redis: Redis, cache_keys: Sequence[str]) -> list[bool]:
     with redis.pipeline(transaction=False) as pipeline:
-        for key in content_keys:
+        for key in cache_keys:
             pipeline.exists(ANSWER + key)
         return [bool(found) for found in pipeline.execute()]
 
 
 @dataclass(frozen=True, slots=True)
-class Endings:
-    """When models end, against the day on which the work would be done."""
+class Shutdowns:
+    """Shutdowns of models, compared with the day when the work is done."""
 
     today: date
     done_on: date
-    #: What the provider lists; None: not known.
+    #: The provider's models; None: unknown.
     listed: ModelList | None = None
 
     def end_of(self, model: str) -> ModelEnd | None:
-        """Return when a model ends, by the provider's list or the table."""
+        """Return the end of a model, by the provider's list or the table."""
         return end_of(model, self.listed.ends if self.listed else {})
 
     def is_outlived(self, model: str) -> bool:
-        """Return whether the model ends before the work would be done."""
+        """Return whether the model ends before the work is done."""
         end = self.end_of(model)
         return end is not None and end.on <= self.done_on
 
     def warnings(self, models: Iterable[str], rules: VisionRules) -> tuple[str, ...]:
-        """Return a line for each model that ends early, and for each that the provider lacks."""
+        """Return a line for each model that ends early or is not listed."""
         names = sorted(set(models))
         said = [
             *(said_of_unlisted(name, self.listed, rules, self.today) for name in names),
@@ -117,5 +117,5 @@ class Endings:
             return warning_for(model, self.today, self.listed.ends if self.listed else {})
         return (
             f"model {model} shuts down on {end.on} ({end.source}), and this work would be done on"
-            f" {self.done_on} at the present pace: what is left by then fails{in_its_place(end)}"
+            f" {self.done_on} at the present rate: what is left by then fails{in_its_place(end)}"
         )

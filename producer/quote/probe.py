@@ -1,4 +1,4 @@
-"""What can be known of a picture for little: a look at a file, nothing of an address."""
+"""A cheap look at a picture: the head of a file, nothing of an address."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One picture, as far as it was looked at."""
+    """The facts about one picture."""
 
-    #: Pixels; None: not looked at, so that it may count as much as a picture can.
+    #: Pixels; None: not looked at, so that it counts as the largest.
     size: tuple[int, int] | None
-    #: The same for the same picture; that of a file goes by length and first bytes.
+    #: Equal for equal pictures; of a file, length and hash of the first bytes.
     likeness: str
-    #: Whether equal likeness is equal content.
+    #: Whether equal likeness means equal content.
     certain: bool
     bytes: int = 0
 
@@ -45,8 +45,8 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
     """Look at a picture of a row.
 
     Raises:
-        ImageError: no worker would send it; the message says why, without its name.
-        InvalidJob: a `data:` URL that is none.
+        ImageError: no worker would send it; the message does not name it.
+        InvalidJob: a `data:` URL is malformed.
     """
     if is_data_url(image):
         content = decode_data_url(image, 0, _most_bytes(settings, options))
@@ -65,8 +65,8 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
     except OSError as error:
         missing = "there is no such file" if error.errno == _MISSING else f"{error.strerror}"
         raise InputFileNotFound(missing) from None
-    except ValueError as error:  # a path with a NUL, or with half a character
-        raise InputFileNotFound(f"no name of a file: {error}") from None
+    except ValueError as error:  # a path with a NUL or a lone surrogate
+        raise InputFileNotFound(f"not a file name: {error}") from None
     digest = hashlib.blake2b(head, digest_size=16).hexdigest()
     return Seen(size, f"{length}:{digest}", certain=False, bytes=length)
 
@@ -75,7 +75,7 @@ _MISSING = 2
 
 
 def sha256_of_file(image: str) -> str:
-    """Return the hash of a picture that is here, by which stored answers know it."""
+    """Return the hash of a local picture, as cache keys use it."""
     if is_data_url(image):
         return hashlib.sha256(decode_data_url(image, 0, len(image))).hexdigest()
     try:
@@ -96,7 +96,7 @@ def _most_bytes(settings: Settings, options: PictureOptions) -> int:
 def _check(
     header: Header, length: int, settings: Settings, options: PictureOptions
 ) -> tuple[int, int] | None:
-    """Return the size, unless a worker would refuse the picture."""
+    """Return the size, or raise if a worker would refuse the picture."""
     if header.kind in CONVERTIBLE:
         if not options.convert:
             raise UnsupportedFormat(

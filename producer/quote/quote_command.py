@@ -26,7 +26,7 @@ from producer.prompts import prompt_for
 from producer.quote.census import QuotePlan, RefusedPicture
 from producer.quote.document import RefusedRow
 from producer.quote.making import make_quote
-from producer.quote.model_facts import Knowledge
+from producer.quote.model_facts import LearnedStatistics
 from producer.run.table import TableForm
 from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.opening import source_options, take_source_options
@@ -56,10 +56,10 @@ _COLUMNS: Final = tuple(field.name for field in fields(RefusedPicture))
 
 @contextmanager
 def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
-    """Give a function that notes a refused row; the file is there when the block has ended.
+    """Give a function that adds a refused row; the file is complete after the block.
 
     Raises:
-        RecordRefused: it is of no known kind, or what stands there is none of ours.
+        RecordRefused: its suffix is unknown, or visionq did not write the file that is there.
         RecordFailed: it can't be written.
     """
     if out.suffix.lower() not in (_JSONL, _CSV):
@@ -67,7 +67,7 @@ def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
     check_table(out, REFUSED_MARKS)
     draft = draft_of(out)
     try:
-        # Excel takes a file for UTF-8 by the mark at its beginning.
+        # Excel recognises UTF-8 by the byte order mark.
         encoding = "utf-8-sig" if out.suffix.lower() == _CSV else "utf-8"
         with draft.open("x", encoding=encoding, newline="") as file:
             yield _table(file) if out.suffix.lower() == _CSV else _lines(file)
@@ -108,13 +108,13 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--lookup/--no-lookup",
     default=None,
-    help="Read every file whole to find stored answers.  [default: only where some can be]",
+    help="Read every file whole to find cached answers.  [default: only if there can be some]",
 )
 @click.option(
     "--refused",
     "refused_out",
     type=_file,
-    help="Write all rows that can't be asked to FILE.csv or FILE.jsonl.",
+    help="Write all rows that can't become jobs to FILE.csv or FILE.jsonl.",
 )
 @json_option
 def quote(
@@ -127,10 +127,10 @@ def quote(
     as_json: bool,
     **options: Any,  # noqa: ANN401  # click's parameters
 ) -> None:
-    """Say what asking about SOURCE will cost, without asking.
+    """Show the price of asking about SOURCE, without asking.
 
     SOURCE: a folder, a glob in quotes, a CSV or JSONL manifest, a list of addresses, an OpenAI
-    Batch file, s3://bucket/prefix, or `-`. Of files the first bytes are read.
+    Batch file, s3://bucket/prefix, or `-`. Only the first bytes of files are read.
     """
     if spec == STDIN and prompt == STDIN:
         raise click.UsageError("SOURCE and prompt can't both come from stdin")
@@ -144,7 +144,7 @@ def quote(
         example = check_options(fields, settings)
         source = open_source(spec, options=chosen)
         refused: list[RefusedRow] = []
-        with ExitStack() as files, knowledge_of(settings) as knowledge:
+        with ExitStack() as files, statistics_of(settings) as statistics:
             listeners: list[Callable[[RefusedPicture], None]] = []
             if as_json:
                 listeners.append(lambda one: refused.append(RefusedRow(**asdict(one))))
@@ -152,22 +152,22 @@ def quote(
                 check_not_input(refused_out, [None if spec == STDIN else Path(spec)])
                 listeners.append(files.enter_context(refused_file(refused_out)))
 
-            def tell(one: RefusedPicture) -> None:
+            def on_refused(one: RefusedPicture) -> None:
                 for listener in listeners:
                     listener(one)
 
-            # Reading all files is worth it where the model has answered lately.
-            looks_up = knowledge.has_answers(example) if lookup is None else lookup
+            # Reading all files is worth it if the model has answered lately.
+            looks_up = statistics.has_answers(example) if lookup is None else lookup
             plan = QuotePlan(
                 settings=settings,
                 rules=load_rules(settings.vision_file),
                 prompt=prompt_for(source, text),
                 options=fields,
-                stored=knowledge.stored if looks_up and knowledge.redis is not None else None,
-                on_refused=tell,
+                stored=statistics.stored if looks_up and statistics.redis is not None else None,
+                on_refused=on_refused,
             )
             prices = load_prices(settings.prices_file)
-            made = make_quote(source.rows(), plan, prices, knowledge, now=datetime.now(UTC))
+            made = make_quote(source.rows(), plan, prices, statistics, now=datetime.now(UTC))
     if as_json:
         whole = made.model_copy(update={"refusals": tuple(refused)})
         print_json({"source": source.description, **whole.to_public()})
@@ -176,18 +176,18 @@ def quote(
 
 
 @contextmanager
-def knowledge_of(settings: Settings) -> Iterator[Knowledge]:
-    """Ask the stack that runs; where none does, only what the provider lists is known."""
+def statistics_of(settings: Settings) -> Iterator[LearnedStatistics]:
+    """Give the statistics of the running stack; without one, only the provider's models."""
     ask_for_models = partial(get_model_list, find_provider(settings))
     if settings.redis_url is None and read_record() is None:
-        yield Knowledge(None, ask_for_models)
+        yield LearnedStatistics(None, ask_for_models)
         return
     with connect(find_redis_url(settings), "visionq-cli") as redis:
-        yield Knowledge(redis, ask_for_models)
+        yield LearnedStatistics(redis, ask_for_models)
 
 
 def _print(made: Quote, source: Source) -> None:
-    from producer.quote.rendering import draw  # noqa: PLC0415  # for people alone
+    from producer.quote.rendering import draw  # noqa: PLC0415  # only for people
 
     people_console().print(draw(made, source.description))
     for said in said_of_reading(source):

@@ -22,7 +22,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def draw(quote: Quote, source: str) -> RenderableType:
-    """Return what is printed."""
+    """Return the quote for rich's console."""
     parts: list[RenderableType] = [_facts(quote, source), Text()]
     if quote.models:
         parts += [_comparison(quote), Text()]
@@ -121,7 +121,7 @@ def _comparison(quote: Quote) -> RenderableType:
 
 
 def _origin(one: ModelQuote) -> str:
-    """Say where a price comes from."""
+    """Return the source of a price."""
     return f"{one.price_source}, {one.price_date}{'' if one.confirmed else ', unconfirmed'}"
 
 

@@ -1,1 +1,1 @@
-"""Bulk runs: every row of a source asked once, every answer in a file that outlives all else."""
+"""Bulk runs: ask about every row of a source once, and keep every answer in a file."""

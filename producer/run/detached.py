@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,20 +28,29 @@ from visionq.cli.shared import (
     json_option,
     print_json,
 )
-from visionq.devstack.process import STEADY, restart_pause
 from visionq.devstack.signals import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-_SUPERVISE: Final = python_command("producer.run.detached")
+_SUPERVISOR: Final = python_command("producer.run.detached")
+_COMMAND: Final = python_command("visionq.cli")
 _START_TIMEOUT: Final = 15.0
+#: Seconds before a run is started again: after a crash, and while Redis or the provider is away.
+_CRASH_PAUSE: Final = 5.0
+_UNREACHABLE_PAUSE: Final = 30.0
+#: Crashes in a row, each within seconds, after which a run is given up.
+_MOST_CRASHES: Final = 8
+_SHORT_LIFE: Final = 10.0
+#: Seconds that a run gets to stop: calls in progress are waited for.
+_STOP_TIMEOUT: Final = 60.0
+_LOOK_EVERY: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class DetachedRun:
-    """What is noted of a run; its log stands beside the note."""
+    """The note of a run; its log is beside it."""
 
     id: str
     #: Arguments of `visionq`.
@@ -50,7 +59,7 @@ class DetachedRun:
     out: str
     folder: str
     began_at: str
-    #: The process that watches over it.
+    #: Process id of the supervisor.
     pid: int = 0
     restarts: int = 0
     ended_at: str | None = None
@@ -58,17 +67,17 @@ class DetachedRun:
 
     @property
     def directory(self) -> Path:
-        """Where its note and its log are."""
+        """The folder of its note and log."""
         return runs_directory() / self.id
 
     @property
     def log(self) -> Path:
-        """What the run says."""
+        """The output of the run."""
         return self.directory / "log"
 
     @property
     def is_on(self) -> bool:
-        """Whether somebody watches over it: the lock is held as long as its process lives."""
+        """Whether its supervisor lives, which holds the lock."""
         with suppress(OSError), (self.directory / "lock").open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -78,13 +87,13 @@ class DetachedRun:
 
     @property
     def state(self) -> str:
-        """`running`, `ended`, or `died`: then the same command goes on with it."""
+        """`running`, `ended`, or `died`; the same command resumes a run that died."""
         if self.is_on:
             return "running"
         return "died" if self.exit_code is None else "ended"
 
     def last_line(self) -> str:
-        """Return what it said last."""
+        """Return the last line of its log."""
         with suppress(OSError), self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
@@ -92,51 +101,41 @@ class DetachedRun:
         return ""
 
     def save(self) -> None:
-        """Write the note; readers never see half of it."""
+        """Write the note atomically."""
         draft = self.directory / f"run.json.{os.getpid()}"
         draft.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
         draft.replace(self.directory / "run.json")
-
-    def ended(self, exit_code: int) -> DetachedRun:
-        """Return the note of a run that is over."""
-        return replace(self, ended_at=moment(), exit_code=exit_code)
 
     def to_public(self) -> dict[str, object]:
         """Return what `--json` prints."""
         return {**asdict(self), "state": self.state, "log": str(self.log), "last": self.last_line()}
 
 
-def moment() -> str:
-    """Return now."""
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def runs_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where runs are noted."""
+    """Return the folder of all notes."""
     return user_directory("STATE", ".local/state", environ) / "runs"
 
 
-def all_runs() -> list[DetachedRun]:
-    """Return all runs that are noted, the latest first."""
+def _all_runs() -> list[DetachedRun]:
+    """Return all runs, the latest first."""
     found = [run for path in runs_directory().glob("*/run.json") if (run := _read(path))]
     return sorted(found, key=lambda run: run.began_at, reverse=True)
 
 
-def find_run(name: str) -> DetachedRun:
-    """Return a run by the beginning of its id.
-
-    Raises:
-        JobNotFound: there is none, or more than one.
-    """
-    found = [run for run in all_runs() if run.id.startswith(name)]
+def _find_run(name: str) -> DetachedRun:
+    """Return the run whose id begins with `name`; raise `JobNotFound` unless there is one."""
+    found = [run for run in _all_runs() if run.id.startswith(name)]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
         raise JobNotFound(f"{what} whose id begins with {name}: see `visionq runs list`")
     return found[0]
 
 
-def read_run(directory: Path) -> DetachedRun:
-    """Return the run whose note stands in a directory."""
+def _read_run(directory: Path) -> DetachedRun:
     run = _read(directory / "run.json")
     if run is None:
         raise JobNotFound(f"{directory}: no note of a run")
@@ -146,91 +145,66 @@ def read_run(directory: Path) -> DetachedRun:
 def _read(path: Path) -> DetachedRun | None:
     try:
         return DetachedRun(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # none, or of another version: as good as none
+    except (OSError, ValueError, TypeError):  # none, or one of another version
         return None
 
 
-@contextmanager
-def watched(directory: Path) -> Iterator[None]:
-    """Show, while the block lasts, that somebody watches over the run; raises `BlockingIOError`."""
-    with (directory / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
 def detach(run_id: str, arguments: Sequence[str], source: str, out: Path) -> DetachedRun:
-    """Start the run in a session of its own, and return when it is watched over.
+    """Start the run under a supervisor in a session of its own.
 
     Raises:
         QueueUnavailable: it did not start; the message names its log.
     """
-    run = DetachedRun(run_id, list(arguments), source, str(out), str(Path.cwd()), moment())
+    run = DetachedRun(run_id, list(arguments), source, str(out), str(Path.cwd()), _now())
     run.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     run.save()
     run.log.write_bytes(b"")
     with run.log.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command
-            (*_SUPERVISE, str(run.directory)),
+            (*_SUPERVISOR, str(run.directory)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     until = time.monotonic() + _START_TIMEOUT
-    while not (run.is_on or read_run(run.directory).ended_at):
+    while not (run.is_on or _read_run(run.directory).ended_at):
         if process.poll() is not None or time.monotonic() > until:
             raise QueueUnavailable(f"the run did not start; see {run.log}")
         time.sleep(0.05)
-    return read_run(run.directory)
+    return _read_run(run.directory)
 
 
-def ask_to_stop(run: DetachedRun) -> None:
-    """Ask a run to stop: as Ctrl-C does in a terminal."""
-    if run.is_on and run.pid:
-        with suppress(ProcessLookupError):
-            os.kill(run.pid, signal.SIGTERM)
+# The supervisor -----------------------------------------------------------------------------------
 
 
-_COMMAND: Final = python_command("visionq.cli")
-#: Short lives in a row after which a run will not come to life any more.
-_HOPELESS: Final = 8
-#: Seconds between tries while Redis or the provider is out of reach.
-_REACH_PAUSE: Final = 30.0
-
-
-def main(directory: Path) -> int:
-    """Run until the run has ended; returns its exit code."""
-    with watched(directory), Signals() as signals:
-        run = replace(read_run(directory), pid=os.getpid())
-        run.save()
-        code = _watch(run, signals)
-        read_run(directory).ended(code).save()
+def supervise(directory: Path) -> int:
+    """Run until the run has ended, again after a crash; return its exit code."""
+    with (directory / "lock").open("wb") as lock, Signals() as signals:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        run = replace(_read_run(directory), pid=os.getpid())
+        crashes = 0
+        while True:
+            run.save()
+            began = time.monotonic()
+            code = _run_once(run, signals)
+            crashes = crashes + 1 if code < 0 and time.monotonic() - began < _SHORT_LIFE else 0
+            if 0 <= code != EXIT_UNREACHABLE or signals.stops or crashes >= _MOST_CRASHES:
+                break
+            pause = _UNREACHABLE_PAUSE if code == EXIT_UNREACHABLE else _CRASH_PAUSE
+            print(f"the run ended with {code}; it starts again in {pause:.0f} s", flush=True)  # noqa: T201  # into its log
+            signals.wait(pause)
+            if signals.stops:
+                break
+            run = replace(run, restarts=run.restarts + 1)
+        if code < 0 or code == EXIT_UNREACHABLE:
+            code = EXIT_INTERRUPTED if signals.stops else EXIT_FAILED
+        replace(run, ended_at=_now(), exit_code=code).save()
     return code
 
 
-def _watch(run: DetachedRun, signals: Signals) -> int:
-    quick_deaths = 0
-    while True:
-        began = time.monotonic()
-        code = _live(run, signals)
-        if code >= 0 and code != EXIT_UNREACHABLE:
-            return code
-        if signals.stops:
-            return EXIT_INTERRUPTED
-        quick_deaths = quick_deaths + 1 if time.monotonic() - began < STEADY else 1
-        if code < 0 and quick_deaths >= _HOPELESS:
-            return 1
-        pause = _REACH_PAUSE if code == EXIT_UNREACHABLE else restart_pause(quick_deaths)
-        print(f"the run ended with {code}; it goes on in {pause:.0f} s", flush=True)  # noqa: T201  # into its log
-        signals.wait(pause)
-        if signals.stops:
-            return EXIT_INTERRUPTED
-        run = replace(run, restarts=run.restarts + 1)
-        run.save()
-
-
-def _live(run: DetachedRun, signals: Signals) -> int:
-    """Run it once; a request to stop is passed on."""
+def _run_once(run: DetachedRun, signals: Signals) -> int:
+    """Run the command; pass requests to stop on to it."""
     passed_on = 0
     with subprocess.Popen((*_COMMAND, *run.arguments), stdin=subprocess.DEVNULL) as process:  # noqa: S603  # our own command
         while process.poll() is None:
@@ -241,9 +215,7 @@ def _live(run: DetachedRun, signals: Signals) -> int:
         return process.returncode
 
 
-#: Seconds that a run gets to stop: a call that is out is waited for.
-_PATIENCE: Final = 60.0
-_LOOK_EVERY: Final = 0.2
+# `visionq runs` -----------------------------------------------------------------------------------
 
 
 @click.group()
@@ -255,14 +227,14 @@ def runs() -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """List them, the latest first."""
-    found = all_runs()
+    found = _all_runs()
     if as_json:
         print_json([run.to_public() for run in found])
         return
     if not found:
-        click.echo("no runs: `visionq run … --detach` begins one")
+        click.echo("no runs: start one with `visionq run … --detach`")
     for run in found:
-        click.echo(f"{run.id}  {_state(run):<8} {local(run.began_at)}  {run.out}")
+        click.echo(f"{run.id}  {_state(run):<8} {_local(run.began_at)}  {run.out}")
         click.echo(f"    {run.last_line()}")
 
 
@@ -270,9 +242,9 @@ def list_(*, as_json: bool) -> None:
 @click.argument("run_id", metavar="ID")
 @json_option
 def show(*, run_id: str, as_json: bool) -> None:
-    """Show one: how it stands, what it was told, where its log is."""
+    """Show one: its state, its command, its log."""
     with errors_as_json(as_json):
-        run = find_run(run_id)
+        run = _find_run(run_id)
         if as_json:
             print_json(run.to_public())
             return
@@ -281,13 +253,13 @@ def show(*, run_id: str, as_json: bool) -> None:
         "state": _state(run),
         "source": run.source,
         "out": run.out,
-        "began": local(run.began_at),
-        "ended": local(run.ended_at) if run.ended_at else "",
-        "begun again": f"{run.restarts} times" if run.restarts else "",
+        "began": _local(run.began_at),
+        "ended": _local(run.ended_at) if run.ended_at else "",
+        "restarted": f"{run.restarts} times" if run.restarts else "",
         "command": f"visionq {' '.join(run.arguments)}",
         "folder": run.folder,
         "log": str(run.log),
-        "says": run.last_line(),
+        "last line": run.last_line(),
     }
     for name, value in rows.items():
         if value:
@@ -297,12 +269,15 @@ def show(*, run_id: str, as_json: bool) -> None:
 @runs.command()
 @click.argument("run_id", metavar="ID")
 def attach(*, run_id: str) -> int:
-    """Show what a run says until it ends; Ctrl-C leaves it alone. Exits as the run does."""
-    run = find_run(run_id)
+    """Show the output of a run until it ends, and exit as it does.
+
+    Ctrl-C leaves the run alone.
+    """
+    run = _find_run(run_id)
     try:
         with run.log.open("r", encoding="utf-8", errors="replace") as log:
             while True:
-                is_on = run.is_on  # asked first: what it says last is read after it
+                is_on = run.is_on  # before reading: the last lines are read after it has ended
                 sys.stdout.write(log.read())
                 sys.stdout.flush()
                 if not is_on:
@@ -311,7 +286,7 @@ def attach(*, run_id: str) -> int:
     except KeyboardInterrupt:
         click.echo(f"{run.id} goes on", err=True)
         return EXIT_OK
-    code = find_run(run.id).exit_code
+    code = _find_run(run.id).exit_code
     return EXIT_FAILED if code is None else code
 
 
@@ -319,14 +294,16 @@ def attach(*, run_id: str) -> int:
 @click.argument("run_id", metavar="ID")
 @json_option
 def stop(*, run_id: str, as_json: bool) -> int:
-    """Stop a run as Ctrl-C does; the command that began it goes on with it later."""
+    """Stop a run as Ctrl-C does; the command that started it resumes it later."""
     with errors_as_json(as_json):
-        run = find_run(run_id)
-    ask_to_stop(run)
-    until = time.monotonic() + _PATIENCE
+        run = _find_run(run_id)
+    if run.is_on and run.pid:
+        with suppress(ProcessLookupError):
+            os.kill(run.pid, signal.SIGTERM)
+    until = time.monotonic() + _STOP_TIMEOUT
     while run.is_on and time.monotonic() < until:
         time.sleep(_LOOK_EVERY)
-    run = find_run(run.id)
+    run = _find_run(run.id)
     if as_json:
         print_json(run.to_public())
     else:
@@ -334,7 +311,7 @@ def stop(*, run_id: str, as_json: bool) -> int:
     return EXIT_FAILED if run.is_on else EXIT_OK
 
 
-def local(moment: str) -> str:
+def _local(moment: str) -> str:
     """Return a moment by the clock of this machine, with its zone."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
@@ -344,4 +321,4 @@ def _state(run: DetachedRun) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(supervise(Path(sys.argv[1])))

@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 #: Jobs in the ledger at once: enough for some hundred slots, and few enough to lose with Redis.
 WINDOW_JOBS: Final = 1_000
-#: Bytes of their pictures, which stand in Redis until the jobs end.
+#: Bytes of their pictures, which are in Redis until the jobs end.
 WINDOW_BYTES: Final = 256_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """One job that is out, and the row to submit it from again should Redis lose it."""
+    """A submitted job, and its row in case Redis loses it."""
 
     job: NewJob
     row: Row
     place: Place
     size: int
-    #: Whether this submission entered it; else an earlier run of the same has.
+    #: Whether this run submitted it; else an earlier run of the same command did.
     created: bool
 
 
 class Window:
-    """Filled by the thread that submits, emptied by the one that collects."""
+    """The submitted jobs: one thread adds them, another takes those that have ended."""
 
     def __init__(self, most_jobs: int = WINDOW_JOBS, most_bytes: int = WINDOW_BYTES) -> None:
         self._most_jobs = most_jobs
@@ -63,9 +63,9 @@ class Window:
         return len(self._out)
 
     def wait_for_room(self, jobs: int, size: int) -> bool:
-        """Wait until so much more may go out; false when no more may at all.
+        """Wait for room; return False when the window is closed.
 
-        An empty window takes anything, so that no picture is too large for it.
+        An empty window takes anything, so that no picture is too large.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_room(jobs, size))
@@ -76,14 +76,14 @@ class Window:
         return fits or not self._out
 
     def add(self, jobs: Iterable[Out]) -> None:
-        """Note jobs that are out now."""
+        """Add submitted jobs."""
         with self._changed:
             for one in jobs:
                 self._out[one.job.id] = one
                 self._bytes += one.size
 
     def take(self, job_ids: Iterable[str]) -> list[Out]:
-        """Return and remove those of the jobs that are here."""
+        """Remove the given jobs and return those that were here."""
         with self._changed:
             taken = [self._out.pop(job_id) for job_id in job_ids if job_id in self._out]
             self._bytes -= sum(one.size for one in taken)
@@ -91,29 +91,29 @@ class Window:
         return taken
 
     def ids(self) -> Sequence[str]:
-        """Return the jobs that are out, the longest out first."""
+        """Return the ids of all jobs, the oldest first."""
         with self._changed:
             return list(self._out)
 
     def close(self) -> None:
-        """Let nobody wait for room any more."""
+        """End all waits for room."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
-#: What one upload and one call of the ledger carry.
+#: Largest chunk: one upload and one call of the ledger.
 MOST_JOBS: Final = 250
 MOST_BYTES: Final = 32_000_000
-#: Rows that are read before they are needed.
+#: Rows that are read ahead.
 _AHEAD: Final = 500
-#: Seconds after which rows of a slow source go although they are few.
+#: Seconds after which a chunk of a slow source is submitted as it is.
 _LONGEST_REST: Final = 0.3
 #: Seconds that a thread gets to end.
 _FAREWELL: Final = 3.0
 #: Seconds between tries while the ledger takes no jobs.
 _PAUSE: Final = 1.0
-#: Seconds without Redis after which a run gives up; the same command takes it up again.
+#: Seconds without Redis after which a run gives up; the same command resumes it.
 LONGEST_OUTAGE: Final = 600.0
 
 
@@ -143,7 +143,7 @@ class Submitter:
         self._blobs = open_blobs(self.settings, self.redis)
 
     def submit(self, drafts: Sequence[Draft]) -> list[Submission]:
-        """Enter jobs; raises `QueueUnavailable` when the ledger takes none."""
+        """Submit jobs; raise `QueueUnavailable` when the ledger takes none."""
         with as_queue_unavailable():
             replies = run(submit_drafts(drafts, self._blobs, self.ledger))
         for reply in replies:
@@ -156,10 +156,10 @@ class Submitter:
 
 @dataclass
 class Feeder:
-    """Two threads: one reads the source, one makes jobs of its rows and submits them.
+    """Two threads: one reads the source, one turns its rows into jobs and submits them.
 
-    So a source that has nothing to say for a while, as stdin may, holds up nothing. Each row that
-    is begun ends once: as a row in `ended`, or as a job in the window.
+    A slow source such as stdin blocks nothing. Each row ends once: as a row in `ended`, or as a
+    job in the window.
     """
 
     source: Iterable[Row | BadRow]
@@ -171,21 +171,21 @@ class Feeder:
     #: Called before each submission.
     before: Callable[[], None]
     selection: Selection
-    #: Of those that are selected, the ones that are asked now; None: all.
+    #: Ids of the selected rows to ask about now; None: all.
     sample: frozenset[str] | None = None
-    #: Columns of the source that go into OUT; None: all.
+    #: Columns of the source that OUT repeats; None: all.
     columns: tuple[str, ...] | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         #: Rows begun.
         self.begun = 0
-        #: The source has ended; `more`: rows outside the sample are to be asked.
+        #: Whether the source has ended; `more`: whether rows outside the sample remain.
         self.read_all = False
         self.more = False
-        #: Why nothing is submitted just now.
+        #: Why nothing is being submitted.
         self.trouble: str | None = None
-        #: What ended a thread before its work was done.
+        #: The error that ended a thread.
         self.error: Exception | None = None
         self._ended: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._again: SimpleQueue[tuple[Row, Place]] = SimpleQueue()
@@ -197,19 +197,19 @@ class Feeder:
         ]
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Submit no more; a source that blocks is left alone."""
+        """Submit no more; do not wait long for a source that blocks."""
         self._stopped.set()
         self.window.close()
         for thread in self._threads:
             thread.join(timeout=_FAREWELL)
 
     def take_ended(self, most: int) -> list[dict[str, Any]]:
-        """Return rows that became no job: pictures that can't be read, and the like."""
+        """Return rows that did not become jobs, such as unreadable pictures."""
         rows: list[dict[str, Any]] = []
         while len(rows) < most:
             try:
@@ -219,7 +219,7 @@ class Feeder:
         return rows
 
     def submit_again(self, lost: Iterable[Out], *, more_attempts: int = 0) -> None:
-        """Submit once more what Redis has lost, or what was cancelled before this run began."""
+        """Submit jobs again that Redis has lost, or that an earlier run cancelled."""
         for one in lost:
             place = replace(one.place, attempt=one.place.attempt + more_attempts)
             self._again.put((one.row, place))
@@ -227,7 +227,7 @@ class Feeder:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001  # raised by the main thread, which ends the run
+        except Exception as error:  # noqa: BLE001  # raised in the main thread, which ends the run
             self.error = error
 
     # The reader -----------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ class Feeder:
         return Ready(row, place, draft)
 
     def _submit(self, portion: Sequence[Ready]) -> None:
-        """Submit, however long the ledger takes no jobs."""
+        """Submit a chunk, and try again while the ledger takes no jobs."""
         if not self.window.wait_for_room(len(portion), sum(one.size for one in portion)):
             return
         outs = []
@@ -305,7 +305,7 @@ class Feeder:
             if isinstance(reply, Submitted):
                 outs.append(Out(one.draft.job, one.row, one.place, one.size, reply.created))
             else:
-                error = BlobMissing("its picture was gone from Redis as soon as it was stored")
+                error = BlobMissing("its picture vanished from Redis right after it was stored")
                 self._ended.put(unanswered(one.place, self.question, error))
         self.window.add(outs)
 

@@ -31,39 +31,39 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.settings import Settings
 
-#: What makes answers comparable, beside the prompt: a record holds answers to one question alone.
+#: Options that, with the prompt, identify the question; a record has answers to one question.
 _SHAPING: Final = ("model", "detail", "answer_schema")
-#: Likewise, where they are given.
-_SHAPING_TOO: Final = ("instructions", "extra_body", "effort")
+#: Likewise, if they are given.
+_SHAPING_IF_GIVEN: Final = ("instructions", "extra_body", "effort")
 
 
 @dataclass(frozen=True)
 class Question:
-    """The prompt, in which `{column}` stands for a row's own value, and the other job fields."""
+    """The prompt, with `{column}` for values of a row, and other fields of the jobs."""
 
-    #: None where the rows bring their own.
+    #: None if the rows bring their own.
     prompt: Prompt | None
-    #: `model`, `api`, `detail`, `answer_schema`, `max_output_tokens`, `tenant`, … as far as given.
+    #: `model`, `api`, `detail`, `answer_schema`, `max_output_tokens`, `tenant`, … if given.
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The fingerprint of a source whose rows bring their own prompts.
     source: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names the question in every row of its record: prompt, model, detail and schema."""
+        """Identity of the question in every row: a hash of prompt, model, detail and schema."""
         shape = {"detail": "auto", **self.options}
         asked = [self.prompt.text if self.prompt else "", self.source]
-        told = [{name: shape[name]} for name in _SHAPING_TOO if shape.get(name)]
-        return _digest([*asked, *(shape.get(name) for name in _SHAPING), *told])[:16]
+        given = [{name: shape[name]} for name in _SHAPING_IF_GIVEN if shape.get(name)]
+        return _digest([*asked, *(shape.get(name) for name in _SHAPING), *given])[:16]
 
     def draft(self, row: Row, settings: Settings, run: str, attempt: int) -> Draft:
-        """Return the job of a row, its pictures read.
+        """Return the job of a row with its pictures.
 
-        Its id follows from what it asks, so that whoever asks the same again for the same run
-        finds the job that is out instead of paying for another.
+        Its id follows from its content, so that the same row of the same run finds the job in
+        progress instead of paying for another.
 
         Raises:
-            InvalidJob: a field is wrong, or the row lacks what its prompt names.
+            InvalidJob: a field is wrong, or the row lacks a value for the prompt.
             ImageError: a picture can't be read, is empty or too large.
         """
         fields = job_fields(row, self.prompt, self.options)
@@ -75,7 +75,7 @@ class Question:
 
 
 def run_id(record: str, question: Question) -> str:
-    """Return the id of a run: of one question into one file, given by its absolute path."""
+    """Return the id of the run of a question into a record, an absolute path."""
     return f"run-{_digest([record, question.fingerprint])[:16]}"
 
 
@@ -94,30 +94,30 @@ _NONE: Final = Again()
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is to go on; none of it changes an answer."""
+    """Options of a run that do not change answers."""
 
     out: Path
     #: Rubles that all rows of OUT together may cost.
     max_rub: Decimal | None = None
-    #: Rows of the sample, after which it is asked whether to go on.
+    #: Rows of the sample, after which the user decides whether to go on.
     first: int | None = None
     again: Again = _NONE
-    #: Ids of the rows that are asked; None: all.
+    #: Ids of the rows to ask about; None: all.
     only: frozenset[str] | None = None
     fresh: bool = False
     yes: bool = False
     ordered: bool = False
-    #: Of the table made at the end.
+    #: Form of the table made at the end.
     form: TableForm = _PLAIN
 
     @property
     def record(self) -> Path:
-        """The JSONL that is written, whatever is made of it."""
+        """The JSONL that is written; a table is made from it."""
         return record_path(self.out).absolute()
 
     @property
     def is_table(self) -> bool:
-        """Whether a table is made of the record."""
+        """Whether a table is made from the record."""
         return self.out.suffix.lower() != JSONL
 
 
@@ -127,44 +127,42 @@ class RunPlan:
 
     source: Source
     question: Question
-    wishes: RunOptions
+    options: RunOptions
 
     @property
     def run(self) -> str:
-        """The id by which the ledger knows the run: also when it is begun again."""
-        return run_id(str(self.wishes.record), self.question)
+        """The id of the run in the ledger, the same when it is resumed."""
+        return run_id(str(self.options.record), self.question)
 
 
 def make_plan(
     spec: str,
-    wishes: RunOptions,
+    options: RunOptions,
     *,
-    described: SourceOptions,
+    source_options: SourceOptions,
     asked: Mapping[str, Any],
     settings: Settings,
     stdin: BinaryIO,
 ) -> RunPlan:
-    """Open the source and settle the question; `asked` are the options that shape it.
-
-    `described` is what was said of the source.
+    """Open the source and prepare the question from its options, `asked`.
 
     Raises:
-        click.UsageError: what was given does not go together, or the model has no price.
-        InvalidSource: the source can't be read, or lacks what the prompt names.
-        RecordRefused: OUT is of no known kind, a file that is read, or one of somebody else.
+        click.UsageError: options contradict each other, or the model has no price.
+        InvalidSource: the source can't be read, or lacks a column of the prompt.
+        RecordRefused: OUT has an unknown suffix, is an input, or was not written by visionq.
     """
-    check_kind(wishes.out)
+    check_kind(options.out)
     read = (Path(spec) if spec != STDIN else None, asked.get("prompt_file"), asked.get("schema"))
     files = (settings.prices_file, settings.vision_file, settings.options_file)
-    for written in {wishes.record, wishes.out}:
+    for written in {options.record, options.out}:
         check_not_input(written, (*read, *files))
-    if wishes.is_table:
-        check_table(wishes.out)
+    if options.is_table:
+        check_table(options.out)
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
-    source = open_source(spec, options=described, stdin=stdin)
-    _check_columns(wishes.form.columns or (), source)
-    return RunPlan(source, _question(source, asked, settings, stdin), wishes)
+    source = open_source(spec, options=source_options, stdin=stdin)
+    _check_columns(options.form.columns or (), source)
+    return RunPlan(source, _question(source, asked, settings, stdin), options)
 
 
 def _question(
@@ -193,10 +191,10 @@ def _check_columns(wanted: Iterable[str], source: Source) -> None:
 
 
 def _check_price(model: str, settings: Settings) -> None:
-    """Refuse a model whose calls could not be priced: no budget would hold for it."""
+    """Refuse a model without a price: no budget could be kept."""
     if load_prices(settings.prices_file).for_model(model) is None:
         raise click.BadParameter(
-            f"no price is known for {model}: look at its name, or enter its price in a file of your"
+            f"no price is known for {model}: check its name, or enter its price in a file of your"
             " own (VISIONQ_PRICES_FILE)",
             param_hint="--model",
         )

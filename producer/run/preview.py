@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.job_options import check_options
 from producer.quote import QuotePlan, make_quote
-from producer.quote.quote_command import knowledge_of
+from producer.quote.quote_command import statistics_of
 from producer.run.run_progress import rubles
 from producer.sources import said_of_reading
 from visionq.cli.doctor.provider_checks import provider_at, read_balance
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 def quote_of_rest(
     plan: RunPlan, selection: Selection, sample: Sample | None, settings: Settings
 ) -> Quote:
-    """Read the source once and return the quote of what is still to be asked.
+    """Read the source once and return the quote of the remaining rows.
 
     Raises:
-        InvalidSource: the source can't be read to its end, or a row that was named is not there.
-        QueueUnavailable: the stack that runs can't be asked what it knows.
+        InvalidSource: the source can't be read to its end, or a row of `--only` is missing.
+        QueueUnavailable: Redis of the running stack can't be reached.
     """
     options = plan.question.options
-    with as_queue_unavailable(), knowledge_of(settings) as knowledge:
-        looks_up = knowledge.has_answers(check_options(options, settings))
+    with as_queue_unavailable(), statistics_of(settings) as statistics:
+        looks_up = statistics.has_answers(check_options(options, settings))
         quote_plan = QuotePlan(
             settings=settings,
             rules=load_rules(settings.vision_file),
             prompt=plan.question.prompt,
             options=options,
-            stored=knowledge.stored if looks_up else None,
+            stored=statistics.stored if looks_up else None,
         )
         rows = _rest(plan, selection, sample)
         prices = load_prices(settings.prices_file)
-        quote = make_quote(rows, quote_plan, prices, knowledge, now=datetime.now(UTC))
+        quote = make_quote(rows, quote_plan, prices, statistics, now=datetime.now(UTC))
     missing = sorted((selection.only or frozenset()) - selection.found)
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
@@ -74,16 +74,16 @@ def _rest(plan: RunPlan, selection: Selection, sample: Sample | None) -> Iterato
 
 
 def said_of_changes(selection: Selection) -> str | None:
-    """Return what to say of rows that ask something else than when they were asked."""
+    """Return a line about rows that changed since they were answered, or None."""
     if not selection.changed:
         return None
     what = ", ".join(f"{name} of {count:,}" for name, count in selection.changed.most_common())
-    said = f"changed since they were asked: {selection.changed.total():,} rows ({what})"
-    return said if selection.again.changed else f"{said}; --retry-changed asks them again"
+    said = f"changed since they were answered: {selection.changed.total():,} rows ({what})"
+    return said if selection.again.changed else f"{said}; --retry-changed asks again"
 
 
 def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
-    """Show it whole in a terminal, and in a few lines elsewhere."""
+    """Show the whole quote in a terminal, and a few lines elsewhere."""
     for said in said_of_reading(plan.source):
         terminal.say(said)
     if sys.stderr.isatty():
@@ -98,7 +98,7 @@ def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
 
 
 def in_one_line(quote: Quote) -> str:
-    """Return a quote for a log; the rows add up."""
+    """Return a quote as one line of a log."""
     rub, refused, crops = quote.rub.to_public(), sum(quote.refused.values()), quote.crops
     cut = f"; pictures cut into crops: {crops.pictures:,} into {crops.crops:,}"
     free = quote.duplicates + quote.stored
@@ -111,25 +111,25 @@ def in_one_line(quote: Quote) -> str:
 
 _LONGEST_ANSWER: Final = 300
 _EXAMPLES: Final = 3
-#: Paid, and not what was asked for.
+#: Failures that were paid for.
 _PAID_FAILURES: Final = (InvalidOutput.code, Incomplete.code, Refused.code)
 
 
 def balance_of(stack: Stack, settings: Settings) -> Decimal | None:
-    """Return the rubles on the provider's account, where that can be read from here."""
+    """Return the provider's balance in rubles, or None if it can't be read from here."""
     url, simulated = stack.provider_url or settings.base_url, stack.simulated is True
     return read_balance(provider_at(url, settings, simulated=simulated))
 
 
 @dataclass
 class Shown:
-    """What the rows of a sample have shown, in figures."""
+    """The figures of a sample."""
 
     rows: int = 0
     cached: int = 0
     spent: Decimal = Decimal(0)
     failed: Counter[str] = field(default_factory=Counter)
-    #: A few answers, for people to look at.
+    #: A few rows with answers, for people.
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -139,13 +139,13 @@ class Shown:
 
     @property
     def paid(self) -> int:
-        """Rows that were paid for, as far as the quote counts them."""
+        """Rows that were paid for, counted as in the quote."""
         return max(0, self.answered - self.cached)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The provider's account before and after, where it can be read, and what was spent by us."""
+    """The provider's balance before and after, if it can be read, and our own spending."""
 
     before: Decimal | None
     after: Decimal | None
@@ -156,11 +156,11 @@ class Account:
             return "can't be read from here"
         less = rubles(self.before - self.after)
         said = f"{rubles(self.before)} → {rubles(self.after)}: {less} less"
-        return f"{said}; by our prices {rubles(self.spent)} (other work of the key counts in)"
+        return f"{said}; by our prices {rubles(self.spent)} (the balance includes other users)"
 
 
 def look_at(rows: Iterable[dict[str, Any]]) -> Shown:
-    """Add the rows of a sample up, as they stand in OUT."""
+    """Add up the rows of a sample in OUT."""
     shown = Shown()
     for row in rows:
         shown.rows += 1
@@ -180,9 +180,9 @@ def report(
     *,
     has_schema: bool,
 ) -> Iterator[str]:
-    """Yield lines about a sample; `forecast` is what the quote expects of as many rows.
+    """Yield lines about a sample; `forecast` is the quote's cost of as many rows.
 
-    `account` is None where nothing was asked just now.
+    `account` is None if the sample was answered by an earlier run.
     """
     failed = _share(shown.failed.total(), shown)
     yield f"sample: {shown.rows:,} rows, {shown.answered:,} answered, {failed} failed"

@@ -38,18 +38,18 @@ _Values = tuple[str, int, int, int, str, int, str, int, int | None]
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One line of the record."""
+    """A row's last line in the record."""
 
     id: str
     number: int
     start: int
     length: int
-    #: Why there is no answer; empty: there is one.
+    #: Error code; empty if there is an answer.
     code: str
     attempt: int
     paid: Decimal
     simulated: bool = False
-    #: Of what was asked (`mark_of`); None: an earlier version did not note it.
+    #: Hash of the row's inputs (`mark_of`); None in records of earlier versions.
     mark: int | None = None
 
     @property
@@ -59,13 +59,17 @@ class IndexEntry:
 
 
 class Index:
-    """Asked by the thread that reads the source, extended by the one that writes the record."""
+    """Lines of a record by row id, for one thread that reads and one that writes.
+
+    It is a temporary SQLite database, so that five million rows need no more memory than fifty
+    thousand. The record alone is the truth: the index is made from it at each start.
+    """
 
     def __init__(self) -> None:
-        #: Lines in the record; more than rows where some were asked again.
+        #: Lines in the record; more than rows if some were asked again.
         self.lines = 0
         self._lock = threading.Lock()
-        # An empty name: a file that SQLite makes when memory gets short, and removes by itself.
+        # The empty name: a temporary file that SQLite makes when memory gets short, and removes.
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA cache_size = -4000")
         self._database.execute("PRAGMA journal_mode = OFF")
@@ -73,11 +77,11 @@ class Index:
         self._database.execute(_SCHEMA)
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the database."""
         self._database.close()
 
     def add(self, entries: Iterable[IndexEntry]) -> None:
-        """Note new lines; of two with one id the later holds."""
+        """Add lines; of two with one id the later one counts."""
         values = [_values(one) for one in entries]
         with self._lock:
             self._database.execute("BEGIN")
@@ -86,7 +90,7 @@ class Index:
             self.lines += len(values)
 
     def find(self, row_id: str, number: int) -> IndexEntry | None:
-        """Return the last line of a row; `number` is its place in the source as it is now."""
+        """Return the last line of a row; `number` is its current position in the source."""
         with self._lock:
             found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
             if found is not None and found[1] != number:
@@ -100,20 +104,20 @@ class Index:
         return _entry(found) if found else None
 
     def count(self) -> tuple[int, int]:
-        """Return how many rows there are, and how many of them failed."""
+        """Return the number of rows, and of those that failed."""
         query = "SELECT COUNT(*), COALESCE(SUM(code != ''), 0) FROM rows"
         with self._lock:
             rows, failed = self._database.execute(query).fetchone()
         return rows, failed
 
     def codes(self) -> Counter[str]:
-        """Return code → rows that failed with it."""
+        """Return error code → rows."""
         query = "SELECT code, COUNT(*) FROM rows WHERE code != '' GROUP BY code"
         with self._lock:
             return Counter(dict(self._database.execute(query).fetchall()))
 
     def origins(self) -> tuple[int, int]:
-        """Return how many answers the simulator made up, and how many came from a model."""
+        """Return the number of answers of the simulator, and of a model."""
         query = (
             "SELECT COALESCE(SUM(simulated), 0),"
             " COALESCE(SUM(NOT simulated AND code = ''), 0) FROM rows"
@@ -123,7 +127,7 @@ class Index:
         return simulated, real
 
     def paid(self) -> Decimal:
-        """Return the rubles that all rows cost."""
+        """Return the rubles paid for all rows."""
         with self._lock:
             return sum(
                 (Decimal(paid) for (paid,) in self._database.execute("SELECT paid FROM rows")),
@@ -131,7 +135,7 @@ class Index:
             )
 
     def in_order(self, *, of_source: bool) -> Iterator[tuple[int, int]]:
-        """Yield start and length of each row's last line, by the source's order or the record's."""
+        """Yield start and length of each row's last line, sorted as source or record."""
         order = "number, id" if of_source else "start"
         query = f"SELECT start, length FROM rows ORDER BY {order}"  # noqa: S608  # one of the two above
         yield from self._database.execute(query)
@@ -150,15 +154,15 @@ def _entry(found: _Values) -> IndexEntry:
 
 #: Lines that are indexed at a time.
 _AT_ONCE: Final = 5_000
-#: As every row of a record begins.
+#: The beginning of every line of a record.
 _BEGINS: Final = b'{"id":'
 
 
 def read_into(index: Index, path: Path) -> tuple[int, str | None]:
-    """Index a record; return where its last whole line ends, and which question it answers.
+    """Index a record; return the end of its last whole line, and its question's fingerprint.
 
     Raises:
-        RecordRefused: a line of it is no row.
+        RecordRefused: a line is not a row.
     """
     start, question = 0, None
     entries: list[IndexEntry] = []
@@ -179,10 +183,10 @@ def read_into(index: Index, path: Path) -> tuple[int, str | None]:
 
 
 def check_begins_as_record(path: Path) -> None:
-    """See that a file is empty, or begins as a record does.
+    """Check that a file is empty or begins like a record.
 
     Raises:
-        RecordRefused: it is somebody else's.
+        RecordRefused: it is another file.
     """
     with path.open("rb") as file:
         line = file.readline()
@@ -193,13 +197,13 @@ def check_begins_as_record(path: Path) -> None:
 
 
 def _check_torn(line: bytes, path: Path, number: int) -> None:
-    """See that a last line without an end is what a crash has left of a row."""
+    """Check that an unterminated last line is part of a row."""
     if not line.startswith(_BEGINS[: len(line)]) and line.strip(b"\0"):
         raise RecordRefused(_foreign(path, number))
 
 
 def entry_of(row: dict[str, Any], start: int, length: int) -> IndexEntry:
-    """Return what the index keeps of a row."""
+    """Return the index entry of a row."""
     return IndexEntry(
         id=str(row["id"]),
         number=int(row["row"]),
@@ -223,11 +227,11 @@ def _row(line: bytes, start: int, path: Path, number: int) -> tuple[dict[str, An
 
 
 def _foreign(path: Path, number: int) -> str:
-    return f"{path}: line {number} is no row of a run: choose another OUT, or mend the line"
+    return f"{path}: line {number} is not a row of a run: choose another OUT, or repair the line"
 
 
 class Rows:
-    """The rows of an open file, each once, as often as they are asked for."""
+    """The rows of an open record, each once; may be iterated several times."""
 
     def __init__(self, descriptor: int, index: Index, *, ordered: bool = False) -> None:
         self._descriptor = descriptor
@@ -241,10 +245,10 @@ class Rows:
 
 @contextmanager
 def open_rows(path: Path, *, ordered: bool = False) -> Iterator[Rows]:
-    """Give the rows of a record, also of one that is being written.
+    """Give the rows of a record, even while it is being written.
 
     Raises:
-        RecordRefused: there is no such file, or a line of it is no row.
+        RecordRefused: there is no such file, or a line is not a row.
     """
     with closing(Index()) as index:
         try:

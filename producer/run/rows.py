@@ -1,4 +1,4 @@
-"""One row of OUT: the answer to one row of the source, or why there is none."""
+"""The rows of OUT: the answer to a row of the source, or its error."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 TOKENS: Final = (
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
 )  # fmt: skip
-#: For programs: an option leaves them out of tables.
+#: Columns for programs; `--no-technical` leaves them out of tables.
 TECHNICAL: Final = (
     "row", "pictures", "model", "detail", "api", "question", "attempt", *TOKENS, "service_tier",
     "cost_is_estimate", "request_id", "job_id", "finished_at",
 )  # fmt: skip
-#: What every row has, in this order; tables have a column for each of those of the source
-#: (`columns`) and for each field of `data`.
+#: Fields of every row, in this order; in tables `columns` and `data` become one column for each
+#: column of the source and each field of the answer.
 COLUMNS: Final = (
     "id", "file", "columns", "text", "data", "cost_rub", "cached", "error", "simulated", "warnings",
     *TECHNICAL,
 )  # fmt: skip
-#: And what no table shows.
+#: `inputs` is in no table.
 _FIELDS: Final = (*COLUMNS, "inputs")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: its number and id in the source, and how often it was asked before."""
+    """A row of the source: its number and id, and its earlier attempts."""
 
     number: int
     id: str
     attempt: int = 1
-    #: Rubles that earlier attempts cost: a row tells of all that was paid for it.
+    #: Rubles paid for earlier attempts; the row of OUT reports the sum.
     paid: Decimal = Decimal(0)
     #: Names of its pictures.
     file: str = ""
-    #: What OUT repeats of the source's table.
+    #: Columns of the source that OUT repeats.
     columns: Mapping[str, str] = field(default_factory=dict)
-    #: By which it is known when the row asks something else.
+    #: Identity of its question and pictures, by which a change is detected.
     inputs: Mapping[str, Any] | None = None
 
 
@@ -74,14 +74,14 @@ def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[st
 
 
 def unanswered(place: Place, question: Question, error: VisionqError) -> dict[str, Any]:
-    """Return the row of what never became a job, at no cost."""
+    """Return the row of a question that never became a job; it costs nothing."""
     row = _row(place, question)
     _take_error(row, error)
     return row
 
 
 def refused(bad: BadRow, place: Place, question: Question) -> dict[str, Any]:
-    """Return the row of what the source could not read."""
+    """Return the row of a `BadRow`."""
     return _row(place, question) | {"error": {"code": bad.code, "message": bad.message}}
 
 
@@ -130,7 +130,7 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
 def _take_error(row: dict[str, Any], error: VisionqError) -> None:
     where = f"{error.image}: " if error.image else ""
     row |= {
-        # What the model wrote all the same was paid for.
+        # Text of the model in spite of the error was paid for.
         "text": error.text or getattr(error, "details", {}).get("text") or "",
         "cost_rub": _plain(Decimal(row["cost_rub"]) + error.cost_rub),
         "error": {"code": error.code, "message": f"{where}{error.message}"},
@@ -140,7 +140,7 @@ def _take_error(row: dict[str, Any], error: VisionqError) -> None:
 
 
 def to_line(row: dict[str, Any]) -> bytes:
-    """Return a row as a line of JSON; what is no valid text is shown escaped."""
+    """Return a row as a line of JSON, with invalid text escaped."""
     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"
 

@@ -26,7 +26,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 _out = click.Path(dir_okay=False, path_type=Path)
 
 
-#: Where the context has the arguments of the command.
+#: Key of the command's arguments in click's context.
 _GIVEN: Final = "visionq.arguments"
 
 
@@ -38,18 +38,18 @@ class _Rubles(click.ParamType[Decimal]):
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> Decimal:
-        """Return it; a comma may stand for the point."""
+        """Return the amount; a decimal comma is allowed."""
         try:
             amount = Decimal(value.replace(",", "."))
         except ArithmeticError:
-            self.fail(f"{value!r} is no amount of rubles", param, ctx)
+            self.fail(f"{value!r} is not an amount of rubles", param, ctx)
         if not amount.is_finite() or amount <= 0:
             self.fail(f"{value} is not more than 0", param, ctx)
         return amount
 
 
 class _Remembering(click.Command):
-    """Keeps its arguments as they were given: a detached run is begun with the same."""
+    """Keeps its arguments: a detached run starts with the same."""
 
     def make_context(
         self,
@@ -58,7 +58,7 @@ class _Remembering(click.Command):
         parent: click.Context | None = None,
         **extra: Any,  # noqa: ANN401  # click's signature
     ) -> click.Context:
-        """Return click's context, the arguments noted in it."""
+        """Return click's context with the arguments."""
         given = list(args)
         context = super().make_context(info_name, args, parent, **extra)
         context.meta[_GIVEN] = given
@@ -66,9 +66,9 @@ class _Remembering(click.Command):
 
 
 def again(given: list[str]) -> list[str]:
-    """Return the arguments by which a detached run is begun, and begun again after a crash.
+    """Return the arguments that start a detached run, and restart it after a crash.
 
-    What was asked, emptied and sampled before it was detached is not so once more.
+    They leave out what is done before: the question to the user, `--fresh` and the sample.
     """
     kept, rest = ["run"], iter(given)
     for one in rest:
@@ -81,17 +81,17 @@ def again(given: list[str]) -> list[str]:
 
 @click.command(cls=_Remembering)
 @click.argument("source")
-@click.option("-p", "--prompt", help="The question; {column} stands for a row's own value.")
+@click.option("-p", "--prompt", help="The question; {column} is replaced by the row's value.")
 @click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
 @click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
-@click.option("--max-rub", type=_Rubles(), help="Most that all rows of OUT may cost.")
-@click.option("--first", type=click.IntRange(1), help="Ask so many, drawn by lot, then ask you.")
-@click.option("--only", multiple=True, metavar="ID", help="Ask this row; again for more.")
-@click.option("--retry-failed", is_flag=True, help="Ask failed rows of OUT again.")
-@click.option("--retry-changed", is_flag=True, help="Ask rows again that ask something else now.")
-@click.option("--fresh", is_flag=True, help="Begin OUT anew; what it held goes to OUT.bak.")
-@click.option("--ordered", is_flag=True, help="Leave OUT in the order of SOURCE.")
-@click.option("--yes", is_flag=True, help="Begin without asking.")
+@click.option("--max-rub", type=_Rubles(), help="Most rubles that all rows of OUT may cost.")
+@click.option("--first", type=click.IntRange(1), help="Answer a random sample first, then ask you.")
+@click.option("--only", multiple=True, metavar="ID", help="Answer this row only; repeat for more.")
+@click.option("--retry-failed", is_flag=True, help="Ask about failed rows of OUT again.")
+@click.option("--retry-changed", is_flag=True, help="Ask again if prompt or pictures have changed.")
+@click.option("--fresh", is_flag=True, help="Start OUT again; its content goes to OUT.bak.")
+@click.option("--ordered", is_flag=True, help="Sort OUT in the order of SOURCE.")
+@click.option("--yes", is_flag=True, help="Start without asking.")
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
 @job_options
 @source_options
@@ -114,18 +114,18 @@ def run(
     yes: bool,
     detach: bool,
     as_json: bool,
-    **options: Any,  # noqa: ANN401  # those of the source and of the table, and fields of the job, checked as such
+    **options: Any,  # noqa: ANN401  # options of source, table and job, each checked by its reader
 ) -> int:
     """Ask one question about every picture of SOURCE, and write the answers to OUT.
 
     SOURCE is a folder, a glob, a manifest (CSV, JSONL), a list of addresses, s3://…, an OpenAI
-    Batch file, or - for stdin. The same command again goes on where it was stopped.
+    Batch file, or - for stdin. The same command again resumes a run that was stopped.
     """
     from producer.run.workflow import work  # noqa: PLC0415  # nothing of it for --help
 
     with errors_as_json(as_json):
         settings = load_settings()
-        wishes = RunOptions(
+        run_options = RunOptions(
             out=out,
             max_rub=max_rub,
             first=first,
@@ -142,8 +142,8 @@ def run(
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
             source,
-            wishes,
-            described=described,
+            run_options,
+            source_options=described,
             asked={**question, **take_job_options(options)},
             settings=settings,
             stdin=sys.stdin.buffer,
@@ -166,7 +166,7 @@ def export(
     as_json: bool,
     **options: Any,  # noqa: ANN401  # those of the table
 ) -> None:
-    """Make a table of the JSONL that `visionq run` has written, also while it is being written."""
+    """Make a table from the JSONL of `visionq run`, even while it is being written."""
     with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
         check_not_input(out, [record])
         check_table(out)

@@ -29,14 +29,14 @@ CODES_SHOWN: Final = 5
 
 @dataclass
 class Tally:
-    """The rows of a source that stand in OUT, and those that this run writes."""
+    """Counts of the rows in OUT, earlier ones and those of this run."""
 
-    #: Rows that stood in OUT already and are not asked again, and which of them failed.
+    #: Rows of OUT that are kept, and their errors.
     before: int = 0
     failed_before: Counter[str] = field(default_factory=Counter)
-    #: Rubles that the rows of OUT cost before this run.
+    #: Rubles that OUT had cost before this run.
     paid_before: Decimal = Decimal(0)
-    #: Rows that are to be asked, and what the quote says that they cost.
+    #: Rows to ask about, and their cost by the quote.
     to_ask: int = 0
     expected: Decimal | None = None
     rows: int = 0
@@ -48,13 +48,13 @@ class Tally:
         self.start(0)
 
     def start(self, now: float) -> None:
-        """Take the pace from here on."""
+        """Measure the rate from now on."""
         self._moments: deque[tuple[float, int]] = deque([(now, self.rows)])
         self._rests_since: float | None = None
         self._rested = 0.0
 
     def rest(self, now: float, *, rests: bool) -> None:
-        """Note whether something keeps the work back now: such time counts for no pace."""
+        """Note whether the run is blocked; blocked time does not count for the rate."""
         if rests and self._rests_since is None:
             self._rests_since = now
         elif not rests and self._rests_since is not None:
@@ -62,7 +62,7 @@ class Tally:
             self._rests_since = None
 
     def take(self, rows: Iterable[dict[str, Any]], paid_earlier: Decimal, now: float) -> None:
-        """Count rows that were written; `paid_earlier` was paid for earlier attempts of them."""
+        """Count written rows; `paid_earlier` was paid for their earlier attempts."""
         for row in rows:
             self.rows += 1
             self.spent += Decimal(row["cost_rub"])
@@ -77,17 +77,17 @@ class Tally:
 
     @property
     def failed(self) -> Counter[str]:
-        """Code → rows without an answer, of all that are done."""
+        """Error code → rows, of all that are done."""
         return self.failed_before + self.failed_now
 
     @property
     def has_answers(self) -> bool:
-        """Whether this run has answered any row: its model exists."""
+        """Whether this run has got an answer, so that its model exists."""
         return self.rows > self.failed_now.total()
 
     @property
     def done(self) -> int:
-        """Rows that stand in OUT."""
+        """Rows in OUT."""
         return self.before + self.rows
 
     @property
@@ -97,29 +97,29 @@ class Tally:
 
     @property
     def paid(self) -> Decimal:
-        """Rubles that all rows of OUT cost."""
+        """Rubles paid for all rows of OUT."""
         return self.paid_before + self.spent
 
     @property
     def forecast(self) -> Decimal | None:
-        """Rubles that all rows of OUT will have cost: what was paid, and what the others take."""
+        """Rubles that all rows of OUT will have cost in the end."""
         if self.expected is None:
             return None
         return self.paid + self.expected * self.left / max(1, self.to_ask)
 
     @property
     def left(self) -> int:
-        """Rows that are still to be asked."""
+        """Rows left to ask about."""
         return max(0, self.to_ask - self.rows)
 
     def rate(self, now: float) -> float:
-        """Return rows a second, lately, while nothing kept the work back."""
+        """Return recent rows per second, without blocked time."""
         then, rows = self._moments[0]
         worked = self._worked(now)
         return (self.rows - rows) / (worked - then) if worked > then else 0.0
 
     def eta(self, now: float) -> float | None:
-        """Return the seconds until all rows are done; None: there is no pace to tell it by."""
+        """Return the seconds until all rows are done, or None without a rate."""
         if self._rests_since is not None or self.rows == 0:
             return None
         rate = self.rate(now)
@@ -131,7 +131,7 @@ class Tally:
 
 
 def listed(codes: Counter[str]) -> str:
-    """Return code and rows of each, the most frequent first; they add up to all failures."""
+    """Return the counts by code, the most frequent first; they add up to all failures."""
     shown = codes.most_common(CODES_SHOWN)
     parts = [f"{code} {count:,}" for code, count in shown]
     if others := codes.total() - sum(count for _, count in shown):
@@ -140,9 +140,9 @@ def listed(codes: Counter[str]) -> str:
 
 
 def without_answer(codes: Counter[str]) -> str:
-    """Return how many rows failed, by code, and of how many it is not known what became of them.
+    """Return the number of failed rows, by code, and of rows with unknown billing.
 
-    A row whose call may have been billed has not failed: its answer may exist, and be paid for.
+    A row whose call may have been billed has not failed: its answer may exist and be paid for.
     """
     failed = Counter(codes)
     unknown = failed.pop(BillingUnknown.code, 0)
@@ -160,13 +160,13 @@ _HOUR: Final = 3600
 
 
 def rubles(amount: Decimal) -> str:
-    """Return an amount as people read it: kopecks, or four digits of less."""
+    """Return an amount for people: in kopecks, below a ruble with four digits."""
     places = Decimal("0.01") if amount >= 1 or not amount else Decimal("0.0001")
     return f"{amount.quantize(places):,} ₽"
 
 
 def duration(seconds: float) -> str:
-    """Return a time to wait: `45 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < 2 * _HOUR:
@@ -175,12 +175,12 @@ def duration(seconds: float) -> str:
 
 
 def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
-    """Return the figures in one line; of what rests it can't be told how long it takes."""
+    """Return the figures in one line; a run that `rests` has no time left."""
     parts = [f"{tally.done:,} of {tally.total:,} done"]
     if failed := tally.failed:
         parts.append(without_answer(failed))
     if tally.cached:
-        parts.append(f"{tally.cached:,} from stored answers")
+        parts.append(f"{tally.cached:,} from cached answers")
     parts.append(f"{tally.rate(now):,.1f}/s")
     forecast = tally.forecast
     expected = f" of about {rubles(forecast)}" if forecast is not None and tally.left else ""
@@ -192,24 +192,24 @@ def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
 
 
 def waits(census: RunCounts | None, trouble: str | None) -> str | None:
-    """Return what keeps a run back, if anything does."""
+    """Return what blocks a run, or None."""
     if trouble is not None:
         return trouble
     if census is None:
         return None
     if census.unserved is not None:
-        return f"{census.unserved}; {census.standing.total():,} jobs wait"
+        return f"{census.unserved}; {census.states.total():,} jobs wait"
     if (closed := closed_gate(census.gate)) is not None:
         return closed
-    if census.standing and not census.standing["in_progress"]:
-        kept = [(what, count) for what, count in census.standing.items() if "(" in what]
-        if kept and sum(count for _, count in kept) == census.standing.total():
+    if census.states and not census.states["in_progress"]:
+        kept = [(what, count) for what, count in census.states.items() if "(" in what]
+        if kept and sum(count for _, count in kept) == census.states.total():
             return "waiting: " + ", ".join(f"{count:,} {what}" for what, count in kept)
     return None
 
 
 class Lines:
-    """A line every few seconds, and at once when something keeps the run back or does no more."""
+    """Prints a line every few seconds, and at once when the run is blocked or goes on."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -217,7 +217,7 @@ class Lines:
         self._reminder = Reminder(clock)
 
     def show(self, tally: Tally, kept_back: str | None) -> None:
-        """Print a line if it is time to."""
+        """Print a line if it is due."""
         now = self._clock()
         if self._reminder.is_due(kept_back):
             self.say(kept_back or "goes on")
@@ -226,19 +226,19 @@ class Lines:
             self.say(standing(tally, now, rests=kept_back is not None))
 
     def say(self, line: str) -> None:
-        """Print a line on stderr; that nobody reads it any more is no reason to stop."""
+        """Print a line on stderr; a closed stderr does not stop the run."""
         with suppress(OSError):
             click.echo(line, err=True)
 
     def close(self) -> None:
-        """Have nothing to put away."""
+        """Do nothing."""
 
 
 class Screen:
-    """Three lines that stay in place, above which others pass."""
+    """Three lines at the bottom of a terminal; other lines scroll above them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        from rich.console import Console  # noqa: PLC0415  # only people need it
+        from rich.console import Console  # noqa: PLC0415  # only for terminals
         from rich.live import Live  # noqa: PLC0415  # likewise
 
         self._clock = clock
@@ -270,45 +270,45 @@ class Screen:
             yield kept_back
 
     def say(self, line: str) -> None:
-        """Print a line above the others."""
+        """Print a line above."""
         with suppress(OSError):
             self._live.console.print(line)
 
     def close(self) -> None:
-        """Leave the last picture on the screen."""
+        """Draw the lines a last time and leave them."""
         self._draw()
         with suppress(OSError):
             self._live.stop()
 
 
 def open_display(clock: Callable[[], float]) -> Lines | Screen:
-    """Return what suits stderr: a screen for a terminal, else lines."""
+    """Return a screen if stderr is a terminal, else lines."""
     kind = Screen if sys.stderr.isatty() else Lines
     return kind(clock)
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Everything for people goes to stderr; stdout has but what `--json` prints."""
+    """Talks to people on stderr; stdout is for `--json` alone."""
 
     yes: bool = False
     as_json: bool = False
 
     def say(self, line: str = "") -> None:
-        """Print a line; that nobody reads it any more is no reason to stop."""
+        """Print a line; a closed stderr does not stop the run."""
         with suppress(OSError):
             print_wrapped(line)
 
     def agree(self, question: str) -> bool:
-        """Ask, unless `--yes` was given.
+        """Ask the user, unless `--yes` was given.
 
         Raises:
-            click.UsageError: nobody is here to answer.
+            click.UsageError: there is no terminal to ask.
         """
         if self.yes:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise click.UsageError(
-                "nobody is here to be asked: look at what it costs, then give --yes"
+                "there is no terminal to ask: check the cost above, then add --yes"
             )
         return click.confirm(question, err=True)

@@ -1,4 +1,4 @@
-"""OUT.jsonl, the record of a run: appended to, made durable, repaired and put in order."""
+"""OUT.jsonl, the record of a run: append rows durably, repair and sort it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
     from producer.run.record_index import IndexEntry
 
-#: Of a row with a short answer.
+#: Bytes of a row with a short answer.
 _ROW_BYTES: Final = 900
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Record:
-    """The open file, locked for this run alone, and what stands in it.
+    """The open file, locked for this run, and its index.
 
-    A row counts once its line is whole and durable; what a crash or a full disk left of a line
-    behind the last whole one is cut off.
+    A row counts once its line is complete and durable; a partial line after the last complete one,
+    left by a crash or a full disk, is cut off.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        """Open, lock and repair the file; with `fresh` its content is let be until `begin`.
+        """Open, lock and read the file; with `fresh`, ignore its content.
 
         Raises:
-            RecordRefused: it can't be written, another run has it, or a line of it is no row.
+            RecordRefused: it can't be written, another run uses it, or a line is not a row.
         """
         self.path = path
         self.index = Index()
@@ -54,7 +54,7 @@ class Record:
             raise
 
     def close(self) -> None:
-        """Give the file free; one in which nothing stands goes."""
+        """Unlock the file, and remove it if it is empty."""
         if os.fstat(self._descriptor).st_size == 0:
             with suppress(OSError):
                 self.path.unlink()
@@ -62,13 +62,13 @@ class Record:
         self.index.close()
 
     def begin(self) -> None:
-        """Cut off what is no whole line; what `fresh` lets go is kept beside it, as `….bak`.
+        """Cut off a partial line; with `fresh`, move the content to `….bak`.
 
         Raises:
             RecordFailed: it can't be written.
         """
         if os.fstat(self._descriptor).st_size == self._size:
-            if shutil.disk_usage(self.path.parent).free == 0:  # told before anything is paid
+            if shutil.disk_usage(self.path.parent).free == 0:  # before anything is paid
                 raise RecordFailed(f"{self.path}: {_reason(OSError(errno.ENOSPC, ''))}")
             return
         try:
@@ -79,34 +79,34 @@ class Record:
             raise RecordFailed(f"{self.path}: {_reason(error)}") from None
 
     def room_is_short(self, rows: int) -> str | None:
-        """Return what to say where the disk has hardly room for so many more rows."""
+        """Return a warning if the disk has hardly room for more `rows`, else None."""
         free = shutil.disk_usage(self.path.parent).free
         if (needed := rows * _ROW_BYTES) < free:
             return None
         return (
             f"OUT will grow by about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
-            f" {self.path.parent}: where the disk is full the run stops, and nothing is lost"
+            f" {self.path.parent}: when the disk is full the run stops, and nothing is lost"
         )
 
     def check(self, fingerprint: str) -> None:
-        """See that what stands here answers the same question.
+        """Check that the rows answer the question with this fingerprint.
 
         Raises:
-            RecordRefused: it does not.
+            RecordRefused: they answer another one.
         """
         if self.question not in (None, fingerprint):
             raise RecordRefused(
-                f"{self.path}: holds answers to another prompt, model, detail or schema:"
-                " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
+                f"{self.path}: contains answers to another prompt, model, detail or schema:"
+                " choose another OUT, or start again with --fresh, which moves them to OUT.bak"
             )
 
     def check_origin(self, *, simulates: bool | None) -> None:
-        """See that answers of the simulator and of a model do not come into one file.
+        """Check that answers of the simulator and of a model are not mixed.
 
-        `simulates` says which are to come; None: that is not known here.
+        `simulates`: whether the simulator will answer; None if that is not known here.
 
         Raises:
-            RecordRefused: they would.
+            RecordRefused: they would be mixed.
         """
         simulated, real = self.index.origins()
         if simulates is False and simulated:
@@ -116,21 +116,21 @@ class Record:
         else:
             return
         raise RecordRefused(
-            f"{self.path}: holds {held}, and now {coming} would answer:"
-            " choose another OUT, or --fresh to begin anew: what it holds then goes to OUT.bak"
+            f"{self.path}: contains {held}, and now {coming} would answer:"
+            " choose another OUT, or start again with --fresh, which moves them to OUT.bak"
         )
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write rows and return when they are durable.
+        """Write rows durably.
 
         Raises:
-            RecordFailed: the disk is full or the file can't be written; no part of a row stays.
+            RecordFailed: the disk is full or the file can't be written; no partial row remains.
         """
         lines = [to_line(row) for row in rows]
         try:
             _write(self._descriptor, b"".join(lines), self._size)
         except OSError as error:
-            with suppress(OSError):  # then the next start cuts it off
+            with suppress(OSError):  # the next start cuts it off
                 os.ftruncate(self._descriptor, self._size)
             raise RecordFailed(f"{self.path}: {_reason(error)}") from None
         self.index.add(self._entries(rows, lines))
@@ -143,22 +143,22 @@ class Record:
             self._size += len(line)
 
     def row(self, entry: IndexEntry) -> dict[str, Any]:
-        """Return the row that stands at an entry of the index."""
+        """Return the row of an index entry."""
         found: dict[str, Any] = json.loads(os.pread(self._descriptor, entry.length, entry.start))
         return found
 
     def rows(self, *, ordered: bool) -> Rows:
-        """Return what stands here, each row once; `ordered`: as the source has them."""
-        # The file that was opened: `settle` may have put another in its place.
+        """Return each row once; `ordered`: in the order of the source."""
+        # The file that was opened: `settle` may have replaced it.
         return Rows(self._descriptor, self.index, ordered=ordered)
 
     def settle(self, *, ordered: bool) -> None:
-        """Leave one line a row: the last; with `ordered`, in the order of the source.
+        """Keep only the last line of each row; `ordered`: sorted as the source.
 
-        The file is replaced at once, so that a crash leaves the old one or the new one.
+        The file is replaced atomically.
 
         Raises:
-            RecordFailed: there is no room for a second copy; the record stays as it was.
+            RecordFailed: there is no room for a second copy; the record is unchanged.
         """
         rows, _ = self.index.count()
         if not ordered and self.index.lines == rows:
@@ -175,7 +175,7 @@ class Record:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise RecordFailed(
-                f"{self.path}: can't be put in order: {_reason(error)}; no row is lost"
+                f"{self.path}: can't be sorted: {_reason(error)}; no row is lost"
             ) from None
 
 
@@ -186,7 +186,7 @@ def _opened(path: Path) -> int:
         raise RecordRefused(f"{path}: {_unwritable(path, error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A run that ended just now may have removed it, or put another in its place.
+        # A run that has just ended may have removed or replaced it.
         replaced = not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino
     except OSError as error:
         os.close(descriptor)
@@ -200,7 +200,7 @@ def _opened(path: Path) -> int:
 
 
 def _write(descriptor: int, content: bytes, start: int) -> None:
-    """Write all of it, durably; a full disk may take a part of it first."""
+    """Write all of it durably; a nearly full disk may take it in parts."""
     view = memoryview(content)
     while view:
         written = os.pwrite(descriptor, view, start)
@@ -210,7 +210,7 @@ def _write(descriptor: int, content: bytes, start: int) -> None:
 
 def _unwritable(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOENT and not path.parent.is_dir():
-        return f"there is no folder {path.parent}: make it, or choose another OUT"
+        return f"there is no folder {path.parent}: create it, or choose another OUT"
     if error.errno in _FULL:
         return _reason(error)
     return f"{_reason(error)}: choose another OUT"

@@ -1,4 +1,4 @@
-"""Which rows of a source are asked: those that OUT lacks, and those that are to be asked again."""
+"""Select rows of a source: those that OUT lacks, and those to ask about again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARK_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Which rows of OUT are asked again."""
+    """Which rows of OUT to ask about again."""
 
     failed: bool = False
     changed: bool = False
@@ -35,28 +35,28 @@ class Again:
 
 @dataclass
 class Selection:
-    """Decides on each row as it is read, and counts what it decided."""
+    """Decides about each row as it is read, and counts the decisions."""
 
     index: Index
     prompt: Prompt | None
     #: Returns a row of OUT.
     stored: Callable[[IndexEntry], dict[str, Any]]
     again: Again = Again()
-    #: The ids of the rows that are looked at; None: all.
+    #: Ids of the rows to look at; None: all.
     only: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        #: Rows that were looked at, those to be asked, and those that stand in OUT and stay there.
+        #: Rows looked at, rows to ask about, and rows of OUT that are kept.
         self.seen = self.asked = self.kept = 0
-        #: Those of `only` that there are.
+        #: Ids of `only` that exist.
         self.found: set[str] = set()
-        #: Of the rows that stay: code → rows without an answer.
+        #: Error code → kept rows.
         self.kept_failed: Counter[str] = Counter()
-        #: What has changed since they were asked → rows.
+        #: `prompt` or `pictures` → rows in which it has changed.
         self.changed: Counter[str] = Counter()
 
     def take(self, row: Row | BadRow) -> tuple[bool, IndexEntry | None]:
-        """Return whether a row is asked, and what stands of it in OUT."""
+        """Return whether to ask about a row, and its entry in OUT."""
         if self.only is not None:
             if row.id not in self.only:
                 return False, None
@@ -81,7 +81,7 @@ class Selection:
         return self.again.changed
 
     def _change(self, row: Row | BadRow, entry: IndexEntry) -> str | None:
-        """Return what differs from when the row was asked: `prompt` or `pictures`."""
+        """Return what has changed since the row was answered: `prompt` or `pictures`."""
         if entry.mark is None or (now := inputs_of(row, self.prompt)) is None:
             return None
         if mark_of(now) == entry.mark:
@@ -93,10 +93,9 @@ class Selection:
 
 
 def inputs_of(row: Row | BadRow, prompt: Prompt | None) -> dict[str, Any] | None:
-    """Return by what it is known that a row asks something else: its prompt, and its pictures.
+    """Return the identity of a row's prompt and pictures, or None for a bad row.
 
-    Of a picture that is here size and time of change are told, of another its address. None: the
-    row can't be asked.
+    Local pictures count by size and time of change, others by address.
     """
     if isinstance(row, BadRow):
         return None
@@ -114,10 +113,10 @@ def mark_of(inputs: dict[str, Any]) -> int:
 
 
 class Sample:
-    """So many rows of any number of them, by lot: of one seed always the same.
+    """A random sample of rows, the same for the same seed.
 
-    Each row has its lot by its id, so that one that is added to the source changes the sample by
-    one row at most.
+    A hash of its id decides about each row, so that one more row in the source changes at most
+    one row of the sample.
     """
 
     def __init__(self, size: int, seed: str) -> None:
@@ -126,7 +125,7 @@ class Sample:
         self._lots: list[tuple[int, str]] = []
 
     def note(self, row_id: str) -> None:
-        """Draw the lot of a row."""
+        """Consider a row."""
         lot = (-int(_digest([self._seed, row_id]), 16), row_id)
         if len(self._lots) < self._size:
             heapq.heappush(self._lots, lot)
@@ -135,7 +134,7 @@ class Sample:
 
     @property
     def ids(self) -> frozenset[str]:
-        """The rows that have the lowest lots so far."""
+        """Ids of the sample of all rows so far."""
         return frozenset(row_id for _, row_id in self._lots)
 
 
@@ -152,7 +151,7 @@ def _stamp(image: str) -> str:
 
 
 def _are_others(row: Row | BadRow, before: dict[str, Any], stamps: Sequence[str]) -> bool:
-    """Return whether a row has other pictures than before; a file that was touched is read."""
+    """Return whether the pictures of a row have changed; read files with a new time."""
     if isinstance(row, BadRow) or len(stamps) != len(before["inputs"]["pictures"]):
         return True
     known = before["pictures"] if len(before["pictures"]) == len(stamps) else [None] * len(stamps)
@@ -165,7 +164,7 @@ def _are_others(row: Row | BadRow, before: dict[str, Any], stamps: Sequence[str]
 
 
 def _sha256(image: str) -> str:
-    """Return the hash of a picture that is here; of another nothing that is one."""
+    """Return the hash of a local picture, and an empty text for others."""
     try:
         return sha256_of_file(image)
     except (ImageError, InvalidJob, *ROW_FAULTS):

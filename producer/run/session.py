@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from visionq.ledger.gates import Gate
     from visionq.sdk.typed import End
 
-#: Field of the batch: rubles that OUT had cost when the ledger's book of this run began.
+#: Field of the batch: rubles that OUT had cost when the ledger's book of the run was opened.
 _PAID_BEFORE: Final = "paid_before"
 
 
 @dataclass
 class RunBudget:
-    """The batch of a run has a budget in the ledger: the limit, less what its book can't know of.
+    """The budget of a run's batch in the ledger: `--max-rub` less what OUT had cost before.
 
-    The book knows every call of the run since the batch began, also those whose rows are not in
-    OUT yet. What OUT had cost before that is kept with the batch, so that it goes when the book
-    goes: with an emptied Redis, or when the batch has expired.
+    The ledger's book covers every call since the batch began, including those whose rows are not
+    in OUT yet. What OUT had cost before is stored with the batch, so that both vanish together
+    when Redis is emptied or the batch expires.
     """
 
     ledger: Ledger
@@ -59,7 +59,7 @@ class RunBudget:
     paid: Callable[[], Decimal]
 
     def begin(self) -> None:
-        """Set the budget, or lift that of an earlier beginning."""
+        """Set the budget, or remove that of an earlier start."""
         before = self._paid_before()
         if self.limit is not None:
             self._set(self.limit, before)
@@ -67,7 +67,7 @@ class RunBudget:
             self.ledger.set_budget(self._scope, None)
 
     def ensure(self) -> None:
-        """Set it again if Redis has lost it."""
+        """Set the budget again if Redis has lost it."""
         if not self.redis.hexists(BATCH + self.run, _PAID_BEFORE):
             self.begin()
 
@@ -79,7 +79,7 @@ class RunBudget:
         self.ledger.set_budget(self._scope, max(Decimal(0), limit - before))
 
     def _paid_before(self) -> Decimal:
-        """Return what OUT had cost when the batch began; noted when it is asked first."""
+        """Return what OUT had cost when the batch began; store it at the first call."""
         batch = BATCH + self.run
         stored: Any = self.redis.hget(batch, _PAID_BEFORE)
         if stored is not None:
@@ -88,16 +88,16 @@ class RunBudget:
         is_new = not self.redis.exists(batch)
         self.redis.hset(batch, _PAID_BEFORE, str(before))
         if is_new:
-            self.redis.expire(batch, self.ledger.options.result_ttl)  # until its first job comes
+            self.redis.expire(batch, self.ledger.options.result_ttl)  # until its first job
         return before
 
 
-#: States in which a job makes no call.
+#: States in which no call is in progress.
 RESTING: Final = ("queued", "hinted", "waiting", "parked")
 
 
 def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
-    """Return the ends of those jobs that have ended: one MGET for each 500, nothing subscribed."""
+    """Return the ends of those jobs that have ended, by one MGET for 500 jobs."""
     ends: dict[str, End] = {}
     for few in portions(job_ids):
         stored: list[Any] = redis.mget([CELERY_RESULT + job_id for job_id in few])
@@ -117,23 +117,23 @@ def ended(redis: Redis, job_ids: Sequence[str]) -> dict[str, End]:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """How the jobs that are out stand."""
+    """The states of the jobs that have not ended."""
 
     gate: Gate
-    #: Jobs that Redis knows nothing of: it was emptied.
+    #: Jobs that Redis has lost.
     vanished: list[str] = field(default_factory=list)
-    #: Jobs whose budget can't cover them.
+    #: Jobs that their budget can't cover.
     unaffordable: list[str] = field(default_factory=list)
-    #: Jobs whose call may have been billed, and which nobody will repeat unasked.
+    #: Jobs whose call may have been billed, and which are not repeated by themselves.
     unknown: list[str] = field(default_factory=list)
     #: `state` or `state (reason)` → jobs.
-    standing: Counter[str] = field(default_factory=Counter)
-    #: What to say where no worker takes them.
+    states: Counter[str] = field(default_factory=Counter)
+    #: The message if no worker serves them.
     unserved: str | None = None
 
 
 def census(redis: Redis, job_ids: Sequence[str]) -> RunCounts:
-    """Look at every job that is out."""
+    """Read the state of every job that has not ended."""
     found = RunCounts(read_gate(redis))
     for few in portions(job_ids):
         with redis.pipeline(transaction=False) as pipeline:
@@ -144,7 +144,7 @@ def census(redis: Redis, job_ids: Sequence[str]) -> RunCounts:
         for job_id, fields, due in zip(few, replies[::2], replies[1::2], strict=True):
             state, reason = [value.decode() if value else "" for value in fields]
             _count(found, job_id, state, reason, comes_back=due is not None)
-    if found.standing["queued"] and not found.standing["in_progress"]:
+    if found.states["queued"] and not found.states["in_progress"]:
         return replace(found, unserved=no_worker(redis, QUEUE_BULK))
     return found
 
@@ -158,16 +158,16 @@ def _count(found: RunCounts, job_id: str, state: str, reason: str, *, comes_back
     elif state == State.PARKED and reason == BillingUnknown.code and not comes_back:
         found.unknown.append(job_id)
     shown = "queued" if state == "hinted" else state
-    found.standing[f"{shown} ({reason})" if reason and shown != "queued" else shown] += 1
+    found.states[f"{shown} ({reason})" if reason and shown != "queued" else shown] += 1
 
 
-#: Seconds between two looks for ends, and for how the other jobs stand.
+#: Seconds between two looks for ends, and between two censuses of the other jobs.
 _TICK: Final = 0.05
 _LONGEST_TICK: Final = 0.25
 _CENSUS_EVERY: Final = 2.0
-#: Seconds that calls which are out get after a request to stop.
+#: Seconds that calls in progress get after a request to stop.
 FAREWELL: Final = 30.0
-#: Rows written at a time.
+#: Most rows written at a time.
 _MOST_ROWS: Final = 2_000
 
 
@@ -176,7 +176,7 @@ class Outcome(StrEnum):
 
     DONE = "done"
     SAMPLED = "sampled"
-    """The first rows are done, and there are more."""
+    """The sample is done, and there are more rows."""
     OUT_OF_BUDGET = "out_of_budget"
     INTERRUPTED = "interrupted"
 
@@ -185,29 +185,29 @@ class Display(Protocol):
     """Shows a session to people."""
 
     def show(self, tally: Tally, kept_back: str | None) -> None:
-        """Show how it stands now, and what keeps it back."""
+        """Show the progress, and what blocks the run."""
         ...
 
     def say(self, line: str) -> None:
-        """Show a line that stays."""
+        """Show a line that remains."""
         ...
 
 
 @dataclass
 class Session:
-    """One thread writes OUT and talks to people; those of the feeder fill the window."""
+    """Writes OUT and shows progress in one thread; the feeder's threads fill the window."""
 
     question: Question
     record: Record
     feeder: Feeder
     window: Window
     ledger: Ledger
-    #: Waits for nothing: a session has patience of its own.
+    #: Without retries: the session has its own.
     redis: Redis
     tally: Tally
     signals: Signals
     display: Display
-    #: Called at every look around.
+    #: Called at every census.
     ensure_budget: Callable[[], None]
     clock: Callable[[], float]
 
@@ -218,17 +218,17 @@ class Session:
         self._outage = Outage(self.clock, LONGEST_OUTAGE)
         self._broke = False
         self._written = 0
-        #: Jobs that an emptied Redis forgot, and `spend` does not know of yet.
+        #: Jobs that an emptied Redis forgot, and that are not counted in `spend` yet.
         self._forgotten = 0
         self._fatal: VisionqError | None = None
 
     def run(self) -> Outcome:
-        """Go on until all rows are done, the budget has ended, or somebody asks to stop.
+        """Run until all rows are done, the budget is used up, or a signal comes.
 
         Raises:
             RecordFailed: OUT can't be written.
             ModelNotFound: the provider does not know the model.
-            QueueUnavailable: Redis is away for too long.
+            QueueUnavailable: Redis is away too long.
             VisionqError: the source can't be read to its end.
         """
         self.feeder.start()
@@ -262,7 +262,7 @@ class Session:
                 self._census = census(self.redis, self.window.ids())
                 self._census_at, self._rows_then = self.clock(), self.tally.rows
                 self._act_on(self._census)
-            self._tell_forgotten()
+            self._note_forgotten()
             self._outage.over()
             trouble = self.feeder.trouble
         except RedisError as error:
@@ -272,7 +272,7 @@ class Session:
         self.signals.wait(_TICK if self.tally.rows > before else pause)
 
     def _show(self, trouble: str | None) -> None:
-        # Where rows have come since, the census tells of what is over.
+        # A census from before the last rows is out of date.
         known = self._census if self._rows_then == self.tally.rows else None
         kept_back = waits(known, trouble)
         self.tally.rest(self.clock(), rests=kept_back is not None)
@@ -281,7 +281,7 @@ class Session:
     # Ends -----------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        """Write what has ended, and let Redis forget it."""
+        """Write the rows that have ended, and let Redis forget their jobs."""
         self._write(self.feeder.take_ended(_MOST_ROWS))
         self._settle(ended(self.redis, self.window.ids()))
 
@@ -297,14 +297,14 @@ class Session:
         self.ledger.forget([one.job.id for one in taken])
 
     def _is_no_end(self, one: Out, end: VisionqError) -> bool:
-        """Whether the row is not done for, whatever became of this job."""
+        """Return whether the row goes on although this job has ended."""
         is_missing = end.code == ModelNotFound.code and "model" not in one.row.overrides
         if is_missing and not self.tally.has_answers:
             self._fatal = ModelNotFound(f"{one.job.document.model}: {end.message}")
         elif end.code == JobNotFound.code:
             self._submit_lost([one])
         elif end.code == Cancelled.code and not one.created:
-            # An earlier run of the same was stopped, and withdrew it.
+            # An earlier run of the same command was stopped, and cancelled it.
             forgotten = self.ledger.forget([one.job.id])
             self.feeder.submit_again([one], more_attempts=0 if forgotten else 1)
         else:
@@ -329,44 +329,44 @@ class Session:
             self.display.say(f"Redis has lost {len(lost):,} jobs; they are submitted again")
             self._submit_lost(lost)
         if found.unknown:
-            # Nobody repeats these unasked. Should the answer come after all, `spend` tells.
+            # They are not repeated unasked. An answer that comes after all is counted in `spend`.
             self.ledger.cancel(found.unknown)
             error = BillingUnknown(
-                "a call was sent and its answer never came: it may have been billed;"
+                "a call was sent and no answer came: it may have been billed;"
                 " --retry-failed asks again"
             )
             self._settle(dict.fromkeys(found.unknown, error))
         if found.unaffordable and not self._broke:
             self._broke = True
-            self.display.say("the budget ends: what is out is waited for, nothing more is begun")
+            self.display.say("the budget is used up: calls in progress end, no more rows start")
             self.feeder.stop()
 
     def _submit_lost(self, lost: Sequence[Out]) -> None:
-        """Submit what an emptied Redis forgot."""
+        """Submit jobs again that an emptied Redis forgot."""
         self.feeder.submit_again(lost)
         self._forgotten += len(lost)
 
-    def _tell_forgotten(self) -> None:
-        """Have `spend` tell of it; by itself, so that a failing Redis takes no row with it."""
+    def _note_forgotten(self) -> None:
+        """Count forgotten jobs in `spend`; separately, so that an error costs no row."""
         if self._forgotten:
             note_forgotten(self.redis, self._forgotten)
             self._forgotten = 0
 
     def _rests_on_budget(self) -> bool:
-        """Whether nothing but what can't be afforded is left."""
+        """Return whether only unaffordable jobs are left."""
         found = self._census
         return found is not None and len(found.unaffordable) >= len(self.window)
 
     # The end --------------------------------------------------------------------------------------
 
     def _part(self) -> None:
-        """Withdraw the jobs in which no call can be out; wait for the others, for a while."""
+        """Cancel jobs without a call in progress; wait for the others for a while."""
         try:
             self._withdraw()
             until = self.clock() + FAREWELL
             if len(self.window):
                 self.display.say(
-                    f"stopping: {len(self.window):,} calls are out and waited for, at most"
+                    f"stopping: waiting for {len(self.window):,} calls in progress, at most"
                     f" {FAREWELL:.0f} s; a second Ctrl-C leaves at once"
                 )
             while len(self.window) and self.clock() < until and self.signals.stops < 2:  # noqa: PLR2004  # the second request
@@ -375,10 +375,10 @@ class Session:
                 self.display.show(self.tally, "stopping")
             self._withdraw()
         except RedisError as error:
-            self.display.say(f"Redis does not answer ({error}): what is out stays there")
+            self.display.say(f"Redis does not answer ({error}): unfinished jobs stay there")
 
     def _withdraw(self) -> None:
-        for state in RESTING:  # one that has begun to work meanwhile is let be
+        for state in RESTING:  # a job that has started meanwhile is left alone
             job_ids = self.window.ids()
             states = zip(job_ids, self.ledger.cancel(job_ids, only=state), strict=True)
             withdrawn = [job_id for job_id, before in states if before == state]

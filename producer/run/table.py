@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-#: With it numbers have a decimal comma: a spreadsheet that expects the one expects the other.
+#: With this delimiter numbers have a decimal comma: spreadsheets expect both or neither.
 SEMICOLON: Final = ";"
 _TAB: Final = {"tab": "\t", "\\t": "\t"}
-#: What a spreadsheet takes for the beginning of a formula.
+#: First characters that a spreadsheet takes for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-#: Texts of which a spreadsheet makes other numbers, dates or shares: they begin as a number does
-#: and hold nothing but what those hold, or they are a month with a number. Short whole numbers,
-#: those with a decimal comma (`52,50` too: a column of prices must add up), and whole dates
-#: such as 12.05.2026 stay what they are.
+#: Texts that a spreadsheet turns into other numbers, dates or percentages: they look like a number
+#: or like a month with a number. Short integers, decimals with a comma (`52,50`: prices must add
+#: up) and full dates such as 12.05.2026 keep their meaning and are not listed.
 _REINTERPRETED: Final = re.compile(
     r"(?!(?:0|[1-9]\d{0,10})(?:,\d{1,4})?$)"
     r"(?!(?:0[1-9]|[12]\d|3[01])\.(?:0[1-9]|1[0-2])\.(?:19|20)\d\d$)"
@@ -53,36 +52,36 @@ _OPTIONS: Final = (
         is_flag=True,
         help="A CSV for a Russian Excel: `;`, decimal comma, and texts that stay texts.",
     ),
-    click.option("--csv-delimiter", help="Of a CSV that is written; or tab.  [default: ,]"),
-    click.option("--no-bom", is_flag=True, help="Leave the UTF-8 mark out of a CSV."),
+    click.option("--csv-delimiter", help="Delimiter of the CSV, or `tab`.  [default: ,]"),
+    click.option("--no-bom", is_flag=True, help="Write the CSV without a byte order mark."),
     click.option(
         "--column", "columns", multiple=True,
-        help="Column of SOURCE that OUT has too; again for more.  [default: all]",
+        help="Column of SOURCE to repeat in OUT; repeat for more.  [default: all]",
     ),
-    click.option("--no-columns", is_flag=True, help="Leave the columns of SOURCE out."),
+    click.option("--no-columns", is_flag=True, help="Leave out the columns of SOURCE."),
     click.option(
-        "--no-technical", is_flag=True, help="Leave ids, hashes and token counts out of a table."
+        "--no-technical", is_flag=True, help="Leave out ids, hashes and token counts in a table."
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TableForm:
-    """What can be wished of a table."""
+    """Options of a table."""
 
     delimiter: str = ","
-    #: Whether a CSV begins with the mark of UTF-8.
+    #: Whether a CSV begins with a byte order mark.
     bom: bool = True
-    #: Whether texts that a spreadsheet would reinterpret are given as formulas that yield them.
+    #: Whether texts that a spreadsheet would reinterpret are written as formulas that yield them.
     keeps_texts: bool = False
     #: Columns of the source; None: all.
     columns: tuple[str, ...] | None = None
     technical: bool = True
-    #: In which moments are told, where numbers have a decimal comma.
+    #: Time zone of moments in tables with a decimal comma.
     time_zone: str = "Europe/Moscow"
 
     def csv_cell(self, column: Column, value: Cell) -> str | int | float | None:
-        """Return a value as it stands in a CSV."""
+        """Return a value as the CSV shows it."""
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str) and column.is_money:
@@ -107,7 +106,7 @@ class TableForm:
         return f"{moment:%Y-%m-%d %H:%M:%S}"
 
     def text(self, text: str) -> str:
-        """Return a text that no spreadsheet runs, or, where that is wished, reinterprets."""
+        """Return a text that no spreadsheet runs or, with `keeps_texts`, reinterprets."""
         if self.keeps_texts and _REINTERPRETED.fullmatch(text):
             quoted = text.replace('"', '""')
             return f'="{quoted}"'
@@ -115,22 +114,22 @@ class TableForm:
 
 
 def _harmless(text: str) -> str:
-    """Keep a spreadsheet from running what a model, or a file's name, has said: a `'` goes before.
+    """Put `'` before a text that a spreadsheet would run as a formula.
 
-    Numbers of `data` are no text and stay as they are.
+    Models and file names are not trusted. Numbers in `data` are not text and are left alone.
     """
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def table_options(command: Command) -> Command:
-    """Give a command the options that `take_table_form` takes."""
+    """Add the options that `take_table_form` reads."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def take_table_form(options: dict[str, Any], time_zone: str) -> TableForm:
-    """Take them out of a command's parameters."""
+    """Remove the options from a command's parameters and return them."""
     excel, delimiter = options.pop("excel"), options.pop("csv_delimiter")
     columns, none = options.pop("columns"), options.pop("no_columns")
     if columns and none:
@@ -152,11 +151,11 @@ def _delimiter(text: str) -> str:
     return found
 
 
-#: Before the name of a field of `data`.
+#: Prefix of columns for fields of `data`.
 DATA: Final = "data."
-#: Before the name of a column of the source, where OUT has one of that name.
+#: Prefix of columns of the source whose names OUT uses itself.
 SOURCE: Final = "source."
-#: Of a table that is meant to be looked at.
+#: Most columns: more fields are for programs, not for people.
 _MOST_FIELDS: Final = 1_000
 _LARGEST: Final = 2**63
 _BOOLEANS: Final = frozenset({"cached", "cost_is_estimate", "simulated"})
@@ -167,26 +166,26 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `kind` is that of all its values."""
+    """One column, whose values are all of one `kind`."""
 
     name: str
     kind: type
-    #: The column of the source, or the field of `data`, that it holds.
+    #: The column of the source, or the field of `data`, with its values.
     of_source: str | None = None
     of_data: str | None = None
 
     @property
     def is_money(self) -> bool:
-        """Whether it holds rubles as decimal strings."""
+        """Whether its values are rubles as decimal strings."""
         return self.name == "cost_rub"
 
     @property
     def is_moment(self) -> bool:
-        """Whether it holds moments."""
+        """Whether its values are moments."""
         return self.name == "finished_at"
 
     def cell(self, row: dict[str, Any]) -> Cell:
-        """Return what stands in this column of a row."""
+        """Return the value of a row in this column."""
         if self.of_source is not None:
             value = (row.get("columns") or {}).get(self.of_source)
         elif self.of_data is not None:
@@ -198,7 +197,7 @@ class Column:
             value = row.get(self.name)
         return self._as_cell(value)
 
-    def _as_cell(self, value: Any) -> Cell:  # noqa: ANN401  # whatever JSON can say
+    def _as_cell(self, value: Any) -> Cell:  # noqa: ANN401  # any JSON value
         if value is None:
             return None
         if self.kind is not str:
@@ -215,10 +214,10 @@ def columns_of(
     *,
     technical: bool = True,
 ) -> list[Column]:
-    """Return the columns of a table: those of every row, of the source and of `data`.
+    """Return the columns of a table: of every row, of the source, and of `data`.
 
-    A field whose values are of several kinds is text, and what is nested is JSON. Of the source's
-    columns those that are `wanted` come; None: all.
+    Fields with values of several kinds become text, nested values JSON. `wanted` selects columns
+    of the source; None: all.
 
     Raises:
         RecordRefused: there are too many fields for a table.
@@ -234,26 +233,26 @@ def columns_of(
         else:
             plain = plain or data is not None
         for name, text in (row.get("columns") or {}).items():
-            # That it says what ours of that name says shows only at the end.
+            # Whether it always equals our column of that name is known only at the end.
             source[name] = source.get(name, False) or text != str(row.get(name, ""))
         if len(fields) + len(source) > _MOST_FIELDS:
             raise RecordRefused(f"there are more than {_MOST_FIELDS:,} fields: take the JSONL")
     kept = [name for name in COLUMNS if technical or name not in TECHNICAL]
-    ours = {
+    own = {
         column.name
         for name in COLUMNS
         if name != "columns"
         for column in _columns(name, fields, plain=plain)
     }
-    told = [
-        Column(f"{SOURCE}{name}" if name in ours else name, str, of_source=name)
+    repeated = [
+        Column(f"{SOURCE}{name}" if name in own else name, str, of_source=name)
         for name, differs in source.items()
-        if (wanted is None or name in wanted) and (differs or name not in ours)
+        if (wanted is None or name in wanted) and (differs or name not in own)
     ]
     return [
         column
         for name in kept
-        for column in (told if name == "columns" else _columns(name, fields, plain=plain))
+        for column in (repeated if name == "columns" else _columns(name, fields, plain=plain))
     ]
 
 
@@ -262,7 +261,7 @@ def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Co
         found = [
             Column(f"{DATA}{field}", _kind(kinds), of_data=field) for field, kinds in fields.items()
         ]
-        # An answer that is a list or a number has no fields of its own.
+        # An answer that is a list or a number has no fields.
         return [Column("data", str), *found] if plain else found
     if name == "error":
         return [Column("error_code", str), Column("error_message", str)]
@@ -272,7 +271,7 @@ def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Co
 
 
 def _kind_of(value: object) -> type:
-    """Return a value's kind; a number too large for 64 bits is text."""
+    """Return the kind of a value; an integer beyond 64 bits is text."""
     is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
     return str if is_large else type(value)
 
@@ -286,7 +285,7 @@ def _kind(kinds: set[type]) -> type:
     return float if known and known <= {int, float} else str
 
 
-#: What OUT may end in; the last two are made from the record that stands beside them.
+#: Suffixes of OUT; tables are made from the JSONL record beside them.
 JSONL: Final = ".jsonl"
 CSV: Final = ".csv"
 PARQUET: Final = ".parquet"
@@ -297,10 +296,10 @@ _BATCH: Final = 10_000
 
 
 def record_path(out: Path) -> Path:
-    """Return the record that belongs to OUT: itself, or the JSONL beside a table.
+    """Return the record of OUT: OUT itself, or the JSONL beside a table.
 
     Raises:
-        RecordRefused: it ends in nothing that is known.
+        RecordRefused: the suffix of OUT is unknown.
     """
     if out.suffix.lower() not in KINDS:
         raise RecordRefused(f"{out}: OUT ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
@@ -308,10 +307,10 @@ def record_path(out: Path) -> Path:
 
 
 def check_kind(out: Path) -> None:
-    """See that a table of this kind can be made here; told before anything is paid.
+    """Check, before anything is paid, that this kind of table can be written.
 
     Raises:
-        RecordRefused: what writes it is not installed.
+        RecordRefused: an extra is not installed.
     """
     record_path(out)
     if out.suffix.lower() == PARQUET:
@@ -319,12 +318,12 @@ def check_kind(out: Path) -> None:
 
 
 def export(rows: Iterable[dict[str, Any]], out: Path, form: TableForm = _PLAIN) -> None:
-    """Write a table; `rows` is read twice. The table that stood at `out` is replaced at once.
+    """Write a table, replacing an earlier one atomically; `rows` is read twice.
 
     Raises:
         RecordFailed: it can't be written.
-        RecordRefused: its kind is unknown, what writes it is not installed, or what stands there
-            is no table of ours.
+        RecordRefused: its kind is unknown, an extra is not installed, or visionq did not write the
+            file at `out`.
     """
     check_kind(out)
     check_table(out)
@@ -339,7 +338,7 @@ def _replace(out: Path, write: Callable[[Path], None]) -> None:
     draft = draft_of(out)
     try:
         write(draft)
-        check_table(out)  # it took a while
+        check_table(out)  # again: writing took a while
         draft.replace(out)
     except OSError as error:
         with suppress(OSError):
@@ -351,10 +350,10 @@ def _replace(out: Path, write: Callable[[Path], None]) -> None:
 
 
 def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None:
-    """Move a table aside that can't be made again of its record; return what to say of it.
+    """Move a table away that its record can't restore; return a message about it.
 
-    A table is as old as the record that it was made of; what is newer was written by others. Where
-    the record `begins`, what the table holds stands nowhere else.
+    A table has the time of its record; a newer one was changed by someone. If the record `begins`,
+    the rows of the table are nowhere else.
     """
     try:
         known = out.stat()
@@ -366,13 +365,13 @@ def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RecordFailed(f"{out}: can't be moved aside: {error.strerror}") from None
+        raise RecordFailed(f"{out}: can't be renamed: {error.strerror}") from None
     why = "is of another record" if begins else "was changed since it was made"
     return f"{out} {why}: it is kept as {kept.name}"
 
 
 def as_old_as(out: Path, record: Path) -> None:
-    """Give a table the age of its record, by which `keep_changed` tells later changes."""
+    """Give a table the time of its record, so that `keep_changed` notices later changes."""
     made = record.stat()
     os.utime(out, ns=(made.st_atime_ns, made.st_mtime_ns))
 
@@ -383,7 +382,7 @@ def as_old_as(out: Path, record: Path) -> None:
 def _write_csv(
     rows: Iterable[dict[str, Any]], columns: list[Column], path: Path, form: TableForm
 ) -> None:
-    # Excel takes a file for UTF-8 by the mark at its beginning.
+    # Excel recognises UTF-8 by the byte order mark.
     encoding = "utf-8-sig" if form.bom else "utf-8"
     with path.open("x", encoding=encoding, errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter=form.delimiter)
@@ -430,7 +429,7 @@ def _parquet_cell(cell: Cell) -> Cell:
 
 def _arrow() -> tuple[Any, Any]:
     try:
-        from arro3 import core, io  # noqa: PLC0415  # an extra, and only who wants Parquet needs it
+        from arro3 import core, io  # noqa: PLC0415  # an extra that only Parquet needs
     except ImportError:
         raise RecordRefused(f"Parquet needs an extra: {install_command('parquet')}") from None
     return core, io

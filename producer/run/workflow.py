@@ -63,32 +63,32 @@ _SAID: Final = {
 def work(
     plan: RunPlan, settings: Settings, terminal: Terminal, to_detach: Sequence[str] | None = None
 ) -> int:
-    """Show what it costs, ask, run, and leave OUT complete; returns the exit code.
+    """Show the cost, ask, run, and complete OUT; return the exit code.
 
-    With `to_detach`, the arguments that begin it again, the run goes on without this process.
+    With `to_detach`, the arguments of the command, the run goes on without this process.
 
     Raises:
-        RecordRefused: OUT is another run's, or can't be written.
-        VisionqError: the run can't go on; OUT holds what was answered.
+        RecordRefused: OUT belongs to another run, or can't be written.
+        VisionqError: the run can't go on; OUT has all answers so far.
     """
-    wishes = plan.wishes
-    with closing(Record(wishes.record, fresh=wishes.fresh)) as record, ExitStack() as stack:
+    options = plan.options
+    with closing(Record(options.record, fresh=options.fresh)) as record, ExitStack() as stack:
         record.check(plan.question.fingerprint)
         record.check_origin(simulates=simulates(settings))
-        begun = _Work(plan, settings, terminal, record, stack)
+        begun = _Workflow(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
-        if wishes.is_table:
+        if options.is_table:
             begins = record.index.lines == 0
-            if (said := keep_changed(wishes.out, wishes.record, begins=begins)) is not None:
+            if (said := keep_changed(options.out, options.record, begins=begins)) is not None:
                 terminal.say(said)
         record.begin()
-        if to_detach is None or wishes.first is not None or not begun.tally.to_ask:
+        if to_detach is None or options.first is not None or not begun.tally.to_ask:
             outcome, wants_more = begun.run(sample_only=to_detach is not None)
             if not wants_more:
                 return begun.end(outcome)
     assert to_detach is not None  # noqa: S101  # for the type checker: it returned otherwise
-    run = detach(plan.run, to_detach, plan.source.description, wishes.out.absolute())
+    run = detach(plan.run, to_detach, plan.source.description, options.out.absolute())
     terminal.say(f"{run.id} goes on without this terminal: visionq runs attach {run.id}")
     if terminal.as_json:
         print_json(run.to_public())
@@ -96,7 +96,7 @@ def work(
 
 
 @dataclass
-class _Work:
+class _Workflow:
     plan: RunPlan
     settings: Settings
     terminal: Terminal
@@ -106,21 +106,21 @@ class _Work:
     def __post_init__(self) -> None:
         self.tally = Tally()
         self._stack: Stack | None = None
-        #: The ids of the rows that are asked first; None: no sample is wished for.
+        #: Ids of the sample; None: no sample.
         self._sample: frozenset[str] | None = None
-        #: Rubles that the quote expects a row to cost.
+        #: Rubles of one row by the quote.
         self._each: Decimal | None = None
 
     @property
     def stack(self) -> Stack:
-        """The stack, found when it is needed first."""
+        """The stack, found at the first use."""
         if self._stack is None:
             self._stack = self.exits.enter_context(found_stack(self.settings))
         return self._stack
 
     def agreed(self) -> bool:
-        """Show what it costs, and ask."""
-        first = self.plan.wishes.first
+        """Show the cost, and ask the user."""
+        first = self.plan.options.first
         selection = self._selection()
         sample = Sample(first, self.plan.run) if first is not None else None
         quote = quote_of_rest(self.plan, selection, sample, self.settings)
@@ -136,42 +136,42 @@ class _Work:
         if (said := said_of_changes(selection)) is not None:
             self.terminal.say(said)
         if quote.rows == 0:
-            return True  # what is left is to put OUT in order
+            return True  # only sorting and the table are left
         show_quote(quote, self.plan, self.terminal)
         self._warn(quote)
         return self._sample_is_done or self.terminal.agree("Begin?")
 
     def _warn(self, quote: Quote) -> None:
-        """Say what should be known before it begins."""
+        """Print warnings before the run begins."""
         if simulates(self.settings):
             self.terminal.say("the simulator will answer: no model sees a picture, nothing is paid")
         if (short := self.record.room_is_short(quote.rows)) is not None:
             self.terminal.say(short)
-        limit, needed = self.plan.wishes.max_rub, self.tally.forecast
+        limit, needed = self.plan.options.max_rub, self.tally.forecast
         if limit is not None and needed is not None and needed > limit:
-            self.terminal.say(f"--max-rub {limit} will probably not do for {rubles(needed)}")
+            self.terminal.say(f"--max-rub {limit} is probably too little for {rubles(needed)}")
 
     @property
     def _sample_is_done(self) -> bool:
-        """Whether the sample stands in OUT, of an earlier run that was not gone on with."""
+        """Whether OUT has the sample already, from an earlier run."""
         known = self.record.index.get
         return self._sample is not None and all(known(row_id) for row_id in self._sample)
 
     def _selection(self) -> Selection:
-        wishes, prompt = self.plan.wishes, self.plan.question.prompt
-        return Selection(self.record.index, prompt, self.record.row, wishes.again, wishes.only)
+        options, prompt = self.plan.options, self.plan.question.prompt
+        return Selection(self.record.index, prompt, self.record.row, options.again, options.only)
 
     def run(self, *, sample_only: bool) -> tuple[Outcome, bool]:
-        """Run the sample, if one is wished for, and the rest, if that is agreed to.
+        """Run the sample, if any, and the rest if the user agrees.
 
-        Returns how that ended, and whether somebody else is to do the rest.
+        Return the outcome, and whether a detached run is to do the rest.
         """
         if self.tally.to_ask == 0:
-            return Outcome.DONE, False  # no stack is needed for that
+            return Outcome.DONE, False  # needs no stack
         if self._sample is None:
             return self._session(None), False
         outcome, account = Outcome.SAMPLED, None
-        if not self._sample_is_done or self.plan.wishes.again != Again():
+        if not self._sample_is_done or self.plan.options.again != Again():
             before = balance_of(self.stack, self.settings)
             outcome = self._session(self._sample)
             account = Account(before, balance_of(self.stack, self.settings), self.tally.spent)
@@ -194,7 +194,7 @@ class _Work:
             Signals() as signals,
         ):
             ledger = Ledger(patient, options)
-            limit = self.plan.wishes.max_rub
+            limit = self.plan.options.max_rub
             budget = RunBudget(ledger, patient, self.plan.run, limit, lambda: self.tally.paid)
             with as_queue_unavailable():
                 budget.begin()
@@ -209,7 +209,7 @@ class _Work:
                 before=budget.ensure,
                 selection=self._selection(),
                 sample=sample,
-                columns=self.plan.wishes.form.columns,
+                columns=self.plan.options.form.columns,
             )
             display = open_display(time.monotonic)
             session = Session(
@@ -229,13 +229,13 @@ class _Work:
                 return session.run()
 
     def end(self, outcome: Outcome) -> int:
-        """Put OUT in order, make a table of it, and say what there is; returns the exit code."""
-        wishes = self.plan.wishes
-        self.record.settle(ordered=wishes.ordered and outcome is Outcome.DONE)
-        if wishes.is_table:
-            rows = self.record.rows(ordered=wishes.ordered)
-            export(rows, wishes.out, wishes.form)
-            as_old_as(wishes.out, wishes.record)
+        """Sort OUT, make a table of it, and report; return the exit code."""
+        options = self.plan.options
+        self.record.settle(ordered=options.ordered and outcome is Outcome.DONE)
+        if options.is_table:
+            rows = self.record.rows(ordered=options.ordered)
+            export(rows, options.out, options.form)
+            as_old_as(options.out, options.record)
         rows_there, _ = self.record.index.count()
         codes = self.record.index.codes()
         self._say_end(outcome, rows_there, codes)
@@ -245,14 +245,14 @@ class _Work:
 
     def _say_end(self, outcome: Outcome, rows: int, codes: Counter[str]) -> None:
         said = f"{without_answer(codes) or '0 failed'}, {rubles(self.tally.paid)}"
-        self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.wishes.out}, {said}")
+        self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.options.out}, {said}")
         if simulated := self.record.index.origins()[0]:
             self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
         if codes and outcome is Outcome.DONE:
-            self.terminal.say("the same command with --retry-failed asks these rows again")
+            self.terminal.say("the same command with --retry-failed asks about these rows again")
         if codes[BillingUnknown.code]:
             self.terminal.say(
-                "what is of unknown billing may have been paid: see `visionq spend` before you do"
+                "rows of unknown billing may have been paid: see `visionq spend` first"
             )
 
     def _to_public(self, outcome: Outcome, rows: int, codes: Counter[str]) -> dict[str, Any]:
@@ -267,13 +267,13 @@ class _Work:
             "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
             "spent_rub": str(self.tally.spent),
-            "record": str(self.plan.wishes.record),
-            "out": str(self.plan.wishes.out.absolute()),
+            "record": str(self.plan.options.record),
+            "out": str(self.plan.options.out.absolute()),
         }
 
 
 def _exit_code(outcome: Outcome, codes: Counter[str]) -> int:
-    """Return 1 where rows failed, and 4 where it is but unknown what became of some."""
+    """Return 1 if rows failed, and 4 if only their billing is unknown."""
     if outcome is Outcome.DONE and codes:
         return EXIT_STOPPED if codes.keys() == {BillingUnknown.code} else EXIT_FAILED
     return _EXITS[outcome]

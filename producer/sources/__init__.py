@@ -1,4 +1,4 @@
-"""Where bulk work comes from: folders, globs, manifests, lists of addresses, batch files."""
+"""The sources of bulk work: folders, globs, manifests, lists of addresses, batch files."""
 
 from producer.sources.bucket import take_row_pictures
 from producer.sources.opening import STDIN, open_source

@@ -30,10 +30,10 @@ _PORTION: Final = 1000
 
 
 class Bucket(Reading):
-    """Objects with the name of a picture, in the order of the store; an id is a name.
+    """Objects with the suffix of a picture, in the order of the store; ids are names.
 
-    Credentials, region and endpoint come from the environment by the names that the store's own
-    tools use, as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT_URL`.
+    Credentials, region and endpoint come from the variables that the store's own tools read,
+    such as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT_URL`.
     """
 
     columns = ("id", "file", "folder")
@@ -45,7 +45,7 @@ class Bucket(Reading):
         self._store, self._bucket, self._prefix = *open_bucket(url), urlsplit(url).path[1:]
 
     def fingerprint(self) -> str:
-        """Return its address: pictures are added to a bucket."""
+        """Return its address: the content of a bucket may grow."""
         return f"bucket:{self._url}"
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
@@ -67,23 +67,23 @@ class Bucket(Reading):
             )
 
     def _names(self) -> Iterator[str]:
-        """List page by page; a prefix is a folder: the store goes by whole parts of names."""
+        """List names page by page; the prefix is a folder."""
         with _store_errors(self._url):
             for page in self._store.list(self._prefix or None, chunk_size=_PORTION):
                 for entry in page:
                     yield entry["path"]
 
     def _nothing(self) -> str:
-        return f"there is no picture in it ({self.skipped} objects of other kinds)"
+        return f"it contains no picture ({self.skipped} objects of other kinds)"
 
 
 def read_object(url: str, most_bytes: int) -> bytes:
     """Return an object, reading at most one byte more than `most_bytes`.
 
     Raises:
-        InputFileNotFound: there is none.
+        InputFileNotFound: there is no such object.
         DownloadFailed: the store can't be read.
-        InvalidSource: the address or the install is not fit for it.
+        InvalidSource: the address is wrong, or the extra is not installed.
     """
     store, _ = open_bucket(url)
     from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
@@ -102,14 +102,14 @@ def read_object(url: str, most_bytes: int) -> bytes:
 
 
 def open_bucket(url: str) -> tuple[ObjectStore, str]:
-    """Return the store behind `s3://bucket/…`, and the bucket's name.
+    """Return the store of `s3://bucket/…`, and the bucket's name.
 
     Raises:
-        InvalidSource: the address or the install is not fit for it.
+        InvalidSource: the address is wrong, or the extra is not installed.
     """
     bucket = urlsplit(url).netloc
     if not url.startswith(SCHEME) or not bucket:
-        raise InvalidSource(f"{url}: an address in a store is s3://bucket/prefix")
+        raise InvalidSource(f"{url}: write the address as s3://bucket/prefix")
     if find_spec("obstore") is None:
         raise InvalidSource(f"{url}: needs an extra: {install_command('blobs')}")
     return _store(bucket), bucket
@@ -122,7 +122,7 @@ def _store(bucket: str) -> ObjectStore:
     with _store_errors(f"{SCHEME}{bucket}"):
         return from_url(
             f"{SCHEME}{bucket}",
-            # An endpoint without TLS, where one is named, stands in a network of one's own.
+            # An endpoint without TLS is in the operator's own network.
             client_options={"connect_timeout": "5s", "timeout": _TIMEOUT, "allow_http": True},
             retry_config={"max_retries": 5, "retry_timeout": _RETRYING},
         )
@@ -144,7 +144,7 @@ def _cause(error: Exception) -> str:
 
 
 def take_row_pictures(images: Iterable[str], most_bytes: int) -> list[ImageInput]:
-    """Return names of files and addresses as they are, and objects of a store as their bytes.
+    """Return file names and addresses unchanged, and objects of a store as bytes.
 
     Raises:
         InputFileNotFound: there is no such object.

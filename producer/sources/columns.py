@@ -1,4 +1,4 @@
-"""Which columns of a manifest hold what, and one record of it as a row."""
+"""The columns of a manifest, and its records as rows."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _NUMBERED: Final = re.compile(r"(?P<name>.*?)[ _-]?\d{1,2}")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of pictures, in order, and that of the id."""
+    """The columns of pictures, in order, and the column of the id."""
 
     images: tuple[str, ...]
     id: str | None
-    #: What names of files are relative to.
+    #: The folder of relative file names.
     folder: Path
 
     @property
     def spoken(self) -> str:
-        """Which columns are used for what, for people."""
+        """The use of the columns, for people."""
         pictures = ", ".join(map(repr, self.images))
         return f"pictures: {pictures}; ids: {repr(self.id) if self.id else 'names of the pictures'}"
 
     def row(self, number: int, line: int, record: Mapping[str, object]) -> Row | BadRow:
-        """Return the row that a record stands for, or why it stands for none."""
+        """Return the row of a record, or a `BadRow` that says why there is none."""
         return make_row(number, line, lambda: self._row(number, line, record))
 
     def _row(self, number: int, line: int, record: Mapping[str, object]) -> Row | BadRow:
@@ -62,7 +62,7 @@ class Columns:
             message = f"line {line}: {self.id} is empty"
             return BadRow(number, f"line {line}", InvalidJob.code, message, shown)
         given = tuple(image.given for image in images)
-        # A picture inside its address is no name.
+        # A picture inside its address has no name.
         first = "" if is_data_url(given[0]) else given[0]
         located = tuple(image.located for image in images)
         row_id = identity or first or f"line {line}"
@@ -82,12 +82,12 @@ class Columns:
 def choose_columns(
     names: Sequence[str], options: SourceOptions, folder: Path, where: str
 ) -> Columns:
-    """Return which columns are meant, by the options or by their usual names.
+    """Return the columns that the options name, else those with usual names.
 
     Raises:
-        InvalidSource: there is no such column; the message names those that there are.
+        InvalidSource: there is no such column; the message lists the columns.
     """
-    there_are = f"there are: {', '.join(repr(name) for name in names if name)}"
+    there_are = f"the columns are: {', '.join(repr(name) for name in names if name)}"
     wanted = [*options.image_columns, *([options.id_column] if options.id_column else [])]
     for name in wanted:
         if name not in names:
@@ -104,7 +104,7 @@ def choose_columns(
 
 
 def find_images(names: Sequence[str], options: SourceOptions) -> tuple[str, ...]:
-    """Return the columns of pictures: those named, else the first usual name and its numbered."""
+    """Return the columns of pictures: those named, else the first usual name, numbered or not."""
     if options.image_columns:
         return options.image_columns if set(options.image_columns) <= set(names) else ()
     for usual in _IMAGE_NAMES:
@@ -120,10 +120,10 @@ def find_images(names: Sequence[str], options: SourceOptions) -> tuple[str, ...]
 
 
 def _addresses(name: str, value: object, folder: Path) -> list[Address]:
-    """Return the pictures of one cell: one address, several, or a list of them.
+    """Return the pictures of a cell: one address, several, or a JSON list of them.
 
     Raises:
-        InvalidJob: something else stands there.
+        InvalidJob: the cell holds something else.
     """
     found: list[Address] = []
     for item in _listed(value):
@@ -142,14 +142,14 @@ def _listed(value: object) -> list[object]:
         try:
             value = json.loads(value)
         except ValueError:
-            return [value]  # the name of a file may begin so
+            return [value]  # a file name may begin like JSON
     if isinstance(value, list):
         return value
     return [] if value is None else [value]
 
 
 def as_text(value: object) -> str:
-    """Return a value as it is put into a prompt: JSON where it is neither text nor nothing."""
+    """Return a value as text for the prompt: null is empty, other types are JSON."""
     if isinstance(value, str):
         return whole(value)
     return "" if value is None else whole(json.dumps(value, ensure_ascii=False))

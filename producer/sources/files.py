@@ -1,4 +1,4 @@
-"""Pictures that are files: a folder with all below it, a glob, one file."""
+"""Pictures that are files: a folder with its subfolders, a glob, one file."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
     from producer.sources.source import BadRow
 
-#: Names of files that are looked at. Which of them are taken is found out by their content.
+#: Suffixes of files that are looked at; their content decides which are taken.
 PICTURE_SUFFIXES: Final = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
         *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
     )
 )
-#: What systems and programs leave between pictures: thumbnails, copies, what was deleted.
+#: What systems leave between pictures: thumbnails, copies, deleted files.
 JUNK: Final = frozenset(
     (
         *("@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found"),
         *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     )
 )
-#: What hidden files and folders are counted as.
+#: The name under which hidden files and folders are counted.
 HIDDEN: Final = "hidden"
 _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF")
 _MAGIC: Final = re.compile(r"[*?\[]")
 
 
 class Files(Reading):
-    """Files below a folder, in the order of their names; an id is a name relative to the folder.
+    """Files below a folder, in the order of their names; ids are names relative to the folder.
 
-    Names of one directory are held at a time. Hidden files and folders and those of `JUNK` are
-    passed over, and so are links to folders: they may lead in a circle.
+    Only the names of one directory are in memory at a time. Hidden files and folders, `JUNK`, and
+    links to folders, which may form a circle, are skipped.
     """
 
     columns = ("id", "file", "folder")
@@ -51,13 +51,13 @@ class Files(Reading):
     ) -> None:
         self.description = description
         self._folder = folder
-        #: None: whatever has the name of a picture.
+        #: None: any file with the suffix of a picture.
         self._pattern = pattern
-        #: Folders below which nothing matches; 0: however deep.
+        #: Depth of folders to look into; 0: no limit.
         self._depth = depth
 
     def fingerprint(self) -> str:
-        """Return its address: pictures are added to a folder."""
+        """Return its address: the content of a folder may grow."""
         shape = self._pattern.pattern if self._pattern else "*"
         return f"files:{self._folder.resolve()}:{shape}"
 
@@ -90,12 +90,12 @@ class Files(Reading):
 
     def _nothing(self) -> str:
         if self._pattern is not None:
-            return "no file has such a name"
-        return f"there is no picture in it ({self.skipped} files of other kinds)"
+            return "no file matches"
+        return f"it contains no picture ({self.skipped} files of other kinds)"
 
 
 def open_folder(path: Path) -> Files:
-    """Return all pictures of a folder and of those below it."""
+    """Return all pictures of a folder and its subfolders."""
     return Files(path, f"folder {path}", None, 0)
 
 
@@ -105,15 +105,15 @@ def open_file(path: Path) -> Files:
 
 
 def has_magic(spec: str) -> bool:
-    """Return whether a name is a pattern of names."""
+    """Return whether a name contains wildcards."""
     return _MAGIC.search(spec) is not None
 
 
 def open_glob(pattern: str) -> Files:
-    """Return the files that match; `**` stands for any folders, `*` and `?` for parts of one name.
+    """Return the files that match a glob; only `**` crosses folders.
 
     Raises:
-        InvalidSource: the part before the first wildcard is no folder.
+        InvalidSource: the part before the first wildcard is not a folder.
     """
     parts = Path(pattern).parts
     fixed = next(place for place, part in enumerate(parts) if has_magic(part))
@@ -125,7 +125,7 @@ def open_glob(pattern: str) -> Files:
 
 
 def _as_regex(parts: tuple[str, ...]) -> str:
-    """Return the pattern of relative names, with `/` between their parts."""
+    """Return a regular expression for relative names with `/` between their parts."""
     pieces = []
     for place, part in enumerate(parts):
         last = place == len(parts) - 1
@@ -139,7 +139,7 @@ def _as_regex(parts: tuple[str, ...]) -> str:
 
 
 def is_picture(path: str | Path) -> bool:
-    """Return whether a file begins as a picture that a model takes."""
+    """Return whether a file begins like a picture that a model takes."""
     try:
         with Path(path).open("rb") as file:
             return file.read(8).startswith(_SIGNATURES)
@@ -148,7 +148,7 @@ def is_picture(path: str | Path) -> bool:
 
 
 def _entries(folder: Path) -> list[tuple[str, str, bool]]:
-    """Return (name, path, whether it is a folder) of what a folder holds, by name."""
+    """Return (name, path, whether it is a folder) of each entry, sorted by name."""
     try:
         with os.scandir(folder) as entries:
             found = [
@@ -162,7 +162,7 @@ def _entries(folder: Path) -> list[tuple[str, str, bool]]:
 
 
 def junk_in(name: str) -> str | None:
-    """Return as what a name is passed over: a part of it is junk, or hidden; None: it is not."""
+    """Return the part of a name that makes it junk, `HIDDEN`, or None."""
     for part in name.split("/"):
         if part.lower() in JUNK:
             return part

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 class Listing(Reading):
-    """A text whose every line names a picture; blank lines and those with `#` first are left out.
-
-    The line is the id.
-    """
+    """A text with one picture a line, whose line is its id; blank lines and `#` are skipped."""
 
     columns = ("id",)
 
@@ -48,7 +45,7 @@ class Listing(Reading):
 
 
 class OpenAIBatch(Reading):
-    """Lines `{"custom_id", "method", "url", "body"}`; a row brings its own prompt and options."""
+    """Lines `{"custom_id", "method", "url", "body"}`, each with its own prompt and options."""
 
     asks_itself = True
 
@@ -85,5 +82,5 @@ def _row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:
 
 
 def is_batch(record: object) -> bool:
-    """Return whether the first line of a JSONL is that of such a file."""
+    """Return whether the first line of a JSONL is OpenAI Batch input."""
     return isinstance(record, dict) and "custom_id" in record and "body" in record

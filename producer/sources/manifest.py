@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from producer.sources.text_file import TextFile
 
 _CANDIDATES: Final = (",", ";", "\t", "|")
-#: The line by which Excel is told the delimiter.
+#: The first line that sets Excel's delimiter.
 _SEP: Final = re.compile(r'"?sep=(?P<delimiter>.)"?[,;\t|]*\s*', re.IGNORECASE)
-#: Records by which delimiters are compared, and the characters in which they are looked for.
+#: Records by which delimiters are compared, and the characters that are read for them.
 _RECORDS: Final = 50
 _HEAD: Final = 1 << 18
 
 
 def find_delimiter(file: TextFile, options: SourceOptions) -> str:
-    """Return what separates the cells: told, or found by the first records.
+    """Return the delimiter: given, declared by a line `sep=`, or detected.
 
-    Quoted cells count as one, whatever they hold. A delimiter that yields a column of pictures goes
-    before others, then one by which the records are of one width, then one by which they are wide.
+    Quotes are respected. A delimiter that yields a column of pictures wins, then the one that
+    makes records equally wide, then the one that makes them widest.
     """
     if options.delimiter is not None:
         return options.delimiter
     head = _head(file)
-    if (told := told_delimiter(head[0] if head else "")) is not None:
-        return told
+    if (declared := declared_delimiter(head[0] if head else "")) is not None:
+        return declared
     return max(_CANDIDATES, key=lambda one: _fitness(head, one, options))
 
 
-def told_delimiter(line: str) -> str | None:
-    """Return the delimiter that a first line `sep=;` tells, or None: it is no such line."""
+def declared_delimiter(line: str) -> str | None:
+    """Return the delimiter of a line `sep=;`, or None for any other line."""
     found = _SEP.fullmatch(line)
     return found["delimiter"] if found else None
 
@@ -58,7 +58,7 @@ def _head(file: TextFile) -> list[str]:
 def _fitness(
     head: Sequence[str], delimiter: str, options: SourceOptions
 ) -> tuple[bool, float, int]:
-    # Not strict: a head may end within a quoted cell.
+    # Not strict: the head may end within a quoted cell.
     records = [cells for cells in islice(_parse(head, delimiter), _RECORDS) if any(cells)]
     if not records:
         return False, 0, 0
@@ -76,9 +76,9 @@ def _parse(head: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def name_columns(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return the names in a first record: clean, each once; `""` for a column without one.
+    """Return clean, unique names from the first record; `""` for an unnamed column.
 
-    Of several columns with one name the later are `name 2`, `name 3`, as numbered ones are.
+    Further columns of the same name become `name 2`, `name 3`.
     """
     names: list[str] = []
     for cell in cells:
@@ -92,12 +92,12 @@ def name_columns(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-#: Characters of one cell: a picture in its address has as many as its bytes and a third.
+#: Characters of one cell; base64 makes a picture a third longer.
 _LONGEST_CELL: Final = MOST_CHARACTERS
 
 
 class CsvManifest(Reading):
-    """A table with a line of names first."""
+    """A table whose first line names the columns."""
 
     def __init__(self, file: TextFile, name: str, folder: Path, options: SourceOptions) -> None:
         self._file = file
@@ -116,7 +116,7 @@ class CsvManifest(Reading):
         self.description = f"{name} ({form}; {self._chosen.spoken})"
 
     def fingerprint(self) -> str:
-        """Return the hash of its content, and which columns were taken."""
+        """Return the hash of its content, and the columns in use."""
         return f"csv:{self._file.sha256}:{self._chosen.images}:{self._chosen.id}"
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
@@ -136,35 +136,35 @@ class CsvManifest(Reading):
             yield line, self._chosen.row(number, line, record)
 
     def _records(self) -> Iterator[tuple[int, tuple[str, ...] | BrokenRecord]]:
-        """Yield the cells of each record that is not blank, with the line at which it ends.
+        """Yield the cells of each record, with the number of its last line; skip blank ones.
 
-        A record whose quotes are broken is told by itself, if the table goes on behind it.
+        A record with broken quotes is yielded as such if the table goes on after it.
         """
         csv.field_size_limit(_LONGEST_CELL)
         with self._file.open() as text:
             lines = iter(text)
             first = next(lines, "")
-            told = told_delimiter(first) is not None
-            # With the first line taken out, lines are counted from the next.
+            skipped = declared_delimiter(first) is not None
+            # Without the first line, the reader counts from the second.
             reader = csv.reader(
-                lines if told else chain([first], lines), delimiter=self._delimiter, strict=True
+                lines if skipped else chain([first], lines), delimiter=self._delimiter, strict=True
             )
             while True:
-                began = reader.line_num + 1 + told
+                began = reader.line_num + 1 + skipped
                 try:
                     cells = next(reader)
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    line = reader.line_num + told
+                    line = reader.line_num + skipped
                     self._check_goes_on(str(error), began, line)
                     yield line, BrokenRecord(line, str(error))
                     continue
                 if any(cell.strip() for cell in cells):
-                    yield reader.line_num + told, tuple(cells)
+                    yield reader.line_num + skipped, tuple(cells)
 
     def _check_goes_on(self, said: str, began: int, line: int) -> None:
-        """Refuse a table of which a quote, or a cell, takes all that is left."""
+        """Refuse a table in which an open quote or a huge cell swallows the rest."""
         if "field limit" in said:
             said = f"a cell of more than {_LONGEST_CELL:,} characters begins at line {began}"
         elif said != _OPEN_QUOTE:
@@ -174,19 +174,19 @@ class CsvManifest(Reading):
 
 
 def _text_of(cell: str) -> str:
-    """Return a cell; of `="00123"`, by which spreadsheets keep a text, the text."""
+    """Return a cell, and the text of `="00123"`, a spreadsheet's way to keep text."""
     found = _KEPT_TEXT.fullmatch(cell)
     return found["text"].replace('""', '"') if found else cell
 
 
 _KEPT_TEXT: Final = re.compile(r'="(?P<text>(?:[^"]|"")*)"')
-#: What `csv` says of a quote that is open at the end of the file.
+#: The message of `csv` for a quote that is open at the end of the file.
 _OPEN_QUOTE: Final = "unexpected end of data"
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenRecord:
-    """A record that can't be taken apart, and why."""
+    """A record that can't be parsed, and why."""
 
     line: int
     said: str
@@ -210,7 +210,7 @@ class JsonlManifest(Reading):
         self.description = f"{name} (JSONL, {file.spoken_encoding}; {self._chosen.spoken})"
 
     def fingerprint(self) -> str:
-        """Return the hash of its content, and which keys were taken."""
+        """Return the hash of its content, and the keys in use."""
         return f"jsonl:{self._file.sha256}:{self._chosen.images}:{self._chosen.id}"
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
@@ -223,7 +223,7 @@ class JsonlManifest(Reading):
 
 
 def parse_object(line: str) -> dict[str, Any] | str:
-    """Return the JSON object of a line, or what is wrong with it."""
+    """Return the JSON object of a line, or an error message."""
     if len(line) > MOST_CHARACTERS:
         return f"more than {MOST_CHARACTERS:,} characters"
     try:
@@ -232,11 +232,11 @@ def parse_object(line: str) -> dict[str, Any] | str:
         return f"broken JSON at character {error.pos + 1}: {error.msg}"
     except RecursionError:
         return "JSON that is nested too deep"
-    except ValueError as error:  # a number of more digits than are read
+    except ValueError as error:  # a number with too many digits
         return f"JSON that can't be read: {error}"
     return value if isinstance(value, dict) else "not a JSON object"
 
 
 def broken_line(number: int, line: int, fault: str) -> BadRow:
-    """Return the row for a line that can't be read."""
+    """Return the `BadRow` of a line that can't be read."""
     return BadRow(number, f"line {line}", InvalidJob.code, f"line {line}: {fault}")

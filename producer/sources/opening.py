@@ -44,24 +44,24 @@ _OPTIONS = (
         "--image-column",
         "image_columns",
         multiple=True,
-        help="Column with pictures; give it again for more.  [default: by its name]",
+        help="Column with pictures; repeat for more.  [default: by its name]",
     ),
     click.option("--id-column", help="Column with ids.  [default: by its name]"),
     click.option("--encoding", help="Encoding of SOURCE.  [default: UTF-8, else CP1251]"),
     click.option("--group", is_flag=True, help="Make one row of rows with the same id."),
-    click.option("--delimiter", help="What separates cells of a CSV.  [default: found out]"),
+    click.option("--delimiter", help="Delimiter of a CSV.  [default: detected]"),
 )
 
 
 def source_options(command: Command) -> Command:
-    """Give a command the options that `take_source_options` takes."""
+    """Add the options that `take_source_options` reads."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def take_source_options(options: dict[str, Any]) -> SourceOptions:
-    """Take them out of a command's parameters."""
+    """Remove the options from a command's parameters and return them."""
     names = SourceOptions.__dataclass_fields__
     chosen = {name: options.pop(name) for name in names if name in options}
     delimiter = chosen.get("delimiter")
@@ -72,9 +72,9 @@ def take_source_options(options: dict[str, Any]) -> SourceOptions:
     return SourceOptions(**chosen)
 
 
-#: In place of a name: what stands on standard input.
+#: The name that means standard input.
 STDIN: Final = "-"
-#: The first line of a JSON array, or of an object that goes over lines.
+#: The first line of a JSON array, or of an object over several lines.
 _DOCUMENT: Final = re.compile(r'\[\s*(?:[{\["].*)?|\{')
 _DEFAULTS: Final = SourceOptions()
 _BY_SUFFIX: Final[dict[str, Kind]] = {
@@ -88,14 +88,14 @@ _BY_SUFFIX: Final[dict[str, Kind]] = {
 def open_source(
     spec: str, *, options: SourceOptions = _DEFAULTS, stdin: BinaryIO | None = None
 ) -> Source:
-    """Return the source that a name means; only files that have to be understood are read.
+    """Return the source that `spec` names.
 
-    `spec` is a folder, a glob, a manifest (CSV or JSONL), a list of addresses or files, an input
-    file of the OpenAI Batch API, one picture, `s3://bucket/prefix`, or `-` for standard input,
-    which is kept in a temporary file so that it can be read again.
+    `spec` is a folder, a glob, a manifest (CSV or JSONL), a list of addresses or files, OpenAI
+    Batch input, one picture, `s3://bucket/prefix`, or `-` for standard input, which goes to a
+    temporary file so that it can be read twice.
 
     Raises:
-        InvalidSource: there is no such thing, or it can't be understood; one line says why.
+        InvalidSource: it does not exist or can't be read; one line says why.
     """
     source = _open(spec, options, stdin)
     if options.group:
@@ -118,7 +118,7 @@ def _open(spec: str, options: SourceOptions, stdin: BinaryIO | None) -> Reading:
         return open_folder(path)
     if path.is_file():
         return _from_file(path, options)
-    if path.exists():  # a pipe, as the shell's <(…) is one
+    if path.exists():  # a pipe, such as the shell's <(…)
         with path.open("rb") as pipe:
             return _from_stdin(pipe, options)
     if has_magic(spec):
@@ -161,13 +161,13 @@ def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Reading:
 def _from_text(
     file: TextFile, name: str, folder: Path, options: SourceOptions, usual: Kind | None
 ) -> Reading:
-    """Return the source in a text, by the kind that was named, that is usual, or that it shows."""
+    """Return the source in a text; its kind is given, or follows from suffix or content."""
     kind = options.kind if options.kind != "auto" else usual
     _, first = next(file.lines(), (0, ""))
     record = parse_object(first) if first.startswith("{") else None
     if kind in ("jsonl", None) and _DOCUMENT.fullmatch(first):
         raise InvalidSource(
-            f"{name}: one JSON document, and no JSONL: put each object on a line of its own"
+            f"{name}: one JSON document, not JSONL: put each object on a line of its own"
             " (jq -c '.[]' does)"
         )
     if kind == "csv":

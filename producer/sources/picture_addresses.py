@@ -1,4 +1,4 @@
-"""Addresses of pictures as people write them into tables and lists."""
+"""Addresses of pictures as people write them in tables and lists."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: What is not seen: byte order marks, joiners, soft hyphens.
+#: Invisible characters: byte order marks, joiners, soft hyphens.
 _INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _BLANKS: Final = re.compile(r"\s+")
 _FILE: Final = "file://"
 _STORE: Final = "s3://"
-#: Where an address with a scheme begins behind another address.
+#: The beginning of an address with a scheme, after another address.
 _NEXT: Final = re.compile(r"[\s,;|]+(?=(?:https?|s3|file)://|data:)", re.IGNORECASE)
-#: What stands in no name.
+#: Separators that no name contains.
 _LINES: Final = re.compile(r"\s*[|\r\n]\s*")
-#: A comma or semicolon separates only behind the ending of a picture: names hold them too.
+#: A comma or semicolon separates only after a picture's suffix: names contain them too.
 _BEHIND_PICTURE: Final = re.compile(
     f"(?:{'|'.join(f'(?<={re.escape(ending)})' for ending in sorted(PICTURE_SUFFIXES))})"
     r"\s*[,;]\s*",
@@ -36,21 +36,21 @@ _BEHIND_PICTURE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One picture: as it was written, and where that is."""
+    """One picture: its address as written, and resolved."""
 
     given: str
     located: str
 
 
 def clean(text: str) -> str:
-    """Return a text without what is not seen, its blanks made one space each."""
+    """Return a text without invisible characters, each run of blanks as one space."""
     return _BLANKS.sub(" ", _INVISIBLE.sub("", text)).strip()
 
 
 def addresses_in(text: str, folder: Path) -> list[Address]:
-    """Return the pictures that a cell or a line names: one, or several with separators between.
+    """Return the pictures that a cell or line names, one or several with separators.
 
-    The name of a file that is there is one name, whatever stands in it.
+    The name of an existing file is one name, separators or not.
     """
     whole = text if is_data_url(text) else _INVISIBLE.sub("", text).strip()
     if not whole:
@@ -61,7 +61,7 @@ def addresses_in(text: str, folder: Path) -> list[Address]:
 
 
 def locate(given: str, folder: Path) -> Address:
-    """Return the address of one picture, the name of a file relative to `folder` resolved."""
+    """Return the address of one picture; names of files are relative to `folder`."""
     if is_data_url(given) or given.startswith(_STORE):
         return Address(given, given)
     if is_url(given):
@@ -86,19 +86,19 @@ def _has_scheme(text: str) -> bool:
 
 
 def _path_of(url: str) -> str:
-    """Return the path of a `file://` address; a host in it, as `localhost`, is of no matter."""
+    """Return the path of a `file://` address; a host in it is ignored."""
     path = unquote(urlsplit(url).path)
-    # `file:///C:/photos/a.jpg`: a drive is no folder below the root.
+    # `file:///C:/photos/a.jpg`: a drive is not a folder below the root.
     return path[1:] if re.match(r"/[A-Za-z]:/", path) else path
 
 
 def _find_file(name: str, folder: Path) -> str | None:
-    """Return the path under which a file is there.
+    """Return the path of a file that exists under one of its spellings.
 
-    Tables come from Windows and archives from a Mac: a backslash may stand for a slash, and `й`
-    and `ё` are one character in the one and two in the other.
+    Tables come from Windows and archives from macOS: a backslash may mean a slash, and `й` and
+    `ё` are one character in Windows and two on macOS.
     """
-    return next((path for path in _spellings(name, folder) if os.path.exists(path)), None)  # noqa: PTH110  # false for what can be no path, where `Path.exists` may raise
+    return next((path for path in _spellings(name, folder) if os.path.exists(path)), None)  # noqa: PTH110  # false for an invalid path, where `Path.exists` may raise
 
 
 def _spellings(name: str, folder: Path) -> Iterator[str]:
@@ -108,4 +108,4 @@ def _spellings(name: str, folder: Path) -> Iterator[str]:
             spelled = text if form is None else unicodedata.normalize(form, text)
             yield str(folder / spelled)
     if slashed.startswith("~/"):
-        yield os.path.expanduser(slashed)  # noqa: PTH111  # leaves what has no home as it is
+        yield os.path.expanduser(slashed)  # noqa: PTH111  # unchanged without a home directory

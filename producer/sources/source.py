@@ -19,8 +19,8 @@ from visionq.submission import is_data_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-#: What a value of a row can make Python raise. Faults of files, of Redis and of SQLite are none of
-#: them: they are not of one row.
+#: Errors that the values of a row can raise. Errors of files, Redis and SQLite are not among them:
+#: they concern more than one row.
 ROW_FAULTS: Final = (
     ArithmeticError,
     AssertionError,
@@ -39,19 +39,19 @@ _LONGEST_FAULT: Final = 200
 class Row:
     """One question about one picture, or about several."""
 
-    #: Its place in the source, from 1.
+    #: Its position in the source, from 1.
     number: int
-    #: What names it in OUT and at a resumption: unique within its source.
+    #: Unique within the source; identifies the row in OUT and when a run is resumed.
     id: str
     #: Paths of local files, `http(s)://` addresses, `s3://` addresses or `data:` URLs, in order.
     images: tuple[str, ...]
-    #: What its `{placeholders}` in the prompt stand for.
+    #: Values of the `{placeholders}` in the prompt.
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: Fields of the job that this row sets itself, as the lines of an OpenAI Batch file do.
+    #: Fields of the job that the row itself sets, as a line of OpenAI Batch input does.
     overrides: Mapping[str, object] = field(default_factory=dict)
-    #: `images` as the source names them; none where it does not.
+    #: `images` as written in the source; empty if they have no names.
     given: tuple[str, ...] = ()
-    #: The columns of its table, which OUT has too.
+    #: The columns of its table, which OUT repeats.
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,13 +59,13 @@ class Row:
 
     @property
     def file(self) -> str:
-        """The names of its pictures, for people; one that is in its address has none."""
+        """The names of its pictures, for people; a data URL has none."""
         return "; ".join(printable(name) for name in self.given if not is_data_url(name))
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't become a job: it goes into OUT with this error, and nothing is paid."""
+    """A row that can't become a job: OUT gets its error, and nothing is paid."""
 
     number: int
     id: str
@@ -80,7 +80,7 @@ class BadRow:
 
 
 def make_row(number: int, line: int, make: Callable[[], Row | BadRow]) -> Row | BadRow:
-    """Return what `make` does; whatever a row holds, it ends no reading."""
+    """Return what `make` returns, or a `BadRow`: no row ends the reading."""
     try:
         return make()
     except ROW_FAULTS as error:
@@ -89,17 +89,17 @@ def make_row(number: int, line: int, make: Callable[[], Row | BadRow]) -> Row | 
 
 
 def row_fault(error: Exception) -> InvalidJob:
-    """Return what is told of a row whose values made Python raise."""
+    """Return the error of a row whose values raised a Python error."""
     said = printable(" ".join(str(error).split()))[:_LONGEST_FAULT]
-    return InvalidJob(f"it can't be made a job: {said or type(error).__name__}")
+    return InvalidJob(f"it can't become a job: {said or type(error).__name__}")
 
 
 def printable(text: str) -> str:
-    """Return a text as it can stand in JSON and on a screen: what can't is shown escaped."""
+    """Return a text for JSON and screens, with control characters and invalid bytes escaped."""
     if text.isprintable():
         return text
     try:
-        raw = text.encode("utf-8", "surrogateescape")  # bytes of a file's name that are no text
+        raw = text.encode("utf-8", "surrogateescape")  # bytes of a file name that are not text
     except UnicodeEncodeError:
         raw = text.encode("utf-8", "backslashreplace")
     shown = raw.decode("utf-8", "backslashreplace")
@@ -107,7 +107,7 @@ def printable(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """Return a text in which half a character, as a cut emoji leaves it, shows as `�`."""
+    """Return a text with lone surrogates, as a cut emoji leaves them, replaced by `�`."""
     return text if text.isprintable() else _HALF.sub("\ufffd", text)
 
 
@@ -121,12 +121,12 @@ _KINDS: Final[dict[str, type[Row | BadRow]]] = {"row": Row, "bad": BadRow}
 
 
 def grouped(rows: Iterable[tuple[int, Row | BadRow]]) -> Iterator[tuple[int, Row | BadRow]]:
-    """Yield each group with the line of its first row, in the order of these.
+    """Yield one row for each id, with the line of its first row.
 
-    What the prompt is filled with, and what OUT repeats, is that of the first row. A group of which
-    a row is bad is bad. Rows are kept in a temporary file.
+    The first row gives the values for prompt and OUT. One bad row makes its group bad. Rows are
+    kept in a temporary file.
     """
-    # The empty name is a file that SQLite makes, spills into and removes by itself.
+    # The empty name: a temporary file that SQLite makes, spills into and removes.
     with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as table:
         table.executescript(_SCHEMA)
         table.execute("PRAGMA journal_mode = OFF")
@@ -167,14 +167,14 @@ _HASH_BYTES: Final = 8
 
 
 class Identities:
-    """A table in a temporary file: 64 bits of each id's hash, and the line at which it stood.
+    """A table in a temporary file: 64 bits of each id's hash, and its line.
 
-    Five million ids take about 100 MB of disk and 2 MB of memory; that two different ones of them
-    have the same hash happens once in a million such sources.
+    Five million ids take about 100 MB of disk and 2 MB of memory; one such source in a million
+    has two different ids with the same hash.
     """
 
     def __init__(self) -> None:
-        # The empty name is a file that SQLite makes, spills into and removes by itself.
+        # The empty name: a temporary file that SQLite makes, spills into and removes.
         self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._table.execute("PRAGMA journal_mode = OFF")
         self._table.execute("PRAGMA synchronous = OFF")
@@ -183,7 +183,7 @@ class Identities:
         self._table.execute("BEGIN")
 
     def note(self, identity: str, line: int) -> int | None:
-        """Return the line at which the id stood before, or None."""
+        """Note an id; return the line of its earlier occurrence, or None."""
         text = identity.encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=_HASH_BYTES).digest()
         key = int.from_bytes(digest, "big", signed=True)
@@ -200,103 +200,103 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What can be said of a source that does not show by itself."""
+    """Options that describe a source."""
 
-    #: What a file, or standard input, holds.
+    #: Kind of a file or of standard input.
     kind: Kind = "auto"
-    #: Columns (of JSONL: keys) that hold the pictures, in order; none: by their usual names.
+    #: Columns (JSONL: keys) of pictures, in order; empty: columns with usual names.
     image_columns: tuple[str, ...] = ()
-    #: Column that holds the id; None: by its usual names, else the picture's address is the id.
+    #: Column of the id; None: a column with a usual name, else the picture's address.
     id_column: str | None = None
-    #: Encoding of the text; None: UTF-8, or CP1251 where it is no UTF-8.
+    #: Encoding of the text; None: UTF-8, else CP1251.
     encoding: str | None = None
-    #: What separates the cells of a CSV; None: found out from its first records.
+    #: Delimiter of a CSV; None: detected in its first records.
     delimiter: str | None = None
-    #: Make one row, with all their pictures, of rows that have one id.
+    #: Make one row of all rows with the same id.
     group: bool = False
 
 
 class Source(Protocol):
-    """Rows, read one after another and never all held."""
+    """Rows that are read one by one and never all in memory."""
 
     @property
     def description(self) -> str:
-        """What people are told about it: where it is, and as what it was read."""
+        """Place and kind of the source, for people."""
         ...
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names that `{placeholders}` of a prompt can have."""
+        """Names for `{placeholders}` of a prompt."""
         ...
 
     @property
     def total(self) -> int | None:
-        """Rows in it; None until it has been read to the end once."""
+        """Number of rows; None until all have been read once."""
         ...
 
     @property
     def skipped(self) -> int:
-        """Files that are no pictures by their names, passed over in the last whole reading."""
+        """Files without the suffix of a picture, skipped in the last whole reading."""
         ...
 
     @property
     def passed_over(self) -> Counter[str]:
-        """What systems leave between pictures, by name, in the last whole reading."""
+        """Junk skipped in the last whole reading, by name (see `files.JUNK`)."""
         ...
 
     @property
     def asks_itself(self) -> bool:
-        """Whether its rows bring their own prompts, as those of an OpenAI Batch file do."""
+        """Whether rows bring their own prompts, as OpenAI Batch input does."""
         ...
 
     def fingerprint(self) -> str:
-        """Return what differs where the source is another.
+        """Return an identity of the source.
 
-        That is the hash of a file's content; of a folder, a glob or a bucket its address, since
-        pictures are added to them.
+        For a file it is the hash of its content; for a folder, glob or bucket the address, since
+        their content may grow.
         """
         ...
 
     def rows(self) -> Iterator[Row | BadRow]:
-        """Read it from the beginning; called again it yields the same.
+        """Yield all rows from the beginning, the same ones each time.
 
         Raises:
-            InvalidSource: it is empty, can't be read, or has an id twice.
+            InvalidSource: it is empty, can't be read, or contains an id twice.
         """
         ...
 
 
 def said_of_reading(source: Source) -> Iterator[str]:
-    """Yield what was passed over in the last whole reading, for people."""
+    """Yield lines about skipped files of the last whole reading, for people."""
     if source.skipped:
-        yield f"passed over, no pictures by their names: {source.skipped:,}"
+        yield f"skipped, not pictures by their names: {source.skipped:,}"
     if source.passed_over:
         names = ", ".join(f"{name} ({count:,})" for name, count in source.passed_over.most_common())
-        yield f"passed over, none of yours: {names}"
+        yield f"skipped, not your files: {names}"
 
 
 class Reading:
-    """Counts rows, refuses an id that comes twice and a source without rows."""
+    """The base of all sources: counts rows, refuses duplicate ids and empty sources."""
 
     description: str
     columns: tuple[str, ...] = ()
     total: int | None = None
     skipped: int = 0
     asks_itself: bool = False
-    #: Whether there is a column of ids; names of pictures are no ids to group by.
+    #: Whether there is a column of ids to group by; names of pictures are not enough.
     has_ids: bool = False
     groups: bool = False
-    #: Whether an id may come twice: names of files can't.
+    #: Whether an id may occur twice: file names can't.
     _ids_may_repeat: bool = True
 
     @cached_property
     def passed_over(self) -> Counter[str]:
-        """What systems leave between pictures, by name, in the last whole reading."""
+        """Junk skipped in the last whole reading, by name."""
         return Counter()
 
     def rows(self) -> Iterator[Row | BadRow]:
-        """Read it from the beginning."""
-        # A whole reading has shown that no id comes twice.
+        """Yield all rows from the beginning."""
+        # After a whole reading no id occurs twice.
         seen = Identities() if self._ids_may_repeat and self.total is None else None
         count = 0
         for line, row in grouped(self._read()) if self.groups else self._read():
@@ -304,8 +304,8 @@ class Reading:
             if first is not None:
                 raise InvalidSource(
                     f"{self.description}: lines {first} and {line} have the same id {row.id!r};"
-                    " make one row of them, with all their pictures (--group), remove one, or name"
-                    " a column of ids that are all different (--id-column)"
+                    " group them into one row (--group), remove one, or name a column of unique"
+                    " ids (--id-column)"
                 )
             count += 1
             yield row
@@ -314,12 +314,12 @@ class Reading:
         self.total = count
 
     def fingerprint(self) -> str:
-        """Return what differs where the source is another."""
+        """Return an identity of the source."""
         raise NotImplementedError
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
-        """Yield each row with the line at which it stands."""
+        """Yield each row with its line."""
         raise NotImplementedError
 
     def _nothing(self) -> str:
-        return "it holds no rows"
+        return "it contains no rows"

@@ -1,4 +1,4 @@
-"""Text files in the encodings that tables come in, told from files that are no text."""
+"""Text files in the encodings of tables; other kinds of files are refused by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HEAD: Final = 16
 _ZIP: Final = b"PK\x03\x04"
 _AS_CSV: Final = "save the sheet as CSV UTF-8"
-#: In a ZIP: the name of a file → what it is.
+#: Name of a file in a ZIP → the kind of the ZIP.
 _IN_ZIP: Final = (
     ("xl/workbook.xml", f"an Excel workbook (.xlsx): {_AS_CSV}"),
     ("xl/workbook.bin", f"an Excel workbook (.xlsb): {_AS_CSV}"),
@@ -37,9 +37,9 @@ _SIGNATURES: Final = (
 
 
 def what_else(file: BinaryIO) -> str | None:
-    """Return what a file is, and what to do with it; None: it may be text.
+    """Return the kind of a file and advice, or None if it may be text.
 
-    The file is left at its beginning.
+    The file is rewound.
     """
     head = file.read(_HEAD)
     try:
@@ -60,12 +60,12 @@ def _in_zip(file: BinaryIO) -> str:
     return next(known, "a ZIP archive: unpack it, and give the folder")
 
 
-#: UTF-8, with or without the mark that Excel and Windows put first.
+#: UTF-8, with or without the byte order mark of Excel and Windows.
 _UTF8: Final = "utf-8-sig"
-#: What Excel writes in Russia when it is not asked for UTF-8.
+#: The encoding that Excel uses in Russia by default.
 _CYRILLIC: Final = "cp1251"
 _PORTION: Final = 1 << 20
-#: Of one cell or line: a picture of 48 MB in its address.
+#: Longest cell or line: a data URL with a picture of 48 MB.
 MOST_CHARACTERS: Final = 1 << 26
 _UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
 _HINT: Final = "save the file as UTF-8, or name its encoding (--encoding)"
@@ -73,7 +73,7 @@ _HINT: Final = "save the file as UTF-8, or name its encoding (--encoding)"
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file whose every byte is known to be text in `encoding`."""
+    """A file that is text in `encoding` from beginning to end."""
 
     path: Path
     encoding: str
@@ -81,7 +81,7 @@ class TextFile:
 
     @contextmanager
     def open(self) -> Iterator[TextIO]:
-        """Open it as `csv` and line readers want it: line ends are left as they are."""
+        """Open the text with its line ends unchanged, as `csv` needs it."""
         with _readable(self.path), self.path.open(encoding=self.encoding, newline="") as text:
             _pass_marks(text)
             yield text
@@ -89,7 +89,7 @@ class TextFile:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield the lines that are not blank, with their numbers from 1.
 
-        Of one that is too long as much comes as shows that it is.
+        A line that is too long is cut just beyond the limit.
         """
         with self.open() as text:
             number = 1
@@ -103,12 +103,12 @@ class TextFile:
 
     @property
     def spoken_encoding(self) -> str:
-        """The encoding as people call it."""
+        """The encoding's usual name."""
         return "UTF-8" if self.encoding == _UTF8 else self.encoding.upper()
 
 
 def _pass_marks(text: TextIO) -> None:
-    """Pass over the marks that programs put before each other's, and what else is not seen."""
+    """Skip byte order marks, several in a row too, and other invisible characters."""
     place = text.tell()
     while (first := text.read(1)) and first in _UNSEEN:
         place = text.tell()
@@ -116,10 +116,10 @@ def _pass_marks(text: TextIO) -> None:
 
 
 def read_text_file(path: Path, encoding: str | None) -> TextFile:
-    """Read a file through once: is it text, in which encoding, and what is its hash?
+    """Read a file once and return its encoding and hash.
 
     Raises:
-        InvalidSource: it can't be read, or is no text in that encoding; the line is named.
+        InvalidSource: it can't be read, or is not text in that encoding; the line is named.
     """
     tried = _Trial(path.name, _codec(encoding) if encoding else _UTF8)
     digest = hashlib.sha256()
@@ -134,7 +134,7 @@ def read_text_file(path: Path, encoding: str | None) -> TextFile:
                 break
         else:
             tried.takes(b"", may_be_other=False, final=True)
-        for portion in _portions(file):  # what is left after a change of mind
+        for portion in _portions(file):  # the rest, after a change of encoding
             digest.update(portion)
     return TextFile(path, tried.encoding, digest.hexdigest())
 
@@ -163,10 +163,10 @@ class _Trial:
     def takes(self, portion: bytes, *, may_be_other: bool, final: bool = False) -> bool:
         """Return whether the next bytes are text in this encoding.
 
-        False is said only where it may be another: no byte beyond ASCII has fitted so far.
+        Return False only if it may be another encoding: all bytes so far were ASCII.
         """
         if b"\0" in portion and not self.encoding.startswith(("utf-16", "utf-32")):
-            raise InvalidSource(f"{self._name}: no text, or text in UTF-16; {_HINT}")
+            raise InvalidSource(f"{self._name}: not text, or text in UTF-16; {_HINT}")
         try:
             text = self._decoder.decode(portion, final)
         except UnicodeDecodeError as error:
@@ -175,7 +175,7 @@ class _Trial:
                 return False
             line = self._lines + fitting.count(b"\n") + 1
             spoken = "UTF-8" if self.encoding == _UTF8 else self.encoding.upper()
-            message = f"{self._name}, line {line}: byte {error.object[error.start]:#04x} is no"
+            message = f"{self._name}, line {line}: byte {error.object[error.start]:#04x} is not"
             raise InvalidSource(f"{message} {spoken}; {_HINT}") from None
         self._lines += text.count("\n")
         self._shown = self._shown or not text.isascii()
@@ -186,7 +186,7 @@ def _codec(encoding: str) -> str:
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
-        message = f"--encoding: {encoding!r} is no encoding; usual ones are utf-8 and cp1251"
+        message = f"--encoding: unknown encoding {encoding!r}; usual ones are utf-8 and cp1251"
         raise InvalidSource(message) from None
     return _UTF8 if name == "utf-8" else name
 

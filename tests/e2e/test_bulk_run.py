@@ -239,7 +239,7 @@ def test_some_rows_a_sample_and_what_has_changed(folder: Folder) -> None:
     (pictures / "0000005.png").write_bytes(picture(5_000))
     code, said = folder.run()
     assert code == 0, said
-    assert "changed since they were asked: 1 rows (pictures of 1); --retry-changed" in said
+    assert "changed since they were answered: 1 rows (pictures of 1); --retry-changed" in said
     assert folder.fleet.simulator.bill()["billed"] == ROWS
     code, said = folder.run("--retry-changed")
     assert code == 0, said
@@ -333,7 +333,7 @@ def test_simulated_answers_are_marked(folder: Folder) -> None:
 
 
 def test_detached(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A detached run is listed, is stopped, is begun again, and tells how it ended."""
+    """A detached run is listed, is stopped, is resumed, and reports how it ended."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("VISIONQ_REDIS_URL", folder.fleet.server.url)
     folder.fleet.simulator.configure(latency_s=2)

@@ -13,7 +13,7 @@ from PIL import Image
 from redis import Redis
 
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Quote, QuotePlan, make_quote
+from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
 from tests.e2e.fleet import running_fleet
 from visionq.pricing.prices import load_prices
@@ -50,7 +50,7 @@ def pictures(folder: Path, count: int, seed: int) -> list[Path]:
 def quote(paths: Sequence[Path], redis: Redis, model: str) -> Quote:
     rows = [Row(number, path.name, (str(path),)) for number, path in enumerate(paths, 1)]
     plan = QuotePlan(Settings(), load_rules(), Prompt(PROMPT), {"model": model, "detail": "high"})
-    return make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
+    return make_quote(rows, plan, load_prices(), LearnedStatistics(redis), now=datetime.now(UTC))
 
 
 def ask(fleet: Fleet, paths: Sequence[Path], model: str) -> Decimal:

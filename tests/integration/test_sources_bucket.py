@@ -48,7 +48,7 @@ def test_a_bucket_is_a_source() -> None:
     ]
     with pytest.raises(InputFileNotFound, match=r"s3://bucket/no\.jpg"):
         take_row_pictures(["s3://bucket/no.jpg"], 100)
-    with pytest.raises(InvalidSource, match="there is no picture in it"):
+    with pytest.raises(InvalidSource, match="it contains no picture"):
         list(open_source("s3://bucket/nothing").rows())
 
 

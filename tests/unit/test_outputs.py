@@ -31,7 +31,7 @@ def planned(source: Path, out: Path, **asked: Any) -> None:
     make_plan(
         str(source),
         RunOptions(out),
-        described=SourceOptions(),
+        source_options=SourceOptions(),
         asked={"prompt": "What?", "model": "gpt-5.4-mini", **asked},
         settings=Settings(),
         stdin=io.BytesIO(),
@@ -52,7 +52,7 @@ def test_no_run_overwrites_its_source(goods: Path, link: str | None) -> None:
     if link is not None:
         out = goods.with_name("answers.csv")
         getattr(out, link)(goods)
-    with pytest.raises(RecordRefused, match="which is read"):
+    with pytest.raises(RecordRefused, match="this is the input"):
         planned(goods, out)
     assert goods.read_text() == GOODS
 
@@ -62,7 +62,7 @@ def test_no_run_overwrites_what_it_reads(goods: Path, name: str) -> None:
     """Nor may OUT be the file of the prompt or of the schema."""
     given = goods.with_name("given.jsonl")
     given.write_text("{}")
-    with pytest.raises(RecordRefused, match="which is read"):
+    with pytest.raises(RecordRefused, match="this is the input"):
         planned(goods, given, **{name: given})
 
 
@@ -127,7 +127,7 @@ def test_no_record_of_others_is_overwritten(tmp_path: Path, content: bytes, *, f
     """A JSONL that no run has written is refused, whether its last line has an end or not."""
     path = tmp_path / "out.jsonl"
     path.write_bytes(content)
-    with pytest.raises(RecordRefused, match="line 1 is no row"):
+    with pytest.raises(RecordRefused, match="line 1 is not a row"):
         Record(path, fresh=fresh)
     assert path.read_bytes() == content
 
@@ -146,7 +146,7 @@ def test_a_column_that_is_not_there_is_told(goods: Path) -> None:
         make_plan(
             str(goods),
             RunOptions(goods.with_name("out.csv"), form=TableForm(columns=("price",))),
-            described=SourceOptions(),
+            source_options=SourceOptions(),
             asked={"prompt": "What?", "model": "gpt-5.4-mini"},
             settings=Settings(),
             stdin=io.BytesIO(),

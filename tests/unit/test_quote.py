@@ -19,8 +19,8 @@ from PIL import Image
 from rich.console import Console
 
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Quote, QuotePlan, make_quote, take_census
-from producer.quote.census import Group, RefusedPicture, Twins
+from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote, take_census
+from producer.quote.census import Duplicates, Group, RefusedPicture
 from producer.quote.document import CropsQuote
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.headers import HEAD_BYTES, read_header
@@ -71,7 +71,7 @@ def plan(prompt: str = "What?", **options: Any) -> QuotePlan:
 
 
 @dataclass(frozen=True)
-class Told(Knowledge):
+class Told(LearnedStatistics):
     """Knows what a test tells it."""
 
     known: Calibration | None = None
@@ -89,9 +89,9 @@ class Told(Knowledge):
 
 
 def quoted(
-    given: Sequence[Row | BadRow], asked: QuotePlan, knowledge: Knowledge | None = None
+    given: Sequence[Row | BadRow], asked: QuotePlan, statistics: LearnedStatistics | None = None
 ) -> Quote:
-    return make_quote(given, asked, load_prices(), knowledge or Knowledge(), now=NOW)
+    return make_quote(given, asked, load_prices(), statistics or LearnedStatistics(), now=NOW)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp"])
@@ -226,9 +226,9 @@ def test_alike_is_not_the_same(tmp_path: Path) -> None:
         names.append(str(tmp_path / f"{number}.jpg"))
         tail = (b"A", b"B", b"A", b"B")[number] * 5000
         (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8\xff" + b"0" * 5000 + tail)
-    twins = Twins()
+    twins = Duplicates()
     seen = [Seen((1, 1), "same", certain=False, bytes=10_003)]
-    assert [twins.is_twin("q", [name], seen) for name in names] == [False, False, True, True]
+    assert [twins.is_duplicate("q", [name], seen) for name in names] == [False, False, True, True]
     assert twins.read_bytes == 4 * 10_003
 
 

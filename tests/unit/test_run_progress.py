@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.run.detached import local
+from producer.run.detached import _local
 from producer.run.preview import Account, look_at, report
 from producer.run.run_progress import Lines, Tally, listed, standing, waits, without_answer
 from producer.run.session import Outcome, RunCounts
 from producer.run.workflow import _exit_code
-from producer.stack import SAID_EVERY, Reminder
+from producer.stack import REMIND_EVERY, Reminder
 from visionq.ledger.gates import Gate
 
 CODES = ("not_an_image", "too_large", "refused", "incomplete", "corrupt_image", "empty_file", "x")
@@ -102,18 +102,16 @@ def test_a_reminder() -> None:
     assert reminder.is_due("a")
     assert not reminder.is_due("a")
     assert reminder.is_due("b")
-    now = SAID_EVERY
+    now = REMIND_EVERY
     assert reminder.is_due("b")
 
 
 def test_without_a_worker_that_is_what_is_said() -> None:
     """Nothing else moves a run that nobody works on."""
-    census = RunCounts(
-        Gate(), standing=Counter(queued=12), unserved="no worker serves visionq.bulk"
-    )
+    census = RunCounts(Gate(), states=Counter(queued=12), unserved="no worker serves visionq.bulk")
     assert waits(census, None) == "no worker serves visionq.bulk; 12 jobs wait"
     assert waits(census, "Redis is away") == "Redis is away"
-    assert waits(RunCounts(Gate(), standing=Counter(queued=12)), None) is None
+    assert waits(RunCounts(Gate(), states=Counter(queued=12)), None) is None
 
 
 @given(st.lists(st.sampled_from([None, *CODES]), max_size=40))
@@ -133,7 +131,7 @@ def test_moments_of_runs_are_local_and_say_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TZ", "MSK-3")
     time.tzset()
     try:
-        assert local("2026-11-29T21:30:05+00:00") == "2026-11-30 00:30 MSK"
+        assert _local("2026-11-29T21:30:05+00:00") == "2026-11-30 00:30 MSK"
     finally:
         monkeypatch.undo()
         time.tzset()

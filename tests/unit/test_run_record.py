@@ -57,7 +57,7 @@ def test_a_torn_line_is_cut_off(tmp_path_factory: pytest.TempPathFactory, cut: i
 def test_a_foreign_line_is_refused(path: Path) -> None:
     """A file that is no record is left alone, and the line is named."""
     path.write_text('{"id": 1}\n')
-    with pytest.raises(RecordRefused, match="line 1 is no row"):
+    with pytest.raises(RecordRefused, match="line 1 is not a row"):
         Record(path)
     assert path.read_text() == '{"id": 1}\n'
 
@@ -91,8 +91,8 @@ def test_another_question_is_refused(path: Path, other: Question) -> None:
 @pytest.mark.parametrize(
     ("held", "simulates", "refused"),
     [
-        (True, False, "holds 1 rows of the simulator, and now a model would answer"),
-        (False, True, "holds 1 answers of a model, and now the simulator would answer"),
+        (True, False, "contains 1 rows of the simulator, and now a model would answer"),
+        (False, True, "contains 1 answers of a model, and now the simulator would answer"),
         (True, True, None),
         (False, False, None),
         (True, None, None),
@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_file_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     """A missing folder is named in one line."""
-    with pytest.raises(RecordRefused, match=r"there is no folder .*none: make it"):
+    with pytest.raises(RecordRefused, match=r"there is no folder .*none: create it"):
         Record(tmp_path / "none" / "out.jsonl")
 
 

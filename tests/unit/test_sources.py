@@ -146,10 +146,10 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     (row,) = good(open_source(path, options=options))
     assert (row.id, Path(row.images[0]).name) == ("x", "b.jpg")
     assert fault(path, id_column="nr").endswith(
-        "no column 'nr'; there are: 'image', 'other', 'code'"
+        "no column 'nr'; the columns are: 'image', 'other', 'code'"
     )
     bare = text(tmp_path, "bare.csv", "a,b\n1,2\n")
-    assert "--image-column; there are: 'a', 'b'" in fault(bare)
+    assert "--image-column; the columns are: 'a', 'b'" in fault(bare)
 
 
 def test_bad_rows_of_a_csv_are_told_and_the_others_come(tmp_path: Path) -> None:
@@ -250,14 +250,14 @@ def test_identities_tell_where_an_id_stood_first(words: list[str]) -> None:
     ("name", "content", "said"),
     [
         ("m.csv", b"", "m.csv: it is empty"),
-        ("m.csv", b"image\n", "it holds no rows"),
+        ("m.csv", b"image\n", "it contains no rows"),
         ("m.jsonl", b"\n", "m.jsonl: it is empty"),
-        ("l.txt", b"# nothing\n", "it holds no rows"),
+        ("l.txt", b"# nothing\n", "it contains no rows"),
         ("m.csv", "image\nя.jpg\n".encode("utf-16"), "text in UTF-16; save the file as UTF-8"),
-        ("m.csv", "image\nя.jpg\n".encode() + b"\xff\n", "line 3: byte 0xff is no UTF-8; save"),
+        ("m.csv", "image\nя.jpg\n".encode() + b"\xff\n", "line 3: byte 0xff is not UTF-8; save"),
         ("m.csv", b"image,a\n" + b'"x,1\n', "is a quote missing?"),
-        ("m.csv", b"id,text\na,b\n", "there are: 'id', 'text'"),
-        ("m.json", b'[\n{"image": "a.jpg"}]', "one JSON document, and no JSONL"),
+        ("m.csv", b"id,text\na,b\n", "the columns are: 'id', 'text'"),
+        ("m.json", b'[\n{"image": "a.jpg"}]', "one JSON document, not JSONL"),
         ("m.json", b'[{"image": "a.jpg"}]', "jq -c '.[]' does"),
         ("m.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "an old Excel workbook"),
         ("m.csv.gz", b"\x1f\x8b\x08", "compressed with gzip"),
@@ -280,16 +280,16 @@ def test_an_encoding_that_is_named_is_used(tmp_path: Path) -> None:
     path = text(tmp_path, "m.csv", "image\nя.jpg\n", "koi8-r")
     (row,) = good(open_source(path, options=SourceOptions(encoding="koi8-r")))
     assert row.id == "я.jpg"
-    assert "line 2: byte 0xd1 is no ASCII; save" in fault(path, encoding="ascii")
-    assert "'klingon' is no encoding" in fault(path, encoding="klingon")
+    assert "line 2: byte 0xd1 is not ASCII; save" in fault(path, encoding="ascii")
+    assert "unknown encoding 'klingon'" in fault(path, encoding="klingon")
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     """A wrong name, an empty folder, a glob in vain and an address each say what they are."""
     assert fault(tmp_path / "no.csv").endswith("there is no such file or folder")
-    assert "there is no picture in it (0 files of other kinds)" in fault(tmp_path)
+    assert "it contains no picture (0 files of other kinds)" in fault(tmp_path)
     assert "there is no folder" in fault(tmp_path / "no" / "*.jpg")
-    assert "no file has such a name" in fault(tmp_path / "*.jpg")
+    assert "no file matches" in fault(tmp_path / "*.jpg")
     assert "one a line" in fault("https://a.example/b.jpg")
 
 
