@@ -16,7 +16,8 @@ ARGS ?=
 JOBS ?= 3
 
 # What `make lint` reads as English; the rest follows.
-ENGLISH := README.md CONTRIBUTING.md scripts
+ENGLISH := README.md CONTRIBUTING.md scripts \
+	$(wildcard producer/*.py) producer/sources producer/quote producer/run
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.
 RUN_EXTRAS := all build

@@ -136,7 +136,7 @@ class CsvManifest(Reading):
             yield line, self._chosen.row(number, line, record)
 
     def _records(self) -> Iterator[tuple[int, tuple[str, ...] | BrokenRecord]]:
-        """Yield the cells of each record, with the number of its last line; skip blank ones.
+        """Yield the cells of each record that is not blank, with its last line number.
 
         A record with broken quotes is yielded as such if the table goes on after it.
         """

@@ -161,7 +161,7 @@ def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Reading:
 def _from_text(
     file: TextFile, name: str, folder: Path, options: SourceOptions, usual: Kind | None
 ) -> Reading:
-    """Return the source in a text; its kind is given, or follows from suffix or content."""
+    """Return the source in a text, of a kind given, usual, or found by content."""
     kind = options.kind if options.kind != "auto" else usual
     _, first = next(file.lines(), (0, ""))
     record = parse_object(first) if first.startswith("{") else None
