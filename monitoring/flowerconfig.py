@@ -7,9 +7,9 @@ from functools import partial
 
 from flower import command, events  # type: ignore[import-untyped]  # no annotations
 
-from monitoring.flower_web import FlowerWithGuests
-from monitoring.settings import FlowerSettings
-from monitoring.silent_events import SilentState
+from monitoring.flower.flower_settings import FlowerSettings
+from monitoring.flower.guests import FlowerWithGuests
+from monitoring.flower.masking import SilentState
 from visionq.settings import ConfigurationError
 
 _settings = FlowerSettings()

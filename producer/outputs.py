@@ -6,24 +6,12 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from visionq.errors import VisionqError
-from visionq.output_files import is_same
-from visionq.settings import ConfigurationError
+from visionq.errors import RecordRefused
+from visionq.user_files import is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-
-class RecordRefused(ConfigurationError):
-    """The file can't be written: it answers another question, is in use, or is not ours."""
-
-
-class RecordFailed(VisionqError):
-    """Writing failed during the run; the rows in the file are complete."""
-
-    code = "record_failed"
-
 
 #: Columns that every table of answers has, with any options.
 TABLE_MARKS: Final = frozenset({"id", "text", "cost_rub", "cached", "error_code", "error_message"})

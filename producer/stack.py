@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from visionq.cli.record import read_record
 from visionq.cli.shared import find_redis_url
 from visionq.devstack.temporary import temporary_stack
-from visionq.extras import STACK, check_extras
+from visionq.installation import STACK, check_extras
 from visionq.ledger.serving import is_served
 
 if TYPE_CHECKING:

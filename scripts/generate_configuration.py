@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from monitoring.settings import FlowerSettings
+from monitoring.flower.flower_settings import FlowerSettings
 from producer.gateway.gateway_settings import GatewaySettings
 from visionq.settings import Settings
 

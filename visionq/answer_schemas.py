@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.answer_patterns import compiled
 from visionq.errors import InvalidJob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jsonschema_rs import Validator
 
 #: An object of which nothing else is said: the provider is asked for any JSON (`json_object`).
 ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
@@ -34,6 +36,13 @@ _DIALECTS: Final = (
 #: Keywords of which one subschema, or several, hold for the same value.
 _ONE: Final = ("not", "if", "then", "else")
 _SEVERAL: Final = ("allOf", "anyOf", "oneOf")
+#: Characters of an expression, and bytes of memory that one may take when it is made ready.
+MAX_PATTERN_LENGTH: Final = 1000
+_MAX_COMPILED: Final = 4_000_000
+_MAX_STATES: Final = 1_000_000
+#: Steps back for an expression outside the linear engine, and characters of a text for one.
+_MAX_STEPS: Final = 1000
+MAX_STEPWISE_TEXT: Final = 1000
 
 
 def check_schema(schema: dict[str, Any]) -> None:
@@ -182,3 +191,54 @@ def pointed_at(schema: dict[str, Any], reference: str) -> dict[str, Any] | None:
         else:
             return None
     return found if isinstance(found, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An expression made ready."""
+
+    is_linear: bool
+    _validator: Validator
+
+    def is_in(self, text: str) -> bool:
+        """Return whether the expression is found anywhere in the text.
+
+        Raises:
+            ValueError: the text is too long for an expression outside the linear engine.
+        """
+        if not self.is_linear and len(text) > MAX_STEPWISE_TEXT:
+            raise ValueError(
+                f"a pattern with a lookahead or a reference is held against"
+                f" {MAX_STEPWISE_TEXT:,} characters at most, and this text has {len(text):,}"
+            )
+        return self._validator.is_valid(text)
+
+
+@lru_cache(maxsize=64)
+def compiled(pattern: str) -> Pattern:
+    """Return the expression made ready.
+
+    Raises:
+        ValueError: it is none, or too large.
+    """
+    from jsonschema_rs import FancyRegexOptions, RegexOptions  # noqa: PLC0415  # slow to import
+
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"a pattern of more than {MAX_PATTERN_LENGTH:,} characters")
+    bounds = {"size_limit": _MAX_COMPILED, "dfa_size_limit": _MAX_STATES}
+    linear = _pattern_validator(pattern, RegexOptions(**bounds))
+    if linear is not None:
+        return Pattern(is_linear=True, _validator=linear)
+    stepwise = _pattern_validator(pattern, FancyRegexOptions(backtrack_limit=_MAX_STEPS, **bounds))
+    if stepwise is None:
+        raise ValueError(f"not a regex, or one of too many repetitions: {pattern!r}")
+    return Pattern(is_linear=False, _validator=stepwise)
+
+
+def _pattern_validator(pattern: str, options: Any) -> Validator | None:  # noqa: ANN401  # of either engine
+    from jsonschema_rs import Draft202012Validator, ValidationError  # noqa: PLC0415  # slow to import
+
+    try:
+        return Draft202012Validator({"pattern": pattern}, pattern_options=options)
+    except (ValidationError, UnicodeEncodeError):
+        return None

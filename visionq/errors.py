@@ -40,24 +40,41 @@ VisionqError
 │   └── Quarantined                 quarantined
 ├── JobFailed                     what `wait` raises: the code of a job that did not complete
 ├── ConfigurationError            configuration        (a variable of the environment)
+│   └── RecordRefused               configuration        (the file of a run)
+├── RecordFailed                  record_failed        (the file of a run)
 ├── WrongEventLoop                wrong_event_loop     (an AsyncClient belongs to one)
 ├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
 └── QueueUnavailable                queue_unavailable    (a ConnectionError)
-    └── QuotaExceeded               quota_exceeded       too much of one tenant
+    ├── QuotaExceeded               quota_exceeded       too much of one tenant
+    ├── StartFailed                 start_failed         (a part of the local stack)
+    └── RedisMissing                redis_missing        (no server is installed)
 """
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-
-from visionq.addresses import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from visionq.contract.result import Usage
+
+#: An address: scheme, user and password, host and path, query and fragment.
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,15}://)"
+    r"(?:[^\s/?#\"'<>]*@)?"
+    r"(?P<place>[^\s?#\"'<>]*)"
+    r"(?:[?#][^\s\"'<>]*)?",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with each address in it cut down to its host and path."""
+    return _ADDRESS.sub(r"\g<scheme>\g<place>", text) if "://" in text else text
 
 
 class VisionqError(Exception):
@@ -359,6 +376,16 @@ class ConfigurationError(VisionqError):
     code = "configuration"
 
 
+class RecordRefused(ConfigurationError):
+    """The file can't record this run: it is another question's, in use, or not writable."""
+
+
+class RecordFailed(VisionqError):
+    """The record of a run could not be written; what it holds already is whole."""
+
+    code = "record_failed"
+
+
 class WrongEventLoop(VisionqError):
     """An `AsyncClient` is used in another event loop than the one that it belongs to."""
 
@@ -417,6 +444,18 @@ class QuotaExceeded(QueueUnavailable):
     http_status = 429
 
 
+class StartFailed(QueueUnavailable):
+    """A part of the local stack did not start, or was not ready in time."""
+
+    code = "start_failed"
+
+
+class RedisMissing(QueueUnavailable):
+    """No usable Redis server is installed."""
+
+    code = "redis_missing"
+
+
 def _coded(root: type[VisionqError]) -> Iterator[type[VisionqError]]:
     for child in root.__subclasses__():
         if "code" in vars(child):
@@ -424,9 +463,9 @@ def _coded(root: type[VisionqError]) -> Iterator[type[VisionqError]]:
         yield from _coded(child)
 
 
+#: Classes with which no job or call ends: of commands, and of waiting for any job.
+_NO_ENDINGS: Final = {JobFailed, ConfigurationError, RecordFailed, StartFailed, RedisMissing}
 #: Every class with a code of its own that a job or a call can end with, by code.
 BY_CODE: Final[dict[str, type[VisionqError]]] = {
-    error.code: error
-    for error in _coded(VisionqError)
-    if error not in {JobFailed, ConfigurationError}
+    error.code: error for error in _coded(VisionqError) if error not in _NO_ENDINGS
 }

@@ -17,10 +17,9 @@ from pydantic import BaseModel
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from visionq.addresses import without_secrets
 from visionq.contract import JobDocument
 from visionq.dead_letters.letters import Reason
-from visionq.errors import BY_CODE, InternalError, VisionqError
+from visionq.errors import BY_CODE, InternalError, VisionqError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

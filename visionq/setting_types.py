@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from visionq.redis_url import SCHEMES, parse_redis_url
+from visionq.redis_connection import SCHEMES, parse_redis_url
 
 _BROKERS: Final = ("amqp", "amqps", "pyamqp")
 _HOST: Final = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,30}\.?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.extras import install_command
+from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from visionq.stack_nonce import nonce_headers
+from visionq.http_checks import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

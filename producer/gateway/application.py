@@ -34,8 +34,8 @@ from producer.gateway.request_bodies import schemas_of
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import VisionqError
+from visionq.http_checks import nonce_headers
 from visionq.redaction import keep_content_out_of_logs
-from visionq.stack_nonce import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

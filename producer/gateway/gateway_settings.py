@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from visionq.cli.record import user_directory
 from visionq.input_errors import describe
 from visionq.setting_types import A_DAY, TEN_YEARS, ApiKey, check_bound
 from visionq.settings import ConfigurationError
+from visionq.user_files import user_directory
 
 
 class GatewaySettings(BaseSettings):

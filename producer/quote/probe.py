@@ -19,7 +19,7 @@ from visionq.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
-from visionq.picture_urls import check_url_text
+from visionq.http_checks import check_url_text
 from visionq.sdk.images import is_url
 from visionq.submission import decode_data_url, is_data_url
 

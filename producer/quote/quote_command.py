@@ -17,8 +17,6 @@ import click
 from producer.job_options import check_options, job_options, take_job_options, take_prompt
 from producer.outputs import (
     REFUSED_MARKS,
-    RecordFailed,
-    RecordRefused,
     check_not_input,
     check_table,
 )
@@ -35,11 +33,12 @@ from visionq.cli.doctor_command import find_provider
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.output_files import draft_of
+from visionq.errors import RecordFailed, RecordRefused
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
+from visionq.user_files import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

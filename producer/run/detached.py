@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from visionq.bundled import python_command
-from visionq.cli.record import user_directory
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -30,6 +28,8 @@ from visionq.cli.shared import (
 )
 from visionq.devstack.signals import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
+from visionq.installation import python_command
+from visionq.user_files import user_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.outputs import RecordRefused
 from producer.run.selection import mark_of
+from visionq.errors import RecordRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,10 +10,10 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.outputs import RecordFailed, RecordRefused
 from producer.run.record_index import Index, Rows, check_begins_as_record, entry_of, read_into
 from producer.run.rows import to_line
-from visionq.output_files import draft_of, free_name
+from visionq.errors import RecordFailed, RecordRefused
+from visionq.user_files import draft_of, free_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

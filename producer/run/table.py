@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from producer.outputs import RecordFailed, RecordRefused, check_table
+from producer.outputs import check_table
 from producer.run.rows import COLUMNS, TECHNICAL, TOKENS
-from visionq.extras import install_command
-from visionq.output_files import draft_of, keep_copy
+from visionq.errors import RecordFailed, RecordRefused
+from visionq.installation import install_command
+from visionq.user_files import draft_of, keep_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

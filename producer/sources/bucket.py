@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from producer.sources.files import PICTURE_SUFFIXES, junk_in
 from producer.sources.source import Reading, Row
 from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
-from visionq.extras import install_command
+from visionq.installation import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

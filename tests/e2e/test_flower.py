@@ -16,7 +16,7 @@ from flower.urls import handlers  # type: ignore[import-untyped]  # no annotatio
 from tornado.routing import PathMatches
 from tornado.web import Application
 
-from monitoring.silent_events import SilentState
+from monitoring.flower.masking import SilentState
 from tests.e2e.fleet import until
 from tests.e2e.flower_kit import (
     GUEST,

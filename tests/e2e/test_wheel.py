@@ -15,8 +15,7 @@ import pytest
 
 from tests.e2e.fleet import picture
 from tests.e2e.wheel_kit import ROOT, Installed, build, install, set_traps
-from visionq.bundled import PACKAGES
-from visionq.extras import NEEDED
+from visionq.installation import NEEDED, PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +155,7 @@ def test_ask_and_run(full: Installed, stack: dict[str, Any], foreign: Path, fold
 def test_picture_alone(full: Installed, foreign: Path) -> None:
     """The process that looks at a dangerous picture starts there, and ends with its worker."""
     program = (
-        "from visionq.bundled import python_command as p;"
+        "from visionq.installation import python_command as p;"
         " print(*p('worker.isolated_decode'), sep='\\n')"
     )
     command = full.run("python", "-P", "-c", program).stdout.splitlines()

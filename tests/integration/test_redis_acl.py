@@ -26,8 +26,7 @@ from visionq.devstack.simulator.process import RunningSimulator, running_simulat
 from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
-from visionq.ledger.scripts import script_text
-from visionq.loaded_scripts import load_missing
+from visionq.ledger.scripts import load_missing, script_text
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE, WORKERS
 from visionq.redis_connection import connect
 from visionq.webhooks import set_webhook

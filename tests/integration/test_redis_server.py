@@ -17,7 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from visionq.devstack.redis_server import RedisMissing, find_redis, is_ready, running_redis
+from visionq.devstack.redis_server import find_redis, is_ready, running_redis
+from visionq.errors import RedisMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

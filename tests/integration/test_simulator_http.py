@@ -16,8 +16,8 @@ from visionq.contract.result import is_simulated
 from visionq.devstack.sample_pictures import sample_pictures
 from visionq.devstack.simulator import RunningSimulator, running_simulator
 from visionq.devstack.simulator.bill import digest_of
-from visionq.devstack.simulator.process import SimulatorError
 from visionq.devstack.simulator.settings import SimulatorSettings
+from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -269,7 +269,7 @@ def test_settings_merge_and_refuse_by_name(simulator: RunningSimulator) -> None:
     settings = simulator.settings()
     assert (settings["latency_s"], settings["faults"], settings["seed"]) == (0.5, {"429": 0.25}, 3)
     for wrong in ({"latency_s": "x", "seed": 9}, {"colour": 1}):
-        with pytest.raises(SimulatorError, match=rf"422.*{next(iter(wrong))}"):
+        with pytest.raises(ConfigurationError, match=rf"422.*{next(iter(wrong))}"):
             simulator.configure(**wrong)
     for body in (b"[]", b"{"):
         assert call(simulator, "PUT", "/simulator/settings", body).status == 422

@@ -22,15 +22,15 @@ from visionq.cli.record import (
     read_record,
     record_path,
     remove_record,
-    user_directory,
     write_record,
 )
 from visionq.cli.shared import exit_code, find_redis_url
 from visionq.devstack.children import answers
 from visionq.devstack.planning import StackOptions, planned
 from visionq.errors import QueueUnavailable
+from visionq.http_checks import nonce_headers
 from visionq.settings import ConfigurationError, Settings
-from visionq.stack_nonce import nonce_headers
+from visionq.user_files import user_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from visionq.devstack.errors import StartFailed
 from visionq.devstack.process import Spec
 from visionq.devstack.signals import Signals
 from visionq.devstack.supervisor import Supervisor
+from visionq.errors import StartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

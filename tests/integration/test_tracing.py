@@ -24,8 +24,8 @@ from visionq.cache_key import cache_key
 from visionq.errors import Refused
 from visionq.ledger import NewJob
 from visionq.names import JOB
+from visionq.sdk.submitting import current_trace
 from visionq.settings import ConfigurationError, Settings
-from visionq.tracing import current_trace
 from worker.logs import configure_logs
 from worker.reporting import make_reporter, strip
 from worker.tracing import Kind, NoTracing, make_tracing

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from visionq import cli, extras
+from visionq import cli, installation
 from visionq.cli import shared, summaries
 from visionq.errors import (
     BY_CODE,
@@ -180,19 +180,19 @@ def test_a_command_of_another_package_is_listed(
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The packages that are found beside visionq; a test fills in what it needs."""
     names: set[str] = set()
-    monkeypatch.setattr(extras, "_is_installed", names.__contains__)
+    monkeypatch.setattr(installation, "_is_installed", names.__contains__)
     return names
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--port", "80", "--no-such-option", "x"]])
-@pytest.mark.parametrize("name", sorted(extras.NEEDED))
+@pytest.mark.parametrize("name", sorted(installation.NEEDED))
 def test_missing_extras(
     installed: set[str], capsys: pytest.CaptureFixture[str], name: str, arguments: list[str]
 ) -> None:
     """A command whose packages are not installed says in one line which extra brings them."""
     del installed
     assert cli.run([name, *arguments]) == 2
-    needed = extras.NEEDED[name]
+    needed = installation.NEEDED[name]
     extra = needed[0] if len(needed) == 1 else "all"
     out, err = capsys.readouterr()
     assert out == ""
@@ -217,7 +217,7 @@ def test_one_missing_package_is_named(installed: set[str]) -> None:
     """What is there is not told as missing."""
     installed |= {"fastapi", "uvicorn"}
     with pytest.raises(ConfigurationError, match="needs python-multipart, which is not installed"):
-        extras.check_extras("It", ["gateway"])
+        installation.check_extras("It", ["gateway"])
 
 
 @pytest.mark.parametrize(
@@ -235,14 +235,14 @@ def test_extras_are_added_by_what_installed_visionq(
     (tmp_path / mark).touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     expected = f"{command.format(prefix=tmp_path)} 'visionq[worker]'"
-    assert extras.install_command("worker") == expected
+    assert installation.install_command("worker") == expected
 
 
 def test_every_needed_extra_is_declared() -> None:
     """The extras that commands ask for exist, and `all` brings every one of them."""
     metadata = importlib.metadata.metadata("visionq")
-    wanted = {extra for needed in extras.NEEDED.values() for extra in needed}
-    assert wanted | {extras.ALL} <= set(metadata.get_all("Provides-Extra", []))
+    wanted = {extra for needed in installation.NEEDED.values() for extra in needed}
+    assert wanted | {installation.ALL} <= set(metadata.get_all("Provides-Extra", []))
     requirements = metadata.get_all("Requires-Dist", [])
     of_all = {line.split(";")[0] for line in requirements if "extra == 'all'" in line}
     for extra in wanted:
@@ -253,7 +253,7 @@ def test_every_needed_extra_is_declared() -> None:
 
 def test_needs_of_unknown_commands(offer: list[importlib.metadata.EntryPoint]) -> None:
     """Every command that needs extras is a command, and another one is unknown."""
-    assert set(extras.NEEDED) <= {
+    assert set(installation.NEEDED) <= {
         found.name for found in importlib.metadata.entry_points(group=cli.COMMANDS)
     }
     offer += [point("here", "visionq.cli")]

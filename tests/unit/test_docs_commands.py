@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 import pytest
 
-from monitoring.masks import HIDDEN, show_arguments, show_result
+from monitoring.flower.masking import HIDDEN, show_arguments, show_result
 from tests.docs_blocks import PAGES, ROOT, Block, blocks, shell_lines, visionq_arguments
 from visionq.cli import cli, up
 

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from monitoring.settings import FlowerSettings
+from monitoring.flower.flower_settings import FlowerSettings
 from producer.gateway.gateway_settings import GatewaySettings
 from scripts.generate_configuration import (
     ROOT,

@@ -11,6 +11,8 @@ from visionq import errors
 from visionq.errors import BY_CODE, JobFailed, NotAnImage, VisionqError
 from visionq.ledger import error_document, failed
 
+#: Codes with which commands end, and no job.
+OF_COMMANDS = {"configuration", "record_failed", "start_failed", "redis_missing"}
 #: The codes that callers, scripts and dashboards know.
 PUBLIC = [
     "invalid_job",
@@ -60,7 +62,7 @@ def test_codes() -> None:
         if isinstance(value, type) and issubclass(value, VisionqError) and "code" in vars(value)
     ]
     # No job and no call ends with a wrong setting: no process begins with one.
-    assert set(spelled) == {*BY_CODE, "configuration"}
+    assert set(spelled) == {*BY_CODE, *OF_COMMANDS}
 
 
 @every_error

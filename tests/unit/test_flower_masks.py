@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.masks import (
+from monitoring.flower.masking import (
     HIDDEN,
     mask_event,
     mask_request,

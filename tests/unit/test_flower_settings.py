@@ -5,8 +5,8 @@ import base64
 import pytest
 from pydantic import ValidationError
 
-from monitoring.flower_web import user_of
-from monitoring.settings import FlowerSettings
+from monitoring.flower.flower_settings import FlowerSettings
+from monitoring.flower.guests import user_of
 
 
 @pytest.mark.parametrize(

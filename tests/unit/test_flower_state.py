@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.masks import HIDDEN
-from monitoring.settings import CLIENT_NAME
-from monitoring.silent_events import SilentInspector, SilentState
+from monitoring.flower.flower_settings import CLIENT_NAME
+from monitoring.flower.masking import HIDDEN, SilentInspector, SilentState
 
 WORKER = "visionq-worker-1@here"
 _CLOCK = count(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from monitoring.settings import FlowerSettings
+from monitoring.flower.flower_settings import FlowerSettings
 from producer.gateway.gateway_settings import GatewaySettings
 from visionq.settings import Settings
 

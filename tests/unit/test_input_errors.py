@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-import monitoring.settings
+import monitoring.flower.flower_settings
 import producer
 import visionq
 from visionq.contract import JobDocument
@@ -73,7 +73,7 @@ def models() -> list[type[BaseModel]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    assert monitoring.settings
+    assert monitoring.flower.flower_settings
     return sorted(set(_below(BaseModel)), key=lambda model: model.__qualname__)
 
 

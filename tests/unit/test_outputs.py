@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from producer.outputs import RecordRefused, check_table
+from producer.outputs import check_table
 from producer.run.plan import RunOptions, make_plan
 from producer.run.rows import to_line
 from producer.run.run_command import export as export_command
@@ -18,8 +18,9 @@ from producer.run.run_record import Record
 from producer.run.table import TableForm, as_old_as, export, keep_changed
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS
-from visionq.output_files import free_name
+from visionq.errors import RecordRefused
 from visionq.settings import Settings
+from visionq.user_files import free_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.addresses import without_secrets
 from visionq.contract import ImageReference
-from visionq.errors import BY_CODE, CorruptImage, DownloadFailed, InvalidJob
+from visionq.errors import BY_CODE, CorruptImage, DownloadFailed, InvalidJob, without_secrets
 from visionq.redaction import brief, brief_of, keep_content_out_of_logs, read_brief, without_text
 
 if TYPE_CHECKING:

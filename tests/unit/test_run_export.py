@@ -9,13 +9,13 @@ import pytest
 from arro3.io import read_parquet
 from click.testing import CliRunner
 
-from producer.outputs import RecordFailed, RecordRefused
 from producer.prompts import Prompt
 from producer.run.plan import Question
 from producer.run.rows import Place, refused, to_line
 from producer.run.run_command import export as export_command
 from producer.run.table import TableForm, export, record_path
 from producer.sources import BadRow, Row, open_source
+from visionq.errors import RecordFailed, RecordRefused
 
 if TYPE_CHECKING:
     from pathlib import Path

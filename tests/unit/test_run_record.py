@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.outputs import RecordFailed, RecordRefused
 from producer.prompts import Prompt
 from producer.run.plan import Question
 from producer.run.record_index import open_rows
 from producer.run.rows import Place, refused, to_line
 from producer.run.run_record import Record
 from producer.sources import BadRow
+from visionq.errors import RecordFailed, RecordRefused
 
 if TYPE_CHECKING:
     from pathlib import Path

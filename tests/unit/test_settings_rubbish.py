@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from producer.gateway.gateway_settings import GatewaySettings, load_gateway_settings
 from visionq import cli
-from visionq.redis_url import parse_redis_url
+from visionq.redis_connection import parse_redis_url
 from visionq.settings import ConfigurationError, Settings, load_settings
 
 VARIABLES = sorted(

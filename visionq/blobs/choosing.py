@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
 from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
 from visionq.blobs.scripts import Room
-from visionq.extras import install_command
+from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import click
 
-from visionq import bundled
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -20,7 +19,7 @@ from visionq.cli.shared import (
 )
 from visionq.cli.summaries import SUMMARIES
 from visionq.errors import VisionqError
-from visionq.extras import NEEDED, absent_packages, as_one, check_extras
+from visionq.installation import NEEDED, absent_packages, as_one, check_extras, install_finder
 
 COMMANDS: Final = "visionq.commands"
 #: Columns of the list of commands that hold neither name nor summary.
@@ -112,7 +111,7 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
-    bundled.install()
+    install_finder()
     for stream in (sys.stdout, sys.stderr):
         # Output is UTF-8 whatever the locale; a file name that is not text is shown escaped.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

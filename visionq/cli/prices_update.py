@@ -13,10 +13,10 @@ from visionq.cli.amounts import plain
 from visionq.cli.screen import print_rows
 from visionq.cli.shared import errors_as_json, json_option, print_json
 from visionq.errors import ConfigurationError, InvalidSource
-from visionq.output_files import draft_of, is_same, keep_copy
 from visionq.pricing.price_page import MOST_BYTES, PricePage, read_price_page
 from visionq.pricing.prices import load_prices
 from visionq.settings import load_settings
+from visionq.user_files import draft_of, is_same, keep_copy
 
 if TYPE_CHECKING:
     from visionq.pricing.price_update import Update

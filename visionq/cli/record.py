@@ -6,13 +6,14 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionq.errors import ConfigurationError
+from visionq.user_files import user_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,6 @@ class StackRecord:
         parts = {name: value for name, value in asdict(self).items() if name not in own}
         required = {"simulator_url"}
         return {name: value for name, value in parts.items() if value or name in required}
-
-
-def user_directory(kind: str, fallback: str, environ: Mapping[str, str]) -> Path:
-    """Return visionq's directory below `$XDG_<kind>_HOME`, by default below `~/<fallback>`."""
-    base = environ.get(f"XDG_{kind}_HOME", "")
-    # The XDG specification asks to ignore a relative path.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "visionq"
 
 
 def records_directory(environ: Mapping[str, str] = os.environ) -> Path:

@@ -19,7 +19,6 @@ from visionq.cli.doctor.provider_checks import get_model_list, provider_at
 from visionq.cli.record import (
     StackRecord,
     remove_record,
-    user_directory,
     write_record,
 )
 from visionq.cli.shared import (
@@ -42,13 +41,14 @@ from visionq.devstack.children import (
 from visionq.devstack.planning import StackOptions, planned
 from visionq.devstack.signals import Signals
 from visionq.devstack.supervisor import Supervisor
-from visionq.http_environment import prepare_http_environment
+from visionq.http_checks import prepare_http_environment
 from visionq.pricing.model_list import said_of_unlisted
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.models import warning_for
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import load_settings
+from visionq.user_files import user_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

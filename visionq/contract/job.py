@@ -18,7 +18,6 @@ from pydantic import (
     model_validator,
 )
 
-from visionq.addresses import without_secrets
 from visionq.contract.base import (
     SCHEMA_VERSION,
     Document,
@@ -29,7 +28,7 @@ from visionq.contract.base import (
 )
 from visionq.contract.owned import refused_in_extra_body, with_own_fields
 from visionq.contract.pictures import PictureOptions
-from visionq.errors import InvalidJob
+from visionq.errors import InvalidJob, without_secrets
 from visionq.input_errors import describe
 
 #: A constraint, however wide, has pydantic see that a text can be written as UTF-8: half a

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from visionq import names
-from visionq.bundled import python_command
 from visionq.devstack.environments import environment_for
 from visionq.devstack.process import Spec
 from visionq.devstack.redis_server import (
@@ -19,7 +18,8 @@ from visionq.devstack.redis_server import (
     redis_command,
 )
 from visionq.devstack.redis_server import is_ready as redis_is_ready
-from visionq.stack_nonce import HEADER, VARIABLE
+from visionq.http_checks import STACK_HEADER, STACK_NONCE
+from visionq.installation import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ class StackPlan:
             stack["PROXYAPI_BASE_URL"] = self.provider_url
             if self.simulator_url:
                 stack["VISIONQ_PROVIDER"] = "proxyapi"  # whose dialect the simulator speaks
-        return environment_for(role, self.environment) | stack | extra | {VARIABLE: self.nonce}
+        return environment_for(role, self.environment) | stack | extra | {STACK_NONCE: self.nonce}
 
 
 def redis_spec(plan: StackPlan) -> Spec:
@@ -241,7 +241,7 @@ def answers(port: int, path: str, nonce: str | None = None) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     else:
-        is_ours = nonce is None or reply.getheader(HEADER) == nonce
+        is_ours = nonce is None or reply.getheader(STACK_HEADER) == nonce
         return reply.status == http.HTTPStatus.OK and is_ours
     finally:
         connection.close()

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from visionq.devstack.ports import free_port
-from visionq.errors import QueueUnavailable
+from visionq.errors import QueueUnavailable, RedisMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,12 +31,6 @@ INSTALL_HINT: Final = (
 )
 #: How it appears in the process list.
 TITLE: Final = "visionq-redis"
-
-
-class RedisMissing(QueueUnavailable):
-    """No server program that can be used is installed."""
-
-    code = "redis_missing"
 
 
 @dataclass(frozen=True)

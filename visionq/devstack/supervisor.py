@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.devstack.errors import StartFailed
 from visionq.devstack.process import Child, Spec
+from visionq.errors import StartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

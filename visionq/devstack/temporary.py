@@ -7,8 +7,8 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.bundled import python_command
 from visionq.errors import QueueUnavailable
+from visionq.installation import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,14 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from visionq.blobs import scripts as of_blobs
 from visionq.blobs.scripts import tenants_text
 from visionq.names import keys_as_lua
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from redis import Redis
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -74,6 +77,17 @@ def script_text(name: str) -> str:
     shared = _DEFINITION.sub(lambda found: found[0] if _name(found) in used else "", shared)
     code = _inlined(f"{shared}\n{own}")
     return f"{keys_as_lua(_words(code))}\n{code}"
+
+
+def load_missing(redis: Redis) -> int:
+    """Load the scripts of this release that Redis lacks, and return their number."""
+    texts = [script_text(name) for name in SCRIPTS]
+    texts += [of_blobs.script_text(name) for name in of_blobs.SCRIPTS]
+    there: Any = redis.script_exists(*(redis.register_script(text).sha for text in texts))
+    missing = [text for text, is_there in zip(texts, there, strict=True) if not is_there]
+    for text in missing:
+        redis.script_load(text)
+    return len(missing)
 
 
 def _inlined(code: str) -> str:

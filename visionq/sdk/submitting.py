@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -19,7 +20,6 @@ from visionq.sdk.arguments import shown
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
 from visionq.submission import defaulted, prepare
-from visionq.tracing import current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +111,20 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
     document = prepare({**fields, "images": pictures.references}, settings)
     job = NewJob(job_id, document, current_trace(), defaulted(fields))
     return Draft(job, pictures.contents)
+
+
+def current_trace() -> str:
+    """Return the caller's span as W3C's `traceparent`; empty outside a span.
+
+    OpenTelemetry is no dependency: a caller that uses it has imported it.
+    """
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return ""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 def most_bytes(fields: Mapping[str, Any], settings: Settings) -> int:

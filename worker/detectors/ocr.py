@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from visionq.extras import install_command
+from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

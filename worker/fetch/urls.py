@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 
 from visionq.errors import UnsafeUrl
-from visionq.picture_urls import check_url_text
+from visionq.http_checks import check_url_text
 from worker.fetch.addresses import is_public, refusal
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.bundled import python_command
 from visionq.errors import InternalError, Quarantined, VisionqError
+from visionq.installation import python_command
 from worker.isolated_decode.frames import read_frame, write_frame
 
 if TYPE_CHECKING:

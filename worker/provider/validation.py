@@ -17,8 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend, validator_for
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from visionq.answer_patterns import compiled
-from visionq.answer_schemas import in_known_dialect
+from visionq.answer_schemas import compiled, in_known_dialect
 from worker.provider.allowance import spend
 
 if TYPE_CHECKING:

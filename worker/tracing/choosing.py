@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from visionq.extras import install_command
+from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 from worker.tracing.spans import NoTracing
 

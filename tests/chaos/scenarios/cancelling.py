@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from monitoring.flower_app import create_app
+from monitoring.flower.flower_app import create_app
 from tests.chaos.scenario import Scenario
 from tests.e2e.fleet import jobs, until
 from visionq.settings import load_settings

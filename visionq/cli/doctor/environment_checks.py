@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.cli.doctor.addresses import is_local, public_address
 from visionq.cli.doctor.findings import Finding, ok, problem
-from visionq.http_environment import prepare_http_environment, proxy_variables
+from visionq.http_checks import prepare_http_environment, proxy_variables
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

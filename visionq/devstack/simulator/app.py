@@ -22,7 +22,7 @@ from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED
 from visionq.devstack.simulator.faults import EARLY, Fault, refusal_of
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import SimulatedRefusal, by_openai, by_proxy, invalid_key
-from visionq.stack_nonce import nonce_headers
+from visionq.http_checks import nonce_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

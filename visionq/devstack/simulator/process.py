@@ -11,7 +11,8 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from visionq.bundled import python_command
+from visionq.errors import ConfigurationError, StartFailed
+from visionq.installation import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +24,6 @@ START_TIMEOUT: Final = 120.0
 ANSWER_TIMEOUT: Final = 10.0
 END_TIMEOUT: Final = 5.0
 OK: Final = 200
-
-
-class SimulatorError(RuntimeError):
-    """The simulator did not start, or did not do what it was told."""
 
 
 def command_line(
@@ -54,7 +51,7 @@ class RunningSimulator:
         return f"{self.url}/openai/v1"
 
     def configure(self, **settings: object) -> dict[str, Any]:
-        """Change the settings named; return all of them. Raises `SimulatorError`."""
+        """Change the settings named; return all of them. Raises `ConfigurationError`."""
         return self._ask("PUT", "/simulator/settings", settings)
 
     def settings(self) -> dict[str, Any]:
@@ -79,7 +76,7 @@ class RunningSimulator:
         finally:
             connection.close()
         if response.status != OK:
-            raise SimulatorError(f"{method} {path}: {response.status} {text}")
+            raise ConfigurationError(f"simulator: {method} {path}: {response.status} {text}")
         answer: dict[str, Any] = json.loads(text)
         return answer
 
@@ -91,7 +88,7 @@ def running_simulator(
     """Run a simulator with these settings, on loopback unless told, while the block lasts.
 
     It takes calls when the block begins, and has ended when the block has. Its log goes to this
-    process's standard error. Raises `SimulatorError` if it does not start.
+    process's standard error. Raises `StartFailed` if it does not start.
     """
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
         command_line(host=host, port=port, settings=dict(settings)),
@@ -107,11 +104,11 @@ def running_simulator(
 def _address_of(process: subprocess.Popen[str]) -> str:
     """Return the one line that the process prints when it is ready."""
     if process.stdout is None:
-        raise SimulatorError("the simulator's output is not captured")
+        raise StartFailed("the simulator's output is not captured")
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
     line = process.stdout.readline().strip() if ready else ""
     if not line.startswith("http://"):
-        raise SimulatorError(f"the simulator did not start (exit code {process.poll()})")
+        raise StartFailed(f"the simulator did not start (exit code {process.poll()})")
     return line
 
 

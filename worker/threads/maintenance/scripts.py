@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from visionq.loaded_scripts import load_missing
+from visionq.ledger.scripts import load_missing
 
 if TYPE_CHECKING:
     from redis import Redis

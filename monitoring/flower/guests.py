@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flower.app import Flower  # type: ignore[import-untyped]  # no annotations
 from tornado.web import RequestHandler
 
-from monitoring.silent_events import SilentInspector
-from visionq.stack_nonce import nonce_headers
+from monitoring.flower.masking import SilentInspector
+from visionq.http_checks import nonce_headers
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest

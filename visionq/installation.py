@@ -1,10 +1,20 @@
-"""The extras of the installation: what is there of them, and how to add one."""
+"""What is installed of visionq: its packages and its extras.
+
+Finds `producer`, `worker` and `monitoring`, whatever else is installed and wherever one works.
+
+In a checkout they stand beside `visionq`. The wheel has them inside `visionq`, so that it brings
+no other name into anybody's site-packages.
+
+`python -P -m visionq.installation MODULE [ARGUMENT]…` runs a module of theirs.
+"""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +23,10 @@ from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
+PACKAGES: Final = frozenset({"monitoring", "producer", "worker"})
 #: Brings all others that running needs.
 ALL: Final = "all"
 #: What the processes of `visionq up` need.
@@ -31,6 +44,36 @@ NEEDED: Final = {
 #: A requirement of one extra. One with a further condition is not wanted on every machine.
 _REQUIREMENT: Final = re.compile(r"""([\w.-]++)[^;]*+; extra == ['"]([\w-]+)['"]""")
 _NAMED: Final = 3
+
+
+class BundledFinder:
+    """Answers for our three packages alone, before `sys.path` is looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = [str(folder)]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find one of the packages; their modules are then found through it."""
+        del path
+        return PathFinder.find_spec(fullname, self._path, target) if fullname in PACKAGES else None
+
+
+def install_finder() -> None:
+    """Have this process import our packages, never another's of the same name."""
+    inside = Path(__file__).with_name("_bundled")
+    folder = inside if inside.is_dir() else Path(__file__).parents[1]
+    sys.meta_path.insert(0, BundledFinder(folder))
+
+
+def python_command(module: str) -> tuple[str, ...]:
+    """Return the beginning of a command that runs one of our modules.
+
+    -P: what lies in the working directory is not ours.
+    """
+    runner = ("visionq.installation",) if module.partition(".")[0] in PACKAGES else ()
+    return (sys.executable, "-P", "-m", *runner, module)
 
 
 def as_one(extras: Sequence[str]) -> str:
@@ -78,3 +121,14 @@ def _is_installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def main() -> None:
+    """Run the module that the command line names."""
+    install_finder()
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,21 @@
-"""Names for files that commands write, beside those that are there."""
+"""Files that commands write: their directories, and names that no other file has."""
 
 from __future__ import annotations
 
 import os
 from itertools import chain, count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+
+def user_directory(kind: str, fallback: str, environ: Mapping[str, str]) -> Path:
+    """Return visionq's directory below `$XDG_<kind>_HOME`, by default below `~/<fallback>`."""
+    base = environ.get(f"XDG_{kind}_HOME", "")
+    # The XDG specification asks to ignore a relative path.
+    return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "visionq"
 
 
 def keep_copy(path: Path) -> Path:

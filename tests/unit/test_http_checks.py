@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.http_environment import prepare_http_environment
+from visionq.http_checks import prepare_http_environment
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from typing import Final
 import click
 from pydantic import ValidationError
 
-from monitoring.settings import FlowerSettings
-from visionq.cli.record import user_directory
+from monitoring.flower.flower_settings import FlowerSettings
 from visionq.cli.shared import find_redis_url
 from visionq.input_errors import describe
 from visionq.redaction import keep_content_out_of_logs
 from visionq.settings import ConfigurationError, load_settings
+from visionq.user_files import user_directory
 
-_CONFIG: Final = Path(__file__).with_name("flowerconfig.py")
+_CONFIG: Final = Path(__file__).parents[1] / "flowerconfig.py"
 _VARIABLE: Final = "VISIONQ_FLOWER_"
 
 
@@ -44,7 +44,7 @@ def flower(
     keep_content_out_of_logs()
     os.umask(0o077)  # its file tells of everybody's jobs
 
-    from monitoring.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import
+    from monitoring.flower.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import
 
     create_app(settings, redis_url).start(["--quiet", "flower", f"--conf={_CONFIG}"])
 

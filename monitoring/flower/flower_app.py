@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.app.control import Control
 
-from monitoring.settings import CLIENT_NAME
+from monitoring.flower.flower_settings import CLIENT_NAME
 from visionq.contract import TERMINAL
 from visionq.ledger import Ledger, ledger_options
-from visionq.redis_connection import connect
-from visionq.redis_url import celery_url
+from visionq.redis_connection import celery_url, connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from visionq import bundled
+from visionq import installation
 
 ROOT = Path(__file__).parents[2]
 
 
-COMMANDS = ("monitoring.flower_command", "producer.ask_command", "worker.worker_command")
+COMMANDS = ("monitoring.flower.flower_command", "producer.ask_command", "worker.worker_command")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -23,7 +23,7 @@ def test_others_are_not_imported(tmp_path: Path, command: str) -> None:
     (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", "utf-8")
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        f"from visionq import bundled; bundled.install()\n"
+        f"from visionq import installation; installation.install_finder()\n"
         f"import {command}; print({name}.__file__)"
     )
     said = subprocess.run(
@@ -36,7 +36,7 @@ def test_modules_are_run_as_programs(tmp_path: Path) -> None:
     """A module of ours runs as a program although its name is taken where one works."""
     (tmp_path / "worker.py").write_text("raise SystemExit('not ours')", "utf-8")
     ended = subprocess.run(
-        [*bundled.python_command("worker.isolated_decode"), "10"],
+        [*installation.python_command("worker.isolated_decode"), "10"],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -48,6 +48,6 @@ def test_modules_are_run_as_programs(tmp_path: Path) -> None:
 
 def test_other_names_are_left_alone() -> None:
     """The finder answers for our packages alone."""
-    finder = bundled.BundledFinder(ROOT)
+    finder = installation.BundledFinder(ROOT)
     assert finder.find_spec("visionq", None) is None
     assert finder.find_spec("worker.celery.tasks", [str(ROOT / "worker")]) is None

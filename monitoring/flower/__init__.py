@@ -1,0 +1,1 @@
+"""Flower behind passwords, without the content of jobs."""
