@@ -25,6 +25,7 @@ PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
     "fidelity": "benchmarks.fidelity",
+    "neighbour": "benchmarks.neighbour",
     "advice": "benchmarks.advice",
     "full": "benchmarks.speed.throughput:full",
     "small": "benchmarks.speed.throughput:small",

@@ -38,11 +38,13 @@ class Wait:
 class FairLimiter:
     """A number of units: places, connections, bytes. For threads, or for tasks of one loop."""
 
-    def __init__(self, total: int) -> None:
-        """Share out `total` units, at least one."""
+    def __init__(self, total: int, each: int | None = None) -> None:
+        """Share out `total` units, at least one, of which a tenant never holds more than `each`."""
         if total < 1:
             raise ValueError("at least one unit is needed")
         self.total = total
+        self._each = each or total
+        self._last: str | None = None  # the tenant that was served last
         self._used = 0
         self._held: Counter[str] = Counter()
         self._line: list[Wait] = []
@@ -134,19 +136,22 @@ class FairLimiter:
             del self._held[tenant]
 
     def _admits(self, one: Wait) -> bool:
-        left = self.total - self._used - one.amount
-        if left < 0 or len(self._tenants) == 1:
-            return left >= 0
-        return self._held[one.tenant] + one.amount <= TIMES_FREE * (left + 1)
+        left, held = self.total - self._used - one.amount, self._held[one.tenant] + one.amount
+        if left < 0 or held > self._each:
+            return False
+        return len(self._tenants) == 1 or held <= TIMES_FREE * (left + 1)
 
     def _admit(self, one: Wait) -> None:
         self._used += one.amount
         self._held[one.tenant] += one.amount
+        self._last = one.tenant
 
     def _serve(self) -> None:
-        """Admit who can be: first of the tenant that holds least, and in the order of coming."""
+        """Admit who can be: of the tenant that holds least, in turns, in the order of coming."""
         while fitting := [one for one in self._line if self._admits(one)]:
-            one = min(fitting, key=lambda wait: self._held[wait.tenant])
+            one = min(
+                fitting, key=lambda wait: (self._held[wait.tenant], wait.tenant == self._last)
+            )
             self._line.remove(one)
             self._admit(one)
             one.admitted.set()

@@ -145,7 +145,7 @@ def test_jobs_never_wait_for_each_other() -> None:
 def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more jobs have a place than there are, and who waits for one shows signs of life."""
     monkeypatch.setattr("visionq.fair_limiter._SIGN_EVERY", 0.01)
-    places, signs = PrepareSlots(2), []
+    places, signs = PrepareSlots(3), []
     first, second, third = (places.place("a") for _ in range(3))
     first.take()
     first.take()  # its own already

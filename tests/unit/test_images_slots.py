@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker.images import DecodeSlots
+from worker.images import DecodeSlots, PrepareSlots
+from worker.images.slots import SMALL_PIXELS
 
 
 def test_no_more_work_at_once_than_slots() -> None:
@@ -47,3 +48,46 @@ def test_there_is_at_least_one_slot() -> None:
     """No slots would be no work for ever."""
     with pytest.raises(ValueError, match="at least one"):
         DecodeSlots(0)
+
+
+def test_a_small_picture_waits_for_no_large_one() -> None:
+    """While a tenant's large pictures take their time, small ones of anybody go on."""
+    slots = DecodeSlots(1)
+    with slots.held("greedy", 50_000_000), slots.held("greedy", SMALL_PIXELS):
+        with slots.held("small", SMALL_PIXELS):
+            pass
+        assert not slots._small.take("greedy", timeout=0)  # however few are busy
+
+
+def test_large_pictures_of_tenants_take_turns() -> None:
+    """What frees goes to a tenant that was not served last, however many of the other wait."""
+    slots, order = DecodeSlots(1), list[str]()
+
+    def work(tenant: str) -> None:
+        with slots.held(tenant):
+            order.append(tenant)
+
+    with slots.held("greedy"), ThreadPoolExecutor(8) as pool:
+        for count, tenant in enumerate(["greedy"] * 5 + ["other"], 1):
+            pool.submit(work, tenant)
+            while slots._large.waiting < count:
+                time.sleep(0.001)
+        slots._large.give_back("greedy")
+        while len(order) < 6:
+            time.sleep(0.001)
+        slots._large.take("greedy")
+    assert order == ["other", *["greedy"] * 5]
+
+
+def test_a_place_is_left_to_others() -> None:
+    """A tenant that is alone so far leaves a place to whoever comes next."""
+    places, entered = PrepareSlots(3), []
+    for tenant in ("greedy", "greedy", "small"):
+        place = places.place(tenant)
+        place.take()
+        entered.append(place)
+    assert not places._shares.take("greedy", timeout=0)
+    entered[0].leave()
+    entered[2].leave()
+    assert not places._shares.take("greedy", 2, timeout=0)
+    assert places._shares.take("greedy", timeout=0)

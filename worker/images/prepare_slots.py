@@ -18,8 +18,8 @@ class PrepareSlots:
     """A number of places that jobs share."""
 
     def __init__(self, count: int = PLACES) -> None:
-        """Make `count` places."""
-        self._shares = FairLimiter(count)
+        """Make `count` places, one of which is never had by a tenant that has the others."""
+        self._shares = FairLimiter(count, each=max(1, count - 1))
 
     def place(self, tenant: str) -> PrepareSlot:
         """Return a place that is not taken yet."""

@@ -129,7 +129,7 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
 def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     tools, options = attempt.tools, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
-    with tools.decode_slots.held(attempt.job.tenant):
+    with tools.decode_slots.held(attempt.job.tenant, checked.width * checked.height):
         attempt.progress()  # waiting for others is not hanging
         parts = encode_as_seen(
             checked,
