@@ -22,7 +22,7 @@ from producer.run.feeder import MOST_JOBS, Submitter
 from producer.run.plan import Question
 from producer.sources import Row
 from tests.chaos.bulk_run import Lines, command, make_pictures
-from tests.e2e.fleet import running_fleet
+from tests.support.fleet import running_fleet
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Ledger
 from visionq.names import QUEUE_INTAKE, TASK_ANALYZE
@@ -30,7 +30,7 @@ from visionq.redis_connection import connect
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 ROWS: Final = int(os.environ.get("VISIONQ_BENCH_ROWS", "5000"))
 _LOOKS: Final = 10

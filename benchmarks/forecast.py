@@ -27,7 +27,7 @@ from benchmarks.tables import Table, goal, goals
 from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, QuotePlan, make_quote
 from producer.sources import Row
-from tests.e2e.fleet import running_fleet
+from tests.support.fleet import running_fleet
 from visionq.pricing.money import nano_rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.tables import Cells
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 #: A model of each family that has a price, with the effort at which it is asked; the first is the
 #: family's picture rule.

@@ -23,10 +23,10 @@ from PIL import Image
 
 from benchmarks.pictures import encoded
 from benchmarks.tables import Table, goal, goals
-from tests.e2e.fleet import running_fleet
+from tests.support.fleet import running_fleet
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 PICTURES: Final = int(os.environ.get("VISIONQ_BENCH_PICTURES", "5000"))
 _QUICK: Final = 400

@@ -15,11 +15,11 @@ from hypothesis import settings
 
 # Here, before any test imports them: whatever folder it is in.
 pytest.register_assert_rewrite(
-    "tests.integration.ledger_kit",
-    "tests.integration.ledger_machine",
-    "tests.integration.ledger_pair",
-    "tests.integration.ledger_snapshot",
-    "tests.integration.ledger_soundness",
+    "tests.support.ledger",
+    "tests.support.ledger_model.machine",
+    "tests.support.ledger_model.pair",
+    "tests.support.ledger_model.snapshot",
+    "tests.support.ledger_model.soundness",
 )
 
 # Time is for `make bench`: a machine may be busy.

@@ -20,7 +20,8 @@ from benchmarks.measuring import progress
 from benchmarks.rate_limit.cases import SETTLING, THREADS, Case, groups, quick_cases
 from benchmarks.rate_limit.judging import COLUMNS, in_words, judged, reached
 from benchmarks.tables import Cells, Table
-from tests.e2e.fleet import Fleet, picture, running_fleet
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.pictures import picture
 from visionq.contract.limits import Limits
 from visionq.ledger import Ledger
 from visionq.ledger.rate_limits import OPERATOR

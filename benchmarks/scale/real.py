@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from tests.e2e.fleet import Fleet, picture, running_fleet
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.pictures import picture
 from visionq.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.fleet import picture, running_fleet, until
+from tests.support.fleet import running_fleet, until
+from tests.support.pictures import picture
 from visionq.ledger.metrics import read_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 PROMPT = "Что на {file}?"
 #: Shares of the rows at which the run is killed, and at which Redis is emptied under it.

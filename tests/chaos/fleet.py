@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.verdict import Verdict, judge
-from tests.e2e.fleet import Fleet, jobs, until
+from tests.support.fleet import Fleet, jobs, until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
 from visionq.devstack.simulator.process import running_simulator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from tests.e2e.fleet import WorkerProcess
+    from tests.support.fleet import WorkerProcess
 
 #: Jobs that are submitted at once.
 _PORTION: Final = 250

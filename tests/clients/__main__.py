@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.clients.environments import CLIENTS, Client, command_of, environment_of
 from tests.conftest import scrub_environment
-from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import KEY, gateway_and_fleet
+from tests.support.gateway import KEY, gateway_and_fleet
+from tests.support.pictures import picture
 from visionq.ledger import BudgetScope, Ledger
 
 if TYPE_CHECKING:

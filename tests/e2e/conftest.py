@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import Fleet, running_fleet
+from tests.support.fleet import Fleet, running_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import running_fleet
+from tests.support.fleet import running_fleet
 from visionq.devstack.sample_pictures import write_sample_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 SAMPLES = ("sunset.jpg", "table.png", "sailing.webp", "balloon.gif")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from tests.e2e.fleet import jobs, picture, running_fleet, until
+from tests.support.fleet import jobs, running_fleet, until
+from tests.support.pictures import picture
 from visionq import names
 
 if TYPE_CHECKING:

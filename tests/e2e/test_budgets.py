@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import jobs, until
+from tests.support.fleet import jobs, until
 from visionq.ledger import BudgetScope, Ledger
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -16,7 +16,8 @@ import pytest
 
 from tests.chaos.bulk_run import command, make_pictures
 from tests.chaos.bulk_run import run as interrupted_run
-from tests.e2e.fleet import picture, until
+from tests.support.fleet import until
+from tests.support.pictures import picture
 from visionq.ledger.metrics import read_forgotten
 from visionq.names import JOB
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 
 #: More than all slots of the fleet can take at once, three times over.

@@ -14,8 +14,8 @@ import pytest
 from celery import Celery
 from PIL import Image
 
-from tests.e2e.fleet import Fleet, running_fleet, until
-from tests.e2e.flower_kit import PASSWORD, TABLE, Running, running_flower
+from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.flower import PASSWORD, TABLE, Running, running_flower
 from visionq import names
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from celery import Celery
 from redis import Redis
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
-from tests.e2e.fleet import picture, until
-from tests.e2e.flower_kit import TABLE, Running
 from tests.e2e.test_canary import captured_events, noise
 from tests.e2e.test_up import VISIONQ, Up, running_up
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.fleet import until
+from tests.support.flower import TABLE, Running
+from tests.support.pictures import picture
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq import Client, names
 from visionq.cli.record import read_record
 from visionq.webhooks import set_webhook

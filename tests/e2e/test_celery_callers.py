@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.bare_celery import install_celery_alone, run_caller
-from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from tests.support.bare_celery import install_celery_alone, run_caller
+from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.pictures import picture
 from visionq import names
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
-from tests.e2e.containers import (
+from tests.support.containers import (
     CHECKOUT,
     Composed,
     Image,
@@ -22,7 +22,8 @@ from tests.e2e.containers import (
     own_folder,
     user_of_image,
 )
-from tests.e2e.fleet import picture, until
+from tests.support.fleet import until
+from tests.support.pictures import picture
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from tests.e2e.fleet import picture, until
 from tests.e2e.test_up import VISIONQ, Up, running_up
+from tests.support.fleet import until
+from tests.support.pictures import picture
 from visionq.devstack.simulator.process import RunningSimulator
 from visionq.names import MAINTENANCE
 from visionq.pricing.model_list import read_model_list

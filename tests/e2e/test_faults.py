@@ -14,11 +14,11 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from tests.e2e.fleet import jobs, until
+from tests.support.fleet import jobs, until
 from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -17,8 +17,8 @@ from tornado.routing import PathMatches
 from tornado.web import Application
 
 from monitoring.flower.masking import SilentState
-from tests.e2e.fleet import until
-from tests.e2e.flower_kit import (
+from tests.support.fleet import until
+from tests.support.flower import (
     GUEST,
     GUEST_PASSWORD,
     PASSWORD,

@@ -10,13 +10,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.chromium import PROGRAM, browsing
-from tests.e2e.fleet import picture, running_fleet, until
-from tests.e2e.flower_kit import PASSWORD, USER, running_flower
+from tests.support.chromium import PROGRAM, browsing
+from tests.support.fleet import running_fleet, until
+from tests.support.flower import PASSWORD, USER, running_flower
+from tests.support.pictures import picture
 from visionq.ledger.gates import read_gate
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 CHROMIUM: Final = shutil.which(PROGRAM)
 #: Where to leave the pictures: `SCREENSHOTS=docs/images` renews those of the documentation.

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import pytest
 from celery import Celery
 
-from tests.e2e.fleet import Fleet, jobs, picture, running_fleet, until
-from tests.e2e.flower_kit import PASSWORD, TABLE, USER, Running, running_flower
+from tests.support.fleet import Fleet, jobs, running_fleet, until
+from tests.support.flower import PASSWORD, TABLE, USER, Running, running_flower
+from tests.support.pictures import picture
 from visionq import names
 
 if TYPE_CHECKING:

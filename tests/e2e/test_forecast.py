@@ -15,7 +15,7 @@ from redis import Redis
 from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
-from tests.e2e.fleet import running_fleet
+from tests.support.fleet import running_fleet
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.e2e
 

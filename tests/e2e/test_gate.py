@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.fleet import jobs, until
+from tests.support.fleet import jobs, until
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(180)
 

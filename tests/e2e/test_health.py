@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-from tests.e2e.fleet import Fleet, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet, until
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import running_redis
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.fleet import picture, running_fleet, until
+from tests.support.fleet import running_fleet, until
+from tests.support.pictures import picture
 from visionq import JobFailed
 
 if TYPE_CHECKING:

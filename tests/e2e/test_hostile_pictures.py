@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import running_fleet
-from tests.hostile_pictures import Hostile, cheap, costly, heavy
+from tests.support.fleet import running_fleet
+from tests.support.hostile_pictures import Hostile, cheap, costly, heavy
 from visionq.errors import JobFailed
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.e2e.bare_celery import install_celery_alone, run_caller
-from tests.e2e.gateway.kit import Gateway, gateway_and_fleet
+from tests.support.bare_celery import install_celery_alone, run_caller
+from tests.support.gateway import Gateway, gateway_and_fleet
 from visionq.contract import PictureOptions
 from visionq.pricing.money import nano_rubles
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.e2e
 

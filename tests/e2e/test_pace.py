@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import jobs, running_fleet, until
+from tests.support.fleet import jobs, running_fleet, until
 from visionq.ledger.rate_limits import read_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.timeout(180)
 MODEL = "gpt-6-luna"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.bare_celery import install_celery_alone, run_caller
-from tests.e2e.fleet import picture, running_fleet
+from tests.support.bare_celery import install_celery_alone, run_caller
+from tests.support.fleet import running_fleet
+from tests.support.pictures import picture
 from visionq.devstack.sample_pictures import sample_pictures
 from visionq.errors import JobFailed
 from visionq.names import QUEUE_INTAKE
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
-from tests.e2e.fleet import Fleet, jobs, running_fleet, until
-from tests.e2e.poison import arguments, eight_kinds, envelope, further_kinds
+from tests.support.fleet import Fleet, jobs, running_fleet, until
+from tests.support.poison import arguments, eight_kinds, envelope, further_kinds
 from visionq import names
 from visionq.dead_letters import DeadLetters, Reason
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE

@@ -12,8 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.fleet import jobs, running_fleet, until
-from tests.e2e.prometheus_kit import (
+from tests.support.fleet import jobs, running_fleet, until
+from tests.support.prometheus import (
     Server,
     needs_prometheus,
     running_exporter,
@@ -23,7 +23,7 @@ from visionq.ledger import BudgetScope, Ledger
 from visionq.names import FINISHED
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 pytestmark = [needs_prometheus, pytest.mark.timeout(240)]
 

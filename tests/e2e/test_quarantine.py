@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.deadly_picture import DEADLY, install_killer
-from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from tests.support.deadly_picture import DEADLY, install_killer
+from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.pictures import picture
 from visionq import JobFailed
 
 if TYPE_CHECKING:

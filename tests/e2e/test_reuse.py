@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import BaseModel
 
-from tests.e2e.fleet import picture, running_fleet
+from tests.support.fleet import running_fleet
+from tests.support.pictures import picture
 from visionq.contract import ResultDocument
 from visionq.pricing.money import nano_rubles
 from visionq.sdk import AsyncClient
@@ -17,7 +18,7 @@ from visionq.sdk import AsyncClient
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 
 class Kind(enum.StrEnum):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.fleet import picture
-from tests.e2e.wheel_kit import ROOT, Installed, build, install, set_traps
+from tests.support.pictures import picture
+from tests.support.wheel import ROOT, Installed, build, install, set_traps
 from visionq.installation import NEEDED, PACKAGES
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.support.ledger import LedgerDriver
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready, running_redis
 from visionq.redis_connection import connect
@@ -41,6 +42,11 @@ def redis_url(redis_session_url: str) -> Iterator[str]:
 def redis(redis_session_url: str) -> Iterator[Redis]:
     with _client(redis_session_url) as client:
         yield client
+
+
+@pytest.fixture
+def driver(redis: Redis) -> LedgerDriver:
+    return LedgerDriver(redis)
 
 
 @pytest.fixture(scope="session")

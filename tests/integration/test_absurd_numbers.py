@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.test_usage_drift import Kept
-from tests.integration.worker_kit import Bench, picture, result
+from tests.support.pictures import picture
+from tests.support.worker import Bench, result
 from visionq.ledger import BudgetScope, Failed, Waiting
 from visionq.ledger.metrics import read_counters
 from visionq.pricing.money import nano_rubles

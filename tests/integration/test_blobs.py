@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.blobs_kit import (
+from tests.support.blobs import (
     CREDENTIALS,
     GRACE,
     PLACES,
@@ -20,7 +20,7 @@ from tests.integration.blobs_kit import (
     place,
     running_s3,
 )
-from tests.integration.ledger_kit import outcome_of, paid, unpaid
+from tests.support.ledger import outcome_of, paid, unpaid
 from visionq import Client
 from visionq.blobs import BlobStore, open_async_blobs, sha256_of
 from visionq.errors import BlobMissing, QueueUnavailable
@@ -108,7 +108,7 @@ def test_put_again_prolongs(here: Place) -> None:
     here.pass_time(GRACE * 0.6)
     here.blobs.sweep()
     assert here.blobs.get(sha) == b"picture"
-    here.desk.enter(job_of(sha))
+    here.driver.enter(job_of(sha))
 
 
 def test_put_again_after_it_went(here: Place) -> None:
@@ -123,12 +123,12 @@ def test_what_is_gone_cannot_be_submitted(here: Place) -> None:
     """A job is not entered without its pictures: not before they are put, nor after they went."""
     job = job_of(sha256_of(b"picture"))
     missing = [BlobsMissing(job.id, job.document.blobs)]
-    assert here.desk.ledger.submit([job]) == missing
+    assert here.driver.ledger.submit([job]) == missing
     here.put()
     here.pass_grace()
-    assert here.desk.ledger.submit([job]) == missing
+    assert here.driver.ledger.submit([job]) == missing
     here.put()
-    here.desk.enter(job)
+    here.driver.enter(job)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_unfinished_job_keeps_its_blob(here: Place, state: str) -> None:
     """However long a job has not ended, its picture stays, and so it does when put again."""
     sha = here.put()
     if state == "queued":
-        here.desk.enter(job_of(sha))
+        here.driver.enter(job_of(sha))
     else:
         claim = here.begin(sha)
     if state.startswith(("waiting", "parked")):
-        here.desk.ledger.finish(claim, unpaid(outcome_of(state, claim.id)))
+        here.driver.ledger.finish(claim, unpaid(outcome_of(state, claim.id)))
     here.pass_grace()
     assert here.blobs.get(sha) == b"picture"
     here.put()
@@ -156,15 +156,15 @@ def test_ended_job_lets_go_of_its_blob(here: Place, ending: str) -> None:
     """After every ending the picture stays for the grace, and goes; so when cancelled in a park."""
     sha = here.put()
     if ending == "expired":
-        (job_id,) = here.desk.enter(job_of(sha))
-        assert here.desk.ledger.expire([job_id]) == ["queued"]
+        (job_id,) = here.driver.enter(job_of(sha))
+        assert here.driver.ledger.expire([job_id]) == ["queued"]
     else:
         claim = here.begin(sha)
-        here.desk.ledger.admit(claim, reserve=5)
+        here.driver.ledger.admit(claim, reserve=5)
         if ending != "cancelled":
             kind = "parked insufficient_balance" if ending == "parked" else ending
-            here.desk.ledger.finish(claim, paid(outcome_of(kind, claim.id)))
-        here.desk.ledger.cancel([claim.id])
+            here.driver.ledger.finish(claim, paid(outcome_of(kind, claim.id)))
+        here.driver.ledger.cancel([claim.id])
     here.blobs.sweep()
     assert here.holds(sha)
     here.pass_grace()
@@ -175,15 +175,15 @@ def test_ended_job_lets_go_of_its_blob(here: Place, ending: str) -> None:
 def test_last_of_several_jobs(here: Place) -> None:
     """The picture of two jobs stays until both have ended, and a job in the grace saves it."""
     sha = here.put()
-    first, second = here.desk.enter(job_of(sha), job_of(sha))
-    here.desk.ledger.cancel([first])
+    first, second = here.driver.enter(job_of(sha), job_of(sha))
+    here.driver.ledger.cancel([first])
     here.pass_grace()
     assert here.holds(sha)
-    here.desk.ledger.cancel([second])
-    (third,) = here.desk.enter(job_of(sha))
+    here.driver.ledger.cancel([second])
+    (third,) = here.driver.enter(job_of(sha))
     here.pass_grace()
     assert here.blobs.get(sha) == b"picture"
-    here.desk.ledger.cancel([third])
+    here.driver.ledger.cancel([third])
     here.pass_grace()
     assert not here.holds(sha)
 
@@ -284,10 +284,10 @@ def test_sweeps_and_puts_at_once(here: Place) -> None:
             job = job_of(sha)
             with suppress(QueueUnavailable):
                 blobs.put([b"picture"])
-            (reply,) = here.desk.ledger.submit([job])
+            (reply,) = here.driver.ledger.submit([job])
             if not isinstance(reply, BlobsMissing):
                 assert blobs.get(sha) == b"picture", number
-                here.desk.ledger.cancel([job.id])
+                here.driver.ledger.cancel([job.id])
             here.pass_time(GRACE)
     finally:
         stopped.set()

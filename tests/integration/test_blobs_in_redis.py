@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.blobs_kit import GRACE, job_of, place
-from tests.integration.ledger_kit import Desk, new_job
+from tests.support.blobs import GRACE, job_of, place
+from tests.support.ledger import LedgerDriver, new_job
 from visionq import Client
 from visionq.blobs import AsyncRedisBlobs, RedisBlobs, Room, sha256_of
 from visionq.errors import QueueUnavailable, QuotaExceeded
@@ -70,9 +70,9 @@ def test_books_and_expiry_agree(any_redis: Redis) -> None:
     here.pass_time(GRACE - 5)
     here.put()
     assert_agree()
-    (job_id,) = here.desk.enter(job_of(sha))
+    (job_id,) = here.driver.enter(job_of(sha))
     assert waits(any_redis, sha) < 0
-    here.desk.ledger.cancel([job_id])
+    here.driver.ledger.cancel([job_id])
     assert_agree()
 
 
@@ -93,15 +93,15 @@ def test_counted_exactly(redis: Redis) -> None:
     assert held(redis) == 30
     here.blobs.put([b"1" * 10, b"3" * 5])
     assert held(redis) == 35
-    jobs = here.desk.enter(job_of(one, two), job_of(one))
+    jobs = here.driver.enter(job_of(one, two), job_of(one))
     assert held(redis) == 35
     here.pass_grace()
     assert held(redis) == 30
-    here.desk.ledger.cancel(jobs[:1])
+    here.driver.ledger.cancel(jobs[:1])
     assert held(redis) == 30
     here.pass_grace()
     assert held(redis) == 10
-    here.desk.ledger.cancel(jobs[1:])
+    here.driver.ledger.cancel(jobs[1:])
     here.pass_grace()
     assert not redis.exists(BLOB_BYTES)
 
@@ -123,11 +123,11 @@ def test_limit(redis: Redis) -> None:
 def test_jobs_hold_the_limit(redis: Redis) -> None:
     """Pictures of unfinished jobs count for as long as they are needed."""
     here = place(redis, None, limit=1_000)
-    (job_id,) = here.desk.enter(job_of(here.put(b"a" * 1_000)))
+    (job_id,) = here.driver.enter(job_of(here.put(b"a" * 1_000)))
     here.pass_grace()
     with pytest.raises(QueueUnavailable):
         here.put(b"b")
-    here.desk.ledger.cancel([job_id])
+    here.driver.ledger.cancel([job_id])
     here.pass_grace()
     here.put(b"b")
 
@@ -191,19 +191,19 @@ def test_lost_picture_of_a_waiting_job(redis: Redis) -> None:
     """A picture that hands have deleted is there again, for all its jobs, when it is submitted."""
     here = place(redis, None)
     sha = here.put()
-    here.desk.enter(job_of(sha))
+    here.driver.enter(job_of(sha))
     redis.delete(BLOB + sha)
     here.put()
-    here.desk.enter(job_of(sha))
+    here.driver.enter(job_of(sha))
     assert waits(redis, sha) < 0
 
 
 def test_deleted_by_hand(redis: Redis) -> None:
     """A picture that hands have deleted leaves nothing in the books when its job has ended."""
     here = place(redis, None)
-    (job_id,) = here.desk.enter(job_of(here.put()))
+    (job_id,) = here.driver.enter(job_of(here.put()))
     redis.delete(BLOB + sha256_of(b"picture"))
-    here.desk.ledger.cancel([job_id])
+    here.driver.ledger.cancel([job_id])
     here.pass_grace()
     assert redis.exists(BLOB_BYTES, BLOB_GARBAGE, BLOB_DELETIONS) == 0
 
@@ -213,9 +213,9 @@ def test_blob_from_before_the_books(redis: Redis) -> None:
     here = place(redis, None)
     sha = sha256_of(b"picture")
     redis.set(BLOB + sha, b"picture", ex=GRACE)
-    (job_id,) = here.desk.enter(job_of(sha))
+    (job_id,) = here.driver.enter(job_of(sha))
     assert held(redis) == len(b"picture")
-    here.desk.ledger.cancel([job_id])
+    here.driver.ledger.cancel([job_id])
     here.pass_grace()
     assert held(redis) == 0
 
@@ -233,15 +233,15 @@ def test_a_tenant_leaves_room_to_others(redis: Redis) -> None:
 
 def test_quota_of_a_tenant(redis: Redis) -> None:
     """A picture counts once for each tenant that has it, from when it is brought until it goes."""
-    desk = Desk(redis)
+    driver = LedgerDriver(redis)
     blobs = RedisBlobs(redis, Room(GRACE, tenant_limit=1_500))
     (sha,) = blobs.put([b"a" * 1_000], "one")
     assert blobs.put([b"a" * 1_000], "two") == [sha]
     with pytest.raises(QuotaExceeded, match="1,000 bytes in Redis, of at most 1,500"):
         blobs.put([b"b" * 501], "one")
-    jobs = desk.enter(*(new_job(tenant="one", images=[{"blob": sha}]) for _ in range(3)))
+    jobs = driver.enter(*(new_job(tenant="one", images=[{"blob": sha}]) for _ in range(3)))
     assert _bytes_of(redis) == {"one": 1_000, "two": 1_000}
-    desk.ledger.cancel(jobs)
+    driver.ledger.cancel(jobs)
     assert _bytes_of(redis) == {"one": 1_000, "two": 1_000}
     with pytest.raises(QuotaExceeded):
         blobs.put([b"b" * 501], "one")

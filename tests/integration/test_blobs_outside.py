@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.blobs_kit import CREDENTIALS, GRACE, Place, job_of, place
+from tests.support.blobs import CREDENTIALS, GRACE, Place, job_of, place
 from visionq.blobs import ObjectBlobs, sha256_of
 from visionq.blobs.in_store import DELETION
 from visionq.devstack.ports import free_ports
@@ -57,7 +57,7 @@ def lapse(redis: Redis) -> None:
 def test_nothing_but_books_in_redis(here: Place) -> None:
     """Redis knows which blobs are needed and which go, and holds none of their bytes."""
     here.blobs.put([b"1" * 100_000, b"2" * 100_000])
-    here.desk.enter(job_of(sha256_of(b"1" * 100_000)))
+    here.driver.enter(job_of(sha256_of(b"1" * 100_000)))
     sizes = [here.redis.memory_usage(key) for key in here.redis.scan_iter()]
     assert max(size for size in sizes if size) < 5_000
     assert here.redis.hlen(BLOB_REFERENCES) == here.redis.zcard(BLOB_GARBAGE) == 1
@@ -97,7 +97,7 @@ def test_upload_waits_for_deletion(here: Place, monkeypatch: pytest.MonkeyPatch)
     go_on.set()
     uploader.join(10)
     sweeper.join(10)
-    here.desk.enter(job_of(SHA))
+    here.driver.enter(job_of(SHA))
     assert here.blobs.get(SHA) == b"picture"
 
 
@@ -123,7 +123,7 @@ def test_put_after_a_deleter_died(
     die_while_deleting(here, monkeypatch, deleted=deleted)
     lapse(here.redis)
     here.put()
-    here.desk.enter(job_of(SHA))
+    here.driver.enter(job_of(SHA))
     here.pass_grace()
     lapse(here.redis)
     here.blobs.sweep()
@@ -134,7 +134,7 @@ def test_upload_that_took_too_long(here: Place) -> None:
     """A blob that was deleted between upload and submission is asked for again."""
     here.put()
     here.pass_grace()
-    assert [type(reply).__name__ for reply in here.desk.ledger.submit([job_of(SHA)])] == [
+    assert [type(reply).__name__ for reply in here.driver.ledger.submit([job_of(SHA)])] == [
         "BlobsMissing"
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.sdk_kit import Fleet
+from tests.support.clients import Fleet
 from visionq import cli
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger.search import list_jobs

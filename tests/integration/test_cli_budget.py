@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unclear
+from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unclear
 from visionq.cli import run
 from visionq.cli.record import StackRecord, write_record
 from visionq.devstack.simulator.process import running_simulator
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def desk(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def driver(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> LedgerDriver:
     monkeypatch.setenv("VISIONQ_REDIS_URL", redis_url)
     monkeypatch.delenv("PROXYAPI_API_KEY", raising=False)
-    return Desk(redis)
+    return LedgerDriver(redis)
 
 
 def printed(capsys: Output) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def spent(desk: Desk, rub: str, batch: str = "b1") -> None:
+def spent(driver: LedgerDriver, rub: str, batch: str = "b1") -> None:
     """One call that was paid, and one of unknown billing."""
     for ends_well in (True, False):
-        claim = desk.begin(new_job(batch_id=batch))
-        desk.ledger.admit(claim, reserve=nano_rubles(Decimal(rub)))
+        claim = driver.begin(new_job(batch_id=batch))
+        driver.ledger.admit(claim, reserve=nano_rubles(Decimal(rub)))
         if ends_well:
-            desk.ledger.finish(claim, paid(completed(claim.id), nano_rubles(Decimal(rub))))
+            driver.ledger.finish(claim, paid(completed(claim.id), nano_rubles(Decimal(rub))))
         else:
-            desk.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
+            driver.ledger.finish(claim, unclear(outcome_of("parked billing_unknown", claim.id)))
 
 
 def test_what_was_simulated_is_not_called_paid(
-    desk: Desk,
+    driver: LedgerDriver,
     capsys: Output,
     redis_url: str,
     tmp_path: Path,
@@ -60,7 +60,7 @@ def test_what_was_simulated_is_not_called_paid(
 ) -> None:
     """`spend` and `status` of a stack whose answers are simulated say that nothing was paid."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    spent(desk, "2")
+    spent(driver, "2")
     assert run(["spend", "--json"]) == run(["status", "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["simulated"] for one in told] == [None, None]
@@ -79,7 +79,7 @@ def test_what_was_simulated_is_not_called_paid(
         assert ("The simulator answers: nothing was paid." in text) == is_simulated
 
 
-def test_budgets_are_set_shown_and_cleared(desk: Desk, capsys: Output) -> None:
+def test_budgets_are_set_shown_and_cleared(driver: LedgerDriver, capsys: Output) -> None:
     """What is set is shown with what is left, and after a clear there is none."""
     assert run(["budget", "set", "--tenant", "t", "--total", "100", "--day", "7.5", "--json"]) == 0
     assert [(book["period"], book["limit_rub"]) for book in printed(capsys)] == [
@@ -92,7 +92,7 @@ def test_budgets_are_set_shown_and_cleared(desk: Desk, capsys: Output) -> None:
     assert len(printed(capsys)) == 3
     assert run(["budget", "clear", "--tenant", "t", "--day"]) == 0
     assert run(["budget", "clear", "--batch", "b"]) == 0
-    assert [book.scope for book in desk.ledger.budgets()] == [BudgetScope.tenant("t")]
+    assert [book.scope for book in driver.ledger.budgets()] == [BudgetScope.tenant("t")]
 
 
 @pytest.mark.parametrize(
@@ -107,18 +107,18 @@ def test_budgets_are_set_shown_and_cleared(desk: Desk, capsys: Output) -> None:
     ],
 )
 def test_what_is_wrong_is_named(
-    desk: Desk, arguments: list[str], named: str, capsys: Output
+    driver: LedgerDriver, arguments: list[str], named: str, capsys: Output
 ) -> None:
     """A budget that can't be set ends with 2 and one line that says why; nothing is written."""
     assert run(["budget", *arguments]) == 2
     assert named in capsys.readouterr().err
-    assert desk.ledger.budgets() == ()
+    assert driver.ledger.budgets() == ()
 
 
-def test_spend_tells_all_that_is_known(desk: Desk, capsys: Output) -> None:
+def test_spend_tells_all_that_is_known(driver: LedgerDriver, capsys: Output) -> None:
     """Paid, unknown with its job, budgets and why the balance is not compared."""
-    desk.ledger.set_budget(BudgetScope.batch("b1"), Decimal(10))
-    spent(desk, "1.25")
+    driver.ledger.set_budget(BudgetScope.batch("b1"), Decimal(10))
+    spent(driver, "1.25")
     assert run(["spend", "--json"]) == 0
     page = printed(capsys)
     assert (page["settled_rub"], page["unknown_rub"], page["reserved_rub"]) == ("1.25", "1.25", "0")
@@ -136,7 +136,7 @@ def test_spend_tells_all_that_is_known(desk: Desk, capsys: Output) -> None:
 
 
 def test_the_balance_is_compared_with_the_books(
-    desk: Desk, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    driver: LedgerDriver, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is gone from the account beyond the books is shown, from the first question on."""
     with running_simulator() as simulator:
@@ -144,7 +144,7 @@ def test_the_balance_is_compared_with_the_books(
         simulator.configure(balance_rub=100)
         assert run(["spend", "--json"]) == 0
         assert printed(capsys)["balance"]["unexplained_rub"] == "0"
-        spent(desk, "2")
+        spent(driver, "2")
         simulator.configure(balance_rub=95)
         assert run(["spend", "--json"]) == 0
         balance = printed(capsys)["balance"]
@@ -155,13 +155,13 @@ def test_the_balance_is_compared_with_the_books(
         simulator.configure(balance_readable=False)
         assert run(["spend"]) == 0
         assert "the balance can't be read" in capsys.readouterr().out
-    assert b"account" in desk.redis.hgetall(BALANCE_REFERENCE)
+    assert b"account" in driver.redis.hgetall(BALANCE_REFERENCE)
 
 
-def test_unknown_calls_are_settled(desk: Desk, capsys: Output) -> None:
+def test_unknown_calls_are_settled(driver: LedgerDriver, capsys: Output) -> None:
     """By job or by batch; what was unknown is paid or free, and the page says so."""
-    spent(desk, "1.25")
-    spent(desk, "2.5", batch="b2")
+    spent(driver, "1.25")
+    spent(driver, "2.5", batch="b2")
     assert run(["spend", "--json"]) == 0
     first = next(call for call in printed(capsys)["unknown"] if call["batch"] == "b1")
     assert run(["spend", "settle", first["job"], "--as", "paid", "--rub", "1", "--json"]) == 0
@@ -193,7 +193,7 @@ def test_unknown_calls_are_settled(desk: Desk, capsys: Output) -> None:
         (["j1", "--as", "paid", "--rub", "-3"], "-3 is no amount"),
     ],
 )
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("driver")
 def test_what_can_not_be_settled_is_named(arguments: list[str], named: str, capsys: Output) -> None:
     """A wrong word ends with 2 and one line that says why."""
     assert run(["spend", "settle", *arguments]) == 2
@@ -203,11 +203,11 @@ def test_what_can_not_be_settled_is_named(arguments: list[str], named: str, caps
 @pytest.mark.parametrize(
     "name", ["*", "run-?", "[a]", "a b", "", "\u202ea", "a\x07", "где", "b" * 129]
 )
-def test_names_that_no_batch_can_have(desk: Desk, capsys: Output, name: str) -> None:
+def test_names_that_no_batch_can_have(driver: LedgerDriver, capsys: Output, name: str) -> None:
     """A budget is refused to a name under which no job can be submitted, naming the option."""
     assert run(["budget", "set", "--batch", name, "--total", "3"]) == 2
     assert "--batch" in capsys.readouterr().err
-    assert desk.ledger.budgets() == ()
+    assert driver.ledger.budgets() == ()
     fields = {"prompt": "?", "images": [{"url": "https://example.org/a.png"}], "batch_id": name}
     with pytest.raises(InvalidJob, match="batch_id"):
         prepare(fields, Settings())

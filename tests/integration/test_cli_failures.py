@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import (
-    Desk,
+from tests.support.ledger import (
+    LedgerDriver,
     completed,
     new_job,
     outcome_of,
@@ -31,17 +31,17 @@ MODEL = "gpt-6-luna"
 
 
 @pytest.fixture
-def desk(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def driver(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> LedgerDriver:
     monkeypatch.setenv("VISIONQ_REDIS_URL", redis_url)
-    desk = Desk(redis)
-    desk.clock.now = 1_790_000_000.0
-    return desk
+    driver = LedgerDriver(redis)
+    driver.clock.now = 1_790_000_000.0
+    return driver
 
 
-def fail(desk: Desk, **fields: Any) -> str:
-    claim = desk.begin(new_job(model=MODEL, **fields))
-    desk.ledger.admit(claim, reserve=9_000_000)
-    assert desk.ledger.finish(claim, paid(outcome_of("failed", claim.id), cost=5_000_000))
+def fail(driver: LedgerDriver, **fields: Any) -> str:
+    claim = driver.begin(new_job(model=MODEL, **fields))
+    driver.ledger.admit(claim, reserve=9_000_000)
+    assert driver.ledger.finish(claim, paid(outcome_of("failed", claim.id), cost=5_000_000))
     return claim.id
 
 
@@ -61,13 +61,13 @@ def batch(redis: Redis, name: str) -> dict[str, int]:
     return {key.decode(): int(value) for key, value in stored.items() if int(value)}
 
 
-def test_failures_are_found_by_what_they_are(desk: Desk, capsys: Output) -> None:
+def test_failures_are_found_by_what_they_are(driver: LedgerDriver, capsys: Output) -> None:
     """Each filter leaves the jobs that fit it, and filters join."""
-    shop = fail(desk, tenant="shop", batch_id="b1")
-    desk.clock.now += 3600
-    other = fail(desk, tenant="other")
-    good = desk.begin()
-    desk.ledger.finish(good, paid(completed(good.id)))
+    shop = fail(driver, tenant="shop", batch_id="b1")
+    driver.clock.now += 3600
+    other = fail(driver, tenant="other")
+    good = driver.begin()
+    driver.ledger.finish(good, paid(completed(good.id)))
     assert listed(capsys, "--failed") == [other, shop]
     assert listed(capsys, "--failed", "--tenant", "shop") == [shop]
     assert listed(capsys, "--failed", "--code", "not_an_image") == [other, shop]
@@ -96,39 +96,39 @@ def test_finding_does_not_stop_at_the_first_page(redis: Redis) -> None:
 
 def test_good_jobs_push_no_failure_out(redis: Redis) -> None:
     """A failure stays listed however many jobs complete after it, and for a time of its own."""
-    desk = Desk(redis, LedgerOptions(finished_kept=2, result_ttl=100, failed_ttl=5000))
-    desk.clock.now = float(redis.time()[0])
-    bad = fail(desk)
+    driver = LedgerDriver(redis, LedgerOptions(finished_kept=2, result_ttl=100, failed_ttl=5000))
+    driver.clock.now = float(redis.time()[0])
+    bad = fail(driver)
     for _ in range(5):
-        claim = desk.begin()
-        desk.ledger.finish(claim, paid(completed(claim.id)))
+        claim = driver.begin()
+        driver.ledger.finish(claim, paid(completed(claim.id)))
     assert [view.id for view in list_jobs(redis, State.FAILED)] == [bad]
     assert 4900 < redis.ttl(names.JOB + bad) <= 5000
-    desk.clock.now += 5001
-    again = fail(desk)
+    driver.clock.now += 5001
+    again = fail(driver)
     assert redis.zrange(names.FAILED, 0, -1) == [again.encode()]
 
 
 def test_replay_tells_the_price_first(
-    desk: Desk, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    driver: LedgerDriver, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a yes nothing is submitted; the price is the most that it can be."""
-    fail(desk, prompt="Что?")
-    fail(desk, prompt="Что?", max_output_tokens=50)
+    fail(driver, prompt="Что?")
+    fail(driver, prompt="Что?", max_output_tokens=50)
     plan = replayed(capsys, "--failed")
     assert (plan["jobs"], plan["cost_rub"], plan["replayed"]) == (2, "0.010", None)
     assert float(plan["most_rub"]) > 0.01
     monkeypatch.setattr("sys.stdin", StringIO())
     assert cli.run(["jobs", "replay", "--failed"]) == 130  # nobody is there to answer
     assert "2 jobs, at most" in capsys.readouterr().out
-    assert len(list_jobs(desk.redis)) == 2
+    assert len(list_jobs(driver.redis)) == 2
 
 
-def test_replay_makes_new_jobs_that_name_the_old(desk: Desk, capsys: Output) -> None:
+def test_replay_makes_new_jobs_that_name_the_old(driver: LedgerDriver, capsys: Output) -> None:
     """A replay asks the same, is asked for once, and takes the place of the old job."""
-    old = fail(desk, prompt="Что?", idempotency_key="k", deadline="2030-01-01T00:00:00Z")
+    old = fail(driver, prompt="Что?", idempotency_key="k", deadline="2030-01-01T00:00:00Z")
     (one,) = replayed(capsys, "--failed", "--yes")["replayed"]
-    document = job_document(desk.redis, one["replay"])
+    document = job_document(driver.redis, one["replay"])
     assert document is not None
     assert (document.prompt, document.replay_of, document.deadline) == ("Что?", old, None)
     assert listed(capsys, "--failed") == []
@@ -138,53 +138,55 @@ def test_replay_makes_new_jobs_that_name_the_old(desk: Desk, capsys: Output) -> 
     assert (again["replay"], again["created"]) == (one["replay"], False)
 
 
-def test_replay_counts_once_in_its_batch(desk: Desk, capsys: Output) -> None:
+def test_replay_counts_once_in_its_batch(driver: LedgerDriver, capsys: Output) -> None:
     """The batch counts a replayed job as what it will come to, not as the failure it was."""
-    old = fail(desk, batch_id="b1")
-    assert batch(desk.redis, "b1") == {"total": 1, "failed": 1}
+    old = fail(driver, batch_id="b1")
+    assert batch(driver.redis, "b1") == {"total": 1, "failed": 1}
     (one,) = replayed(capsys, "--batch", "b1", "--yes")["replayed"]
-    assert batch(desk.redis, "b1") == {"total": 1}
-    desk.ledger.note_replays({old: one["replay"]})
-    assert batch(desk.redis, "b1") == {"total": 1}
-    assert desk.redis.ttl(names.BATCH + "b1") == -1
-    desk.worker()
-    desk.hints()
-    claim = desk.claim(one["replay"], desk.registration())
-    desk.ledger.finish(claim, paid(completed(claim.id)))
-    assert batch(desk.redis, "b1") == {"total": 1, "completed": 1}
+    assert batch(driver.redis, "b1") == {"total": 1}
+    driver.ledger.note_replays({old: one["replay"]})
+    assert batch(driver.redis, "b1") == {"total": 1}
+    assert driver.redis.ttl(names.BATCH + "b1") == -1
+    driver.worker()
+    driver.hints()
+    claim = driver.claim(one["replay"], driver.registration())
+    driver.ledger.finish(claim, paid(completed(claim.id)))
+    assert batch(driver.redis, "b1") == {"total": 1, "completed": 1}
 
 
-def test_replay_without_its_pictures(desk: Desk, capsys: Output) -> None:
+def test_replay_without_its_pictures(driver: LedgerDriver, capsys: Output) -> None:
     """A job whose pictures are gone is told as `blob_missing`; the others are replayed."""
-    desk.redis.set(names.BLOB + "a" * 64, b"x")
-    gone, kept = fail(desk, images=with_blobs("a")), fail(desk)
-    desk.redis.delete(names.BLOB + "a" * 64)
+    driver.redis.set(names.BLOB + "a" * 64, b"x")
+    gone, kept = fail(driver, images=with_blobs("a")), fail(driver)
+    driver.redis.delete(names.BLOB + "a" * 64)
     results = replayed(capsys, "--failed", "--yes", code=1)["replayed"]
     outcome = {one["id"]: one["error"] and one["error"]["code"] for one in results}
     assert outcome == {gone: "blob_missing", kept: None}
 
 
-def test_only_what_ended_without_an_answer_is_replayed(desk: Desk, capsys: Output) -> None:
+def test_only_what_ended_without_an_answer_is_replayed(
+    driver: LedgerDriver, capsys: Output
+) -> None:
     """A completed or running job is refused by name, and nothing is submitted."""
-    claim = desk.begin()
+    claim = driver.begin()
     assert cli.run(["jobs", "replay", claim.id, "--yes"]) == 1
     assert "in_progress" in capsys.readouterr().err
-    desk.ledger.finish(claim, unpaid(completed(claim.id)))
+    driver.ledger.finish(claim, unpaid(completed(claim.id)))
     assert cli.run(["jobs", "replay", claim.id, "--yes"]) == 1
     assert cli.run(["jobs", "replay", "nobody", "--yes"]) == 1
     assert cli.run(["jobs", "replay", "--yes"]) == 2
     assert cli.run(["jobs", "replay", "a", "--failed"]) == 2
-    assert len(list_jobs(desk.redis)) == 1
+    assert len(list_jobs(driver.redis)) == 1
 
 
-def test_a_picture_can_be_looked_at(desk: Desk, tmp_path: Any, capsys: Output) -> None:
+def test_a_picture_can_be_looked_at(driver: LedgerDriver, tmp_path: Any, capsys: Output) -> None:
     """The picture of a job is saved as it was submitted; an address is told."""
-    desk.redis.set(
+    driver.redis.set(
         names.BLOB + "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", b"x"
     )
     blob = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
     images = [{"blob": blob}, {"url": "https://example.com/a.png"}]
-    job = fail(desk, images=images)
+    job = fail(driver, images=images)
     target = tmp_path / "a.png"
     assert cli.run(["jobs", "picture", job, "1", "-o", str(target)]) == 0
     assert target.read_bytes() == b"x"

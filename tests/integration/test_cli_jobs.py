@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.sdk_kit import Fleet
+from tests.support.clients import Fleet
 from visionq import Client, JobFailed, cli
 from visionq.contract import DelayReason
 from visionq.ledger import Billing, Claim, Ending, Ledger, Parked, Registration

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from producer.gateway.batches.batch_store import Batch, BatchBook
-from tests.integration.ledger_kit import new_job
+from tests.support.ledger import new_job
 from visionq import names
 from visionq.cli.webhooks import webhooks
 from visionq.ledger import (

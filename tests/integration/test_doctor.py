@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from celery import Celery
 
-from tests.integration.doctor_kit import started
-from tests.integration.ledger_kit import BULK, new_job
+from tests.support.ledger import BULK, new_job
+from tests.support.redis_servers import started
 from visionq import Client, cli
 from visionq.cli.doctor.findings import Finding, Level
 from visionq.cli.doctor.provider_checks import Provider, ask_provider

@@ -20,7 +20,7 @@ from monitoring.exporter.catalogue import ALL, Counter, Durations
 from monitoring.exporter.collector import FleetCollector, period_left
 from monitoring.exporter.reading import MOST_BUDGETS
 from monitoring.exporter.serving import build_app, make_exporter
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
+from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import DelayReason
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Period
@@ -42,15 +42,15 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @pytest.fixture
-def desk(redis: Redis) -> Desk:
-    desk = Desk(redis)
-    desk.clock.now = time.time()
-    return desk
+def driver(redis: Redis) -> LedgerDriver:
+    driver = LedgerDriver(redis)
+    driver.clock.now = time.time()
+    return driver
 
 
 @contextmanager
-def running_exporter(desk: Desk) -> Iterator[str]:
-    collector = FleetCollector(desk.ledger, time.monotonic)
+def running_exporter(driver: LedgerDriver) -> Iterator[str]:
+    collector = FleetCollector(driver.ledger, time.monotonic)
     with make_exporter(build_app(collector), "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -62,8 +62,8 @@ def running_exporter(desk: Desk) -> Iterator[str]:
 
 
 @pytest.fixture
-def exporter(desk: Desk) -> Iterator[str]:
-    with running_exporter(desk) as url:
+def exporter(driver: LedgerDriver) -> Iterator[str]:
+    with running_exporter(driver) as url:
         yield url
 
 
@@ -84,14 +84,14 @@ def value(found: Samples, name: str, /, **labels: str) -> float | None:
     return found.get((name, tuple(sorted(labels.items()))))
 
 
-def everything(desk: Desk) -> None:
+def everything(driver: LedgerDriver) -> None:
     """Bring about at least one sample of every metric."""
-    desk.ledger.set_budget(BudgetScope.tenant("a", Period.DAY), Decimal("2.5"))
-    worker = desk.worker(key="k1")
+    driver.ledger.set_budget(BudgetScope.tenant("a", Period.DAY), Decimal("2.5"))
+    worker = driver.worker(key="k1")
     jobs = [new_job(tenant="a") for _ in range(4)]
-    desk.enter(*jobs)
-    first, second, *_ = [desk.claim(hint.id, worker) for hint in desk.hints()]
-    desk.ledger.admit(first, reserve=2_000_000_000)
+    driver.enter(*jobs)
+    first, second, *_ = [driver.claim(hint.id, worker) for hint in driver.hints()]
+    driver.ledger.admit(first, reserve=2_000_000_000)
     counted: dict[str, int] = {
         "calls|{model}|200|ok": 1,
         "limiter_waits|{model}": 2,
@@ -105,16 +105,16 @@ def everything(desk: Desk) -> None:
     CALL_SECONDS.observe(counted, 0.3, "{model}")
     STAGE_SECONDS.observe(counted, 0.02, "encode")
     JOB_SECONDS.observe(counted, 3, "interactive")
-    desk.ledger.finish(first, replace(paid(completed(first.id), 1_500_000_000), counted=counted))
-    desk.ledger.finish(second, unpaid(completed(second.id, saved=500_000_000)))
-    desk.worker("w2", key="k1")
-    desk.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
-    desk.ledger.steer_gate("k1", GateOrder.CLOSE)
-    desk.ledger.set_limits(
+    driver.ledger.finish(first, replace(paid(completed(first.id), 1_500_000_000), counted=counted))
+    driver.ledger.finish(second, unpaid(completed(second.id, saved=500_000_000)))
+    driver.worker("w2", key="k1")
+    driver.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
+    driver.ledger.steer_gate("k1", GateOrder.CLOSE)
+    driver.ledger.set_limits(
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
-    Balance(desk.redis, "k1", lambda: Decimal("12.34"), desk.clock).run()
-    note_model_list(desk.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
+    Balance(driver.redis, "k1", lambda: Decimal("12.34"), driver.clock).run()
+    note_model_list(driver.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
 
 
 def expected_names() -> set[str]:
@@ -126,9 +126,9 @@ def expected_names() -> set[str]:
     return found
 
 
-def test_everything_in_the_catalogue_is_served(desk: Desk, exporter: str) -> None:
+def test_everything_in_the_catalogue_is_served(driver: LedgerDriver, exporter: str) -> None:
     """Each metric of the catalogue has a sample with its labels, and no other metric is served."""
-    everything(desk)
+    everything(driver)
     found = samples(exporter)
     assert {name for name, _ in found} == expected_names()
     labels = {name: {label for label, _ in pairs} for name, pairs in found}
@@ -137,9 +137,9 @@ def test_everything_in_the_catalogue_is_served(desk: Desk, exporter: str) -> Non
         assert labels[name] == set(metric.labels), name
 
 
-def test_names_keep_to_prometheus(desk: Desk, exporter: str) -> None:
+def test_names_keep_to_prometheus(driver: LedgerDriver, exporter: str) -> None:
     """Names begin with `visionq_`, counters alone end in `_total`, and each has its help."""
-    everything(desk)
+    everything(driver)
     for metric in ALL:
         assert metric.name.startswith("visionq_")
         assert metric.name.endswith("_total") == isinstance(metric, Counter)
@@ -149,9 +149,9 @@ def test_names_keep_to_prometheus(desk: Desk, exporter: str) -> None:
         assert family.type in {"gauge", "counter", "histogram"}
 
 
-def test_figures_are_those_of_the_ledger(desk: Desk, exporter: str) -> None:
+def test_figures_are_those_of_the_ledger(driver: LedgerDriver, exporter: str) -> None:
     """Jobs, money, balance, gate, slots and durations are served as the ledger has them."""
-    everything(desk)
+    everything(driver)
     found = samples(exporter)
     ended = {"state": "completed", "tenant": "a", "model": "m1", "code": ""}
     assert value(found, "visionq_up") == 1
@@ -182,41 +182,41 @@ def parked(exporter: str) -> dict[str, float]:
     }
 
 
-def test_parked_by_reason(desk: Desk, exporter: str) -> None:
+def test_parked_by_reason(driver: LedgerDriver, exporter: str) -> None:
     """Each job that stands still counts under its reason, wherever the ledger keeps it."""
-    worker = desk.worker()
-    claims = [desk.begin(worker=worker) for _ in range(4)]
+    worker = driver.worker()
+    claims = [driver.begin(worker=worker) for _ in range(4)]
     reasons = ("billing_unknown", "insufficient_balance", "key_rejected")
     for claim, reason in zip(claims, reasons, strict=False):
-        desk.ledger.finish(claim, unpaid(outcome_of(f"parked {reason}", claim.id)))
-    desk.redis.hset(JOB + claims[2].id, "reason", "of_a_newer_release")
-    desk.ledger.set_budget(BudgetScope.tenant("default"), Decimal(0))
-    assert desk.ledger.admit(claims[3], reserve=900).reason == "budget_exhausted"
-    desk.enter(*(new_job(tenant="t2") for _ in range(5)))
+        driver.ledger.finish(claim, unpaid(outcome_of(f"parked {reason}", claim.id)))
+    driver.redis.hset(JOB + claims[2].id, "reason", "of_a_newer_release")
+    driver.ledger.set_budget(BudgetScope.tenant("default"), Decimal(0))
+    assert driver.ledger.admit(claims[3], reserve=900).reason == "budget_exhausted"
+    driver.enter(*(new_job(tenant="t2") for _ in range(5)))
     counted = {"billing_unknown": 1, "insufficient_balance": 1, "other": 1, "budget_exhausted": 1}
     assert parked(exporter) == counted
-    desk.ledger.steer_gate("", GateOrder.CLOSE)
+    driver.ledger.steer_gate("", GateOrder.CLOSE)
     assert parked(exporter) == {**counted, "operator": 5}
 
 
 def test_parked_beyond_those_that_are_looked_at(
-    desk: Desk, exporter: str, monkeypatch: pytest.MonkeyPatch
+    driver: LedgerDriver, exporter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not looked at is `other`: the sum is right whatever there is."""
     monkeypatch.setattr(parked_jobs, "MOST_LOOKED_AT", 2)
-    worker = desk.worker()
+    worker = driver.worker()
     for _ in range(5):
-        claim = desk.begin(worker=worker)
-        desk.ledger.finish(claim, unpaid(outcome_of("parked billing_unknown", claim.id)))
+        claim = driver.begin(worker=worker)
+        driver.ledger.finish(claim, unpaid(outcome_of("parked billing_unknown", claim.id)))
     assert parked(exporter) == {"billing_unknown": 2, "other": 3}
 
 
-def test_age_of_the_oldest(desk: Desk, exporter: str) -> None:
+def test_age_of_the_oldest(driver: LedgerDriver, exporter: str) -> None:
     """The age of the oldest job of each queue is told, and nothing where none is queued."""
-    desk.clock.now -= 90
-    desk.enter(new_job(priority="bulk"))
-    desk.clock.now += 60
-    desk.enter(new_job(priority="bulk"))
+    driver.clock.now -= 90
+    driver.enter(new_job(priority="bulk"))
+    driver.clock.now += 60
+    driver.enter(new_job(priority="bulk"))
     found = samples(exporter)
     age = value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.bulk")
     assert age is not None
@@ -224,23 +224,23 @@ def test_age_of_the_oldest(desk: Desk, exporter: str) -> None:
     assert value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.interactive") == 0
 
 
-def test_a_reason_that_is_not_known_is_no_label(desk: Desk, exporter: str) -> None:
+def test_a_reason_that_is_not_known_is_no_label(driver: LedgerDriver, exporter: str) -> None:
     """The reason of a closed gate is one of the contract's, else `other`."""
-    desk.worker(key="k1")
+    driver.worker(key="k1")
     for reason in (DelayReason.INSUFFICIENT_BALANCE, DelayReason.OPERATOR):
-        desk.ledger.steer_gate("k1", GateOrder.CLOSE, reason)
+        driver.ledger.steer_gate("k1", GateOrder.CLOSE, reason)
         assert value(samples(exporter), "visionq_gate_reason", reason=reason.value) == 1
-    desk.redis.hset(f"{GATE}k1", "reason", "of a newer release")
+    driver.redis.hset(f"{GATE}k1", "reason", "of a newer release")
     assert value(samples(exporter), "visionq_gate_reason", reason="other") == 1
-    desk.ledger.steer_gate("k1", GateOrder.OPEN)
+    driver.ledger.steer_gate("k1", GateOrder.OPEN)
     assert not [name for name, _ in samples(exporter) if name == "visionq_gate_reason"]
 
 
-def test_redis_that_is_away(desk: Desk) -> None:
+def test_redis_that_is_away(driver: LedgerDriver) -> None:
     """While Redis does not answer, a scrape says just that, and the exporter lives."""
     away = connect("redis://127.0.0.1:1/0", "tests", retries=0)
-    desk.ledger.redis = away
-    with running_exporter(desk) as url:
+    driver.ledger.redis = away
+    with running_exporter(driver) as url:
         assert samples(url) == {("visionq_up", ()): 0}
         with urlopen(f"{url}/healthz") as response:  # noqa: S310  # our own, on loopback
             assert response.status == 200
@@ -255,19 +255,19 @@ def commands_of(redis: Redis, act: Callable[[], object]) -> int:
     return int(redis.info("stats")["total_commands_processed"]) - before
 
 
-def test_cost_does_not_grow_with_the_past(desk: Desk, exporter: str) -> None:
+def test_cost_does_not_grow_with_the_past(driver: LedgerDriver, exporter: str) -> None:
     """A scrape takes under 50 ms, and as many commands as ever, with a million finished jobs."""
-    everything(desk)
+    everything(driver)
     scrape(exporter)
-    before = commands_of(desk.redis, lambda: scrape(exporter))
+    before = commands_of(driver.redis, lambda: scrape(exporter))
     script = "for i=ARGV[1],ARGV[1]+19999,1000 do local m={}"
     script += " for j=i,i+999 do m[#m+1]=j m[#m+1]='old-'..j end"
     script += " redis.call('ZADD',KEYS[1],unpack(m)) end"
     for key in (FINISHED, FAILED):
         for first in range(1, MILLION + 1, 20_000):  # a script for all would hold up everybody else
-            desk.redis.eval(script, 1, key, first)
+            driver.redis.eval(script, 1, key, first)
     assert value(samples(exporter), "visionq_finished_jobs_kept") == MILLION + 2
-    assert commands_of(desk.redis, lambda: scrape(exporter)) == before
+    assert commands_of(driver.redis, lambda: scrape(exporter)) == before
     seconds = []
     for _ in range(10):
         started = time.perf_counter()
@@ -277,14 +277,14 @@ def test_cost_does_not_grow_with_the_past(desk: Desk, exporter: str) -> None:
     assert min(seconds) < LONGEST
 
 
-def test_a_scrape_is_bounded(desk: Desk, exporter: str) -> None:
+def test_a_scrape_is_bounded(driver: LedgerDriver, exporter: str) -> None:
     """Thousands of tenants, lanes, budgets and models make a page of bounded size."""
     for start in range(0, 3000, 500):
         numbers = range(start, start + 500)
-        desk.enter(*(new_job(tenant=f"t{n}", model=f"m{n % 50}") for n in numbers))
+        driver.enter(*(new_job(tenant=f"t{n}", model=f"m{n % 50}") for n in numbers))
     for number in range(2 * MOST_BUDGETS):
-        desk.ledger.set_budget(BudgetScope.batch(f"b{number}"), Decimal(1))
-    desk.ledger.set_budget(BudgetScope.tenant("t1"), Decimal(1))
+        driver.ledger.set_budget(BudgetScope.batch(f"b{number}"), Decimal(1))
+    driver.ledger.set_budget(BudgetScope.tenant("t1"), Decimal(1))
     found = samples(exporter)
     backlog = [entry for name, entry in found.items() if name[0] == "visionq_backlog_jobs"]
     assert len(backlog) <= 2 * 41 * 21
@@ -292,7 +292,7 @@ def test_a_scrape_is_bounded(desk: Desk, exporter: str) -> None:
     scope = {"kind": "tenant", "name": "t1", "period": "total"}
     assert value(found, "visionq_budget_limit_rubles", **scope) == 1
     assert sum(name == "visionq_budget_limit_rubles" for name, _ in found) == MOST_BUDGETS
-    assert commands_of(desk.redis, lambda: scrape(exporter)) < 1000
+    assert commands_of(driver.redis, lambda: scrape(exporter)) < 1000
 
 
 def test_a_balance_that_is_not_told_is_not_kept(redis: Redis) -> None:
@@ -321,9 +321,9 @@ def test_time_left_of_a_budget(period: Period, moment: str, left: float) -> None
     assert period_left(period, now, "Europe/Moscow") == left
 
 
-def test_failures_by_code(desk: Desk, exporter: str) -> None:
+def test_failures_by_code(driver: LedgerDriver, exporter: str) -> None:
     """A failed job is served under its code, that of a model without an answer as `other`."""
-    claim = desk.begin(new_job(tenant="a"))
-    desk.ledger.finish(claim, unpaid(outcome_of("failed", claim.id)))
+    claim = driver.begin(new_job(tenant="a"))
+    driver.ledger.finish(claim, unpaid(outcome_of("failed", claim.id)))
     labels = {"state": "failed", "tenant": "a", "model": "other", "code": "not_an_image"}
     assert value(samples(exporter), "visionq_jobs_ended_total", **labels) == 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.install_kit import ROOT, lay_checkout, make, program
+from tests.support.checkout import ROOT, lay_checkout, make, program
 
 if TYPE_CHECKING:
     from pathlib import Path

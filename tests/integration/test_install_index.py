@@ -17,9 +17,9 @@ from venv import EnvBuilder
 
 import pytest
 
-from tests.integration import wheel_kit
-from tests.integration.install_kit import lay_checkout, make, program
-from tests.integration.wheel_kit import write_wheel
+from tests.support import small_wheel
+from tests.support.checkout import lay_checkout, make, program
+from tests.support.small_wheel import write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: A pin of a lock, without its hashes: name, version, and perhaps a marker.
 PIN = re.compile(r"^([a-z0-9.-]+)==([^ ;]+)( ;.+)? \\$", re.MULTILINE)
-PROJECT = '[build-system]\nrequires = []\nbuild-backend = "wheel_kit"\nbackend-path = ["."]\n'
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "small_wheel"\nbackend-path = ["."]\n'
 
 
 class Index:
@@ -87,7 +87,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = lay_checkout(tmp_path / "checkout")
     (folder / "requirements-run.lock").write_text("", "utf-8")
     (folder / "pyproject.toml").write_text(PROJECT, "utf-8")
-    shutil.copy(wheel_kit.__file__, folder)
+    shutil.copy(small_wheel.__file__, folder)
     program(folder, "python3", f'exec {sys.executable} "$@"')
     return folder
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.worker_kit import Bench, picture, result
+from tests.support.pictures import picture
+from tests.support.worker import Bench, result
 from visionq.contract import Detail, InvalidAnswer, JobDocument, PictureOptions
 from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import InternalError, InvalidJob, NotAnImage, Quarantined

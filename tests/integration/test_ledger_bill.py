@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.worker_kit import Bench, picture
+from tests.support.pictures import picture
+from tests.support.worker import Bench
 from visionq.contract import Detail
 from visionq.contract.pictures import ASKED_OF_MODEL
 from visionq.devstack.simulator import running_simulator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import Desk, completed, moment, new_job, outcome_of, paid, unpaid
+from tests.support.ledger import LedgerDriver, completed, moment, new_job, outcome_of, paid, unpaid
 from visionq.errors import DeadlineExceeded, NotAnImage
 from visionq.names import CELERY_RESULT
 
@@ -49,12 +49,12 @@ class Caller(threading.Thread):
         self.came = time.monotonic()
 
 
-def _ask(app: Any, desk: Desk, job_id: str, end: Callable[[], object]) -> object:
+def _ask(app: Any, driver: LedgerDriver, job_id: str, end: Callable[[], object]) -> object:
     caller = Caller(app, job_id)
     caller.start()
     channel = CELERY_RESULT + job_id
     for _ in range(500):
-        if desk.redis.pubsub_numsub(channel)[0][1]:
+        if driver.redis.pubsub_numsub(channel)[0][1]:
             break
         time.sleep(0.01)
     time.sleep(0.1)  # it has looked at the result that is not there yet
@@ -65,19 +65,19 @@ def _ask(app: Any, desk: Desk, job_id: str, end: Callable[[], object]) -> object
     return caller.said
 
 
-def _claimed(desk: Desk) -> Claim:
-    return desk.begin()
+def _claimed(driver: LedgerDriver) -> Claim:
+    return driver.begin()
 
 
 def test_wakes_the_caller(redis: Redis, celery: Any) -> None:
     """A caller that waits in `get` has the result document as soon as the job completes."""
-    desk = Desk(redis)
-    claim = _claimed(desk)
+    driver = LedgerDriver(redis)
+    claim = _claimed(driver)
     said = _ask(
         celery,
-        desk,
+        driver,
         claim.id,
-        lambda: desk.ledger.finish(claim, paid(completed(claim.id, "кот"))),
+        lambda: driver.ledger.finish(claim, paid(completed(claim.id, "кот"))),
     )
     assert isinstance(said, dict)
     assert (said["id"], said["text"]) == (claim.id, "кот")
@@ -87,34 +87,34 @@ def test_raises_for_the_caller(redis: Redis, celery: Any) -> None:
     """It raises the error of a job that failed, cancelled, or passed its deadline."""
     from celery.exceptions import TaskRevokedError  # noqa: PLC0415  # as above
 
-    desk = Desk(redis)
-    claim = _claimed(desk)
+    driver = LedgerDriver(redis)
+    claim = _claimed(driver)
     end = unpaid(outcome_of("failed", claim.id))
-    said = _ask(celery, desk, claim.id, lambda: desk.ledger.finish(claim, end))
+    said = _ask(celery, driver, claim.id, lambda: driver.ledger.finish(claim, end))
     assert isinstance(said, NotAnImage)
     assert str(said).startswith("not_an_image: a.png: ")
 
-    first, second = desk.enter(new_job(), new_job(deadline=moment(desk.clock.now)))
-    said = _ask(celery, desk, first, lambda: desk.ledger.cancel([first]))
+    first, second = driver.enter(new_job(), new_job(deadline=moment(driver.clock.now)))
+    said = _ask(celery, driver, first, lambda: driver.ledger.cancel([first]))
     assert isinstance(said, TaskRevokedError)
-    said = _ask(celery, desk, second, lambda: desk.ledger.expire([second]))
+    said = _ask(celery, driver, second, lambda: driver.ledger.expire([second]))
     assert isinstance(said, DeadlineExceeded)
 
 
 def test_waits_through_a_retry(redis: Redis, celery: Any) -> None:
     """A job that waits is RETRY to Celery, and `get` waits on until it has ended."""
-    desk = Desk(redis)
-    claim = _claimed(desk)
-    desk.ledger.finish(claim, unpaid(outcome_of("waiting 0", claim.id)))
+    driver = LedgerDriver(redis)
+    claim = _claimed(driver)
+    driver.ledger.finish(claim, unpaid(outcome_of("waiting 0", claim.id)))
     assert celery.AsyncResult(claim.id).status == "RETRY"
-    desk.hints()
-    second = desk.claim(claim.id, desk.worker())
+    driver.hints()
+    second = driver.claim(claim.id, driver.worker())
 
     said = _ask(
         celery,
-        desk,
+        driver,
         claim.id,
-        lambda: desk.ledger.finish(second, paid(completed(claim.id, "yes"))),
+        lambda: driver.ledger.finish(second, paid(completed(claim.id, "yes"))),
     )
     assert isinstance(said, dict)
     assert said["text"] == "yes"
@@ -122,7 +122,7 @@ def test_waits_through_a_retry(redis: Redis, celery: Any) -> None:
 
 def test_ended_before_anybody_asked(redis: Redis, celery: Any) -> None:
     """Who asks later gets the same."""
-    desk = Desk(redis)
-    claim = _claimed(desk)
-    desk.ledger.finish(claim, paid(completed(claim.id, "yes")))
+    driver = LedgerDriver(redis)
+    claim = _claimed(driver)
+    driver.ledger.finish(claim, paid(completed(claim.id, "yes")))
     assert celery.AsyncResult(claim.id).get(timeout=5)["text"] == "yes"

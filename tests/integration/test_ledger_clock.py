@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.ledger_kit import BOTH, completed, new_job, paid
+from tests.support.ledger import BOTH, completed, new_job, paid
 from visionq.ledger import AsyncLedger, BudgetScope, Claim, Ledger, Period, Registration
 from visionq.ledger import ledger as module
 from visionq.ledger.clock import RedisClock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid
+from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid
 from visionq.contract import State
 from visionq.ledger import Verdict
 from visionq.names import JOB, LANE, LANE_RING, LANE_SIZES, QUEUE_BULK, TENANT_RING
@@ -21,8 +21,8 @@ LANE_OF_MANY = f"{QUEUE_BULK}:t:m1"
 
 
 @pytest.fixture
-def desk(any_redis: Redis) -> Iterator[Desk]:
-    yield Desk(any_redis)
+def driver(any_redis: Redis) -> Iterator[LedgerDriver]:
+    yield LedgerDriver(any_redis)
     any_redis.config_set("maxmemory", 0)
 
 
@@ -31,28 +31,28 @@ def _leave_no_memory(redis: Redis) -> None:
     redis.config_set("maxmemory", 8_000_000)
 
 
-def test_work_ends_without_memory(desk: Desk) -> None:
+def test_work_ends_without_memory(driver: LedgerDriver) -> None:
     """At the memory limit leases are renewed, jobs end, and cancel still frees what is queued."""
-    registration = desk.worker()
-    ids = desk.enter(*(new_job() for _ in range(4)))
-    claims = [desk.claim(hint.id, registration) for hint in desk.hints()]
-    (waiting,) = desk.enter(new_job())
+    registration = driver.worker()
+    ids = driver.enter(*(new_job() for _ in range(4)))
+    claims = [driver.claim(hint.id, registration) for hint in driver.hints()]
+    (waiting,) = driver.enter(new_job())
     for claim in claims:
-        assert desk.ledger.admit(claim, reserve=9).verdict is Verdict.GO
-    desk.redis.delete("visionq:wake")
-    _leave_no_memory(desk.redis)
-    assert not desk.ledger.renew(registration, [(claim.id, claim.token) for claim in claims])
+        assert driver.ledger.admit(claim, reserve=9).verdict is Verdict.GO
+    driver.redis.delete("visionq:wake")
+    _leave_no_memory(driver.redis)
+    assert not driver.ledger.renew(registration, [(claim.id, claim.token) for claim in claims])
     for claim, kind in zip(
         claims, ("completed", "failed", "waiting 3", "parked key_rejected"), strict=True
     ):
-        assert desk.ledger.finish(claim, paid(outcome_of(kind, claim.id), cost=5))
-    assert [desk.state(job_id).value for job_id in ids] == [
+        assert driver.ledger.finish(claim, paid(outcome_of(kind, claim.id), cost=5))
+    assert [driver.state(job_id).value for job_id in ids] == [
         "completed",
         "failed",
         "waiting",
         "parked",
     ]
-    assert desk.ledger.cancel([waiting, *ids]) == [
+    assert driver.ledger.cancel([waiting, *ids]) == [
         "queued",
         "completed",
         "failed",
@@ -61,14 +61,14 @@ def test_work_ends_without_memory(desk: Desk) -> None:
     ]
 
 
-def test_late_finish_without_memory(desk: Desk) -> None:
+def test_late_finish_without_memory(driver: LedgerDriver) -> None:
     """So is a paid answer that comes late."""
-    late = desk.begin()
-    desk.ledger.admit(late, reserve=9)
-    desk.lapse(late)
-    _leave_no_memory(desk.redis)
-    assert not desk.ledger.finish(late, paid(completed(late.id, "late"), cost=5))
-    assert desk.money() == {"settled": 5}
+    late = driver.begin()
+    driver.ledger.admit(late, reserve=9)
+    driver.lapse(late)
+    _leave_no_memory(driver.redis)
+    assert not driver.ledger.finish(late, paid(completed(late.id, "late"), cost=5))
+    assert driver.money() == {"settled": 5}
 
 
 def _queue_many(redis: Redis, count: int, state: str) -> None:
@@ -99,38 +99,38 @@ def _calls(redis: Redis, command: str) -> int:
     return int(statistics.get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
-def test_dispatch_takes_500_of_100000(desk: Desk) -> None:
+def test_dispatch_takes_500_of_100000(driver: LedgerDriver) -> None:
     """However much is queued and however much room there is, one look takes at most 500 jobs."""
-    _queue_many(desk.redis, 100_000, "queued")
-    desk.redis.hset(LANE_SIZES, LANE_OF_MANY, 100_000)
-    desk.worker(slots=5_000)
-    desk.redis.config_resetstat()
-    assert len(desk.ledger.dispatch().hints) == 500
-    assert _calls(desk.redis, "lpop") == 500
-    assert sum(_calls(desk.redis, name) for name in ("hget", "hmget", "hset", "hincrby")) < 10_000
-    assert desk.redis.llen("visionq:wake") == 1, "the next 500 do not wait for a tick"
+    _queue_many(driver.redis, 100_000, "queued")
+    driver.redis.hset(LANE_SIZES, LANE_OF_MANY, 100_000)
+    driver.worker(slots=5_000)
+    driver.redis.config_resetstat()
+    assert len(driver.ledger.dispatch().hints) == 500
+    assert _calls(driver.redis, "lpop") == 500
+    assert sum(_calls(driver.redis, name) for name in ("hget", "hmget", "hset", "hincrby")) < 10_000
+    assert driver.redis.llen("visionq:wake") == 1, "the next 500 do not wait for a tick"
 
 
-def test_million_cancelled_are_not_walked_at_once(desk: Desk) -> None:
+def test_million_cancelled_are_not_walked_at_once(driver: LedgerDriver) -> None:
     """What ended in a lane is cleared away at most 500 at a look, until the live job is found."""
-    _queue_many(desk.redis, 1_000_000, "cancelled")
-    desk.redis.ltrim(LANE + LANE_OF_MANY, -999_000, -1)
-    desk.enter(new_job("alive", tenant="t", model="m1", priority="bulk"))
-    desk.worker()
-    desk.redis.config_resetstat()
+    _queue_many(driver.redis, 1_000_000, "cancelled")
+    driver.redis.ltrim(LANE + LANE_OF_MANY, -999_000, -1)
+    driver.enter(new_job("alive", tenant="t", model="m1", priority="bulk"))
+    driver.worker()
+    driver.redis.config_resetstat()
     for _ in range(3):
-        desk.redis.delete("visionq:wake")
-        assert desk.ledger.dispatch().hints == ()
-        assert desk.redis.llen("visionq:wake") == 1
-    assert _calls(desk.redis, "lpop") == 1_500
-    desk.redis.ltrim(LANE + LANE_OF_MANY, -100, -1)
-    assert [hint.id for hint in desk.ledger.dispatch().hints] == ["alive"]
+        driver.redis.delete("visionq:wake")
+        assert driver.ledger.dispatch().hints == ()
+        assert driver.redis.llen("visionq:wake") == 1
+    assert _calls(driver.redis, "lpop") == 1_500
+    driver.redis.ltrim(LANE + LANE_OF_MANY, -100, -1)
+    assert [hint.id for hint in driver.ledger.dispatch().hints] == ["alive"]
 
 
-def test_last_cancel_clears_the_lane(desk: Desk) -> None:
+def test_last_cancel_clears_the_lane(driver: LedgerDriver) -> None:
     """A lane of which everything was cancelled is dropped at once, unwalked."""
-    ids = desk.enter(*(new_job(priority="bulk") for _ in range(1_500)))
-    desk.ledger.cancel(ids)
-    assert desk.redis.keys(LANE + "*") == []
-    assert desk.redis.keys(LANE_RING + "*") == desk.redis.keys(TENANT_RING + "*") == []
-    assert desk.state(ids[-1]) is State.CANCELLED
+    ids = driver.enter(*(new_job(priority="bulk") for _ in range(1_500)))
+    driver.ledger.cancel(ids)
+    assert driver.redis.keys(LANE + "*") == []
+    assert driver.redis.keys(LANE_RING + "*") == driver.redis.keys(TENANT_RING + "*") == []
+    assert driver.state(ids[-1]) is State.CANCELLED

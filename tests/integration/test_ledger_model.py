@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.integration.ledger_machine import LedgerMachine
+from tests.support.ledger_model.machine import LedgerMachine
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.ledger_kit import SHA, Desk, new_job, with_blobs
+from tests.support.ledger import SHA, LedgerDriver, new_job, with_blobs
 from visionq.errors import InvalidJob
 from visionq.ledger import (
     AsyncLedger,
@@ -32,79 +32,79 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def desk(any_redis: Redis) -> Desk:
-    return Desk(any_redis)
+def driver(any_redis: Redis) -> LedgerDriver:
+    return LedgerDriver(any_redis)
 
 
-def test_same_id_same_document(desk: Desk) -> None:
+def test_same_id_same_document(driver: LedgerDriver) -> None:
     """A job entered twice is one job."""
     job = new_job("j")
-    assert desk.ledger.submit([job, job]) == [
+    assert driver.ledger.submit([job, job]) == [
         Submitted("j", created=True),
         Submitted("j", created=False),
     ]
-    assert desk.redis.hget("visionq:counts", "queued") == b"1"
+    assert driver.redis.hget("visionq:counts", "queued") == b"1"
 
 
-def test_same_id_other_document(desk: Desk) -> None:
+def test_same_id_other_document(driver: LedgerDriver) -> None:
     """Another document under a known id is a conflict, and changes nothing."""
-    desk.enter(new_job("j", prompt="one"))
-    assert desk.ledger.submit([new_job("j", prompt="two")]) == [Conflict("j", "j")]
-    document = job_document(desk.redis, "j")
+    driver.enter(new_job("j", prompt="one"))
+    assert driver.ledger.submit([new_job("j", prompt="two")]) == [Conflict("j", "j")]
+    document = job_document(driver.redis, "j")
     assert document is not None
     assert document.prompt == "one"
 
 
-def test_same_key(desk: Desk) -> None:
+def test_same_key(driver: LedgerDriver) -> None:
     """The same key and document is the first job; another document is a conflict with it."""
-    desk.enter(new_job("first", idempotency_key="k"))
-    assert desk.ledger.submit([new_job("second", idempotency_key="k")]) == [
+    driver.enter(new_job("first", idempotency_key="k"))
+    assert driver.ledger.submit([new_job("second", idempotency_key="k")]) == [
         Submitted("first", created=False)
     ]
-    assert desk.ledger.submit([new_job("third", idempotency_key="k", prompt="else")]) == [
+    assert driver.ledger.submit([new_job("third", idempotency_key="k", prompt="else")]) == [
         Conflict("third", "first")
     ]
-    assert desk.redis.exists(JOB + "second", JOB + "third") == 0
+    assert driver.redis.exists(JOB + "second", JOB + "third") == 0
 
 
-def test_key_is_the_tenants_own(desk: Desk) -> None:
+def test_key_is_the_tenants_own(driver: LedgerDriver) -> None:
     """Two tenants may use the same key."""
-    desk.enter(new_job(idempotency_key="k", tenant="a"), new_job(idempotency_key="k", tenant="b"))
+    driver.enter(new_job(idempotency_key="k", tenant="a"), new_job(idempotency_key="k", tenant="b"))
 
 
-def test_missing_blobs(desk: Desk) -> None:
+def test_missing_blobs(driver: LedgerDriver) -> None:
     """A job whose blobs are not there is not entered and takes no reference; it is told which."""
-    desk.redis.set(BLOB + SHA["a"], b"picture", ex=60)
+    driver.redis.set(BLOB + SHA["a"], b"picture", ex=60)
     job = new_job("j", images=with_blobs("a", "b", "c"))
-    assert desk.ledger.submit([job]) == [BlobsMissing("j", (SHA["b"], SHA["c"]))]
-    assert desk.redis.exists(JOB + "j", BLOB_REFERENCES) == 0
-    assert desk.redis.ttl(BLOB + SHA["a"]) > 0
+    assert driver.ledger.submit([job]) == [BlobsMissing("j", (SHA["b"], SHA["c"]))]
+    assert driver.redis.exists(JOB + "j", BLOB_REFERENCES) == 0
+    assert driver.redis.ttl(BLOB + SHA["a"]) > 0
 
 
 def test_blobs_elsewhere(any_redis: Redis) -> None:
     """Blobs in another store are counted, and taken if the books say that they are there."""
-    desk = Desk(any_redis, LedgerOptions(blobs_are_here=False))
+    driver = LedgerDriver(any_redis, LedgerOptions(blobs_are_here=False))
     job = new_job(images=with_blobs("a"))
-    assert desk.ledger.submit([job]) == [BlobsMissing(job.id, (SHA["a"],))]
-    desk.redis.zadd(BLOB_GARBAGE, {f"{SHA['a']} 0": 1})
-    desk.enter(job, new_job(images=with_blobs("a")))
-    assert desk.redis.hget(BLOB_REFERENCES, SHA["a"]) == b"2"
-    assert desk.redis.zcard(BLOB_GARBAGE) == 0
+    assert driver.ledger.submit([job]) == [BlobsMissing(job.id, (SHA["a"],))]
+    driver.redis.zadd(BLOB_GARBAGE, {f"{SHA['a']} 0": 1})
+    driver.enter(job, new_job(images=with_blobs("a")))
+    assert driver.redis.hget(BLOB_REFERENCES, SHA["a"]) == b"2"
+    assert driver.redis.zcard(BLOB_GARBAGE) == 0
 
 
-def test_many_in_order(desk: Desk) -> None:
+def test_many_in_order(driver: LedgerDriver) -> None:
     """More jobs than one script may touch are entered in order, and the replies come in order."""
     jobs = [new_job(f"n{number}") for number in range(1_200)]
-    assert desk.ledger.submit(jobs) == [Submitted(job.id, created=True) for job in jobs]
-    assert len(list_jobs(desk.redis, limit=1_200)) == 1_200
+    assert driver.ledger.submit(jobs) == [Submitted(job.id, created=True) for job in jobs]
+    assert len(list_jobs(driver.redis, limit=1_200)) == 1_200
 
 
-def test_document_names_its_model(desk: Desk) -> None:
+def test_document_names_its_model(driver: LedgerDriver) -> None:
     """A document without a model is not entered, and the field is named."""
     job = new_job()
     bare = NewJob(job.id, job.document.model_copy(update={"model": None}))
     with pytest.raises(InvalidJob, match=r"^invalid_job: model"):
-        desk.ledger.submit([bare])
+        driver.ledger.submit([bare])
 
 
 async def test_async_producers(redis: Redis, redis_url: str) -> None:
@@ -117,24 +117,24 @@ async def test_async_producers(redis: Redis, redis_url: str) -> None:
             Submitted("j", created=False),
         ]
         assert await ledger.cancel(["j", "nobody"]) == ["queued", "missing"]
-    assert Desk(redis).state("j") == "cancelled"
+    assert LedgerDriver(redis).state("j") == "cancelled"
 
 
 def test_time_of_redis(redis: Redis) -> None:
     """Without a clock of its own the ledger goes by Redis's time."""
-    desk = Desk(redis)
-    desk.ledger._clock = None
-    claim = desk.begin()
+    driver = LedgerDriver(redis)
+    driver.ledger._clock = None
+    claim = driver.begin()
     seconds, _ = redis.time()
     assert abs(claim.now - seconds) < 5
     assert abs(claim.submitted - seconds) < 5
 
 
 @pytest.fixture
-def limited(desk: Desk) -> Iterator[Desk]:
+def limited(driver: LedgerDriver) -> Iterator[LedgerDriver]:
     """A Redis without a limit at first; the limit is taken away again."""
-    yield desk
-    desk.redis.config_set("maxmemory", 0)
+    yield driver
+    driver.redis.config_set("maxmemory", 0)
 
 
 def _fill_to(redis: Redis, share: float) -> None:
@@ -143,7 +143,7 @@ def _fill_to(redis: Redis, share: float) -> None:
     redis.config_set("maxmemory", int(used / share))
 
 
-def test_refused_when_memory_is_short(limited: Desk) -> None:
+def test_refused_when_memory_is_short(limited: LedgerDriver) -> None:
     """At 85 % of Redis's memory limit new jobs are refused, and below it they are not."""
     limited.redis.set("ballast", secrets.token_bytes(20_000_000))
     _fill_to(limited.redis, 0.84)
@@ -153,7 +153,7 @@ def test_refused_when_memory_is_short(limited: Desk) -> None:
     assert limited.redis.exists(JOB + "late") == 0
 
 
-def test_refused_at_the_limit_itself(limited: Desk) -> None:
+def test_refused_at_the_limit_itself(limited: LedgerDriver) -> None:
     """At the limit itself the answer is the same, and no error of Redis."""
     limited.redis.set("ballast", secrets.token_bytes(20_000_000))
     limited.redis.delete("visionq:wake")
@@ -162,17 +162,17 @@ def test_refused_at_the_limit_itself(limited: Desk) -> None:
 
 
 @pytest.mark.parametrize("by", [{"idempotency_key": "k"}, {}])
-def test_same_request_after_a_changed_default(desk: Desk, by: dict[str, str]) -> None:
+def test_same_request_after_a_changed_default(driver: LedgerDriver, by: dict[str, str]) -> None:
     """What the operator's defaults fill in makes no other request of the same one."""
     fields = {"prompt": "What?", "images": [{"url": "https://example.com/a.png"}], **by}
     mini, large = Settings(default_model="m1"), Settings(default_model="m2")
     job_ids = ("first", "second" if by else "first")
     for job_id, settings in zip(job_ids, (mini, large), strict=True):
-        entered = desk.ledger.submit([draft(fields, settings, job_id).job])
+        entered = driver.ledger.submit([draft(fields, settings, job_id).job])
         assert entered == [Submitted("first", created=settings is mini)]
     other = draft({**fields, "prompt": "Where?"}, large, job_ids[1]).job
-    assert desk.ledger.submit([other]) == [Conflict(job_ids[1], "first")]
+    assert driver.ledger.submit([other]) == [Conflict(job_ids[1], "first")]
     explicit = draft({**fields, "model": "m1", "max_output_tokens": 2048}, large, job_ids[1]).job
-    assert desk.ledger.submit([explicit]) == [Submitted("first", created=False)]
+    assert driver.ledger.submit([explicit]) == [Submitted("first", created=False)]
     named = draft({**fields, "model": "m2"}, large, job_ids[1]).job
-    assert desk.ledger.submit([named]) == [Conflict(job_ids[1], "first")]
+    assert driver.ledger.submit([named]) == [Conflict(job_ids[1], "first")]

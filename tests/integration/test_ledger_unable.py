@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.integration.ledger_kit import Desk
+from tests.support.ledger import LedgerDriver
 from visionq.redis_connection import TRANSIENT_ERRORS, mapping_transient_errors
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def claim(any_redis: Redis) -> Claim:
-    return Desk(any_redis).begin()
+    return LedgerDriver(any_redis).begin()
 
 
 def test_memory(any_redis: Redis, claim: Claim) -> None:
@@ -26,7 +26,7 @@ def test_memory(any_redis: Redis, claim: Claim) -> None:
     any_redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(TRANSIENT_ERRORS):
-            Desk(any_redis).ledger.admit(claim)
+            LedgerDriver(any_redis).ledger.admit(claim)
     finally:
         any_redis.config_set("maxmemory", 0)
 
@@ -36,7 +36,7 @@ def test_replicas(any_redis: Redis, claim: Claim) -> None:
     any_redis.config_set("min-replicas-to-write", 1)
     try:
         with pytest.raises(TRANSIENT_ERRORS):
-            Desk(any_redis).ledger.admit(claim)
+            LedgerDriver(any_redis).ledger.admit(claim)
     finally:
         any_redis.config_set("min-replicas-to-write", 0)
 

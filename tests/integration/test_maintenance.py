@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq.contract import DelayReason
 from visionq.devstack.simulator.process import running_simulator
 from visionq.ledger import GateOrder, Ledger, Registration

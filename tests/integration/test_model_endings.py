@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from tests.integration.ledger_kit import Desk, new_job
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.ledger import LedgerDriver, new_job
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.ledger.model_use import models_in_use
 from visionq.ledger.usage import kind_of
@@ -133,8 +133,8 @@ def test_an_alert_that_is_not_taken_is_sent_again(redis: Redis, receiver: Receiv
 
 def test_models_that_jobs_are_for(redis: Redis, receiver: Receiver) -> None:
     """Queued jobs and the answers of the last week make a model one in use; nothing else does."""
-    desk = Desk(redis)
-    desk.enter(new_job("a", model="gpt-4o"))
+    driver = LedgerDriver(redis)
+    driver.enter(new_job("a", model="gpt-4o"))
     now = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
     week = 7 * 24 * 3600
     redis.zadd(

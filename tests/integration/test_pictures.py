@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.integration.worker_kit import Bench, until
+from tests.support.worker import Bench, until
 from visionq.contract import Api, UrlMode
 from visionq.devstack.simulator import RunningSimulator, running_simulator
 from visionq.ledger import Completed
@@ -187,7 +187,7 @@ def test_a_local_detector_is_asked_instead_of_the_model(bench: Bench) -> None:
 
 def test_a_picture_that_nobody_looked_at(bench: Bench) -> None:
     """A policy that can't be held where the provider fetches is said to be so."""
-    from tests.integration.worker_kit import served  # noqa: PLC0415  # used here alone
+    from tests.support.worker import served  # noqa: PLC0415  # used here alone
 
     with served({"/a.png": encoded(scene(), "png")}) as address:
         answer = bench.answer(
@@ -312,7 +312,7 @@ def test_crops_that_are_too_many_are_refused_unpaid(bench: Bench) -> None:
 
 def test_what_the_provider_fetches_is_not_cut(bench: Bench) -> None:
     """An address that goes out as it is can't be cut, and the report says so."""
-    from tests.integration.worker_kit import served  # noqa: PLC0415  # used here alone
+    from tests.support.worker import served  # noqa: PLC0415  # used here alone
 
     with served({"/a.png": encoded(scene(), "png")}) as address:
         answer = bench.answer(f"{address}/a.png", url_mode=UrlMode.PASS, pictures={"crops": True})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.worker_kit import Bench, picture, result, served
+from tests.support.pictures import picture
+from tests.support.worker import Bench, result, served
 from visionq import submission
 from visionq.contract import DelayReason
 from visionq.devstack.simulator import running_simulator

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.worker_kit import Bench, picture
+from tests.support.pictures import picture
+from tests.support.worker import Bench
 from visionq.contract import ResultDocument, parse_job
 from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, NewJob

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.worker_kit import Bench, picture, result
+from tests.support.pictures import picture
+from tests.support.worker import Bench, result
 from visionq.contract import DelayReason, State
 from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, Parked, Waiting

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.worker_kit import Bench, picture
+from tests.support.pictures import picture
+from tests.support.worker import Bench
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
 from visionq.cli.doctor.usage_checks import usage_findings
 from visionq.devstack.simulator import running_simulator

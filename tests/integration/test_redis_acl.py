@@ -16,9 +16,10 @@ import pytest
 from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
-from tests.e2e.fleet import picture, until
-from tests.integration.doctor_kit import RELEASES, started
-from tests.integration.receiver_kit import receiving
+from tests.support.fleet import until
+from tests.support.pictures import picture
+from tests.support.redis_servers import RELEASES, started
+from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client
 from visionq.blobs.scripts import script_text as blob_script
 from visionq.contract import State

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import Clock, Desk, outcome_of, unpaid, unusable
 from tests.integration.test_absurd_numbers import Provider, serving
-from tests.integration.worker_kit import Bench, picture
+from tests.support.ledger import Clock, LedgerDriver, outcome_of, unpaid, unusable
+from tests.support.pictures import picture
+from tests.support.worker import Bench
 from visionq.contract import State
 from visionq.ledger import Ledger, Verdict
 from visionq.names import (
@@ -123,10 +124,10 @@ def test_deaths_before_the_block(
 
 def test_a_block_ends_with_its_own_call(redis: Redis) -> None:
     """Once the end of the same call can be written, the job goes on as that end says."""
-    desk = Desk(redis)
-    claim = desk.begin()
-    assert desk.ledger.admit(claim).verdict is Verdict.GO
-    desk.ledger.block(claim)
-    assert desk.ledger.finish(claim, unpaid(outcome_of("retrying 0", claim.id)))
-    assert desk.pass_time(3) == [claim.id]
-    assert desk.ledger.admit(desk.claim(claim.id, desk.worker())).verdict is Verdict.GO
+    driver = LedgerDriver(redis)
+    claim = driver.begin()
+    assert driver.ledger.admit(claim).verdict is Verdict.GO
+    driver.ledger.block(claim)
+    assert driver.ledger.finish(claim, unpaid(outcome_of("retrying 0", claim.id)))
+    assert driver.pass_time(3) == [claim.id]
+    assert driver.ledger.admit(driver.claim(claim.id, driver.worker())).verdict is Verdict.GO

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import Desk, new_job
-from tests.integration.retention_kit import ROUND, TENANTS, WORKER, Mill
+from tests.support.bulk_ledger import ROUND, TENANTS, WORKER, BulkLedger
+from tests.support.ledger import LedgerDriver, new_job
 from visionq import names
 from visionq.contract import TERMINAL
 from visionq.devstack.redis_server import running_redis
@@ -105,16 +105,16 @@ def skip_a_day(redis: Redis) -> None:
 
 def test_redis_is_as_small_as_before(empty: Redis) -> None:
     """After 20,000 jobs of every ending have expired, Redis holds a fixed handful of keys."""
-    mill = Mill(empty, SHORT)
-    sweep = Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl)
-    mill.end(mill.submit())  # loads every script
+    bulk = BulkLedger(empty, SHORT)
+    sweep = Sweep(empty, bulk.blobs, SHORT.result_ttl, SHORT.failed_ttl)
+    bulk.end(bulk.submit())  # loads every script
     assert settle(empty, sweep) == FIXED
     start = used(empty)
-    job_ids = [job_id for _ in range(JOBS // ROUND) for job_id in mill.submit()]
+    job_ids = [job_id for _ in range(JOBS // ROUND) for job_id in bulk.submit()]
     full, keys = used(empty), empty.dbsize()
     assert full > start + JOBS * 2_500
     assert keys > JOBS * 3
-    mill.end(job_ids)
+    bulk.end(job_ids)
     assert settle(empty, sweep) == FIXED
     ended = {name: int(empty.hget(names.COUNTS, name) or 0) for name in TERMINAL}
     assert sum(ended.values()) == JOBS + ROUND
@@ -125,14 +125,14 @@ def test_redis_is_as_small_as_before(empty: Redis) -> None:
 
 def test_unfinished_jobs_stay(empty: Redis) -> None:
     """Whatever expires around them, jobs that have not ended keep all that they need."""
-    mill = Mill(empty, SHORT)
-    mill.ledger.cancel(mill.submit())
-    parked = mill.submit()
-    mill.ledger.renew(WORKER)
-    assert len(mill.ledger.dispatch().hints) == ROUND
-    mill.run(parked, "parked insufficient_balance")
+    bulk = BulkLedger(empty, SHORT)
+    bulk.ledger.cancel(bulk.submit())
+    parked = bulk.submit()
+    bulk.ledger.renew(WORKER)
+    assert len(bulk.ledger.dispatch().hints) == ROUND
+    bulk.run(parked, "parked insufficient_balance")
     time.sleep(SHORT.result_ttl + 0.5)
-    Sweep(empty, mill.blobs, SHORT.result_ttl, SHORT.failed_ttl).run()
+    Sweep(empty, bulk.blobs, SHORT.result_ttl, SHORT.failed_ttl).run()
     for prefix in (names.JOB, names.BLOB, names.IDEMPOTENCY):
         kept = list(empty.scan_iter(f"{prefix}*", count=1_000))
         assert len(kept) == ROUND, prefix
@@ -145,27 +145,27 @@ def test_unfinished_jobs_stay(empty: Redis) -> None:
 
 def test_lists_are_bounded_by_number(redis: Redis) -> None:
     """No more ended jobs stay listed, and not many more events, than the options say."""
-    desk = Desk(redis, LedgerOptions(finished_kept=5, events_kept=300))
+    driver = LedgerDriver(redis, LedgerOptions(finished_kept=5, events_kept=300))
     for _ in range(4):
-        desk.ledger.cancel(desk.enter(*[new_job() for _ in range(500)]))
+        driver.ledger.cancel(driver.enter(*[new_job() for _ in range(500)]))
     assert redis.zcard(names.FINISHED) == 5
     assert 300 <= redis.xlen(names.EVENTS) < 500
 
 
 def test_nothing_stays_listed(redis: Redis) -> None:
     """With a length of 0 no ended job stays listed."""
-    desk = Desk(redis, LedgerOptions(finished_kept=0))
-    desk.ledger.cancel(desk.enter(new_job()))
+    driver = LedgerDriver(redis, LedgerOptions(finished_kept=0))
+    driver.ledger.cancel(driver.enter(new_job()))
     assert redis.zcard(names.FINISHED) == 0
 
 
 def test_lists_are_bounded_by_age(redis: Redis) -> None:
     """When no job ends any more, the sweeper forgets those that ended long ago, and no others."""
-    mill = Mill(redis, LedgerOptions(result_ttl=100, failed_ttl=100))
+    bulk = BulkLedger(redis, LedgerOptions(result_ttl=100, failed_ttl=100))
     now, _ = redis.time()
     redis.zadd(names.FINISHED, {"old": (now - 101) * 1000, "new": (now - 90) * 1000})
     for age in (101, 90):
         redis.xadd(names.EVENTS, {"id": "x"}, id=f"{(now - age) * 1000}-0")
-    Sweep(redis, mill.blobs, 100, 100).run()
+    Sweep(redis, bulk.blobs, 100, 100).run()
     assert redis.zrange(names.FINISHED, 0, -1) == [b"new"]
     assert redis.xlen(names.EVENTS) == 1

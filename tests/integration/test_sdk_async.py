@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.sdk_kit import Fleet
+from tests.support.clients import Fleet
 from visionq import AsyncClient, QueueUnavailable
 from visionq.errors import JobNotFound, WaitTimeout, WrongEventLoop
 from visionq.settings import Settings

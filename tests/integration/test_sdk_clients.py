@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.sdk_kit import Fleet, Native, Threaded
+from tests.support.clients import Fleet, Native, Threaded
 from visionq import AsyncClient, Client
 from visionq.blobs import RedisBlobs, Room, sha256_of
 from visionq.contract import Api, ResultDocument, State

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from tests.integration.sdk_kit import Fleet
+from tests.support.clients import Fleet
 from visionq import AsyncClient, Client
 from visionq.contract import ResultDocument
 from visionq.errors import (

@@ -7,7 +7,7 @@ from obstore.store import from_url
 
 from producer.sources import Row, open_source, take_row_pictures
 from producer.sources.bucket import _store
-from tests.integration.blobs_kit import CREDENTIALS, running_s3
+from tests.support.blobs import CREDENTIALS, running_s3
 from visionq.errors import InputFileNotFound, InvalidSource
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import BULK, Desk, new_job, outcome_of, paid, unpaid
+from tests.support.ledger import BULK, LedgerDriver, new_job, outcome_of, paid, unpaid
 from visionq import cli
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
@@ -28,22 +28,22 @@ COMMAND = [sys.executable, "-m", "visionq.cli", "status"]
 
 
 @pytest.fixture
-def desk(redis: Redis) -> Desk:
+def driver(redis: Redis) -> LedgerDriver:
     """A ledger that lives now, as the page goes by the time of Redis."""
-    desk = Desk(redis)
-    desk.clock.now = time.time()
-    return desk
+    driver = LedgerDriver(redis)
+    driver.clock.now = time.time()
+    return driver
 
 
-def end_all(desk: Desk, *kinds: str) -> None:
+def end_all(driver: LedgerDriver, *kinds: str) -> None:
     """Submit a job for each kind of outcome, and bring it there."""
-    worker = desk.worker(slots=64)
-    desk.enter(*(new_job() for _ in kinds))
-    for kind, hint in zip(kinds, desk.hints(), strict=True):
+    worker = driver.worker(slots=64)
+    driver.enter(*(new_job() for _ in kinds))
+    for kind, hint in zip(kinds, driver.hints(), strict=True):
         ending = paid if kind == "completed" else unpaid
-        claim = desk.claim(hint.id, worker)
-        desk.ledger.admit(claim)
-        desk.ledger.finish(claim, ending(outcome_of(kind, hint.id)))
+        claim = driver.claim(hint.id, worker)
+        driver.ledger.admit(claim)
+        driver.ledger.finish(claim, ending(outcome_of(kind, hint.id)))
 
 
 def test_an_empty_ledger(redis: Redis) -> None:
@@ -61,15 +61,15 @@ def test_an_empty_ledger(redis: Redis) -> None:
     }
 
 
-def test_every_state_is_counted(redis: Redis, desk: Desk) -> None:
+def test_every_state_is_counted(redis: Redis, driver: LedgerDriver) -> None:
     """Jobs are counted by state, and those held by their reasons."""
     end_all(
-        desk,
+        driver,
         *["completed"] * 3,
         *("failed", "waiting 30", "waiting 60", "retrying 9", "parked billing_unknown"),
         *["parked insufficient_balance"] * 2,
     )
-    desk.begin()
+    driver.begin()
     page = overview(redis)
     assert (page.queued, page.hinted, page.running) == (0, 0, 1)
     assert (page.completed, page.failed, page.cancelled) == (3, 1, 0)
@@ -82,12 +82,12 @@ def test_every_state_is_counted(redis: Redis, desk: Desk) -> None:
     assert page.spend.settled_rub > 0
 
 
-def test_lanes(redis: Redis, desk: Desk) -> None:
+def test_lanes(redis: Redis, driver: LedgerDriver) -> None:
     """The backlog is told by lane, the largest first, each with the age of its oldest job."""
-    ids = desk.enter(*(new_job(tenant="acme", priority="bulk") for _ in range(5)))
-    desk.clock.now += 60
-    desk.enter(new_job(model="openai/m:2"), new_job(model="openai/m:2"))
-    desk.ledger.cancel(ids[:2])
+    ids = driver.enter(*(new_job(tenant="acme", priority="bulk") for _ in range(5)))
+    driver.clock.now += 60
+    driver.enter(new_job(model="openai/m:2"), new_job(model="openai/m:2"))
+    driver.ledger.cancel(ids[:2])
     page = overview(redis)
     assert [(one.queue, one.tenant, one.model, one.queued) for one in page.lanes] == [
         (QUEUE_BULK, "acme", "m1", 3),
@@ -101,18 +101,18 @@ def test_lanes(redis: Redis, desk: Desk) -> None:
     assert page.queued == 5
 
 
-def test_a_lane_of_ended_jobs_has_no_age(redis: Redis, desk: Desk) -> None:
+def test_a_lane_of_ended_jobs_has_no_age(redis: Redis, driver: LedgerDriver) -> None:
     """Where those at the head of a lane have all ended, its age is not told, nor made up."""
-    ids = desk.enter(*(new_job() for _ in range(10)))
-    desk.ledger.cancel(ids[:5])
+    ids = driver.enter(*(new_job() for _ in range(10)))
+    driver.ledger.cancel(ids[:5])
     (lane,) = overview(redis).lanes
     assert (lane.queued, lane.oldest_submitted_at) == (5, None)
 
 
-def test_workers(redis: Redis, desk: Desk) -> None:
+def test_workers(redis: Redis, driver: LedgerDriver) -> None:
     """Each worker is told with its slots, what it is busy with, and whether it lives."""
-    desk.begin(worker=desk.worker("one", slots=4))
-    desk.worker("two", slots=2, queues=BULK)
+    driver.begin(worker=driver.worker("one", slots=4))
+    driver.worker("two", slots=2, queues=BULK)
     redis.zadd(WORKERS, {"two": (time.time() - 1) * 1000})
     page = overview(redis)
     assert {(one.id, one.slots, one.busy, one.alive) for one in page.workers} == {
@@ -123,10 +123,10 @@ def test_workers(redis: Redis, desk: Desk) -> None:
     assert all(one.seen_at for one in page.workers)
 
 
-def test_too_many_to_look_at(redis: Redis, desk: Desk) -> None:
+def test_too_many_to_look_at(redis: Redis, driver: LedgerDriver) -> None:
     """Of many held jobs a thousand are looked at, and the page says so."""
     jobs = MOST_JOBS + 200
-    desk.begin()
+    driver.begin()
     with redis.pipeline() as pipeline:
         for number in range(jobs):
             job_id = f"parked-{number}"
@@ -141,7 +141,7 @@ def test_too_many_to_look_at(redis: Redis, desk: Desk) -> None:
     assert [one.busy for one in page.workers] == [None]  # its leases may be among the rest
 
 
-def test_the_cost_does_not_grow(redis: Redis, desk: Desk) -> None:
+def test_the_cost_does_not_grow(redis: Redis, driver: LedgerDriver) -> None:
     """Redis executes no more commands for 20,000 jobs in the same lanes than for two."""
 
     def commands() -> int:
@@ -149,10 +149,10 @@ def test_the_cost_does_not_grow(redis: Redis, desk: Desk) -> None:
         overview(redis)
         return int(redis.info("stats")["total_commands_processed"]) - int(before)
 
-    desk.enter(new_job(), new_job())
+    driver.enter(new_job(), new_job())
     few = commands()
     for _ in range(40):
-        desk.enter(*(new_job() for _ in range(500)))
+        driver.enter(*(new_job() for _ in range(500)))
     assert redis.hgetall(LANE_SIZES) == {b"visionq.interactive:default:m1": b"20002"}
     assert commands() <= few + 2
 

@@ -9,7 +9,7 @@ import pytest
 from producer.gateway.admission import KnownModels
 from producer.gateway.http_errors import Fault
 from producer.gateway.job_service import list_jobs
-from tests.integration.ledger_kit import Desk, completed, new_job, outcome_of, paid, unpaid
+from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
 from visionq.ledger import LedgerOptions, OverQuota, Submitted
 from visionq.names import PROVIDER_MODELS
@@ -22,53 +22,53 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def desk(redis: Redis) -> Desk:
-    return Desk(redis, LedgerOptions(tenant_parked_limit=3, tenant_models_limit=4))
+def driver(redis: Redis) -> LedgerDriver:
+    return LedgerDriver(redis, LedgerOptions(tenant_parked_limit=3, tenant_models_limit=4))
 
 
-def test_one_with_many_parked_jobs_submits_no_more(desk: Desk) -> None:
+def test_one_with_many_parked_jobs_submits_no_more(driver: LedgerDriver) -> None:
     """A tenant that may not pay fills the ledger up to its quota; others submit, and it goes on."""
     parked = []
     for _ in range(3):
-        claim = desk.begin(new_job(tenant="poor"))
-        assert desk.ledger.finish(
+        claim = driver.begin(new_job(tenant="poor"))
+        assert driver.ledger.finish(
             claim, unpaid(outcome_of("parked insufficient_balance", claim.id))
         )
         parked.append(claim.id)
-    (reply,) = desk.ledger.submit([new_job("more", tenant="poor")])
+    (reply,) = driver.ledger.submit([new_job("more", tenant="poor")])
     assert isinstance(reply, OverQuota)
     error = reply.error()
     assert (error.code, error.http_status, error.retryable) == ("quota_exceeded", 429, True)
     assert "tenant poor has 3 parked jobs" in error.message
-    desk.enter(new_job(tenant="other"))
-    desk.ledger.cancel(parked[:1])
-    desk.enter(new_job("more", tenant="poor"))
-    (known,) = desk.ledger.submit([new_job("more", tenant="poor")])
+    driver.enter(new_job(tenant="other"))
+    driver.ledger.cancel(parked[:1])
+    driver.enter(new_job("more", tenant="poor"))
+    (known,) = driver.ledger.submit([new_job("more", tenant="poor")])
     assert isinstance(known, Submitted), "what is there already is told whatever the quota"
 
 
-def test_one_with_many_models_makes_no_more_lanes(desk: Desk) -> None:
+def test_one_with_many_models_makes_no_more_lanes(driver: LedgerDriver) -> None:
     """Invented models make so many lanes and no more; jobs of lanes that are there are taken."""
     jobs = [new_job(tenant="inventor", model=f"m{number}") for number in range(20)]
-    replies = desk.ledger.submit(jobs)
+    replies = driver.ledger.submit(jobs)
     assert [isinstance(reply, Submitted) for reply in replies] == [True] * 4 + [False] * 16
-    desk.enter(new_job(tenant="inventor", model="m3"), new_job(tenant="other", model="m9"))
-    desk.ledger.cancel([jobs[0].id])
-    desk.enter(new_job(tenant="inventor", model="m9"))
+    driver.enter(new_job(tenant="inventor", model="m3"), new_job(tenant="other", model="m9"))
+    driver.ledger.cancel([jobs[0].id])
+    driver.enter(new_job(tenant="inventor", model="m9"))
 
 
-def test_a_list_costs_what_its_page_does(desk: Desk) -> None:
+def test_a_list_costs_what_its_page_does(driver: LedgerDriver) -> None:
     """Jobs of a tenant are found without a look at those of others, in the order of the list."""
-    redis = desk.redis
+    redis = driver.redis
     ended = []
     for _ in range(2):
-        claim = desk.begin(new_job(tenant="few"))
-        assert desk.ledger.finish(claim, paid(completed(claim.id)))
+        claim = driver.begin(new_job(tenant="few"))
+        assert driver.ledger.finish(claim, paid(completed(claim.id)))
         ended.append(claim.id)
-        desk.clock.now += 1
+        driver.clock.now += 1
     for _ in range(4):
-        desk.enter(*(new_job(tenant="many") for _ in range(500)))
-    waiting = desk.enter(*(new_job(tenant="few") for _ in range(3)))
+        driver.enter(*(new_job(tenant="many") for _ in range(500)))
+    waiting = driver.enter(*(new_job(tenant="few") for _ in range(3)))
     before = _commands(redis)
     jobs = list_jobs(redis, "few", None, 100)
     assert _commands(redis) - before < 2 * len(jobs) + 20
@@ -81,11 +81,11 @@ def test_a_list_costs_what_its_page_does(desk: Desk) -> None:
     assert _commands(redis) - before < 40
 
 
-def test_a_search_by_state_looks_at_states_alone(desk: Desk) -> None:
+def test_a_search_by_state_looks_at_states_alone(driver: LedgerDriver) -> None:
     """Of many jobs of which none is in the state asked for, only the states are fetched."""
     for _ in range(6):
-        desk.enter(*(new_job(tenant="many") for _ in range(500)))
-    redis = desk.redis
+        driver.enter(*(new_job(tenant="many") for _ in range(500)))
+    redis = driver.redis
     list_jobs(redis, "many", State.WAITING, 1000)  # loads the script
     before = _bytes(redis)
     assert list_jobs(redis, "many", State.WAITING, 1000) == []

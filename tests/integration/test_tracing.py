@@ -18,8 +18,9 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import SecretStr
 
-from tests.e2e.fleet import picture, running_fleet
-from tests.integration.ledger_kit import Desk, new_job
+from tests.support.fleet import running_fleet
+from tests.support.ledger import LedgerDriver, new_job
+from tests.support.pictures import picture
 from visionq.cache_key import cache_key
 from visionq.errors import Refused
 from visionq.ledger import NewJob
@@ -68,17 +69,17 @@ def test_opentelemetry_is_no_dependency(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_trace_stands_beside_the_document(redis: Redis) -> None:
     """A trace reaches the worker, and changes neither document nor idempotency nor content key."""
-    desk = Desk(redis)
+    driver = LedgerDriver(redis)
     job = new_job(idempotency_key="k")
-    claim = desk.begin(NewJob(job.id, job.document, TRACE))
+    claim = driver.begin(NewJob(job.id, job.document, TRACE))
     assert claim.trace == TRACE
     assert claim.document == job.document
     assert TRACE not in str(redis.hget(JOB + job.id, "document"))
-    (again,) = desk.ledger.submit([NewJob("other", job.document, TRACE.replace("b7", "c7"))])
+    (again,) = driver.ledger.submit([NewJob("other", job.document, TRACE.replace("b7", "c7"))])
     assert again.id == job.id
     keys = {cache_key(one, ["a"], shared=False) for one in (job.document, claim.document)}
     assert len(keys) == 1
-    assert desk.begin(new_job()).trace == ""
+    assert driver.begin(new_job()).trace == ""
 
 
 def test_spans_are_children_of_the_trace() -> None:

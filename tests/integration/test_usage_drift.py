@@ -2,9 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.integration.ledger_kit import Desk
 from tests.integration.test_ledger_usage import finish
 from visionq.cli.doctor.findings import Level
 from visionq.cli.doctor.usage_checks import usage_findings
@@ -16,6 +13,7 @@ from worker.threads.maintenance.notices import Notices
 if TYPE_CHECKING:
     from redis import Redis
 
+    from tests.support.ledger import LedgerDriver
     from worker.threads.maintenance.alerts import Alert
 
 
@@ -30,14 +28,9 @@ class Kept:
         return True
 
 
-@pytest.fixture
-def desk(redis: Redis) -> Desk:
-    return Desk(redis)
-
-
-def answers(desk: Desk, count: int, counted: int) -> None:
+def answers(driver: LedgerDriver, count: int, counted: int) -> None:
     for _ in range(count):
-        finish(desk, UsageNote("m:1", "high", "q", 300, 20, counted, 0, 9, effort="low"))
+        finish(driver, UsageNote("m:1", "high", "q", 300, 20, counted, 0, 9, effort="low"))
 
 
 def look(redis: Redis) -> None:
@@ -45,14 +38,14 @@ def look(redis: Redis) -> None:
     Drift(redis).run()
 
 
-def test_a_drift_is_told_once(desk: Desk) -> None:
+def test_a_drift_is_told_once(driver: LedgerDriver) -> None:
     """One alert when reality leaves the table, the next only after it was back."""
-    redis = desk.redis
-    answers(desk, 30, 330)
+    redis = driver.redis
+    answers(driver, 30, 330)
     look(redis)
     assert not redis.exists(NOTICES)
     assert [one.level for one in usage_findings(redis)] == [Level.OK]
-    answers(desk, 150, 480)
+    answers(driver, 150, 480)
     for _ in range(3):
         look(redis)
     sender = Kept()
@@ -65,20 +58,20 @@ def test_a_drift_is_told_once(desk: Desk) -> None:
     asked = [found.details[name] for name in ("model", "detail", "effort")]
     assert asked == ["m:1", "high", "low"]
     assert "follow the answers by themselves" in (found.advice or "")
-    answers(desk, 200, 330)
+    answers(driver, 200, 330)
     look(redis)
-    answers(desk, 150, 480)
+    answers(driver, 150, 480)
     look(redis)
     assert redis.xlen(NOTICES) == 2
 
 
-def test_one_process_looks_at_a_time(desk: Desk) -> None:
+def test_one_process_looks_at_a_time(driver: LedgerDriver) -> None:
     """Of a whole fleet one asks Redis within a minute."""
-    answers(desk, 30, 480)
-    Drift(desk.redis).run()
-    desk.redis.delete(f"{MAINTENANCE}drift:m:1:high/low")
-    Drift(desk.redis).run()
-    assert desk.redis.xlen(NOTICES) == 1
+    answers(driver, 30, 480)
+    Drift(driver.redis).run()
+    driver.redis.delete(f"{MAINTENANCE}drift:m:1:high/low")
+    Drift(driver.redis).run()
+    assert driver.redis.xlen(NOTICES) == 1
 
 
 def test_nothing_is_said_of_nothing(redis: Redis) -> None:

@@ -13,8 +13,8 @@ import pytest
 import standardwebhooks
 from openai import OpenAI
 
-from tests.integration.ledger_kit import Clock, Desk, new_job, outcome_of, unpaid
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.ledger import Clock, LedgerDriver, new_job, outcome_of, unpaid
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq import names
 from visionq.ledger import DeliveryEnding, DeliveryState, LedgerOptions
 from visionq.ledger.deliveries import latest
@@ -46,7 +46,7 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
-class Office(Desk):
+class WebhookDriver(LedgerDriver):
     """A ledger, and somebody who takes its events to a receiver."""
 
     def __init__(self, redis: Redis, **policy: Any) -> None:
@@ -83,16 +83,16 @@ def secret_of(redis: Redis, tenant: str = "default") -> str:
 def test_openai_and_standard_webhooks_verify(redis: Redis, receiver: Receiver) -> None:
     """What arrives is OpenAI's event, which its SDK unwraps, and is signed to the letter."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job("resp_1")))
-    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job("resp_1")))
+    assert [ending.state for ending in driver.told()] == [DeliveryState.DELIVERED]
     ((headers, body),) = receiver.received
     secret = secret_of(redis)
     with OpenAI(api_key="any", webhook_secret=secret) as client:
         event = client.webhooks.unwrap(body, headers)
         assert event.type == "response.cancelled"
         assert (event.id, event.data.id, event.object) == (headers["webhook-id"], "resp_1", "event")
-        assert event.created_at == int(office.clock.now)
+        assert event.created_at == int(driver.clock.now)
         with pytest.raises(Exception, match="signature"):
             client.webhooks.unwrap(body.replace(b"resp_1", b"resp_2"), headers)
     standardwebhooks.Webhook(secret).verify(body, headers)
@@ -118,24 +118,24 @@ def test_every_end_is_told_as_the_gateway_shows_it(
 ) -> None:
     """Each way in which a job ends is told once, by OpenAI's name for it."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    _end_job(office, end)
-    office.told_over(60, 10)
+    driver = WebhookDriver(redis)
+    _end_job(driver, end)
+    driver.told_over(60, 10)
     assert receiver.types() == [event]
 
 
-def _end_job(office: Office, end: str) -> None:
+def _end_job(driver: WebhookDriver, end: str) -> None:
     if end in ("expired", "cancelled"):
-        ids = office.enter(new_job())
-        (office.ledger.expire if end == "expired" else office.ledger.cancel)(ids)
+        ids = driver.enter(new_job())
+        (driver.ledger.expire if end == "expired" else driver.ledger.cancel)(ids)
         return
-    claim = office.begin()
+    claim = driver.begin()
     outcome: Any = outcome_of("completed" if end == "completed" else "failed", claim.id)
     if end in ("incomplete", "refused"):
         document = outcome.error.model_copy(update={"code": end})
         outcome = type(outcome)(document, outcome.error_type)
     for _ in range(2):  # the reply to the first call is lost
-        assert office.ledger.finish(claim, unpaid(outcome))
+        assert driver.ledger.finish(claim, unpaid(outcome))
 
 
 def test_only_the_tenants_own(redis: Redis, receiver: Receiver) -> None:
@@ -143,35 +143,35 @@ def test_only_the_tenants_own(redis: Redis, receiver: Receiver) -> None:
     with receiving() as other:
         set_webhook(redis, "a", receiver.url)
         set_webhook(redis, "b", other.url)
-        office = Office(redis)
+        driver = WebhookDriver(redis)
         jobs = [new_job(f"job-of-{tenant}", tenant=tenant) for tenant in ("a", "b", "c")]
-        office.ledger.cancel(office.enter(*jobs))
-        office.told()
+        driver.ledger.cancel(driver.enter(*jobs))
+        driver.told()
         for tenant, told in (("a", receiver), ("b", other)):
             (document,) = told.documents()
             assert document["data"] == {"id": f"job-of-{tenant}"}
             (headers, body) = told.received[0]
             standardwebhooks.Webhook(secret_of(redis, tenant)).verify(body, headers)
-        assert office.log("c") == []
+        assert driver.log("c") == []
         assert len(list(redis.scan_iter(f"{names.DELIVERY}*"))) == 2
 
 
 def test_jobs_of_batches_are_not_told(redis: Redis, receiver: Receiver) -> None:
     """Jobs that belong to a batch end in silence: a million rows send no million events."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(*(new_job(batch_id="b1") for _ in range(5))))
-    assert office.told() == []
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(*(new_job(batch_id="b1") for _ in range(5))))
+    assert driver.told() == []
     assert redis.exists(names.DELIVERY_TENANTS) == 0
 
 
 def test_events_that_are_not_wanted(redis: Redis, receiver: Receiver) -> None:
     """Whoever asks for some events gets no others."""
     set_webhook(redis, "default", receiver.url, ("response.completed",))
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    _end_job(office, "completed")
-    office.told_over(60, 10)
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    _end_job(driver, "completed")
+    driver.told_over(60, 10)
     assert receiver.types() == ["response.completed"]
 
 
@@ -179,16 +179,16 @@ def test_retries_until_taken(redis: Redis, receiver: Receiver) -> None:
     """Errors, redirects and refusals are tried again, under one id and with a new signature."""
     set_webhook(redis, "default", receiver.url)
     receiver.next_statuses.extend([500, 503, 302, 404, 400, 429])
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    endings = office.told_over(3600, 5)
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    endings = driver.told_over(3600, 5)
     assert [ending.status for ending in endings] == [500, 503, 302, 404, 400, 429, 204]
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     assert len({body for _, body in receiver.received}) == 1
-    (delivery,) = office.log()
+    (delivery,) = driver.log()
     assert (delivery.state, delivery.attempts, delivery.status) == ("delivered", 7, 204)
     assert redis.ttl(names.DELIVERY + delivery.id) > 0
-    assert office.told_over(DAY, 3600) == []
+    assert driver.told_over(DAY, 3600) == []
 
 
 @pytest.mark.parametrize(
@@ -210,29 +210,29 @@ def test_retry_after_is_honoured(
     set_webhook(redis, "default", receiver.url)
     receiver.next_statuses.append(503)
     receiver.retry_after = asked
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    (ending,) = office.told()
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    (ending,) = driver.told()
     assert least <= ending.delay <= most
-    office.clock.now += ending.delay - 1
+    driver.clock.now += ending.delay - 1
     if least:
-        assert office.told() == []
-    office.clock.now += 2
-    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+        assert driver.told() == []
+    driver.clock.now += 2
+    assert [ending.state for ending in driver.told()] == [DeliveryState.DELIVERED]
 
 
 def test_gives_up_after_a_day(redis: Redis, receiver: Receiver) -> None:
     """A receiver that is away is tried for a day, more and more seldom, and then no more."""
     set_webhook(redis, "default", receiver.url)
     receiver.status = 500
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    endings = office.told_over(30 * 3600, 60)
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    endings = driver.told_over(30 * 3600, 60)
     assert 15 < len(endings) < 60
     assert [ending.state for ending in endings[-2:]] == [
         DeliveryState.WAITING, DeliveryState.FAILED,
     ]  # fmt: skip
-    (delivery,) = office.log()
+    (delivery,) = driver.log()
     assert delivery.tried_at is not None
     tried_for = (delivery.tried_at - delivery.created_at).total_seconds()
     assert GIVE_UP_AFTER - 2.1 * 3600 < tried_for <= GIVE_UP_AFTER
@@ -243,48 +243,48 @@ def test_nobody_answers(redis: Redis) -> None:
     """An address where nobody listens is tried again, and the log says why."""
     with receiving() as gone:
         set_webhook(redis, "default", gone.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    (ending,) = office.told()
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    (ending,) = driver.told()
     assert (ending.state, ending.status) == (DeliveryState.WAITING, None)
-    assert office.log()[0].fault == "the server can't be reached"
+    assert driver.log()[0].fault == "the server can't be reached"
 
 
 def test_gone_disables(redis: Redis, receiver: Receiver) -> None:
     """410 ends it all: what waits is given up, nothing new is entered, the operator is told."""
     set_webhook(redis, "default", receiver.url)
     receiver.status = 410
-    office = Office(redis)
-    office.ledger.cancel(office.enter(*(new_job() for _ in range(12))))
-    first = office.webhook_sender.deliver(office.ledger.dispatch().deliveries[0].id)
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(*(new_job() for _ in range(12))))
+    first = driver.webhook_sender.deliver(driver.ledger.dispatch().deliveries[0].id)
     assert first is not None
     assert first.state is DeliveryState.FAILED
-    office.told_over(60, 3)
+    driver.told_over(60, 3)
     assert len(receiver.received) == 1
-    assert {delivery.state for delivery in office.log()} == {DeliveryState.FAILED}
-    office.ledger.cancel(office.enter(new_job()))
-    assert len(office.log()) == 12
+    assert {delivery.state for delivery in driver.log()} == {DeliveryState.FAILED}
+    driver.ledger.cancel(driver.enter(new_job()))
+    assert len(driver.log()) == 12
     assert len(receiver.received) == 1
     assert [enabled for _, enabled in list_webhooks(redis)] == [False]
     notices: Any = redis.xrange(names.NOTICES)
     assert [entry[b"subject"] for _, entry in notices] == [b"webhook:default"]
     receiver.status = 200
     set_webhook(redis, "default", receiver.url)
-    office.ledger.cancel(office.enter(new_job()))
-    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+    driver.ledger.cancel(driver.enter(new_job()))
+    assert [ending.state for ending in driver.told()] == [DeliveryState.DELIVERED]
 
 
 def test_gone_says_nothing_of_another_address(redis: Redis, receiver: Receiver) -> None:
     """An address that was replaced while it was called can't disable the one in its place."""
     webhook, _ = set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    (hint,) = office.ledger.dispatch().deliveries
-    claim: Any = office.ledger.claim_delivery(hint.id, "token", 20)
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    (hint,) = driver.ledger.dispatch().deliveries
+    claim: Any = driver.ledger.claim_delivery(hint.id, "token", 20)
     set_webhook(redis, "default", receiver.url + "/other")
     gone = DeliveryEnding(DeliveryState.FAILED, status=410, gone=webhook.id)
-    assert office.ledger.finish_delivery(claim, gone)
-    assert read_counters(office.redis).of("webhooks", 1) == {("failed",): 1}
+    assert driver.ledger.finish_delivery(claim, gone)
+    assert read_counters(driver.redis).of("webhooks", 1) == {("failed",): 1}
     assert [enabled for _, enabled in list_webhooks(redis)] == [True]
 
 
@@ -292,9 +292,9 @@ def test_gone_says_nothing_of_another_address(redis: Redis, receiver: Receiver) 
 def test_private_addresses_are_refused(redis: Redis, receiver: Receiver, host: str) -> None:
     """Nothing is sent inside the network, by number or by name, unless the operator allows it."""
     set_webhook(redis, "default", receiver.url.replace("127.0.0.1", host))
-    office = Office(redis, allow_private=False)
-    office.ledger.cancel(office.enter(new_job()))
-    (ending,) = office.told()
+    driver = WebhookDriver(redis, allow_private=False)
+    driver.ledger.cancel(driver.enter(new_job()))
+    (ending,) = driver.told()
     assert ending.state is DeliveryState.FAILED
     assert ending.fault.startswith("unsafe_url")
     assert receiver.received == []
@@ -303,24 +303,24 @@ def test_private_addresses_are_refused(redis: Redis, receiver: Receiver, host: s
 def test_death_of_a_worker(redis: Redis, receiver: Receiver) -> None:
     """A worker that dies with an event in hand, or a hint that is lost, delays it and no more."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.worker()
-    office.ledger.cancel(office.enter(new_job()))
-    assert len(office.ledger.dispatch().deliveries) == 1  # the hint is lost
-    office.clock.now += 3
-    assert office.ledger.dispatch().deliveries == ()
-    office.clock.now += 3
-    (hint,) = office.ledger.dispatch().deliveries
-    claim: Any = office.ledger.claim_delivery(hint.id, "token", 20)  # and its worker dies
-    assert office.webhook_sender.deliver(hint.id) is None
+    driver = WebhookDriver(redis)
+    driver.worker()
+    driver.ledger.cancel(driver.enter(new_job()))
+    assert len(driver.ledger.dispatch().deliveries) == 1  # the hint is lost
+    driver.clock.now += 3
+    assert driver.ledger.dispatch().deliveries == ()
+    driver.clock.now += 3
+    (hint,) = driver.ledger.dispatch().deliveries
+    claim: Any = driver.ledger.claim_delivery(hint.id, "token", 20)  # and its worker dies
+    assert driver.webhook_sender.deliver(hint.id) is None
     endings = []
     for _ in range(12):
-        office.clock.now += 2
-        endings += office.told()
+        driver.clock.now += 2
+        endings += driver.told()
     assert [ending.state for ending in endings] == [DeliveryState.DELIVERED]
     late = DeliveryEnding(DeliveryState.WAITING, 1, 500)
-    assert not office.ledger.finish_delivery(claim, late)
-    assert [delivery.state for delivery in office.log()] == [DeliveryState.DELIVERED]
+    assert not driver.ledger.finish_delivery(claim, late)
+    assert [delivery.state for delivery in driver.log()] == [DeliveryState.DELIVERED]
     assert redis.exists(names.DELIVERIES_OUT, names.DELIVERIES_OUT_OF) == 0
 
 
@@ -359,11 +359,11 @@ def _signs(webhook: Webhook, secret: str, now: datetime) -> bool:
 def test_removed(redis: Redis, receiver: Receiver) -> None:
     """After its removal a webhook is told nothing, not even what waited for it."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
     assert remove_webhook(redis, "default")
     assert not remove_webhook(redis, "default")
-    assert [ending.state for ending in office.told()] == [DeliveryState.FAILED]
+    assert [ending.state for ending in driver.told()] == [DeliveryState.FAILED]
     assert receiver.received == []
     assert redis.exists(names.WEBHOOKS, names.WEBHOOK_EVENTS) == 0
 
@@ -371,13 +371,13 @@ def test_removed(redis: Redis, receiver: Receiver) -> None:
 def test_redelivery(redis: Redis, receiver: Receiver) -> None:
     """What was delivered or given up is told again on request, under the same id."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    office.told()
-    (delivery,) = office.log()
-    assert office.ledger.redeliver([delivery.id, "evt_none"]) == ["delivered", "missing"]
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    driver.told()
+    (delivery,) = driver.log()
+    assert driver.ledger.redeliver([delivery.id, "evt_none"]) == ["delivered", "missing"]
     assert redis.ttl(names.DELIVERY + delivery.id) == -1
-    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+    assert [ending.state for ending in driver.told()] == [DeliveryState.DELIVERED]
     assert len(receiver.received) == 2
     assert receiver.received[0][1] == receiver.received[1][1]
     assert redis.zcard(names.DELIVERIES) == 1
@@ -387,28 +387,28 @@ def test_redelivery_of_what_waits(redis: Redis, receiver: Receiver) -> None:
     """What waits for its next attempt is told at once, and has a whole day again."""
     set_webhook(redis, "default", receiver.url)
     receiver.next_statuses.append(500)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job()))
-    office.told()
-    (delivery,) = office.log()
-    assert office.ledger.redeliver([delivery.id]) == ["waiting"]
-    assert [ending.state for ending in office.told()] == [DeliveryState.DELIVERED]
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job()))
+    driver.told()
+    (delivery,) = driver.log()
+    assert driver.ledger.redeliver([delivery.id]) == ["waiting"]
+    assert [ending.state for ending in driver.told()] == [DeliveryState.DELIVERED]
 
 
 def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None:
     """Of one tenant only so many events are out at a time; another's go on beside them."""
     set_webhook(redis, "slow", receiver.url)
     set_webhook(redis, "quick", receiver.url)
-    office = Office(redis)
-    office.worker(slots=64)
+    driver = WebhookDriver(redis)
+    driver.worker(slots=64)
     jobs = [new_job(tenant="slow") for _ in range(100)]
-    office.ledger.cancel(office.enter(*jobs))
-    first = office.ledger.dispatch().deliveries
+    driver.ledger.cancel(driver.enter(*jobs))
+    first = driver.ledger.dispatch().deliveries
     assert [hint.tenant for hint in first] == ["slow"] * 6
-    office.ledger.cancel(office.enter(new_job(tenant="quick")))
-    assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
-    office.webhook_sender.deliver(first[0].id)
-    assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["slow"]
+    driver.ledger.cancel(driver.enter(new_job(tenant="quick")))
+    assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["quick"]
+    driver.webhook_sender.deliver(first[0].id)
+    assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["slow"]
 
 
 def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> None:
@@ -416,23 +416,23 @@ def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> N
     slow = [f"slow-{number}" for number in range(8)]
     for tenant in (*slow, "quick"):
         set_webhook(redis, tenant, receiver.url)
-    office = Office(redis)
-    office.worker(slots=64)
-    office.ledger.cancel(office.enter(*(new_job(tenant=one) for one in slow for _ in range(20))))
-    out = list(office.ledger.dispatch().deliveries)
+    driver = WebhookDriver(redis)
+    driver.worker(slots=64)
+    driver.ledger.cancel(driver.enter(*(new_job(tenant=one) for one in slow for _ in range(20))))
+    out = list(driver.ledger.dispatch().deliveries)
     assert len(out) == 8, "an eighth of the slots"
-    office.ledger.cancel(office.enter(new_job(tenant="quick")))
-    office.webhook_sender.deliver(out[0].id)
-    assert [hint.tenant for hint in office.ledger.dispatch().deliveries] == ["quick"]
+    driver.ledger.cancel(driver.enter(new_job(tenant="quick")))
+    driver.webhook_sender.deliver(out[0].id)
+    assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["quick"]
 
 
 def test_all_get_their_turn(redis: Redis, receiver: Receiver) -> None:
     """However many wait, each is told once, and nothing of the queueing stays behind."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    ids = office.enter(*(new_job() for _ in range(100)))
-    office.ledger.cancel(ids)
-    while office.told():
+    driver = WebhookDriver(redis)
+    ids = driver.enter(*(new_job() for _ in range(100)))
+    driver.ledger.cancel(ids)
+    while driver.told():
         pass
     assert sorted(one["data"]["id"] for one in receiver.documents()) == sorted(ids)
     kept = {names.DELIVERY_TENANTS, names.DELIVERIES_OUT, names.DELIVERIES_OUT_OF}
@@ -443,25 +443,25 @@ def test_all_get_their_turn(redis: Redis, receiver: Receiver) -> None:
 def test_log_is_bounded(redis: Redis, receiver: Receiver) -> None:
     """No more deliveries that ended stay listed than the options say, and none for longer."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.options = LedgerOptions(finished_kept=5, result_ttl=100)
-    office.ledger.cancel(office.enter(*(new_job() for _ in range(9))))
-    while office.told():
+    driver = WebhookDriver(redis)
+    driver.ledger.options = LedgerOptions(finished_kept=5, result_ttl=100)
+    driver.ledger.cancel(driver.enter(*(new_job() for _ in range(9))))
+    while driver.told():
         pass
-    assert len(office.log()) == redis.zcard(names.DELIVERIES) == 5
+    assert len(driver.log()) == redis.zcard(names.DELIVERIES) == 5
     assert len(list(redis.scan_iter(f"{names.DELIVERY}*"))) == 5
-    office.clock.now += 101
-    office.ledger.cancel(office.enter(new_job()))
-    office.told()
+    driver.clock.now += 101
+    driver.ledger.cancel(driver.enter(new_job()))
+    driver.told()
     assert redis.zcard(names.DELIVERIES) == 1
 
 
 def test_form_of_a_request(redis: Redis, receiver: Receiver) -> None:
     """The body is compact JSON, sent as ourselves and not as a browser of pictures."""
     set_webhook(redis, "default", receiver.url)
-    office = Office(redis)
-    office.ledger.cancel(office.enter(new_job("resp_x")))
-    office.told()
+    driver = WebhookDriver(redis)
+    driver.ledger.cancel(driver.enter(new_job("resp_x")))
+    driver.told()
     ((headers, body),) = receiver.received
     assert json.dumps(json.loads(body), separators=(",", ":")).encode() == body
     assert (headers["user-agent"], headers["accept"]) == ("visionq", "*/*")

@@ -13,8 +13,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
-from tests.integration.ledger_kit import BOTH, moment, new_job
-from tests.integration.worker_kit import Recorder, until
+from tests.support.ledger import BOTH, moment, new_job
+from tests.support.worker import Recorder, until
 from visionq.contract import DelayReason
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ending, Hint, Ledger, LedgerOptions, Parked, Registration

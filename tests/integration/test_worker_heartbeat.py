@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.ledger_kit import BOTH, new_job
-from tests.integration.worker_kit import until
+from tests.support.ledger import BOTH, new_job
+from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ledger, LedgerOptions, Registration

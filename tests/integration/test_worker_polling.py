@@ -12,7 +12,7 @@ from kombu import Connection, transport
 from structlog.testing import capture_logs
 
 from tests.integration.test_worker_process import working
-from tests.integration.worker_kit import until
+from tests.support.worker import until
 from visionq.devstack.simulator import running_simulator
 from visionq.names import QUEUE_INTAKE
 from visionq.redis_connection import celery_url

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
-from tests.integration.worker_kit import picture, until
+from tests.support.pictures import picture
+from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
 from visionq.devstack.simulator import running_simulator

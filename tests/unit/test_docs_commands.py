@@ -14,7 +14,7 @@ import click
 import pytest
 
 from monitoring.flower.masking import HIDDEN, show_arguments, show_result
-from tests.docs_blocks import PAGES, ROOT, Block, blocks, shell_lines, visionq_arguments
+from tests.support.docs_blocks import PAGES, ROOT, Block, blocks, shell_lines, visionq_arguments
 from visionq.cli import cli, up
 
 BLOCKS: Final = [block for page in PAGES for block in blocks(page)]

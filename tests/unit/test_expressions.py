@@ -17,7 +17,7 @@ import monitoring
 import producer
 import visionq
 import worker
-from tests.growth import growth
+from tests.support.growth import growth
 from worker.provider.faults import TABLE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.e2e.wheel_kit import needed
+from tests.support.wheel import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

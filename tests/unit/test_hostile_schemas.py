@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.growth import growth, seconds
+from tests.support.growth import growth, seconds
 from visionq.answer_schemas import check_schema
 from visionq.errors import InvalidJob
 from worker.provider.allowance import SECONDS

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 from jsonschema.validators import validator_for
 
-from tests.dockerfile import context, instructions, made_anew
+from tests.support.dockerfile import context, instructions, made_anew
 from visionq.cli import cli
 from visionq.settings import Settings
 

@@ -1,10 +1,10 @@
-"""Damaged pictures, a few thousand; `python -m tests.fuzz_images 100000` tries more."""
+"""Damaged pictures, a few thousand; `python -m tests.support.fuzz_images 100000` tries more."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.fuzz_images import LIMITS, corpus, fates, run
+from tests.support.fuzz_images import LIMITS, corpus, fates, run
 
 
 def test_mutants_end_in_a_picture_or_a_code() -> None:

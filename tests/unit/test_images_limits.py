@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.hostile_pictures import cheap, encoded
+from tests.support.hostile_pictures import cheap
+from tests.support.pictures import encoded
 from visionq.errors import ImageError, TooManyPixels
 from worker.images import ImageLimits, MemoryLimiter, PrepareSlots, inspect, prepare
 from worker.images.decode import decode

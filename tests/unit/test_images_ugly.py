@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from PIL import Image, ImageCms
 
-from tests.hostile_pictures import chunk, encoded, png
-from tests.ugly.pictures import (
+from tests.support.hostile_pictures import chunk, png
+from tests.support.pictures import encoded
+from tests.support.ugly_pictures import (
     CMYK,
     FLOAT,
     HEIGHT,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.price_pages import FORMS, ROWS, UNIT, Rows, as_columns, as_html, as_tabs
+from tests.support.price_pages import FORMS, ROWS, UNIT, Rows, as_columns, as_html, as_tabs
 from visionq.errors import InvalidSource
 from visionq.pricing.price_page import PagePrice, PricePage, read_price_page
 

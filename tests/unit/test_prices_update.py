@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.price_pages import ROWS, Rows, as_html, as_tabs
+from tests.support.price_pages import ROWS, Rows, as_html, as_tabs
 from visionq.cli import run
 from visionq.pricing.price_update import as_toml
 from visionq.pricing.prices import Price, PriceTable, load_prices

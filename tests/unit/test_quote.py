@@ -29,7 +29,7 @@ from producer.quote.quote_command import quote as quote_command
 from producer.quote.rendering import draw, duration, money
 from producer.run.preview import in_one_line
 from producer.sources import BadRow, Row
-from tests.ugly.pictures import HEIGHT, WIDTH, tiffs
+from tests.support.ugly_pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.cache_key import cache_key
 from visionq.contract import Detail, Usage

@@ -24,7 +24,7 @@ from producer.run.run_record import Record
 from producer.run.selection import Selection
 from producer.sources import BadRow, Row, SourceOptions, open_source
 from producer.sources.picture_addresses import addresses_in
-from tests.ugly.tables import ADDRESSES, ROWS, TABLES, Table
+from tests.support.ugly_tables import ADDRESSES, ROWS, TABLES, Table
 from visionq.errors import InvalidSource
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings

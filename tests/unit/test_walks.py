@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from producer.quote.headers import HEAD_BYTES, Header, read_header
-from tests.growth import growth
-from tests.hostile_pictures import chunk, encoded
+from tests.support.growth import growth
+from tests.support.hostile_pictures import chunk
+from tests.support.pictures import encoded
 from visionq.errors import CorruptImage, ImageError
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_parts import MODEL, Clock, ScriptedLedger, tools
+from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, tools
 from visionq.blobs import sha256_of
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, Submitted

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.worker_parts import Clock, claim
+from tests.support.worker_parts import Clock, claim
 from worker.threads.leases import Leases
 
 

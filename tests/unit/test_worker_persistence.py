@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_parts import Clock
+from tests.support.worker_parts import Clock
 from visionq.errors import QueueUnavailable
 from worker.redis_retry import retry_until_redis_returns
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_parts import MODEL, NOW, Clock, ScriptedLedger, attempt, claim, tools
+from tests.support.worker_parts import MODEL, NOW, Clock, ScriptedLedger, attempt, claim, tools
 from visionq import errors
 from visionq.contract import DelayReason, ResultDocument, Usage
 from visionq.ledger import (

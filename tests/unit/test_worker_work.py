@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from redis import exceptions as redis_errors
 
-from tests.unit.worker_parts import MODEL, Clock, ScriptedLedger, claim, tools
+from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, claim, tools
 from visionq.contract import DelayReason, JobDocument, ResultDocument, State
 from visionq.errors import NotAnImage
 from visionq.ledger import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from monitoring.flower.flower_app import create_app
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import jobs, until
+from tests.support.fleet import jobs, until
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import jobs, until
+from tests.support.fleet import jobs, until
 from visionq.errors import QueueUnavailable
 
 if TYPE_CHECKING:

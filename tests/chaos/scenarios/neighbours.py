@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import picture, until
-from tests.hostile_pictures import png_of_zeros
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.fleet import until
+from tests.support.hostile_pictures import png_of_zeros
+from tests.support.pictures import picture
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq.names import TENANT_JOBS
 from visionq.webhooks import set_webhook
 

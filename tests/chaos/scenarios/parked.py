@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import picture, until
+from tests.support.fleet import until
+from tests.support.pictures import picture
 from visionq.ledger import GateOrder, NewJob
 from visionq.names import PROVIDER_KEYS
 from visionq.settings import load_settings

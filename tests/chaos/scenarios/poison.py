@@ -9,9 +9,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.deadly_picture import DEADLY, install_killer
-from tests.e2e.fleet import until
-from tests.e2e.poison import eight_kinds, further_kinds
+from tests.support.deadly_picture import DEADLY, install_killer
+from tests.support.fleet import until
+from tests.support.poison import eight_kinds, further_kinds
 from visionq.dead_letters import DeadLetters
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE
 

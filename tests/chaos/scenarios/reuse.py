@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import jobs
+from tests.support.fleet import jobs
 
 if TYPE_CHECKING:
     from tests.chaos.scenario import Scene

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import until
+from tests.support.fleet import until
 
 if TYPE_CHECKING:
     from tests.chaos.scenario import Scene
-    from tests.e2e.fleet import WorkerProcess
+    from tests.support.fleet import WorkerProcess
 
 #: Jobs for each worker that is told to end: a few more than two workers do in the meantime.
 _JOBS_EACH: Final = 30

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import until
+from tests.support.fleet import until
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet

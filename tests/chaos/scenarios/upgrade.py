@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.e2e.fleet import until
-from tests.integration.ledger_kit import new_job, newer
+from tests.support.fleet import until
+from tests.support.ledger import new_job, newer
 from visionq.ledger.version import VERSION
 from visionq.names import LEDGER_VERSION
 
 if TYPE_CHECKING:
     from tests.chaos.scenario import Scene
-    from tests.e2e.fleet import WorkerProcess
+    from tests.support.fleet import WorkerProcess
 
 #: Seconds in which a worker that refuses to start has said so.
 _REFUSAL: Final = 30

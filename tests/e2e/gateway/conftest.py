@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.gateway.kit import Gateway, gateway_and_fleet, node_folder
+from tests.support.gateway import Gateway, gateway_and_fleet, node_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import httpx2
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import asked, data_url, running_gateway
+from tests.support.fleet import until
+from tests.support.gateway import asked, data_url, running_gateway
 from visionq.devstack.redis_server import running_redis
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.gateway import Gateway
 
 ACL = Path(__file__).parents[3] / "docs" / "acl" / "gateway.acl"
 

@@ -18,9 +18,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.fleet import picture, until
-from tests.e2e.gateway.kit import Gateway, asked, said
-from tests.integration.receiver_kit import receiving
+from tests.support.fleet import until
+from tests.support.gateway import Gateway, asked, said
+from tests.support.pictures import picture
+from tests.support.webhook_receiver import receiving
 from visionq.webhooks import remove_webhook, set_webhook
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 MODEL = "gpt-6-luna"
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import Gateway, data_url, running_gateway
+from tests.support.gateway import Gateway, data_url, running_gateway
+from tests.support.pictures import picture
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:

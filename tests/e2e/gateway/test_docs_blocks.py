@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from PIL import Image
 
-from tests.docs_blocks import ROOT, Block, blocks, shell_lines, visionq_arguments
-from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import KEY, asked, data_url
+from tests.support.docs_blocks import ROOT, Block, blocks, shell_lines, visionq_arguments
+from tests.support.gateway import KEY, asked, data_url
+from tests.support.pictures import picture
 
 if TYPE_CHECKING:
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 #: Pages whose Python is one program each; `docs/clients.md` has tests of its own.
 PYTHON_PAGES: Final = ("README.md", "docs/producing.md", "docs/gateway.md", "docs/money.md")

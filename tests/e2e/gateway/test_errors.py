@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from producer.gateway.access import Scope
-from tests.e2e.gateway.kit import KEY, Gateway, asked, running_gateway, said
+from tests.support.gateway import KEY, Gateway, asked, running_gateway, said
 from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 MODEL = "gpt-6-luna"
 #: What goes wrong → class of the client's error, and code.

@@ -19,15 +19,16 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
-from tests.e2e.fleet import picture, until
-from tests.e2e.gateway.kit import KEY, asked
+from tests.support.fleet import until
+from tests.support.gateway import KEY, asked
+from tests.support.pictures import picture
 from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 DOCS: Final = Path(__file__).parents[3] / "docs"
 _EXAMPLE: Final = re.compile(r"<!-- example: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)

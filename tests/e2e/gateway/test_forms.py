@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.e2e.gateway.kit import asked, said
+from tests.support.gateway import asked, said
 from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 MODEL = "gpt-6-luna"
 SCHEMA = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.gateway.kit import Gateway, data_url, gateway_and_fleet
-from tests.integration.ledger_kit import new_job
+from tests.support.gateway import Gateway, data_url, gateway_and_fleet
+from tests.support.ledger import new_job
 from visionq.ledger import Ledger
 from visionq.names import HOLDS
 from visionq.redis_connection import connect

@@ -11,14 +11,14 @@ import httpx2
 import openai
 import pytest
 
-from tests.e2e.gateway.kit import KEY, asked, running_gateway, said
 from tests.e2e.gateway.test_parked import closed
+from tests.support.gateway import KEY, asked, running_gateway, said
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(300)
 MODEL: Final = "gpt-6-luna"

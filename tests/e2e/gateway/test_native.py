@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from producer.gateway.access import Scope
-from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import KEY, Gateway, asked, data_url, said
+from tests.support.gateway import KEY, Gateway, asked, data_url, said
+from tests.support.pictures import picture
 from visionq.blobs import sha256_of
 from visionq.ledger.views import job_document
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 
 def job(number: int, **fields: Any) -> dict[str, Any]:

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from standardwebhooks import Webhook
 
 from producer.gateway.access import Scope
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import KEY, asked, data_url, run_node
 from tests.e2e.gateway.test_errors import NODE_REFUSALS, narrow_gateway
-from tests.integration.receiver_kit import receiving
+from tests.support.fleet import until
+from tests.support.gateway import KEY, asked, data_url, run_node
+from tests.support.webhook_receiver import receiving
 from visionq.devstack.ports import free_port
 from visionq.webhooks import remove_webhook, set_webhook
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 HERE = Path(__file__).parent
 

@@ -10,14 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from producer.gateway.access import Scope
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import Gateway, asked, data_url, running_gateway, said
+from tests.support.fleet import until
+from tests.support.gateway import Gateway, asked, data_url, running_gateway, said
 from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 MODEL = "gpt-6-luna"
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from jsonschema_rs import validator_for
 
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import asked, running_gateway, said
+from tests.support.fleet import until
+from tests.support.gateway import asked, running_gateway, said
 
 if TYPE_CHECKING:
     import httpx2
     from jsonschema_rs import Validator
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(180)
 MODEL: Final = "gpt-6-luna"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from tests.e2e.gateway.kit import KEY, running_gateway
+from tests.support.gateway import KEY, running_gateway
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.gateway import Gateway
 
 CHECKS = (
     "not_a_server_error",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import asked, data_url, running_gateway, said
+from tests.support.fleet import until
+from tests.support.gateway import asked, data_url, running_gateway, said
 from visionq.ledger import BudgetScope, Ledger
 from visionq.ledger.gates import read_gate
 from visionq.ledger.records import GateOrder
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import httpx2
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(180)
 MODEL = "gpt-6-luna"

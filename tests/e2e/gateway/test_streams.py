@@ -12,8 +12,8 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.e2e.fleet import until
-from tests.e2e.gateway.kit import KEY, asked, gateway_and_fleet, said
+from tests.support.fleet import until
+from tests.support.gateway import KEY, asked, gateway_and_fleet, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import httpx2
     from openai import OpenAI
 
-    from tests.e2e.fleet import Fleet
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(180)
 MODEL = "gpt-6-luna"

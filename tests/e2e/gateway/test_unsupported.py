@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.e2e.fleet import picture
-from tests.e2e.gateway.kit import asked, said
+from tests.support.gateway import asked, said
+from tests.support.pictures import picture
 
 if TYPE_CHECKING:
     import httpx2

@@ -7,16 +7,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.fleet import Fleet, picture, running_fleet, until
-from tests.e2e.gateway.kit import asked, gateway_and_fleet
-from tests.integration.receiver_kit import Receiver, receiving
+from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.gateway import asked, gateway_and_fleet
+from tests.support.pictures import picture
+from tests.support.webhook_receiver import Receiver, receiving
 from visionq.names import DELIVERIES, DELIVERIES_OUT, QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.gateway.kit import Gateway
+    from tests.support.gateway import Gateway
 
 ALL_BUT_WEBHOOKS = f"{QUEUE_INTERACTIVE},{QUEUE_BULK},{QUEUE_INTAKE}"
 

@@ -30,7 +30,7 @@ class Event:
 
 
 @dataclass
-class Told:
+class Events:
     """Events by id, those that are due to a tenant, and those that are out."""
 
     #: Tenant → the events that it wants; its webhook is named after them.

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_books import (
+from tests.support.ledger_model.books import (
     BULK,
     INTERACTIVE,
     Ending,
@@ -19,10 +19,10 @@ from tests.integration.ledger_books import (
     forgotten,
     turn,
 )
-from tests.integration.ledger_gates import key_of
-from tests.integration.ledger_outages import MOST_RISKY_LANES, Outages
-from tests.integration.ledger_rate_limits import model_of
-from tests.integration.ledger_snapshot import TERMINAL
+from tests.support.ledger_model.gates import key_of
+from tests.support.ledger_model.outages import MOST_RISKY_LANES, Outages
+from tests.support.ledger_model.rate_limits import model_of
+from tests.support.ledger_model.snapshot import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_books import Books, Job, add
+from tests.support.ledger_model.books import Books, Job, add
 from visionq.pricing.money import day_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ FORGETTING = 8
 
 
 @dataclass
-class Budgeted(Books):
+class Budgets(Books):
     """The books, and who may pay."""
 
     #: Milliseconds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.fleet import picture
+from tests.support.pictures import picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from tests.dockerfile import context, instructions
+from tests.support.dockerfile import context, instructions
 from visionq.devstack.redis_server import find_redis
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.integration import ledger_model
-from tests.integration.ledger_books import closed_with
-from tests.integration.ledger_budgets import ENOUGH_SAMPLES
-from tests.integration.ledger_kit import SHA, Clock, moment, new_job, newer, outcome_of
-from tests.integration.ledger_snapshot import read_snapshot
-from tests.integration.ledger_soundness import assert_sound
+from tests.support.ledger import SHA, Clock, moment, new_job, newer, outcome_of
+from tests.support.ledger_model.books import Ending as ModelEnding
+from tests.support.ledger_model.books import Job, closed_with
+from tests.support.ledger_model.budgets import ENOUGH_SAMPLES
+from tests.support.ledger_model.model import Model
+from tests.support.ledger_model.snapshot import read_snapshot
+from tests.support.ledger_model.soundness import assert_sound
 from visionq.contract import TRANSITIONS, Reuse, State
 from visionq.ledger import (
     Billing,
@@ -65,7 +66,7 @@ class Pair:
         self.clock = Clock()
         options = LedgerOptions(slots_per_hint_ahead=2, broker_is_here=broker_is_here)
         self.ledger = Ledger(redis, options, self.clock)
-        self.model = ledger_model.Model(
+        self.model = Model(
             lease=int(options.lease * 1000),
             gap=int(options.gap * 1000),
             first_wait=int(options.first_wait_for_claim * 1000),
@@ -92,7 +93,7 @@ class Pair:
         lane = f"visionq.{document.priority}:{document.tenant}:{document.model}"
         key = _key_of(job)
         expected = self.model.submit(
-            ledger_model.Job(
+            Job(
                 id=job.id,
                 lane=lane,
                 document=document.to_compact_json(),
@@ -144,7 +145,7 @@ class Pair:
         if not isinstance(claim, Claim):
             assert (claim.reason or claim.state or "missing") == expected
             return None
-        assert isinstance(expected, ledger_model.Job)
+        assert isinstance(expected, Job)
         for name in ("attempts", "waits", "unknown_calls", "lapses", "cost"):
             assert getattr(claim, name) == getattr(expected, name), name
         assert claim.interrupted == bool(expected.interrupted)
@@ -237,7 +238,7 @@ class Pair:
             self.now,
             claim.id,
             claim.token,
-            ledger_model.Ending(
+            ModelEnding(
                 kind=KINDS.get(name, name),
                 reason=outcome.error.code
                 if isinstance(outcome, Failed)

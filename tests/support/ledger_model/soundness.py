@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.ledger_snapshot import TERMINAL
+from tests.support.ledger_model.snapshot import TERMINAL
 
 if TYPE_CHECKING:
-    from tests.integration.ledger_snapshot import Snapshot
+    from tests.support.ledger_model.snapshot import Snapshot
 
 
 def assert_sound(snapshot: Snapshot) -> None:

@@ -19,7 +19,8 @@ import pytest
 from openai import OpenAI
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
-from tests.e2e.fleet import Fleet, picture, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.pictures import picture
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_ports
 from visionq.redis_connection import connect

@@ -1,4 +1,4 @@
-"""Damaged pictures by the thousand: `python -m tests.fuzz_images [COUNT [SEED]]`.
+"""Damaged pictures by the thousand: `python -m tests.support.fuzz_images [COUNT [SEED]]`.
 
 Each mutant is either sent, as a picture that passes its own check, or refused by one of our codes.
 The same count and seed always give the same mutants.
@@ -7,7 +7,6 @@ The same count and seed always give the same mutants.
 from __future__ import annotations
 
 import functools
-import io
 import random
 import sys
 import time
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tests.ugly.pictures import ugly
+from tests.support.pictures import encoded
+from tests.support.ugly_pictures import ugly
 from visionq.contract import Animated, PictureOptions
 from visionq.errors import ImageError
 from worker.images import ImageLimits, inspect, prepare
@@ -39,12 +39,6 @@ OPTIONS = (
 #: Codes that come from the first bytes alone: a mutant refused so has tested nothing behind them.
 HEADER_CODES = frozenset({"empty_file", "not_an_image", "unsupported_format"})
 SIZES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\xff\xff", b"\x80\0\0\0")
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 @functools.cache

@@ -9,12 +9,10 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
-from PIL import Image
-
-from tests.e2e.warm import WarmWorker
+from tests.support.pictures import picture
+from tests.support.warm_workers import WarmWorker
 from visionq import names
 from visionq.devstack.redis_server import RedisServer, running_redis
 from visionq.devstack.simulator.process import RunningSimulator, running_simulator
@@ -135,14 +133,6 @@ def until(holds: Callable[[], bool], seconds: float, what: str | Callable[[], st
             text = what if isinstance(what, str) else what()
             raise AssertionError(f"waited {seconds} s in vain for {text}")
         time.sleep(0.05)
-
-
-def picture(number: int, size: tuple[int, int] = (64, 48)) -> bytes:
-    """Return a small PNG unlike that of any other number."""
-    target = BytesIO()
-    colour = (number % 256, number // 256 % 256, number // 65536 % 256)
-    Image.new("RGB", size, colour).save(target, "PNG")
-    return target.getvalue()
 
 
 def jobs(count: int, first: int = 0, **options: Any) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.integration.ledger_books import closed_with
-from tests.integration.ledger_kit import BOTH, BULK, SHA, moment, new_job
-from tests.integration.ledger_webhooks import TellingWebhooks
+from tests.support.ledger import BOTH, BULK, SHA, moment, new_job
+from tests.support.ledger_model.books import closed_with
+from tests.support.ledger_model.webhooks import WebhookRules
 from visionq.contract.limits import Limits
 from visionq.ledger import (
     Billing,
@@ -85,12 +85,12 @@ endings = st.fixed_dictionaries(
 )
 
 
-class LedgerMachine(TellingWebhooks, RuleBasedStateMachine):
+class LedgerMachine(WebhookRules, RuleBasedStateMachine):
     """Every rule is something that happens; the invariants compare all that there is."""
 
     def __init__(self, redis: Redis, *, broker_is_here: bool) -> None:
         RuleBasedStateMachine.__init__(self)
-        TellingWebhooks.__init__(self, redis, broker_is_here=broker_is_here)
+        WebhookRules.__init__(self, redis, broker_is_here=broker_is_here)
 
     @invariant()
     def is_sound_and_as_modelled(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.ledger_gates import FIRST_TRIAL, LONGEST_PAUSE
-from tests.integration.ledger_rate_limits import Paced, model_of
+from tests.support.ledger_model.gates import FIRST_TRIAL, LONGEST_PAUSE
+from tests.support.ledger_model.rate_limits import RateLimits, model_of
 
 if TYPE_CHECKING:
-    from tests.integration.ledger_books import Ending, Gate, Job
+    from tests.support.ledger_model.books import Ending, Gate, Job
 
 OUTAGE = "provider_unavailable"
 ENOUGH_SILENCE, ENOUGH_STEPS = 10, 32
@@ -17,7 +17,7 @@ MOST_RISKY_LANES = 50
 
 
 @dataclass
-class Outages(Paced):
+class Outages(RateLimits):
     """The books, the pace, and what is known of the provider's health."""
 
     def rest_model(self, now: int, model: str, reason: str, length: int | None = None) -> None:

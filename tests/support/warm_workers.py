@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CONTEXT: Final = get_context("forkserver")
 #: What a worker that has done its first job has imported; none of it starts a thread.
 _IMPORTED: Final = [
-    "tests.e2e.warm",
+    "tests.support.warm_workers",
     "celery.apps.worker",
     "celery.backends.redis",
     "celery.concurrency.thread",

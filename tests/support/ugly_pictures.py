@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from PIL import Image, ImageDraw
 
-from tests.hostile_pictures import chunk, encoded, png
+from tests.support.hostile_pictures import chunk, png
+from tests.support.pictures import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

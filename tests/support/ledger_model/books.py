@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.integration.ledger_events import Told
-from tests.integration.ledger_snapshot import TERMINAL, Snapshot
+from tests.support.ledger_model.events import Events
+from tests.support.ledger_model.snapshot import TERMINAL, Snapshot
 
 _ACCOUNTS = ("reserved", "settled", "unknown", "unknown_calls", "saved")
 BULK, INTERACTIVE = "visionq.bulk", "visionq.interactive"
@@ -125,7 +125,7 @@ class Ending:
 
 
 @dataclass
-class Books(Told):
+class Books(Events):
     """All that there is, and the moves of which every other is made."""
 
     jobs: dict[str, Job] = field(default_factory=dict)

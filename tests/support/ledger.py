@@ -155,7 +155,7 @@ class Clock:
 
 
 @dataclass
-class Desk:
+class LedgerDriver:
     """A ledger with its own time and the moves that most tests begin with."""
 
     redis: Redis

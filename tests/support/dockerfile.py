@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 #: Those that give an image no layer.
 _SILENT: Final = ("ARG", "CMD", "STOPSIGNAL", "USER")
 

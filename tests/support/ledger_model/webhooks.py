@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import hypothesis.strategies as st
 from hypothesis.stateful import rule
 
-from tests.integration.ledger_events import name_of
-from tests.integration.ledger_pair import Pair
+from tests.support.ledger_model.events import name_of
+from tests.support.ledger_model.pair import Pair
 from visionq.ledger import DeliveryClaim, DeliveryEnding, DeliveryState
 from visionq.names import QUEUE_WEBHOOKS, WEBHOOK_EVENTS
 
@@ -21,7 +21,7 @@ _LEASE = 20
 some = st.integers(0, 1_000)
 
 
-class TellingWebhooks(Pair):
+class WebhookRules(Pair):
     """Moves of workers that take events to webhooks, on both sides."""
 
     @rule(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.integration.ledger_books import Ending, Gate, Job, forgotten
-from tests.integration.ledger_budgets import Budgeted
+from tests.support.ledger_model.books import Ending, Gate, Job, forgotten
+from tests.support.ledger_model.budgets import Budgets
 
 FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
 POSTPONED = 10_000
@@ -14,7 +14,7 @@ MOST_WOKEN = 100
 
 
 @dataclass
-class KeptBack(Budgeted):
+class Gates(Budgets):
     """The books and budgets, and who may call now."""
 
     # Gates ----------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.ledger_gates import KeptBack
+from tests.support.ledger_model.gates import Gates
 
 if TYPE_CHECKING:
-    from tests.integration.ledger_books import Ending, Job
+    from tests.support.ledger_model.books import Ending, Job
 
 MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
@@ -94,7 +94,7 @@ class Rates:
 
 
 @dataclass
-class Paced(KeptBack):
+class RateLimits(Gates):
     """The books, and how fast the calls may follow each other."""
 
     paces: dict[str, RateLimitStatus] = field(default_factory=dict)

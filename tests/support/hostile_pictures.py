@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+
+from tests.support.pictures import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,12 +23,6 @@ class Hostile:
     data: bytes
     #: Codes that it may end in; `sent` where it is harmless once looked at.
     codes: tuple[str, ...]
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -14,14 +14,14 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.fleet import until
+from tests.support.fleet import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 PROMETHEUS = shutil.which("prometheus")
 RULES = Path(__file__).parents[2] / "monitoring" / "prometheus" / "visionq.rules.yml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.ledger_kit import BOTH, new_job, outcome_of, paid, unpaid
+from tests.support.ledger import BOTH, new_job, outcome_of, paid, unpaid
 from visionq.blobs import RedisBlobs, Room
 from visionq.ledger import Ledger, LedgerOptions, Registration, calls
 
@@ -23,7 +23,7 @@ WORKER = Registration("w1", 10 * ROUND, BOTH)
 
 
 @dataclass
-class Mill:
+class BulkLedger:
     """Enters jobs of every kind and brings them to every end."""
 
     redis: Redis

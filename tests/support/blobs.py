@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.ledger_kit import Desk, new_job
+from tests.support.ledger import LedgerDriver, new_job
 from visionq.blobs import BlobStore, ObjectBlobs, open_blobs
 from visionq.devstack.ports import free_ports
 from visionq.ledger import ledger_options
@@ -44,7 +44,7 @@ class Place:
     redis: Redis
     blobs: BlobStore
     settings: Settings
-    desk: Desk
+    driver: LedgerDriver
 
     def holds(self, sha256: str) -> bool:
         """Look behind the store's back."""
@@ -64,7 +64,7 @@ class Place:
 
     def begin(self, *shas: str) -> Claim:
         """Bring a job that needs the blobs as far as a worker's hands."""
-        return self.desk.begin(job_of(*shas))
+        return self.driver.begin(job_of(*shas))
 
     def pass_time(self, seconds: float) -> None:
         """Make what waits in the books so much older. Redis's own expiry has tests of its own."""
@@ -84,9 +84,9 @@ def job_of(*shas: str) -> NewJob:
 
 def place(redis: Redis, url: str | None, limit: int | None = None) -> Place:
     settings = Settings(blob_url=url, blob_limit=limit, blob_grace=GRACE)
-    desk = Desk(redis, ledger_options(settings))
-    desk.ledger._clock = None  # blobs go by Redis's own time
-    return Place(redis, open_blobs(settings, redis), settings, desk)
+    driver = LedgerDriver(redis, ledger_options(settings))
+    driver.ledger._clock = None  # blobs go by Redis's own time
+    return Place(redis, open_blobs(settings, redis), settings, driver)
 
 
 @contextmanager

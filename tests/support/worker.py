@@ -10,13 +10,11 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from pydantic import SecretStr
 
-from tests.integration.ledger_kit import BOTH
+from tests.support.ledger import BOTH
 from visionq.blobs import open_blobs
 from visionq.ledger import (
     Completed,
@@ -49,13 +47,6 @@ if TYPE_CHECKING:
     from visionq.ledger import Hint, Outcome
 
 _numbers = itertools.count(1)
-
-
-def picture(number: int, size: tuple[int, int] = (64, 48)) -> bytes:
-    """Return a small PNG unlike that of any other number."""
-    target = BytesIO()
-    Image.new("RGB", size, (number % 256, number // 256, 7)).save(target, "PNG")
-    return target.getvalue()
 
 
 @dataclass
