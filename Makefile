@@ -14,6 +14,7 @@ ARGS ?=
 
 # Tests that run at a time. They wait more than they compute; one file stays with one process.
 JOBS ?= 3
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # What `make lint` reads as English; the rest follows.
 ENGLISH := README.md CONTRIBUTING.md scripts \
@@ -25,7 +26,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format bench chaos clients dist lock
+.PHONY: help install dev demo test coverage lint format bench chaos clients dist lock
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
@@ -39,8 +40,12 @@ dev: install ## Add what developing needs; the targets that need it do so by the
 demo: install ## Real pictures through Redis, a Celery worker and HTTP, in under a minute
 	@$(BIN)/visionq demo $(ARGS)
 
-test: dev ## Run all tests but the long ones, with a coverage report
-	$(BIN)/python -m pytest --cov -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
+test: dev ## Run all tests but the long ones
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS) $(BY_FILE) $(ARGS)
+
+coverage: dev ## Run the tests that one process can see, which takes them twice as long, and report
+	$(BIN)/python -m pytest --cov -m "not long" -n $(JOBS) $(BY_FILE) \
+		tests/unit tests/contract tests/integration $(ARGS)
 
 lint: dev ## Check style, formatting, types and the arrows between packages
 	$(BIN)/ruff check .

@@ -42,8 +42,9 @@ _IDIOM: Final = {re.compile(pattern, re.IGNORECASE): hint for pattern, hint in I
 _RIDDLE: Final = re.compile(r"(What|How|Who|Whose|Where) (?!\w+ [^.]*\?)")
 _FENCE: Final = re.compile(r"^```.*?^```|^    \S.*?$", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`[^`\n]*`")
-#: Most words of a docstring's first line.
+#: Most words of a docstring's first line, and of a test's, which is a whole sentence.
 _LONGEST: Final = 15
+_LONGEST_OF_TEST: Final = 20
 #: Strings with fewer words are names and keys, not messages.
 _MESSAGE: Final = 4
 
@@ -55,6 +56,7 @@ class Text:
     line: int
     prose: str
     summary: str = ""
+    longest: int = _LONGEST
 
 
 def python_texts(source: str) -> Iterator[Text]:
@@ -66,8 +68,11 @@ def python_texts(source: str) -> Iterator[Text]:
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
             line = node.body[0].lineno
             docstrings.add(line)
-            functions = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield Text(line, docstring, docstring.split("\n", 1)[0] if functions else "")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                longest = _LONGEST_OF_TEST if node.name.startswith("test_") else _LONGEST
+                yield Text(line, docstring, docstring.split("\n", 1)[0], longest)
+            else:
+                yield Text(line, docstring)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         line = token.start[0]
         if token.type == tokenize.COMMENT:
@@ -100,8 +105,8 @@ def findings(text: Text) -> Iterator[str]:
             yield f"“{found[0]}”: write {hint}"
     if _RIDDLE.match(text.summary):
         yield f"“{text.summary}”: begin with a verb: 'Return …', 'Check …'"
-    if len(text.summary.split()) > _LONGEST:
-        yield f"“{text.summary}”: {_LONGEST} words at most in a first line"
+    if len(text.summary.split()) > text.longest:
+        yield f"“{text.summary}”: {text.longest} words at most in a first line"
 
 
 def main(paths: list[str]) -> int:

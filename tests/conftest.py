@@ -38,8 +38,12 @@ structlog.configure(
 #: The folders of tests, cheapest first; each is also a marker.
 COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 
-#: Those of real processes: the coverage that they would add is had elsewhere for less.
-REAL: Final = ("e2e", "chaos")
+#: The longest files of real processes, which run before the others: one process runs a whole file,
+#: and all would wait for a long one at the end.
+LONGEST: Final = (
+    *("test_bulk_run", "test_docs_blocks", "test_faults", "test_openapi", "test_up"),
+    *("test_quick", "test_batches", "test_flower", "test_wheel", "test_prometheus"),
+)
 
 _TESTS: Final = Path(__file__).parent
 #: What could make a test spend money, or reach something that is not its own.
@@ -69,9 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it costs, and run the cheap ones first."""
     for item in items:
         item.add_marker(cost_of(item.path))
-        if cost_of(item.path) in REAL:
-            item.add_marker(pytest.mark.no_cover)
-    items.sort(key=lambda item: COSTS.index(cost_of(item.path)))
+    items.sort(key=lambda item: _order(item.path))
+
+
+def _order(path: Path) -> tuple[bool, bool, int]:
+    cost = COSTS.index(cost_of(path))
+    return cost >= COSTS.index("e2e"), path.stem not in LONGEST, cost
 
 
 def pytest_collection_finish() -> None:

@@ -21,7 +21,7 @@ QUICK = [scenario for scenario in SCENARIOS.values() if scenario.in_tests]
 
 @pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
 def test_keeps_its_promise(scenario: Scenario, tmp_path: Path) -> None:
-    """What the scenario promises holds at a small size."""
+    """Each scenario keeps its promise at a small size."""
     scene = Scene(tmp_path, seed=1, quick=True)
     scenario.run(scene)
     assert scene.goals

@@ -61,7 +61,7 @@ def test_each_document_has_its_file() -> None:
 
 
 def test_stored_form_of_a_job() -> None:
-    """What is stored leaves out what holds its default, and reads back the same."""
+    """A stored document leaves out default values, and reads back the same."""
     least = JobDocument.model_validate_json((GOLDEN / "job-least.json").read_text())
     assert least.to_compact_json() == (
         '{"schema_version":1,"prompt":"Что здесь?","images":[{"url":"https://example.com/a.png"}]}'

@@ -86,7 +86,7 @@ def test_quote_and_doctor_say_it(up: Up, photos: Path) -> None:
 
 
 def test_a_run_hears_of_the_providers_date_before_it_begins(up: Up, photos: Path) -> None:
-    """What the provider's list says reaches all commands by way of a worker."""
+    """The provider's list reaches all commands by way of a worker."""
     simulator = RunningSimulator(up.line["simulator_url"], 0)
     simulator.configure(shutdown_dates={"gpt-6-luna": str(SOON)})
     with Redis.from_url(up.line["redis_url"]) as redis:

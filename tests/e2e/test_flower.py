@@ -210,7 +210,7 @@ def test_never_open(flower: Running) -> None:
 
 
 def test_remembers(flower: Running, tmp_path: Path) -> None:
-    """What Flower saw is there after a restart, and its file has no prompt."""
+    """Flower's tasks are there after a restart, and its file has no prompt."""
     with running_flower(tmp_path, flower.redis_url) as first:
         show_task(first)
     kept = [

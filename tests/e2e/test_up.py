@@ -165,7 +165,7 @@ def test_recognisable(up: Up) -> None:
 
 
 def test_key_stays_here(up: Up) -> None:
-    """Where the simulator answers, no process of the stack holds the real key."""
+    """With the simulator, no process of the stack holds the real key."""
     for member in up.family():
         assert KEY not in member.environ().values()
 
@@ -317,7 +317,7 @@ def test_temporary_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_reader_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Where `visionq up 2>&1 | head` has more to say, it ends, and its passing directory goes."""
+    """`visionq up 2>&1 | head` ends when its reader goes, and removes its temporary directory."""
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(  # our own command
         [*VISIONQ, "up", *SMALL],

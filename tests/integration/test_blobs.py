@@ -60,7 +60,7 @@ def here(
 
 
 def test_round_trip(here: Place) -> None:
-    """What is put is there under its hash, in order, given once or twice."""
+    """A blob is there under its hash, in order, given once or twice."""
     contents = [b"one", b"two", bytes(range(256)) * 4_000, b"one"]
     assert here.blobs.put([]) == []
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_content_is_checked(here: Place, content: bytes) -> None:
 
 
 def test_blob_without_a_job_goes(here: Place) -> None:
-    """What no job took within the grace is deleted, and nothing of it stays in the books."""
+    """A blob that no job took within the grace is deleted, and leaves nothing in the books."""
     sha = here.put()
     assert here.blobs.sweep() == 0
     assert here.holds(sha)
@@ -246,7 +246,7 @@ async def test_async_producers(here: Place, redis_session_url: str) -> None:
 
 
 def test_client_and_worker_meet(here: Place, redis_session_url: str) -> None:
-    """What the client submits, as bytes or by the hash of an earlier picture, the worker loads."""
+    """The worker loads the bytes that the client submitted, or named by an earlier hash."""
     with Client(here.settings, redis_session_url) as client:
         first = client.submit(prompt="What?", images=[b"picture"])
         again = client.submit(prompt="Where?", images=[{"blob": sha256_of(b"picture")}])

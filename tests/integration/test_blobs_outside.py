@@ -103,7 +103,7 @@ def test_upload_waits_for_deletion(here: Place, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("deleted", [False, True])
 def test_deleter_that_died(here: Place, monkeypatch: pytest.MonkeyPatch, *, deleted: bool) -> None:
-    """What a deleter leaves behind is deleted by a later sweep, and not before its time is up."""
+    """A blob that a deleter left behind goes in a later sweep, and not before its time is up."""
     here.put()
     die_while_deleting(here, monkeypatch, deleted=deleted)
     assert here.blobs.sweep() == 0

@@ -56,7 +56,7 @@ def test_json(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_paid_in_vain(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was paid for shows although it is no answer, and what it cost."""
+    """A paid reply that is no answer is shown, with its cost."""
     assert ask(photo, "-p", "malformed", "--json") == 1
     assert json.loads(capsys.readouterr().out) == {
         "error": {

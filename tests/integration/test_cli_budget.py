@@ -80,7 +80,7 @@ def test_what_was_simulated_is_not_called_paid(
 
 
 def test_budgets_are_set_shown_and_cleared(driver: LedgerDriver, capsys: Output) -> None:
-    """What is set is shown with what is left, and after a clear there is none."""
+    """A budget that is set is shown with what is left, and after a clear there is none."""
     assert run(["budget", "set", "--tenant", "t", "--total", "100", "--day", "7.5", "--json"]) == 0
     assert [(book["period"], book["limit_rub"]) for book in printed(capsys)] == [
         ("total", "100"),
@@ -138,7 +138,7 @@ def test_spend_tells_all_that_is_known(driver: LedgerDriver, capsys: Output) -> 
 def test_the_balance_is_compared_with_the_books(
     driver: LedgerDriver, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is gone from the account beyond the books is shown, from the first question on."""
+    """Money gone from the account beyond the books is shown, from the first question on."""
     with running_simulator() as simulator:
         monkeypatch.setenv("PROXYAPI_BASE_URL", simulator.provider_url)
         simulator.configure(balance_rub=100)

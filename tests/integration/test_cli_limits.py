@@ -32,7 +32,7 @@ def shown(output: Output) -> Any:
 
 
 def test_set_show_and_clear(capsys: Output) -> None:
-    """What is set is shown and holds until it is cleared."""
+    """A limit that is set is shown and holds until it is cleared."""
     assert run("set", "m1", "--requests", "500", "--concurrency", "3") == 0
     printed = capsys.readouterr().out
     assert "m1: 500 requests a minute, 3 calls at a time (set by the operator)" in printed

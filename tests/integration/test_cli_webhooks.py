@@ -97,7 +97,7 @@ def test_for_people(redis: Redis) -> None:
     ],
 )
 def test_wrong_addresses(url: str) -> None:
-    """What could not be called is refused at once, as wrong usage."""
+    """An address that can't be called is refused at once, as wrong usage."""
     done = CliRunner().invoke(webhooks, ["set", url])
     assert done.exit_code == 2
     assert "an address" in done.stderr
@@ -107,7 +107,7 @@ def test_wrong_addresses(url: str) -> None:
     "arguments", [("rotate",), ("remove",), ("redeliver", "evt_none")], ids=lambda one: one[0]
 )
 def test_what_is_not_there(arguments: tuple[str, ...]) -> None:
-    """What nobody has can be neither rotated, removed nor delivered again: exit code 1."""
+    """An unknown webhook or delivery can't be rotated, removed or sent again: exit code 1."""
     for more in ((), ("--json",)):
         assert invoke(*arguments, *more).return_value == 1
 
@@ -131,7 +131,7 @@ def test_log_of_one_tenant(redis: Redis) -> None:
 
 
 def test_all_that_was_given_up(redis: Redis) -> None:
-    """What was given up of a tenant is told again by one command; nothing else, and of no other."""
+    """One command sends a tenant's abandoned events again; nothing else, and of no other."""
     for tenant in ("shop", "bank"):
         set_webhook(redis, tenant, URL)
         for number in range(3):

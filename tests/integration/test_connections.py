@@ -197,7 +197,7 @@ def test_a_bomb_for_an_answer(bomb: bytes) -> None:
 
 
 def test_a_bomb_for_a_receipt(bomb: bytes) -> None:
-    """What receivers of webhooks and alerts have to say is not read."""
+    """The bodies of replies to webhooks and alerts are not read."""
     with serving(lambda connection, _: connection.sendall(bomb)) as address:
         with Fetcher(FetchPolicy(allow_private=True)) as fetcher, peak_below(5_000_000):
             assert fetcher.post(address, name="webhook", body=b"{}", headers={}).status == 200

@@ -189,7 +189,7 @@ def test_out_of_reach(doctor: Doctor, url: str) -> None:
 def test_no_stack(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no Redis is named and no stack runs, doctor says how to start one."""
+    """Without a Redis or a stack, doctor says how to start one."""
     doctor("redis://127.0.0.1:1/0")
     monkeypatch.delenv("VISIONQ_REDIS_URL")
     assert cli.run(["doctor", "--json"]) == 3
@@ -337,7 +337,7 @@ def test_a_provider_that_does_not_answer() -> None:
 def test_a_proxy_does_not_hear_of_what_is_local(
     monkeypatch: pytest.MonkeyPatch, simulator: RunningSimulator
 ) -> None:
-    """What stands on this machine is asked directly, whatever proxy the environment names."""
+    """Services on this machine are asked directly, with any proxy in the environment."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert provider(Provider(simulator.provider_url, KEY))["provider.key"].level is Level.OK
 

@@ -202,7 +202,7 @@ def test_parked_by_reason(driver: LedgerDriver, exporter: str) -> None:
 def test_parked_beyond_those_that_are_looked_at(
     driver: LedgerDriver, exporter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not looked at is `other`: the sum is right whatever there is."""
+    """Items beyond the bound are `other`: the sum is always right."""
     monkeypatch.setattr(parked_jobs, "MOST_LOOKED_AT", 2)
     worker = driver.worker()
     for _ in range(5):

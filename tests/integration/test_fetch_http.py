@@ -297,7 +297,7 @@ def test_a_body_that_drips_is_given_up(root: str) -> None:
 
 
 def test_waiting_for_memory_is_no_drip(root: str) -> None:
-    """What the worker itself waits for is not held against the server."""
+    """The worker's own waits are not held against the server."""
     policy = FetchPolicy(allow_private=True, least_rate_after=1, least_rate=1_000_000)
     with Fetcher(policy) as fetcher:
         body = fetcher.fetch(

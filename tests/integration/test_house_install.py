@@ -74,7 +74,7 @@ def test_install_takes_the_lock_and_nothing_else(with_uv: Path) -> None:
 
 
 def test_tools_are_added_when_they_are_needed(with_uv: Path) -> None:
-    """What developing needs is added to the same environment, once."""
+    """The tools of developers are added to the same environment, once."""
     assert make(with_uv, "install").returncode == 0
     asked(with_uv)
     assert make(with_uv, "dev").returncode == 0
@@ -94,7 +94,7 @@ def test_what_needs_tools_adds_them(checkout: Path, target: str) -> None:
 
 @pytest.mark.parametrize("target", ["install", "demo"])
 def test_running_needs_no_tools(checkout: Path, target: str) -> None:
-    """Who wants to run it installs what running needs, and nothing more."""
+    """To run it you install what running needs, and nothing more."""
     planned = make(checkout, "--dry-run", target).stdout.splitlines()
     assert [line for line in planned if "install.sh" in line] == ["sh scripts/install.sh run"]
 
@@ -128,7 +128,7 @@ def test_interrupted_install_is_repeated(with_uv: Path) -> None:
 
 
 def test_pip_can_be_asked_for(with_uv: Path) -> None:
-    """Who has uv may still have pip install, with its own settings."""
+    """With uv installed you may still have pip install, with its own settings."""
     program(with_uv, "python3", f'[ "$2" != venv ] || exit 1; exec {sys.executable} "$@"')
     assert make(with_uv, "install", "INSTALLER=pip").returncode
     assert asked(with_uv) == []

@@ -211,7 +211,7 @@ def test_every_pip_installs(
 
 @pytest.mark.usefixtures("has_environment", "installer")
 def test_missing_wheel_is_one_line(checkout: Path, index: Index, settings: dict[str, str]) -> None:
-    """Where there is no wheel for this Python, a line names the package and what to do."""
+    """Without a wheel for this Python, a line names the package and what to do."""
     release(checkout, index, "py3-none-any", "cp399-cp399-any")
     result = make(checkout, "install", **settings)
     assert result.returncode
@@ -241,7 +241,7 @@ def test_failure_names_the_log(checkout: Path, index: Index, settings: dict[str,
 def test_contradicting_leftover_is_told(
     checkout: Path, index: Index, settings: dict[str, str]
 ) -> None:
-    """What an earlier lock left behind, and this one contradicts, does not go unnoticed."""
+    """A package of an earlier lock that contradicts this one is noticed."""
     release(checkout, index, "py3-none-any")
     lock = checkout / "requirements-run.lock"
     leftover = index.add("leftover", "1.0", ["Requires-Dist: package-0<1.0"])

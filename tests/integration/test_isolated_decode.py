@@ -94,7 +94,7 @@ def test_no_end_is_as_bad_as_a_death() -> None:
 
 
 def test_a_process_that_was_ended_says_nothing(alone: IsolatedDecoder) -> None:
-    """What somebody stopped is tried again at no picture's expense."""
+    """A decoder that was stopped from outside is tried again at no picture's expense."""
     with pytest.raises(InternalError) as caught:
         alone.prepare(deadly("os.kill(os.getpid(), signal.SIGTERM)"))
     assert caught.value.retryable
@@ -104,7 +104,7 @@ def test_a_process_that_was_ended_says_nothing(alone: IsolatedDecoder) -> None:
     "command", [(sys.executable, "-c", "raise SystemExit(3)"), ("/nonexistent/python",)]
 )
 def test_a_process_that_never_ran_says_nothing(command: tuple[str, ...]) -> None:
-    """What can't be started is tried again as well."""
+    """A decoder that can't be started is tried again as well."""
     with closing(IsolatedDecoder(command)) as alone, pytest.raises(InternalError) as caught:
         alone.prepare(task(picture(7)))
     assert caught.value.retryable
@@ -131,7 +131,7 @@ def test_a_question_is_tried_without_its_pictures(alone: IsolatedDecoder) -> Non
     [("os.abort()", "SIGABRT"), ("import re; re.match('(a+)+$', 'a' * 64 + '!')", "no end")],
 )
 def test_a_question_may_kill_too(deed: str, validation_error: str) -> None:
-    """What its texts do to a process is found out as what a picture does."""
+    """A text that kills its process is found out as a picture is."""
     with (
         closing(IsolatedDecoder(seconds=1)) as hasty,
         pytest.raises(Quarantined, match=validation_error),

@@ -177,7 +177,7 @@ def test_what_a_model_would_report_by_a_schema_is_refused_unpaid(bench: Bench) -
 
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_the_cache_in_the_books(bench: Bench, api: str) -> None:
-    """What was written and what was read stand in the result, and in the bill to the last digit."""
+    """Cache writes and reads are in the result, and in the bill to the last digit."""
     fields = {
         "model": "gpt-6-luna",
         "api": api,

@@ -108,7 +108,7 @@ def test_what_does_not_fit_now_waits(driver: LedgerDriver, scope: BudgetScope) -
 def test_what_can_not_fit_parks_until_the_budget_is_raised(
     driver: LedgerDriver, scope: BudgetScope
 ) -> None:
-    """What was paid leaves too little: parked as `budget_exhausted`, and on after a raise."""
+    """Money paid leaves too little: parked as `budget_exhausted`, and on after a raise."""
     limit(driver, scope, 1700)
     first, second = claims(driver, 2, batch_id="b1")
     assert ask(driver, first) is Verdict.GO
@@ -131,7 +131,7 @@ def test_waiting_jobs_park_when_it_is_in_vain(driver: LedgerDriver) -> None:
 
 
 def test_unknown_billing_counts_until_it_is_known(driver: LedgerDriver) -> None:
-    """What may have been paid stops others; when the answer comes late and cheap, they go on."""
+    """Money that may be paid stops others; when the answer comes late and cheap, they go on."""
     limit(driver, TENANT, 1000)
     first, second = claims(driver, 2)
     assert ask(driver, first) is Verdict.GO
@@ -386,7 +386,7 @@ def test_the_operator_is_told_once_for_each_budget_and_period(driver: LedgerDriv
 
 
 def test_budgets_are_listed_and_cleared(driver: LedgerDriver) -> None:
-    """What is set is shown with what is used and left; what is cleared is gone."""
+    """A budget that is set is shown with what is used and left; one that is cleared is gone."""
     limit(driver, TENANT, 1000)
     limit(driver, TODAY, 500)
     limit(driver, BATCH, 300)
@@ -426,7 +426,7 @@ def test_the_book_of_a_batch_goes_with_the_batch(driver: LedgerDriver) -> None:
     "wrong", [Decimal(-1), Decimal("NaN"), Decimal("Infinity"), Decimal(10**9)]
 )
 def test_a_limit_is_an_amount(driver: LedgerDriver, wrong: Decimal) -> None:
-    """What is no amount of rubles is refused before anything is written."""
+    """A value that is no amount of rubles is refused before anything is written."""
     with pytest.raises(ValueError, match="a budget is from 0"):
         driver.ledger.set_budget(TENANT, wrong)
     with pytest.raises(ValueError, match="one for its whole time"):

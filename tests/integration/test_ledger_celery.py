@@ -121,7 +121,7 @@ def test_waits_through_a_retry(redis: Redis, celery: Any) -> None:
 
 
 def test_ended_before_anybody_asked(redis: Redis, celery: Any) -> None:
-    """Who asks later gets the same."""
+    """A later question gets the same result."""
     driver = LedgerDriver(redis)
     claim = _claimed(driver)
     driver.ledger.finish(claim, paid(completed(claim.id, "yes")))

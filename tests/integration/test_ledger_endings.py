@@ -120,7 +120,7 @@ def test_cancelled_and_never_heard_of(driver: LedgerDriver) -> None:
 
 
 def test_money_of_a_call(driver: LedgerDriver) -> None:
-    """What is reserved for a call is settled at its cost, or released, or unknown."""
+    """A call's reservation is settled at its cost, or released, or unknown."""
     for ending, expected in (
         (paid(outcome_of("failed", "x"), cost=300), {"settled": 300}),
         (unpaid(outcome_of("waiting 5", "x")), {"settled": 300}),
@@ -332,7 +332,7 @@ def test_batch_outlives_its_last_job(driver: LedgerDriver) -> None:
 
 
 def test_id_that_comes_back_in_another_lane(driver: LedgerDriver) -> None:
-    """What a cancelled job leaves in its lane is not mistaken for a later job of the same id."""
+    """A cancelled job's entry in its lane is not mistaken for a later job of the same id."""
     driver.enter(new_job("same", model="m1"), new_job("other", model="m1"))
     driver.ledger.cancel(["same"])
     driver.redis.delete(JOB + "same")

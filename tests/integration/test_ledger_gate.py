@@ -356,7 +356,7 @@ def test_old_key_beside_a_new_one(driver: LedgerDriver) -> None:
 
 
 def test_refused_by_one_key_is_new_to_another(driver: LedgerDriver) -> None:
-    """What one key refused is no sign against the job at another key, which it closes."""
+    """A refusal by one key is no sign against the job at another key, which it closes."""
     old, new = _worker(driver, "old", key="old"), _worker(driver, "new", key="new")
     driver.enter(new_job("a"), new_job("b"))
     first, second = (hint.id for hint in driver.hints())
@@ -370,7 +370,7 @@ def test_refused_by_one_key_is_new_to_another(driver: LedgerDriver) -> None:
 
 
 def test_operator_closes_for_good(driver: LedgerDriver) -> None:
-    """What an operator closed no pause reopens, open opens at once."""
+    """No pause reopens a gate that an operator closed; `open` opens it at once."""
     worker = _worker(driver)
     assert driver.ledger.steer_gate("k", GateOrder.CLOSE) == "open"
     driver.enter(*(new_job() for _ in range(4)))

@@ -101,7 +101,7 @@ def test_refused_again_is_held_again(driver: LedgerDriver) -> None:
 
 
 def test_hold_stops_what_is_on_its_way(driver: LedgerDriver) -> None:
-    """What is hinted or in hand when the model is held goes back, and calls nothing."""
+    """A job that is hinted or claimed when the model is held goes back, and calls nothing."""
     worker = driver.worker(slots=3)
     driver.enter(new_job("a"), new_job("b"), new_job("c"))
     first, second, third = driver.hints()
@@ -126,7 +126,7 @@ def test_two_scopes_hold_one_lane(driver: LedgerDriver) -> None:
 
 
 def test_hold_for_good_gets_no_end(driver: LedgerDriver) -> None:
-    """What somebody holds until they act, no refusal shortens."""
+    """No refusal shortens a hold that an operator set until further notice."""
     claim = driver.begin(worker=driver.worker(slots=4))
     assert driver.ledger.admit(claim).verdict is Verdict.GO
     driver.redis.hset(HOLDS, SCOPE, "paused")

@@ -53,7 +53,7 @@ def _in_lane(driver: LedgerDriver, lane: str = f"{QUEUE_INTERACTIVE}:default:m1"
 
 
 def test_followers_give_their_slots_back(driver: LedgerDriver) -> None:
-    """Who follows waits outside the workers, with a lead that is out and no timer of its own."""
+    """A follower waits outside the workers, while its leader is out, without a timer of its own."""
     lead, others = _same(driver, 5)
     assert driver.redis.hvals("visionq:pool-busy") == [b"1"]
     assert {driver.state(other.id) for other in others} == {State.WAITING}
@@ -180,7 +180,7 @@ def test_refresh_and_off(driver: LedgerDriver) -> None:
 
 
 def test_refresh_leads(driver: LedgerDriver) -> None:
-    """Where nobody leads, who refreshes does, and its new answer is everybody's."""
+    """Without a leader the job that refreshes leads, and its new answer is everybody's."""
     driver.redis.set(f"visionq:answer:{KEY}", completed("old", "old").result.to_json())
     claim = driver.begin(new_job(reuse="refresh"))
     assert _ask(driver, claim) is Verdict.GO

@@ -119,7 +119,7 @@ def test_claim_can_be_repeated(driver: LedgerDriver) -> None:
 
 
 def test_interruption_is_told_until_dealt_with(driver: LedgerDriver) -> None:
-    """Who claims after a lost call is told of it, even if the first to be told died of it."""
+    """The claim after a lost call learns of it, even if the first claim to learn died."""
     first = driver.begin()
     assert driver.ledger.admit(first, reserve=900).verdict is Verdict.GO
     driver.lapse(first)

@@ -112,7 +112,7 @@ def test_dispatch_takes_500_of_100000(driver: LedgerDriver) -> None:
 
 
 def test_million_cancelled_are_not_walked_at_once(driver: LedgerDriver) -> None:
-    """What ended in a lane is cleared away at most 500 at a look, until the live job is found."""
+    """Jobs that ended in a lane are cleared, at most 500 at a look, up to the live job."""
     _queue_many(driver.redis, 1_000_000, "cancelled")
     driver.redis.ltrim(LANE + LANE_OF_MANY, -999_000, -1)
     driver.enter(new_job("alive", tenant="t", model="m1", priority="bulk"))

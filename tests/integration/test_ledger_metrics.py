@@ -81,7 +81,7 @@ def test_what_a_worker_counted_is_added_once(driver: LedgerDriver) -> None:
 
 
 def test_money_is_counted_by_tenant_and_model(driver: LedgerDriver) -> None:
-    """What was paid, and what stored answers saved, stand under tenant and model."""
+    """Money paid, and saved by cached answers, is counted by tenant and model."""
     first, second = driver.begin(new_job(tenant="a")), driver.begin(new_job(tenant="a"))
     driver.ledger.admit(first, reserve=1000)
     driver.ledger.finish(first, paid(completed(first.id), 700))
@@ -153,7 +153,7 @@ def test_invented_models_take_no_places(driver: LedgerDriver) -> None:
 
 
 def test_places_are_given_up(driver: LedgerDriver) -> None:
-    """Who was not counted for a day gives the place, and the counters, to who needs it."""
+    """A tenant not counted for a day gives up its place, and its counters, to another."""
     answered(driver, *(new_job(tenant=f"t{number}", model=f"m{number}") for number in range(40)))
     answered(driver, new_job(tenant="late", model="late"))
     assert "late" not in counters(driver).tenants | counters(driver).models

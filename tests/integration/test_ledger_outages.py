@@ -170,7 +170,7 @@ def test_hold_is_never_called_twice(driver: LedgerDriver) -> None:
 
 
 def test_rare_losses_close_nothing(driver: LedgerDriver) -> None:
-    """Where every other call is answered, the gate stays open and the rule of one job holds."""
+    """If every other call is answered, the gate stays open and the rule of one job holds."""
     worker = driver.worker(slots=4, key="k")
     driver.enter(*(new_job() for _ in range(40)))
     for number in range(40):
@@ -239,7 +239,7 @@ def test_one_denial_fails_one_job(driver: LedgerDriver) -> None:
 
 
 def test_a_model_that_never_answered(driver: LedgerDriver) -> None:
-    """Where it never answered, a second call confirms it; the others need not call."""
+    """If it never answered, a second call confirms it; the others need not call."""
     worker = driver.worker(slots=4, key="k")
     driver.enter(*(new_job() for _ in range(20)))
     first = _sent(driver, worker)

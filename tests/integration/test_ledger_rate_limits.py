@@ -110,7 +110,7 @@ def test_a_cancel_gives_its_place_in_hand_back(driver: LedgerDriver) -> None:
 
 
 def test_the_place_of_a_cancelled_job_is_free(driver: LedgerDriver) -> None:
-    """Who comes after jobs that went with their permits asks when the model may be asked."""
+    """A job that follows others with permits asks when the model may be asked."""
     limited(driver, requests_per_minute=6)
     first, *_ = taken(driver, 10)
     assert driver.ledger.admit(first).verdict is Verdict.GO
@@ -145,7 +145,7 @@ def test_concurrency(driver: LedgerDriver) -> None:
 
 
 def test_tokens_are_settled_by_usage(driver: LedgerDriver) -> None:
-    """What a call was forecast to use is taken at once, and given back when less was counted."""
+    """A call's forecast is taken at once, and given back when less was counted."""
     limited(driver, tokens_per_minute=6000)
     first, second = taken(driver, 2)
     assert driver.ledger.admit(first, tokens=2000).verdict is Verdict.GO
@@ -266,7 +266,7 @@ def test_a_long_pause_is_not_waited_for_in_the_slot(driver: LedgerDriver) -> Non
 
 
 def test_a_hint_is_refused_in_a_long_pause(driver: LedgerDriver) -> None:
-    """What is hinted at when a pause begins is not worked on in vain."""
+    """A job that is hinted when a pause begins is not worked on in vain."""
     limited(driver, requests_per_minute=600)
     driver.enter(*(new_job() for _ in range(2)))
     worker = driver.worker()

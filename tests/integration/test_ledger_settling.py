@@ -33,7 +33,7 @@ def say(driver: LedgerDriver, *, paid: bool, cost: int | None = None) -> list[Se
 
 
 def settled(driver: LedgerDriver) -> set[int]:
-    """What each of the places has where paid money is noted; one, if they agree."""
+    """Return the sum that each place for paid money notes; one, if they agree."""
     today = day_of(driver.clock.now, "Europe/Moscow")
     books = [driver.ledger.book(scope).settled_rub for scope in (TENANT, TODAY)]
     total = spend(driver.redis, today)
@@ -60,14 +60,14 @@ def test_paid_at_worst(driver: LedgerDriver) -> None:
 
 
 def test_paid_at_a_price(driver: LedgerDriver) -> None:
-    """Who has read in the provider's log what it cost says so."""
+    """An operator who read the cost in the provider's log can enter it."""
     lose(driver)
     say(driver, paid=True, cost=640)
     assert settled(driver) == {640}
 
 
 def test_unpaid_frees_the_budget_and_the_job(driver: LedgerDriver) -> None:
-    """Where nothing was paid the job asks again, and so does one that the budget had parked."""
+    """If nothing was paid the job asks again, and so does one that the budget had parked."""
     driver.ledger.set_budget(TENANT, rubles(1000))
     claim = lose(driver)
     other = driver.begin()
@@ -78,7 +78,7 @@ def test_unpaid_frees_the_budget_and_the_job(driver: LedgerDriver) -> None:
 
 
 def test_said_twice(driver: LedgerDriver) -> None:
-    """What is said again changes nothing."""
+    """Settling again changes nothing."""
     lose(driver)
     calls = unknown_calls(driver.redis)
     driver.ledger.settle_unknown(calls, paid=True)

@@ -163,7 +163,7 @@ def test_refused_at_the_limit_itself(limited: LedgerDriver) -> None:
 
 @pytest.mark.parametrize("by", [{"idempotency_key": "k"}, {}])
 def test_same_request_after_a_changed_default(driver: LedgerDriver, by: dict[str, str]) -> None:
-    """What the operator's defaults fill in makes no other request of the same one."""
+    """The operator's defaults make no other request of the same one."""
     fields = {"prompt": "What?", "images": [{"url": "https://example.com/a.png"}], **by}
     mini, large = Settings(default_model="m1"), Settings(default_model="m2")
     job_ids = ("first", "second" if by else "first")

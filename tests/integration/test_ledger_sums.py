@@ -150,7 +150,7 @@ def booked(driver: LedgerDriver, account: str) -> dict[str, int]:
 
 
 def test_a_reserve_that_redis_refuses(driver: LedgerDriver) -> None:
-    """Where one book can't be written, none says that money is reserved, and no call is made."""
+    """If one book can't be written, none reserves money, and no call is made."""
     today = day_of(driver.clock.now, "Europe/Moscow")
     for key in (MONEY, BOOK + f"batch:{BATCH}", f"{BOOK}tenant:default:{today}"):
         driver.redis.flushall()
@@ -190,7 +190,7 @@ def test_a_paid_call_of_a_lost_job(driver: LedgerDriver) -> None:
 
 
 def test_an_unclear_call_of_a_lost_job(driver: LedgerDriver) -> None:
-    """What a lost job's call may have cost stands open, and can be settled."""
+    """The possible cost of a lost job's call stays open, and can be settled."""
     claim = call(driver)
     driver.redis.flushall()
     ending = Ending(outcome_of("parked billing_unknown", claim.id), Billing.UNKNOWN, 900)
@@ -215,7 +215,7 @@ def test_an_unclear_call_that_lost_its_mark(driver: LedgerDriver) -> None:
 
 
 def test_a_free_call_of_a_lost_job(driver: LedgerDriver) -> None:
-    """Where nothing was paid, nothing is booked."""
+    """If nothing was paid, nothing is booked."""
     claim = call(driver)
     driver.redis.flushall()
     assert not driver.ledger.finish(claim, Ending(outcome_of("waiting 1", claim.id)))

@@ -113,7 +113,7 @@ def test_leave_takes_slots_along(driver: LedgerDriver) -> None:
 
 
 def test_dead_pool_holds_nobody_up(driver: LedgerDriver) -> None:
-    """What dead workers of other queues still hold takes no slot from those who live."""
+    """Slots held by dead workers of other queues take none from the living."""
     dead = driver.worker("dead", slots=8, queues=BULK)
     driver.enter(*(new_job(priority="bulk") for _ in range(8)))
     for hint in driver.hints():
@@ -200,7 +200,7 @@ def test_rest(driver: LedgerDriver) -> None:
 
 
 def test_wakes_dispatcher(driver: LedgerDriver) -> None:
-    """What makes room or brings work wakes one dispatcher, with never more than one message."""
+    """A freed slot or new work wakes one dispatcher, with never more than one message."""
     claim = driver.begin()
     driver.redis.delete(WAKE)
     driver.enter(new_job(), new_job())

@@ -50,7 +50,7 @@ def test_replicas(any_redis: Redis, claim: Claim) -> None:
     ],
 )
 def test_words(text: str) -> None:
-    """What Redis says in words alone is known by its words; a fault of our own is not."""
+    """Errors that Redis gives in words alone are known by them; a fault of our own is not."""
     with pytest.raises(TRANSIENT_ERRORS), mapping_transient_errors():
         raise redis_errors.ResponseError(text)
     with pytest.raises(redis_errors.ResponseError) as told, mapping_transient_errors():

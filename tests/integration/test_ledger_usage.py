@@ -83,7 +83,7 @@ def test_lengths_of_answers_are_kept_by_question(driver: LedgerDriver) -> None:
 
 
 def test_efforts_are_learned_apart(driver: LedgerDriver) -> None:
-    """What a model counts at one effort says nothing of the length of its answers at another."""
+    """A model's count at one effort says nothing of the length of its answers at another."""
     for _ in range(ENOUGH):
         finish(driver, NOTE)
         finish(driver, dataclasses.replace(NOTE, effort="low", output=900))

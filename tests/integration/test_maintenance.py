@@ -157,7 +157,7 @@ def test_one_signed_alert_for_each_change_of_the_gate(redis: Redis, receiver: Re
 
 
 def test_an_alert_that_was_not_taken_is_sent_again(redis: Redis, receiver: Receiver) -> None:
-    """What the receiver did not take is sent again in a later round, under the same id."""
+    """An alert that the receiver did not take is sent again later, under the same id."""
     ledger = registered(redis)
     duty = Notices(redis, AlertSender(receiver.url, SECRET), time.time)
     ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.KEY_REJECTED)

@@ -157,7 +157,7 @@ def test_models_that_jobs_are_for(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_the_providers_date_counts(redis: Redis, receiver: Receiver) -> None:
-    """What its list says is preferred to the table, and a new date is told anew."""
+    """The provider's list is preferred to the table, and a new date is reported again."""
     look(redis, receiver, on(14), "gpt-4o-mini")
     later = ModelList(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": date(2027, 6, 1)})
     note_model_list(redis, later)

@@ -175,7 +175,7 @@ class SeesText:
 
 
 def test_a_local_detector_is_asked_instead_of_the_model(bench: Bench) -> None:
-    """What is judged here is not asked there, unless the provider fetches the picture."""
+    """A check made here is not asked of the model, unless the provider fetches the picture."""
     bench.replaced(detectors=(SeesText(),))
     error = bench.failure(encoded(scene(), "png"), pictures={"text": "reject"})
     assert error.code == "picture_rejected"

@@ -54,7 +54,7 @@ def bench(redis: Redis, running: RunningSimulator) -> Iterator[Bench]:
 
 @pytest.fixture
 def bodies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is sent to the provider."""
+    """Return the requests that the provider got."""
     sent: list[str] = []
 
     def look(client: Any, request: Any, **options: Any) -> Any:
@@ -122,7 +122,7 @@ def test_a_second_fault_fails_with_the_first_text(bench: Bench, fault: str) -> N
 
 
 def test_a_refused_second_question_costs_nothing_more(bench: Bench) -> None:
-    """What fails before it is paid fails the job all the same, with the first text and cost."""
+    """A failure before payment fails the job all the same, with the first text and cost."""
     job_id = begun(bench)
     tools = bench.tools
     bench.replaced(settings=tools.settings.model_copy(update={"max_attempts": 1}))
@@ -184,7 +184,7 @@ def test_refusals_and_cut_answers_are_not_mended(bench: Bench, fault: str) -> No
 
 
 def test_the_mended_answer_is_stored_for_others(bench: Bench) -> None:
-    """Who asks the same later finds the mended answer, for nothing."""
+    """The same question later finds the repaired answer, for nothing."""
     first = result(bench.run(begun(bench)))
     again = bench.answer(picture(1), prompt=PROMPT, answer_schema=SCHEMA)
     assert again.cached
@@ -238,7 +238,7 @@ def test_a_deadline_is_for_the_first_call(bench: Bench) -> None:
 
 
 def test_shared_answers_belong_to_who_asked(bench: Bench) -> None:
-    """Where tenants share answers the second pays nothing, and learns nothing of the first."""
+    """If tenants share answers the second pays nothing, and learns nothing of the first."""
     bench.simulator.configure(faults_next=[])
     shared = bench.with_settings(share_answers=True)
     first = shared.answer(picture(3), tenant="a", metadata={"secret": "a"}, names=["a.png"])

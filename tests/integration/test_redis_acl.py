@@ -180,7 +180,7 @@ def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
 
 
 async def test_a_producer_without_a_worker(users: Users) -> None:
-    """Where nobody has loaded the scripts a producer is told why; it goes on once they are."""
+    """A producer without loaded scripts learns why it fails; it goes on once they are loaded."""
     async with AsyncClient(redis_url=users.producer) as client:
         with pytest.raises(QueueUnavailable, match="no worker of this release runs"):
             await client.submit(prompt="Что?", images=[picture(1)])

@@ -29,7 +29,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 def test_set_read_and_clear(redis_url: str) -> None:
-    """What is set comes back with what is left of it, and goes again, all or by period."""
+    """A budget that is set comes back with what is left, and goes again, all or by period."""
     with Client(Settings(), redis_url) as client:
         day, month = client.set_budget(tenant="search", day=500, month="9000.50")
         assert day.scope.period is Period.DAY

@@ -325,7 +325,7 @@ async def test_results(client: AnyClient, fleet: Fleet, redis: Redis) -> None:
 
 @pytest.mark.usefixtures("fleet")
 async def test_results_in_time(client: AnyClient) -> None:
-    """What has ended is yielded before the timeout is raised, which counts the rest."""
+    """Jobs that have ended are yielded before the timeout is raised, which counts the rest."""
     jobs = [await client.submit("a"), await client.submit("park b"), await client.submit("park c")]
     ends: dict[str, ResultDocument | VisionqError] = {}
     with pytest.raises(WaitTimeout, match="2 jobs have not ended within 1 s"):

@@ -321,7 +321,7 @@ def rub_of(usage: dict[str, Any]) -> Decimal:
 
 
 def test_the_cache_is_billed(simulator: RunningSimulator) -> None:
-    """What is written costs 1.25 x input, what is read a tenth; for how long is told as well."""
+    """A cache write costs 1.25 x input, a read a tenth; its lifetime is reported as well."""
     simulator.configure(cache_clock_ahead_s=10**6)  # whatever others have asked has lapsed
     first, cost = luna(simulator)
     into, whole = first["input_tokens_details"], first["input_tokens"]

@@ -119,7 +119,7 @@ def test_an_earlier_stack_is_found_again(environ: Mapping[str, str]) -> None:
 
 
 def test_a_state_directory_that_can_not_be_written(tmp_path: Path) -> None:
-    """Where no record can be left, one line names the variable that moves it."""
+    """If no record can be left, one line names the variable that moves it."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"XDG_STATE_HOME: .* can't be written"):
         write_record(RECORD, {"XDG_STATE_HOME": str(tmp_path / "file")})
@@ -238,7 +238,7 @@ def test_an_open_directory_is_closed(tmp_path: Path) -> None:
 
 
 def test_an_open_directory_of_others_is_refused(tmp_path: Path) -> None:
-    """Where others keep files nothing is changed, and nothing of ours is left lying open."""
+    """In a folder with other files nothing is changed, and none of our files is left readable."""
     folder = tmp_path / "shared"
     folder.mkdir(mode=0o755)
     (folder / "theirs").touch()

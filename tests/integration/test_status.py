@@ -102,7 +102,7 @@ def test_lanes(redis: Redis, driver: LedgerDriver) -> None:
 
 
 def test_a_lane_of_ended_jobs_has_no_age(redis: Redis, driver: LedgerDriver) -> None:
-    """Where those at the head of a lane have all ended, its age is not told, nor made up."""
+    """If the head of a lane has ended, its age is neither reported nor made up."""
     ids = driver.enter(*(new_job() for _ in range(10)))
     driver.ledger.cancel(ids[:5])
     (lane,) = overview(redis).lanes

@@ -141,7 +141,7 @@ def test_order_of_end(tmp_path: Path, supervisor: Supervisor, signals: Signals) 
 
 
 def test_grandchildren_end(tmp_path: Path, supervisor: Supervisor, signals: Signals) -> None:
-    """What a child has started goes with it."""
+    """The processes that a child has started go with it."""
     note = tmp_path / "pid"
     program = (
         "import pathlib, subprocess, sys, time;"

@@ -61,7 +61,7 @@ def test_a_callers_trace() -> None:
 
 
 def test_opentelemetry_is_no_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has not imported OpenTelemetry is in no trace, and it is not imported for that."""
+    """A program without OpenTelemetry is in no trace, and it is not imported for that."""
     monkeypatch.delitem(sys.modules, "opentelemetry.trace")
     assert current_trace() == ""
     assert "opentelemetry.trace" not in sys.modules
@@ -244,6 +244,6 @@ def test_events_are_stripped_to_what_is_known() -> None:
 
 
 def test_a_wrong_address_is_told() -> None:
-    """What is no address of a project ends the start with the variable's name."""
+    """A value that is no address of a project ends the start with the variable's name."""
     with pytest.raises(ConfigurationError, match="VISIONQ_SENTRY_DSN"):
         make_reporter(Settings(sentry_dsn=SecretStr("https://nonsense.example")))

@@ -30,7 +30,7 @@ def _channel_of_a_lost_connection(url: str, transport: type[stock.Transport]) ->
 
 
 def test_stock_channels_stumble_over_a_lost_connection(redis_url: str) -> None:
-    """What kombu answers with ends a Celery worker: `Channel._connparams`."""
+    """A fault in `Channel._connparams` of kombu ends a Celery worker."""
     channel = _channel_of_a_lost_connection(redis_url, stock.Transport)
     with pytest.raises(AttributeError, match="'NoneType' object"):
         channel._connparams()
@@ -48,7 +48,7 @@ def test_our_channels_tell_that_the_connection_is_lost(redis_url: str) -> None:
 def test_stock_channels_lose_what_they_cannot_read(
     redis: Redis, redis_url: str, raw: bytes
 ) -> None:
-    """What kombu can't read it takes from the queue, and raises: `Channel._readable`."""
+    """A message that kombu can't read leaves the queue and raises: `Channel._readable`."""
     redis.lpush("stock", raw)
     with Connection(redis_url, transport=stock.Transport) as connection:
         channel: Any = connection.channel()
@@ -76,7 +76,7 @@ def consumer(redis_url: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("headers", [{"task": [], "id": "a"}, {"task": "shop.resize"}])
 def test_stock_consumers_stumble_over_odd_headers(consumer: Any, headers: dict[str, Any]) -> None:
-    """What comes out of the handler of messages ends the worker: `Consumer.create_task_handler`."""
+    """An exception of the message handler ends the worker: `Consumer.create_task_handler`."""
     message = Mock(headers=headers, payload=[[], {}, {}])
     with pytest.raises((TypeError, LookupError)):
         consumer.create_task_handler()(message)

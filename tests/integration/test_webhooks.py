@@ -81,7 +81,7 @@ def secret_of(redis: Redis, tenant: str = "default") -> str:
 
 
 def test_openai_and_standard_webhooks_verify(redis: Redis, receiver: Receiver) -> None:
-    """What arrives is OpenAI's event, which its SDK unwraps, and is signed to the letter."""
+    """An event has OpenAI's form, which its SDK unwraps, and is signed to the letter."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     driver.ledger.cancel(driver.enter(new_job("resp_1")))
@@ -369,7 +369,7 @@ def test_removed(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_redelivery(redis: Redis, receiver: Receiver) -> None:
-    """What was delivered or given up is told again on request, under the same id."""
+    """A delivered or abandoned event is sent again on request, under the same id."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     driver.ledger.cancel(driver.enter(new_job()))
@@ -384,7 +384,7 @@ def test_redelivery(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_redelivery_of_what_waits(redis: Redis, receiver: Receiver) -> None:
-    """What waits for its next attempt is told at once, and has a whole day again."""
+    """An event that waits for its next attempt is sent at once, and has a whole day again."""
     set_webhook(redis, "default", receiver.url)
     receiver.next_statuses.append(500)
     driver = WebhookDriver(redis)

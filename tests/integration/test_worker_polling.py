@@ -68,7 +68,7 @@ def test_a_wait_ends_at_once(request: pytest.FixtureRequest, kind: str) -> None:
 
 
 def test_no_message_is_lost(redis: Redis, redis_url: str) -> None:
-    """What is published while the channel closes stands in the queue afterwards, each once."""
+    """A message published while the channel closes is in the queue afterwards, each once."""
     sent = 0
     with Connection(celery_url(redis_url)) as other, other.SimpleQueue(QUEUE_INTAKE) as queue:
         for turn in range(40):

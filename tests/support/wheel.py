@@ -45,7 +45,7 @@ class Installed:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a newcomer has set."""
+        """Return the variables that a newcomer has set."""
         path = f"{self.folder / 'bin'}:{find_redis().parent}:{os.defpath}"
         home = self.folder / "home"
         home.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ def test_goals() -> None:
 
 
 def test_simulated_process_is_bound_by_its_core() -> None:
-    """Where nothing else binds it, a process does as many jobs as its core has time for."""
+    """With no other bound, a process does as many jobs as its core has time for."""
     found = simulate(2, 0, Costs(worker=0.05), 10)
     assert found.jobs_per_second == pytest.approx(2 / 0.05, rel=0.03)
     assert found.workers_busy > 97
@@ -56,7 +56,7 @@ def test_simulated_processes_share_cores() -> None:
 
 
 def test_simulated_fleet_is_bound_by_its_threads() -> None:
-    """Where calls take long, no more is done than there are threads to wait for them."""
+    """With long calls, no more is done than there are threads to wait for them."""
     costs = Costs(worker=0.001, latency=4.0, threads=8)
     assert simulate(2, 0, costs, 20).jobs_per_second == pytest.approx(16 / 4, rel=0.05)
 
@@ -150,7 +150,7 @@ def test_short_table(tmp_path: Path) -> None:
 
 
 def test_figures_are_put_between_their_marks(tmp_path: Path) -> None:
-    """What stands around the figures stays, and a page without marks is not written."""
+    """Text around the figures stays, and a page without marks is not written."""
     page = tmp_path / "page.md"
     begin, end = (
         "<!-- figures of `python -m benchmarks.report`; do not edit -->",

@@ -147,7 +147,7 @@ print(json.dumps([code, sorted(sys.modules)]))
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], [], ["no-such-command"]])
 def test_the_frame_is_light(arguments: list[str]) -> None:
-    """What needs no command imports none, nor any package but click."""
+    """Help imports no command, nor any package but click."""
     command = [sys.executable, "-c", MODULES, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     _, modules = json.loads(done.stdout.splitlines()[-1])
@@ -214,7 +214,7 @@ def test_missing_extras_are_listed(installed: set[str], capsys: pytest.CaptureFi
 
 
 def test_one_missing_package_is_named(installed: set[str]) -> None:
-    """What is there is not told as missing."""
+    """Installed packages are not reported as missing."""
     installed |= {"fastapi", "uvicorn"}
     with pytest.raises(ConfigurationError, match="needs python-multipart, which is not installed"):
         installation.check_extras("It", ["gateway"])
@@ -289,5 +289,5 @@ def test_every_code_is_documented() -> None:
 
 
 def test_a_gate_that_is_closed_by_hand() -> None:
-    """Whose job is parked behind it was stopped by the operator."""
+    """A job parked behind the gate was stopped by the operator."""
     assert shared.exit_code(JobFailed("operator", "parked")) == 4

@@ -116,7 +116,7 @@ def test_long_pages(model: str, size: tuple[int, int], crop: tuple[int, int], co
 
 @pytest.mark.parametrize("size", [(4000, 3000), (1080, 2400), (2532, 1170), (600, 1400), (8, 8)])
 def test_photos_and_screens_are_sent_whole(size: tuple[int, int]) -> None:
-    """What people take with a phone, and its screen, is cut for no model at any detail."""
+    """Phone photos and screenshots are cut for no model at any detail."""
     assert not any(crop_boxes(RULES, m, d, *size) for m in MODELS for d in Detail)
 
 

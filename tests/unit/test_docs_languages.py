@@ -44,7 +44,7 @@ def code(text: str) -> list[tuple[str, list[str]]]:
 
 
 def shape(text: str) -> list[str]:
-    """What a page is made of, in order: headings, list items, rows of tables, pictures."""
+    """Return the parts of a page, in order: headings, list items, rows of tables, pictures."""
     lines = FENCE.sub("", text).splitlines()
     marks = (re.match(r"#+ |- |\| |!\[", line) for line in lines)
     return [mark[0] for mark in marks if mark]
@@ -64,13 +64,13 @@ def test_both_languages_have_the_same_shape(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_both_languages_show_the_same_code(page: str) -> None:
-    """What is to be typed is the same in both languages, but for its comments."""
+    """Commands to type are the same in both languages, but for their comments."""
     assert code(russian(page)) == code(english(page))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_link_each_other(page: str) -> None:
-    """Who opened a page in the wrong language has the other one in its first lines."""
+    """A page in the wrong language links the other one in its first lines."""
     name = Path(page).name
     assert f"({name.replace('.md', '.ru.md')})" in english(page)[:200]
     assert f"({name})" in russian(page)[:200]

@@ -140,7 +140,7 @@ def test_the_redis_of_a_stack(changes: dict[str, int], level: Level, words: str)
     "check", ["version", "role", "mode", "eviction", "persistence", "memory", "packing"]
 )
 def test_a_server_that_tells_nothing(check: str) -> None:
-    """Where INFO and CONFIG are refused nothing is made up, and the advice says whom to ask."""
+    """If INFO and CONFIG are refused nothing is made up, and the advice says whom to ask."""
     found = told(MUTE, check)
     assert found.level is Level.NOT_KNOWN
     assert "provider" in (found.advice or "")
@@ -276,7 +276,7 @@ def test_picture_rules_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_versions() -> None:
-    """What is installed is told; what is not is no fault of a client's install."""
+    """Installed parts are listed; a missing one is no fault of a client's install."""
     found = versions_finding()
     assert found.level is Level.OK
     assert set(found.details) == {

@@ -107,7 +107,7 @@ def test_built_in_kinds() -> None:
 
 
 def test_job_failed_has_the_code_of_its_job() -> None:
-    """What `wait` raises carries the code of the job's own error."""
+    """`wait` raises an error with the code of the job's own error."""
     error = JobFailed("not_an_image", "why")
     assert error.code == "not_an_image"
     assert str(error) == "not_an_image: why"
@@ -116,7 +116,7 @@ def test_job_failed_has_the_code_of_its_job() -> None:
 
 
 def test_families() -> None:
-    """What is wrong with the job is not retried; what is wrong with the provider is."""
+    """A fault of the job is not retried; a fault of the provider is."""
     assert not NotAnImage.retryable
     for error in BY_CODE.values():
         if issubclass(error, errors.ProviderFault):

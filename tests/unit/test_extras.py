@@ -49,7 +49,7 @@ def imported(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("part", EXTRAS)
 def test_extras_bring_what_is_imported(part: str) -> None:
-    """What a module imports when it is imported comes with its extra, or with visionq itself."""
+    """The imports of a module come with its extra, or with visionq itself."""
     found = needed(requires("visionq") or (), EXTRAS[part], set())
     brought = {canonicalize_name(one.metadata["Name"]) for one in found}
     homes = packages_distributions()

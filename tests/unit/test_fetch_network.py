@@ -249,7 +249,7 @@ def test_dns64_leads_to_where_its_addresses_lead(addresses: list[str]) -> None:
 
 
 def test_a_trusted_range_is_open_and_nothing_else_is() -> None:
-    """Where a VPN makes addresses up, its range is opened by the operator; the refusal says how."""
+    """If a VPN makes addresses up, the operator opens its range; the refusal says how."""
     with pytest.raises(UnsafeUrl, match=r"198\.18\.0\.7.*VPN.*VISIONQ_TRUSTED_RANGES"):
         fetch("http://example.org/", Network(OK), Names(["198.18.0.7"]))
     policy = FetchPolicy(trusted_ranges=(ip_network("198.18.0.0/15"), ip_network("fd00:64::/96")))
@@ -284,7 +284,7 @@ def test_a_redirect_to_a_denied_host_is_refused() -> None:
 
 
 def test_a_post_goes_through_the_same_guard() -> None:
-    """What is sent reaches checked addresses only, follows no redirect, and tells the status."""
+    """A POST reaches checked addresses only, follows no redirect, and returns the status."""
     network, headers = Network(OK, redirect("http://127.0.0.1/")), {"Content-Type": "text/plain"}
     names = Names(["8.8.8.8"], ["8.8.8.8"], ["10.0.0.1"])
     with Fetcher(FetchPolicy(host_headers=TOKEN), resolve=names, backend=network) as fetcher:

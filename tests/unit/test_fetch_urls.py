@@ -138,7 +138,7 @@ def test_hostile_urls_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize("url", HARMLESS)
 def test_harmless_urls_pass(url: str) -> None:
-    """What people really send passes."""
+    """Common addresses pass."""
     assert check_url(url, name="a", policy=OPEN).host
 
 

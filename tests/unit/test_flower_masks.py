@@ -20,7 +20,7 @@ SUMMARY = "tenant=shop.eu model=openai/gpt-6-luna pictures=2"
 
 @pytest.mark.parametrize("arguments", [SUMMARY, "()", "{}", "[]", ""])
 def test_summaries_are_shown(arguments: str) -> None:
-    """What a worker says of a job, and nothing at all, are shown as they are."""
+    """A worker's words on a job, and nothing at all, are shown as they are."""
     assert show_arguments(arguments) == arguments
 
 
@@ -43,7 +43,7 @@ def test_other_arguments_are_hidden(arguments: object) -> None:
 
 
 def test_results() -> None:
-    """What a completed job cost is shown, what the model answered is not."""
+    """A completed job's cost is shown, its answer is not."""
     assert show_result("'completed cost_rub=0.33 cached=False'") == (
         "completed cost_rub=0.33 cached=False"
     )
@@ -128,7 +128,7 @@ def test_events_keep_what_is_known() -> None:
 
 
 def test_requests_in_workers() -> None:
-    """What a worker holds is named without its content, also when it is to start later."""
+    """A task that a worker holds is named without its content, also one that starts later."""
     held = {"id": "1", "args": [], "kwargs": {"prompt": PROMPT}, "acknowledged": True}
     hidden = {"id": "1", "args": "[]", "kwargs": HIDDEN, "acknowledged": True}
     assert mask_request(held) == hidden

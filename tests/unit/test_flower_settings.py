@@ -32,7 +32,7 @@ def test_url_prefix(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> N
     ],
 )
 def test_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """What would open no door, or the wrong one, is refused."""
+    """A setting that would open no door, or the wrong one, is refused."""
     monkeypatch.setenv(f"VISIONQ_FLOWER_{name}", value)
     with pytest.raises(ValidationError):
         FlowerSettings()

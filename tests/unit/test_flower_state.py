@@ -55,7 +55,7 @@ def test_retries_are_counted(state: SilentState) -> None:
 
 
 def test_success_leaves_no_reason(state: SilentState) -> None:
-    """What succeeded shows its cost and its retries, and no longer why it waited."""
+    """A success shows its cost and its retries, and no longer why it waited."""
     result = "'completed cost_rub=0.3 cached=False'"
     done = event("task-succeeded", result=result, runtime=0.1)
     task = see(state, *attempt(), retry("rate_limited"), *attempt(), done)
@@ -113,7 +113,7 @@ def test_tasks_are_bounded() -> None:
 
 @pytest.mark.parametrize("method", ["active", "reserved", "scheduled"])
 def test_inspection_is_masked(method: str) -> None:
-    """What a worker names of the tasks that it holds is kept without what callers wrote."""
+    """The tasks that a worker holds are kept without what callers wrote."""
     inspector = SilentInspector(io_loop=None, capp=None, timeout=1)
     held = {"id": "1", "args": SUMMARY, "kwargs": {"prompt": "my secret"}}
     inspector._on_update(WORKER, method, [held])

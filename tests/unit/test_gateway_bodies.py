@@ -20,14 +20,14 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_as_json_has_it(value: Any) -> None:
-    """What is JSON is read as it is, in whichever encoding of its characters."""
+    """JSON is read as it is, in any encoding of its characters."""
     assert parse_json(json.dumps(value).encode()) == value
     assert parse_json(json.dumps(value, ensure_ascii=False).encode("utf-8")) == value
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"NaN", b'"\\ud800"', b"[" * 100_000, b"1" * 5_000])
 def test_what_is_no_json(raw: bytes) -> None:
-    """What nobody could store, or is no JSON, is refused in one way."""
+    """A body that can't be stored, or is no JSON, is refused in one way."""
     with pytest.raises(ValueError, match=r"."):
         parse_json(raw)
 

@@ -56,7 +56,7 @@ def test_nothing_is_lost(
     ],
 )
 def test_what_is_more_than_a_question_is_refused(said: list[tuple[str, str]], field: str) -> None:
-    """What would lose its sense as one text and some pictures is refused by its place."""
+    """A conversation that one text and some pictures can't hold is refused by its place."""
     kinds: dict[str, Any] = {"a": Text("?"), "i": Image("u", "low"), "I": Image("u", "high")}
     messages = [Said(role, tuple(kinds[kind] for kind in parts)) for role, parts in said]
     with pytest.raises(ValueError, match=f"^{field}: "):
@@ -187,14 +187,14 @@ def test_every_option_of_a_job_is_thought_of() -> None:
     ],
 )
 def test_fields_are_openais(request_class: type[Common], theirs: dict[str, Any]) -> None:
-    """What is taken beside `visionq` has the name that OpenAI's own SDK has for it."""
+    """An option beside `visionq` has the name that OpenAI's own SDK has for it."""
     assert {*request_class.model_fields} <= {*theirs, "stream", "visionq"}
     assert {*request_class.passed_on} <= {*request_class.model_fields}
 
 
 @pytest.mark.parametrize("field", OPENAI_SAYS)
 def test_options_have_openais_own_fields(field: str) -> None:
-    """Where OpenAI has a word for an option of a job, it is said by it, in both APIs."""
+    """An option of a job that OpenAI knows has its name there, in both APIs."""
     first, second, wanted = OPENAI_SAYS[field]
     for path, body in bodies(first, second):
         job = parse_job(read_request(path, body))
@@ -203,7 +203,7 @@ def test_options_have_openais_own_fields(field: str) -> None:
 
 @pytest.mark.parametrize("field", OUR_OWN)
 def test_options_that_are_our_own(field: str) -> None:
-    """What OpenAI has no word for is said as `visionq`, by the name that native jobs use."""
+    """An option unknown to OpenAI is under `visionq`, by the name that native jobs use."""
     told = {"visionq": {field: OUR_OWN[field]}}
     for path, body in bodies(told, told):
         fields = read_request(path, body)

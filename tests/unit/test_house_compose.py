@@ -53,7 +53,7 @@ def test_services_are_those_of_the_house() -> None:
 
 
 def test_only_loopback_is_published() -> None:
-    """What is for people alone has a port on the host, and on loopback alone."""
+    """A service for people has a port on the host, and on loopback alone."""
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert list(ports) == ["flower", "gateway", "grafana"]
     assert all(port.startswith("127.0.0.1:") for some in ports.values() for port in some)
@@ -228,6 +228,6 @@ def test_change_of_the_lock_makes_all_anew() -> None:
 
 
 def test_image_holds_no_checkout() -> None:
-    """What ends in the image is the dependencies and the wheel."""
+    """The image ends with the dependencies and the wheel."""
     image = [one for one in instructions() if not one.stage and one.word == "COPY"]
     assert [one.source_stage for one in image] == ["dependencies", "wheel"]

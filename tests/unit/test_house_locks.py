@@ -42,7 +42,7 @@ def test_every_pin_has_a_hash(lock: str) -> None:
 
 
 def test_users_have_the_tested_versions() -> None:
-    """What users and the image run is what the tests ran with."""
+    """Users and the image run the versions that the tests ran with."""
     assert pins("requirements-run.lock").items() <= pins("requirements.lock").items()
 
 
@@ -56,7 +56,7 @@ def test_lock_covers_every_declared_dependency() -> None:
 
 
 def test_users_get_no_development_tools() -> None:
-    """What only developers need is neither in the image nor installed by users."""
+    """Packages for developers are neither in the image nor installed by users."""
     assert not {"pytest", "mypy", "ruff"} & pins("requirements-run.lock").keys()
 
 

@@ -44,7 +44,7 @@ def builds(environment: dict[str, str]) -> bool:
     ],
 )
 def test_proxies_are_used(name: str, given: str, read: str) -> None:
-    """What VPN clients and administrators export works, SOCKS in its loose spelling too."""
+    """Exports of VPN clients and administrators work, SOCKS in its loose spelling too."""
     environment = {name: given}
     prepare_http_environment(environment)
     assert environment == {name: read}

@@ -64,7 +64,7 @@ def test_empty_file_is_named() -> None:
     "data", [b"hello, I am a text named .jpg", b"<html></html>", b"PK\x03\x04rest", b"\0" * 64]
 )
 def test_other_content_is_no_image(data: bytes) -> None:
-    """What is no picture at all is refused as such, whatever its name says."""
+    """A file that is no picture is refused as such, under any name."""
     with pytest.raises(NotAnImage):
         check(data, name="a.jpg", limits=LIMITS)
 

@@ -139,7 +139,7 @@ def test_transparency_is_kept_in_crops() -> None:
 
 
 def test_unscaled_crops_are_the_pixels_themselves() -> None:
-    """Where the model scales nothing, a crop in PNG is its part of the file to the last bit."""
+    """If the model scales nothing, a crop in PNG is its part of the file to the last bit."""
     picture = Image.new("RGB", (200, 3800), "white")
     draw = ImageDraw.Draw(picture)
     for step in range(0, 3800, 100):

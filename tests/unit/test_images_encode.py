@@ -247,7 +247,7 @@ def test_scaled_colours_stay(mode: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["png", "webp", "gif"])
 def test_transparency_survives_scaling(kind: str) -> None:
-    """What was transparent still is, and its edge takes on no colour from underneath."""
+    """Transparent parts stay so, and their edge takes on no colour from underneath."""
     image = Image.new("RGBA", (200, 100), (0, 0, 0, 0))
     ImageDraw.Draw(image).rectangle((0, 0, 99, 99), fill=(220, 30, 40, 255))
     data = encoded(image, kind, **({"lossless": True} if kind == "webp" else {}))

@@ -153,7 +153,7 @@ def test_a_large_original_is_shrunk_first() -> None:
 
 
 def test_the_limit_holds_for_base64_too() -> None:
-    """What is sent stays below the limit as it is and in base64, which is a third longer."""
+    """A picture stays below the limit as it is and in base64, which is a third longer."""
     noise = Image.effect_noise((300, 200), 90)
     data = encoded(noise, "png")
     assert run(data, PictureOptions()).sent.data == data
@@ -245,7 +245,7 @@ def test_a_soft_background_is_no_blur() -> None:
 
 
 def test_policies_by_default() -> None:
-    """What only the model can tell is off; what costs nothing is warned of."""
+    """A check that only the model can make is off; a free one warns."""
     options = PictureOptions()
     assert options.asked_of_model == ()
     assert {options.policy(name) for name in LOOKED_AT} == {Policy.WARN}

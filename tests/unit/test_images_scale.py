@@ -45,7 +45,7 @@ SIDES = st.integers(1, 10_000)
     (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="not required elsewhere"
 )
 def test_simd_is_there() -> None:
-    """Where there is a wheel it is used; a new major version of Pillow must be tried out first."""
+    """A wheel is used where there is one; a new major version of Pillow must be tried first."""
     assert HAS_SIMD
 
 

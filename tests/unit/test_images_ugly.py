@@ -136,7 +136,7 @@ def test_every_way_to_store_samples_is_read_rightly_or_refused_by_name() -> None
     ids=str,
 )
 def test_common_depths_are_taken(way: Tiff) -> None:
-    """What microscopes, scanners and maps come in is not refused."""
+    """Files of microscopes, scanners and maps are not refused."""
     assert distance(way, shown(run(way.data(), CONVERT))) <= TOLERANCE
 
 
@@ -149,7 +149,7 @@ def test_floating_point_without_a_range_is_refused() -> None:
 
 
 def test_subsampled_colours_without_compression_are_refused() -> None:
-    """What the decoder takes for one colour a pixel is named; what is one is read."""
+    """One colour a pixel that the decoder misreads is named; a real one is read."""
     with pytest.raises(UnsupportedFormat, match="8-bit unsigned YCbCr TIFF"):
         run(Tiff(YCBCR, extra_fields={530: ("H", (2, 2))}).data(), CONVERT)
     run(Tiff(YCBCR, extra_fields={530: ("H", (1, 1))}).data(), CONVERT)
@@ -235,7 +235,7 @@ def test_primaries_are_managed() -> None:
 def test_hints_that_tell_of_srgb_or_of_nothing_change_no_colour(
     hints: list[tuple[bytes, bytes]],
 ) -> None:
-    """What most writers add to an sRGB picture, and what makes no sense, is left alone."""
+    """Common additions to an sRGB picture, and senseless ones, are left alone."""
     plain = run(encoded(ramp(), "png"), fit=less).sent.data
     assert run(png_with(ramp(), *hints), fit=less).sent.data == plain
 
@@ -304,7 +304,7 @@ def test_an_animation_behind_a_default_picture_is_one() -> None:
 
 @pytest.mark.parametrize("fit", [same, half])
 def test_a_still_gif_smaller_than_its_canvas_is_clear_around(fit: Any) -> None:
-    """What no frame draws is no part of the picture, and goes on white where that is asked."""
+    """An area that no frame draws is not in the picture, and is white where that is asked."""
     data = gif_in_a_corner()
     clear = shown(run(data, fit=fit))
     assert pixel(clear, clear.width - 1, clear.height - 1)[3] == 0
@@ -326,7 +326,7 @@ def test_a_still_gif_smaller_than_its_canvas_is_clear_around(fit: Any) -> None:
     ids=["gif of small frames", "gif", "png", "webp", "lossy webp"],
 )
 def test_the_clear_canvas_of_an_animation_is_white(data: bytes, fit: Any) -> None:
-    """Where the first frame draws nothing there is white, neither black nor background colour."""
+    """If the first frame draws nothing there is white, neither black nor background colour."""
     image = shown(run(data, FIRST, fit))
     corner = pixel(image, image.width - 2, image.height - 2)
     assert min(corner) > 245
@@ -358,7 +358,7 @@ WHOLE = {
 @pytest.mark.parametrize("fit", [same, half])
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_file_without_its_end_is_taken_on_demand(name: str, fit: Any) -> None:
-    """What lacks its end marker alone, padded or not, is the same picture, with a warning."""
+    """A file without its end marker, padded or not, is the same picture, with a warning."""
     whole, taken = WHOLE[name], PictureOptions(unterminated=True)
     marker = 1 if name == "gif" else 2
     for data in (whole[:-marker], whole[:-1], whole[:-marker] + bytes(5000)):
@@ -375,7 +375,7 @@ def test_a_file_without_its_end_is_taken_on_demand(name: str, fit: Any) -> None:
 @pytest.mark.parametrize("cut", [40, 500, 3000])
 @pytest.mark.parametrize("name", [*WHOLE, "progressive jpeg"])
 def test_a_file_without_its_last_rows_is_not(name: str, cut: int, padding: int) -> None:
-    """What a decoder would fill with grey stays refused."""
+    """A file that a decoder would fill with grey stays refused."""
     whole = WHOLE.get(name) or noisy(progressive=True)
     data = whole[: -min(cut, len(whole) // 2)] + bytes(padding)
     with pytest.raises(CorruptImage):
@@ -406,7 +406,7 @@ def test_heic_is_converted_by_its_extra(fit: Any) -> None:
 def test_heic_without_its_extra_is_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who sends HEIC to a worker without the extra is told what to install."""
+    """HEIC sent to a worker without the extra names what to install."""
     monkeypatch.setattr("worker.images.kinds.find_spec", lambda _: None)
     for options in (KEPT, CONVERT):
         with pytest.raises(UnsupportedFormat, match=r"HEIC.*visionq\[heic\]"):

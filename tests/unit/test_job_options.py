@@ -89,7 +89,7 @@ _SAID: dict[str, tuple[str, ...]] = {
 
 
 def test_every_field_of_a_job_has_an_option_and_a_column(tmp_path: Path) -> None:
-    """What a job can be told, the command line and the columns of a manifest can tell it."""
+    """Every option of a job is on the command line and in the columns of a manifest."""
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object"}')
     said = _SAID | {"answer_schema": ("--schema", str(schema))}
@@ -143,7 +143,7 @@ def test_a_manifest_sets_fields_of_its_rows(tmp_path: Path) -> None:
 
 
 def test_two_policies_for_one_requirement() -> None:
-    """What can't be meant is refused by name."""
+    """An impossible value is refused by name."""
     with pytest.raises(click.UsageError, match="two policies were given for 'text'"):
         taken("--reject", "text", "--warn", "text")
     assert taken("--warn", "text", "--warn", "text")["pictures"] == {"text": "warn"}

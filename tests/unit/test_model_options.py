@@ -80,7 +80,7 @@ def test_efforts(model: str, effort: str) -> None:
 
 @given(st.sampled_from(MODELS), st.sampled_from(("least", "provider", *EFFORTS)))
 def test_default_effort(model: str, default: str) -> None:
-    """Where a job names none, the settings decide, and never for what the model does not take."""
+    """If a job names none, the settings decide, and never for what the model does not take."""
     settings = SETTINGS.model_copy(update={"default_effort": default})
     row, made = TABLE.for_model(model), prepare(job(model=model), settings)
     assert row is not None
@@ -110,7 +110,7 @@ def test_a_default_that_is_none(default: str) -> None:
 
 
 def test_models_without_reasoning_keep_their_keys() -> None:
-    """What they were asked before there were efforts is still the same question."""
+    """A question from before there were efforts is still the same question."""
     made = prepare(job(model="gpt-4o-mini"), SETTINGS)
     assert {"effort", "prompt_cache"}.isdisjoint(made.model_dump(exclude_defaults=True))
     plain = parse_job(job(model="gpt-4o-mini", max_output_tokens=2000))
@@ -182,7 +182,7 @@ def test_reasoning_has_room() -> None:
     ],
 )
 def test_what_a_model_does_not_take(fields: dict[str, Any], message: str) -> None:
-    """What the provider would refuse is refused by name before."""
+    """An option that the provider would refuse is refused by name before."""
     with pytest.raises(InvalidJob, match=message):
         prepare(job(**fields), SETTINGS)
 

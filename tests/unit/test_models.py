@@ -37,7 +37,7 @@ def test_announced_dates(model: str, day: dt.date | None) -> None:
 
 
 def test_the_providers_date_is_preferred() -> None:
-    """What the provider's list says stands above the table, for the model's snapshots as well."""
+    """The provider's list goes before the table, for the model's snapshots as well."""
     listed = {"gpt-4o": dt.date(2027, 3, 1), "gpt-6-luna": dt.date(2028, 1, 1)}
     for model, day in (
         ("gpt-4o", dt.date(2027, 3, 1)),

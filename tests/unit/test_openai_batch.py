@@ -180,5 +180,5 @@ def test_placeholders_are_filled_and_json_is_left_alone(prompt: str, expected: s
 
 
 def test_a_value_with_braces_is_not_filled_again() -> None:
-    """What a row says is data: a placeholder in it stands as it is."""
+    """A row is data: a placeholder in it stays as it is."""
     assert Prompt("{a} {b}").fill({"a": "{b}", "b": "x"}) == "{b} x"

@@ -112,7 +112,7 @@ def test_a_function_without_parameters() -> None:
     ],
 )
 def test_tools_that_are_refused(path: str, tools: list[Any], choice: Any, said: str) -> None:
-    """What is more than one function's call is refused in words that say what to do."""
+    """More than one function call is refused in words that say what to do."""
     listed = [tool(path, name=one) if isinstance(one, str) else one for one in tools]
     chosen = named(path, choice) if choice == "Other" else choice
     with pytest.raises(InvalidJob, match=f"^invalid_job: {said}"):

@@ -84,7 +84,7 @@ def test_no_table_of_others_is_overwritten(goods: Path, name: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_table_of_ours_is_replaced(tmp_path: Path, suffix: str) -> None:
-    """What a command wrote before, in whatever form, it may write again."""
+    """A command may overwrite its own earlier output, in any form."""
     out = tmp_path / f"out.{suffix}"
     export(ROWS, out, TableForm(delimiter=";", technical=False, keeps_texts=True))
     check_table(out)

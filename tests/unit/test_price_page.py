@@ -75,7 +75,7 @@ def test_any_list_in_any_form(rows: Rows, form: Callable[[Rows], str]) -> None:
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_it(content: bytes) -> None:
-    """What is no list is refused, and nothing else happens."""
+    """A page that is no list is refused, and nothing else happens."""
     with pytest.raises(InvalidSource, match="page"):
         read(content)
 

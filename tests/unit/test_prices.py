@@ -176,7 +176,7 @@ def test_written_tokens_cost_more() -> None:
 
 
 def test_lifetimes_have_their_own_price() -> None:
-    """What is written for 12 hours costs as the row says, and else as what is written at all."""
+    """A write for 12 hours costs as its row says, and without one as any write."""
     row = price(Decimal(10), Decimal(1)).model_copy(update={"cache_write": Decimal(20)})
     usage = Usage(input_tokens=100, cache_write_tokens=100, cache_write_12h_tokens=40)
     assert cost_nano_rubles(row, usage) == 100 * 20_000

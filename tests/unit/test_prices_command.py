@@ -48,7 +48,7 @@ def test_prices_are_shown_to_people(
 
 
 def test_the_template_is_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What `--toml` prints is a file that can be used as it is."""
+    """`--toml` prints a file that can be used as it is."""
     assert run(["prices", "show", "--toml"]) == 0
     file = tmp_path / "prices.toml"
     file.write_text(capsys.readouterr().out, encoding="utf-8")

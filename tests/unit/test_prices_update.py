@@ -185,7 +185,7 @@ def test_files_of_others_are_left_alone(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_table_is_written_whole(folder: Path) -> None:
-    """What is written of a table is that table."""
+    """A table that is written reads back the same."""
     file = folder / "all.toml"
     file.write_text(as_toml(load_prices()), "utf-8")
     assert load_prices(file) == load_prices()

@@ -124,7 +124,7 @@ def test_the_prefix_is_the_same_for_all_jobs() -> None:
 
 
 def test_lifetimes_are_passed_on() -> None:
-    """Where something is written, or may be."""
+    """A lifetime is sent with the mode that writes, or may write, the cache."""
     asked = job(instructions=LONG, prompt_cache="instructions", prompt_cache_ttl="12h")
     assert body_of(asked)["prompt_cache_options"] == {"mode": "explicit", "ttl": "12h"}
     implicit = job(prompt_cache="implicit", prompt_cache_ttl="30m")

@@ -215,7 +215,7 @@ def test_without_a_schema_nothing_is_parsed() -> None:
 
 @pytest.mark.parametrize("text", ['{"n": "три"}', "три", '{"n": 3'])
 def test_an_answer_of_another_form_keeps_its_text(text: str) -> None:
-    """What does not fit the schema comes with its cost, its raw text and what is wrong with it."""
+    """An answer that does not fit the schema comes with its cost, raw text and mismatch."""
     answer = read(responses(said(text)), SCHEMA)
     assert answer.validation_error
     assert answer.data is None

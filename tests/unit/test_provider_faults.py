@@ -394,7 +394,7 @@ def test_a_picture_among_several_is_named_by_its_place(param: str) -> None:
 
 
 def test_no_picture_is_blamed_without_evidence() -> None:
-    """Where the error does not say which picture it means, none is named."""
+    """If the error does not say which picture it means, none is named."""
     case = Case("", 400, openai_error("invalid_image"), errors.CorruptImage)
     assert raised(case, "cat.jpg", "dog.jpg").image is None
     assert (
@@ -437,7 +437,7 @@ def test_the_request_id_comes_along() -> None:
 
 
 def test_a_failed_response_keeps_its_count_and_its_text() -> None:
-    """What was counted and written before a failure is on the error."""
+    """Tokens counted and text written before a failure are on the error."""
     body = failed("server_error", TOKENS)
     body["output"] = [{"type": "message", "content": [{"type": "output_text", "text": "Половина"}]}]
     error = raised(Case("", 200, body, errors.Incomplete))

@@ -105,7 +105,7 @@ def test_the_call_asks_for_both(api: Api) -> None:
 
 @both
 def test_without_policies_the_call_is_as_it_was(api: Api) -> None:
-    """Where nothing is asked about the pictures the call does not change by a byte."""
+    """If nothing is asked about the pictures the call does not change by a byte."""
     plain = build_request(job(api=api), SOURCES)
     assert build_request(job(api=api), SOURCES, ()).body == plain.body
     assert b"picture_report" not in plain.body
@@ -156,7 +156,7 @@ def test_a_report_that_does_not_fit_is_none(report: object) -> None:
 
 @both
 def test_ends_are_as_ever(api: Api) -> None:
-    """What is cut off is still incomplete, and a refusal a refusal."""
+    """A cut answer is still incomplete, and a refusal a refusal."""
     with pytest.raises(Incomplete):
         read('{"answer": "Ры', request(api=api), cut=True)
     refused = request(api=Api.CHAT_COMPLETIONS)
@@ -189,7 +189,7 @@ def test_a_schema_with_its_own_address() -> None:
 
 
 def test_findings_in_crops_are_those_of_their_picture() -> None:
-    """What the model finds in any crop stands with the picture that it was cut from, once."""
+    """A finding in any crop is reported for its picture, once."""
     crop = PictureFacts(format="webp", width=1, height=1, bytes=1)
     pictures = [Picture("a", crops=(crop,) * 3), Picture("b"), Picture("c", crops=(crop,) * 2)]
     found = [set(), {"text"}, {"text"}, set(), {"logo"}, set()]

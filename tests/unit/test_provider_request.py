@@ -148,7 +148,7 @@ def test_sources_and_pictures_must_match() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud83d"])
 def test_a_schema_that_is_not_json_is_refused(value: object) -> None:
-    """What can't be written as JSON is an invalid job, not a crash."""
+    """A value that can't be written as JSON is an invalid job, not a crash."""
     with pytest.raises(InvalidJob, match="answer_schema"):
         build_request(job(answer_schema={"const": value}), [DATA_URL, ADDRESS])
 
@@ -176,7 +176,7 @@ OWNED = [
 
 @pytest.mark.parametrize("name", OWNED)
 def test_fields_of_ours_are_refused_by_name(name: str) -> None:
-    """What visionq sets itself can't be set behind its back; the message says where it is set."""
+    """A field that visionq sets can't be overridden; the message says where it is set."""
     with pytest.raises(InvalidJob, match=rf"extra_body: .*'{name}' can't be set here"):
         job(extra_body={name: 1})
 
@@ -238,7 +238,7 @@ def test_crops_stand_in_the_place_of_their_picture() -> None:
 
 
 def test_the_report_on_pictures_is_about_each_crop() -> None:
-    """Where the model is asked about the pictures, it reports on every one that it is shown."""
+    """If the model is asked about the pictures, it reports on each one that it is shown."""
     sources = [DATA_URL, DATA_URL, ADDRESS]
     request = build_request(job(instructions="Be brief."), sources, ("text",), parts=(2, 1))
     body = json.loads(request.body)

@@ -79,7 +79,7 @@ def test_what_is_believed(counted: int, answered: int, *, is_believed: bool) -> 
 
 
 def test_nothing_is_expected() -> None:
-    """Where nobody knows what to expect, a count of no model is not told."""
+    """A count of a model without a forecast is not reported."""
     body = {"usage": {"input_tokens": 10**18, "output_tokens": 1}}
     assert read_usage(body, Api.RESPONSES) is None
 

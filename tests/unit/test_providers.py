@@ -121,7 +121,7 @@ def test_a_wrong_row_is_named(
 
 
 def test_an_unknown_name_is_told(environment: pytest.MonkeyPatch) -> None:
-    """Who is not known is not guessed: the known ones are named."""
+    """An unknown provider is not guessed: the known ones are named."""
     environment.setenv("VISIONQ_PROVIDER", "nobody")
     with pytest.raises(ConfigurationError, match="VISIONQ_PROVIDER: 'nobody' is no known"):
         load_settings()

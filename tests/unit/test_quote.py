@@ -118,7 +118,7 @@ def test_a_jpeg_with_a_thumbnail_first_is_walked_on(tmp_path: Path) -> None:
 
 
 def test_refusals_are_told_by_reason(tmp_path: Path) -> None:
-    """What no worker would send is counted by its code, and the rest is asked."""
+    """A picture that no worker would send is counted by its code, and the rest is asked."""
     frames = [Image.new("RGB", (8, 8), (90 * n, 0, 0)) for n in range(3)]
     for name in ("moving.gif", "moving.webp", "moving.png"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
@@ -586,7 +586,7 @@ def test_shared_instructions_are_written_once(tmp_path: Path) -> None:
 
 
 def test_without_a_cache(tmp_path: Path) -> None:
-    """Where nothing is kept, nothing is read or written; short instructions are not kept."""
+    """If nothing is cached, nothing is read or written; short instructions are not cached."""
     made = luna(tmp_path, 10, prompt_cache="off")
     assert made.rub.expected == priced(made.input_tokens, 0, 0, made.output_tokens)
     short = quoted(
@@ -605,7 +605,7 @@ def test_whole_prompts_are_written(tmp_path: Path) -> None:
 
 
 def test_the_cache_as_it_was_learned() -> None:
-    """What answers to the same question read and wrote is what the next ones will."""
+    """Reads and writes of earlier answers to a question forecast those of the next."""
     price = load_prices().for_model("gpt-6-luna")
     known = learned([(765, 40, 805, 0, 60)] * 50)
     outputs = {"q0": Output(50, 60, 0, cached=300.0, written=0.5)}
@@ -651,7 +651,7 @@ def test_a_tier_without_a_price_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_no_long_prompt() -> None:
-    """What is dearer above 272,000 tokens is a prompt, not the sum of a run."""
+    """A long prompt is dearer above 272,000 tokens, the sum of a run is not."""
     price = load_prices().for_model("gpt-6-luna")
     one, many = (estimate(group(count), price, None, {}) for count in (1, 1000))
     assert one.cost is not None

@@ -42,7 +42,7 @@ def test_fields(message: str, shown: str) -> None:
 
 
 def test_places_that_workers_tell() -> None:
-    """What a task raises for everybody to read is told as it is."""
+    """A task's public error is shown as it is."""
     assert brief_of(CorruptImage("picture 2")) == "corrupt_image: picture 2"
     assert brief_of(CorruptImage(f"picture {SECRET}")) == "corrupt_image"
     assert brief_of(InvalidJob("broken_body")) == "invalid_job: broken_body"
@@ -112,7 +112,7 @@ def quiet_logs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("quiet_logs")
 def test_logs_of_libraries(caplog: pytest.LogCaptureFixture) -> None:
-    """What any library logs of an exception is its class, in its words and in its traceback."""
+    """A library's log of an exception holds its class alone, in words and traceback."""
     log = logging.getLogger("a.library")
     try:
         f"{SECRET} \ud83d".encode()

@@ -53,7 +53,7 @@ def test_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_spreadsheet_runs_no_answer(tmp_path: Path, text: str) -> None:
-    """What a model says is no formula, neither in a cell nor in the name of a column."""
+    """A model's text is no formula, neither in a cell nor in the name of a column."""
     export([row(1, text=text, data={text: text}, error=None)], tmp_path / "out.csv")
     (found,) = read(tmp_path / "out.csv")
     assert found["text"] == found[f"data.{text}"] == f"'{text}"

@@ -127,7 +127,7 @@ def test_the_report_of_a_sample_adds_up(codes: list[str | None]) -> None:
 
 
 def test_moments_of_runs_are_local_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is noted in UTC is shown by the clock of the machine, with its zone."""
+    """A time noted in UTC is shown by the clock of the machine, with its zone."""
     monkeypatch.setenv("TZ", "MSK-3")
     time.tzset()
     try:
@@ -144,7 +144,7 @@ def test_codes_are_listed_to_the_last() -> None:
 
 
 def test_unknown_billing_is_no_failure() -> None:
-    """What may have been paid is told apart from what failed, and alone is no exit code 1."""
+    """Rows that may have been paid are counted apart from failed ones, without exit code 1."""
     codes = Counter({"billing_unknown": 3, "too_large": 2})
     assert without_answer(codes) == "2 failed (too_large 2), 3 of unknown billing"
     assert without_answer(Counter(billing_unknown=3)) == "3 of unknown billing"

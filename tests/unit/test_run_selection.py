@@ -85,7 +85,7 @@ def test_a_picture_is_told_by_its_content(record: Record, row: Row, tmp_path: Pa
 
 
 def test_an_address_is_told_by_its_text(record: Record, row: Row) -> None:
-    """What stands behind an address is not looked at; another address is another picture."""
+    """The picture behind an address is not looked at; another address is another picture."""
     addressed = replace(row, images=("https://a.example/1.jpg", *row.images))
     answer(record, addressed, pictures=["f" * 64, sha256_of_file(row.images[0])])
     os.utime(row.images[0], ns=(1, 1))

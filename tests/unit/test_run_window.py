@@ -38,7 +38,7 @@ def test_it_never_holds_too_much(sizes: list[int], most: int) -> None:
 
 
 def test_waits_until_there_is_room() -> None:
-    """Who finds it full goes on as soon as a job was taken out."""
+    """A producer that finds it full goes on as soon as a job was taken out."""
     window = Window(most_jobs=1)
     window.add([out(1)])
     went = threading.Event()
@@ -56,7 +56,7 @@ def test_waits_until_there_is_room() -> None:
 
 
 def test_nobody_waits_at_a_closed_one() -> None:
-    """Who waits for room is told that none will come."""
+    """A producer that waits for room learns that none will come."""
     window = Window(most_jobs=1)
     window.add([out(1)])
     window.close()

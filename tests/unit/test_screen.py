@@ -48,7 +48,7 @@ def test_a_terminal_breaks_no_word(monkeypatch: pytest.MonkeyPatch, width: int) 
 
 
 def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is drawn for a terminal has its lines whole in a pipe, without blanks behind them."""
+    """A drawing for a terminal has its lines whole in a pipe, without trailing blanks."""
     people_console().print("word " * 100)
     assert capsys.readouterr().out == "word " * 99 + "word\n"
 

@@ -81,7 +81,7 @@ def test_bytes_that_fail(image: Any, kind: type[VisionqError], name: str) -> Non
 
 @pytest.mark.parametrize("image", [7, None, ("a.png", "text"), io.StringIO("text"), ["a.png"]])
 def test_no_picture(image: object) -> None:
-    """What can be no picture is refused with its place."""
+    """A value that can be no picture is refused with its place."""
     error = problem(image)
     assert isinstance(error, InvalidJob)
     assert error.message.startswith("images.0: ")
@@ -152,7 +152,7 @@ def test_portion() -> None:
 
 @pytest.mark.parametrize("pictures", [{"shrink": True}, PictureOptions(shrink=True)])
 def test_an_original_to_be_shrunk_may_be_larger(pictures: object) -> None:
-    """Where the job asks to shrink, the limit is that of originals."""
+    """If the job asks to shrink, the limit is that of originals."""
     data, settings = bytes(MOST + 1), Settings(max_image_bytes=MOST, max_original_bytes=MOST + 1)
     fields = {"prompt": "?", "images": [data], "model": "m1", "pictures": pictures}
     assert draft(fields, settings, "j1").contents

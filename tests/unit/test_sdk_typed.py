@@ -66,6 +66,6 @@ def test_a_model_becomes_the_schema_of_the_job(schema: Any) -> None:
     ],
 )
 def test_a_schema_that_is_none(fields: dict[str, Any], complaint: str) -> None:
-    """What is no schema is refused before anything is uploaded."""
+    """A class that is no schema is refused before anything is uploaded."""
     with pytest.raises(InvalidJob, match=complaint):
         with_schema(fields)

@@ -62,7 +62,7 @@ def test_patience_ends() -> None:
 
 @pytest.mark.parametrize("error", [AuthenticationError("no"), ResponseError("no such command")])
 def test_no_patience(error: Any) -> None:
-    """What does not pass by itself is told at once."""
+    """An error that does not pass by itself is raised at once."""
     with pytest.raises(QueueUnavailable):
         Outage(Clock()).pause_after(error, FOREVER)
 

@@ -50,7 +50,7 @@ def test_a_part_stays_for_others() -> None:
 
 
 def test_who_holds_least_is_next() -> None:
-    """What comes free goes to the tenant that holds least, however long others have stood there."""
+    """A freed slot goes to the tenant that holds least, however long others have waited."""
     shares, order = FairLimiter(2), list[str]()
     shares.take("greedy")
     shares.take("other")

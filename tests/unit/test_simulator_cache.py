@@ -95,7 +95,7 @@ def test_lifetimes(account: Account, lifetime: str, seconds: float) -> None:
 
 
 def test_a_call_that_is_refused_writes_nothing(account: Account) -> None:
-    """What a call would do is known before it is admitted, and done after."""
+    """A call's effect on the cache is known before it is admitted, and happens after."""
     prefixes = prefixes_of("m", [instructions()])
     assert account.cache.use(prefixes, TERMS, IMPLICIT).written == LONG
     assert account.cache.use(prefixes, TERMS, IMPLICIT).read == 0

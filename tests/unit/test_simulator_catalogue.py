@@ -111,7 +111,7 @@ SIDES = st.integers(1, 10_000)
 def test_two_readings_of_the_rules_agree(
     model: str, detail: Detail, width: int, height: int
 ) -> None:
-    """What the product forecasts for a picture that a model takes is what this code bills."""
+    """The product's forecast for a picture that a model takes is what this code bills."""
     try:
         billed = CATALOGUE.tokens(model, width, height, detail.value)
     except (UnsupportedDetailError, TooManyPatchesError):

@@ -211,7 +211,7 @@ def test_a_list_names_pictures(tmp_path: Path) -> None:
     ],
 )
 def test_standard_input_is_kept_for_a_second_reading(content: str, expected: list[str]) -> None:
-    """What a pipe brings is read as what it is, twice the same; names are those of this folder."""
+    """A pipe's content is read as what it is, twice the same; names are those of this folder."""
     source = open_source("-", stdin=io.BytesIO(content.encode()))
     assert [row.id for row in source.rows()] == expected
     assert [row.id for row in source.rows()] == expected

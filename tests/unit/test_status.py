@@ -209,7 +209,7 @@ def test_a_narrow_page_cuts_nothing() -> None:
 
 
 def test_what_the_simulator_answers_is_not_paid() -> None:
-    """Where the simulator answers, no ruble is called paid; else they are."""
+    """With the simulator, no ruble is called paid; else they are."""
     spend = Spend(settled_rub=Decimal(7), today_rub=Decimal(3))
     text = shown(page(spend=spend), simulated=True)
     assert "3.00 ₽ simulated" in text

@@ -36,7 +36,7 @@ def test_defaults() -> None:
 
 
 def test_choices_stay() -> None:
-    """What a job says itself is not replaced, and the caller's mapping is left alone."""
+    """A job's own options are not replaced, and the caller's mapping is left alone."""
     fields = job(model="m2", max_output_tokens=16)
     before = dict(fields)
     document = prepare(fields, SETTINGS)
@@ -117,7 +117,7 @@ def test_data_url_forms(head: str) -> None:
     ],
 )
 def test_broken_data_url(url: str) -> None:
-    """What can't be decoded is told with the number of its picture, and without its content."""
+    """A picture that can't be decoded is named by its number, without its content."""
     with pytest.raises(InvalidJob, match=r"images\.1\.url: .*data URL") as raised:
         extract_data_urls(job(URL, {"url": url}), MOST)
     assert len(raised.value.message) < 160

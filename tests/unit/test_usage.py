@@ -84,7 +84,7 @@ def test_pictures_and_texts_are_told_apart() -> None:
 
 
 def test_one_question_about_equal_pictures_gives_one_factor() -> None:
-    """Where nothing tells pictures from texts, both have the factor of the whole."""
+    """If nothing tells pictures from texts, both have the factor of the whole."""
     found = learned([(255, 45, 393, 0, 10)] * 50)
     assert found.factor == pytest.approx(1.31)
     assert found.pictures == pytest.approx(1.31)

@@ -213,7 +213,7 @@ def test_turning_a_picture_turns_what_is_seen(
 def test_more_pixels_are_never_cheaper_within_the_limits(
     model: str, width: int, height: int, more: int
 ) -> None:
-    """Where a patch model scales nothing down, a longer side costs as much or more."""
+    """If a patch model scales nothing down, a longer side costs as much or more."""
     longer = min(2048, width + more)
     less = image_tokens(RULES, model, Detail.ORIGINAL, width, height)
     if seen_size(RULES, model, Detail.ORIGINAL, longer, height) == (longer, height):

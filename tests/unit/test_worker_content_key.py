@@ -92,7 +92,7 @@ def test_another_question(
 
 @given(JOBS, JOBS, PICTURES)
 def test_shared_by_tenants(one: dict[str, Any], other: dict[str, Any], pictures: list[str]) -> None:
-    """Where answers are shared, tenants are all that is left out of the key."""
+    """If answers are shared, tenants are all that is left out of the key."""
     same = job(**{**one, "tenant": "t"}) == job(**{**other, "tenant": "t"})
     keys = [cache_key(job(**fields), pictures, shared=True) for fields in (one, other)]
     assert (keys[0] == keys[1]) is same

@@ -29,7 +29,7 @@ class Parts:
 
 
 def test_one_process_of_the_fleet_ticks() -> None:
-    """Who finds that others have looked ticks less often, until they do not any more."""
+    """A dispatcher ticks less often while others look, and as before when they stop."""
     parts = Parts(False, False, True, True, False, False)  # noqa: FBT003  # whether others had looked
     parts.dispatcher._run()
     assert parts.ticks == [1, 1, 1, 1.8, 1.8, 1]

@@ -110,7 +110,7 @@ def test_blobs_that_are_missing() -> None:
     ],
 )
 def test_malformed(document: dict[str, Any], args: list[Any], says: str) -> None:
-    """What can't be a job is refused with the name of the field, and reaches no ledger."""
+    """A document that can't be a job is refused by its field, and reaches no ledger."""
     ledger = ScriptedLedger()
     with pytest.raises(InvalidJob, match=says):
         enter("job-1", args, document, tools(ledger, blobs=Blobs()))

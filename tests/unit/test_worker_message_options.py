@@ -48,7 +48,7 @@ def test_nothing_asked() -> None:
     ],
 )
 def test_refused_by_name(options: dict[str, Any], says: str) -> None:
-    """What no job can have is refused under the name by which callers know it."""
+    """An impossible option is refused under the name by which callers know it."""
     with pytest.raises(InvalidJob, match=says):
         apply(**options)
 

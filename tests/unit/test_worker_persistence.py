@@ -42,7 +42,7 @@ class Failing:
     ids=lambda error: str(error)[:10],
 )
 def test_waits_it_out(error: Exception) -> None:
-    """What passes is waited for, with pauses that grow to two seconds."""
+    """A transient error is waited for, with pauses that grow to two seconds."""
     clock = Clock()
     assert retry_until_redis_returns(Failing(8, error), clock.sleep) == "done"
     assert clock.slept == [0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2]
@@ -52,7 +52,7 @@ def test_waits_it_out(error: Exception) -> None:
     "error", [redis_errors.ResponseError("WRONGTYPE of key"), ValueError("no number")]
 )
 def test_tells_what_does_not_pass(error: Exception) -> None:
-    """What would fail again in the same way is not repeated."""
+    """An error that would come again is not repeated."""
     clock = Clock()
     with pytest.raises(type(error)):
         retry_until_redis_returns(Failing(1, error), clock.sleep)

@@ -125,7 +125,7 @@ def test_fenced(with_steps: Any) -> None:
     ids=lambda error: error.code,
 )
 def test_wrong_jobs_fail_free(with_steps: Any, error: errors.VisionqError) -> None:
-    """What is wrong with the job ends it at once, at no cost, with code, class and picture."""
+    """A fault of the job ends it at once, at no cost, with code, class and picture."""
     ending = end(error, with_steps, cost=500)
     document = failure(ending).error
     assert (document.code, document.image) == (error.code, error.image)
@@ -149,7 +149,7 @@ def test_paid_failures(with_steps: Any, kind: type[errors.VisionqError]) -> None
 
 
 def test_a_paid_failure_without_count(with_steps: Any) -> None:
-    """Where the provider did not count, the most that the call can cost is taken."""
+    """If the provider did not count, the most that the call can cost is taken."""
     ending = end(errors.Refused("no"), with_steps, sent=True)
     assert (ending.billing, ending.cost) == (Billing.SETTLED, 12345)
 

@@ -22,7 +22,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["gzip", "bzip2", "xz"])
 def test_a_compressed_body_is_read(method: str) -> None:
-    """What Celery's clients compress is unpacked, up to the size of the largest document."""
+    """Messages that Celery's clients compress are unpacked, up to the largest document."""
     for body in (b"", b"[[], {}, {}]", os.urandom(99_000)):
         packed, content_type = compression.compress(body, method)
         assert compression.decompress(packed, content_type) == body

@@ -95,7 +95,7 @@ def test_tokens_are_random(go: Any) -> None:
 def test_a_closed_gate_takes_no_hints_from_others(
     go: Any, reason: RefusalReason, *, rests: bool
 ) -> None:
-    """Who may not call leaves the next hints to workers with a key that works."""
+    """A worker that may not call leaves the next hints to workers with a key that works."""
     clock = Clock()
     refusal = ClaimRefusal(State.QUEUED, reason)
     assert go(ScriptedLedger({"claim": [refusal]}), clock=clock) == Stale(reason)
@@ -149,7 +149,7 @@ def test_a_paid_answer_outlives_an_outage(go: Any) -> None:
 
 
 def test_an_ending_that_can_t_be_written(go: Any) -> None:
-    """What can't be written as it is ends the job all the same, with its money on the books."""
+    """A result that can't be written ends the job all the same, with its money on the books."""
     broken = UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
     replies = [broken, broken, Written.DONE]
     ledger = ScriptedLedger({"claim": [claim(cost=300)], "finish": replies, "block": [None] * 2})
@@ -164,7 +164,7 @@ def test_an_ending_that_can_t_be_written(go: Any) -> None:
 
 
 def test_an_ending_that_redis_refuses(go: Any) -> None:
-    """What Redis refuses is written plainer, and at last as a call that nobody repeats."""
+    """A result that Redis refuses is written plainer, and at last as an unrepeatable call."""
     refused = redis_errors.ResponseError("value is not an integer or out of range")
     plain = ScriptedLedger({"claim": [claim()], "finish": [refused, Written.DONE], "block": [None]})
     assert go(plain) is ANSWER

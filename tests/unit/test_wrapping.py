@@ -42,6 +42,6 @@ def test_a_terminal_gets_wrapped_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """What reads a pipe sees one line, however long."""
+    """A pipe gets one line, however long."""
     print_wrapped(LINE)
     assert capsys.readouterr().err == f"{LINE}\n"

@@ -286,7 +286,7 @@ def pictures_served() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def replay(fleet: Fleet, *options: str) -> Any:
-    """What the operator does about lines that failed."""
+    """Replay jobs as an operator does, and return their ids."""
     command = [sys.executable, "-m", "visionq.cli", "jobs", "replay", *options, "--yes", "--json"]
     done = subprocess.run(command, env=fleet.environment(), capture_output=True, check=True)
     return json.loads(done.stdout)["replayed"]

@@ -171,7 +171,7 @@ def test_failed_job(http: httpx2.Client) -> None:
 
 
 def test_wrong_bodies(http: httpx2.Client) -> None:
-    """What is neither JSON nor a form, and forms with strange parts, are refused."""
+    """A body that is neither JSON nor a form, or a malformed form, is refused."""
     kind = {"content-type": "application/json"}
     assert http.post("/v1/jobs", content=b"{", headers=kind).json()["param"] == "body"
     assert http.post("/v1/jobs", content=b"x", headers={"content-type": "text/plain"}).json()[

@@ -160,7 +160,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
     ],
 )
 def test_refused_by_name(client: OpenAI, change: dict[str, Any], param: str) -> None:
-    """What is not supported, or wrong, is refused with the name of the field."""
+    """A field that is unsupported or wrong is refused by its name."""
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(**{"model": MODEL, "input": asked(1), **change})
     assert refused.value.code == "invalid_job"

@@ -146,7 +146,7 @@ def test_responses_in_every_state(http: httpx2.Client, fleet: Fleet) -> None:
 
 
 def test_errors(http: httpx2.Client, gateway: Gateway, fleet: Fleet, tmp_path: Path) -> None:
-    """What is refused, not found, not allowed or too late, in one piece and as an event."""
+    """Refusals, missing, disallowed and late requests have one form, in one piece and as events."""
     fleet.simulator.configure(latency_s=5)
     with gateway.http("vq-wrong") as stranger:
         replies = [stranger.get("/v1/models")]

@@ -53,7 +53,7 @@ def schemathesis(gateway: Gateway, checks: Sequence[str], *which: str) -> None:
             *(Path(sys.executable).with_name("schemathesis"), "run"),
             f"{gateway.url}/openapi.json",
             *("--header", f"Authorization: Bearer {KEY}", "--checks", ",".join(checks)),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "4", "--seed", "1"),
             *("--no-color", "--suppress-health-check", "all", *which),
         ],
         cwd=gateway.folder,

@@ -113,7 +113,7 @@ def test_streams_are_refused_too(client: OpenAI, fleet: Fleet, ask: Callable[...
 
 
 def test_a_call_that_waits_all_the_same(poor: OpenAI, fleet: Fleet) -> None:
-    """Who asks for it waits for the money too."""
+    """A client can ask to wait for the money too."""
     ledger = Ledger(fleet.client._redis)
 
     def raise_budget() -> None:

@@ -149,7 +149,7 @@ def test_calls_of_a_function(client: OpenAI) -> None:
 
 
 def test_refused_and_cut(client: OpenAI, fleet: Fleet) -> None:
-    """What was declined or cut off ends the stream in OpenAI's way, with what it cost."""
+    """A declined or cut answer ends the stream in OpenAI's way, with its cost."""
     fleet.simulator.configure(faults_next=["refusal", "incomplete", "refusal", "incomplete"])
     refused = events(client, 10)
     assert kinds(refused)[4:6] == ["response.refusal.delta", "response.refusal.done"]
@@ -191,7 +191,7 @@ def broken(number: int) -> tuple[list[Any], list[Any]]:
 
 
 def test_what_fails_soon_is_an_error(client: OpenAI) -> None:
-    """What is wrong before the stream begins comes with its status, as without a stream."""
+    """An error before the stream begins has its status, as without a stream."""
     inputs, messages = broken(1)
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(model=MODEL, input=inputs, stream=True)
@@ -256,7 +256,7 @@ def test_in_the_background(client: OpenAI, fleet: Fleet) -> None:
 
 
 def test_starting_after_nothing(http: httpx2.Client) -> None:
-    """Where there is no stream, nothing can start after an event of it; nor before the first."""
+    """Without a stream nothing resumes after an event of it, nor before the first."""
     told = http.get("/v1/responses/resp_nobody?stream=true").json()
     assert told["error"]["code"] == "job_not_found"
     reply = http.get("/v1/responses/resp_nobody?stream=true&starting_after=x")

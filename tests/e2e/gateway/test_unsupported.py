@@ -77,7 +77,7 @@ def test_tokens_are_counted(client: OpenAI) -> None:
 
 
 def test_tokens_of_what_is_refused(client: OpenAI) -> None:
-    """What a response is refused for, a count is too, in the same words."""
+    """The count of a request is refused for the same reasons as its response, in the same words."""
     question = {"model": MODEL, "input": asked(32)}
     for wrong in ({"model": "gpt-unheard-of"}, {"reasoning": {"effort": "endless"}}):
         refusals = []

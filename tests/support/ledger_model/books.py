@@ -258,7 +258,7 @@ class Books(Events):
         return is_news
 
     def forget(self, job_id: str) -> None:
-        """What a finished job keeps has expired."""
+        """Expire what a finished job keeps."""
         job = self.jobs.pop(job_id)
         self.results.pop(job_id)
         if self.keys.get(job.key) == job_id:

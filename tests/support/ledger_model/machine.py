@@ -330,7 +330,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
 
     @rule(which=some, send=likely, jobs=st.integers(1, 3))
     def work(self, which: int, jobs: int, *, send: bool) -> None:
-        """What happens most: jobs come, somebody looks, a hint is followed, a call is sent."""
+        """Do the commonest: jobs come, a dispatcher looks, a hint is followed, a call is sent."""
         for number in range(jobs if len(self.model.jobs) < jobs else 0):
             self.submit_to_both(
                 new_job(f"j{next(self.numbers)}", batch_id="b1" if number else None)
@@ -372,7 +372,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
 
     @rule(which=some)
     def forget(self, which: int) -> None:
-        """What a finished job keeps expires."""
+        """Expire what a finished job keeps."""
         over = [job.id for job in self.model.jobs.values() if job.has_ended and not job.sent]
         if over:
             job_id = over[which % len(over)]
