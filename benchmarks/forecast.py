@@ -28,6 +28,7 @@ from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, QuotePlan, make_quote
 from producer.sources import Row
 from tests.support.fleet import running_fleet
+from visionq.pricing.model_options import load_option_table
 from visionq.pricing.money import nano_rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
@@ -53,6 +54,11 @@ _FAMILIES: Final = (
     ("patch", "gpt-6-luna", "none"),
     ("patch, reasoning", "gpt-6-luna", "medium"),
     ("patch, reasoning", "gpt-6.1-terra", "low"),
+    ("area", "anthropic/claude-haiku-4-5", None),
+    ("area, reasoning", "anthropic/claude-sonnet-5-5", "low"),
+    ("grid", "google/gemini-2.5-flash", "none"),
+    ("fixed", "google/gemini-3.8-flash", "none"),
+    ("fixed, reasoning", "google/gemini-3.8-flash", "low"),
 )
 #: A day on which all of them are served.
 _TODAY: Final = "2026-11-29"
@@ -113,7 +119,8 @@ def _families(folder: Path, count: int) -> Iterator[_Found]:
         fleet.simulator.configure(answer_tokens=_ANSWER_TOKENS, today=_TODAY)
         for kind, model, effort in _FAMILIES:
             progress(f"forecast: {model} {effort or ''}")
-            options = {"model": model, "detail": "high", "effort": effort}
+            detail = "high" if load_option_table().takes_detail(model) else "auto"
+            options = {"model": model, "detail": detail, "effort": effort}
             first, rest = paths[:_SAMPLE], paths[_SAMPLE:]
             blind = _quote(first, redis, options)
             blind_billed = _ask(fleet, first, options)
