@@ -29,6 +29,7 @@ from visionq.sdk import Client
 from visionq.sdk.submitting import most_bytes
 from visionq.sdk.waiting import LONGEST_OUTAGE
 from visionq.settings import load_settings
+from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -69,7 +70,19 @@ def ask(
         settings = load_settings()
         # Read first: a wrong name fails at once, before a stack is started.
         fields["images"] = take_images(images, most_bytes(fields, settings))
+        _check(fields, settings)
         _ask(fields, settings, as_json=as_json)
+
+
+def _check(fields: dict[str, Any], settings: Settings) -> None:
+    """Refuse what no job can be, or its model does not take: nothing is started for it.
+
+    Raises:
+        InvalidJob: the message names the field.
+    """
+    # Where the pictures are is of no matter here.
+    anywhere = [{"url": "https://example.com"}] * len(fields["images"])
+    prepare({**fields, "images": anywhere}, settings)
 
 
 def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:

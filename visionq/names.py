@@ -197,6 +197,8 @@ MAINTENANCE: Final = PREFIX + "watch:"
 ANSWER: Final = PREFIX + "answer:"
 #: HASH of sums over forecast and counted tokens per `model:detail`.
 USAGE: Final = PREFIX + "usage:"
+#: STRING how much dearer a model's calls were than the price table, by the seller's own word.
+COST_FACTOR: Final = PREFIX + "cost-factor:"
 #: HASH of sums over the answers' tokens per question.
 QUESTION: Final = PREFIX + "question:"
 #: HASH sha256 → unfinished jobs that need the blob, per tenant.
@@ -287,6 +289,7 @@ KEYS_FOR_LUA: Final[dict[str, str]] = {
     "tenant_finished": TENANT_FINISHED,
     "usage_kinds": USAGE_KINDS,
     "usage": USAGE,
+    "cost_factor": COST_FACTOR,
     "questions": QUESTIONS,
     "question": QUESTION,
     "events": EVENTS,

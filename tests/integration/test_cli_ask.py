@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from producer import ask_command
 from tests.support.clients import Fleet
 from visionq import cli
 from visionq.devstack.redis_server import running_redis
@@ -142,6 +143,33 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
     """Wrong usage is exit 2 and tells what is wrong."""
     assert ask(*arguments) == 2
     assert "Error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--effort", "ultra"), "effort: gpt-6-luna takes none, low, "),
+        (("--service-tier", "turbo"), "service_tier: turbo has no price for gpt-6-luna"),
+        (
+            ("--model", "anthropic/claude-haiku-4-5", "--detail", "low"),
+            "detail: anthropic/claude-haiku-4-5 takes none",
+        ),
+        (("--model", "gpt-5.4-mini", "--prompt-cache", "off"), "prompt_cache: gpt-5.4-mini takes"),
+    ],
+)
+def test_what_a_model_does_not_take_starts_nothing(
+    photo: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    """Without a stack none is started for a question that would be refused."""
+    monkeypatch.delenv("VISIONQ_REDIS_URL")
+    monkeypatch.setattr(ask_command, "found_stack", lambda *_: pytest.fail("a stack was started"))
+    assert ask(photo, "-p", "What?", *options) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
 
 
 def test_no_redis(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.worker import Bench
+from tests.support.worker import Bench, served
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
 from visionq.cli.doctor.usage_checks import usage_findings
 from visionq.devstack.simulator import running_simulator
-from visionq.ledger import Held
+from visionq.ledger import BudgetScope, Held, Period
 from visionq.ledger.metrics import read_counters
-from visionq.pricing.money import nano_rubles
+from visionq.names import COST_FACTOR, USAGE_KINDS
+from visionq.pricing.money import nano_rubles, rubles
 from visionq.providers import load_profile
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
+from worker.work import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +104,62 @@ def test_paid_failures_are_booked_as_told(
         bench.run(job)
     assert Decimal(simulator.bill()["rub"]) > 0
     assert is_booked(bench)
+    bench.close()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, 14.0])
+def test_a_dearer_seller_overruns_no_budget(
+    redis: Redis, simulator: RunningSimulator, factor: float
+) -> None:
+    """After its first answer, reservations count what a seller costs beyond the table."""
+    simulator.configure(dialect="aitunnel", price_factor=factor, balance_rub=100_000)
+    bench = bench_of(redis, simulator, "aitunnel")
+    # An answer of all that it may have: the call costs what it can.
+    simulator.configure(answer_tokens=400)
+    fields: dict[str, Any] = {"max_output_tokens": 300, "reuse": "off", "model": "gpt-5.4-mini"}
+    bench.run(bench.submit(picture(20), **fields))
+    first = bench.money()["settled"]
+    budget = first * 7 // 2
+    bench.ledger.set_budget(BudgetScope("tenant", "default", Period.TOTAL), rubles(budget))
+    ids = [bench.submit(picture(number), **fields) for number in range(21, 33)]
+    for job_id in ids:
+        bench.hint(job_id)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda job: work(job, bench.tools, bench.leases, bench.here), ids))
+    assert is_booked(bench)
+    assert first < bench.money()["settled"] <= budget
+    simulator.configure(answer_tokens=None)
+    bench.close()
+
+
+def test_what_is_learned_of_a_sellers_costs_fades(
+    redis: Redis, simulator: RunningSimulator
+) -> None:
+    """A seller that gets cheaper is reserved for ever less, and never for less than the table."""
+    bench = bench_of(redis, simulator, "aitunnel")
+
+    def learned(price_factor: float) -> float:
+        simulator.configure(dialect="aitunnel", price_factor=price_factor)
+        bench.answer(picture(40), reuse="off")
+        return float(redis.get(COST_FACTOR + "gpt-6-luna"))  # type: ignore[arg-type]
+
+    assert learned(0.5) == 1
+    assert learned(2) == pytest.approx(2, rel=1e-4)
+    dear, cheap = learned(2), learned(1)
+    assert 1.9 < cheap < dear
+    bench.close()
+
+
+def test_costs_of_pictures_never_seen_are_learned(
+    redis: Redis, simulator: RunningSimulator
+) -> None:
+    """Where the provider fetches the pictures, nothing but the cost is learned."""
+    simulator.configure(dialect="aitunnel", price_factor=3)
+    bench = bench_of(redis, simulator, "aitunnel")
+    with served({"/a.png": picture(41)}) as site:
+        bench.answer(f"{site}/a.png", url_mode="pass")
+    assert float(redis.get(COST_FACTOR + "gpt-6-luna")) == pytest.approx(3, rel=1e-4)  # type: ignore[arg-type]
+    assert redis.exists(USAGE_KINDS) == 0
     bench.close()
 
 

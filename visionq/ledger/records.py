@@ -317,6 +317,8 @@ class UsageNote:
     #: Nano-rubles, by the provider's own word and by the table of prices; 0: it does not say.
     told_cost: int = 0
     table_cost: int = 0
+    #: Whether there was a forecast; without one the costs alone are learned from.
+    is_forecast: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,8 @@ def as_argument(note: UsageNote | None) -> str:
         "plain": note.plain,
         "told_cost": note.told_cost,
         "table_cost": note.table_cost,
+        "model": note.model,
+        "is_forecast": note.is_forecast,
     }
     return json.dumps(fields)
 

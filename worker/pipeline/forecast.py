@@ -76,11 +76,16 @@ def _longest_answer(attempt: Attempt) -> int:
 
 
 def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
-    """Return what forecasts learn from a call; None: nothing, as from a picture never seen."""
+    """Return what is learned from a call; None: nothing.
+
+    Of a picture that was never seen, and of a repair, only what the provider says that it cost.
+    """
     seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
-    is_repair = attempt.claim.faulty is not None
     is_told = usage is not None and not isinstance(usage, DisbelievedUsage)
-    if usage is None or not is_told or not usage.input_tokens or not seen or is_repair:
+    if usage is None or not is_told or not usage.input_tokens:
+        return None
+    is_forecast, costs = seen and attempt.claim.faulty is None, _costs(attempt, usage)
+    if not is_forecast and not costs:
         return None
     pictures, texts = _forecast(attempt)
     return UsageNote(
@@ -95,7 +100,8 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
         output=usage.output_tokens,
         plain=_is_plain(attempt),
         effort=attempt.job.effort,
-        **_costs(attempt, usage),
+        is_forecast=is_forecast,
+        **costs,
     )
 
 

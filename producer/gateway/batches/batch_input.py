@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,6 +37,10 @@ LONGEST: Final = 30_000_000
 #: Seconds after the end of a batch at which the ledger ends a job, if no gateway has.
 _GRACE: Final = 60
 _BLANKS: Final = b" \t\r\n"
+#: The field of a request; within a text its quotes are escaped.
+_MODEL: Final = re.compile(rb'(?<!\\)"model"\s*:\s*"([A-Za-z0-9._:/-]{1,128})"')
+#: Of a file, of which the ends are looked up.
+_MOST_MODELS: Final = 100
 
 
 class Envelope(BaseModel):
@@ -77,9 +82,18 @@ def read_lines(path: Path) -> Iterator[Line]:
         yield line
 
 
-def count_lines(path: Path, most: int) -> int:
-    """Return how many lines a file has, counting no further than one beyond `most`."""
-    return sum(1 for _ in islice(_raw_lines(path), most + 1))
+def survey(path: Path, most: int) -> tuple[int, frozenset[str | None]]:
+    """Return how many lines a file has, and the models that they name, None where one names none.
+
+    Counted no further than one line beyond `most`; nothing is parsed, so that this is quick.
+    """
+    lines, models = 0, set[str | None]()
+    for raw in islice(_raw_lines(path), most + 1):
+        lines += 1
+        found = _MODEL.search(raw or b"")
+        if len(models) < _MOST_MODELS:
+            models.add(found.group(1).decode() if found else None)
+    return lines, frozenset(models)
 
 
 def _raw_lines(path: Path) -> Iterator[bytes | None]:

@@ -6,18 +6,22 @@ import asyncio
 import hashlib
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from producer.gateway.batches.batch_input import count_lines
+from producer.gateway.batches.batch_input import survey
 from producer.gateway.batches.batch_store import DONE, Batch, Endpoint, Status
-from producer.gateway.dependencies import ERRORS, Caller, IdempotencyKey, Open
+from producer.gateway.dependencies import CLIENT_NAME, ERRORS, Caller, IdempotencyKey, Open
 from producer.gateway.file_routes import find_file
 from producer.gateway.http_errors import Fault
 from producer.openai_requests.parts import Metadata
 from producer.openai_requests.unsupported import Part
+from producer.quote.model_facts import Endings, Knowledge
+from visionq.pricing.vision import load_rules
+from visionq.redis_connection import as_queue_unavailable, connect
 
 if TYPE_CHECKING:
     from producer.gateway.dependencies import Services
@@ -99,6 +103,8 @@ class BatchObject(BaseModel):
     cancelled_at: int | None = None
     request_counts: RequestCounts
     metadata: dict[str, str]
+    #: Not OpenAI's, and in the answer to its creation alone: models that end, or are not listed.
+    warnings: list[str] | None = None
 
 
 class BatchList(BaseModel):
@@ -120,7 +126,7 @@ async def create_batch(
     hours = int(request.completion_window.removesuffix("h"))
     most = services.gateway.max_batch_lines
     path = services.files.path(key.tenant, request.input_file_id)
-    lines = await asyncio.to_thread(count_lines, path, most)
+    lines, models = await asyncio.to_thread(survey, path, most)
     if not 0 < lines <= most:
         wrong = "has no lines" if lines == 0 else f"has more than {most:,} lines"
         raise Fault(400, "invalid_job", f"input_file_id: the file {wrong}", param="input_file_id")
@@ -139,7 +145,17 @@ async def create_batch(
             message = f"the idempotency key already names batch {known.id}, of another file"
             raise Fault(409, "idempotency_conflict", message)
         batch = known
-    return await batch_object(services, batch)
+    warnings = await asyncio.to_thread(_warnings, services, models)
+    return (await batch_object(services, batch)).model_copy(update={"warnings": warnings or None})
+
+
+def _warnings(services: Services, models: frozenset[str | None]) -> list[str]:
+    """Return a line for each model that ends within three months, or that the provider lacks."""
+    settings, today = services.settings, datetime.now(UTC).date()
+    with connect(services.setup.redis_url, CLIENT_NAME) as redis, as_queue_unavailable():
+        endings = Endings(today, today, Knowledge(redis).model_list())
+    named = {model or settings.default_model for model in models}
+    return list(endings.warnings(named, load_rules(settings.vision_file)))
 
 
 @router.get("", summary="List batches", response_model_exclude_none=True)

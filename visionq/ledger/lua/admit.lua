@@ -19,6 +19,12 @@ local state, holder, sent, deadline, pool, lane, batch = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')
 )
 
+-- A seller whose calls were dearer than our prices, by its own word, is reserved for as such.
+local dearer = lane and reserve ~= '' and redis.call('GET', K.cost_factor .. model_of(lane))
+if dearer then
+  reserve = at(math.ceil(tonumber(reserve) * tonumber(dearer)))
+end
+
 local function fence()
   if state ~= 'in_progress' or holder ~= token then
     return { 'REFUSED', state or 'missing' }
