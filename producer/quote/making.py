@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
 
+#: Share by which a seller may leave the price table without a word.
+_NOTED: Final = 0.005
+
 
 def make_quote(
     rows: Iterable[Row | BadRow],
@@ -61,7 +64,8 @@ def quote_of(
     groups = census.groups
     calibrations = statistics.calibrations([kind_of(*kind) for kind in groups])
     questions = [question for group in groups.values() for question in group.questions]
-    outputs = statistics.outputs(questions)
+    outputs, ratios = statistics.outputs(questions), statistics.cost_ratios()
+    prices = prices.as_charged(ratios)
     made = {
         kind: estimate(group, prices.for_model(kind[0]), calibrations.get(kind_of(*kind)), outputs)
         for kind, group in groups.items()
@@ -97,7 +101,7 @@ def quote_of(
         chosen=chosen,
         models=_compare(census, plan, prices, statistics, given / max(1, asked), shutdowns, chosen),
         warnings=shutdowns.warnings((kind[0] for kind in made), plan.rules),
-        notes=_notes(census, made, prices, calibrations),
+        notes=(*_notes_of_seller(made, ratios), *_notes(census, made, prices, calibrations)),
     )
 
 
@@ -290,6 +294,17 @@ def _picture_tokens(
                 tokens = count * tokens_of(rules, model, detail, *size)
                 most, least = most + tokens, least + tokens
     return most, least
+
+
+def _notes_of_seller(made: Mapping[Kind, Estimate], ratios: Mapping[str, float]) -> Iterator[str]:
+    """Say where the seller's own figures leave the table of prices."""
+    for model in dict.fromkeys(kind[0] for kind in made):
+        ratio = ratios.get(model, 1)
+        if abs(ratio - 1) > _NOTED:
+            yield (
+                f"answers of {model} have cost {ratio:.3f} of what the price table says, by the"
+                " provider's own word; the quote follows that"
+            )
 
 
 def _notes(

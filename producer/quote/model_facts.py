@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from redis.exceptions import NoPermissionError
 
 from visionq.ledger.overview import overview
-from visionq.ledger.usage import kind_of, read_calibrations, read_outputs
+from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
 from visionq.names import ANSWER, USAGE
 from visionq.pricing.model_list import ModelList, read_model_list, said_of_unlisted
 from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
@@ -49,6 +49,11 @@ class LearnedStatistics:
     def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:
         """Return the lengths of answers to questions."""
         return read_outputs(self.redis, questions) if self.redis is not None else {}
+
+    def cost_ratios(self) -> Mapping[str, float]:
+        """Return what calls cost of what the price table says, of models whose answers tell it."""
+        redis = self.redis
+        return _if_allowed(lambda: read_cost_ratios(redis), {}) if redis is not None else {}
 
     def stored(self, cache_keys: Sequence[str]) -> list[bool]:
         """Return which keys have a cached answer, in one round trip."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from producer.prompts import Prompt
+from producer.quote import Knowledge, Quote, QuotePlan, make_quote
+from producer.sources import Row
 from tests.support.pictures import picture
 from tests.support.worker import Bench, served
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
@@ -17,7 +21,10 @@ from visionq.ledger import BudgetScope, Held, Period
 from visionq.ledger.metrics import read_counters
 from visionq.names import COST_FACTOR, USAGE_KINDS
 from visionq.pricing.money import nano_rubles, rubles
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
+from visionq.settings import Settings
 from worker.provider.balance import read_balance
 from worker.provider.client import make_client
 from worker.work import work
@@ -66,6 +73,13 @@ def bench_of(redis: Redis, simulator: RunningSimulator, provider: str, base: str
     return bench
 
 
+def quoted(redis: Redis | None) -> Quote:
+    """Quote a hundred pictures whose size nobody knows."""
+    rows = [Row(1, "a", ("https://example.com/a.png",))] * 100
+    plan = QuotePlan(Settings(), load_rules(), Prompt("What?"))
+    return make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
+
+
 def is_booked(bench: Bench) -> bool:
     return bench.money().get("settled", 0) == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
 
@@ -82,6 +96,12 @@ def test_the_sellers_own_figure_wins(
     assert is_booked(bench)
     assert not any(answer.cost_is_estimate for answer in answers)
     assert sum(answer.cost_rub for answer in answers) == Decimal(simulator.bill()["rub"])
+    made = quoted(redis)
+    assert made.rub.expected is not None
+    assert (
+        Decimal("1.1369") < made.rub.expected / (quoted(None).rub.expected or 0) < Decimal("1.1371")
+    )
+    assert any("have cost 1.137 of what the price table says" in note for note in made.notes)
     (finding,) = [one for one in usage_findings(redis) if one.check == "prices.bill"]
     assert "the provider charges 1.137 of what the table of prices says" in finding.message
     assert read_balance(bench.tools.client, bench.tools.profile.balance) == 1000 - Decimal(

@@ -20,6 +20,7 @@ from visionq.pricing.caching import load_caching
 from visionq.pricing.money import nano_rubles, rubles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from visionq.contract import Usage
@@ -96,6 +97,13 @@ class Price(Dated):
         """The same, written to be kept for 12 hours."""
         return self.written if self.cache_write_12h is None else self.cache_write_12h
 
+    def times(self, ratio: float) -> Price:
+        """Return a row whose tokens cost so many times as much."""
+        names = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
+        costs = {name: cost for name in names if (cost := getattr(self, name)) is not None}
+        factor = Decimal(str(round(ratio, 9)))
+        return self.model_copy(update={name: cost * factor for name, cost in costs.items()})
+
     def tier_factor(self, tier: str | None) -> Decimal | None:
         """Return what a call costs at a service tier, in the prices of the row; None: not known."""
         return Decimal(1) if tier in ORDINARY_TIERS else self.service_tiers.get(tier or "")
@@ -120,6 +128,16 @@ class PriceTable(Facts):
     def for_model(self, model: str) -> Price | None:
         """Return the price of a model or of a snapshot of it, or None: no price is assumed."""
         return match_model(self._by_model, model)
+
+    def as_charged(self, ratios: Mapping[str, float]) -> PriceTable:
+        """Return the prices as a seller's own figures show them.
+
+        Args:
+            ratios: model → what its calls cost, of what the table says.
+        """
+        known = {row.model: ratios[name] for name in ratios if (row := self.for_model(name))}
+        prices = tuple(row.times(known.get(row.model, 1)) for row in self.prices)
+        return self.model_copy(update={"prices": prices}) if known else self
 
 
 def check_tier(prices: PriceTable, model: str, tier: str | None) -> None:
