@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer.prompts import Prompt
-from producer.quote import Knowledge, Quote, QuotePlan, make_quote
+from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
 from tests.support.pictures import picture
 from tests.support.worker import Bench, served
@@ -77,7 +77,7 @@ def quoted(redis: Redis | None) -> Quote:
     """Quote a hundred pictures whose size nobody knows."""
     rows = [Row(1, "a", ("https://example.com/a.png",))] * 100
     plan = QuotePlan(Settings(), load_rules(), Prompt("What?"))
-    return make_quote(rows, plan, load_prices(), Knowledge(redis), now=datetime.now(UTC))
+    return make_quote(rows, plan, load_prices(), LearnedStatistics(redis), now=datetime.now(UTC))
 
 
 def is_booked(bench: Bench) -> bool:

@@ -103,6 +103,16 @@ def test_people_see_the_difference(folder: Path, capsys: pytest.CaptureFixture[s
         assert words in said
 
 
+def test_a_page_without_vendors_finds_its_rows(folder: Path) -> None:
+    """A bare `claude-…` of the page is the row by which it is asked, and no new model."""
+    told = CHANGED["gpt-6-luna"]
+    text = as_tabs({"claude-haiku-4-5": told, "gpt-6-luna": told})
+    assert run(["prices", "update", page(folder, text)]) == 0
+    own = folder / "prices.toml"
+    assert price(own, "anthropic/claude-haiku-4-5").input == price(own, "gpt-6-luna").input
+    assert len(load_prices(own).prices) == len(load_prices().prices)
+
+
 def test_confirmed_is_what_the_operator_says(folder: Path) -> None:
     """A row is confirmed by a flag or by hand; it stays so for as long as its prices do."""
     own, luna = folder / "prices.toml", page(folder, as_tabs({"gpt-6-luna": CHANGED["gpt-6-luna"]}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ from visionq.pricing.prices import Price, PriceTable
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterable
 
     from visionq.pricing.price_page import PagePrice, PricePage
 
@@ -73,6 +74,7 @@ def updated(
         InvalidSource: a price differs so much from the table's that it can't be meant.
     """
     rows = {price.model: price for price in table.prices}
+    page = _named_as_here(page, rows)
     changes: list[Change] = []
     unchanged = []
     for told in page.prices:
@@ -92,6 +94,13 @@ def updated(
         unchanged=tuple(unchanged),
         absent=tuple(price.model for price in table.prices if price.model not in there),
     )
+
+
+def _named_as_here(page: PricePage, known: Iterable[str]) -> PricePage:
+    """Return the page with `google/gemini-…` for a `gemini-…` whose row has the vendor's name."""
+    here = {name.partition("/")[2]: name for name in known if "/" in name}
+    prices = (replace(told, model=here.get(told.model, told.model)) for told in page.prices)
+    return replace(page, prices=tuple(prices))
 
 
 def _changes(told: PagePrice, row: Price | None) -> list[Change]:

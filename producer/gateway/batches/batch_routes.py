@@ -19,7 +19,7 @@ from producer.gateway.file_routes import find_file
 from producer.gateway.http_errors import Fault
 from producer.openai_requests.parts import Metadata
 from producer.openai_requests.unsupported import Part
-from producer.quote.model_facts import Endings, Knowledge
+from producer.quote.model_facts import Shutdowns, LearnedStatistics
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 
@@ -153,7 +153,7 @@ def _warnings(services: Services, models: frozenset[str | None]) -> list[str]:
     """Return a line for each model that ends within three months, or that the provider lacks."""
     settings, today = services.settings, datetime.now(UTC).date()
     with connect(services.setup.redis_url, CLIENT_NAME) as redis, as_queue_unavailable():
-        endings = Endings(today, today, Knowledge(redis).model_list())
+        endings = Shutdowns(today, today, LearnedStatistics(redis).model_list())
     named = {model or settings.default_model for model in models}
     return list(endings.warnings(named, load_rules(settings.vision_file)))
 
