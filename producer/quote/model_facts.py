@@ -51,7 +51,7 @@ class LearnedStatistics:
         return read_outputs(self.redis, questions) if self.redis is not None else {}
 
     def cost_ratios(self) -> Mapping[str, float]:
-        """Return what calls cost of what the price table says, of models whose answers tell it."""
+        """Return told costs by table costs, of models whose answers carry a cost."""
         redis = self.redis
         return _if_allowed(lambda: read_cost_ratios(redis), {}) if redis is not None else {}
 

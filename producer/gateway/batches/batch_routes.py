@@ -19,7 +19,7 @@ from producer.gateway.file_routes import find_file
 from producer.gateway.http_errors import Fault
 from producer.openai_requests.parts import Metadata
 from producer.openai_requests.unsupported import Part
-from producer.quote.model_facts import Shutdowns, LearnedStatistics
+from producer.quote.model_facts import LearnedStatistics, Shutdowns
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 
