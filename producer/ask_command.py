@@ -75,7 +75,7 @@ def ask(
 
 
 def _check(fields: dict[str, Any], settings: Settings) -> None:
-    """Refuse what no job can be, or its model does not take: nothing is started for it.
+    """Refuse an invalid job, or an option that its model does not take.
 
     Raises:
         InvalidJob: the message names the field.

@@ -51,7 +51,7 @@ class LearnedStatistics:
         return read_outputs(self.redis, questions) if self.redis is not None else {}
 
     def cost_ratios(self) -> Mapping[str, float]:
-        """Return told costs by table costs, of models whose answers carry a cost."""
+        """Return reported costs by table costs, of models whose answers carry a cost."""
         redis = self.redis
         return _if_allowed(lambda: read_cost_ratios(redis), {}) if redis is not None else {}
 
