@@ -1,15 +1,11 @@
 """Every name that two processes must agree on: Redis keys, queues, tasks, metrics.
 
-Nothing else in the project spells one of them out. The Lua scripts get `KEYS_FOR_LUA` as a table
-named `K`, so a key that is renamed here is renamed there too.
+Nothing else in the project spells one of them out. In Lua scripts `K.job` stands for `JOB`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Container
+from typing import Final
 
 # --- Celery -----------------------------------------------------------------------------------
 
@@ -234,97 +230,6 @@ REQUEST_RATE: Final = PREFIX + "request-rate:"
 
 #: Where a client tells its own subscriber to look for more jobs; ends in a random name.
 SDK_WAKE: Final = PREFIX + "sdk-wake:"
-
-#: What the scripts know of the above, by the name under which they know it.
-KEYS_FOR_LUA: Final[dict[str, str]] = {
-    "due": DUE,
-    "parked": PARKED,
-    "finished": FINISHED,
-    "failed": FAILED,
-    "dead_letters": DEAD_LETTERS,
-    "dead_letter": DEAD_LETTER,
-    "counts": COUNTS,
-    "lane_sizes": LANE_SIZES,
-    "hinted": HINTED,
-    "pool_slots": POOL_SLOTS,
-    "pool_busy": POOL_BUSY,
-    "provider_keys": PROVIDER_KEYS,
-    "tenant_unsent": TENANT_UNSENT,
-    "workers": WORKERS,
-    "holds": HOLDS,
-    "hold_ends": HOLD_ENDS,
-    "notices": NOTICES,
-    "waking": WAKING,
-    "too_new": TOO_NEW,
-    "gate": GATE,
-    "held_lanes": HELD_LANES,
-    "rate_limit": RATE_LIMIT,
-    "limits": LIMITS,
-    "missing_model": MISSING_MODEL,
-    "leader": LEADER,
-    "unclear": UNCLEAR,
-    "followers": FOLLOWERS,
-    "dispatcher": DISPATCHER,
-    "wake": WAKE,
-    "money": MONEY,
-    "money_of_day": MONEY_OF_DAY,
-    "budgets": BUDGETS,
-    "budget_waiters": BUDGET_WAITERS,
-    "budget_waiter_counts": BUDGET_WAITER_COUNTS,
-    "budget_looks": BUDGET_LOOKS,
-    "unknown_calls": UNKNOWN_CALLS,
-    "closed_calls": CLOSED_CALLS,
-    "book": BOOK,
-    "reserves": RESERVES,
-    "blob_references": BLOB_REFERENCES,
-    "blob_garbage": BLOB_GARBAGE,
-    "blob_deletions": BLOB_DELETIONS,
-    "blob_bytes": BLOB_BYTES,
-    "tenant_blob_bytes": TENANT_BLOB_BYTES,
-    "tenant_blob_garbage": TENANT_BLOB_GARBAGE,
-    "tenant_blobs": TENANT_BLOBS,
-    "tenant_parked": TENANT_PARKED,
-    "tenant_lanes": TENANT_LANES,
-    "tenant_jobs": TENANT_JOBS,
-    "tenant_finished": TENANT_FINISHED,
-    "usage_kinds": USAGE_KINDS,
-    "usage": USAGE,
-    "cost_factor": COST_FACTOR,
-    "questions": QUESTIONS,
-    "question": QUESTION,
-    "events": EVENTS,
-    "metrics": METRICS,
-    "metric_labels": METRIC_LABELS,
-    "metric_fields": METRIC_FIELDS,
-    "job": JOB,
-    "lane": LANE,
-    "tenant_ring": TENANT_RING,
-    "lane_ring": LANE_RING,
-    "worker": WORKER,
-    "idempotency": IDEMPOTENCY,
-    "answer": ANSWER,
-    "blob": BLOB,
-    "batch": BATCH,
-    "file_batch": FILE_BATCH,
-    "open_batches": OPEN_BATCHES,
-    "webhook_events": WEBHOOK_EVENTS,
-    "delivery": DELIVERY,
-    "deliveries": DELIVERIES,
-    "deliveries_due": DELIVERIES_DUE,
-    "deliveries_out": DELIVERIES_OUT,
-    "deliveries_out_of": DELIVERIES_OUT_OF,
-    "delivery_tenants": DELIVERY_TENANTS,
-    "celery_result": CELERY_RESULT,
-    "interactive": QUEUE_INTERACTIVE,
-    "bulk": QUEUE_BULK,
-    "webhooks": QUEUE_WEBHOOKS,
-}
-
-
-def keys_as_lua(words: Container[str] = KEYS_FOR_LUA) -> str:
-    """Return the line that a script begins with: the table `K` of the keys among its words."""
-    keys = ", ".join(f"{name} = '{key}'" for name, key in KEYS_FOR_LUA.items() if name in words)
-    return f"local K = {{ {keys} }}"
 
 
 def lane_name(queue: str, tenant: str, model: str) -> str:

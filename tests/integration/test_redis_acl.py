@@ -21,7 +21,6 @@ from tests.support.pictures import picture
 from tests.support.redis_servers import RELEASES, started
 from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client
-from visionq.blobs.scripts import script_text as blob_script
 from visionq.contract import State
 from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.errors import JobFailed, QueueUnavailable
@@ -70,7 +69,7 @@ class Users:
 
 def is_loaded(admin: Any) -> bool:
     """Return whether submission could run now."""
-    texts = [script_text("submit"), blob_script("reserve"), blob_script("register")]
+    texts = [script_text("submit"), script_text("reserve"), script_text("register")]
     return all(admin.script_exists(*(admin.register_script(text).sha for text in texts)))
 
 

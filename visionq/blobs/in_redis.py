@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from visionq.blobs.content import by_name, sha256_of, verified
-from visionq.blobs.scripts import Room, portions, reservation, reserved, script_text
+from visionq.blobs.scripts import Room, portions, reservation, reserved
+from visionq.ledger.scripts import script_text
 from visionq.names import BLOB, BLOB_DELETIONS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class RedisBlobs:
 
     def sweep(self, limit: int = 500) -> int:
         """Bring the books up to date with what Redis has let go."""
-        reply: Any = self._sweep(args=(limit, 0))
+        reply: Any = self._sweep(args=("", limit, 0))
         looked_at, elsewhere = reply
         if elsewhere:
             self._redis.zrem(BLOB_DELETIONS, *elsewhere)

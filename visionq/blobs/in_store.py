@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs.content import by_name, sha256_of, verified
-from visionq.blobs.scripts import portions, registered, script_text
+from visionq.blobs.scripts import portions, registered
 from visionq.errors import QueueUnavailable
+from visionq.ledger.scripts import script_text
 from visionq.names import BLOB_DELETIONS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ObjectBlobs:
 
     def sweep(self, limit: int = 500) -> int:
         """Delete blobs whose time is up; what a deleter that died has left is tried again."""
-        reply: Any = self._sweep(args=(limit, round(DELETION * 1000)))
+        reply: Any = self._sweep(args=("", limit, round(DELETION * 1000)))
         looked_at, names = reply
         if names:
             with _store_errors():
@@ -97,7 +98,7 @@ class ObjectBlobs:
             self._sleep(_PAUSE_WHILE_DELETED)
 
     def _reply(self, blobs: Mapping[str, bytes]) -> Any:  # noqa: ANN401  # what a script returns
-        return self._register(args=(self._grace, *blobs))
+        return self._register(args=("", self._grace, *blobs))
 
     def _upload(self, name: str, content: bytes, *, is_new: bool) -> None:
         with _store_errors():
@@ -141,7 +142,7 @@ class AsyncObjectBlobs:
 
     async def _registered(self, blobs: Mapping[str, bytes]) -> set[str]:
         while True:
-            reply: Any = await self._register(args=(self._grace, *blobs))
+            reply: Any = await self._register(args=("", self._grace, *blobs))
             unknown = registered(reply)
             if unknown is not None:
                 return unknown

@@ -7,35 +7,18 @@ steps of the ledger's scripts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.errors import QueueUnavailable, QuotaExceeded
-from visionq.names import keys_as_lua
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-SCRIPTS: Final = ("reserve", "register", "sweep")
 #: Most blobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
 #: Shares of Redis's `maxmemory`: of blobs where no limit is set, and of all, as for submission.
 SHARE_OF_BLOBS: Final = 0.7
 REFUSE_AT: Final = 0.85
-
-
-@cache
-def script_text(name: str) -> str:
-    """Return the script behind the names of all keys and what the scripts share."""
-    lua = files("visionq.blobs") / "lua"
-    parts = ((lua / f"{part}.lua").read_text() for part in ("common", "tenants", name))
-    return "\n".join((keys_as_lua(), *parts))
-
-
-def tenants_text() -> str:
-    """Return the functions by which the ledger's scripts count the bytes of tenants too."""
-    return (files("visionq.blobs") / "lua" / "tenants.lua").read_text()
 
 
 def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
@@ -57,8 +40,9 @@ class Room:
 
 
 def reservation(blobs: Mapping[str, bytes], room: Room, tenant: str) -> list[str | int]:
-    """Return the arguments of `reserve`."""
+    """Return the arguments of `reserve`; the time is left to Redis."""
     arguments: list[str | int] = [
+        "",
         room.grace,
         "" if room.limit is None else room.limit,
         str(SHARE_OF_BLOBS),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.dead_letters.letters import DeadLetter, Message, clean, read_letter
-from visionq.names import DEAD_LETTER, DEAD_LETTERS, keys_as_lua
+from visionq.ledger.scripts import script_text
+from visionq.names import DEAD_LETTER, DEAD_LETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,20 +34,13 @@ class Bounds:
     ttl: int = 7 * 24 * 3600
 
 
-@cache
-def _script() -> str:
-    lua = files("visionq") / "dead_letters" / "lua" / "keep.lua"
-    base = files("visionq") / "ledger" / "lua" / "shared" / "base.lua"
-    return f"{keys_as_lua()}\n{base.read_text()}\n{lua.read_text()}"
-
-
 class DeadLetters:
     """The list of messages that were set aside, in the ledger's Redis."""
 
     def __init__(self, redis: Redis, bounds: Bounds | None = None) -> None:
         self._redis = redis
         self._bounds = bounds or Bounds()
-        self._keep = redis.register_script(_script())
+        self._keep = redis.register_script(script_text("keep"))
 
     def keep(self, message: Message, reason: str, detail: str = "", result: str = "") -> str:
         """Keep a message; returns the id of its letter.

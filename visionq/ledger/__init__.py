@@ -1,7 +1,7 @@
 """The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
 
 from visionq.ledger.budgets import Book, BudgetScope, Period
-from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding, DeliveryState
+from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding
 from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
@@ -14,6 +14,7 @@ from visionq.ledger.records import (
     Completed,
     Conflict,
     DeliveryHint,
+    DeliveryState,
     Dispatch,
     Ending,
     Failed,

@@ -6,6 +6,7 @@ Pure functions; `Ledger` and `AsyncLedger` make the calls.
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import (
@@ -25,9 +26,9 @@ from visionq.errors import (
     InvalidJob,
     ProviderUnavailable,
 )
-from visionq.ledger import celery_results, metrics
+from visionq.ledger import celery_results
 from visionq.ledger.endings import error_document
-from visionq.ledger.rate_limits import feedback_as_json
+from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
     BlobsMissing,
@@ -50,7 +51,7 @@ from visionq.ledger.records import (
     Written,
 )
 from visionq.ledger.scripts import Call
-from visionq.ledger.usage import as_argument
+from visionq.ledger.usage import usage_fields
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 from visionq.pricing.money import day_of
 
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from visionq.ledger.options import LedgerOptions
-    from visionq.ledger.records import Ending, GateOrder, NewJob, Registration, Submission
+    from visionq.ledger.records import Ending, GateOrder, NewJob, Outcome, Registration, Submission
+
+#: One encoder for all: `json.dumps` makes one for each call.
+_as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 #: What stands as the Celery result of a job that waits for the end of an outage.
 PUT_OFF = f"parked: {ProviderUnavailable.code}"
@@ -184,40 +188,39 @@ def claim(
     job_id: str, token: str, registration: Registration, options: LedgerOptions
 ) -> Call[Claim | ClaimRefusal]:
     """Take the job that a hint named; the same token again is the same claim."""
-    arguments = (
-        job_id,
-        token,
-        registration.worker,
-        registration.pool,
-        _milliseconds(options.lease),
-        registration.schema_version,
-    )
+    wanted = {
+        "id": job_id,
+        "token": token,
+        "worker": registration.worker,
+        "pool": registration.pool,
+        "lease": _milliseconds(options.lease),
+        "schema_version": registration.schema_version,
+    }
 
-    def read(reply: list[bytes]) -> Claim | ClaimRefusal:
-        kind, *fields = [part.decode() for part in reply]
-        if kind == "refused":
-            state, reason = fields
-            return ClaimRefusal(shown_state(state), RefusalReason(reason) if reason else None)
-        now, document, submitted, *counts, faulty, missing, trace = fields
-        attempts, waits, unknown_calls, interrupted, lapses, cost = map(int, counts)
+    def read(reply: bytes) -> Claim | ClaimRefusal:
+        found: dict[str, Any] = json.loads(reply)
+        if "document" not in found:
+            reason = found.get("reason")
+            return ClaimRefusal(shown_state(found["state"]), reason and RefusalReason(reason))
+        faulty, missing = found["faulty"], found["missing_model"]
         return Claim(
             id=job_id,
             token=token,
-            document=JobDocument.model_validate_json(document),
-            now=int(now) / 1000,
-            submitted=int(submitted) / 1000,
-            attempts=attempts,
-            waits=waits,
-            unknown_calls=unknown_calls,
-            interrupted=bool(interrupted),
-            lapses=lapses,
-            cost=cost,
+            document=JobDocument.model_validate_json(found["document"]),
+            now=int(found["now"]) / 1000,
+            submitted=int(found["submitted"]) / 1000,
+            attempts=int(found["attempts"]),
+            waits=int(found["waits"]),
+            unknown_calls=int(found["unknown_calls"]),
+            interrupted=bool(found["interrupted"]),
+            lapses=int(found["lapses"]),
+            cost=int(found["cost"]),
             faulty=InvalidAnswer.model_validate_json(faulty) if faulty else None,
             missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
-            trace=trace,
+            trace=found["trace"] or "",
         )
 
-    return Call("claim", arguments, read)
+    return Call("claim", (_as_json(wanted),), read)
 
 
 def renew(
@@ -280,72 +283,87 @@ def admit(
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
-    """Write how an attempt ended."""
-    outcome = ending.outcome
-    name, reason, delay, counted = "completed", "", "", 0
-    error = answer = cache_key = scope = ""
-    saved, kept = 0, options.result_ttl
+    """Write how an attempt ended. Amounts of money are text, since Lua's numbers are floats."""
+    kept = options.failed_ttl if isinstance(ending.outcome, Failed) else options.result_ttl
+    lasts = claim.now + min(options.result_ttl, options.failed_ttl)
+    told = {
+        "id": claim.id,
+        "token": claim.token,
+        "lane": _lane(claim.document),
+        "batch": claim.document.batch_id,
+        "today": day_of(now, options.time_zone),
+        "billing": ending.billing,
+        "cost": str(ending.cost),
+        "saved": "0",
+        "feedback": feedback_fields(ending.rate_limit),
+        "counted": {field: str(amount) for field, amount in ending.counted.items() if amount > 0},
+        "usage": usage_fields(ending.usage),
+        "answer_ttl": options.answer_ttl,
+        "keep": _retention(options, kept),
+        # Until then a job of this claim can't have expired.
+        "job_expires": _milliseconds(lasts),
+        "put_off_result": celery_results.retry(claim.id, PUT_OFF)
+        if ending.may_be_put_off
+        else None,
+        **_outcome(claim.id, ending.outcome, now),
+    }
+    known = {name: value for name, value in told.items() if value is not None}
+    return Call("finish", (_as_json(known),), lambda reply: Written(reply.decode()))
+
+
+def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
+    """Return what `finish` is told of an outcome."""
     match outcome:
         case Completed(result, cache_key, saved):
-            answer = result.to_json()
-            celery_result = celery_results.success(result, now)
-        case Failed(failure, error_type):
-            kept = options.failed_ttl
-            name, reason, error = "failed", failure.code, failure.to_json()
-            celery_result = celery_results.failure(claim.id, failure, error_type, now)
-        case Waiting(reason, seconds, burns, faulty):
-            error = faulty.to_json() if faulty else ""
-            name, delay, counted = "waiting", str(_milliseconds(seconds)), int(burns)
-            celery_result = celery_results.retry(claim.id, f"waiting: {reason}")
+            return {
+                "outcome": State.COMPLETED,
+                "reason": "",
+                "answer": result.to_json(),
+                "cache_key": cache_key,
+                "saved": str(saved),
+                "celery_result": celery_results.success(result, now),
+            }
+        case Failed(error, error_type):
+            return {
+                "outcome": State.FAILED,
+                "reason": error.code,
+                "error": error.to_json(),
+                "celery_result": celery_results.failure(job_id, error, error_type, now),
+            }
+        case Waiting(reason, delay, counted, faulty):
+            return {
+                "outcome": State.WAITING,
+                "reason": reason,
+                "delay": str(_milliseconds(delay)),
+                "is_counted": counted,
+                "invalid_answer": faulty and faulty.to_json(),
+                "celery_result": celery_results.retry(job_id, f"waiting: {reason}"),
+            }
         case Parked(reason, recheck):
-            name = "parked"
-            delay = "" if recheck is None else str(_milliseconds(recheck))
-            celery_result = celery_results.retry(claim.id, f"parked: {reason}")
+            return {
+                "outcome": State.PARKED,
+                "reason": reason,
+                "delay": None if recheck is None else str(_milliseconds(recheck)),
+                "celery_result": celery_results.retry(job_id, f"parked: {reason}"),
+            }
         case Held(reason, model, recheck):
-            name, delay = "held", str(_milliseconds(recheck))
-            scope = f"model:{model}" if model else "gate"
-            celery_result = celery_results.retry(claim.id, f"parked: {reason}")
-    arguments = (
-        claim.id,
-        claim.token,
-        name,
-        reason,
-        delay,
-        counted,
-        ending.billing.value,
-        ending.cost,
-        error,
-        celery_result,
-        answer,
-        cache_key,
-        options.answer_ttl,
-        *_retention(options, kept),
-        saved,
-        scope,
-        day_of(now, options.time_zone),
-        feedback_as_json(ending.rate_limit),
-        metrics.as_argument(ending.counted),
-        celery_results.retry(claim.id, PUT_OFF) if ending.may_be_put_off else "",
-        _lane(claim.document),
-        claim.document.batch_id or "",
-        _milliseconds(claim.now + min(options.result_ttl, options.failed_ttl)),
-        as_argument(ending.usage),  # stays the last: the script takes it from the end
-    )
-    return Call("finish", arguments, _written)
+            return {
+                "outcome": "held",
+                "reason": reason,
+                "model": model,
+                "delay": str(_milliseconds(recheck)),
+                "celery_result": celery_results.retry(job_id, f"parked: {reason}"),
+            }
 
 
-def _written(reply: bytes) -> Written:
-    return Written.FENCED if reply == b"fenced" else Written(reply.decode())
-
-
-def _retention(options: LedgerOptions, ttl: int) -> tuple[int, int, int, int]:
-    """Say what is to be kept of a job that ends, and for how many seconds."""
-    return (
-        ttl,
-        options.blob_grace,
-        options.finished_kept,
-        options.events_kept,
-    )
+def _retention(options: LedgerOptions, ttl: int) -> dict[str, int]:
+    """Return what is kept: seconds for the job and its blobs, how many jobs and events listed."""
+    return {
+        "ttl": ttl,
+        "blob_grace": options.blob_grace,
+        "finished": options.finished_kept,
+        "events": options.events_kept,
+    }
 
 
 def cancel(
@@ -358,7 +376,7 @@ def cancel(
         State.CANCELLED.value,
         error.code,
         only,
-        *_retention(options, options.result_ttl),
+        *_retention(options, options.result_ttl).values(),
     ]
     for job_id in job_ids:
         arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
@@ -373,7 +391,7 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         State.FAILED.value,
         error.code,
         State.QUEUED.value,
-        *_retention(options, options.failed_ttl),
+        *_retention(options, options.failed_ttl).values(),
     ]
     for job_id in job_ids:
         result = celery_results.failure(job_id, document, type(error).__name__, now)

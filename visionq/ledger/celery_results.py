@@ -19,29 +19,24 @@ _SUCCESS: Final = re.compile(rb'\{"status": ?"SUCCESS"')
 _ERRORS_MODULE: Final = "visionq.errors"
 
 
-def _meta(job_id: str, status: str, result: dict[str, Any], now: float | None) -> str:
+#: One encoder for all: `json.dumps` makes one for each call.
+_as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _meta(job_id: str, status: str, result: str, now: float | None) -> str:
+    """Return the form around a result that is JSON already."""
     done = None if now is None else datetime.fromtimestamp(now, UTC).isoformat()
-    return json.dumps(
-        {
-            "status": status,
-            "result": result,
-            "traceback": None,
-            "children": [],
-            "date_done": done,
-            "task_id": job_id,
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    rest: dict[str, Any] = {"traceback": None, "children": [], "date_done": done, "task_id": job_id}
+    return f'{{"status":"{status}","result":{result},{_as_json(rest)[1:]}'
 
 
-def _exception(module: str, name: str, message: str) -> dict[str, Any]:
-    return {"exc_type": name, "exc_message": [message], "exc_module": module}
+def _exception(module: str, name: str, message: str) -> str:
+    return _as_json({"exc_type": name, "exc_message": [message], "exc_module": module})
 
 
 def success(result: ResultDocument, now: float) -> str:
     """Return the form of a completed job: the result document is what `get()` returns."""
-    return _meta(result.id, "SUCCESS", result.to_public(), now)
+    return _meta(result.id, "SUCCESS", result.to_json(), now)
 
 
 def failure(job_id: str, error: ErrorDocument, error_type: str, now: float) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.ledger.records import DeliveryState
 from visionq.ledger.scripts import Call
 from visionq.names import DELIVERIES, DELIVERIES_DUE, DELIVERIES_OUT, DELIVERY
 
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
     from visionq.ledger.options import LedgerOptions
 
 _PAGE: Final = 500
-
-
-class DeliveryState(StrEnum):
-    """How an event stands with the webhook that is told of it."""
-
-    WAITING = "waiting"
-    """Not told yet, or to be told again."""
-    HINTED = "hinted"
-    """On its way to a worker."""
-    SENDING = "sending"
-    """In a worker's hands."""
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    """Given up; `visionq webhooks redeliver` tries again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,11 +71,6 @@ def add(counted: dict[str, int], amount: int, name: str, *labels: str) -> None:
     counted[field] = counted.get(field, 0) + amount
 
 
-def as_argument(counted: Mapping[str, int]) -> str:
-    """Return what an attempt has counted, as the script takes it; nothing of what is zero."""
-    return " ".join(f"{field} {amount}" for field, amount in counted.items() if amount > 0)
-
-
 @dataclass(frozen=True, slots=True)
 class Counters:
     """All counters as they stand: (name, labels) → whole number."""

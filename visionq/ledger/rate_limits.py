@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,8 +40,8 @@ class RateLimitStatus(Document):
     at_hand: int
 
 
-def feedback_as_json(news: RateLimitFeedback) -> str:
-    """Say what a call told of the pace; nothing, where it told nothing."""
+def feedback_fields(news: RateLimitFeedback) -> dict[str, float] | None:
+    """Return what `finish` is told of the limits; None where a call told nothing."""
     told = {
         "tokens": news.tokens,
         "requests_limit": news.requests_limit,
@@ -50,8 +49,7 @@ def feedback_as_json(news: RateLimitFeedback) -> str:
         "refused": news.refused or None,
         "pause": None if news.pause is None else round(news.pause * 1000),
     }
-    known = {name: value for name, value in told.items() if value is not None}
-    return json.dumps(known) if known else ""
+    return {name: value for name, value in told.items() if value is not None} or None
 
 
 def set_limits(who: str, limits: Mapping[str, Limits | None]) -> Call[None]:

@@ -101,6 +101,20 @@ class Hint:
     pictures: int
 
 
+class DeliveryState(StrEnum):
+    """How an event stands with the webhook that is told of it."""
+
+    WAITING = "waiting"
+    """Not told yet, or to be told again."""
+    HINTED = "hinted"
+    """On its way to a worker."""
+    SENDING = "sending"
+    """In a worker's hands."""
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """Given up; `visionq webhooks redeliver` tries again."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryHint:
     """An event that some worker is to take to the tenant's webhook."""

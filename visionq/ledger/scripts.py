@@ -1,4 +1,13 @@
-"""The scripts as text, and one call of a script as a value."""
+"""The Lua scripts as text, and one call of a script as a value.
+
+A script is a file in a folder `lua`. Its first lines say what it includes, as do those of the files
+in the folders below, each of which holds one domain:
+
+    -- include: lanes/holds, money/books
+
+Such files define local functions and constants and do nothing else. `K.job`, `State.QUEUED` and
+`DelayReason.BUDGET` stand for the values of those names in Python.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +17,64 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from visionq.blobs import scripts as of_blobs
-from visionq.blobs.scripts import tenants_text
-from visionq.names import keys_as_lua
+from visionq import names
+from visionq.contract import HINTED, DelayReason, State
+from visionq.contract.states import MISSING
+from visionq.ledger.records import (
+    Billing,
+    DeliveryState,
+    GateOrder,
+    RefusalReason,
+    Verdict,
+    Written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from enum import StrEnum
 
     from redis import Redis
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: One for each transition of a job; `gate`, `limits`, `budget` and `settle`, by which operators
-#: steer, `budget` also to read the books; `rate_limit` and `states` read; by `replay` one job takes
-#: another's place; `forget` is for ends that were written down, `resume` for what somebody decides,
-#: `block` for what Redis refuses to write; the last four are the way of an event to a webhook.
-SCRIPTS: Final = (
-    *("submit", "dispatch", "claim", "renew", "admit", "finish", "cancel"),
-    *("gate", "limits", "budget", "settle", "rate_limits", "states"),
-    *("replay", "forget", "resume", "block"),
-    *("announce", "claim_delivery", "finish_delivery", "redeliver"),
-)
-#: What they share, each part knowing those before it.
-_SHARED: Final = (
-    *("metrics", "base", "labels", "unsent", "lanes", "books", "waiters", "money", "slots"),
-    *("rate_limit", "gates", "outages", "single_flight", "failures", "deliveries", "ending"),
-    "usage",
-)
-#: A function, or a number or text, at the top of a shared part.
-_DEFINITION: Final = re.compile(
-    r"^local function (?P<function>\w+)\(.*?^end\n|^local (?P<constant>[A-Z_]+) = [^{\n]+\n",
-    re.DOTALL | re.MULTILINE,
-)
-#: Such a number or text, with what is said of it, and the places where its name may stand.
-_CONSTANT: Final = re.compile(
-    r"^local (?P<name>[A-Z_]+) = (?P<value>[^{\n]+?)(?: *--.*)?\n", re.MULTILINE
-)
-_NAME_IN_CODE: Final = re.compile(r"'[^'\n]*'|--.*|\b[A-Z_]+\b")
-_WORD: Final = re.compile(r"\w+")
-_COMMENT: Final = re.compile(r"--.*")
+#: Where scripts are: one for each transition of a job, and those of blobs and dead letters.
+FOLDERS: Final = {
+    owner: files("visionq") / owner / "lua" for owner in ("ledger", "blobs", "dead_letters")
+}
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
+
+_ENUMS: Final[dict[str, type[StrEnum]]] = {
+    one.__name__: one
+    for one in (
+        State,
+        DelayReason,
+        RefusalReason,
+        Verdict,
+        Billing,
+        Written,
+        GateOrder,
+        DeliveryState,
+    )
+}
+#: States that only the ledger knows.
+_OWN_STATES: Final = {"HINTED": HINTED, "MISSING": MISSING}
+_NAME: Final = re.compile(rf"\b(K|{'|'.join(_ENUMS)})\.(\w+)")
+_INCLUDE: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"^ *--.*\n|  *-- .*$", re.MULTILINE)
+_DEFINITION: Final = re.compile(r"^(?=local )", re.MULTILINE)
+_DEFINED: Final = re.compile(r"local (?:function )?([\w, ]+)")
+#: A number or text under a name: written where it is used, since Lua takes 200 locals in a script.
+_CONSTANT: Final = re.compile(r"^local ([A-Z_]+) = ([^{\n]+)\n", re.MULTILINE)
+_CONSTANT_IN_CODE: Final = re.compile(r"'[^'\n]*'|\b[A-Z_]+\b")
+_WORD: Final = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
     """One call of a script, not yet made: the same for sync and async clients.
 
-    `arguments` follow the time, which whoever makes the call puts first.
+    `arguments` follow the time, which the caller puts first.
     """
 
     script: str
@@ -63,26 +82,30 @@ class Call(Generic[T_co]):
     read: Callable[[Any], T_co]
 
 
+def script_names(*owners: str) -> tuple[str, ...]:
+    """Return the names of all scripts, or of those in the folders of these owners."""
+    folders = [FOLDERS[owner] for owner in owners or FOLDERS]
+    found = (file.name for folder in folders for file in folder.iterdir() if file.is_file())
+    return tuple(sorted(name.removesuffix(".lua") for name in found))
+
+
 @cache
 def script_text(name: str) -> str:
-    """Return the script behind the names of all keys and what it uses of the shared definitions.
+    """Return a script with what it uses of the files that it includes.
 
-    Redis makes each function of a script anew at each call: all of them cost more than a claim.
+    Redis makes each function of a script anew at each call: unused ones cost more than a claim.
     """
-    lua = files("visionq.ledger") / "lua"
-    parts = {part: (lua / "shared" / f"{part}.lua").read_text() for part in _SHARED}
-    shared = "\n".join((parts.pop("metrics"), parts.pop("base"), tenants_text(), *parts.values()))
-    own = (lua / f"{name}.lua").read_text()
-    used = _used(shared, own)
-    shared = _DEFINITION.sub(lambda found: found[0] if _name(found) in used else "", shared)
-    code = _inlined(f"{shared}\n{own}")
-    return f"{keys_as_lua(_words(code))}\n{code}"
+    *included, own = (code_of(path) for path in _in_order(name))
+    code = _used("".join(included), own) + own
+    return _CONSTANT_IN_CODE.sub(_constant(code), _CONSTANT.sub("", _named(code)))
 
 
 def load_missing(redis: Redis) -> int:
-    """Load the scripts of this release that Redis lacks, and return their number."""
-    texts = [script_text(name) for name in SCRIPTS]
-    texts += [of_blobs.script_text(name) for name in of_blobs.SCRIPTS]
+    """Load what Redis does not have, as after its restart; returns how many scripts that were.
+
+    They stay in its memory for those who may not load one.
+    """
+    texts = [script_text(name) for name in script_names()]
     there: Any = redis.script_exists(*(redis.register_script(text).sha for text in texts))
     missing = [text for text, is_there in zip(texts, there, strict=True) if not is_there]
     for text in missing:
@@ -90,27 +113,68 @@ def load_missing(redis: Redis) -> int:
     return len(missing)
 
 
-def _inlined(code: str) -> str:
-    """Write constants out where they are used: Lua takes 200 locals in a script, and no more."""
-    values = {found["name"]: f"({found['value']})" for found in _CONSTANT.finditer(code)}
-    return _NAME_IN_CODE.sub(lambda found: values.get(found[0], found[0]), _CONSTANT.sub("", code))
+def source_of(path: str) -> str:
+    """Return a file by its path below one of `FOLDERS`, without the ending `.lua`."""
+    files_there = (folder / f"{path}.lua" for folder in FOLDERS.values())
+    return next(file for file in files_there if file.is_file()).read_text("utf-8")
 
 
-def _used(shared: str, own: str) -> set[str]:
-    """Return every word that the script says, or a shared definition that it uses."""
-    definitions = {_name(found): found[0] for found in _DEFINITION.finditer(shared)}
-    new = _words(_DEFINITION.sub("", shared) + own)
+def includes_of(path: str) -> list[str]:
+    """Return the paths that a file includes."""
+    return [one for found in _INCLUDE.findall(source_of(path)) for one in found.split(", ")]
+
+
+def code_of(path: str) -> str:
+    """Return a file without its comments."""
+    return _COMMENT.sub("", source_of(path))
+
+
+def definitions_of(code: str) -> list[tuple[frozenset[str], str]]:
+    """Return each definition at the top of a file: the names that it gives, and its text."""
+    return [
+        (frozenset(re.split(", *", found[1].strip())), part)
+        for part in _DEFINITION.split(code)
+        if (found := _DEFINED.match(part))
+    ]
+
+
+def words_of(code: str) -> set[str]:
+    """Return all words of a text."""
+    return set(_WORD.findall(code))
+
+
+def _in_order(path: str, done: list[str] | None = None) -> list[str]:
+    """Return a file and all that it includes, each after what it includes itself."""
+    done = [] if done is None else done
+    for one in includes_of(path):
+        if one not in done:
+            _in_order(one, done)
+    done.append(path)
+    return done
+
+
+def _used(included: str, own: str) -> str:
+    """Return the definitions that a script uses, or that one of those uses."""
+    definitions = definitions_of(included)
     used: set[str] = set()
+    new = words_of(own)
     while new:
         used |= new
-        told = "\n".join(definitions.get(word, "") for word in new)
-        new = _words(told) - used
-    return used
+        new = {w for given, text in definitions if given & new for w in words_of(text)} - used
+    return "".join(text for given, text in definitions if given & used)
 
 
-def _name(found: re.Match[str]) -> str:
-    return found["function"] or found["constant"]
+def _named(code: str) -> str:
+    def value(found: re.Match[str]) -> str:
+        kind, name = found.groups()
+        if kind == "K":
+            return f"'{getattr(names, name.upper())}'"
+        own = _OWN_STATES.get(name) if kind == State.__name__ else None
+        return f"'{own or _ENUMS[kind][name]}'"
+
+    return _NAME.sub(value, code)
 
 
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(_COMMENT.sub("", text)))
+def _constant(code: str) -> Callable[[re.Match[str]], str]:
+    values = {name: f"({value})" for name, value in _CONSTANT.findall(_named(code))}
+    return lambda found: values.get(found[0], found[0])

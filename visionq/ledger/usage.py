@@ -188,11 +188,11 @@ def question_of(job: JobDocument) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def as_argument(note: UsageNote | None) -> str:
-    """Return what the script is told of a call's usage."""
+def usage_fields(note: UsageNote | None) -> dict[str, str | int] | None:
+    """Return what `finish` is told of a call's usage."""
     if note is None:
-        return ""
-    fields = {
+        return None
+    return {
         "kind": kind_of(note.model, note.detail, note.effort),
         "question": note.question,
         "pictures": note.pictures,
@@ -207,7 +207,6 @@ def as_argument(note: UsageNote | None) -> str:
         "model": note.model,
         "is_forecast": note.is_forecast,
     }
-    return json.dumps(fields)
 
 
 def read_calibrations(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 from tests.support.ledger import SHA, Clock, moment, new_job, newer, outcome_of
@@ -35,7 +34,7 @@ from visionq.ledger import (
     Submitted,
     Waiting,
 )
-from visionq.ledger.rate_limits import OPERATOR, feedback_as_json
+from visionq.ledger.rate_limits import OPERATOR, feedback_fields
 from visionq.ledger.views import job_views
 from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES
 from visionq.pricing.money import rubles
@@ -252,7 +251,7 @@ class Pair:
                 saved=saved if has_answer else 0,
                 scope=_scope(outcome),
                 faulty=f"by {claim.token}" if name == "mending" else "",
-                news=json.loads(feedback_as_json(news) or "{}"),
+                news=feedback_fields(news) or {},
                 may_be_put_off=may_be_put_off,
             ),
             _scopes(claim.document),

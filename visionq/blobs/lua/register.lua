@@ -1,11 +1,13 @@
+-- include: blob_books/garbage, core/base
+
 -- Keeps blobs of a store outside Redis from being deleted while they are uploaded and their jobs
 -- entered. Only what is registered can be submitted; what nobody submits goes after the grace.
--- ARGV: grace (s), then the hashes
+-- ARGV: now, grace (s), then the hashes
 -- Returns {'busy'} while one of them is being deleted | {'registered', {sha, …}}: those not known before
 
-local grace = tonumber(ARGV[1])
+local grace = tonumber(ARGV[2])
 
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local until_then = redis.call('ZSCORE', K.blob_deletions, ARGV[i])
   if until_then and tonumber(until_then) > now then
     return { 'busy' }
@@ -13,7 +15,7 @@ for i = 2, #ARGV do
 end
 
 local unknown = {}
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local sha = ARGV[i]
   -- Whoever was deleting it died, and may have deleted it.
   local died = redis.call('ZREM', K.blob_deletions, sha) == 1

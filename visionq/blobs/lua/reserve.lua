@@ -1,14 +1,16 @@
+-- include: blob_books/garbage, blob_books/tenants, core/base
+
 -- Finds room for blobs in Redis, and keeps them from going while they are uploaded and their jobs
 -- entered. A reservation that nobody uses lapses after the grace.
--- ARGV: grace (s), most bytes ('' for a share of maxmemory), that share, share of maxmemory at which
+-- ARGV: now, grace (s), most bytes ('' for a share of maxmemory), that share, share of maxmemory at which
 --   nothing is taken, who brings them ('' for nobody), most bytes of a tenant ('' for three for each
 --   that stays free), then for each blob: sha256, bytes
 -- Returns {'full', bytes held, most} | {'tenant_full', bytes of the tenant, most} | {'memory'} | {'reserved', {sha, …}}: those that are not there
 
-local grace, most, share, refuse_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local tenant, most_of_tenant = ARGV[5], tonumber(ARGV[6])
+local grace, most, share, refuse_at = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local tenant, most_of_tenant = ARGV[6], tonumber(ARGV[7])
 
-local FIRST = 7 -- of the blobs
+local FIRST = 8 -- of the blobs
 local TIMES_FREE = 3
 
 take_garbage(500)

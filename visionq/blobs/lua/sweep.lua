@@ -1,9 +1,11 @@
+-- include: blob_books/garbage, blob_books/tenants, core/base
+
 -- Takes blobs whose time is up out of the books. Those outside Redis are marked until the caller has
 -- deleted them and says so, or for as long as one deletion can take.
--- ARGV: most entries to take, time for the deletions (ms)
+-- ARGV: now, most entries to take, time for the deletions (ms)
 -- Returns entries taken, and {sha, …} to delete outside Redis
 
-local limit, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, patience = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local to_delete, taken = take_garbage(limit)
 discharge_tenants(limit)

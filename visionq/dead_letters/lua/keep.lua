@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- Keeps a message that no worker can work on: bounded in number and bytes, for a time.
 -- ARGV: now, id, time to keep it (s), most letters, most bytes, id of the task ('' for none), Celery
 --   result for it, time to keep that (s), bytes kept of the message, then its fields: name, value, …

@@ -1,3 +1,7 @@
+-- include: core/base, core/events, gates/gates, jobs/moves, jobs/slots, lanes/holds, lanes/lanes
+-- include: metrics/counters, money/books, money/calls, money/waiters, rate_limit/limits
+-- include: rate_limit/permits, single_flight/single_flight
+
 -- The last gate before a call: takes everything that the call needs, or nothing.
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
@@ -11,7 +15,7 @@
 
 local id, token, cache_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
-local today, budget_results = ARGV[8], { waiting = ARGV[9], parked = ARGV[10] }
+local today, budget_results = ARGV[8], { [State.WAITING] = ARGV[9], [State.PARKED] = ARGV[10] }
 local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
 refuse_unless_whole(reserve, ARGV[11])
 local job = K.job .. id
@@ -26,8 +30,8 @@ if dearer then
 end
 
 local function fence()
-  if state ~= 'in_progress' or holder ~= token then
-    return { 'REFUSED', state or 'missing' }
+  if state ~= State.IN_PROGRESS or holder ~= token then
+    return { Verdict.REFUSED, state or State.MISSING }
   end
 end
 
@@ -38,20 +42,20 @@ local function cached_answer()
     answer = redis.call('GET', K.answer .. cache_key)
   end
   if answer then
-    return { 'ANSWER', answer }
+    return { Verdict.ANSWER, answer }
   end
 end
 
 local function deadline_passed()
   if deadline and tonumber(deadline) <= now then
-    return { 'EXPIRED' }
+    return { Verdict.EXPIRED }
   end
 end
 
 -- A repeated admit is the same call.
 local function sent_already()
   if sent == token then
-    return { 'GO' }
+    return { Verdict.GO }
   end
 end
 
@@ -64,8 +68,8 @@ local function lead()
     return
   end
   release_slot(job)
-  move(job, 'in_progress', 'waiting')
-  redis.call('HSET', job, 'reason', 'follows')
+  move(job, State.IN_PROGRESS, State.WAITING)
+  redis.call('HSET', job, 'reason', DelayReason.FOLLOWS)
   redis.call('RPUSH', K.followers .. cache_key, id)
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
@@ -73,15 +77,15 @@ local function lead()
     redis.call('ZREM', K.due, id)
   end
   redis.call('SET', K.celery_result .. id, waits_result)
-  emit_event(id, 'waiting', 'follows')
+  emit_event(id, State.WAITING, DelayReason.FOLLOWS)
   wake()
-  return { 'FOLLOW' }
+  return { Verdict.FOLLOW }
 end
 
 local function park_as_unclear()
   release_slot(job)
-  move(job, 'in_progress', 'parked')
-  redis.call('HSET', job, 'reason', 'billing_unknown')
+  move(job, State.IN_PROGRESS, State.PARKED)
+  redis.call('HSET', job, 'reason', DelayReason.BILLING_UNKNOWN)
   redis.call('ZADD', K.parked, at(now), id)
   end_single_flight(id, job) -- it was to mend its answer
   if deadline then
@@ -90,9 +94,9 @@ local function park_as_unclear()
     redis.call('ZREM', K.due, id)
   end
   redis.call('SET', K.celery_result .. id, unclear_result)
-  emit_event(id, 'parked', 'billing_unknown')
+  emit_event(id, State.PARKED, DelayReason.BILLING_UNKNOWN)
   wake()
-  return { 'PARK', 'billing_unknown' }
+  return { Verdict.PARK, DelayReason.BILLING_UNKNOWN }
 end
 
 -- What came of an earlier call could not be written (block.lua): only a person has it asked again.
@@ -121,8 +125,8 @@ local function gate()
     return
   end
   release_slot(job)
-  requeue(id, job, 'in_progress')
-  return { 'PARK', scope and redis.call('HGET', K.holds, scope) or standing.reason }
+  requeue(id, job, State.IN_PROGRESS)
+  return { Verdict.PARK, scope and redis.call('HGET', K.holds, scope) or standing.reason }
 end
 
 -- Where two budgets have no room, the one that waiting does not help decides.
@@ -132,11 +136,11 @@ local function budget()
     local room, headroom = left_in(one, today)
     has_budget = has_budget or headroom < math.huge
     if has_budget and not needed then
-      return { 'UNPRICED' }
-    elseif has_budget and needed > headroom and short ~= 'parked' then
-      scope, short = one, 'parked'
+      return { Verdict.UNPRICED }
+    elseif has_budget and needed > headroom and short ~= State.PARKED then
+      scope, short = one, State.PARKED
     elseif has_budget and needed > room and not short then
-      scope, short = one, 'waiting'
+      scope, short = one, State.WAITING
     end
   end
   if has_budget and redis.call('HEXISTS', job, 'faulty') == 0 then -- what mending takes tells nothing
@@ -144,15 +148,15 @@ local function budget()
   end
   if not short then
     return
-  elseif short == 'parked' then
+  elseif short == State.PARKED then
     tell_exhausted(scope, today, needed)
   end
   release_slot(job)
-  wait_for_budget(id, job, 'in_progress', scope, reserve, short)
+  wait_for_budget(id, job, State.IN_PROGRESS, scope, reserve, short)
   end_single_flight(id, job) -- it was to mend its answer: others, with budgets of their own, need not wait
   redis.call('SET', K.celery_result .. id, budget_results[short])
   wake()
-  return { 'PARK', WAITING_REASONS[short] }
+  return { Verdict.PARK, WAITING_REASONS[short] }
 end
 
 -- A call that is early waits with its permit; one that would wait for long goes back to its lane,
@@ -163,14 +167,14 @@ local function wait_for_rate_limit()
   rate_limit = read_rate_limit(model_of(lane))
   local permit, too_late = permit_for(rate_limit, job, tokens)
   if not permit then
-    hold('pace:' .. model_of(lane), 'rate_limited', too_late - rate_limit.horizon)
+    hold('pace:' .. model_of(lane), DelayReason.RATE_LIMITED, too_late - rate_limit.horizon)
     release_slot(job)
-    requeue(id, job, 'in_progress')
+    requeue(id, job, State.IN_PROGRESS)
     wake()
-    return { 'PARK', 'rate_limited' }
+    return { Verdict.PARK, DelayReason.RATE_LIMITED }
   end
   if permit > now then
-    return { 'WAIT', at(math.ceil(permit - now)) }
+    return { Verdict.WAIT, at(math.ceil(permit - now)) }
   end
 end
 
@@ -191,7 +195,7 @@ local function mark_sent()
     redis.call('HSET', job, 'lead', cache_key)
     redis.call('SET', K.leader .. cache_key, id)
   end
-  return { 'GO' }
+  return { Verdict.GO }
 end
 
 return fence() or sent_already() or cached_answer() or deadline_passed() or blocked() or lead() or unclear() or gate()

@@ -1,3 +1,5 @@
+-- include: core/base, webhooks/deliveries
+
 -- Has the tenant's webhook told of something that ended beside the jobs.
 -- ARGV: now, tenant, event, id of what ended, seed: the same one makes the same event
 

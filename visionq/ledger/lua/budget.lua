@@ -1,3 +1,5 @@
+-- include: money/books
+
 -- Sets, shows and lists budgets. ARGV: now, order (set | book | list), then for
 --   set: scope, period, nano-rubles ('' for none), seconds that the book of a batch is kept that is
 --     over or has not begun

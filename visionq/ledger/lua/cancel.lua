@@ -1,3 +1,5 @@
+-- include: core/base, jobs/ending
+
 -- Ends jobs from outside, in whatever state they are. A call that is out stays on the books, and
 -- its answer and cost are kept when they come.
 -- ARGV: now, state (cancelled | failed), reason, only jobs in this state ('' for any),
@@ -23,7 +25,7 @@ for i = 9, #ARGV, 3 do
   if state and not TERMINAL[state] and (only == '' or only == state) then
     finalize(id, job, state, to, reason, error_document, celery_result, keep)
   end
-  states[#states + 1] = state or 'missing'
+  states[#states + 1] = state or State.MISSING
 end
 wake()
 return states

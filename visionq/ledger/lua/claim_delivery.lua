@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- Gives a worker the event that a hint named, under a random token and a lease.
 -- ARGV: now, id, token, lease (ms)
 -- Returns {'claimed', now, tenant, event, subject, created, time of the first attempt, attempts,
@@ -6,10 +8,10 @@
 local id, token, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local key = K.delivery .. id
 local state, holder = unpack(redis.call('HMGET', key, 'state', 'token'))
-if state ~= 'hinted' and not (state == 'sending' and holder == token) then
-  return { 'refused', state or 'missing' }
+if state ~= DeliveryState.HINTED and not (state == DeliveryState.SENDING and holder == token) then
+  return { 'refused', state or State.MISSING }
 end
-redis.call('HSET', key, 'state', 'sending', 'token', token, 'hints', '0')
+redis.call('HSET', key, 'state', DeliveryState.SENDING, 'token', token, 'hints', '0')
 redis.call('HSETNX', key, 'first', at(now))
 redis.call('ZADD', K.deliveries_out, at(now + lease), id)
 local tenant, event, subject, created, first, attempts = unpack(

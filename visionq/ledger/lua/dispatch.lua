@@ -1,3 +1,7 @@
+-- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/moves
+-- include: jobs/slots, lanes/holds, lanes/lanes, metrics/counters, money/books, money/calls
+-- include: money/waiters, rate_limit/limits, single_flight/single_flight, webhooks/handing_out
+
 -- Looks at what is due, then takes the next jobs of the lanes while workers have room for them.
 -- ARGV: now, limit, lease, gap, first wait for a claim, longest wait (all ms), the broker is here
 --   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
@@ -60,7 +64,7 @@ local function known_as_unknown(job)
   return token and redis.call('HEXISTS', job, 'unknown:' .. token) == 1 and token
 end
 
-function look.in_progress(id, job)
+look[State.IN_PROGRESS] = function(id, job)
   if now < grace_until then
     redis.call('ZADD', K.due, at(grace_until), id)
     return
@@ -75,29 +79,29 @@ function look.in_progress(id, job)
     redis.call('HINCRBY', job, 'lapses', 1) -- perhaps its worker died of it
   end
   release_slot(job)
-  requeue(id, job, 'in_progress')
+  requeue(id, job, State.IN_PROGRESS)
 end
 
-function look.waiting(id, job)
+look[State.WAITING] = function(id, job)
   leave_waiters(id, job)
   -- Where money was risked already, others go first: they may find that the provider is out.
-  local is_unclear = redis.call('HGET', job, 'reason') == 'billing_unknown'
-  requeue(id, job, 'waiting', is_unclear and 'RPUSH')
+  local is_unclear = redis.call('HGET', job, 'reason') == DelayReason.BILLING_UNKNOWN
+  requeue(id, job, State.WAITING, is_unclear and 'RPUSH')
 end
 
-function look.parked(id, job)
+look[State.PARKED] = function(id, job)
   leave_waiters(id, job)
   redis.call('ZREM', K.parked, id)
-  requeue(id, job, 'parked')
+  requeue(id, job, State.PARKED)
 end
 
 -- Only its deadline brings a queued job here.
-function look.queued(id, job)
+look[State.QUEUED] = function(id, job)
   expired[#expired + 1] = id
   redis.call('ZADD', K.due, at(now + lease), id)
 end
 
-function look.hinted(id, job)
+look[State.HINTED] = function(id, job)
   local lane, tries = unpack(redis.call('HMGET', job, 'lane', 'hints'))
   local queue = split_lane(lane)
   local out = tonumber(redis.call('HGET', K.hinted, queue) or 0)
@@ -181,7 +185,7 @@ local function read_pools()
       left[pool.key] = left[pool.key] or left_behind(pool.key)
     end
   end
-  for _, queue in ipairs({ K.interactive, K.bulk }) do
+  for _, queue in ipairs({ K.queue_interactive, K.queue_bulk }) do
     hinted[queue] = tonumber(redis.call('HGET', K.hinted, queue) or 0)
   end
 end
@@ -228,9 +232,9 @@ end
 -- Interactive before bulk, but every tenth place goes to waiting bulk.
 local function next_queue()
   local turn = tonumber(redis.call('HGET', K.dispatcher, 'turn') or 0)
-  local first, second = K.interactive, K.bulk
+  local first, second = K.queue_interactive, K.queue_bulk
   if (turn % 10 == 9) ~= (risky_lanes % 2 == 1) then
-    first, second = K.bulk, K.interactive
+    first, second = K.queue_bulk, K.queue_interactive
   end
   if can_take(first) then
     return first
@@ -282,7 +286,7 @@ local function exceeds_rate_limit(lane)
   rooms[model] = rooms[model] or rate_limit.is_limited and room_in_rate_limit(rate_limit) or math.huge
   if rooms[model] <= 0 then
     local free = free_at(rate_limit, times_of(rate_limit, 0))
-    hold(scope, 'rate_limited', math.max(now + RECHECK, free - rate_limit.horizon))
+    hold(scope, DelayReason.RATE_LIMITED, math.max(now + RECHECK, free - rate_limit.horizon))
     return scope
   end
 end
@@ -317,17 +321,17 @@ local function take(lane)
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
   local state, its_lane, batch = unpack(redis.call('HMGET', job, 'state', 'lane', 'batch'))
-  if state ~= 'queued' or its_lane ~= lane then
+  if state ~= State.QUEUED or its_lane ~= lane then
     return 1 -- it ended in the lane, and its id may since have come back in another
   end
   local queue = split_lane(lane)
   leave_lane(lane)
   local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, today)
   if short_of then
-    wait_for_budget(id, job, 'queued', short_of, needed, state_of_one_short)
+    wait_for_budget(id, job, State.QUEUED, short_of, needed, state_of_one_short)
     return 3
   end
-  move(job, 'queued', 'hinted')
+  move(job, State.QUEUED, State.HINTED)
   count_unsent(job, lane)
   rooms[model_of(lane)] = rooms[model_of(lane)] - 1
   hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)

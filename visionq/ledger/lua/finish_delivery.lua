@@ -1,3 +1,5 @@
+-- include: core/base, core/events, metrics/counters, webhooks/deliveries
+
 -- Writes what came of telling a webhook.
 -- ARGV: now, id, token, state (delivered | waiting | failed), delay in ms, HTTP status ('' for none),
 --   what went wrong ('' for nothing), id of the webhook if it wants to be told no more,
@@ -42,7 +44,7 @@ come_back(id, tenant)
 if gone ~= '' then
   disable()
 end
-if state == 'waiting' then
+if state == DeliveryState.WAITING then
   deliver_at(now + tonumber(delay), id, tenant)
 else
   redis.call('EXPIRE', key, ttl)

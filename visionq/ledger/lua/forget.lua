@@ -1,3 +1,5 @@
+-- include: blob_books/tenants, core/base, jobs/ending, jobs/moves, money/calls
+
 -- Removes what is kept of ended jobs whose ends their owner has written down elsewhere. A job whose
 -- money is still open stays until it expires: an answer that comes late has to find it.
 -- ARGV: now, then the ids

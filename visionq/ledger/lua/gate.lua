@@ -1,3 +1,5 @@
+-- include: core/base, gates/gates, gates/outages
+
 -- What an operator, a balance that was topped up, or an outage that lasts does to the gate of a key.
 -- ARGV: now, id of the key, order (close | reopen | open | postpone), reason
 -- Returns the state before.
@@ -7,13 +9,13 @@ local POSTPONED = 10000 -- ms: more than the watch takes from look to look
 local standing = read_gate(gate)
 local before = standing.state
 
-if order == 'close' then
+if order == GateOrder.CLOSE then
   close_gate(gate, reason)
   redis.call('HDEL', gate, 'retry_at') -- no trial: whoever closed it opens it
-elseif order == 'open' then
+elseif order == GateOrder.OPEN then
   next_epoch(gate)
   open_gate(gate)
-elseif order == 'postpone' then
+elseif order == GateOrder.POSTPONE then
   if before == 'closed' and standing.reason == OUTAGE and standing.retry_at then
     redis.call('HSET', gate, 'retry_at', at(math.max(standing.retry_at, now + POSTPONED)))
   end

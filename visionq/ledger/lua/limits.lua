@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- What the operator, or the environment of the workers, says of a model's limits.
 -- ARGV: now, who says it (operator | environment), then for each model: its name ('*' for all that
 --   nothing is said of), limits (JSON, '' for none any more)

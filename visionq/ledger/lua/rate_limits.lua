@@ -1,3 +1,5 @@
+-- include: core/base, rate_limit/limits
+
 -- How fast models may be asked now. Changes nothing.
 -- ARGV: now, models …
 -- Returns for each: {requests a minute, tokens a minute, calls at a time, what the rate comes from

@@ -1,3 +1,5 @@
+-- include: core/base, webhooks/deliveries
+
 -- Has webhooks told again, or at once of what waits; what is on its way is left alone.
 -- ARGV: now, then the ids
 -- Returns for each its state before, or 'missing'
@@ -7,14 +9,14 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local key = K.delivery .. id
   local state, tenant = unpack(redis.call('HMGET', key, 'state', 'tenant'))
-  if state == 'delivered' or state == 'failed' or state == 'waiting' then
+  if state == DeliveryState.DELIVERED or state == DeliveryState.FAILED or state == DeliveryState.WAITING then
     redis.call('ZREM', K.deliveries, id)
     redis.call('PERSIST', key)
     redis.call('HDEL', key, 'first', 'hints')
-    redis.call('HSET', key, 'state', 'waiting')
+    redis.call('HSET', key, 'state', DeliveryState.WAITING)
     deliver_at(now, id, tenant)
   end
-  states[#states + 1] = state or 'missing'
+  states[#states + 1] = state or State.MISSING
 end
 wake()
 return states

@@ -1,3 +1,5 @@
+-- include: core/base, jobs/slots, lanes/lanes
+
 -- A worker's sign of life: keeps it registered and its leases running.
 -- ARGV: now, worker, slots (0 takes leave), pool, lease (ms), facts (JSON), newest version of
 --   documents that it reads, then for each job: id, token
@@ -31,9 +33,9 @@ local function take_up_newer_jobs()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.too_new, '-inf', version, 'LIMIT', 0, 200)) do
     redis.call('ZREM', K.too_new, id)
     local job = K.job .. id
-    if redis.call('HGET', job, 'reason') == 'newer_worker_needed' then
+    if redis.call('HGET', job, 'reason') == DelayReason.NEWER_WORKER_NEEDED then
       redis.call('ZREM', K.parked, id)
-      requeue(id, job, 'parked')
+      requeue(id, job, State.PARKED)
       wake()
     end
   end
@@ -47,7 +49,7 @@ local lost = {}
 for i = 8, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   local state, holder = unpack(redis.call('HMGET', K.job .. id, 'state', 'token'))
-  if state == 'in_progress' and holder == token then
+  if state == State.IN_PROGRESS and holder == token then
     redis.call('ZADD', K.due, at(now + lease), id)
   else
     lost[#lost + 1] = id

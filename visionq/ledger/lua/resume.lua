@@ -1,3 +1,5 @@
+-- include: core/base, lanes/lanes
+
 -- Has parked jobs of unknown billing ask once more, as somebody decided who knows that it may be paid
 -- for again. Their earlier calls stay in the books.
 -- ARGV: now, then the ids
@@ -18,14 +20,14 @@ local function resume(id)
   local state, reason, unknown_calls = unpack(
     redis.call('HMGET', job, 'state', 'reason', 'unknown_calls')
   )
-  if state ~= 'parked' or reason ~= 'billing_unknown' then
-    return state or 'missing'
+  if state ~= State.PARKED or reason ~= DelayReason.BILLING_UNKNOWN then
+    return state or State.MISSING
   end
   ask_again(job)
   redis.call('ZREM', K.parked, id)
   redis.call('HDEL', job, 'blocked_by', 'interrupted', 'refused')
   redis.call('HSET', job, 'excused', math.max(0, tonumber(unknown_calls or 0) - 1))
-  requeue(id, job, 'parked')
+  requeue(id, job, State.PARKED)
   return 'resumed'
 end
 

@@ -1,3 +1,5 @@
+-- include: core/base, lanes/lanes, metrics/counters, metrics/labels, money/books, money/calls
+
 -- Says of calls of unknown billing whether they were paid, as somebody found out at the provider.
 -- Should a call come back after all, what it really cost takes the place of what was said (finish).
 -- ARGV: now, today's date, `paid` or `unpaid`, nano-rubles that each of them cost ('' for the most
@@ -26,7 +28,7 @@ local function settle_call(id, job, token, amount, cost)
   local state, reason, interrupted, lane, day = unpack(
     redis.call('HMGET', job, 'state', 'reason', 'interrupted', 'lane', 'day:' .. token)
   )
-  local is_unclear = state == 'parked' and reason == 'billing_unknown'
+  local is_unclear = state == State.PARKED and reason == DelayReason.BILLING_UNKNOWN
   if is_paid and not (TERMINAL[state] or is_unclear) then
     return 'at_work'
   end
@@ -45,7 +47,7 @@ local function settle_call(id, job, token, amount, cost)
   elseif is_unclear and redis.call('HGET', job, 'unknown_calls') == '0' then
     redis.call('ZREM', K.parked, id)
     redis.call('HDEL', job, 'refused')
-    requeue(id, job, 'parked')
+    requeue(id, job, State.PARKED)
     wake()
   end
   return 'settled'

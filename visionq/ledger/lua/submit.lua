@@ -1,3 +1,5 @@
+-- include: blob_books/tenants, core/base, jobs/ending, jobs/moves, lanes/lanes, metrics/labels
+
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
 --   most models in line of a tenant, then for each job:
@@ -53,7 +55,7 @@ end
 local function over_quota(lane)
   local tenant = tenant_of(lane)
   if tonumber(redis.call('HGET', K.tenant_parked, tenant) or 0) >= most_parked then
-    return { 'over', 'parked', tostring(most_parked) }
+    return { 'over', State.PARKED, tostring(most_parked) }
   end
   if redis.call('HEXISTS', K.lane_sizes, lane) == 0
     and tonumber(redis.call('HGET', K.tenant_lanes, tenant) or 0) >= most_lanes then
@@ -96,7 +98,7 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     return { 'missing', unpack(missing) }
   end
   local job = K.job .. id
-  redis.call('HSET', job, 'state', 'queued', 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))
+  redis.call('HSET', job, 'state', State.QUEUED, 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))
   if version ~= '1' then
     redis.call('HSET', job, 'version', version)
   end
@@ -123,7 +125,7 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     redis.call('HSET', job, 'blobs', blobs)
     take_blobs(tenant_of(lane), blobs)
   end
-  redis.call('HINCRBY', K.counts, 'queued', 1)
+  redis.call('HINCRBY', K.counts, State.QUEUED, 1)
   redis.call('ZADD', K.tenant_jobs .. tenant_of(lane), at(now), id)
   enter_lane(id, job, lane, 'RPUSH')
   return { 'created' }

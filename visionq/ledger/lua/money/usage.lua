@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- What calls counted, beside what had been forecast: sums in which an answer weighs half as much as
 -- one that came a HALF_LIFE of answers later. Statistics, not money: hence floats.
 
@@ -27,7 +29,7 @@ local function add_to_sums(key, terms)
   redis.call('EXPIRE', key, KEPT_DAYS * 86400)
 end
 
-local function list(index, member, prefix, most)
+local function list_bounded(index, member, prefix, most)
   redis.call('ZADD', index, at(now), member)
   if redis.call('ZCARD', index) > most then
     redis.call('DEL', prefix .. redis.call('ZPOPMIN', index)[1])
@@ -35,16 +37,15 @@ local function list(index, member, prefix, most)
   redis.call('EXPIRE', index, KEPT_DAYS * 86400)
 end
 
--- `text`: '' or JSON: kind (`model:detail/effort`), question, and tokens: pictures and texts as
+-- `note`: nil, or kind (`model:detail/effort`), question, and tokens: pictures and texts as
 -- forecast; input, cached, written and output as counted; told_cost and table_cost: nano-rubles by the
 -- provider's word and by our prices, 0 where it does not say; plain: whether the texts were those of the
--- question alone; is_forecast: whether there are forecasts, else only the costs count. A prompt is written once and read ever after, so that only the last answers tell
--- how it will go on.
-local function note_usage(text)
-  if text == '' then
+-- question alone; is_forecast: whether there are forecasts, else only the costs count. A prompt is
+-- written once and read ever after, so that only the last answers tell how it will go on.
+local function note_usage(note)
+  if not note then
     return
   end
-  local note = cjson.decode(text)
   local told, by_table = note.told_cost or 0, note.table_cost or 0
   if note.model and told > 0 and by_table > 0 then
     -- How many times our price the model costs, by which admit.lua reserves; it fades where calls get
@@ -64,7 +65,7 @@ local function note_usage(text)
     aa = a * a, cached = note.cached, written = written, output = output, oo = output * output,
     told_cost = told, table_cost = by_table,
   } })
-  list(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
+  list_bounded(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
   local question = K.question .. note.question
   add_to_sums(question, {
     lasting = { weight = 1, output = output, oo = output * output },
@@ -74,5 +75,5 @@ local function note_usage(text)
   if note.plain and a < least then
     redis.call('HSET', question, 'least', string.format('%.17g', a))
   end
-  list(K.questions, note.question, K.question, MOST_QUESTIONS)
+  list_bounded(K.questions, note.question, K.question, MOST_QUESTIONS)
 end

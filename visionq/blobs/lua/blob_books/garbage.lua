@@ -1,12 +1,6 @@
--- Shared by the scripts of the blobs, behind `local K`, the key names of visionq/names.py. The times
--- here and the expiry of the keys go by one clock, Redis's own.
+-- include: core/base
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-local function at(moment)
-  return string.format('%.0f', moment)
-end
+-- Blobs that no unfinished job needs. Their callers leave the time to Redis, by whose clock keys expire.
 
 local function is_needed(sha)
   return redis.call('HEXISTS', K.blob_references, sha) == 1

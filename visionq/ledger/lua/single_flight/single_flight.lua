@@ -1,3 +1,5 @@
+-- include: core/base, gates/gates, lanes/lanes, money/waiters, rate_limit/limits
+
 -- Leads: of several jobs that ask the same at the same time, one calls and the others follow.
 
 local MOST_WOKEN = 100 -- in one script
@@ -14,8 +16,8 @@ local function wake_followers(key, most)
   for i = #followers, 1, -1 do
     local job = K.job .. followers[i]
     local state, reason, blocked_by = unpack(redis.call('HMGET', job, 'state', 'reason', 'blocked_by'))
-    local is_blocked = state == 'parked' and blocked_by == key
-    if is_blocked or state == 'waiting' and reason == 'follows' then
+    local is_blocked = state == State.PARKED and blocked_by == key
+    if is_blocked or state == State.WAITING and reason == DelayReason.FOLLOWS then
       redis.call('ZREM', K.parked, followers[i])
       redis.call('HDEL', job, 'blocked_by')
       waive_budget(job)

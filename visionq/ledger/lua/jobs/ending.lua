@@ -1,3 +1,6 @@
+-- include: blob_books/tenants, core/base, core/events, jobs/moves, jobs/slots, lanes/lanes
+-- include: metrics/labels, money/waiters, single_flight/single_flight, webhooks/deliveries
+
 -- The end ------------------------------------------------------------------------------------------
 
 -- What stands of a blob that no unfinished job needs: its size can't be asked for once it is gone.
@@ -31,7 +34,7 @@ local function count_in_batch(id, to, ttl)
   local batch = K.batch .. id
   redis.call('HINCRBY', batch, to, 1)
   local total, completed, failed, cancelled = unpack(
-    redis.call('HMGET', batch, 'total', 'completed', 'failed', 'cancelled')
+    redis.call('HMGET', batch, 'total', State.COMPLETED, State.FAILED, State.CANCELLED)
   )
   if (completed or 0) + (failed or 0) + (cancelled or 0) >= tonumber(total or 0) then
     redis.call('EXPIRE', batch, ttl)
@@ -49,19 +52,26 @@ local function list_finished(tenant, id, ttl, most)
   redis.call('EXPIRE', finished, ttl)
 end
 
+-- Failures are listed apart: many good ends must not push a bad one out.
+local function list_failed(id, ttl, most)
+  redis.call('ZADD', K.failed, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', K.failed, '-inf', at(now - ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', K.failed, 0, -1 - most)
+end
+
 -- The one way into a terminal state. From here on everything that the job keeps expires.
 -- `keep`: seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and
 -- how many ended jobs (`finished`) and events (`events`) stay listed.
 local function finalize(id, job, from, to, reason, error_document, celery_result, keep)
   local ttl = keep.ttl
   local lane, idempotency, batch, blobs = unpack(redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs'))
-  if from == 'queued' then
+  if from == State.QUEUED then
     leave_lane(lane)
-  elseif from == 'hinted' then
+  elseif from == State.HINTED then
     release_hint(lane)
-  elseif from == 'in_progress' then
+  elseif from == State.IN_PROGRESS then
     release_slot(job)
-  elseif from == 'parked' then
+  elseif from == State.PARKED then
     redis.call('ZREM', K.parked, id)
     redis.call('ZREM', K.too_new, id)
   end
@@ -69,7 +79,7 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
   clear_earmark(job)
   move(job, from, to)
   redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
-  if error_document ~= '' then
+  if error_document then
     redis.call('HSET', job, 'error', error_document)
   end
   count_for(lane, 'ended|' .. to .. '|{tenant}|{model}|' .. reason)
@@ -93,7 +103,7 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
     local _, tenant = split_lane(lane)
     tell_webhook(tenant, event_of(to, reason), id, id .. ' ' .. at(now))
   end
-  if to == 'failed' then
+  if to == State.FAILED then
     list_failed(id, ttl, keep.finished)
   end
   list_finished(tenant_of(lane), id, ttl, keep.finished)

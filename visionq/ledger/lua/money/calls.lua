@@ -1,3 +1,5 @@
+-- include: core/base, metrics/counters, money/books
+
 -- Money of calls: reserved when one is sent, then settled, released, or unknown. Each step posts
 -- first: if Redis refuses that, nothing is written, and else nothing is refused that follows.
 

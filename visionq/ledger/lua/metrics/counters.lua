@@ -21,3 +21,12 @@ end
 local function count(field, amount)
   return increase(K.metrics, field, amount or 1)
 end
+
+-- Before the first write: a script that fails half-way can't be taken back. '' is no number.
+local function refuse_unless_whole(...)
+  for _, number in ipairs({ ... }) do
+    if number ~= '' and not (string.match(number, '^%d+$') and #number <= MOST_DIGITS) then
+      error('not a number that can be booked: ' .. number)
+    end
+  end
+end

@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- Bytes of pictures by tenant: of those that its unfinished jobs need, and of those that stay for a
 -- while. A picture counts once for each tenant that has brought it. For the scripts of blobs and ledger.
 

@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- Jobs at hand: taken from their lanes and not sent yet, counted for each model and tenant. Whatever
 -- way a job takes out of the workers' hands, it goes through `move`.
 
@@ -46,10 +48,10 @@ local function move(job, from, to)
   redis.call('HINCRBY', K.counts, from, -1)
   redis.call('HINCRBY', K.counts, to, 1)
   redis.call('HSET', job, 'state', to)
-  if from == 'parked' or to == 'parked' then
-    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == 'parked' and 1 or -1)
+  if from == State.PARKED or to == State.PARKED then
+    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == State.PARKED and 1 or -1)
   end
-  if to ~= 'hinted' and to ~= 'in_progress' then
+  if to ~= State.HINTED and to ~= State.IN_PROGRESS then
     uncount_unsent(job)
   end
 end

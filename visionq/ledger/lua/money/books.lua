@@ -1,3 +1,5 @@
+-- include: core/base, core/events, lanes/lanes, metrics/counters
+
 -- Books: what calls reserve, cost or may have cost, for each tenant (ever, and by day and month) and
 -- for each batch. Amounts are integer nano-rubles, kept as text, added by Redis. A scope is
 -- `tenant:NAME` or `batch:ID`; its budgets stand in its own book as `limit:PERIOD`.

@@ -1,3 +1,5 @@
+-- include: core/base, core/events, jobs/moves, lanes/lanes, metrics/counters, money/books
+
 -- Waiters: jobs for whose call a budget has no room. One that would fit if the calls that are out
 -- came back unpaid is waiting, another is parked; both come back when there is room for what they
 -- need, the cheapest first. What one that goes on needs is promised to it until it asks again.
@@ -6,7 +8,7 @@ local MOST_AT_ONCE = 100 -- waiters moved in one look of the dispatcher
 local ENOUGH_SAMPLES = 16 -- jobs of a kind after which it is known what the cheapest of them needs
 local FORGETTING = 8 -- how slowly a kind forgets that it was cheaper once
 local SAMPLES_KEPT = 7 * 86400 -- s
-local WAITING_REASONS = { waiting = 'budget', parked = 'budget_exhausted' }
+local WAITING_REASONS = { [State.WAITING] = DelayReason.BUDGET, [State.PARKED] = DelayReason.BUDGET_EXHAUSTED }
 
 local function waiters_of(scope, state)
   return K.budget_waiters .. state .. ':' .. scope
@@ -34,7 +36,7 @@ local function wait_for_budget(id, job, from, scope, needed, state)
   redis.call('HSET', job, 'reason', reason, 'waits_for', scope)
   redis.call('ZADD', waiters_of(scope, state), needed, id)
   redis.call('HINCRBY', K.budget_waiter_counts, scope, 1)
-  if state == 'parked' then
+  if state == State.PARKED then
     redis.call('ZADD', K.parked, at(now), id)
   end
   if deadline then
@@ -78,7 +80,7 @@ end
 
 -- Those that wait in vain, because what was spent since leaves too little, are parked.
 local function give_up(scope, headroom, day, most)
-  local waiting, parked = waiters_of(scope, 'waiting'), waiters_of(scope, 'parked')
+  local waiting, parked = waiters_of(scope, State.WAITING), waiters_of(scope, State.PARKED)
   local hopeless = redis.call(
     'ZRANGEBYSCORE', waiting, '(' .. at(headroom), '+inf', 'WITHSCORES', 'LIMIT', 0, most
   )
@@ -87,9 +89,9 @@ local function give_up(scope, headroom, day, most)
     redis.call('ZREM', waiting, id)
     redis.call('ZADD', parked, needed, id)
     redis.call('ZADD', K.parked, at(now), id)
-    move(K.job .. id, 'waiting', 'parked')
-    redis.call('HSET', K.job .. id, 'reason', WAITING_REASONS.parked)
-    emit_event(id, 'parked', WAITING_REASONS.parked)
+    move(K.job .. id, State.WAITING, State.PARKED)
+    redis.call('HSET', K.job .. id, 'reason', WAITING_REASONS[State.PARKED])
+    emit_event(id, State.PARKED, WAITING_REASONS[State.PARKED])
     tell_exhausted(scope, day, tonumber(needed))
   end
   return #hopeless / 2
@@ -147,7 +149,7 @@ local function lacks_budget(job, lane, batch, day)
     if redis.call('HEXISTS', K.budget_waiter_counts, scope) == 1 then
       local room, headroom = free_in(scope, day)
       if tonumber(least) > room then
-        return scope, least, tonumber(least) > headroom and 'parked' or 'waiting'
+        return scope, least, tonumber(least) > headroom and State.PARKED or State.WAITING
       end
     end
   end
@@ -156,7 +158,7 @@ end
 local function look_at_waiters(scope, day, most)
   local room, headroom = free_in(scope, day)
   local done = give_up(scope, headroom, day, most)
-  for _, state in ipairs({ 'waiting', 'parked' }) do
+  for _, state in ipairs({ State.WAITING, State.PARKED }) do
     local woken
     woken, room = admit_waiters(scope, state, room, most - done)
     done = done + woken

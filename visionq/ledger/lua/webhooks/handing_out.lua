@@ -1,66 +1,13 @@
--- Deliveries: events that a tenant's webhook is to be told. One waits among those that are due to its
--- tenant, is handed to the workers, and comes back until it was delivered or is given up. Only so many
--- are out at a time, and of a tenant: who answers slowly takes no thread from jobs, nor from others.
+-- include: core/base, webhooks/deliveries
 
-local MOST_OF_TENANT = 8 -- that are out
-local MOST_LOOKS = 100 -- tenants, and events that came to nothing, in one look of the dispatcher
-
--- As the gateway shows the job: an answer that was declined is an answer.
-local function event_of(state, reason)
-  if state == 'failed' and reason == 'incomplete' then
-    return 'response.incomplete'
-  elseif state == 'failed' and reason == 'refused' then
-    return 'response.completed'
-  end
-  return 'response.' .. state
-end
-
-local function deliver_at(moment, id, tenant)
-  redis.call('ZADD', K.deliveries_due .. tenant, at(moment), id)
-  redis.call('ZADD', K.delivery_tenants, 'LT', at(moment), tenant)
-end
-
--- Tells nobody where the tenant has no webhook, or none for this. `subject` is the id of the job or
--- batch; what is announced again under the same `seed` is the same event.
-local function tell_webhook(tenant, event, subject, seed)
-  local wanted = redis.call('HGET', K.webhook_events, tenant)
-  if not wanted or not string.find(wanted .. ' ', ' ' .. event .. ' ', 1, true) then
-    return
-  end
-  local id = 'evt_' .. string.sub(redis.sha1hex(seed), 1, 24)
-  if redis.call('EXISTS', K.delivery .. id) == 0 then
-    redis.call(
-      'HSET', K.delivery .. id,
-      'tenant', tenant, 'event', event, 'subject', subject, 'created', at(now), 'state', 'waiting'
-    )
-    deliver_at(now, id, tenant)
-  end
-end
-
--- The next of the tenant's events brings the dispatcher back to it.
-local function look_at_tenant_later(tenant)
-  local out = tonumber(redis.call('HGET', K.deliveries_out_of, tenant) or 0)
-  local first = redis.call('ZRANGE', K.deliveries_due .. tenant, 0, 0, 'WITHSCORES')
-  if out >= MOST_OF_TENANT or not first[2] then
-    redis.call('ZREM', K.delivery_tenants, tenant)
-  else
-    redis.call('ZADD', K.delivery_tenants, first[2], tenant)
-  end
-end
-
-local function come_back(id, tenant)
-  redis.call('ZREM', K.deliveries_out, id)
-  if redis.call('HINCRBY', K.deliveries_out_of, tenant, -1) <= 0 then
-    redis.call('HDEL', K.deliveries_out_of, tenant)
-  end
-end
+-- Handing out: the dispatcher gives events that are due to the workers.
 
 -- Waits longer and longer for somebody to claim it.
 local function hand_out(id, hints, first_wait, longest_wait)
   local key = K.delivery .. id
   local tries = redis.call('HINCRBY', key, 'hints', 1)
   local wait = math.min(longest_wait, first_wait * 2 ^ (tries - 1))
-  redis.call('HSET', key, 'state', 'hinted')
+  redis.call('HSET', key, 'state', DeliveryState.HINTED)
   redis.call('HDEL', key, 'token')
   redis.call('ZADD', K.deliveries_out, at(now + wait), id)
   hints[#hints + 1] = { id, unpack(redis.call('HMGET', key, 'tenant', 'event')) }
@@ -70,8 +17,8 @@ end
 local function hand_out_again(hints, broker_is_here, first_wait, longest_wait)
   local late = redis.call('ZRANGEBYSCORE', K.deliveries_out, '-inf', at(now), 'LIMIT', 0, MOST_LOOKS)
   for _, id in ipairs(late) do
-    local is_sent = redis.call('HGET', K.delivery .. id, 'state') == 'sending'
-    if not is_sent and broker_is_here and redis.call('LLEN', K.webhooks) >= redis.call('ZCARD', K.deliveries_out) then
+    local is_sent = redis.call('HGET', K.delivery .. id, 'state') == DeliveryState.SENDING
+    if not is_sent and broker_is_here and redis.call('LLEN', K.queue_webhooks) >= redis.call('ZCARD', K.deliveries_out) then
       redis.call('ZADD', K.deliveries_out, at(now + first_wait), id)
     else
       hand_out(id, hints, first_wait, longest_wait)

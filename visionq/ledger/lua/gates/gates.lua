@@ -1,3 +1,5 @@
+-- include: core/base, core/events, lanes/lanes
+
 -- The gate in front of the provider, one for each key: open, closed for a reason, or reopening in
 -- steps. Its epoch tells calls that were sent before it reopened from those sent since.
 

@@ -1,3 +1,5 @@
+-- include: core/base, metrics/counters
+
 -- Labels: the tenants and models that are counted under their names. A tenant is from its first job
 -- on, a model from its first paid answer, since anybody can invent a model. Bounded: what finds no
 -- place is counted as `other`, and so are counters beyond so many. Who was not counted for a day gives
@@ -73,12 +75,13 @@ local function count_for(lane, field, amount)
   end
 end
 
--- `text`: `field amount field amount …`, as a worker has counted. Most have no labels of the lane.
-local function count_all(lane, text, is_answered)
+-- `counted`: field → amount, as a worker has counted. Most have no labels of the lane.
+local function count_all(lane, counted, is_answered)
   labels_of(lane, is_answered)
-  for field, amount in string.gmatch(text, '(%S+) (%d+)') do
-    amount = #amount <= MOST_DIGITS and amount or '0'
-    if string.find(field, '{', 1, true) then
+  for field, amount in pairs(counted) do
+    if #amount > MOST_DIGITS then
+      count(field, 0)
+    elseif string.find(field, '{', 1, true) then
       count_for(lane, field, amount)
     else
       count(field, amount)

@@ -1,3 +1,5 @@
+-- include: lanes/lanes, money/waiters
+
 -- Slots: what workers can take, and what they have taken.
 
 -- The keys of live workers stand in a set of their own, which whoever looks at the gates may read.

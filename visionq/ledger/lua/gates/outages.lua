@@ -1,10 +1,12 @@
+-- include: core/base, gates/gates, jobs/moves, lanes/holds, rate_limit/limits
+
 -- Outages: calls in a row that brought no word of the provider's own. The silence of a key closes its
 -- gate; that of one model, while others are answered, rests that model. Either way one call at a time
 -- tries, after ever longer pauses, until one is answered. What is known of a model stands beside its
 -- pace, for all keys: `silence`, `step` (how many calls may be out, where it is on trial) beside those
 -- from before, `rest` (the last pause), whether it ever `answered`, and how often it was `missing`.
 
-local OUTAGE = 'provider_unavailable'
+local OUTAGE = DelayReason.PROVIDER_UNAVAILABLE
 -- A call of unknown billing counts twice, one that is known to have cost nothing once.
 local ENOUGH_SILENCE = 10
 local ENOUGH_STEPS = 32 -- calls that may be out: from here on a model is not on trial any more
@@ -91,6 +93,6 @@ local function record_missing_model(job, gate, lane, document)
     end_trial_of(model)
     look_at_model_again(model)
   else
-    rest_model(model, 'model_not_found')
+    rest_model(model, DelayReason.MODEL_NOT_FOUND)
   end
 end
