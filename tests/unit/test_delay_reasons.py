@@ -12,7 +12,7 @@ from monitoring.exporter.parked import label_of
 from visionq.contract import DelayReason
 from visionq.errors import BY_CODE
 from visionq.ledger import Held, Parked, Waiting
-from visionq.ledger.scripts import script_names, script_text
+from visionq.ledger.scripts import SCRIPTS, script_text
 from worker.decision import AttemptFacts, decide
 
 ROOT: Final = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def named_in(page: str, pattern: str) -> set[str]:
 
 def test_every_reason_is_emitted() -> None:
     """A reason that neither a script nor the worker's decision gives is dropped."""
-    scripts = "\n".join(script_text(name) for name in script_names())
+    scripts = "\n".join(script_text(name) for name in SCRIPTS)
     by_scripts = {reason for reason in DelayReason if f"'{reason}'" in scripts}
     outcomes = (
         decide(error("no"), AttemptFacts(1, 10), random=lambda: 0.5) for error in BY_CODE.values()

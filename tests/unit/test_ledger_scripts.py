@@ -10,13 +10,13 @@ import pytest
 
 from visionq.contract import DelayReason
 from visionq.contract.states import HINTED, State
-from visionq.ledger.scripts import (
+from visionq.ledger.scripts import script_text
+from visionq.lua import (
     FOLDERS,
     code_of,
     definitions_of,
     includes_of,
     script_names,
-    script_text,
     words_of,
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionq.blobs.content import by_name, sha256_of, verified
 from visionq.blobs.scripts import Room, portions, reservation, reserved
-from visionq.ledger.scripts import script_text
+from visionq.lua import script_text
 from visionq.names import BLOB, BLOB_DELETIONS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.blobs.content import by_name, sha256_of, verified
 from visionq.blobs.scripts import portions, registered
 from visionq.errors import QueueUnavailable
-from visionq.ledger.scripts import script_text
+from visionq.lua import script_text
 from visionq.names import BLOB_DELETIONS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.dead_letters.letters import DeadLetter, Message, clean, read_letter
-from visionq.ledger.scripts import script_text
+from visionq.lua import script_text
 from visionq.names import DEAD_LETTER, DEAD_LETTERS
 
 if TYPE_CHECKING:

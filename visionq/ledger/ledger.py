@@ -10,7 +10,7 @@ from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.clock import RedisClock
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
-from visionq.ledger.scripts import MOST_PER_SCRIPT, Call, script_names, script_text
+from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
 from visionq.names import ANSWER, REVOKED
 from visionq.pricing.money import day_of
 from visionq.redis_connection import mapping_transient_errors
@@ -60,9 +60,7 @@ class Ledger:
         self.options = options or LedgerOptions()
         self._clock = clock
         self._redis_clock = RedisClock()
-        self._scripts = {
-            name: redis.register_script(script_text(name)) for name in script_names("ledger")
-        }
+        self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
         """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
@@ -245,9 +243,7 @@ class AsyncLedger:
         self.redis = redis
         self.options = options or LedgerOptions()
         self._redis_clock = RedisClock()
-        self._scripts = {
-            name: redis.register_script(script_text(name)) for name in script_names("ledger")
-        }
+        self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
         """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""

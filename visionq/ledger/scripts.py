@@ -1,25 +1,11 @@
-"""The Lua scripts as text, and one call of a script as a value.
-
-A script is a file in a folder `lua`. Its first lines say what it includes, as do those of the files
-in the folders below, each of which holds one domain:
-
-    -- include: lanes/holds, money/books
-
-Such files define local functions and constants and do nothing else. `K.job`, `State.QUEUED` and
-`DelayReason.BUDGET` stand for the values of those names in Python.
-"""
+"""The ledger's scripts, and one call of a script as a value."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from visionq import names
-from visionq.contract import HINTED, DelayReason, State
-from visionq.contract.states import MISSING
+from visionq import lua
 from visionq.ledger.records import (
     Billing,
     DeliveryState,
@@ -31,43 +17,16 @@ from visionq.ledger.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from enum import StrEnum
 
     from redis import Redis
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Where scripts are: one for each transition of a job, and those of blobs and dead letters.
-FOLDERS: Final = {
-    owner: files("visionq") / owner / "lua" for owner in ("ledger", "blobs", "dead_letters")
-}
 #: Most jobs that one call of a script may touch: Redis serves nobody else meanwhile.
 MOST_PER_SCRIPT: Final = 500
-
-_ENUMS: Final[dict[str, type[StrEnum]]] = {
-    one.__name__: one
-    for one in (
-        State,
-        DelayReason,
-        RefusalReason,
-        Verdict,
-        Billing,
-        Written,
-        GateOrder,
-        DeliveryState,
-    )
-}
-#: States that only the ledger knows.
-_OWN_STATES: Final = {"HINTED": HINTED, "MISSING": MISSING}
-_NAME: Final = re.compile(rf"\b(K|{'|'.join(_ENUMS)})\.(\w+)")
-_INCLUDE: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
-_COMMENT: Final = re.compile(r"^ *--.*\n|  *-- .*$", re.MULTILINE)
-_DEFINITION: Final = re.compile(r"^(?=local )", re.MULTILINE)
-_DEFINED: Final = re.compile(r"local (?:function )?([\w, ]+)")
-#: A number or text under a name: written where it is used, since Lua takes 200 locals in a script.
-_CONSTANT: Final = re.compile(r"^local ([A-Z_]+) = ([^{\n]+)\n", re.MULTILINE)
-_CONSTANT_IN_CODE: Final = re.compile(r"'[^'\n]*'|\b[A-Z_]+\b")
-_WORD: Final = re.compile(r"\w+")
+#: One for each transition of a job, for what operators decide, and for the way to a webhook.
+SCRIPTS: Final = lua.script_names("ledger")
+_ENUMS: Final = (RefusalReason, Verdict, Billing, Written, GateOrder, DeliveryState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +41,9 @@ class Call(Generic[T_co]):
     read: Callable[[Any], T_co]
 
 
-def script_names(*owners: str) -> tuple[str, ...]:
-    """Return the names of all scripts, or of those in the folders of these owners."""
-    folders = [FOLDERS[owner] for owner in owners or FOLDERS]
-    found = (file.name for folder in folders for file in folder.iterdir() if file.is_file())
-    return tuple(sorted(name.removesuffix(".lua") for name in found))
-
-
-@cache
 def script_text(name: str) -> str:
-    """Return a script with what it uses of the files that it includes.
-
-    Redis makes each function of a script anew at each call: unused ones cost more than a claim.
-    """
-    *included, own = (code_of(path) for path in _in_order(name))
-    code = _used("".join(included), own) + own
-    return _CONSTANT_IN_CODE.sub(_constant(code), _CONSTANT.sub("", _named(code)))
+    """Return a script, which may name members of the ledger's enums."""
+    return lua.script_text(name, _ENUMS)
 
 
 def load_missing(redis: Redis) -> int:
@@ -105,76 +51,9 @@ def load_missing(redis: Redis) -> int:
 
     They stay in its memory for those who may not load one.
     """
-    texts = [script_text(name) for name in script_names()]
+    texts = [script_text(name) for name in lua.script_names()]
     there: Any = redis.script_exists(*(redis.register_script(text).sha for text in texts))
     missing = [text for text, is_there in zip(texts, there, strict=True) if not is_there]
     for text in missing:
         redis.script_load(text)
     return len(missing)
-
-
-def source_of(path: str) -> str:
-    """Return a file by its path below one of `FOLDERS`, without the ending `.lua`."""
-    files_there = (folder / f"{path}.lua" for folder in FOLDERS.values())
-    return next(file for file in files_there if file.is_file()).read_text("utf-8")
-
-
-def includes_of(path: str) -> list[str]:
-    """Return the paths that a file includes."""
-    return [one for found in _INCLUDE.findall(source_of(path)) for one in found.split(", ")]
-
-
-def code_of(path: str) -> str:
-    """Return a file without its comments."""
-    return _COMMENT.sub("", source_of(path))
-
-
-def definitions_of(code: str) -> list[tuple[frozenset[str], str]]:
-    """Return each definition at the top of a file: the names that it gives, and its text."""
-    return [
-        (frozenset(re.split(", *", found[1].strip())), part)
-        for part in _DEFINITION.split(code)
-        if (found := _DEFINED.match(part))
-    ]
-
-
-def words_of(code: str) -> set[str]:
-    """Return all words of a text."""
-    return set(_WORD.findall(code))
-
-
-def _in_order(path: str, done: list[str] | None = None) -> list[str]:
-    """Return a file and all that it includes, each after what it includes itself."""
-    done = [] if done is None else done
-    for one in includes_of(path):
-        if one not in done:
-            _in_order(one, done)
-    done.append(path)
-    return done
-
-
-def _used(included: str, own: str) -> str:
-    """Return the definitions that a script uses, or that one of those uses."""
-    definitions = definitions_of(included)
-    used: set[str] = set()
-    new = words_of(own)
-    while new:
-        used |= new
-        new = {w for given, text in definitions if given & new for w in words_of(text)} - used
-    return "".join(text for given, text in definitions if given & used)
-
-
-def _named(code: str) -> str:
-    def value(found: re.Match[str]) -> str:
-        kind, name = found.groups()
-        if kind == "K":
-            return f"'{getattr(names, name.upper())}'"
-        own = _OWN_STATES.get(name) if kind == State.__name__ else None
-        return f"'{own or _ENUMS[kind][name]}'"
-
-    return _NAME.sub(value, code)
-
-
-def _constant(code: str) -> Callable[[re.Match[str]], str]:
-    values = {name: f"({value})" for name, value in _CONSTANT.findall(_named(code))}
-    return lambda found: values.get(found[0], found[0])
