@@ -7,7 +7,7 @@ from functools import partial
 
 from flower import command, events  # type: ignore[import-untyped]  # no annotations
 
-from monitoring.flower.flower_settings import FlowerSettings
+from monitoring.flower.flower_settings import ADDRESS, PORT, FlowerSettings
 from monitoring.flower.guests import FlowerWithGuests
 from monitoring.flower.masking import SilentState
 from visionq.settings import ConfigurationError
@@ -22,13 +22,11 @@ events.EventsState = SilentState
 command.Flower = partial(FlowerWithGuests, guest=_settings.guest_login)
 
 basic_auth = [_settings.login]
-address = _settings.address
-port = _settings.port
+address = ADDRESS
+port = PORT
 url_prefix = _settings.url_prefix
 
-# What was seen outlives a restart, and takes about 50 MB at most.
-persistent = _settings.database is not None
-db = str(_settings.database or "")
+# With `--persistent=True --db=FILE` what was seen outlives a restart; it takes about 50 MB at most.
 state_save_interval = 30_000
 max_tasks = 10_000
 max_workers = 200

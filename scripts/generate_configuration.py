@@ -19,14 +19,32 @@ from typing import TYPE_CHECKING, Final
 
 from monitoring.flower.flower_settings import FlowerSettings
 from producer.gateway.gateway_settings import GatewaySettings
-from visionq.settings import Settings
+from visionq.settings import (
+    JobSettings,
+    OperationSettings,
+    PictureSettings,
+    ProviderSettings,
+    RedisSettings,
+    RetentionSettings,
+    Settings,
+)
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
 ROOT: Final = Path(__file__).parents[1]
 RUSSIAN: Final = ROOT / "docs/configuration.ru.toml"
+#: Table of the pages → its group of the settings.
+GROUPS: Final[dict[str, type[BaseModel]]] = {
+    "provider": ProviderSettings,
+    "redis": RedisSettings,
+    "jobs": JobSettings,
+    "retention": RetentionSettings,
+    "pictures": PictureSettings,
+    "operation": OperationSettings,
+}
 _COMPOSE: Final = "# --- Docker Compose only"
 #: A table on a page: its mark and two lines of headings, its group, its rows.
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n(?:\|.*\n){2})(?:\|.*\n)*\n<!-- end -->")
@@ -49,7 +67,7 @@ def pages() -> dict[Path, str]:
         ValueError: a field has no comment, or a page lacks a table or its form.
     """
     groups = {
-        "visionq": variables(Settings),
+        **{name: variables(Settings, group) for name, group in GROUPS.items()},
         "flower": variables(FlowerSettings),
         "gateway": variables(GatewaySettings),
         "compose": compose_variables((ROOT / ".env.example").read_text("utf-8")),
@@ -66,13 +84,14 @@ def pages() -> dict[Path, str]:
     }
 
 
-def variables(settings: type[BaseSettings]) -> list[Variable]:
-    """Return the variables that a settings class reads, in the order of its fields."""
+def variables(settings: type[BaseSettings], group: type[BaseModel] | None = None) -> list[Variable]:
+    """Return the variables that a settings class reads, or one group of it."""
     prefix = settings.model_config["env_prefix"]
-    comments = field_comments(inspect.getsource(settings))
+    comments = field_comments(inspect.getsource(group or settings))
     return [
         Variable(_name(name, field, prefix), _shown(field.default), comments[name])
         for name, field in settings.model_fields.items()
+        if name in comments
     ]
 
 

@@ -1,4 +1,4 @@
-"""Kinds of settings, each checked wholly when it is read; no message repeats a value."""
+"""Settings: how they are read, and their types; no message repeats a value."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from visionq.redis_connection import SCHEMES, parse_redis_url
+from visionq.redis_url import SCHEMES, parse_redis_url
 
 _BROKERS: Final = ("amqp", "amqps", "pyamqp")
 _HOST: Final = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,30}\.?")
@@ -23,6 +24,48 @@ TEN_YEARS: Final = 10 * 365 * 24 * 3600
 A_DAY: Final = 24 * 3600
 #: Of whatever is counted: bytes, jobs, rubles.
 MOST: Final = 2**40
+
+
+class Fixed(BaseModel):
+    """Fields of settings that no variable sets: constants, and options of a command."""
+
+
+class Variables(BaseSettings):
+    """Settings of which every field is a variable of the environment, but those of `Fixed`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _Environment(settings_cls)
+
+    @classmethod
+    def variable_fields(cls) -> list[str]:
+        """Return the names of the fields that the environment sets."""
+        return [name for name in cls.model_fields if name not in fixed_fields(cls)]
+
+
+def fixed_fields(settings: type[BaseSettings]) -> set[str]:
+    """Return the names of the fields that no variable sets."""
+    return {
+        name
+        for base in settings.__mro__
+        if issubclass(base, Fixed) and not issubclass(base, BaseSettings)
+        for name in base.model_fields
+    }
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        fixed = fixed_fields(self.settings_cls)
+        return {name: value for name, value in super().__call__().items() if name not in fixed}
 
 
 def check_bound(value: Any) -> Any:  # noqa: ANN401  # a setting of any kind
@@ -119,6 +162,14 @@ def _address_range(text: str) -> str:
         ) from None
 
 
+def _listening(text: object) -> object:
+    """Return `PORT` or `HOST:PORT` as (host, port)."""
+    host, _, port = str(text).rpartition(":")
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
+        raise ValueError("a port from 1 to 65535, or HOST:PORT")
+    return host or "127.0.0.1", int(port)
+
+
 def _user_agent(text: str) -> str:
     if not text.strip() or not text.isascii() or not text.isprintable():
         raise ValueError("visible ASCII characters and blanks, such as `shop (mail@example.org)`")
@@ -147,6 +198,7 @@ SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Host = Annotated[str, AfterValidator(_host)]
 AddressRange = Annotated[str, AfterValidator(_address_range)]
+Listening = Annotated[tuple[str, int], BeforeValidator(_listening)]
 UserAgent = Annotated[str, Field(max_length=200), AfterValidator(_user_agent)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$")]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]

@@ -6,12 +6,20 @@ Read by `load_settings()`, never at import.
 from __future__ import annotations
 
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from visionq.contract.base import ModelName
 from visionq.contract.job import Effort, PromptCache
@@ -26,35 +34,72 @@ from visionq.setting_types import (
     ApiKey,
     BlobUrl,
     BrokerUrl,
+    Fixed,
     HeaderName,
     HeaderValue,
     Host,
     HttpUrl,
+    Listening,
     RedisUrl,
     SecretHttpUrl,
     SigningSecret,
     TimeZone,
     UserAgent,
+    Variables,
     check_bound,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["ConfigurationError", "Settings", "load_settings", "variable_of"]
+
+
+_UNSET: Final = "unset it:"
+#: Variable that is gone → what replaces it, or why nothing does.
+REMOVED: Final[Mapping[str, str]] = {
+    "VISIONQ_CONNECT_TIMEOUT": f"{_UNSET} the provider is reached within 5 seconds or tried again",
+    "VISIONQ_FIRST_BYTE_TIMEOUT": "set VISIONQ_REQUEST_TIMEOUT, which bounds the whole call",
+    "VISIONQ_MAX_ATTEMPTS": f"{_UNSET} a job is tried 10 times; an outage closes the gate",
+    "VISIONQ_FAILED_TTL": "set VISIONQ_RESULT_TTL: failed jobs are kept twice as long as results",
+    "VISIONQ_BLOB_LIMIT": "set Redis's maxmemory: pictures may take 70 % of it",
+    "VISIONQ_TENANT_BLOB_LIMIT": f"{_UNSET} a tenant may take three bytes for each that stays free",
+    "VISIONQ_TENANT_PARKED_LIMIT": f"{_UNSET} a tenant may have 100,000 parked jobs",
+    "VISIONQ_TENANT_MODELS_LIMIT": f"{_UNSET} a tenant may have jobs in line for 64 models",
+    "VISIONQ_FINISHED_KEPT": f"{_UNSET} 100,000 ended jobs stay listed",
+    "VISIONQ_EVENTS_KEPT": f"{_UNSET} 10,000 events are kept",
+    "VISIONQ_DEAD_LETTERS_KEPT": f"{_UNSET} 1,000 messages are kept",
+    "VISIONQ_DEAD_LETTERS_BYTES": f"{_UNSET} 96 MB of messages are kept",
+    "VISIONQ_HEALTH_HOST": "set VISIONQ_HEALTH_PORT to HOST:PORT",
+    "VISIONQ_MAX_CONNECTIONS_PER_HOST": f"{_UNSET} a worker process downloads 8 pictures of a host",
+    "VISIONQ_MAX_IMAGE_PIXELS": f"{_UNSET} 100 million pixels are what a worker's memory holds",
+    "VISIONQ_MAX_ORIGINAL_BYTES": f"{_UNSET} 64 MB are taken, or VISIONQ_MAX_IMAGE_BYTES if more",
+    "VISIONQ_MAX_DECODE_BYTES": f"{_UNSET} a worker process takes 256 MB for pixels",
+    "VISIONQ_MAX_HELD_BYTES": f"{_UNSET} a worker process holds 96 MB; start more for more",
+    "VISIONQ_MAX_REQUEST_BYTES": f"{_UNSET} a request holds 48 MB, as providers take it",
+    "VISIONQ_FLOWER_USER": f"{_UNSET} the operator is `visionq`",
+    "VISIONQ_FLOWER_GUEST_USER": f"{_UNSET} the guest is `guest`",
+    "VISIONQ_FLOWER_ADDRESS": "start `visionq flower --address`",
+    "VISIONQ_FLOWER_PORT": "start `visionq flower --port`; of Compose it is FLOWER_PORT",
+    "VISIONQ_FLOWER_DATABASE": "start `visionq flower --database`",
+    "VISIONQ_GATEWAY_ADDRESS": "start `visionq gateway --address`",
+    "VISIONQ_GATEWAY_PORT": "start `visionq gateway --port`; of Compose it is GATEWAY_PORT",
+    "VISIONQ_GATEWAY_FILES_DIR": "start `visionq gateway --files-dir`",
+    "VISIONQ_GATEWAY_MAX_BODY_BYTES": f"{_UNSET} a request holds 64 MB",
+    "VISIONQ_GATEWAY_MAX_FILE_BYTES": f"{_UNSET} a file holds 200 MB, as OpenAI takes it",
+    "VISIONQ_GATEWAY_MAX_BATCH_LINES": f"{_UNSET} a batch has 50,000 lines, as OpenAI takes it",
+    "VISIONQ_GATEWAY_KEEP_ALIVE": f"{_UNSET} a stream shows a sign of life each 15 seconds",
+    "VISIONQ_GATEWAY_WAIT_WHEN_PARKED": "send the header `X-Visionq-When-Parked: wait`",
+    "VISIONQ_GATEWAY_FILE_TTL": f"{_UNSET} files and batches are kept 30 days",
+}
 
 
 def _proxyapi(name: str) -> AliasChoices:
     return AliasChoices(f"PROXYAPI_{name}")
 
 
-class Settings(BaseSettings):
-    """What the operator decides. Every field is one variable of the environment."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="VISIONQ_",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-    )
+class ProviderSettings(BaseModel):
+    """The provider, and what it may be asked."""
 
     #: Key of ProxyAPI. Without it nothing is ever sent to the internet.
     api_key: ApiKey | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
@@ -65,14 +110,31 @@ class Settings(BaseSettings):
     base_url: HttpUrl = Field(
         default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
     )
+    #: Seconds for its whole answer.
+    request_timeout: float = Field(default=120, gt=0, le=A_DAY)
+    #: What models may be asked, as JSON: `{"gpt-6-luna": {"requests_per_minute": 500}, "*": …}`.
+    limits: Annotated[dict[str, Limits] | None, NoDecode] = None
+    #: Replaces the price table of the provider, or the built-in one.
+    prices_file: Path | None = None
+    #: Replaces the built-in table of which options of a request each model takes.
+    options_file: Path | None = None
+    #: Replaces the built-in table of what models see.
+    vision_file: Path | None = None
+
+
+class RedisSettings(BaseModel):
+    """The ledger's Redis and the broker."""
 
     #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
     redis_url: RedisUrl | None = None
     #: Broker of the hints, when it is not the ledger's Redis.
     broker_url: BrokerUrl | None = None
-
     #: Take jobs from Celery's default queue (`celery`) too; off where other programs may use it.
     consume_default_queue: bool = False
+
+
+class JobSettings(BaseModel):
+    """What jobs mean that do not say."""
 
     #: Model of jobs that name none.
     default_model: ModelName = "gpt-6-luna"
@@ -84,10 +146,10 @@ class Settings(BaseSettings):
     #: Prompts that the provider is to keep, of jobs that do not say: `off`, `instructions` or
     #: `implicit`; unset: the instructions of bulk jobs, where they are long enough.
     prompt_cache: PromptCache | None = None
-    #: Replaces the price table of the provider, or the built-in one.
-    prices_file: Path | None = None
-    #: Replaces the built-in table of which options of a request each model takes.
-    options_file: Path | None = None
+
+
+class RetentionSettings(BaseModel):
+    """Where things are kept, and how long."""
 
     #: Seconds that results, and all else of a finished job, are kept.
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60, le=TEN_YEARS)
@@ -95,35 +157,19 @@ class Settings(BaseSettings):
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0, le=TEN_YEARS)
     #: Let tenants have each other's stored answers: the same question is then asked once for all.
     share_answers: bool = False
-    #: Seconds that an uploaded blob waits for its job, or for a replay.
-    blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
-    #: Most bytes of pictures in Redis; unset: 70 % of its `maxmemory`, or all there is without one.
-    blob_limit: int | None = Field(default=None, ge=1)
-    #: Most bytes of pictures in Redis of one tenant; unset: three for each that stays free.
-    tenant_blob_limit: int | None = Field(default=None, ge=1)
-    #: Most parked jobs of one tenant; with more it may submit none until some have ended.
-    tenant_parked_limit: int = Field(default=100_000, ge=1)
-    #: Most models for which jobs of one tenant stand in line.
-    tenant_models_limit: int = Field(default=64, ge=1)
     #: Where pictures stand: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
     blob_url: BlobUrl | None = None
-    #: Finished jobs that are listed; the older ones go first.
-    finished_kept: int = Field(default=100_000, ge=0)
-    #: Events that are kept; the older ones go first.
-    events_kept: int = Field(default=10_000, ge=0)
+    #: Seconds that an uploaded blob waits for its job, or for a replay.
+    blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
 
-    #: Seconds that failed jobs are kept, to be looked at and replayed.
-    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60, le=TEN_YEARS)
-    #: Messages that no worker can work on: how many are kept, for as long as results.
-    dead_letters_kept: int = Field(default=1000, ge=1)
-    #: Most bytes of them; one of more than half as many is kept without its end.
-    dead_letters_bytes: int = Field(default=96_000_000, ge=10_000)
 
-    #: Port on which a worker tells how it is (`GET /health`); unset: none.
-    health_port: int | None = Field(default=None, ge=1, le=65535)
-    #: Address of that port.
-    health_host: str = "127.0.0.1"
+class PictureSettings(BaseModel):
+    """Which pictures are taken, and from where."""
 
+    #: Largest picture file taken, in bytes.
+    max_image_bytes: int = Field(default=20_000_000, ge=1)
+    #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
+    detectors: Annotated[tuple[str, ...], NoDecode] = ()
     #: Fetch pictures from any address and port: for tests and closed networks.
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.
@@ -138,39 +184,16 @@ class Settings(BaseSettings):
     #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`;
     #: `*.example.org` stands for all hosts below.
     host_headers: Annotated[dict[Host, dict[HeaderName, HeaderValue]] | None, NoDecode] = None
-    #: Downloads from one host at a time, in a worker process.
-    max_connections_per_host: int = Field(default=8, ge=1)
 
-    #: What models may be asked, as JSON: `{"gpt-6-luna": {"requests_per_minute": 500}, "*": …}`.
-    limits: Annotated[dict[str, Limits] | None, NoDecode] = None
-    #: Attempts of a job at faults that cost nothing.
-    max_attempts: int = Field(default=10, ge=1)
-    #: Seconds to reach the provider.
-    connect_timeout: float = Field(default=5, gt=0, le=A_DAY)
-    #: Seconds from the sent request to the first byte of its answer; unset: as for the whole.
-    first_byte_timeout: float | None = Field(default=None, gt=0, le=A_DAY)
-    #: Seconds for its whole answer.
-    request_timeout: float = Field(default=120, gt=0, le=A_DAY)
+
+class OperationSettings(BaseModel):
+    """How operators see and steer workers."""
 
     #: Seconds for which a claim holds without renewal.
     lease: float = Field(default=10, ge=5, le=A_DAY)
-    #: Largest picture file taken, in bytes.
-    max_image_bytes: int = Field(default=20_000_000, ge=1)
-    #: Largest picture decoded, in pixels.
-    max_image_pixels: int = Field(default=100_000_000, ge=1)
-    #: Largest original of jobs that ask to shrink it first, in bytes.
-    max_original_bytes: int = Field(default=64_000_000, ge=1)
-    #: Most memory for the pixels of one picture, in bytes; a worker decodes one at a time.
-    max_decode_bytes: int = Field(default=256_000_000, ge=1_000_000)
-    #: Most bytes of pictures and requests that a worker process holds at once; more wait.
-    max_held_bytes: int = Field(default=96_000_000, ge=1_000_000)
-    #: Largest request sent, in bytes of its pictures in base64.
-    max_request_bytes: int = Field(default=48_000_000, ge=1_000)
-    #: Replaces the built-in table of what models see.
-    vision_file: Path | None = None
-    #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
-    detectors: Annotated[tuple[str, ...], NoDecode] = ()
-
+    #: `PORT` or `HOST:PORT` on which a worker reports its health (`GET /health`); without HOST on
+    #: loopback alone; unset: none.
+    health_port: Annotated[Listening | None, NoDecode] = None
     #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
     alert_url: SecretHttpUrl | None = None
     #: Base64 secret by which alerts are signed, as Standard Webhooks are.
@@ -179,16 +202,79 @@ class Settings(BaseSettings):
     time_zone: TimeZone = "Europe/Moscow"
     #: Rubles below which the balance is low.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
-
     #: Where workers send traces (OTLP over HTTP), such as `http://collector:4318/v1/traces`.
     traces_url: SecretHttpUrl | None = None
     #: Where workers report unforeseen errors (Sentry); never what a job is about.
     sentry_dsn: SecretHttpUrl | None = None
-
     #: Form of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
     #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class Constants(Fixed):
+    """What operators have had no reason to set. Code and tests may; the environment may not."""
+
+    #: Seconds to reach the provider: a handshake that takes longer is lost, and costs nothing.
+    connect_timeout: float = Field(default=5, gt=0, le=A_DAY)
+    #: Seconds from the sent request to the first byte of its answer; None: as for the whole, since
+    #: a model that thinks is silent until it answers.
+    first_byte_timeout: float | None = Field(default=None, gt=0, le=A_DAY)
+    #: Attempts of a job at faults that cost nothing: with backoff they outlast an outage of
+    #: minutes; a longer one closes the gate.
+    max_attempts: int = Field(default=10, ge=1)
+    #: Seconds that failed jobs are kept for a replay: unless given, twice as long as results.
+    failed_ttl: int = Field(default=14 * 24 * 3600, ge=60, le=TEN_YEARS)
+    #: Most bytes of pictures in Redis; None: 70 % of its `maxmemory`, which leaves the ledger room.
+    blob_limit: int | None = Field(default=None, ge=1)
+    #: The same of one tenant; None: three for each that stays free, so that none fills Redis alone.
+    tenant_blob_limit: int | None = Field(default=None, ge=1)
+    #: Most parked jobs of one tenant: about 1 GB of Redis.
+    tenant_parked_limit: int = Field(default=100_000, ge=1)
+    #: Most models in line of one tenant: each is a lane that every dispatch looks at.
+    tenant_models_limit: int = Field(default=64, ge=1)
+    #: Finished jobs that stay listed: what a person can page through.
+    finished_kept: int = Field(default=100_000, ge=0)
+    #: Events that are kept: minutes of a busy fleet, enough for a reader that reconnects.
+    events_kept: int = Field(default=10_000, ge=0)
+    #: Messages that no worker can work on: how many are kept, as long as results; more are repeats.
+    dead_letters_kept: int = Field(default=1000, ge=1)
+    #: Most bytes of them: a tenth of a small Redis.
+    dead_letters_bytes: int = Field(default=96_000_000, ge=10_000)
+    #: Downloads from one host at a time, in a worker process: what browsers allow themselves.
+    max_connections_per_host: int = Field(default=8, ge=1)
+    #: Largest picture decoded, in pixels: what the memory for one picture holds.
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    #: Largest original of jobs that ask to shrink it first: a raw scan; more would fill a worker.
+    max_original_bytes: int = Field(default=64_000_000, ge=1)
+    #: Most memory for the pixels of one picture; a worker decodes one at a time.
+    max_decode_bytes: int = Field(default=256_000_000, ge=1_000_000)
+    #: Most bytes of pictures and requests that a worker process holds at once: with the pixels
+    #: above less than half a gigabyte.
+    max_held_bytes: int = Field(default=96_000_000, ge=1_000_000)
+    #: Largest request, in bytes of its pictures in base64: below the 50 MB that OpenAI takes.
+    max_request_bytes: int = Field(default=48_000_000, ge=1_000)
+
+
+class Settings(
+    ProviderSettings,
+    RedisSettings,
+    JobSettings,
+    RetentionSettings,
+    PictureSettings,
+    OperationSettings,
+    Constants,
+    Variables,
+):
+    """What the operator decides. Every field but the constants is a variable of the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISIONQ_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
 
     _bound = field_validator("*")(check_bound)
 
@@ -202,12 +288,14 @@ class Settings(BaseSettings):
         return name
 
     @model_validator(mode="after")
-    def _take_from_profile(self) -> Self:
-        """Take what is not set otherwise from the provider's profile."""
+    def _derive(self) -> Self:
+        """Take what is not set from the provider's profile, or from other settings."""
         profile = load_profile(self.provider)
         of_profile = {"base_url": profile.base_url, "prices_file": profile.prices}
         for name in of_profile.keys() - self.model_fields_set:
             object.__setattr__(self, name, of_profile[name])  # the model is frozen for others
+        if "failed_ttl" not in self.model_fields_set:
+            object.__setattr__(self, "failed_ttl", min(2 * self.result_ttl, TEN_YEARS))  # likewise
         return self
 
     @field_validator("allowed_hosts", "denied_hosts", "trusted_ranges", "detectors", mode="before")
@@ -239,7 +327,14 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the environment; a wrong value raises `ConfigurationError` naming the variable."""
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a value is wrong, or a variable is gone; the message names it first.
+    """
+    for name, instead in REMOVED.items():
+        if os.environ.get(name):
+            raise ConfigurationError(f"{name}: is gone; {instead}")
     try:
         return Settings()
     except ValidationError as error:

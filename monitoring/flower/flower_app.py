@@ -11,7 +11,8 @@ from celery.app.control import Control
 from monitoring.flower.flower_settings import CLIENT_NAME
 from visionq.contract import TERMINAL
 from visionq.ledger import Ledger, ledger_options
-from visionq.redis_connection import celery_url, connect
+from visionq.redis_connection import connect
+from visionq.redis_url import celery_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import Final
 import click
 from pydantic import ValidationError
 
-from monitoring.flower.flower_settings import FlowerSettings
+from monitoring.flower.flower_settings import ADDRESS, OPERATOR, PORT, FlowerSettings
 from visionq.cli.shared import find_redis_url
 from visionq.input_errors import describe
 from visionq.redaction import keep_content_out_of_logs
@@ -31,14 +31,12 @@ def flower(
 ) -> None:
     """Show tasks and workers in a browser, behind a user and a password.
 
-    They are VISIONQ_FLOWER_USER and VISIONQ_FLOWER_PASSWORD; without a password one is made up
-    and shown once. With VISIONQ_FLOWER_GUEST_PASSWORD guests may look, and touch nothing.
+    They are `visionq` and VISIONQ_FLOWER_PASSWORD; without a password one is made up and shown
+    once. With VISIONQ_FLOWER_GUEST_PASSWORD the user `guest` may look, and touch nothing.
     """
-    options = {"ADDRESS": address, "PORT": port, "URL_PREFIX": url_prefix, "DATABASE": database}
-    for name, value in options.items():
-        if value is not None:
-            os.environ[_VARIABLE + name] = str(value)
-    _complete(_read_settings())
+    if url_prefix is not None:
+        os.environ[_VARIABLE + "URL_PREFIX"] = url_prefix
+    flowers = _read_settings()
     settings = load_settings()
     redis_url = find_redis_url(settings)
     keep_content_out_of_logs()
@@ -46,7 +44,16 @@ def flower(
 
     from monitoring.flower.flower_app import create_app  # noqa: PLC0415  # Celery takes seconds to import
 
-    create_app(settings, redis_url).start(["--quiet", "flower", f"--conf={_CONFIG}"])
+    _announce(flowers, address or ADDRESS, port or PORT)
+    options = {
+        "conf": _CONFIG,
+        "address": address or ADDRESS,
+        "port": port or PORT,
+        "persistent": True,
+        "db": database or _default_database(),
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    create_app(settings, redis_url).start(["--quiet", "flower", *arguments])
 
 
 def _read_settings() -> FlowerSettings:
@@ -56,15 +63,16 @@ def _read_settings() -> FlowerSettings:
         raise ConfigurationError(f"environment: {_VARIABLE}…: {describe(error)}") from None
 
 
-def _complete(settings: FlowerSettings) -> None:
-    """Put what is not set into the environment, from which Flower's configuration file reads."""
-    if settings.database is None:
-        folder = user_directory("DATA", ".local/share", os.environ)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.environ[_VARIABLE + "DATABASE"] = str(folder / "visionq-flower")
+def _default_database() -> Path:
+    folder = user_directory("DATA", ".local/share", os.environ)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "visionq-flower"
+
+
+def _announce(settings: FlowerSettings, address: str, port: int) -> None:
+    """Print where Flower listens, and the password if one has to be made up."""
     if settings.password is None:
         password = token_urlsafe(12)
-        os.environ[_VARIABLE + "PASSWORD"] = password
-        click.echo(f"Flower: user {settings.user}, password {password}", err=True)
-    address = f"http://{settings.address}:{settings.port}{settings.url_prefix}/"
-    click.echo(f"Flower listens on {address}", err=True)
+        os.environ[_VARIABLE + "PASSWORD"] = password  # for Flower's configuration file
+        click.echo(f"Flower: user {OPERATOR}, password {password}", err=True)
+    click.echo(f"Flower listens on http://{address}:{port}{settings.url_prefix}/", err=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: What Flower is called among Redis's clients, and in the events that it sends.
 CLIENT_NAME: Final = "visionq-flower"
-#: A colon would end the name in HTTP's basic authentication.
-_USER: Final = r"^[!-9;-~]+$"
+#: The users; what they may do hangs on their passwords.
+OPERATOR: Final = "visionq"
+GUEST: Final = "guest"
+#: Loopback, because `/metrics` and `/healthcheck` ask nobody for a password.
+ADDRESS: Final = "127.0.0.1"
+PORT: Final = 5555
 
 
 def _ascii(password: SecretStr) -> SecretStr:
@@ -35,40 +38,25 @@ class FlowerSettings(BaseSettings):
         env_prefix="VISIONQ_FLOWER_", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    #: The operator, who may revoke tasks and stop workers.
-    user: str = Field(default="visionq", pattern=_USER)
-    #: Without one `visionq flower` makes one up and shows it once.
+    #: Of the user `visionq`, who may revoke tasks and stop workers; without one `visionq flower`
+    #: makes one up and shows it once.
     password: Password | None = None
-    #: Somebody who may look and touch nothing.
-    guest_user: str = Field(default="guest", pattern=_USER)
-    #: Without one there are no guests.
+    #: Of `guest`, who may look and touch nothing; without one there are no guests.
     guest_password: Password | None = None
-    #: Loopback, because `/metrics` and `/healthcheck` ask nobody for a password.
-    address: str = "127.0.0.1"
-    #: Its port.
-    port: int = Field(default=5555, ge=1, le=65535)
     #: Path below which a reverse proxy shows it, such as `/flower`.
     url_prefix: Annotated[str, BeforeValidator(_path), Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = (
         ""
     )
-    #: File that keeps what was seen through a restart.
-    database: Path | None = None
-
-    @model_validator(mode="after")
-    def _are_two_users(self) -> Self:
-        if self.user == self.guest_user:
-            raise ValueError("the operator and the guest need different names")
-        return self
 
     @property
     def login(self) -> str | None:
         """The operator's `user:password`."""
-        return _login(self.user, self.password)
+        return _login(OPERATOR, self.password)
 
     @property
     def guest_login(self) -> str | None:
         """The guest's `user:password`, or None where there are no guests."""
-        return _login(self.guest_user, self.guest_password)
+        return _login(GUEST, self.guest_password)
 
 
 def _login(user: str, password: SecretStr | None) -> str | None:

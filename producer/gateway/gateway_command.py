@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -43,25 +43,32 @@ if TYPE_CHECKING:
 
 _CLIENT_NAME: Final = "visionq-cli"
 _DEFAULT_TENANT: Final = "default"
-_VARIABLE: Final = "VISIONQ_GATEWAY_"
 
 
 @click.command()
 @click.option("--address", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65535), help="[default: 8000]")
 @click.option(
+    "--files-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps uploaded files and results of batches, for all gateways.",
+)
+@click.option(
     "--name", default="visionq-gateway", show_default=True, help="Shows in the process list."
 )
-def gateway(address: str | None, port: int | None, name: str) -> None:  # noqa: ARG001  # for `ps` alone
+def gateway(
+    address: str | None,
+    port: int | None,
+    files_dir: Path | None,
+    name: str,  # noqa: ARG001  # for `ps` alone
+) -> None:
     """Serve OpenAI's API, and a small one for curl, to whoever has a key.
 
     Keys are made by `visionq keys create`. On loopback, where there is none, one is made up for
     this run and shown once; beyond loopback the gateway then refuses to listen.
     """
-    for variable, value in {"ADDRESS": address, "PORT": port}.items():
-        if value is not None:
-            os.environ[_VARIABLE + variable] = str(value)
-    settings, ours = load_settings(), load_gateway_settings()
+    settings = load_settings()
+    ours = load_gateway_settings(address=address, port=port, files_dir=files_dir)
     redis_url = find_redis_url(settings)
     own_keys = _own_keys(ours, redis_url)
 
@@ -87,7 +94,7 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
                 return {}
         if not _is_loopback(settings.address):
             raise ConfigurationError(
-                f"VISIONQ_GATEWAY_ADDRESS: {settings.address} can be reached by others, and there"
+                f"--address: {settings.address} can be reached by others, and there"
                 " is no key: make one with `visionq keys create`"
             )
         secret = new_secret()

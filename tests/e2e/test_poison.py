@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
+from tests.support.constants import with_constants
 from tests.support.fleet import Fleet, jobs, running_fleet, until
 from tests.support.poison import arguments, eight_kinds, envelope, further_kinds
 from visionq import names
 from visionq.dead_letters import DeadLetters, Reason
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE
+from visionq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +130,9 @@ def command(fleet: Fleet, *words: str) -> Any:
 
 def test_dead_letters_are_bounded(tmp_path: Path) -> None:
     """However many broken messages come, no more stay than are allowed, the latest."""
-    extra = {"VISIONQ_DEAD_LETTERS_KEPT": "3", "VISIONQ_DEAD_LETTERS_BYTES": "10000"}
+    extra = with_constants(
+        tmp_path / "constants", Settings, dead_letters_kept=3, dead_letters_bytes=10_000
+    )
     with running_fleet(tmp_path, workers=1, concurrency=2, extra=extra) as small:
         letters = DeadLetters(redis_of(small))
         redis_of(small).lpush(names.QUEUE_INTAKE, *(f"bad {number}" for number in range(9)))

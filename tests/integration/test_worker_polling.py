@@ -15,7 +15,7 @@ from tests.integration.test_worker_process import working
 from tests.support.worker import until
 from visionq.devstack.simulator import running_simulator
 from visionq.names import QUEUE_INTAKE
-from visionq.redis_connection import celery_url
+from visionq.redis_url import celery_url
 from worker.celery.transport import Transport
 
 if TYPE_CHECKING:

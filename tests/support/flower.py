@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-USER = "operator"
+USER = "visionq"
 PASSWORD = "pass:with colon"  # noqa: S105  # of a Flower that lives for one test
-GUEST = "visitor"
+GUEST = "guest"
 GUEST_PASSWORD = "only-looking"  # noqa: S105  # likewise
 TABLE = (
     "/tasks/datatable?draw=1&start=0&length=100&search%5Bvalue%5D=&order%5B0%5D%5Bcolumn%5D=0"
@@ -79,9 +79,7 @@ def running_flower(folder: Path, redis_url: str, **variables: str) -> Iterator[R
     port, log = free_port(), folder / "flower.log"
     environment = os.environ | {
         "VISIONQ_REDIS_URL": redis_url,
-        "VISIONQ_FLOWER_USER": USER,
         "VISIONQ_FLOWER_PASSWORD": PASSWORD,
-        "VISIONQ_FLOWER_GUEST_USER": GUEST,
         "VISIONQ_FLOWER_GUEST_PASSWORD": GUEST_PASSWORD,
         **variables,
     }

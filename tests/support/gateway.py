@@ -53,10 +53,10 @@ class Gateway:
             **os.environ,
             "VISIONQ_REDIS_URL": self.redis_url,
             "VISIONQ_GATEWAY_KEY": KEY,
-            "VISIONQ_GATEWAY_FILES_DIR": str(self.files),
             **self.extra,
         }
-        command = [sys.executable, "-m", "visionq.cli", "gateway", "--port", str(self.port)]
+        command = [sys.executable, "-m", "visionq.cli", "gateway"]
+        command += ["--port", str(self.port), "--files-dir", str(self.files)]
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         until(lambda: answers(self.port, "/healthz"), 60, self.log)

@@ -83,10 +83,10 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("s3://bucket")
 
 
-def test_limit_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit that is none is refused, naming the variable."""
-    monkeypatch.setenv("VISIONQ_BLOB_LIMIT", "0")
-    with pytest.raises(ConfigurationError, match="VISIONQ_BLOB_LIMIT"):
+def test_grace_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grace that is none is refused, naming the variable."""
+    monkeypatch.setenv("VISIONQ_BLOB_GRACE", "0")
+    with pytest.raises(ConfigurationError, match="VISIONQ_BLOB_GRACE"):
         load_settings()
 
 

@@ -8,6 +8,7 @@ import pytest
 from monitoring.flower.flower_settings import FlowerSettings
 from producer.gateway.gateway_settings import GatewaySettings
 from scripts.generate_configuration import (
+    GROUPS,
     ROOT,
     RUSSIAN,
     compose_variables,
@@ -24,7 +25,7 @@ HOW = "run .venv/bin/python scripts/generate_configuration.py"
 
 def every_name() -> list[str]:
     groups = (
-        variables(Settings),
+        *(variables(Settings, group) for group in GROUPS.values()),
         variables(FlowerSettings),
         variables(GatewaySettings),
         compose_variables((ROOT / ".env.example").read_text("utf-8")),

@@ -30,7 +30,7 @@ def test_a_missing_row_is_noticed(row: object) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["connect_timeout", "first_byte_timeout", "request_timeout", "share_answers", "answer_ttl"],
+    ["request_timeout", "share_answers", "answer_ttl"],
 )
 def test_settings_are_named_as_they_are(name: str) -> None:
     """The settings that the page explains exist."""

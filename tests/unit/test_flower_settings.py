@@ -24,9 +24,6 @@ def test_url_prefix(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> N
     [
         ("URL_PREFIX", "a b"),
         ("URL_PREFIX", "(.*)"),
-        ("USER", "with:colon"),
-        ("GUEST_USER", "with:colon"),
-        ("GUEST_USER", "visionq"),
         ("PASSWORD", "пароль"),
         ("GUEST_PASSWORD", "пароль"),
     ],

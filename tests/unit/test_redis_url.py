@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu.transport.redis import Channel
 
-from visionq.redis_connection import celery_url
+from visionq.redis_url import celery_url
 
 
 def broker(url: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from visionq.settings import ConfigurationError, Settings, load_settings
+from visionq.settings import REMOVED, ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +140,34 @@ def test_secrets_are_not_shown(environment: Callable[[str, str], None]) -> None:
     environment("VISIONQ_REDIS_URL", "redis://:very-secret@127.0.0.1/0")
     environment("VISIONQ_BROKER_URL", "redis://:very-secret@127.0.0.1/1")
     assert "very-secret" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED))
+def test_variables_that_are_gone(environment: Callable[[str, str], None], name: str) -> None:
+    """A variable that is gone is refused in one line that says what to do; empty, it is unset."""
+    environment(name, "1")
+    with pytest.raises(ConfigurationError, match=f"^configuration: {name}: is gone; ") as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+    environment(name, "")
+    load_settings()
+
+
+def test_constants_are_no_variables(environment: Callable[[str, str], None]) -> None:
+    """No variable sets a constant, and code may; failed jobs outlive results."""
+    environment("visionq_max_attempts", "3")
+    environment("VISIONQ_RESULT_TTL", "100")
+    settings = load_settings()
+    assert (settings.max_attempts, settings.failed_ttl) == (10, 200)
+    assert Settings(max_attempts=3).max_attempts == 3
+
+
+def test_a_port_may_have_its_host(environment: Callable[[str, str], None]) -> None:
+    """The health page is on loopback, unless its variable names another address."""
+    environment("VISIONQ_HEALTH_PORT", "8081")
+    assert load_settings().health_port == ("127.0.0.1", 8081)
+    environment("VISIONQ_HEALTH_PORT", "0.0.0.0:8081")
+    assert load_settings().health_port == ("0.0.0.0", 8081)  # noqa: S104  # a container's address
 
 
 def test_frozen() -> None:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from producer.gateway.gateway_settings import GatewaySettings, load_gateway_settings
 from visionq import cli
-from visionq.redis_connection import parse_redis_url
-from visionq.settings import ConfigurationError, Settings, load_settings
+from visionq.redis_url import parse_redis_url
+from visionq.settings import ConfigurationError, Settings, load_settings, variable_of
 
 VARIABLES = sorted(
-    str(field.validation_alias.choices[0]) if field.validation_alias else f"VISIONQ_{name.upper()}"  # type: ignore[union-attr]  # an AliasChoices
-    for name, field in Settings.model_fields.items()
-) + [f"VISIONQ_GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields]
+    [variable_of(name) for name in Settings.variable_fields()]
+    + [f"VISIONQ_GATEWAY_{name.upper()}" for name in GatewaySettings.variable_fields()]
+)
 UGLY = (
     "x", "foo", "-1", "0", "1e999", "nan", "inf", "9" * 400, "true", "[]", "{}", '{"a": 1}',
     "null", "http://", "https://[", "redis://h:99999", "redis://h/abc", "redis://h/1?db=2",
@@ -88,7 +88,8 @@ def test_any_value(variable: str, value: str) -> None:
         ("VISIONQ_RESULT_TTL", "9999999999", "must be at most"),
         ("VISIONQ_REQUEST_TIMEOUT", "inf", "must be at most"),
         ("VISIONQ_LOW_BALANCE_RUB", "NaN", "finite"),
-        ("VISIONQ_MAX_HELD_BYTES", "9" * 30, "at most"),
+        ("VISIONQ_HEALTH_PORT", "0.0.0.0:99999", "HOST:PORT"),
+        ("VISIONQ_MAX_IMAGE_BYTES", "9" * 30, "at most"),
     ],
 )
 def test_every_command_refuses(

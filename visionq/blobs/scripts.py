@@ -67,14 +67,14 @@ def reserved(reply: Sequence[Any]) -> list[str]:
         held, most = (int(amount) for amount in details)
         raise QueueUnavailable(
             f"the pictures of unfinished jobs fill Redis: they hold {held:,} of at most {most:,}"
-            " bytes (VISIONQ_BLOB_LIMIT); wait until jobs end, cancel parked ones, raise the limit,"
+            " bytes (70 % of maxmemory); wait until jobs end, cancel parked ones, raise maxmemory,"
             " or keep pictures elsewhere (VISIONQ_BLOB_URL)"
         )
     if kind == b"tenant_full":
         held, most = (max(int(float(amount)), 0) for amount in details)
         raise QuotaExceeded(
             f"the pictures of the tenant hold {held:,} bytes in Redis, of at most {most:,} now"
-            " (VISIONQ_TENANT_BLOB_LIMIT); wait until its jobs end, or cancel parked ones"
+            "; wait until its jobs end, or cancel parked ones"
         )
     if kind == b"memory":
         raise QueueUnavailable(

@@ -8,7 +8,7 @@ import os
 import click
 
 from visionq.health import directory, fleet_of, now, read_reports
-from visionq.redis_connection import parse_redis_url
+from visionq.redis_url import parse_redis_url
 
 # Run every few seconds by whatever watches a container: it imports next to nothing, and asks
 # neither Redis nor Celery.

@@ -1,4 +1,4 @@
-"""What each command does, in a line: `visionq --help` tells it without importing any of them."""
+"""A line for each command, so that `visionq --help` imports none of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ SUMMARIES: Final = {
     "dead-letters": "Look at messages that no worker could work on; send them again, or drop them.",
     "demo": "Show everything at work: real pictures, no key, in under a minute.",
     "doctor": "Look at Redis, provider, workers and data files, and say what to do.",
-    "export": (
-        "Make a table of the JSONL that `visionq run` has written, also while it is being written."
-    ),
+    "export": "Make a table from the JSONL of `visionq run`, even while it is being written.",
     "exporter": "Tell Prometheus how the whole fleet stands: GET /metrics.",
     "flower": "Show tasks and workers in a browser, behind a user and a password.",
     "gate": "Show, close or open the gate that stops all calls to the provider.",
@@ -25,7 +23,7 @@ SUMMARIES: Final = {
     "keys": "Make, list and revoke the keys of the gateway.",
     "limits": "Show, set or clear what may be asked of each model in a minute.",
     "prices": "Show what calls cost, check a table of your own, and bring it up to date.",
-    "quote": "Say what asking about SOURCE will cost, without asking.",
+    "quote": "Show the price of asking about SOURCE, without asking.",
     "run": "Ask one question about every picture of SOURCE, and write the answers to OUT.",
     "runs": "Look at runs that go on without a terminal, and stop them.",
     "simulator": "Run a stand-in for ProxyAPI on this machine.",

@@ -173,8 +173,6 @@ def flower_spec(plan: StackPlan) -> Spec:
         command=(*python_command("visionq.cli"), *options),
         environment=plan.child_environment(
             "flower",
-            VISIONQ_FLOWER_ADDRESS="127.0.0.1",
-            VISIONQ_FLOWER_USER=plan.flower_user,
             VISIONQ_FLOWER_PASSWORD=plan.flower_password,
             VISIONQ_FLOWER_URL_PREFIX="",
         ),
@@ -193,11 +191,11 @@ def gateway_spec(plan: StackPlan) -> Spec:
         command=(
             *(*python_command("visionq.cli"), "gateway", "--name", name),
             *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
+            *("--files-dir", str(plan.data_dir / "files")),
         ),
         environment=plan.child_environment(
             "gateway",
             VISIONQ_GATEWAY_KEY=plan.gateway_key,
-            VISIONQ_GATEWAY_FILES_DIR=str(plan.data_dir / "files"),
         ),
         log=plan.data_dir / "gateway.log",
         is_ready=lambda: answers(plan.gateway_port, "/healthz", plan.nonce),

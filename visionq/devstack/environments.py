@@ -43,7 +43,9 @@ def _pattern(*parts: str) -> re.Pattern[str]:
 
 
 _SHARED: Final = "|".join(
-    re.escape(variable_of(name)) for name in Settings.model_fields if name not in WORKERS_SECRETS
+    re.escape(variable_of(name))
+    for name in Settings.variable_fields()
+    if name not in WORKERS_SECRETS
 )
 _ALLOWED: Final[Mapping[Role, re.Pattern[str]]] = {
     "redis": _pattern(_MACHINE),

@@ -83,7 +83,7 @@ def planned(
             base_url=settings.base_url,
             api_key=key.get_secret_value() if key else None,
             flower_port=flower_port,
-            flower_user=environment.get("VISIONQ_FLOWER_USER") or "visionq",
+            flower_user="visionq",
             flower_password=environment.get("VISIONQ_FLOWER_PASSWORD") or token_urlsafe(12),
             gateway_port=gateway_port,
             gateway_key=environment.get("VISIONQ_GATEWAY_KEY") or f"vq-{token_urlsafe(32)}",

@@ -78,9 +78,9 @@ class OverQuota:
     def error(self) -> QuotaExceeded:
         """Return it as an error, which says what to do."""
         if self.of == "models":
-            said = f"has jobs in line for {self.most:,} models (VISIONQ_TENANT_MODELS_LIMIT)"
+            said = f"has jobs in line for {self.most:,} models"
             return QuotaExceeded(f"tenant {self.tenant} {said}; wait until some are done")
-        said = f"has {self.most:,} parked jobs (VISIONQ_TENANT_PARKED_LIMIT)"
+        said = f"has {self.most:,} parked jobs"
         return QuotaExceeded(
             f"tenant {self.tenant} {said}; raise its budget or cancel them: visionq jobs list"
             " --state parked"

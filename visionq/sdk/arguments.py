@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import IO, Any, Final
 
 from visionq.contract import ImageReference
-from visionq.redis_connection import parse_redis_url
+from visionq.redis_url import parse_redis_url
 from visionq.sdk.job_handles import AsyncJob, Job
 from visionq.settings import ConfigurationError, Settings
 

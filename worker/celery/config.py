@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from visionq.redis_connection import celery_url
+from visionq.redis_url import celery_url
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,11 +9,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
+from tests.support.constants import with_constants
 from tests.support.deadly_picture import DEADLY, install_killer
 from tests.support.fleet import until
 from tests.support.poison import eight_kinds, further_kinds
 from visionq.dead_letters import DeadLetters
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE
+from visionq.settings import Settings
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet
@@ -29,7 +31,10 @@ def poison(scene: Scene) -> None:
     """Put poison of every kind into every queue, between the hints of good jobs."""
     rounds, count = scene.size(5, 1), scene.size(400, 40)
     wanted: Counter[str] = Counter()
-    with scene.fleet(workers=2, extra={"VISIONQ_DEAD_LETTERS_BYTES": "2000000000"}) as fleet:
+    keep_all = with_constants(
+        scene.folder / "constants", Settings, dead_letters_bytes=2_000_000_000
+    )
+    with scene.fleet(workers=2, extra=keep_all) as fleet:
         redis, letters = fleet.client._redis, DeadLetters(fleet.client._redis)
         fleet.simulator.configure(latency_s=0.2)
         for _ in range(rounds):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from producer.gateway.gateway_settings import GatewaySettings
+from tests.support.constants import with_constants
 from tests.support.gateway import Gateway, data_url, running_gateway
 from tests.support.pictures import picture
 from visionq.devstack.redis_server import running_redis
@@ -35,7 +37,7 @@ LONGEST_WAIT = 1.0
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway without workers: nothing is taken from what it keeps."""
     folder = tmp_path_factory.mktemp("bodies")
-    limits = {"VISIONQ_GATEWAY_MAX_BODY_BYTES": str(MOST)}
+    limits = with_constants(folder, GatewaySettings, max_body_bytes=MOST)
     with (
         running_redis(folder / "redis") as server,
         running_gateway(folder, server.url, **limits) as gateway,

@@ -11,7 +11,9 @@ import httpx2
 import openai
 import pytest
 
+from producer.gateway.gateway_settings import GatewaySettings
 from tests.e2e.gateway.test_parked import closed
+from tests.support.constants import with_constants
 from tests.support.gateway import KEY, asked, running_gateway, said
 
 if TYPE_CHECKING:
@@ -64,8 +66,9 @@ async def at_once(gateway: Gateway, meanwhile: Callable[[], Awaitable[None]]) ->
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 def test_a_thousand_streams(fleet: Fleet, tmp_path: Path) -> None:
     """A thousand streams that wait cost no thread each, hold up no other call, and end whole."""
+    often = with_constants(tmp_path, GatewaySettings, keep_alive=2)
     with (
-        running_gateway(tmp_path, fleet.server.url, VISIONQ_GATEWAY_KEEP_ALIVE="2") as gateway,
+        running_gateway(tmp_path, fleet.server.url, **often) as gateway,
         gateway.openai() as client,
     ):
         gate = closed(fleet)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from producer.gateway.gateway_settings import GatewaySettings
+from tests.support.constants import with_constants
 from tests.support.fleet import until
 from tests.support.gateway import asked, data_url, running_gateway, said
 from visionq.ledger import BudgetScope, Ledger
@@ -131,8 +133,9 @@ def test_a_call_that_waits_all_the_same(poor: OpenAI, fleet: Fleet) -> None:
 
 
 def test_the_settings_say_how_to_wait(fleet: Fleet, tmp_path: Path) -> None:
-    """With VISIONQ_GATEWAY_WAIT_WHEN_PARKED calls wait as long as they may, unless they refuse."""
-    extra = {"VISIONQ_GATEWAY_WAIT_WHEN_PARKED": "1", "VISIONQ_GATEWAY_LONGEST_WAIT": "2"}
+    """With `wait_when_parked` calls wait as long as they may, unless they refuse."""
+    waiting = with_constants(tmp_path, GatewaySettings, wait_when_parked=True)
+    extra = waiting | {"VISIONQ_GATEWAY_LONGEST_WAIT": "2"}
     with (
         closed(fleet),
         running_gateway(tmp_path, fleet.server.url, **extra) as patient,

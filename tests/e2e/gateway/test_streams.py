@@ -12,6 +12,8 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
+from producer.gateway.gateway_settings import GatewaySettings
+from tests.support.constants import with_constants
 from tests.support.fleet import until
 from tests.support.gateway import KEY, asked, gateway_and_fleet, said
 
@@ -48,7 +50,8 @@ class Seen(BaseModel):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
     folder = tmp_path_factory.mktemp("gateway")
-    with gateway_and_fleet(folder, VISIONQ_GATEWAY_KEEP_ALIVE="0.2") as both:
+    often = with_constants(folder, GatewaySettings, keep_alive=0.2)
+    with gateway_and_fleet(folder, **often) as both:
         yield both
 
 

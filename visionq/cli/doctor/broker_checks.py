@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 
 from visionq.cli.doctor.addresses import public_address
 from visionq.cli.doctor.findings import Finding, ok, problem
-from visionq.redis_connection import SCHEMES, connect
+from visionq.redis_connection import connect
+from visionq.redis_url import SCHEMES
 
 _PORTS: Final = {"amqp": 5672, "pyamqp": 5672, "amqps": 5671}
 _PATIENCE: Final = 3.0

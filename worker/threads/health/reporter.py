@@ -43,7 +43,7 @@ class Reporter:
         self._watchdog.start()
         self._thread.start()
         if self._settings.health_port is not None:
-            self._serve(self._settings.health_host, self._settings.health_port)
+            self._serve(*self._settings.health_port)
 
     def stop(self) -> None:
         """End."""
