@@ -30,7 +30,6 @@ FOLDERS: Final = {
 }
 #: States that only the ledger knows.
 _OWN_STATES: Final = {"State.HINTED": HINTED, "State.MISSING": MISSING}
-_NAME: Final = re.compile(r"\b([A-Z]\w*)\.(\w+)")
 _INCLUDE: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^ *--.*\n|  *-- .*$", re.MULTILINE)
 _DEFINITION: Final = re.compile(r"^(?=local )", re.MULTILINE)
@@ -116,11 +115,11 @@ def _used(included: str, own: str) -> str:
 
 def _named(code: str, enums: Sequence[type[StrEnum]]) -> str:
     members = {f"{one.__name__}.{member.name}": member for one in enums for member in one}
+    kinds = "|".join(one.__name__ for one in enums)
 
     def value(found: re.Match[str]) -> str:
-        kind, name = found.groups()
-        if kind == "K":
-            return f"'{getattr(names, name.upper())}'"
-        return f"'{_OWN_STATES.get(found[0]) or members[found[0]]}'"
+        key = found["key"]
+        known = getattr(names, key.upper()) if key else _OWN_STATES.get(found[0])
+        return f"'{known or members[found[0]]}'"
 
-    return _NAME.sub(value, code)
+    return re.sub(rf"\bK\.(?P<key>\w+)|\b(?:{kinds})\.\w+", value, code)
