@@ -42,9 +42,9 @@ _IDIOM: Final = {re.compile(pattern, re.IGNORECASE): hint for pattern, hint in I
 _RIDDLE: Final = re.compile(r"(What|How|Who|Whose|Where) (?!\w+ [^.]*\?)")
 _FENCE: Final = re.compile(r"^```.*?^```|^    \S.*?$", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`[^`\n]*`")
-#: Most words of a docstring's first line, and of a test's, which is a whole sentence.
+#: Most words of a docstring's first line; in tests it is a whole sentence.
 _LONGEST: Final = 15
-_LONGEST_OF_TEST: Final = 20
+_LONGEST_IN_TESTS: Final = 20
 #: Strings with fewer words are names and keys, not messages.
 _MESSAGE: Final = 4
 
@@ -56,7 +56,6 @@ class Text:
     line: int
     prose: str
     summary: str = ""
-    longest: int = _LONGEST
 
 
 def python_texts(source: str) -> Iterator[Text]:
@@ -68,11 +67,8 @@ def python_texts(source: str) -> Iterator[Text]:
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
             line = node.body[0].lineno
             docstrings.add(line)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                longest = _LONGEST_OF_TEST if node.name.startswith("test_") else _LONGEST
-                yield Text(line, docstring, docstring.split("\n", 1)[0], longest)
-            else:
-                yield Text(line, docstring)
+            functions = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield Text(line, docstring, docstring.split("\n", 1)[0] if functions else "")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         line = token.start[0]
         if token.type == tokenize.COMMENT:
@@ -97,7 +93,7 @@ def markdown_texts(source: str) -> Iterator[Text]:
 READERS: Final = {".py": python_texts, ".lua": lua_texts, ".md": markdown_texts}
 
 
-def findings(text: Text) -> Iterator[str]:
+def findings(text: Text, longest: int = _LONGEST) -> Iterator[str]:
     """Yield a message for each idiom, riddle or long first line."""
     prose = _CODE.sub("`…`", text.prose)
     for pattern, hint in _IDIOM.items():
@@ -105,8 +101,8 @@ def findings(text: Text) -> Iterator[str]:
             yield f"“{found[0]}”: write {hint}"
     if _RIDDLE.match(text.summary):
         yield f"“{text.summary}”: begin with a verb: 'Return …', 'Check …'"
-    if len(text.summary.split()) > text.longest:
-        yield f"“{text.summary}”: {text.longest} words at most in a first line"
+    if len(text.summary.split()) > longest:
+        yield f"“{text.summary}”: {longest} words at most in a first line"
 
 
 def main(paths: list[str]) -> int:
@@ -122,8 +118,9 @@ def main(paths: list[str]) -> int:
         path = Path(name)
         if (reader := READERS.get(path.suffix)) is None or name.endswith(".ru.md"):
             continue
+        longest = _LONGEST_IN_TESTS if name.startswith("tests/") else _LONGEST
         for text in reader(path.read_text("utf-8")):
-            for message in findings(text):
+            for message in findings(text, longest):
                 print(f"{name}:{text.line}: {message}")  # noqa: T201  # a command's output
                 count += 1
     print(f"{count} findings" if count else "English: nothing found")  # noqa: T201  # likewise

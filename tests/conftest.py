@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-# Here, before any test imports them: whatever folder it is in.
+# Here, before any test imports them.
 pytest.register_assert_rewrite(
     "tests.support.ledger",
     "tests.support.ledger_model.machine",

@@ -59,7 +59,7 @@ class Report:
 
 
 def run(rows: int, folder: Path) -> Report:
-    """Return what became of so many pictures."""
+    """Return the fates of a number of pictures."""
     make_pictures(folder / "pictures", rows)
     out = folder / "out.jsonl"
     began = time.monotonic()
@@ -127,7 +127,7 @@ def _killed(fleet: Fleet, folder: Path, out: Path, at: int) -> int:
 
 
 def _grown(out: Path, rows: int, client: subprocess.Popen[bytes]) -> int:
-    """Wait until OUT has so many rows; returns how many it has."""
+    """Wait until OUT has `count` rows; returns how many it has."""
     written = Lines(out)
     until(lambda: written.count() >= rows or client.poll() is not None, 3600, f"{rows} rows")
     assert client.poll() is None, "the run ended before its time"

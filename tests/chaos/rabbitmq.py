@@ -19,9 +19,9 @@ from visionq.devstack.ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where packages put a script that runs as whoever starts it. Debian's on PATH changes its user.
+#: Where packages put a script for the user who starts it. Debian's on PATH changes its user.
 _UNWRAPPED: Final = "/usr/lib/rabbitmq/lib"
-#: Servers are no users' programs: they may stand beside PATH.
+#: Servers are no users' programs: they may be beside PATH.
 _BESIDE: Final = ":/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 #: Seconds in which a node starts on a machine that others use too.
 _START: Final = 120
@@ -106,7 +106,7 @@ class RabbitMQ:
         }
 
     def _answers(self) -> bool:
-        """Say whether it has greeted whoever connects: a listener alone is not ready yet."""
+        """Say whether it has greeted a client: a listener alone is not ready yet."""
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=2) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")

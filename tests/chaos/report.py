@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        # Above the number of cores somebody else was at work too, and times are worse for it.
+        # Above the number of cores someone else was at work too, and times are worse for it.
         "load": round(os.getloadavg()[0], 1),
     }
 
@@ -61,7 +61,7 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def as_line(finding: Finding) -> str:
-    """Return the figures of one run as one line, for whoever watches."""
+    """Return the figures of one run as one line, for the person watching."""
     missed = [
         f"{goal.name} {goal.figure} ({goal.wanted})" for goal in finding.goals if not goal.met
     ]

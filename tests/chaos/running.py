@@ -1,4 +1,4 @@
-"""Runs one scenario, whatever becomes of it."""
+"""Runs one scenario to its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN_RABBITMQ: Final = "rabbitmq"
 
 @dataclass(frozen=True)
 class Order:
-    """Which scenario is to be run, and how."""
+    """Choose the scenario and how to run it."""
 
     name: str
     seed: int = 1
@@ -46,7 +46,7 @@ def run_one(order: Order) -> Finding:
             scenario.run(scene)
     except Skipped as reason:
         skipped = str(reason)
-    except Exception as error:  # noqa: BLE001  # whatever broke it is what it found
+    except Exception as error:  # noqa: BLE001  # any error is a finding
         traceback.print_exc()
         scene.goals.append(Goal("ran to its end", str(error), "yes", met=False))
     took = round(time.monotonic() - started, 1)

@@ -118,7 +118,7 @@ def test_the_clock_jumps() -> None:
 
 
 def test_runs_become_a_table() -> None:
-    """Each run is a row with its figures; a missed goal stands out; writing again adds nothing."""
+    """Each run is a row with its figures; a missed goal is marked; writing again adds nothing."""
     goals = [
         {"name": "lost", "figure": 10_000, "wanted": "= 0", "met": False},
         {"name": "calls", "figure": 3, "wanted": "≤ 3", "met": True},

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def stack() -> Iterator[dict[str, str]]:
-    """Run gateway, worker and simulator; give what the scripts are told."""
+    """Run gateway, worker and simulator; give the scripts' environment."""
     with (
         TemporaryDirectory() as folder,
         gateway_and_fleet(Path(folder)) as (gateway, fleet),
@@ -92,7 +92,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def tried(client: Client, environment: dict[str, str]) -> dict[str, Any]:
-    """Return what a client's script told: `versions`, and `checks` of name, passed and note."""
+    """Return a client script's report: `versions`, and `checks` of name, passed and note."""
     try:
         command = command_of(client, environment_of(client))
         done = subprocess.run(

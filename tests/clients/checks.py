@@ -1,4 +1,4 @@
-"""What the Python scripts share: checks that are tried one after the other, and told as JSON."""
+"""What the Python scripts share: checks, tried one after the other, reported as JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check(name: str) -> Callable[[Callable[[], Any]], None]:
     def run(act: Callable[[], Any]) -> None:
         try:
             result = _done(act)
-        except Exception as error:  # noqa: BLE001  # told, and the next check is tried
+        except Exception as error:  # noqa: BLE001  # reported, and the next check is tried
             where = traceback.extract_tb(error.__traceback__)[-1]
             note = f"{type(error).__name__}: {error} ({where.name}:{where.lineno})"[:800]
             _told.append({"name": name, "passed": False, "note": note})

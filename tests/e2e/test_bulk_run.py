@@ -1,4 +1,4 @@
-"""`visionq run` against real workers: whatever interrupts it, each picture is answered once."""
+"""`visionq run` against real workers: through any interruption, each picture is answered once."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def folder(fleet: Fleet, tmp_path: Path) -> Folder:
 
 @pytest.mark.timeout(400)
 def test_killed_three_times_and_redis_emptied_once(tmp_path: Path) -> None:
-    """Every row stands in OUT once and in order; only calls that Redis lost are billed again."""
+    """Every row is in OUT once and in order; only calls that Redis lost are billed again."""
     report = interrupted_run(600, tmp_path)
     assert report.written == report.distinct == 600
     assert report.in_order
@@ -87,7 +87,7 @@ def test_killed_three_times_and_redis_emptied_once(tmp_path: Path) -> None:
 
 
 def test_nothing_to_do_needs_no_stack(folder: Folder) -> None:
-    """A run whose rows all stand in OUT ends at once, where no stack runs as well."""
+    """A run whose rows all are in OUT ends at once, where no stack runs as well."""
     assert folder.run()[0] == 0
     before = folder.rows()
     state = folder.path / "state"
@@ -178,7 +178,7 @@ def test_stops_cleanly(folder: Folder, number: signal.Signals) -> None:
 
 
 def test_out_alone_is_enough(folder: Folder) -> None:
-    """With Redis emptied nothing that stands in OUT is asked again, and a torn line is mended."""
+    """With Redis emptied nothing that is in OUT is asked again, and a torn line is repaired."""
     code, _ = folder.run()
     assert code == 0
     with folder.out.open("ab") as out:
@@ -224,7 +224,7 @@ def test_failed_rows_are_asked_again(folder: Folder) -> None:
 
 
 def test_some_rows_a_sample_and_what_has_changed(folder: Folder) -> None:
-    """`--only` and `--first` leave the other rows alone; a changed picture is told, then asked."""
+    """`--only` and `--first` leave other rows alone; a changed picture is reported, then asked."""
     pictures = folder.path / "pictures" / "0000"
     names = [f"0000/{number:07}.png" for number in (3, 5)]
     code, said = folder.run("--only", names[0], "--only", names[1])

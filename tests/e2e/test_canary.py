@@ -157,7 +157,7 @@ def test_nothing_leaks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     """No event, page, file or log has a word of a prompt, an answer, a picture or a key.
 
     Logs at their most talkative, for jobs of the SDK and of plain Celery callers, well-formed or
-    not, whatever becomes of them.
+    not, through every end.
     """
     options = {"PROXYAPI_API_KEY": KEY, "VISIONQ_LOG_LEVEL": "DEBUG"}
     with (
@@ -201,7 +201,7 @@ def test_nothing_leaks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def is_settled(fleet: Fleet, jobs: int) -> bool:
-    """Return whether so many jobs have ended, or wait for a person to look at their bill."""
+    """Return whether this many jobs have ended, or wait for a person to look at their bill."""
     counts = fleet.counts()
     return counts.get("completed", 0) + counts.get("failed", 0) + counts.get("parked", 0) >= jobs
 

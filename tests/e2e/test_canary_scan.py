@@ -1,4 +1,4 @@
-"""A whole stack with a canary in all that is somebody's own: nobody else gets to read one."""
+"""A whole stack with a canary in all that is someone's own: nobody else gets to read one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
-#: Stands in each canary, as it is and at each place in base64.
+#: Part of each canary, as it is and at each place in base64.
 MARKS: Final = (b"canary", b"Y2FuYXJ5", b"NhbmFyeS", b"jYW5hcn")
 #: Secrets of the operator, and the one role whose environment may hold each.
 SECRETS: Final = {
@@ -60,7 +60,7 @@ PAGE: Final = b"<html><title>canary-page</title><body>canary-page</body></html>"
 
 @dataclass
 class Provider:
-    """A provider that quotes what it was asked in whatever it says; also a server of pictures."""
+    """A provider that quotes what it was asked in all that it says; also a server of pictures."""
 
     url: str = ""
     asked: list[str] = field(default_factory=list)
@@ -187,7 +187,7 @@ def plain_calls(app: Celery) -> int:
 
 
 class Listener:
-    """What anybody could hear who stands beside the broker: hints and events, as they were sent."""
+    """What anybody could hear who is beside the broker: hints and events, as they were sent."""
 
     def __init__(self, redis_url: str) -> None:
         self.heard: list[bytes] = []
@@ -288,7 +288,7 @@ def settled(redis: Redis) -> int:
 
 
 def through_the_gateway(up: Up, redis: Redis) -> tuple[bytes, str]:
-    """Hand a job in by HTTP; return what a stranger without a key is told, and the job's id."""
+    """Hand a job in by HTTP; return the reply to a stranger without a key, and the job's id."""
     key = new_secret()
     add_key(redis, key, describe_key(key, TENANT, "canary", Scope))
     with httpx2.Client(base_url=up.line["gateway_url"]) as http:
@@ -315,7 +315,7 @@ def as_another_tenant(up: Up, redis: Redis, job_id: str) -> bytes:
 
 
 def pages_of(up: Up, flower: Running) -> dict[str, bytes]:
-    """Return all that Flower and the exporter show to whoever may look."""
+    """Return all that Flower and the exporter show to a visitor."""
     read = dict.fromkeys(("/", "/workers?json=1", "/tasks", TABLE, "/broker", "/metrics"), b"")
     user = (up.line["flower_user"], up.line["flower_password"])
     data = json.loads(flower.get("/workers?json=1", *user)[1])["data"]

@@ -105,7 +105,7 @@ def test_a_killed_redis_costs_no_call(fleet: Fleet) -> None:
 
 
 def test_a_stopped_redis_costs_no_call(fleet: Fleet) -> None:
-    """Redis that stands still for longer than a lease: all complete, and no call is repeated."""
+    """Redis that hangs for longer than a lease: all complete, and no call is repeated."""
     fleet.simulator.configure(latency_s=1)
     list(fleet.client.submit_many(jobs(150)))
     until(lambda: fleet.counts().get("completed", 0) > 20, 30, "some jobs to complete")

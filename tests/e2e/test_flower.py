@@ -108,7 +108,7 @@ def test_closed(seen: Running, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(every_path() - OPEN))
 def test_all_of_flower_is_closed(flower: Running, path: str) -> None:
-    """Whatever this Flower has, it refuses strangers, but for what tells of no task or worker."""
+    """This Flower refuses strangers everything but pages without tasks and workers."""
     assert {flower.ask(method, path)[0] for method in ("GET", "POST")} <= {401, 404, 405}
 
 
@@ -132,7 +132,7 @@ def test_guests_look(seen: Running, path: str) -> None:
 
 @pytest.mark.parametrize("path", ACTIONS)
 def test_guests_touch_nothing(seen: Running, path: str) -> None:
-    """Whatever changes something is refused to guests, and needs a password at all."""
+    """Every change is refused to guests, and needs a password at all."""
     assert seen.ask("POST", path, GUEST, GUEST_PASSWORD)[0] == 403
     assert seen.ask("POST", path, GUEST, "guess")[0] == 401
     assert seen.ask("POST", path)[0] == 401

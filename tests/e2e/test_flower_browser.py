@@ -31,7 +31,7 @@ pytestmark = [
 
 
 async def test_operator_sees_it(tmp_path: Path) -> None:
-    """Behind the password stand the worker, a success, a retry and a failure with their codes."""
+    """Behind the password are the worker, a success, a retry and a failure with their codes."""
     with (
         running_fleet(tmp_path, workers=1) as fleet,
         running_flower(tmp_path, fleet.server.url) as flower,

@@ -15,7 +15,7 @@ from visionq import JobFailed
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Stands for a fault of ours, or of a library, that a prompt brings about.
+#: Stands for a fault of visionq, or of a library, that a prompt brings about.
 FAULT = """
 import re
 from visionq.pricing import vision

@@ -89,7 +89,7 @@ def assert_books_agree(fleet: Fleet) -> None:
     ("size", "crop"), [(TALL, "450x2048"), (WIDE, "2048x450")], ids=["tall", "wide"]
 )
 def test_the_model_is_shown_all_of_a_page(fleet: Fleet, size: tuple[int, int], crop: str) -> None:
-    """By the SDK, six crops go out in one call, stand in the report, and are paid as forecast."""
+    """By the SDK, six crops go out in one call, are in the report, and are paid as forecast."""
     before = fleet.simulator.bill()
     content = screenshot(size, 1)
     plain = fleet.client.wait(fleet.client.submit(images=[content], **FIELDS))

@@ -1,4 +1,4 @@
-"""Several processes keep one provider's limit, told or not, and raise it while they run."""
+"""Several processes keep one provider's limit, announced or not, and raise it while they run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_limit_that_headers_tell(fleet: Fleet) -> None:
 
 
 def test_limits_of_the_environment(tmp_path: Path) -> None:
-    """`VISIONQ_LIMITS` holds for all workers, until one is started that is told otherwise."""
+    """`VISIONQ_LIMITS` holds for all workers, until one is started with others."""
     said = {"VISIONQ_LIMITS": json.dumps({MODEL: {"requests_per_minute": 60}})}
     with running_fleet(tmp_path, workers=1, extra=said) as fleet:
         fleet.simulator.configure(rate_headers=False)

@@ -1,4 +1,4 @@
-"""A picture that kills whoever decodes it is found out, and costs no more than two workers."""
+"""A picture that kills its decoder is found out, and costs no more than two workers."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Answer(BaseModel):
 
 
 def results_of(fleet: Fleet, count: int, distinct: int) -> list[ResultDocument]:
-    """Ask `count` questions at once about so many pictures."""
+    """Ask `count` questions at once about this many pictures."""
     questions = (
         {"prompt": "Что изображено?", "images": [picture(number % distinct)]}
         for number in range(count)
@@ -69,7 +69,7 @@ def test_a_thousand_jobs_about_a_hundred_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_one_slot_and_a_lead_that_fails_twice(tmp_path: Path) -> None:
-    """A fleet of one slot finishes 100 equal jobs though whoever leads fails twice."""
+    """A fleet of one slot finishes 100 equal jobs though its leader fails twice."""
     with running_fleet(tmp_path, workers=1, concurrency=1) as fleet:
         fleet.simulator.configure(faults_next=["500", "503"])
         results = results_of(fleet, 100, 1)
@@ -81,7 +81,7 @@ def test_one_slot_and_a_lead_that_fails_twice(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_typed_answers(tmp_path: Path, api: str) -> None:
-    """A pydantic model goes in and an object of it comes out, sync and async, mended if need be."""
+    """A pydantic model goes in and its object comes out, sync and async, repaired if need be."""
     with running_fleet(tmp_path, workers=1) as fleet:
         fleet.simulator.configure(faults_next=["wrong_form"])
         mended = fleet.client.analyze(picture(1), "Опиши", schema=Answer, api=api, timeout=40)

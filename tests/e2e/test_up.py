@@ -330,6 +330,6 @@ def test_a_reader_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
     while not process.stdout.readline().startswith("Ready."):
         pass
     process.stdout.close()
-    psutil.Process(process.pid).children()[-1].kill()  # which is told
+    psutil.Process(process.pid).children()[-1].kill()  # which is reported
     assert process.wait(60) == 1
     assert [path.name for path in tmp_path.glob("visionq-*") if path.is_dir()] == []

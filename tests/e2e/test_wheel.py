@@ -127,7 +127,7 @@ def test_demo_from_the_root(full: Installed) -> None:
 
 
 def test_every_part_starts_in_a_foreign_folder(stack: dict[str, Any]) -> None:
-    """Whatever lies in the working directory, each part of the stack is ours."""
+    """With any files in the working directory, each part of the stack is ours."""
     assert sorted(stack["pids"]) == [
         *("exporter", "flower", "gateway", "redis", "simulator", "worker")
     ]
@@ -193,7 +193,7 @@ def test_client_asks_a_stack(client: Installed, stack: dict[str, Any], folder: P
 
 
 def test_import_is_light(client: Installed) -> None:
-    """`import visionq` loads no more modules of ours than its own, and nobody else's."""
+    """`import visionq` loads no more modules of visionq than its own, and nobody else's."""
     program = (
         "import sys; before = set(sys.modules); import visionq\n"
         "new = set(sys.modules) - before\n"

@@ -30,7 +30,7 @@ BATCH = "b-1"
 
 @dataclass
 class Provider:
-    """A stand-in that says whatever it is told to, as it is."""
+    """A provider that answers as it is set."""
 
     provider_url: str = ""
     usage: str = "{}"
@@ -96,7 +96,7 @@ ABSURD = [
 
 @pytest.mark.parametrize("usage", ABSURD, ids=["10^18", "4*10^13", "answer", "5000 digits"])
 def test_usage_beyond_the_call(bench: Bench, provider: Provider, usage: str) -> None:
-    """A call of absurd usage is made once, settled at what was reserved, marked and told."""
+    """A call of absurd usage is made once, settled at what was reserved, marked and reported."""
     provider.usage = usage
     answer = result(bench.run(bench.submit(picture(1), batch_id=BATCH, max_output_tokens=100)))
     assert provider.calls == 1
@@ -130,7 +130,7 @@ def test_absurd_usage_of_a_failure(bench: Bench, provider: Provider) -> None:
 
 
 def test_absurd_usage_of_a_mended_answer(bench: Bench, provider: Provider) -> None:
-    """A first answer whose count is not believed is told of beside the one that mends it."""
+    """A first answer whose count is not believed gets beside the one that repairs it."""
     provider.usage = ABSURD[0]
     schema = {"type": "object", "properties": {"кот": {"type": "string"}}, "required": ["кот"]}
     job_id = bench.submit(picture(3), answer_schema=schema, max_output_tokens=100)

@@ -76,7 +76,7 @@ def test_more_than_one_script_touches(here: Place) -> None:
 
 
 def test_absent(here: Place) -> None:
-    """A blob that is not there is told as missing."""
+    """A blob that is not there is reported as missing."""
     with pytest.raises(BlobMissing, match="not in the blob store"):
         here.blobs.get(sha256_of(b"nobody put this"))
 
@@ -225,7 +225,7 @@ def test_no_half_is_seen(here: Place) -> None:
 
 
 def test_sweep_is_bounded(here: Place) -> None:
-    """One sweep touches no more than it is told to; the next goes on."""
+    """One sweep touches no more than its limit; the next goes on."""
     names = here.blobs.put([str(number).encode() for number in range(25)])
     here.pass_time(GRACE)
     assert [here.blobs.sweep(10) for _ in range(4)] == [10, 10, 5, 0]

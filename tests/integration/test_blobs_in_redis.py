@@ -87,7 +87,7 @@ def test_what_is_there_is_not_sent_again(redis: Redis) -> None:
 
 
 def test_counted_exactly(redis: Redis) -> None:
-    """Every blob counts once, from its reservation until it is gone, whatever happens between."""
+    """Every blob counts once, from its reservation until it is gone."""
     here = place(redis, None)
     one, two = here.blobs.put([b"1" * 10, b"2" * 20])
     assert held(redis) == 30
@@ -133,7 +133,7 @@ def test_jobs_hold_the_limit(redis: Redis) -> None:
 
 
 def test_limit_reaches_the_client(redis: Redis, redis_session_url: str) -> None:
-    """A client is told before Redis is full, and what was submitted before stays submitted."""
+    """A client is refused before Redis is full, and what was submitted before stays submitted."""
     here = place(redis, None, limit=1_000)
     with Client(here.settings, redis_session_url) as client:
         job = client.submit(prompt="What?", images=[b"a" * 800])
@@ -174,7 +174,7 @@ def test_share_of_memory(limited: Redis) -> None:
 
 
 def test_memory_is_short(limited: Redis) -> None:
-    """Close to Redis's memory limit nothing is stored, whatever blobs may hold."""
+    """Close to Redis's memory limit nothing is stored, at any limit for blobs."""
     limited.set("ballast", secrets.token_bytes(20_000_000))
     blobs = RedisBlobs(limited, Room(GRACE, limit=1_000_000_000))
     limited.config_set("maxmemory", int(limited.info("memory")["used_memory"] / 0.8))
@@ -209,7 +209,7 @@ def test_deleted_by_hand(redis: Redis) -> None:
 
 
 def test_blob_from_before_the_books(redis: Redis) -> None:
-    """A blob that stands there uncounted, as from an older release, is counted when it is used."""
+    """A blob that is there uncounted, as from an older release, is counted when it is used."""
     here = place(redis, None)
     sha = sha256_of(b"picture")
     redis.set(BLOB + sha, b"picture", ex=GRACE)

@@ -74,7 +74,7 @@ def test_files_by_their_hash(here: Place, tmp_path: Path) -> None:
 
 
 def test_upload_waits_for_deletion(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that somebody is deleting are uploaded after that, so that they stay."""
+    """Bytes that someone is deleting are uploaded after that, so that they stay."""
     here.put()
     blobs = here.blobs
     assert isinstance(blobs, ObjectBlobs)
@@ -140,7 +140,7 @@ def test_upload_that_took_too_long(here: Place) -> None:
 
 
 def test_directory_that_cannot_be_used(here: Place, tmp_path: Path) -> None:
-    """A directory that is gone is told as such, by every move, and its blobs are tried again."""
+    """A directory that is gone is reported as such by every move, and its blobs are tried again."""
     here.put()
     (tmp_path / "blobs").rename(tmp_path / "elsewhere")
     (tmp_path / "blobs").write_text("a file where the directory was")
@@ -157,7 +157,7 @@ def test_directory_that_cannot_be_used(here: Place, tmp_path: Path) -> None:
 
 
 def test_store_that_is_away(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object store that can't be reached is told within seconds, by every move."""
+    """An object store that can't be reached is reported within seconds, by every move."""
     (port,) = free_ports(1, Random())
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)

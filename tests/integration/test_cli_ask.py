@@ -107,7 +107,7 @@ def test_options(photo: str, tmp_path: Path, redis: Redis, monkeypatch: pytest.M
 
 
 def test_job_fails(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A job that fails is told with its code and picture, as a line or as JSON, exit 1."""
+    """A job that fails is reported with its code and picture, as a line or as JSON, exit 1."""
     assert ask(photo, "-p", "fail") == 1
     assert capsys.readouterr().err == "error: not_an_image: a.png: no picture type known\n"
     assert ask(photo, "-p", "fail", "--json") == 1
@@ -126,7 +126,7 @@ def test_no_money(photo: str, prompt: str, capsys: pytest.CaptureFixture[str]) -
 def test_no_file(
     name: str, tmp_path: Path, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing file, or a directory, is told before anything is submitted."""
+    """A missing file, or a directory, is reported before anything is submitted."""
     path = str(tmp_path / name)
     assert ask(path, "-p", "What?", "--json") == 1
     error = json.loads(capsys.readouterr().out)["error"]
@@ -200,7 +200,7 @@ def test_interrupted(
 
 
 def test_warnings(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Warnings go to stderr; what cost nothing, or only about so much, is told as such."""
+    """Warnings go to stderr; what cost nothing, or was estimated, is reported as such."""
     assert ask(photo, "-p", "warn") == 0
     output = capsys.readouterr()
     assert output.err == "warning: a.png: blurred\n"

@@ -155,7 +155,7 @@ def test_replay_counts_once_in_its_batch(driver: LedgerDriver, capsys: Output) -
 
 
 def test_replay_without_its_pictures(driver: LedgerDriver, capsys: Output) -> None:
-    """A job whose pictures are gone is told as `blob_missing`; the others are replayed."""
+    """A job whose pictures are gone is reported as `blob_missing`; the others are replayed."""
     driver.redis.set(names.BLOB + "a" * 64, b"x")
     gone, kept = fail(driver, images=with_blobs("a")), fail(driver)
     driver.redis.delete(names.BLOB + "a" * 64)
@@ -180,7 +180,7 @@ def test_only_what_ended_without_an_answer_is_replayed(
 
 
 def test_a_picture_can_be_looked_at(driver: LedgerDriver, tmp_path: Any, capsys: Output) -> None:
-    """The picture of a job is saved as it was submitted; an address is told."""
+    """The picture of a job is saved as it was submitted; an address is reported."""
     driver.redis.set(
         names.BLOB + "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", b"x"
     )

@@ -54,7 +54,7 @@ def ended(client: Client, redis_url: str) -> tuple[str, str]:
 
 @pytest.mark.usefixtures("client")
 def test_none(capsys: Output) -> None:
-    """An empty ledger is said to be empty."""
+    """An empty ledger is reported to be empty."""
     assert run("list") == 0
     assert capsys.readouterr().out == "no jobs\n"
     assert run("list", "--json") == 0
@@ -112,7 +112,7 @@ def test_cancel(client: Client, ended: tuple[str, str], capsys: Output) -> None:
 
 
 def test_cancel_json(client: Client, capsys: Output) -> None:
-    """Programs are told the state before, and of ids that nobody knows, which is exit 1."""
+    """Programs get the state before, and unknown ids, which is exit 1."""
     queued = submit(client)
     assert run("cancel", queued, "nobody", "--json") == 1
     first, second = printed(capsys)
@@ -148,7 +148,7 @@ def test_no_stack(capsys: Output) -> None:
 
 
 def test_resume(client: Client, redis_url: str, capsys: Output) -> None:
-    """Jobs of unknown billing ask once more when somebody says so; others stay as they are."""
+    """Jobs of unknown billing ask once more when an operator says so; others stay as they are."""
     parked, queued = submit(client), submit(client, "Another?")
     with connect(redis_url, "tests") as redis:
         ledger = Ledger(redis)

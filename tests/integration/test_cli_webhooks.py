@@ -1,4 +1,4 @@
-"""`visionq webhooks`: the operator's hand on who is told of what."""
+"""`visionq webhooks`: which events go to which address."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_all_that_was_given_up(redis: Redis) -> None:
 
 
 async def test_a_batch_ends_once(redis: Redis, redis_url: str) -> None:
-    """However often, and by whichever gateway, the end of a batch is written, it is told once."""
+    """However often, and by any gateway, the end of a batch is written, it is sent once."""
     set_webhook(redis, "shop", URL)
     set_webhook(redis, "other", URL, ("batch.completed",))
     async with connect_async(redis_url, "tests") as connection:

@@ -74,7 +74,7 @@ TOO_MUCH = pytest.mark.parametrize("serve", [at_once, late, in_part, informing])
 
 @contextmanager
 def serving(serve: Serve) -> Iterator[str]:
-    """Answer the n-th request, on whatever connection it comes, by `serve(connection, n)`."""
+    """Answer the n-th request, on any connection, by `serve(connection, n)`."""
     numbers = count(1)
 
     def handle(connection: socket.socket) -> None:
@@ -148,7 +148,7 @@ def test_each_download_gets_its_own_picture(serve: Serve) -> None:
 
 
 def test_a_webhook_is_told_until_it_says_so_itself() -> None:
-    """A receiver that refuses has not got the event, whatever it sent behind its refusal."""
+    """A receiver that refuses has not got the event, with anything behind its refusal."""
     with serving(refusing) as address, Fetcher(FetchPolicy(allow_private=True)) as fetcher:
         answers = [
             fetcher.post(address, name="webhook", body=b"{}", headers={}) for _ in range(TIMES)

@@ -142,7 +142,7 @@ def test_a_user_with_few_rights(doctor: Doctor, tmp_path: Path) -> None:
         code, found = doctor(url)
     assert code == 0
     assert found["redis.reachable"]["level"] == "ok"
-    assert found["redis.version"]["level"] == "ok"  # told by HELLO
+    assert found["redis.version"]["level"] == "ok"  # reported by HELLO
     assert found["workers.alive"]["level"] == "not_known"
     assert "may read" in found["workers.alive"]["advice"]
 
@@ -200,7 +200,7 @@ def test_no_stack(
 def test_the_redis_of_a_stack(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Nothing is asked of the Redis that `up` starts; the same server of one's own is told of."""
+    """Nothing is asked of the Redis that `up` starts; the same server of one's own gets."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with running_redis(tmp_path / "redis") as redis:
         live(redis.url)
@@ -214,7 +214,7 @@ def test_the_redis_of_a_stack(
 
 
 def test_a_wrong_password(doctor: Doctor, tmp_path: Path) -> None:
-    """Refused credentials are told as such, and the password is not shown."""
+    """Refused credentials are reported as such, and the password is not shown."""
     options = WELL | {"requirepass": "right"}
     with started(tmp_path / "redis", options, login=":right@") as url:
         code, found = doctor(url.replace("right", "wrong-one"))
@@ -253,7 +253,7 @@ def joined(url: str, node: str) -> Iterator[None]:
 
 
 def test_another_celery_program(doctor: Doctor, tmp_path: Path) -> None:
-    """A node of another Celery program in the same database is named; nodes of ours are not."""
+    """A node of another Celery program in the same database is named; nodes of visionq are not."""
     with started(tmp_path / "redis", WELL) as url, joined(url, "visionq-worker-1@box"):
         assert "celery.neighbours" not in doctor(url)[1]
         with joined(url, "celery@shop"):
@@ -287,7 +287,7 @@ def test_a_separate_broker(doctor: Doctor, tmp_path: Path, redis_url: str) -> No
 def test_the_balance(
     simulator: RunningSimulator, settings: dict[str, Any], level: Level, words: str
 ) -> None:
-    """A low balance is told, an empty one is a problem, an unreadable one is never called zero."""
+    """A low balance is reported, an empty one is a problem, an unreadable one is never zero."""
     simulator.configure(**{"balance_rub": "1000", "balance_readable": True} | settings)
     found = provider(Provider(simulator.provider_url, KEY))["provider.balance"]
     assert found.level is level
@@ -295,7 +295,7 @@ def test_the_balance(
 
 
 def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
-    """A configured model that the provider does not list is told."""
+    """A configured model that the provider does not list is reported."""
     listed = ask_provider(Provider(simulator.provider_url, None)).listed
     assert listed is not None
     found = listed_finding("gpt-6-lunar", listed, date(2026, 12, 1))

@@ -183,7 +183,7 @@ def parked(exporter: str) -> dict[str, float]:
 
 
 def test_parked_by_reason(driver: LedgerDriver, exporter: str) -> None:
-    """Each job that stands still counts under its reason, wherever the ledger keeps it."""
+    """Each job that hangs counts under its reason, wherever the ledger keeps it."""
     worker = driver.worker()
     claims = [driver.begin(worker=worker) for _ in range(4)]
     reasons = ("billing_unknown", "insufficient_balance", "key_rejected")
@@ -212,7 +212,7 @@ def test_parked_beyond_those_that_are_looked_at(
 
 
 def test_age_of_the_oldest(driver: LedgerDriver, exporter: str) -> None:
-    """The age of the oldest job of each queue is told, and nothing where none is queued."""
+    """The age of the oldest job of each queue is reported, and nothing where none is queued."""
     driver.clock.now -= 90
     driver.enter(new_job(priority="bulk"))
     driver.clock.now += 60
@@ -316,7 +316,7 @@ def test_a_balance_that_is_not_told_is_not_kept(redis: Redis) -> None:
     ],
 )
 def test_time_left_of_a_budget(period: Period, moment: str, left: float) -> None:
-    """A budget begins anew at midnight, or on the first of a month, where the operator lives."""
+    """A budget begins again at midnight, or on the first of a month, where the operator lives."""
     now = datetime.fromisoformat(moment).timestamp()
     assert period_left(period, now, "Europe/Moscow") == left
 

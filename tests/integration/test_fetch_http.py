@@ -221,7 +221,7 @@ def test_redirects_come_to_an_end(fetcher: Fetcher, root: str, path: str) -> Non
 def test_refusals_are_told_in_words(
     fetcher: Fetcher, root: str, status: int, words: str, retryable: bool
 ) -> None:
-    """The status stands in the message, and says whether another attempt may help, and when."""
+    """The status is in the message, and says whether another attempt may help, and when."""
     with pytest.raises(DownloadFailed, match=words) as caught:
         fetcher.fetch(f"{root}/status/{status}", name="a", max_bytes=LIMIT)
     assert caught.value.image == "a"
@@ -262,7 +262,7 @@ def test_packed_twice_is_refused(fetcher: Fetcher, root: str) -> None:
 def test_absurd_lengths(
     fetcher: Fetcher, root: str, digits: int, error: type[VisionqError]
 ) -> None:
-    """An announced length of whatever size is an error of the download, not of ours."""
+    """An announced length of any size is an error of the download, not of visionq."""
     with pytest.raises(error):
         fetcher.fetch(f"{root}/length/{digits}", name="a", max_bytes=LIMIT)
 
@@ -325,7 +325,7 @@ def test_downloads_of_a_job_end_together(root: str) -> None:
 
 @pytest.mark.parametrize("path", ["cut", "garbage", "nonsense", "long_head"])
 def test_broken_answers_are_failed_downloads(fetcher: Fetcher, root: str, path: str) -> None:
-    """Whatever a server breaks off or makes up is one kind of error, which may pass."""
+    """Any reply that a server breaks off or makes up is one kind of error, which may pass."""
     with pytest.raises(DownloadFailed) as caught:
         fetcher.fetch(f"{root}/{path}", name="a", max_bytes=LIMIT)
     assert caught.value.retryable

@@ -1,4 +1,4 @@
-"""What Redis holds of a batch, whatever moment its gateway dies at."""
+"""What Redis holds of a batch, at any moment of its gateway's death."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DyingRedis(Redis):
-    """A client whose process dies when it has sent so many commands outside of transactions."""
+    """A client whose process dies after a number of commands outside of transactions."""
 
     commands_left = 0
 

@@ -101,7 +101,7 @@ def test_running_needs_no_tools(checkout: Path, target: str) -> None:
 
 @pytest.mark.parametrize("name", ["requirements-run.lock", "pyproject.toml"])
 def test_install_notices_a_change(with_uv: Path, name: str) -> None:
-    """A changed lock, or project, is installed anew into the same environment."""
+    """A changed lock, or project, is installed again into the same environment."""
     assert make(with_uv, "install").returncode == 0
     asked(with_uv)
     with (with_uv / name).open("a", encoding="utf-8") as file:

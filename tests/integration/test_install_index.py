@@ -173,7 +173,7 @@ def installed(checkout: Path) -> set[str]:
 
 @pytest.mark.usefixtures("installer")
 def test_year_old_lock_installs(checkout: Path, index: Index, settings: dict[str, str]) -> None:
-    """Whatever was released since, what is locked is installed, with one line for each step."""
+    """Despite later releases, what is locked is installed, with one line for each step."""
     age(checkout / "requirements.lock", index)
     result = make(checkout, "dev", **settings)
     assert (result.returncode, result.stderr) == (0, "")
@@ -226,7 +226,7 @@ def test_missing_wheel_is_one_line(checkout: Path, index: Index, settings: dict[
 
 @pytest.mark.usefixtures("has_environment", "installer")
 def test_failure_names_the_log(checkout: Path, index: Index, settings: dict[str, str]) -> None:
-    """Whatever else goes wrong is shown in short, with the file that has all of it."""
+    """Any other failure is shown in short, with the file that has all of it."""
     release(checkout, index, "py3-none-any")
     lock = checkout / "requirements-run.lock"
     lock.write_text(re.sub("sha256:.{8}", "sha256:00000000", lock.read_text("utf-8")), "utf-8")

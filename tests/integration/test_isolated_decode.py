@@ -34,7 +34,7 @@ def task(content: bytes) -> Task:
 
 
 class Deed(str):
-    """Is done by whoever unpickles it."""
+    """Is done by the process that unpickles it."""
 
     __slots__ = ()
 
@@ -63,7 +63,7 @@ def test_the_same_comes_of_a_picture(alone: IsolatedDecoder) -> None:
 
 
 def test_crops_come_of_it_as_well(alone: IsolatedDecoder) -> None:
-    """A picture that is to be cut comes out in all its crops."""
+    """A picture to cut comes out in all its crops."""
     tall = replace(task(picture(5, (600, 15_000))), options=PictureOptions(crops=True))
     sizes = [(one.width, one.height) for one in alone.prepare(tall).sent]
     assert sizes == [(450, 2048)] * 6
@@ -117,7 +117,7 @@ def question(**fields: Any) -> DryRun:
 
 
 def test_a_question_is_tried_without_its_pictures(alone: IsolatedDecoder) -> None:
-    """A good one passes, also where an answer is to be mended; what is wrong is told."""
+    """A good one passes, also where an answer needs repair; what is wrong is reported."""
     good = question(answer_schema={"type": "object"}, pictures={"logo": "warn"})
     alone.dry_run(good)
     faulty = InvalidAnswer(text="no", validation_error="not JSON", cache_key="")
@@ -188,7 +188,7 @@ def test_a_bad_picture_is_refused_as_ever(bench: Bench) -> None:
 
 
 def test_no_job_takes_workers_along_for_ever(bench: Bench) -> None:
-    """A job that goes on killing before its call, by whatever it does, is quarantined."""
+    """A job that goes on killing before its call, in any way, is quarantined."""
     job = bench.submit(picture(3))
     die(bench, job, 15)
     outcome = bench.run(job)

@@ -1,4 +1,4 @@
-"""The ledger against the simulator's own bill, whatever is asked of whichever model."""
+"""The ledger against the simulator's own bill, for any question to any model."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ SIDES: Final = st.integers(1, 900) | st.integers(1, 4000)
 def test_pictures_of_other_vendors_count_as_forecast(
     bench: Bench, model: str, width: int, height: int
 ) -> None:
-    """Whatever its size, a picture is sent as the model sees it and billed as it was forecast."""
+    """A picture of any size is sent as the model sees it and billed as it was forecast."""
     before = bench.money().get("settled", 0)
     answer = bench.answer(picture(1, (width, height)), model=model, reuse="off")
     (sent,) = answer.images

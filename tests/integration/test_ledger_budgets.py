@@ -1,4 +1,4 @@
-"""Budgets: nothing overruns them, and whoever they stop goes on when there is room."""
+"""Budgets: nothing overruns them, and the jobs that they stop go on when there is room."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_a_promise_is_kept_while_the_pace_is_waited_for(driver: LedgerDriver) ->
 
 
 def test_mending_is_not_judged_by_its_kind(driver: LedgerDriver) -> None:
-    """An answer is mended where its batch could pay for no more pictures, and is no example."""
+    """An answer is repaired where its batch could pay for no more pictures, and is no example."""
     limit(driver, BATCH, 1700)
     worker = driver.worker(slots=200)
     first, second = claims(driver, 2, batch_id="b1")
@@ -318,7 +318,7 @@ def test_deadlines_and_cancels_reach_those_who_wait(driver: LedgerDriver, state:
 
 
 def test_an_exhausted_batch_is_not_decoded_job_by_job(driver: LedgerDriver) -> None:
-    """Once it is known what its jobs need, the rest of a batch is parked where it stands."""
+    """Once it is known what its jobs need, the rest of a batch is parked where it is."""
     limit(driver, BATCH, 1000)
     first = claims(driver, 20, batch_id="b1")
     for claim in first:
@@ -370,7 +370,7 @@ def test_a_late_answer_needs_no_budget(driver: LedgerDriver) -> None:
 
 
 def test_the_operator_is_told_once_for_each_budget_and_period(driver: LedgerDriver) -> None:
-    """At 80 % a budget is low, and when a job does not fit it is exhausted: each told once."""
+    """At 80 % a budget is low, and when a job does not fit it is exhausted: each reported once."""
     limit(driver, TODAY, 1000)
     for claim in claims(driver, 8):
         ask(driver, claim, 100)

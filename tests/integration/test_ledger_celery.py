@@ -44,7 +44,7 @@ class Caller(threading.Thread):
         try:
             # Nothing but the announcement ends so long an interval.
             self.said = self.result.get(timeout=20, interval=20)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the test looks at it
+        except Exception as error:  # noqa: BLE001  # any error: the test looks at it
             self.said = error
         self.came = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Days of budgets turn by Redis's clock, whatever the machines of the fleet think."""
+"""Days of budgets turn by Redis's clock, regardless of the clocks of the fleet."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _next_claim(driver: LedgerDriver, job_id: str, name: str = "w2") -> Claim:
 
 @pytest.mark.parametrize("where", ["queued", "hinted", "waiting 9", "parked", "in_progress"])
 def test_cancel_anywhere(driver: LedgerDriver, where: str) -> None:
-    """Cancel works in every state, frees what the job held, and tells whoever waits for it."""
+    """Cancel works in every state, frees what the job held, and wakes its waiters."""
     job = new_job()
     if where == "queued":
         driver.enter(job)
@@ -152,7 +152,7 @@ def test_unsent_attempt_costs_nothing(driver: LedgerDriver) -> None:
 
 
 def test_lapsed_call_is_unknown(driver: LedgerDriver) -> None:
-    """A worker that died after it leaves its money unknown, and the next claim is told."""
+    """A worker that died after it leaves its money unknown, and the next claim learns it."""
     claim = _sent(driver)
     driver.lapse(claim)
     assert driver.money() == {"unknown": 900, "unknown_calls": 1}
@@ -161,7 +161,7 @@ def test_lapsed_call_is_unknown(driver: LedgerDriver) -> None:
 
 
 def test_late_refusal_clears_the_interruption(driver: LedgerDriver) -> None:
-    """If it turns out later that the lost call was not billed, nobody is told of it any more."""
+    """If it turns out later that the lost call was not billed, it is no longer reported."""
     claim = _sent(driver)
     driver.lapse(claim)
     driver.ledger.finish(claim, unpaid(outcome_of("waiting 5", claim.id)))
@@ -238,7 +238,7 @@ def test_a_paid_failure_that_comes_late(driver: LedgerDriver) -> None:
 
 
 def test_a_faulty_answer_that_comes_late(driver: LedgerDriver) -> None:
-    """It is mended like any other: its pictures are not paid for again."""
+    """It is repaired like any other: its pictures are not paid for again."""
     claim = _parked_unclear(driver)
     driver.ledger.finish(claim, paid(outcome_of("mending", claim.id, "almost")))
     (hint,) = driver.hints()
@@ -259,7 +259,7 @@ def test_not_billed_between_lapse_and_park(driver: LedgerDriver) -> None:
 
 
 def test_paid_answer_of_a_forgotten_job(driver: LedgerDriver) -> None:
-    """Even when all else of the job expired, a paid answer is kept for whoever asks the same."""
+    """When all else of the job has expired, a paid answer is kept for the same question."""
     claim = _sent(driver)
     driver.ledger.cancel([claim.id])
     driver.redis.delete(JOB + claim.id)

@@ -139,7 +139,7 @@ def test_pauses_grow(driver: LedgerDriver) -> None:
 
 
 def test_outage_is_told_once(driver: LedgerDriver) -> None:
-    """However many trials are refused, an operator is told once that it closed, and of its end."""
+    """However many trials are refused, an operator hears once that it closed, and of its end."""
     worker = _closed(driver, jobs=30)
     for _ in range(5):
         (trial,) = _until_trial(driver, worker, 70)
@@ -328,7 +328,7 @@ def test_one_step_for_all_workers_of_a_key(driver: LedgerDriver) -> None:
 
 
 def test_old_key_beside_a_new_one(driver: LedgerDriver) -> None:
-    """A worker with a dead key loses no hint, gets few jobs in hand, and the others go on."""
+    """A worker with a dead key loses no hint, gets few jobs, and the others go on."""
     old, new = _worker(driver, "old", key="old"), _worker(driver, "new", key="new")
     ids = driver.enter(*(new_job() for _ in range(100)))
     refused, looks, thefts, hints = 0, 0, 0, itertools.count()

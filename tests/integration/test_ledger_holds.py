@@ -85,7 +85,7 @@ def test_hold_ends(driver: LedgerDriver) -> None:
 
 
 def test_refused_again_is_held_again(driver: LedgerDriver) -> None:
-    """A model that stays forbidden parks no job alone, whatever passes at other models."""
+    """A model that stays forbidden parks no job alone, regardless of successes at other models."""
     claim = _hold(driver)
     for round_ in range(3):
         driver.enter(new_job(f"other{round_}", model="m2"))

@@ -81,7 +81,7 @@ ENDS = ("failed", "waiting 20", "parked key_rejected", "held gate", "held model:
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_lead_that_ends_without_an_answer(driver: LedgerDriver, kind: str) -> None:
-    """In whatever way the lead's call ends, the followers are woken, and one of them leads."""
+    """However the leader's call ends, the followers are woken, and one of them leads."""
     lead, others = _same(driver, 4)
     driver.ledger.finish(lead, unpaid(outcome_of(kind, lead.id)))
     driver.hints()
@@ -123,7 +123,7 @@ def test_cancelled_lead_that_answers(driver: LedgerDriver) -> None:
 
 
 def test_late_answer_of_a_lost_lead(driver: LedgerDriver) -> None:
-    """An answer that comes after the lead was given up is there for whoever asks next."""
+    """An answer that comes after the lead was given up is there for the next caller."""
     lead, _ = _same(driver, 3)
     driver.pass_time(11)
     assert not driver.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
@@ -249,7 +249,7 @@ def _follow_many(redis: Redis, count: int, lane: str) -> None:
 
 
 def test_a_lead_that_waits_for_money_leads_nobody(driver: LedgerDriver) -> None:
-    """Its answer is to be mended, but its batch can't pay: others need not wait for that."""
+    """Its answer needs a repair, but its batch can't pay: others need not wait for that."""
     driver.ledger.set_budget(BudgetScope.batch("b1"), rubles(1000))
     worker = driver.worker(slots=8)
     driver.enter(new_job("lead", batch_id="b1"), new_job("other"))

@@ -1,4 +1,4 @@
-"""Workers that die, and Redis that stands still: jobs run again, and only when they must."""
+"""Workers that die, and Redis that hangs: jobs run again, and only when they must."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_lapsed_job_goes_first(driver: LedgerDriver) -> None:
 
 
 def test_renewed_lease_holds(driver: LedgerDriver) -> None:
-    """As long as it is renewed a lease holds; once lost, the worker is told."""
+    """As long as it is renewed a lease holds; once lost, the worker learns it."""
     claim = driver.begin()
     assert _beat(driver, 60, [(claim.id, claim.token)]) == frozenset()
     assert driver.state(claim.id) is State.IN_PROGRESS
@@ -148,7 +148,7 @@ def test_deadline_in_the_lane(driver: LedgerDriver) -> None:
     assert driver.ledger.dispatch().expired == ()
     driver.clock.now += 3
     assert driver.ledger.dispatch().expired == (job_id,)
-    assert driver.ledger.dispatch().expired == (), "who was told may do it"
+    assert driver.ledger.dispatch().expired == (), "its finder may do it"
     driver.clock.now += driver.options.lease
     assert driver.ledger.dispatch().expired == (job_id,), "and if not, the next"
     assert driver.ledger.expire([job_id]) == ["queued"]

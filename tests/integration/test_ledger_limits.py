@@ -72,7 +72,7 @@ def test_late_finish_without_memory(driver: LedgerDriver) -> None:
 
 
 def _queue_many(redis: Redis, count: int, state: str) -> None:
-    """Fill one lane past the ledger, which would take a minute to enter so many."""
+    """Fill one lane past the ledger, which would take a minute to enter this many."""
     redis.eval(
         """
         for i = 1, ARGV[1] do

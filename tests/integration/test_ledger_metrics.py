@@ -64,7 +64,7 @@ def test_jobs_are_counted_by_tenant_and_model(driver: LedgerDriver) -> None:
 
 
 def test_what_a_worker_counted_is_added_once(driver: LedgerDriver) -> None:
-    """An ending's counts are added under the job's own labels, however often it is told."""
+    """An ending's counts are added under the job's own labels, however often it is reported."""
     claim = driver.begin(new_job(tenant="a"))
     counted: dict[str, int] = {}
     CALL_SECONDS.observe(counted, 0.3, "{model}")
@@ -177,7 +177,7 @@ def test_counters_are_bounded(driver: LedgerDriver) -> None:
 
 
 def test_an_expired_job_brings_no_end_down(driver: LedgerDriver) -> None:
-    """The late end of a job of which nothing is left is fenced, whatever was counted."""
+    """The late end of a job of which nothing is left is fenced, regardless of the counts."""
     claim = driver.begin()
     driver.redis.delete(f"visionq:job:{claim.id}")
     outcome = completed(claim.id)

@@ -39,7 +39,7 @@ def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
 @pytest.mark.timeout(0 if EXAMPLES else 300)
 @pytest.mark.parametrize("broker_is_here", [True, False])
 def test_model(redis: Redis, *, broker_is_here: bool) -> None:
-    """Whatever happens in whatever order, the ledger is where its model is, and sound."""
+    """After any steps in any order, the ledger is where its model is, and sound."""
     _explore(redis, 12, broker_is_here=broker_is_here)
 
 

@@ -42,7 +42,7 @@ def _gate(driver: LedgerDriver) -> dict[str, str]:
 
 
 def _sent(driver: LedgerDriver, worker: Registration) -> list[Claim]:
-    """Renew the worker, and send whatever it is given."""
+    """Renew the worker, and send all that it is given."""
     driver.ledger.renew(worker)
     claims = [driver.claim(hint.id, worker) for hint in driver.hints()]
     for claim in claims:
@@ -100,7 +100,7 @@ def test_an_outage_closes_the_gate(driver: LedgerDriver) -> None:
     assert {driver.state(job_id) for job_id in ids} == {State.PARKED}
     assert driver.redis.hget(JOB + ids[4], "attempts") == b"0"
     assert (driver.money()["unknown_calls"], driver.money()["unknown"]) == (8, 8 * 900)
-    assert driver.redis.xlen(NOTICES) == 1, "the operator is told once"
+    assert driver.redis.xlen(NOTICES) == 1, "the operator is notified once"
 
 
 @pytest.mark.parametrize("seconds", [20, 600])
@@ -209,7 +209,7 @@ def test_one_model_is_out(driver: LedgerDriver) -> None:
     assert read_gate(driver.redis).held == {}
 
 
-# A model that is said not to exist ----------------------------------------------------------------
+# A model that does not exist ----------------------------------------------------------------------
 
 
 def _deny(driver: LedgerDriver, claim: Claim) -> None:
@@ -217,7 +217,7 @@ def _deny(driver: LedgerDriver, claim: Claim) -> None:
 
 
 def test_one_denial_fails_one_job(driver: LedgerDriver) -> None:
-    """A model that has answered and is denied once costs the job that was told so, no other."""
+    """A model that has answered and is denied once costs the job that got the denial, no other."""
     worker = driver.worker(slots=4, key="k")
     ids = driver.enter(*(new_job() for _ in range(40)))
     _pass(driver, _sent(driver, worker)[0])

@@ -1,4 +1,4 @@
-"""How fast models are asked: permits, limits that are told, and limits that are learned."""
+"""How fast models are asked: permits, limits that are announced, and limits that are learned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def limited(driver: LedgerDriver, **limits: float) -> None:
 
 
 def taken(driver: LedgerDriver, count: int) -> list[Claim]:
-    """Bring as many of so many jobs into a worker's hands as the dispatcher takes."""
+    """Enter jobs, and claim as many as the dispatcher takes."""
     driver.enter(*(new_job() for _ in range(count)))
     worker = driver.worker(slots=64)
     return [driver.claim(hint.id, worker) for hint in driver.hints()]
@@ -80,7 +80,7 @@ def refuse_some(driver: LedgerDriver, claims: Iterable[Claim], calls: int) -> in
 
 
 def test_no_more_is_taken_than_may_soon_be_asked(driver: LedgerDriver) -> None:
-    """Of a backlog only what can be sent within two seconds leaves its lane, whatever is free."""
+    """Only the part of a backlog that can be sent within two seconds leaves its lane."""
     limited(driver, requests_per_minute=60)
     assert len(taken(driver, 50)) == 2
     assert driver.pass_time(1, step=0.2) == []
@@ -101,7 +101,7 @@ def test_calls_are_spaced(driver: LedgerDriver) -> None:
 
 
 def test_a_cancel_gives_its_place_in_hand_back(driver: LedgerDriver) -> None:
-    """A job that is cancelled on its way to the call is at hand no more."""
+    """A job that is cancelled on its way to the call is no longer counted as unsent."""
     limited(driver, requests_per_minute=60)
     first, second = taken(driver, 2)
     driver.ledger.cancel([first.id])
@@ -124,7 +124,7 @@ def test_the_place_of_a_cancelled_job_is_free(driver: LedgerDriver) -> None:
 
 
 def test_jobs_that_come_too_early_do_not_come_again_at_once(driver: LedgerDriver) -> None:
-    """A job sent back for the pace stays in its lane until it may wait in a worker's hands."""
+    """A job sent back for the rate limit stays in its lane until it may wait in a worker."""
     limited(driver, tokens_per_minute=6000)
     first, second, *_ = taken(driver, 5)
     assert driver.ledger.admit(first, tokens=2000).verdict is Verdict.GO
@@ -158,7 +158,7 @@ def test_tokens_are_settled_by_usage(driver: LedgerDriver) -> None:
 
 
 def test_headers_hold_at_once(driver: LedgerDriver) -> None:
-    """A limit that an answer tells is kept from then on; the next one that is told replaces it."""
+    """A limit that an answer announces is kept from then on; the next one replaces it."""
     (claim,) = taken(driver, 1)
     assert read_rate_limits(driver.redis, ["m1"]) == ()
     driver.ledger.admit(claim)
@@ -251,7 +251,7 @@ def test_a_limit_that_nobody_tells_is_tried_seldom(driver: LedgerDriver) -> None
 
 
 def test_a_long_pause_is_not_waited_for_in_the_slot(driver: LedgerDriver) -> None:
-    """After `Retry-After: 30` jobs go back to their lane, and are told why, until it is over."""
+    """After `Retry-After: 30` jobs go back to their lane, with the reason, until it is over."""
     first, second, third = taken(driver, 3)
     assert driver.ledger.admit(first).verdict is Verdict.GO
     refuse(driver, first, pause=30)

@@ -107,7 +107,7 @@ def test_late_answer_counts_once(driver: LedgerDriver, cost: int, *, was_paid: b
 
 
 def test_refused_late(driver: LedgerDriver) -> None:
-    """A call that was said to be paid, and turns out refused, gives its money back."""
+    """A call that was reported to be paid, and turns out refused, gives its money back."""
     claim = lose(driver)
     say(driver, paid=True)
     driver.ledger.finish(claim, unpaid(outcome_of("waiting 3", claim.id)))
@@ -151,7 +151,7 @@ def test_expired_job(driver: LedgerDriver) -> None:
 
 
 def test_day_of_the_call(driver: LedgerDriver) -> None:
-    """A call stays in the books of the day on which it was sent, whenever somebody speaks of it."""
+    """A call stays in the books of the day on which it was sent, whenever someone speaks of it."""
     lose(driver)
     driver.clock.now += 86400
     say(driver, paid=True)

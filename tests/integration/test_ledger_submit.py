@@ -73,7 +73,7 @@ def test_key_is_the_tenants_own(driver: LedgerDriver) -> None:
 
 
 def test_missing_blobs(driver: LedgerDriver) -> None:
-    """A job whose blobs are not there is not entered and takes no reference; it is told which."""
+    """A job whose blobs are not there is not entered and takes no reference; the error names it."""
     driver.redis.set(BLOB + SHA["a"], b"picture", ex=60)
     job = new_job("j", images=with_blobs("a", "b", "c"))
     assert driver.ledger.submit([job]) == [BlobsMissing("j", (SHA["b"], SHA["c"]))]

@@ -41,7 +41,7 @@ def call(driver: LedgerDriver, reserve: int = 900) -> Claim:
 
 
 def sums(driver: LedgerDriver, account: str = "settled_rub") -> dict[str, int]:
-    """Return what each book that the call stands in says."""
+    """Return what each book that the call is in says."""
     scopes = {"tenant": BudgetScope.tenant("default"), "batch": BudgetScope.batch(BATCH)}
     books = {
         name: nano_rubles(getattr(driver.ledger.book(scope), account))
@@ -66,7 +66,7 @@ def alike(amount: int) -> dict[str, int]:
     before=st.sampled_from((0, 10**18, FULL - 10**17, FULL - 1, FULL)),
 )
 def test_no_sum_overflows(redis: Redis, costs: list[int], before: int) -> None:
-    """Whatever was booked before, each end is written whole, and the books agree."""
+    """With any earlier entries, each end is written whole, and the books agree."""
     redis.flushall()
     driver = LedgerDriver(redis)
     claims = [call(driver) for _ in costs]
@@ -205,7 +205,7 @@ def test_an_unclear_call_of_a_lost_job(driver: LedgerDriver) -> None:
 
 
 def test_an_unclear_call_that_lost_its_mark(driver: LedgerDriver) -> None:
-    """Redis lost its last moments, the mark of the call among them: it stands open all the same."""
+    """Redis lost its last moments, the mark of the call among them: it stays open all the same."""
     claim = driver.begin(new_job(batch_id=BATCH))
     ending = Ending(outcome_of("parked billing_unknown", claim.id), Billing.UNKNOWN, 900)
     for _ in range(3):
@@ -223,7 +223,7 @@ def test_a_free_call_of_a_lost_job(driver: LedgerDriver) -> None:
 
 
 def test_a_job_that_its_owner_has_written_down(driver: LedgerDriver) -> None:
-    """An end that is told again after its job was forgotten is not booked a second time."""
+    """An end that is reported again after its job was forgotten is not booked a second time."""
     claim = call(driver)
     assert driver.ledger.finish(claim, paid(completed(claim.id), 700))
     assert driver.ledger.forget([claim.id]) == 1

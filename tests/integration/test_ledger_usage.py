@@ -50,7 +50,7 @@ def test_answers_are_added_up_once_each(driver: LedgerDriver) -> None:
 
 
 def test_only_paid_calls_with_usage_teach(driver: LedgerDriver) -> None:
-    """A released call, and one whose tokens nobody told, leave no trace."""
+    """A released call, and one whose tokens nobody reported, leave no trace."""
     finish(driver, NOTE, Billing.RELEASED)
     finish(driver, None)
     assert read_calibrations(driver.redis) == {}
@@ -67,7 +67,7 @@ def test_a_late_answer_teaches_too(driver: LedgerDriver) -> None:
 
 
 def test_lengths_of_answers_are_kept_by_question(driver: LedgerDriver) -> None:
-    """They are told from enough answers on; what was asked is told apart by its words."""
+    """They are reported from enough answers on; what was asked is distinguished by its words."""
     for _ in range(ENOUGH - 1):
         finish(driver, NOTE)
     assert read_outputs(driver.redis, ["q1"]) == {}
@@ -118,7 +118,7 @@ def test_questions_are_bounded(driver: LedgerDriver) -> None:
 
 
 def test_a_worker_asks_rarely(driver: LedgerDriver) -> None:
-    """Between two looks at Redis a reader answers from memory, whoever asks."""
+    """Between two looks at Redis a reader answers every caller from memory."""
     now = [0.0]
     reader = CalibrationReader(driver.redis, lambda: now[0], rest=10)
     assert reader.of("m1", "high") is None

@@ -169,7 +169,7 @@ def test_an_alert_that_was_not_taken_is_sent_again(redis: Redis, receiver: Recei
 
 
 def test_workers_that_vanish_together_are_one_alert(redis: Redis, receiver: Receiver) -> None:
-    """Workers whose registration lapsed in one look are told in one alert that names them."""
+    """Workers whose registration lapsed in one look are reported in one alert that names them."""
     now = time.time()
     ledger = Ledger(redis, clock=lambda: now)
     for name in ("first", "second"):

@@ -1,4 +1,4 @@
-"""What the fleet knows of when models end, and when an operator is told."""
+"""What the fleet knows of when models end, and when an operator is notified."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_simulated_provider_lists_what_has_not_ended(simulator: RunningSimulat
 
 
 def test_each_line_is_told_once(redis: Redis, receiver: Receiver) -> None:
-    """60, 14 and 3 days ahead, whatever restarts and however often it is looked."""
+    """60, 14 and 3 days ahead, through restarts and any number of looks."""
     for days in (90, 61, 60, 59, 40, 15, 14, 14, 4, 3, 2, 1, 0, -1):
         look(redis, receiver, on(days), "gpt-4o-mini")
     told = receiver.documents()
@@ -106,7 +106,7 @@ def test_each_line_is_told_once(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_a_line_that_was_missed(redis: Redis, receiver: Receiver) -> None:
-    """A fleet that was off is told of the nearest line alone."""
+    """A fleet that was off gets the nearest line alone."""
     look(redis, receiver, on(10), "gpt-4o-mini")
     look(redis, receiver, on(9), "gpt-4o-mini")
     (told,) = receiver.documents()

@@ -79,7 +79,7 @@ def turned(image: Image.Image) -> tuple[Image.Image, Image.Exif]:
 
 
 def copies() -> dict[str, tuple[bytes, dict[str, Any]]]:
-    """Return the same picture in forms that must all be encoded anew."""
+    """Return the same picture in forms that must all be encoded again."""
     sideways, exif = turned(scene())
     clear = scene().convert("RGBA")
     return {
@@ -96,7 +96,7 @@ def copies() -> dict[str, tuple[bytes, dict[str, Any]]]:
 @pytest.mark.parametrize("name", copies())
 @pytest.mark.parametrize("api", list(Api))
 def test_copies_differ_in_nothing_but_bytes(bench: Bench, name: str, api: Api) -> None:
-    """The simulator sees one size, one way up and one colour, passed through or encoded anew."""
+    """The simulator sees one size, one way up and one colour, passed through or encoded again."""
     original = encoded(scene(), "png")
     data, options = copies()[name]
     passed = bench.answer(original, api=api, reuse="off")
@@ -114,7 +114,7 @@ def test_copies_differ_in_nothing_but_bytes(bench: Bench, name: str, api: Api) -
 def test_the_model_reports_in_the_same_call(
     bench: Bench, api: Api, schema: dict[str, Any] | None
 ) -> None:
-    """Text and logo are asked for in the one paid call, and told in the report of the picture."""
+    """Text and logo are asked for in the one paid call, and listed in the picture's report."""
     answer = bench.answer(
         encoded(scene(), "png"),
         api=api,
@@ -186,7 +186,7 @@ def test_a_local_detector_is_asked_instead_of_the_model(bench: Bench) -> None:
 
 
 def test_a_picture_that_nobody_looked_at(bench: Bench) -> None:
-    """A policy that can't be held where the provider fetches is said to be so."""
+    """A policy that can't be held where the provider fetches is reported to be so."""
     from tests.support.worker import served  # noqa: PLC0415  # used here alone
 
     with served({"/a.png": encoded(scene(), "png")}) as address:
@@ -280,7 +280,7 @@ def test_limits_are_the_smaller_ones(bench: Bench) -> None:
 
 
 def test_what_the_model_sees_in_a_crop_is_of_its_picture(bench: Bench) -> None:
-    """The model reports on every crop, and what it finds stands with the picture that was cut."""
+    """The model reports on every crop, and what it finds is with the picture that was cut."""
     long = Image.new("RGB", (300, 9000), COLOUR)
     ImageDraw.Draw(long).text((20, 20), "Invoice", fill="black")
     fields: dict[str, Any] = {"model": "gpt-6-luna", "detail": "high", "names": ["a", "b", "c"]}

@@ -1,4 +1,4 @@
-"""A worker's pipeline against a real Redis and a real provider's stand-in: what comes of jobs."""
+"""A worker's pipeline against a real Redis and the simulator: what comes of jobs."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_picture_without_a_name(bench: Bench) -> None:
 
 
 def test_two_pictures(bench: Bench) -> None:
-    """Several pictures go in one call, and are told of in their order."""
+    """Several pictures go in one call, and are reported in their order."""
     answer = bench.answer(picture(11), picture(12, (32, 16)), names=["a", "b"])
     assert "64x48" in answer.text
     assert "32x16" in answer.text

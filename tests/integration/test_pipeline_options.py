@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from visionq.devstack.simulator import RunningSimulator
 
-LONG: Final = "Describe what is to be seen, in one sentence. " * 150
+LONG: Final = "Describe what you see, in one sentence. " * 150
 APIS: Final = ["responses", "chat_completions"]
 
 

@@ -1,4 +1,4 @@
-"""Answers that are not of the form asked for: mended by one question that sends no picture."""
+"""Answers that are not of the form asked for: repaired by one question that sends no picture."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_faulty_answer_is_mended(bench: Bench, bodies: list[str], api: str) ->
 
 @pytest.mark.parametrize("fault", ["wrong_form", "refusal", "incomplete"])
 def test_a_second_fault_fails_with_the_first_text(bench: Bench, fault: str) -> None:
-    """An answer that could not be mended keeps the text first paid for, and tells both costs."""
+    """An answer that could not be repaired keeps the text first paid for, and tells both costs."""
     job_id = begun(bench)
     bench.simulator.configure(faults_next=[fault])
     error = failed(bench, job_id)
@@ -158,7 +158,7 @@ def test_unknown_billing_of_the_second_question(bench: Bench) -> None:
 
 
 def test_a_worker_that_dies_before_mending(bench: Bench, bodies: list[str]) -> None:
-    """The answer to be mended outlives the worker that was to do it."""
+    """The invalid answer outlives the worker that should repair it."""
     job_id = begun(bench)
     bench.hint(job_id)
     bench.ledger.claim(job_id, "dead", bench.here)
@@ -176,7 +176,7 @@ def test_no_repair_where_none_is_wanted(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fault", ["refusal", "incomplete"])
 def test_refusals_and_cut_answers_are_not_mended(bench: Bench, fault: str) -> None:
-    """Only an answer of another form is mended, never one that was declined or cut off."""
+    """Only an answer of another form is repaired, never one that was declined or cut off."""
     bench.simulator.configure(faults_next=[fault])
     error = bench.failure(picture(1), answer_schema=SCHEMA)
     assert error.code in {"refused", "incomplete"}
@@ -194,13 +194,13 @@ def test_the_mended_answer_is_stored_for_others(bench: Bench) -> None:
 
 
 def test_followers_wait_for_the_mended_answer(bench: Bench) -> None:
-    """While the lead's answer is mended nobody else pays for the picture; then all have it."""
+    """While the lead's answer is repaired nobody else pays for the picture; then all have it."""
     fields = {"answer_schema": SCHEMA, "prompt": PROMPT}
     lead, *others = [bench.submit(picture(1), **fields) for _ in range(3)]
     for job_id in (lead, *others):
         bench.hint(job_id)
     early = work(others[0], bench.tools, bench.leases, bench.here)
-    assert isinstance(early, Waiting), "one of them leads, and is to be mended"
+    assert isinstance(early, Waiting), "one of them leads, and needs repair"
     assert early.reason == "repair"
     for job_id in (lead, others[1]):
         follows = work(job_id, bench.tools, bench.leases, bench.here)
@@ -215,7 +215,7 @@ def test_followers_wait_for_the_mended_answer(bench: Bench) -> None:
 
 
 def test_followers_of_a_lead_that_is_cancelled_before_it_mends(bench: Bench) -> None:
-    """A lead that ends while its answer is to be mended wakes those who follow."""
+    """A lead that ends while its answer waits for repair wakes those who follow."""
     job_id = begun(bench)
     other = bench.submit(picture(1), answer_schema=SCHEMA, prompt=PROMPT)
     follows = bench.run(other)

@@ -114,7 +114,7 @@ def test_the_sellers_own_figure_wins(
 def test_paid_failures_are_booked_as_told(
     redis: Redis, simulator: RunningSimulator, fault: str
 ) -> None:
-    """An answer that is of no use costs what the seller says, and so does one that is mended."""
+    """An answer that is of no use costs what the seller says, and so does one that is repaired."""
     simulator.configure(dialect="aitunnel", price_factor=2, faults_next=[fault])
     bench = bench_of(redis, simulator, "aitunnel")
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -217,7 +217,7 @@ def test_a_cost_that_can_not_be_is_not_believed(redis: Redis, simulator: Running
     bench = bench_of(redis, simulator, "polza", "/api/v1")
     result = bench.answer(picture(6), max_output_tokens=64)
     assert result.cost_is_estimate
-    assert any("told a cost that the call can't have" in one for one in result.warnings)
+    assert any("a cost that the call can't have" in one for one in result.warnings)
     assert nano_rubles(result.cost_rub) == bench.money()["settled"]
     assert result.cost_rub * 800 < Decimal(simulator.bill()["rub"])
     assert sum(read_counters(redis).of("usage_disbelieved", 1).values()) == 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Socks(socketserver.StreamRequestHandler):
-    """Connects every request to the simulator, whatever host it asks for (RFC 1928)."""
+    """Connects every request to the simulator, for any host (RFC 1928)."""
 
     target: tuple[str, int]
     asked: list[str]

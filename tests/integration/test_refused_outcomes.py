@@ -1,4 +1,4 @@
-"""Outcomes that Redis refuses to write: whatever is wrong there, no job is called twice."""
+"""Outcomes that Redis refuses to write: for any error there, no job is called twice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Refusing(Ledger):
 
 
 class DiedError(BaseException):
-    """The worker is gone, whatever it was about to do."""
+    """The worker is gone."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def bench(redis: Redis, provider: Provider, clock: Clock) -> Iterator[Bench]:
 
 
 def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
-    """Let time pass while a fleet of one takes up whatever it is given."""
+    """Let time pass while a fleet of one takes up all that it is given."""
     for _ in range(20):
         clock.now += 3
         bench.ledger.renew(bench.here)

@@ -92,7 +92,7 @@ def settle(redis: Redis, sweep: Sweep) -> dict[str, int]:
 
 
 def skip_a_day(redis: Redis) -> None:
-    """Take away what a model's pace leaves for a day, and counters, of which there are so many."""
+    """Take away what a model's rate limit leaves for a day, and counters, which are bounded."""
     for key in redis.scan_iter(f"{names.RATE_LIMIT}*", count=1_000):
         if redis.ttl(key) > 0:
             redis.delete(key)
@@ -124,7 +124,7 @@ def test_redis_is_as_small_as_before(empty: Redis) -> None:
 
 
 def test_unfinished_jobs_stay(empty: Redis) -> None:
-    """Whatever expires around them, jobs that have not ended keep all that they need."""
+    """With keys expiring around them, jobs that have not ended keep all that they need."""
     bulk = BulkLedger(empty, SHORT)
     bulk.ledger.cancel(bulk.submit())
     parked = bulk.submit()

@@ -22,7 +22,7 @@ SETTINGS = Settings(default_model="m1")
 
 
 async def listening(redis: Redis, channels: int) -> None:
-    """Wait until one connection listens on so many channels, its own wake-up channel included."""
+    """Wait until one connection listens on this many channels, its own wake-up channel included."""
     for _ in range(500):
         if [one["sub"] for one in redis.client_list(_type="pubsub")] == [str(channels)]:
             return
@@ -47,7 +47,7 @@ async def test_thousand_waits(redis: Redis, redis_url: str) -> None:
 
 
 async def test_nothing_is_left(redis: Redis, redis_url: str) -> None:
-    """Waits that ended, by whatever means, leave no subscription and no task behind."""
+    """Waits that ended, by any means, leave no subscription and no task behind."""
     async with AsyncClient(SETTINGS, redis_url) as client:
         job = await client.submit(prompt="?", images=[b"x"])
         with pytest.raises(WaitTimeout):
@@ -96,7 +96,7 @@ async def test_input_that_comes_in_time(redis_url: str) -> None:
 
 
 def test_another_event_loop(redis_url: str) -> None:
-    """A client that is used in a second event loop says so, whatever is asked of it."""
+    """A client that is used in a second event loop says so, in every method."""
 
     async def first() -> AsyncClient:
         client = AsyncClient(SETTINGS, redis_url)

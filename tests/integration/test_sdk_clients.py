@@ -68,7 +68,7 @@ def questions(count: int) -> Iterator[dict[str, Any]]:
 
 
 async def subscribers(redis: Redis, at_least: int = 1) -> int:
-    """Wait until so many connections have subscribed; returns how many have."""
+    """Wait until this many connections have subscribed; returns how many have."""
     for _ in range(500):
         found = len(redis.client_list(_type="pubsub"))
         if found >= at_least:
@@ -186,7 +186,7 @@ async def test_many_by_bytes(client: AnyClient, redis: Redis) -> None:
 
 
 async def test_many_with_a_mistake(client: AnyClient, redis: Redis) -> None:
-    """A wrong job ends the iterator at its place; those before it are submitted and told."""
+    """A wrong job ends the iterator at its place; those before it are submitted and reported."""
     jobs: list[str] = []
     wrong = {"prompt": "?", "images": ["/nowhere/a.png"]}
     with pytest.raises(InputFileNotFound, match="/nowhere/a"):
@@ -274,7 +274,7 @@ async def test_cancelled(client: AnyClient, redis: Redis) -> None:
 
 
 async def test_unknown_job(client: AnyClient) -> None:
-    """An id that nobody knows is told as such, by every method, without waiting."""
+    """An id that nobody knows is reported as such, by every method, without waiting."""
     for method in (client.get, client.wait, client.cancel):
         with pytest.raises(JobNotFound, match="nobody"):
             await method("nobody")
@@ -386,7 +386,7 @@ async def test_redis_restarts(kind: type[AnyClient], tmp_path: Path) -> None:
 
 
 async def test_redis_stays_away(kind: type[AnyClient], tmp_path: Path) -> None:
-    """A waiter whose time ends while Redis is away is told that, and does not hang."""
+    """A waiter whose time ends while Redis is away gets that error, and does not hang."""
     with running_redis(tmp_path, appendonly=False) as server:
         client = kind(SETTINGS, server.url)
         job = await client.submit()
@@ -403,7 +403,7 @@ async def test_redis_stays_away(kind: type[AnyClient], tmp_path: Path) -> None:
 
 
 async def test_wrong_password(kind: type[AnyClient], tmp_path: Path) -> None:
-    """Refused credentials are told at once, also by a wait without a timeout."""
+    """Refused credentials are reported at once, also by a wait without a timeout."""
     with running_redis(tmp_path, password="right", appendonly=False) as server:  # noqa: S106  # of this test
         client = kind(SETTINGS, server.url.replace("right", "wrong"))
         for call in (client.wait("j"), client.get("j"), client.submit()):

@@ -40,7 +40,7 @@ def client(process: RunningSimulator) -> Iterator[OpenAI]:
         yield made
 
 
-def ask(client: OpenAI, api: str) -> Any:  # whatever the SDK makes of a fault
+def ask(client: OpenAI, api: str) -> Any:  # any error that the SDK raises
     if api == "responses":
         return client.responses.create(model=MODEL, input="Hello")
     return client.chat.completions.create(

@@ -368,7 +368,7 @@ SCHEMA = {
 
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_json_schema(simulator: RunningSimulator, pictures: dict[str, Path], api: str) -> None:
-    """Asked for a JSON Schema, both APIs answer with JSON of that form, told from the picture."""
+    """Asked for a JSON Schema, both APIs answer with JSON of that form, made from the picture."""
     named = {"name": "picture", "schema": SCHEMA, "strict": True}
     url = data_url(pictures["sunset.jpg"])
     if api == "responses":

@@ -1,4 +1,4 @@
-"""Money, limits, refusals and the bill of the stand-in, over real HTTP."""
+"""Money, limits, refusals and the bill of the simulator, over real HTTP."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_bill_can_be_reset(simulator: RunningSimulator) -> None:
 
 
 def test_balance_goes_down_by_what_was_charged(simulator: RunningSimulator) -> None:
-    """The balance endpoint shows what is left; a key that may not ask is told so."""
+    """The balance endpoint shows what is left; a key that may not ask is refused."""
     simulator.configure(balance_rub=5)
     call(simulator, "POST", RESPONSES, question())
     answer = call(simulator, "GET", "/proxyapi/balance")
@@ -322,7 +322,7 @@ def rub_of(usage: dict[str, Any]) -> Decimal:
 
 def test_the_cache_is_billed(simulator: RunningSimulator) -> None:
     """A cache write costs 1.25 x input, a read a tenth; its lifetime is reported as well."""
-    simulator.configure(cache_clock_ahead_s=10**6)  # whatever others have asked has lapsed
+    simulator.configure(cache_clock_ahead_s=10**6)  # earlier prefixes have lapsed
     first, cost = luna(simulator)
     into, whole = first["input_tokens_details"], first["input_tokens"]
     assert (into["cached_tokens"], into["cache_write_tokens"]) == (0, whole)

@@ -1,4 +1,4 @@
-"""The stand-in as a process: its name, its one line, its end."""
+"""The simulator as a process: its name, its one line, its end."""
 
 from __future__ import annotations
 

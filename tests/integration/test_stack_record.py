@@ -103,7 +103,7 @@ def test_last_one_wins(environ: Mapping[str, str]) -> None:
     write_record(RECORD, environ)
     later = replace(RECORD, pid=os.getppid(), redis_url="redis://127.0.0.1:9/0", started_at=2.0)
     write_record(later, environ)
-    write_record(RECORD, environ)  # again, as a child was started anew
+    write_record(RECORD, environ)  # again, as a child was started again
     assert read_record(environ) == later
     remove_record(RECORD, environ)
     assert read_record(environ) == later
@@ -149,7 +149,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_only_the_own_part_is_ready() -> None:
-    """Whatever else answers 200 on a part's port does not know the nonce."""
+    """Another program that answers 200 on a part's port does not know the nonce."""
 
     class Stranger(BaseHTTPRequestHandler):
         headers_sent: ClassVar[dict[str, str]] = {}
@@ -257,7 +257,7 @@ def test_an_open_directory_of_others_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
-    """Whoever owns the directory can read it, whatever its mode."""
+    """The owner of the directory can read it, in any mode."""
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
     os.chown(folder, 12345, 12345)

@@ -78,12 +78,12 @@ def test_every_state_is_counted(redis: Redis, driver: LedgerDriver) -> None:
     assert (page.waiting.jobs, page.waiting.counted) == (page.parked.jobs, page.parked.counted)
     assert page.rate.ended == 4
     assert page.rate.per_minute == pytest.approx(4, rel=0.1)
-    assert (page.pace_per_minute, page.eta_seconds) == (None, None)  # four ends make no pace
+    assert (page.pace_per_minute, page.eta_seconds) == (None, None)  # four ends make no rate
     assert page.spend.settled_rub > 0
 
 
 def test_lanes(redis: Redis, driver: LedgerDriver) -> None:
-    """The backlog is told by lane, the largest first, each with the age of its oldest job."""
+    """The backlog is reported by lane, the largest first, each with the age of its oldest job."""
     ids = driver.enter(*(new_job(tenant="acme", priority="bulk") for _ in range(5)))
     driver.clock.now += 60
     driver.enter(new_job(model="openai/m:2"), new_job(model="openai/m:2"))
@@ -110,7 +110,7 @@ def test_a_lane_of_ended_jobs_has_no_age(redis: Redis, driver: LedgerDriver) -> 
 
 
 def test_workers(redis: Redis, driver: LedgerDriver) -> None:
-    """Each worker is told with its slots, what it is busy with, and whether it lives."""
+    """Each worker is reported with its slots, what it is busy with, and whether it lives."""
     driver.begin(worker=driver.worker("one", slots=4))
     driver.worker("two", slots=2, queues=BULK)
     redis.zadd(WORKERS, {"two": (time.time() - 1) * 1000})
@@ -164,11 +164,11 @@ def test_json(
     monkeypatch.setenv("VISIONQ_REDIS_URL", redis_url)
     assert cli.run(["status", "--json"]) == 0
     page: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert " ".join(page) == (
-        "at queued hinted running waiting parked completed failed cancelled oldest_submitted_at"
-        " lanes lane_count rate pace_per_minute eta_seconds slots busy workers gate paces spend"
-        " simulated"
-    )
+    assert [*page] == [
+        *("at", "queued", "hinted", "running", "waiting", "parked", "completed", "failed"),
+        *("cancelled", "oldest_submitted_at", "lanes", "lane_count", "rate", "pace_per_minute"),
+        *("eta_seconds", "slots", "busy", "workers", "gate", "paces", "spend", "simulated"),
+    ]
 
 
 def test_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +226,7 @@ def read_until(terminal: int, enough: Any) -> str:
 
 
 def test_queues_are_told_without_the_key(redis: Redis) -> None:
-    """A worker's queues are shown by their names alone, whatever key it holds."""
+    """A worker's queues are shown by their names alone, with any key."""
     Ledger(redis).renew(Registration("w", 4, ("visionq.bulk",), key="cd9b40277223"))
     (worker,) = overview(redis).workers
     assert worker.queues == ("visionq.bulk",)

@@ -44,11 +44,11 @@ def test_one_with_many_parked_jobs_submits_no_more(driver: LedgerDriver) -> None
     driver.ledger.cancel(parked[:1])
     driver.enter(new_job("more", tenant="poor"))
     (known,) = driver.ledger.submit([new_job("more", tenant="poor")])
-    assert isinstance(known, Submitted), "what is there already is told whatever the quota"
+    assert isinstance(known, Submitted), "a known job is returned at any quota"
 
 
 def test_one_with_many_models_makes_no_more_lanes(driver: LedgerDriver) -> None:
-    """Invented models make so many lanes and no more; jobs of lanes that are there are taken."""
+    """Invented models make a bounded number of lanes; jobs of lanes that are there are taken."""
     jobs = [new_job(tenant="inventor", model=f"m{number}") for number in range(20)]
     replies = driver.ledger.submit(jobs)
     assert [isinstance(reply, Submitted) for reply in replies] == [True] * 4 + [False] * 16

@@ -83,7 +83,7 @@ def test_the_trace_stands_beside_the_document(redis: Redis) -> None:
 
 
 def test_spans_are_children_of_the_trace() -> None:
-    """Spans belong to the named trace, one within another; an error is told by its code alone."""
+    """Spans belong to the named trace, one within another; an error is named by its code alone."""
     memory = InMemorySpanExporter()
     tracing = OpenTelemetry(SimpleSpanProcessor(memory))
 
@@ -222,7 +222,7 @@ def test_a_logged_exception_is_reported_without_content(capsys: pytest.CaptureFi
 
 
 def test_events_are_stripped_to_what_is_known() -> None:
-    """Whatever an event holds besides kinds, places and our own tags is left out."""
+    """All parts of an event but kinds, places and our own tags are left out."""
     event = {
         "event_id": "1",
         "message": CANARY,

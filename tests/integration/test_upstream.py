@@ -1,4 +1,4 @@
-"""What kombu and Celery can't do yet; a test that fails says which piece of ours can go."""
+"""What kombu and Celery can't do yet; a test that fails names our code that can go."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_stock_channels_stumble_over_a_lost_connection(redis_url: str) -> None:
 
 
 def test_our_channels_tell_that_the_connection_is_lost(redis_url: str) -> None:
-    """The same is told as an error of the connection, after which Celery connects again."""
+    """The same is reported as an error of the connection, after which Celery connects again."""
     channel = _channel_of_a_lost_connection(redis_url, ours.Transport)
     with pytest.raises(RedisConnectionError):
         channel._connparams()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-#: A process that sets its watchdog anew ten times a second, whatever else it does.
+#: A process that sets its watchdog again ten times a second, beside all else.
 FED = """
 import re, sys, threading, time
 from worker.threads.health.watchdog import Watchdog
@@ -39,7 +39,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_who_holds_the_interpreter_is_ended() -> None:
-    """By its own timer, showing where each thread stood."""
+    """By its own timer, showing where each thread was."""
     ended = run(HOLDING)
     assert ended.returncode == -signal.SIGPROF
     assert "re/__init__.py" in ended.stderr

@@ -1,4 +1,4 @@
-"""Webhooks: a tenant is told of its own ends, verifiably, until it has taken them."""
+"""Webhooks: a tenant gets its own ends, verifiably, until it has taken them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class WebhookDriver(LedgerDriver):
-    """A ledger, and somebody who takes its events to a receiver."""
+    """A ledger, and someone who takes its events to a receiver."""
 
     def __init__(self, redis: Redis, **policy: Any) -> None:
         super().__init__(redis, LedgerOptions(), Clock(float(round(time.time()))))
@@ -116,7 +116,7 @@ def test_openai_and_standard_webhooks_verify(redis: Redis, receiver: Receiver) -
 def test_every_end_is_told_as_the_gateway_shows_it(
     redis: Redis, receiver: Receiver, end: str, event: str
 ) -> None:
-    """Each way in which a job ends is told once, by OpenAI's name for it."""
+    """Each way in which a job ends is reported once, by OpenAI's name for it."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     _end_job(driver, end)
@@ -139,7 +139,7 @@ def _end_job(driver: WebhookDriver, end: str) -> None:
 
 
 def test_only_the_tenants_own(redis: Redis, receiver: Receiver) -> None:
-    """Each tenant is told of its own jobs alone; one without a webhook costs Redis no key."""
+    """Each tenant gets events of its own jobs alone; one without a webhook costs Redis no key."""
     with receiving() as other:
         set_webhook(redis, "a", receiver.url)
         set_webhook(redis, "b", other.url)
@@ -166,7 +166,7 @@ def test_jobs_of_batches_are_not_told(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_events_that_are_not_wanted(redis: Redis, receiver: Receiver) -> None:
-    """Whoever asks for some events gets no others."""
+    """A webhook for some events gets no others."""
     set_webhook(redis, "default", receiver.url, ("response.completed",))
     driver = WebhookDriver(redis)
     driver.ledger.cancel(driver.enter(new_job()))
@@ -251,7 +251,7 @@ def test_nobody_answers(redis: Redis) -> None:
 
 
 def test_gone_disables(redis: Redis, receiver: Receiver) -> None:
-    """410 ends it all: what waits is given up, nothing new is entered, the operator is told."""
+    """410 ends it all: what waits is given up, nothing new is entered, the operator is notified."""
     set_webhook(redis, "default", receiver.url)
     receiver.status = 410
     driver = WebhookDriver(redis)
@@ -301,7 +301,7 @@ def test_private_addresses_are_refused(redis: Redis, receiver: Receiver, host: s
 
 
 def test_death_of_a_worker(redis: Redis, receiver: Receiver) -> None:
-    """A worker that dies with an event in hand, or a hint that is lost, delays it and no more."""
+    """A worker that dies with a claimed event, or a hint that is lost, delays it and no more."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     driver.worker()
@@ -357,7 +357,7 @@ def _signs(webhook: Webhook, secret: str, now: datetime) -> bool:
 
 
 def test_removed(redis: Redis, receiver: Receiver) -> None:
-    """After its removal a webhook is told nothing, not even what waited for it."""
+    """After its removal a webhook gets nothing, not even what waited for it."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     driver.ledger.cancel(driver.enter(new_job()))
@@ -396,7 +396,7 @@ def test_redelivery_of_what_waits(redis: Redis, receiver: Receiver) -> None:
 
 
 def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None:
-    """Of one tenant only so many events are out at a time; another's go on beside them."""
+    """Of one tenant only a few events are out at a time; another's go on beside them."""
     set_webhook(redis, "slow", receiver.url)
     set_webhook(redis, "quick", receiver.url)
     driver = WebhookDriver(redis)
@@ -412,7 +412,7 @@ def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None
 
 
 def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> None:
-    """However many tenants have slow receivers and much to tell, another is told in its turn."""
+    """However many tenants have slow receivers and much to tell, another gets its turn."""
     slow = [f"slow-{number}" for number in range(8)]
     for tenant in (*slow, "quick"):
         set_webhook(redis, tenant, receiver.url)
@@ -427,7 +427,7 @@ def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> N
 
 
 def test_all_get_their_turn(redis: Redis, receiver: Receiver) -> None:
-    """However many wait, each is told once, and nothing of the queueing stays behind."""
+    """However many wait, each is reported once, and nothing of the queueing stays behind."""
     set_webhook(redis, "default", receiver.url)
     driver = WebhookDriver(redis)
     ids = driver.enter(*(new_job() for _ in range(100)))

@@ -115,7 +115,7 @@ def test_hints_that_nobody_claims_come_again(redis: Redis) -> None:
     assert moments[2] - moments[1] >= 0.8
 
 
-@pytest.mark.parametrize("error", [OperationalError("no broker"), RuntimeError("a fault of ours")])
+@pytest.mark.parametrize("error", [OperationalError("no broker"), RuntimeError("our own fault")])
 def test_a_broker_that_fails(redis: Redis, error: Exception) -> None:
     """Hints that can't be published are published when they can; the thread lives on."""
     with dispatching(redis) as fleet:

@@ -31,7 +31,7 @@ HERE = Registration("w1", 4, BOTH, {"pid": 7})
 
 
 class Fleet:
-    """One process's heartbeat, and somebody else who dispatches."""
+    """One process's heartbeat, and someone else who dispatches."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -53,7 +53,7 @@ class Fleet:
         return str(view.state)
 
     def live(self, seconds: float) -> None:
-        """Let time pass while somebody dispatches."""
+        """Let time pass while someone dispatches."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.ledger.dispatch()

@@ -199,7 +199,7 @@ def _send_raw(redis: Redis, body: str) -> None:
 def test_a_second_sigterm_ends_a_worker_that_can_t_write(
     simulator: RunningSimulator, tmp_path: Path
 ) -> None:
-    """With Redis gone for good a paid answer is held on to, until somebody asks a second time."""
+    """With Redis gone for good a paid answer is held on to, until someone asks a second time."""
     simulator.configure(latency_s=1)
     with (
         running_redis(tmp_path / "redis") as server,

@@ -1,4 +1,4 @@
-"""Each place for blobs, with the moves that only a test makes on what stands there."""
+"""Each place for blobs, with the moves that only a test makes on what is there."""
 
 from __future__ import annotations
 

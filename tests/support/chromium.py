@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, told what to do by its own DevTools protocol."""
+"""Debian's Chromium without a window, driven by its own DevTools protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture that kills whoever decodes it."""
+"""A picture that kills its decoder."""
 
 from __future__ import annotations
 

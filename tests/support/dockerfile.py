@@ -1,4 +1,4 @@
-"""The Dockerfile as an engine reads it: stages, instructions, and what a change makes anew."""
+"""The Dockerfile as an engine reads it: stages, instructions, and what a change makes again."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Fleet:
         )
 
     def environment(self) -> dict[str, str]:
-        """Return what a process of this fleet is told."""
+        """Return the environment of a process of this fleet."""
         return {
             **os.environ,
             "VISIONQ_REDIS_URL": self.server.url,
@@ -69,7 +69,7 @@ class Fleet:
 
     def _start_worker(self, number: int, program: tuple[str, ...] = ()) -> WorkerProcess:
         path = self.logs / f"worker-{number}.log"
-        # What PYTHONPATH changes must be imported anew.
+        # What PYTHONPATH changes must be imported again.
         if not program and "PYTHONPATH" not in self.extra:
             return WarmWorker(self._worker_arguments(number), self.environment(), path)
         command = [*(program or ("-m", "visionq.cli")), *self._worker_arguments(number)]

@@ -172,7 +172,7 @@ def _fate(data: bytes, fit: Callable[[int, int], tuple[int, int]], options: Pict
 
 
 def run(count: int, seed: int = SEED) -> Report:
-    """Try `count` mutants; whatever escapes as another error is raised, with how to repeat it."""
+    """Try `count` mutants; any other error is raised, with how to repeat it."""
     chance, report = random.Random(seed), Report()
     files = [data for _, data in corpus()]
     for number in range(count):

@@ -138,7 +138,7 @@ def node_folder(folder: Path) -> Path:
 
 
 def run_node(folder: Path, script: Path, **environment: str) -> Any:
-    """Run a script with Node, and return what it told as JSON."""
+    """Run a script with Node, and return what it reported as JSON."""
     shutil.copy(script, folder)
     done = subprocess.run(
         ["node", script.name],  # noqa: S607  # found on PATH above

@@ -39,7 +39,7 @@ def png(
 
 
 def zeros(count: int) -> bytes:
-    """Compress so many zero bytes without ever holding them."""
+    """Compress this many zero bytes without ever holding them."""
     packer, piece = zlib.compressobj(9), bytes(1 << 20)
     parts = [packer.compress(piece) for _ in range(count >> 20)]
     return b"".join((*parts, packer.compress(bytes(count & 0xFFFFF)), packer.flush()))

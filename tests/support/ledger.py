@@ -53,7 +53,7 @@ _numbers = itertools.count(1)
 
 
 class NewerDocument(JobDocument):
-    """What a producer of the next version submits; this version can read it, but is not told so."""
+    """A document of the next version; this version can read it, but does not know it."""
 
     def to_compact_json(self) -> str:
         return JobDocument.model_validate(
@@ -146,7 +146,7 @@ def unusable(redis: Redis, *keys: str) -> Iterator[None]:
 
 @dataclass
 class Clock:
-    """A time that passes when it is told to."""
+    """A clock that a test moves."""
 
     now: float = 1_800_000_000.0
 

@@ -1,4 +1,4 @@
-"""Messages that no worker can work on, as they stand in a queue of Redis."""
+"""Messages that no worker can work on, as they are in a queue of Redis."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def arguments(*positional: Any, **named: Any) -> bytes:
 
 
 def eight_kinds(queue: str) -> dict[str, tuple[bytes, str]]:
-    """Return for each kind of poison the message, and the reason for which it is set aside."""
+    """Return for each kind of poison the message, and the reason for which it is kept."""
     good = arguments(prompt="What?", images=[{"url": "https://example.com/a.png"}])
     return {
         "unknown task": (envelope(queue, good, task="shop.resize"), Reason.UNKNOWN_TASK),

@@ -1,4 +1,4 @@
-"""Price lists as they arrive when somebody copies or saves them: our own, in every form."""
+"""Price lists as they arrive when a person copies or saves them: our own, in every form."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Table:
     text: str
     rows: Mapping[str, tuple[str, ...]]
     encoding: str = "utf-8"
-    #: Part of what is said of it: which columns were taken for what.
+    #: Part of the report: which columns were taken for what.
     said: str = ""
     #: Files that are there.
     files: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A real HTTP server that takes what is posted to it, and answers as it is told."""
+"""A real HTTP server that takes what is posted to it, and answers as it is set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Receiver:
     #: Seconds until the answer.
     delay: float = 0
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    #: Requests in hand, and the most of them at one time.
+    #: Open requests, and the most of them at one time.
     at_once: int = 0
     most_at_once: int = 0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
-#: Names that other people give to their files; each of these ends whoever imports it.
+#: Names that other people give to their files; each of these ends its importer.
 TRAPS: Final = (
     *("celery", "click", "json", "monitoring", "openai", "producer", "redis", "requests"),
     *("tornado", "typing", "visionq", "worker"),

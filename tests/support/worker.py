@@ -51,7 +51,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Bench:
-    """One worker that works on a job when it is told to."""
+    """One worker that works on a job when asked."""
 
     redis: Redis
     simulator: RunningSimulator

@@ -19,7 +19,7 @@ MODEL = "gpt-6-luna"
 
 
 class Clock:
-    """Seconds that pass when they are told to, or slept."""
+    """Seconds that pass when set, or slept."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -76,7 +76,7 @@ def test_pace_is_measured_as_promised() -> None:
 
 
 def test_pace_case_that_fails_leaves_its_goal_unmeasured() -> None:
-    """A fleet that did not start is told as such, and no goal is met without it."""
+    """A fleet that did not start is reported as such, and no goal is met without it."""
     case = Case(60, "setting", 4, backlog=10_000)
     good = judged(case, {"calls": 300.0, "reached": 97.0, "refused": 0.0, "takes": 1.01})
     bad = judged(Case(300, "headers", 16), "the fleet did not start: why")

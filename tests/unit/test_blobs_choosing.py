@@ -1,4 +1,4 @@
-"""Which store the settings ask for, and what is said of an address that is wrong."""
+"""Which store the settings ask for, and what is reported of an address that is wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def test_redis_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no address, or an empty one, pictures stand in Redis."""
+    """With no address, or an empty one, pictures are in Redis."""
     monkeypatch.setenv("VISIONQ_BLOB_URL", "")
     settings = load_settings()
     assert isinstance(open_blobs(settings, Redis()), RedisBlobs)
@@ -37,7 +37,7 @@ def test_redis_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory is made, whatever its name holds, and the ledger looks for no blob in Redis."""
+    """A directory is made, under any name, and the ledger looks for no blob in Redis."""
     monkeypatch.setenv("VISIONQ_BLOB_URL", (tmp_path / "мои фото" / "deep").as_uri())
     settings = load_settings()
     assert isinstance(open_blobs(settings, Redis()), ObjectBlobs)
@@ -77,7 +77,7 @@ def test_wrong_addresses(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An install that lacks the library is told what to install."""
+    """An install that lacks the library names what to install."""
     monkeypatch.setattr(choosing, "find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"visionq\[blobs\]"):
         open_store("s3://bucket")

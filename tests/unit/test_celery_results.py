@@ -71,7 +71,7 @@ def test_failure(backend: Any) -> None:
 
 
 def test_failure_names_the_picture(backend: Any) -> None:
-    """Whoever knows the tree gets the class, and the text names code, picture and message."""
+    """With the error tree one gets the class, and the text names code, picture and message."""
     error = NotAnImage("not a picture", image="a.png")
     ours = celery_results.failure(ID, error_document(error), "NotAnImage", NOW)
     raised = backend.decode_result(ours)["result"]

@@ -91,7 +91,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_defects_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody foresaw is not dressed up as one of ours."""
+    """An error that nobody foresaw is not dressed up as one of visionq."""
     raising(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli.run(["fail"])
@@ -210,7 +210,7 @@ def test_missing_extras_are_listed(installed: set[str], capsys: pytest.CaptureFi
         r"^  worker +Not installed; comes with visionq\[worker\]\.$", listed, re.MULTILINE
     )
     assert re.search(r"^  up +Not installed; comes with visionq\[all\]\.$", listed, re.MULTILINE)
-    assert re.search(r"^  simulator +Run a stand-in", listed, re.MULTILINE)
+    assert re.search(r"^  simulator +Run a", listed, re.MULTILINE)
 
 
 def test_one_missing_package_is_named(installed: set[str]) -> None:

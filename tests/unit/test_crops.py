@@ -129,7 +129,7 @@ def test_too_many_crops_are_refused() -> None:
 
 
 def test_crops_count_as_pictures_of_the_request() -> None:
-    """More than the provider takes in one request are refused; crops are told as such."""
+    """More than the provider takes in one request are refused; crops are reported as such."""
     limits = RULES.request.model_copy(update={"max_images": 8})
     check_count(limits, 8, 8)
     with pytest.raises(InvalidJob, match="images: 9 pictures, the provider takes 8 at a time"):
@@ -139,10 +139,10 @@ def test_crops_count_as_pictures_of_the_request() -> None:
 
 
 def test_the_model_is_told_what_belongs_together() -> None:
-    """A sentence for each picture that is cut numbers what is sent; of others nothing is said."""
-    told = "are overlapping crops of one picture, in order."
-    assert crops_note([3]) == f"Pictures 1 to 3 {told}"
-    assert crops_note([1, 2, 1, 4]) == f"Pictures 2 to 3 {told} Pictures 5 to 8 {told}"
+    """A sentence for each picture that is cut numbers what is sent; others have none."""
+    note = "are overlapping crops of one picture, in order."
+    assert crops_note([3]) == f"Pictures 1 to 3 {note}"
+    assert crops_note([1, 2, 1, 4]) == f"Pictures 2 to 3 {note} Pictures 5 to 8 {note}"
     assert crops_note([1, 1]) == crops_note([]) == ""
 
 

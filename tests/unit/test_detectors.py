@@ -57,7 +57,7 @@ def options(**policies: str) -> PictureOptions:
 
 
 def test_what_is_found_is_told_or_refused() -> None:
-    """The policy of the requirement says whether a finding is told, refused or not looked for."""
+    """The policy decides whether a finding is reported, refused or not looked for."""
     detector = Finds("text", "text in the picture: SALE")
     assert judge([b"picture"], options(text="warn"), [detector], name="a") == (detector.found,)
     assert judge([b"picture"], options(), [detector], name="a") == ()
@@ -109,7 +109,7 @@ def page(*lines: str) -> bytes:
 
 @needs_tesseract
 def test_ocr_reads_two_alphabets() -> None:
-    """Text in English and in Russian is found, and the first words are said."""
+    """Text in English and in Russian is found, and the first words are reported."""
     pytest.importorskip("pytesseract")
     detector = ocr.make()
     assert detector.requirement in PictureOptions.model_fields

@@ -60,7 +60,7 @@ def test_each_block_is_of_its_language(block: Block) -> None:
 
 
 def _without_what_changes(screen: str) -> str:
-    """Leave out of a screen what each run makes anew."""
+    """Leave out of a screen what each run makes again."""
     screen = re.sub(r"default:[^@]+@", "default:…@", screen)
     screen = re.sub(r"(?<=key )vq-[\w-]+|(?<=visionq, )\w+", "…", screen.replace("vq-…", "…"))
     return re.sub(r"/[t]mp/\S+|(?<=:)\d+", "N", screen).strip()

@@ -33,7 +33,7 @@ def sections(page: str) -> dict[str, str]:
 
 
 def codes_of_the_tree() -> set[str]:
-    """Every code that a class of ours has; those outside `visionq.errors` too."""
+    """Every code that a class of visionq has; those outside `visionq.errors` too."""
     pattern = re.compile(r'^    code(?:: str)? = "(\w+)"$', re.MULTILINE)
     return {code for path in SOURCES for code in pattern.findall(path.read_text("utf-8"))}
 

@@ -95,7 +95,7 @@ def test_russian_pages_stay_in_russian(page: str) -> None:
 
 @pytest.mark.parametrize("page", BOTH)
 def test_links_lead_somewhere(page: str) -> None:
-    """Each link to a file of ours leads to one that is there, and to a heading that it has."""
+    """Each link to a file of visionq leads to one that is there, and to a heading that it has."""
     path = ROOT / page
     for target in LINK.findall(path.read_text("utf-8")):
         if target.startswith("http"):

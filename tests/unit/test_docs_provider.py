@@ -24,7 +24,7 @@ def test_the_refusals_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.error.code)
 def test_a_missing_row_is_noticed(row: object) -> None:
-    """The comparison is of every row: each error of the table is told of by its code."""
+    """The comparison is of every row: each error of the table gets by its code."""
     assert f"| `{row.error.code}` |" in TEXT  # type: ignore[attr-defined]  # it is a Row
 
 

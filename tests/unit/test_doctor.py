@@ -1,4 +1,4 @@
-"""What `visionq doctor` makes of what it is told."""
+"""What `visionq doctor` makes of its findings."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def with_config(**changes: str) -> Server:
 
 
 def test_a_proxy_is_named_where_calls_go_through_it() -> None:
-    """The provider on this machine is called through none; a variable that is no proxy is told."""
+    """The provider on this machine is called through none; a wrong variable is reported."""
     environ = {"HTTPS_PROXY": "http://user:secret@proxy.example:3128"}
     (found,) = environment_findings(environ, "https://api.proxyapi.ru/openai/v1")
     assert found.message == (
@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_server(server: Server, check: str, level: Level, w
     ],
 )
 def test_the_redis_of_a_stack(changes: dict[str, int], level: Level, words: str) -> None:
-    """Of the Redis that `up` has started its true bound is told, and no setting is asked for."""
+    """The Redis that `up` has started shows its true bound, and needs no setting."""
     server = with_info(maxmemory=0, **changes)
     found = {one.check: one for one in redis_findings(server, LOCAL, is_of_stack=True)}
     assert found["redis.memory"].level is level
@@ -256,7 +256,7 @@ def test_the_end_that_the_provider_tells() -> None:
 
 
 def test_an_unknown_model() -> None:
-    """Of a model that no table knows, price and pictures are said not to be known."""
+    """Of a model that no table knows, price and pictures are reported not to be known."""
     found = tables(default_model="brand-new")
     assert found["model.price"].level is found["model.pictures"].level is Level.WARNING
     assert found["model.end"].level is Level.OK

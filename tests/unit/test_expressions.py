@@ -1,4 +1,4 @@
-"""No regular expression of ours takes more than linear time, whatever it is held against."""
+"""No regular expression of visionq takes more than linear time, on any text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(str(visionq.__file__)).parents[1]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 METHODS = frozenset({"match", "fullmatch", "search", "sub", "subn", "finditer", "findall"})
 #: Made while running: of a key that is quoted, of a path or glob that the operator names himself,
-#: and of rows that are looked at below; the simulator, a stand-in for tests, applies what it gets.
+#: and of rows that are looked at below; the simulator, made for tests, applies what it gets.
 MADE_LATER = {
     "visionq/data/__init__.py": 1,
     "producer/sources/files.py": 2,
@@ -39,7 +39,7 @@ MADE_LATER = {
 #: Repetitions, few at first: what grows exponentially must be found before it takes for ever.
 REPEATS = (4, 8, 12, 16, 20, 24, 28, 32, 48, 64)
 LENGTHS = (256, 1024, 4096, 16384)
-#: Applied to files of ours alone.
+#: Applied to files of visionq alone.
 OWN_TEXTS = {"visionq/ledger/scripts.py"}
 
 
@@ -267,5 +267,5 @@ def test_time_grows_with_the_text_alone(use: Use) -> None:
     ],
 )
 def test_what_the_measure_finds(pattern: str, method: str) -> None:
-    """Expressions that once stood here, and the textbook's, are found to grow faster."""
+    """Expressions that once was here, and the textbook's, are found to grow faster."""
     assert slow_text(re.compile(pattern, re.DOTALL), method) is not None

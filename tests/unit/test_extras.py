@@ -68,7 +68,7 @@ def test_extras_bring_what_is_imported(part: str) -> None:
 
 
 def test_all_leaves_out_what_developing_needs_and_no_more() -> None:
-    """`all` brings every extra but those for whoever works on visionq, or chooses a licence."""
+    """`all` brings every extra but those for developers, and for those who choose a licence."""
     extras = set(metadata("visionq").get_all("Provides-Extra", []))
     wanted = extras - {"all", "bench", "build", "dev", "heic"}
     of_all = {one.name for one in directly("all")}
@@ -81,7 +81,7 @@ def directly(extra: str) -> list[Requirement]:
 
 
 def test_every_package_is_looked_at() -> None:
-    """No package of ours is left out of the table, and each of its lines exists."""
+    """No package of visionq is left out of the table, and each of its lines exists."""
     assert EXTRAS.keys() >= OURS
     assert all((ROOT / part).exists() for part in EXTRAS)
     assert set(chain.from_iterable(EXTRAS.values())) >= {"gateway", "monitoring", "sandbox"}

@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 
 
 class Wire(httpcore2.NetworkStream):
-    """A connection that answers once and remembers what it was told."""
+    """A connection that answers once and keeps what it got."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
@@ -316,7 +316,7 @@ def test_a_name_server_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_bytes_are_reserved_before_they_are_held() -> None:
-    """Whoever counts memory is told before more of a body is kept, and never of too little."""
+    """Memory is counted before more of a body is kept, and never too little."""
     body = b"x" * 900
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
     reserved: list[int] = []

@@ -53,7 +53,7 @@ def test_results() -> None:
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_failures_show_their_code(code: str) -> None:
-    """A failure of ours shows its code and the place of its fault, and not a word more."""
+    """A failure of visionq shows its code and the place of its fault, and not a word more."""
     said = f"{PROMPT}: 'quoted'\n\"twice\""
     for message, image in ((said, "photo.png"), (said, None), (f"metadata.{PROMPT}: no", None)):
         shown = show_exception(repr(BY_CODE[code](message, image=image)))
@@ -83,7 +83,7 @@ def test_retries_show_their_reason(reason: str) -> None:
     ],
 )
 def test_other_errors_show_their_class(exception: str, shown: str) -> None:
-    """An error that is none of ours may say anything, so only its class is shown."""
+    """An error that is none of visionq may say anything, so only its class is shown."""
     assert show_exception(exception) == shown
 
 

@@ -36,7 +36,7 @@ def test_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None
 
 
 def test_no_guests_without_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are guests only when somebody gave them a password."""
+    """There are guests only when someone gave them a password."""
     assert FlowerSettings().guest_login is None
     monkeypatch.setenv("VISIONQ_FLOWER_GUEST_PASSWORD", "look")
     assert FlowerSettings().guest_login == "guest:look"

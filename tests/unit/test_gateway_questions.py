@@ -251,7 +251,7 @@ def test_what_is_not_supported_is_named(given: dict[str, Any], said: str) -> Non
 
 
 def test_a_body_that_is_no_json() -> None:
-    """It is told as such, whatever the place where it breaks."""
+    """It is reported as such, wherever it breaks."""
     broken = {"type": "json_invalid", "loc": ("body", 1), "msg": "", "ctx": {"error": "odd"}}
     assert complaint([broken]) == ("body", "body: not JSON: odd")
 

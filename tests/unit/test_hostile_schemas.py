@@ -1,4 +1,4 @@
-"""Schemas, and answers held against them, cost what their size warrants, whatever is in them."""
+"""Schemas, and answers held against them, cost what their size warrants, with any content."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_lookahead_is_applied_step_by_step() -> None:
 
 @pytest.mark.parametrize("pattern", [r"(?=(a|aa)+$)(a|aa)+c", r"(?=a)(a+)+b", r"(a*)*\1x"])
 def test_steps_are_bounded(pattern: str) -> None:
-    """Whatever a lookahead stands beside, trying it ends in milliseconds."""
+    """A lookahead beside anything: trying it ends in milliseconds."""
 
     def apply() -> None:
         with suppress(Mismatch):
@@ -181,7 +181,7 @@ FORKING: dict[str, Any] = {"anyOf": [{**FORK, "required": ["x"]}, {**FORK, "requ
 
 
 def test_alternatives_that_fork_at_each_level_are_stopped() -> None:
-    """The answer is kept, and the model is not asked to mend what no answer could."""
+    """The answer is kept, and the model is not asked to repair what no answer could."""
     check_schema(FORKING)
 
     def apply() -> None:

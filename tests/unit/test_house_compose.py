@@ -97,7 +97,7 @@ def test_workers_can_be_scaled() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_are_bounded(name: str) -> None:
-    """Memory and processes of ours are limited, and so are the logs of all services."""
+    """Memory and processes of visionq are limited, and so are the logs of all services."""
     assert SERVICES[name]["mem_limit"]
     assert SERVICES[name]["pids_limit"]
     assert all(service["logging"] == {"driver": "local"} for service in SERVICES.values())
@@ -121,7 +121,7 @@ def test_key_is_given_to_workers_alone() -> None:
 
 
 def test_secrets_reach_who_needs_them() -> None:
-    """No service is told a secret that it has no use for, though the worker reads `.env`."""
+    """No service gets a secret that it has no use for, though the worker reads `.env`."""
     users = {
         "VISIONQ_FLOWER_PASSWORD": {"flower", "grafana"},
         "VISIONQ_FLOWER_GUEST_PASSWORD": {"flower"},
@@ -211,7 +211,7 @@ def test_dockerfile_copies_what_the_context_has() -> None:
     "changed", ["visionq/cli/__init__.py", "worker/celery/tasks.py", "pyproject.toml", "README.md"]
 )
 def test_change_of_code_spares_the_dependencies(changed: str) -> None:
-    """A change of code makes the wheel anew, and installs it, and touches no dependency."""
+    """A change of code makes the wheel again, and installs it, and touches no dependency."""
     lines = [one.rest for one in made_anew([changed])]
     assert any("hatchling build" in line for line in lines)
     assert any("--no-deps --no-index" in line for line in lines)

@@ -71,7 +71,7 @@ def test_there_are_few_variables() -> None:
 
 
 def test_example_lists_every_variable_once() -> None:
-    """Every variable that is read stands in the example, once, and no other does."""
+    """Every variable that is read is in the example, once, and no other does."""
     assert sorted(name for _, name, _ in example()) == sorted({*READ, *COMPOSE_ONLY})
 
 

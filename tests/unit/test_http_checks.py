@@ -63,7 +63,7 @@ def test_proxies_that_can_not_be_used(value: str) -> None:
 
 @given(st.sampled_from(PROXIES), st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_any_proxy(name: str, value: str) -> None:
-    """Whatever a proxy variable holds, the client takes it, or it is refused before."""
+    """A proxy variable of any content is taken by the client, or refused before."""
     environment = {name: value}
     try:
         prepare_http_environment(environment)

@@ -1,4 +1,4 @@
-"""Long pictures cut into crops by the worker: the pixels of each, whatever the file."""
+"""Long pictures cut into crops by the worker: the pixels of each, regardless of the file."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_picture_that_fits_is_sent_byte_for_byte(kind: str) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1"])
 def test_every_plain_png_is_sent_byte_for_byte(mode: str) -> None:
-    """Grey, palette and transparency are no reason to encode anew."""
+    """Grey, palette and transparency are no reason to encode again."""
     data = encoded(photo().convert(mode), "png")
     assert run(data).sent.data == data
 
@@ -140,7 +140,7 @@ def test_metadata_is_cut_out_of_other_formats(kind: str) -> None:
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 def test_orientation_is_applied(number: int, kind: str) -> None:
-    """However the camera was held, the sent picture stands upright."""
+    """However the camera was held, the sent picture is upright."""
     upright = Image.new("RGB", (80, 40), "white")
     ImageDraw.Draw(upright).rectangle((0, 0, 39, 19), fill="red")
     stored = upright.transpose(UNDO[number]) if number in UNDO else upright
@@ -186,7 +186,7 @@ def test_scaling_counts_the_sides_that_people_see() -> None:
 
 @pytest.mark.parametrize("wanted", [(1000, 1000), (0, -5)])
 def test_a_picture_is_never_enlarged_nor_made_to_vanish(wanted: tuple[int, int]) -> None:
-    """Whatever `fit` answers, the sides stay between 1 and their own length."""
+    """For any answer of `fit`, the sides stay between 1 and their own length."""
     sent = run(encoded(photo(120, 80), "jpeg"), lambda _w, _h: wanted).sent
     assert 1 <= sent.width <= 120
     assert 1 <= sent.height <= 80
@@ -314,7 +314,7 @@ def test_a_profile_that_does_not_fit_is_ignored(broken: bytes) -> None:
 
 
 def test_line_art_stays_exact_and_photos_do_not() -> None:
-    """A drawing is sent as PNG; a photo is not, in whatever it was stored."""
+    """A drawing is sent as PNG; a photo is not, in any format."""
     drawing = Image.new("RGB", (400, 300), "white")
     ImageDraw.Draw(drawing).text((20, 20), "Invoice 4711", fill="black")
     assert run(encoded(drawing, "png"), half).sent.format == "png"

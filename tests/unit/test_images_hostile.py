@@ -127,7 +127,7 @@ def test_the_corpus_itself_passes() -> None:
 
 @pytest.mark.parametrize("data", corpus())
 def test_polyglots_lose_their_tail(data: bytes) -> None:
-    """Whatever is appended to a picture is not sent."""
+    """Data appended to a picture is not sent."""
     tail = b"PK\x03\x04<script>alert(1)</script>"
     try:
         result = prepare(data + tail, name="a", limits=LIMITS, fit=same, slots=nullcontext())

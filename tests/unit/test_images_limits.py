@@ -32,7 +32,7 @@ def half(width: int, height: int) -> tuple[int, int]:
 @pytest.mark.parametrize("name", CHEAP)
 @pytest.mark.parametrize("fit", [same, half])
 def test_hostile_files_end_in_their_code(name: str, fit: Any) -> None:
-    """Each hostile file has one of its codes, within seconds, whatever is wanted of it."""
+    """Each hostile file has one of its codes, within seconds, for any option."""
     file, started = CHEAP[name], time.monotonic()
     try:
         prepare(file.data, name="a", limits=LIMITS, fit=fit, slots=nullcontext())

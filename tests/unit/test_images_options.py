@@ -178,7 +178,7 @@ def test_transparency_goes_on_white(kind: str, fit: Any) -> None:
 
 
 def test_an_opaque_picture_still_passes() -> None:
-    """`flatten` is no reason to encode anew what has no transparency."""
+    """`flatten` is no reason to encode again what has no transparency."""
     data = encoded(scene(), "png")
     assert run(data, PictureOptions(flatten=True)).sent.data == data
 
@@ -209,7 +209,7 @@ def spoiled(fault: str) -> Image.Image:
     ],
 )
 def test_what_a_person_could_not_use_is_told(fault: str, words: str, kind: str, fit: Any) -> None:
-    """Each fault is told with its figure, refused on demand, and passed over where it is off."""
+    """Each fault is reported with its figure, refused on demand, and skipped where it is off."""
     data = encoded(spoiled(fault), kind)
     warnings = run(data, PictureOptions(), fit).warnings
     told = [warning for warning in warnings if words in warning]

@@ -175,21 +175,21 @@ limits, found = ImageLimits(max_bytes=99_000_000), {}
 for name, data in files.items():
     checked = inspect(data, name=name, limits=limits)
     eighths = scale.jpeg_eighths((4000, 3000), target) if name == "JPEG" else 8
-    told = checked.layout.memory(eighths=eighths, sent_pixels=target[0] * target[1]) / 2**20
+    claimed = checked.layout.memory(eighths=eighths, sent_pixels=target[0] * target[1]) / 2**20
     def make():
         decode_in_srgb(checked, target, flatten=False, name=name, limits=limits)
     for simd in {False, scale.HAS_SIMD}:
         with patch.object(scale, "HAS_SIMD", simd):
             make()  # tables and the like
             ctypes.CDLL(None).malloc_trim(0)
-            found[f"{name}, {'SIMD' if simd else 'Pillow'}"] = (peak_megabytes(make), told)
+            found[f"{name}, {'SIMD' if simd else 'Pillow'}"] = (peak_megabytes(make), claimed)
 print(json.dumps(found))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="measured as Linux counts")
 def test_pictures_take_no_more_memory_than_forecast() -> None:
-    """The peak of decoding and scaling stays within what the header told, both ways."""
+    """The peak of decoding and scaling stays within what the header reported, both ways."""
     done = subprocess.run(
         [sys.executable, "-c", _PEAKS], capture_output=True, text=True, check=True
     )

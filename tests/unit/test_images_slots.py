@@ -60,7 +60,7 @@ def test_a_small_picture_waits_for_no_large_one() -> None:
 
 
 def test_large_pictures_of_tenants_take_turns() -> None:
-    """What frees goes to a tenant that was not served last, however many of the other wait."""
+    """A freed slot goes to a tenant not served last, however many of the other wait."""
     slots, order = DecodeSlots(1), list[str]()
 
     def work(tenant: str) -> None:
@@ -80,7 +80,7 @@ def test_large_pictures_of_tenants_take_turns() -> None:
 
 
 def test_a_place_is_left_to_others() -> None:
-    """A tenant that is alone so far leaves a place to whoever comes next."""
+    """A tenant that is alone so far leaves a place to the next."""
     places, entered = PrepareSlots(3), []
     for tenant in ("greedy", "greedy", "small"):
         place = places.place(tenant)

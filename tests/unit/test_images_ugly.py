@@ -100,7 +100,7 @@ def distance(way: Tiff, image: Image.Image) -> float:
 
 
 def test_every_way_to_store_samples_is_read_rightly_or_refused_by_name() -> None:
-    """Whatever the depth, sign, order and packing: the right colours, or an error that says why."""
+    """For any depth, sign, order and packing: the right colours, or an error that says why."""
     taken = 0
     wrong = []
     for way in tiffs():
@@ -203,7 +203,7 @@ WAYS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_colours_are_managed_however_they_are_described(way: str) -> None:
-    """A picture encoded anew looks as its file means it, be it by a profile or by numbers."""
+    """A picture encoded again looks as its file means it, be it by a profile or by numbers."""
     image = shown(run(WAYS[way](), CONVERT, less))
     for x in range(8, 256, 16):
         stored = pixel(ramp(), x, 8)[0]

@@ -1,4 +1,4 @@
-"""What is said of wrong values from outside: in our own words, whatever pydantic finds."""
+"""Messages about wrong values: in our own words, for every finding of pydantic."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from visionq.input_errors import WORDS, describe, wording
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Errors that bring words of ours: those of validators.
+#: Errors that bring words of visionq: those of validators.
 OWN: Final = frozenset({"value_error", "assertion_error"})
-#: Errors of kinds of values that no model of ours has.
+#: Errors of kinds of values that no model of visionq has.
 NOT_OURS: Final = frozenset(
     (
         *("no_such_attribute", "needs_python_object", "get_attribute_error"),
@@ -103,7 +103,7 @@ def test_every_type_of_error_has_its_words() -> None:
 
 
 def test_no_model_speaks_as_pydantic_does() -> None:
-    """Whatever a field of a model is given, what is said of it comes from the table, filled in."""
+    """For any value of a model's field, the message comes from the table, filled in."""
     known, found = set(get_args(ErrorType)), set()
     for model in models():
         cases = [dict.fromkeys(model.model_fields, value) for value in RUBBISH]

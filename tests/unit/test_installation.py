@@ -18,7 +18,7 @@ COMMANDS = ("monitoring.flower.flower_command", "producer.ask_command", "worker.
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_others_are_not_imported(tmp_path: Path, command: str) -> None:
-    """A package of somebody else that stands first on the path is not taken for ours."""
+    """A package of someone else that is first on the path is not taken for ours."""
     name = command.partition(".")[0]
     (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", "utf-8")
     program = (
@@ -33,7 +33,7 @@ def test_others_are_not_imported(tmp_path: Path, command: str) -> None:
 
 
 def test_modules_are_run_as_programs(tmp_path: Path) -> None:
-    """A module of ours runs as a program although its name is taken where one works."""
+    """A module of visionq runs as a program although its name is taken where one works."""
     (tmp_path / "worker.py").write_text("raise SystemExit('not ours')", "utf-8")
     ended = subprocess.run(
         [*installation.python_command("worker.isolated_decode"), "10"],

@@ -38,7 +38,7 @@ def test_images_that_fail(tmp_path: Path) -> None:
 
 
 def test_other_addresses() -> None:
-    """An address of another kind is told as such, not as a file that is missing."""
+    """An address of another kind is reported as such, not as a file that is missing."""
     with pytest.raises(InputFileNotFound, match="http://"):
         take_images(["ftp://example.com/a.png"], 10)
 

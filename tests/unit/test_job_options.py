@@ -65,7 +65,7 @@ def test_answers() -> None:
     assert said == {"reuse": "off", "repair": False, "service_tier": "flex", "temperature": 0.5}
 
 
-#: Field of a job → how it is said on the command line.
+#: Field of a job → its name on the command line.
 _SAID: dict[str, tuple[str, ...]] = {
     "model": ("--model", "m1"),
     "instructions": ("--instructions", "Be brief."),
@@ -113,7 +113,7 @@ def test_every_command_has_every_option(command: click.Command) -> None:
 
 
 def test_a_manifest_sets_fields_of_its_rows(tmp_path: Path) -> None:
-    """A column `visionq.…` goes before the option, an empty cell leaves it; a wrong one is told."""
+    """A column `visionq.…` goes before the option, an empty cell keeps it; a wrong one is named."""
     path = tmp_path / "goods.csv"
     path.write_text(
         "id;image;visionq.detail;visionq.convert;visionq.temperature;visionq.first_frame;"

@@ -76,7 +76,7 @@ def test_a_date_that_is_none(day: object) -> None:
     )
 )
 def test_no_answer_breaks_it(body: object) -> None:
-    """Whatever a provider answers, it is a list with names or none."""
+    """Any answer of a provider is a list with names or none."""
     listed = parse_model_list(body)
     assert listed is None or listed.names
 
@@ -102,7 +102,7 @@ def test_the_nearest_model(model: str, names: list[str], nearest: str | None) ->
 
 
 def test_what_is_said() -> None:
-    """One line names both; nothing is said of a model that is there, or without a list."""
+    """One line names both; nothing is reported of a model that is there, or without a list."""
     listed = ModelList(frozenset({"gpt-5.6-luna"}))
     assert said_of_unlisted("gpt-6-luna", listed, RULES, TODAY) == (
         "the provider does not list gpt-6-luna; the nearest that it has is gpt-5.6-luna"

@@ -132,7 +132,7 @@ def test_an_unknown_model_takes_what_it_is_given() -> None:
 def test_an_effort_in_the_words_of_the_provider(
     effort: str, where: str, reasoning: dict[str, str]
 ) -> None:
-    """It is the same question, however it was said, and what else was asked is kept."""
+    """It is the same question, however it was put, and what else was asked is kept."""
     extra: dict[str, Any] = {"seed": 1}
     if where != "reasoning_effort":
         extra["reasoning"] = {**reasoning, "effort": effort}

@@ -1,4 +1,4 @@
-"""When models end, and when people are told."""
+"""When models end, and when operators learn it."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ from visionq.pricing.money import nano_rubles, read_rubles
     ],
 )
 def test_amounts_of_others(told: object, amount: str | None) -> None:
-    """An amount is read as it is told, cut to nano-rubles; what can't be one is none."""
+    """An amount is read as it is written, cut to nano-rubles; what can't be one is none."""
     assert str(read_rubles(told)) == str(amount)
 
 
 @given(st.text() | st.integers() | st.floats() | st.decimals() | st.none() | st.booleans())
 def test_no_amount_breaks_a_bound(told: object) -> None:
-    """Whatever is told, the amount is none or a number of nano-rubles that Redis adds up."""
+    """From any text, the amount is none or a number of nano-rubles that Redis adds up."""
     amount = read_rubles(told)
     assert amount is None or (abs(nano_rubles(amount)) <= 10**18 and len(f"{amount:f}") < 30)

@@ -136,7 +136,7 @@ def line(custom_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_an_openai_batch_file_is_taken_unchanged(tmp_path: Path) -> None:
-    """Its lines bring pictures, prompts and options; those that can't be asked are told."""
+    """Its lines bring pictures, prompts and options; those that can't be asked are reported."""
     path = batch(
         tmp_path,
         line("a"),

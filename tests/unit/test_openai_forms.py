@@ -131,7 +131,7 @@ def test_two_forms_at_once(path: str) -> None:
 
 
 def test_a_schema_that_is_none_is_named_by_its_place() -> None:
-    """The client's own field is told, not that of the job."""
+    """The client's own field is reported, not that of the job."""
     wrong = {"type": "objekt"}
     with pytest.raises(InvalidJob, match=r"^invalid_job: tools\.0\.function\.parameters: "):
         read_request(CHAT, body(CHAT, tools=[tool(CHAT, parameters=wrong)]))
@@ -155,7 +155,7 @@ JSON = st.recursive(
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 @given(data=st.data())
 def test_any_value_is_taken_or_refused(path: str, data: st.DataObject) -> None:
-    """Whatever stands in a field, in a tool or in a message, the request is read or refused."""
+    """With any value in a field, a tool or a message, the request is read or refused."""
     form = ResponseRequest if path == RESPONSES else ChatRequest
     field = data.draw(st.sampled_from(sorted(form.model_fields)))
     asked = body(path, **{field: data.draw(JSON | JSON.map(lambda value: [value]))})
@@ -217,7 +217,7 @@ def standing(path: str, state: State, text: str | None = None, **fields: Any) ->
     [("auto", "tool_calls"), ("required", "tool_calls"), (named(CHAT, "Seen"), "stop")],
 )
 def test_completion_with_a_call(choice: Any, reason: str) -> None:
-    """The answer is the call, in plain JSON whatever fence it came in; OpenAI's SDK reads it."""
+    """The answer is the call, in plain JSON from any fence; OpenAI's SDK reads it."""
     told = completion_of(
         standing(CHAT, State.COMPLETED, '```json\n{"colour": "red"}\n```', tool_choice=choice)
     )
@@ -238,7 +238,7 @@ def test_completion_with_a_call(choice: Any, reason: str) -> None:
     ],
 )
 def test_response_with_a_call(state: State, status: str, arguments: str) -> None:
-    """The answer is an item of its own, also where it was cut off, and the tool is told again."""
+    """The answer is an item of its own, also where it was cut off, and the tool is sent again."""
     told = response_of(standing(RESPONSES, state, arguments, tool_choice=named(RESPONSES, "Seen")))
     theirs = TheirResponse.model_validate(told.model_dump(mode="json"))
     (item,) = theirs.output

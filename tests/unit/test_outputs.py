@@ -1,4 +1,4 @@
-"""What commands write takes the place of nothing that somebody else has written."""
+"""What commands write takes the place of nothing that someone else has written."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_no_run_overwrites_what_it_reads(goods: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["other.csv", "other.parquet", "folder.csv"])
 def test_no_table_of_others_is_overwritten(goods: Path, name: str) -> None:
-    """A table without the columns of ours is left alone: it is told before anything is paid."""
+    """A table without visionq's columns is left alone: it is reported before anything is paid."""
     other = goods.with_name(name)
     if name.startswith("folder"):
         other.mkdir()
@@ -112,7 +112,7 @@ def test_changes_in_a_table_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv.bak2").read_text() == corrected
     assert (tmp_path / "out.csv.bak").read_text() == "of somebody"
     as_old_as(out, record)
-    # Where the record is gone, or begun anew, the table is all that there is.
+    # Where the record is gone, or begun again, the table is all that there is.
     exported()
     assert keep_changed(out, record) is None
     assert "is of another record: it is kept as out.csv.bak3" in str(

@@ -1,4 +1,4 @@
-"""What is read of a price list that somebody copied, and what is refused by name."""
+"""What is read of a price list that someone copied, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def lists(draw: st.DrawFn) -> Rows:
 
 @given(lists(), st.sampled_from(FORMS))
 def test_any_list_in_any_form(rows: Rows, form: Callable[[Rows], str]) -> None:
-    """Whatever the models and prices: each price stands in the column that it stood in."""
+    """For any models and prices: each price stays in its column."""
     assert list(read(form(rows)).prices) == wanted(rows)
 
 
@@ -114,7 +114,7 @@ def test_columns_are_known_by_their_names() -> None:
 
 
 def test_the_dearer_prices_of_long_prompts_are_passed_over() -> None:
-    """Wherever their columns stand: they are no prices of an ordinary call."""
+    """In any column: they are no prices of an ordinary call."""
     page = read(
         "Модель\tВвод свыше 272K\tВвод\tВывод (>272K)\tВывод, ₽ за 1M\n"
         "gpt-6-luna\t51,6\t25,8\t193,5\t129\n"

@@ -64,13 +64,13 @@ def test_no_price_is_invented(model: str) -> None:
 
 
 def test_nothing_is_called_confirmed() -> None:
-    """No row of the built-in table claims that somebody compared it with a bill."""
+    """No row of the built-in table claims that someone compared it with a bill."""
     assert not any(row.confirmed for row in load_prices().prices)
     assert load_prices().batch_factor == Decimal("0.5")
 
 
 def test_every_priced_model_has_vision_rules() -> None:
-    """Whatever has a price can be forecast by a rule of its own."""
+    """Every model with a price can be forecast by a rule of its own."""
     assert all(load_rules().family_of(row.model) for row in load_prices().prices)
 
 
@@ -150,7 +150,7 @@ def prices(draw: st.DrawFn) -> Price:
 def test_the_worst_case_is_never_exceeded(row: Price, most: int, data: st.DataObject) -> None:
     """No call within its forecast and its limit costs more than was reserved for it.
 
-    Whatever is read from the cache or written to it, and whether the tier that was asked for serves
+    Cache reads and writes, and whether the tier that was asked for serves
     the call or the ordinary one.
     """
     tokens = data.draw(st.integers(0, most))

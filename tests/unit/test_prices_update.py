@@ -87,7 +87,7 @@ def test_the_difference_is_shown_and_a_table_written(
 
 
 def test_people_see_the_difference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Old and new stand beside each other, and what to do next below."""
+    """Old and new are beside each other, and what to do next below."""
     assert run(["prices", "update", page(folder, as_html(CHANGED))]) == 0
     said = capsys.readouterr().out
     for words in (

@@ -17,7 +17,7 @@ from visionq.settings import Settings
 from visionq.submission import prepare
 from worker.provider.request import build_request
 
-LONG: Final = "Describe what is to be seen, in one sentence. " * 120
+LONG: Final = "Describe what you see, in one sentence. " * 120
 PICTURE: Final = "data:image/jpeg;base64,/9j/4AAQ"
 CACHING: Final = "gpt-6-luna"
 EXPLICIT: Final = {"mode": "explicit"}
@@ -112,7 +112,7 @@ def test_settings_decide_where_the_job_does_not() -> None:
 
 
 def test_the_prefix_is_the_same_for_all_jobs() -> None:
-    """Whatever they ask about, and about which pictures."""
+    """For any question about any pictures."""
     first = job(
         priority="bulk", instructions=LONG, prompt="What?", answer_schema={"type": "object"}
     )

@@ -202,7 +202,7 @@ def test_text_beside_a_refusal_is_an_answer() -> None:
 
 @pytest.mark.parametrize("body", [responses(said('{"n": 3}')), chat('{"n": 3}')])
 def test_an_answer_of_the_form_asked_for(body: dict[str, Any]) -> None:
-    """The parsed answer stands beside the raw text."""
+    """The parsed answer is beside the raw text."""
     answer = read(body, SCHEMA)
     assert answer.data == {"n": 3}
     assert answer.text == '{"n": 3}'
@@ -223,7 +223,7 @@ def test_an_answer_of_another_form_keeps_its_text(text: str) -> None:
 
 
 def test_a_refusal_of_a_schema_is_a_refusal() -> None:
-    """A model that declines to fill the form has declined, whatever else it wrote."""
+    """A model that declines to fill the form has declined, despite other text."""
     assert type(raised(responses(said("{}"), declined(NO)), SCHEMA)) is errors.Refused
 
 

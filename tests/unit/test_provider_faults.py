@@ -386,7 +386,7 @@ def test_the_only_picture_is_named() -> None:
     "param", ["input[0].content[2].image_url", "messages[1].content[2].image_url.url"]
 )
 def test_a_picture_among_several_is_named_by_its_place(param: str) -> None:
-    """The place in the request names the picture; the prompt stands before the first."""
+    """The place in the request names the picture; the prompt is before the first."""
     body = openai_error("invalid_image")
     body["error"]["param"] = param
     case = Case("", 400, body, errors.CorruptImage)
@@ -403,7 +403,7 @@ def test_no_picture_is_blamed_without_evidence() -> None:
 
 
 def test_the_wait_asked_for_comes_along() -> None:
-    """`Retry-After` reaches whoever decides, also where billing is unknown."""
+    """`Retry-After` reaches the decision, also where billing is unknown."""
     limited = next(examples(errors.RateLimited))
     assert raised(limited, headers={"Retry-After": "7"}).retry_after == 7
     gateway = next(examples(errors.BillingUnknown))

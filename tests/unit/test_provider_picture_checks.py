@@ -113,7 +113,7 @@ def test_without_policies_the_call_is_as_it_was(api: Api) -> None:
 
 @both
 def test_a_text_comes_out_as_if_nothing_else_was_asked(api: Api) -> None:
-    """The user's text is the answer alone; the findings stand beside it."""
+    """The user's text is the answer alone; the findings are beside it."""
     answer = read(wrapped("Рыжий кот."), request(api=api))
     assert (answer.text, answer.data) == ("Рыжий кот.", None)
     assert answer.findings == (frozenset({"text"}), frozenset())

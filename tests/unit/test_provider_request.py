@@ -61,7 +61,7 @@ def test_a_question_through_responses() -> None:
 
 
 def test_a_question_through_chat() -> None:
-    """Address and detail of a picture stand inside an object; the limit has its newer name."""
+    """Address and detail of a picture are inside an object; the limit has its newer name."""
     request = build_request(job(api=Api.CHAT_COMPLETIONS), [DATA_URL, ADDRESS])
     assert request.path == "/chat/completions"
     assert json.loads(request.body) == {
@@ -102,7 +102,7 @@ def test_instructions_go_before_everything_else() -> None:
 
 @pytest.mark.parametrize("api", list(Api))
 def test_temperature_only_where_asked_for(api: Api) -> None:
-    """A temperature passes through, zero included; without one nothing is said of it."""
+    """A temperature passes through, zero included; without one nothing is reported of it."""
     assert body_of(job(api=api, temperature=0))["temperature"] == 0
     assert "temperature" not in body_of(job(api=api))
 
@@ -209,7 +209,7 @@ def test_what_is_the_same_goes_first(api: Api) -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"reasoning": {"summary": "auto"}}])
 def test_effort(extra: dict[str, Any]) -> None:
-    """Each surface has its own word for it; what else is asked of reasoning stands beside it."""
+    """Each surface has its own word for it; what else is asked of reasoning is beside it."""
     asked = job(model="gpt-6-luna", effort="low", extra_body=extra)
     assert body_of(asked)["reasoning"] == {**extra.get("reasoning", {}), "effort": "low"}
     chat = body_of(asked.model_copy(update={"api": Api.CHAT_COMPLETIONS, "extra_body": {}}))

@@ -43,7 +43,7 @@ class Square(BaseModel):
 
 
 class Product(BaseModel):
-    """What stands on the shelf."""
+    """What is on the shelf."""
 
     title: str = Field(description="As on the label", min_length=1)
     colours: list[Colour] = []

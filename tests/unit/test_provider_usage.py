@@ -44,7 +44,7 @@ _USAGES = st.dictionaries(
 
 @given(usage=_USAGES, api=st.sampled_from(Api))
 def test_no_count_is_beyond_the_call(usage: dict[str, Any], api: Api) -> None:
-    """Whatever is told, what is taken is none, or within what the call can count."""
+    """From any count, what is taken is none, or within what the call can count."""
     found = read_usage({"usage": usage}, api, EXPECTED)
     if found is not None:
         assert 0 < found.input_tokens <= 15_000

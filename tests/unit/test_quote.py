@@ -111,7 +111,7 @@ def test_all_forms_of_webp_are_read(tmp_path: Path, options: dict[str, Any]) -> 
 
 
 def test_a_jpeg_with_a_thumbnail_first_is_walked_on(tmp_path: Path) -> None:
-    """The size stands behind long segments, beyond the first bytes that are read."""
+    """The size is behind long segments, beyond the first bytes that are read."""
     exif = b"Exif\0\0" + b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01" * 6000
     census = take_census(rows(picture(tmp_path, "a.jpg", (800, 600), exif=exif)), plan())
     assert dict(census.sizes) == {(800, 600): 1}
@@ -220,7 +220,7 @@ def test_duplicates_are_asked_once(tmp_path: Path) -> None:
 
 
 def test_alike_is_not_the_same(tmp_path: Path) -> None:
-    """Files with equal length and equal first bytes are read whole, and told apart."""
+    """Files with equal length and equal first bytes are read whole, and distinguished."""
     names = []
     for number in range(4):
         names.append(str(tmp_path / f"{number}.jpg"))
@@ -250,7 +250,7 @@ def test_stored_answers_are_free(tmp_path: Path) -> None:
 
 
 def test_rows_that_name_models_are_counted_by_them(tmp_path: Path) -> None:
-    """A row's own model and detail go before the common ones; a model without price is told."""
+    """A row's own model and detail go before the common ones; a model without price is reported."""
     path = picture(tmp_path, "a.png")
     given = [
         *rows(path, overrides={"model": "gpt-4.1-mini", "prompt": "x"}),
@@ -335,7 +335,7 @@ def test_efforts_are_quoted_apart(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_never_longer_than_its_limit() -> None:
-    """Whatever other questions' answers were like."""
+    """Answers to other questions count for nothing."""
     known = learned([(765, 40, 805, 0, 5000)] * 50)
     made = estimate(group(), None, known, {})
     assert made.output.high <= 50_000
@@ -423,7 +423,7 @@ def test_crops_are_counted_and_what_they_add_is_said(tmp_path: Path) -> None:
 
 
 def test_rows_may_be_cut_each_by_itself(tmp_path: Path) -> None:
-    """A column sets the option for its row alone; pictures by address are told as such."""
+    """A column sets the option for its row alone; pictures by address are reported as such."""
     tall = picture(tmp_path, "a.png", (600, 15_000))
     one, other = rows(tall, tall)
     one = dataclasses.replace(one, overrides={"pictures": {"crops": True}})
@@ -618,7 +618,7 @@ def test_the_cache_as_it_was_learned() -> None:
 
 
 def test_what_others_had_kept(tmp_path: Path) -> None:
-    """A model that is told to keep nothing reads nothing, whatever other questions have read."""
+    """A model set to cache nothing reads nothing, regardless of other questions."""
     known = learned([(372, 40, 412, 200, 60)] * 50)
     asked = plan(model="gpt-6-luna", effort="none", prompt_cache="off")
     made = quoted(rows(picture(tmp_path, "a.png")), asked, Told(known=known))
@@ -643,7 +643,7 @@ def test_tiers_are_quoted(tmp_path: Path, tier: str, factor: str) -> None:
 
 
 def test_a_tier_without_a_price_is_refused(tmp_path: Path) -> None:
-    """A row that asks for it can't be asked, and is told why."""
+    """A row that asks for it can't be asked, and names the reason."""
     made = quoted(rows(picture(tmp_path, "a.png")), plan(service_tier="ultrafast"))
     assert made.refused == {"invalid_job": 1}
     said = made.refusals[0].message
@@ -661,7 +661,7 @@ def test_many_rows_are_no_long_prompt() -> None:
 
 
 def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
-    """By the pace of the last minutes the model ends first; else it is warned of by its date."""
+    """By the rate of the last minutes the model ends first; else it is warned of by its date."""
     given = rows(*[picture(tmp_path, f"{number}.png") for number in range(30)])
     asked = plan(model="gpt-4o-mini")
     (slow,) = quoted(given, asked, Told(rate_limit=1 / 4000)).warnings

@@ -50,7 +50,7 @@ def test_places_that_workers_tell() -> None:
 
 @given(st.text(), st.none() | st.integers(1, 500))
 def test_brief_is_read_back(message: str, picture: int | None) -> None:
-    """Whoever reads what was told gets all of it, whatever the error said."""
+    """A reader gets all events, with any error text."""
     for code in ("corrupt_image", "request_rejected"):
         told = brief(code, message, picture)
         assert read_brief(told) == told

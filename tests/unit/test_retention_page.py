@@ -24,7 +24,7 @@ KEYS = sorted(
 
 @pytest.mark.parametrize("key", [*KEYS, names.CELERY_RESULT])
 def test_every_key_has_its_row(key: str) -> None:
-    """A key that the code can write stands in the table."""
+    """A key that the code can write is in the table."""
     shown = re.escape(key.replace(names.PREFIX, "…"))
     assert re.search(f"`{shown}([^`a-z-][^`]*|ID|SHA256)?`", "\n".join(TABLE)), key
 

@@ -1,4 +1,4 @@
-"""Tables made of a record: what stands in them, and what a spreadsheet may not run."""
+"""Tables made of a record: what is in them, and what a spreadsheet may not run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 
 
 def test_for_excel_and_for_others(tmp_path: Path) -> None:
-    """The mark that Excel needs stands first, unless it is left out; the delimiter is chosen."""
+    """The mark that Excel needs is first, unless it is left out; the delimiter is chosen."""
     export(ROWS, tmp_path / "a.csv")
     export(ROWS, tmp_path / "b.csv", TableForm(delimiter=";", bom=False))
     assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")
@@ -90,13 +90,13 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_answers_without_fields(tmp_path: Path) -> None:
-    """An answer that is a list stands in one column as JSON."""
+    """An answer that is a list is in one column as JSON."""
     export([row(1, data=[1, "два"], error=None)], tmp_path / "out.csv")
     assert read(tmp_path / "out.csv")[0]["data"] == '[1, "два"]'
 
 
 def test_where_the_record_is(tmp_path: Path) -> None:
-    """The JSONL stands beside a table; an unknown ending is refused before anything is paid."""
+    """The JSONL is beside a table; an unknown ending is refused before anything is paid."""
     assert record_path(tmp_path / "a.CSV") == tmp_path / "a.jsonl"
     assert record_path(tmp_path / "a.jsonl") == tmp_path / "a.jsonl"
     with pytest.raises(RecordRefused, match=r"\.jsonl, \.csv or \.parquet"):
@@ -104,7 +104,7 @@ def test_where_the_record_is(tmp_path: Path) -> None:
 
 
 def test_a_table_that_can_not_be_written(tmp_path: Path) -> None:
-    """It is said in one line, and nothing half-written stays."""
+    """It is reported in one line, and nothing half-written stays."""
     with pytest.raises(RecordFailed, match="can't be written"):
         export(ROWS, tmp_path / "none" / "out.csv")
     assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ SOLD = [
 
 
 def test_a_table_has_the_columns_of_its_source(tmp_path: Path) -> None:
-    """They stand behind id and file; one with a name of ours is told apart."""
+    """They are behind id and file; one with a name of visionq is distinguished."""
     out = tmp_path / "out.csv"
     export(SOLD, out)
     one, two = read(out)

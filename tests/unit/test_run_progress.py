@@ -82,7 +82,7 @@ def test_idle_time_counts_for_no_pace() -> None:
 
 
 def test_what_keeps_back_is_said_again_every_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    """At once when it begins, then each minute whatever its figures do, and when it is over."""
+    """At once when it begins, then each minute with any figures, and when it is over."""
     now = 0.0
     lines = Lines(lambda: now)
     for second in range(150):
@@ -138,7 +138,7 @@ def test_moments_of_runs_are_local_and_say_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_codes_are_listed_to_the_last() -> None:
-    """Those for which there is no room stand together."""
+    """Those for which there is no room are together."""
     many = Counter({code: number for number, code in enumerate(CODES, 1)})
     assert listed(many) == ("x 7, empty_file 6, corrupt_image 5, incomplete 4, refused 3, others 3")
 

@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 @given(cut=st.integers(1, 400))
 def test_a_torn_line_is_cut_off(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    """Whatever a crash left behind the last whole line goes, and nothing before it."""
+    """Any rest that a crash left behind the last whole line goes, and nothing before it."""
     path = tmp_path_factory.mktemp("torn") / "out.jsonl"
     lines = [to_line(row(number)) for number in range(3)]
     path.write_bytes(b"".join(lines[:2]) + lines[2][: min(cut, len(lines[2]) - 1)])
@@ -176,7 +176,7 @@ def test_a_file_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ordered", "wanted"), [(False, [3, 2, 1]), (True, [1, 2, 3])])
 def test_the_last_attempt_of_a_row_stays(path: Path, wanted: list[int], *, ordered: bool) -> None:
-    """In the end each row stands there once: as it was answered last, in order if wished for."""
+    """In the end each row is there once: as it was answered last, in order if wished for."""
     with closing(Record(path)) as record:
         record.append([row(1), row(3), row(2)])
         record.append([row(1, attempt=2, paid="1.5")])
@@ -201,6 +201,6 @@ def test_order_follows_the_source(path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_run_that_did_not_begin(path: Path) -> None:
-    """A file in which nothing stands goes, so that a quote that was declined leaves none."""
+    """A file in which nothing is goes, so that a quote that was declined leaves none."""
     Record(path).close()
     assert not path.exists()

@@ -36,7 +36,7 @@ def test_a_pipe_gets_whole_fields(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_terminal_breaks_no_word(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """Ids and codes stand whole in any width, and nothing is cut."""
+    """Ids and codes are whole in any width, and nothing is cut."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr("sys.stdout", out := Terminal())

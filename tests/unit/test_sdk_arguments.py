@@ -14,7 +14,7 @@ from visionq.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Nothing listens there: whatever asked Redis would be `QueueUnavailable`.
+#: Nothing listens there: a question to Redis would be `QueueUnavailable`.
 URL = "redis://127.0.0.1:9/0"
 WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda client: client.submit_many("abc"), TypeError, "jobs: .* not str 'abc'"),
@@ -70,7 +70,7 @@ async def test_what_an_asyncio_client_refuses(
 
 
 def test_a_wait_longer_than_clocks_hold() -> None:
-    """Such a wait has no end, whatever number says so."""
+    """Such a wait has no end, with any number."""
     for timeout in (10**400, 1e300, float("inf"), None):
         assert check_timeout(timeout) is None
     assert check_timeout(3600) == 3600
@@ -90,7 +90,7 @@ def test_a_row_that_is_none() -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_what_a_client_is_made_with(kind: Any) -> None:
-    """An address in the place of the settings is an easy mistake, and told as such."""
+    """An address in the place of the settings is an easy mistake, and reported as such."""
     with pytest.raises(TypeError, match=r"settings: .* redis_url=… .* not str 'redis:"):
         kind(URL)
     with pytest.raises(TypeError, match=r"redis_url: .* not bytes"):

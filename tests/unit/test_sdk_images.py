@@ -22,13 +22,13 @@ SETTINGS = Settings(max_image_bytes=MOST, default_model="m1")
 
 @pytest.mark.parametrize("text", ["http://a", "HTTPS://a/b.png", "data:image/png;base64,AA"])
 def test_urls(text: str) -> None:
-    """Addresses are told from paths by their beginning, in any case."""
+    """Addresses are distinguished from paths by their beginning, in any case."""
     assert is_url(text)
 
 
 @pytest.mark.parametrize("text", ["a.png", "./http", "C:/a.png", "ftp://a", "httpx.png", ""])
 def test_paths(text: str) -> None:
-    """Whatever else a string is, it is a path."""
+    """Any other string is a path."""
     assert not is_url(text)
 
 
@@ -89,7 +89,7 @@ def test_no_picture(image: object) -> None:
 
 @pytest.mark.parametrize("images", ["a.png", b"bytes", {"url": "https://a"}, Path("a"), None, 7])
 def test_no_list(images: Any) -> None:
-    """One picture, or none, where a list belongs is told, and not taken letter by letter."""
+    """One picture, or none, where a list belongs is reported, and not taken letter by letter."""
     with pytest.raises(InvalidJob, match="give a list"):
         take_pictures(images, MOST)
 

@@ -36,7 +36,7 @@ class Clock:
 
 
 def test_patience_grows() -> None:
-    """Pauses double up to a second, and begin anew after Redis has answered."""
+    """Pauses double up to a second, and begin again after Redis has answered."""
     outage = Outage(Clock())
     pauses = [outage.pause_after(DOWN, FOREVER) for _ in range(6)]
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
@@ -45,7 +45,7 @@ def test_patience_grows() -> None:
 
 
 def test_patience_ends() -> None:
-    """An outage of a minute is told; a shorter deadline is told when it has passed."""
+    """An outage of a minute is reported; a shorter deadline is reported when it has passed."""
     clock = Clock()
     outage = Outage(clock)
     outage.pause_after(DOWN, FOREVER)
@@ -145,13 +145,13 @@ def test_failure_without_record() -> None:
 
 @pytest.mark.parametrize("state", ["queued", "hinted", "in_progress", "waiting", "parked"])
 def test_under_way(state: str) -> None:
-    """A job under way has no end, whatever Celery shows of it."""
+    """A job under way has no end, with any state in Celery."""
     assert end(None, state=state) is None
     assert end(celery_results.retry("j1", "parked: x"), state=state) is None
 
 
 def test_no_job() -> None:
-    """Neither a record nor a result is an unknown job; a removed result is told, not waited for."""
+    """Neither record nor result is an unknown job; a removed result is an error, no wait."""
     assert isinstance(end(None), JobNotFound)
     assert isinstance(end(None, state="completed"), JobNotFound)
 

@@ -1,4 +1,4 @@
-"""Settings: what the environment says, and what is said of an environment that is wrong."""
+"""Settings: what the environment says, and what is reported of an environment that is wrong."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_reads_both_prefixes(environment: Callable[[str, str], None]) -> None:
 
 
 def test_hosts_are_separated_by_commas(environment: Callable[[str, str], None]) -> None:
-    """Several hosts stand in one variable."""
+    """Several hosts are in one variable."""
     environment("VISIONQ_ALLOWED_HOSTS", "a.example, b.example,")
     assert load_settings().allowed_hosts == ("a.example", "b.example")
 
 
 def test_ranges_and_the_user_agent_are_checked(environment: Callable[[str, str], None]) -> None:
-    """Ranges stand in one variable; what is none, or no header, is told by the variable's name."""
+    """Ranges are in one variable; a wrong range or header is refused by the variable's name."""
     environment("VISIONQ_TRUSTED_RANGES", "198.18.0.0/15, fd00:64::/96")
     environment("VISIONQ_USER_AGENT", "shop (mail@example.org)")
     settings = load_settings()
@@ -74,7 +74,7 @@ def test_ranges_and_the_user_agent_are_checked(environment: Callable[[str, str],
 
 
 def test_headers_of_hosts_are_json(environment: Callable[[str, str], None]) -> None:
-    """Headers for hosts stand as JSON in one variable, and are never shown."""
+    """Headers for hosts are as JSON in one variable, and are never shown."""
     environment("VISIONQ_HOST_HEADERS", '{"cdn.example.org": {"X-Token": "hush"}}')
     settings = load_settings()
     assert settings.host_headers is not None
@@ -107,7 +107,7 @@ def test_empty_is_unset(environment: Callable[[str, str], None]) -> None:
     ],
 )
 def test_names_the_variable(environment: Callable[[str, str], None], name: str, value: str) -> None:
-    """A wrong value is told with the name of its variable, without the value."""
+    """A wrong value is reported with the name of its variable, without the value."""
     environment(name, value)
     with pytest.raises(ConfigurationError, match=f"^configuration: {name}: ") as caught:
         load_settings()

@@ -1,4 +1,4 @@
-"""Whatever a variable of the environment holds: it is used as it was meant, or refused by name."""
+"""A variable of any content is used as it was meant, or refused by name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_with(variable: str, value: str) -> str | None:
-    """Return what is said of the variable, or None where its value is taken."""
+    """Return what is reported of the variable, or None where its value is taken."""
     # As bytes: an environment holds what is no text, too.
     os.environb[variable.encode()] = value.encode("utf-8", "surrogatepass")
     try:
@@ -60,7 +60,7 @@ def test_ugly_values(variable: str) -> None:
 
 @given(st.sampled_from(VARIABLES), st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_any_value(variable: str, value: str) -> None:
-    """The same for whatever text there is."""
+    """The same for any text."""
     said = load_with(variable, value)
     assert said is None or said.startswith(f"{variable}: ")
 

@@ -38,7 +38,7 @@ def test_one_tenant_alone_takes_all() -> None:
 
 
 def test_a_part_stays_for_others() -> None:
-    """A tenant that takes whatever it gets leaves a quarter; two such leave a part to a third."""
+    """A tenant that takes all that it gets leaves a quarter; two such leave a part to a third."""
     shares = FairLimiter(64)
     assert shares.take("small", timeout=0)
     shares.give_back("small")
@@ -71,7 +71,7 @@ def test_who_holds_least_is_next() -> None:
 
 
 def test_who_gives_up_leaves_the_line() -> None:
-    """Somebody whose time is up is not given what comes free."""
+    """Someone whose time is up is not given what comes free."""
     shares = FairLimiter(1)
     shares.take("a")
     assert not shares.take("b", timeout=0.01)

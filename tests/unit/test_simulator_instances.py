@@ -146,7 +146,7 @@ schemas = st.recursive(
 
 @given(schemas)
 def test_instance_satisfies_its_schema(schema: dict[str, Any]) -> None:
-    """Whatever the schema, the value made for it satisfies it and is JSON."""
+    """For any schema, the value made for it satisfies it and is JSON."""
     value = instance(schema, FACTS)
     assert fits(value, schema)
     assert json.loads(json.dumps(value)) == value

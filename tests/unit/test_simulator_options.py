@@ -1,4 +1,4 @@
-"""The stand-in refuses what a model does not take, and nothing of what the worker sends."""
+"""The simulator refuses what a model does not take, and nothing of what the worker sends."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def code_of(refusal: SimulatedRefusal) -> str:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_every_mode_of_png_is_seen(mode: str) -> None:
-    """Size and colour are read whatever the way in which a picture keeps its pixels."""
+    """Size and colour are read from any way to keep pixels."""
     facts = look(saved(Image.new(mode, (31, 17)), "PNG"), "p")
     assert (facts.width, facts.height) == (31, 17)
     assert facts.colour == ("#ffffff" if mode in {"LA", "RGBA"} else "#000000")

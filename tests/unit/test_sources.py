@@ -140,7 +140,7 @@ def test_a_csv_may_hold_lines_in_cells_and_several_pictures(tmp_path: Path) -> N
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
-    """Options go before usual names; a column that is not there is told with those that are."""
+    """Options go before usual names; a column that is not there is reported with those that are."""
     path = text(tmp_path, "m.csv", "image,other,code\na.jpg,b.jpg,x\n")
     options = SourceOptions(image_columns=("other",), id_column="code")
     (row,) = good(open_source(path, options=options))
@@ -168,7 +168,7 @@ def test_bad_rows_of_a_csv_are_told_and_the_others_come(tmp_path: Path) -> None:
 
 
 def test_a_jsonl_is_understood(tmp_path: Path) -> None:
-    """Pictures stand as text, as a list or as objects with a url; values become text."""
+    """Pictures are as text, as a list or as objects with a url; values become text."""
     records = [
         {"id": "1", "image": "a.jpg", "price": 12.5, "tags": ["я"], "none": None},
         {"id": "2", "image": ["a.jpg", {"url": "https://a.example/b"}]},
@@ -276,7 +276,7 @@ def test_what_is_wrong_with_a_file_is_one_line(
 
 
 def test_an_encoding_that_is_named_is_used(tmp_path: Path) -> None:
-    """Named, it is not guessed; a byte that it does not have is told with its line."""
+    """Named, it is not guessed; a byte that it does not have is reported with its line."""
     path = text(tmp_path, "m.csv", "image\nя.jpg\n", "koi8-r")
     (row,) = good(open_source(path, options=SourceOptions(encoding="koi8-r")))
     assert row.id == "я.jpg"
@@ -321,7 +321,7 @@ def test_a_fingerprint_tells_sources_apart(tmp_path: Path) -> None:
 
 
 def test_an_unknown_placeholder_names_the_columns(tmp_path: Path) -> None:
-    """It is told before anything is asked; a row of a JSONL that lacks a key fails alone."""
+    """It is reported before anything is asked; a row of a JSONL that lacks a key fails alone."""
     source = open_source(text(tmp_path, "m.csv", "id,image,name\n1,a.jpg,x\n"))
     with pytest.raises(InvalidSource, match=r"asks for \{colour\}.*it has: id, image, name"):
         prompt_for(source, "Is it {colour}?")

@@ -1,4 +1,4 @@
-"""Every child of a stack is told what it has a use for, and no secret of another."""
+"""Every child of a stack gets what it has a use for, and no secret of another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRETS = {
 
 @pytest.mark.parametrize("role", get_args(Role))
 def test_secrets_reach_who_needs_them(role: Role) -> None:
-    """A secret goes to the one role that uses it, whatever the case of its name."""
+    """A secret goes to the one role that uses it, regardless of the case of its name."""
     told = environment_for(role, dict.fromkeys(SECRETS, "secret"))
     assert set(told) == {name for name, owner in SECRETS.items() if owner == role}
 

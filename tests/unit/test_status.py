@@ -111,13 +111,13 @@ def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("moments", "at_work_since", "pace"),
     [
-        # Single questions, now and then, make no pace.
+        # Single questions, now and then, make no rate.
         ([999.0], None, None),
         ([range_ * 20.0 for range_ in range(49, 35, -1)], None, None),
         # A burst, and idle time since: what it was while there was work.
         ([800.0 - number for number in range(30)], None, 60),
         ([800.0 - number for number in range(30)] + [750.0] * 5, None, 60),
-        # Jobs have been waiting all the time: slow ends are a pace, and so is the time since.
+        # Jobs have been waiting all the time: slow ends are a rate, and so is the time since.
         ([990.0 - 20 * number for number in range(14)], 700.0, 2.8),
         ([900.0 - number for number in range(20)], 850.0, 8),
         # They came just now, after idle time.
@@ -128,7 +128,7 @@ def test_eta(unfinished: int, per_minute: float, seconds: float | None) -> None:
 def test_idle_time_counts_for_no_pace(
     moments: list[float], at_work_since: float | None, pace: float | None
 ) -> None:
-    """A pace is of time in which there was work; until enough has ended it is unknown."""
+    """A rate is of time in which there was work; until enough has ended it is unknown."""
     found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
     assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
 
@@ -138,7 +138,7 @@ def test_idle_time_counts_for_no_pace(
     [(-1, "0 s"), (41.6, "42 s"), (61, "1 min"), (3660, "1 h 1 min"), (200_000, "2 d 7 h")],
 )
 def test_duration(seconds: float, words: str) -> None:
-    """Times are told in at most two units."""
+    """Times are reported in at most two units."""
     assert duration(seconds) == words
 
 
@@ -191,7 +191,7 @@ def test_a_busy_page() -> None:
 
 
 def test_an_eta_that_nobody_knows() -> None:
-    """Behind a closed gate, and without a pace, no time is told; with one it stands beside it."""
+    """Behind a closed gate, and without a rate, no time is reported; with one it is beside it."""
     closed = Gate(state="closed", reason="operator", since=NOW)
     assert "unknown: the gate is closed" in shown(page(queued=5, gate=closed))
     assert "unknown so far" in shown(page(queued=5))

@@ -142,7 +142,7 @@ def test_escapes_across_pieces(text: str, piece: int) -> None:
 
 
 def test_large_data_url_is_refused_before_it_is_decoded() -> None:
-    """A picture that is too large is told so, with its name, however it is written."""
+    """A picture that is too large is refused with its name, however it is written."""
     assert extract_data_urls(job(data_url(b"abc")), 3)[1] == [b"abc"]
     with pytest.raises(TooLarge, match=r"a\.png: the file has more than 3 bytes"):
         extract_data_urls(job(data_url(b"abcd" * 9)), 3)
@@ -183,7 +183,7 @@ def test_no_pictures_to_extract(images: object) -> None:
 
 
 def test_size() -> None:
-    """No bytes and too many are told apart, with the picture's name; the limit itself passes."""
+    """No bytes and too many are distinguished, with the picture's name; the limit itself passes."""
     assert check_size(b"abc", "a.png", 3) == b"abc"
     with pytest.raises(TooLarge, match=r"a\.png: the file has more than 2 bytes"):
         check_size(b"abc", "a.png", 2)

@@ -51,7 +51,7 @@ def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_log_gives_whole_new_lines(tmp_path: Path) -> None:
-    """Only lines that are finished and not yet seen are given, whatever bytes they hold."""
+    """Only lines that are finished and not yet seen are given, with any bytes."""
     path = tmp_path / "child.log"
     path.write_text("from an earlier run\n")
     log = LogFile(path)
@@ -64,7 +64,7 @@ def test_log_gives_whole_new_lines(tmp_path: Path) -> None:
 
 
 def test_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that grew too large starts anew, its child writes on, and no line is shown twice."""
+    """A log that grew too large starts again, its child writes on, and no line is shown twice."""
     monkeypatch.setattr("visionq.devstack.logfile.LARGEST", 100)
     log = LogFile(tmp_path / "child.log")
     with log.open_for_child() as child:

@@ -1,4 +1,4 @@
-"""Tables, names and rows as people have them: understood, or told, and never the end of a run."""
+"""Tables, names and rows as people have them: understood or reported, never the end of a run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_table_is_understood(tmp_path: Path, table: Table) -> None:
 
 @pytest.mark.parametrize("cell", ADDRESSES)
 def test_addresses_in_a_cell(tmp_path: Path, cell: str) -> None:
-    """Usual separators part addresses; what may stand in one does not."""
+    """Usual separators part addresses; what may be in one does not."""
     found = addresses_in(cell, tmp_path)
     assert len(found) == ADDRESSES[cell]
     assert all(not set(one.located) & set(" |\n\ufeff") for one in found)
@@ -78,7 +78,7 @@ def test_an_address_of_a_file(tmp_path: Path, name: str) -> None:
 
 
 def test_a_workbook_is_called_one(tmp_path: Path) -> None:
-    """A file of Excel is named for what it is, with what to do, whatever its name ends in."""
+    """A file of Excel is named for what it is, with what to do, under any name."""
     for name, inside, said in (
         ("goods.xlsx", "xl/workbook.xml", "an Excel workbook (.xlsx): save the sheet as CSV UTF-8"),
         ("goods.csv", "xl/workbook.xml", "an Excel workbook (.xlsx)"),
@@ -112,7 +112,7 @@ def test_what_systems_leave_is_passed_over_and_told(tmp_path: Path) -> None:
 
 
 def test_rows_of_one_id_are_grouped(tmp_path: Path) -> None:
-    """Photos of one product, wherever they stand, are one row in the place of the first."""
+    """Photos of one product, in any place, are one row in the place of the first."""
     path = tmp_path / "goods.csv"
     path.write_text(
         "sku;image;name\n2;b.jpg;B\n1;a1.jpg;A\n3;;C\n1;a2.jpg;\n3;c.jpg;\n1;a3.jpg;A\n"
@@ -156,7 +156,7 @@ def run_through(folder: Path, source: Any) -> list[dict[str, Any]]:
 
 
 def test_no_ugly_row_ends_a_run(tmp_path: Path) -> None:
-    """Of a table of such rows each is asked or told, by its line, and the last one comes."""
+    """Of a table of such rows each is asked or reported, by its line, and the last one comes."""
     (tmp_path / "a.jpg").write_bytes(GIF)
     lines = ['{"id": "first", "image": "a.jpg", "name": "x"}', *ROWS]
     lines.append('{"id": "last", "image": "a.jpg", "name": "x"}')
@@ -194,7 +194,7 @@ _VALUE = st.recursive(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries({"id": _VALUE, "image": _VALUE, "name": _VALUE}), max_size=5))
 def test_no_value_of_a_jsonl_ends_a_run(tmp_path: Path, records: list[dict[str, Any]]) -> None:
-    """Whatever JSON can say in a row, all rows come, and each becomes a job or an error."""
+    """With any JSON in a row, all rows come, and each becomes a job or an error."""
     records.append({"id": "the last", "image": "a.jpg", "name": "x"})
     numbered = [{**one, "id": [number, one["id"]]} for number, one in enumerate(records)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, numbered)), encoding="utf-8")
@@ -206,7 +206,7 @@ def test_no_value_of_a_jsonl_ends_a_run(tmp_path: Path, records: list[dict[str, 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_ADDRESS, _TEXT), max_size=5))
 def test_no_cell_of_a_csv_ends_a_run(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
-    """Whatever stands in the cells of a table that a program wrote, all rows come."""
+    """With any cells in a table that a program wrote, all rows come."""
     written = io.StringIO()
     table = csv.writer(written)
     table.writerow(["id", "image", "name"])
@@ -219,7 +219,7 @@ def test_no_cell_of_a_csv_ends_a_run(tmp_path: Path, cells: list[tuple[str, str]
 
 
 def test_a_cell_that_takes_all_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell without an end is told with the line at which it begins, before memory runs out."""
+    """A cell without an end is reported with its first line, before memory runs out."""
     monkeypatch.setattr("producer.sources.manifest._LONGEST_CELL", 1000)
     path = tmp_path / "table.csv"
     path.write_text('id,image,name\n1,a.jpg,x\n2,b.jpg,"' + "x,\n" * 600)

@@ -65,7 +65,7 @@ def test_a_few_answers_teach_nothing() -> None:
 def test_what_the_provider_counts_is_found_again(
     pictures: float, texts: float, sizes: list[tuple[int, int]]
 ) -> None:
-    """Whatever the two factors are, the forecast of the same mix comes within a percent."""
+    """For any two factors, the forecast of the same mix comes within a percent."""
     calls = [(p, t, round(pictures * p + texts * t), 0, 10) for p, t in sizes]
     found = learned(calls)
     forecast = sum(found.input_tokens(p, t) for p, t, *_ in calls)
@@ -125,7 +125,7 @@ def test_a_call_is_paced_with_a_margin() -> None:
 
 
 def test_the_reserve_has_a_margin_for_pictures_and_all_of_the_texts() -> None:
-    """Pictures as above; texts at their most, whatever other texts counted."""
+    """Pictures as above; texts at their most, regardless of other texts."""
     assert reserved_input(None, 1000, 100) == 1600
     assert reserved_input(learned([(300, 20, 320, 0, 1)] * 30), 1000, 100) in range(1150, 1152)
     assert reserved_input(learned([(300, 20, 160, 0, 1)] * 30), 1000, 100) == 1150

@@ -54,7 +54,7 @@ def test_worked_examples(size: tuple[int, int], expected: tuple[int, ...]) -> No
     ("model", "tokens"), [("gpt-4o", 85), ("gpt-4o-mini", 2833), ("gpt-5.1", 70), ("o3", 75)]
 )
 def test_low_on_tile_models(model: str, tokens: int) -> None:
-    """A tile model at low detail counts its base alone, whatever the size."""
+    """A tile model at low detail counts its base alone, regardless of the size."""
     for size in ((1, 1), (512, 512), (8000, 6000)):
         assert image_tokens(RULES, model, Detail.LOW, *size) == tokens
     assert most_image_tokens(RULES, model, Detail.LOW) == tokens

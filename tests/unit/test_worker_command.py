@@ -69,7 +69,7 @@ def test_joining_paid_stack() -> None:
 
 
 def test_options() -> None:
-    """Celery runs threads, tells Flower what happens, and reads the queues that it is told."""
+    """Celery runs threads, tells Flower what happens, and reads the queues given."""
     queues = ",".join((*names.HINT_QUEUES, names.QUEUE_INTAKE))
     options = worker_options("visionq-worker-1", 64, queues, "INFO")
     assert (options["pool"], options["concurrency"]) == ("threads", 64)

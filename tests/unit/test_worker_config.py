@@ -58,7 +58,7 @@ def test_an_idle_worker_asks_seldom() -> None:
 
 
 def test_one_redis_for_both() -> None:
-    """Broker and results stand in the ledger's Redis unless another broker is named."""
+    """Broker and results are in the ledger's Redis unless another broker is named."""
     config = celery_config(settings(result_ttl=77))
     assert config["broker_url"] == config["result_backend"] == URL
     assert config["result_expires"] == 77
@@ -70,7 +70,7 @@ def test_one_redis_for_both() -> None:
 
 
 def test_a_socket_has_no_network() -> None:
-    """A Unix socket is not told to keep a network connection alive."""
+    """A Unix socket is not set to keep a network connection alive."""
     config = celery_config(settings("unix:///run/redis.sock"))
     assert config["broker_url"].startswith("redis+socket:///run/redis.sock")
     options = config["broker_transport_options"]

@@ -72,7 +72,7 @@ def job(**fields: Any) -> JobDocument:
 
 @given(JOBS, PICTURES)
 def test_the_same_question(fields: dict[str, Any], pictures: list[str]) -> None:
-    """A question keeps its key on its way through the ledger, wherever its pictures stand."""
+    """A question keeps its key on its way through the ledger, with its pictures anywhere."""
     asked = job(**fields)
     stored = JobDocument.model_validate_json(asked.to_compact_json())
     elsewhere = stored.model_copy(update={"images": job(images=[{"blob": "0" * 64}]).images})

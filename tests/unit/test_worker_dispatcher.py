@@ -1,4 +1,4 @@
-"""How often a process looks what is to be dispatched."""
+"""How often a process looks for jobs to dispatch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.threads.dispatcher import Dispatcher
 
 
 class Parts:
-    """Redis, ledger and publisher in one: says what it is told to, and keeps what it was asked."""
+    """Redis, ledger and publisher in one: says what it is set to, and keeps what it was asked."""
 
     def __init__(self, *rested: bool) -> None:
         self.answers = list(rested)

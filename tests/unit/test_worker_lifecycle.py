@@ -55,7 +55,7 @@ def test_asked_by_two_hands(ended: list[str], pass_time: Any) -> None:
 
 
 def test_asked_again(ended: list[str], pass_time: Any) -> None:
-    """A second SIGTERM, later, ends the process whatever runs."""
+    """A second SIGTERM, later, ends the process at once."""
     lifecycle._drain(sig="SIGTERM", how="Warm")
     pass_time(3)
     lifecycle._drain(sig="SIGTERM", how="Warm")

@@ -11,7 +11,7 @@ from worker.redis_retry import retry_until_redis_returns
 
 
 class Failing:
-    """Fails so many times with an error, then answers."""
+    """Fails this many times with an error, then answers."""
 
     def __init__(self, times: int, error: Exception) -> None:
         self.left = times

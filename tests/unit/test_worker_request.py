@@ -82,7 +82,7 @@ def test_masks(app: Celery, args: Any, kwargs: Any, shown: str) -> None:
 
 
 def test_long_names_are_cut(app: Celery) -> None:
-    """A prompt that stands where a name belongs is not shown at length."""
+    """A prompt that is where a name belongs is not shown at length."""
     request = request_of(app, [], {"tenant": "t" * 1000, "model": "m" * 1000})
     assert len(request.argsrepr) < 200
 

@@ -98,7 +98,7 @@ def test_ends_at_the_first_ending(with_steps: Any) -> None:
 
 
 def test_a_way_without_end(with_steps: Any) -> None:
-    """Steps that end nothing are a fault of ours, and are said to be."""
+    """Steps that end nothing are a fault of visionq, and are reported as one."""
     with_steps(passes)
     with pytest.raises(RuntimeError, match="last step"):
         run_attempt(attempt(), lease())
@@ -316,7 +316,7 @@ def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_for_a_permit() -> None:
-    """A call that is early waits as long as it is told, counts as alive, and asks again."""
+    """A call that is early waits for the time given, counts as alive, and asks again."""
     said = [Admission(Verdict.WAIT, wait=1.5), Admission(Verdict.WAIT, wait=0.25)]
     ledger = ScriptedLedger({"admit": [*said, Admission(Verdict.GO)]})
     clock = Clock()
@@ -330,7 +330,7 @@ def test_waiting_for_a_permit() -> None:
 
 
 def test_a_permit_that_is_too_far_off() -> None:
-    """A job that was put back for its model's pace waits; it is not parked."""
+    """A job that was put back for its model's rate waits; it is not parked."""
     ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)]})
     with pytest.raises(GivenBackError) as given_back:
         steps.admit(attempt(with_tools=tools(ledger)))

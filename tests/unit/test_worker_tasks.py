@@ -120,7 +120,7 @@ def test_entering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_acknowledgement() -> None:
-    """A hint is acknowledged before it is worked on, a document when it stands in the ledger."""
+    """A hint is acknowledged before it is worked on, a document when it is in the ledger."""
     assert tasks.run.app.conf.task_acks_late is False
     assert not tasks.run.acks_late
     assert (tasks.run.name, tasks.run.ignore_result) == (TASK_RUN, True)

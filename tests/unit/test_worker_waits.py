@@ -51,7 +51,7 @@ def test_retry_after_in_every_form(headers: dict[str, str], seconds: float | Non
 
 
 def test_a_date_is_measured_by_the_servers_own_clock() -> None:
-    """A wrong clock of ours does not turn a short wait into a long one."""
+    """A wrong clock of visionq does not turn a short wait into a long one."""
     headers = {
         "date": "Fri, 15 Jan 2027 08:00:00 GMT",
         "retry-after": "Fri, 15 Jan 2027 08:00:30 GMT",
@@ -91,6 +91,6 @@ _TEXTS = st.text() | st.floats().map(str) | st.lists(_WORDS).map("".join) | _DAT
 def test_nothing_from_outside_breaks_a_bound(
     headers: dict[str, str], now: float, longest: float
 ) -> None:
-    """Whatever headers say, the wait is none or from 0 to the limit, and nothing is raised."""
+    """For any headers, the wait is none or from 0 to the limit, and nothing is raised."""
     waits = (retry_after(headers, now, longest), duration(headers.get("date", ""), longest))
     assert all(wait is None or (math.isfinite(wait) and 0 <= wait <= longest) for wait in waits)

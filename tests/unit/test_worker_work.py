@@ -1,4 +1,4 @@
-"""From a hint to what the ledger is told, whatever happens on the way."""
+"""From a hint to what the ledger gets, through all that happens on the way."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def test_fenced(go: Any) -> None:
 
 
 def test_late(go: Any) -> None:
-    """An ending that the ledger no longer takes as the job's is told as stale."""
+    """An ending that the ledger no longer takes as the job's is reported as stale."""
     ledger = ScriptedLedger({"claim": [claim()], "finish": [Written.FENCED]})
     assert go(ledger) == Stale("taken over")
 
 
 def test_put_off(go: Callable[..., Outcome | Stale]) -> None:
-    """An attempt that met an outage of the provider is told as parked for it, not as it ended."""
+    """An attempt in an outage of the provider is reported as parked for it, not as it ended."""
     ledger = ScriptedLedger({"claim": [claim()], "finish": [Written.PUT_OFF]})
     assert go(ledger, Ending(Waiting(DelayReason.BILLING_UNKNOWN, 1, counted=True))) == Parked(
         DelayReason.PROVIDER_UNAVAILABLE

@@ -29,7 +29,7 @@ def test_a_word_wider_than_the_terminal_stays_whole() -> None:
 
 
 def test_a_terminal_gets_wrapped_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal of 50 columns is heeded."""
+    """A terminal of 50 columns is respected."""
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)

@@ -34,7 +34,7 @@ def cancelling(scene: Scene) -> None:
 
 
 def _sent(scene: Scene, fleet: ChaosFleet) -> None:
-    """A call that is out is paid: its answer is kept, and good for whoever asks next."""
+    """A call that is out is paid: its answer is kept, and good for the next caller."""
     (job_id,) = fleet.submit_these([_asked(0)])
     until(lambda: fleet.calls_out() == 1, 20, "the call to be out")
     state = str(fleet.client.cancel(job_id).state)
@@ -67,7 +67,7 @@ def _running_and_queued(scene: Scene, fleet: ChaosFleet) -> None:
 
 
 def _parked(scene: Scene, fleet: ChaosFleet) -> None:
-    """A call of unknown billing stays in the books, whatever becomes of its job."""
+    """A call of unknown billing stays in the books, through every end of its job."""
     fleet.simulator.configure(faults_next=["cut_after_billing"])
     (job_id,) = fleet.submit_these([{**_asked(4), "on_unknown_billing": "hold"}])
     until(lambda: fleet.client.get(job_id).state == "parked", 20, "the job to be parked")

@@ -31,7 +31,7 @@ def full_memory(scene: Scene) -> None:
         seconds = fleet.wait_until_settled(120)
         died = fleet.replace_ended()
         verdict = fleet.judge()
-    scene.equal("a submitter is told", refused, "queue_unavailable")
+    scene.equal("a submitter is refused", refused, "queue_unavailable")
     scene.at_least("calls out that ended while Redis was full", ended, out)
     scene.equal("completed", verdict.completed, count)
     scene.equal("most calls of one picture", verdict.most_calls, 1)
@@ -60,7 +60,7 @@ def _limit(fleet: ChaosFleet, limit: int) -> None:
 SCENARIOS: Final = (
     Scenario(
         "full-memory",
-        "Redis at its memory limit: submitters are told, running calls end, work goes on after",
+        "Redis at its memory limit: submitters are refused, running calls end, work goes on after",
         full_memory,
     ),
 )

@@ -36,7 +36,7 @@ _SCHEMA: Final = {
 
 
 def hostile_tenant(scene: Scene) -> None:
-    """Ask now and then, alone and beside one who hangs, drips and decodes whatever it can."""
+    """Ask now and then, alone and beside one who hangs, drips and decodes all that it can."""
     count, workers = scene.size(60, 6), scene.size(2, 1)
     with (
         scene.fleet(workers=workers, concurrency=scene.size(32, 8)) as fleet,

@@ -53,7 +53,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "rabbitmq-stopped",
-        "On RabbitMQ too a worker that stands still and then dies takes no job with it",
+        "On RabbitMQ too a worker that hangs and then dies takes no job with it",
         _on_rabbitmq(stopped, 0.4),
     ),
 )

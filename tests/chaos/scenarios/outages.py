@@ -1,4 +1,4 @@
-"""Redis goes away, stands still, is cut off, or forgets."""
+"""Redis goes away, hangs, is cut off, or forgets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def resets(scene: Scene) -> None:
 
 
 def broker_away(scene: Scene) -> None:
-    """Take a broker away that stands apart from the ledger."""
+    """Take a broker away that is apart from the ledger."""
     count, pause = scene.size(1_000, 100), scene.seconds(60, 4)
     with (
         running_redis(scene.folder / "broker") as broker,
@@ -97,7 +97,7 @@ def cut_log(scene: Scene) -> None:
         for _ in range(times):
             time.sleep(1.5)
             forgotten += _lose_the_end(fleet, 0.2)
-        # Whoever is not sure submits again, under the same keys: here everybody.
+        # A client that is not sure submits again, under the same keys: here everybody.
         again = [{"idempotency_key": str(number), **one} for number, one in enumerate(jobs(count))]
         known = [job.id for job in fleet.client.submit_many(again)]
         fleet.wait_until_settled(240, fleet.replace_ended)
@@ -144,7 +144,7 @@ class _Submitter(threading.Thread):
             for _ in range(self.count // 20):
                 self.fleet.submit(20)
                 time.sleep(0.4)
-        except Exception as error:  # noqa: BLE001  # told by the scenario
+        except Exception as error:  # noqa: BLE001  # reported by the scenario
             self.error = error
 
 

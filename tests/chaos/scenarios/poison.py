@@ -99,7 +99,7 @@ def _outcome(view: Any) -> str:
 
 
 def _deaths_until_settled(fleet: ChaosFleet) -> int:
-    """Replace whoever dies until the job has ended; returns how many died."""
+    """Replace the dead until the job has ended; returns how many died."""
     deaths, end = 0, time.monotonic() + 240
     while not fleet.settled_down():
         deaths += fleet.replace_ended()

@@ -1,4 +1,4 @@
-"""Workers that are told to end, as at every deployment."""
+"""Workers that are asked to end, as at every deployment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.chaos.scenario import Scene
     from tests.support.fleet import WorkerProcess
 
-#: Jobs for each worker that is told to end: a few more than two workers do in the meantime.
+#: Jobs for each worker that is asked to end: a few more than two workers do in the meantime.
 _JOBS_EACH: Final = 30
 
 
@@ -72,5 +72,5 @@ SCENARIOS: Final = (
     Scenario(
         "rolling", "SIGTERM to worker after worker, mid-call: none lost, none repeated", rolling
     ),
-    Scenario("stopped", "A worker that stands still and then dies takes no job with it", stopped),
+    Scenario("stopped", "A worker that hangs and then dies takes no job with it", stopped),
 )

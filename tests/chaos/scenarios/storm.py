@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WORKERS: Final = 4
 #: Seconds: the shortest that there is.
 _SHORT_LEASE: Final = 5
-#: As of an account whose limit is known: no pace is to be learned from refusals that have no limit.
+#: As of an account with a known limit: refusals without a limit teach none.
 _LIMITS: Final = '{"gpt-6-luna": {"requests_per_minute": 12000}}'
 
 

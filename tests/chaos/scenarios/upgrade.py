@@ -29,7 +29,7 @@ def upgrade(scene: Scene) -> None:
         fresh = [newer(new_job(f"new-{number}", images=address)) for number in range(count)]
         ledger.submit(fresh)
         fleet.submit(count)
-        until(lambda: fleet.states().get("parked", 0) == count, 60, "newer jobs to be set aside")
+        until(lambda: fleet.states().get("parked", 0) == count, 60, "newer jobs to be parked")
         until(lambda: fleet.ended() == count, 60, "older jobs to end")
         reason = fleet.client.get(fresh[0].id).reason
         called = fleet.simulator.bill()["calls"]

@@ -85,7 +85,7 @@ def rows(client: OpenAI, file_id: str | None) -> list[dict[str, Any]]:
 
 
 def test_bad_lines_hurt_nobody(client: OpenAI) -> None:
-    """Of 200 lines 190 are answered, and 10 bad ones are told in the error file, with our codes."""
+    """Of 200 lines 190 are answered, and 10 bad ones are in the error file, with our codes."""
     lines = [good(number) for number in range(1, 191)]
     for position, one in enumerate(broken()):
         lines.insert(19 * (position + 1), one)
@@ -306,8 +306,8 @@ def replay(fleet: Fleet, *options: str) -> Any:
 def test_replay_moves_counts_and_files(client: OpenAI, fleet: Fleet) -> None:
     """A failed line that is replayed goes from the error file to the output file, and so it counts.
 
-    What is no longer known of the other lines stays as the files told it, and the tenant's webhook
-    is told of the end once more.
+    What is no longer known of the other lines stays as the files have it, and the tenant's webhook
+    gets the end once more.
     """
     redis = fleet.client._redis
     lines = [good(3000 + number) for number in range(3)]

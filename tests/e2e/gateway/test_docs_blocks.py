@@ -1,4 +1,4 @@
-"""What README and docs show is run as it stands there, on a real stack with the simulator."""
+"""What README and docs show is run as it is there, on a real stack with the simulator."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_RUN: Final = {
     **dict.fromkeys(("git clone", "git pull", "cd visionq", "cp .env", "ssh "), "another machine"),
     **dict.fromkeys(("visionq up", "visionq gateway", "visionq worker"), "runs until it is ended"),
     "visionq demo": "has a test of its own",
-    "visionq ask scan.tiff": "the simulator sees whatever it is asked to reject",
+    "visionq ask scan.tiff": "the simulator sees the file that it must reject",
     "visionq dead-letters show": "there is no dead letter",
     "visionq dead-letters replay": "there is no dead letter",
     "visionq spend settle": "there is no call of unknown billing",

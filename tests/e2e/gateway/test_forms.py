@@ -40,7 +40,7 @@ def test_any_object(client: OpenAI) -> None:
 
 
 def test_call_in_a_completion(client: OpenAI, fleet: Fleet) -> None:
-    """The answer is the call of the one function, and the stored answer is told as one again."""
+    """The answer is the call of the one function, and the cached answer is one again."""
     tools: Any = [{"type": "function", "function": FUNCTION}]
     choice: Any = {"type": "function", "function": {"name": "see"}}
     for cached in (False, True):

@@ -48,7 +48,7 @@ def test_curl(gateway: Gateway, tmp_path: Path) -> None:
 
 
 def test_submission_and_urls(http: httpx2.Client, fleet: Fleet) -> None:
-    """A job is accepted with 202 and the addresses where its state and answer are to be had."""
+    """A job is accepted with 202 and the addresses where its state and answer are found."""
     fleet.simulator.configure(latency_s=1)
     accepted = http.post("/v1/jobs", json=job(2))
     assert accepted.status_code == 202
@@ -62,7 +62,7 @@ def test_submission_and_urls(http: httpx2.Client, fleet: Fleet) -> None:
 
 
 def test_events(http: httpx2.Client, fleet: Fleet) -> None:
-    """Every change of a job is told as it comes, until the job has ended."""
+    """Every change of a job is reported as it comes, until the job has ended."""
     fleet.simulator.configure(latency_s=1)
     told = http.post("/v1/jobs", json=job(3)).json()
     with http.stream("GET", told["urls"]["events"]) as stream:
@@ -105,7 +105,7 @@ def listed(http: httpx2.Client, query: str) -> list[str]:
     ],
 )
 def test_wrong_jobs(http: httpx2.Client, fields: dict[str, Any], param: str) -> None:
-    """A wrong job is told as a problem with code and field; no file of the machine is read."""
+    """A wrong job is reported as a problem with code and field; no file of the machine is read."""
     answer = http.post("/v1/jobs", json=job(5, **fields))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -228,7 +228,7 @@ def test_events_of_a_batch(http: httpx2.Client, gateway: Gateway) -> None:
 
 
 def test_half_a_surrogate_pair(http: httpx2.Client) -> None:
-    """Text that JSON can say and UTF-8 can't is a wrong request, wherever it stands."""
+    """Text that JSON can say and UTF-8 can't is a wrong request, in any place."""
     half, url = "\ud83d", data_url(1)
     fields: list[dict[str, Any]] = [
         *({"prompt": half}, {"metadata": {half: "a"}}, {"metadata": {"a": half}}, {half: 1}),

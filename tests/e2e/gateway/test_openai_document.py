@@ -1,4 +1,4 @@
-"""Whatever the gateway answers to clients of OpenAI is valid by OpenAI's own OpenAPI document."""
+"""Each answer of the gateway to clients of OpenAI is valid by OpenAI's own OpenAPI document."""
 
 from __future__ import annotations
 

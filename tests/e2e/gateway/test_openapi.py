@@ -1,4 +1,4 @@
-"""The gateway keeps to its own OpenAPI document, whatever it is sent."""
+"""The gateway keeps to its own OpenAPI document, for any request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKS = (
 )
 
 
-#: How a wait ends in which nobody works on the job: 504, told apart from a fault of ours below.
+#: A wait in which nobody works on the job ends with 504, no fault of visionq.
 WAITS = "chat/completions$"
 
 

@@ -1,4 +1,4 @@
-"""Calls that wait for an answer which does not come before somebody acts."""
+"""Calls that wait for an answer which does not come before an operator acts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_idempotent_call_keeps_its_job(poor: OpenAI, fleet: Fleet) -> None:
 
 @both
 def test_a_closed_gate(client: OpenAI, fleet: Fleet, ask: Callable[..., Any]) -> None:
-    """While an operator holds all calls, a call is told so at once, and when to ask again."""
+    """While an operator holds all calls, a call is refused at once, and when to ask again."""
     with closed(fleet):
         began = time.monotonic()
         with pytest.raises(openai.InternalServerError) as refused:
@@ -150,7 +150,7 @@ def test_the_settings_say_how_to_wait(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_native_jobs(http: httpx2.Client, fleet: Fleet) -> None:
-    """A native job that was to be waited for is returned at once, parked, with the reason."""
+    """A native job with a wait is returned at once, parked, with the reason."""
     body = {"prompt": "What?", "images": [{"url": data_url(49)}]}
     with closed(fleet):
         began = time.monotonic()

@@ -75,7 +75,7 @@ def kinds(told: list[Any]) -> list[str]:
 
 
 def test_a_response(client: OpenAI) -> None:
-    """A response is told in OpenAI's events, in their order and numbered, and ends whole."""
+    """A response is reported in OpenAI's events, in their order and numbered, and ends whole."""
     told = events(client, 1)
     assert kinds(told) == TEXT
     assert [event.sequence_number for event in told] == list(range(len(TEXT)))
@@ -100,7 +100,7 @@ def test_a_typed_response(client: OpenAI) -> None:
 
 
 def test_a_completion(client: OpenAI) -> None:
-    """A completion is told in chunks: the role, the text, why it ends."""
+    """A completion is reported in chunks: the role, the text, why it ends."""
     told = chunks(client, 3)
     first, text, last = told
     assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "")
@@ -209,7 +209,7 @@ def test_what_fails_soon_is_an_error(client: OpenAI) -> None:
 
 
 def test_what_fails_late_is_an_event(client: OpenAI, fleet: Fleet) -> None:
-    """When the stream has begun, a failed job is told as OpenAI tells it, by OpenAI's codes."""
+    """When the stream has begun, a failed job is reported as OpenAI tells it, by OpenAI's codes."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     form: Any = {"type": "json_schema", "name": "n", "schema": schema}
     fleet.simulator.configure(latency_s=SLOW, faults_next=["wrong_form"] * 2)
@@ -240,7 +240,7 @@ def test_signs_of_life(http: httpx2.Client, fleet: Fleet) -> None:
 
 
 def test_in_the_background(client: OpenAI, fleet: Fleet) -> None:
-    """A background response is told at once, and the stream is taken up where it was left."""
+    """A background response is reported at once, and the stream is taken up where it was left."""
     fleet.simulator.configure(latency_s=SLOW)
     began = time.monotonic()
     with client.responses.create(

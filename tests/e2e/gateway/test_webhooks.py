@@ -34,7 +34,7 @@ def subjects(receiver: Receiver) -> list[str]:
 
 
 def test_responses_and_batches(tmp_path: Path) -> None:
-    """A webhook made by CLI is told of responses and batches, once each; OpenAI's SDK verifies."""
+    """A webhook made by CLI gets responses and batches, once each; OpenAI's SDK verifies."""
     with receiving() as receiver, gateway_and_fleet(tmp_path) as (gateway, fleet):
         secret = visionq(fleet, "set", receiver.url)["secret"]
         assert "secret" not in visionq(fleet, "set", receiver.url)
@@ -51,7 +51,7 @@ def test_responses_and_batches(tmp_path: Path) -> None:
         with gateway.openai(webhook_secret=secret) as client:
             for headers, body in receiver.received:
                 event = client.webhooks.unwrap(body, headers)
-                assert expected[event.data.id] == event.type  # type: ignore[union-attr]  # all of ours have data
+                assert expected[event.data.id] == event.type  # type: ignore[union-attr]  # all of visionq's have data
         assert len(log) == len(expected)
         assert sum(one["attempts"] for one in log) == len(expected) + 1
         seen = len(receiver.received)
@@ -62,7 +62,7 @@ def test_responses_and_batches(tmp_path: Path) -> None:
 
 
 def _use(gateway: Gateway) -> dict[str, str]:
-    """Have jobs and batches end; returns what is to be told of each."""
+    """Have jobs and batches end; returns the event expected for each."""
     line = {"method": "POST", "url": "/v1/responses"}
     bodies = [{"input": asked(number), "model": "gpt-6-luna"} for number in range(3)]
     rows = [json.dumps({**line, "custom_id": str(n), "body": b}) for n, b in enumerate(bodies)]

@@ -28,7 +28,7 @@ class Job:
     sent: str = ""
     reserved: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
-    #: Token → what somebody said that the call cost.
+    #: Token → what someone said that the call cost.
     said: dict[str, int] = field(default_factory=dict)
     interrupted: str = ""
     ended_by: str = ""
@@ -50,7 +50,7 @@ class Job:
     waits_for: str = ""
     #: Scope and nano-rubles.
     promise: tuple[str, int] | None = None
-    #: Token → the day in whose books its call stands.
+    #: Token → the day in whose books its call is.
     days: dict[str, str] = field(default_factory=dict)
     faulty: str = ""
     #: When it was taken from its lane, until it is sent; when its call may be.
@@ -120,7 +120,7 @@ class Ending:
     scope: str = ""
     faulty: str = ""
     may_be_put_off: bool = False
-    #: What it tells of the pace, as it is said to the script.
+    #: What it tells of the rate limit, as it is reported to the script.
     news: dict[str, Any] = field(default_factory=dict)
 
 
@@ -142,7 +142,7 @@ class Books(Events):
     answers: dict[str, str] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
-    #: Scope → why it is held, until when, and which of its lanes stand aside since when.
+    #: Scope → why it is held, until when, and which of its lanes are aside since when.
     held: dict[str, str] = field(default_factory=dict)
     hold_ends: dict[str, int] = field(default_factory=dict)
     aside: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -334,7 +334,7 @@ class Books(Events):
         )
 
     def pace_fields(self) -> dict[str, dict[str, float]]:
-        """Whoever knows of the pace says it."""
+        """Send the feedback that is known."""
         return {}
 
     def _gate_fields(self, key: str) -> dict[str, Any]:

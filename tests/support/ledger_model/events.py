@@ -1,4 +1,4 @@
-"""What webhooks are told, as plain Python: part of the ledger's model."""
+"""Events for webhooks, as plain Python: part of the ledger's model."""
 
 from __future__ import annotations
 

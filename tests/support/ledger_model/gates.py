@@ -212,7 +212,7 @@ class Gates(Budgets):
         else:
             return
         if ending.billing == "settled" or not self.holds(job.id, token):
-            job.settled.add(token)  # a call is closed once, whatever a second report says
+            job.settled.add(token)  # a call is closed once, despite a second report
         job.cost += cost
 
     def book_without_job(self, now: int, token: str, scopes: list[str], ending: Ending) -> None:
@@ -221,7 +221,7 @@ class Gates(Budgets):
             self.post_to(scopes, self.day, settled=ending.cost)
 
     def close_unknown(self, job: Job, token: str) -> str:
-        """Forget that the billing of a call is unknown; returns in whose books it stands."""
+        """Forget that the billing of a call is unknown; returns in whose books it is."""
         day = job.days.pop(token)
         self.unknown_calls.remove(_unknown_entry(job, token, job.unknown.pop(token), day))
         job.unknown_calls -= 1
@@ -229,7 +229,7 @@ class Gates(Budgets):
         return day
 
     def settle_unknown(self, entry: str, cost: int | None, *, paid: bool) -> str:
-        """Somebody says what a call cost; None: the most that it can have."""
+        """An operator enters what a call cost; None: the most that it can have."""
         job_id, token, amount, *scopes, day = entry.split(" ")
         job, worst = self.jobs.get(job_id), int(amount)
         price = (worst if cost is None else cost) if paid else 0

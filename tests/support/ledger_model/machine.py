@@ -191,7 +191,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
         times=st.integers(1, 2),
     )
     def settle_unknown(self, which: int, cost: int | None, times: int, *, paid: bool) -> None:
-        """Somebody has looked up whether a call was paid, and perhaps says it twice."""
+        """An operator has looked up whether a call was paid, and perhaps enters it twice."""
         calls = sorted(unknown_calls(self.redis), key=lambda call: call.entry)
         for _ in range(times if calls else 0):
             self.settle_unknown_on_both(calls[which % len(calls)], cost, paid=paid)
@@ -257,7 +257,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 3.999, 4.001, 6, 11, 70, 86_400]))
     def pass_time(self, seconds: float) -> None:
-        """Also longer than the gap without a look: Redis stood still, or no dispatcher lived."""
+        """Also longer than the gap without a look: Redis hung, or no dispatcher lived."""
         self.clock.now += seconds
 
     @rule(limit=st.sampled_from([1, 500, 500]), lost=st.booleans())
@@ -266,7 +266,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
 
     @rule(looks=st.sampled_from([1, 2, 4]), keep=st.booleans())
     def live(self, looks: int, *, keep: bool) -> None:
-        """Time passes as it does while somebody looks; workers renew, or their leases lapse."""
+        """Time passes as it does while someone looks; workers renew, or their leases lapse."""
         for _ in range(looks):
             self.clock.now += 3
             if keep:
@@ -347,7 +347,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
 
     @rule(requests=st.sampled_from([None, 60, 600]), concurrency=st.sampled_from([None, 1]))
     def work_at_a_limit(self, requests: int | None, concurrency: int | None) -> None:
-        """More jobs come than may be asked about; workers ask again when they were told to."""
+        """More jobs come than may be asked about; workers ask again at the given time."""
         self.say_limits_both(
             "m1", Limits(requests_per_minute=requests, concurrency=concurrency or 2)
         )
@@ -406,7 +406,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
             self.set_budget_on_both(scope, None)
         for model in ("m1", "m2", "*"):
             self.say_limits_both(model, None)
-        for _ in range(80 + len(self.model.events)):  # a tenant has a few told at a time
+        for _ in range(80 + len(self.model.events)):  # a tenant has a few out at a time
             self.clock.now += 3
             self.renew_both(worker)
             self.dispatch_both()

@@ -18,7 +18,7 @@ MOST_RISKY_LANES = 50
 
 @dataclass
 class Outages(RateLimits):
-    """The books, the pace, and what is known of the provider's health."""
+    """The books, the rate limit, and what is known of the provider's health."""
 
     def rest_model(self, now: int, model: str, reason: str, length: int | None = None) -> None:
         rate_limit = self.rate_limit(model)

@@ -172,7 +172,7 @@ class Pair:
         assert self.ledger.settle_unknown([call], paid=paid, cost_rub=price) == [expected]
 
     def learn_on_both(self, kind: str, least: int) -> None:
-        """So many of a kind have come by that it is known what they need."""
+        """This many of a kind have come by that it is known what they need."""
         self.redis.hset(RESERVES + kind, mapping={"least": least, "samples": ENOUGH_SAMPLES})
         self.model.kinds[kind] = {"least": least, "samples": ENOUGH_SAMPLES}
 
@@ -229,7 +229,7 @@ class Pair:
         news = news or RateLimitFeedback()
         may_be_put_off = put_off and kind.split(maxsplit=1)[0] in MAY_BE_PUT_OFF
         if billing is Billing.UNKNOWN:
-            cost = 0  # what it can have cost is said of a call that was sent: the ledger knows
+            cost = 0  # only a sent call can have a cost: the ledger knows
         outcome = outcome_of(kind, claim.id, f"by {claim.token}", cache_key, saved)
         has_answer = isinstance(outcome, Completed)
         name = kind.split(maxsplit=1)[0]

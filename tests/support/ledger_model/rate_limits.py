@@ -141,7 +141,7 @@ class RateLimits(Gates):
         )
 
     def counts_of(self, model: str) -> tuple[int, int]:
-        """Return its calls that are out, and its jobs at hand."""
+        """Return its calls that are out, and its unsent jobs."""
         jobs = [job for job in self.jobs.values() if model_of(job.lane) == model]
         return sum(bool(job.gate) for job in jobs), sum(job.taken is not None for job in jobs)
 

@@ -80,7 +80,7 @@ class Snapshot:
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown_calls: set[str] = field(default_factory=set)
     paces: dict[str, dict[str, float]] = field(default_factory=dict)
-    #: What webhooks are told: what of, how far, and whether that expires.
+    #: Events for webhooks: of what, how far, and whether that expires.
     events: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     events_due: dict[str, dict[str, int]] = field(default_factory=dict)
     events_out: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What must hold of the ledger whatever happened."""
+"""What must hold of the ledger at all times."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _assert_placed(snapshot: Snapshot, job_id: str, job: dict[str, Any]) -> None
     assert (job_id in snapshot.parked) == (state == "parked")
     assert ("token" in job) == ("pool" in job) == (state == "in_progress")
     if state in TERMINAL:
-        # What is still to be accounted for may not expire, and somebody will look at it.
+        # What is still to be accounted for may not expire, and someone will look at it.
         assert ("sent" in job) == (job_id in snapshot.due) == (not job["expires"])
     else:
         assert not job["expires"]
@@ -65,7 +65,7 @@ def _assert_placed(snapshot: Snapshot, job_id: str, job: dict[str, Any]) -> None
 
 
 def _assert_books(snapshot: Snapshot) -> None:
-    """Every ruble stands in the books of its scopes, and every waiter among those of its budget."""
+    """Every ruble is in the books of its scopes, and every waiter among those of its budget."""
     for account, amount in snapshot.money.items():
         tenants = [book for name, book in snapshot.books.items() if _is_whole_tenant(name)]
         assert sum(book.get(account, 0) for book in tenants) == amount, account
@@ -153,7 +153,7 @@ def _assert_gates(snapshot: Snapshot) -> None:
 
 
 def _assert_paces(snapshot: Snapshot) -> None:
-    """A model counts as at hand what was taken and not sent, and as out what was sent."""
+    """A model counts as unsent what was taken and not sent, and as out what was sent."""
     for job in snapshot.jobs.values():
         at_hand = job["state"] in ("hinted", "in_progress") and "sent" not in job
         assert ("taken" in job) == at_hand
@@ -171,7 +171,7 @@ def _assert_paces(snapshot: Snapshot) -> None:
 
 
 def _assert_followed(snapshot: Snapshot) -> None:
-    """Whoever follows is followed up: by a call that is out or will be, or it is being woken."""
+    """Each follower waits for a call that is out or will be, or it is being woken."""
     for job_id, job in snapshot.jobs.items():
         if job["state"] == "waiting" and job["reason"] == "follows":
             assert any(

@@ -1,4 +1,4 @@
-"""Rules of the ledger's state machine by which webhooks are told, and fail, and are told again."""
+"""Rules of the ledger's state machine by which events are sent, and fail, and are sent again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WebhookRules(Pair):
 
     @rule(jobs=st.sampled_from([1, 3, 12]), tenant=st.sampled_from(["a", "default"]))
     def end_many(self, jobs: int, tenant: str) -> None:
-        """More is to be told than may be out at a time."""
+        """More events are due than may be out at a time."""
         self.set_webhook(tenant, EVENTS)
         for _ in range(jobs):
             fields = {"tenant": tenant, "deadline": None, "blobs": "", "newer": False}
@@ -68,7 +68,7 @@ class WebhookRules(Pair):
 
     @rule(which=some)
     def tell_late(self, which: int) -> None:
-        """Somebody who was thought dead has told it after all."""
+        """A worker thought dead has sent it after all."""
         if self.tellers:
             claim = self.tellers[which % len(self.tellers)]
             self.finish_event(claim, DeliveryState.DELIVERED, 0, gone=False)
