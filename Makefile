@@ -17,7 +17,7 @@ JOBS ?= 3
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # What `make lint` reads as English; the rest follows.
-ENGLISH := README.md CONTRIBUTING.md scripts \
+ENGLISH := README.md CONTRIBUTING.md scripts tests $(wildcard docs/adr/*.md) \
 	$(wildcard producer/*.py) producer/sources producer/quote producer/run
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.

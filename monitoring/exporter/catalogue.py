@@ -56,7 +56,7 @@ SCRAPE: Final = Gauge("visionq_scrape_seconds", "Time that reading Redis took fo
 JOBS: Final = Gauge("visionq_jobs", "Unfinished jobs by state.", ("state",))
 PARKED: Final = Gauge(
     "visionq_parked_jobs",
-    "Jobs that stand still by reason, those behind a closed gate included.",
+    "Parked jobs by reason, those behind a closed gate included.",
     ("reason",),
 )
 BACKLOG: Final = Gauge(
@@ -108,7 +108,7 @@ BUDGET_RESERVED: Final = Gauge(
     "visionq_budget_reserved_rubles", "Reserved of a budget by calls that are out.", _BUDGET
 )
 BUDGET_LEFT: Final = Gauge(
-    "visionq_budget_period_left_seconds", "Time until a budget begins anew; +Inf: never.", _BUDGET
+    "visionq_budget_period_left_seconds", "Time until a budget starts again; +Inf: never.", _BUDGET
 )
 FAILED: Final = Gauge("visionq_failed_jobs_kept", "Failed jobs that can be replayed.")
 FINISHED: Final = Gauge("visionq_finished_jobs_kept", "Ended jobs that are listed.")
@@ -184,7 +184,7 @@ COUNTERS: Final = (
     ),
     Counter(
         "visionq_jobs_forgotten_total",
-        "Jobs that an emptied Redis had lost and their owner submitted anew.",
+        "Jobs that an emptied Redis had lost and their owner submitted again.",
         "jobs_forgotten",
         at_first=((),),
     ),

@@ -173,7 +173,7 @@ def test_what_is_learned_of_a_sellers_costs_fades(
 def test_costs_of_pictures_never_seen_are_learned(
     redis: Redis, simulator: RunningSimulator
 ) -> None:
-    """Where the provider fetches the pictures, nothing but the cost is learned."""
+    """If the provider fetches the pictures, nothing but the cost is learned."""
     simulator.configure(dialect="aitunnel", price_factor=3)
     bench = bench_of(redis, simulator, "aitunnel")
     with served({"/a.png": picture(41)}) as site:

@@ -112,7 +112,7 @@ def test_a_model_that_ends_is_told_at_once(client: OpenAI) -> None:
     """The answer to the creation names each model that ends soon or has, and no other answer."""
     lines = [good(5), line("old", {"model": "gpt-4", "input": asked(6, 'the "model": "gpt-3.5"')})]
     batch = submit(client, lines)
-    warnings: Any = batch.to_dict()["warnings"]  # a field of ours
+    warnings: Any = batch.to_dict()["warnings"]  # our own field
     assert all("gpt-4" in one and MODEL not in one.split(";")[0] for one in warnings)
     assert any("gpt-4 was announced to shut down on 2026-10-23" in one for one in warnings)
     assert "warnings" not in client.batches.retrieve(batch.id).to_dict()
