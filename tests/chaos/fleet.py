@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.verdict import Verdict, judge
 from tests.support.fleet import Fleet, jobs, until
+from tests.support.warm_processes import running_simulator
 from visionq import names
 from visionq.devstack.redis_server import running_redis
-from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import QueueUnavailable
 from visionq.redis_connection import TRANSIENT_ERRORS, connect
 from visionq.sdk import Client

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unclear
+from tests.support.warm_processes import running_simulator
 from visionq.cli import run
 from visionq.cli.record import StackRecord, write_record
-from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import InvalidJob
 from visionq.ledger import BudgetScope
 from visionq.names import BALANCE_REFERENCE

@@ -17,13 +17,13 @@ from celery import Celery
 
 from tests.support.ledger import BULK, new_job
 from tests.support.redis_servers import started
+from tests.support.warm_processes import running_simulator
 from visionq import Client, cli
 from visionq.cli.doctor.findings import Finding, Level
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
 from visionq.cli.doctor.table_checks import listed_finding
 from visionq.cli.record import StackRecord, write_record
 from visionq.devstack.redis_server import running_redis
-from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.ledger import Ledger, Registration
 from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
@@ -31,6 +31,8 @@ from visionq.redis_connection import connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from visionq.devstack.simulator.process import RunningSimulator
 
 KEY: Final = "sk-canary-4711"
 #: A server as the docs want it.

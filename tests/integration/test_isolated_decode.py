@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result
 from visionq.contract import Detail, InvalidAnswer, JobDocument, PictureOptions
-from visionq.devstack.simulator.process import running_simulator
 from visionq.errors import InternalError, InvalidJob, NotAnImage, Quarantined
 from visionq.ledger import Failed
 from visionq.pricing.vision import load_rules

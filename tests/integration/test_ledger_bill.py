@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
 from visionq.contract import Detail
 from visionq.contract.pictures import ASKED_OF_MODEL
-from visionq.devstack.simulator import running_simulator
 from visionq.devstack.simulator.answers import MESSAGE_TOKENS, text_tokens
 from visionq.ledger import BudgetScope, Completed, Period
 from visionq.ledger.metrics import read_tokens

@@ -15,9 +15,9 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq.contract import DelayReason
-from visionq.devstack.simulator.process import running_simulator
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
 from visionq.names import GATE, MAINTENANCE, NOTICES

@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.ledger import LedgerDriver, new_job
+from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
-from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.ledger.model_use import models_in_use
 from visionq.ledger.usage import kind_of
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
     from redis import Redis
+
+    from visionq.devstack.simulator.process import RunningSimulator
 
 END = date(2027, 1, 14)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, until
 from visionq.contract import Api, UrlMode
-from visionq.devstack.simulator import RunningSimulator, running_simulator
 from visionq.ledger import Completed
 from visionq.pricing.vision import load_rules
 from worker.images import ImageLimits, MemoryLimiter, PrepareSlots
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import ResultDocument
+    from visionq.devstack.simulator import RunningSimulator
 
 SIZE = (400, 300)
 COLOUR = (200, 120, 40)

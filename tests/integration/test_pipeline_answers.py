@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result, served
 from visionq import submission
 from visionq.contract import DelayReason
-from visionq.devstack.simulator import running_simulator
 from visionq.errors import InvalidJob
 from visionq.ledger import Claim, Ending, Failed, Parked, Waiting, Written
 from visionq.names import ANSWER, MISSING_MODEL

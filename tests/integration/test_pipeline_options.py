@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
 from visionq.contract import ResultDocument, parse_job
-from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, NewJob
 from visionq.pricing.money import nano_rubles
 

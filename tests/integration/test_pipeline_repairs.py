@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result
 from visionq.contract import DelayReason, State
-from visionq.devstack.simulator import running_simulator
 from visionq.ledger import Failed, Parked, Waiting
 from visionq.names import LEADER
 from visionq.pricing.money import nano_rubles

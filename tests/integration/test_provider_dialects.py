@@ -13,10 +13,10 @@ from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, served
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
 from visionq.cli.doctor.usage_checks import usage_findings
-from visionq.devstack.simulator import running_simulator
 from visionq.ledger import BudgetScope, Held, Period
 from visionq.ledger.metrics import read_counters
 from visionq.names import COST_FACTOR, USAGE_KINDS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from visionq.devstack.simulator.process import running_simulator
+from tests.support.warm_processes import running_simulator
 from visionq.http_checks import prepare_http_environment
 from visionq.settings import Settings
 from worker.provider.client import make_client

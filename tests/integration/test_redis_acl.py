@@ -19,10 +19,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tests.support.fleet import until
 from tests.support.pictures import picture
 from tests.support.redis_servers import RELEASES, started
+from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client
 from visionq.contract import State
-from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
@@ -33,6 +33,8 @@ from visionq.webhooks import set_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from visionq.devstack.simulator.process import RunningSimulator
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "docs" / "acl"

@@ -10,12 +10,14 @@ import openai
 import pytest
 from openai import OpenAI
 
-from visionq.devstack.simulator import RunningSimulator, running_simulator
+from tests.support.warm_processes import running_simulator
 from visionq.devstack.simulator.faults import Fault
 from visionq.devstack.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from visionq.devstack.simulator import RunningSimulator
 
 MODEL = "gpt-6-luna"
 

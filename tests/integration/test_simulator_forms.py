@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 import pytest
 from openai import OpenAI
 
+from tests.support.warm_processes import running_simulator
 from visionq.devstack.sample_pictures import write_sample_pictures
-from visionq.devstack.simulator import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from visionq.devstack.simulator import RunningSimulator
 
 QUESTION = "Что изображено на картинке?"
 MODEL = "gpt-6-luna"

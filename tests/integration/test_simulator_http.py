@@ -12,15 +12,17 @@ from uuid import UUID
 
 import pytest
 
+from tests.support.warm_processes import running_simulator
 from visionq.contract.result import is_simulated
 from visionq.devstack.sample_pictures import sample_pictures
-from visionq.devstack.simulator import RunningSimulator, running_simulator
 from visionq.devstack.simulator.bill import digest_of
 from visionq.devstack.simulator.settings import SimulatorSettings
 from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from visionq.devstack.simulator import RunningSimulator
 
 SAMPLES = {sample.name: sample.content for sample in sample_pictures()}
 RESPONSES = "/openai/v1/responses"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.pictures import picture
-from visionq.devstack.simulator.process import running_simulator
+from tests.support.warm_processes import running_simulator
 from visionq.redis_connection import connect
 from visionq.sdk import Client
 

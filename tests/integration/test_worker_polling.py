@@ -12,8 +12,8 @@ from kombu import Connection, transport
 from structlog.testing import capture_logs
 
 from tests.integration.test_worker_process import working
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import until
-from visionq.devstack.simulator import running_simulator
 from visionq.names import QUEUE_INTAKE
 from visionq.redis_url import celery_url
 from worker.celery.transport import Transport

@@ -17,10 +17,10 @@ import pytest
 from celery import Celery
 
 from tests.support.pictures import picture
+from tests.support.warm_processes import running_simulator
 from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
-from visionq.devstack.simulator import running_simulator
 from visionq.ledger.views import result_of
 from visionq.redis_connection import connect
 from visionq.sdk import Client

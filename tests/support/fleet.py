@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.pictures import picture
-from tests.support.warm_workers import WarmWorker
+from tests.support.warm_processes import WarmWorker, running_simulator
 from visionq import names
 from visionq.devstack.redis_server import RedisServer, running_redis
-from visionq.devstack.simulator.process import RunningSimulator, running_simulator
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from visionq.devstack.simulator.process import RunningSimulator
 
 
 class WorkerProcess(Protocol):
