@@ -1,4 +1,4 @@
-"""Fixtures of tests that are clients of a gateway: one gateway and fleet for all of them."""
+"""Fixtures of tests that are clients of a gateway: one gateway and fleet for each file of tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
     with gateway_and_fleet(tmp_path_factory.mktemp("gateway")) as both:
         yield both

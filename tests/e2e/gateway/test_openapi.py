@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
+import pytest
 
 from tests.support.gateway import KEY, running_gateway
 from visionq.devstack.redis_server import running_redis
@@ -33,6 +34,7 @@ CHECKS = (
 WAITS = "chat/completions$"
 
 
+@pytest.mark.timeout(400)
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Requests of every kind, right and wrong, bring no 5xx and no answer but those described."""
     short = {"VISIONQ_GATEWAY_LONGEST_WAIT": "0.05", "VISIONQ_GATEWAY_REQUESTS_PER_MINUTE": "99999"}
