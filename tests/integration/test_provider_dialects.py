@@ -15,8 +15,8 @@ from producer.sources import Row
 from tests.support.pictures import picture
 from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, served
+from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
-from visionq.cli.doctor.usage_checks import usage_findings
 from visionq.ledger import BudgetScope, Held, Period
 from visionq.ledger.metrics import read_counters
 from visionq.names import COST_FACTOR, USAGE_KINDS

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tests.integration.test_ledger_usage import finish
 from visionq.cli.doctor.findings import Level
-from visionq.cli.doctor.usage_checks import usage_findings
+from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.ledger.records import UsageNote
 from visionq.names import MAINTENANCE, NOTICES
 from worker.threads.maintenance.drift import Drift

@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from visionq.cli.doctor.addresses import is_local, public_address
-from visionq.cli.doctor.environment_checks import environment_findings
-from visionq.cli.doctor.examination import REACHABLE
-from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem, warning
-from visionq.cli.doctor.provider_checks import Provider, ask_provider, get_model_list
-from visionq.cli.doctor.redis_checks import redis_findings
-from visionq.cli.doctor.server import Server
-from visionq.cli.doctor.table_checks import table_findings
-from visionq.cli.doctor.versions import versions_finding
-from visionq.cli.doctor_command import exit_code_of, report
+from visionq.cli.doctor.doctor_command import REACHABLE, exit_code_of, report
+from visionq.cli.doctor.findings import (
+    Finding,
+    Level,
+    is_local,
+    not_known,
+    ok,
+    problem,
+    public_address,
+    warning,
+)
+from visionq.cli.doctor.provider_checks import (
+    Provider,
+    ask_provider,
+    environment_findings,
+    get_model_list,
+)
+from visionq.cli.doctor.redis_checks import Server, redis_findings
+from visionq.cli.doctor.table_checks import table_findings, versions_finding
 from visionq.pricing.model_list import ModelList
 from visionq.settings import Settings
 
@@ -95,7 +104,7 @@ def test_a_server_that_is_well() -> None:
         (WELL, "persistence", Level.OK, "may lose the last second or two"),
         (with_config(appendfsync="always"), "persistence", Level.OK, "nor does the loss"),
         (with_config(appendfsync="no"), "persistence", Level.WARNING, "half minute"),
-        (dataclasses.replace(WELL, config=None), "persistence", Level.OK, "is not told"),
+        (dataclasses.replace(WELL, config=None), "persistence", Level.OK, "is not reported"),
         (with_info(aof_last_write_status="err"), "persistence", Level.PROBLEM, "can't be written"),
         (with_info(aof_enabled=0), "persistence", Level.PROBLEM, "everything is lost"),
         (with_info(aof_enabled=0, connected_slaves=1), "persistence", Level.WARNING, "failover"),
@@ -104,7 +113,7 @@ def test_a_server_that_is_well() -> None:
         (with_info(maxmemory=0), "memory", Level.WARNING, "no limit"),
         (WELL, "packing", Level.OK, "about 550 bytes"),
         (with_config(**{"hash-max-ziplist-value": "64"}), "packing", Level.WARNING, "1,030 bytes"),
-        (dataclasses.replace(WELL, config=None), "packing", Level.NOT_KNOWN, "is not told"),
+        (dataclasses.replace(WELL, config=None), "packing", Level.NOT_KNOWN, "is not reported"),
         (dataclasses.replace(WELL, latency=0.05), "latency", Level.WARNING, "50.0 ms"),
         (dataclasses.replace(WELL, clock_ahead=3.0), "clock", Level.WARNING, "3.0 s ahead of"),
         (dataclasses.replace(WELL, clock_ahead=-9.0), "clock", Level.WARNING, "9.0 s behind"),
@@ -121,7 +130,7 @@ def test_what_is_wrong_with_a_server(server: Server, check: str, level: Level, w
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({}, Level.OK, "no limit but this machine's memory"),
+        ({}, Level.OK, "is limited by this machine's memory"),
         ({"total_system_memory": 8_000_000_000}, Level.OK, "memory (8,000.0 MB)"),
         ({"total_system_memory": 120_000_000}, Level.WARNING, "memory (120.0 MB)"),
     ],

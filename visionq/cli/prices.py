@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from visionq.cli.doctor.findings import Finding, Level
+from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.cli.doctor.table_checks import table_findings
-from visionq.cli.doctor.usage_checks import usage_findings
 from visionq.cli.prices_update import update
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console

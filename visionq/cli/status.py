@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visionq.cli.doctor.addresses import public_address
+from visionq.cli.doctor.findings import public_address
 from visionq.cli.record import is_simulated
 from visionq.cli.screen import people_console
 from visionq.cli.shared import (

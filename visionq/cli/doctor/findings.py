@@ -1,8 +1,10 @@
-"""One thing that was looked at."""
+"""What a check found, and how addresses are shown."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -58,3 +60,23 @@ def problem(check: str, message: str, advice: str, **details: Detail) -> Finding
 def not_known(check: str, message: str, advice: str) -> Finding:
     """Return what could not be looked at."""
     return Finding(check=check, level=Level.NOT_KNOWN, message=message, advice=advice)
+
+
+def public_address(url: str) -> str:
+    """Return an address without its user, its password and its options."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def is_local(url: str) -> bool:
+    """Return whether an address leads to this machine, and so to no network."""
+    parts = urlsplit(url)
+    if parts.scheme in {"unix", "redis+socket"} or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False

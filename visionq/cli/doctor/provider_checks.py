@@ -1,4 +1,4 @@
-"""Whether the provider takes the key, and what is left on the account.
+"""Whether the provider takes the key, what is left on the account, and what proxies lead there.
 
 Asked with the standard library, so that no model SDK is needed. Two reading calls, which cost
 nothing (ProxyAPI's docs/proxyapi-balance; `GET /models` is OpenAI's). Without a key nothing is sent
@@ -18,13 +18,24 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from visionq.cli.doctor.addresses import is_local, public_address
-from visionq.cli.doctor.findings import Finding, not_known, ok, problem, warning
+from visionq.cli.doctor.findings import (
+    Finding,
+    is_local,
+    not_known,
+    ok,
+    problem,
+    public_address,
+    warning,
+)
+from visionq.http_checks import prepare_http_environment, proxy_variables
 from visionq.pricing.model_list import merge_lists, parse_model_list
 from visionq.pricing.money import read_rubles
 from visionq.providers import ProviderProfile, find_field, load_profile
+from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from visionq.pricing.model_list import ModelList
     from visionq.settings import Settings
 
@@ -248,3 +259,27 @@ def _balance(provider: Provider) -> Finding:
     if balance < _LOW_BALANCE:
         return warning(check, f"{shown} ₽ left", advice, balance_rub=shown)
     return ok(check, f"{shown} ₽", balance_rub=shown)
+
+
+_CHECK: Final = "environment.proxies"
+
+
+def environment_findings(environ: Mapping[str, str], provider_url: str) -> list[Finding]:
+    """Name the proxies by which the provider is called, or the variable that can't be used.
+
+    A provider on this machine, such as the simulator, is called through none.
+    """
+    read = dict(environ)
+    try:
+        prepare_http_environment(read)
+    except ConfigurationError as error:
+        advice = "correct or unset it where workers run; they do not start with it"
+        return [problem(_CHECK, error.message, advice)]
+    found = [f"{name} ({_shown(read[name])})" for name in proxy_variables(read)]
+    if not found or is_local(provider_url):
+        return []
+    return [ok(_CHECK, f"the provider is called through the proxy of {', '.join(found)}")]
+
+
+def _shown(proxy: str) -> str:
+    return public_address(proxy if "://" in proxy else f"http://{proxy}")

@@ -1,7 +1,9 @@
-"""What is known of the configured model: whether it is there, its price, pictures and end."""
+"""The configured model's price, pictures and end, by the tables; and what is installed here."""
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from visionq.cli.doctor.findings import Detail, Finding, ok, problem, warning
@@ -119,3 +121,24 @@ def _vision(settings: Settings) -> Finding:
         model=model,
         family=family.name,
     )
+
+
+_PACKAGES: Final = ("visionq", "celery", "kombu", "redis", "openai", "pillow")
+
+
+def versions_finding() -> Finding:
+    """Return the versions of Python and the packages that matter; clients have fewer of them."""
+    found = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+    installed = [f"{name} {number}" for name, number in found.items() if number]
+    absent = [name for name, number in found.items() if number is None]
+    message = ", ".join(installed)
+    if absent:
+        message += f"; not installed here: {', '.join(absent)}"
+    return ok("versions", message, **found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
