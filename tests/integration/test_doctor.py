@@ -306,6 +306,8 @@ def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
         "the provider does not list gpt-6-lunar; the nearest that it has is gpt-6-luna"
     )
     assert listed_finding("openai/gpt-6-luna", listed, date(2026, 12, 1)).level is Level.OK
+    unheard = listed_finding("mistral/large", listed, date(2026, 12, 1))
+    assert "lists no model of mistral/" in unheard.message
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tests.support.ledger import LedgerDriver, new_job
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
+from visionq.cli.doctor.provider_checks import Provider, get_model_list
 from visionq.ledger.model_use import models_in_use
 from visionq.ledger.usage import kind_of
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
@@ -87,6 +88,7 @@ def test_a_simulated_provider_lists_what_has_not_ended(simulator: RunningSimulat
         after = read_models(client, load_profile())
     assert before is not None
     assert after is not None
+    assert get_model_list(Provider(simulator.provider_url, None, simulated=True)) == after
     assert {"gpt-4o", "gpt-6-luna", "openai/gpt-6-luna", "google/gemini-3.8-flash"} <= before.names
     assert before.ends["gpt-4o"] == END
     ended = {"gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"}

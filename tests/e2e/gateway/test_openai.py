@@ -197,6 +197,18 @@ def test_models(client: OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert MODEL in names
     assert client.models.retrieve(MODEL).id == MODEL
+    claude = client.models.retrieve("anthropic/claude-haiku-4-5")
+    assert (claude.id in names, claude.owned_by) == (True, "anthropic")
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "google/gemini-3.8-flash"])
+def test_a_model_of_another_vendor(client: OpenAI, model: str) -> None:
+    """It answers under its own name, and an option that it does not take is refused by name."""
+    answer = client.chat.completions.create(model=model, messages=said(21))
+    assert answer.model == model
+    assert "64x48" in (answer.choices[0].message.content or "")
+    with pytest.raises(openai.BadRequestError, match=f"{model} takes none"):
+        client.responses.create(model=model, input=asked(21))  # with a detail
 
 
 def test_keys(gateway: Gateway) -> None:

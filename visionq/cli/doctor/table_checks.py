@@ -6,7 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from visionq.cli.doctor.findings import Detail, Finding, ok, problem, warning
+from visionq.cli.doctor.findings import Detail, Finding, not_known, ok, problem, warning
+from visionq.data import vendor_of
 from visionq.pricing.model_list import nearest_model, said_of_unlisted
 from visionq.pricing.models import end_of, warning_for
 from visionq.pricing.prices import load_prices
@@ -45,6 +46,9 @@ def table_findings(
 def listed_finding(model: str, listed: ModelList, today: date) -> Finding:
     """Return whether the provider lists the configured model."""
     check, words = "provider.model", said_of_unlisted(model, listed, load_rules(), today)
+    if not listed.covers(model):
+        message = f"the provider lists no model of {vendor_of(model) or 'OpenAI'}, nor {model}"
+        return not_known(check, message, "ask one question with it, to see whether it is there")
     if words is None:
         return ok(check, f"the provider lists {model}", model=model)
     advice = "choose one that it lists in VISIONQ_DEFAULT_MODEL"
