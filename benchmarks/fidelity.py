@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
@@ -17,6 +18,8 @@ from worker.images.encode import decode_in_srgb
 from worker.images.profiles import Primaries, gamma_curve, profile_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.images import CheckedImage
 
 _SIZE: Final = (1500, 1000)
@@ -36,26 +39,45 @@ class Fidelity:
     sharpness: float
 
 
-def samples() -> dict[str, bytes]:
-    """Return a picture of each kind, as a file."""
-    drawn, text = photo(*_SIZE), page(*_SIZE, size=28)
-    clear = drawn.convert("RGBA")
+@functools.cache
+def _photo() -> Image.Image:
+    return photo(*_SIZE)
+
+
+def _text() -> Image.Image:
+    return page(*_SIZE, size=28)
+
+
+def _transparent() -> bytes:
+    clear = _photo().convert("RGBA")
     alpha = Image.linear_gradient("L").resize(_SIZE)
     ImageDraw.Draw(alpha).ellipse((200, 200, 900, 800), fill=0)
     clear.putalpha(alpha)
-    deep = Image.linear_gradient("L").resize(_SIZE, Image.Resampling.BICUBIC).convert("I")
+    return encoded(clear, "PNG", compress_level=1)
+
+
+def _deep() -> bytes:
+    grey = Image.linear_gradient("L").resize(_SIZE, Image.Resampling.BICUBIC).convert("I")
+    return encoded(grey.point(lambda value: value * 257).convert("I;16"), "PNG")
+
+
+def _with_profile() -> bytes:
     wide = profile_of(_WIDE, [gamma_curve(2.2)] * 3)
-    return {
-        "photo": encoded(drawn, "JPEG", quality=88),
-        "text, JPEG": encoded(text, "JPEG", quality=92, subsampling=0),
-        "text, PNG": encoded(text, "PNG"),
-        "transparent": encoded(clear, "PNG"),
-        "grey": encoded(drawn.convert("L"), "JPEG", quality=88),
-        "CMYK": encoded(drawn.convert("CMYK"), "JPEG", quality=88),
-        "16 bits": encoded(deep.point(lambda value: value * 257).convert("I;16"), "PNG"),
-        "palette": encoded(drawn.quantize(200), "PNG"),
-        "with profile": encoded(drawn, "JPEG", quality=88, icc_profile=wide),
-    }
+    return encoded(_photo(), "JPEG", quality=88, icc_profile=wide)
+
+
+#: A file of each kind of picture.
+KINDS: Final[dict[str, Callable[[], bytes]]] = {
+    "photo": lambda: encoded(_photo(), "JPEG", quality=88),
+    "text, JPEG": lambda: encoded(_text(), "JPEG", quality=92, subsampling=0),
+    "text, PNG": lambda: encoded(_text(), "PNG"),
+    "transparent": _transparent,
+    "grey": lambda: encoded(_photo().convert("L"), "JPEG", quality=88),
+    "CMYK": lambda: encoded(_photo().convert("CMYK"), "JPEG", quality=88),
+    "16 bits": _deep,
+    "palette": lambda: encoded(_photo().quantize(200), "PNG"),
+    "with profile": _with_profile,
+}
 
 
 def compare(data: bytes, target: tuple[int, int], *, simd: bool) -> Fidelity:
@@ -81,7 +103,8 @@ def _edges(picture: Image.Image) -> float:
 def measure() -> list[Table]:
     """Return one table: each kind in two sizes, scaled by Pillow and by SIMD."""
     rows: list[tuple[str | float | None, ...]] = []
-    for kind, data in samples().items():
+    for kind, make in KINDS.items():
+        data = make()
         for target in TARGETS:
             pillow = compare(data, target, simd=False)
             simd = compare(data, target, simd=True) if scale.HAS_SIMD else None

@@ -8,17 +8,20 @@ import json
 import platform
 import subprocess
 import sys
+from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.fidelity import TARGETS, compare, samples
+from benchmarks.fidelity import KINDS, TARGETS, compare
 from benchmarks.formats import psnr
 from benchmarks.pictures import encoded, photo
-from worker.images import ImageLimits, inspect
+from visionq.errors import ImageError
+from worker.images import ImageLimits, inspect, scale
 from worker.images.colour import on_white
 from worker.images.decode import decode
 from worker.images.scale import (
@@ -68,18 +71,13 @@ def test_ways_agree(way: Callable[..., Image.Image], mode: str, *, lossless: boo
 
 @needs_simd
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kind", samples())
+@pytest.mark.parametrize("kind", KINDS)
 def test_simd_is_as_faithful_as_pillow(kind: str, target: tuple[int, int]) -> None:
     """Of no kind of picture does SIMD make less of colours and edges than Pillow."""
-    data = _samples()[kind]
+    data = KINDS[kind]()
     by_pillow, by_simd = (compare(data, target, simd=simd) for simd in (False, True))
     assert by_simd.psnr > min(by_pillow.psnr, 40) - 0.5
     assert by_simd.sharpness > by_pillow.sharpness - 0.03
-
-
-@functools.cache
-def _samples() -> dict[str, bytes]:
-    return samples()
 
 
 @given(width=SIDES, height=SIDES, wide=SIDES, high=SIDES)
@@ -123,6 +121,30 @@ def test_every_eighth_is_the_same_picture(
         assert psnr(made.convert("RGB"), whole.convert("RGB")) > 30
 
 
+@given(seed=st.integers(0, 2**32), progressive=st.booleans(), target=st.integers(1, 200))
+def test_no_pixel_is_left_from_before(seed: int, target: int, *, progressive: bool) -> None:
+    """However a JPEG is broken: it is refused, or all of its pixels are its own."""
+    broken = bytearray(_small_jpeg(progressive=progressive))
+    random = Random(seed)
+    for _ in range(random.randint(1, 8)):
+        broken[random.randrange(len(broken) // 2, len(broken))] = random.randrange(256)
+    made = []
+    for fill in (b"\x00", b"\xaa"):
+        with patch.object(scale, "_new_buffer", lambda _, size, fill=fill: bytearray(fill * size)):
+            try:
+                checked = inspect(bytes(broken), name="a", limits=LIMITS)
+                shrunk_to = (target, target)
+                made.append(decode(checked, shrunk_to=shrunk_to, name="a", limits=LIMITS).tobytes())
+            except ImageError:
+                made.append(b"")
+    assert made[0] == made[1]
+
+
+@functools.cache
+def _small_jpeg(*, progressive: bool) -> bytes:
+    return encoded(photo(200, 200), "JPEG", progressive=progressive)
+
+
 @pytest.mark.parametrize(
     "before",
     ["sys.modules['cykooz_resizer'] = None", "import PIL.Image; PIL.__version__ = '99.0.0'"],
@@ -158,8 +180,8 @@ from benchmarks.pictures import encoded, photo
 from worker.images import ImageLimits, inspect, scale
 from worker.images.encode import decode_in_srgb
 
-target = (1400, 1050)
-drawn = photo(4000, 3000)
+target = (900, 675)
+drawn = photo(1000, 750).resize((2400, 1800))
 clear = drawn.convert("RGBA")
 clear.putalpha(Image.linear_gradient("L").resize(drawn.size))
 opaque = drawn.convert("RGBA")
@@ -174,7 +196,7 @@ del drawn, clear, opaque
 limits, found = ImageLimits(max_bytes=99_000_000), {}
 for name, data in files.items():
     checked = inspect(data, name=name, limits=limits)
-    eighths = scale.jpeg_eighths((4000, 3000), target) if name == "JPEG" else 8
+    eighths = scale.jpeg_eighths((2400, 1800), target) if name == "JPEG" else 8
     claimed = checked.layout.memory(eighths=eighths, sent_pixels=target[0] * target[1]) / 2**20
     def make():
         decode_in_srgb(checked, target, flatten=False, name=name, limits=limits)

@@ -31,6 +31,8 @@ _SAMPLES: Final = {
 #: Of 255, by which profiles differ that all mean sRGB, such as those with curves of few entries.
 _UNSEEN: Final = 4
 _OPAQUE: Final = 255
+#: Modes that need no conversion to be scaled.
+_WIDE_MODES: Final = frozenset({"L", "RGB", "RGBA", "CMYK"})
 #: Modes of one channel with more than 8 bits.
 _DEEP_MODES: Final = frozenset({"I", "I;16", "I;16B", "F"})
 _LARGEST_16_BITS: Final = 2**16 - 1
@@ -59,11 +61,11 @@ def widen(picture: Image.Image, values: tuple[float, float] | None = None) -> Im
         picture.info["transparency"] = tuple(sample >> 8 for sample in clear)
     if picture.mode == "La":  # multiplied by its alpha
         picture = picture.convert("LA")
-    if picture.has_transparency_data:
+    if picture.has_transparency_data and picture.mode != "RGBA":  # which would be copied
         return picture.convert("RGBA")
     if picture.mode in {"1", "LA"}:
         return picture.convert("L")
-    return picture if picture.mode in {"L", "RGB", "CMYK"} else picture.convert("RGB")
+    return picture if picture.mode in _WIDE_MODES else picture.convert("RGB")
 
 
 def _grey(picture: Image.Image, values: tuple[float, float]) -> Image.Image:

@@ -6,10 +6,11 @@ there Pillow does the same in twice the time.
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Final
 
 import PIL
-from PIL import Image, features
+from PIL import Image, _imaging, features
 from PIL.JpegImagePlugin import JpegImageFile
 
 try:
@@ -34,6 +35,13 @@ _WHOLE: Final = 8
 _ODD_EIGHTHS: Final = 3
 
 
+#: Bytes from which the allocator maps fresh pages, which costs more than to fill used ones.
+_MAPPED_BYTES: Final = 1 << 25
+_new_buffer: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
+)
+
+
 def jpeg_eighths(size: Sequence[int], target: Sequence[int]) -> int:
     """Return the fewest eighths of `size` that are not below `target` on any side."""
     sides = list(zip(size, target, strict=True))
@@ -56,12 +64,27 @@ def decode_smaller(picture: Image.Image, target: tuple[int, int]) -> None:
         return
     if jpeg_eighths(picture.size, target) != _ODD_EIGHTHS:
         picture.draft(None, target)
-        return
-    # Pillow's `draft` knows powers of two only; libjpeg-turbo rounds a third up to 3 eighths.
-    width, height = (in_eighths(side, _ODD_EIGHTHS) for side in picture.size)
-    picture.tile = [picture.tile[0]._replace(extents=(0, 0, width, height))]
-    picture._size = (width, height)  # noqa: SLF001  # as `draft` does
-    picture.decoderconfig = (3, 0)
+    else:
+        # Pillow's `draft` knows powers of two only; libjpeg-turbo rounds a third up to 3 eighths.
+        width, height = (in_eighths(side, _ODD_EIGHTHS) for side in picture.size)
+        picture.tile = [picture.tile[0]._replace(extents=(0, 0, width, height))]
+        picture._size = (width, height)  # noqa: SLF001  # as `draft` does
+        picture.decoderconfig = (3, 0)
+    picture.im = _unfilled(picture.mode, picture.size)
+
+
+def _unfilled(mode: str, size: tuple[int, int]) -> _imaging.ImagingCore:
+    """Return memory for pixels that are all written next, or thrown away with an error.
+
+    Pillow fills new memory with zeros: as much work as a sixth of a decode.
+    """
+    stride = size[0] * (1 if mode == "L" else 4)
+    if stride * size[1] >= _MAPPED_BYTES:
+        made: _imaging.ImagingCore = _imaging.new(mode, size)
+        return made
+    buffer = _new_buffer(None, stride * size[1])
+    mapped: _imaging.ImagingCore = _imaging.map_buffer(buffer, size, "raw", 0, (mode, stride, 1))
+    return mapped
 
 
 def scale(picture: Image.Image, size: tuple[int, int], *, lossless: bool) -> Image.Image:
