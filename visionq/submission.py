@@ -1,4 +1,4 @@
-"""From the fields that somebody gives to a job that the ledger takes."""
+"""Turn the fields that a caller gives into a valid job."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ if TYPE_CHECKING:
     from visionq.pricing.model_options import OptionTable
     from visionq.settings import Settings
 
-#: What base64 may be wrapped with.
+#: Blanks that base64 may contain.
 _BLANKS: Final = b" \t\r\n\v\f"
 _MOST_PADDING: Final = 2
-#: From percent-encoding to quoted-printable, which the standard library decodes in C, in place: by
-#: `urllib` 50 MB would take seconds, and gigabytes.
+#: From percent-encoding to quoted-printable, which the standard library decodes in C: `urllib`
+#: would take seconds and gigabytes for 50 MB.
 _AS_QUOTED_PRINTABLE: Final = bytes.maketrans(b"%", b"=")
 _PIECE: Final = 1 << 20
-#: What `prepare` fills in.
+#: Fields that `prepare` fills in.
 DEFAULTED: Final = ("model", "effort", "max_output_tokens")
 _BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
 
 
 def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
-    """Return the job with the defaults that the settings decide: model, effort, longest answer.
+    """Return the job with defaults from the settings: model, effort, longest answer.
 
     Raises:
-        InvalidJob: a field is wrong, or nothing that the model takes; the message names the first.
-        ConfigurationError: a table or a default of the settings can't be used.
-        ConfigurationError: the prices, by which a service tier is judged, can't be read.
+        InvalidJob: a field is wrong, or the model does not take it; the message names the first.
+        ConfigurationError: a table, a default of the settings, or the prices can't be used.
     """
     table = load_option_table(settings.options_file)
     table.check_default_effort(settings.default_effort)
@@ -68,28 +67,28 @@ def _with_defaults(job: JobDocument, table: OptionTable, settings: Settings) -> 
 
 
 def check_batch_name(name: str, field: str) -> None:
-    """Refuse a name that no batch can have.
+    """Check the name of a batch.
 
     Raises:
-        InvalidJob: the message names `field`.
+        InvalidJob: it is not valid; the message names `field`.
     """
     try:
         _BATCH_NAME.validate_python(name)
     except ValidationError:
         raise InvalidJob(
-            f"{field}: {ascii(name)[:80]} can be no batch:"
+            f"{field}: {ascii(name)[:80]} is not a batch's name:"
             " 1 to 128 visible ASCII characters, without * ? [ ] \\"
         ) from None
 
 
 def defaulted(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fields that `prepare` fills in: what the caller asks for does not include them."""
+    """Return the fields that `prepare` fills in because the caller omits them."""
     own = with_own_fields(fields)
     return tuple(name for name in DEFAULTED if own.get(name) is None)
 
 
 def _storable(job: JobDocument) -> JobDocument:
-    """Refuse what a worker could not read back: only two fields are free enough for that."""
+    """Refuse JSON that a worker could not read; only two fields can contain it."""
     if not job.extra_body and job.answer_schema is None:
         return job
     try:
@@ -103,15 +102,15 @@ def _storable(job: JobDocument) -> JobDocument:
 
 
 def is_data_url(url: object) -> bool:
-    """Return whether a picture's address holds the picture itself."""
+    """Return whether a picture's address is a data URL."""
     return isinstance(url, str) and url[:5].lower() == "data:"
 
 
 def extract_data_urls(fields: Mapping[str, Any], most: int) -> tuple[dict[str, Any], list[bytes]]:
     """Turn pictures given as `data:…;base64,…` into references to blobs.
 
-    Returns the fields without the bytes, and the bytes, which are to be stored before the job is
-    submitted. Whatever else is wrong with the fields is left for `prepare` to tell.
+    Return the fields without the bytes, and the bytes, which the caller stores before submitting
+    the job. `prepare` checks the rest.
 
     Raises:
         InvalidJob: a data URL can't be decoded; the message names `images.N.url`.
@@ -139,7 +138,7 @@ def _name_in(image: Mapping[str, Any]) -> str | None:
 def decode_data_url(url: str, position: int, most: int, name: str | None = None) -> bytes:
     """Return the bytes of the picture at `position`, counted from 0.
 
-    Time and memory are within a few times the length of the address.
+    Time and memory are proportional to the length of the address.
 
     Raises:
         InvalidJob: it is not `data:<type>;base64,<data>` (RFC 2397).
@@ -156,15 +155,14 @@ def decode_data_url(url: str, position: int, most: int, name: str | None = None)
             raise TooLarge(f"the file has more than {most:,} bytes", image=label)
         return base64.b64decode(data, validate=True)
     except ValueError as error:
-        told = "it holds other characters" if isinstance(error, UnicodeError) else error
-        raise InvalidJob(f"{where}: the data URL is not valid base64 ({told})") from None
+        reason = "it contains other characters" if isinstance(error, UnicodeError) else error
+        raise InvalidJob(f"{where}: the data URL is not valid base64 ({reason})") from None
 
 
 def _unescaped(data: bytes) -> bytes:
-    """Return base64 without percent-encoding and blanks; raises `ValueError`.
+    """Return base64 without percent-encoding and blanks; raise `ValueError`.
 
-    It is done piece by piece: over each the standard library holds the interpreter, and with it
-    whatever else the process has to do.
+    It works piece by piece: the standard library holds the interpreter during each piece.
     """
     is_escaped = b"%" in data
     if is_escaped and data.count(b"=") > _MOST_PADDING:
@@ -173,7 +171,7 @@ def _unescaped(data: bytes) -> bytes:
     for start in range(0, len(data), _PIECE):
         piece = left + data[start : start + _PIECE].translate(None, _BLANKS)
         is_last = start + _PIECE >= len(data)
-        # An escape that the border cuts is the next piece's.
+        # An escape that is cut belongs to the next piece.
         cut = -1 if is_last else piece.find(b"%", max(0, len(piece) - 2))
         left = b"" if cut < 0 else piece[cut:]
         piece = piece if cut < 0 else piece[:cut]
@@ -184,14 +182,14 @@ def _unescaped(data: bytes) -> bytes:
 def _unescaped_piece(piece: bytes) -> bytes:
     quoted = piece.replace(b"=", b"%3D").translate(_AS_QUOTED_PRINTABLE)
     decoded = binascii.a2b_qp(quoted)
-    # An escape gets two bytes shorter. What only looks like one stays, or loses its sign alone.
+    # A valid escape gets two bytes shorter; an invalid one does not.
     if len(decoded) != len(quoted) - 2 * quoted.count(b"="):
         raise ValueError("a broken escape")
     return decoded.translate(None, _BLANKS)
 
 
 def check_size(content: bytes, name: str, most: int) -> bytes:
-    """Return the bytes of a picture as they are.
+    """Return the bytes of a picture, or raise.
 
     Raises:
         EmptyFile: there are none.

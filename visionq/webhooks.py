@@ -1,7 +1,7 @@
-"""Webhooks: whom the ends of a tenant's jobs are told, and by which secrets that is signed.
+"""Webhooks: the address that gets the events of a tenant's jobs, and the secrets that sign them.
 
-One address for each tenant. The secrets stand apart from what the ledger's scripts read, so that a
-producer's Redis user sees neither secret nor address.
+One address for each tenant. Secrets and addresses are in a key that the ledger's scripts do not
+read, so that a producer's Redis user can't see them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-#: As OpenAI names them.
+#: OpenAI's names.
 EVENTS: Final = (
     "response.completed", "response.failed", "response.incomplete", "response.cancelled",
     "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
@@ -33,7 +33,7 @@ _LONGEST_URL: Final = 2_048
 
 
 class Secret(Document):
-    """What events are signed by, and until when; None: until it is replaced."""
+    """A secret that signs events, and its end; None: until it is replaced."""
 
     value: str = Field(repr=False)
     until: AwareDatetime | None = None
@@ -42,29 +42,29 @@ class Secret(Document):
 class Webhook(Document):
     """The address of a tenant."""
 
-    #: Another one for each address.
+    #: New for each address.
     id: str
     tenant: TenantName
     url: str
     events: tuple[str, ...]
     created_at: AwareDatetime
-    #: The present one first.
+    #: The current one first.
     secrets: tuple[Secret, ...]
 
     def secrets_at(self, now: datetime) -> list[str]:
-        """Return those by which an event is signed now."""
+        """Return the secrets that sign an event at `now`."""
         return [one.value for one in self.secrets if one.until is None or one.until > now]
 
 
 def set_webhook(
     redis: Redis, tenant: str, url: str, events: tuple[str, ...] = EVENTS
 ) -> tuple[Webhook, bool]:
-    """Have the ends of a tenant's jobs told to an address, also again after it was disabled.
+    """Set or enable the webhook of a tenant.
 
-    Returns the webhook and whether its secret is new: an address that changes keeps it.
+    Return the webhook, and whether its secret is new: a new address keeps the secret.
 
     Raises:
-        ValueError: the address is none that could be called.
+        ValueError: the address can't be called.
     """
     check_address(url)
 
@@ -83,9 +83,9 @@ def set_webhook(
 
 
 def rotate_secret(redis: Redis, tenant: str, overlap: timedelta) -> Webhook | None:
-    """Make a new secret; for `overlap` events are signed by the old ones too.
+    """Add a new secret; the old ones sign events for `overlap` too.
 
-    Returns None where the tenant has no webhook.
+    Return None if the tenant has no webhook.
     """
 
     def change(known: Webhook | None) -> Webhook:
@@ -104,7 +104,7 @@ def rotate_secret(redis: Redis, tenant: str, overlap: timedelta) -> Webhook | No
 
 
 def remove_webhook(redis: Redis, tenant: str) -> bool:
-    """Tell nobody any more, also of what waits; returns whether there was a webhook."""
+    """Remove a webhook, with undelivered events; return whether it existed."""
     with redis.pipeline() as pipeline:
         pipeline.hdel(WEBHOOK_EVENTS, tenant)
         pipeline.hdel(WEBHOOKS, tenant)
@@ -126,10 +126,10 @@ def list_webhooks(redis: Redis) -> list[tuple[Webhook, bool]]:
 
 
 def check_address(url: str) -> None:
-    """Refuse what could not be called; where it leads is looked at when it is called.
+    """Check the form of an address; its host is checked at the call.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: it is malformed.
     """
     try:
         parts = urlsplit(url)
@@ -150,7 +150,7 @@ def _change(
     *,
     enable: bool = True,
 ) -> tuple[Webhook | None, Webhook]:
-    """Replace a webhook by what `change` makes of it, whoever else does so at the same time."""
+    """Change a webhook in a transaction, so that concurrent changes do not get lost."""
     result: list[tuple[Webhook | None, Webhook]] = []
 
     def transact(pipeline: Pipeline) -> None:
@@ -173,5 +173,5 @@ def _new_secret() -> Secret:
 
 
 def _parsed(text: bytes) -> Webhook:
-    # A newer release may have written more than this one knows of.
+    # A newer release may have written more fields.
     return Webhook.model_validate_json(text, extra="ignore")

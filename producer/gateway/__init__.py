@@ -1,1 +1,1 @@
-"""The HTTP gateway: OpenAI's own asynchronous API, and a small one of ours for curl."""
+"""The HTTP gateway: OpenAI's asynchronous API, and a small native one for curl."""

@@ -1,4 +1,4 @@
-"""Who may do what: API keys of tenants, of which Redis knows the hash alone."""
+"""API keys of tenants and their scopes; Redis has only hashes of keys."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class Scope(StrEnum):
-    """What a key is good for."""
+    """What a key allows."""
 
     SUBMIT = "submit"
-    """Jobs, batches and files may be handed in; the answer that the call waits for comes back."""
+    """Submit jobs, batches and files, and get the answer that the call waits for."""
     READ = "read"
-    """Jobs, answers, batches and files of the tenant may be looked at."""
+    """Read jobs, answers, batches and files of the tenant."""
     OPERATE = "operate"
-    """They may be cancelled and deleted."""
+    """Cancel and delete them."""
 
 
 class Key(Document):
-    """What is known of a key; the key itself is known to its owner alone."""
+    """The record of a key; only its owner has the key itself."""
 
     id: str
     tenant: TenantName
@@ -46,12 +46,12 @@ class Key(Document):
 
 
 def digest_of(secret: str) -> str:
-    """Return what stands for a key. It is random and long, so that a plain hash hides it."""
+    """Return the hash of a key; keys are random, so that a plain hash suffices."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def describe_key(secret: str, tenant: str, name: str, scopes: Iterable[Scope]) -> Key:
-    """Return what is to be known of a key."""
+    """Return the record of a key."""
     return Key(
         id=f"key_{digest_of(secret)[:_ID_LETTERS]}",
         tenant=tenant,
@@ -62,12 +62,12 @@ def describe_key(secret: str, tenant: str, name: str, scopes: Iterable[Scope]) -
 
 
 def new_secret() -> str:
-    """Return a key that nobody can guess."""
+    """Return a new random key."""
     return f"vq-{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
 def add_key(redis: Redis, secret: str, key: Key) -> None:
-    """Let the owner of the key in."""
+    """Make a key valid."""
     redis.hset(GATEWAY_KEYS, digest_of(secret), key.to_json())
 
 
@@ -79,24 +79,24 @@ def list_keys(redis: Redis) -> dict[str, Key]:
 
 
 def revoke_key(redis: Redis, key_id: str) -> bool:
-    """Let nobody in by this key any more; returns whether there was one."""
+    """Make a key invalid; return whether it was valid."""
     digests = [digest for digest, key in list_keys(redis).items() if key.id == key_id]
     return bool(digests) and bool(redis.hdel(GATEWAY_KEYS, *digests))
 
 
 async def find_key(redis: AsyncRedis, secret: str) -> Key | None:
-    """Return whose key it is, or None."""
+    """Return the record of a key, or None."""
     stored = await redis.hget(GATEWAY_KEYS, digest_of(secret))
     return _parsed(stored) if stored else None
 
 
 def _parsed(text: bytes | str) -> Key:
-    # A newer release may have written more than this one knows of.
+    # A newer release may have written more fields.
     return Key.model_validate_json(text, extra="ignore")
 
 
 def scope_for(method: str, path: str) -> Scope:
-    """Return what a request needs."""
+    """Return the scope that a request needs."""
     if method in _SAFE_METHODS:
         return Scope.READ
     if method == "DELETE" or path.endswith("/cancel"):

@@ -7,7 +7,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.gateway.http_errors import Fault
+from producer.gateway.http_errors import ApiError
 from visionq.contract import JobView, State
 from visionq.errors import BudgetExhausted, ProviderUnavailable, RateLimited
 from visionq.ledger.gates import Gate, read_gate
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
     from visionq.settings import Settings
 
-#: Seconds for which the provider's list is not read again.
+#: Seconds between readings of the provider's list.
 _MODELS_FRESH: Final = 30.0
 
 
 class KnownModels:
-    """The models of tables and provider; for threads."""
+    """Models with a price or in the provider's list; for use in threads.
+
+    Other clients of Redis may name any model.
+    """
 
     def __init__(
         self, redis: Redis, settings: Settings, clock: Callable[[], float] = time.monotonic
@@ -40,10 +43,10 @@ class KnownModels:
         self._prices = load_prices()
 
     def check(self, model: str) -> None:
-        """Raise `Fault` for a model that nobody knows: it would only become a line of its own."""
+        """Raise `ApiError` for an unknown model, which would only get a lane of its own."""
         self._refresh()
         if self._prices.for_model(model) is None and model not in self._listed:
-            raise Fault(
+            raise ApiError(
                 404,
                 "model_not_found",
                 f"model: {model} has no price here, and the provider does not list it; ask for"
@@ -61,16 +64,16 @@ class KnownModels:
         self._read_at = now
 
 
-#: Why jobs are parked that go on without anybody's doing.
-_PASSING: Final = frozenset({ProviderUnavailable.code, RateLimited.code})
-#: Seconds for which the gates are taken to stand as they were read, for all calls together.
+#: Reasons of parked jobs that go on by themselves.
+_TRANSIENT: Final = frozenset({ProviderUnavailable.code, RateLimited.code})
+#: Seconds between readings of the gates, for all calls together.
 _GATES_FRESH: Final = 0.5
-#: Seconds after which a caller may ask whether somebody has acted.
+#: Seconds after which a caller may try again.
 _RETRY_AFTER: Final = 60.0
 
 
 class GateWatch:
-    """Shows jobs as parked where a gate holds them, and reads the gates rarely for that."""
+    """Shows jobs as parked while a gate holds them; reads the gates rarely."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
@@ -80,7 +83,7 @@ class GateWatch:
         self._lock = asyncio.Lock()
 
     async def shown(self, view: JobView) -> JobView:
-        """Return the job as parked if it is in line before a closed gate."""
+        """Return a queued job as parked if its gate is closed."""
         if view.state is not State.QUEUED:
             return view
         async with self._lock:
@@ -90,24 +93,24 @@ class GateWatch:
         return behind(self._gate, view)
 
 
-def needs_somebody(view: JobView) -> bool:
-    """Return whether the job does not go on before somebody acts."""
-    return view.state is State.PARKED and view.reason not in _PASSING
+def needs_operator(view: JobView) -> bool:
+    """Return whether the job waits for an operator."""
+    return view.state is State.PARKED and view.reason not in _TRANSIENT
 
 
-def refusal(view: JobView) -> Fault:
-    """Return what is told to a call that will not wait for such a job."""
+def refusal(view: JobView) -> ApiError:
+    """Return the error for a call that will not wait for such a job."""
     if view.reason == BudgetExhausted.code:
-        return Fault(
+        return ApiError(
             HTTPStatus.TOO_MANY_REQUESTS,
             "insufficient_quota",
             f"the budget of tenant {view.tenant} does not cover this call:"
             " the operator can raise it (`visionq budget set`)",
         )
-    return Fault(
+    return ApiError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "gate_closed",
-        f"no call goes out now, and none will before somebody acts: {view.reason}",
+        f"no call is possible before an operator acts: {view.reason}",
         retry_after=_RETRY_AFTER,
         may_retry=False,
     )

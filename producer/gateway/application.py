@@ -24,7 +24,7 @@ from producer.gateway.batches.batch_runner import BatchRunner
 from producer.gateway.dependencies import opened
 from producer.gateway.file_routes import router as files_router
 from producer.gateway.guard import Guard
-from producer.gateway.http_errors import Fault, fault_behind, invalid, is_native, response_for
+from producer.gateway.http_errors import ApiError, api_error_for, invalid, is_native, response_for
 from producer.gateway.job_routes import batch_router as batch_events_router
 from producer.gateway.job_routes import job_schemas
 from producer.gateway.job_routes import router as jobs_router
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: As web servers log it; whom it is for has gone.
-_NOBODY_THERE: Final = 499
+#: The client closed the request; web servers log it so.
+_CLIENT_CLOSED: Final = 499
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _ROUTERS: Final = (
     openai_router,
@@ -69,21 +69,21 @@ def build_app(setup: Setup) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(setup) as services:
             app.state.services = services
-            keeper = asyncio.create_task(BatchRunner(services).run())
+            runner = asyncio.create_task(BatchRunner(services).run())
             yield
-            await end_tasks({keeper})
+            await end_tasks({runner})
 
     app = Documented(
         title="visionq",
         version=version("visionq"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        # Its pages would load scripts from elsewhere.
+        # Its pages would load scripts from other sites.
         docs_url=None,
         redoc_url=None,
     )
     app.add_middleware(Guard)
-    for kind in (Fault, VisionqError, RedisError, Exception):
+    for kind in (ApiError, VisionqError, RedisError, Exception):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -95,7 +95,7 @@ def build_app(setup: Setup) -> FastAPI:
 
 
 class Documented(FastAPI):
-    """Its document describes the bodies too that are read by hand."""
+    """An application whose OpenAPI document includes bodies that are parsed by hand."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -107,14 +107,14 @@ class Documented(FastAPI):
 
 
 async def _healthz(request: Request) -> JSONResponse:
-    """Say whether Redis can be reached."""
+    """Check the connection to Redis."""
     await request.app.state.services.redis.ping()
     return JSONResponse({"status": "ok"}, headers=nonce_headers())
 
 
 def _on_error(request: Request, error: Exception) -> Response:
     path = request.url.path
-    return response_for(fault_behind(error, native=is_native(path)), path)
+    return response_for(api_error_for(error, native=is_native(path)), path)
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
@@ -127,17 +127,17 @@ def _on_invalid(request: Request, error: Exception) -> Response:
 def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # likewise
     code = _CODES.get(error.status_code, "invalid_job")
-    response = response_for(Fault(error.status_code, code, str(error.detail)), request.url.path)
+    response = response_for(ApiError(error.status_code, code, str(error.detail)), request.url.path)
     response.headers.update(error.headers or {})
     return response
 
 
-def _on_hang_up(request: Request, error: Exception) -> Response:  # noqa: ARG001  # no fault of ours
+def _on_hang_up(request: Request, error: Exception) -> Response:  # noqa: ARG001  # starlette's signature
     log.info("client.hung_up path=%s", request.url.path)
-    return Response(status_code=_NOBODY_THERE)
+    return Response(status_code=_CLIENT_CLOSED)
 
 
-#: Seconds that calls under way get when the process ends; their jobs go on, and can be fetched.
+#: Seconds for calls in progress when the process ends; their jobs go on and can be fetched.
 _GRACE: Final = 2
 _BACKLOG: Final = 2048
 

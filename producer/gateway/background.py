@@ -15,58 +15,58 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Turns:
-    """Threads for one kind of work."""
+class FairThreads:
+    """Threads for one kind of work, shared fairly by tenants."""
 
     def __init__(self, name: str, threads: int) -> None:
-        """Do so many pieces of it at a time."""
+        """Run at most `threads` pieces of work at a time."""
         self._threads = ThreadPoolExecutor(threads, name)
         self._shares = FairLimiter(threads)
 
-    async def run(self, tenant: str, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
-        """Do a piece of it, in the tenant's turn."""
+    async def run(self, tenant: str, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # the arguments of `act`
+        """Run a piece of work when it is the tenant's turn."""
         async with self._shares.lent(tenant):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, partial(act, *arguments))
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self._threads.shutdown(cancel_futures=True)
 
 
-#: Seconds that a cancelled task gets for its leave.
+#: Seconds that a cancelled task gets to end.
 _PATIENCE: Final = 5.0
 
 
-class Waits:
-    """Tasks beside the requests that began them.
+class DetachedTasks:
+    """Tasks that outlive the requests that started them.
 
-    The server ends what a stream does when its client hangs up. A call that waits without a stream
-    is not ended; what becomes of its job must not depend on the form of the answer.
+    The server ends a stream when its client hangs up, but not a call that waits without a stream.
+    The end of a job must not depend on the form of the answer.
     """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def begin(self, waiting: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Wait beside the request."""
+        """Start a task beside the request."""
         task = asyncio.create_task(waiting)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def close(self) -> None:
-        """Wait no longer."""
+        """End all tasks."""
         await end_tasks(self._tasks)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # told to the client; or it has hung up, and nobody asks
+            task.exception()  # the client has got it, or has hung up
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]], patience: float = _PATIENCE) -> None:
-    """Cancel tasks until they have ended: one cancellation may get lost in a library."""
+    """Cancel tasks until they have ended: a library may swallow one cancellation."""
     while left := {task for task in tasks if not task.done()}:
         for task in left:
             task.cancel()

@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 
 from producer.gateway.access import Key
 from producer.gateway.admission import GateWatch, KnownModels
-from producer.gateway.background import Turns, Waits
+from producer.gateway.background import DetachedTasks, FairThreads
 from producer.gateway.batches.batch_store import BatchBook
 from producer.gateway.file_store import FileStore
 from producer.gateway.http_errors import ErrorBody, Problem
@@ -41,33 +41,33 @@ CLIENT_NAME: Final = "visionq-gateway"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a gateway is made from."""
+    """The configuration of a gateway."""
 
     settings: Settings
     gateway: GatewaySettings
     redis_url: str
-    #: Digest → key of those that are not in Redis.
+    #: Digest → key, for keys that are not in Redis.
     own_keys: Mapping[str, Key]
 
 
 @dataclass(frozen=True)
 class Services:
-    """Connections, open."""
+    """Open connections, and everything that all requests share."""
 
     setup: Setup
     redis: Redis
     ledger: AsyncLedger
     blobs: AsyncBlobStore
     listener: Listener
-    waits: Waits
+    waits: DetachedTasks
     files: FileStore
     batches: BatchBook
     bodies: Bodies
-    #: One thread: the lines of one batch at a time are in memory, and requests go on beside it.
+    #: One thread, so that lines of only one batch are in memory at a time.
     batch_thread: ThreadPoolExecutor
-    #: Work of requests that takes longer than others should wait: each kind has its own threads.
-    quotes: Turns
-    listings: Turns
+    #: Threads for slow requests of each kind.
+    quotes: FairThreads
+    listings: FairThreads
     models: KnownModels
     #: For the threads of listings.
     reading: BlockingRedis
@@ -83,23 +83,23 @@ class Services:
         """The settings of the gateway itself."""
         return self.setup.gateway
 
-    async def in_batch_thread(self, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
-        """Do a piece of the work of a batch, beside that of requests."""
+    async def in_batch_thread(self, act: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # the arguments of `act`
+        """Run a piece of a batch's work in its thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.batch_thread, partial(act, *arguments))
 
 
 @asynccontextmanager
 async def opened(setup: Setup) -> AsyncIterator[Services]:
-    """Give the connections, and close them in the end."""
+    """Open the services, and close them after the block."""
     redis = connect_async(setup.redis_url, CLIENT_NAME)
-    # Waiting has patience of its own: its connections neither try again nor wait for long.
+    # Waiting has its own retries: its connections neither try again nor wait for long.
     waiting = connect_async(setup.redis_url, CLIENT_NAME, retries=0, patience=REPLY)
-    listener, waits = Listener(waiting), Waits()
+    listener, waits = Listener(waiting), DetachedTasks()
     ledger = AsyncLedger(redis, ledger_options(setup.settings))
     bodies = Bodies(setup.gateway.max_body_bytes)
     batch_thread = ThreadPoolExecutor(1, "batch")
-    quotes, listings = Turns("quote", 2), Turns("listing", 2)
+    quotes, listings = FairThreads("quote", 2), FairThreads("listing", 2)
     reading = connect(setup.redis_url, CLIENT_NAME)
     try:
         yield Services(
@@ -131,12 +131,12 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
         await waiting.aclose()
 
 
-#: For the document alone: the guard has let the request in already.
-_bearer = HTTPBearer(auto_error=False, description="A key that `visionq keys create` has made.")
+#: For the OpenAPI document alone: the guard has checked the key.
+_bearer = HTTPBearer(auto_error=False, description="A key from `visionq keys create`.")
 
 
 def content_type(request: Request) -> str:
-    """Return the kind of a body, in lower case and without parameters."""
+    """Return the media type of a body, in lower case and without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -156,8 +156,8 @@ def _when_parked(
         Header(
             alias="X-Visionq-When-Parked",
             include_in_schema=False,
-            description="Whether a call waits for its answer while its job is parked until somebody"
-            " acts: by a spent budget or a closed gate",
+            description="Whether a call waits for its answer while its job waits for an operator:"
+            " after a spent budget or a closed gate",
         ),
     ] = None,
 ) -> bool | None:
@@ -166,7 +166,7 @@ def _when_parked(
 
 Open = Annotated[Services, Depends(_services)]
 Caller = Annotated[Key, Depends(_key)]
-#: Whether to wait for somebody to act; None: as the settings say.
+#: Whether to wait for an operator; None: the setting.
 WhenParked = Annotated[bool | None, Depends(_when_parked)]
 IdempotencyKey = Annotated[
     str | None,
@@ -174,7 +174,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=1024,
-        description="The same key again is the same job, and is not paid twice.",
+        description="The same key again means the same job, which is paid once.",
     ),
 ]
 
@@ -182,10 +182,10 @@ _PROBLEM: Final = {
     "description": "A problem (RFC 9457) with a stable code",
     "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
 }
-#: What routes of OpenAI's API may answer beside their success.
+#: Error responses of OpenAI's API.
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": ErrorBody, "description": "The request is refused"},
     "5XX": {"model": ErrorBody, "description": "Try again later"},
 }
-#: What routes of the native API may answer beside their success.
+#: Error responses of the native API.
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {"4XX": _PROBLEM, "5XX": _PROBLEM}

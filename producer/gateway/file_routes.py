@@ -1,4 +1,4 @@
-"""`/v1/files`: what batches are made of, and what they leave."""
+"""`/v1/files`: the input and output files of batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from producer.gateway.dependencies import ERRORS, Caller, Open
-from producer.gateway.http_errors import Fault
+from producer.gateway.http_errors import ApiError
 from producer.openai_requests.unsupported import Part
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/files", responses=ERRORS)
 
-#: Of a field of a form, where it is told again.
+#: Characters of a form field's name in messages.
 _LONGEST_NAME: Final = 100
 
 FileId = Annotated[str, Path(max_length=64, examples=["file-0123456789abcdef0123456789abcdef"])]
 
 
 class FileObject(BaseModel):
-    """A file, as OpenAI's clients read it."""
+    """A file in OpenAI's form."""
 
     id: str
     object: Literal["file"] = "file"
@@ -48,8 +48,8 @@ class FileList(BaseModel):
     has_more: bool
 
 
-class Page(Part):
-    """Which files to list."""
+class FileQuery(Part):
+    """The files to list."""
 
     purpose: Literal["batch", "batch_output"] | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
@@ -58,7 +58,7 @@ class Page(Part):
 
 
 class FileDeleted(BaseModel):
-    """A file that is gone."""
+    """A deleted file."""
 
     id: str
     object: Literal["file"] = "file"
@@ -66,15 +66,15 @@ class FileDeleted(BaseModel):
 
 
 async def _known_fields(request: Request) -> None:
-    """Refuse the form of an upload that says more than is read of it."""
+    """Refuse unknown fields in the form of an upload."""
     for name in await request.form():
         if name in {"file", "purpose"}:
             continue
         said = "not supported here"
         if name.startswith("expires_after"):
-            said = "not supported: files are kept for as long as the operator says"
+            said = "not supported: the operator decides how long files are kept"
         field = name[:_LONGEST_NAME]
-        raise Fault(400, "invalid_job", f"{field}: {said}", param=field)
+        raise ApiError(400, "invalid_job", f"{field}: {said}", param=field)
 
 
 @router.post("", summary="Upload a batch's input file", dependencies=[Depends(_known_fields)])
@@ -84,16 +84,16 @@ async def upload_file(
     file: Annotated[UploadFile, File(description="Lines of JSON, each a request")],
     purpose: Annotated[Literal["batch"], Form()],
 ) -> FileObject:
-    """Keep a file, which goes to disk as it comes."""
+    """Store a file; it goes to disk while it arrives."""
     name = (file.filename or "upload.jsonl")[-255:]
     stored = await asyncio.to_thread(services.files.add, key.tenant, purpose, name, file.file)
     if stored.bytes == 0:
-        raise Fault(400, "empty_file", "file: there is nothing in it", param="file")
+        raise ApiError(400, "empty_file", "file: it is empty", param="file")
     return _object(stored)
 
 
 @router.get("", summary="List files")
-async def list_files(services: Open, key: Caller, page: Annotated[Page, Query()]) -> FileList:
+async def list_files(services: Open, key: Caller, page: Annotated[FileQuery, Query()]) -> FileList:
     """Return the tenant's files."""
     known = await asyncio.to_thread(services.files.list, key.tenant)
     files = [one for one in known if page.purpose in {None, one.purpose}]
@@ -112,7 +112,7 @@ async def list_files(services: Open, key: Caller, page: Annotated[Page, Query()]
 
 @router.get("/{file_id}", summary="Look at a file")
 async def get_file(file_id: FileId, services: Open, key: Caller) -> FileObject:
-    """Return what is known of a file."""
+    """Return the record of a file."""
     return _object(await find_file(services, key.tenant, file_id))
 
 
@@ -123,7 +123,7 @@ async def get_file(file_id: FileId, services: Open, key: Caller) -> FileObject:
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}},
 )
 async def download_file(file_id: FileId, services: Open, key: Caller) -> FileResponse:
-    """Return the content, from disk as it goes."""
+    """Return the content, read from disk while it is sent."""
     stored = await find_file(services, key.tenant, file_id)
     path = services.files.path(key.tenant, file_id)
     return FileResponse(path, media_type="application/octet-stream", filename=stored.filename)
@@ -131,12 +131,12 @@ async def download_file(file_id: FileId, services: Open, key: Caller) -> FileRes
 
 @router.delete("/{file_id}", summary="Delete a file")
 async def delete_file(file_id: FileId, services: Open, key: Caller) -> FileDeleted:
-    """Delete a file, unless a batch under way reads it: its answers could not be told any more."""
+    """Delete a file, unless an unfinished batch needs it."""
     await find_file(services, key.tenant, file_id)
     reader = await services.batches.reader_of(key.tenant, file_id)
     if reader is not None:
-        message = f"batch {reader} is made of the file {file_id}; cancel it, or wait for its end"
-        raise Fault(409, "file_in_use", message)
+        message = f"batch {reader} still reads the file {file_id}; cancel it, or wait for its end"
+        raise ApiError(409, "file_in_use", message)
     await asyncio.to_thread(services.files.delete, key.tenant, file_id)
     return FileDeleted(id=file_id)
 
@@ -145,11 +145,11 @@ async def find_file(services: Services, tenant: str, file_id: str) -> StoredFile
     """Return a file of the tenant.
 
     Raises:
-        Fault: there is none.
+        ApiError: there is no such file.
     """
     stored = await asyncio.to_thread(services.files.get, tenant, file_id)
     if stored is None:
-        raise Fault(404, "file_not_found", f"there is no file {file_id}")
+        raise ApiError(404, "file_not_found", f"there is no file {file_id}")
     return stored
 
 

@@ -1,4 +1,4 @@
-"""Files in one directory that all gateways share: for each its content and a record beside it."""
+"""Files in a directory that all gateways share; each has a content and a record."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ID: Final = re.compile(r"file-[0-9a-f]{32}")
 _RECORD: Final = ".json"
 _CONTENT: Final = ".data"
 _DRAFT: Final = ".part"
-#: Bytes that are in memory while a file is copied.
+#: Bytes that are copied at a time.
 _CHUNK: Final = 1 << 20
-#: Seconds after which a draft has no writer any more.
+#: Seconds after which a draft is abandoned.
 _ABANDONED: Final = 24 * 3600
 
 
 class StoredFile(Document):
-    """What is known of a file."""
+    """The record of a file."""
 
     id: str
     bytes: int
@@ -39,7 +39,7 @@ class StoredFile(Document):
 
 
 class FileStore:
-    """Each tenant has a directory of its own; a file is there whole or not at all."""
+    """Files by tenant, each in a directory of its own; a file is complete or absent."""
 
     def __init__(self, root: Path, ttl: int) -> None:
         """Keep files for `ttl` seconds."""
@@ -47,7 +47,7 @@ class FileStore:
         self._ttl = ttl
 
     def add(self, tenant: str, purpose: str, filename: str, source: IO[bytes]) -> StoredFile:
-        """Copy a file in, a piece at a time."""
+        """Copy a file into the store."""
         with self.writing(tenant, purpose, filename) as (target, record):
             shutil.copyfileobj(source, target, _CHUNK)
         return self._complete(tenant, record)
@@ -56,9 +56,9 @@ class FileStore:
     def writing(
         self, tenant: str, purpose: str, filename: str
     ) -> Iterator[tuple[IO[bytes], StoredFile]]:
-        """Give a file to write to, and its record but for its length; kept if the block ends well.
+        """Give a file to write, and its record without length.
 
-        What is left empty is not kept.
+        The file is kept if the block succeeds and has written something.
         """
         folder = self._folder(tenant)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,7 +95,7 @@ class FileStore:
         return None
 
     def path(self, tenant: str, file_id: str) -> Path:
-        """Return where the content of a file stands."""
+        """Return the path of a file's content."""
         return self._folder(tenant) / f"{file_id}{_CONTENT}"
 
     def list(self, tenant: str) -> list[StoredFile]:
@@ -105,7 +105,7 @@ class FileStore:
         return sorted(found, key=lambda record: (record.created_at, record.id), reverse=True)
 
     def delete(self, tenant: str, file_id: str) -> bool:
-        """Delete a file of the tenant; returns whether there was one."""
+        """Delete a file of the tenant; return whether it existed."""
         if self.get(tenant, file_id) is None:
             return False
         for suffix in (_RECORD, _CONTENT):
@@ -113,7 +113,7 @@ class FileStore:
         return True
 
     def sweep(self, now: float) -> None:
-        """Delete what has expired, and drafts that nobody completes."""
+        """Delete expired files and abandoned drafts."""
         for path in self._root.glob(f"*/*{_DRAFT}"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < now - _ABANDONED:
@@ -128,7 +128,7 @@ class FileStore:
         return self.get(tenant, record.id) or record
 
     def _folder(self, tenant: str) -> Path:
-        # A tenant may be called `..`.
+        # A tenant's name may be `..`.
         return self._root / f"tenant-{tenant}"
 
     @staticmethod

@@ -62,10 +62,10 @@ def gateway(
     files_dir: Path | None,
     name: str,  # noqa: ARG001  # for `ps` alone
 ) -> None:
-    """Serve OpenAI's API, and a small one for curl, to whoever has a key.
+    """Serve OpenAI's API, and a small one for curl, to clients with a key.
 
-    Keys are made by `visionq keys create`. On loopback, where there is none, one is made up for
-    this run and shown once; beyond loopback the gateway then refuses to listen.
+    Create keys with `visionq keys create`. On loopback, if there is none, one is made for this run
+    and shown once; beyond loopback the gateway then refuses to listen.
     """
     settings = load_settings()
     ours = load_gateway_settings(address=address, port=port, files_dir=files_dir)
@@ -76,16 +76,16 @@ def gateway(
     from producer.gateway.dependencies import Setup  # noqa: PLC0415  # likewise
 
     ours.files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # What passes through while it is uploaded: /tmp is memory in many a container.
+    # For uploads in progress: /tmp is memory in many containers.
     tempfile.tempdir = str(ours.files)
     serve(Setup(settings, ours, redis_url, own_keys))
 
 
 def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
-    """Return the keys that are not in Redis, by their digests.
+    """Return the keys that are not in Redis, by digest.
 
     Raises:
-        ConfigurationError: strangers could reach the gateway, and there is no key.
+        ConfigurationError: others can reach the gateway, and there is no key.
     """
     secret = settings.key.get_secret_value() if settings.key else None
     if secret is None:
@@ -95,7 +95,7 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
         if not _is_loopback(settings.address):
             raise ConfigurationError(
                 f"--address: {settings.address} can be reached by others, and there"
-                " is no key: make one with `visionq keys create`"
+                " is no key: create one with `visionq keys create`"
             )
         secret = new_secret()
         click.echo(f"There is no key yet; for this run: {secret}", err=True)
@@ -111,7 +111,7 @@ def _is_loopback(address: str) -> bool:
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys of the gateway."""
+    """Create, list and revoke the keys of the gateway."""
 
 
 @contextmanager
@@ -130,17 +130,17 @@ def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
 
 @keys.command()
 @click.option("--tenant", default=_DEFAULT_TENANT, show_default=True, callback=_tenant)
-@click.option("--name", default="", help="What the key is for.")
+@click.option("--name", default="", help="The purpose of the key.")
 @click.option(
     "--scope",
     "scopes",
     type=click.Choice([scope.value for scope in Scope]),
     multiple=True,
-    help="May be given several times.  [default: all]",
+    help="Repeat for more.  [default: all]",
 )
 @json_option
 def create(*, tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Make a key and show it, once: nobody can look it up later."""
+    """Create a key and show it once: it can't be looked up later."""
     with errors_as_json(as_json), _redis() as redis:
         secret = new_secret()
         key = describe_key(secret, tenant, name, map(Scope, scopes or Scope))
@@ -155,7 +155,7 @@ def create(*, tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) ->
 @keys.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List the keys, without what makes them work."""
+    """List the keys without their secrets."""
     with errors_as_json(as_json):
         with _redis() as redis:
             known = list(list_keys(redis).values())
@@ -174,7 +174,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID")
 @json_option
 def revoke(*, key_id: str, as_json: bool) -> int:
-    """Let nobody in by a key any more, from the next request on."""
+    """Revoke a key, from the next request on."""
     with errors_as_json(as_json), _redis() as redis:
         revoked = revoke_key(redis, key_id)
     if as_json:

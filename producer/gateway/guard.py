@@ -1,4 +1,4 @@
-"""What stands before every request: its id, its key, its rate, the length of its body."""
+"""Check every request first: its id, key, rate, and the length of its body."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from producer.gateway.access import digest_of, find_key, scope_for
-from producer.gateway.http_errors import Fault, fault_of, response_for
+from producer.gateway.http_errors import ApiError, api_error_of, response_for
 from visionq.errors import QueueUnavailable
 from visionq.names import REQUEST_RATE
 from visionq.redis_connection import as_queue_unavailable
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from producer.gateway.access import Key
     from producer.gateway.dependencies import Services
 
-#: Paths that ask nobody for a key.
+#: Paths that need no key.
 OPEN: Final = frozenset({"/healthz", "/openapi.json"})
-#: Beyond the files themselves: what surrounds them in a multipart body.
+#: Bytes of a multipart body besides its files.
 _ENVELOPE: Final = 1_000_000
 _MINUTE: Final = 60
 _FILES: Final = "/v1/files"
-#: Where pictures may stand in the body; elsewhere it has a few fields.
+#: Paths whose bodies may contain pictures; others have a few fields.
 _WITH_PICTURES: Final = frozenset(
     {"/v1/responses", "/v1/chat/completions", "/v1/jobs", "/v1/quotes"}
 )
@@ -38,7 +38,7 @@ _MOST_FIELDS: Final = 100_000
 
 
 class Guard:
-    """Lets in who has a key for it; nothing of a body is read before."""
+    """Lets in requests with a valid key, before anything of a body is read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class Guard:
             return
         request_id = f"req_{uuid.uuid4().hex}"
 
-        async def tell(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
@@ -64,37 +64,37 @@ class Guard:
                 await _count(services, key)
                 state["key"] = key
             receive = _bounded(receive, scope, _most_bytes(services, scope))
-        except Fault as fault:
-            await response_for(fault, scope["path"])(scope, receive, tell)
+        except ApiError as fault:
+            await response_for(fault, scope["path"])(scope, receive, send_with_id)
             return
-        await self._app(scope, receive, tell)
+        await self._app(scope, receive, send_with_id)
 
 
 async def _authenticate(services: Services, scope: Scope) -> Key:
     kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret.strip():
-        raise Fault(401, "invalid_api_key", "send a key: `Authorization: Bearer KEY`")
+        raise ApiError(401, "invalid_api_key", "send a key: `Authorization: Bearer KEY`")
     secret = secret.strip()
     key = services.setup.own_keys.get(digest_of(secret))
     if key is None:
         with _redis():
             key = await find_key(services.redis, secret)
     if key is None:
-        raise Fault(401, "invalid_api_key", "nobody has this key; `visionq keys list` shows all")
+        raise ApiError(401, "invalid_api_key", "unknown key; `visionq keys list` shows all keys")
     needed = scope_for(scope["method"], scope["path"])
     if needed not in key.scopes:
-        raise Fault(403, "missing_scope", f"key {key.id} does not have the scope {needed.value}")
+        raise ApiError(403, "missing_scope", f"key {key.id} does not have the scope {needed.value}")
     return key
 
 
 @contextmanager
 def _redis() -> Iterator[None]:
-    """Turn every error of Redis into a fault after which clients try again."""
+    """Turn errors of Redis into HTTP errors after which clients try again."""
     try:
         with as_queue_unavailable():
             yield
     except QueueUnavailable as error:
-        raise fault_of(error) from error
+        raise api_error_of(error) from error
 
 
 async def _count(services: Services, key: Key) -> None:
@@ -111,7 +111,7 @@ async def _count(services: Services, key: Key) -> None:
     if requests > most:
         wait = (minute + 1) * _MINUTE - now
         message = f"tenant {key.tenant} may make {most:,} requests a minute"
-        raise Fault(429, "rate_limit_exceeded", message, retry_after=wait)
+        raise ApiError(429, "rate_limit_exceeded", message, retry_after=wait)
 
 
 def _most_bytes(services: Services, scope: Scope) -> int:
@@ -122,15 +122,15 @@ def _most_bytes(services: Services, scope: Scope) -> int:
 
 
 def _bounded(receive: Receive, scope: Scope, most: int) -> Receive:
-    """Return a `receive` that ends a body beyond `most` bytes, whether its length is told or not.
+    """Return a `receive` that fails beyond `most` bytes, with or without a given length.
 
     Raises:
-        Fault: the length is told, and too much.
+        ApiError: the given length is too large.
     """
     message = f"the body has more than {most:,} bytes"
-    told = Headers(scope=scope).get("content-length", "0")
-    if told.isdecimal() and int(told) > most:
-        raise Fault(413, "body_too_large", message)
+    length = Headers(scope=scope).get("content-length", "0")
+    if length.isdecimal() and int(length) > most:
+        raise ApiError(413, "body_too_large", message)
     seen = 0
 
     async def counted() -> Any:  # noqa: ANN401  # a message of ASGI
@@ -138,7 +138,7 @@ def _bounded(receive: Receive, scope: Scope, most: int) -> Receive:
         part = await receive()
         seen += len(part.get("body", b""))
         if seen > most:
-            # FastAPI, which reads bodies, lets this one through.
+            # FastAPI passes this exception on when it reads bodies.
             raise HTTPException(413, message)
         return part
 

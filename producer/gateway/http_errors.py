@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP tells it: in OpenAI's shape, and as problems (RFC 9457) natively."""
+"""Errors over HTTP: in OpenAI's form, and as problems (RFC 9457) in the native API."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 #: Paths whose errors are problems; all others are OpenAI's.
 NATIVE: Final = ("/v1/jobs", "/v1/quotes", "/v1/events")
-#: Statuses of a wrong job that an OpenAI client has a class of its own for.
-_TOLD_APART: Final = frozenset({404, 409})
+#: Statuses of wrong jobs for which OpenAI's clients have exceptions of their own.
+_OWN_CLASSES: Final = frozenset({404, 409})
 _TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
 }
-#: What OpenAI says to whom nothing more is sold; its type is its code.
+#: OpenAI's code for a customer without money; its type is its code.
 _NO_QUOTA: Final = "insufficient_quota"
 
 
-class Fault(Exception):  # what a client is told need not be an error of ours
-    """The end of a request that is not what the client hoped for."""
+class ApiError(Exception):  # an answer to the client, not an error of our tree
+    """A request that ends with an error status."""
 
     def __init__(
         self,
@@ -46,10 +46,16 @@ class Fault(Exception):  # what a client is told need not be an error of ours
         retry_after: float | None = None,
         may_retry: bool | None = None,
     ) -> None:
-        """`param` names the field at fault; `retry_after` is in seconds.
+        """Describe the error.
 
-        `may_retry` says whether SDKs should try again by themselves; by default if there is a
-        `retry_after`.
+        Args:
+            status: HTTP status.
+            code: stable code, such as `invalid_job`.
+            message: text for people.
+            param: the field at fault.
+            retry_after: seconds.
+            may_retry: whether SDKs should try again by themselves; by default if there is a
+                `retry_after`.
         """
         super().__init__(message)
         self.status = status
@@ -61,7 +67,7 @@ class Fault(Exception):  # what a client is told need not be an error of ours
 
 
 class ErrorDetail(BaseModel):
-    """What OpenAI's clients read of an error."""
+    """The fields of an error that OpenAI's clients read."""
 
     message: str
     type: str
@@ -70,7 +76,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error in OpenAI's shape."""
+    """An error in OpenAI's form."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -115,9 +121,9 @@ class Problem(BaseModel):
     param: str | None = None
 
 
-def fault_behind(error: Exception, *, native: bool = False) -> Fault:
-    """Return how HTTP tells whatever has ended a request; what nobody foresaw is our own fault."""
-    if isinstance(error, Fault):
+def api_error_for(error: Exception, *, native: bool = False) -> ApiError:
+    """Return the HTTP error for any exception; unexpected ones are internal errors."""
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, RedisError):
         try:
@@ -126,22 +132,21 @@ def fault_behind(error: Exception, *, native: bool = False) -> Fault:
         except QueueUnavailable as unavailable:
             error = unavailable
     if not isinstance(error, VisionqError):
-        error = InternalError("a fault of the gateway's own; its log says more")
-    return fault_of(error, native=native)
+        error = InternalError("an internal error of the gateway; see its log")
+    return api_error_of(error, native=native)
 
 
-def fault_of(error: VisionqError, *, native: bool = False) -> Fault:
-    """Return how HTTP tells an error of the tree.
+def api_error_of(error: VisionqError, *, native: bool = False) -> ApiError:
+    """Return the HTTP error for an error of `visionq.errors`.
 
-    OpenAI's clients have no class of their own for 413, 415, 422 and the like: whatever is wrong
-    with a request is a 400 to them.
+    OpenAI's clients have no exceptions for 413, 415, 422 and the like: a wrong request is a 400.
     """
     status = error.http_status
-    if isinstance(error, JobError) and not native and status not in _TOLD_APART:
+    if isinstance(error, JobError) and not native and status not in _OWN_CLASSES:
         status = HTTPStatus.BAD_REQUEST
     where = f"{error.image}: " if error.image else ""
     param = _field_in(error.message) if error.code == "invalid_job" else None
-    return Fault(
+    return ApiError(
         status,
         error.code,
         f"{where}{error.message}",
@@ -152,19 +157,19 @@ def fault_of(error: VisionqError, *, native: bool = False) -> Fault:
 
 
 def _field_in(message: str) -> str | None:
-    """Return the field that a message of `invalid_job` begins with."""
+    """Return the field at the beginning of a message of `invalid_job`."""
     field, colon, _ = message.partition(": ")
     return field if colon and " " not in field else None
 
 
-def invalid(errors: Sequence[Any], status: int = HTTPStatus.BAD_REQUEST) -> Fault:
-    """Return the fault of a request that does not have the form that it must have."""
+def invalid(errors: Sequence[Any], status: int = HTTPStatus.BAD_REQUEST) -> ApiError:
+    """Return the HTTP error for a request that fails validation."""
     field, line = complaint(errors)
-    return Fault(status, "invalid_job", line, param=field)
+    return ApiError(status, "invalid_job", line, param=field)
 
 
-def error_body(fault: Fault) -> dict[str, Any]:
-    """Return a fault in OpenAI's shape."""
+def error_body(fault: ApiError) -> dict[str, Any]:
+    """Return an error in OpenAI's form."""
     kind = _TYPES.get(fault.status, "invalid_request_error")
     if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
@@ -175,12 +180,12 @@ def error_body(fault: Fault) -> dict[str, Any]:
 
 
 def is_native(path: str) -> bool:
-    """Return whether errors on this path are problems."""
+    """Return whether errors of this path are problems."""
     return path.startswith(NATIVE)
 
 
-def response_for(fault: Fault, path: str) -> Response:
-    """Return the answer that tells a fault, in the shape that the path's clients read."""
+def response_for(fault: ApiError, path: str) -> Response:
+    """Return the response for an error, in the form of the path's API."""
     headers = {"x-should-retry": "true" if fault.may_retry else "false"}
     if fault.retry_after is not None:
         headers["retry-after"] = str(max(1, ceil(fault.retry_after)))

@@ -24,9 +24,16 @@ from producer.gateway.dependencies import (
     WhenParked,
     content_type,
 )
-from producer.gateway.http_errors import Fault
-from producer.gateway.job_service import cancel, hand_in, list_jobs, look, wait_and_look, wait_for
-from producer.gateway.openai.completion_objects import fault_in
+from producer.gateway.http_errors import ApiError
+from producer.gateway.job_service import (
+    cancel,
+    list_jobs,
+    look,
+    submit_job,
+    wait_and_read,
+    wait_for,
+)
+from producer.gateway.openai.completion_objects import job_error
 from producer.gateway.request_bodies import parse_json
 from producer.openai_requests.unsupported import Part
 from visionq.contract import JobDocument, JobView, ResultDocument, State
@@ -38,21 +45,21 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import FormData
 
-    from producer.gateway.job_service import Standing
-    from producer.gateway.request_bodies import Room
+    from producer.gateway.job_service import JobRecord
+    from producer.gateway.request_bodies import BodyMemory
     from visionq.sdk.submitting import Draft
     from visionq.settings import Settings
 
-#: Fields that are not the client's to set.
-_OURS: Final = {
-    "tenant": "is that of the key",
+#: Fields that clients can't set → the reason.
+_RESERVED: Final = {
+    "tenant": "follows from the key",
     "batch_id": "is set by /v1/batches",
     "replay_of": "is set by `visionq jobs replay`",
-    "schema_version": "is that of the gateway",
+    "schema_version": "is set by the gateway",
     "answer_format": "belongs to OpenAI's API; give `answer_schema`",
     "idempotency_key": "is given as the header Idempotency-Key",
 }
-#: Parts of a form that hold pictures, and addresses of pictures; each may come several times.
+#: Parts of a form with pictures, and with addresses of pictures; both may be repeated.
 _PICTURE: Final = "image"
 _ADDRESS: Final = "url"
 #: Fields that a form gives as JSON.
@@ -61,29 +68,31 @@ _MOST_PICTURES: Final = 500
 
 
 def job_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the JSON Schema of the fields that a client may give, and those that it refers to."""
+    """Return the JSON Schema of a client's fields, and of everything that it refers to."""
     schema = JobDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     definitions: dict[str, Any] = schema.pop("$defs")
-    for name in _OURS:
+    for name in _RESERVED:
         schema["properties"].pop(name, None)
     definitions["ImageReference"]["properties"].pop("blob")
     schema["properties"]["images"]["items"]["required"] = ["url"]
     return schema, definitions
 
 
-async def drafted(room: Room, own: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
-    """Return the job that a request holds; `own` are fields that it may not set.
+async def drafted(
+    room: BodyMemory, own: Mapping[str, Any], settings: Settings, job_id: str
+) -> Draft:
+    """Return the job in a request; `own` are the fields that the gateway sets.
 
     Raises:
-        VisionqError: as `visionq.sdk.submitting.draft` does.
-        Fault: it is neither JSON nor a form, or gives a field that is not the client's to set.
+        VisionqError: as `visionq.sdk.submitting.draft`.
+        ApiError: it is neither JSON nor a form, or sets a reserved field.
     """
     kind = content_type(room.request)
     if kind == "application/json":
         raw = await room.body()
         return await room.work(_draft_of_json, raw, own, settings, job_id)
     if kind != "multipart/form-data":
-        raise Fault(415, "unsupported_format", "send application/json or multipart/form-data")
+        raise ApiError(415, "unsupported_format", "send application/json or multipart/form-data")
     form = await room.read(room.request.form(max_files=_MOST_PICTURES, max_fields=100))
     try:
         fields = await _from_form(form, most_bytes({}, settings))
@@ -98,15 +107,15 @@ def _draft_of_json(raw: bytes, own: Mapping[str, Any], settings: Settings, job_i
 
 
 def check_fields(fields: dict[str, Any]) -> None:
-    """Refuse what is not the client's to set, and pictures that are not given by an address.
+    """Refuse reserved fields, and pictures without an address.
 
     Raises:
-        Fault: there is such a field; the fault names it.
+        ApiError: there is such a field; the error names it.
     """
     _check_owner(fields)
     images = fields.get("images")
     for position, image in enumerate(images if isinstance(images, list) else ()):
-        # The bytes of another tenant could be had by their hash.
+        # A hash would give access to pictures of other tenants.
         if isinstance(image, dict) and image.get("blob") is not None:
             raise _wrong(f"images.{position}.blob", "give an address, or the picture as data:…")
         if not isinstance(image, dict):
@@ -114,12 +123,12 @@ def check_fields(fields: dict[str, Any]) -> None:
 
 
 def _check_owner(fields: dict[str, Any]) -> None:
-    for name in _OURS.keys() & fields.keys():
-        raise _wrong(name, _OURS[name])
+    for name in _RESERVED.keys() & fields.keys():
+        raise _wrong(name, _RESERVED[name])
 
 
-def _wrong(field: str, what: str) -> Fault:
-    return Fault(422, InvalidJob.code, f"{field}: {what}", param=field)
+def _wrong(field: str, what: str) -> ApiError:
+    return ApiError(422, InvalidJob.code, f"{field}: {what}", param=field)
 
 
 def _from_json(raw: bytes) -> dict[str, Any]:
@@ -153,7 +162,7 @@ async def _from_form(form: FormData, most: int) -> dict[str, Any]:
     return {**fields, "images": images}
 
 
-def _object(name: str, text: str) -> Any:  # noqa: ANN401  # whatever JSON can say
+def _object(name: str, text: str) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return parse_json(text.encode())
     except ValueError as error:
@@ -162,10 +171,10 @@ def _object(name: str, text: str) -> Any:  # noqa: ANN401  # whatever JSON can s
 
 _LOOK_EVERY: Final = 0.5
 
-#: How OpenAPI's document has a route that streams: each event is of this form.
+#: OpenAPI document of a route that streams events.
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Events `state`, the data of which is the document as it stands then",
+        "description": "Events `state`, whose data is the document at that time",
         "content": {
             "text/event-stream": {
                 "schema": {
@@ -182,7 +191,7 @@ EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
-#: A document to tell, whether it is the last, and what it is told under.
+#: A document, and whether it is the last.
 Look = tuple["BaseModel", bool]
 
 
@@ -191,19 +200,19 @@ def stream(
     keep_alive: float,
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> StreamingResponse:
-    """Return an answer that tells each change of a document until it is the last.
+    """Return a response that sends each change of a document until the last.
 
     Args:
-        look: returns the document as it stands, and whether nothing more is to come.
-        keep_alive: seconds between signs of life, so that no proxy takes the stream for dead.
-        pause: waits so many seconds, or until there may be something new.
+        look: returns the document, and whether it is the last.
+        keep_alive: seconds between comments, so that no proxy closes the stream.
+        pause: waits for the seconds, or until there may be something new.
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    told = _told(look, keep_alive, pause)
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    events = _changes(look, keep_alive, pause)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _told(
+async def _changes(
     look: Callable[[], Awaitable[Look]],
     keep_alive: float,
     pause: Callable[[float], Awaitable[object]],
@@ -237,7 +246,7 @@ _RETRY: Final = 1.0
 
 
 class Urls(BaseModel):
-    """Where more is to be had of a job."""
+    """The addresses of a job."""
 
     self: str
     result: str
@@ -246,7 +255,7 @@ class Urls(BaseModel):
 
 
 class NativeJob(JobView):
-    """A job as it stands, with its answer when there is one."""
+    """A job, with its answer when there is one."""
 
     result: ResultDocument | None
     urls: Urls
@@ -258,8 +267,8 @@ class JobList(BaseModel):
     jobs: list[JobView]
 
 
-class Filters(Part):
-    """Which jobs to list."""
+class JobQuery(Part):
+    """The jobs to list."""
 
     state: State | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -267,7 +276,7 @@ class Filters(Part):
 
 _FORM: Final = {
     "type": "object",
-    "description": "Fields of the job as text; those that are objects as JSON",
+    "description": "Fields of the job as text, objects as JSON",
     "properties": {
         "prompt": {"type": "string"},
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -307,25 +316,25 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
     prefer: Prefer = None,
     when_parked: WhenParked = None,
 ) -> NativeJob:
-    """Submit one question about one or several pictures, as JSON or as a form with files."""
+    """Submit a question about pictures, as JSON or as a form with files."""
     own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
 
-    async def read(room: Room) -> Draft:
+    async def read(room: BodyMemory) -> Draft:
         return await drafted(room, own, services.settings, f"job_{uuid.uuid4().hex}")
 
-    standing = await hand_in(services, request, key.tenant, read)
+    job = await submit_job(services, request, key.tenant, read)
     seconds = _wait_in(prefer)
     if seconds is not None:
-        standing = await wait_and_look(services, standing, seconds, when_parked=when_parked)
+        job = await wait_and_read(services, job, seconds, when_parked=when_parked)
         response.headers["preference-applied"] = f"wait={seconds}"
-    response.status_code = 200 if standing.view.state.is_terminal else 202
-    response.headers["location"] = f"/v1/jobs/{standing.view.id}"
-    return _job(standing)
+    response.status_code = 200 if job.view.state.is_terminal else 202
+    response.headers["location"] = f"/v1/jobs/{job.view.id}"
+    return _job(job)
 
 
 @router.get("", summary="List jobs")
-async def get_jobs(services: Open, key: Caller, filters: Annotated[Filters, Query()]) -> JobList:
-    """Return jobs of the tenant: those under way first, then those that ended, latest first."""
+async def get_jobs(services: Open, key: Caller, filters: Annotated[JobQuery, Query()]) -> JobList:
+    """Return jobs of the tenant: unfinished ones first, then finished ones, latest first."""
     found = await services.listings.run(
         key.tenant, list_jobs, services.reading, key.tenant, filters.state, filters.limit
     )
@@ -340,24 +349,24 @@ async def get_job(
     prefer: Prefer = None,
     when_parked: WhenParked = None,
 ) -> NativeJob:
-    """Return the job as it stands."""
-    standing = await look(services, key.tenant, job_id)
+    """Return the job."""
+    job = await look(services, key.tenant, job_id)
     seconds = _wait_in(prefer)
     if seconds:
-        standing = await wait_and_look(services, standing, seconds, when_parked=when_parked)
-    return _job(standing)
+        job = await wait_and_read(services, job, seconds, when_parked=when_parked)
+    return _job(job)
 
 
 @router.get("/{job_id}/result", summary="Fetch the answer")
 async def get_result(job_id: JobIdInPath, services: Open, key: Caller) -> ResultDocument:
-    """Return the answer, or as a problem why there is none."""
-    standing = await look(services, key.tenant, job_id)
-    if standing.result is not None:
-        return standing.result
-    if standing.view.error is not None:
-        raise fault_in(standing.view.error, native=True)
-    message = f"job {job_id} is {standing.view.state.value}"
-    raise Fault(409, "not_finished", message, retry_after=_RETRY)
+    """Return the answer, or a problem that says why there is none."""
+    job = await look(services, key.tenant, job_id)
+    if job.result is not None:
+        return job.result
+    if job.view.error is not None:
+        raise job_error(job.view.error, native=True)
+    message = f"job {job_id} is {job.view.state.value}"
+    raise ApiError(409, "not_finished", message, retry_after=_RETRY)
 
 
 @router.get(
@@ -367,12 +376,12 @@ async def get_result(job_id: JobIdInPath, services: Open, key: Caller) -> Result
     responses=EVENTS,
 )
 async def follow_job(job_id: JobIdInPath, services: Open, key: Caller) -> StreamingResponse:
-    """Tell each change of the job's state, the last of which is its end."""
+    """Send each change of the job's state, until its end."""
     await look(services, key.tenant, job_id)
 
     async def now() -> Look:
-        standing = await look(services, key.tenant, job_id)
-        return _job(standing), standing.view.state.is_terminal
+        job = await look(services, key.tenant, job_id)
+        return _job(job), job.view.state.is_terminal
 
     async def pause(seconds: float) -> None:
         await wait_for(services, job_id, seconds)
@@ -382,7 +391,7 @@ async def follow_job(job_id: JobIdInPath, services: Open, key: Caller) -> Stream
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
 async def cancel_job(job_id: JobIdInPath, services: Open, key: Caller) -> NativeJob:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job; one that has ended does not change."""
     return _job(await cancel(services, key.tenant, job_id))
 
 
@@ -393,7 +402,7 @@ async def cancel_job(job_id: JobIdInPath, services: Open, key: Caller) -> Native
     responses=EVENTS,
 )
 async def follow_batch(batch_id: BatchId, services: Open, key: Caller) -> StreamingResponse:
-    """Tell each change of the batch, the last of which is its end."""
+    """Send each change of the batch, until its end."""
     await find_batch(services, key.tenant, batch_id)
 
     async def now() -> Look:
@@ -404,16 +413,16 @@ async def follow_batch(batch_id: BatchId, services: Open, key: Caller) -> Stream
 
 
 def _wait_in(prefer: str | None) -> int | None:
-    """Return the seconds that a client would wait (RFC 7240)."""
+    """Return the seconds that a client will wait (RFC 7240)."""
     found = _WAIT.search(prefer or "")
     return int(found[1]) if found else None
 
 
-def _job(standing: Standing) -> NativeJob:
-    path = f"/v1/jobs/{standing.view.id}"
+def _job(job: JobRecord) -> NativeJob:
+    path = f"/v1/jobs/{job.view.id}"
     return NativeJob(
-        **dict(standing.view),
-        result=standing.result,
+        **dict(job.view),
+        result=job.result,
         urls=Urls(
             self=path, result=f"{path}/result", events=f"{path}/events", cancel=f"{path}/cancel"
         ),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.gateway.admission import needs_somebody, refusal
-from producer.gateway.http_errors import Fault
+from producer.gateway.admission import needs_operator, refusal
+from producer.gateway.http_errors import ApiError
 from visionq.contract import TERMINAL, JobDocument, JobView, ResultDocument, State
 from visionq.errors import BillingUnknown
 from visionq.ledger.scripts import MOST_PER_SCRIPT
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from producer.gateway.dependencies import Services
-    from producer.gateway.request_bodies import Room
+    from producer.gateway.request_bodies import BodyMemory
     from visionq.sdk.submitting import Draft
 
-#: Entries of each list that are looked at for jobs in one state.
+#: Entries of each list that are searched for jobs in one state.
 MOST_LOOKED_AT: Final = 5_000
 
 
 def list_jobs(redis: Redis, tenant: str, state: State | None, limit: int) -> list[JobView]:
-    """Return jobs of the tenant: those under way first, then those that ended, the latest first."""
+    """Return jobs of the tenant: unfinished ones first, then finished ones, the latest first."""
     found: list[JobView] = []
     at_once = min(limit, MOST_PER_SCRIPT) if state is None else MOST_PER_SCRIPT
     for ids in _candidates(redis, tenant, state, at_once):
         wanted = ids if state is None else _in_state(redis, ids, state)
-        # An id may have come back as a job of another tenant, when the first was forgotten.
+        # Another tenant may have used the id again after the job was forgotten.
         own = (view for view in _views(redis, wanted) if view.tenant == tenant)
         found += [view for view in own if state in {None, view.state}]
         if len(found) >= limit:
@@ -78,51 +78,54 @@ def _views(redis: Redis, job_ids: list[str]) -> list[JobView]:
     return [view for job_id, fields, due in pairs if (view := read_view(job_id, fields, due))]
 
 
-#: Seconds between looks whether a job that is waited for is parked.
+#: Seconds between looks whether a job is parked while a call waits for it.
 _FIRST_LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LOOK_EVERY = 3.0
-#: Seconds after which a tenant whose line is full may try again.
-_LINE_PATIENCE = 10.0
+#: Seconds after which a tenant with too many jobs may try again.
+_RETRY_AFTER = 10.0
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A job as it stands, what it asks, and its answer if it has one."""
+class JobRecord:
+    """The state of a job, its document, and its answer if it has one."""
 
     view: JobView
     document: JobDocument
     result: ResultDocument | None
 
 
-async def hand_in(
-    services: Services, request: Request, tenant: str, read: Callable[[Room], Awaitable[Draft]]
-) -> Standing:
-    """Enter one job of the tenant, and return how it stands: in line, or as it was known before.
+async def submit_job(
+    services: Services,
+    request: Request,
+    tenant: str,
+    read: Callable[[BodyMemory], Awaitable[Draft]],
+) -> JobRecord:
+    """Submit a job of the tenant; return it, queued or as known before.
 
-    `read` makes the job of the request's body, in the room that it gets; whoever waits for the end
-    of the job holds nothing of that any more.
+    `read` makes the job from the request's body. Memory for the body is released before anybody
+    waits for the job.
 
     Raises:
-        VisionqError: as `visionq.sdk.AsyncClient.submit` does.
-        Fault: too many of the tenant's jobs have not ended, or nobody knows the model.
+        VisionqError: as `visionq.sdk.AsyncClient.submit`.
+        ApiError: too many of the tenant's jobs have not ended, or the model is unknown.
     """
-    await check_line(services, tenant)
+    await check_backlog(services, tenant)
     async with services.bodies.room(request, tenant) as room:
         one = await read(room)
         await asyncio.to_thread(services.models.check, one.job.document.model or "")
-        return await _entered(services, tenant, one)
+        return await _submitted(services, tenant, one)
 
 
-async def _entered(services: Services, tenant: str, one: Draft) -> Standing:
+async def _submitted(services: Services, tenant: str, one: Draft) -> JobRecord:
     (reply,) = await run_async(submit_drafts([one], services.blobs, services.ledger))
     submitted = accepted(reply)
     if not submitted.created:
         return await look(services, tenant, submitted.id)
-    return _in_line(submitted.id, one.job.document)
+    return _queued(submitted.id, one.job.document)
 
 
-def _in_line(job_id: str, document: JobDocument) -> Standing:
-    """Return a job as it stood when it was entered, whatever has become of it since."""
+def _queued(job_id: str, document: JobDocument) -> JobRecord:
+    """Return a job as it was right after its submission."""
     view = JobView(
         id=job_id,
         state=State.QUEUED,
@@ -132,32 +135,32 @@ def _in_line(job_id: str, document: JobDocument) -> Standing:
         images=len(document.images),
         submitted_at=datetime.now(UTC),
     )
-    return Standing(view, document, None)
+    return JobRecord(view, document, None)
 
 
-async def check_line(services: Services, tenant: str) -> None:
-    """Refuse when so many jobs of the tenant have not ended that one more is too many."""
+async def check_backlog(services: Services, tenant: str) -> None:
+    """Raise `ApiError` if too many jobs of the tenant have not ended."""
     waiting: int = await services.redis.zcard(TENANT_JOBS + tenant)
     if waiting >= services.gateway.max_waiting_jobs:
-        raise Fault(
+        raise ApiError(
             429,
             "too_many_jobs",
             f"{waiting:,} jobs of tenant {tenant} have not ended; wait until some have, or cancel"
             " those that are parked",
-            retry_after=_LINE_PATIENCE,
+            retry_after=_RETRY_AFTER,
         )
 
 
-async def look(services: Services, tenant: str, job_id: str) -> Standing:
-    """Return a job of the tenant; raises `JobNotFound`, also for jobs of others."""
-    standing = (await look_at_many(services, [job_id]))[0]
-    if standing is None or standing.view.tenant != tenant:
+async def look(services: Services, tenant: str, job_id: str) -> JobRecord:
+    """Return a job of the tenant; raise `JobNotFound`, also for jobs of others."""
+    job = (await read_jobs(services, [job_id]))[0]
+    if job is None or job.view.tenant != tenant:
         raise not_found(job_id)
-    return standing
+    return job
 
 
-async def look_at_many(services: Services, job_ids: Sequence[str]) -> list[Standing | None]:
-    """Return jobs of whatever tenant, in one round trip."""
+async def read_jobs(services: Services, job_ids: Sequence[str]) -> list[JobRecord | None]:
+    """Return jobs of any tenant, in one round trip."""
     async with services.redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             ask_for_view(pipeline, job_id)
@@ -166,97 +169,96 @@ async def look_at_many(services: Services, job_ids: Sequence[str]) -> list[Stand
             pipeline.get(CELERY_RESULT + job_id)
         replies = await pipeline.execute()
     return [
-        _standing(job_id, *replies[4 * position : 4 * position + 4])
+        _job_record(job_id, *replies[4 * position : 4 * position + 4])
         for position, job_id in enumerate(job_ids)
     ]
 
 
-async def look_at_latest(services: Services, job_ids: Sequence[str]) -> list[Standing | None]:
-    """Return jobs, or what stands for those that have been replayed, however often."""
-    standings = await look_at_many(services, job_ids)
+async def read_latest(services: Services, job_ids: Sequence[str]) -> list[JobRecord | None]:
+    """Return jobs, or the last replays of those that have been replayed."""
+    records = await read_jobs(services, job_ids)
     while True:
         replays = {
             place: one.view.replayed_by
-            for place, one in enumerate(standings)
+            for place, one in enumerate(records)
             if one and one.view.replayed_by
         }
         if not replays:
-            return standings
-        found = await look_at_many(services, list(replays.values()))
+            return records
+        found = await read_jobs(services, list(replays.values()))
         for place, one in zip(replays, found, strict=True):
-            standings[place] = one
+            records[place] = one
 
 
-def _standing(
+def _job_record(
     job_id: str,
     fields: list[bytes | None],
     due: float | None,
     document: bytes | None,
     stored: bytes | None,
-) -> Standing | None:
+) -> JobRecord | None:
     view = read_view(job_id, fields, due)
     if view is None or document is None:
         return None
     result = answer_in(stored) if view.state is State.COMPLETED else None
-    return Standing(view, JobDocument.model_validate_json(document, extra="ignore"), result)
+    return JobRecord(view, JobDocument.model_validate_json(document, extra="ignore"), result)
 
 
 async def wait_for(services: Services, job_id: str, seconds: float) -> None:
-    """Return when the job has ended or the time is up."""
+    """Wait until the job has ended or the time is up."""
     async with services.listener.watching([job_id]) as futures:
         await asyncio.wait(futures.values(), timeout=seconds)
 
 
-async def wait_and_look(
-    services: Services, standing: Standing, seconds: float, *, when_parked: bool | None = None
-) -> Standing:
-    """Return how the job stands when it has ended or the time is up.
+async def wait_and_read(
+    services: Services, job: JobRecord, seconds: float, *, when_parked: bool | None = None
+) -> JobRecord:
+    """Return the job when it has ended or the time is up.
 
-    Unless `when_parked` (by default what the settings say), also as soon as it is parked until
-    somebody acts.
+    Unless `when_parked` (default: the setting), return it too when it waits for an operator.
     """
-    if standing.view.state.is_terminal:
-        return standing
+    if job.view.state.is_terminal:
+        return job
     loop = asyncio.get_running_loop()
     end = loop.time() + min(seconds, services.gateway.longest_wait)
     patient = services.gateway.wait_when_parked if when_parked is None else when_parked
     looks = iter(()) if patient else chain(_FIRST_LOOKS, repeat(_LOOK_EVERY))
-    tenant, job_id = standing.view.tenant, standing.view.id
+    tenant, job_id = job.view.tenant, job.view.id
     async with services.listener.watching([job_id]) as futures:
         while (left := end - loop.time()) > 0:
             ended, _ = await asyncio.wait(futures.values(), timeout=min(left, next(looks, left)))
             if ended or patient:
                 break
-            standing = await look(services, tenant, job_id)
-            view = await services.gates.shown(standing.view)
-            if view.state.is_terminal or needs_somebody(view):
-                return replace(standing, view=view)
+            job = await look(services, tenant, job_id)
+            view = await services.gates.shown(job.view)
+            if view.state.is_terminal or needs_operator(view):
+                return replace(job, view=view)
     return await look(services, tenant, job_id)
 
 
 async def answered(
-    services: Services, standing: Standing, *, is_ours: bool, when_parked: bool | None = None
-) -> Standing:
-    """Return how the job of a call that waits for its answer stands in the end.
+    services: Services, job: JobRecord, *, is_ours: bool, when_parked: bool | None = None
+) -> JobRecord:
+    """Return the job of a call that waits for the answer.
 
     Raises:
-        Fault: it is parked until somebody acts. If no other call knows of it (`is_ours`), it is
-            cancelled: an answer that nobody waits for is not paid for later.
+        ApiError: the job waits for an operator. If no other call knows it (`is_ours`), it is
+            cancelled: nobody would read an answer that is paid for later.
     """
     longest = services.gateway.longest_wait
-    standing = await wait_and_look(services, standing, longest, when_parked=when_parked)
-    parked = standing.view
-    if not needs_somebody(parked) or parked.reason == BillingUnknown.code:
-        return standing
+    job = await wait_and_read(services, job, longest, when_parked=when_parked)
+    parked = job.view
+    if not needs_operator(parked) or parked.reason == BillingUnknown.code:
+        return job
     if is_ours:
-        standing = await cancel(services, parked.tenant, parked.id)
-        if standing.view.state is State.COMPLETED:
-            return standing
+        job = await cancel(services, parked.tenant, parked.id)
+        if job.view.state is State.COMPLETED:
+            return job
     raise refusal(parked)
 
 
-async def cancel(services: Services, tenant: str, job_id: str) -> Standing:
-    """Cancel a job of the tenant and return how it stands then; one that has ended stays so."""
+async def cancel(services: Services, tenant: str, job_id: str) -> JobRecord:
+    """Cancel a job of the tenant and return it, unchanged if it has ended."""
     await look(services, tenant, job_id)
     await services.ledger.cancel([job_id])
     return await look(services, tenant, job_id)

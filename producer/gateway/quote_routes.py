@@ -13,7 +13,7 @@ from producer.gateway.batches.batch_input import fields_in, read_lines
 from producer.gateway.batches.batch_store import Endpoint
 from producer.gateway.dependencies import CLIENT_NAME, ERRORS, PROBLEMS, Caller, Open, content_type
 from producer.gateway.file_routes import find_file
-from producer.gateway.http_errors import Fault
+from producer.gateway.http_errors import ApiError
 from producer.gateway.job_routes import check_fields
 from producer.gateway.request_bodies import json_body, read_form
 from producer.openai_requests.request_reader import fields_of, in_their_words
@@ -46,7 +46,7 @@ _JOB: Final[dict[str, Any]] = {
 
 
 class QuoteRequest(Part):
-    """What is to be quoted: the lines of an uploaded file, or jobs as `/v1/jobs` takes them."""
+    """Jobs to quote: the lines of an uploaded file, or jobs as `/v1/jobs` takes them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_JOB]}]})
 
@@ -63,9 +63,9 @@ class QuoteRequest(Part):
 
 @quotes_router.post("", summary="Ask what jobs would cost", openapi_extra=json_body(QuoteRequest))
 async def create_quote(request: Request, services: Open, key: Caller) -> Quote:
-    """Return tokens and rubles, low, expected and high, here and with other models; free."""
+    """Return tokens and rubles, low, expected and high, also for other models; free."""
     if content_type(request) != "application/json":
-        raise Fault(415, "unsupported_format", "send application/json")
+        raise ApiError(415, "unsupported_format", "send application/json")
     async with services.bodies.room(request, key.tenant) as room:
         raw = await room.body()
         asked = await room.work(read_form, raw, QuoteRequest, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -102,7 +102,7 @@ def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
         name = line.custom_id or str(line.number)
         try:
             fields = fields_in(line, endpoint)
-        except Fault as fault:
+        except ApiError as fault:
             yield BadRow(line.number, name, fault.code, fault.message)
         else:
             yield row_of(line.number, name, fields)
@@ -111,18 +111,18 @@ def _rows_of(path: Path, endpoint: str) -> Iterator[Row | BadRow]:
 def _row(number: int, fields: dict[str, Any]) -> Row | BadRow:
     try:
         check_fields(fields)
-    except Fault as fault:
+    except ApiError as fault:
         return BadRow(number, str(number), fault.code, fault.message)
     return row_of(number, str(number), fields)
 
 
 def row_of(number: int, name: str, fields: dict[str, Any]) -> Row | BadRow:
-    """Return the row of a source that asks what a job of these fields does."""
+    """Return the row of a source for the fields of a job."""
     images = fields.get("images")
     given = images if isinstance(images, list) else []
     urls = [str(image.get("url")) for image in given]
     if not urls or not all(map(is_url, urls)):
-        # What else a row of a source may name is a file of this machine.
+        # Other names in a row would be files of this machine.
         return BadRow(number, name, "invalid_job", "images: give http(s):// or data: addresses")
     rest = {field: value for field, value in fields.items() if field != "images"}
     return Row(number, name, tuple(urls), overrides=rest)
@@ -132,7 +132,7 @@ counting_router = APIRouter(responses=ERRORS)
 
 
 class CountRequest(ResponseRequest):
-    """A question whose tokens are to be counted: the fields of a response."""
+    """A question to count: the fields of a response."""
 
     personality: Annotated[
         None, NotSupported("personalities are not supported: say it in the instructions")
@@ -152,12 +152,12 @@ class CountedTokens(BaseModel):
     openapi_extra=json_body(CountRequest),
 )
 async def count_tokens(request: Request, services: Open, key: Caller) -> CountedTokens:
-    """Return the tokens of the input as they are forecast; free.
+    """Return the forecast tokens of the input; free.
 
-    A picture that is given by its address is not fetched, and counts as the largest.
+    A picture given by its address is not fetched, and counts as the largest.
     """
     if content_type(request) != "application/json":
-        raise Fault(415, "unsupported_format", "send application/json")
+        raise ApiError(415, "unsupported_format", "send application/json")
     async with services.bodies.room(request, key.tenant) as room:
         asked = await room.work(read_form, await room.body(), CountRequest)
         count = await services.quotes.run(key.tenant, _count, services, key.tenant, asked)

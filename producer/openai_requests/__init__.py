@@ -1,5 +1,5 @@
-"""Requests to OpenAI's API, of either surface, read as the one question that a job is.
+"""Requests of both of OpenAI's APIs, parsed as the one question of a job.
 
-One reader for all of them, wherever they come from: over HTTP, in the files of batches, and in the
-batch files of `visionq run`. What it does not know it refuses by name.
+One parser for HTTP, files of batches, and batch files of `visionq run`. It refuses unknown fields
+by name.
 """

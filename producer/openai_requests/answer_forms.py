@@ -1,7 +1,7 @@
-"""The form that the answer is asked for in: text, JSON, JSON of a schema, or a function's call.
+"""The requested form of the answer: text, JSON, JSON with a schema, or a function call.
 
-No function is ever called here. Clients ask for an object by a function whose parameters describe
-it: these become the schema of the answer, which is told as that call.
+No function is called here. Clients request an object by a function whose parameters describe it:
+they become the schema of the answer, which is returned as that call.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from visionq.answer_schemas import ANY_OBJECT, check_schema
 from visionq.contract import AnswerFormat
 from visionq.errors import InvalidJob
 
-#: Of a schema, and of a function.
+#: The name of a schema or a function.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _NO_PARAMETERS: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 _FUNCTION: Final = "function"
@@ -53,12 +53,12 @@ class NamedSchema(Part):
     name: Name
     schema_: dict[str, JsonValue] = Field(alias="schema")
     description: str | None = None
-    #: The schema is always held to, strictly where its form allows.
+    #: The schema is always enforced, strictly if its form allows.
     strict: StrictBool | None = None
 
 
 class Function(Part):
-    """A function, whose parameters are the form of the answer."""
+    """A function; its parameters are the form of the answer."""
 
     name: Name
     description: str | None = None
@@ -83,7 +83,7 @@ class ChatTool(Part):
 
 
 class NamedFunction(Part):
-    """The function that is to be called."""
+    """The function to call."""
 
     name: Name
 
@@ -119,7 +119,7 @@ def _known_choice(choice: object, read: ValidatorFunctionWrapHandler) -> object:
         raise not_supported(wanted, kind=kind)
     try:
         return read(choice)
-    except ValidationError:  # of each form in turn, of which the first would be told
+    except ValidationError:  # pydantic would report the first form
         raise not_supported(_WRONG_CHOICE) from None
 
 
@@ -130,15 +130,15 @@ WordOfChoice = Literal["none", "auto", "required"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """The form of an answer, as the fields of a job say it."""
+    """The form of an answer, as fields of a job."""
 
     answer_schema: dict[str, Any] | None = None
     answer_format: AnswerFormat | None = None
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields of a job that are not empty."""
-        told = self.answer_format and self.answer_format.model_dump(exclude_none=True)
-        fields = {"answer_schema": self.answer_schema, "answer_format": told}
+        """Return the fields that are not empty."""
+        given = self.answer_format and self.answer_format.model_dump(exclude_none=True)
+        fields = {"answer_schema": self.answer_schema, "answer_format": given}
         return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -147,19 +147,19 @@ JSON_OBJECT: Final = AnswerForm(ANY_OBJECT)
 
 
 def form_of_schema(named: NamedSchema, field: str) -> AnswerForm:
-    """Return the form of an answer of a schema; raises `ValueError` that begins with `field`."""
+    """Return the form for a schema; raise `ValueError` that begins with `field`."""
     schema = _described(named.schema_, named.description, field)
-    told = named.model_dump(include={"name", "description", "strict"})
-    return AnswerForm(schema, AnswerFormat(type="json_schema", **told))
+    given = named.model_dump(include={"name", "description", "strict"})
+    return AnswerForm(schema, AnswerFormat(type="json_schema", **given))
 
 
 def form_of_call(function: Function | None, choice: str | None, field: str) -> AnswerForm | None:
-    """Return the form of an answer that is a call; None: no function is to be called.
+    """Return the form for a function call, or None if there is none to make.
 
-    `choice` is a word, or the name of the function.
+    `choice` is `none`, `auto`, `required`, or the name of the function.
 
     Raises:
-        ValueError: it is a function that there is not, or its parameters are no schema.
+        ValueError: there is no such function, or its parameters are not a schema.
     """
     word: Any = choice or "auto"
     if word == "none" or (function is None and word == "auto"):
@@ -169,12 +169,12 @@ def form_of_call(function: Function | None, choice: str | None, field: str) -> A
     if word not in _CHOICES:
         word = _FUNCTION
     schema = _described(function.parameters or _NO_PARAMETERS, function.description, field)
-    told = function.model_dump(include={"name", "description", "strict"})
-    return AnswerForm(schema, AnswerFormat(type=_FUNCTION, tool_choice=word, **told))
+    given = function.model_dump(include={"name", "description", "strict"})
+    return AnswerForm(schema, AnswerFormat(type=_FUNCTION, tool_choice=word, **given))
 
 
 def _described(schema: dict[str, Any], description: str | None, field: str) -> dict[str, Any]:
-    """Return the schema with what was said about it: the model reads it there."""
+    """Return the schema with its description, which the model reads there."""
     if description and "description" not in schema:
         schema = {**schema, "description": description}
     try:

@@ -44,32 +44,32 @@ Penalty = Annotated[float, Field(ge=-2, le=2, strict=True)]
 
 
 class TextPart(Part):
-    """Words."""
+    """A part with text."""
 
     type: Literal["text"]
     text: str
     prompt_cache_breakpoint: Breakpoint | None = None
 
-    def said(self) -> Text:
-        """Return it as both APIs know it."""
+    def to_message_part(self) -> Text:
+        """Convert to the form of both APIs."""
         return Text(self.text, ends_prefix=self.prompt_cache_breakpoint is not None)
 
 
 class PicturePart(Part):
-    """Where a picture is, and how closely to look at it."""
+    """The address and `detail` of a picture."""
 
     url: PictureUrl
     detail: DetailName | None = None
 
 
 class ImagePart(Part):
-    """A picture."""
+    """A part with a picture."""
 
     type: Literal["image_url"]
     image_url: PicturePart
 
-    def said(self) -> Image:
-        """Return it as both APIs know it."""
+    def to_message_part(self) -> Image:
+        """Convert to the form of both APIs."""
         return Image(self.image_url.url, self.image_url.detail)
 
 
@@ -77,7 +77,7 @@ Content = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ChatMessage(Turn):
-    """What somebody says."""
+    """A message."""
 
     name: Annotated[
         None, NotSupported("names of speakers are not supported: give them as text")
@@ -91,16 +91,16 @@ class ChatMessage(Turn):
 
 
 class SchemaFormat(Part):
-    """JSON of a given form."""
+    """JSON with a schema."""
 
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
 
 class ChatStreamOptions(StreamOptions):
-    """How a completion is streamed."""
+    """Options of a stream."""
 
-    #: Tell the usage in a last chunk.
+    #: Send the usage in a last chunk.
     include_usage: StrictBool | None = None
 
 
@@ -166,7 +166,7 @@ class ChatRequest(Common):
     function_call: Annotated[None, NotSupported(_OLD_FUNCTIONS, but=("none", "auto"))] = None
 
     def _question(self) -> dict[str, Any]:
-        return question_in([message.said() for message in self.messages], "messages")
+        return question_in([one.to_message() for one in self.messages], "messages")
 
     def _most_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens

@@ -29,52 +29,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words of a message."""
+    """Text in a message."""
 
     text: str
-    #: Whether the part of the prompt that the provider keeps ends with it.
+    #: Whether the prefix of the prompt that the provider caches ends with it.
     ends_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of a message."""
+    """A picture in a message."""
 
     url: str
     detail: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A message, whichever API it came by."""
+class Message:
+    """A message of either API."""
 
     role: str
     parts: tuple[Text | Image, ...]
 
 
-def question_in(said: list[Said], field: str, instructions: str | None = None) -> dict[str, Any]:
+def question_in(
+    messages: list[Message], field: str, instructions: str | None = None
+) -> dict[str, Any]:
     """Return prompt, pictures, detail and instructions of a job.
 
-    A job is one question: instructions, then a text, then pictures. What says more than that, and
-    would lose its sense when it is put so, is refused.
+    A job is one question: instructions, then a text, then pictures. Messages that would lose their
+    meaning in this form are refused.
 
     Args:
-        said: the messages, in order.
-        field: what they are called in the request, for errors.
-        instructions: those that stand outside the messages.
+        messages: in order.
+        field: their name in the request, for errors.
+        instructions: those outside the messages.
 
     Raises:
         ValueError: the messages are more than one question; the text begins with the field.
     """
-    asked = [position for position, one in enumerate(said) if one.role == "user"]
-    if len(asked) != 1 or asked[0] != len(said) - 1:
+    asked = [position for position, one in enumerate(messages) if one.role == "user"]
+    if len(asked) != 1 or asked[0] != len(messages) - 1:
         raise ValueError(
             f"{field}: give one user message, as the last; conversations are not supported here"
         )
     where = f"{field}.{asked[0]}.content"
-    texts, images = _sorted_out(said[-1].parts, where)
+    texts, images = _texts_and_images(messages[-1].parts, where)
     rules = [instructions] if instructions else []
-    rules += [_words(one, f"{field}.{position}") for position, one in enumerate(said[:-1])]
+    rules += [_text_of(one, f"{field}.{position}") for position, one in enumerate(messages[:-1])]
     fields: dict[str, Any] = {
         "prompt": "\n\n".join(texts),
         "images": [{"url": image.url} for image in images],
@@ -83,20 +85,20 @@ def question_in(said: list[Said], field: str, instructions: str | None = None) -
         fields["detail"] = _detail_of(images, where)
     if rules:
         fields["instructions"] = "\n\n".join(rules)
-    if _ends_prefix(said, field):
+    if _ends_prefix(messages, field):
         fields["prompt_cache"] = PromptCache.INSTRUCTIONS
     return fields
 
 
-def _ends_prefix(said: list[Said], field: str) -> bool:
-    """Return whether the provider keeps the instructions; a job knows no other end of a prefix."""
+def _ends_prefix(messages: list[Message], field: str) -> bool:
+    """Return whether to cache the instructions; a job has no other prefix."""
     marked = [
         (position, index)
-        for position, one in enumerate(said)
+        for position, one in enumerate(messages)
         for index, part in enumerate(one.parts)
         if isinstance(part, Text) and part.ends_prefix
     ]
-    last = (len(said) - 2, len(said[-2].parts) - 1) if len(said) > 1 else None
+    last = (len(messages) - 2, len(messages[-2].parts) - 1) if len(messages) > 1 else None
     for place in marked:
         if place != last:
             position, index = place
@@ -107,7 +109,7 @@ def _ends_prefix(said: list[Said], field: str) -> bool:
     return bool(marked)
 
 
-def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str], list[Image]]:
+def _texts_and_images(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str], list[Image]]:
     texts = [part.text for part in parts if isinstance(part, Text)]
     images = [part for part in parts if isinstance(part, Image)]
     if not any(text.strip() for text in texts):
@@ -121,8 +123,7 @@ def _sorted_out(parts: tuple[Text | Image, ...], where: str) -> tuple[list[str],
     starts = sum(first is not second is Image for first, second in pairwise([Text, *kinds]))
     if starts > 1:
         raise ValueError(
-            f"{where}: text between pictures would lose its place: give the pictures one after the"
-            " other"
+            f"{where}: text between pictures would lose its place: give all pictures together"
         )
     return texts, images
 
@@ -134,10 +135,10 @@ def _detail_of(images: list[Image], where: str) -> str:
     return details.pop()
 
 
-def _words(said: Said, where: str) -> str:
-    if any(isinstance(part, Image) for part in said.parts):
-        raise ValueError(f"{where}.content: only the user's message may hold pictures")
-    return "\n\n".join(part.text for part in said.parts if isinstance(part, Text))
+def _text_of(message: Message, where: str) -> str:
+    if any(isinstance(part, Image) for part in message.parts):
+        raise ValueError(f"{where}.content: only the user's message may contain pictures")
+    return "\n\n".join(part.text for part in message.parts if isinstance(part, Text))
 
 
 #: `auto`, `low`, `high`, `original`.
@@ -146,7 +147,7 @@ DetailName = Literal["auto", "low", "high", "original"]
 PictureUrl = Annotated[str, Field(min_length=1)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
-#: What OpenAI calls an effort, a key or a name of somebody.
+#: An effort, a key or a user's name in OpenAI's APIs.
 ShortText = Annotated[str, Field(min_length=1, max_length=512)]
 Metadata = Annotated[
     dict[
@@ -156,7 +157,7 @@ Metadata = Annotated[
     Field(max_length=16),
 ]
 LOG_PROBABILITIES: Final = "log probabilities are not supported"
-#: Fields of a request that shape the call and that a job has no word for: both APIs pass them on.
+#: Fields that both APIs pass on to the provider, since a job has none for them.
 _PASSED_ON: Final = (
     "top_p", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user",
 )  # fmt: skip
@@ -173,14 +174,14 @@ def _with_flags(pictures: object) -> object:
 
 
 def _written_out(time: object) -> object:
-    """Refuse a time as a number, which pydantic takes for seconds, or milliseconds."""
+    """Refuse a time as a number, which pydantic reads as seconds or milliseconds."""
     if isinstance(time, (int, float)):
         raise ValueError("give a time with its zone: 2030-01-01T12:00:00Z")  # noqa: TRY004  # pydantic takes ValueError
     return time
 
 
 class Extras(Part):
-    """What OpenAI's APIs have no word for: fields of our own jobs."""
+    """Fields of jobs that OpenAI's APIs do not have."""
 
     pictures: Annotated[PictureOptions | None, BeforeValidator(_with_flags)] = None
     priority: Priority | None = None
@@ -189,26 +190,26 @@ class Extras(Part):
     url_mode: UrlMode | None = None
     deadline: Annotated[AwareDatetime | None, BeforeValidator(_written_out)] = None
     repair: StrictBool | None = None
-    #: Fields of the provider's request that are not read here; they are passed on as they are.
+    #: Other fields of the provider's request, passed on unchanged.
     extra_body: dict[str, JsonValue] | None = None
 
 
 class StreamOptions(Part):
-    """How the answer is streamed."""
+    """Options of a stream."""
 
-    #: Accepted for either value: nothing pads the events of this gateway.
+    #: Accepted and ignored: this gateway does not pad events.
     include_obfuscation: StrictBool | None = None
 
 
 class PromptCacheOptions(Part):
-    """What the provider keeps of the prompt; a job has words of its own for it."""
+    """The provider's cache of prompts; a job has its own fields for it."""
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: ShortText | None = None
 
 
 class Breakpoint(Part):
-    """The end of what the provider keeps of the prompt."""
+    """The end of the prefix that the provider caches."""
 
     mode: Literal["explicit"]
 
@@ -216,35 +217,35 @@ class Breakpoint(Part):
 def _one_question(role: object) -> object:
     if role in ("assistant", "tool", "function"):  # it may be unhashable
         raise not_supported(
-            f"messages of the {role} are not supported: a request is one question; what was said"
-            " before can be told in the instructions"
+            f"messages of the {role} are not supported: a request is one question; give earlier"
+            " messages in the instructions"
         )
     return role
 
 
 class Turn(Part):
-    """What somebody says; each API has its own forms of `content`."""
+    """A message; each API has its own forms of `content`."""
 
     role: Annotated[Literal["user", "system", "developer"], BeforeValidator(_one_question)]
     content: list[Any]
 
-    def said(self) -> Said:
-        """Return it as both APIs know it."""
-        parts: tuple[Text | Image, ...] = tuple(part.said() for part in self.content)
-        return Said(self.role, parts)
+    def to_message(self) -> Message:
+        """Convert to the form of both APIs."""
+        parts: tuple[Text | Image, ...] = tuple(part.to_message_part() for part in self.content)
+        return Message(self.role, parts)
 
 
 def as_parts(kind: str) -> Callable[[object], object]:
-    """Return what makes a part of type `kind` of content that is a mere text."""
+    """Return a validator that turns a plain text into a part of type `kind`."""
     return lambda content: (
         [{"type": kind, "text": content}] if isinstance(content, str) else content
     )
 
 
 class Common(Part):
-    """Fields of both. Those of one allowed value are there for clients that spell out defaults."""
+    """Fields of both APIs; those with one allowed value serve clients that send defaults."""
 
-    #: Which of the APIs, and the names of its further fields that are passed on.
+    #: The API, and its further fields that are passed on.
     api: ClassVar[Api]
     passed_on: ClassVar[tuple[str, ...]] = ()
 
@@ -252,29 +253,29 @@ class Common(Part):
     metadata: Metadata | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     top_p: Share | None = None
-    #: How the provider is to schedule the call: `default`, `flex`, `priority`, …
+    #: The provider's scheduling: `default`, `flex`, `priority`, …
     service_tier: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
     prompt_cache_key: ShortText | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: ShortText | None = None
     safety_identifier: ShortText | None = None
     user: ShortText | None = None
-    #: Nothing is stored at the provider, whatever this says.
+    #: Ignored: nothing is stored at the provider.
     store: StrictBool | None = None
-    #: Read by whoever answers; it changes nothing about the job.
+    #: Read by the gateway; it does not change the job.
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    #: One answer is one call at most, whatever this says.
+    #: Ignored: an answer is one call at most.
     parallel_tool_calls: StrictBool | None = None
     top_logprobs: Annotated[None, NotSupported(LOG_PROBABILITIES, but=(0,))] = None
     moderation: Annotated[None, NotSupported("moderation by the provider is not supported")] = None
     visionq: Extras | None = None
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields of the job, but for those that hold their default.
+        """Return the fields of the job that are given.
 
         Raises:
-            ValueError: the request is no single question; the text begins with the field.
+            ValueError: the request is not one question; the text begins with the field.
         """
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: only with stream: true")
@@ -296,7 +297,7 @@ class Common(Part):
         return {name: value for name, value in given.items() if value is not None}
 
     def _prompt_cache(self, *, keeps: bool) -> dict[str, Any]:
-        """Return what is kept of the prompt beside what its own breakpoint says."""
+        """Return the fields for the provider's cache, besides a breakpoint in the messages."""
         options = self.prompt_cache_options
         if options is None:
             return {}
@@ -326,7 +327,7 @@ class Common(Part):
         """Return the form of the answer.
 
         Raises:
-            ValueError: it is asked for twice, or in a form that is none.
+            ValueError: there are two, or one is malformed.
         """
         form, call = self._text_form(), self._call()
         if call is None or call.answer_format is None:

@@ -1,4 +1,4 @@
-"""Requests that stand in files, as OpenAI's Batch API has them."""
+"""Read requests from the lines of OpenAI's batch files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from visionq.errors import InvalidJob
 if TYPE_CHECKING:
     from producer.openai_requests.parts import Common
 
-#: Path of the address → what is sent there.
+#: Path → form of its requests.
 REQUESTS: Final[dict[str, type[ResponseRequest | ChatRequest]]] = {
     "/v1/responses": ResponseRequest,
     "/v1/chat/completions": ChatRequest,
 }
 
-#: Field of a job → what it is called in a request, where that is another name.
+#: Field of a job → its name in a request, if that differs.
 _THEIR_NAMES: Final = {
     "prompt_cache": "prompt_cache_options.mode",
     "prompt_cache_ttl": "prompt_cache_options.ttl",
@@ -30,10 +30,10 @@ _EFFORTS: Final = {Api.RESPONSES: "reasoning.effort", Api.CHAT_COMPLETIONS: "rea
 
 
 def read_request(path: str, body: object) -> dict[str, Any]:
-    """Return the fields of the job that a request asks for.
+    """Return the fields of a request's job.
 
     Raises:
-        InvalidJob: it asks for something that a job has no word for; the message names the field.
+        InvalidJob: the request is not supported; the message names the field.
     """
     if path not in REQUESTS:
         raise InvalidJob(f"url: {path!r} is none of {', '.join(map(repr, REQUESTS))}")
@@ -47,17 +47,17 @@ def read_request(path: str, body: object) -> dict[str, Any]:
 
 
 def in_their_words(error: InvalidJob, api: Api) -> InvalidJob:
-    """Return what is wrong with a job, the field called as the request calls it."""
+    """Return the error of a job with the request's name of the field."""
     field, _, said = error.message.partition(": ")
     theirs = (_EFFORTS[api] if field == "effort" else _THEIR_NAMES.get(field)) if said else None
     return InvalidJob(f"{theirs}: {said}") if theirs else error
 
 
 def fields_of(request: Common) -> dict[str, Any]:
-    """Return the fields of the job that a request asks for.
+    """Return the fields of a request's job.
 
     Raises:
-        InvalidJob: it is no single question about pictures.
+        InvalidJob: it is not one question about pictures.
     """
     try:
         return request.to_fields()

@@ -49,7 +49,7 @@ _NO_COMPRESSION: Final = "not supported: what the model sees of a picture is dec
 
 
 def _nothing_more(include: object) -> object:
-    """Take what adds to parts that an answer here never has; refuse the rest."""
+    """Accept additions to parts that answers here never have; refuse the rest."""
     for name in include if isinstance(include, list) else ():
         if isinstance(name, str) and name != "reasoning.encrypted_content":
             raise not_supported("is not supported: answers hold text and nothing more", kind=name)
@@ -60,19 +60,19 @@ _NOTHING_MORE: Final = BeforeValidator(_nothing_more)
 
 
 class InputText(Part):
-    """Words."""
+    """A part with text."""
 
     type: Literal["input_text"]
     text: str
     prompt_cache_breakpoint: Breakpoint | None = None
 
-    def said(self) -> Text:
-        """Return it as both APIs know it."""
+    def to_message_part(self) -> Text:
+        """Convert to the form of both APIs."""
         return Text(self.text, ends_prefix=self.prompt_cache_breakpoint is not None)
 
 
 class InputImage(Part):
-    """A picture."""
+    """A part with a picture."""
 
     type: Literal["input_image"]
     file_id: Annotated[
@@ -81,8 +81,8 @@ class InputImage(Part):
     image_url: PictureUrl
     detail: DetailName | None = None
 
-    def said(self) -> Image:
-        """Return it as both APIs know it."""
+    def to_message_part(self) -> Image:
+        """Convert to the form of both APIs."""
         return Image(self.image_url, self.detail)
 
 
@@ -97,7 +97,7 @@ def _message_alone(kind: object) -> object:
 
 
 class Message(Turn):
-    """What somebody says."""
+    """A message."""
 
     type: Annotated[Literal["message"] | None, BeforeValidator(_message_alone)] = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
@@ -114,7 +114,7 @@ def _as_messages(given: object) -> object:
 
 
 class SchemaFormat(NamedSchema):
-    """JSON of a given form."""
+    """JSON with a schema."""
 
     type: Literal["json_schema"]
 
@@ -130,12 +130,12 @@ class TextOptions(Part):
 
 
 class Reasoning(Part):
-    """How long the model thinks; what it thought is not shown."""
+    """How long the model thinks; its thoughts are not shown."""
 
     effort: ShortText | None = None
     summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
     generate_summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None
-    #: Which turns the model sees again: there is one.
+    #: The turns that the model sees again: there is only one.
     context: Annotated[None, NotSupported(_NO_CONVERSATION, but=_TURNS)] = None
     mode: Annotated[
         None, NotSupported("only the standard mode is supported", but=("standard",))
@@ -200,13 +200,13 @@ class ResponseRequest(Common):
     access_programs: Annotated[None, NotSupported("access programs are not supported")] = None
 
     def _question(self) -> dict[str, Any]:
-        return question_in([message.said() for message in self.input], "input", self.instructions)
+        return question_in([one.to_message() for one in self.input], "input", self.instructions)
 
     def _most_tokens(self) -> int | None:
         return self.max_output_tokens
 
     def _passed_on(self) -> dict[str, Any]:
-        # A field of its own in the other API, and in a job.
+        # A separate field in the other API, and in a job.
         verbosity = self.text.verbosity if self.text else None
         return super()._passed_on() | ({"verbosity": verbosity} if verbosity else {})
 

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-#: The type of errors that say in whole sentences what is not supported: they go before all others.
+#: The type of errors about unsupported values, which come before all others.
 NOT_SUPPORTED: Final = "not_supported"
 
 
 def complaint(errors: Sequence[Any]) -> tuple[str, str]:
-    """Return the field that pydantic's errors are about, and the line about them."""
+    """Return the field of pydantic's first error, and a line about all of them."""
     first = next((error for error in errors if error["type"] == NOT_SUPPORTED), errors[0])
     if first["type"] == "json_invalid":
         return "body", f"body: {wording(first)}"
     field = ".".join(_path(first)) or "body"
     said = "not supported here" if first["type"] == "extra_forbidden" else wording(first)
     if first["type"] != NOT_SUPPORTED:
-        # What stands below them pydantic names as it tries them, one form of a value after another.
+        # Pydantic also reports parts of each form of a value that it tries.
         said += also([(_path(error) or ["body"])[0] for error in (first, *errors)])
     return field, f"{field}: {said[:1].lower()}{said[1:]}"
 
@@ -41,18 +41,18 @@ _LONGEST_KIND: Final = 64
 
 
 class Part(BaseModel):
-    """A part of a request; what it does not know it refuses by name."""
+    """A part of a request; it refuses unknown fields by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def not_supported(words: str, *, kind: str = "") -> PydanticCustomError:
-    """Return the error to raise in a validator for a value that asks for what there is not.
+    """Return the error for a validator that meets an unsupported value.
 
-    `kind` is what the client calls it: words begin with it, at a length that people read.
+    `kind` is the client's name of it, with which the message begins.
     """
     if kind:
-        # Half a surrogate pair, which JSON can say, breaks pydantic's rendering of messages.
+        # A lone surrogate, which JSON allows, breaks pydantic's rendering of messages.
         shown = kind[:_LONGEST_KIND].encode("utf-8", "backslashreplace").decode()
         words = f"{shown} {words}"
     return PydanticCustomError(NOT_SUPPORTED, "{words}", {"words": words})
@@ -60,22 +60,22 @@ def not_supported(words: str, *, kind: str = "") -> PydanticCustomError:
 
 @dataclass(frozen=True)
 class NotSupported:
-    """Marks a field that may be null, or hold one of the values that ask for nothing: `but`."""
+    """Marks an unsupported field, which may be null or one of the neutral values `but`."""
 
-    #: What is not supported, and what to do instead.
+    #: The unsupported feature, and its replacement.
     words: str
     but: tuple[object, ...] = ()
 
     def __get_pydantic_core_schema__(
         self, _: object, __: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Return how pydantic checks such a field."""
+        """Return pydantic's schema of the field."""
         return core_schema.no_info_plain_validator_function(self._check)
 
     def __get_pydantic_json_schema__(
         self, _: core_schema.CoreSchema, __: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return what OpenAPI's document says of it."""
+        """Return the field's JSON Schema for the OpenAPI document."""
         return {"enum": [None, *self.but], "description": f"Not supported: {self.words}"}
 
     def _check(self, value: Any) -> None:  # noqa: ANN401  # any JSON value

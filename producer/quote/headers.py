@@ -76,7 +76,7 @@ def read_header(file: BinaryIO, head: bytes) -> Header:
         return header
     found = next((name for pattern, name in _SIGNATURES if pattern.match(head)), None)
     if found is None:
-        raise NotAnImage("the content is not a picture")
+        raise NotAnImage("the content is no picture")
     if found in CONVERTIBLE:
         return _convertible(found, _Walk(file, head))
     raise UnsupportedFormat(f"the content is {found}; convert it to JPEG, PNG, WEBP or still GIF")
@@ -192,7 +192,7 @@ def _colours(packed: int) -> int:
 def _webp(walk: _Walk) -> Header:
     head = walk.head
     if head[8:12] != b"WEBP":
-        raise NotAnImage("the content is not a picture")
+        raise NotAnImage("the content is no picture")
     kind = head[12:16]
     if kind == b"VP8X":
         width, height = (

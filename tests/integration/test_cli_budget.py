@@ -103,7 +103,7 @@ def test_budgets_are_set_shown_and_cleared(driver: LedgerDriver, capsys: Output)
         (["set", "--tenant", "t"], "--total, --day or --month"),
         (["set", "--total", "5"], "--tenant or --batch"),
         (["set", "--batch", "b", "--day", "5"], "a batch has one budget"),
-        (["set", "--tenant", "no such", "--day", "5"], "'no such' can be no tenant"),
+        (["set", "--tenant", "no such", "--day", "5"], "'no such' is not a tenant's name"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer.gateway.admission import KnownModels
-from producer.gateway.http_errors import Fault
+from producer.gateway.http_errors import ApiError
 from producer.gateway.job_service import list_jobs
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import State
@@ -108,12 +108,12 @@ def test_unknown_models_are_refused(redis: Redis) -> None:
     now = [0.0]
     models = KnownModels(redis, Settings(), lambda: now[0])
     models.check("gpt-6-luna")
-    with pytest.raises(Fault, match="our-own-model has no price here") as raised:
+    with pytest.raises(ApiError, match="our-own-model has no price here") as raised:
         models.check("our-own-model")
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
     Models(redis, lambda: ModelList(frozenset({"our-own-model", "gpt-5.4-mini"}))).run()
     assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-5.4-mini"}
-    with pytest.raises(Fault):
+    with pytest.raises(ApiError):
         models.check("our-own-model")
     now[0] += 60
     models.check("our-own-model")

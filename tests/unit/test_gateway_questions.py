@@ -13,7 +13,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from producer.gateway.access import Scope, scope_for
 from producer.gateway.job_routes import job_schemas
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.parts import Common, Extras, Image, Said, Text, question_in
+from producer.openai_requests.parts import Common, Extras, Image, Message, Text, question_in
 from producer.openai_requests.request_reader import fields_of, in_their_words, read_request
 from producer.openai_requests.responses import ResponseRequest
 from producer.openai_requests.unsupported import complaint
@@ -31,12 +31,12 @@ def test_nothing_is_lost(
 ) -> None:
     """Every text, picture and instruction of a question is in the job, each in its order."""
     parts: tuple[Text | Image, ...] = (*texts, *images) if first else (*images, *texts)
-    system = [Said("system", (Text(rule),)) for rule in rules]
-    fields = question_in([*system, Said("user", parts)], "input", given)
+    system = [Message("system", (Text(rule),)) for rule in rules]
+    fields = question_in([*system, Message("user", parts)], "input", given)
     assert fields["prompt"] == "\n\n".join(text.text for text in texts)
     assert fields["images"] == [{"url": image.url} for image in images]
     assert fields["detail"] == "low"
-    assert "detail" not in question_in([Said("user", (Text("?"), Image("u", None)))], "input")
+    assert "detail" not in question_in([Message("user", (Text("?"), Image("u", None)))], "input")
     wanted = [*([given] if given else []), *rules]
     assert fields.get("instructions") == ("\n\n".join(wanted) if wanted else None)
 
@@ -58,7 +58,7 @@ def test_nothing_is_lost(
 def test_what_is_more_than_a_question_is_refused(said: list[tuple[str, str]], field: str) -> None:
     """A conversation that one text and some pictures can't hold is refused by its place."""
     kinds: dict[str, Any] = {"a": Text("?"), "i": Image("u", "low"), "I": Image("u", "high")}
-    messages = [Said(role, tuple(kinds[kind] for kind in parts)) for role, parts in said]
+    messages = [Message(role, tuple(kinds[kind] for kind in parts)) for role, parts in said]
     with pytest.raises(ValueError, match=f"^{field}: "):
         question_in(messages, "input")
 
@@ -141,7 +141,7 @@ OUR_OWN: dict[str, Any] = {
     "repair": False,
     "extra_body": {"seed_of_theirs": 1},
 }
-#: Said by the messages themselves.
+#: Message by the messages themselves.
 IN_MESSAGES = {"prompt", "images", "detail"}
 #: Not the client's to say in the body.
 NOT_THEIRS = {

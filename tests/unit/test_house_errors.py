@@ -25,7 +25,7 @@ EXCEPTIONS: Final = {
     "UnsupportedDetailError": _SIMULATOR,
     "TooManyPatchesError": _SIMULATOR,
     "SimulatedRefusal": _SIMULATOR,
-    "Fault": "a reply of the gateway: a status and a body, also for faults of HTTP alone",
+    "ApiError": "a reply of the gateway: a status and a body, also for faults of HTTP alone",
     "FencedError": _FLOW,
     "GivenBackError": _FLOW,
     "ExhaustedError": _FLOW,

@@ -14,7 +14,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from openai.types.responses import Response as TheirResponse
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
-from producer.gateway.job_service import Standing
+from producer.gateway.job_service import JobRecord
 from producer.gateway.openai.completion_objects import completion_of
 from producer.gateway.openai.response_objects import response_of
 from producer.openai_requests.chat import ChatRequest
@@ -193,7 +193,7 @@ def test_null_is_nothing(path: str, form: Any, theirs: Any) -> None:
     assert read_request(path, body(path, **dict.fromkeys(nullable(hints)))) == plain
 
 
-def standing(path: str, state: State, text: str | None = None, **fields: Any) -> Standing:
+def standing(path: str, state: State, text: str | None = None, **fields: Any) -> JobRecord:
     """A job with a function that has ended."""
     job_id = "resp_1" if path == RESPONSES else "chatcmpl-1"
     document = parse_job(read_request(path, body(path, model="m", tools=[tool(path)], **fields)))
@@ -209,7 +209,7 @@ def standing(path: str, state: State, text: str | None = None, **fields: Any) ->
         id=job_id, state=state, tenant="default", model="m", priority="interactive", images=1,
         submitted_at=now, finished_at=now, error=error,
     )  # fmt: skip
-    return Standing(view, document, result)
+    return JobRecord(view, document, result)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda client: client.wait(None), TypeError, "job: give a job or its id, not NoneType"),
     (lambda client: client.get("\ud800"), ValueError, "job: .* is no id"),
     (lambda client: client.results(["\ud800"]), ValueError, "job: .* is no id"),
-    (lambda client: client.clear_budget(batch="\ud800"), ValueError, "batch: .* can be no batch"),
-    (lambda client: client.clear_budget(batch=5), ValueError, "batch: 5 can be no batch"),
+    (lambda client: client.clear_budget(batch="\ud800"), ValueError, "batch: .* is not a batch"),
+    (lambda client: client.clear_budget(batch=5), ValueError, "batch: 5 is not a batch's name"),
     (lambda client: client.get(b"a"), TypeError, "job: .* not bytes"),
     (lambda client: client.cancel(["a"]), TypeError, "job: .* not list"),
     (lambda client: client.analyze(b"a", "?", timeout=[]), TypeError, "timeout: .* not list"),
@@ -44,7 +44,7 @@ WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (
         lambda client: client.submit(prompt="?", images=["ftp://a/b.jpg"]),
         InvalidJob,
-        "images.0: of addresses http://, https:// and data: are taken, not ftp://",
+        "images.0: give an address with http://, https:// or data:, not ftp://",
     ),
     (lambda client: client.submit(prompt="?", images=[b"a"], pictures=1), InvalidJob, "pictures: "),
 ]

@@ -48,7 +48,7 @@ def test_files_that_fail(tmp_path: Path) -> None:
         tmp_path / "large.png" / "below": (InputFileNotFound, "Not a directory"),
         tmp_path / "empty.png": (EmptyFile, "empty"),
         tmp_path / "large.png": (TooLarge, "more than 100 bytes"),
-        "a\0b.png": (InputFileNotFound, "no name of a file"),
+        "a\0b.png": (InputFileNotFound, "not a file name"),
         "n" * 5000: (InputFileNotFound, "too long"),
     }
     for path, (kind, message) in cases.items():

@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 class AsyncClient:
     """`Client` for asyncio: the same methods and errors, awaited. Belongs to one event loop.
 
-    However many jobs are waited for at once, one connection listens for them all.
+    One connection listens for all jobs that you wait for.
     """
 
     def __init__(self, settings: Settings | None = None, redis_url: str | None = None) -> None:
-        """Read the environment where `settings` is not given; connect at the first use.
+        """Read the environment unless `settings` is given; connect at the first use.
 
         Raises:
-            ConfigurationError: no address of Redis is given, or it is malformed.
+            ConfigurationError: no address of Redis is set, or it is malformed.
         """
         check_client(settings, redis_url)
         # With the first client, not with the import: the ledger, blob stores and price tables.
@@ -66,7 +66,7 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection. Jobs go on."""
+        """Close all connections; jobs go on."""
         self._check_loop()
         await self._operations.aclose()
 
@@ -83,7 +83,7 @@ class AsyncClient:
         Raises:
             InvalidJob: a field is wrong; the message names it.
             ImageError: a picture can't be read, is empty or too large; the error names it.
-            IdempotencyConflict: the key already names a job that asks for something else.
+            IdempotencyConflict: the key belongs to a job with a different question.
         """
         fields = {
             "prompt": prompt,
@@ -95,11 +95,11 @@ class AsyncClient:
         return await run_async(self._operations.submit(fields))
 
     def submit_many(self, jobs: Rows) -> AsyncIterator[AsyncJob]:
-        """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
+        """Submit jobs, each the keywords of `submit`, and yield them in input order.
 
-        Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
-        about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
-        jobs before it are submitted, and other jobs of its portion may be.
+        Nothing is submitted until you iterate. Jobs are submitted in chunks of at most 500 jobs or
+        about 32 MB. An error (see `submit`) ends the iterator at its job; the jobs before it are
+        submitted, and others of its chunk may be.
         """
         check_rows(jobs, asynchronous=True)
         return self._items(self._operations.submit_many(each(jobs)))
@@ -121,17 +121,17 @@ class AsyncClient:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> AsyncIterator[tuple[AsyncJob, Any]]:
-        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+        """Submit jobs as `submit_many` does, and yield each with its result or error.
 
-        At most `window` jobs are out at any time: more are read and submitted only as their
-        answers are taken. With `schema`, a pydantic model, jobs without a schema of their own ask
-        for it, and results are as those of `results` with it.
+        Jobs come in the order of ending. At most `window` jobs are out at any time: more are read
+        and submitted only when you take their results. `schema`, a pydantic model, applies to jobs
+        without a schema of their own; results are as those of `results`.
 
-        A job that can't be submitted (a missing file, a wrong field) ends in its error, as others
-        do; its `position` says which it was, and the ledger does not know it.
+        A job that can't be submitted (a missing file, a wrong field) yields its error; its
+        `position` says which it was, and it is not in the ledger.
 
         Raises:
-            QueueUnavailable: the ledger takes no jobs; the jobs that are out go on.
+            QueueUnavailable: the ledger takes no jobs; submitted jobs go on.
         """
         check_rows(jobs, asynchronous=True)
         check_window(window)
@@ -139,7 +139,7 @@ class AsyncClient:
         return self._items(self._operations.stream(each(jobs), window, schema, model))
 
     async def get(self, job: AsyncJob | str) -> JobView:
-        """Return how a job stands now; raises `JobNotFound`."""
+        """Return the current state of a job; raise `JobNotFound`."""
         self._check_loop()
         return await run_async(self._operations.get(check_job(job)))
 
@@ -162,16 +162,16 @@ class AsyncClient:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> ResultDocument | TypedResult[Model]:
-        """Return the result of a job, waiting for it at most `timeout` seconds.
+        """Return the result of a job, waiting at most `timeout` seconds.
 
-        Survives a restart of Redis within that time. With `schema`, the pydantic model that the job
-        was submitted with, `parsed` of the result is an object of it.
+        The wait survives restarts of Redis. With `schema`, the pydantic model of the submission,
+        `parsed` of the result is an object of it.
 
         Raises:
             JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
             WaitTimeout: the time is up; the job goes on.
-            JobNotFound: the ledger holds no such job.
-            InvalidOutput: the model does not take the answer; the paid text is in `text`.
+            JobNotFound: there is no such job.
+            InvalidOutput: the answer fails the model's validation; `text` has the paid text.
         """
         self._check_loop()
         model, job_id, timeout = model_of(schema), check_job(job), check_timeout(timeout)
@@ -213,7 +213,7 @@ class AsyncClient:
         """Submit one question about one picture and wait for its result.
 
         With `schema`, a pydantic model, `parsed` of the result is an object of it; with a JSON
-        Schema its `data` are of that form. Raises what `submit` and `wait` raise.
+        Schema its `data` match it. Raises the errors of `submit` and `wait`.
         """
         model, timeout = model_of(schema), check_timeout(timeout)
         job = await self.submit(prompt=prompt, images=[image], schema=schema, **options)
@@ -238,23 +238,23 @@ class AsyncClient:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> AsyncIterator[tuple[AsyncJob | str, Any]]:
-        """Yield each job as it was given, with its result or its error, in the order of ending.
+        """Yield each job with its result or its error, in the order of ending.
 
-        With `schema`, the pydantic model that the jobs were submitted with, `parsed` of a result is
-        an object of it; an answer that it does not take is `InvalidOutput`.
+        With `schema`, the pydantic model of the submission, `parsed` of a result is an object of
+        it; an answer that fails its validation yields `InvalidOutput`.
 
         Raises:
-            WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
+            WaitTimeout: `timeout` seconds have passed; all jobs that ended were yielded.
         """
         return self._results(check_jobs(jobs), check_timeout(timeout), model_of(schema))
 
     async def cancel(self, job: AsyncJob | str) -> JobView:
-        """Cancel a job in whatever state it is, and return how it stands then.
+        """Cancel a job in any state, and return its new state.
 
-        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
+        A job that has ended does not change. The answer of a call in progress is kept and paid.
 
         Raises:
-            JobNotFound: the ledger holds no such job.
+            JobNotFound: there is no such job.
         """
         self._check_loop()
         return await run_async(self._operations.cancel(check_job(job)))
@@ -268,13 +268,13 @@ class AsyncClient:
         day: Rubles | None = None,
         month: Rubles | None = None,
     ) -> tuple[Book, ...]:
-        """Bound in rubles what a tenant or a batch may spend; periods not named stay as they are.
+        """Set budgets of a tenant or a batch in rubles; omitted periods do not change.
 
-        Returns the books of what was set. A batch has `total` alone; set it before its first job.
+        Return the books of these budgets. A batch has only `total`; set it before its first job.
 
         Raises:
-            ValueError: not one tenant or batch is named, it can't be called so, or an amount is
-                none from 0 to nine million.
+            ValueError: neither or both of tenant and batch are given, a name is invalid, or an
+                amount is not from 0 to nine million.
         """
         self._check_loop()
         limits = {"total": total, "day": day, "month": month}
@@ -289,17 +289,17 @@ class AsyncClient:
         day: bool = False,
         month: bool = False,
     ) -> None:
-        """Remove the budgets of a tenant or a batch, all or those named: spending has no bound.
+        """Remove budgets of a tenant or a batch, by default all.
 
         Raises:
-            ValueError: not one tenant or batch is named, or it can't be called so.
+            ValueError: neither or both of tenant and batch are given, or a name is invalid.
         """
         self._check_loop()
         periods = {"total": total, "day": day, "month": month}
         await run_async(self._operations.clear_budget(tenant, batch, periods))
 
     async def budgets(self) -> tuple[Book, ...]:
-        """Return the book of every scope that has a budget: what is reserved, paid and left."""
+        """Return the book of every budget: rubles reserved, paid and left."""
         self._check_loop()
         return await run_async(self._operations.budgets())
 
@@ -321,11 +321,11 @@ class AsyncClient:
                 yield given[job_id], typed_end(end, model)
 
     def _check_loop(self) -> None:
-        """Take the running event loop for one's own; connections can't follow to another."""
+        """Bind the client to the running event loop; its connections can't change loops."""
         running = asyncio.get_running_loop()
         self._loop = self._loop or running
         if self._loop is not running:
             raise WrongEventLoop(
-                "this AsyncClient was first used in another event loop; make one in each,"
+                "this AsyncClient was first used in another event loop; create one in each loop,"
                 " with `async with AsyncClient()`"
             )

@@ -1,4 +1,4 @@
-"""Budgets as callers name them: the same rules for the clients and for `visionq budget`."""
+"""Check names and amounts of budgets, for the clients and `visionq budget`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from visionq.submission import check_batch_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Rubles; no floats, which are not what they look like.
+#: Rubles; no floats, which are not exact.
 Rubles = Decimal | int | str
 
 _TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
@@ -25,10 +25,10 @@ _TENANT_NAME: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
 def scope_of(
     tenant: str | None, batch: str | None, period: Period, dashes: str = ""
 ) -> BudgetScope:
-    """Return the scope that is named; `dashes`: before the names of options in messages.
+    """Return the named scope; `dashes` go before option names in messages.
 
     Raises:
-        ValueError: not exactly one is named, or it can't have such a name or period.
+        ValueError: neither or both are named, or the name or period is invalid.
     """
     if (tenant is None) == (batch is None):
         raise ValueError(f"name either {dashes}tenant or {dashes}batch")
@@ -41,7 +41,7 @@ def scope_of(
         return BudgetScope.tenant(_TENANT_NAME.validate_python(tenant), period)
     except ValidationError:
         raise ValueError(
-            f"{dashes}tenant: {tenant!a} can be no tenant:"
+            f"{dashes}tenant: {tenant!a} is not a tenant's name:"
             " 1 to 64 letters, digits, dots, dashes and _"
         ) from None
 
@@ -49,11 +49,11 @@ def scope_of(
 def limits_of(
     tenant: str | None, batch: str | None, limits: Mapping[Period, Rubles | None], dashes: str = ""
 ) -> dict[BudgetScope, Decimal]:
-    """Return what is to be set, of the periods for which there is an amount.
+    """Return scope → limit for the periods with an amount.
 
     Raises:
-        ValueError: that of `scope_of`, an amount is none, or there is none at all.
-        TypeError: an amount is of a type that can't hold one exactly.
+        ValueError: as `scope_of`, an amount is malformed, or there is none at all.
+        TypeError: the type of an amount is not exact.
     """
     given = {period: amount for period, amount in limits.items() if amount is not None}
     if not given:
@@ -67,10 +67,10 @@ def limits_of(
 def cleared(
     tenant: str | None, batch: str | None, periods: Mapping[Period, bool], dashes: str = ""
 ) -> list[BudgetScope]:
-    """Return the scopes to be without a budget: those of the periods named, or all.
+    """Return the scopes of the named periods, by default of all.
 
     Raises:
-        ValueError: that of `scope_of`.
+        ValueError: as `scope_of`.
     """
     named = [period for period in Period if periods.get(period)] or list(Period)
     if batch is not None:

@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Submits jobs to the ledger and fetches their results. Threads may share one.
+    """Submits jobs to the ledger and fetches their results. Threads may share a client.
 
-    Every method raises `QueueUnavailable` when Redis can't be reached or takes no jobs, and at once
-    `TypeError` or `ValueError`, which names the argument, for one of a wrong kind.
+    Every method raises `QueueUnavailable` if Redis can't be reached or takes no jobs, and
+    `TypeError` or `ValueError`, naming the argument, for a wrong argument.
     """
 
     def __init__(self, settings: Settings | None = None, redis_url: str | None = None) -> None:
-        """Read the environment where `settings` is not given; connect at the first use.
+        """Read the environment unless `settings` is given; connect at the first use.
 
         Raises:
-            ConfigurationError: no address of Redis is given, or it is malformed.
+            ConfigurationError: no address of Redis is set, or it is malformed.
         """
         check_client(settings, redis_url)
         # With the first client, not with the import: the ledger, blob stores and price tables.
@@ -66,7 +66,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close every connection. Jobs go on."""
+        """Close all connections; jobs go on."""
         self._operations.close()
 
     def submit(
@@ -82,7 +82,7 @@ class Client:
         Raises:
             InvalidJob: a field is wrong; the message names it.
             ImageError: a picture can't be read, is empty or too large; the error names it.
-            IdempotencyConflict: the key already names a job that asks for something else.
+            IdempotencyConflict: the key belongs to a job with a different question.
         """
         fields = {
             "prompt": prompt,
@@ -93,11 +93,11 @@ class Client:
         return run(self._operations.submit(fields))
 
     def submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job]:
-        """Submit jobs, each given as the keywords of `submit`, and yield them in input order.
+        """Submit jobs, each the keywords of `submit`, and yield them in input order.
 
-        Nothing is submitted until the iterator is used. Jobs go in portions of at most 500 jobs or
-        about 32 MB. An error (those of `submit`) ends the iterator at the place of its job; the
-        jobs before it are submitted, and other jobs of its portion may be.
+        Nothing is submitted until you iterate. Jobs are submitted in chunks of at most 500 jobs or
+        about 32 MB. An error (see `submit`) ends the iterator at its job; the jobs before it are
+        submitted, and others of its chunk may be.
         """
         check_rows(jobs)
         return items(self._operations.submit_many(iter(jobs)))
@@ -119,18 +119,18 @@ class Client:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> Iterator[tuple[Job, Any]]:
-        """Submit jobs as `submit_many` does, and yield each with its end, in the order of ending.
+        """Submit jobs as `submit_many` does, and yield each with its result or error.
 
-        At most `window` jobs are out at any time: more are read and submitted only as their
-        answers are taken, so that an endless source needs no endless memory. With `schema`, a
-        pydantic model, jobs without a schema of their own ask for it, and results are as those of
-        `results` with it.
+        Jobs come in the order of ending. At most `window` jobs are out at any time: more are read
+        and submitted only when you take their results, so that an endless source needs little
+        memory. `schema`, a pydantic model, applies to jobs without a schema of their own; results
+        are as those of `results`.
 
-        A job that can't be submitted (a missing file, a wrong field) ends in its error, as others
-        do; its `position` says which it was, and the ledger does not know it.
+        A job that can't be submitted (a missing file, a wrong field) yields its error; its
+        `position` says which it was, and it is not in the ledger.
 
         Raises:
-            QueueUnavailable: the ledger takes no jobs; the jobs that are out go on.
+            QueueUnavailable: the ledger takes no jobs; submitted jobs go on.
         """
         check_rows(jobs)
         check_window(window)
@@ -138,7 +138,7 @@ class Client:
         return items(self._operations.stream(iter(jobs), window, schema, model))
 
     def get(self, job: Job | str) -> JobView:
-        """Return how a job stands now; raises `JobNotFound`."""
+        """Return the current state of a job; raise `JobNotFound`."""
         return run(self._operations.get(check_job(job)))
 
     @overload
@@ -156,16 +156,16 @@ class Client:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> ResultDocument | TypedResult[Model]:
-        """Return the result of a job, waiting for it at most `timeout` seconds.
+        """Return the result of a job, waiting at most `timeout` seconds.
 
-        Survives a restart of Redis within that time. With `schema`, the pydantic model that the job
-        was submitted with, `parsed` of the result is an object of it.
+        The wait survives restarts of Redis. With `schema`, the pydantic model of the submission,
+        `parsed` of the result is an object of it.
 
         Raises:
             JobFailed: the job ended without an answer; `code` says why (`cancelled`, …).
             WaitTimeout: the time is up; the job goes on.
-            JobNotFound: the ledger holds no such job.
-            InvalidOutput: the model does not take the answer; the paid text is in `text`.
+            JobNotFound: there is no such job.
+            InvalidOutput: the answer fails the model's validation; `text` has the paid text.
         """
         model, job_id, seconds = model_of(schema), check_job(job), check_timeout(timeout)
         with closing(self._operations.ends([job_id], seconds)) as ends:
@@ -206,7 +206,7 @@ class Client:
         """Submit one question about one picture and wait for its result.
 
         With `schema`, a pydantic model, `parsed` of the result is an object of it; with a JSON
-        Schema its `data` are of that form. Raises what `submit` and `wait` raise.
+        Schema its `data` match it. Raises the errors of `submit` and `wait`.
         """
         model, timeout = model_of(schema), check_timeout(timeout)
         job = self.submit(prompt=prompt, images=[image], schema=schema, **options)
@@ -231,24 +231,24 @@ class Client:
         *,
         schema: type[Model] | dict[str, Any] | None = None,
     ) -> Iterator[tuple[Job | str, Any]]:
-        """Yield each job as it was given, with its result or its error, in the order of ending.
+        """Yield each job with its result or its error, in the order of ending.
 
-        One connection serves them all. With `schema`, the pydantic model that the jobs were
-        submitted with, `parsed` of a result is an object of it; an answer that it does not take is
+        One connection serves all jobs. With `schema`, the pydantic model of the submission,
+        `parsed` of a result is an object of it; an answer that fails its validation yields
         `InvalidOutput`.
 
         Raises:
-            WaitTimeout: `timeout` seconds have passed; what has ended was yielded.
+            WaitTimeout: `timeout` seconds have passed; all jobs that ended were yielded.
         """
         return self._results(check_jobs(jobs), check_timeout(timeout), model_of(schema))
 
     def cancel(self, job: Job | str) -> JobView:
-        """Cancel a job in whatever state it is, and return how it stands then.
+        """Cancel a job in any state, and return its new state.
 
-        A job that has ended stays as it is. The answer of a call that is out is kept and paid.
+        A job that has ended does not change. The answer of a call in progress is kept and paid.
 
         Raises:
-            JobNotFound: the ledger holds no such job.
+            JobNotFound: there is no such job.
         """
         return run(self._operations.cancel(check_job(job)))
 
@@ -261,13 +261,13 @@ class Client:
         day: Rubles | None = None,
         month: Rubles | None = None,
     ) -> tuple[Book, ...]:
-        """Bound in rubles what a tenant or a batch may spend; periods not named stay as they are.
+        """Set budgets of a tenant or a batch in rubles; omitted periods do not change.
 
-        Returns the books of what was set. A batch has `total` alone; set it before its first job.
+        Return the books of these budgets. A batch has only `total`; set it before its first job.
 
         Raises:
-            ValueError: not one tenant or batch is named, it can't be called so, or an amount is
-                none from 0 to nine million.
+            ValueError: neither or both of tenant and batch are given, a name is invalid, or an
+                amount is not from 0 to nine million.
         """
         limits = {"total": total, "day": day, "month": month}
         return run(self._operations.set_budget(tenant, batch, limits))
@@ -281,16 +281,16 @@ class Client:
         day: bool = False,
         month: bool = False,
     ) -> None:
-        """Remove the budgets of a tenant or a batch, all or those named: spending has no bound.
+        """Remove budgets of a tenant or a batch, by default all.
 
         Raises:
-            ValueError: not one tenant or batch is named, or it can't be called so.
+            ValueError: neither or both of tenant and batch are given, or a name is invalid.
         """
         periods = {"total": total, "day": day, "month": month}
         run(self._operations.clear_budget(tenant, batch, periods))
 
     def budgets(self) -> tuple[Book, ...]:
-        """Return the book of every scope that has a budget: what is reserved, paid and left."""
+        """Return the book of every budget: rubles reserved, paid and left."""
         return run(self._operations.budgets())
 
     def _results(

@@ -1,4 +1,4 @@
-"""The pictures of a job as callers give them, turned into references and bytes."""
+"""Turn the pictures that callers give into references and bytes."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 @dataclass(slots=True)
 class Pictures:
-    """The pictures of one job: what its document says of them, and the bytes to store first."""
+    """The pictures of one job: references for its document, and bytes to store first."""
 
     references: list[dict[str, Any]] = field(default_factory=list)
-    #: By sha256, so that a picture given twice is stored once.
+    #: By sha256, so that equal pictures are stored once.
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, content: bytes, name: str | None) -> None:
-        """Add a picture whose bytes are here."""
+        """Add a picture by its bytes."""
         sha256 = sha256_of(content)
         self.contents[sha256] = content
         self.references.append({"blob": sha256, "name": name})
 
 
 def is_url(text: str) -> bool:
-    """Return whether a string names an address, and not a file."""
+    """Return whether a string is a URL rather than a file name."""
     return text[:8].lower().startswith(("http://", "https://", "data:"))
 
 
 def take_pictures(images: Iterable[ImageInput], most_bytes: int) -> Pictures:
-    """Read what has to be read; pictures of more than `most_bytes` are refused.
+    """Read files and data URLs; refuse pictures of more than `most_bytes`.
 
     Raises:
         InputFileNotFound: no such file, a directory, or no right to read it.
         EmptyFile: no bytes.
         TooLarge: more than `most_bytes` bytes.
-        InvalidJob: of no kind that a picture can be given as.
+        InvalidJob: a value of a wrong type.
     """
     one = isinstance(images, (str, bytes, os.PathLike, Mapping))
     if one or not isinstance(images, Iterable):
@@ -67,7 +67,7 @@ def _take(pictures: Pictures, image: ImageInput, position: int, most: int) -> No
             _take_reference(pictures, {"url": image}, position, most)
         case str() if scheme := _SCHEME.match(image):
             raise InvalidJob(
-                f"images.{position}: of addresses http://, https:// and data: are taken,"
+                f"images.{position}: give an address with http://, https:// or data:,"
                 f" not {scheme[1][:_LONGEST_SCHEME]}://"
             )
         case str() | os.PathLike():
@@ -93,7 +93,7 @@ def _take(pictures: Pictures, image: ImageInput, position: int, most: int) -> No
 def _take_reference(
     pictures: Pictures, reference: dict[str, Any], position: int, most: int
 ) -> None:
-    """Take a reference as it is, but a picture inside its address as bytes."""
+    """Add a reference unchanged, or the bytes of a data URL."""
     if not is_data_url(reference.get("url")):
         pictures.references.append(reference)
         return
@@ -109,7 +109,7 @@ def _take_open_file(pictures: Pictures, file: IO[bytes], position: int, most: in
         raise InvalidJob(f"images.{position}: the file can't be read: {error}") from None
     if not isinstance(content, bytes):
         raise InvalidJob(f"images.{position}: open the file for reading bytes (mode 'rb')")
-    # What is no file on disk has no name, or a number for one.
+    # A file that is not on disk has no name, or a number.
     path = getattr(file, "name", None)
     name = _printable(Path(path).name) if isinstance(path, str) else None
     pictures.add(check_size(content, name or f"image {position + 1}", most), name)
@@ -134,10 +134,10 @@ def read_picture(path: str | os.PathLike[str], most: int) -> bytes:
     except OSError as error:
         raise InputFileNotFound(f"can't be read: {error.strerror}", image=name) from None
     except ValueError as error:  # a path with a NUL byte
-        raise InputFileNotFound(f"no name of a file: {error}", image=name) from None
+        raise InputFileNotFound(f"not a file name: {error}", image=name) from None
     return check_size(content, name, most)
 
 
 def _printable(name: str) -> str:
-    """Show bytes of a file name that are no text escaped, so that the document stays valid."""
+    """Escape bytes of a file name that are not text: documents must be valid."""
     return name.encode("utf-8", "backslashreplace").decode()[-_LONGEST_NAME:]

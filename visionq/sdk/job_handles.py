@@ -1,4 +1,4 @@
-"""A submitted job in the caller's hands."""
+"""Handles of submitted jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Job:
     """A job by its id, which is also the id of its Celery task."""
 
     id: str
-    #: False when the same job was submitted before, under the same idempotency key.
+    #: False if the job existed already under its idempotency key.
     created: bool = field(compare=False)
     _client: Client = field(repr=False, compare=False)
-    #: Its place among the jobs of `submit_many` or `stream`, from 0.
+    #: Its position among the jobs of `submit_many` or `stream`, from 0.
     position: int | None = field(default=None, repr=False, compare=False)
 
     @overload
@@ -32,13 +32,13 @@ class Job:
     def wait(
         self, timeout: float | None = None, *, schema: type[Model] | None = None
     ) -> ResultDocument | TypedResult[Model]:
-        """Return the result once there is one; see `Client.wait`."""
+        """Wait for the result; see `Client.wait`."""
         if schema is None:
             return self._client.wait(self, timeout)
         return self._client.wait(self, timeout, schema=schema)
 
     def status(self) -> JobView:
-        """Return how the job stands now."""
+        """Return the current state of the job."""
         return self._client.get(self)
 
     def cancel(self) -> JobView:
@@ -51,10 +51,10 @@ class AsyncJob:
     """A job by its id, which is also the id of its Celery task."""
 
     id: str
-    #: False when the same job was submitted before, under the same idempotency key.
+    #: False if the job existed already under its idempotency key.
     created: bool = field(compare=False)
     _client: AsyncClient = field(repr=False, compare=False)
-    #: Its place among the jobs of `submit_many` or `stream`, from 0.
+    #: Its position among the jobs of `submit_many` or `stream`, from 0.
     position: int | None = field(default=None, repr=False, compare=False)
 
     @overload
@@ -74,13 +74,13 @@ class AsyncJob:
         *,
         schema: type[Model] | None = None,
     ) -> ResultDocument | TypedResult[Model]:
-        """Return the result once there is one; see `AsyncClient.wait`."""
+        """Wait for the result; see `AsyncClient.wait`."""
         if schema is None:
             return await self._client.wait(self, timeout)
         return await self._client.wait(self, timeout, schema=schema)
 
     async def status(self) -> JobView:
-        """Return how the job stands now."""
+        """Return the current state of the job."""
         return await self._client.get(self)
 
     async def cancel(self) -> JobView:

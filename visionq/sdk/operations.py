@@ -150,7 +150,7 @@ class Operations(Generic[J]):
     def _outcomes(
         self, chunk: SubmissionChunk, replies: Sequence[Submission], positions: Iterator[int]
     ) -> Iterator[tuple[J, JobError | None]]:
-        """Yield each job of a chunk, with its error if it is not in the ledger."""
+        """Yield each job of a chunk, with its error if it was refused."""
         for one, reply in zip(chunk.drafts, replies, strict=True):
             try:
                 submitted = accepted(reply)

@@ -33,7 +33,7 @@ _NO_RESULT: Final[tuple[str, Any]] = ("", None)
 
 
 def read_ends(redis: Redis | AsyncRedis, job_ids: Sequence[str]) -> Steps[dict[str, End]]:
-    """Return the ends of those jobs that have ended or are unknown, in one round trip."""
+    """Return the ends of jobs that have ended or are unknown, in one round trip."""
     pipeline = redis.pipeline(transaction=False)
     for job_id in job_ids:
         ask_for_view(pipeline, job_id)

@@ -197,10 +197,10 @@ def accepted(reply: Submission) -> Submitted:
     """Return the reply if the job is in the ledger.
 
     Raises:
-        IdempotencyConflict: the key already names another job.
-        BlobMissing: a blob that the job refers to is not stored.
+        IdempotencyConflict: the key belongs to another job.
+        BlobMissing: a blob of the job is not stored.
         QueueUnavailable: Redis is close to its memory limit.
-        QuotaExceeded: the tenant has too much in the ledger.
+        QuotaExceeded: the tenant has reached its quota.
     """
     if isinstance(reply, Submitted):
         return reply
@@ -211,7 +211,7 @@ def _refusal(reply: Conflict | BlobsMissing | LedgerFull | OverQuota) -> Visionq
     match reply:
         case Conflict(_, known):
             return IdempotencyConflict(
-                f"the idempotency key already names job {known}, which asks for something else"
+                f"the idempotency key belongs to job {known}, which has a different question"
             )
         case BlobsMissing(_, blobs):
             return BlobMissing(

@@ -1,4 +1,4 @@
-"""Answers as objects of the caller's own pydantic models."""
+"""Answers as objects of the caller's pydantic models."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def typed(result: ResultDocument, model: type[Model]) -> TypedResult[Model]:
 
 
 def typed_end(end: End, model: type[Model] | None) -> End:
-    """Return the end of a job with its answer parsed; an invalid answer becomes an error.
+    """Return the end of a job, parsed; an invalid answer becomes an error.
 
     Iterators use it: an error of one job must not end the others.
     """
@@ -72,7 +72,7 @@ def typed_end(end: End, model: type[Model] | None) -> End:
 
 
 def result_of(end: End, model: type[Model] | None) -> ResultDocument | TypedResult[Model]:
-    """Return the result of a job that has ended; raise its error, or what `typed` raises."""
+    """Return the result of a job that has ended, or raise its error."""
     if isinstance(end, VisionqError):
         raise end
     return end if model is None else typed(end, model)

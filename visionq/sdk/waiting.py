@@ -318,7 +318,7 @@ class Listener:
     async def watching(
         self, job_ids: Iterable[str]
     ) -> AsyncIterator[dict[str, asyncio.Future[End]]]:
-        """Listen for jobs while the block lasts; each future will hold the end of its job."""
+        """Listen for jobs during the block; each future gets the end of its job."""
         ids = list(dict.fromkeys(job_ids))
         try:
             yield await self.watch(ids)
@@ -326,7 +326,7 @@ class Listener:
             self.leave(ids)
 
     async def watch(self, job_ids: Iterable[str]) -> dict[str, asyncio.Future[End]]:
-        """Listen for jobs until `leave`; each future will hold the end of its job."""
+        """Listen for jobs until `leave`; each future gets the end of its job."""
         futures = {job_id: self._join(job_id) for job_id in job_ids}
         await self._wake()
         return futures

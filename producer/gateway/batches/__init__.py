@@ -1,1 +1,1 @@
-"""Batches of OpenAI's form: a file of requests in, files of answers and of errors out."""
+"""OpenAI's batches: a file of requests in, files of answers and errors out."""

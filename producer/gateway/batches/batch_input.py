@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.exceptions import RedisError
 
-from producer.gateway.http_errors import Fault, fault_of, invalid
+from producer.gateway.http_errors import ApiError, api_error_of, invalid
 from producer.openai_requests.request_reader import in_their_words, read_request
 from visionq.contract import Priority
 from visionq.errors import InvalidJob, QueueUnavailable, TooLarge, VisionqError
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from visionq.sdk.submitting import Draft
     from visionq.settings import Settings
 
-#: Longest line, in bytes: a few copies of it are in memory while it is read.
+#: Longest line, in bytes: a few copies of it are in memory while it is parsed.
 LONGEST: Final = 30_000_000
-#: Seconds after the end of a batch at which the ledger ends a job, if no gateway has.
+#: Seconds after the end of a batch when the ledger ends its jobs, if no gateway has.
 _GRACE: Final = 60
 _BLANKS: Final = b" \t\r\n"
 #: The field of a request; within a text its quotes are escaped.
@@ -44,7 +44,7 @@ _MOST_MODELS: Final = 100
 
 
 class Envelope(BaseModel):
-    """What every line has."""
+    """The fields of every line."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,18 +59,18 @@ class Line:
     """A line that is not blank, numbered from 1."""
 
     number: int
-    #: What it says; None where that is no JSON object.
+    #: Its content; None if it is not a JSON object.
     record: dict[str, Any] | None
-    #: What it calls itself, whatever else is wrong with it.
+    #: Its id, even if the rest of the line is wrong.
     custom_id: str | None
-    #: Why it can be no request, so far as that is known by its place and form.
-    fault: Fault | None
-    #: Bytes that it takes in memory, about.
+    #: Why it is not a request, as far as place and form show.
+    fault: ApiError | None
+    #: Approximate bytes in memory.
     size: int = 0
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of a file; no more than one of them is in memory."""
+    """Yield the lines of a file, with one in memory at a time."""
     seen: set[str] = set()
     for number, raw in enumerate(_raw_lines(path), 1):
         line = _parsed(number, raw)
@@ -83,9 +83,9 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def survey(path: Path, most: int) -> tuple[int, frozenset[str | None]]:
-    """Return how many lines a file has, and the models that they name, None where one names none.
+    """Return the number of lines, and their models, with None for a line without one.
 
-    Counted no further than one line beyond `most`; nothing is parsed, so that this is quick.
+    Count up to one line beyond `most`, without parsing.
     """
     lines, models = 0, set[str | None]()
     for raw in islice(_raw_lines(path), most + 1):
@@ -97,7 +97,7 @@ def survey(path: Path, most: int) -> tuple[int, frozenset[str | None]]:
 
 
 def _raw_lines(path: Path) -> Iterator[bytes | None]:
-    """Yield lines that are not blank, None for one that is too long."""
+    """Yield lines that are not blank, and None for one that is too long."""
     with path.open("rb") as file:
         while raw := file.readline(LONGEST + 1):
             rest = raw
@@ -109,27 +109,27 @@ def _raw_lines(path: Path) -> Iterator[bytes | None]:
 
 def _parsed(number: int, raw: bytes | None) -> Line:
     if raw is None:
-        fault = Fault(400, TooLarge.code, f"the line has more than {LONGEST:,} bytes")
+        fault = ApiError(400, TooLarge.code, f"the line has more than {LONGEST:,} bytes")
         return Line(number, None, None, fault)
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):
         return Line(number, None, None, _fault("the line is not JSON"))
     if not isinstance(record, dict):
-        return Line(number, None, None, _fault("the line is no JSON object"))
+        return Line(number, None, None, _fault("the line is not a JSON object"))
     custom_id = record.get("custom_id")
     return Line(number, record, custom_id if isinstance(custom_id, str) else None, None, len(raw))
 
 
-def _fault(message: str, param: str | None = None) -> Fault:
-    return Fault(400, InvalidJob.code, message, param=param)
+def _fault(message: str, param: str | None = None) -> ApiError:
+    return ApiError(400, InvalidJob.code, message, param=param)
 
 
 def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
-    """Return the job of a line, its pictures decoded.
+    """Return the job of a line with its pictures.
 
     Raises:
-        Fault: the line is no request that the batch can hold.
+        ApiError: the line is not a request that the batch can take.
     """
     fields = {
         "priority": Priority.BULK,
@@ -141,9 +141,9 @@ def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) 
     try:
         one = draft(fields, settings, batch.job_id(line.number))
     except InvalidJob as error:
-        raise fault_of(in_their_words(error, fields["api"])) from None
+        raise api_error_of(in_their_words(error, fields["api"])) from None
     except VisionqError as error:
-        raise fault_of(error) from None
+        raise api_error_of(error) from None
     models.check(one.job.document.model or "")
     return one
 
@@ -152,7 +152,7 @@ def fields_in(line: Line, endpoint: str) -> dict[str, Any]:
     """Return the fields of the job of a line.
 
     Raises:
-        Fault: it holds no request for the endpoint.
+        ApiError: it is not a request for the endpoint.
     """
     if line.fault is not None:
         raise line.fault
@@ -165,10 +165,10 @@ def fields_in(line: Line, endpoint: str) -> dict[str, Any]:
     try:
         return read_request(endpoint, envelope.body)
     except InvalidJob as error:
-        raise fault_of(error) from None
+        raise api_error_of(error) from None
 
 
-#: What is in memory at a time: at most so many jobs, and pictures of about so many bytes.
+#: Most jobs, and most bytes of pictures, in memory at a time.
 _MOST_JOBS: Final = 200
 _MOST_BYTES: Final = 4_000_000
 #: Seconds between attempts while Redis takes no jobs.
@@ -186,12 +186,12 @@ class LineChunk:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to enter them."""
+        """Whether to submit them now."""
         return len(self.drafts) >= _MOST_JOBS or self.size >= _MOST_BYTES
 
 
 async def enter_lines(services: Services, batch: Batch, path: Path) -> Batch:
-    """Enter what has not been entered yet; returns early when the batch is cancelled or expires."""
+    """Submit the remaining lines; return early when the batch is cancelled or expires."""
     portions = _portions(services, batch, path)
     while portion := await services.in_batch_thread(next, portions, None):
         if not await _enter(services, batch, portion.drafts):
@@ -205,7 +205,7 @@ async def enter_lines(services: Services, batch: Batch, path: Path) -> Batch:
 
 
 def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChunk]:
-    """Yield the lines after those that were entered before, decoded."""
+    """Yield chunks of the lines that were not submitted before."""
     portion = LineChunk()
     for line in read_lines(path):
         if line.number <= batch.entered:
@@ -213,7 +213,7 @@ def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChun
         portion.last = line.number
         try:
             one = draft_of(line, batch, services.settings, services.models)
-        except Fault:  # told in the error file
+        except ApiError:  # reported in the error file
             portion.refused += 1
         else:
             portion.drafts.append(one)
@@ -226,7 +226,7 @@ def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChun
 
 
 async def _enter(services: Services, batch: Batch, drafts: list[Draft]) -> bool:
-    """Enter jobs, however long Redis takes none; false if the batch is over before."""
+    """Submit jobs, waiting while Redis takes none; return False if the batch ends before."""
     attempt = 0
     while drafts:
         try:
@@ -234,7 +234,7 @@ async def _enter(services: Services, batch: Batch, drafts: list[Draft]) -> bool:
         except (QueueUnavailable, RedisError):
             pass
         else:
-            # Another document under the same id is that of an earlier release or setting.
+            # A conflict: an earlier release or setting made another document of the line.
             entered = {reply.id for reply in replies if isinstance(reply, Submitted | Conflict)}
             drafts = [one for one in drafts if one.job.id not in entered]
         if drafts:
@@ -250,6 +250,6 @@ async def _is_over(services: Services, batch: Batch) -> bool:
         return True
     try:
         now = await services.batches.get(batch.id)
-    except RedisError:  # as before, for all one knows
+    except RedisError:  # unknown: go on
         return False
     return now is None or now.status == "cancelling"

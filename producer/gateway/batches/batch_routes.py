@@ -16,7 +16,7 @@ from producer.gateway.batches.batch_input import survey
 from producer.gateway.batches.batch_store import DONE, Batch, Endpoint, Status
 from producer.gateway.dependencies import CLIENT_NAME, ERRORS, Caller, IdempotencyKey, Open
 from producer.gateway.file_routes import find_file
-from producer.gateway.http_errors import Fault
+from producer.gateway.http_errors import ApiError
 from producer.openai_requests.parts import Metadata
 from producer.openai_requests.unsupported import Part
 from producer.quote.model_facts import LearnedStatistics, Shutdowns
@@ -33,7 +33,7 @@ _HOUR: Final = 3600
 
 
 class BatchRequest(Part):
-    """A batch of requests, one in each line of a file."""
+    """A batch of requests, one for each line of a file."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -49,7 +49,7 @@ class BatchRequest(Part):
 
     input_file_id: str
     endpoint: Endpoint
-    #: Hours, 168 at most; what is not answered by then is not asked any more.
+    #: Hours, 168 at most; later requests are not sent any more.
     completion_window: Annotated[
         str, Field(pattern=r"^([1-9][0-9]?|1[0-5][0-9]|16[0-8])h$", examples=["24h"])
     ] = "24h"
@@ -57,7 +57,7 @@ class BatchRequest(Part):
 
 
 class RequestCounts(BaseModel):
-    """How the requests of a batch stand."""
+    """The progress of a batch."""
 
     total: int
     completed: int
@@ -65,7 +65,7 @@ class RequestCounts(BaseModel):
 
 
 class BatchError(BaseModel):
-    """What is wrong with a whole batch."""
+    """An error of a whole batch."""
 
     code: str
     message: str
@@ -74,14 +74,14 @@ class BatchError(BaseModel):
 
 
 class BatchErrors(BaseModel):
-    """A list of them."""
+    """Errors of a whole batch."""
 
     object: Literal["list"] = "list"
     data: list[BatchError]
 
 
 class BatchObject(BaseModel):
-    """A batch, as OpenAI's clients read it: what is not known yet is left out, and never null."""
+    """A batch in OpenAI's form, without fields that are unknown yet."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -129,7 +129,9 @@ async def create_batch(
     lines, models = await asyncio.to_thread(survey, path, most)
     if not 0 < lines <= most:
         wrong = "has no lines" if lines == 0 else f"has more than {most:,} lines"
-        raise Fault(400, "invalid_job", f"input_file_id: the file {wrong}", param="input_file_id")
+        raise ApiError(
+            400, "invalid_job", f"input_file_id: the file {wrong}", param="input_file_id"
+        )
     now = int(time.time())
     batch = Batch(
         id=_new_id(key.tenant, idempotency_key),
@@ -143,14 +145,14 @@ async def create_batch(
         known = await find_batch(services, key.tenant, batch.id)
         if (known.input_file_id, known.endpoint) != (batch.input_file_id, batch.endpoint):
             message = f"the idempotency key already names batch {known.id}, of another file"
-            raise Fault(409, "idempotency_conflict", message)
+            raise ApiError(409, "idempotency_conflict", message)
         batch = known
     warnings = await asyncio.to_thread(_warnings, services, models)
     return (await batch_object(services, batch)).model_copy(update={"warnings": warnings or None})
 
 
 def _warnings(services: Services, models: frozenset[str | None]) -> list[str]:
-    """Return a line for each model that ends within three months, or that the provider lacks."""
+    """Return a line for each model that ends within three months or is not listed."""
     settings, today = services.settings, datetime.now(UTC).date()
     with connect(services.setup.redis_url, CLIENT_NAME) as redis, as_queue_unavailable():
         endings = Shutdowns(today, today, LearnedStatistics(redis).model_list())
@@ -178,13 +180,13 @@ async def list_batches(
 
 @router.get("/{batch_id}", summary="Look at a batch", response_model_exclude_none=True)
 async def get_batch(batch_id: BatchId, services: Open, key: Caller) -> BatchObject:
-    """Return the batch as it stands."""
+    """Return the batch."""
     return await batch_object(services, await find_batch(services, key.tenant, batch_id))
 
 
 @router.post("/{batch_id}/cancel", summary="Cancel a batch", response_model_exclude_none=True)
 async def cancel_batch(batch_id: BatchId, services: Open, key: Caller) -> BatchObject:
-    """Cancel what has not been answered; what has been is in the output file all the same."""
+    """Cancel unanswered requests; the output file has the others."""
     batch = await find_batch(services, key.tenant, batch_id)
     if batch.status not in DONE and batch.status != "finalizing" and batch.cancelling_at is None:
         batch = await services.batches.note(
@@ -197,17 +199,17 @@ async def find_batch(services: Services, tenant: str, batch_id: str) -> Batch:
     """Return a batch of the tenant.
 
     Raises:
-        Fault: there is none.
+        ApiError: there is no such batch.
     """
     batch = await services.batches.get(batch_id)
     if batch is None or batch.tenant != tenant:
-        raise Fault(404, "not_found", f"there is no batch {batch_id}")
+        raise ApiError(404, "not_found", f"there is no batch {batch_id}")
     return batch
 
 
 async def batch_object(services: Services, batch: Batch) -> BatchObject:
-    """Tell a batch as OpenAI's clients read it."""
-    batch = await services.batches.as_it_stands(batch)
+    """Return a batch in OpenAI's form."""
+    batch = await services.batches.current(batch)
     counts = await services.batches.counts(batch.id)
     errors = batch.message and BatchErrors(
         data=[BatchError(code="file_not_found", message=batch.message)]

@@ -1,4 +1,4 @@
-"""Carries batches from their file to their results, also those that another gateway left."""
+"""Process batches from input to results, including those that another gateway left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from producer.gateway.batches.batch_input import enter_lines
 from producer.gateway.batches.batch_output import write_results
 from producer.gateway.batches.batch_store import DONE
-from producer.gateway.job_service import look_at_latest
+from producer.gateway.job_service import read_latest
 from visionq.errors import VisionqError
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at batches whose jobs are under way.
+#: Seconds between looks at unfinished batches.
 LOOK_EVERY: Final = 0.5
-#: Seconds before a batch that could not go on is taken up again.
+#: Seconds before a batch with an error is tried again.
 _PAUSE: Final = 5.0
 _SWEEP_EVERY: Final = 60.0
-#: Jobs that are cancelled by one call.
+#: Jobs that one call cancels.
 _AT_ONCE: Final = 250
 
 
 class BatchRunner:
-    """One task for each batch that this gateway holds; each step of it can be taken again."""
+    """Runs one task for each batch that this gateway holds; every step can be repeated."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -41,7 +41,7 @@ class BatchRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Look after batches and files until cancelled."""
+        """Process batches and sweep files until cancelled."""
         swept = 0.0
         try:
             while True:
@@ -60,7 +60,7 @@ class BatchRunner:
             held = await book.hold(batch_id, self._name)
             task = self._tasks.get(batch_id)
             if held and task is None:
-                self._tasks[batch_id] = asyncio.create_task(self._carry(batch_id))
+                self._tasks[batch_id] = asyncio.create_task(self._process(batch_id))
             elif not held and task is not None:
                 task.cancel()  # the hold has lapsed, and another has taken over
 
@@ -70,8 +70,8 @@ class BatchRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _carry(self, batch_id: str) -> None:
-        """Carry one batch; a fault of the moment leaves it for the next look."""
+    async def _process(self, batch_id: str) -> None:
+        """Process one batch; after a transient error, the next look takes it up."""
         try:
             batch = await self._services.batches.get(batch_id)
             if batch is not None:
@@ -79,7 +79,7 @@ class BatchRunner:
         except (RedisError, VisionqError, OSError) as error:
             log.warning("batch.waits batch=%s error=%s", batch_id, error)
             await asyncio.sleep(_PAUSE)
-        except Exception:  # one batch must not end the care for all
+        except Exception:  # one batch must not stop the others
             log.exception("batch.defect batch=%s", batch_id)
             await asyncio.sleep(_PAUSE)
         finally:
@@ -93,7 +93,7 @@ async def process(services: Services, batch: Batch) -> None:
     book, path = services.batches, services.files.path(batch.tenant, batch.input_file_id)
     if not await asyncio.to_thread(path.exists):
         message = f"the input file {batch.input_file_id} is gone"
-        if batch.status in DONE:  # it was taken up again: its answers stay with their jobs
+        if batch.status in DONE:  # reopened: its answers stay with their jobs
             log.warning("batch.left batch=%s reason=%s", batch.id, message)
             await book.leave(batch)
             return
@@ -116,11 +116,11 @@ async def process(services: Services, batch: Batch) -> None:
         batch = await book.note(batch, status="finalizing")
     written = await write_results(services, batch, path)
     if not await book.close(batch, end, **written):
-        log.info("batch.replayed batch=%s", batch.id)  # meanwhile; the next look takes it up
+        log.info("batch.replayed batch=%s", batch.id)  # the next look takes it up
 
 
 def _end_of(batch: Batch, counts: Counts, now: float) -> Status:
-    """Return how a batch ends whose jobs have ended."""
+    """Return the final status of a batch whose jobs have ended."""
     if batch.cancelling_at:
         return "cancelled"
     unasked = batch.entered < batch.lines or counts.cancelled > 0
@@ -131,11 +131,11 @@ def _end_of(batch: Batch, counts: Counts, now: float) -> Status:
 
 
 async def _ended(services: Services, batch: Batch) -> Batch:
-    """Return the batch when all its jobs have ended, by themselves or by order."""
+    """Wait until all jobs of the batch have ended, cancelling them if necessary; return it."""
     book, stopped = services.batches, False
     while not (await book.counts(batch.id)).is_done:
         batch = await book.get(batch.id) or batch
-        # What the operator has replayed has no deadline any more.
+        # Replayed jobs have no deadline.
         expired = not batch.reopened and time.time() >= batch.expires_at
         if not stopped and (batch.cancelling_at or expired):
             await _cancel_jobs(services, batch)
@@ -146,11 +146,11 @@ async def _ended(services: Services, batch: Batch) -> Batch:
 
 
 async def _cancel_jobs(services: Services, batch: Batch) -> None:
-    """Cancel all jobs of a batch; those of a portion that was under way, and replays, as well."""
+    """Cancel all jobs of a batch, with replays and chunks that were being submitted."""
     numbers = range(1, batch.lines + 1)
     for first in range(0, batch.lines, _AT_ONCE):
         some = numbers[first : first + _AT_ONCE]
         job_ids = [batch.job_id(number) for number in some]
-        standings = await look_at_latest(services, job_ids) if batch.reopened else []
-        latest = [standing.view.id for standing in standings if standing]
+        records = await read_latest(services, job_ids) if batch.reopened else []
+        latest = [job.view.id for job in records if job]
         await services.ledger.cancel(list(dict.fromkeys([*job_ids, *latest])))

@@ -1,4 +1,4 @@
-"""What Redis knows of a batch that was made of a file."""
+"""The batches of the gateway in Redis."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Status = Literal[
 DONE: Final = frozenset({"completed", "failed", "cancelled", "expired"})
 Endpoint = Literal["/v1/responses", "/v1/chat/completions"]
 _COUNTS: Final = ("total", "completed", "failed", "cancelled", "sealed")
-#: What a batch forgets of its end when it is taken up again.
+#: Fields about the end of a batch, removed when it is reopened.
 _ENDS: Final = (
     "finalizing_at", "completed_at", "failed_at", "cancelling_at", "cancelled_at", "expired_at",
     "message",
 )  # fmt: skip
-#: What it notes when it is taken up.
+#: Fields that change when it is reopened.
 _AGAIN: Final = {"status", "reopened", "ended_before"}
 #: Seconds that a gateway's hold on a batch lasts without renewal.
 _HOLD: Final = 20
 
 
 class Batch(Document):
-    """A batch: what it is of, which never changes, and how far it has come."""
+    """A batch: its request, which never changes, and its progress."""
 
     id: str
     tenant: str
@@ -53,9 +53,9 @@ class Batch(Document):
     lines: int
 
     status: Status = "validating"
-    #: Lines of the file that have been read and entered, or refused.
+    #: Lines that have been submitted or refused.
     entered: int = 0
-    #: Of these, those that never became a job.
+    #: Those of them that were refused.
     refused: int = 0
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -68,23 +68,23 @@ class Batch(Document):
     cancelled_at: int | None = None
     expired_at: int | None = None
 
-    #: How often jobs of it were replayed when it was done, and how it had ended before.
+    #: How often it was reopened by replays, and its earlier final status.
     reopened: int = 0
     ended_before: Status | None = None
 
     def job_id(self, number: int) -> str:
-        """Return the id of the job of a line: always the same, so that none is entered twice."""
+        """Return the id of a line's job, which is always the same."""
         return f"{self.id}-{number:06}"
 
-    def taken_up(self) -> Batch:
-        """Return a batch that was done as it goes on: nothing of its end is true any more."""
+    def reopened_now(self) -> Batch:
+        """Return a finished batch as in progress again, without its end."""
         ends = dict.fromkeys(_ENDS)
         again = {"reopened": self.reopened + 1, "ended_before": self.status}
         return self.model_copy(update={"status": "in_progress", **again, **ends})
 
 
 class Counts(Document):
-    """How the jobs of a batch stand, as the ledger counts them."""
+    """The ledger's counts of a batch's jobs."""
 
     total: int = 0
     completed: int = 0
@@ -94,7 +94,7 @@ class Counts(Document):
 
     @property
     def is_done(self) -> bool:
-        """Whether no job is to come, and every one has ended."""
+        """Whether the batch is sealed and every job has ended."""
         ended = self.completed + self.failed + self.cancelled
         return bool(self.sealed) and ended >= self.total
 
@@ -109,9 +109,9 @@ class BatchBook:
         self._ttl = ttl
 
     async def open(self, batch: Batch) -> bool:
-        """Enter a batch and list it as open, in one step; returns false if it is known.
+        """Enter a batch and list it as open, atomically; return False if it is known.
 
-        One that is known and not yet begun is listed again: whoever entered it may have died.
+        A known batch that has not begun is listed again: the gateway that entered it may have died.
         """
         while True:
             async with self._redis.pipeline() as pipeline:
@@ -144,7 +144,7 @@ class BatchBook:
         return _read(fields)
 
     async def note(self, batch: Batch, **fields: Any) -> Batch:  # noqa: ANN401  # fields of a batch
-        """Write down how far a batch has come."""
+        """Store the progress of a batch."""
         known = {name: value for name, value in fields.items() if value is not None}
         mapping: Any = _stored(known)
         await self._redis.hset(FILE_BATCH + batch.id, mapping=mapping)
@@ -163,36 +163,35 @@ class BatchBook:
         return [batch for batch in found if batch], len(ids) > limit
 
     async def unfinished(self) -> list[str]:
-        """Return the ids of batches that are not done, the oldest first."""
+        """Return the ids of unfinished batches, the oldest first."""
         ids: Sequence[Any] = await self._redis.zrange(OPEN_BATCHES, 0, -1)
         return [batch_id.decode() for batch_id in ids]
 
     async def reader_of(self, tenant: str, file_id: str) -> str | None:
-        """Return the id of a batch that is not done and is made of this file, or None."""
+        """Return the id of an unfinished batch with this input file, or None."""
         for batch_id in await self.unfinished():
             batch = await self.get(batch_id)
             if batch and (batch.tenant, batch.input_file_id) == (tenant, file_id):
                 return batch.id
         return None
 
-    async def as_it_stands(self, batch: Batch) -> Batch:
-        """Return a batch as done only if it still is.
+    async def current(self, batch: Batch) -> Batch:
+        """Return a finished batch as in progress if a replay has reopened it.
 
-        The replay of a job opens it in the same moment; its files are old until a gateway has
-        written them anew.
+        Its files are out of date until a gateway has written them again.
         """
         if batch.status in DONE and await self._redis.zscore(OPEN_BATCHES, batch.id) is not None:
-            return batch.taken_up()
+            return batch.reopened_now()
         return batch
 
     async def counts(self, batch_id: str) -> Counts:
-        """Return how the jobs of a batch stand."""
+        """Return the ledger's counts of the batch's jobs."""
         values = await self._redis.hmget(BATCH + batch_id, _COUNTS)
         given = {name: int(value or 0) for name, value in zip(_COUNTS, values, strict=True)}
         return Counts(**given)
 
     async def seal(self, batch_id: str) -> None:
-        """Say that no job is to come any more."""
+        """Note that no more jobs will come."""
         name = BATCH + batch_id
         await self._redis.hset(name, "sealed", 1)
         counts = await self.counts(batch_id)
@@ -200,10 +199,9 @@ class BatchBook:
             await self._redis.expire(name, self._ttl)
 
     async def close(self, batch: Batch, status: Status, **fields: Any) -> bool:  # noqa: ANN401  # as in `note`
-        """Write down the end of a batch, of which its tenant's webhook is told once.
+        """Store the end of a batch, let it expire, and notify its tenant's webhook once.
 
-        From here on it expires. Returns false, and writes nothing, if a job of it has been replayed
-        since its counts were looked at.
+        Return False and write nothing if one of its jobs has been replayed meanwhile.
         """
         ends = {"status": status, f"{status}_at": int(time.time()), **fields}
         mapping: Any = _stored({name: end for name, end in ends.items() if end is not None})
@@ -227,8 +225,8 @@ class BatchBook:
         return True
 
     async def reopen(self, batch: Batch) -> Batch:
-        """Take up a batch that was done: a job of it has been replayed. It does not expire then."""
-        batch = batch.taken_up()
+        """Reopen a finished batch after a replay; it does not expire any more."""
+        batch = batch.reopened_now()
         mapping: Any = _stored(batch.model_dump(include=_AGAIN))
         async with self._redis.pipeline() as pipeline:
             pipeline.hset(FILE_BATCH + batch.id, mapping=mapping)
@@ -238,14 +236,14 @@ class BatchBook:
         return batch
 
     async def leave(self, batch: Batch) -> None:
-        """Leave a batch as it ended: what its files would be made of is gone."""
+        """Leave a batch as it ended: its input file is gone."""
         async with self._redis.pipeline() as pipeline:
             pipeline.expire(FILE_BATCH + batch.id, self._ttl)
             pipeline.zrem(OPEN_BATCHES, batch.id)
             await pipeline.execute()
 
     async def hold(self, batch_id: str, holder: str) -> bool:
-        """Take a batch into one's hands, or keep it there; false if another has it."""
+        """Take or renew the hold on a batch; return False if another gateway has it."""
         name = BATCH_KEEPER + batch_id
         if await self._redis.set(name, holder, nx=True, ex=_HOLD):
             return True
@@ -254,7 +252,7 @@ class BatchBook:
         return bool(await self._redis.expire(name, _HOLD))
 
     async def let_go(self, batch_id: str, holder: str) -> None:
-        """Let others take a batch at once, unless another has it by now."""
+        """Release the hold on a batch, unless another gateway has it by now."""
         name = BATCH_KEEPER + batch_id
         if await self._redis.get(name) == holder.encode():
             await self._redis.delete(name)

@@ -1,1 +1,1 @@
-"""OpenAI's API: requests read as jobs, jobs told as answers."""
+"""OpenAI's API: requests become jobs, jobs become responses."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from producer.gateway.http_errors import Fault, fault_of
+from producer.gateway.http_errors import ApiError, api_error_of
 from producer.gateway.openai.response_objects import (
     Own,
     UsageIfAny,
@@ -22,12 +22,12 @@ from visionq.errors import BY_CODE, InternalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from producer.gateway.job_service import Standing
+    from producer.gateway.job_service import JobRecord
     from visionq.contract import ErrorDocument, JobDocument
 
 
 class CalledFunction(BaseModel):
-    """A function and what it is called with, as JSON."""
+    """A called function and its arguments as JSON."""
 
     name: str
     arguments: str
@@ -42,7 +42,7 @@ class ToolCall(BaseModel):
 
 
 class ChoiceMessage(BaseModel):
-    """What the model says."""
+    """The message of the model."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
@@ -62,84 +62,84 @@ class Choice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """A completion, as OpenAI's clients read it."""
+    """A completion in OpenAI's form."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
     choices: list[Choice]
-    #: The one that was asked for.
+    #: The requested tier.
     service_tier: str | None
     usage: UsageIfAny = None
     visionq: Own
 
 
-def completion_of(standing: Standing) -> ChatCompletion:
-    """Tell a job that has ended as a completion.
+def completion_of(job: JobRecord) -> ChatCompletion:
+    """Return a job that has ended as a completion.
 
     Raises:
-        Fault: it has no answer, or none yet.
+        ApiError: it has no answer, or no answer yet.
     """
-    view, result, error = standing.view, standing.result, standing.view.error
+    view, result, error = job.view, job.result, job.view.error
     why: Literal["stop", "length", "tool_calls"] = "stop"
     if result is not None:
-        message = _message(standing, answer_text(result, standing.document))
-        why = _reason(standing.document)
+        message = _message(job, answer_text(result, job.document))
+        why = _reason(job.document)
     elif error is not None and error.code == "refused":
         message = ChoiceMessage(content=None, refusal=error.text or error.message)
     elif error is not None and error.code == "incomplete":
-        message, why = _message(standing, error.text or ""), "length"
+        message, why = _message(job, error.text or ""), "length"
     elif error is not None:
-        raise fault_in(error)
+        raise job_error(error)
     else:
-        raise not_yet(standing)
+        raise not_yet(job)
     return ChatCompletion(
         id=view.id,
         created=int(view.submitted_at.timestamp()),
         model=result.model if result else view.model,
         choices=[Choice(message=message, finish_reason=why)],
-        service_tier=result.service_tier if result else standing.document.service_tier,
-        usage=_usage(standing),
-        visionq=own_words(standing),
+        service_tier=result.service_tier if result else job.document.service_tier,
+        usage=_usage(job),
+        visionq=own_words(job),
     )
 
 
-def _message(standing: Standing, text: str) -> ChoiceMessage:
-    function = function_of(standing.document)
+def _message(job: JobRecord, text: str) -> ChoiceMessage:
+    function = function_of(job.document)
     if function is None:
         return ChoiceMessage(content=text)
     called = CalledFunction(name=function.name, arguments=text)
-    call = ToolCall(id=call_id(standing.view.id), function=called)
+    call = ToolCall(id=call_id(job.view.id), function=called)
     return ChoiceMessage(content=None, tool_calls=[call])
 
 
 def _reason(document: JobDocument) -> Literal["stop", "tool_calls"]:
-    """Return why a whole answer ends; for a function that was named OpenAI says `stop`."""
+    """Return the reason why a complete answer ends; `stop` for a function chosen by name."""
     function = function_of(document)
     return "stop" if function is None or function.tool_choice == "function" else "tool_calls"
 
 
-def fault_in(error: ErrorDocument, *, native: bool = False) -> Fault:
-    """Return how HTTP tells why a job has failed. Asking again would be another job."""
+def job_error(error: ErrorDocument, *, native: bool = False) -> ApiError:
+    """Return the HTTP error of a failed job; a repeated request is another job."""
     kind = BY_CODE.get(error.code, InternalError)
-    fault = fault_of(kind(error.message, image=error.image), native=native)
-    return Fault(fault.status, error.code, fault.message, param=fault.param)
+    fault = api_error_of(kind(error.message, image=error.image), native=native)
+    return ApiError(fault.status, error.code, fault.message, param=fault.param)
 
 
-def not_yet(standing: Standing) -> Fault:
-    """Say that a job has not ended in time; it goes on, so that asking again is no new job."""
-    view = standing.view
+def not_yet(job: JobRecord) -> ApiError:
+    """Return the error for a job that has not ended in time, and goes on."""
+    view = job.view
     why = f" ({view.reason})" if view.reason else ""
-    return Fault(
+    return ApiError(
         HTTPStatus.GATEWAY_TIMEOUT,
         "wait_timeout",
         f"job {view.id} is {view.state.value}{why} and goes on: see GET /v1/responses/{view.id}",
     )
 
 
-def _usage(standing: Standing) -> dict[str, JsonValue] | None:
-    usage = billed(standing)
+def _usage(job: JobRecord) -> dict[str, JsonValue] | None:
+    usage = billed(job)
     if usage is None:
         return None
     return {
@@ -158,7 +158,7 @@ Chunk = dict[str, Any]
 
 
 def chunks_of(completion: ChatCompletion, *, with_usage: bool) -> Iterator[Chunk]:
-    """Yield the chunks: the role, what the model says, why it ends, and the usage if wanted."""
+    """Yield the chunks: role, message, finish reason, and usage if wanted."""
     whole = completion.model_dump(mode="json")
     usage, own = whole.pop("usage", None), whole.pop("visionq")
     (choice,) = whole.pop("choices")

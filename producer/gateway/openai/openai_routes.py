@@ -1,4 +1,4 @@
-"""Routes by which OpenAI's clients submit and fetch."""
+"""Routes of OpenAI's API for responses, completions and models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from producer.gateway.dependencies import (
     WhenParked,
     content_type,
 )
-from producer.gateway.http_errors import Fault
-from producer.gateway.job_service import answered, cancel, hand_in, look
-from producer.gateway.openai.completion_objects import ChatCompletion, completion_of, fault_in
+from producer.gateway.http_errors import ApiError
+from producer.gateway.job_service import answered, cancel, look, submit_job
+from producer.gateway.openai.completion_objects import ChatCompletion, completion_of, job_error
 from producer.gateway.openai.response_objects import ResponseObject, response_of
 from producer.gateway.openai.streams import (
     STREAMS,
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
 
     from producer.gateway.access import Key
     from producer.gateway.dependencies import Services
-    from producer.gateway.job_service import Standing
-    from producer.gateway.request_bodies import Room
+    from producer.gateway.job_service import JobRecord
+    from producer.gateway.request_bodies import BodyMemory
     from visionq.sdk.submitting import Draft
 
 router = APIRouter(responses=ERRORS)
 
-#: An id of a job, which is the id of the response too.
+#: The id of a job, which is the id of its response.
 ResponseId = Annotated[str, Path(min_length=1, max_length=128, examples=["resp_0123abcd"])]
 
 
 class ModelObject(BaseModel):
-    """A model that has a price."""
+    """A model with a price."""
 
     id: str
     object: Literal["model"] = "model"
@@ -68,24 +68,24 @@ class ModelObject(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All models that have a price."""
+    """All models with a price."""
 
     object: Literal["list"] = "list"
     data: list[ModelObject]
 
 
-class Following(BaseModel):
-    """How a response is looked at."""
+class ResponseQuery(BaseModel):
+    """Options for reading a response."""
 
     stream: bool = False
-    #: Leave out the events up to this number.
+    #: Number of the last event that the client has.
     starting_after: Annotated[int, Field(ge=-1, le=1_000_000)] = -1
-    #: Accepted for either value: nothing pads the events of this gateway.
+    #: Accepted and ignored: this gateway does not pad events.
     include_obfuscation: bool = False
 
 
-#: Failures of a job that a client hears of as such, when it has waited for the answer.
-_TOLD_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
+#: Failures that the response itself reports; others become HTTP errors.
+_IN_THE_RESPONSE: Final = frozenset({"refused", "incomplete", "cancelled"})
 
 
 @router.post(
@@ -105,28 +105,30 @@ async def create_response(
     """Submit one question about one or several pictures.
 
     With `background: true` the response is `queued` and is returned at once. Otherwise the call
-    waits for the answer; when the gateway's limit passes first, the response is returned as it
-    stands, and goes on. With `stream: true` it is told as events.
+    waits for the answer; if the gateway's limit passes first, the unfinished response is returned,
+    and goes on. With `stream: true` the response is sent as events.
     """
-    asking = _Asking(ResponseRequest, f"resp_{uuid.uuid4().hex}", services, key, idempotency_key)
-    standing = await hand_in(services, request, key.tenant, asking)
-    if asking.in_background:
-        return follow_response(services, standing) if asking.streams else response_of(standing)
-    answer = answered(services, standing, is_ours=idempotency_key is None, when_parked=when_parked)
-    if not asking.streams:
-        return response_of(_unless_failed(await answer), background=False)
+    reader = _RequestReader(
+        ResponseRequest, f"resp_{uuid.uuid4().hex}", services, key, idempotency_key
+    )
+    job = await submit_job(services, request, key.tenant, reader)
+    if reader.in_background:
+        return follow_response(services, job) if reader.streams else response_of(job)
+    answer = answered(services, job, is_ours=idempotency_key is None, when_parked=when_parked)
+    if not reader.streams:
+        return response_of(_raise_if_failed(await answer), background=False)
     waiting = services.waits.begin(answer)
     if ended := await ended_soon(waiting):
-        _unless_failed(ended)
-    return stream_response(services, standing, waiting)
+        _raise_if_failed(ended)
+    return stream_response(services, job, waiting)
 
 
-def _unless_failed(standing: Standing) -> Standing:
-    """Return how a job stands; raises `Fault` where it has failed."""
-    error = standing.view.error
-    if error is not None and error.code not in _TOLD_IN_THE_RESPONSE:
-        raise fault_in(error)
-    return standing
+def _raise_if_failed(job: JobRecord) -> JobRecord:
+    """Return the job, or raise `ApiError` if it has failed."""
+    error = job.view.error
+    if error is not None and error.code not in _IN_THE_RESPONSE:
+        raise job_error(error)
+    return job
 
 
 @router.get(
@@ -136,22 +138,22 @@ def _unless_failed(standing: Standing) -> Standing:
     responses=STREAMS,
 )
 async def get_response(
-    response_id: ResponseId, services: Open, key: Caller, following: Annotated[Following, Query()]
+    response_id: ResponseId, services: Open, key: Caller, query: Annotated[ResponseQuery, Query()]
 ) -> ResponseObject | StreamingResponse:
-    """Return the response as it stands, or with `stream=true` its events until it has ended."""
-    standing = await look(services, key.tenant, response_id)
-    if following.starting_after >= 0 and not following.stream:
-        raise Fault(
+    """Return the response, or with `stream=true` its events until it has ended."""
+    job = await look(services, key.tenant, response_id)
+    if query.starting_after >= 0 and not query.stream:
+        raise ApiError(
             400, "invalid_job", "starting_after: only with stream=true", param="starting_after"
         )
-    if following.stream:
-        return follow_response(services, standing, following.starting_after)
-    return response_of(standing)
+    if query.stream:
+        return follow_response(services, job, query.starting_after)
+    return response_of(job)
 
 
 @router.post("/v1/responses/{response_id}/cancel", summary="Cancel a response")
 async def cancel_response(response_id: ResponseId, services: Open, key: Caller) -> ResponseObject:
-    """Cancel the response; one that has ended stays as it is."""
+    """Cancel the response; one that has ended does not change."""
     return response_of(await cancel(services, key.tenant, response_id))
 
 
@@ -171,35 +173,37 @@ async def create_completion(
 ) -> ChatCompletion | StreamingResponse:
     """Submit one question about one or several pictures, and wait for the answer.
 
-    With `stream: true` it is told in chunks.
+    With `stream: true` the completion is sent in chunks.
     """
-    asking = _Asking(ChatRequest, f"chatcmpl-{uuid.uuid4().hex}", services, key, idempotency_key)
-    standing = await hand_in(services, request, key.tenant, asking)
-    answer = answered(services, standing, is_ours=idempotency_key is None, when_parked=when_parked)
-    if not asking.streams:
+    reader = _RequestReader(
+        ChatRequest, f"chatcmpl-{uuid.uuid4().hex}", services, key, idempotency_key
+    )
+    job = await submit_job(services, request, key.tenant, reader)
+    answer = answered(services, job, is_ours=idempotency_key is None, when_parked=when_parked)
+    if not reader.streams:
         return completion_of(await answer)
     waiting = services.waits.begin(answer)
     if ended := await ended_soon(waiting):
         completion_of(ended)
-    return stream_completion(services, waiting, with_usage=asking.wants_usage)
+    return stream_completion(services, waiting, with_usage=reader.wants_usage)
 
 
-@router.get("/v1/models", summary="List the models that have a price")
+@router.get("/v1/models", summary="List the models with a price")
 async def list_models(services: Open, _: Caller) -> ModelList:
-    """Return the models that have a price."""
+    """Return the models with a price."""
     return ModelList(data=[ModelObject.of(name) for name in await _priced(services)])
 
 
 @router.get("/v1/models/{model:path}", summary="Look at a model")
 async def get_model(model: str, services: Open, _: Caller) -> ModelObject:
-    """Return one of them."""
+    """Return one model."""
     if model not in await _priced(services):
-        raise Fault(404, "model_not_found", f"model {model} has no price here", param="model")
+        raise ApiError(404, "model_not_found", f"model {model} has no price here", param="model")
     return ModelObject.of(model)
 
 
-class _Asking:
-    """Makes a job of a request in one of OpenAI's forms."""
+class _RequestReader:
+    """Turns a request in one of OpenAI's forms into a job."""
 
     def __init__(
         self,
@@ -215,23 +219,22 @@ class _Asking:
         self._settings = services.settings
         self._own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
 
-    async def __call__(self, room: Room) -> Draft:
+    async def __call__(self, room: BodyMemory) -> Draft:
         """Return the job.
 
         Raises:
-            VisionqError: as `visionq.sdk.submitting.draft` does.
-            Fault: it has not the form, or wants to be forgotten, while answers are kept for as
-                long as the operator says.
+            VisionqError: as `visionq.sdk.submitting.draft`.
+            ApiError: it is malformed, or forbids storing the answer, which the operator decides.
         """
         if content_type(room.request) != "application/json":
-            raise Fault(415, "unsupported_format", "send application/json")
+            raise ApiError(415, "unsupported_format", "send application/json")
         return await room.work(self._draft_of, await room.body())
 
     def _draft_of(self, raw: bytes) -> Draft:
         request = read_form(raw, self._form)
         if request.store is False:
             said = "store: false is not supported here: answers are kept to be fetched again"
-            raise Fault(400, "invalid_job", said, param="store")
+            raise ApiError(400, "invalid_job", said, param="store")
         self.in_background = isinstance(request, ResponseRequest) and bool(request.background)
         self.streams, options = bool(request.stream), request.stream_options
         self.wants_usage = isinstance(options, ChatStreamOptions) and bool(options.include_usage)

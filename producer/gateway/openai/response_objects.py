@@ -12,14 +12,14 @@ from visionq.contract import State, Usage
 from visionq.contract.result import is_simulated
 
 if TYPE_CHECKING:
-    from producer.gateway.job_service import Standing
+    from producer.gateway.job_service import JobRecord
     from visionq.contract import AnswerFormat, JobDocument, ResultDocument
 
 
 def answer_text(result: ResultDocument, document: JobDocument) -> str:
-    """Return what a client reads: of an object that which was held against its schema.
+    """Return the text for the client; of a structured answer, the validated object.
 
-    The text of the model may stand in a fence, or hold nulls that only the strict form wants.
+    The model's text may have a code fence, or nulls that only strict schemas need.
     """
     if document.answer_schema is None:
         return result.text
@@ -27,18 +27,18 @@ def answer_text(result: ResultDocument, document: JobDocument) -> str:
 
 
 def function_of(document: JobDocument) -> AnswerFormat | None:
-    """Return the function of which the answer is a call, where one was asked for."""
+    """Return the function that the answer calls, if the request has one."""
     asked = document.answer_format
     return asked if asked is not None and asked.type == "function" else None
 
 
 def call_id(job_id: str) -> str:
-    """Return the id by which clients name the call."""
+    """Return the id of the call for clients."""
     return f"call_{_bare(job_id)}"
 
 
 def call_item(job_id: str, function: AnswerFormat, arguments: str, status: str) -> dict[str, Any]:
-    """Return the call as an item of a response."""
+    """Return the call as an output item of a response."""
     return {
         "id": f"fc_{_bare(job_id)}",
         "type": "function_call",
@@ -50,7 +50,7 @@ def call_item(job_id: str, function: AnswerFormat, arguments: str, status: str) 
 
 
 def text_options(document: JobDocument) -> dict[str, JsonValue]:
-    """Return the form of the answer's text as the response repeats it."""
+    """Return the `text` options that the response repeats."""
     options: dict[str, JsonValue] = {"format": _format(document)}
     if "verbosity" in document.extra_body:
         options["verbosity"] = document.extra_body["verbosity"]
@@ -58,7 +58,7 @@ def text_options(document: JobDocument) -> dict[str, JsonValue]:
 
 
 def tool_options(document: JobDocument) -> dict[str, Any]:
-    """Return the tools as the response repeats them."""
+    """Return the `tools` that the response repeats."""
     function = function_of(document)
     if function is None:
         return {}
@@ -83,19 +83,19 @@ def _format(document: JobDocument) -> dict[str, JsonValue]:
         if schema == ANY_OBJECT:
             return {"type": "json_object"}
         return {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
-    told = asked.model_dump(include={"name", "description", "strict"}, exclude_none=True)
-    return {"type": "json_schema", "schema": schema, **told}
+    given = asked.model_dump(include={"name", "description", "strict"}, exclude_none=True)
+    return {"type": "json_schema", "schema": schema, **given}
 
 
 def _bare(job_id: str) -> str:
     return job_id.removeprefix("resp_").removeprefix("chatcmpl-")
 
 
-#: A model that was cut off has answered all the same: it was paid for.
+#: An answer that was cut off is an answer: it was paid for.
 _CUT_OFF = "incomplete"
 _DECLINED = "refused"
-#: Our codes by OpenAI's, which are an enumeration (openai-openapi 2.3.0, 2026-08); whatever else
-#: happens is a `server_error` there.
+#: Our code → OpenAI's, which are an enumeration (openai-openapi 2.3.0, 2026-08); all others become
+#: `server_error`.
 _CODES: Final = {
     "animated_image": "invalid_image_format",
     "blob_missing": "image_file_not_found",
@@ -117,7 +117,7 @@ _CODES: Final = {
 _STATUS = {
     State.QUEUED: "queued",
     State.IN_PROGRESS: "in_progress",
-    # Both come back by themselves or by somebody's act: to a client they stand in line.
+    # Both go on later: clients see them as queued.
     State.WAITING: "queued",
     State.PARKED: "queued",
     State.COMPLETED: "completed",
@@ -127,37 +127,37 @@ _STATUS = {
 
 
 class ResponseError(BaseModel):
-    """Why there is no answer, by OpenAI's codes; ours is the `reason` of `visionq`."""
+    """The error by OpenAI's codes; our code is the `reason` of `visionq`."""
 
     code: str
     message: str
 
 
 class IncompleteDetails(BaseModel):
-    """Why the answer is cut off."""
+    """The reason why the answer is cut off."""
 
     reason: Literal["max_output_tokens"]
 
 
 class Own(BaseModel):
-    """What we know beyond OpenAI's own fields."""
+    """Our fields beyond OpenAI's."""
 
     state: str
-    #: Why the job waits or is parked; the code of its error when it failed.
+    #: Why the job waits or is parked; the error code of a failed job.
     reason: str | None
     cost_rub: str
     cached: bool
-    #: The simulator answered, and no model; null before there is an end.
+    #: Whether the simulator answered; null before the end.
     simulated: bool | None
     warnings: list[str]
 
 
-#: Left out where nothing was billed: null is not among its values in OpenAI's document.
+#: Left out if nothing was billed: OpenAI's document does not allow null.
 UsageIfAny = Annotated[dict[str, JsonValue] | None, Field(exclude_if=lambda usage: usage is None)]
 
 
 class ResponseObject(BaseModel):
-    """A response, as OpenAI's clients read it."""
+    """A response in OpenAI's form."""
 
     id: str
     object: Literal["response"] = "response"
@@ -174,7 +174,7 @@ class ResponseObject(BaseModel):
     output: list[dict[str, JsonValue]]
     parallel_tool_calls: bool = True
     reasoning: dict[str, JsonValue] | None
-    #: The one that was asked for.
+    #: The requested tier.
     service_tier: str | None
     temperature: float | None
     text: dict[str, JsonValue]
@@ -186,31 +186,31 @@ class ResponseObject(BaseModel):
     visionq: Own
 
 
-def response_of(standing: Standing, *, background: bool = True) -> ResponseObject:
-    """Tell a job as a response."""
-    view, document, result = standing.view, standing.document, standing.result
+def response_of(job: JobRecord, *, background: bool = True) -> ResponseObject:
+    """Return a job as a response."""
+    view, document, result = job.view, job.document, job.result
     error, passed = view.error, dict[str, Any](document.extra_body)
     status: Any = _STATUS[view.state]
     output: list[dict[str, JsonValue]] = []
-    told, incomplete = None, None
+    failure, incomplete = None, None
     if result is not None:
-        output = [_answer(standing, "completed", answer_text(result, document))]
+        output = [_answer(job, "completed", answer_text(result, document))]
     elif error is not None and error.code == _DECLINED:
         status = "completed"
         output = [_message(view.id, "completed", _refusal(error.text or error.message))]
     elif error is not None and error.code == _CUT_OFF:
         status = "incomplete"
         incomplete = IncompleteDetails(reason="max_output_tokens")
-        output = [_answer(standing, "incomplete", error.text or "")]
+        output = [_answer(job, "incomplete", error.text or "")]
     elif error is not None and view.state is State.FAILED:
-        told = ResponseError(code=_CODES.get(error.code, "server_error"), message=error.message)
+        failure = ResponseError(code=_CODES.get(error.code, "server_error"), message=error.message)
     return ResponseObject(
         id=view.id,
         created_at=int(view.submitted_at.timestamp()),
         completed_at=view.finished_at and int(view.finished_at.timestamp()),
         status=status,
         background=background,
-        error=told,
+        error=failure,
         incomplete_details=incomplete,
         instructions=document.instructions,
         max_output_tokens=document.max_output_tokens,
@@ -223,14 +223,14 @@ def response_of(standing: Standing, *, background: bool = True) -> ResponseObjec
         top_p=passed.get("top_p", 1),
         text=text_options(document),
         **tool_options(document),
-        usage=_usage(standing),
-        visionq=own_words(standing),
+        usage=_usage(job),
+        visionq=own_words(job),
     )
 
 
-def own_words(standing: Standing) -> Own:
-    """Return what OpenAI's forms have no field for."""
-    view, result, error = standing.view, standing.result, standing.view.error
+def own_words(job: JobRecord) -> Own:
+    """Return our fields of a job."""
+    view, result, error = job.view, job.result, job.view.error
     images = result.images if result else ()
     warnings = [f"{image.name}: {said}" for image in images for said in image.warnings]
     return Own(
@@ -243,17 +243,17 @@ def own_words(standing: Standing) -> Own:
     )
 
 
-def billed(standing: Standing) -> Usage | None:
-    """Return the tokens of a job that has ended, also where its answer is cut off or no answer."""
-    end = standing.result or standing.view.error
+def billed(job: JobRecord) -> Usage | None:
+    """Return the tokens of a job that has ended, with or without a complete answer."""
+    end = job.result or job.view.error
     return end.usage if end else None
 
 
-def _answer(standing: Standing, status: str, text: str) -> dict[str, JsonValue]:
-    function = function_of(standing.document)
+def _answer(job: JobRecord, status: str, text: str) -> dict[str, JsonValue]:
+    function = function_of(job.document)
     if function is None:
-        return _message(standing.view.id, status, _text(text))
-    return call_item(standing.view.id, function, text, status)
+        return _message(job.view.id, status, _text(text))
+    return call_item(job.view.id, function, text, status)
 
 
 def _message(job_id: str, status: str, content: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -279,8 +279,8 @@ def _reasoning(document: JobDocument) -> dict[str, JsonValue] | None:
     return {**asked, "effort": document.effort} if asked or document.effort else None
 
 
-def _usage(standing: Standing) -> dict[str, JsonValue] | None:
-    usage = billed(standing)
+def _usage(job: JobRecord) -> dict[str, JsonValue] | None:
+    usage = billed(job)
     if usage is None:
         return None
     return {

@@ -1,7 +1,7 @@
-"""A response as the events of its stream, in OpenAI's order.
+"""Answers as server-sent events, in OpenAI's order; the text comes in one piece at the end.
 
-The events of a response and their numbers follow from the response alone, so that a client whose
-connection broke takes up the stream where it was, at any gateway.
+Events and their numbers follow from the response alone, so that a client whose connection broke
+can resume the stream at any gateway. A waiting stream is a task or two and costs no thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import StreamingResponse
 
-from producer.gateway.http_errors import Fault, error_body, fault_behind
-from producer.gateway.job_service import wait_and_look
+from producer.gateway.http_errors import ApiError, api_error_for, error_body
+from producer.gateway.job_service import wait_and_read
 from producer.gateway.openai.completion_objects import chunks_of, completion_of, not_yet
 from producer.gateway.openai.response_objects import response_of
 from visionq.contract import State
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from producer.gateway.dependencies import Services
-    from producer.gateway.job_service import Standing
+    from producer.gateway.job_service import JobRecord
 
 Event = dict[str, Any]
 
@@ -33,12 +33,12 @@ Event = dict[str, Any]
 LAST_BEFORE_END: Final = 1
 
 
-def events_before_end(standing: Standing, *, background: bool) -> list[Event]:
-    """Return the first events, as they are while the job has not ended."""
-    if standing.view.state.is_terminal:
+def events_before_end(job: JobRecord, *, background: bool) -> list[Event]:
+    """Return the first events, as for a job that has not ended."""
+    if job.view.state.is_terminal:
         unended = {"state": State.IN_PROGRESS, "error": None, "reason": None, "finished_at": None}
-        standing = replace(standing, view=standing.view.model_copy(update=unended), result=None)
-    created = response_of(standing, background=background).model_dump(mode="json")
+        job = replace(job, view=job.view.model_copy(update=unended), result=None)
+    created = response_of(job, background=background).model_dump(mode="json")
     return _numbered(
         [
             {"type": "response.created", "response": created},
@@ -48,19 +48,18 @@ def events_before_end(standing: Standing, *, background: bool) -> list[Event]:
     )
 
 
-def events_of_end(standing: Standing, *, background: bool) -> list[Event]:
-    """Return the further events of a job that has ended and was not cancelled."""
-    response = response_of(standing, background=background).model_dump(mode="json")
+def events_of_end(job: JobRecord, *, background: bool) -> list[Event]:
+    """Return the remaining events of a job that has ended and was not cancelled."""
+    response = response_of(job, background=background).model_dump(mode="json")
     items = chain.from_iterable(_of_item(*each) for each in enumerate(response["output"]))
     end = {"type": f"response.{response['status']}", "response": response}
     return _numbered([*items, end], LAST_BEFORE_END + 1)
 
 
-def error_event(fault: Fault) -> Event:
+def error_event(fault: ApiError) -> Event:
     """Return the event of a stream that ends before the response does.
 
-    It is none of the response's own events and counts as none: who takes up the stream after its
-    number misses nothing.
+    It is not an event of the response: a client that resumes after its number misses nothing.
     """
     return {
         "type": "error",
@@ -108,13 +107,13 @@ def _of_part(place: Event, part: dict[str, Any]) -> Iterator[Event]:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a stream waits before it begins: what fails within them is told by its status.
+#: Seconds before a stream begins; failures within them become an HTTP status.
 _BEGIN_AFTER: Final = 2.0
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-#: How OpenAPI's document has a route that streams when it is asked to.
+#: OpenAPI document of a route that can stream.
 STREAMS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The answer; with `stream: true` as OpenAI's events, in one piece",
@@ -134,29 +133,29 @@ STREAMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-async def ended_soon(waiting: asyncio.Task[Standing]) -> Standing | None:
-    """Return how the job has ended, or None: the stream begins; raises what has ended the wait."""
+async def ended_soon(waiting: asyncio.Task[JobRecord]) -> JobRecord | None:
+    """Return the job if it ends soon, else None; raise the error of the wait."""
     done, _ = await asyncio.wait({waiting}, timeout=_BEGIN_AFTER)
     return waiting.result() if done else None
 
 
 def stream_response(
-    services: Services, standing: Standing, waiting: asyncio.Task[Standing]
+    services: Services, job: JobRecord, waiting: asyncio.Task[JobRecord]
 ) -> StreamingResponse:
     """Return the events of a response that a call waits for."""
-    return _as_events(_events(services, standing, waiting, background=False))
+    return _as_events(_events(services, job, waiting, background=False))
 
 
 def follow_response(
-    services: Services, standing: Standing, starting_after: int = -1
+    services: Services, job: JobRecord, starting_after: int = -1
 ) -> StreamingResponse:
-    """Return the events of a response, but for those up to a number, until it has ended."""
+    """Return the events of a response after a number, until it has ended."""
 
     async def followed() -> AsyncIterator[bytes]:
         longest = services.gateway.longest_wait
-        patience = wait_and_look(services, standing, longest, when_parked=True)
+        patience = wait_and_read(services, job, longest, when_parked=True)
         waiting = services.waits.begin(patience)
-        events = _events(services, standing, waiting, starting_after, background=True)
+        events = _events(services, job, waiting, starting_after, background=True)
         try:
             async for event in events:
                 yield event
@@ -167,68 +166,68 @@ def follow_response(
 
 
 def stream_completion(
-    services: Services, waiting: asyncio.Task[Standing], *, with_usage: bool
+    services: Services, waiting: asyncio.Task[JobRecord], *, with_usage: bool
 ) -> StreamingResponse:
     """Return the chunks of a completion."""
 
-    async def told() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         async for comment in _signs_of_life(services, waiting):
             yield comment
         try:
             completion = completion_of(waiting.result())
-        except Exception as error:  # noqa: BLE001  # told and logged
+        except Exception as error:  # noqa: BLE001  # sent and logged
             yield _data(error_body(_fault(error)))
             return
         for chunk in chunks_of(completion, with_usage=with_usage):
             yield _data(chunk)
         yield _DONE
 
-    return _as_events(told())
+    return _as_events(chunks())
 
 
 async def _events(
     services: Services,
-    standing: Standing,
-    waiting: asyncio.Task[Standing],
+    job: JobRecord,
+    waiting: asyncio.Task[JobRecord],
     starting_after: int = -1,
     *,
     background: bool,
 ) -> AsyncIterator[bytes]:
-    for event in events_before_end(standing, background=background):
+    for event in events_before_end(job, background=background):
         if event["sequence_number"] > starting_after:
             yield _event(event)
     async for comment in _signs_of_life(services, waiting):
         yield comment
     try:
         events = _end(waiting.result(), background=background)
-    except Exception as error:  # noqa: BLE001  # told and logged
+    except Exception as error:  # noqa: BLE001  # sent and logged
         events = [error_event(_fault(error))]
     for event in events:
         if event["sequence_number"] > starting_after or event["type"] == "error":
             yield _event(event)
 
 
-def _end(standing: Standing, *, background: bool) -> list[Event]:
-    """Return the events of the end; raises `Fault` where the job goes on, or was cancelled."""
-    view = standing.view
+def _end(job: JobRecord, *, background: bool) -> list[Event]:
+    """Return the last events; raise `ApiError` if the job goes on or was cancelled."""
+    view = job.view
     if view.state is State.CANCELLED:
-        raise Fault(409, "cancelled", f"response {view.id} was cancelled")
+        raise ApiError(409, "cancelled", f"response {view.id} was cancelled")
     if not view.state.is_terminal:
-        raise not_yet(standing)
-    return events_of_end(standing, background=background)
+        raise not_yet(job)
+    return events_of_end(job, background=background)
 
 
 async def _signs_of_life(
-    services: Services, waiting: asyncio.Task[Standing]
+    services: Services, waiting: asyncio.Task[JobRecord]
 ) -> AsyncIterator[bytes]:
-    """Yield a comment now and then until the wait has ended."""
+    """Yield comments until the wait has ended."""
     while not (await asyncio.wait({waiting}, timeout=services.gateway.keep_alive))[0]:
         yield _KEEP_ALIVE
 
 
-def _fault(error: Exception) -> Fault:
-    """Return how a client is told of an error; what nobody foresaw is logged too."""
-    fault = fault_behind(error)
+def _fault(error: Exception) -> ApiError:
+    """Return the HTTP error for an exception; log unexpected ones."""
+    fault = api_error_for(error)
     if fault.code == "internal_error":
         log.error("stream.failed", exc_info=error)
     return fault
@@ -240,7 +239,7 @@ def _event(event: Event) -> bytes:
 
 def _data(document: dict[str, Any]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    # Half a surrogate pair can't be written; it stays escaped.
+    # A lone surrogate can't be written; it stays escaped.
     return b"data: " + text.encode("utf-8", "backslashreplace") + b"\n\n"
 
 
