@@ -103,7 +103,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(st.lists(st.tuples(questions(), st.integers(0, 5)), min_size=1, max_size=6))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_the_ledger_is_the_bill(bench: Bench, jobs: list[tuple[dict[str, Any], int]]) -> None:
     """For any jobs the books say what the bill says, and no job costs more than was reserved."""

@@ -111,10 +111,10 @@ def test_dispatch_takes_500_of_100000(driver: LedgerDriver) -> None:
     assert driver.redis.llen("visionq:wake") == 1, "the next 500 do not wait for a tick"
 
 
-def test_million_cancelled_are_not_walked_at_once(driver: LedgerDriver) -> None:
+def test_cancelled_jobs_are_not_walked_at_once(driver: LedgerDriver) -> None:
     """Jobs that ended in a lane are cleared, at most 500 at a look, up to the live job."""
-    _queue_many(driver.redis, 1_000_000, "cancelled")
-    driver.redis.ltrim(LANE + LANE_OF_MANY, -999_000, -1)
+    _queue_many(driver.redis, 100_000, "cancelled")
+    driver.redis.ltrim(LANE + LANE_OF_MANY, -99_000, -1)
     driver.enter(new_job("alive", tenant="t", model="m1", priority="bulk"))
     driver.worker()
     driver.redis.config_resetstat()

@@ -87,7 +87,7 @@ def test_strangers_are_forgotten(state: SilentState) -> None:
 
 def test_tasks_are_bounded() -> None:
     """Flower keeps the newest tasks, ten thousand by setting, in about 7 kB each at most."""
-    kept, seen = 1_000, 3_000
+    kept, seen = 300, 900
     state = SilentState(max_workers_in_memory=5, max_tasks_in_memory=kept)
     prompt = "{'prompt': '" + "x" * 1000 + "'}"
 
