@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pytest
 from celery import Celery
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
+from tests.support.warm_processes import WarmWorker, running_simulator
 from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
@@ -52,7 +51,7 @@ def simulator(running: RunningSimulator) -> RunningSimulator:
 
 @dataclass
 class Worker:
-    process: subprocess.Popen[bytes]
+    process: WarmWorker
     log: Path
 
     def text(self) -> str:
@@ -75,10 +74,8 @@ def working(
         "PROXYAPI_API_KEY": KEY,
         **(extra or {}),
     }
-    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", str(slots)]
     log = folder / "worker.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    process = WarmWorker(["worker", "--concurrency", str(slots)], environment, log)
     try:
         yield Worker(process, log)
     finally:
@@ -152,7 +149,8 @@ def test_logs_tell_all_but_the_content(
         status, error = caller.result(bad)
         assert (status, error["exc_type"]) == ("FAILURE", "InvalidJob")
         until(lambda: redis.llen(names.QUEUE_INTAKE) == 0)
-        time.sleep(0.5)
+        told = ("visionq.analyse", "job.completed", "job.waiting")
+        until(lambda: all(word in worker.text() for word in told), 20)
     text = worker.text()
     for secret in (PROMPT, KEY, data_url(41)[22:60]):
         assert secret not in text
@@ -166,7 +164,7 @@ def test_logs_tell_all_but_the_content(
         assert completed["job"] == job_id
         assert (completed["tenant"], completed["attempt"]) == ("team-a", 2)
         assert all("timestamp" in event and "level" in event for event in events)
-    assert worker.process.returncode == 0
+    assert worker.process.poll() == 0
 
 
 def _send_raw(redis: Redis, body: str) -> None:
@@ -286,7 +284,7 @@ def test_a_full_ledger_does_not_stop_the_jobs_in_it(
             redis.config_set("maxmemory", 0)
         for job_id in sent:  # entered at last, and refused for its address
             assert caller.result(job_id)[1]["exc_type"] == "UnsafeUrl"
-    assert worker.process.returncode == 0
+    assert worker.process.poll() == 0
 
 
 def test_a_restart_of_redis_under_messages_in_hand(
