@@ -26,7 +26,7 @@ from visionq.cli.shared import (
     json_option,
     print_json,
 )
-from visionq.devstack.signals import Signals
+from visionq.devstack.supervisor import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
 from visionq.installation import python_command
 from visionq.user_files import user_directory

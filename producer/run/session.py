@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from producer.run.plan import Question
     from producer.run.run_progress import Tally
     from producer.run.run_record import Record
-    from visionq.devstack.signals import Signals
+    from visionq.devstack.supervisor import Signals
     from visionq.ledger import Ledger
     from visionq.ledger.gates import Gate
     from visionq.sdk.typed import End

@@ -25,7 +25,7 @@ from producer.run.session import Outcome, RunBudget, Session
 from producer.run.table import as_old_as, export, keep_changed
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
-from visionq.devstack.signals import Signals
+from visionq.devstack.supervisor import Signals
 from visionq.errors import BillingUnknown
 from visionq.ledger import Ledger, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect

@@ -15,7 +15,7 @@ import pytest
 from tests.support.warm_processes import running_simulator
 from visionq.contract.result import is_simulated
 from visionq.devstack.sample_pictures import sample_pictures
-from visionq.devstack.simulator.bill import digest_of
+from visionq.devstack.simulator.account import digest_of
 from visionq.devstack.simulator.settings import SimulatorSettings
 from visionq.errors import ConfigurationError
 

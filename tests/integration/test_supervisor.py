@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from visionq.devstack.process import Spec
-from visionq.devstack.signals import Signals
-from visionq.devstack.supervisor import Supervisor
+from visionq.devstack.supervisor import Signals, Spec, Supervisor
 from visionq.errors import StartFailed
 
 if TYPE_CHECKING:
@@ -171,8 +169,8 @@ def test_children_do_not_outlive_supervisor(tmp_path: Path) -> None:
     """When the supervisor itself is killed, its children go too."""
     program = textwrap.dedent(f"""
         import os, pathlib, sys, time
-        from visionq.devstack.process import Spec
-        from visionq.devstack.signals import Signals
+        from visionq.devstack.supervisor import Spec
+        from visionq.devstack.supervisor import Signals
         from visionq.devstack.supervisor import Supervisor
         with Signals() as signals:
             made = Supervisor(signals, time.monotonic)

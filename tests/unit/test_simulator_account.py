@@ -6,11 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from visionq.devstack.simulator.account import Account
-from visionq.devstack.simulator.bill import Bill, digest_of
+from visionq.devstack.simulator.account import Account, Bill, Bucket, digest_of, duration
 from visionq.devstack.simulator.catalogue import load_catalogue
 from visionq.devstack.simulator.faults import EARLY, Fault, draw, refusal_of
-from visionq.devstack.simulator.limits import Bucket, duration
 from visionq.devstack.simulator.refusals import SimulatedRefusal
 from visionq.devstack.simulator.settings import SimulatorSettings
 

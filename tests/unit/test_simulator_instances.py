@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.devstack.simulator.bounds import UnsatisfiableError
-from visionq.devstack.simulator.instances import instance
+from visionq.devstack.simulator.instances import UnsatisfiableError, instance
 
 Json: TypeAlias = Any
 FACTS = "640x480 #c81e3c"

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
-from visionq.devstack.environments import WORKERS_SECRETS, Role, environment_for
+from visionq.devstack.children import WORKERS_SECRETS, Role, environment_for
 from visionq.settings import Settings, variable_of
 
 #: Secrets of all kinds, and who alone may have each; none: `up` sets it itself, or nobody.

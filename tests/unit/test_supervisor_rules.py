@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from visionq.devstack import ports
-from visionq.devstack.logfile import LogFile
-from visionq.devstack.process import LONGEST_PAUSE, restart_pause
+from visionq.devstack.supervisor import LONGEST_PAUSE, LogFile, restart_pause
 from visionq.errors import QueueUnavailable
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def test_log_gives_whole_new_lines(tmp_path: Path) -> None:
 
 def test_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that grew too large starts again, its child writes on, and no line is shown twice."""
-    monkeypatch.setattr("visionq.devstack.logfile.LARGEST", 100)
+    monkeypatch.setattr("visionq.devstack.supervisor.LARGEST", 100)
     log = LogFile(tmp_path / "child.log")
     with log.open_for_child() as child:
         child.write(b"x" * 120 + b"\n")

@@ -39,8 +39,7 @@ from visionq.devstack.children import (
     worker_specs,
 )
 from visionq.devstack.planning import StackOptions, planned
-from visionq.devstack.signals import Signals
-from visionq.devstack.supervisor import Supervisor
+from visionq.devstack.supervisor import Signals, Supervisor
 from visionq.http_checks import prepare_http_environment
 from visionq.pricing.model_list import said_of_unlisted
 from visionq.pricing.model_options import load_option_table

@@ -1,16 +1,18 @@
-"""What a stack is made of: the commands, environments and readiness of its processes."""
+"""The processes of a stack: their commands, and of `up`'s environment only what each needs.
+
+A process can't give away what it does not hold: to its logs, to a page, to injected code.
+"""
 
 from __future__ import annotations
 
 import http.client
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import redis
 
 from visionq import names
-from visionq.devstack.environments import environment_for
-from visionq.devstack.process import Spec
 from visionq.devstack.redis_server import (
     TITLE,
     RedisConfig,
@@ -18,14 +20,67 @@ from visionq.devstack.redis_server import (
     redis_command,
 )
 from visionq.devstack.redis_server import is_ready as redis_is_ready
+from visionq.devstack.supervisor import Spec
 from visionq.http_checks import STACK_HEADER, STACK_NONCE
 from visionq.installation import python_command
+from visionq.settings import Settings, variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from visionq.devstack.environments import Role
+Role = Literal["redis", "simulator", "worker", "flower", "gateway", "exporter"]
+
+#: Settings that workers alone have a use for and that are secrets, or lead to some.
+WORKERS_SECRETS: Final = frozenset(
+    {"api_key", "host_headers", "alert_url", "alert_secret", "traces_url", "sentry_dsn"}
+)
+#: Variables that `up` decides itself, whatever its own environment says.
+_DECIDED: Final = frozenset(
+    {
+        *("PROXYAPI_API_KEY", "PROXYAPI_BASE_URL"),
+        *("VISIONQ_BLOB_URL", "VISIONQ_BROKER_URL", "VISIONQ_REDIS_URL"),
+    }
+)
+#: What any process may want to know of the machine: paths, language, time, libraries.
+_MACHINE: Final = (
+    "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|TERM|NO_COLOR|HOSTNAME|XDG_.*"
+    "|PYTHON.*|VIRTUAL_ENV|LD_.*|DYLD_.*|MALLOC_.*|COVERAGE_.*|SSL_CERT_(FILE|DIR)"
+)
+#: Workers go out to the internet, and bring local detectors with settings of their own.
+_WORKER: Final = (
+    "VISIONQ_(?!FLOWER_|GATEWAY_).*|(HTTPS?|ALL|NO)_PROXY|OTEL_.*|SENTRY_.*|TESSDATA_PREFIX|OMP_.*"
+)
+
+
+def _pattern(*parts: str) -> re.Pattern[str]:
+    return re.compile("|".join(parts), re.IGNORECASE)  # as the settings read their names
+
+
+_SHARED: Final = "|".join(
+    re.escape(variable_of(name))
+    for name in Settings.variable_fields()
+    if name not in WORKERS_SECRETS
+)
+_ALLOWED: Final[Mapping[Role, re.Pattern[str]]] = {
+    "redis": _pattern(_MACHINE),
+    "simulator": _pattern(_MACHINE),
+    "worker": _pattern(_MACHINE, _WORKER),
+    "flower": _pattern(_MACHINE, _SHARED, "VISIONQ_FLOWER_.*", "FLOWER_.*"),
+    "gateway": _pattern(_MACHINE, _SHARED, "VISIONQ_GATEWAY_.*"),
+    "exporter": _pattern(_MACHINE, _SHARED),
+}
+
+
+def environment_for(role: Role, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a process of this role is told of `up`'s own environment."""
+    allowed = _ALLOWED[role]
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.upper() not in _DECIDED and allowed.fullmatch(name)
+    }
+
 
 #: In place of a key where the simulator answers. Nobody else would accept it.
 SIMULATED_KEY: Final = "simulated-no-key"

@@ -1,18 +1,19 @@
-"""The account behind the key: settings, limits, balance and bill, and who may pass."""
+"""The simulated account: its models, its limits, its balance and its bill."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from visionq.devstack.simulator.bill import Bill
 from visionq.devstack.simulator.cache import PromptCache
 from visionq.devstack.simulator.catalogue import OPENAI
 from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED, Dialect
 from visionq.devstack.simulator.faults import Fault, draw, rate_limited
-from visionq.devstack.simulator.limits import Bucket
 from visionq.devstack.simulator.refusals import by_proxy, insufficient_balance, unknown_model
 from visionq.devstack.simulator.settings import SimulatorSettings, merged
 
@@ -21,6 +22,116 @@ if TYPE_CHECKING:
     from datetime import date
 
     from visionq.devstack.simulator.catalogue import Catalogue
+
+
+@dataclass(slots=True)
+class Tally:
+    """Calls with one and the same body."""
+
+    calls: int = 0
+    billed: int = 0
+
+
+@dataclass(slots=True)
+class Bill:
+    """Every POST received, and the rubles for those that were charged."""
+
+    calls: int = 0
+    billed: int = 0
+    rub: Decimal = Decimal(0)
+    digests: dict[str, Tally] = field(default_factory=dict)
+
+    def receive(self, digest: str) -> None:
+        """Count a call, whatever becomes of it."""
+        self.calls += 1
+        self.digests.setdefault(digest, Tally()).calls += 1
+
+    def charge(self, digest: str, rub: Decimal) -> None:
+        """Charge a call that was received and admitted."""
+        self.billed += 1
+        self.rub += rub
+        self.digests.setdefault(digest, Tally()).billed += 1
+
+    def to_public(self) -> dict[str, Any]:
+        """Return the bill as `GET /simulator/bill` shows it; `rub` is a decimal string."""
+        return {
+            "calls": self.calls,
+            "billed": self.billed,
+            "rub": format(self.rub.normalize(), "f"),
+            "digests": {
+                digest: {"calls": tally.calls, "billed": tally.billed}
+                for digest, tally in self.digests.items()
+            },
+        }
+
+
+def digest_of(body: object) -> str:
+    """Return the sha256 of a request body in its canonical form.
+
+    Canonical: JSON with sorted keys, no blanks, UTF-8 unescaped; so that neither the order of keys
+    nor the way a client escapes text makes two questions of one.
+    """
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+#: Seconds of the limit that may pass at once.
+BURST: Final = 1.0
+#: What sums of floats may be off by.
+ROUNDING: Final = 1e-6
+
+
+@dataclass(slots=True)
+class Bucket:
+    """What may pass now. A call larger than the burst passes when it is full, and leaves a debt."""
+
+    per_minute: float
+    level: float
+    at: float
+
+    @classmethod
+    def full(cls, per_minute: float, now: float) -> Bucket:
+        """Return a bucket that has rested."""
+        return cls(per_minute, _capacity(per_minute), now)
+
+    @property
+    def rate(self) -> float:
+        """Units that come back in a second."""
+        return self.per_minute / 60
+
+    def wait_for(self, amount: float, now: float) -> float:
+        """Return the seconds until `amount` may pass; 0: now. Takes nothing."""
+        capacity = _capacity(self.per_minute)
+        self.level = min(capacity, self.level + (now - self.at) * self.rate)
+        self.at = now
+        missing = min(amount, capacity) - self.level
+        return missing / self.rate if missing > ROUNDING else 0.0
+
+    def take(self, amount: float) -> None:
+        """Let `amount` pass, after `wait_for` said that it may."""
+        self.level -= amount
+
+    def headers(self, kind: str) -> dict[str, str]:
+        """Return the provider's headers for this limit; `kind` is `requests` or `tokens`."""
+        reset = (_capacity(self.per_minute) - self.level) / self.rate
+        return {
+            f"x-ratelimit-limit-{kind}": f"{self.per_minute:.0f}",
+            f"x-ratelimit-remaining-{kind}": str(max(0, int(self.level))),
+            f"x-ratelimit-reset-{kind}": duration(reset),
+        }
+
+
+def _capacity(per_minute: float) -> float:
+    return max(1.0, per_minute / 60 * BURST)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as the provider writes it: `120ms`, `1.5s`, `6m0s`."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}m{rest:.3g}s" if minutes else f"{rest:.3g}s"
+
 
 NANO_RUBLE = Decimal("1e-9")
 #: Kinds of limit, and the setting of each.

@@ -9,9 +9,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.devstack.simulator.bounds import UnsatisfiableError
 from visionq.devstack.simulator.catalogue import ORDINARY
-from visionq.devstack.simulator.instances import instance
+from visionq.devstack.simulator.instances import UnsatisfiableError, instance
 from visionq.devstack.simulator.question import RESPONSES
 from visionq.devstack.simulator.schemas import invalid_schema
 

@@ -15,8 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from visionq.contract.result import SIMULATED_REQUEST
-from visionq.devstack.simulator.account import Account
-from visionq.devstack.simulator.bill import digest_of
+from visionq.devstack.simulator.account import Account, digest_of
 from visionq.devstack.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, encoded
 from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED
 from visionq.devstack.simulator.faults import EARLY, Fault, refusal_of
