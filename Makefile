@@ -18,6 +18,7 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # What `make lint` reads as English; the rest follows.
 ENGLISH := README.md CONTRIBUTING.md scripts tests $(wildcard docs/adr/*.md) \
+	deploy monitoring visionq/cli visionq/devstack \
 	producer visionq/sdk visionq/steps.py visionq/submission.py visionq/webhooks.py
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Client", "Job", "JobFailed", "QueueUnavailable", "WaitTimeout"]
 
-#: Where each name is found once somebody asks for it: importing visionq alone costs nothing.
+#: Where each name is found when it is first used: importing visionq alone costs nothing.
 _HOMES = {
     "AsyncClient": "visionq.sdk",
     "Client": "visionq.sdk",

@@ -1,1 +1,1 @@
-"""One process that tells Prometheus how the whole fleet stands, whatever its workers do."""
+"""Export the state of the whole fleet to Prometheus from one process, workers or none."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """How something stands now."""
+    """The current value."""
 
     name: str
     help: str

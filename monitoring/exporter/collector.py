@@ -132,7 +132,7 @@ def _money(fleet: Fleet, time_zone: str) -> Iterator[Metric]:
 
 
 def period_left(period: Period, now: float, time_zone: str) -> float:
-    """Return the seconds until a budget begins anew where the operator lives; inf: never."""
+    """Return the seconds until a budget starts again in the operator's time zone; inf: never."""
     if period is Period.TOTAL:
         return math.inf
     local = datetime.fromtimestamp(now, ZoneInfo(time_zone))

@@ -28,7 +28,7 @@ _PATIENCE: Final = 3
 @click.option("--port", type=click.IntRange(0, 65535), default=9540, show_default=True)
 @click.option("--name", default=_CLIENT_NAME, show_default=True, help="Shows in the process list.")
 def exporter(address: str, port: int, name: str) -> None:  # noqa: ARG001  # for `ps` alone
-    """Tell Prometheus how the whole fleet stands: GET /metrics.
+    """Export the state of the whole fleet to Prometheus: GET /metrics.
 
     One is enough for any number of workers: it reads what they keep in Redis. It asks nobody for
     a password and shows names of tenants and models, so let only Prometheus reach it.
@@ -53,7 +53,7 @@ def exporter(address: str, port: int, name: str) -> None:  # noqa: ARG001  # for
 
 
 def _serve(server: WSGIServer) -> None:
-    """Serve until somebody asks to stop."""
+    """Serve until a signal asks to stop."""
 
     def stop(*_: object) -> None:
         # In a thread of its own: it waits for the loop that this handler interrupts.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT: Final = 500
 #: Scopes whose parked jobs are counted one by one.
 MOST_SCOPES: Final = 500
-#: Reasons that are always told, so that the first job shows as a rise.
+#: Reasons that are always exported, so that the first job shows as a rise.
 AT_FIRST: Final = (
     DelayReason.INSUFFICIENT_BALANCE,
     DelayReason.BUDGET_EXHAUSTED,
@@ -33,7 +33,7 @@ _KNOWN: Final = frozenset(DelayReason)
 def parked_by_reason(
     redis: Redis, parked: int, lanes: Mapping[str, int], gate: Gate
 ) -> dict[str, int]:
-    """Return how many jobs stand still for which reason, those behind a closed gate included.
+    """Return the number of parked and waiting jobs by reason, a closed gate included.
 
     `parked` is how many the ledger itself has parked, `lanes` are the queued ones. Exact for gates,
     held models and tenants, budgets and jobs that need a newer worker; of all others the latest
@@ -61,7 +61,7 @@ def label_of(reason: str | None) -> str:
 
 
 def _reason_of(lane: str, gate: Gate) -> str | None:
-    """Return why a lane stands still, as people see its jobs; None: it does not."""
+    """Return why a lane is held, as its jobs show it; None: it is not."""
     if gate.state == "closed":
         return gate.reason
     _, tenant, model = lane.split(":", 2)
@@ -70,7 +70,7 @@ def _reason_of(lane: str, gate: Gate) -> str | None:
 
 
 def _counted(redis: Redis) -> tuple[int, int]:
-    """Return how many jobs are parked for a budget, and how many for want of a newer worker."""
+    """Return the numbers of jobs parked for a budget, and for a newer worker."""
     reply: Any = redis.hscan(names.BUDGET_WAITER_COUNTS, 0, count=MOST_SCOPES)
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.zcard(names.TOO_NEW)

@@ -1,4 +1,4 @@
-"""What a scrape reads of Redis: a bounded number of commands, whatever the backlog and the past."""
+"""What a scrape reads of Redis: a bounded number of commands at any backlog and history."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ QUEUES: Final = (*names.HINT_QUEUES, names.QUEUE_INTAKE, names.QUEUE_WEBHOOKS)
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """How everything stands, by the clock of Redis."""
+    """The state of everything, by the clock of Redis."""
 
     now: float
     counts: Mapping[str, int]
     slots: int
     busy: int
     workers: int
-    #: (queue, tenant, model), as far as they are told apart → queued jobs.
+    #: (queue, tenant, model), as far as they are kept apart → queued jobs.
     backlog: Mapping[tuple[str, ...], int]
     #: Queue → age of its oldest job in seconds.
     oldest: Mapping[str, float]
-    #: Reason → jobs that stand still.
+    #: Reason → parked and waiting jobs.
     parked: Mapping[str, int]
     gate: Gate
     paces: Sequence[RateLimitStatus]
-    #: Model → calls that are out, and jobs at hand.
+    #: Model → calls in flight, and jobs claimed but not sent.
     at_work: Mapping[str, tuple[int, int]]
     money: Mapping[str, int]
     #: Id of a key → nano-rubles, and when they were read in seconds.

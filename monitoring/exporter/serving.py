@@ -1,4 +1,4 @@
-"""The exporter's two pages: `/metrics` for Prometheus, `/healthz` for whoever starts it."""
+"""The exporter's two pages: `/metrics` for Prometheus, `/healthz` for its supervisor."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CancellingControl(Control):
-    """Makes a revoke what its button means: the job is cancelled, in whatever state it is.
+    """Turns a revoke into what its button means: the job is cancelled, in any state.
 
     Celery's own would have the workers drop the job's messages, while the ledger sends more.
     """
@@ -31,7 +31,7 @@ class CancellingControl(Control):
         self._ledger = ledger
 
     def revoke(self, task_id: str | Sequence[str], *args: Any, **options: Any) -> None:  # noqa: ANN401  # Celery's signature
-        """Cancel jobs; a task that the ledger does not know is revoked as Celery does it."""
+        """Cancel jobs; revoke tasks unknown to the ledger as Celery does."""
         ids = [task_id] if isinstance(task_id, str) else task_id
         with self.app.events.default_dispatcher(hostname=CLIENT_NAME) as events:
             for known_id, state in zip(ids, self._ledger.cancel(ids), strict=True):
@@ -42,7 +42,7 @@ class CancellingControl(Control):
 
 
 def create_app(settings: Settings, redis_url: str) -> Celery:
-    """Return an app on the ledger's Redis, or on the broker that the settings name instead.
+    """Return an app on the ledger's Redis, or on the broker of the settings.
 
     It has no result backend, so that Flower's API has no answers of jobs to give away.
     """

@@ -58,7 +58,7 @@ class FlowerWithGuests(Flower):  # type: ignore[misc]  # likewise
 
 
 def user_of(authorization: str) -> str | None:
-    """Return the user that HTTP's basic authentication names, whatever the password."""
+    """Return the user named by HTTP's basic authentication; the password is not checked."""
     scheme, _, credentials = authorization.partition(" ")
     if scheme != "Basic":
         return None

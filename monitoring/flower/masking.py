@@ -66,7 +66,7 @@ def mask_request(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_arguments(arguments: object) -> str:
-    """Return a worker's summary of a job, or of an event for a webhook; anything else hidden."""
+    """Return a worker's summary of a job or webhook event; hide anything else."""
     text = str(arguments)
     known = text in _NOTHING or _SUMMARY.fullmatch(text) or _DELIVERY.fullmatch(text)
     return text if known else HIDDEN
@@ -81,7 +81,7 @@ def show_result(result: str) -> str:
 def show_exception(exception: str, traceback: str = "") -> str:
     """Return `waiting: CODE`, `parked: CODE` or `CODE: place`; of anything else its class.
 
-    What the job's owner is told is in its result, and in `visionq jobs show`.
+    The owner's own message is in the result, and in `visionq jobs show`.
     """
     if postponed := _POSTPONED.search(traceback):
         return postponed[1]
@@ -95,7 +95,7 @@ def _text(literal: str) -> str:
     try:
         value = ast.literal_eval(literal)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return ""  # no single text, so no error of ours
+        return ""  # no single text, so not one of our errors
     return value if isinstance(value, str) else ""
 
 
@@ -142,7 +142,7 @@ class SilentInspector(Inspector):  # type: ignore[misc]  # likewise
     """What Flower asks workers for; those name the arguments of tasks not yet begun."""
 
     def _inspect(self, method: str, workername: str | None) -> None:
-        """Ask one worker with patience: its page is nothing but its answer, which may come late."""
+        """Wait longer for one worker: its page is nothing but its answer."""
         asking = copy(self)
         if workername is not None:
             asking.timeout = max(self.timeout, _INSPECT_TIMEOUT)

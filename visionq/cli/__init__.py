@@ -53,7 +53,7 @@ class CommandGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands; of ours none is imported for it."""
+        """Write the list of commands without importing our own."""
         room = formatter.width - len(max(self.found, key=len, default="")) - _MARGIN
         rows = [(name, self._shown(ctx, name, room)) for name in self.list_commands(ctx)]
         if rows:
@@ -90,7 +90,7 @@ def cli() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; every expected error is one line on stderr."""
+    """Run a command and return its exit code; expected errors are one line on stderr."""
     try:
         outcome: Any = cli.main(arguments, prog_name="visionq", standalone_mode=False)
     except VisionqError as error:
@@ -113,7 +113,7 @@ def main() -> None:
     """Run the command line of this process."""
     install_finder()
     for stream in (sys.stdout, sys.stderr):
-        # Output is UTF-8 whatever the locale; a file name that is not text is shown escaped.
+        # Output is UTF-8 in any locale; a file name that is not text is shown escaped.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 

@@ -122,7 +122,7 @@ def _print(books: Sequence[Book], *, as_json: bool) -> None:
 
 
 def book_document(book: Book) -> dict[str, Any]:
-    """Return a book as JSON has it; amounts are decimal strings, null where there is no budget."""
+    """Return a book as JSON: amounts are decimal strings, null without a budget."""
     return {
         "scope": book.scope.key,
         "period": book.scope.period.value,

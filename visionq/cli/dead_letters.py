@@ -52,7 +52,7 @@ def _open() -> Iterator[tuple[DeadLetters, Redis, Settings]]:
 
 
 @dead_letters.command("list")
-@click.option("--reason", help="Only those set aside for this.")
+@click.option("--reason", help="Only those kept for this reason.")
 @click.option("--queue", help="Only those from this queue.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
@@ -96,7 +96,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 @click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
 @json_option
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
-    """Show one: why it was set aside, and its shape; with --raw all that it says."""
+    """Show one: why it was kept, and its shape; with --raw its content."""
     with errors_as_json(as_json):
         with _open() as (letters, _, _settings):
             letter = letters.get([letter_id]).get(letter_id)
@@ -119,7 +119,7 @@ def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
 @_all
 @json_option
 def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
-    """Put them back into their queues as they came, for instance after an update of the workers."""
+    """Put messages back into their queues unchanged, for instance after updating the workers."""
     with (
         errors_as_json(as_json),
         _open() as (letters, redis, settings),
@@ -154,7 +154,7 @@ def _for_each(
     all_: bool,
     as_json: bool,
 ) -> int:
-    """Do something to each letter; one that it can't be done to is told, and hinders no other."""
+    """Apply an action to each letter; report those that fail, and go on."""
     if bool(letter_ids) is all_:
         raise click.UsageError("name the letters by their ids, or give --all")
     found = {letter.id: letter for letter in letters.latest()} if all_ else letters.get(letter_ids)

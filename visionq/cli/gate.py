@@ -27,7 +27,7 @@ def gate() -> None:
 @gate.command()
 @json_option
 def show(*, as_json: bool) -> None:
-    """Show how the gate stands, and why."""
+    """Show the state of the gate, and why."""
     with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
         _print(read_gate(redis), as_json=as_json)
 
@@ -36,7 +36,7 @@ def show(*, as_json: bool) -> None:
 @_key_option
 @json_option
 def close(*, key: str | None, as_json: bool) -> None:
-    """Let no call go until somebody opens it. Calls that are out end as usual."""
+    """Stop all calls until the gate is opened. Calls in flight end as usual."""
     _steer(GateOrder.CLOSE, key, as_json=as_json)
 
 

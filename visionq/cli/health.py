@@ -10,7 +10,7 @@ import click
 from visionq.health import directory, fleet_of, now, read_reports
 from visionq.redis_url import parse_redis_url
 
-# Run every few seconds by whatever watches a container: it imports next to nothing, and asks
+# Run every few seconds by the supervisor of a container: it imports next to nothing, and asks
 # neither Redis nor Celery.
 
 
@@ -21,11 +21,11 @@ from visionq.redis_url import parse_redis_url
     type=click.FloatRange(min=2),
     default=30,
     show_default=True,
-    help="Seconds after which a process that says nothing stands still.",
+    help="Seconds of silence after which a process counts as stuck.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def health(*, pid: int | None, patience: float, as_json: bool) -> int:
-    """Exit 0 if every worker of this machine moves on, 1 if one does not or there is none.
+    """Exit 0 if every worker of this machine makes progress, else 1.
 
     With VISIONQ_REDIS_URL it looks at the workers on that Redis. A Redis that is away is no fault
     of a worker: it waits, and is healthy.

@@ -80,7 +80,7 @@ def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **optio
 @click.argument("job_id", type=Id(), metavar="ID")
 @json_option
 def show(*, job_id: str, as_json: bool) -> None:
-    """Show one job: what was asked, how it stands, and its answer."""
+    """Show one job: its question, state and answer."""
     with errors_as_json(as_json):
         with open_ledger() as ledger:
             (view,) = job_views(ledger.redis, [job_id])
@@ -99,7 +99,7 @@ def show(*, job_id: str, as_json: bool) -> None:
 @click.argument("job_ids", type=Id(), metavar="ID...", nargs=-1, required=True)
 @json_option
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
-    """Cancel jobs in whatever state they are; those that have ended stay as they are."""
+    """Cancel jobs in any state; those that have ended stay as they are."""
     with errors_as_json(as_json), open_ledger() as ledger:
         found = [
             _Cancelled(job_id, state)
@@ -122,7 +122,7 @@ def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
 def resume(
     *, job_ids: tuple[str, ...], every: bool, tenant: str | None, batch: str | None, as_json: bool
 ) -> int:
-    """Have jobs of unknown billing ask once more, though that may be paid for a second time.
+    """Let jobs of unknown billing ask again, which may cost a second time.
 
     What is parked as billing_unknown has made as many calls by itself as it may. The money of those
     calls stays in `visionq spend` until it is known.
@@ -146,7 +146,7 @@ def resume(
 
 @dataclass(frozen=True, slots=True)
 class _Cancelled:
-    """A job that was to be cancelled, and the ledger's own state of it before."""
+    """A job to cancel, and its state in the ledger before."""
 
     id: str
     before: str

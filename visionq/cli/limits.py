@@ -76,7 +76,7 @@ def set_(
 @click.argument("model", callback=_model)
 @json_option
 def clear(*, model: str, as_json: bool) -> None:
-    """Forget what was set for MODEL, told by the provider or learned from it."""
+    """Forget limits of MODEL: those set, reported by the provider, or learned."""
     with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
         Ledger(redis).set_limits(OPERATOR, {model: None})
         _print(redis, as_json=as_json)

@@ -55,7 +55,7 @@ class PriceView(Document):
     output_rub: Rubles
     #: Service tier → what it costs, in these prices; one that is not named has no price.
     service_tiers: dict[str, Rubles]
-    #: Above so many tokens of input, input and answer cost so many times as much.
+    #: Above this many tokens of input, input and answer cost this many times as much.
     long_prompt: LongPromptView | None
     #: In the provider's batch lane.
     batch_input_rub: Rubles
@@ -68,7 +68,7 @@ class PriceView(Document):
 
 @click.group()
 def prices() -> None:
-    """Show what calls cost, check a table of your own, and bring it up to date."""
+    """Show what calls cost; check and update a table of your own."""
 
 
 prices.add_command(update)
@@ -112,7 +112,7 @@ def check(*, file: Path | None, as_json: bool) -> None:
         settings = load_settings()
         if file is not None:
             settings = settings.model_copy(update={"prices_file": file})
-        load_prices(settings.prices_file)  # what can't be used is told as an error
+        load_prices(settings.prices_file)  # an unusable table is an error
         found = [*table_findings(settings, dt.datetime.now(dt.UTC).date()), *_usage(settings)]
     if as_json:
         print_json(

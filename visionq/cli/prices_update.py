@@ -37,7 +37,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--confirmed", is_flag=True, help="Say that the list's prices hold: no estimates.")
 @json_option
 def update(*, page: str, out: Path | None, confirmed: bool, as_json: bool) -> None:
-    """Bring the table up to date by the provider's price list, as text or as HTML.
+    """Update the table from the provider's price list, as text or HTML.
 
     FILE: what you copied or saved of https://proxyapi.ru/pricing/list; - for stdin. Shows what
     changes, and writes a table for VISIONQ_PRICES_FILE; any other page changes nothing.
@@ -59,12 +59,12 @@ def update(*, page: str, out: Path | None, confirmed: bool, as_json: bool) -> No
             return
     _print(made, found, base, confirmed=confirmed)
     if kept is not None:
-        click.echo(f"the table that stood there is {kept} now")
+        click.echo(f"the previous table is {kept} now")
     click.echo(f"written: {target}. For workers and commands: VISIONQ_PRICES_FILE={target}")
 
 
 def _read(page: str) -> tuple[bytes, str]:
-    """Return the page's bytes, no more than one beyond what is read, and what errors call it."""
+    """Return the page's bytes, one beyond the limit at most, and its name in errors."""
     if page == _STDIN:
         return sys.stdin.buffer.read(MOST_BYTES + 1), "stdin"
     try:
@@ -100,7 +100,7 @@ def _check_target(target: Path, page: str) -> None:
 
 
 def _write(target: Path, text: str) -> Path | None:
-    """Write the table at once or not at all; returns where the one before it is now.
+    """Write the table atomically; return where the previous one is kept.
 
     Raises:
         ConfigurationError: it can't be written.

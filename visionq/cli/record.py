@@ -69,7 +69,7 @@ def _alive(environ: Mapping[str, str]) -> list[StackRecord]:
 
 
 def is_simulated(redis_url: str, environ: Mapping[str, str] = os.environ) -> bool | None:
-    """Return whether the stack of a Redis makes its answers up; None: only its workers know."""
+    """Return whether the stack of a Redis simulates; None: only its workers know."""
     for record in _alive(environ):
         if record.redis_url == redis_url:
             return record.simulator_url is not None
@@ -118,6 +118,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it lives and is somebody else's, so it is no stack of this user
+    except PermissionError:  # it lives and is another user's, so it is no stack of this one
         return False
     return True

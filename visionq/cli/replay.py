@@ -156,7 +156,7 @@ def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN40
 @click.argument("number", type=click.IntRange(1), default=1)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File.")
 def picture_command(*, job_id: str, number: int, output: Path | None) -> None:
-    """Save a picture of a job as it was submitted, while it is kept: it may be a bad one."""
+    """Save a picture of a job as submitted; it may be malformed."""
     with open_ledger() as ledger:
         document = job_document(ledger.redis, job_id)
         if document is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Of what is printed into a pipe: no field is cut or wrapped.
 _WHOLE: Final = 100_000
 _PADDING: Final = 2
-#: Columns whose values stand at their right edge.
+#: Columns whose values are aligned right.
 _FIGURES: Final = ("BYTES", "COST ₽")
 _TRAILING: Final = re.compile(r"(?<! ) ++(?=\n|\Z)")
 
@@ -46,7 +46,7 @@ def people_console(*, err: bool = False) -> Console:
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: in a pipe with tabs between the fields, in a terminal wrapped by words."""
+    """Print a table: tab-separated in a pipe, wrapped by words in a terminal."""
     listed = [[" ".join(cell.split()) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (headings, *listed):

@@ -58,7 +58,7 @@ def settle(
 
     Their rubles leave what is unknown: they become paid, or free for the budgets again. A job that
     is parked for such a call goes on if nothing was paid; if it was, decide whether to ask again.
-    Should the answer still come, its real cost takes the place of what was said.
+    Should the answer still come, its real cost replaces this decision.
     """
     is_paid = said == "paid"
     if sum(map(bool, (job_ids, tenant, batch))) != 1:

@@ -45,7 +45,7 @@ _LEAST_COLUMNS: Final = 40
 
 #: Why jobs are parked behind a gate that the operator has closed.
 BY_HAND: Final = "operator"
-#: The first class that fits decides, so a special case stands before its parent.
+#: The first class that fits decides, so a special case comes before its parent.
 _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ConfigurationError, EXIT_USAGE),
     (InvalidSource, EXIT_USAGE),
@@ -65,7 +65,7 @@ def exit_code(error: VisionqError) -> int:
     """Return the exit code of a command that ended in `error`.
 
     A job that failed counts as the error which its code names; where the gate is closed by hand,
-    jobs stand with `operator` for a code.
+    jobs have the code `operator`.
     """
     if isinstance(error, JobFailed) and error.code == BY_HAND:
         return EXIT_STOPPED
@@ -81,7 +81,7 @@ def print_wrapped(line: str) -> None:
 
 
 def wrapped(line: str, columns: int) -> str:
-    """Break a line between words; what follows is indented as it is, and no word is cut."""
+    """Break a line between words, keep its indentation, and cut no word."""
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
         line,
@@ -93,7 +93,7 @@ def wrapped(line: str, columns: int) -> str:
 
 
 def print_error(error: VisionqError) -> None:
-    """Print one line on stderr: `error: CODE: message`; then what was paid for all the same."""
+    """Print `error: CODE: message` on stderr, then what was paid nevertheless."""
     print_wrapped(f"error: {' '.join(str(error).split())}")
     if error.cost_rub or error.text:
         what = f" for this:\n{error.text}" if error.text else ""
@@ -124,13 +124,13 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
 
 
 def write_nowhere() -> None:
-    """Drop what this process writes from now on: nothing may be flushed into a broken pipe."""
+    """Discard further output: nothing may be flushed into a broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
 
 
-def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can say; Decimals as strings
+def print_json(value: Any) -> None:  # noqa: ANN401  # any JSON value; Decimals as strings
     """Print one JSON value on stdout, on one line, other alphabets as they are."""
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
 

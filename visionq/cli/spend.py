@@ -47,7 +47,7 @@ MOST_LINES: Final = 20
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told."""
+    """The whole report."""
 
     total: Spend | Book
     today_rub: Decimal | None
@@ -59,7 +59,7 @@ class Report:
     no_comparison: str
     #: Kind of token → how many were counted; None: they are not counted for a batch.
     tokens: dict[str, int] | None = None
-    #: Jobs of all tenants that an emptied Redis had lost and their owner submitted anew.
+    #: Jobs of all tenants that an emptied Redis had lost and their owner submitted again.
     forgotten_jobs: int = 0
     #: Whether the simulator answers, so that nothing was paid; None where only the workers know.
     simulated: bool | None = None
@@ -81,7 +81,7 @@ def spend(
     """
     if ctx.invoked_subcommand is not None:
         if tenant or batch or anew or as_json:
-            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand behind its name")
+            raise click.UsageError(f"options of {ctx.invoked_subcommand} come after its name")
         return
     with errors_as_json(as_json):
         settings = load_settings()
@@ -224,7 +224,7 @@ def _print(report: Report) -> None:
     if report.forgotten_jobs:
         click.echo(
             f"forgotten   {report.forgotten_jobs:,} jobs that an emptied Redis had lost were asked"
-            " again; a call of theirs that was out then may be paid twice, and is in no book"
+            " again; a call in flight then may be paid twice, and is in no book"
         )
     for book in report.budgets:
         click.echo(f"budget      {line_of(book)}")

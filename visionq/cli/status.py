@@ -1,4 +1,4 @@
-"""`visionq status`: how everything stands, on one screen."""
+"""`visionq status`: the state of everything, on one screen."""
 
 from __future__ import annotations
 

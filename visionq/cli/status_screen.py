@@ -40,7 +40,7 @@ def screen(page: Overview, address: str, *, simulated: bool = False) -> Group:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in its two largest units: `2 d 7 h`, `3 h 20 min`, `5 min`, `42 s`."""
+    """Return a duration in its two largest units: `2 d 7 h`, `5 min`."""
     whole = max(0, round(seconds))
     if whole >= _DAY:
         return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -168,7 +168,7 @@ def _serve(
     as_json: bool,
     recorded: bool,
 ) -> None:
-    """Tell where everything is, and keep it running until somebody asks to stop."""
+    """Print where everything is, and keep it running until asked to stop."""
     flower, gateway, exporter = (service in services for service in _SERVICES)
     record = StackRecord(
         pid=os.getpid(),
@@ -206,7 +206,7 @@ def _serve(
 
 
 def _warn_of_model(settings: Settings, plan: StackPlan) -> None:
-    """Say on stderr if the provider does not list the configured model, or if it ends soon."""
+    """Warn on stderr if the configured model is not listed, or ends soon."""
     model, today = settings.default_model, datetime.now(UTC).date()
     simulated = plan.simulator_url is not None
     provider = provider_at(plan.provider_url, settings, simulated=simulated)
@@ -220,7 +220,7 @@ def _warn_of_model(settings: Settings, plan: StackPlan) -> None:
 
 
 def _print_table(plan: StackPlan) -> None:
-    """Say in a few lines what runs where; no address is cut, so that it can be copied."""
+    """Print what runs where; addresses are whole, to be copied."""
     provider = plan.simulator_url or plan.provider_url
     answers = "simulated: nothing leaves this machine" if plan.simulator_url else "real and paid"
     rows = (

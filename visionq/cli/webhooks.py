@@ -1,4 +1,4 @@
-"""`visionq webhooks`: whom the ends of a tenant's jobs and batches are told."""
+"""`visionq webhooks`: who is notified when a tenant's jobs and batches end."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _tenant_option = click.option(
 
 @click.group()
 def webhooks() -> None:
-    """Have an address told when a tenant's jobs and batches end; see what was delivered."""
+    """Notify an address when a tenant's jobs and batches end; list deliveries."""
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> No
     elif is_new:
         _show_secret(webhook)
     else:
-        click.echo(f"{webhook.id} of tenant {tenant} is told at {url}; {_KEPT_SECRET}")
+        click.echo(f"{webhook.id} of tenant {tenant} calls {url}; {_KEPT_SECRET}")
 
 
 @webhooks.command()
@@ -158,7 +158,7 @@ def list_(*, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
 def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
-    """List what a tenant's webhook is still to be told, then what it was told last."""
+    """List a tenant's pending deliveries, then the latest."""
     from visionq.ledger.deliveries import latest  # noqa: PLC0415  # other commands do without
 
     with _open(as_json) as ledger:
@@ -178,7 +178,7 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
 @_tenant_option
 @json_option
 def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_json: bool) -> int:
-    """Tell again what was delivered or given up, and at once what waits; under the same id."""
+    """Deliver again what was delivered or given up, and pending events now; same ids."""
     from visionq.ledger.deliveries import failed_of  # noqa: PLC0415  # other commands do without
 
     if bool(delivery_ids) is failed:
@@ -192,7 +192,7 @@ def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_js
         print_json([{"id": name, "state_before": state} for name, state in found.items()])
     else:
         if not found:
-            click.echo(f"nothing was given up of what tenant {tenant} was to be told")
+            click.echo(f"tenant {tenant} has no deliveries that were given up")
         for name, state in found.items():
             is_known = state != "missing"
             click.echo(f"{name} {f'was {state}' if is_known else 'is not known'}", err=not is_known)

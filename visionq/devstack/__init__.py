@@ -1,1 +1,1 @@
-"""What lets everything run on one machine without a key: a Redis, a stand-in provider, pictures."""
+"""Run everything on one machine without a key: Redis, a simulated provider, pictures."""

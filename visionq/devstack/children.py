@@ -35,7 +35,7 @@ Role = Literal["redis", "simulator", "worker", "flower", "gateway", "exporter"]
 WORKERS_SECRETS: Final = frozenset(
     {"api_key", "host_headers", "alert_url", "alert_secret", "traces_url", "sentry_dsn"}
 )
-#: Variables that `up` decides itself, whatever its own environment says.
+#: Variables that `up` sets itself, regardless of its own environment.
 _DECIDED: Final = frozenset(
     {
         *("PROXYAPI_API_KEY", "PROXYAPI_BASE_URL"),
@@ -73,7 +73,7 @@ _ALLOWED: Final[Mapping[Role, re.Pattern[str]]] = {
 
 
 def environment_for(role: Role, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what a process of this role is told of `up`'s own environment."""
+    """Return the part of `up`'s environment that a process of this role gets."""
     allowed = _ALLOWED[role]
     return {
         name: value
@@ -114,7 +114,7 @@ class StackPlan:
     #: Seconds that a worker gets to finish its calls.
     worker_patience: float
     environment: Mapping[str, str]
-    #: By which `up` knows its own children from whatever else answers on their ports.
+    #: By which `up` knows its own children from other programs on their ports.
     nonce: str
 
     @property
@@ -139,7 +139,7 @@ class StackPlan:
 
     @property
     def metrics_url(self) -> str:
-        """What Prometheus asks."""
+        """Return the address that Prometheus scrapes."""
         return f"http://127.0.0.1:{self.exporter_port}/metrics"
 
     def child_environment(self, role: Role, **extra: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ def redis_spec(plan: StackPlan) -> Spec:
 
 
 def simulator_specs(plan: StackPlan) -> list[Spec]:
-    """Return the stand-in provider, or nothing when the real one answers."""
+    """Return the simulator, or nothing when the real provider answers."""
     port = plan.simulator_port
     if port is None:
         return []
@@ -283,7 +283,7 @@ def registrations(redis_url: str) -> dict[bytes, float]:
 
 
 def answers(port: int, path: str, nonce: str | None = None) -> bool:
-    """Return whether a GET on 127.0.0.1 is answered 200, by the part that was given the nonce.
+    """Return whether the part with this nonce answers a GET on 127.0.0.1 with 200.
 
     No proxy is asked.
     """

@@ -1,6 +1,6 @@
 """`visionq demo`: real pictures through Redis, a Celery worker and HTTP, in under a minute.
 
-No key is needed and nothing leaves this machine: the stand-in provider answers from the pixels.
+No key is needed and nothing leaves this machine: the simulator answers from the pixels.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run_demo() -> int:
     width = None if sys.stdout.isatty() else 110
     # Rich's own colours take `640x480` for a number that begins with `0x`.
     console = Console(width=width, soft_wrap=True, highlight=False)
-    os.environ["VISIONQ_ALLOW_PRIVATE_URLS"] = "1"  # the demo's own pictures stand on loopback
+    os.environ["VISIONQ_ALLOW_PRIVATE_URLS"] = "1"  # the demo serves its pictures on loopback
     console.print("[bold]visionq demo[/]: Redis, a simulated provider, two workers and Flower …")
     with (
         TemporaryDirectory(prefix="visionq-demo-") as directory,
@@ -156,7 +156,7 @@ def _source(image: str) -> str | Path:
 
 
 def show_retry(console: Console, client: Client, simulator: RunningSimulator, folder: Path) -> None:
-    """Have the provider refuse the next call, and see the job come through all the same."""
+    """Let the provider refuse the next call; the job completes nevertheless."""
     console.print("\n[bold]A provider that says no once[/]:")
     before = simulator.bill()["calls"]
     simulator.configure(faults_next=["429"])

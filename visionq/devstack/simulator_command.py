@@ -1,4 +1,4 @@
-"""`visionq simulator`: the stand-in provider on the command line."""
+"""`visionq simulator`: the simulated provider on the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def simulator(  # noqa: PLR0917  # click passes every option by name
     tokens_per_minute: int | None,
     seed: int | None,
 ) -> None:
-    """Run a stand-in for ProxyAPI on this machine.
+    """Run a simulated ProxyAPI on this machine.
 
     It prints its address as one line and serves until it is stopped. Point PROXYAPI_BASE_URL at
     that address with /openai/v1 behind it; any key will do. PUT /simulator/settings changes how

@@ -69,7 +69,7 @@ class Signals:
         """Exist: the byte in the pipe, written by Python's own handler, is what wakes."""
 
 
-#: Bytes after which a log starts anew; one older part is kept.
+#: Bytes after which a log starts again; one older part is kept.
 LARGEST: Final = 20_000_000
 _LONGEST_READ: Final = 1_000_000
 
@@ -136,7 +136,7 @@ class Spec:
 
 
 def restart_pause(quick_deaths: int) -> float:
-    """Return the seconds to wait after so many deaths in a row, each after a short life."""
+    """Return the seconds to wait after this many short lives in a row."""
     return 0.0 if quick_deaths <= 1 else min(LONGEST_PAUSE, 2.0 ** (quick_deaths - 2))
 
 
@@ -196,7 +196,7 @@ class Child:
         self._kill_at = self._clock() + patience
 
     def _on_death(self, now: float, status: int) -> None:
-        # Whatever it has left behind in its own session goes with it.
+        # Processes that it left in its own session go with it.
         self._send(signal.SIGKILL)
         self._process = None
         if not self.wanted:
@@ -260,7 +260,7 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a signal asked to stop."""
         return self._signals.stops > 0
 
     def pids(self) -> dict[str, list[int]]:
@@ -272,7 +272,7 @@ class Supervisor:
         return found
 
     def start(self, specs: Iterable[Spec], timeout: float) -> None:
-        """Start the next stage and return when it is ready, or when somebody asked to stop.
+        """Start the next stage and wait until it is ready, or asked to stop.
 
         Raises:
             StartFailed: a child dies again and again, or is not ready within `timeout` seconds.
@@ -290,7 +290,7 @@ class Supervisor:
             self._look_around(TICK / 5 if waiting else 0)
 
     def watch(self) -> None:
-        """Keep every child alive until somebody asks to stop."""
+        """Keep every child alive until a signal asks to stop."""
         while not self.stopping:
             self._look_around(TICK)
 

@@ -115,11 +115,11 @@ def _ledger_findings(target: DoctorTarget) -> list[Finding]:
 
 
 def _noted_list(target: DoctorTarget) -> ModelList | None:
-    """Return the list of models that a worker noted: it has the key, where here there is none."""
+    """Return the list of models that a worker stored: it has the key."""
     if target.redis_url is None:
         return None
     with (
-        suppress(QueueUnavailable, ResponseError),  # how Redis is stands above
+        suppress(QueueUnavailable, ResponseError),  # already reported
         connect(target.redis_url, "visionq-doctor", retries=0) as redis,
         as_queue_unavailable(),
     ):
@@ -165,7 +165,7 @@ def doctor(*, as_json: bool) -> int:
 
 
 def exit_code_of(findings: list[Finding]) -> int:
-    """Return 3 if Redis is out of reach, 1 if there is any other problem, else 0."""
+    """Return 3 if Redis is unreachable, 1 for any other problem, else 0."""
     if is_unreachable(findings):
         return EXIT_UNREACHABLE
     has_problem = any(one.level is Level.PROBLEM for one in findings)

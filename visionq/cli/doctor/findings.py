@@ -14,10 +14,10 @@ Detail = str | int | float | bool | None
 
 
 class Level(StrEnum):
-    """How a thing stands."""
+    """How serious a finding is."""
 
     OK = "ok"
-    #: It works, and somebody should know of it.
+    #: It works, but deserves attention.
     WARNING = "warning"
     #: Something does not work, or work will be lost.
     PROBLEM = "problem"
@@ -44,7 +44,7 @@ def ok(check: str, message: str, **details: Detail) -> Finding:
 
 
 def warning(check: str, message: str, advice: str, **details: Detail) -> Finding:
-    """Return what somebody should know of."""
+    """Return something that works but deserves attention."""
     return Finding(
         check=check, level=Level.WARNING, message=message, advice=advice, details=details
     )

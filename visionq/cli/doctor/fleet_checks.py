@@ -26,7 +26,7 @@ _START: Final = "start workers: `visionq worker`, or `visionq up` for all on thi
 
 
 def fleet_findings(redis: Redis, page: Overview) -> list[Finding]:
-    """Return what is to be said about the workers."""
+    """Return the findings about the workers."""
     alive = any(worker.alive for worker in page.workers)
     findings = [_workers(page), *_vanished(page)]
     if alive:
@@ -164,7 +164,7 @@ def cost_findings(ratios: Mapping[str, float]) -> list[Finding]:
 
 
 def drift_findings(calibrations: Mapping[str, Calibration | None]) -> list[Finding]:
-    """Return a warning for each model and detail that counts otherwise, else that all is well."""
+    """Return a warning for each model and detail that drifted, else one OK."""
     known = {kind: one for kind, one in calibrations.items() if one is not None}
     found = [
         warning(

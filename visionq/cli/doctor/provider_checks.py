@@ -57,13 +57,13 @@ class Provider:
 
     base_url: str
     key: str | None
-    #: The stand-in of a local stack.
+    #: The simulator of a local stack.
     simulated: bool = False
     profile: ProviderProfile = field(default_factory=load_profile)
 
 
 def provider_at(url: str, settings: Settings, *, simulated: bool) -> Provider:
-    """Return the provider at an address; a simulator gets no key, and speaks as ProxyAPI does."""
+    """Return the provider at an address; a simulator gets no key."""
     if simulated:
         return Provider(url, None, simulated=True)
     key = settings.api_key.get_secret_value() if settings.api_key else None
@@ -110,7 +110,7 @@ def ask_provider(provider: Provider) -> Asked:
 
 
 def get_model_list(provider: Provider) -> ModelList | None:
-    """Return the provider's list of models where it can be had at once; a reading call, free."""
+    """Return the provider's list of models if it comes at once; a free reading call."""
     if not _may_be_asked(provider):
         return None
     with suppress(OSError, HTTPException):
@@ -168,7 +168,7 @@ def _get(url: str, provider: Provider, patience: float = _PATIENCE) -> _Reply:
             return _Reply(error.code, _json(error.read(_LONGEST)))
 
 
-def _json(content: bytes) -> Any:  # noqa: ANN401  # whatever JSON can say
+def _json(content: bytes) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return json.loads(content, parse_float=Decimal)
     except (ValueError, RecursionError):
@@ -227,7 +227,7 @@ def _said(reply: _Reply) -> str:
 
 
 def read_balance(provider: Provider) -> Decimal | None:
-    """Return the rubles on the account, where the key may read them; a reading call, free."""
+    """Return the balance in rubles, if the key may read it; a free reading call."""
     terms = provider.profile.balance
     if terms is None or not _may_be_asked(provider):
         return None
@@ -265,7 +265,7 @@ _CHECK: Final = "environment.proxies"
 
 
 def environment_findings(environ: Mapping[str, str], provider_url: str) -> list[Finding]:
-    """Name the proxies by which the provider is called, or the variable that can't be used.
+    """Report the proxies in front of the provider, or the unusable variable.
 
     A provider on this machine, such as the simulator, is called through none.
     """

@@ -369,7 +369,7 @@ def broker_finding(url: str) -> Finding:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme)
         if port is None or parts.hostname is None:
-            raise ValueError("the address names no host and port")  # noqa: TRY301  # told below
+            raise ValueError("the address names no host and port")  # noqa: TRY301  # reported below
         with socket.create_connection((parts.hostname, port), _BROKER_TIMEOUT):
             return ok(check, f"something listens at {address}; workers log in to it")
     except (RedisError, OSError, ValueError) as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from visionq.pricing.prices import PriceTable
     from visionq.settings import Settings
 
-#: Days after which prices are to be looked at again.
+#: Days after which prices need another look.
 _OLD: Final = 90
 _CORRECT: Final = "correct the file; workers do not start"
 _LIST: Final = "https://proxyapi.ru/pricing/list"

@@ -1,4 +1,4 @@
-"""A stand-in for ProxyAPI that runs on this machine: both APIs, balance, limits, faults, a bill.
+"""A simulated ProxyAPI: both APIs, balance, limits, faults, a bill.
 
 It decodes the pictures it is sent and answers from their pixels, refuses what the provider
 refuses, counts tokens by the dated rules of `visionq/data`, and keeps a bill that tests can trust:

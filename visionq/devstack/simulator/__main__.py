@@ -1,4 +1,4 @@
-"""`python -m visionq.devstack.simulator`: the stand-in provider as a process of its own."""
+"""`python -m visionq.devstack.simulator`: the simulator as a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUT_OF_REACH = 3
 
 
 def _settings(text: str) -> SimulatorSettings:
-    """Read settings given as JSON; a wrong one is a usage error that names the field."""
+    """Read settings from JSON; a usage error names the wrong field."""
     try:
         changes = json.loads(text)
     except ValueError:
@@ -56,7 +56,7 @@ def _catalogue(prices: Path | None) -> Catalogue:
     help="Price table in place of the built-in one.",
 )
 def main(name: str, host: str, port: int, changes: str, prices: Path | None) -> None:
-    """Stand in for ProxyAPI on this machine: print the address, then serve until stopped."""
+    """Simulate ProxyAPI on this machine: print the address, then serve until stopped."""
     logging.basicConfig(level=logging.INFO, format=f"{name} %(levelname)s %(message)s")
     settings = _settings(changes)
     catalogue = _catalogue(prices)

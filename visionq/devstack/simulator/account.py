@@ -42,7 +42,7 @@ class Bill:
     digests: dict[str, Tally] = field(default_factory=dict)
 
     def receive(self, digest: str) -> None:
-        """Count a call, whatever becomes of it."""
+        """Count a call, regardless of its outcome."""
         self.calls += 1
         self.digests.setdefault(digest, Tally()).calls += 1
 
@@ -139,7 +139,7 @@ LIMITS = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
 
 
 class Account:
-    """The whole state of the stand-in. Touched by the event loop alone."""
+    """The whole state of the simulator. Touched by the event loop alone."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Account:
         return draw(self.settings.faults, self._random)
 
     def models(self, base: str) -> list[dict[str, Any]]:
-        """Return the rows of the list of models at an address: those that have not ended."""
+        """Return the models at an address that have not ended."""
         own = self.settings.models
         names = self.catalogue.models() if own is None else sorted(own)
         there = [name for name in names if not self._has_ended(name)]
@@ -189,7 +189,7 @@ class Account:
         return [self.model(name) for name in there]
 
     def model(self, name: str) -> dict[str, Any]:
-        """Return the row of one model, with the day on which it ends where that is announced."""
+        """Return the row of one model, with its announced end."""
         end = self._end(name)
         vendor, slash, _ = name.partition("/")
         owner = vendor if slash else "openai"
@@ -197,7 +197,7 @@ class Account:
         return row | {"shutdown_date": end.isoformat() if end else None}
 
     def check_model(self, model: str, base: str) -> None:
-        """Refuse a model that is not at the address, has ended, or that the key may not use."""
+        """Refuse a model that is elsewhere, has ended, or is closed to the key."""
         if self.dialect.unified and ("/" in model) != (base == UNIFIED):
             raise unknown_model(model)
         own = self.settings.models
@@ -239,11 +239,11 @@ class Account:
 
     @property
     def dialect(self) -> Dialect:
-        """How the seller of the account speaks."""
+        """Return the dialect of the account's seller."""
         return DIALECTS[self.settings.dialect]
 
     def priced(self, rub: Decimal) -> Decimal:
-        """Return what the seller charges, to a nano-ruble, for a call of such a list price."""
+        """Return what the seller charges for a list price, to a nano-ruble."""
         factor = Decimal(str(self.settings.price_factor))
         return rub if factor == 1 else (rub * factor).quantize(NANO_RUBLE, ROUND_CEILING)
 

@@ -1,4 +1,4 @@
-"""The answers: what is said about the pictures, and the documents that carry it in either API."""
+"""The answers: texts about the pictures, and the documents of either API."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def described(question: Question, facts: Sequence[Facts]) -> str:
 
 
 def lengthened(text: str, tokens: int | None) -> str:
-    """Return the text with so many words more that it counts about so many tokens."""
+    """Return the text padded with words to about this many tokens."""
     missing = (tokens or 0) - text_tokens(text)
     return text + " and" * max(0, missing)
 
@@ -149,7 +149,7 @@ def _response(question: Question, answer: SimulatedAnswer) -> dict[str, Any]:
 
 
 def _thoughts(answer: SimulatedAnswer) -> list[dict[str, Any]]:
-    """Return what stands before an answer that was reasoned about; the reasoning is not told."""
+    """Return the reasoning item before an answer, without its content."""
     if not answer.reasoning_tokens:
         return []
     return [{"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": []}]

@@ -54,7 +54,7 @@ def build_app(
     settings: SimulatorSettings,
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """Return the stand-in as an aiohttp application with an account of its own."""
+    """Return the simulator as an aiohttp application with its own account."""
     app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
     app[ACCOUNT] = Account(catalogue, settings, clock)
     app.cleanup_ctx.append(_with_eyes)
@@ -98,7 +98,7 @@ async def _answers(
         # The client left in the middle of its request: no call was received, nobody listens.
         return web.Response(status=CLIENT_GONE)
     except Exception:
-        # A defect of the simulator: said in its log, and in the answer for whoever tests.
+        # A defect of the simulator: said in its log, and in the answer for the test.
         log.exception("simulator.defect path=%s", request.path)
         response = _json({"detail": "The simulator itself failed; see its log."}, 500)
     if not response.prepared:
@@ -140,7 +140,7 @@ async def _call(api: str, base: str, request: web.Request) -> web.StreamResponse
 
 
 def _parsed(raw: bytes) -> tuple[Any, str]:
-    """Return the body, `None` if it is no JSON, and the digest of its canonical form."""
+    """Return the body (`None`: no JSON) and its canonical digest."""
     try:
         body = json.loads(raw, parse_constant=_no_constant)
         return body, digest_of(body)

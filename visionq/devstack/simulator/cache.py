@@ -1,6 +1,6 @@
 """The provider's prompt cache: what of a prompt it has read before, and what it writes.
 
-By OpenAI's guide and the docstrings of openai 3.57. A prefix is written where a breakpoint stands:
+By OpenAI's guide and the docstrings of openai 3.57. A prefix is written at a breakpoint:
 the request's own ones, and in the implicit mode the end of the prompt, from which any common
 beginning is read later. Prefixes shorter than the model's least are neither written nor read.
 """

@@ -133,7 +133,7 @@ class Call:
         """Check, admit, charge and answer.
 
         Raises `Refusal`, uncharged, where the provider would refuse. Charging is the last step
-        that can refuse: whoever gets a `Reply` has paid for it.
+        that can refuse: a `Reply` is paid for.
         """
         question = read_question(self.api, self.body)
         account.check_model(question.model, self.base)
@@ -169,7 +169,7 @@ def encoded(value: object) -> bytes:
 
 
 def _read(question: Question, facts: list[Facts], account: Account) -> tuple[Use, Counted]:
-    """Return what the question takes from the cache and gives to it, and what all of it counts."""
+    """Return the question's cache reads and writes, and its total tokens."""
     segments = _segments(question, facts, account)
     terms = account.catalogue.cache_terms(question.model)
     use = Use()
@@ -185,7 +185,7 @@ def _read(question: Question, facts: list[Facts], account: Account) -> tuple[Use
 
 
 def _segments(question: Question, facts: list[Facts], account: Account) -> list[Segment]:
-    """Return the prompt in its order; the form of the answer stands before all else."""
+    """Return the prompt in order, the form of the answer first."""
     form = json.dumps([question.answer_format.kind, question.answer_format.schema], sort_keys=True)
     segments, seen = [Segment(form, MESSAGE_TOKENS)], iter(facts)
     for part in question.parts:
@@ -229,7 +229,7 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
 
 
 def _tier(question: Question, price: Price, account: Account) -> str:
-    """Return the service tier that serves a call; refuses one that the model does not have."""
+    """Return the service tier of a call, or refuse one that the model lacks."""
     asked = question.body.get("service_tier")
     if asked in UNNAMED_TIERS or asked in account.settings.full_tiers:
         return ORDINARY

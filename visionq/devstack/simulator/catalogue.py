@@ -181,7 +181,7 @@ class CacheTerms:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every model that the stand-in knows."""
+    """Every model that the simulator knows."""
 
     families: Mapping[str, Family]
     prices: Mapping[str, Price]
@@ -199,7 +199,7 @@ class Catalogue:
         return sorted({*self.families, *self.prices})
 
     def end(self, model: str) -> date | None:
-        """Return the day on which a model ends; a snapshot that is listed itself has its own."""
+        """Return the day on which a model ends; a listed snapshot has its own."""
         return _found(self.ends, model)
 
     def knows(self, model: str) -> bool:
@@ -222,7 +222,7 @@ class Catalogue:
         return _found(self.default_efforts, model)
 
     def tokens(self, model: str, width: int, height: int, detail: str) -> int:
-        """Return the tokens of a picture; a model of no family counts the most that any does.
+        """Return the tokens of a picture; an unknown model counts the most of any.
 
         Raises `UnsupportedDetailError`, and `TooManyPatchesError`.
         """

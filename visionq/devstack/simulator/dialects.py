@@ -41,7 +41,7 @@ class Dialect:
         return document | {"usage": document["usage"] | told}
 
     def refusal(self, refusal: SimulatedRefusal) -> SimulatedRefusal:
-        """Return a refusal in the seller's words; what OpenAI refuses most pass on as it is."""
+        """Return a refusal in the seller's words; most pass OpenAI's on unchanged."""
         said = refusal.body.get("detail")
         if self.form == "message":
             body: dict[str, Any] = {"status": "failed", "message": str(refusal.body)}

@@ -47,7 +47,7 @@ class Fault(StrEnum):
     INCOMPLETE = "incomplete"
     """The answer stops at the limit of tokens. Billed, with usage."""
     WRONG_FORM = "wrong_form"
-    """The answer is plain text, whatever form was asked for. Billed, with usage."""
+    """The answer is plain text in place of any form asked for. Billed, with usage."""
 
 
 #: Faults that leave the call unanswered and unbilled: they strike before the request is read.
@@ -66,7 +66,7 @@ EARLY: Final = frozenset(
     }
 )
 
-#: Seconds that a client is told to wait after an ordered 429: no limit was really reached.
+#: Seconds of `Retry-After` of an ordered 429: no limit was really reached.
 RETRY_AFTER_FAULT: Final = 0.1
 
 
@@ -83,7 +83,7 @@ def draw(odds: Mapping[Fault, float], random: random.Random) -> Fault | None:
 
 
 def refusal_of(fault: Fault) -> SimulatedRefusal | None:
-    """Return the answer that an early fault gives; `None` for those that give no answer at all."""
+    """Return the answer of an early fault; `None`: it gives none."""
     make = _REFUSALS.get(fault)
     return make() if make else None
 

@@ -352,7 +352,7 @@ class Maker:
 def instance(schema: Mapping[str, Any], text: str) -> Json:
     """Return a value that satisfies `schema`, with `text` in its free strings.
 
-    Raises `UnsatisfiableError` when the stand-in finds none, or the schema is malformed.
+    Raises `UnsatisfiableError` when the simulator finds none, or the schema is malformed.
     """
     try:
         return Maker(schema, text).make(schema)
@@ -373,7 +373,7 @@ def _at(root: Mapping[str, Any], reference: object) -> Json:
 
 
 def _merged(schemas: list[Any]) -> Mapping[str, Any]:
-    """Return one schema that demands what all of these do, as far as keywords can be joined."""
+    """Return one schema for all of these, as far as keywords can be joined."""
     made: dict[str, Any] = {}
     for schema in schemas:
         if not isinstance(schema, Mapping):

@@ -69,7 +69,7 @@ CHAT_COMPLETIONS: Final = _BOTH | {
 }
 
 #: Parameters that would change the form of the answer, with the values that leave it as it is.
-#: The stand-in says so instead of answering in another form than was asked for.
+#: The simulator says so instead of answering in another form than was asked for.
 UNSUPPORTED: Final[dict[str, tuple[object, ...]]] = {
     "stream": (None, False),
     "background": (None, False),

@@ -42,7 +42,7 @@ class Facts:
 
 
 def bytes_of(url: str, param: str, limit: int) -> bytes:
-    """Return the bytes in a data URL; raise what the provider answers when there are none."""
+    """Return the bytes in a data URL, or raise the provider's refusal."""
     head, comma, payload = url.partition(",")
     media_type, _, encoding = head.removeprefix("data:").partition(";")
     if not comma or encoding.rpartition(";")[2] != "base64":
@@ -68,7 +68,7 @@ def too_large(param: str, limit: int) -> SimulatedRefusal:
 
 
 def look(content: bytes, param: str) -> Facts:
-    """Decode a picture wholly and return its facts; raise what the provider answers if it can't."""
+    """Decode a picture wholly and return its facts, or raise the provider's refusal."""
     if not content:
         raise _refused("The image file is empty.", param, "empty_image_file")
     try:

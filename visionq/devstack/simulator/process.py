@@ -1,4 +1,4 @@
-"""Starting the stand-in as a process, for tests, demos and `visionq up`. Needs no aiohttp here."""
+"""Start the simulator as a process, for tests, demos and `visionq up`. Needs no aiohttp."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OK: Final = 200
 def command_line(
     *, host: str = "127.0.0.1", port: int = 0, settings: dict[str, Any] | None = None
 ) -> list[str]:
-    """Return the command that runs the simulator under its name; port 0 is any free one."""
+    """Return the command of the simulator; port 0 is any free one."""
     return [
         *python_command("visionq.devstack.simulator"),
         *("--name", PROCESS_NAME, "--host", host, "--port", str(port)),
@@ -47,7 +47,7 @@ class RunningSimulator:
 
     @property
     def provider_url(self) -> str:
-        """What a client of OpenAI takes as its base URL."""
+        """Return the base URL for a client of OpenAI."""
         return f"{self.url}/openai/v1"
 
     def configure(self, **settings: object) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class RunningSimulator:
 def running_simulator(
     port: int = 0, *, host: str = "127.0.0.1", **settings: object
 ) -> Iterator[RunningSimulator]:
-    """Run a simulator with these settings, on loopback unless told, while the block lasts.
+    """Run a simulator with these settings while the block lasts.
 
     It takes calls when the block begins, and has ended when the block has. Its log goes to this
     process's standard error. Raises `StartFailed` if it does not start.

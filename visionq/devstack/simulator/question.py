@@ -26,7 +26,7 @@ LEAST_OUTPUT_TOKENS: Final = 16
 
 @dataclass(frozen=True)
 class PictureSource:
-    """Where a picture of the question is, and where it stands in the request."""
+    """Where a picture of the question is, and its field in the request."""
 
     url: str
     detail: str

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from visionq.devstack.simulator.catalogue import Catalogue
     from visionq.devstack.simulator.question import Question
 
-#: Questions at one effort take from so many times its usual tokens to so many: the same question
+#: Questions at one effort take from this to that multiple of its usual tokens: the same question
 #: always the same.
 LEAST: Final = 0.8
 MOST: Final = 1.2

@@ -17,7 +17,7 @@ from visionq.devstack.simulator.refusals import (
 
 KINDS: Final = ("text", "json_object", "json_schema")
 NAME: Final = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
-#: Keywords under which further schemas stand: one, a list of them, or a name for each.
+#: Keywords that hold further schemas: one, a list of them, or a name for each.
 ONE: Final = ("items", "additionalProperties", "not")
 MANY: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
 NAMED: Final = ("properties", "$defs", "definitions")

@@ -1,4 +1,4 @@
-"""Running the stand-in as a process."""
+"""Run the simulator as a process."""
 
 from __future__ import annotations
 

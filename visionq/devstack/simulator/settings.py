@@ -60,7 +60,7 @@ FaultName = Annotated[Fault, BeforeValidator(_fault_name)]
 
 
 class SimulatorSettings(BaseModel):
-    """How the stand-in behaves; every key has a default and can be changed while it runs."""
+    """How the simulator behaves; every key has a default and can be changed while it runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
