@@ -14,7 +14,7 @@ from visionq.cli.record import read_record
 from visionq.cli.shared import find_redis_url
 from visionq.devstack.temporary import temporary_stack
 from visionq.installation import STACK, check_extras
-from visionq.ledger.serving import is_served
+from visionq.ledger.views import is_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

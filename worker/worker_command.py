@@ -13,7 +13,7 @@ from visionq.cli.record import read_record
 from visionq.cli.shared import find_redis_url
 from visionq.detectors import load_detectors
 from visionq.http_checks import prepare_http_environment
-from visionq.ledger.version import check_version
+from visionq.ledger.ledger import check_version
 from visionq.names import HINT_QUEUES, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE, QUEUE_WEBHOOKS
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices

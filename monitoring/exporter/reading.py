@@ -12,9 +12,9 @@ from visionq import names
 from visionq.contract import State
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import OTHER, ask_counters, counters_of
-from visionq.ledger.model_use import models_in_use
 from visionq.ledger.overview_page import oldest_of
 from visionq.ledger.rate_limits import read_rate_limits
+from visionq.ledger.usage import models_in_use
 from visionq.pricing.model_list import read_model_list
 from visionq.pricing.models import end_of
 

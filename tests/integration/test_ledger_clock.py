@@ -12,7 +12,7 @@ import pytest
 from tests.support.ledger import BOTH, completed, new_job, paid
 from visionq.ledger import AsyncLedger, BudgetScope, Claim, Ledger, Period, Registration
 from visionq.ledger import ledger as module
-from visionq.ledger.clock import RedisClock
+from visionq.ledger.ledger import RedisClock
 from visionq.names import MONEY_OF_DAY
 from visionq.pricing.money import day_of
 from visionq.redis_connection import connect_async

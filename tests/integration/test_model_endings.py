@@ -13,8 +13,7 @@ from tests.support.ledger import LedgerDriver, new_job
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq.cli.doctor.provider_checks import Provider, get_model_list
-from visionq.ledger.model_use import models_in_use
-from visionq.ledger.usage import kind_of
+from visionq.ledger.usage import kind_of, models_in_use
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
 from visionq.pricing.model_list import ModelList, note_model_list, read_model_list
 from visionq.providers import load_profile

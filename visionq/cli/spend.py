@@ -18,7 +18,7 @@ from visionq.cli.record import is_simulated
 from visionq.cli.settle import settle
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.ledger import Book, Ledger, Period, ledger_options
-from visionq.ledger.clock import RedisClock
+from visionq.ledger.ledger import RedisClock
 from visionq.ledger.metrics import read_tokens
 from visionq.ledger.spending import (
     Comparison,

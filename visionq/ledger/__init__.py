@@ -2,7 +2,6 @@
 
 from visionq.ledger.budgets import Book, BudgetScope, Period
 from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding
-from visionq.ledger.endings import error_document, failed
 from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
 from visionq.ledger.records import (
@@ -34,6 +33,8 @@ from visionq.ledger.records import (
     Verdict,
     Waiting,
     Written,
+    error_document,
+    failed,
 )
 
 __all__ = [

@@ -27,7 +27,6 @@ from visionq.errors import (
     ProviderUnavailable,
 )
 from visionq.ledger import celery_results
-from visionq.ledger.endings import error_document
 from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
@@ -49,6 +48,7 @@ from visionq.ledger.records import (
     Verdict,
     Waiting,
     Written,
+    error_document,
 )
 from visionq.ledger.scripts import Call
 from visionq.ledger.usage import usage_fields

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from visionq.contract import DelayReason
+from visionq.errors import ConfigurationError
 from visionq.ledger import budgets, calls, deliveries, spending
-from visionq.ledger.clock import RedisClock
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
-from visionq.names import ANSWER, REVOKED
+from visionq.names import ANSWER, LEDGER_VERSION, REVOKED
 from visionq.pricing.money import day_of
 from visionq.redis_connection import mapping_transient_errors
 
@@ -41,6 +42,70 @@ if TYPE_CHECKING:
     from visionq.ledger.spending import Settled, UnknownCall
 
 T = TypeVar("T")
+
+
+#: Raised when an older release would misread what a newer one writes. New optional fields and new
+#: keys are no reason: scripts of one version work side by side.
+VERSION: Final = 1
+#: Seconds after which Redis is asked again: clocks drift, and machines sleep.
+_REST: Final = 60.0
+
+
+def check_version(redis: Redis) -> None:
+    """Mark an empty ledger as ours; refuse one that another version has written.
+
+    Raises:
+        ConfigurationError: the ledger is older or newer than this release can work on.
+    """
+    redis.set(LEDGER_VERSION, VERSION, nx=True)
+    stored = redis.get(LEDGER_VERSION)
+    found = int(stored) if stored is not None else VERSION
+    if found > VERSION:
+        raise ConfigurationError(
+            f"the ledger in this Redis is of version {found}, this release works on {VERSION}:"
+            " run the newer release, or another Redis"
+        )
+    if found < VERSION:
+        raise ConfigurationError(
+            f"the ledger in this Redis is of version {found}, this release works on {VERSION}:"
+            " let the older release finish its jobs first, then remove the key"
+            f" {LEDGER_VERSION}"
+        )
+
+
+class RedisClock:
+    """Redis's time in seconds, told by the machine's own in between, which may be a day off.
+
+    Days of budgets turn by it, for everybody in the same moment.
+    """
+
+    def __init__(self, own: Callable[[], float] = time.time) -> None:
+        """`own` goes as fast as Redis's clock does."""
+        self._own = own
+        self._ahead = 0.0
+        self._asked: float | None = None
+
+    def now(self, redis: Redis) -> float:
+        """Return the time; raises redis-py's errors."""
+        if self._is_old:
+            self._set(redis.time())
+        return self._own() + self._ahead
+
+    async def now_async(self, redis: AsyncRedis) -> float:
+        """Return the same to asyncio."""
+        if self._is_old:
+            self._set(await redis.time())
+        return self._own() + self._ahead
+
+    @property
+    def _is_old(self) -> bool:
+        # Also when the machine's clock was put back.
+        return self._asked is None or not 0 <= self._own() - self._asked < _REST
+
+    def _set(self, told: Any) -> None:  # noqa: ANN401  # seconds and microseconds
+        seconds, microseconds = told
+        self._asked = self._own()
+        self._ahead = seconds + microseconds / 1_000_000 - self._asked
 
 
 class Ledger:

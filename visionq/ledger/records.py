@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from visionq.contract import SCHEMA_VERSION
-from visionq.errors import QuotaExceeded
+from visionq.contract import SCHEMA_VERSION, ErrorDocument
+from visionq.errors import QuotaExceeded, VisionqError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from visionq.contract import (
         DelayReason,
-        ErrorDocument,
         InvalidAnswer,
         JobDocument,
         ResultDocument,
@@ -274,6 +273,26 @@ class Failed:
     error_type: str
     #: Which of the job's pictures is at fault, counted from 1.
     picture: int | None = None
+
+
+def error_document(error: VisionqError) -> ErrorDocument:
+    """Return what is kept, and shown, of an error."""
+    return ErrorDocument(
+        code=error.code,
+        message=error.message,
+        retryable=error.retryable,
+        http_status=error.http_status,
+        image=error.image,
+        cost_rub=error.cost_rub,
+        request_id=error.request_id,
+        text=error.text,
+        usage=error.usage,
+    )
+
+
+def failed(error: VisionqError, picture: int | None = None) -> Failed:
+    """Return the outcome of a job that fails with this error; `picture` at fault, from 1."""
+    return Failed(error_document(error), type(error).__name__, picture)
 
 
 @dataclass(frozen=True, slots=True)

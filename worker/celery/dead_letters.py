@@ -12,7 +12,7 @@ import structlog
 from visionq.dead_letters import Message
 from visionq.errors import InvalidJob
 from visionq.ledger import celery_results
-from visionq.ledger.endings import error_document
+from visionq.ledger.records import error_document
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.celery.lifecycle import runtime
 

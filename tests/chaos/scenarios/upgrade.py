@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tests.chaos.scenario import Scenario
 from tests.support.fleet import until
 from tests.support.ledger import new_job, newer
-from visionq.ledger.version import VERSION
+from visionq.ledger.ledger import VERSION
 from visionq.names import LEDGER_VERSION
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from visionq.ledger.model_use import models_in_use
+from visionq.ledger.usage import models_in_use
 from visionq.names import MAINTENANCE
 from visionq.pricing.model_list import read_model_list
 from visionq.pricing.models import end_of, warning_for
