@@ -17,7 +17,7 @@ JOBS ?= 3
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # What `make lint` reads as English; the rest follows.
-ENGLISH := README.md CONTRIBUTING.md scripts tests $(wildcard docs/adr/*.md) \
+ENGLISH := README.md CONTRIBUTING.md scripts tests docs \
 	deploy monitoring visionq/cli visionq/devstack \
 	producer visionq/sdk visionq/steps.py visionq/submission.py visionq/webhooks.py
 

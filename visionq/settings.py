@@ -157,7 +157,7 @@ class RetentionSettings(BaseModel):
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0, le=TEN_YEARS)
     #: Let tenants have each other's stored answers: the same question is then asked once for all.
     share_answers: bool = False
-    #: Where pictures stand: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
+    #: Where pictures are kept: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
     blob_url: BlobUrl | None = None
     #: Seconds that an uploaded blob waits for its job, or for a replay.
     blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
@@ -174,7 +174,7 @@ class PictureSettings(BaseModel):
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.
     allowed_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
-    #: Hosts that pictures may not come from, whatever else is allowed.
+    #: Hosts that pictures may not come from, with any other setting.
     denied_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
     #: Ranges of addresses that pictures and webhooks may use although they are not public, by
     #: commas: `198.18.0.0/15` for the DNS of a VPN that makes addresses up.
