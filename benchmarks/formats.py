@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from benchmarks.pictures import encoded, line_art, page, photo, scan, screenshot
 from benchmarks.tables import Table
-from worker.images.recipes import attempts
+from worker.images.encode import encodings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def measure() -> list[Table]:
             name = " ".join([form, *(f"{key} {value}" for key, value in options.items())])
             rows.append((kind, name, *_row(picture, data, spent, wanted)))
         started = time.process_time()
-        form_sent, data = next(attempts(picture, lossless=lossless))
+        form_sent, data = next(encodings(picture, lossless=lossless))
         spent = (time.process_time() - started) * 1000
         rows.append((kind, f"chosen: {form_sent}", *_row(picture, data, spent, wanted)))
     columns = ("picture", "way", "KB", "CPU ms", "PSNR dB", "words still read")

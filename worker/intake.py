@@ -1,7 +1,11 @@
-"""Documents that plain Celery callers send: validated, and entered in the ledger."""
+"""Plain Celery messages: options honoured or refused by name, documents entered in the ledger.
+
+docs/producing.md has the table of options.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,7 +26,53 @@ from worker.redis_retry import retry_until_redis_returns
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.pipeline import Tools
+    from celery.app.task import Context
+
+    from worker.pipeline import Dependencies
+
+_FOLLOW_UP: Final = "nothing can follow a job yet; get its result, then send the next task"
+#: Field of the message → the option as callers write it, and what to do without it.
+_REFUSED: Final = {
+    "callbacks": ("link", _FOLLOW_UP),
+    "errbacks": ("link_error", _FOLLOW_UP),
+    "chain": ("chain", _FOLLOW_UP),
+    "chord": ("chord", _FOLLOW_UP),
+    "eta": ("countdown or eta", "send the job when it may run"),
+    "stamps": ("stamps", "put them into `metadata`, and revoke by id"),
+}
+
+
+def apply_message_options(document: Mapping[str, Any], request: Context) -> dict[str, Any]:
+    """Return the document with `expires` as its deadline; an earlier deadline of its own stays.
+
+    Raises:
+        InvalidJob: the message asks for what no job can have; names the option.
+    """
+    for field, (option, advice) in _REFUSED.items():
+        if getattr(request, field, None):
+            raise InvalidJob(f"{option}: not supported; {advice}")
+    if any(request.timelimit or ()):
+        raise InvalidJob("time_limit: not supported; set `deadline`, or `expires`")
+    if request.expires is None:
+        return dict(document)
+    return {**document, "deadline": _earlier(document.get("deadline"), request.expires)}
+
+
+def _earlier(deadline: object, expires: object) -> object:
+    """Return the earlier of the two; a deadline that is none is left for the contract to refuse."""
+    lapse = _aware(expires)
+    if deadline is None:
+        return lapse.isoformat()
+    try:
+        return deadline if _aware(deadline) < lapse else lapse.isoformat()
+    except (TypeError, ValueError):
+        return deadline
+
+
+def _aware(moment: object) -> datetime:
+    found = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
 
 log = structlog.get_logger(__name__)
 #: Seconds that a thread rests before it gives a message back because the ledger is full.
@@ -33,7 +83,9 @@ _PATIENCE: Final = 20.0
 _JOB_ID: Final = TypeAdapter(JobId)
 
 
-def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], tools: Tools) -> None:
+def enter(
+    job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], dependencies: Dependencies
+) -> None:
     """Enter a job; the same message again is the same job.
 
     Raises:
@@ -45,16 +97,18 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
     _check_id(job_id)
     if arguments:
         raise InvalidJob("args: none are taken; send the document as kwargs")
-    settings = tools.settings
+    settings = dependencies.settings
     most = max(settings.max_image_bytes, settings.max_original_bytes)
     fields, contents = extract_data_urls(document, most)
-    job = NewJob(job_id, prepare(fields, tools.settings), defaulted=defaulted(fields))
+    job = NewJob(job_id, prepare(fields, dependencies.settings), defaulted=defaulted(fields))
     if contents:
-        _store(job, contents, tools)
-    match retry_until_redis_returns(lambda: tools.ledger.submit([job]), tools.sleep, _PATIENCE)[0]:
+        _store(job, contents, dependencies)
+    match retry_until_redis_returns(
+        lambda: dependencies.ledger.submit([job]), dependencies.sleep, _PATIENCE
+    )[0]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
-            tools.sleep(_PAUSE_WHILE_FULL)
+            dependencies.sleep(_PAUSE_WHILE_FULL)
             raise QueueUnavailable("Redis is close to its memory limit")
         case OverQuota() as over:
             raise over.error()
@@ -68,19 +122,23 @@ def enter(job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], to
         case BlobsMissing(_, blobs):
             raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
     # Its caller may have revoked it while the message was in the queue.
-    if retry_until_redis_returns(lambda: tools.ledger.is_revoked(job_id), tools.sleep, _PATIENCE):
-        tools.ledger.cancel([job_id])
+    if retry_until_redis_returns(
+        lambda: dependencies.ledger.is_revoked(job_id), dependencies.sleep, _PATIENCE
+    ):
+        dependencies.ledger.cancel([job_id])
 
 
-def _store(job: NewJob, contents: Sequence[bytes], tools: Tools) -> None:
+def _store(job: NewJob, contents: Sequence[bytes], dependencies: Dependencies) -> None:
     tenant = job.document.tenant
     try:
-        retry_until_redis_returns(lambda: tools.blobs.put(contents, tenant), tools.sleep, _PATIENCE)
+        retry_until_redis_returns(
+            lambda: dependencies.blobs.put(contents, tenant), dependencies.sleep, _PATIENCE
+        )
     except QuotaExceeded:
         raise  # the caller is told: who waits here keeps others' messages waiting
     except QueueUnavailable as error:
         log.warning("intake.no_room_for_blobs", job=job.id, error=str(error))
-        tools.sleep(_PAUSE_WHILE_FULL)
+        dependencies.sleep(_PAUSE_WHILE_FULL)
         raise
 
 

@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
@@ -29,29 +29,23 @@ from visionq.settings import ConfigurationError, load_settings
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
 from worker.malloc import MemoryTrim, tune_malloc
-from worker.pipeline import Tools
-from worker.provider.balance import read_balance
+from worker.pipeline import Dependencies
+from worker.provider.account import answers, read_balance, read_models
 from worker.provider.client import make_client
-from worker.provider.models import read_models
-from worker.provider.presence import answers
-from worker.threads.dispatcher import Dispatcher
-from worker.threads.health import Progress, Reporter
-from worker.threads.health.progress import DISPATCHER
-from worker.threads.heartbeat import Heartbeat
-from worker.threads.hints import HintPublisher
-from worker.threads.leases import Leases
+from worker.threads.dispatcher import Dispatcher, HintPublisher
+from worker.threads.health import DISPATCHER, Progress, Reporter
+from worker.threads.heartbeat import Heartbeat, Leases
 from worker.threads.maintenance import MaintenanceThread
-from worker.threads.maintenance.alerts import make_sender
-from worker.threads.maintenance.balance import Balance
-from worker.threads.maintenance.balance_probe import BalanceProbe
-from worker.threads.maintenance.drift import Disbelief, Drift
-from worker.threads.maintenance.endings import ModelEndings
-from worker.threads.maintenance.limits import EnvironmentLimits
-from worker.threads.maintenance.models import Models
-from worker.threads.maintenance.notices import LowBalance, Notices
-from worker.threads.maintenance.outage_probe import OutageProbe
-from worker.threads.maintenance.scripts import Scripts
-from worker.threads.maintenance.sweep import Sweep
+from worker.threads.maintenance.alerts import (
+    Disbelief,
+    Drift,
+    LowBalance,
+    ModelEndings,
+    Notices,
+    make_sender,
+)
+from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
+from worker.threads.maintenance.housekeeping import EnvironmentLimits, Models, Scripts, Sweep
 from worker.tracing import make_tracing
 from worker.webhooks import WebhookSender, make_webhook_sender
 
@@ -70,9 +64,9 @@ _SPARE_CONNECTIONS: Final = 8
 
 @dataclass(frozen=True)
 class Runtime:
-    """The process: its tools, its place in the fleet and its threads."""
+    """The process: its dependencies, its registration in the fleet and its threads."""
 
-    tools: Tools
+    dependencies: Dependencies
     leases: Leases
     registration: Registration
     progress: Progress
@@ -114,8 +108,8 @@ class Runtime:
         self.sweeper.join(timeout=5)
         self.heartbeat.stop()
         self.reporter.stop()
-        self.tools.tracing.stop()
-        self.tools.alone.close()
+        self.dependencies.tracing.stop()
+        self.dependencies.alone.close()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -130,21 +124,17 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     leases = Leases()
     registration = _registration(settings, slots, queues)
     progress = Progress(leases, slots)
-    tools = _tools(settings, redis, ledger)
+    dependencies = _dependencies(settings, redis, ledger)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
-    duties: list[PeriodicTask] = [
+    urgent: list[PeriodicTask] = [
         MemoryTrim(),
         scripts,
         limits,
-        *_gate_duties(settings, redis, ledger, tools, registration.key),
-    ]
-    slow_duties: list[PeriodicTask] = [
-        *_slow_duties(settings, redis, tools, registration.key),
-        Sweep(redis, tools.blobs, settings.result_ttl, settings.failed_ttl),
+        *_urgent_tasks(settings, redis, ledger, dependencies, registration.key),
     ]
     return Runtime(
-        tools=tools,
+        dependencies=dependencies,
         leases=leases,
         registration=registration,
         progress=progress,
@@ -152,8 +142,8 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         heartbeat=Heartbeat(pulse, leases, registration, progress),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
-        watch=MaintenanceThread(duties),
-        sweeper=MaintenanceThread(slow_duties, pause=20),
+        watch=MaintenanceThread(urgent),
+        sweeper=MaintenanceThread(_slow_tasks(settings, redis, dependencies), pause=20),
         limits=limits,
         scripts=scripts,
         webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),
@@ -165,35 +155,41 @@ def bounds(settings: Settings) -> Bounds:
     return Bounds(settings.dead_letters_kept, settings.dead_letters_bytes, settings.result_ttl)
 
 
-def _gate_duties(
-    settings: Settings, redis: Redis, ledger: Ledger, tools: Tools, key: str
+def _urgent_tasks(
+    settings: Settings, redis: Redis, ledger: Ledger, dependencies: Dependencies, key: str
 ) -> list[PeriodicTask]:
-    """Return what is to be noticed within seconds."""
-    balance = partial(read_balance, tools.client, tools.profile.balance)
-    duties: list[PeriodicTask] = [
-        BalanceProbe(redis, ledger, key, balance),
-        OutageProbe(redis, ledger, key, partial(answers, tools.client)),
-    ]
+    """Return tasks that notice changes within seconds."""
     sender = make_sender(settings)
+    balance = BalanceProbe(
+        redis,
+        ledger,
+        key,
+        partial(read_balance, dependencies.client, dependencies.profile.balance),
+        time.time,
+    )
+    tasks: list[PeriodicTask] = [
+        balance,
+        OutageProbe(redis, ledger, key, partial(answers, dependencies.client)),
+    ]
     if sender is not None:
-        duties.append(Notices(redis, sender, time.time))
-    return duties
+        low = LowBalance(redis, key, sender, time.time, settings.low_balance_rub)
+        tasks[0] = replace(balance, warn_if_low=low.check)
+        tasks.append(Notices(redis, sender, time.time))
+    return tasks
 
 
-def _slow_duties(settings: Settings, redis: Redis, tools: Tools, key: str) -> list[PeriodicTask]:
-    """Return what the fleet does once a minute or less often."""
-    balance = partial(read_balance, tools.client, tools.profile.balance)
-    duties: list[PeriodicTask] = [
+def _slow_tasks(settings: Settings, redis: Redis, dependencies: Dependencies) -> list[PeriodicTask]:
+    """Return tasks that the fleet runs once a minute or less often."""
+    tasks: list[PeriodicTask] = [
         Drift(redis),
         Disbelief(redis),
-        Balance(redis, key, balance, time.time),
-        Models(redis, partial(read_models, tools.client, tools.profile)),
+        Models(redis, partial(read_models, dependencies.client, dependencies.profile)),
+        Sweep(redis, dependencies.blobs, settings.result_ttl, settings.failed_ttl),
     ]
     sender = make_sender(settings)
     if sender is not None:
-        duties.append(ModelEndings(redis, sender, time.time, settings.default_model))
-        duties.append(LowBalance(redis, sender, time.time, balance, settings.low_balance_rub))
-    return duties
+        tasks.append(ModelEndings(redis, sender, time.time, settings.default_model))
+    return tasks
 
 
 def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: ANN401  # what `connect` takes
@@ -215,10 +211,10 @@ def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Re
     )
 
 
-def _tools(settings: Settings, redis: Redis, ledger: Ledger) -> Tools:
+def _dependencies(settings: Settings, redis: Redis, ledger: Ledger) -> Dependencies:
     rules = load_rules(settings.vision_file)
     usage = CalibrationReader(redis, time.monotonic)
-    return Tools(
+    return Dependencies(
         settings=settings,
         ledger=ledger,
         blobs=open_blobs(settings, redis),

@@ -33,8 +33,7 @@ from visionq.pricing.money import rubles
 from visionq.redaction import brief, field_in
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
-from worker.pipeline.counting import counted_by
-from worker.pipeline.spans import of_job
+from worker.pipeline.telemetry import counted_by, of_job
 from worker.redis_retry import retry_until_redis_returns
 from worker.tracing import Kind
 
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from visionq.ledger import Claim, Ledger, Outcome, Registration
-    from worker.pipeline import Tools
-    from worker.threads.leases import Lease, Leases
+    from worker.pipeline import Dependencies
+    from worker.threads.heartbeat import Lease, Leases
 
 log = structlog.get_logger(__name__)
 
@@ -61,12 +60,14 @@ class Stale:
     state: str
 
 
-def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) -> Outcome | Stale:
+def work(
+    job_id: str, dependencies: Dependencies, leases: Leases, registration: Registration
+) -> Outcome | Stale:
     """Claim the job, work on it, and record the outcome."""
-    claim = _claim(job_id, tools.ledger, registration)
+    claim = _claim(job_id, dependencies.ledger, registration)
     if isinstance(claim, Stale):
         if claim.state == RefusalReason.GATE_CLOSED:
-            tools.sleep(_REST)
+            dependencies.sleep(_REST)
         return claim
     with (
         structlog.contextvars.bound_contextvars(
@@ -75,7 +76,7 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
         leases.hold(claim, _BETWEEN_STEPS) as lease,
     ):
         try:
-            ending = _counted_attempt(Attempt(claim, tools), lease)
+            ending = _counted_attempt(Attempt(claim, dependencies), lease)
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
@@ -84,7 +85,7 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
             if given_back.outcome.reason is DelayReason.RATE_LIMITED:
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
-        outcome = _finish(claim, ending, tools)
+        outcome = _finish(claim, ending, dependencies)
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
             return Stale("taken over")
@@ -94,9 +95,9 @@ def work(job_id: str, tools: Tools, leases: Leases, registration: Registration) 
 
 def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on the job, and take what that was to the fleet's counters."""
-    clock = attempt.tools.monotonic
+    clock = attempt.dependencies.monotonic
     started = clock()
-    with attempt.tools.tracing.span(
+    with attempt.dependencies.tracing.span(
         "process visionq", Kind.CONSUMER, of_job(attempt.claim), attempt.claim.trace
     ) as note:
         ending = run_attempt(attempt, lease)
@@ -126,7 +127,7 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
     return claim
 
 
-def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
+def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
     """Write the ending and return what came of it, or None if the job is no longer this claim's.
 
     An ending that can't be written must not leave the job, and the money, open: what is refused
@@ -136,11 +137,11 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
     for one in (ending, *_plainer(claim, ending)):
         try:
             written = retry_until_redis_returns(
-                partial(tools.ledger.finish, claim, one), tools.sleep
+                partial(dependencies.ledger.finish, claim, one), dependencies.sleep
             )
         except (TypeError, ValueError, ResponseError):
             log.exception("attempt.unwritable", outcome=type(one.outcome).__name__)
-            _block(claim, tools)
+            _block(claim, dependencies)
         else:
             if written is Written.PUT_OFF:
                 return Parked(DelayReason.PROVIDER_UNAVAILABLE)
@@ -148,9 +149,9 @@ def _finish(claim: Claim, ending: Ending, tools: Tools) -> Outcome | None:
     return None
 
 
-def _block(claim: Claim, tools: Tools) -> None:
+def _block(claim: Claim, dependencies: Dependencies) -> None:
     try:
-        retry_until_redis_returns(partial(tools.ledger.block, claim), tools.sleep)
+        retry_until_redis_returns(partial(dependencies.ledger.block, claim), dependencies.sleep)
     except ResponseError:
         # The job's own record, or Redis's every script, is closed to us: no worker can take it up.
         log.exception("attempt.not_blocked")

@@ -17,8 +17,7 @@ from tests.support.worker import Bench, result
 from visionq.ledger import BudgetScope, Failed, Waiting
 from visionq.ledger.metrics import read_counters
 from visionq.pricing.money import nano_rubles
-from worker.threads.maintenance.drift import Disbelief
-from worker.threads.maintenance.notices import Notices
+from worker.threads.maintenance.alerts import Disbelief, Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from visionq.devstack.ports import free_ports
 from visionq.errors import QueueUnavailable
 from visionq.names import BLOB_DELETIONS, BLOB_GARBAGE, BLOB_REFERENCES
 from worker.threads.maintenance import MaintenanceThread
-from worker.threads.maintenance.sweep import Sweep
+from worker.threads.maintenance.housekeeping import Sweep
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -23,12 +24,12 @@ from monitoring.exporter.serving import build_app, make_exporter
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import DelayReason
 from visionq.contract.limits import Limits
-from visionq.ledger import BudgetScope, GateOrder, Period
+from visionq.ledger import BudgetScope, GateOrder, Ledger, Period
 from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
 from visionq.names import BALANCES, FAILED, FINISHED, GATE, JOB
 from visionq.pricing.model_list import ModelList, note_model_list
 from visionq.redis_connection import connect
-from worker.threads.maintenance.balance import Balance
+from worker.threads.maintenance.gate import BalanceProbe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def everything(driver: LedgerDriver) -> None:
     driver.ledger.set_limits(
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
-    Balance(driver.redis, "k1", lambda: Decimal("12.34"), driver.clock).run()
+    BalanceProbe(driver.redis, driver.ledger, "k1", lambda: Decimal("12.34"), driver.clock).run()
     note_model_list(driver.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
 
 
@@ -300,8 +301,8 @@ def test_a_balance_that_is_not_told_is_not_kept(redis: Redis) -> None:
     told = [Decimal(5), None]
     for balance in told:
         redis.delete("visionq:watch:balance-read:k")
-        Balance(redis, "k", lambda balance=balance: balance, time.time).run()  # type: ignore[misc]
-        Balance(redis, "k", lambda: Decimal(9), time.time).run()
+        for reply in (balance, Decimal(9)):
+            BalanceProbe(redis, Ledger(redis), "k", partial(next, iter([reply])), time.time).run()
         stored = redis.hget(BALANCES, "k")
         assert (stored.split()[0] if stored else None) == (b"5000000000" if balance else None)
 

@@ -14,7 +14,7 @@ import pytest
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl, VisionqError
 from worker.fetch import Fetcher, FetchPolicy
-from worker.waits import LONGEST_WAIT
+from worker.retry_after import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

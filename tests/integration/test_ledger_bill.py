@@ -23,7 +23,7 @@ from visionq.pricing.money import nano_rubles, rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import image_tokens, load_rules, seen_size
 from worker.pipeline import steps
-from worker.pipeline.forecast import worst_case
+from worker.pipeline.costs import worst_case
 from worker.work import work
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_a_name_with_a_vendor_goes_to_the_unified_address(
 ) -> None:
     """The simulator has such names there alone, and names without one at the other alone."""
     assert bench.answer(picture(2), model=model, api=api, reuse="off").model == model
-    away = bench.tools.profile.model_copy(update={"routes": ()})
+    away = bench.dependencies.profile.model_copy(update={"routes": ()})
     bench.replaced(profile=away)
     if "/" in model:
         assert bench.failure(picture(3), model=model, api=api).code == "model_not_found"
@@ -225,7 +225,7 @@ def test_no_budget_is_overrun(bench: Bench, model: str) -> None:
         bench.hint(job_id)
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(
-            pool.map(lambda job_id: work(job_id, bench.tools, bench.leases, bench.here), ids)
+            pool.map(lambda job_id: work(job_id, bench.dependencies, bench.leases, bench.here), ids)
         )
     billed = nano_rubles(Decimal(bench.simulator.bill()["rub"]))
     assert bench.money()["settled"] == billed <= budget

@@ -23,13 +23,10 @@ from visionq.ledger.gates import read_gate
 from visionq.names import GATE, MAINTENANCE, NOTICES
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.provider.balance import read_balance
+from worker.provider.account import answers, read_balance
 from worker.provider.client import make_client
-from worker.provider.presence import answers
-from worker.threads.maintenance.alerts import AlertSender
-from worker.threads.maintenance.balance_probe import BalanceProbe
-from worker.threads.maintenance.notices import LowBalance, Notices
-from worker.threads.maintenance.outage_probe import OutageProbe
+from worker.threads.maintenance.alerts import AlertSender, LowBalance, Notices
+from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +46,8 @@ def receiver() -> Iterator[Receiver]:
 @contextmanager
 def rested(redis: Redis) -> Iterator[None]:
     """Let the next round be due at once."""
-    redis.delete(f"{MAINTENANCE}notices", f"{MAINTENANCE}balance", f"{MAINTENANCE}balance:{KEY}")
+    names = ("notices", f"balance:{KEY}", f"balance-read:{KEY}")
+    redis.delete(*(MAINTENANCE + name for name in names))
     yield
 
 
@@ -65,7 +63,7 @@ def test_gate_reopens_when_the_balance_covers_what_was_refused(redis: Redis) -> 
     ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.INSUFFICIENT_BALANCE)
     redis.hset(GATE + KEY, "needed", 5_000_000_000)
     balances = iter([None, Decimal(4), Decimal(6)])
-    duty = BalanceProbe(redis, ledger, KEY, lambda: next(balances))
+    duty = BalanceProbe(redis, ledger, KEY, lambda: next(balances), time.time)
     states = []
     for _ in range(3):
         with rested(redis):
@@ -78,7 +76,7 @@ def test_gate_closed_by_an_operator_stays_closed(redis: Redis) -> None:
     """Money opens no gate that a person has closed."""
     ledger = registered(redis)
     ledger.steer_gate(KEY, GateOrder.CLOSE, DelayReason.OPERATOR)
-    BalanceProbe(redis, ledger, KEY, lambda: Decimal(1000)).run()
+    BalanceProbe(redis, ledger, KEY, lambda: Decimal(1000), time.time).run()
     assert read_gate(redis).state == "closed"
 
 
@@ -191,7 +189,8 @@ def test_a_low_balance_is_told_once_until_it_recovers(redis: Redis, receiver: Re
     """Falling below the line sends one alert; another comes only after a recovery."""
     balances = iter(map(Decimal, (150, 90, 80, 200, 70)))
     sender = AlertSender(receiver.url, SECRET)
-    duty = LowBalance(redis, sender, time.time, lambda: next(balances), Decimal(100))
+    low = LowBalance(redis, KEY, sender, time.time, Decimal(100))
+    duty = BalanceProbe(redis, registered(redis), KEY, lambda: next(balances), time.time, low.check)
     for _ in range(5):
         with rested(redis):
             duty.run()

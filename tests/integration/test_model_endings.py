@@ -18,11 +18,10 @@ from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USA
 from visionq.pricing.model_list import ModelList, note_model_list, read_model_list
 from visionq.providers import load_profile
 from visionq.settings import Settings
+from worker.provider.account import read_models
 from worker.provider.client import make_client
-from worker.provider.models import read_models
-from worker.threads.maintenance.alerts import AlertSender
-from worker.threads.maintenance.endings import ModelEndings
-from worker.threads.maintenance.models import Models
+from worker.threads.maintenance.alerts import AlertSender, ModelEndings
+from worker.threads.maintenance.housekeeping import Models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

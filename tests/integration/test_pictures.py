@@ -230,22 +230,23 @@ def test_bytes_are_given_back(bench: Bench) -> None:
 def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many jobs have pictures to prepare, as many as there are places have read theirs."""
     read: list[str] = []
-    get = bench.tools.blobs.get
+    get = bench.dependencies.blobs.get
 
     def noted(sha: str) -> bytes:
         read.append(sha)
         return get(sha)
 
-    monkeypatch.setattr(bench.tools.blobs, "get", noted)
+    monkeypatch.setattr(bench.dependencies.blobs, "get", noted)
     bench.replaced(places=PrepareSlots(3))  # one is left to other tenants
-    slots = bench.tools.decode_slots
+    slots = bench.dependencies.decode_slots
     jobs = [bench.submit(encoded(scene().rotate(angle), "png")) for angle in range(6)]
     for job in jobs:
         bench.hint(job)
     with ThreadPoolExecutor(len(jobs)) as threads:
         with slots.held("one", 1), slots.held("another", 1):
             ends = [
-                threads.submit(work, job, bench.tools, bench.leases, bench.here) for job in jobs
+                threads.submit(work, job, bench.dependencies, bench.leases, bench.here)
+                for job in jobs
             ]
             until(lambda: len(read) >= 2)
             time.sleep(0.2)
@@ -265,7 +266,7 @@ def test_originals_beyond_what_is_kept_are_read_again(
     answer = bench.answer(*several)
     assert len(answer.images) == 3
     assert all(report.sent for report in answer.images)
-    assert bench.tools.memory.used == 0
+    assert bench.dependencies.memory.used == 0
 
 
 def test_limits_are_the_smaller_ones(bench: Bench) -> None:

@@ -20,7 +20,7 @@ from visionq.names import ANSWER, MISSING_MODEL
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import run, steps
 from worker.provider import answer as answer_module
-from worker.provider.ask import ask
+from worker.provider.client import ask
 from worker.provider.schema import Mismatch
 from worker.work import Stale, work
 
@@ -105,11 +105,11 @@ def test_an_answer_that_comes_meanwhile(bench: Bench, monkeypatch: pytest.Monkey
     def answered_behind_my_back(key: str) -> str | None:
         found = recalled(key)
         monkeypatch.undo()
-        result(work(first, bench.tools, bench.leases, bench.here))
+        result(work(first, bench.dependencies, bench.leases, bench.here))
         return found
 
     monkeypatch.setattr(bench.ledger, "cached_answer", answered_behind_my_back)
-    assert result(work(second, bench.tools, bench.leases, bench.here)).cached
+    assert result(work(second, bench.dependencies, bench.leases, bench.here)).cached
     assert bench.simulator.bill()["calls"] == 1
     assert "reserved" not in bench.money()
 
@@ -139,7 +139,7 @@ def test_the_job_s_own_late_answer(bench: Bench) -> None:
         return written
 
     bench.ledger.finish = loses_the_lease  # type: ignore[method-assign]
-    assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("taken over")
+    assert work(job_id, bench.dependencies, bench.leases, bench.here) == Stale("taken over")
     assert late["fenced"]
     answer = result(bench.run(job_id))
     bill = bench.simulator.bill()
@@ -372,7 +372,7 @@ def test_a_deadline_that_passes_on_the_way(bench: Bench) -> None:
         return admit(*args, **options)
 
     bench.ledger.admit = late  # type: ignore[method-assign]
-    outcome = work(job_id, bench.tools, bench.leases, bench.here)
+    outcome = work(job_id, bench.dependencies, bench.leases, bench.here)
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "deadline_exceeded"
     assert bench.simulator.bill()["calls"] == 0
@@ -389,7 +389,7 @@ def test_cancelled_on_the_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         return stored(key)
 
     monkeypatch.setattr(bench.ledger, "cached_answer", cancels)
-    assert work(job_id, bench.tools, bench.leases, bench.here) == Stale("cancelled")
+    assert work(job_id, bench.dependencies, bench.leases, bench.here) == Stale("cancelled")
     assert bench.simulator.bill()["calls"] == 0
     assert bench.view(job_id).state == "cancelled"
 

@@ -17,7 +17,7 @@ from visionq.ledger import Failed, Parked, Waiting
 from visionq.names import LEADER
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import steps
-from worker.provider.ask import ask
+from worker.provider.client import ask
 from worker.work import work
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def test_a_second_fault_fails_with_the_first_text(bench: Bench, fault: str) -> N
 def test_a_refused_second_question_costs_nothing_more(bench: Bench) -> None:
     """A failure before payment fails the job all the same, with the first text and cost."""
     job_id = begun(bench)
-    tools = bench.tools
-    bench.replaced(settings=tools.settings.model_copy(update={"max_attempts": 1}))
+    dependencies = bench.dependencies
+    bench.replaced(settings=dependencies.settings.model_copy(update={"max_attempts": 1}))
     bench.simulator.configure(faults_next=["500"])
     error = failed(bench, job_id)
     assert (error.code, bool(error.text)) == ("invalid_output", True)
@@ -199,11 +199,11 @@ def test_followers_wait_for_the_mended_answer(bench: Bench) -> None:
     lead, *others = [bench.submit(picture(1), **fields) for _ in range(3)]
     for job_id in (lead, *others):
         bench.hint(job_id)
-    early = work(others[0], bench.tools, bench.leases, bench.here)
+    early = work(others[0], bench.dependencies, bench.leases, bench.here)
     assert isinstance(early, Waiting), "one of them leads, and needs repair"
     assert early.reason == "repair"
     for job_id in (lead, others[1]):
-        follows = work(job_id, bench.tools, bench.leases, bench.here)
+        follows = work(job_id, bench.dependencies, bench.leases, bench.here)
         assert isinstance(follows, Waiting)
         assert follows.reason == "follows"
     assert result(bench.run(others[0])).repaired
@@ -232,7 +232,7 @@ def test_a_deadline_is_for_the_first_call(bench: Bench) -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=1.5)
     job_id = begun(bench, deadline=deadline)
     while datetime.now(UTC) < deadline:
-        bench.tools.sleep(0.1)
+        bench.dependencies.sleep(0.1)
     assert bench.ledger.dispatch().expired == ()
     assert result(bench.run(job_id)).repaired
 

@@ -25,7 +25,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.provider.balance import read_balance
+from worker.provider.account import read_balance
 from worker.provider.client import make_client
 from worker.work import work
 
@@ -104,9 +104,9 @@ def test_the_sellers_own_figure_wins(
     assert any("have cost 1.137 of what the price table says" in note for note in made.notes)
     (finding,) = [one for one in usage_findings(redis) if one.check == "prices.bill"]
     assert "the provider charges 1.137 of what the table of prices says" in finding.message
-    assert read_balance(bench.tools.client, bench.tools.profile.balance) == 1000 - Decimal(
-        simulator.bill()["rub"]
-    )
+    assert read_balance(
+        bench.dependencies.client, bench.dependencies.profile.balance
+    ) == 1000 - Decimal(simulator.bill()["rub"])
     bench.close()
 
 
@@ -145,7 +145,7 @@ def test_a_dearer_seller_overruns_no_budget(
     for job_id in ids:
         bench.hint(job_id)
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda job: work(job, bench.tools, bench.leases, bench.here), ids))
+        list(pool.map(lambda job: work(job, bench.dependencies, bench.leases, bench.here), ids))
     assert is_booked(bench)
     assert first < bench.money()["settled"] <= budget
     simulator.configure(answer_tokens=None)
@@ -232,8 +232,8 @@ def test_the_key_goes_in_the_sellers_form(
     file.write_text(OTHER, "utf-8")
     simulator.configure(dialect="other")
     bench = bench_of(redis, simulator, str(file))
-    profile = bench.tools.profile
-    assert read_balance(bench.tools.client, profile.balance) == 1000
+    profile = bench.dependencies.profile
+    assert read_balance(bench.dependencies.client, profile.balance) == 1000
     bearer = make_client(bench.settings.model_copy(update={"provider": "polza"}))
     assert read_balance(bearer, profile.balance) is None
     url = bench.settings.base_url

@@ -84,7 +84,7 @@ def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
         bench.ledger.renew(bench.here)
         if any(hint.id == job_id for hint in bench.ledger.dispatch().hints):
             with suppress(DiedError):
-                work(job_id, bench.tools, bench.leases, bench.here)
+                work(job_id, bench.dependencies, bench.leases, bench.here)
 
 
 @pytest.mark.parametrize("key", WRITTEN)

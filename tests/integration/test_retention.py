@@ -14,7 +14,7 @@ from visionq.contract import TERMINAL
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import LedgerOptions
 from visionq.redis_connection import connect
-from worker.threads.maintenance.sweep import Sweep
+from worker.threads.maintenance.housekeeping import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

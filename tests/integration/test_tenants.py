@@ -15,7 +15,7 @@ from visionq.ledger import LedgerOptions, OverQuota, Submitted
 from visionq.names import PROVIDER_MODELS
 from visionq.pricing.model_list import ModelList
 from visionq.settings import Settings
-from worker.threads.maintenance.models import Models
+from worker.threads.maintenance.housekeeping import Models
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -27,8 +27,7 @@ from visionq.ledger import NewJob
 from visionq.names import JOB
 from visionq.sdk.submitting import current_trace
 from visionq.settings import ConfigurationError, Settings
-from worker.logs import configure_logs
-from worker.reporting import make_reporter, strip
+from worker.logs import configure_logs, make_reporter, strip
 from worker.tracing import Kind, NoTracing, make_tracing
 from worker.tracing.opentelemetry import OpenTelemetry
 

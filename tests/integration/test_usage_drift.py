@@ -7,8 +7,7 @@ from visionq.cli.doctor.findings import Level
 from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.ledger.records import UsageNote
 from visionq.names import MAINTENANCE, NOTICES
-from worker.threads.maintenance.drift import Drift
-from worker.threads.maintenance.notices import Notices
+from worker.threads.maintenance.alerts import Drift, Notices
 
 if TYPE_CHECKING:
     from redis import Redis

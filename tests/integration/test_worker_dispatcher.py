@@ -22,9 +22,8 @@ from visionq.ledger.views import job_views, result_of
 from visionq.names import QUEUE_BULK, TASK_ANALYZE, TASK_RUN, WAKE
 from visionq.redis_connection import connect
 from visionq.settings import Settings
-from worker.celery.config import celery_config
-from worker.threads.dispatcher import Dispatcher
-from worker.threads.hints import HintPublisher
+from worker.celery.app import celery_config
+from worker.threads.dispatcher import Dispatcher, HintPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,7 @@ from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ledger, LedgerOptions, Registration
 from visionq.ledger.views import job_views
 from visionq.redis_connection import connect
-from worker.threads.heartbeat import Heartbeat
-from worker.threads.leases import Leases
+from worker.threads.heartbeat import Heartbeat, Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,9 +32,9 @@ from visionq.settings import Settings
 from visionq.submission import prepare
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
-from worker.pipeline import Tools
+from worker.pipeline import Dependencies
 from worker.provider.client import make_client
-from worker.threads.leases import Leases
+from worker.threads.heartbeat import Leases
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Bench:
             },
         )
         self.ledger = Ledger(self.redis, self.options)
-        self.tools = Tools(
+        self.dependencies = Dependencies(
             settings=self.settings,
             ledger=self.ledger,
             blobs=open_blobs(self.settings, self.redis),
@@ -88,9 +88,9 @@ class Bench:
         self.here = Registration("w1", 99, BOTH)
 
     def close(self) -> None:
-        self.tools.client.close()
-        self.tools.alone.close()
-        self.tools.fetcher.close()
+        self.dependencies.client.close()
+        self.dependencies.alone.close()
+        self.dependencies.fetcher.close()
 
     def with_settings(self, **changes: Any) -> Bench:
         return Bench(self.redis, self.simulator, self.options, changes)
@@ -104,7 +104,7 @@ class Bench:
             if isinstance(given, str):
                 images.append({"url": given, "name": name})
             else:
-                (sha,) = self.tools.blobs.put([given])
+                (sha,) = self.dependencies.blobs.put([given])
                 images.append({"blob": sha, "name": name})
         document = prepare({"prompt": "What?", "images": images, **fields}, self.settings)
         (reply,) = self.ledger.submit([NewJob(job_id, document)])
@@ -114,7 +114,7 @@ class Bench:
     def run(self, job_id: str) -> Outcome | Stale:
         """Dispatch until the job is hinted, and work on it."""
         self.hint(job_id)
-        return work(job_id, self.tools, self.leases, self.here)
+        return work(job_id, self.dependencies, self.leases, self.here)
 
     def hint(self, job_id: str) -> None:
         self.ledger.renew(self.here)
@@ -141,7 +141,7 @@ class Bench:
         return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
 
     def replaced(self, **parts: Any) -> None:
-        self.tools = replace(self.tools, **parts)
+        self.dependencies = replace(self.dependencies, **parts)
 
 
 def result(outcome: Outcome | Stale) -> ResultDocument:

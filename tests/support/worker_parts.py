@@ -1,4 +1,4 @@
-"""Parts of a worker for unit tests: a claim, tools without a wire, a scripted ledger."""
+"""Parts of a worker for unit tests: a claim, dependencies without a network, a scripted ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from worker.images import DecodeSlots, ImageLimits
-from worker.pipeline import Attempt, Tools
+from worker.pipeline import Attempt, Dependencies
 
 NOW = 1_800_000_000.0
 MODEL = "gpt-6-luna"
@@ -60,7 +60,7 @@ class ScriptedLedger:
         return [args for called, args in self.calls if called == name]
 
 
-def tools(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> Tools:
+def dependencies(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> Dependencies:
     clock = clock or Clock()
     parts: dict[str, Any] = {
         "settings": Settings.model_construct(default_model=MODEL, max_attempts=3),
@@ -76,7 +76,7 @@ def tools(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> To
         "random": lambda: 0.5,
         "sleep": clock.sleep,
     }
-    return Tools(**{**parts, **replaced})
+    return Dependencies(**{**parts, **replaced})
 
 
 def claim(**fields: Any) -> Claim:
@@ -106,5 +106,5 @@ def claim(**fields: Any) -> Claim:
     return Claim(**{**parts, **own})
 
 
-def attempt(taken: Claim | None = None, with_tools: Tools | None = None) -> Attempt:
-    return Attempt(taken or claim(), with_tools or tools())
+def attempt(taken: Claim | None = None, with_dependencies: Dependencies | None = None) -> Attempt:
+    return Attempt(taken or claim(), with_dependencies or dependencies())

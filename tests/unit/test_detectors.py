@@ -15,7 +15,7 @@ from visionq.contract import PictureOptions, Policy
 from visionq.detectors import GROUP, load_detectors
 from visionq.errors import PictureRejected
 from visionq.settings import ConfigurationError
-from worker.detectors import judge, ocr
+from worker.detectors import judge, make
 
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="no tesseract here")
 
@@ -111,7 +111,7 @@ def page(*lines: str) -> bytes:
 def test_ocr_reads_two_alphabets() -> None:
     """Text in English and in Russian is found, and the first words are reported."""
     pytest.importorskip("pytesseract")
-    detector = ocr.make()
+    detector = make()
     assert detector.requirement in PictureOptions.model_fields
     found = detector.find(page("Invoice number 4711", "Total amount due"))
     assert found is not None
@@ -122,7 +122,7 @@ def test_ocr_reads_two_alphabets() -> None:
 def test_ocr_finds_nothing_where_there_is_nothing() -> None:
     """Plain and noisy pictures without a letter are not called text."""
     pytest.importorskip("pytesseract")
-    detector = ocr.make()
+    detector = make()
     assert detector.find(page()) is None
     noise = io.BytesIO()
     Image.effect_noise((320, 240), 60).convert("RGB").save(noise, "JPEG")
@@ -134,7 +134,7 @@ def test_ocr_without_tesseract(monkeypatch: pytest.MonkeyPatch) -> None:
     pytesseract = pytest.importorskip("pytesseract")
     monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", "/nowhere/tesseract")
     with pytest.raises(ConfigurationError, match="tesseract-ocr-rus"):
-        ocr.make()
+        make()
 
 
 def test_policies_are_words() -> None:

@@ -13,9 +13,9 @@ import pytest
 from tests.support.growth import growth, seconds
 from visionq.answer_schemas import check_schema
 from visionq.errors import InvalidJob
-from worker.provider.allowance import SECONDS
 from worker.provider.schema import Mismatch, parse_answer
 from worker.provider.strict import strict_form
+from worker.provider.validation import SECONDS
 
 STRING = {"type": "string"}
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from worker.images import DecodeSlots, PrepareSlots
-from worker.images.slots import SMALL_PIXELS
+from worker.images.memory import SMALL_PIXELS
 
 
 def test_no_more_work_at_once_than_slots() -> None:

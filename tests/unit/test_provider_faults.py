@@ -18,11 +18,9 @@ from visionq.ledger.records import Billing
 from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.decision import AttemptFacts, billing_of, decide
-from worker.provider.ask import ask
-from worker.provider.client import make_client
+from worker.provider.client import ask, make_client
 from worker.provider.faults import TABLE, UNLISTED, find
-from worker.provider.reason import read_reason
-from worker.provider.reply import Reply
+from worker.provider.reply import Reply, read_reason
 from worker.provider.request import PATHS, ProviderRequest
 
 if TYPE_CHECKING:

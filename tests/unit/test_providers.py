@@ -12,7 +12,7 @@ from visionq.errors import ConfigurationError
 from visionq.providers import find_field, load_profile
 from visionq.settings import Settings, load_settings
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, find
-from worker.provider.reason import Reason, Where
+from worker.provider.reply import Reason, Where
 from worker.provider.usage import ToldCost, is_charged, read_cost
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.provider.rate_limit_headers import RateLimitHeaders, read_rate_limit_headers
+from worker.provider.reply import RateLimitHeaders, read_rate_limit_headers
 
 
 @pytest.mark.parametrize(

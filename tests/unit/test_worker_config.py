@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from visionq.settings import ConfigurationError, Settings
-from worker.celery.config import celery_config
+from worker.celery.app import celery_config
 
 URL = "redis://127.0.0.1:6379/0"
 

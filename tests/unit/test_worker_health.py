@@ -17,9 +17,8 @@ import pytest
 from visionq.devstack.ports import free_ports
 from visionq.health import Report, ReportFile, fleet_of, now, read_reports
 from visionq.settings import Settings
-from worker.threads.health import Progress, Reporter
-from worker.threads.health.progress import CONSUMER, DISPATCHER, HEARTBEAT
-from worker.threads.leases import Leases
+from worker.threads.health import CONSUMER, DISPATCHER, HEARTBEAT, Progress, Reporter
+from worker.threads.heartbeat import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from visionq.ledger import Claim
-    from worker.threads.leases import Lease
+    from worker.threads.heartbeat import Lease
 
 
 class Worker:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, tools
+from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, dependencies
 from visionq.blobs import sha256_of
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, Submitted
@@ -51,7 +51,12 @@ def send(
     answers = [reply if isinstance(reply, Exception) else [reply] for reply in replies]
     ledger = ScriptedLedger({"submit": answers, "is_revoked": [revoked], "cancel": [["queued"]]})
     settings = Settings.model_construct(default_model=MODEL, default_max_output_tokens=77)
-    enter(job_id, args, document, tools(ledger, clock, blobs=blobs or Blobs(), settings=settings))
+    enter(
+        job_id,
+        args,
+        document,
+        dependencies(ledger, clock, blobs=blobs or Blobs(), settings=settings),
+    )
     return ledger
 
 
@@ -113,7 +118,7 @@ def test_malformed(document: dict[str, Any], args: list[Any], says: str) -> None
     """A document that can't be a job is refused by its field, and reaches no ledger."""
     ledger = ScriptedLedger()
     with pytest.raises(InvalidJob, match=says):
-        enter("job-1", args, document, tools(ledger, blobs=Blobs()))
+        enter("job-1", args, document, dependencies(ledger, blobs=Blobs()))
     assert ledger.calls == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.worker_parts import Clock, claim
-from worker.threads.leases import Leases
+from worker.threads.heartbeat import Leases
 
 
 def test_held_while_worked_on() -> None:

@@ -100,7 +100,7 @@ def test_registration(runtime: Runtime) -> None:
 
 def test_connections(runtime: Runtime) -> None:
     """Each thread can have a connection to Redis, however many there are."""
-    assert runtime.tools.ledger.redis.connection_pool.max_connections > 300
+    assert runtime.dependencies.ledger.redis.connection_pool.max_connections > 300
 
 
 def test_the_heartbeat_does_not_wait_long(runtime: Runtime) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.errors import InvalidJob
-from worker.celery.message_options import apply_message_options
+from worker.intake import apply_message_options
 
 DOCUMENT = {"prompt": "What?", "images": [{"url": "https://example.com/a.png"}]}
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.support.worker_parts import MODEL, NOW, Clock, ScriptedLedger, attempt, claim, tools
+from tests.support.worker_parts import (
+    MODEL,
+    NOW,
+    Clock,
+    ScriptedLedger,
+    attempt,
+    claim,
+    dependencies,
+)
 from visionq import errors
 from visionq.contract import DelayReason, ResultDocument, Usage
 from visionq.ledger import (
@@ -27,7 +35,7 @@ from visionq.ledger import (
 )
 from visionq.pricing.prices import cost_nano_rubles, load_prices
 from worker.pipeline import FencedError, GivenBackError, run, run_attempt, steps
-from worker.threads.leases import Lease
+from worker.threads.heartbeat import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +100,7 @@ def test_ends_at_the_first_ending(with_steps: Any) -> None:
         clock.now += 0.25
 
     with_steps(slow, answers, fails(AssertionError()))
-    working = attempt(with_tools=tools(clock=clock))
+    working = attempt(with_dependencies=dependencies(clock=clock))
     assert run_attempt(working, lease()) is ANSWERED
     assert working.timings_ms == {"slow": 250.0, "answers": 0.0}
 
@@ -311,7 +319,7 @@ def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "STEPS", (run.Step(ask, 60),))
     working = attempt()
     run_attempt(working, kept)
-    settings = working.tools.settings
+    settings = working.dependencies.settings
     assert seen == [60 + settings.connect_timeout + settings.request_timeout]
 
 
@@ -320,7 +328,7 @@ def test_waiting_for_a_permit() -> None:
     said = [Admission(Verdict.WAIT, wait=1.5), Admission(Verdict.WAIT, wait=0.25)]
     ledger = ScriptedLedger({"admit": [*said, Admission(Verdict.GO)]})
     clock = Clock()
-    going = attempt(with_tools=tools(ledger, clock))
+    going = attempt(with_dependencies=dependencies(ledger, clock))
     signs: list[float] = []
     going.progress = lambda: signs.append(clock.now)
     assert steps.admit(going) is None
@@ -333,5 +341,5 @@ def test_a_permit_that_is_too_far_off() -> None:
     """A job that was put back for its model's rate waits; it is not parked."""
     ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)]})
     with pytest.raises(GivenBackError) as given_back:
-        steps.admit(attempt(with_tools=tools(ledger)))
+        steps.admit(attempt(with_dependencies=dependencies(ledger)))
     assert given_back.value.outcome == Waiting(DelayReason.RATE_LIMITED, 0, counted=False)

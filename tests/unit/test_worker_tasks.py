@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Process:
     """Stands for what a worker process has: these tests pass it on only."""
 
-    tools = leases = registration = None
+    dependencies = leases = registration = None
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.waits import LONGEST_WAIT, duration, retry_after
+from worker.retry_after import LONGEST_WAIT, duration, retry_after
 
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 

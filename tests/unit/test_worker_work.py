@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from redis import exceptions as redis_errors
 
-from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, claim, tools
+from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, claim, dependencies
 from visionq.contract import DelayReason, JobDocument, ResultDocument, State
 from visionq.errors import NotAnImage
 from visionq.ledger import (
@@ -28,7 +28,7 @@ from visionq.ledger import (
 )
 from worker import work as module
 from worker.pipeline import FencedError
-from worker.threads.leases import Leases
+from worker.threads.heartbeat import Leases
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
         leases = Leases(Clock())
         monkeypatch.setattr(module, "run_attempt", attempt)
         try:
-            return work("job-1", tools(ledger, clock), leases, HERE)
+            return work("job-1", dependencies(ledger, clock), leases, HERE)
         finally:
             assert len(leases) == 0
 

@@ -14,8 +14,7 @@ from celery import signals
 
 from visionq.pricing.models import warning_for
 from visionq.settings import ConfigurationError, load_settings
-from worker.logs import configure_logs
-from worker.reporting import make_reporter
+from worker.logs import configure_logs, make_reporter
 from worker.runtime import Runtime, build_runtime
 
 log = structlog.get_logger(__name__)
@@ -64,7 +63,7 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
         log.error("worker.cannot_start", error=str(error))  # noqa: TRY400  # people need no traceback
         raise SystemExit(2) from None
     except Exception as error:
-        # Celery would log it and go on, and every message would fail in a worker that has no tools.
+        # Celery would log it and go on, and every message would fail in a half-built worker.
         log.exception("worker.cannot_start")
         raise SystemExit(1) from error
     # Before Redis is reached: whoever watches must not end a worker that waits for it.
@@ -73,7 +72,7 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
 
 def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
     process = runtime()
-    warning = warning_for(process.tools.settings.default_model, datetime.now(UTC).date())
+    warning = warning_for(process.dependencies.settings.default_model, datetime.now(UTC).date())
     if warning:
         log.warning("model.ends", warning=warning)
     process.start()

@@ -13,7 +13,7 @@ from visionq.errors import VisionqError
 from visionq.names import TASK_ANALYZE
 from visionq.redaction import brief_of, place
 from worker.celery.dead_letters import as_it_came, keep_dead_letter
-from worker.threads.hints import summary
+from worker.threads.dispatcher import summary
 
 _TENANT: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
 

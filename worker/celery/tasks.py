@@ -1,11 +1,18 @@
-"""The Celery tasks: what callers send, and the two that the ledger sends."""
+"""The Celery tasks, and the remote commands that cancel their jobs.
+
+Callers send `visionq.analyze`; the ledger sends the other two.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.functional import maybe_list
+from celery.worker.control import control_command
+from celery.worker.control import revoke as drop_messages  # type: ignore[attr-defined]  # stubs lack it
 
+from visionq.contract import TERMINAL
 from visionq.errors import (
     BY_CODE,
     DownloadFailed,
@@ -19,11 +26,12 @@ from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
 from worker.celery.app import app
 from worker.celery.lifecycle import runtime
-from worker.celery.message_options import apply_message_options
-from worker.intake import enter
+from worker.intake import apply_message_options, enter
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from celery import Task
 
     from visionq.ledger import DeliveryEnding
@@ -42,7 +50,7 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     """Enter a plain caller's document in the ledger, under the id of its task."""
     try:
         wanted = apply_message_options(document, self.request)
-        enter(str(self.request.id), args, wanted, runtime().tools)
+        enter(str(self.request.id), args, wanted, runtime().dependencies)
     except QuotaExceeded:
         raise
     except QueueUnavailable as error:
@@ -61,7 +69,7 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
 def run(self: Task[Any, Any]) -> str:
     """Work on the job that this hint names."""
     process = runtime()
-    match work(str(self.request.id), process.tools, process.leases, process.registration):
+    match work(str(self.request.id), process.dependencies, process.leases, process.registration):
         case Completed(result):
             return f"completed cost_rub={result.cost_rub} cached={result.cached}"
         case Failed(error, _, picture):
@@ -99,3 +107,27 @@ def deliver(self: Task[Any, Any]) -> str:
 
 def _why(ending: DeliveryEnding) -> str:
     return f"answered_{ending.status}" if ending.status else "not_reached"
+
+
+@control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+def revoke(state: Any, task_id: str | Sequence[str], **_: Any) -> dict[str, str]:  # noqa: ANN401  # Celery's signature
+    """Cancel jobs by id; messages of jobs that are not in the ledger yet are dropped."""
+    job_ids = list(dict.fromkeys(maybe_list(task_id) or ()))
+    before = dict(zip(job_ids, runtime().dependencies.ledger.revoke(job_ids), strict=True))
+    events = state.consumer.event_dispatcher
+    for job_id, known in before.items():
+        if known != "missing" and known not in TERMINAL and events:
+            events.send("task-revoked", uuid=job_id, terminated=False)
+    unknown = [job_id for job_id, known in before.items() if known == "missing"]
+    if unknown:
+        drop_messages(state, unknown)
+    return {"ok": f"{len(job_ids) - len(unknown)} jobs cancelled, {len(unknown)} ids not known yet"}
+
+
+@control_command(
+    variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]"
+)
+def terminate(state: Any, signal: str, task_id: str | Sequence[str], **_: Any) -> dict[str, str]:  # noqa: ANN401, ARG001  # likewise
+    """Cancel jobs by id. A call that is out is paid for, so its answer is kept."""
+    cancelled: dict[str, str] = revoke(state, task_id)
+    return cancelled

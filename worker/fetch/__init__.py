@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from worker.fetch.addresses import is_public
 from worker.fetch.fetcher import Fetcher
-from worker.fetch.policy import FetchPolicy
-from worker.fetch.urls import check_url
+from worker.fetch.guard import FetchPolicy, check_url, is_public
 
 __all__ = ["FetchPolicy", "Fetcher", "check_url", "is_public"]

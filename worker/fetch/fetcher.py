@@ -1,8 +1,9 @@
-"""Downloads that strangers ask for: guarded against what they lead to, bounded in every way."""
+"""Downloads of URLs that strangers name: guarded, bounded, shared fairly among tenants."""
 
 from __future__ import annotations
 
 import io
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,20 +15,67 @@ import httpcore2
 import httpx2
 
 from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
-from worker import deadlines
-from worker.bodies import BodyTooLong, pieces
-from worker.fetch.host_slots import HostSlots
-from worker.fetch.network import GuardedBackend, Resolve, resolve_by_system
-from worker.fetch.transport import PoolTransport
-from worker.fetch.urls import check_url, matches_host
-from worker.waits import retry_after
+from visionq.fair_limiter import FairLimiter
+from worker.fetch.guard import check_url, matches_host
+from worker.fetch.network import GuardedBackend, PoolTransport, Resolve, resolve_by_system
+from worker.http_limits import BodyTooLong, bounded, pieces, until
+from worker.retry_after import retry_after
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-    from worker.fetch.policy import FetchPolicy
+    from worker.fetch.guard import FetchPolicy
+
+
+@dataclass
+class _Host:
+    slots: FairLimiter
+    #: Threads that hold a slot or wait for one; with none left the host is forgotten.
+    users: int = 0
+
+
+class HostSlots:
+    """A number of places for each host, and for all of them together."""
+
+    def __init__(self, count: int, total: int) -> None:
+        """Give every host `count` places, and all together `total`."""
+        self._count = count
+        self._all = FairLimiter(total)
+        self._hosts: dict[str, _Host] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, host: str, tenant: str) -> Iterator[None]:
+        """Hold a place of a host; raises `httpcore2.PoolTimeout` past the download's deadline."""
+        with self._lock:
+            entry = self._hosts.setdefault(host, _Host(FairLimiter(self._count)))
+            entry.users += 1
+        try:
+            # The host's first: who waits for a slow host takes no place from other hosts.
+            with _held(entry.slots, tenant), _held(self._all, tenant):
+                yield
+        finally:
+            with self._lock:
+                entry.users -= 1
+                if not entry.users:
+                    del self._hosts[host]
+
+    def __len__(self) -> int:
+        """Count the hosts in use."""
+        return len(self._hosts)
+
+
+@contextmanager
+def _held(slots: FairLimiter, tenant: str) -> Iterator[None]:
+    if not slots.take(tenant, timeout=bounded(None, httpcore2.ConnectTimeout)):
+        raise httpcore2.PoolTimeout("too many downloads at a time")
+    try:
+        yield
+    finally:
+        slots.give_back(tenant)
+
 
 _HEADERS: Final = {
     "Accept": "image/*, */*;q=0.1",
@@ -129,7 +177,7 @@ class Fetcher:
         """Bound so many downloads of one job in the time that they take together."""
         policy = self._policy
         longest = max(policy.job_timeout, policy.job_timeout_each * downloads)
-        with deadlines.until(time.monotonic() + longest):
+        with until(time.monotonic() + longest):
             yield
 
     def post(
@@ -156,7 +204,7 @@ class Fetcher:
     def _telling(self, name: str) -> Iterator[None]:
         """Bound what is done in time, and turn whatever goes wrong into errors of ours."""
         try:
-            with deadlines.until(time.monotonic() + self._policy.total_timeout):
+            with until(time.monotonic() + self._policy.total_timeout):
                 yield
         except UnsafeUrl as error:
             raise UnsafeUrl(error.message, image=name) from None

@@ -1,7 +1,7 @@
-"""Connections that go nowhere but to a checked address, and no longer than the download may take.
+"""Connections to checked addresses only, within the time that the download has.
 
-The HTTP client asks for a host; this backend resolves it once, checks every address, and connects
-to one of those it has checked. The client still names the host in `Host` and in TLS (SNI and
+The HTTP client asks for a host; the backend resolves it once, checks every address, and connects
+to one of those that it checked. The client still names the host in `Host` and in TLS (SNI and
 certificate), because it never learns the address.
 """
 
@@ -14,15 +14,17 @@ from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 import httpcore2
+import httpx2
 
 from visionq.errors import UnsafeUrl
-from worker.deadlines import TimedStream, bounded
-from worker.fetch.addresses import is_public, refusal
+from worker.fetch.guard import is_public, refusal
+from worker.http_limits import TimedStream, bounded, close_if_bytes_are_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import ssl
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from worker.fetch.addresses import Range
+    from worker.fetch.guard import Range
 
 
 class Resolve(Protocol):
@@ -129,3 +131,67 @@ class GuardedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Refuse: no URL leads to a socket file."""
         raise UnsafeUrl("socket files are not fetched from")
+
+
+class PoolTransport(httpx2.BaseTransport):
+    """Sends requests through a pool of connections made by `backend`.
+
+    Errors of the network stay those of httpcore2.
+    """
+
+    def __init__(
+        self,
+        backend: httpcore2.NetworkBackend,
+        *,
+        max_connections: int,
+        ssl_context: ssl.SSLContext,
+    ) -> None:
+        """Keep at most `max_connections` open, idle ones for a few seconds."""
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=5,
+            network_backend=backend,
+        )
+        close_if_bytes_are_left(self._pool)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and return the answer, its body still to be read."""
+        url = httpcore2.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        response = self._pool.handle_request(
+            httpcore2.Request(
+                method=request.method,
+                url=url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx2.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_Body(response),
+            extensions=response.extensions,
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+
+class _Body(httpx2.SyncByteStream):
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        stream: Iterable[bytes] = self._response.iter_stream()
+        yield from stream
+
+    def close(self) -> None:
+        self._response.close()

@@ -8,11 +8,15 @@ from __future__ import annotations
 from worker.images.check import check, inspect
 from worker.images.encode import EncodedImage, encode, encode_as_seen
 from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
-from worker.images.memory_limiter import MemoryLimiter, MemoryReservation
-from worker.images.models import CheckedImage, ImageLimits
+from worker.images.layout import CheckedImage, ImageLimits
+from worker.images.memory import (
+    DecodeSlots,
+    MemoryLimiter,
+    MemoryReservation,
+    PrepareSlot,
+    PrepareSlots,
+)
 from worker.images.prepare import PreparedImage, prepare
-from worker.images.prepare_slots import PrepareSlot, PrepareSlots
-from worker.images.slots import DecodeSlots
 
 __all__ = [
     "KINDS",

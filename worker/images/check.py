@@ -14,15 +14,19 @@ from visionq.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
-from worker.images.decode import decode
+from worker.images.decode import NOTE, decode, terminated
 from worker.images.foreign import read_foreign
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg
 from worker.images.kinds import identify, is_convertible, recognise
-from worker.images.layout import Layout, MalformedError, UnsupportedVariantError
-from worker.images.models import CheckedImage, ImageLimits
+from worker.images.layout import (
+    CheckedImage,
+    ImageLimits,
+    Layout,
+    MalformedError,
+    UnsupportedVariantError,
+)
 from worker.images.png import read_png
-from worker.images.unterminated import NOTE, terminated
 from worker.images.webp import read_webp
 
 if TYPE_CHECKING:

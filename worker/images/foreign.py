@@ -1,23 +1,95 @@
-"""Formats that are converted where a job asks for it: their headers, read by Pillow.
+"""Formats that are converted on request (BMP, TIFF, AVIF, HEIC): headers, as Pillow reads them.
 
-There are no readers of ours for these containers, so that a picture of them is never passed
-through: whatever is no pixel stays behind when it is encoded anew.
+These containers have no reader of our own, so none of these pictures is passed through: encoding
+drops everything but the pixels.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
 from visionq.errors import TooManyPixels
-from worker.images import bmp
 from worker.images.decode import TimedFile, plugin, raise_ceiling, taming
-from worker.images.layout import Layout, UnsupportedVariantError, read_orientation
+from worker.images.layout import (
+    MAX_PROFILE_BYTES,
+    Layout,
+    MalformedError,
+    UnsupportedVariantError,
+    read_orientation,
+)
+from worker.images.profiles import BT709, Primaries, gamma_curve, profile_of
 from worker.images.tiff import read_samples
 
 if TYPE_CHECKING:
-    from worker.images.models import ImageLimits
+    from worker.images.layout import ImageLimits
+
+#: Where the header begins that is counted from, behind that of the file.
+_BMP_HEADER: Final = 14
+_OS2_BYTES: Final = 12
+_V4_BYTES: Final = 108
+_V5_BYTES: Final = 124
+_BMP_CALIBRATED: Final = b"\0\0\0\0"
+_BMP_EMBEDDED: Final = b"DEBM"
+_COMPRESSIONS: Final = {1: "RLE8", 2: "RLE4", 3: "bit fields", 4: "JPEG", 5: "PNG"}
+_GAMMA_ONE: Final = 2**16
+
+
+def _bmp_variant(data: bytes) -> str:
+    """Return what people call the variant.
+
+    Raises:
+        MalformedError: the header is cut off.
+    """
+    try:
+        (header,) = struct.unpack_from("<I", data, _BMP_HEADER)
+        if header == _OS2_BYTES:
+            (bits,), compression = struct.unpack_from("<H", data, _BMP_HEADER + 10), 0
+        else:
+            bits, compression = struct.unpack_from("<HI", data, _BMP_HEADER + 14)
+    except struct.error:
+        raise MalformedError("the header is cut off") from None
+    if len(data) < _BMP_HEADER + header:
+        raise MalformedError("the header is cut off")
+    if not compression:
+        return f"{bits}-bit BMP"
+    return f"{bits}-bit BMP, compression {_COMPRESSIONS.get(compression, compression)}"
+
+
+def _bmp_profile(data: bytes) -> bytes | None:
+    """Return the profile that a header of version 4 or 5 holds or describes; None: sRGB."""
+    try:
+        (header,) = struct.unpack_from("<I", data, _BMP_HEADER)
+        if header < _V4_BYTES:
+            return None
+        kind = data[_BMP_HEADER + 56 : _BMP_HEADER + 60]
+        if kind == _BMP_CALIBRATED:
+            return _calibrated_profile(data)
+        if kind != _BMP_EMBEDDED or header < _V5_BYTES:
+            return None
+        offset, size = struct.unpack_from("<II", data, _BMP_HEADER + 112)
+    except struct.error:
+        return None
+    profile = data[_BMP_HEADER + offset :][: min(size, MAX_PROFILE_BYTES)]
+    return profile if profile and len(profile) == size else None
+
+
+def _calibrated_profile(data: bytes) -> bytes | None:
+    points = struct.unpack_from("<9I", data, _BMP_HEADER + 60)
+    gammas = struct.unpack_from("<3I", data, _BMP_HEADER + 96)
+    if not all(gammas):
+        return None
+    primaries = BT709
+    sums = [sum(points[at : at + 3]) for at in (0, 3, 6)]
+    if all(sums):
+        red, green, blue = (
+            (points[3 * at] / whole, points[3 * at + 1] / whole) for at, whole in enumerate(sums)
+        )
+        primaries = Primaries(red, green, blue)
+    return profile_of(primaries, [gamma_curve(gamma / _GAMMA_ONE) for gamma in gammas])
+
 
 #: AVIF: the frame as YUV and as RGB beside the picture; TIFF: a strip may be all of it.
 _HELD_BYTES_A_PIXEL: Final = 8
@@ -38,7 +110,7 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
         if width * height > limits.max_pixels:  # before anything asks for the frames
             message = f"{width}x{height} is more than {limits.max_pixels:,} pixels; scale it down"
             raise TooManyPixels(message, image=name)
-        profile = bmp.read_profile(data) if kind == "bmp" else picture.info.get("icc_profile")
+        profile = _bmp_profile(data) if kind == "bmp" else picture.info.get("icc_profile")
         return Layout(
             width=width,
             height=height,
@@ -65,5 +137,5 @@ def _open(data: bytes, kind: str, limits: ImageLimits) -> Image.Image:
     except (OSError, KeyError):  # no such variant, depth or compression
         if kind in {"avif", "heic"}:
             raise
-    variant = bmp.name_variant(data) if kind == "bmp" else str(read_samples(data))
+    variant = _bmp_variant(data) if kind == "bmp" else str(read_samples(data))
     raise UnsupportedVariantError(variant)

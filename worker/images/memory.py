@@ -1,15 +1,22 @@
-"""What a picture costs in memory, known from its container before any of it is decoded."""
+"""Memory that pictures take: what one needs, and how much a process holds at once.
+
+The need of a picture is known from its container before any of it is decoded.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from visionq.errors import TooManyPixels
+from visionq.fair_limiter import FairLimiter, Wait
 from worker.images.scale import JPEG_EIGHTHS, jpeg_eighths
 
 if TYPE_CHECKING:
-    from worker.images.models import CheckedImage
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from worker.images.layout import CheckedImage
 
 
 @dataclass(frozen=True)
@@ -58,3 +65,149 @@ def _too_big(needed: int, max_bytes: int, name: str) -> TooManyPixels:
         f"the limit is {max_bytes // 1_000_000:,}; scale it down"
     )
     return TooManyPixels(message, image=name)
+
+
+class MemoryLimiter(FairLimiter):
+    """A number of bytes that jobs share; who needs more than is left waits.
+
+    One job at a time may go beyond: it never waits, so it comes to its end and gives everything
+    back. Hence no two jobs can wait for each other. Its bytes are not counted among those of the
+    others, who would else wait for its end.
+    """
+
+    _beyond: MemoryReservation | None = None  # the job that may go beyond
+
+    @property
+    def used(self) -> int:
+        """Bytes that are held."""
+        return self._used + (self._beyond.held if self._beyond else 0)
+
+    def share(self, tenant: str = "") -> MemoryReservation:
+        """Return a share of nothing yet."""
+        return MemoryReservation(self, tenant)
+
+    def _admits(self, one: Wait) -> bool:
+        return self._beyond is None or super()._admits(one)
+
+    def _admit(self, one: Wait) -> None:
+        assert isinstance(one.owner, MemoryReservation)  # noqa: S101  # shares alone ask
+        if super()._admits(one):
+            super()._admit(one)
+            return
+        self._beyond = one.owner
+        self._release(one.tenant, one.owner.held)
+
+    def _hold(
+        self,
+        share: MemoryReservation,
+        wanted: int,
+        waiting: Callable[[], None],
+        timeout: float | None,
+    ) -> bool:
+        more, tenant = wanted - share.held, share.tenant
+        if more > 0 and self._beyond is not share:
+            has = self.take(tenant, more, owner=share, waiting=waiting, timeout=timeout)
+            share.held = wanted if has else share.held
+            return has
+        with self._lock:
+            if self._beyond is not share:
+                self._release(tenant, -more)
+            elif not wanted or super()._admits(Wait(tenant, wanted)):
+                self._beyond = None
+                self._release(tenant, -wanted)
+            share.held = wanted
+            self._serve()
+        return True
+
+
+class MemoryReservation:
+    """The bytes that one job holds. Used by one thread."""
+
+    def __init__(self, budget: MemoryLimiter, tenant: str) -> None:
+        self._budget = budget
+        self.tenant = tenant
+        self.held = 0
+
+    def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
+        """Hold so many bytes from now on, more or fewer than before; wait until there are.
+
+        `waiting` is called now and then meanwhile.
+        """
+        self._budget._hold(self, wanted, waiting, None)  # noqa: SLF001  # two halves of one thing
+
+    def adds_at_once(self, more: int) -> bool:
+        """Hold so many bytes more if there are."""
+        return self._budget._hold(self, self.held + more, lambda: None, 0)  # noqa: SLF001  # likewise
+
+    def add(self, more: int, *, waiting: Callable[[], None] = lambda: None) -> None:
+        """Hold so many bytes more."""
+        self.hold(self.held + more, waiting=waiting)
+
+
+#: One decodes while the others fetch what comes next; more would hold originals and wait. Enough
+#: for small pictures from an object store, where fetching takes longer than anything else.
+PREPARE_SLOTS: Final = 6
+
+
+class PrepareSlots:
+    """A number of places that jobs share."""
+
+    def __init__(self, count: int = PREPARE_SLOTS) -> None:
+        """Make `count` places, one of which is never had by a tenant that has the others."""
+        self._shares = FairLimiter(count, each=max(1, count - 1))
+
+    def place(self, tenant: str) -> PrepareSlot:
+        """Return a place that is not taken yet."""
+        return PrepareSlot(self._shares, tenant)
+
+
+class PrepareSlot:
+    """The place of one job. Used by one thread.
+
+    Take it before any share of memory: who waits for a place holds nothing that others wait for.
+    """
+
+    def __init__(self, shares: FairLimiter, tenant: str) -> None:
+        self._shares = shares
+        self._tenant = tenant
+        self._taken = False
+
+    def take(self, *, waiting: Callable[[], None] = lambda: None) -> None:
+        """Wait until a place is free; `waiting` is called now and then meanwhile."""
+        if not self._taken:
+            self._taken = self._shares.take(self._tenant, waiting=waiting)
+
+    def leave(self) -> None:
+        """Let another job have it; one that was not taken may be left."""
+        if self._taken:
+            self._taken = False
+            self._shares.give_back(self._tenant)
+
+
+#: Pixels of a picture that does not wait for large ones: tens of milliseconds, megabytes.
+SMALL_PIXELS: Final = 2_000_000
+#: Small pictures at once, of a tenant one.
+_SMALL_SLOTS: Final = 2
+
+
+class DecodeSlots:
+    """Bounded numbers of places for work on pixels: for large pictures, and for small ones.
+
+    Decoding releases the GIL, so as many slots as cores keep the machine busy, and more would only
+    cost memory. Small pictures have slots of their own since a large one may take seconds: the
+    system lets both go on at once. Don't nest: a thread that holds the last slot would wait for
+    itself.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Make `count` slots for large pictures, at least one."""
+        self._large = FairLimiter(count)
+        self._small = FairLimiter(_SMALL_SLOTS, each=1)
+
+    def held(self, tenant: str, pixels: int | None = None) -> AbstractContextManager[None]:
+        """Hold a slot for a picture of so many pixels, however long that takes to be had.
+
+        None: it is not known how many, so they may be many.
+        """
+        is_small = pixels is not None and pixels <= SMALL_PIXELS
+        return (self._small if is_small else self._large).held(tenant)

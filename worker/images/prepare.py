@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import PictureOptions
     from worker.images.encode import EncodedImage, Fit
-    from worker.images.models import CheckedImage, ImageLimits
+    from worker.images.layout import CheckedImage, ImageLimits
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from visionq.contract import Picture as PictureFacts
 from visionq.pricing.vision import forecast_texts
 from worker.detectors import judge
 from worker.images import EncodedImage, encode_as_seen, inspect
-from worker.provider.repair import build_repair
-from worker.provider.request import build_request
+from worker.provider.request import build_repair, build_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the steps of one attempt share."""
+"""What the steps of one attempt share: dependencies of the process, the attempt, its pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
 from worker.images import MemoryLimiter, PrepareSlots
 from worker.isolated_decode import IsolatedDecoder
-from worker.provider.rate_limit_headers import RateLimitHeaders
+from worker.provider.reply import RateLimitHeaders
 from worker.provider.usage import ToldCost
 from worker.tracing import NoTracing
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument, Usage
     from visionq.contract import Picture as PictureFacts
     from visionq.detectors import Detector
-    from visionq.ledger import Claim, Ledger
+    from visionq.ledger import Claim, Ledger, Parked, Waiting
     from visionq.ledger.usage import Calibration
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
@@ -35,6 +35,24 @@ if TYPE_CHECKING:
     from worker.tracing import Tracing
 
 
+class FencedError(Exception):
+    """The job is not this attempt's any more: nothing is to be called or written for it."""
+
+    #: It is no fault, for whoever looks at errors.
+    is_fault = False
+
+
+class GivenBackError(Exception):
+    """The ledger did not let the call go and has taken the job back in the same step."""
+
+    #: Likewise.
+    is_fault = False
+
+    def __init__(self, outcome: Waiting | Parked) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
 #: Where nobody says otherwise.
 MAX_HELD_BYTES: Final = 96_000_000
 #: Deaths of workers, before a call was sent, after which a job's pictures are prepared alone.
@@ -42,7 +60,7 @@ _SUSPECT_AFTER: Final = 2
 
 
 @dataclass(frozen=True)
-class Tools:
+class Dependencies:
     """What a process has one of, shared by its threads."""
 
     settings: Settings
@@ -109,7 +127,7 @@ class Attempt:
     """One attempt of a claimed job: its steps fill it in, in order."""
 
     claim: Claim
-    tools: Tools
+    dependencies: Dependencies
     pictures: list[Picture] = field(default_factory=list)
     cache_key: str = ""
     #: Whether a stored answer to the same question would do.
@@ -145,12 +163,12 @@ class Attempt:
     @cached_property
     def share(self) -> MemoryReservation:
         """The bytes that this attempt holds, of those that the process may."""
-        return self.tools.memory.share(self.job.tenant)
+        return self.dependencies.memory.share(self.job.tenant)
 
     @cached_property
     def place(self) -> PrepareSlot:
         """Its place among those that prepare their pictures."""
-        return self.tools.places.place(self.job.tenant)
+        return self.dependencies.places.place(self.job.tenant)
 
     @property
     def is_suspect(self) -> bool:
@@ -175,4 +193,4 @@ class Attempt:
     @property
     def model(self) -> str:
         """The model asked; submission has filled it in."""
-        return self.job.model or self.tools.settings.default_model
+        return self.job.model or self.dependencies.settings.default_model

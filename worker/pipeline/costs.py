@@ -1,14 +1,23 @@
-"""What a paid call costs: by the provider's own figure, else by the table of prices."""
+"""Tokens and money of a call: forecast, reserved, and what it cost in the end.
+
+The provider's own figure counts; without one, the table of prices.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from visionq.pricing.prices import ORDINARY_TIERS, cost_nano_rubles
-from worker.provider.usage import COST_DISBELIEVED, DISBELIEVED, DisbelievedUsage
+from visionq.crops import crops_note
+from visionq.ledger.records import UsageNote
+from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
+from visionq.pricing.prices import ORDINARY_TIERS, cost_nano_rubles, worst_case_nano_rubles
+from visionq.pricing.vision import forecast_text_tokens, forecast_texts
+from worker.provider.request import repair_texts, with_report
+from worker.provider.usage import COST_DISBELIEVED, DISBELIEVED, DisbelievedUsage, Expected
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
+    from visionq.ledger.usage import Calibration
     from worker.pipeline.context import Attempt
 
 #: How often the most that a call can cost by the table may be surpassed: a seller may be dearer.
@@ -43,7 +52,7 @@ def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str,
 
 def by_table(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
     """Return the same by the table of prices alone."""
-    price = attempt.tools.prices.for_model(attempt.model)
+    price = attempt.dependencies.prices.for_model(attempt.model)
     if price is None:
         return 0, True, (f"no price is known for {attempt.model}: the cost is not counted",)
     if usage is None:
@@ -68,3 +77,114 @@ def _billed_tier(asked: str | None, served: str | None) -> str | None:
     if served is None or (served not in ORDINARY_TIERS and asked not in ORDINARY_TIERS):
         return asked
     return served
+
+
+#: Bytes of texts that cost so little that nobody asks what they counted before.
+_FEW_BYTES: Final = 1000
+
+
+def worst_case(attempt: Attempt) -> int:
+    """Return the most that the call can cost, in nano-rubles."""
+    price = attempt.dependencies.prices.for_model(attempt.model)
+    if price is None:
+        return 0
+    tokens, answer = _most_input(attempt), _longest_answer(attempt)
+    return worst_case_nano_rubles(price, tokens, answer, attempt.job.service_tier)
+
+
+def likely_tokens(attempt: Attempt) -> int:
+    """Return the tokens that the call is paced by, of question and answer."""
+    return likely_input(_calibration(attempt), *_forecast(attempt)) + _longest_answer(attempt)
+
+
+def expected(attempt: Attempt) -> Expected:
+    """Return what the call is expected to count, by which the provider's word is judged."""
+    return Expected(
+        input_tokens=sum(_forecast(attempt)),
+        reserved_input=_most_input(attempt),
+        longest_answer=_longest_answer(attempt),
+    )
+
+
+def _most_input(attempt: Attempt) -> int:
+    pictures, texts = _forecast(attempt)
+    return reserved_input(_calibration(attempt), pictures, _most_texts(attempt, texts))
+
+
+def _calibration(attempt: Attempt) -> Calibration | None:
+    return attempt.dependencies.calibration(attempt.model, attempt.job.detail, attempt.job.effort)
+
+
+def _most_texts(attempt: Attempt, forecast: int) -> int:
+    sent = attempt.request.text_bytes if attempt.request else 0
+    least = None
+    if sent > _FEW_BYTES and _is_plain(attempt) and attempt.claim.faulty is None:
+        least = attempt.dependencies.least_input(question_of(attempt.job))
+    return most_texts(sent, forecast, least)
+
+
+def _is_plain(attempt: Attempt) -> bool:
+    """Return whether nothing but the question's own texts stands beside the pictures."""
+    is_cut = any(picture.crops for picture in attempt.pictures)
+    return not attempt.asked and not attempt.job.extra_body and not is_cut
+
+
+def _longest_answer(attempt: Attempt) -> int:
+    limit = with_report(attempt.job, attempt.asked, sum(attempt.parts)).max_output_tokens
+    return limit or attempt.dependencies.settings.default_max_output_tokens
+
+
+def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
+    """Return what is learned from a call; None: nothing.
+
+    Of a picture that was never seen, and of a repair, only what the provider says that it cost.
+    """
+    seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
+    is_told = usage is not None and not isinstance(usage, DisbelievedUsage)
+    if usage is None or not is_told or not usage.input_tokens:
+        return None
+    is_forecast, costs = seen and attempt.claim.faulty is None, _costs(attempt, usage)
+    if not is_forecast and not costs:
+        return None
+    pictures, texts = _forecast(attempt)
+    return UsageNote(
+        model=attempt.model,
+        detail=attempt.job.detail,
+        question=question_of(attempt.job),
+        pictures=pictures,
+        texts=texts,
+        input=usage.input_tokens,
+        cached=usage.cached_tokens,
+        written=usage.cache_write_tokens,
+        output=usage.output_tokens,
+        plain=_is_plain(attempt),
+        effort=attempt.job.effort,
+        is_forecast=is_forecast,
+        **costs,
+    )
+
+
+def _costs(attempt: Attempt, usage: Usage) -> dict[str, int]:
+    """Return what a call cost by the provider's word and by the table, where there are both."""
+    told = attempt.told_cost.nano_rubles
+    has_price = attempt.dependencies.prices.for_model(attempt.model) is not None
+    if told is None or not has_price:
+        return {}
+    return {"told_cost": told, "table_cost": by_table(attempt, usage)[0]}
+
+
+def _forecast(attempt: Attempt) -> tuple[int, int]:
+    """Return the tokens of the pictures and of all texts, which are counted once."""
+    if attempt.forecast is None:
+        attempt.forecast = _counted(attempt)
+    return attempt.forecast
+
+
+def _counted(attempt: Attempt) -> tuple[int, int]:
+    if attempt.claim.faulty is not None:
+        instructions, prompt = repair_texts(attempt.job, attempt.claim.faulty)
+        return 0, forecast_texts(prompt, instructions, attempt.job.answer_schema)
+    job = with_report(attempt.job, attempt.asked, sum(attempt.parts))
+    pictures = sum(picture.forecast_tokens for picture in attempt.pictures)
+    texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
+    return pictures, texts + forecast_text_tokens(crops_note(attempt.parts))

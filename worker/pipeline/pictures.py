@@ -37,7 +37,7 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
     if attempt.job.url_mode is UrlMode.PASS:
         return Picture(name, url=url, warnings=_not_looked_at(attempt))
     share, before = attempt.share, attempt.share.held
-    content = attempt.tools.fetcher.fetch(
+    content = attempt.dependencies.fetcher.fetch(
         url,
         name=name,
         max_bytes=_most_bytes(attempt),
@@ -45,7 +45,7 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
         tenant=attempt.job.tenant,
     )
     share.hold(before + len(content))
-    if share.held > attempt.tools.settings.max_held_bytes:
+    if share.held > attempt.dependencies.settings.max_held_bytes:
         message = "the pictures of this job by address are too many bytes together; upload them"
         raise TooLarge(message, image=name)
     return Picture(name, content=content, sha256=sha256_of(content))
@@ -60,7 +60,7 @@ def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
 
 
 def _most_bytes(attempt: Attempt) -> int:
-    limits = attempt.tools.limits
+    limits = attempt.dependencies.limits
     return limits.max_original_bytes if attempt.job.pictures.shrink else limits.max_bytes
 
 
@@ -83,7 +83,7 @@ def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
     """Return the checked picture; its bytes are counted in the job's share."""
     content = _content(attempt, picture)
     return inspect(
-        content, name=picture.name, limits=attempt.tools.limits, options=attempt.job.pictures
+        content, name=picture.name, limits=attempt.dependencies.limits, options=attempt.job.pictures
     )
 
 
@@ -95,17 +95,17 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
         sha256 = picture.sha256 or ""
         if not attempt.share.adds_at_once(_most_bytes(attempt)):
             # So much need not come free while others download slowly; what it is may well be.
-            attempt.share.add(attempt.tools.blobs.size(sha256), waiting=attempt.progress)
-        content = attempt.tools.blobs.get(sha256)
+            attempt.share.add(attempt.dependencies.blobs.size(sha256), waiting=attempt.progress)
+        content = attempt.dependencies.blobs.get(sha256)
         attempt.share.hold(before + len(content))
     return content
 
 
 def encode(attempt: Attempt, picture: Picture) -> list[str]:
     """Return the picture, or its crops, as the call names them: by data URL, or its address."""
-    tools, detail, model = attempt.tools, attempt.job.detail, attempt.model
+    dependencies, detail, model = attempt.dependencies, attempt.job.detail, attempt.model
     if picture.url is not None:
-        picture.forecast_tokens = most_image_tokens(tools.rules, model, detail)
+        picture.forecast_tokens = most_image_tokens(dependencies.rules, model, detail)
         return [picture.url]
     attempt.progress()
     parts = _encoded_alone(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
@@ -116,7 +116,7 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
     )
     picture.sent, picture.crops = (facts[0], ()) if len(facts) == 1 else (None, facts)
     picture.forecast_tokens = sum(
-        image_tokens(tools.rules, model, detail, one.width, one.height) for one in facts
+        image_tokens(dependencies.rules, model, detail, one.width, one.height) for one in facts
     )
     came = picture.source.bytes if picture.source else 0
     size = sum(one.bytes for one in facts)
@@ -127,35 +127,43 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
 
 
 def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
-    tools, options = attempt.tools, attempt.job.pictures
+    dependencies, options = attempt.dependencies, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
-    with tools.decode_slots.held(attempt.job.tenant, checked.width * checked.height):
+    with dependencies.decode_slots.held(attempt.job.tenant, checked.width * checked.height):
         attempt.progress()  # waiting for others is not hanging
         parts = encode_as_seen(
             checked,
-            rules=tools.rules,
+            rules=dependencies.rules,
             model=attempt.model,
             detail=attempt.job.detail,
             name=picture.name,
-            limits=tools.limits,
+            limits=dependencies.limits,
             options=options,
         )
-        found = judge([one.data for one in parts], options, tools.detectors, name=picture.name)
+        found = judge(
+            [one.data for one in parts], options, dependencies.detectors, name=picture.name
+        )
     picture.warnings += (*(told for one in parts for told in one.warnings), *found)
     return parts
 
 
 def _encoded_alone(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     """Do the same in a process of its own; nothing looks into the picture here."""
-    tools, job = attempt.tools, attempt.job
+    dependencies, job = attempt.dependencies, attempt.job
     content = _content(attempt, picture)
     task = Task(
-        content, picture.name, tools.limits, job.pictures, tools.rules, attempt.model, job.detail
+        content,
+        picture.name,
+        dependencies.limits,
+        job.pictures,
+        dependencies.rules,
+        attempt.model,
+        job.detail,
     )
-    with tools.decode_slots.held(job.tenant):
+    with dependencies.decode_slots.held(job.tenant):
         attempt.progress()
         try:
-            prepared = tools.alone.prepare(task)
+            prepared = dependencies.alone.prepare(task)
         except Quarantined as error:
             raise _quarantined(attempt, picture, error) from error
     picture.source, picture.warnings = prepared.source, prepared.warnings
@@ -177,7 +185,9 @@ def asked_of_model(attempt: Attempt) -> tuple[str, ...]:
     Those that a local detector has judged are left out, unless the provider fetches a picture.
     """
     unseen = any(picture.url is not None for picture in attempt.pictures)
-    local = set() if unseen else {detector.requirement for detector in attempt.tools.detectors}
+    local = (
+        set() if unseen else {detector.requirement for detector in attempt.dependencies.detectors}
+    )
     return tuple(name for name in attempt.job.pictures.asked_of_model if name not in local)
 
 

@@ -24,11 +24,11 @@ from visionq.pricing.prices import check_tier
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker import decision
 from worker.isolated_decode import DryRun
-from worker.pipeline import repairs, spans, steps
-from worker.pipeline.answers import rate_limit_feedback
-from worker.pipeline.costs import cost_of
-from worker.pipeline.errors import FencedError, GivenBackError
-from worker.pipeline.forecast import usage_note
+from worker.pipeline import steps
+from worker.pipeline.answers import in_vain, rate_limit_feedback
+from worker.pipeline.context import FencedError, GivenBackError
+from worker.pipeline.costs import cost_of, usage_note
+from worker.pipeline.telemetry import of_call, of_reply
 from worker.provider.usage import DISBELIEVED, DisbelievedUsage
 from worker.tracing import Kind
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from visionq.ledger import Outcome
     from visionq.ledger.records import UsageNote
     from worker.pipeline.context import Attempt
-    from worker.threads.leases import Lease
+    from worker.threads.heartbeat import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         _consider_deaths(attempt)
         _consider_interruption(attempt)
         _consider_model(attempt)
-        check_tier(attempt.tools.prices, attempt.model, attempt.job.service_tier)
+        check_tier(attempt.dependencies.prices, attempt.model, attempt.job.service_tier)
         for step in REPAIR_STEPS if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
                 ending = step.run(attempt)
@@ -101,7 +101,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         # Nothing was sent, since no step behind `admit` asks Redis or the blobs: an outage
         # uses up no attempt.
         log.warning("attempt.redis_failed", error=str(error))
-        pause = decision.backoff(attempt.claim.waits + 1, attempt.tools.random)
+        pause = decision.backoff(attempt.claim.waits + 1, attempt.dependencies.random)
         return Ending(Waiting(DelayReason.QUEUE_UNAVAILABLE, pause, counted=False))
     except VisionqError as error:
         return _ending(attempt, error)
@@ -118,11 +118,11 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
 def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     patience = step.patience
     if step.run is steps.ask:
-        settings = attempt.tools.settings
+        settings = attempt.dependencies.settings
         patience += settings.connect_timeout + settings.request_timeout
     attempt.progress = lambda: lease.extend(patience)
     attempt.progress()
-    clock = attempt.tools.monotonic
+    clock = attempt.dependencies.monotonic
     name = step.name
     started = clock()
     with _span(attempt, step), structlog.contextvars.bound_contextvars(stage=name):
@@ -134,17 +134,17 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
 
 @contextmanager
 def _span(attempt: Attempt, step: Step) -> Iterator[None]:
-    tracing = attempt.tools.tracing
+    tracing = attempt.dependencies.tracing
     if step.run is not steps.ask:
         with tracing.span(step.name):
             yield
         return
-    name, facts = f"chat {attempt.model}", spans.of_call(attempt)
+    name, facts = f"chat {attempt.model}", of_call(attempt)
     with tracing.span(name, Kind.CLIENT, facts) as note:
         try:
             yield
         finally:
-            note(spans.of_reply(attempt))
+            note(of_reply(attempt))
 
 
 def _consider_deaths(attempt: Attempt) -> None:
@@ -160,7 +160,7 @@ def _consider_deaths(attempt: Attempt) -> None:
         return
     faulty = claim.faulty.model_dump_json() if claim.faulty else None
     try:
-        attempt.tools.alone.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
+        attempt.dependencies.alone.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
     except Quarantined as error:
         raise Quarantined(f"{deaths}, and then, its question alone: {error.message}") from error
 
@@ -194,7 +194,7 @@ def _unforeseen(attempt: Attempt, error: Exception) -> VisionqError:
 
 
 def _decide(attempt: Attempt, error: VisionqError) -> Outcome:
-    return decision.decide(error, _facts(attempt), random=attempt.tools.random)
+    return decision.decide(error, _facts(attempt), random=attempt.dependencies.random)
 
 
 def _facts(attempt: Attempt) -> decision.AttemptFacts:
@@ -205,7 +205,7 @@ def _facts(attempt: Attempt) -> decision.AttemptFacts:
     deadline = None if claim.faulty else attempt.job.deadline
     return decision.AttemptFacts(
         number=claim.attempts + 1,
-        max_attempts=attempt.tools.settings.max_attempts,
+        max_attempts=attempt.dependencies.settings.max_attempts,
         unknown_calls=claim.unknown_calls - counted,
         on_unknown_billing=attempt.job.on_unknown_billing,
         waits=claim.waits,
@@ -249,7 +249,7 @@ def _outcome(attempt: Attempt, error: VisionqError, paid: int) -> Outcome:
     if not isinstance(outcome, Failed):
         return outcome
     faulty = attempt.claim.faulty
-    failure = outcome if faulty is None else failed(repairs.in_vain(faulty, outcome.error))
+    failure = outcome if faulty is None else failed(in_vain(faulty, outcome.error))
     cost = rubles(attempt.claim.cost + paid)
     document = failure.error.model_copy(update={"cost_rub": cost})
     return replace(failure, error=document, picture=_picture_at_fault(attempt, document.image))

@@ -13,13 +13,12 @@ from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
 from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
-from worker.pipeline import pictures, repairs
-from worker.pipeline.answers import answered, rate_limit_feedback, reused
-from worker.pipeline.costs import most_believed
-from worker.pipeline.errors import FencedError, GivenBackError
-from worker.pipeline.forecast import expected, likely_tokens, usage_note, worst_case
-from worker.provider.ask import ask as ask_provider
-from worker.provider.rate_limit_headers import read_rate_limit_headers
+from worker.pipeline import pictures
+from worker.pipeline.answers import answered, keep_for_repair, rate_limit_feedback, reused, take_up
+from worker.pipeline.context import FencedError, GivenBackError
+from worker.pipeline.costs import expected, likely_tokens, most_believed, usage_note, worst_case
+from worker.provider.client import ask as ask_provider
+from worker.provider.reply import read_rate_limit_headers
 from worker.provider.request import build_request
 from worker.provider.usage import read_cost, read_tier
 
@@ -38,11 +37,11 @@ def load(attempt: Attempt) -> None:
 
     First what the model does not take is refused: whoever submitted may not have known the model.
     """
-    check_model_options(attempt.job, attempt.tools.options)
-    check_prompt_cache(attempt.job, attempt.tools.options)
+    check_model_options(attempt.job, attempt.dependencies.options)
+    check_prompt_cache(attempt.job, attempt.dependencies.options)
     images = attempt.job.images
-    check_count(attempt.tools.rules.request_of(attempt.model), len(images), len(images))
-    with attempt.tools.fetcher.job(len(images)):
+    check_count(attempt.dependencies.rules.request_of(attempt.model), len(images), len(images))
+    with attempt.dependencies.fetcher.job(len(images)):
         for position, image in enumerate(images):
             attempt.progress()
             attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
@@ -54,11 +53,11 @@ def look_up_cached_answer(attempt: Attempt) -> Ending | None:
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
         return None  # bytes that we never saw have no key
-    shared = attempt.tools.settings.share_answers
+    shared = attempt.dependencies.settings.share_answers
     attempt.cache_key = cache_key(attempt.job, digests, shared=shared)
     if not attempt.accepts_cached:
         return None
-    stored = attempt.tools.ledger.cached_answer(attempt.cache_key)
+    stored = attempt.dependencies.ledger.cached_answer(attempt.cache_key)
     ending = reused(attempt, stored) if stored else None
     attempt.accepts_cached = stored is None  # one that can't be read would only come again
     return ending
@@ -75,7 +74,7 @@ def check(attempt: Attempt) -> None:
 
 def encode(attempt: Attempt) -> None:
     """Bring each picture to what the model will see, then build the call."""
-    most, count = attempt.tools.limits.max_request_bytes, len(attempt.pictures)
+    most, count = attempt.dependencies.limits.max_request_bytes, len(attempt.pictures)
     sources: list[str] = []
     size = 0
     for picture in attempt.pictures:
@@ -87,17 +86,17 @@ def encode(attempt: Attempt) -> None:
                 f"the pictures together are more than {most:,} bytes in base64; send fewer at once",
                 image=picture.name,
             )
-        check_count(attempt.tools.rules.request_of(attempt.model), count, len(sources))
+        check_count(attempt.dependencies.rules.request_of(attempt.model), count, len(sources))
     attempt.share.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = pictures.asked_of_model(attempt)
-    check_report(attempt.job, attempt.asked, attempt.tools.options)
+    check_report(attempt.job, attempt.asked, attempt.dependencies.options)
     attempt.request = build_request(
         _with_known_detail(attempt),
         sources,
         attempt.asked,
-        attempt.tools.settings.prompt_cache,
+        attempt.dependencies.settings.prompt_cache,
         parts=attempt.parts,
-        takes_detail=attempt.tools.options.takes_detail(attempt.model),
+        takes_detail=attempt.dependencies.options.takes_detail(attempt.model),
     )
     sources.clear()
     attempt.share.hold(len(attempt.request.body))
@@ -106,7 +105,7 @@ def encode(attempt: Attempt) -> None:
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
     """Return the job in words that its model knows: many have no `original`, and refuse it."""
-    family = attempt.tools.rules.family_of(attempt.model)
+    family = attempt.dependencies.rules.family_of(attempt.model)
     if attempt.job.detail is Detail.ORIGINAL and family and Detail.ORIGINAL not in family.details:
         return attempt.job.model_copy(update={"detail": Detail.HIGH})
     return attempt.job
@@ -142,11 +141,11 @@ def admit(attempt: Attempt) -> Ending | None:
 
 def _admission(attempt: Attempt) -> Admission:
     """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
-    is_priced = attempt.tools.prices.for_model(attempt.model) is not None
+    is_priced = attempt.dependencies.prices.for_model(attempt.model) is not None
     tokens = likely_tokens(attempt)
     while True:
         attempt.progress()  # waiting for one's turn is not hanging
-        admission = attempt.tools.ledger.admit(
+        admission = attempt.dependencies.ledger.admit(
             attempt.claim,
             cache_key=attempt.cache_key if attempt.shares_answer else "",
             reserve=attempt.worst_case if is_priced else None,
@@ -156,7 +155,7 @@ def _admission(attempt: Attempt) -> Admission:
             return admission
         attempt.waits += 1
         attempt.waited += admission.wait
-        attempt.tools.sleep(admission.wait)
+        attempt.dependencies.sleep(admission.wait)
 
 
 def _put_back(reason: DelayReason) -> Waiting | Parked:
@@ -170,16 +169,16 @@ def build_repair_request(attempt: Attempt) -> None:
     """Build the question about an answer that is to be mended, in the place of the pictures."""
     if attempt.claim.faulty is None:
         raise RuntimeError("there is nothing to mend")
-    repairs.take_up(attempt, attempt.claim.faulty)
+    take_up(attempt, attempt.claim.faulty)
 
 
 def ask(attempt: Attempt) -> Ending:
     """Make the one call."""
     if attempt.request is None:
         raise RuntimeError("ask comes after encode")
-    clock = attempt.tools.monotonic
+    clock = attempt.dependencies.monotonic
     started = clock()
-    profile = attempt.tools.profile
+    profile = attempt.dependencies.profile
     request = replace(attempt.request, expected=expected(attempt), profile=profile)
 
     def heard(reply: Reply) -> None:
@@ -187,7 +186,7 @@ def ask(attempt: Attempt) -> Ending:
         attempt.served_tier = read_tier(reply.json)
         attempt.told_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
-    answer = ask_provider(attempt.tools.client, request, heard=heard)
+    answer = ask_provider(attempt.dependencies.client, request, heard=heard)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.counted = answer.usage
@@ -195,7 +194,7 @@ def ask(attempt: Attempt) -> Ending:
     attempt.share.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
     if answer.validation_error is not None:
-        return repairs.keep_for_repair(attempt, answer)
+        return keep_for_repair(attempt, answer)
     completed, cost = answered(attempt, answer)
     usage = usage_note(attempt, answer.usage)
     return Ending(

@@ -10,7 +10,7 @@ from visionq.contract import Api, Usage
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
 from worker.provider.faults import fault
 from worker.provider.picture_checks import open_answer
-from worker.provider.reason import public
+from worker.provider.reply import public
 from worker.provider.schema import Mismatch, parse_answer
 from worker.provider.usage import is_charged, read_usage
 

@@ -1,4 +1,4 @@
-"""The client that calls the provider: one for each process, shared by all its threads."""
+"""The provider's client, shared by all threads of a process, and the one call of an attempt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
 from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
-from worker import deadlines
-from worker.bodies import pieces
-from worker.connections import harden
+from worker.http_limits import harden, pieces, until
+from worker.provider.answer import read_answer
+from worker.provider.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from visionq.settings import Settings
+    from worker.provider.answer import ProviderAnswer
+    from worker.provider.request import ProviderRequest
 
 #: Connections, all of which may stay open: more than a process has threads.
 _CONNECTIONS: Final = 256
@@ -60,7 +63,7 @@ class BoundedClient(openai.DefaultHttpxClient):
 
     The timeouts of HTTP libraries count from one read to the next. Here the clock runs from the
     start of the call: each phase of it (request, head, body) may stall for what is left of the
-    time when it begins, a head or a request that drips is cut off by `worker.deadlines`, and the
+    time when it begins, a head or a request that drips is cut off by `worker.http_limits`, and the
     body is given up at the first piece that comes too late.
     """
 
@@ -101,7 +104,7 @@ class BoundedClient(openai.DefaultHttpxClient):
             timeouts["read"] = min(self._first_byte, left) if is_head else left
 
         request.extensions["trace"] = shorten
-        with deadlines.until(deadline, self._clock):
+        with until(deadline, self._clock):
             response = super().send(request, stream=True, **options)
         inner = response.stream
         if isinstance(inner, httpx2.SyncByteStream):
@@ -210,3 +213,59 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+#: Ends of a call that never left this machine whole (httpx2 2.16). `WriteError` is none of them:
+#: the library swallows it and tells what the reading of the answer then came to.
+_NOT_SENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+
+
+def ask(
+    client: openai.OpenAI,
+    request: ProviderRequest,
+    *,
+    clock: Callable[[], float] = time.time,
+    heard: Callable[[Reply], None] = lambda _: None,
+) -> ProviderAnswer:
+    """Send the request once and return the answer; `heard` gets any reply.
+
+    Raises:
+        ProviderUnavailable: the provider was not reached, or said that it can't; nothing billed.
+        BillingUnknown: the request was sent and no readable answer came.
+        AnswerError: there is a paid answer, but not a usable one.
+        VisionqError: what `worker.provider.faults` makes of the provider's own error.
+    """
+    reply = _send(client, request)
+    heard(reply)
+    return read_answer(reply, request, now=clock())
+
+
+def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:
+    address = request.profile.address_for(request.model, str(client.base_url)).rstrip("/")
+    try:
+        # Ready bytes: the typed methods walk and rebuild the body, at three times the cost.
+        response = client.post(
+            address + request.path, cast_to=httpx2.Response, content=request.body
+        )
+    except openai.APIStatusError as error:
+        response = error.response
+    except openai.APIConnectionError as error:
+        raise _cut_off(error.__cause__ or error) from error
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status_code, headers, response.content)
+
+
+def _cut_off(cause: BaseException) -> VisionqError:
+    what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    if isinstance(cause, _NOT_SENT):
+        return ProviderUnavailable(f"the provider was not reached ({what})")
+    if isinstance(cause, httpx2.TimeoutException):
+        return BillingUnknown(f"no answer in time ({what})")
+    return BillingUnknown(f"the connection broke before the whole answer came ({what})")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from visionq import errors
 from visionq.contract import Usage
-from worker.provider.reason import Reason, Where, read_reason
-from worker.waits import retry_after
+from worker.provider.reply import Reason, Where, read_reason
+from worker.retry_after import retry_after
 
 if TYPE_CHECKING:
     from visionq.providers import Refusals

@@ -1,4 +1,4 @@
-"""From a job to the call: path and body for both surfaces of the provider."""
+"""From a job to the call: path and body for both APIs of the provider."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.provider.strict import strict_form
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visionq.contract import JobDocument, PromptCache
+    from visionq.contract import InvalidAnswer, JobDocument, PromptCache
     from visionq.pricing.prompt_cache import CachePlan
     from worker.provider.usage import Expected
 
@@ -230,3 +230,30 @@ def _encode(body: dict[str, Any]) -> bytes:
         return text.encode()
     except ValueError as error:  # NaN, or half a surrogate pair, in the schema
         raise InvalidJob(f"answer_schema: not plain JSON: {error}") from None
+
+
+_REPAIR_INSTRUCTIONS: Final = (
+    "An answer was to match a JSON Schema and does not. Return it in the form of the schema, as"
+    " JSON and nothing else. Keep its content and its language. Add nothing that it does not say:"
+    " what it does not say is null, or empty, wherever the schema admits that."
+)
+
+
+def repair_texts(job: JobDocument, faulty: InvalidAnswer) -> tuple[str, str]:
+    """Return instructions and prompt of the question; what many jobs share goes first."""
+    schema = json.dumps(job.answer_schema, ensure_ascii=False)
+    said = json.dumps({"answer": faulty.text, "fault": faulty.validation_error}, ensure_ascii=False)
+    return f"{_REPAIR_INSTRUCTIONS}\n\nThe schema:\n{schema}", said
+
+
+def build_repair(
+    job: JobDocument, faulty: InvalidAnswer, prompt_cache: PromptCache | None = None
+) -> ProviderRequest:
+    """Build the call that asks the job's model to mend its answer.
+
+    Raises:
+        InvalidJob: the job has no model or no limit, or its schema is none.
+    """
+    instructions, prompt = repair_texts(job, faulty)
+    changes = {"instructions": instructions, "prompt": prompt, "images": ()}
+    return build_request(job.model_copy(update=changes), (), (), prompt_cache)

@@ -6,8 +6,6 @@ import json
 from typing import Any, Final
 
 from visionq.answer_schemas import brief
-from worker.provider.allowance import ExhaustedError, allowance
-from worker.provider.strict import without_absent
 
 _FENCE: Final = "```"
 
@@ -29,7 +27,12 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # a
     In the strict form every property is required, and null stands for one that may be left out:
     such a null is left out of what is returned.
     """
-    from worker.provider.validation import validator_of  # noqa: PLC0415  # slow to import
+    from worker.provider.validation import (  # noqa: PLC0415  # jsonschema is slow to import
+        ExhaustedError,
+        allowance,
+        validator_of,
+        without_absent,
+    )
 
     data = _plain_json(text)
     try:

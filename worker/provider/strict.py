@@ -1,4 +1,4 @@
-"""The strict form of a JSON Schema, in which the provider promises to keep to it, and the way back.
+"""The strict form of a JSON Schema, in which the provider promises to keep to it.
 
 The strict form (OpenAI's guide to structured outputs, 2026) closes every object and requires every
 property, so a property that may be left out becomes one that may be null. Keywords that it does not
@@ -9,15 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from visionq.answer_schemas import pointed_at
-from worker.provider.allowance import spend
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from jsonschema.protocols import Validator
 
 #: What the strict form may hold beside what is built anew below.
 _KEPT: Final = frozenset(
@@ -213,57 +207,3 @@ def _nullable(node: dict[str, Any]) -> dict[str, Any]:
         admitted = _NULL in node["anyOf"]
         return node if admitted else {**node, "anyOf": [*node["anyOf"], _NULL]}
     return node if "null" in node.get("type", ()) else {"anyOf": [node, _NULL]}
-
-
-# The way back -------------------------------------------------------------------------------------
-
-
-def without_absent(data: Any, schema: Any, validator: Validator) -> Any:  # noqa: ANN401  # any JSON value
-    """Return the answer without those nulls that stand for a property which may be left out.
-
-    `validator` is that of the whole schema; `data` is not changed.
-    """
-    spend()
-    if not isinstance(schema, dict):
-        return data
-    for branch in _alike(schema, validator):
-        data = without_absent(data, branch, validator)
-    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    for branch in branches:
-        candidate = without_absent(data, branch, validator)
-        if _admits(validator, branch, candidate):
-            return candidate
-    if isinstance(data, dict):
-        return dict(_present(data, schema, validator))
-    if isinstance(data, list):
-        first, others = schema.get("prefixItems", ()), schema.get("items")
-        return [
-            without_absent(item, first[place] if place < len(first) else others, validator)
-            for place, item in enumerate(data)
-        ]
-    return data
-
-
-def _present(
-    data: dict[str, Any], schema: dict[str, Any], validator: Validator
-) -> Iterable[tuple[str, Any]]:
-    properties, required = schema.get("properties", {}), schema.get("required", ())
-    for name, value in data.items():
-        own = properties.get(name)
-        if value is None and name in properties and name not in required:
-            if _admits(validator, own, None):
-                yield name, None
-        else:
-            yield name, without_absent(value, own, validator)
-
-
-def _alike(schema: dict[str, Any], validator: Validator) -> Iterable[Any]:
-    """Yield the schemas that hold beside this one."""
-    yield from schema.get("allOf", ())
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        yield _Strict(validator.schema).target(reference)  # type: ignore[arg-type]  # it has references, so it is no bare boolean
-
-
-def _admits(validator: Validator, schema: Any, value: Any) -> bool:  # noqa: ANN401  # any JSON values
-    return validator.evolve(schema=schema).is_valid(value)

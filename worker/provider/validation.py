@@ -1,15 +1,19 @@
-"""Holds answers against schemas that callers wrote, within an allowance of CPU time.
+"""Validates answers against callers' schemas, within a limit of CPU time.
 
-What a schema of alternatives costs depends on the answer, and can't be told before: so it is
-stopped where it takes too long. Each keyword by itself costs little: patterns are applied by a
-linear engine, and equal items are found by their hashes.
+The cost of a schema with alternatives depends on the answer and is unknown beforehand, so
+validation stops when it takes too long. Each keyword by itself costs little: a linear engine
+applies patterns, and hashes find equal items.
 """
 
 # ruff: noqa: ANN401  # schemas and answers are any JSON values
+
 from __future__ import annotations
 
 import json
 import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +21,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend, validator_for
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from visionq.answer_schemas import compiled, in_known_dialect
-from worker.provider.allowance import spend
+from visionq.answer_schemas import compiled, in_known_dialect, pointed_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -26,6 +29,32 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     Check = Callable[[Validator, Any, Any, Any], Iterable[ValidationError] | None]
+
+#: CPU seconds of one thread for one answer; an ordinary one takes a millisecond.
+SECONDS: Final = 1.0
+
+_end: ContextVar[float] = ContextVar("allowance", default=float("inf"))
+
+
+class ExhaustedError(Exception):
+    """The allowance is used up."""
+
+
+@contextmanager
+def allowance(seconds: float = SECONDS) -> Iterator[None]:
+    """Give this thread so much CPU time for what heeds `spend`."""
+    token = _end.set(time.thread_time() + seconds)
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+def spend() -> None:
+    """Raise `ExhaustedError` when the allowance is used up."""
+    if time.thread_time() > _end.get():
+        raise ExhaustedError
+
 
 _extend: Any = extend  # untyped in the library
 #: Checks within checks. Each takes four frames; at Python's own limit a library in Rust panics.
@@ -148,3 +177,57 @@ def _key(value: Any) -> Hashable:
     if isinstance(value, list):
         return tuple(map(_key, value))
     return (type(value).__name__, value) if isinstance(value, bool | str) else value
+
+
+def without_absent(data: Any, schema: Any, validator: Validator) -> Any:
+    """Return the answer without those nulls that stand for a property which may be left out.
+
+    `validator` is that of the whole schema; `data` is not changed.
+    """
+    spend()
+    if not isinstance(schema, dict):
+        return data
+    for branch in _alike(schema, validator):
+        data = without_absent(data, branch, validator)
+    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    for branch in branches:
+        candidate = without_absent(data, branch, validator)
+        if _admits(validator, branch, candidate):
+            return candidate
+    if isinstance(data, dict):
+        return dict(_present(data, schema, validator))
+    if isinstance(data, list):
+        first, others = schema.get("prefixItems", ()), schema.get("items")
+        return [
+            without_absent(item, first[place] if place < len(first) else others, validator)
+            for place, item in enumerate(data)
+        ]
+    return data
+
+
+def _present(
+    data: dict[str, Any], schema: dict[str, Any], validator: Validator
+) -> Iterable[tuple[str, Any]]:
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    for name, value in data.items():
+        own = properties.get(name)
+        if value is None and name in properties and name not in required:
+            if _admits(validator, own, None):
+                yield name, None
+        else:
+            yield name, without_absent(value, own, validator)
+
+
+def _alike(schema: dict[str, Any], validator: Validator) -> Iterable[Any]:
+    """Yield the schemas that hold beside this one."""
+    yield from schema.get("allOf", ())
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        target = pointed_at(validator.schema, reference)  # type: ignore[arg-type]  # it has references, so it is no bare boolean
+        if target is None:
+            raise ValueError(f"{reference} points to nothing")
+        yield target
+
+
+def _admits(validator: Validator, schema: Any, value: Any) -> bool:
+    return validator.evolve(schema=schema).is_valid(value)

@@ -1,6 +1,91 @@
-"""Spans of what a worker does with a job: names and numbers, and nothing of its content."""
+"""Spans of a worker's jobs: names and numbers, and nothing of their content."""
 
-from worker.tracing.choosing import make_tracing
-from worker.tracing.spans import Kind, Note, NoTracing, Tracing
+from __future__ import annotations
 
-__all__ = ["Kind", "NoTracing", "Note", "Tracing", "make_tracing"]
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from visionq.installation import install_command
+from visionq.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from visionq.settings import Settings
+
+Facts: TypeAlias = Mapping[str, str | int | float]
+#: Adds facts to the span that runs.
+Note: TypeAlias = Callable[[Facts], None]
+
+
+class Kind(StrEnum):
+    """What a span is to its trace."""
+
+    INTERNAL = "internal"
+    #: Takes up what a producer has sent.
+    CONSUMER = "consumer"
+    #: Calls a service.
+    CLIENT = "client"
+
+
+class Tracing(Protocol):
+    """Makes spans; one within another is its child."""
+
+    def span(
+        self, name: str, kind: Kind = ..., facts: Facts | None = ..., parent: str = ...
+    ) -> AbstractContextManager[Note]:
+        """Run a block as a span. An error is noted by its code, never by its text."""
+        ...
+
+    def stop(self) -> None:
+        """Send what has not been sent."""
+        ...
+
+
+class NoTracing:
+    """Tracing of which nobody wants to know."""
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        kind: Kind = Kind.INTERNAL,
+        facts: Facts | None = None,
+        parent: str = "",
+    ) -> Iterator[Note]:
+        """Run the block."""
+        del name, kind, facts, parent
+        yield _nothing
+
+    def stop(self) -> None:
+        """There is nothing to send."""
+
+
+def _nothing(facts: Facts) -> None:
+    del facts
+
+
+def make_tracing(settings: Settings) -> Tracing:
+    """Return what sends spans to `VISIONQ_TRACES_URL`, or, without it, nothing.
+
+    Raises:
+        ConfigurationError: the packages for it are not installed.
+    """
+    if settings.traces_url is None:
+        return NoTracing()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # an extra
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # likewise
+
+        from worker.tracing.opentelemetry import OpenTelemetry  # noqa: PLC0415  # likewise
+    except ImportError as error:
+        raise ConfigurationError(
+            f"VISIONQ_TRACES_URL: needs an extra: {install_command('telemetry')}"
+        ) from error
+    url = settings.traces_url.get_secret_value()
+    return OpenTelemetry(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))

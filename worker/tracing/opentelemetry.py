@@ -12,14 +12,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from visionq.errors import VisionqError
-from worker.tracing.spans import Kind
+from worker.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.sdk.trace import SpanProcessor
 
-    from worker.tracing.spans import Facts, Note
+    from worker.tracing import Facts, Note
 
 _KINDS: Final = {
     Kind.INTERNAL: SpanKind.INTERNAL,

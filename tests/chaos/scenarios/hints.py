@@ -13,7 +13,7 @@ from tests.chaos.scenario import Scenario
 from visionq.ledger import Hint, Ledger, Registration
 from visionq.names import HINT_QUEUES, QUEUE_INTERACTIVE
 from visionq.redis_connection import connect
-from worker.threads.hints import HintPublisher
+from worker.threads.dispatcher import HintPublisher
 
 if TYPE_CHECKING:
     from random import Random

@@ -1,4 +1,4 @@
-"""A thread that attends to duties, round after round."""
+"""The thread that runs periodic tasks, and whose turn it is in the fleet."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from visionq.errors import QueueUnavailable
+from visionq.names import MAINTENANCE
 from visionq.redis_connection import TRANSIENT_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redis import Redis
+
 log = structlog.get_logger(__name__)
 
 #: Seconds from round to round.
 _PAUSE: Final = 5.0
+
+
+def is_due(redis: Redis, name: str, seconds: int) -> bool:
+    """Claim the fleet's next run of a task; false within `seconds` of the last one."""
+    return bool(redis.set(MAINTENANCE + name, "1", ex=seconds, nx=True))
 
 
 class PeriodicTask(Protocol):

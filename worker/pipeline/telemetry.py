@@ -1,9 +1,10 @@
-"""What one attempt adds to the fleet's counters. Names and numbers only: nothing of its content."""
+"""Metrics and span attributes of one attempt: names and numbers, nothing of its content."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from visionq.ledger import Completed
 from visionq.ledger.metrics import (
@@ -22,8 +23,9 @@ from worker.provider.usage import DisbelievedUsage
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
-    from visionq.ledger import Ending
+    from visionq.ledger import Claim, Ending
     from worker.pipeline.context import Attempt
+    from worker.tracing import Facts
 
 #: Steps that work on pictures, by the names under which they are timed.
 _PICTURE_STEPS: Final = ("load", "check", "encode")
@@ -88,3 +90,40 @@ def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
             add(counted, 1, "pictures", picture.source.format)
             add(counted, picture.source.bytes, "picture_bytes", "source")
             add(counted, sum(one.bytes for one in sent), "picture_bytes", "sent")
+
+
+def of_job(claim: Claim) -> Facts:
+    """Return what is known of a job when it is taken up."""
+    return {
+        "messaging.system": "visionq",
+        "messaging.operation.type": "process",
+        "messaging.message.id": claim.id,
+        "visionq.tenant": claim.document.tenant,
+        "visionq.attempt": claim.attempts + 1,
+        "visionq.pictures": len(claim.document.images),
+    }
+
+
+def of_call(attempt: Attempt) -> Facts:
+    """Return what is known of the call before it is made."""
+    server = urlsplit(attempt.dependencies.settings.base_url).hostname or ""
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": attempt.model,
+        "gen_ai.request.max_tokens": attempt.job.max_output_tokens or 0,
+        "server.address": server,
+    }
+
+
+def of_reply(attempt: Attempt) -> Facts:
+    """Return what the reply told: its status, and what it counted."""
+    facts: dict[str, str | int | float] = {}
+    if attempt.status is not None:
+        facts["http.response.status_code"] = attempt.status
+    if attempt.counted is not None:
+        facts["gen_ai.usage.input_tokens"] = attempt.counted.input_tokens
+        facts["gen_ai.usage.cache_read.input_tokens"] = attempt.counted.cached_tokens
+        facts["gen_ai.usage.cache_creation.input_tokens"] = attempt.counted.cache_write_tokens
+        facts["gen_ai.usage.output_tokens"] = attempt.counted.output_tokens
+    return facts

@@ -1,26 +1,126 @@
-"""The thread that tells how the process is, and ends it when no work can be done in it any more."""
+"""Progress of this process: signs of life of its threads, the health file, the watchdog."""
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from visionq.health import Report, ReportFile, directory, fleet_of, now
-from worker.threads.health.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from visionq.settings import Settings
-    from worker.threads.health.progress import Progress
-    from worker.threads.leases import Leases
+    from worker.threads.heartbeat import Leases
+
+#: Seconds without progress that no thread takes which is well, beside what its stage allows.
+PATIENCE: Final = 60.0
+CONSUMER: Final = "consumer"
+DISPATCHER: Final = "dispatcher"
+HEARTBEAT: Final = "heartbeat"
+
+
+class Progress:
+    """Signs of life of the threads of a process, each judged from its first sign on.
+
+    Nothing that waits for Redis counts as standing still: time counts from when Redis answered
+    again. The heartbeat alone, whose calls end in seconds either way, is judged always.
+    """
+
+    def __init__(
+        self, leases: Leases, slots: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._leases = leases
+        self._slots = slots
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[str, float] = {}
+        #: Since when Redis has answered without a failure between.
+        self._redis_since: float | None = None
+
+    def beat(self, thread: str) -> None:
+        """A thread has come round."""
+        with self._lock:
+            self._seen[thread] = self._clock()
+
+    def rest(self, thread: str) -> None:
+        """A thread has ended, or waits for a broker: not judged until it comes round again."""
+        with self._lock:
+            self._seen.pop(thread, None)
+
+    def redis_answered(self, *, answered: bool) -> None:
+        """Whether the heartbeat's last call went through."""
+        with self._lock:
+            if not answered:
+                self._redis_since = None
+            elif self._redis_since is None:
+                self._redis_since = self._clock()
+
+    @property
+    def redis(self) -> str:
+        """What is known of Redis, in a word."""
+        return "away" if self._redis_since is None else "answers"
+
+    def lost_slots(self) -> int:
+        """Return how many jobs hang so far beyond their time that their threads are lost."""
+        since = self._redis_since
+        if since is None or self._clock() - since < PATIENCE:
+            return 0
+        return self._leases.hung(beyond=PATIENCE)
+
+    def all_slots_lost(self) -> bool:
+        """Whether the process can't work any more, though nothing but itself is in its way."""
+        return self.lost_slots() >= self._slots
+
+    def trouble(self) -> str | None:
+        """Return what stands still, if anything does."""
+        now = self._clock()
+        with self._lock:
+            seen, redis_since = dict(self._seen), self._redis_since
+        for thread, moment in seen.items():
+            if thread != HEARTBEAT and redis_since is None:
+                continue
+            since = moment if thread == HEARTBEAT else max(moment, redis_since or moment)
+            if now - since > PATIENCE:
+                return f"its {thread} has stood still for {now - since:.0f} s"
+        if self.all_slots_lost():
+            return f"all {self._slots} slots hang in stages beyond their time"
+        return None
+
+
+class Watchdog:
+    """Set anew again and again; ends the process after so many CPU seconds without."""
+
+    def __init__(self, seconds: float) -> None:
+        """Do nothing before `start`."""
+        self._seconds = seconds
+
+    def start(self) -> None:
+        """Begin; the signal shows where each thread stands, and then ends the process."""
+        faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
+        self.feed()
+
+    def feed(self) -> None:
+        """Set the timer anew."""
+        signal.setitimer(signal.ITIMER_PROF, self._seconds)
+
+    def stop(self) -> None:
+        """Leave the process alone from now on."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.unregister(signal.SIGPROF)
+
 
 log = structlog.get_logger(__name__)
 
-_EVERY: Final = 1.0
+_INTERVAL: Final = 1.0
 _PATHS: Final = frozenset({"/", "/health", "/healthz"})
 
 
@@ -69,7 +169,7 @@ class Reporter:
 
     def _run(self) -> None:
         file = self._open()
-        while not self._stopped.wait(_EVERY):
+        while not self._stopped.wait(_INTERVAL):
             self._watchdog.feed()
             if file is not None:
                 file.write(self.report())

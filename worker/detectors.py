@@ -1,6 +1,7 @@
-"""Text in pictures, read by Tesseract: the extra `ocr`, and Debian's `tesseract-ocr`.
+"""Local checks of pictures (`visionq.detectors`), and the built-in text detector.
 
-Chosen before rapidocr since it reads Cyrillic, and needs neither onnxruntime nor OpenCV.
+The text detector uses Tesseract: the extra `ocr`, and Debian's `tesseract-ocr`. Chosen over
+rapidocr because it reads Cyrillic and needs neither onnxruntime nor OpenCV.
 """
 
 from __future__ import annotations
@@ -12,11 +13,45 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
+from visionq.contract import Policy
+from visionq.errors import PictureRejected
 from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from visionq.contract import PictureOptions
+    from visionq.detectors import Detector
+
+
+def judge(
+    parts: Sequence[bytes], options: PictureOptions, detectors: Sequence[Detector], *, name: str
+) -> tuple[str, ...]:
+    """Return the warnings that the detectors give about a picture, whole or in crops.
+
+    Raises:
+        PictureRejected: it breaks a requirement that the job insists on.
+    """
+    warnings = []
+    for detector in detectors:
+        policy = options.policy(detector.requirement)
+        if policy is Policy.OFF:
+            continue
+        try:
+            answers = map(detector.find, parts)
+            found = next((answer for answer in answers if answer is not None), None)
+        except Exception as error:  # noqa: BLE001  # foreign code; the job goes on, and is told so
+            warnings.append(f"not looked at for {detector.requirement}: {type(error).__name__}")
+            continue
+        if found is None:
+            continue
+        if policy is Policy.REJECT:
+            asked = f"--reject {detector.requirement}, or pictures.{detector.requirement}"
+            raise PictureRejected(f"{found} ({asked})", image=name)
+        warnings.append(found)
+    return tuple(warnings)
+
 
 #: Confidence of a word, of 100; noise is read as words of less (reference pictures, Nov 2026).
 _LEAST_CONFIDENCE: Final = 60.0
