@@ -19,7 +19,8 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 # What `make lint` reads as English; the rest follows.
 ENGLISH := README.md CONTRIBUTING.md scripts tests docs \
 	deploy monitoring visionq/cli visionq/devstack \
-	producer visionq/sdk visionq/steps.py visionq/submission.py visionq/webhooks.py
+	$(filter-out visionq/names.py visionq/lua.py,$(wildcard visionq/*.py)) \
+	producer visionq/sdk
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.
 RUN_EXTRAS := all build

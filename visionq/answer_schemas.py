@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Validator
 
-#: An object of which nothing else is said: the provider is asked for any JSON (`json_object`).
+#: An object without any other demand: the provider is asked for any JSON (`json_object`).
 ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
 _LONGEST_COMPLAINT: Final = 200
 #: Of a schema as JSON: characters, levels, and patterns that differ. OpenAI takes 120,000
@@ -61,7 +61,7 @@ def brief(text: str) -> str:
 
 
 def in_known_dialect(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema; one of a dialect that nobody knows counts as one of the latest."""
+    """Return the schema without a dialect that is not known."""
     dialect = schema.get("$schema")
     if not isinstance(dialect, str) or dialect.rstrip("#") in _DIALECTS:
         return schema
@@ -117,7 +117,7 @@ def _check_patterns(nodes: list[dict[str, Any]]) -> None:
 
 
 def _check_form(schema: dict[str, Any]) -> None:
-    """Raise `ValueError` for what is no JSON Schema, or refers to what is not in it."""
+    """Raise `ValueError` for an invalid schema, or a reference out of it."""
     from jsonschema_rs import FancyRegexOptions, ValidationError, validator_for  # noqa: PLC0415  # slow
 
     try:
@@ -178,7 +178,7 @@ class _Alternatives:
 
 
 def pointed_at(schema: dict[str, Any], reference: str) -> dict[str, Any] | None:
-    """Return the subschema that a reference leads to, if it is a pointer within the schema."""
+    """Return the subschema at a reference within the schema; None: there is none."""
     if reference != "#" and not reference.startswith("#/"):
         return None
     found: Any = schema

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
 
-#: Whatever shapes the answer, besides the pictures.
+#: Fields that shape the answer, besides the pictures.
 _SHAPING: Final = frozenset(
     {
         "prompt",
@@ -31,7 +31,7 @@ _SHAPING_SINCE: Final = frozenset({"service_tier", "extra_body", "effort"})
 
 
 def cache_key(job: JobDocument, pictures: Sequence[str], *, shared: bool = False) -> str:
-    """Return the key of a job's answer; `pictures` are the sha256 of the pictures, in order.
+    """Return the cache key of a job; `pictures` are their sha256, in order.
 
     `shared`: the key is the same for every tenant.
     """

@@ -26,8 +26,8 @@ Box = tuple[int, int, int, int]
 MOST_REDUCTION: Final = Fraction(3, 2)
 #: Times that a picture may be as long as wide and is never cut: the screens of phones are 2.4.
 LONGEST_WHOLE: Final = Fraction(5, 2)
-#: The part of a crop that the next one repeats, one in so many: lines of print are far lower, so
-#: one that a cut goes through is whole in one of the two.
+#: One part in this many of a crop is repeated by the next one: lines of print are far lower, so one
+#: that a cut goes through is whole in one of the two.
 OVERLAP: Final = 10
 #: Of one picture.
 MOST_CROPS: Final = 32
@@ -42,7 +42,7 @@ def crop_boxes(
     *,
     name: str | None = None,
 ) -> tuple[Box, ...]:
-    """Return the crops of a picture in order, from its top or left; none: it is sent whole.
+    """Return a picture's crops from its top or left; none: it is sent whole.
 
     It is cut if it is more than 2.5 times as long as wide and the model would scale it down more
     than 1.5 times: into as few crops as are scaled down no more than that. Where the short side
@@ -62,7 +62,7 @@ def crop_boxes(
 
 
 def boxes_along(width: int, height: int, length: int, count: int) -> tuple[Box, ...]:
-    """Return boxes of the same length, evenly along the longer side; none for one that is whole."""
+    """Return equal boxes along the longer side; none for a whole picture."""
     if count == 1:
         return ()
     room = max(width, height) - length
@@ -73,14 +73,14 @@ def boxes_along(width: int, height: int, length: int, count: int) -> tuple[Box, 
 
 
 def cropped_tokens(rules: VisionRules, model: str, detail: Detail, width: int, height: int) -> int:
-    """Forecast the tokens of all crops of a picture, or of the picture where it is sent whole."""
+    """Forecast the tokens of a picture's crops, or of the whole picture."""
     count = _count(rules, model, detail, width, height)
     length = _length(max(width, height), count)
     return count * image_tokens(rules, model, detail, min(width, height), length)
 
 
 def _count(rules: VisionRules, model: str, detail: Detail, width: int, height: int) -> int:
-    """Return the fewest crops that can be read; one more than the most where those are too few."""
+    """Return the fewest readable crops; above the limit, the limit plus one."""
     long, short = max(width, height), min(width, height)
     if long <= LONGEST_WHOLE * short:
         return 1
@@ -98,7 +98,7 @@ def _count(rules: VisionRules, model: str, detail: Detail, width: int, height: i
 
 
 def _length(long: int, count: int) -> int:
-    """Return the length of crops that overlap by a tenth and together cover the longer side."""
+    """Return the length of crops that cover the longer side with overlap."""
     return -(-OVERLAP * long // ((OVERLAP - 1) * count + 1))
 
 
@@ -116,7 +116,7 @@ def check_count(limits: RequestLimits, pictures: int, sent: int) -> None:
 
 
 def crops_note(counts: Sequence[int]) -> str:
-    """Return what the model is told beside the prompt: a sentence for each picture that is cut.
+    """Return the note beside the prompt: a sentence for each cropped picture.
 
     Args:
         counts: how many pictures are sent for each picture of the job, in order; 1: itself.

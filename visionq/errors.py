@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. A class says what is to be done about it.
+"""Everything that can go wrong, as one tree. A class says what to do about it.
 
 VisionqError
 ├── JobError                      the job itself is wrong: fails at once, nothing paid
@@ -29,7 +29,7 @@ VisionqError
 │   ├── RateLimited                 rate_limited         (waits, burns no attempt)
 │   ├── ProviderUnavailable         provider_unavailable (retried with backoff)
 │   ├── BillingUnknown              billing_unknown      (policy of the job)
-│   └── AccountFault              no call can succeed until somebody acts: parks
+│   └── AccountFault              no call can succeed until an operator acts: parks
 │       ├── InsufficientBalance     insufficient_balance
 │       ├── KeyRejected             key_rejected
 │       └── AccessDenied            access_denied
@@ -135,7 +135,7 @@ class InvalidJob(JobError):
 
 
 class InvalidSource(JobError):
-    """What jobs were to be made of can't be read, or does not have the form that it should."""
+    """The source of jobs can't be read, or has another form."""
 
     code = "invalid_source"
     http_status = 422
@@ -185,7 +185,7 @@ class EmptyFile(ImageError):
 
 
 class NotAnImage(ImageError):
-    """The content is of no picture type, whatever the name says."""
+    """The content is of no picture type, regardless of its name."""
 
     code = "not_an_image"
 
@@ -306,7 +306,7 @@ class BillingUnknown(ProviderFault):
 
 
 class AccountFault(ProviderFault):
-    """No call of this key, or of this model, can succeed until somebody acts."""
+    """No call of this key, or of this model, can succeed until an operator acts."""
 
     #: Whose calls can't succeed; None: all calls of the key.
     model: str | None = None
@@ -352,7 +352,7 @@ class DeadlineExceeded(JobStopped):
 
 
 class Cancelled(JobStopped):
-    """Somebody cancelled the job."""
+    """The job was cancelled."""
 
     code = "cancelled"
 
@@ -364,7 +364,7 @@ class Quarantined(JobStopped):
 
 
 class InternalError(VisionqError):
-    """A fault of ours, or of the machine; another attempt may succeed."""
+    """A defect of visionq or of the machine; another attempt may succeed."""
 
     code = "internal_error"
     retryable = True
@@ -405,7 +405,7 @@ class JobFailed(VisionqError):
         request_id: str | None = None,
         **details: object,
     ) -> None:
-        """Carry the code of the job's own error, and whatever else its document says."""
+        """Carry the code of the job's own error, and the rest of its document."""
         self.code = code  # first, since the text begins with it
         paid: dict[str, Any] = {name: details.get(name) for name in ("usage", "text")}
         super().__init__(message, image=image, cost_rub=cost_rub, request_id=request_id, **paid)

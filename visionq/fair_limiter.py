@@ -1,7 +1,7 @@
 """What a process has a bounded number of, shared by tenants so that none waits for another's all.
 
 Once two tenants have asked, a tenant holds at most three units for each that stays free: alone in
-its greed it holds three quarters, and several of the kind leave a part to whoever comes next. (The
+its greed it holds three quarters, and several of the kind leave a part to the next to come. (The
 dynamic threshold of switches, Choudhury and Hahne, 1998.) What is free goes to the waiting tenant
 that holds least.
 """
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 #: Units that a tenant holds at most for each that is free.
 TIMES_FREE: Final = 3
-#: Seconds between two signs of life of somebody who waits.
+#: Seconds between two signs of life of a waiter.
 _SIGN_EVERY: Final = 20.0
 
 
 @dataclass(eq=False)
 class Wait:
-    """Somebody in line."""
+    """A waiter in line."""
 
     tenant: str
     amount: int
@@ -39,7 +39,7 @@ class FairLimiter:
     """A number of units: places, connections, bytes. For threads, or for tasks of one loop."""
 
     def __init__(self, total: int, each: int | None = None) -> None:
-        """Share out `total` units, at least one, of which a tenant never holds more than `each`."""
+        """Limit `total` units, of which a tenant holds at most `each`."""
         if total < 1:
             raise ValueError("at least one unit is needed")
         self.total = total
@@ -53,7 +53,7 @@ class FairLimiter:
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
+        """Return the number of waiters."""
         return len(self._line)
 
     def take(
@@ -65,7 +65,7 @@ class FairLimiter:
         timeout: float | None = None,
         waiting: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Hold so many units more; false if they were not to be had in `timeout` seconds.
+        """Acquire units; return False after `timeout` seconds without them.
 
         `waiting` is called now and then meanwhile.
         """
@@ -81,7 +81,7 @@ class FairLimiter:
 
     @asynccontextmanager
     async def lent(self, tenant: str, amount: int = 1) -> AsyncIterator[None]:
-        """Hold so many units in a task, however long they take to be had."""
+        """Acquire units in a task, without a limit of time."""
         one = Wait(tenant, amount, None, admitted := asyncio.Event())
         if not self._enters(one):
             try:
@@ -96,7 +96,7 @@ class FairLimiter:
             self.give_back(tenant, amount)
 
     def _enters(self, one: Wait) -> bool:
-        """Admit somebody, or let him stand in line."""
+        """Admit a caller, or queue it."""
         with self._lock:
             if len(self._tenants) < 2:  # noqa: PLR2004  # it is known by then that there are others
                 self._tenants.add(one.tenant)
@@ -107,7 +107,7 @@ class FairLimiter:
             return False
 
     def _leaves(self, one: Wait) -> bool:
-        """Let somebody leave the line; false if he was admitted a moment before."""
+        """Remove a waiter from the line; return False if it was admitted before."""
         with self._lock:
             if one not in self._line:
                 return False
@@ -115,7 +115,7 @@ class FairLimiter:
             return True
 
     def give_back(self, tenant: str, amount: int = 1) -> None:
-        """Hold so many units less, for those who wait."""
+        """Release units, for those who wait."""
         with self._lock:
             self._release(tenant, amount)
             self._serve()
@@ -147,7 +147,7 @@ class FairLimiter:
         self._last = one.tenant
 
     def _serve(self) -> None:
-        """Admit who can be: of the tenant that holds least, in turns, in the order of coming."""
+        """Admit waiters: first of the tenant that holds least, then by arrival."""
         while fitting := [one for one in self._line if self._admits(one)]:
             one = min(
                 fitting, key=lambda wait: (self._held[wait.tenant], wait.tenant == self._last)

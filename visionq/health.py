@@ -1,7 +1,7 @@
 """How each worker process of this machine is, as it says itself once a second in a small file.
 
-The process holds a lock on its file as long as it lives, stopped or wedged or not. So whoever reads
-needs neither Redis nor a reply: an old report under a lock is a process that stands still. Times
+The process holds a lock on its file as long as it lives, stopped or wedged or not. So a reader
+needs neither Redis nor a reply: an old report under a lock is a process that is stuck. Times
 are those of the machine's monotonic clock, which no change of the date touches.
 """
 
@@ -40,10 +40,10 @@ class Report:
     hung: int = 0
 
     def trouble_at(self, now: float, patience: float) -> str | None:
-        """Return what is wrong with the process, which may not be able to tell it itself."""
+        """Return what is wrong with the process, which may be unable to report it."""
         silent = now - self.at
         if silent > patience:
-            return f"it stands still: its last sign of life is {silent:.0f} s old"
+            return f"it is stuck: its last sign of life is {silent:.0f} s old"
         return self.trouble
 
     def to_public(self, now: float, patience: float) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Report:
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where the reports of this user's processes stand."""
+    """Return the folder with the reports of this user's processes."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime and Path(runtime).is_dir():
         return Path(runtime) / "visionq-health"
@@ -78,7 +78,7 @@ class ReportFile:
         """Take the lock.
 
         Raises:
-            OSError: no file can be written there, or the folder is somebody else's.
+            OSError: no file can be written there, or the folder is another user's.
         """
         self._path = folder / f"{fleet}-{os.getpid()}"
         try:
@@ -88,7 +88,7 @@ class ReportFile:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, report: Report) -> None:
-        """Replace what was said before."""
+        """Replace the previous report."""
         text = json.dumps(asdict(report), ensure_ascii=False).encode()
         os.pwrite(self._file, text.ljust(_SIZE), 0)
 
@@ -108,7 +108,7 @@ def _opened(path: Path) -> int:
 
 
 def read_reports(folder: Path, fleet: str | None = None) -> list[Report]:
-    """Return the reports of live processes, of one fleet or of all; those of dead ones go."""
+    """Return the reports of live processes, and remove those of dead ones."""
     found = []
     for path in sorted(folder.glob(f"{fleet or '*'}-*")):
         with suppress(FileNotFoundError), path.open("rb") as file:

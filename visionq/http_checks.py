@@ -31,7 +31,7 @@ STACK_HEADER: Final = "X-Visionq-Stack"
 
 
 def check_url_text(text: str, name: str) -> None:
-    """See that an address can be one of a picture; commands and workers judge by this.
+    """Check that a text can be the address of a picture.
 
     Raises:
         UnsafeUrl: what is wrong with it, with `image=name`.

@@ -127,7 +127,7 @@ def wording(error: Mapping[str, Any]) -> str:
 
 
 def describe(error: ValidationError) -> str:
-    """Say in one line which field is wrong and why, and which others are wrong too."""
+    """Return one line: the first wrong field and why, and other wrong ones."""
     errors = error.errors(include_url=False, include_input=False)
     fields = [".".join(str(part) for part in one["loc"]) or "document" for one in errors]
     return f"{fields[0]}: {wording(errors[0])}{also(fields)}"

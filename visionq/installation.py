@@ -1,11 +1,11 @@
 """What is installed of visionq: its packages and its extras.
 
-Finds `producer`, `worker` and `monitoring`, whatever else is installed and wherever one works.
+Finds `producer`, `worker` and `monitoring` before other packages of these names.
 
-In a checkout they stand beside `visionq`. The wheel has them inside `visionq`, so that it brings
+In a checkout they are beside `visionq`. The wheel has them inside `visionq`, so that it brings
 no other name into anybody's site-packages.
 
-`python -P -m visionq.installation MODULE [ARGUMENT]…` runs a module of theirs.
+`python -P -m visionq.installation MODULE [ARGUMENT]…` runs one of their modules.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class ProviderProfile(Dated):
     routes: Annotated[tuple[Route, ...], Field(alias="route")] = ()
     #: As the row has it: relative to the row's file.
     prices: Path | None = None
-    #: Whether somebody has tried the row with a key.
+    #: Whether the row was tried with a key.
     confirmed: bool
 
     def address_for(self, model: str, base_url: str) -> str:
@@ -117,7 +117,7 @@ class ProviderProfile(Dated):
         return tuple(dict.fromkeys((base_url, *routed)))
 
     def _along(self, route: Route, base_url: str) -> str:
-        """Return the address of a route; one that ends in another path than ours has no others."""
+        """Return the address of a route, or the base address if its path is another."""
         own, base = urlsplit(self.base_url).path.rstrip("/"), base_url.rstrip("/")
         return base.removesuffix(own) + route.path if base.endswith(own) else base_url
 
@@ -136,7 +136,7 @@ class ProviderTable(Facts):
 
 
 def load_profile(name: str = "proxyapi") -> ProviderProfile:
-    """Return the profile of a name, or that of a file: a path has a slash, or ends in `.toml`.
+    """Return a profile by name, or by path (with a slash, or ending in `.toml`).
 
     Raises:
         ConfigurationError: there is no such name, or file, line, row and field that are wrong.

@@ -2,7 +2,7 @@
 
 Prompts, pictures, their names and addresses, schemas, answers and the provider's own words belong
 to the owner of a job, who reads them in its result. Events, Flower, logs and lists are read by
-whoever runs the system: of an error they say what `brief` says.
+operators: of an error they say what `brief` says.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _POSITION: Final = re.compile(r"\d{1,3}")
 
 
 def brief(code: str, message: str = "", picture: int | None = None) -> str:
-    """Return the code of an error and where its fault is: a picture by its number, or a field.
+    """Return the code of an error and its place: a picture's number, or a field.
 
     `message` is the error's own, of which no more is taken than the field that it begins with.
     """
@@ -56,7 +56,7 @@ def brief_of(error: BaseException) -> str:
 
 
 def read_brief(text: str) -> str | None:
-    """Return what is safe of a text that should be what `brief` says; None: it has no code."""
+    """Return the safe part of a text of `brief`; None: it has no code."""
     code, _, where = text.partition(": ")
     if code not in BY_CODE:
         return None
@@ -66,9 +66,9 @@ def read_brief(text: str) -> str | None:
 
 
 def field_in(message: str) -> str:
-    """Return the field of a job that a message names first, as far as it is one of the contract.
+    """Return the contract's field that a message names first.
 
-    What stands below `metadata`, `extra_body` or `answer_schema` is the caller's own.
+    Anything below `metadata`, `extra_body` or `answer_schema` is the caller's own.
     """
     path, colon, _ = message.partition(": ")
     if not colon or path in {"", "document"}:
@@ -107,7 +107,7 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def without_text(error: BaseException) -> str:
-    """Return where in the code an exception arose, and of what classes it and its causes are."""
+    """Return where an exception arose, and the classes of it and its causes."""
     parts: list[str] = []
     seen: set[int] = set()
     link: BaseException | None = error

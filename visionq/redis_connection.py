@@ -26,7 +26,7 @@ class UnableToWriteError(redis_errors.ResponseError):
     """Redis answers, and can't write for the time being."""
 
 
-#: Errors after which the same call may go through later. All calls of ours can be repeated.
+#: Errors after which the same call may go through later. All our calls can be repeated.
 TRANSIENT_ERRORS: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,

@@ -17,7 +17,7 @@ _HIGHEST_PORT: Final = 65535
 
 
 def parse_redis_url(url: str) -> str:
-    """Return the address in its one spelling: the database in the path (`?db=` for a socket).
+    """Return the address in one spelling: database in the path (sockets: `?db=`).
 
     Raises:
         ValueError: what is wrong with it, without repeating it; it may hold a password.
@@ -39,7 +39,7 @@ def parse_redis_url(url: str) -> str:
 
 
 def celery_url(url: str) -> str:
-    """Return what Celery takes for broker and result backend, of a URL in its one spelling.
+    """Return the URL for Celery's broker and result backend.
 
     A socket has another scheme there, with its database as `virtual_host`; and TLS has to say that
     certificates are checked, which redis-py does by itself.
@@ -47,7 +47,7 @@ def celery_url(url: str) -> str:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
-        # As it stands in the address: percent-encoded already.
+        # As in the address: percent-encoded already.
         login = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
         return f"redis+socket://{login}{parts.path}?virtual_host={query.get('db', '0')}"
     if parts.scheme == "rediss":

@@ -22,7 +22,7 @@ _ADDRESS: Final = re.compile(r"\[?[0-9a-f:.]{2,45}\]?")
 #: Seconds; what is kept longer has dates that not every clock can hold.
 TEN_YEARS: Final = 10 * 365 * 24 * 3600
 A_DAY: Final = 24 * 3600
-#: Of whatever is counted: bytes, jobs, rubles.
+#: Of anything counted: bytes, jobs, rubles.
 MOST: Final = 2**40
 
 
@@ -69,7 +69,7 @@ class _Environment(EnvSettingsSource):
 
 
 def check_bound(value: Any) -> Any:  # noqa: ANN401  # a setting of any kind
-    """Return a setting unless it is a number that nothing can have so many of."""
+    """Return a setting unless it is a number beyond any real count."""
     if isinstance(value, (int, float, Decimal)) and not -MOST <= value <= MOST:
         raise ValueError(f"at most {MOST:,}")
     return value

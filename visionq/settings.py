@@ -174,7 +174,7 @@ class PictureSettings(BaseModel):
     allow_private_urls: bool = False
     #: Hosts that pictures may come from, separated by commas; empty: any public host.
     allowed_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
-    #: Hosts that pictures may not come from, with any other setting.
+    #: Hosts that pictures may not come from, even if they are allowed above.
     denied_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
     #: Ranges of addresses that pictures and webhooks may use although they are not public, by
     #: commas: `198.18.0.0/15` for the DNS of a VPN that makes addresses up.
@@ -343,7 +343,7 @@ def load_settings() -> Settings:
 
 
 def _variable(field: str) -> str:
-    """Return the variable that sets a field; one with an alias is known by its variable."""
+    """Return the variable of a field that an error names."""
     name, _, inside = field.partition(".")
     variable = f"VISIONQ_{name.upper()}" if name in Settings.model_fields else name
     # Of other variables what is wrong inside may be a secret's name.

@@ -33,7 +33,7 @@ def free_name(path: Path) -> Path:
 
 
 def draft_of(path: Path) -> Path:
-    """Return the name of a file in the making: nobody else has one of that name."""
+    """Return a unique name for a file while it is written."""
     return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
 
 

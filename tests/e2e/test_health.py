@@ -45,7 +45,7 @@ def test_a_worker_that_is_stopped_is_told(tmp_path: Path) -> None:
             assert json.load(answer)["pid"] == worker.pid
         worker.send_signal(signal.SIGSTOP)
         until(lambda: check(fleet, "--patience", "3")[0] == 1, 15, "the stop to be noticed")
-        assert "stands still" in check(fleet, "--patience", "3")[1]["workers"][0]["trouble"]
+        assert "is stuck" in check(fleet, "--patience", "3")[1]["workers"][0]["trouble"]
         worker.send_signal(signal.SIGCONT)
         until(lambda: check(fleet, "--patience", "3")[0] == 0, 10, "health")
         worker.kill()

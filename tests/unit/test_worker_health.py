@@ -122,7 +122,7 @@ def test_reports_of_live_processes_alone(tmp_path: Path) -> None:
 def test_an_old_report_is_a_process_that_stands_still() -> None:
     """A process that could not even say so is found out by the age of what it said."""
     assert report().trouble_at(now(), 30) is None
-    assert "stands still" in str(report(at=now() - 31).trouble_at(now(), 30))
+    assert "is stuck" in str(report(at=now() - 31).trouble_at(now(), 30))
     assert report(trouble="hangs").trouble_at(now(), 30) == "hangs"
 
 
