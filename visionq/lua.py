@@ -51,8 +51,8 @@ def script_names(*owners: str) -> tuple[str, ...]:
 def script_text(name: str, enums: tuple[type[StrEnum], ...] = ()) -> str:
     """Return a script with what it uses of the files that it includes.
 
-    It knows the states and reasons of the contract, and the given enums. Redis makes each function
-    of a script anew at each call: unused ones cost more than a claim.
+    It knows the states and reasons of the contract, and the given enums. Redis builds each function
+    of a script at each call: unused ones would cost more than a claim.
     """
     *included, own = (code_of(path) for path in _in_order(name))
     code = _named(_used("".join(included), own) + own, (State, DelayReason, *enums))
@@ -79,7 +79,7 @@ def code_of(path: str) -> str:
 
 
 def definitions_of(code: str) -> list[tuple[frozenset[str], str]]:
-    """Return each definition at the top of a file: the names that it gives, and its text."""
+    """Return each definition at the top of a file: its names and its text."""
     return [
         (frozenset(re.split(", *", found[1].strip())), part)
         for part in _DEFINITION.split(code)

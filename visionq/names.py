@@ -15,7 +15,7 @@ TASK_ANALYZE: Final = "visionq.analyze"
 TASK_RUN: Final = "visionq.run"
 #: The task that tells a tenant's webhook of the event whose id is this task's id.
 TASK_DELIVER: Final = "visionq.deliver"
-#: Tasks whose messages may get lost: what they are about stands in the ledger, which repeats them.
+#: Tasks whose messages may get lost: the ledger knows what they are about, and repeats them.
 HINT_TASKS: Final = frozenset({TASK_RUN, TASK_DELIVER})
 
 QUEUE_INTERACTIVE: Final = "visionq.interactive"
@@ -28,7 +28,7 @@ QUEUE_CELERY_DEFAULT: Final = "celery"
 #: Queues whose messages are hints, in the order in which they are served.
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
 
-#: The queue of what webhooks are to be told.
+#: The queue of hints at webhook deliveries.
 QUEUE_WEBHOOKS: Final = "visionq.webhooks"
 
 #: SET of the nodes that Celery's remote control reaches in this Redis, each as
@@ -70,7 +70,7 @@ TENANT_UNSENT: Final = PREFIX + "tenant-at-hand"
 WORKERS: Final = PREFIX + "workers"
 #: HASH scope (`model:…`, `tenant:…`, `pace:MODEL`) → why its lanes are not served.
 HOLDS: Final = PREFIX + "holds"
-#: ZSET scope → until when it is held (ms); a scope without an end is held until somebody acts.
+#: ZSET scope → until when it is held (ms); a scope without an end is held until an operator acts.
 HOLD_ENDS: Final = PREFIX + "hold-ends"
 #: HASH `operator:MODEL` or `environment:MODEL` (`*` for all) → its limits, as JSON.
 LIMITS: Final = PREFIX + "limits"
@@ -98,11 +98,11 @@ BALANCE_REFERENCE: Final = PREFIX + "balance-reference"
 BLOB_REFERENCES: Final = PREFIX + "blob-references"
 #: ZSET `sha256 bytes` → when a blob that no unfinished job needs goes (ms); 0 bytes: not in Redis.
 BLOB_GARBAGE: Final = PREFIX + "blob-garbage"
-#: ZSET sha256 → until when somebody is deleting it from a store outside Redis (ms).
+#: ZSET sha256 → until when a process is deleting it from a store outside Redis (ms).
 BLOB_DELETIONS: Final = PREFIX + "blob-deletions"
 #: STRING bytes of the blobs in Redis, by reservation: of those above and of those that jobs need.
 BLOB_BYTES: Final = PREFIX + "blob-bytes"
-#: HASH tenant → bytes of the pictures that stand in Redis for it.
+#: HASH tenant → bytes of its pictures in Redis.
 TENANT_BLOB_BYTES: Final = PREFIX + "tenant-blob-bytes"
 #: ZSET `tenant sha256 bytes` → until when a picture that none of its jobs needs is counted (ms).
 TENANT_BLOB_GARBAGE: Final = PREFIX + "tenant-blob-garbage"
@@ -118,7 +118,7 @@ NOTICES: Final = PREFIX + "notices"
 USAGE_KINDS: Final = PREFIX + "usage-kinds"
 #: ZSET id of a question whose answers were counted → when the last came (ms); bounded.
 QUESTIONS: Final = PREFIX + "questions"
-#: ZSET `letter bytes` → when a message that no worker can work on was set aside (ms); bounded.
+#: ZSET `letter bytes` → when a dead letter was kept (ms); bounded.
 DEAD_LETTERS: Final = PREFIX + "dead-letters"
 #: ZSET job id → when it failed (ms), until it is replayed; trimmed by age and by length.
 FAILED: Final = PREFIX + "failed"
@@ -136,7 +136,7 @@ CLOSED_CALLS: Final = PREFIX + "closed-calls"
 WEBHOOKS: Final = PREFIX + "webhooks"
 #: HASH tenant → id of its webhook and the events that it wants, while it is enabled.
 WEBHOOK_EVENTS: Final = PREFIX + "webhook-events"
-#: ZSET tenant → when the next event is to be delivered to it (ms).
+#: ZSET tenant → when its next event is due (ms).
 DELIVERY_TENANTS: Final = PREFIX + "delivery-tenants"
 #: ZSET id of an event that was handed to the workers → until when that is waited for (ms).
 DELIVERIES_OUT: Final = PREFIX + "deliveries-out"
@@ -181,7 +181,7 @@ MISSING_MODEL: Final = PREFIX + "missing-model:"
 HELD_LANES: Final = PREFIX + "held-lanes:"
 #: STRING id of the job that calls for a content key.
 LEADER: Final = PREFIX + "lead:"
-#: HASH per model: what is known of its limits, what is taken of them, its calls and jobs at hand.
+#: HASH per model: its limits, what is taken of them, its calls, its jobs claimed and not sent.
 RATE_LIMIT: Final = PREFIX + "pace:"
 #: STRING how many calls of unknown billing were made for a content key.
 UNCLEAR: Final = PREFIX + "unclear:"
@@ -205,7 +205,7 @@ TENANT_JOBS: Final = PREFIX + "tenant-jobs:"
 TENANT_FINISHED: Final = PREFIX + "tenant-finished:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
-#: HASH per message that was set aside.
+#: HASH per dead letter.
 DEAD_LETTER: Final = PREFIX + "dead-letter:"
 #: HASH of a batch's counts.
 BATCH: Final = PREFIX + "batch:"
@@ -215,9 +215,9 @@ FILE_BATCH: Final = PREFIX + "file-batch:"
 TENANT_BATCHES: Final = PREFIX + "tenant-batches:"
 #: STRING the gateway that works on such a batch.
 BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
-#: HASH per event that a webhook is told: of what, and how far that has come.
+#: HASH per event for a webhook: what it is about, and its state.
 DELIVERY: Final = PREFIX + "delivery:"
-#: ZSET id of an event → when it is to be delivered (ms), per tenant.
+#: ZSET id of an event → when it is due (ms), per tenant.
 DELIVERIES_DUE: Final = PREFIX + "deliveries-due:"
 #: ZSET tenant, or model, that is counted under its name → when it last was (ms), per kind of label.
 METRIC_LABELS: Final = PREFIX + "metric-labels:"

@@ -33,7 +33,7 @@ LONGEST_RATE_LIMIT_WAIT: Final = 60.0
 #: which is not the job's fault, one more when others were answered or nobody else can try.
 MOST_UNKNOWN_CALLS: Final = 2
 MOST_UNKNOWN_CALLS_IN_OUTAGE: Final = 3
-#: Seconds until a job is looked at again that waits for somebody to act on the account.
+#: Seconds until a job is checked again that waits for someone to act on the account.
 ACCOUNT_RECHECK: Final = 60.0
 
 _MOST_DOUBLINGS: Final = 16
@@ -77,13 +77,13 @@ def decide(error: VisionqError, attempt: AttemptFacts, *, random: Callable[[], f
 
 
 def reason_of(error: VisionqError) -> DelayReason:
-    """Return why a job does not go on: the code of the error's class, or of the nearest above."""
+    """Return why a job does not go on: the error's code, or its nearest parent's."""
     codes = [error.code, *(getattr(kind, "code", "") for kind in type(error).__mro__)]
     return next(DelayReason(code) for code in codes if code in _REASONS)
 
 
 def may_be_put_off(error: VisionqError, attempt: AttemptFacts) -> bool:
-    """Return whether the job may go back to its lane, unburned, should the provider be out."""
+    """Return whether a job may return to its lane, unburned, if the provider is out."""
     if isinstance(error, BillingUnknown):
         return _may_call_again(attempt, MOST_UNKNOWN_CALLS_IN_OUTAGE) and _is_before_deadline(
             0, attempt
@@ -100,7 +100,7 @@ def billing_of(error: VisionqError) -> Billing:
         return Billing.SETTLED if error.usage.total_tokens else Billing.RELEASED
     if isinstance(error, BillingUnknown):
         return Billing.UNKNOWN
-    # What the model wrote was paid for, whatever is wrong with the job otherwise.
+    # What the model wrote was paid for, even if the job is wrong otherwise.
     paid = isinstance(error, AnswerError) or error.text is not None
     return Billing.SETTLED if paid else Billing.RELEASED
 
@@ -111,13 +111,13 @@ def backoff(
     base: float = BACKOFF_BASE,
     cap: float = BACKOFF_CAP,
 ) -> float:
-    """Return seconds with full jitter: up to 0.5, 1, 2, 4 … and at most 60."""
+    """Return seconds with full jitter: up to 0.5, 1, 2, 4 …, 60 at most."""
     doublings = min(number - 1, _MOST_DOUBLINGS)
     return random() * min(cap, base * 2.0**doublings)
 
 
 def _delay(error: VisionqError, attempt: AttemptFacts, random: Callable[[], float]) -> float:
-    """Return the backoff on top of what the provider asks for, so that not all come at once."""
+    """Return the backoff on top of what the provider asks for, to spread the jobs."""
     return (error.retry_after or 0.0) + backoff(attempt.number, random)
 
 

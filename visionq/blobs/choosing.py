@@ -77,7 +77,7 @@ def _bucket(url: str) -> ObjectStore:
     try:
         return from_url(
             url,
-            # An endpoint without TLS, where one is named, stands in a network of one's own.
+            # A named endpoint without TLS is in a private network.
             client_options={"connect_timeout": "3s", "timeout": _REQUEST, "allow_http": True},
             retry_config={"max_retries": 3, "retry_timeout": _RETRYING},
         )

@@ -34,7 +34,7 @@ _UPLOADS: Final = 16
 
 
 class ObjectBlobs:
-    """Blobs in an object store, whose books stand in Redis."""
+    """Blobs in an object store, with their books in Redis."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ObjectBlobs:
                 return 0
 
     def sweep(self, limit: int = 500) -> int:
-        """Delete blobs whose time is up; what a deleter that died has left is tried again."""
+        """Delete expired blobs; retry those that a dead deleter left behind."""
         reply: Any = self._sweep(args=("", limit, round(DELETION * 1000)))
         looked_at, names = reply
         if names:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class BlobStore(Protocol):
-    """Where blobs stand. Stored bytes never change: their name is their hash.
+    """A store of blobs. Stored bytes never change: their name is their hash.
 
     A blob stays while an unfinished job needs it, and a grace beyond; one that no job took goes
     when the grace since the last `put` is over.
@@ -46,7 +46,7 @@ class BlobStore(Protocol):
         ...
 
     def sweep(self, limit: int = 500) -> int:
-        """Delete at most so many blobs whose time is up; returns how many were looked at.
+        """Delete at most `limit` expired blobs; return how many were checked.
 
         Raises:
             QueueUnavailable: a store outside Redis can't be used; they are tried again later.

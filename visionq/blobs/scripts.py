@@ -22,7 +22,7 @@ REFUSE_AT: Final = 0.85
 
 
 def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
-    """Yield the blobs, at most so many at a time as one call of a script may touch."""
+    """Yield the blobs in portions that one call of a script may touch."""
     names = list(blobs)
     for start in range(0, len(names), MOST_PER_SCRIPT):
         yield {name: blobs[name] for name in names[start : start + MOST_PER_SCRIPT]}

@@ -34,7 +34,7 @@ def _plain(amount: Decimal) -> str:
 Rubles = Annotated[Decimal, PlainSerializer(_plain, return_type=str)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
-#: What a batch may be called by whoever submits to it: what a shell or a search takes for a pattern
+#: The name of a batch, chosen by its submitter: what a shell or a search takes for a pattern
 #: is no name.
 BatchName = Annotated[str, StringConstraints(pattern=r"^[!-)+->@-Z^-~]{1,128}$")]
 #: Parts of lane names: no colon, no blank.

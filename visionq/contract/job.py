@@ -36,7 +36,7 @@ from visionq.input_errors import describe
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
 #: Of an answer of the Responses API (`integer_below_min_value`, 2026); the other takes 1.
 LEAST_OUTPUT_TOKENS: Final = 16
-#: Of an answer, of whatever model.
+#: Of an answer of any model.
 MOST_OUTPUT_TOKENS: Final = 1_000_000
 #: How long the model is to think: `none`, `minimal`, `low`, `medium`, `high`, …, as it takes them.
 Effort = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -123,7 +123,7 @@ class ImageReference(Document):
 
 
 class AnswerFormat(Document):
-    """How a client of OpenAI's API asked for the form of its answer, and is told it."""
+    """The form in which a client of OpenAI's API asked for its answer, and receives it."""
 
     type: Literal["json_schema", "function"]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -145,7 +145,7 @@ class JobDocument(Document):
     detail: Detail = Detail.AUTO
     #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
     answer_schema: dict[str, Any] | None = None
-    #: Set by the gateway. The answer to `function` is told as a call of it.
+    #: Set by the gateway, which returns the answer to `function` as a call of it.
     answer_format: AnswerFormat | None = None
     #: Of reasoning and answer together; the Responses API takes 16 and more.
     max_output_tokens: Annotated[int, Field(ge=1, le=MOST_OUTPUT_TOKENS)] | None = None
@@ -171,7 +171,7 @@ class JobDocument(Document):
     #: Kept with the job and given back with its result; never sent to the provider.
     metadata: dict[Text, Text] = Field(default_factory=dict)
     batch_id: JobId | None = None
-    #: The job that ended without an answer and is asked anew by this one.
+    #: The job that ended without an answer and that this one replays.
     replay_of: JobId | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
@@ -213,7 +213,7 @@ class JobDocument(Document):
 
 
 def parse_job(fields: Mapping[str, Any]) -> JobDocument:
-    """Read a job from plain values; `InvalidJob` names the first field that is wrong, and why."""
+    """Read a job from plain values; raise `InvalidJob`, which names the first wrong field."""
     try:
         return JobDocument.model_validate(fields)
     except ValidationError as error:

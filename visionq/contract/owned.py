@@ -45,7 +45,7 @@ _CACHE_MODES: Final = {"explicit": "off", "implicit": "implicit"}
 
 
 def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
-    """Return which of the fields is not for `extra_body`, and why; None: they are all free."""
+    """Return the field that `extra_body` may not hold, and why; None if there is none."""
     for name in extra:
         if why := _OWNED.get(name):
             return f"{name!r} can't be set here: {why}"
@@ -55,7 +55,7 @@ def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
 
 
 def with_own_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a job with those of `extra_body` moved that a job has words for.
+    """Move fields of `extra_body` that a job has fields for into the job's own.
 
     So a question asked in the provider's words is the same question. What contradicts the job's own
     fields stays, and is refused there.

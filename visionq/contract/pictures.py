@@ -14,7 +14,7 @@ class Policy(StrEnum):
     OFF = "off"
     """Not looked for."""
     WARN = "warn"
-    """Told in the warnings of the picture."""
+    """Listed in the warnings of the picture."""
     REJECT = "reject"
     """The job fails with `picture_rejected`."""
 

@@ -19,8 +19,8 @@ class Spend(Document):
     #: What reused answers did not cost.
     saved_rub: Rubles = Decimal(0)
     unknown_calls: int = 0
-    #: Jobs that an emptied Redis had lost and their owner submitted anew: a call of theirs that was
-    #: out at that moment is paid twice, and in no book.
+    #: Jobs that an emptied Redis had lost and their owner submitted again: a call that was out
+    #: at that moment is paid twice, and in no book.
     forgotten_jobs: int = 0
     #: Paid since midnight, in the time zone of the settings.
     today_rub: Rubles = Decimal(0)

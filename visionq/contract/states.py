@@ -9,7 +9,7 @@ from visionq import errors
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     """In its lane, or on its way to a worker."""
@@ -18,7 +18,7 @@ class State(StrEnum):
     WAITING = "waiting"
     """Comes back by itself: at a known time, or when other calls have ended."""
     PARKED = "parked"
-    """Comes back when somebody or something acts: balance, access, unknown billing."""
+    """Comes back when its cause is gone: balance, access, unknown billing."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -1,4 +1,4 @@
-"""What is known of a message that was set aside."""
+"""What is known of a dead letter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST_NAME: Final = 200
 
 
 class Reason(StrEnum):
-    """Why a message was set aside; one refused for its document has the code of the error."""
+    """Why a message is a dead letter; one refused for its document has the error's code."""
 
     NOT_JSON = "not_json"
     """The envelope is no JSON: not written by a Celery client."""
@@ -46,7 +46,7 @@ class Message:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that was set aside, without its content."""
+    """A dead letter, without its content."""
 
     id: str
     reason: str
@@ -98,5 +98,5 @@ def read_letter(letter_id: str, fields: dict[str, str]) -> DeadLetter:
 
 
 def clean(text: object) -> str:
-    """Return what a message says of itself, short and on one line; of another type: nothing."""
+    """Return a text of a message, short and on one line; nothing for another type."""
     return " ".join(text.split())[:_LONGEST_NAME] if isinstance(text, str) else ""

@@ -10,7 +10,7 @@ _MOST_NAMES: Final = 40
 _DEEPEST: Final = 3
 
 
-def shape_of(raw: bytes) -> Any:  # noqa: ANN401  # whatever JSON can say
+def shape_of(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
     """Return the message with every text and number replaced by its kind and length."""
     try:
         envelope = json.loads(raw)

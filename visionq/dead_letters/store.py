@@ -35,7 +35,7 @@ class Bounds:
 
 
 class DeadLetters:
-    """The list of messages that were set aside, in the ledger's Redis."""
+    """The list of dead letters, in the ledger's Redis."""
 
     def __init__(self, redis: Redis, bounds: Bounds | None = None) -> None:
         self._redis = redis

@@ -69,7 +69,7 @@ class Book:
 
     @property
     def left_rub(self) -> Decimal | None:
-        """What may still be reserved now; None where there is no budget, less than 0 if overrun."""
+        """Return what may still be reserved; None without a budget, negative if overrun."""
         if self.limit_rub is None:
             return None
         return self.limit_rub - self.settled_rub - self.unknown_rub - self.reserved_rub
@@ -97,7 +97,7 @@ def book(scope: BudgetScope, options: LedgerOptions, now: float) -> Call[Book]:
 
 
 def budgets(options: LedgerOptions, now: float, most: int | None = None) -> Call[tuple[Book, ...]]:
-    """Read the books of all scopes that have a budget, or of so many: tenants go first."""
+    """Read the books of all scopes with a budget, or of `most`, tenants first."""
 
     def read(replies: list[list[Any]]) -> tuple[Book, ...]:
         books = (_book(_scope(key, period), values) for key, period, values in replies)

@@ -1,4 +1,4 @@
-"""Each transition as a `Call`: how it is said to its script, and how the script's answer is read.
+"""Each transition as a `Call`: its arguments, and how to read the script's reply.
 
 Pure functions; `Ledger` and `AsyncLedger` make the calls.
 """
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 #: One encoder for all: `json.dumps` makes one for each call.
 _as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-#: What stands as the Celery result of a job that waits for the end of an outage.
+#: The Celery result of a job that waits for the end of an outage.
 PUT_OFF = f"parked: {ProviderUnavailable.code}"
 
 _DELAY_REASONS: Final = frozenset(DelayReason)
@@ -118,7 +118,7 @@ def _lane(document: JobDocument) -> str:
 
 
 def _asked(job: NewJob) -> str:
-    """Return what the caller asked for, as a digest; empty where the document says it all.
+    """Return a digest of the caller's own fields; empty if no default was added.
 
     A repeated submission is the same although the operator's defaults have changed meanwhile.
     """
@@ -149,7 +149,7 @@ def _submission(job: NewJob, reply: list[bytes]) -> Submission:
 
 
 def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Call[Dispatch]:
-    """Look at what is due and take the next jobs of the lanes: at most `limit` of each.
+    """Handle what is due and take the next jobs: at most `limit` of each.
 
     Nothing is done within `rest` seconds after anybody's last look.
     """
@@ -312,7 +312,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
 
 
 def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
-    """Return what `finish` is told of an outcome."""
+    """Return the fields of an outcome for `finish`."""
     match outcome:
         case Completed(result, cache_key, saved):
             return {
@@ -357,7 +357,7 @@ def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
 
 
 def _retention(options: LedgerOptions, ttl: int) -> dict[str, int]:
-    """Return what is kept: seconds for the job and its blobs, how many jobs and events listed."""
+    """Return how long a job and its blobs are kept, and how many."""
     return {
         "ttl": ttl,
         "blob_grace": options.blob_grace,
@@ -369,7 +369,7 @@ def _retention(options: LedgerOptions, ttl: int) -> dict[str, int]:
 def cancel(
     job_ids: Sequence[str], options: LedgerOptions, now: float, only: str = ""
 ) -> Call[list[str]]:
-    """Cancel jobs in any state, or in one; returns the state of each before, or `missing`."""
+    """Cancel jobs in any state, or in one; return each one's former state."""
     error = Cancelled("the job was cancelled")
     document = error_document(error).to_json()
     arguments: list[str | int] = [
@@ -400,12 +400,12 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
 
 
 def resume(job_ids: Sequence[str]) -> Call[list[str]]:
-    """Have parked jobs of unknown billing ask once more; returns `resumed` or the state of each."""
+    """Let parked jobs of unknown billing ask again; return `resumed` or each state."""
     return Call("resume", tuple(job_ids), _states)
 
 
 def block(claim: Claim) -> Call[None]:
-    """Keep a job from being called again, for what came of this claim can't be written."""
+    """Block further calls of a job, since the end of this claim can't be written."""
     return Call("block", (claim.id, claim.token), lambda _: None)
 
 
@@ -416,7 +416,7 @@ def note_replays(replays: Mapping[str, str]) -> Call[None]:
 
 
 def steer_gate(key: str, order: GateOrder, reason: DelayReason) -> Call[str]:
-    """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
+    """Close, open or slowly reopen a key's gate; return its former state."""
     return Call("gate", (key, order.value, reason.value), lambda reply: reply.decode())
 
 

@@ -1,6 +1,6 @@
-"""Deliveries: what webhooks are told of the ends of jobs and batches, and how that went.
+"""Deliveries of events, the ends of jobs and batches, to webhooks.
 
-The ledger enters one in the script that ends the job, so it survives whatever the end survives.
+The script that ends a job enters its event, so an event is as safe as the end itself.
 `visionq.webhooks` knows whom to tell. Pure functions as in `calls`; the ledgers make the calls.
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from visionq.steps import Steps
 
-#: Scopes of lanes that stand aside until their model may be asked again.
+#: Scopes of lanes held until the rate limit of their model allows a call.
 _RATE_LIMIT: Final = "pace:"
 #: The one that tells most about the whole: while any key works, work goes on.
 _BEST_FIRST: Final = ("open", "reopening", "closed")
@@ -47,12 +47,12 @@ class Gate(Document):
     keys: tuple[KeyGate, ...] = ()
     #: What else is held: `model:…` or `tenant:…` → why.
     held: dict[str, str] = Field(default_factory=dict)
-    #: Models whose lanes stand aside, because no more of them may be asked now.
+    #: Models whose lanes are held by their rate limit.
     paced: frozenset[str] = Field(default=frozenset(), exclude=True)
 
 
 def read_gate(redis: Redis) -> Gate:
-    """Return the state of the gates; that of the whole is the state of its best key."""
+    """Return the state of the gates; the best key's state is that of the whole."""
     return run(ask_for_gate(redis))
 
 

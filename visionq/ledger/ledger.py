@@ -74,7 +74,7 @@ def check_version(redis: Redis) -> None:
 
 
 class RedisClock:
-    """Redis's time in seconds, told by the machine's own in between, which may be a day off.
+    """Redis's time in seconds, carried on by the machine's clock, which may be a day off.
 
     Days of budgets turn by it, for everybody in the same moment.
     """
@@ -137,7 +137,7 @@ class Ledger:
     def dispatch(self, limit: int = MOST_PER_SCRIPT, *, rest: float = 0) -> Dispatch:
         """Look at what is due and take the next jobs; the caller publishes the hints.
 
-        With `rest`, nothing is done within so many seconds after anybody's last look.
+        With `rest`, do nothing within that many seconds of the last look of any dispatcher.
         """
         return self._make(calls.dispatch(self.options, limit, rest, self._now()))
 
@@ -148,7 +148,7 @@ class Ledger:
     def renew(
         self, registration: Registration, leases: Sequence[tuple[str, str]] = ()
     ) -> frozenset[str]:
-        """Give a sign of life; returns the jobs among the (job, token) leases that are lost."""
+        """Renew registration and (job, token) leases; return the jobs that are lost."""
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self._make(calls.renew(registration, facts, leases, self.options.lease))
 
@@ -170,7 +170,7 @@ class Ledger:
         return self._make(wanted)
 
     def cached_answer(self, cache_key: str) -> str | None:
-        """Return the result document of whoever asked the same before, as JSON."""
+        """Return the cached result document, as JSON, or None."""
         stored = self.redis.get(ANSWER + cache_key)
         return stored.decode() if isinstance(stored, bytes) else None
 
@@ -227,7 +227,7 @@ class Ledger:
         return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
     def claim_delivery(self, delivery_id: str, token: str, lease: float) -> DeliveryClaim | None:
-        """Take the event that a hint named, for `lease` seconds; None: it is not to be had."""
+        """Take a hinted event for `lease` seconds; None if it is not due."""
         return self._make(deliveries.claim(delivery_id, token, lease))
 
     def finish_delivery(self, claim: DeliveryClaim, ending: DeliveryEnding) -> bool:
@@ -235,7 +235,7 @@ class Ledger:
         return self._make(deliveries.finish(claim, ending, self.options))
 
     def redeliver(self, delivery_ids: Sequence[str]) -> list[str]:
-        """Have webhooks told again; returns the state of each event before, or `missing`."""
+        """Deliver events again; return the former state of each, or `missing`."""
         return [
             state
             for few in _portions(delivery_ids)
@@ -243,14 +243,14 @@ class Ledger:
         ]
 
     def note_replays(self, replays: Mapping[str, str]) -> None:
-        """Note of each old job, by its id, which new one stands for it from now on."""
+        """Record for each old job the new one that replaces it."""
         for few in _portions(list(replays)):
             self._make(calls.note_replays({old: replays[old] for old in few}))
 
     def steer_gate(
         self, key: str, order: GateOrder, reason: DelayReason = DelayReason.OPERATOR
     ) -> str:
-        """Close a key's gate, open it, or let it reopen in steps; returns its state before."""
+        """Close, open or slowly reopen a key's gate; return its former state."""
         return self._make(calls.steer_gate(key, order, reason))
 
     def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
@@ -274,11 +274,11 @@ class Ledger:
     def settle_unknown(
         self, calls: Sequence[UnknownCall], *, paid: bool, cost_rub: Decimal | None = None
     ) -> list[Settled]:
-        """Say of calls of unknown billing whether they were paid; returns what became of each.
+        """Record whether calls of unknown billing were paid; return the result for each.
 
-        A paid one cost `cost_rub`, or if that is None the most that it can have. Where it turns out
-        that nothing was paid, jobs parked for that go on. If a call comes back after all, what it
-        really cost takes the place of what was said.
+        A paid one cost `cost_rub`, or if that is None the most that it can have. Jobs parked for
+        calls that were not paid go on. If a call comes back after all, its real cost replaces
+        what was recorded.
         """
         today = day_of(self._now(), self.options.time_zone)
         return [
@@ -288,7 +288,7 @@ class Ledger:
         ]
 
     def set_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
-        """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
+        """Set the limits of models (`*`: all others); None removes them."""
         self._make(set_limits(who, limits))
 
     def _now(self) -> float:
@@ -343,9 +343,9 @@ class AsyncLedger:
     async def announce(
         self, pipeline: Pipeline, tenant: str, event: str, subject: str, seed: str
     ) -> None:
-        """Have the tenant's webhook, if it has one, told of an end, when `pipeline` is executed.
+        """Queue an event for the tenant's webhook, if it has one, on `pipeline`.
 
-        What is announced again under the same `seed` is the same event, told once.
+        The same `seed` makes the same event, which is queued once.
         """
         call = deliveries.announce(tenant, event, subject, seed)
         await self._scripts[call.script](args=("", *call.arguments), client=pipeline)

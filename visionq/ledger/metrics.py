@@ -1,7 +1,7 @@
-"""Counters that outlive every worker: what an attempt counts goes into the ledger with its end.
+"""Counters that outlive workers: the ledger adds an attempt's counts with its end.
 
 A counter is a field `name|label|…` of one hash in Redis, a whole number that only grows. The
-scripts fill in `{tenant}` and `{model}` of a field, and bound how many of them are told apart.
+scripts fill in `{tenant}` and `{model}` of a field, and bound how many have labels.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-#: Stand for the job's own, as far as it is told apart from others.
+#: Placeholders for the job's own tenant and model, if those have labels.
 TENANT: Final = "{tenant}"
 MODEL: Final = "{model}"
-#: All that is not told apart.
+#: All tenants and models without a label.
 OTHER: Final = "other"
 
 #: Counts jobs whose calls, if any were out, nobody remembers.
 FORGOTTEN: Final = "jobs_forgotten"
-#: Counts calls, by model, that were said to have counted more than they can.
+#: Counts calls, by model, whose reported usage was impossibly high.
 USAGE_DISBELIEVED: Final = "usage_disbelieved"
 
 #: Counts tokens, by tenant, model and kind. Kinds add up: reasoning is no part of `output` here.
@@ -73,15 +73,15 @@ def add(counted: dict[str, int], amount: int, name: str, *labels: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """All counters as they stand: (name, labels) → whole number."""
+    """All counters: (name, labels) → whole number."""
 
     values: Mapping[tuple[str, ...], int]
-    #: Those that are told apart.
+    #: Those that have labels.
     tenants: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
 
     def of(self, name: str, labels: int) -> dict[tuple[str, ...], int]:
-        """Return labels → value of one counter that has so many labels."""
+        """Return labels → value of one counter with this number of labels."""
         return {
             key[1:]: value
             for key, value in self.values.items()
@@ -89,7 +89,7 @@ class Counters:
         }
 
     def sizes(self, histogram: Histogram) -> dict[tuple[str, ...], tuple[list[int], float]]:
-        """Return labels → how many durations there are of each size, and the sum in seconds."""
+        """Return labels → durations counted by size, and their sum in seconds."""
         found: dict[tuple[str, ...], tuple[list[int], float]] = {}
         for (name, *labels), value in self.values.items():
             if name != histogram.name:
@@ -105,9 +105,9 @@ class Counters:
 
 
 def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
-    """Return kind of token → how many were counted ever, of all tenants or of one.
+    """Return kind of token → count since the beginning, of all tenants or of one.
 
-    The kinds add up to all tokens. Of a tenant that is not told apart there are none.
+    The kinds add up to all tokens. A tenant without a label has none.
     """
     found = dict.fromkeys(TOKEN_KINDS, 0)
     for (of, _, kind), amount in read_counters(redis).of(TOKENS, 3).items():
@@ -117,12 +117,12 @@ def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
 
 
 def note_forgotten(redis: Redis, jobs: int) -> None:
-    """Count jobs that an emptied Redis had lost and their owner submitted anew."""
+    """Count jobs that Redis had lost and their owner submitted again."""
     redis.hincrby(METRICS, FORGOTTEN, jobs)
 
 
 def read_forgotten(redis: Redis) -> int:
-    """Return how many jobs were so submitted anew."""
+    """Return how many jobs were submitted again after Redis had lost them."""
     return int(redis.hget(METRICS, FORGOTTEN) or 0)
 
 

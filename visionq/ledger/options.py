@@ -24,16 +24,16 @@ class LedgerOptions:
     #: A hint that nobody claimed is sent again after this, then after twice as long, …
     first_wait_for_claim: float = 5
     longest_wait_for_claim: float = 60
-    #: One hint more than there are free slots for each so many slots, so that none idles.
+    #: Send one hint beyond the free slots for each of this many slots, so that none idles.
     slots_per_hint_ahead: int = 8
     #: Submission is refused at this share of Redis's `maxmemory`.
     refuse_at: float = 0.85
-    #: Of one tenant: parked jobs, and models for which jobs stand in line; beyond, it submits none.
+    #: Most parked jobs, and most models with queued jobs, of a tenant that may submit more.
     tenant_parked_limit: int = 100_000
     tenant_models_limit: int = 64
-    #: The broker's queues stand in the ledger's Redis.
+    #: The broker's queues are in the ledger's Redis.
     broker_is_here: bool = True
-    #: The blobs stand in the ledger's Redis.
+    #: The blobs are in the ledger's Redis.
     blobs_are_here: bool = True
     #: Where a day of spending begins and ends.
     time_zone: str = "Europe/Moscow"

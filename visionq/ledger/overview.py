@@ -1,4 +1,4 @@
-"""How everything stands, on one page. Reading it takes the same time whatever the backlog.
+"""The state of everything, on one page. Reading it takes the same time for any backlog.
 
 Totals come from the ledger's own counters. Where single jobs are looked at, for the reasons of
 those that wait, at most `MOST_JOBS` of a kind are, and the page says how many were.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Seconds of which the rate is taken, or the latest events if these seconds hold too many.
 RATE_WINDOW: Final = 300.0
-#: The rate of fewer jobs is taken over a minute at least, and fewer make no pace.
+#: The rate of fewer jobs is taken over a minute at least; with fewer there is no rate.
 _ENOUGH: Final = 10
 _MINUTE: Final = 60.0
 #: Seconds between two ends after which there was nothing to do.
@@ -110,9 +110,9 @@ class Overview(Document):
     #: How many there are; `lanes` holds at most about a thousand.
     lane_count: int
     rate: Rate
-    #: Jobs a minute while there was work, by the latest; None: too few have ended for a pace.
+    #: Jobs a minute while there was work, by the latest; None if too few have ended.
     pace_per_minute: float | None = None
-    #: Until all but the parked jobs have ended, at that pace; None without one, or behind a gate.
+    #: Until all but the parked jobs have ended, at that rate; None without one, or behind a gate.
     eta_seconds: float | None
     slots: int
     busy: int
@@ -191,10 +191,10 @@ def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
 def pace_of(
     events: Sequence[tuple[float, str]], now: float, at_work_since: float | None
 ) -> float | None:
-    """Return how many jobs end in a minute while there is work; None: too few for a pace.
+    """Return how many jobs end a minute while there is work, or None.
 
     Idle time does not count: where no job waits, the time since the last end, and before that
-    whatever lies behind a pause. `at_work_since`: since when jobs have been waiting all the time.
+    anything beyond a pause. `at_work_since`: since when jobs have been waiting all the time.
     """
     ended = [
         moment
@@ -228,7 +228,7 @@ def _at_work_since(oldest: datetime | None, gate: Gate) -> float | None:
 
 
 def eta_of(unfinished: int, per_minute: float | None) -> float | None:
-    """Return the seconds that so many jobs take at a pace; None if nobody can tell."""
+    """Return the seconds that these jobs take at this rate; None if unknown."""
     if unfinished == 0:
         return 0.0
     return round(unfinished * 60 / per_minute, 1) if per_minute else None
@@ -244,7 +244,7 @@ def _held(
 
 
 def _workers(page: Page, due: Sequence[Sequence[str | None]]) -> tuple[WorkerView, ...]:
-    """Return the workers; who is busy is known from the leases, if all of them were looked at."""
+    """Return the workers; the leases, if all were read, say which are busy."""
     busy = Counter(worker for state, _, worker in due if state == State.IN_PROGRESS)
     all_leases = len(page.due) < MOST_JOBS
     found = []

@@ -1,4 +1,4 @@
-"""How fast models are asked: their limits, and how that stands now."""
+"""How fast models are asked: their limits, and the present rates."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RateLimitStatus(Document):
 
 
 def feedback_fields(news: RateLimitFeedback) -> dict[str, float] | None:
-    """Return what `finish` is told of the limits; None where a call told nothing."""
+    """Return the feedback for `finish`; None if a call brought none."""
     told = {
         "tokens": news.tokens,
         "requests_limit": news.requests_limit,
@@ -53,7 +53,7 @@ def feedback_fields(news: RateLimitFeedback) -> dict[str, float] | None:
 
 
 def set_limits(who: str, limits: Mapping[str, Limits | None]) -> Call[None]:
-    """Set the limits of models (`*`: all others), or take back what was said of them (None)."""
+    """Set the limits of models (`*`: all others); None removes them."""
     arguments: list[str] = [who]
     for model, one in limits.items():
         arguments += (model, "" if one is None else one.to_compact_json())

@@ -43,7 +43,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another document already stands under this id or idempotency key."""
+    """This id or idempotency key already names another document."""
 
     id: str
     known_id: str
@@ -101,10 +101,10 @@ class Hint:
 
 
 class DeliveryState(StrEnum):
-    """How an event stands with the webhook that is told of it."""
+    """The state of an event on its way to a webhook."""
 
     WAITING = "waiting"
-    """Not told yet, or to be told again."""
+    """Not delivered yet, or due again."""
     HINTED = "hinted"
     """On its way to a worker."""
     SENDING = "sending"
@@ -130,7 +130,7 @@ class Dispatch:
     hints: tuple[Hint, ...]
     expired: tuple[str, ...]
     deliveries: tuple[DeliveryHint, ...] = ()
-    #: Nothing was done: somebody had just looked.
+    #: Nothing was done: another dispatcher had just looked.
     rested: bool = False
 
 
@@ -156,7 +156,7 @@ class Claim:
     lapses: int
     #: Nano-rubles paid so far.
     cost: int
-    #: What the attempt is to have mended, instead of asking about the pictures again.
+    #: The answer that the attempt repairs, instead of asking about the pictures again.
     faulty: InvalidAnswer | None = None
     #: What the provider said less than a minute ago of the job's model, which it does not know.
     missing_model: ErrorDocument | None = None
@@ -229,7 +229,7 @@ class Registration:
 
     @property
     def pool(self) -> str:
-        """The workers that serve the same queues with the same key, and so share their hints."""
+        """Return the name of the workers that serve the same queues with the same key."""
         return f"{','.join(sorted(self.queues))}@{self.key}"
 
 
@@ -291,7 +291,7 @@ def error_document(error: VisionqError) -> ErrorDocument:
 
 
 def failed(error: VisionqError, picture: int | None = None) -> Failed:
-    """Return the outcome of a job that fails with this error; `picture` at fault, from 1."""
+    """Return the outcome of a job that fails; `picture` is at fault, from 1."""
     return Failed(error_document(error), type(error).__name__, picture)
 
 
@@ -302,13 +302,13 @@ class Waiting:
     reason: DelayReason
     delay: float
     counted: bool
-    #: The paid answer that the next attempt is to have mended.
+    #: The paid answer that the next attempt repairs.
     faulty: InvalidAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The job comes back after `recheck` seconds, or only when somebody acts."""
+    """The job comes back after `recheck` seconds, or only when an operator acts."""
 
     reason: DelayReason
     recheck: float | None = None

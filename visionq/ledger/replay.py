@@ -1,4 +1,4 @@
-"""Jobs that ended without an answer, submitted anew: new jobs that name the old ones."""
+"""Replays of jobs that ended without an answer: new jobs that name the old ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _most_pictures(job: JobDocument, rules: VisionRules) -> int:
 def replay(
     ledger: Ledger, job_ids: Sequence[str]
 ) -> Iterator[tuple[str, Submitted | VisionqError]]:
-    """Submit the same questions anew, each in its old batch; yields what came of each old id.
+    """Submit the same questions again, each in its old batch; yield each old id's result.
 
     A job is replayed once: asked for again, it is the same new job. Only what ended without an
     answer can be replayed; the caller has made sure of that.

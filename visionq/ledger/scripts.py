@@ -47,7 +47,7 @@ def script_text(name: str) -> str:
 
 
 def load_missing(redis: Redis) -> int:
-    """Load what Redis does not have, as after its restart; returns how many scripts that were.
+    """Load the scripts that Redis lacks, as after its restart; return how many.
 
     They stay in its memory for those who may not load one.
     """

@@ -1,4 +1,4 @@
-"""Finding jobs by what they are, however many there are: page by page, as far as somebody reads."""
+"""Finding jobs by their properties, page by page, as far as the caller reads."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class JobFilter:
 
 
 def find_jobs(redis: Redis, wanted: JobFilter) -> Iterator[JobView]:
-    """Yield the jobs that are wanted: those under way, the parked, then the ended, latest first.
+    """Yield the wanted jobs: those under way, the parked, then the ended, latest first.
 
-    Jobs move while they are looked at, so one may be missed; none is told twice.
+    Jobs move while they are looked at, so one may be missed; none appears twice.
     """
     known: set[str] = set()
     for ids in _candidates(redis, wanted):

@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def unexplained_rub(self) -> Decimal:
-        """What is gone beyond the books: calls of unknown billing, other users of the account."""
+        """Return what is gone beyond the books: unknown calls, other users of the account."""
         return self.gone_rub - self.settled_rub
 
 
@@ -106,7 +106,7 @@ def settle(
 
 
 def settled_in_month(redis: Redis, today: str) -> Decimal:
-    """Return what all jobs cost from the first of the month up to a date as `2026-11-22`."""
+    """Return what all jobs cost from the first of the month up to this date."""
     month, day = today[:7], int(today[8:])
     with redis.pipeline(transaction=False) as pipeline:
         for number in range(1, day + 1):
@@ -117,8 +117,8 @@ def settled_in_month(redis: Redis, today: str) -> Decimal:
 def compare(redis: Redis, balance: Decimal, account: str, now: datetime) -> Comparison:
     """Compare the balance with the books since the first comparison for this account.
 
-    `account` names the key and the address that were asked, without telling them: another one
-    begins anew.
+    `account` is a name for the key and the address, and reveals neither: another one starts a new
+    comparison.
     """
     settled = rubles(int(redis.hget(MONEY, "settled") or 0))
     stored: dict[Any, Any] = redis.hgetall(BALANCE_REFERENCE)

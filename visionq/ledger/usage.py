@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Answers from which something is learned.
 ENOUGH: Final = 20
-#: How far reality may leave the table before people are told.
+#: How far counts may leave the table before a notice is sent.
 DRIFT: Final = 0.2
 #: Of a call's input: what is reserved beyond the forecast, before and after there are answers.
 #: Before, the table may be wrong by that much; after, single answers scatter.
@@ -66,7 +66,7 @@ class Calibration:
 
     @property
     def has_drifted(self) -> bool:
-        """Whether reality has left the table; a text forecast is high on purpose, and no table."""
+        """Whether counts have left the table. Text forecasts are high on purpose, and no table."""
         too_low = self.factor < 1 - DRIFT and self.share > _MOSTLY_PICTURES
         return self.factor > 1 + DRIFT or too_low
 
@@ -107,7 +107,7 @@ def calibrate(sums: Mapping[str, float]) -> Calibration | None:
 
 
 def _fitted(sums: Mapping[str, float], factor: float) -> tuple[float, float]:
-    """Return the factors of pictures and of texts, both of them `factor` where nobody can tell."""
+    """Return the factors of pictures and of texts, both `factor` if they can't be separated."""
     pp, pt, tt = sums["pp"], sums["pt"], sums["tt"]
     pull = _RIDGE * factor
     a, b, right = (
@@ -148,7 +148,7 @@ def reserved_input(calibration: Calibration | None, pictures: int, most_texts: i
 
 
 def likely_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
-    """Return the input tokens that a call is paced by: hardly ever fewer than are counted."""
+    """Return the input tokens for the rate limit: hardly ever fewer than are counted."""
     if calibration is None:
         return ceil(MARGIN_BEFORE * (pictures + texts))
     most = max(1.0, calibration.pictures) * pictures + max(1.0, calibration.texts) * texts
@@ -189,7 +189,7 @@ def question_of(job: JobDocument) -> str:
 
 
 def usage_fields(note: UsageNote | None) -> dict[str, str | int] | None:
-    """Return what `finish` is told of a call's usage."""
+    """Return a call's usage for `finish`."""
     if note is None:
         return None
     return {
@@ -221,7 +221,7 @@ def read_calibrations(
 
 
 def read_cost_ratios(redis: Redis) -> dict[str, float]:
-    """Return what calls cost, by the provider's own word, of what the table of prices says.
+    """Return the cost that the provider reports, as a share of the table's price.
 
     Only of models whose answers tell their cost.
     """
@@ -255,7 +255,7 @@ def _caching(sums: Mapping[str, float]) -> tuple[float | None, float]:
 
 
 def read_least_input(redis: Redis, question: str) -> int | None:
-    """Return the least that answers to a question counted as input; None: nobody has asked it."""
+    """Return the least input counted for a question; None if it was never asked."""
     found: Any = redis.hget(QUESTION + question, "least")
     return None if found is None else int(float(found))
 
@@ -307,7 +307,7 @@ class CalibrationReader:
         self._least: dict[str, tuple[float, int | None]] = {}
 
     def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
-        """Return what is known of a model at one `detail` and effort, seconds old at most."""
+        """Return the calibration of a model at one `detail` and effort, seconds old."""
         kind, now = kind_of(model, detail, effort), self._monotonic()
         read, calibration = self._known.get(kind, (None, None))
         if read is None or now - read > self._rest:

@@ -68,7 +68,7 @@ def states_of(redis: Redis, job_ids: Sequence[str]) -> list[State | None]:
 
 
 def behind(gate: Gate, view: JobView) -> JobView:
-    """Show a queued job as parked where its gate, its model or its tenant is held.
+    """Show a queued job as parked if its gate, model or tenant is held.
 
     Where its model is asked as fast as it may be, that is why it is still queued.
     """
@@ -124,7 +124,7 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
 
 
 def _attempts(state: State, fields: dict[str, str]) -> int:
-    """Return the attempts begun, as the result tells them: the ledger counts those before the last.
+    """Return the attempts begun; the ledger counts those before the last.
 
     What ended without a worker, as by its deadline, was not begun a last time.
     """
@@ -165,7 +165,7 @@ def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
 
 
 def spend(redis: Redis, today: str) -> Spend:
-    """Return what the books say of all jobs together; `today` is a date as `money.day_of` gives."""
+    """Return the books of all jobs together; `today` is a date of `money.day_of`."""
     reply: dict[Any, Any] = redis.hgetall(MONEY)
     settled_today = redis.hget(MONEY_OF_DAY + today, "settled")
     books = {name.decode(): int(amount) for name, amount in reply.items()}
@@ -183,7 +183,7 @@ _MOST_WORKERS: Final = 1000
 
 
 def is_served(redis: Redis, queue: str) -> bool:
-    """Return whether a worker that is alive takes jobs from a queue, in two round trips."""
+    """Return whether a live worker serves a queue, in two round trips."""
     seconds, micros = _time(redis)
     now = seconds * 1000 + micros // 1000
     alive: Any = redis.zrangebyscore(WORKERS, f"({now}", "+inf", start=0, num=_MOST_WORKERS)

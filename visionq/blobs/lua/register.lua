@@ -17,7 +17,7 @@ end
 local unknown = {}
 for i = 3, #ARGV do
   local sha = ARGV[i]
-  -- Whoever was deleting it died, and may have deleted it.
+  -- Its deleter died, and may have deleted it.
   local died = redis.call('ZREM', K.blob_deletions, sha) == 1
   local is_new = false
   if not is_needed(sha) then

@@ -29,7 +29,7 @@ redis.call('HSET', K.dead_letter .. id, 'received', at(now), unpack(ARGV, 10))
 redis.call('EXPIRE', K.dead_letter .. id, ttl)
 redis.call('ZADD', K.dead_letters, at(now), id .. ' ' .. bytes)
 
--- Whoever waits for the task is told, unless the id is that of a job, which has an end of its own.
+-- Answer those who wait for the task, unless the id is that of a job, which has an end of its own.
 if task_id ~= '' and redis.call('EXISTS', K.job .. task_id) == 0 then
   if redis.call('SET', K.celery_result .. task_id, result, 'EX', result_ttl, 'NX') then
     redis.call('PUBLISH', K.celery_result .. task_id, result)

@@ -59,7 +59,7 @@ local function sent_already()
   end
 end
 
--- Somebody is asking just this: wait for that answer instead of paying for another.
+-- Another job asks the same: wait for its answer instead of paying for another.
 local function lead()
   if reuse ~= 'use' or cache_key == '' then
     return
@@ -87,7 +87,7 @@ local function park_as_unclear()
   move(job, State.IN_PROGRESS, State.PARKED)
   redis.call('HSET', job, 'reason', DelayReason.BILLING_UNKNOWN)
   redis.call('ZADD', K.parked, at(now), id)
-  end_single_flight(id, job) -- it was to mend its answer
+  end_single_flight(id, job) -- it led to repair its answer
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
   else
@@ -143,7 +143,7 @@ local function budget()
       scope, short = one, State.WAITING
     end
   end
-  if has_budget and redis.call('HEXISTS', job, 'faulty') == 0 then -- what mending takes tells nothing
+  if has_budget and redis.call('HEXISTS', job, 'faulty') == 0 then -- a repair costs less than the job's kind
     take_sample(kind_of(lane, batch), needed, not short)
   end
   if not short then
@@ -153,7 +153,7 @@ local function budget()
   end
   release_slot(job)
   wait_for_budget(id, job, State.IN_PROGRESS, scope, reserve, short)
-  end_single_flight(id, job) -- it was to mend its answer: others, with budgets of their own, need not wait
+  end_single_flight(id, job) -- it led to repair its answer: others, with budgets of their own, need not wait
   redis.call('SET', K.celery_result .. id, budget_results[short])
   wake()
   return { Verdict.PARK, WAITING_REASONS[short] }
@@ -178,7 +178,7 @@ local function wait_for_rate_limit()
   end
 end
 
--- Only now is the room taken that was promised: who waited for the pace has kept it.
+-- Only now is the promised room taken: a job that waited for the rate limit has kept it.
 local function mark_sent()
   reserve_money(job, token, reserve == '' and '0' or reserve, today)
   clear_earmark(job)

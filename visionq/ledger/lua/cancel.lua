@@ -1,6 +1,6 @@
 -- include: core/base, jobs/ending
 
--- Ends jobs from outside, in whatever state they are. A call that is out stays on the books, and
+-- Ends jobs from outside, in any state. A call that is out stays on the books, and
 -- its answer and cost are kept when they come.
 -- ARGV: now, state (cancelled | failed), reason, only jobs in this state ('' for any),
 --   result ttl (s), blob grace (s), ended jobs and events to keep listed, then for each job: id, error document, Celery result

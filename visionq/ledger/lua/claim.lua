@@ -57,8 +57,8 @@ elseif not (state == State.IN_PROGRESS and was.token == claim.token) then
   return refused(state or State.MISSING) -- but a repeated claim is the same claim
 end
 
--- Whoever claims is told of an interrupted call until somebody has finished: a reply can be lost, and
--- so can a worker that was told. Unknown calls that were excused (resume.lua) are left out.
+-- Each claim reports an interrupted call until an attempt has finished: a reply can be lost, and
+-- so can the worker that read it. Unknown calls that were excused (resume.lua) are left out.
 local found = read(
   job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'excused'
 )

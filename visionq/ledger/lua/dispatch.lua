@@ -7,7 +7,7 @@
 --   ('1' or '0'), slots per hint sent ahead, rest (ms): nothing is done so soon after the last look,
 --   today's date
 -- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed,
---   {{id, tenant, event}, …} of which webhooks are to be told, 1 if it was too soon after the last look
+--   {{id, tenant, event}, …} to deliver to webhooks, 1 if it was too soon after the last look
 
 local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -69,7 +69,7 @@ look[State.IN_PROGRESS] = function(id, job)
     redis.call('ZADD', K.due, at(grace_until), id)
     return
   end
-  -- The last attempt may have been paid: the next claim is told.
+  -- The last attempt may have been paid: the next claim reports it.
   local sent = sent_becomes_unknown(job) or known_as_unknown(job)
   count('leases_lost|' .. (sent and 'sent' or 'unsent'))
   if sent then
@@ -114,7 +114,7 @@ look[State.HINTED] = function(id, job)
   end
 end
 
--- What its call may have cost can't be booked: the job stays as it is until a key has been mended.
+-- What its call may have cost can't be booked: the job stays as it is until the key is repaired.
 local function is_stuck(job)
   local token = redis.call('HGET', job, 'sent')
   return token and not pcall(refuse_unless_bookable, scopes_of(job), redis.call('HGET', job, 'day:' .. token))
@@ -211,7 +211,7 @@ local function room_for(queue)
   return room
 end
 
--- The same without the hints that are sent ahead, and without the threads that stand with receivers
+-- The same without the hints that are sent ahead, and without the threads that wait for receivers
 -- of webhooks: what a job that is taken now finds free.
 local function free_for(queue)
   local free = room_for(queue) - redis.call('ZCARD', K.deliveries_out)
@@ -250,8 +250,8 @@ local function next_lane(queue)
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
 end
 
--- Jobs that are at hand wait for what their tenant chose: a host that drips, a picture that takes
--- long to decode. While there are several tenants, one has at most so many of them for each slot that
+-- Claimed jobs wait for what their tenant chose: a slow host, a picture that takes
+-- long to decode. While there are several tenants, one has at most TIMES_FREE of them for each slot that
 -- stays free, as in visionq/fair_limiter.py; calls that are out take their turns at the provider.
 local TIMES_FREE = 3
 local SHARED_FOR = 86400000 -- ms since two tenants had jobs taken

@@ -3,7 +3,7 @@
 -- include: money/usage, money/waiters, rate_limit/feedback, single_flight/single_flight
 
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
--- paid answer are taken from whoever brings them, however late.
+-- paid answer are taken from any worker, however late.
 -- ARGV: now, the ending as JSON (`finish` in visionq/ledger/calls.py). Amounts of money are text:
 --   numbers in Lua hold no more than 53 bits.
 -- Returns a `Written`: PUT_OFF if the provider is out and the job went back to its lane instead.
@@ -22,7 +22,7 @@ local is_mine = state == State.IN_PROGRESS and was.token == token
 local is_unmarked = sent ~= token and not unknown and not was['settled:' .. token] and not said and was.ended_by ~= token
 local is_paid = billing == Billing.SETTLED
 local was_forgotten = is_paid and is_unmarked
--- Whoever is to correct its answer stays the leader: nobody else need pay for the pictures meanwhile.
+-- A job that repairs its answer stays the leader: no other pays for the pictures meanwhile.
 local mends = ending.invalid_answer and is_mine
 
 refuse_unless_whole(cost, ending.saved, ending.delay or '')
@@ -30,7 +30,7 @@ redis.call('HLEN', K.money_of_day .. ending.today) -- fails if it is of another 
 
 -- At Redis's memory limit a script goes through only if its first write removes something.
 redis.call('ZREM', K.parked, '')
--- If something below is refused, what stands is in part, and the job is not to be called again
+-- If Redis refuses a write below, the ending is there in part, and no call of the job may follow
 -- (block.lua): `written` takes the mark away.
 if state and not was.refused then
   redis.call('HSET', job, 'refused', token)
@@ -51,8 +51,8 @@ local function note_cost(its_lane, amount)
   note_usage(ending.usage)
 end
 
--- What the operator said that the call cost gives way to what it did cost. Counters only grow: what
--- was said too much stays in them.
+-- The real cost replaces what the operator entered. Counters only grow: what
+-- was entered too high stays in them.
 local function correct_what_was_said()
   local day, excess = redis.call('HGET', job, 'day:' .. token), at((is_paid and cost or 0) - said)
   post(job, day, { settled = excess })
@@ -92,7 +92,7 @@ local function settle()
   return price
 end
 
--- Redis has lost the job, and not what its call cost: that is booked once, whoever tells it again.
+-- Redis has lost the job. What its call cost is booked once, however often it is reported.
 local function book_without_job(its_lane, batch)
   local is_open = not redis.call('ZSCORE', K.closed_calls, token) and now < ending.job_expires
   if cost == '0' or billing == Billing.RELEASED or not is_open then
@@ -136,8 +136,8 @@ local function record_provider_feedback()
   return false
 end
 
--- A call that was given up has come back after all. What was paid is kept, also where it is to be
--- mended or is a failure for good; where nothing was, nothing is unclear any more.
+-- A call that was given up has come back after all. What was paid is kept, even if it needs
+-- repair or is a final failure; if nothing was paid, nothing is unclear any more.
 local function accept_late_result()
   if sent ~= token and not unknown and not said and not was_forgotten then
     return
@@ -169,7 +169,7 @@ if not state then
   book_without_job(ending.lane, ending.batch)
   return Written.FENCED
 end
-if was.ended_by ~= token then -- else it is told again, since the reply was lost
+if was.ended_by ~= token then -- else this is a repeated call: its reply was lost
   count_all(was.lane, ending.counted, is_paid)
 end
 if sent == token then

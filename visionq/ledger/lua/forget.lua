@@ -19,7 +19,7 @@ local function hurry_blobs(tenant, blobs)
   end
 end
 
--- Whoever tells the end of one of its calls again finds no job, and must not have it booked anew.
+-- A worker that repeats the end of one of its calls finds no job, and must not book it twice.
 local function close_calls(job)
   local fields = redis.call('HGETALL', job)
   for i = 1, #fields, 2 do

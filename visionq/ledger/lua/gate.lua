@@ -11,7 +11,7 @@ local before = standing.state
 
 if order == GateOrder.CLOSE then
   close_gate(gate, reason)
-  redis.call('HDEL', gate, 'retry_at') -- no trial: whoever closed it opens it
+  redis.call('HDEL', gate, 'retry_at') -- no trial: the operator who closed it opens it
 elseif order == GateOrder.OPEN then
   next_epoch(gate)
   open_gate(gate)

@@ -2,7 +2,7 @@
 
 -- What the operator, or the environment of the workers, says of a model's limits.
 -- ARGV: now, who says it (operator | environment), then for each model: its name ('*' for all that
---   nothing is said of), limits (JSON, '' for none any more)
+--   no own limits), limits (JSON, '' for none any more)
 -- What was learned of the model is forgotten: it was learned under other limits.
 
 for i = 3, #ARGV, 2 do

@@ -3,7 +3,7 @@
 -- How fast models may be asked now. Changes nothing.
 -- ARGV: now, models …
 -- Returns for each: {requests a minute, tokens a minute, calls at a time, what the rate comes from
---   (learned | told | ''), when the next call may be sent (ms), calls out, jobs at hand}, '' for none
+--   (`source` of RateLimitStatus or ''), when the next call may be sent (ms), calls out, jobs claimed and not sent}
 
 local function text(number)
   return number and string.format('%.3f', number) or ''

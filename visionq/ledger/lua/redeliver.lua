@@ -1,6 +1,6 @@
 -- include: core/base, webhooks/deliveries
 
--- Has webhooks told again, or at once of what waits; what is on its way is left alone.
+-- Delivers events again, or at once if they wait; leaves alone what is on its way.
 -- ARGV: now, then the ids
 -- Returns for each its state before, or 'missing'
 

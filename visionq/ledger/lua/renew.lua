@@ -28,7 +28,7 @@ else
   redis.call('ZADD', K.workers, at(now + lease), worker)
 end
 
--- Jobs that an older worker set aside have found one that reads them.
+-- Jobs that an older worker parked have found one that reads them.
 local function take_up_newer_jobs()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.too_new, '-inf', version, 'LIMIT', 0, 200)) do
     redis.call('ZREM', K.too_new, id)

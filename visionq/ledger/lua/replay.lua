@@ -1,6 +1,6 @@
 -- include: core/base
 
--- Notes that ended jobs have been submitted anew; the same note again changes nothing.
+-- Records that ended jobs were submitted again; repeating it changes nothing.
 -- ARGV: now, then for each: id of the old job, id of the new one
 
 -- A batch that was made of a file is not done any more: a gateway takes it up again.

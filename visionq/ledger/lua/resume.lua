@@ -1,11 +1,11 @@
 -- include: core/base, lanes/lanes
 
--- Has parked jobs of unknown billing ask once more, as somebody decided who knows that it may be paid
+-- Lets parked jobs of unknown billing ask once more, as an operator decided who knows that it may be paid
 -- for again. Their earlier calls stay in the books.
 -- ARGV: now, then the ids
 -- Returns for each: resumed, or its state: missing, and what is not parked for that, stay as they are.
 
--- The question may be asked again, whoever's calls were counted for it.
+-- The question may be asked again, no matter which jobs' calls were counted for it.
 local function ask_again(job)
   local fields = redis.call('HGETALL', job)
   for i = 1, #fields, 2 do

@@ -1,10 +1,10 @@
 -- include: core/base, lanes/lanes, metrics/counters, metrics/labels, money/books, money/calls
 
--- Says of calls of unknown billing whether they were paid, as somebody found out at the provider.
--- Should a call come back after all, what it really cost takes the place of what was said (finish).
+-- Records whether calls of unknown billing were paid, as an operator found out at the provider.
+-- Should a call come back after all, its real cost replaces what was entered (finish.lua).
 -- ARGV: now, today's date, `paid` or `unpaid`, nano-rubles that each of them cost ('' for the most
 --   that it can be), then the calls, each as it is listed (unknown_entry)
--- Returns for each: settled | at_work (not said to be paid before its job rests: whoever works on it
+-- Returns for each: settled | at_work (its job must rest before the call counts as paid: its worker
 --   may be asking once more) | gone (its billing is not unknown, or not any more)
 
 local today, is_paid, price = ARGV[2], ARGV[3] == 'paid', ARGV[4]

@@ -32,7 +32,7 @@ local function known_as(id, idempotency)
   return nil
 end
 
--- What stands elsewhere can't be looked at, but nothing is deleted there that is on the books.
+-- Another store can't be looked at, but nothing is deleted there that is on the books.
 local function is_missing(sha)
   if blobs_are_here then
     return redis.call('EXISTS', K.blob .. sha) == 0

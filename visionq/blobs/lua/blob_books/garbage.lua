@@ -6,7 +6,7 @@ local function is_needed(sha)
   return redis.call('HEXISTS', K.blob_references, sha) == 1
 end
 
--- Takes the entries whose time is up out of the garbage, at most `limit` of them. What stood in
+-- Takes expired entries out of the garbage, at most `limit` of them. What was in
 -- Redis is gone with that, and no longer counted; the hashes of the others are returned.
 local function take_garbage(limit)
   local elsewhere, freed = {}, 0
@@ -25,7 +25,7 @@ local function take_garbage(limit)
   if freed > 0 then
     redis.call('DECRBY', K.blob_bytes, at(freed))
   end
-  -- With no blob left, whatever was miscounted, as by hands that deleted keys, is forgotten.
+  -- With no blob left, forget any miscount, as after someone deleted keys.
   if #entries > 0 and redis.call('EXISTS', K.blob_garbage, K.blob_references) == 0 then
     redis.call('DEL', K.blob_bytes)
   end

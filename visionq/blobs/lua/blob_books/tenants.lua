@@ -18,7 +18,7 @@ local function is_charged(tenant, sha, size)
     or redis.call('ZSCORE', K.tenant_blob_garbage, entry_of_tenant(tenant, sha, size))
 end
 
--- It has been brought, and is to be there until a job needs it or the time is up.
+-- The tenant uploaded it; it stays until a job needs it or the time is up.
 local function tenant_brought(tenant, sha, size, moment)
   if redis.call('HEXISTS', K.tenant_blobs .. tenant, sha) == 0
     and redis.call('ZADD', K.tenant_blob_garbage, at(moment), entry_of_tenant(tenant, sha, size)) == 1 then

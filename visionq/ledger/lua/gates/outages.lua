@@ -2,8 +2,8 @@
 
 -- Outages: calls in a row that brought no word of the provider's own. The silence of a key closes its
 -- gate; that of one model, while others are answered, rests that model. Either way one call at a time
--- tries, after ever longer pauses, until one is answered. What is known of a model stands beside its
--- pace, for all keys: `silence`, `step` (how many calls may be out, where it is on trial) beside those
+-- tries, after ever longer pauses, until one is answered. What is known of a model is beside its
+-- rate limit, for all keys: `silence`, `step` (how many calls may be out on trial) beside those
 -- from before, `rest` (the last pause), whether it ever `answered`, and how often it was `missing`.
 
 local OUTAGE = DelayReason.PROVIDER_UNAVAILABLE
@@ -80,7 +80,7 @@ local function record_silence(job, model, gate, epoch, points, gives_up)
 end
 
 -- The provider says that it does not know the model. One that never answered, and is denied again
--- after a rest, is missing: its jobs need not ask. Else only who asked was told so.
+-- after a rest, is missing: its jobs need not ask. Else the answer concerns the asking job alone.
 local function record_missing_model(job, gate, lane, document)
   local model = model_of(lane)
   local key = K.rate_limit .. model

@@ -3,7 +3,7 @@
 
 -- The end ------------------------------------------------------------------------------------------
 
--- What stands of a blob that no unfinished job needs: its size can't be asked for once it is gone.
+-- The entry of a blob that no unfinished job needs, with its size, unknown once it is gone.
 -- A blob outside Redis has none here.
 local function garbage_entry(sha)
   return sha .. ' ' .. redis.call('STRLEN', K.blob .. sha)
@@ -20,7 +20,7 @@ local function release_blobs(tenant, blobs, grace)
   end
 end
 
--- Nothing is to be expected any more of a job that ended: what it keeps expires.
+-- Nothing more comes of a job that ended: what it keeps expires.
 local function let_go(id, job)
   redis.call('ZREM', K.due, id)
   local ttl = redis.call('HGET', job, 'ttl')

@@ -1,6 +1,6 @@
 -- include: core/base
 
--- Jobs at hand: taken from their lanes and not sent yet, counted for each model and tenant. Whatever
+-- Claimed, not sent: jobs taken from their lanes, counted for each model and tenant. In any
 -- way a job takes out of the workers' hands, it goes through `move`.
 
 local RATE_LIMIT_KEPT = 86400 -- seconds that is remembered of a model that nobody asks
@@ -19,7 +19,7 @@ local function count_of_tenant(counts, lane, amount)
   end
 end
 
--- The last one out: nobody misses what is known of a model's pace, if nobody asks it for long.
+-- The last one out: forget the rate limit of a model that nobody asks for long.
 local function count_down(model, one, other)
   local key = K.rate_limit .. model
   if redis.call('HINCRBY', key, one, -1) == 0 and (redis.call('HGET', key, other) or '0') == '0' then

@@ -2,7 +2,7 @@
 
 -- Slots: what workers can take, and what they have taken.
 
--- The keys of live workers stand in a set of their own, which whoever looks at the gates may read.
+-- The keys of live workers are in a set of their own, for readers of the gates.
 local function add_slots(pool, slots)
   local key = string.match(pool, '@(.*)$') or ''
   if redis.call('HINCRBY', K.pool_slots, pool, slots) > 0 then

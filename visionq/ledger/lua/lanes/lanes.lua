@@ -1,6 +1,6 @@
 -- include: jobs/moves, metrics/counters
 
--- Lanes: the backlog of one (queue, tenant, model). A lane stands in its tenant's ring, and the
+-- Lanes: the backlog of one (queue, tenant, model). A lane is in its tenant's ring, and the
 -- tenant in its queue's, while jobs are queued in it and nothing holds it.
 
 local function split_lane(lane)

@@ -2,7 +2,7 @@
 
 -- Labels: the tenants and models that are counted under their names. A tenant is from its first job
 -- on, a model from its first paid answer, since anybody can invent a model. Bounded: what finds no
--- place is counted as `other`, and so are counters beyond so many. Who was not counted for a day gives
+-- place is counted as `other`, and so are counters beyond the limit. One not counted for a day gives
 -- the place, and the counters, to who needs it.
 
 local MOST_TENANTS = 40

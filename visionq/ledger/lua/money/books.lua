@@ -2,7 +2,7 @@
 
 -- Books: what calls reserve, cost or may have cost, for each tenant (ever, and by day and month) and
 -- for each batch. Amounts are integer nano-rubles, kept as text, added by Redis. A scope is
--- `tenant:NAME` or `batch:ID`; its budgets stand in its own book as `limit:PERIOD`.
+-- `tenant:NAME` or `batch:ID`; its budgets are in its own book as `limit:PERIOD`.
 
 local PERIODS = { 'total', 'day', 'month' }
 local DAY_KEPT, MONTH_KEPT = 40 * 86400, 400 * 86400 -- s
@@ -57,7 +57,7 @@ local function left_in(scope, day)
   return room, headroom
 end
 
--- Tells the operator, once for each budget and period; a budget that is changed is told anew.
+-- Notifies the operator once for each budget and period, and again after the budget changes.
 local function tell_once(scope, state, period, limit, book, used)
   local told = book .. ' ' .. at(limit)
   if redis.call('HGET', K.book .. scope, state .. ':' .. period) ~= told then
@@ -123,8 +123,8 @@ local function refuse_unless_bookable(scopes, day)
   redis.call('XREVRANGE', K.notices, '+', '-', 'COUNT', 1)
 end
 
--- Writes amounts into every book that a call stands in, or fails before it has written any: those of
--- the day of its reservation, whatever day it is now. A book that has expired since stays forgotten,
+-- Writes amounts into every book of a call, or fails before it has written any: those of
+-- the day of its reservation, even if it is past. A book that has expired since stays forgotten,
 -- unless `opens`.
 local function post_to(scopes, day, amounts, opens)
   refuse_unless_bookable(scopes, day)

@@ -17,8 +17,8 @@ local function book_on(day, account, amount)
   redis.call('EXPIRE', K.money_of_day .. day, MONEY_DAYS_KEPT * 86400)
 end
 
--- As it stands in the list of calls of unknown billing, readable when the job has expired: id, token,
--- amount, scopes, and in whose books it stands as `day:DATE`.
+-- Its entry in the list of calls of unknown billing, readable when the job has expired: id, token,
+-- amount, scopes, and the day of its books as `day:DATE`.
 local function entry_of(id, token, amount, scopes, day)
   local entry = { id, token, amount, unpack(scopes) }
   entry[#entry + 1] = day and 'day:' .. day or nil
@@ -84,7 +84,7 @@ local function sent_becomes_unknown(job)
   return token
 end
 
--- A call was sent whose mark Redis has lost: what it may have cost stands open all the same.
+-- A call was sent whose mark Redis has lost: what it may have cost stays open all the same.
 local function unmarked_becomes_unknown(job, token, amount, day)
   post(job, day, { unknown = amount, unknown_calls = 1 }, true)
   redis.call('HSET', job, 'unknown:' .. token, amount, 'day:' .. token, day)

@@ -118,7 +118,7 @@ local function admit_waiters(scope, state, room, most)
   return woken, room
 end
 
--- What is neither used nor promised to somebody who was let go on.
+-- What is neither used nor promised to a job that was let go on.
 local function free_in(scope, day)
   local room, headroom = left_in(scope, day)
   return room - tonumber(redis.call('HGET', K.book .. scope, 'promised') or 0), headroom
@@ -131,7 +131,7 @@ local function waive_budget(job)
 end
 
 -- The scope that has no room for even the cheapest of the job's kind, what that one needs, and
--- whether the job is to be waiting or parked. Only for scopes where others wait: the first of a
+-- whether the job waits or is parked. Only for scopes where others wait: the first of a
 -- kind are looked at by a worker.
 local function lacks_budget(job, lane, batch, day)
   if redis.call('EXISTS', K.budget_waiter_counts) == 0 then
@@ -139,7 +139,7 @@ local function lacks_budget(job, lane, batch, day)
   end
   local earmarked, invalid_answer = unpack(redis.call('HMGET', job, 'promise', 'faulty'))
   if earmarked or invalid_answer then
-    return -- to mend an answer takes less than the job's kind does
+    return -- a repair costs less than the job's kind
   end
   local least, samples = unpack(redis.call('HMGET', kind_of(lane, batch), 'least', 'samples'))
   if tonumber(samples or 0) < ENOUGH_SAMPLES then

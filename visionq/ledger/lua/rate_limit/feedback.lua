@@ -22,7 +22,7 @@ local function adopt(model, news)
 end
 
 -- The rate below which rare refusals bring nothing down: were a limit their cause, what succeeds at
--- this rate would be the limit. Else a model that refuses now and then, whatever it is asked, would
+-- this rate would be the limit. Else a model that refuses now and then at any rate would
 -- be asked ever less. Then more is tried, for the limit may be nowhere near.
 local function prove(rate_limit, rate)
   local calm, proven = redis.call('HINCRBY', rate_limit.key, 'calm', 1), rate_limit.proven or 0
@@ -46,8 +46,8 @@ local function end_trial(rate_limit, rate)
   return borne
 end
 
--- A call was refused: less from now on. How much less depends on what is known: a limit that was told
--- is hardly wrong; one that nobody told is near what has succeeded lately. Where few calls are refused
+-- A call was refused: slow down. How much depends on what is known: a limit that was announced
+-- is hardly wrong; an unknown one is near what has succeeded lately. Where few calls are refused
 -- the limit is just here, or nowhere near: providers refuse now and then for reasons of their own.
 -- Returns the time between two calls, or nil while a refusal is borne because more is being tried.
 local function cut(rate_limit)

@@ -1,10 +1,10 @@
 -- include: core/base, jobs/moves
 
--- Pace: how fast a model is asked. One hash a model holds what the provider told of its limits, what
+-- Rate limits: how fast a model is asked. One hash a model holds the limits that the provider announced, what
 -- was learned from its refusals, and until when requests and tokens are taken. All rates are for a
 -- minute, all times in milliseconds.
 
-local MARGIN = 0.97 -- of what is told, so that the unevenness of the way is no excess
+local MARGIN = 0.97 -- of an announced limit, so that uneven latency is no excess
 local GUARD = 0.985 -- of a call's time must lie between two calls as they are really sent
 local BURST = 500 -- of lateness may be made up for at once, by calls that are small against it
 local HORIZON = 2000 -- jobs are taken for what may be sent within this time …
@@ -13,14 +13,14 @@ local SLACK = 50 -- by which a permit may be late and still hold
 local RECHECK = 250 -- between two looks at a model that can't be asked now
 local WINDOW = 10000 -- over which successes are counted while nothing limits
 local IDLE = 2000 -- without a success are no time of work, nor is that of five calls
-local SOON = 10 -- successes: a refusal before so many means that the cut was too small
+local SOON = 10 -- successes: a refusal before them means that the cut was too small
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
 local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
 local CALM = 16 -- cuts with few refusals in a row, after which their share is known …
 local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bears
 local PATIENCE = 40 -- such cuts, after which more is tried:
 local NOTICED = 0.06 -- more of the calls refused than before say that there is a limit …
-local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, at most so many
+local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, up to this
 local LONGEST_PAUSE_TOLD = 60000 -- that is kept before a call tries: beyond it they go one at a time
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
@@ -109,7 +109,7 @@ local function free_at(rate_limit, by_requests, by_tokens)
   )
 end
 
--- Calls that may be sent within the horizon, beyond the jobs that are at hand.
+-- Calls that may be sent within the horizon, beyond the jobs claimed and not sent.
 local function room_in_rate_limit(rate_limit)
   local by_requests, by_tokens = times_of(rate_limit, rate_limit.call_tokens or 0)
   local ahead = now + rate_limit.horizon - math.max(now, free_at(rate_limit, by_requests, by_tokens))
@@ -133,7 +133,7 @@ local function rests_long(rate_limit)
   return rate_limit.is_limited and free_at(rate_limit, times_of(rate_limit, 0)) - now > rate_limit.longest_wait
 end
 
--- Lanes that stand aside for the model's pace are looked at again at once.
+-- Ends the hold of lanes by the model's rate limit.
 local function look_at_model_again(model)
   redis.call('ZADD', K.hold_ends, 'XX', at(now), 'pace:' .. model)
 end

@@ -2,14 +2,14 @@
 
 -- Permits: when a call may be sent.
 
--- No more jobs can stand before one than are at hand: of those that were cancelled, or whose workers
+-- No more jobs can be ahead of one than are claimed and not sent: of those cancelled, or whose workers
 -- died, with their permits, nobody keeps the places free.
 local function last_place(rate_limit, free, each)
   return math.max(now, free) + BURST + math.max(0, (rate_limit.at_hand or 0) - 1) * each
 end
 
 -- When the call may be sent: now or earlier, later, or nil for so late that the job must not wait
--- for it in a worker's hands, and how late. Who is told a time has it as a permit; others get later
+-- for it in a worker's hands, and how late. The job keeps its time as a permit; others get later
 -- ones.
 local function permit_for(rate_limit, job, forecast)
   local taken, permit = unpack(redis.call('HMGET', job, 'taken', 'permit'))

@@ -4,7 +4,7 @@
 
 local MOST_WOKEN = 100 -- in one script
 
--- The job whose call for this key is out, or is to be mended, or nil.
+-- The job whose call for this key is out, or whose answer is being repaired, or nil.
 local function leader_of(key)
   local id = redis.call('GET', K.leader .. key)
   return id and redis.call('HGET', K.job .. id, 'lead') == key and id or nil
@@ -61,7 +61,7 @@ local function end_single_flight(id, job)
   end
 end
 
--- The call of the job is not out any more, in whatever way it ended.
+-- The call of the job is not out any more, however it ended.
 local function call_ended(id, job, stays_lead)
   local gate, epoch = unpack(redis.call('HMGET', job, 'gate', 'epoch'))
   if gate then

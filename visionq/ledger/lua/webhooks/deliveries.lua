@@ -1,7 +1,7 @@
 -- include: core/base
 
--- Deliveries: events that a tenant's webhook is to be told. One waits among those that are due to its
--- tenant, is handed to the workers, and comes back until it was delivered or is given up. Only so many
+-- Deliveries: events for a tenant's webhook. One waits among those that are due to its
+-- tenant, is handed to the workers, and comes back until it was delivered or is given up. A limited number
 -- are out at a time, and of a tenant: who answers slowly takes no thread from jobs, nor from others.
 
 local MOST_OF_TENANT = 8 -- that are out

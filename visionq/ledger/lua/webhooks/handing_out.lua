@@ -2,7 +2,7 @@
 
 -- Handing out: the dispatcher gives events that are due to the workers.
 
--- Waits longer and longer for somebody to claim it.
+-- Waits longer and longer for a worker to claim it.
 local function hand_out(id, hints, first_wait, longest_wait)
   local key = K.delivery .. id
   local tries = redis.call('HINCRBY', key, 'hints', 1)
@@ -28,7 +28,7 @@ end
 
 local function take_from(tenant, room, hints, first_wait, longest_wait)
   local out = tonumber(redis.call('HGET', K.deliveries_out_of, tenant) or 0)
-  -- Three for each that may still go out, as of jobs that are at hand.
+  -- Three for each that may still go out, as for claimed jobs.
   local share = math.ceil((3 * room - out) / 4)
   local most = math.max(0, math.min(share, MOST_OF_TENANT - out))
   local due = redis.call('ZRANGEBYSCORE', K.deliveries_due .. tenant, '-inf', at(now), 'LIMIT', 0, most)
@@ -41,7 +41,7 @@ local function take_from(tenant, room, hints, first_wait, longest_wait)
   return #due
 end
 
--- One of eight slots of the workers may stand with a receiver, and four however few there are.
+-- One of eight slots of the workers may wait for a receiver, and at least four.
 local function most_deliveries_out()
   local slots = 0
   for _, of_pool in ipairs(redis.call('HVALS', K.pool_slots)) do
