@@ -19,8 +19,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from monitoring.exporter import catalogue
-from monitoring.exporter.parked import label_of
-from monitoring.exporter.reading import read_fleet
+from monitoring.exporter.reading import label_of, read_fleet
 from visionq.contract import HINTED, State
 from visionq.ledger import Period
 from visionq.pricing.money import rubles

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.exporter import parked as parked_jobs
+from monitoring.exporter import reading
 from monitoring.exporter.catalogue import ALL, Counter, Durations
 from monitoring.exporter.collector import FleetCollector, period_left
 from monitoring.exporter.reading import MOST_BUDGETS
@@ -204,7 +204,7 @@ def test_parked_beyond_those_that_are_looked_at(
     driver: LedgerDriver, exporter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Items beyond the bound are `other`: the sum is always right."""
-    monkeypatch.setattr(parked_jobs, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(reading, "MOST_LOOKED_AT", 2)
     worker = driver.worker()
     for _ in range(5):
         claim = driver.begin(worker=worker)

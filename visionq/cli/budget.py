@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.cli.amounts import Amount, plain
+from visionq.cli.screen import Amount, plain
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
 from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
 from visionq.redis_connection import as_queue_unavailable, connect

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from visionq.cli.amounts import plain
-from visionq.cli.screen import print_rows
+from visionq.cli.screen import plain, print_rows
 from visionq.cli.shared import errors_as_json, json_option, print_json
 from visionq.errors import ConfigurationError, InvalidSource
 from visionq.pricing.price_page import MOST_BYTES, PricePage, read_price_page

@@ -1,15 +1,45 @@
-"""Printing for people: a terminal is fitted, a pipe gets every field whole."""
+"""What people see in a terminal: fitted tables, and amounts; a pipe gets every field whole."""
 
 from __future__ import annotations
 
 import re
 import sys
+from decimal import Decimal, InvalidOperation
 from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
+
+
+class Amount(click.ParamType[Decimal]):
+    """Rubles as people write them: `1500`, `0.5`."""
+
+    name = "RUB"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Decimal:
+        """Return the amount; what is none ends the command."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite():
+            self.fail(f"{value!r} is no amount of rubles, as 1500 or 0.5", param, ctx)
+        return amount
+
+
+def plain(amount: Decimal | None) -> str | None:
+    """Return an amount as a decimal string."""
+    return None if amount is None else format(amount.normalize(), "f")
+
 
 #: Of what is printed into a pipe: no field is cut or wrapped.
 _WHOLE: Final = 100_000

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visionq.cli.amounts import Amount, plain
 from visionq.cli.filters import Id
+from visionq.cli.screen import Amount, plain
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.cli.amounts import plain
 from visionq.cli.record import read_record
+from visionq.cli.screen import plain
 from visionq.errors import (
     BY_CODE,
     BudgetExhausted,
