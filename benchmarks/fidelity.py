@@ -81,7 +81,7 @@ KINDS: Final[dict[str, Callable[[], bytes]]] = {
 
 
 def compare(data: bytes, target: tuple[int, int], *, simd: bool) -> Fidelity:
-    """Hold what is made of a picture against the best that can be made of it."""
+    """Compare a scaled picture with the best that can be made of it."""
     checked = inspect(data, name="a", limits=_LIMITS)
     with patch.object(scale, "HAS_SIMD", simd):
         made = _made(checked, target)

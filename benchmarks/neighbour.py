@@ -27,7 +27,7 @@ _LIMITS: Final = ImageLimits()
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return the latencies of the small tenant, alone and beside 64 slow pictures, and the goal."""
+    """Return the latencies of small pictures, alone and beside slow ones, and the goal."""
     tune_malloc()
     count = 20 if quick else 60
     drawn = photo(*_SMALL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
+from worker.images.scale import release_buffers
+
 #: Parameters of glibc's `mallopt` (malloc.h), with their values. Left alone, glibc keeps an arena
 #: for each thread: 900 MB where 400 do. With thresholds below the size of a picture, on the other
 #: hand, each is made of new pages: 12,000 page faults for 6 MP, a quarter of the work.
@@ -32,6 +34,7 @@ class MemoryTrim:
 
     def run(self) -> None:
         """Give back what is free now, where the allocator is glibc's."""
+        release_buffers()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)

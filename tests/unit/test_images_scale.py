@@ -32,6 +32,7 @@ from worker.images.scale import (
     scale_by_pillow,
     scale_by_simd,
 )
+from worker.malloc import MemoryTrim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,22 @@ def test_ways_agree(way: Callable[..., Image.Image], mode: str, *, lossless: boo
     assert (
         mode != "RGBA" or psnr(*(one.getchannel("A").convert("RGB") for one in (made, best))) > 50
     )
+
+
+@needs_simd
+def test_buffers_are_kept_for_a_while() -> None:
+    """One picture after another shares a buffer, large ones none, and the trim leaves none."""
+    MemoryTrim().run()
+    for size in ((640, 400), (300, 900)):
+        scale_by_simd(photo(*size), (200, 200), lossless=False)
+        assert len(scale._idle) == 1
+    scale_by_simd(Image.new("RGB", (3000, 3000)), (200, 200), lossless=False)
+    assert not scale._idle
+    scale_by_simd(photo(64, 64).convert("RGBA"), (32, 32), lossless=False)
+    assert not scale._idle
+    scale_by_simd(photo(64, 64), (32, 32), lossless=False)
+    MemoryTrim().run()
+    assert not scale._idle
 
 
 @needs_simd

@@ -333,7 +333,9 @@ def decode_in_srgb(
     name: str,
     limits: ImageLimits,
 ) -> Image.Image:
-    """Return the picture upright and scaled to `target`, in L, RGB or RGBA; on white if `flatten`.
+    """Return the picture upright and scaled to `target`, in L, RGB or RGBA.
+
+    `flatten` puts it on white.
 
     Raises:
         CorruptImage, TooManyPixels: it breaks while it is decoded.

@@ -153,7 +153,7 @@ class PrepareSlots:
     """A number of places that jobs share."""
 
     def __init__(self, count: int = PREPARE_SLOTS) -> None:
-        """Make `count` places, one of which is never had by a tenant that has the others."""
+        """Make `count` places; a tenant takes all but one."""
         self._shares = FairLimiter(count, each=max(1, count - 1))
 
     def place(self, tenant: str) -> PrepareSlot:

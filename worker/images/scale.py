@@ -7,7 +7,7 @@ there Pillow does the same in twice the time.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import PIL
 from PIL import Image, _imaging, features
@@ -41,6 +41,9 @@ _new_buffer: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes
     ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
 )
 
+#: Resizers kept after small pictures: their buffers need not be filled with zeros again.
+_idle: Final[list[Any]] = []
+
 
 def jpeg_eighths(size: Sequence[int], target: Sequence[int]) -> int:
     """Return the fewest eighths of `size` that are not below `target` on any side."""
@@ -59,7 +62,7 @@ def in_eighths(side: int, eighths: int) -> int:
 
 
 def decode_smaller(picture: Image.Image, target: tuple[int, int]) -> None:
-    """Let a JPEG that is not decoded yet come in no more eighths than `target` takes."""
+    """Set a JPEG up to be decoded in as few eighths as `target` takes."""
     if not isinstance(picture, JpegImageFile):
         return
     if jpeg_eighths(picture.size, target) != _ODD_EIGHTHS:
@@ -101,9 +104,20 @@ def scale_by_simd(picture: Image.Image, size: tuple[int, int], *, lossless: bool
     """Do it where `HAS_SIMD`."""
     kernel = simd.FilterType.lanczos3 if lossless else simd.FilterType.catmull_rom
     options = simd.ResizeOptions(resize_alg=simd.ResizeAlg.convolution(kernel))
-    smaller = Image.new(picture.mode, size, None)
-    simd.Resizer().resize_pil(picture, smaller, options)  # one that is kept would keep its buffers
+    smaller = picture._new(_unfilled(picture.mode, size))  # noqa: SLF001  # as its own `resize` does
+    try:
+        resizer = _idle.pop()
+    except IndexError:
+        resizer = simd.Resizer()
+    resizer.resize_pil(picture, smaller, options)
+    if picture.mode != "RGBA" and 4 * picture.width * picture.height < _MAPPED_BYTES:
+        _idle.append(resizer)
     return smaller
+
+
+def release_buffers() -> None:
+    """Let go of what is kept from one picture to the next."""
+    _idle.clear()
 
 
 def scale_by_pillow(picture: Image.Image, size: tuple[int, int], *, lossless: bool) -> Image.Image:
