@@ -59,11 +59,6 @@ class ChaosFleet(Fleet):
                 self.refusals += 1
                 time.sleep(0.5)
 
-    def add_workers(self, count: int) -> None:
-        """Start workers without waiting for them."""
-        for _ in range(count):
-            self.workers.append(self._start_worker(len(self.workers)))
-
     def add_odd_worker(self, *oddities: str) -> WorkerProcess:
         """Start a worker that is not quite like this release; see `odd_worker`."""
         worker = self._start_worker(

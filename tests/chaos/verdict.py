@@ -51,10 +51,6 @@ class Verdict:
     def of_unknown_billing(self) -> int:
         return self.states["parked billing_unknown"]
 
-    @property
-    def called_again(self) -> int:
-        return self.calls - self.questions
-
 
 def judge(redis: Redis, submitted: Sequence[str], bill: dict[str, Any]) -> Verdict:
     states = Counter(_states(redis, submitted))

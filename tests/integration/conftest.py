@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.ledger import LedgerDriver
+from tests.support.warm_processes import running_simulator
+from tests.support.worker import Bench
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready, running_redis
+from visionq.devstack.simulator.settings import SimulatorSettings
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
+
+    from visionq.devstack.simulator import RunningSimulator
 
 #: The servers and addresses on which the ledger must behave the same.
 KINDS: Final = ("tcp", "unix-6.2", "tls")
@@ -47,6 +52,26 @@ def redis(redis_session_url: str) -> Iterator[Redis]:
 @pytest.fixture
 def driver(redis: Redis) -> LedgerDriver:
     return LedgerDriver(redis)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSimulator]:
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running: RunningSimulator) -> RunningSimulator:
+    running.configure(**SimulatorSettings().model_dump(mode="json"))
+    running.reset_bill()
+    return running
+
+
+@pytest.fixture
+def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
+    bench = Bench(redis, simulator)
+    yield bench
+    bench.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result
 from visionq.contract import Detail, InvalidAnswer, JobDocument, PictureOptions
 from visionq.errors import InternalError, InvalidJob, NotAnImage, Quarantined
@@ -21,10 +20,6 @@ from worker.isolated_decode import DryRun, IsolatedDecoder, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from redis import Redis
-
-    from visionq.devstack.simulator.process import RunningSimulator
 
 
 def task(content: bytes) -> Task:
@@ -148,19 +143,6 @@ def test_who_was_killed_between_two_pictures_is_started_again(alone: IsolatedDec
     with pytest.raises(InternalError):
         alone.prepare(task(picture(8)))
     assert alone.prepare(task(picture(8))).source.format == "png"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
-    with_lapses = Bench(redis, simulator)
-    yield with_lapses
-    with_lapses.close()
 
 
 def die(bench: Bench, job_id: str, times: int) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, until
 from visionq.contract import Api, UrlMode
 from visionq.ledger import Completed
@@ -21,12 +20,7 @@ from worker.runtime import image_limits
 from worker.work import work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from redis import Redis
-
     from visionq.contract import ResultDocument
-    from visionq.devstack.simulator import RunningSimulator
 
 SIZE = (400, 300)
 COLOUR = (200, 120, 40)
@@ -36,20 +30,6 @@ SCHEMA = {
     "required": ["description"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
-    simulator.reset_bill()
-    made = Bench(redis, simulator)
-    yield made
-    made.close()
 
 
 def scene() -> Image.Image:

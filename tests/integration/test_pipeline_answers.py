@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result, served
 from visionq import submission
 from visionq.contract import DelayReason
@@ -25,8 +24,6 @@ from worker.provider.schema import Mismatch
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from redis import Redis
 
     from visionq.devstack.simulator import RunningSimulator
@@ -38,26 +35,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 APIS = ["responses", "chat_completions"]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(running: RunningSimulator) -> RunningSimulator:
-    running.configure(faults={}, faults_next=[], latency_s=0)
-    running.reset_bill()
-    return running
-
-
-@pytest.fixture
-def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
-    bench = Bench(redis, simulator)
-    yield bench
-    bench.close()
 
 
 # Reuse --------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
 from visionq.contract import ResultDocument, parse_job
 from visionq.ledger import Failed, NewJob
@@ -23,18 +22,6 @@ if TYPE_CHECKING:
 
 LONG: Final = "Describe what you see, in one sentence. " * 150
 APIS: Final = ["responses", "chat_completions"]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(running: RunningSimulator) -> RunningSimulator:
-    running.reset_bill()
-    return running
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, result
 from visionq.contract import DelayReason, State
 from visionq.ledger import Failed, Parked, Waiting
@@ -35,12 +34,6 @@ SCHEMA = {
 }
 APIS = ["responses", "chat_completions"]
 PROMPT = "Какого цвета ёлка?"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
 
 
 @pytest.fixture

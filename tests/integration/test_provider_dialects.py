@@ -13,7 +13,6 @@ from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench, served
 from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.cli.doctor.provider_checks import Provider, ask_provider
@@ -30,7 +29,6 @@ from worker.provider.client import make_client
 from worker.work import work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from redis import Redis
@@ -50,12 +48,6 @@ date = 2026-11-30
 confirmed = false
 """
 APIS = ["responses", "chat_completions"]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
 
 
 @pytest.fixture

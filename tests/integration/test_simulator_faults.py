@@ -10,9 +10,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.support.warm_processes import running_simulator
 from visionq.devstack.simulator.faults import Fault
-from visionq.devstack.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,22 +21,8 @@ MODEL = "gpt-6-luna"
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(process: RunningSimulator) -> RunningSimulator:
-    """The simulator as if it had just been started."""
-    process.configure(**SimulatorSettings().model_dump(mode="json"))
-    process.reset_bill()
-    return process
-
-
-@pytest.fixture(scope="module")
-def client(process: RunningSimulator) -> Iterator[OpenAI]:
-    with OpenAI(base_url=process.provider_url, api_key="sk-any", max_retries=0) as made:
+def client(running: RunningSimulator) -> Iterator[OpenAI]:
+    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
         yield made
 
 

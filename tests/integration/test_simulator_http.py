@@ -12,15 +12,13 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.warm_processes import running_simulator
 from visionq.contract.result import is_simulated
 from visionq.devstack.sample_pictures import sample_pictures
 from visionq.devstack.simulator.account import digest_of
-from visionq.devstack.simulator.settings import SimulatorSettings
 from visionq.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from visionq.devstack.simulator import RunningSimulator
 
@@ -32,20 +30,6 @@ INPUT_TOKENS, OUTPUT_TOKENS = 212 + 7 + 2, 9
 #: Rubles for a million tokens there, by the built-in table.
 INPUT_RUB, OUTPUT_RUB = Decimal("25.8"), Decimal(129)
 COST = (INPUT_RUB * INPUT_TOKENS + OUTPUT_RUB * OUTPUT_TOKENS) / 1_000_000
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(process: RunningSimulator) -> RunningSimulator:
-    """The simulator as if it had just been started."""
-    process.configure(**SimulatorSettings().model_dump(mode="json"))
-    process.reset_bill()
-    return process
 
 
 class Answer:

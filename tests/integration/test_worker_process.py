@@ -16,7 +16,7 @@ import pytest
 from celery import Celery
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import WarmWorker, running_simulator
+from tests.support.warm_processes import WarmWorker
 from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
 
 PROMPT = "canary-prompt-7316"
 KEY = "sk-canary-key-4242"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(running: RunningSimulator) -> RunningSimulator:
-    running.configure(faults={}, faults_next=[], latency_s=0)
-    running.reset_bill()
-    return running
 
 
 @dataclass

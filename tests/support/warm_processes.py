@@ -57,6 +57,7 @@ class WarmWorker:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         _CONTEXT.set_forkserver_preload(_IMPORTED)
+        log.touch()
         # A daemon ends with the process that started it, however that comes to its end.
         self._process = _CONTEXT.Process(
             target=_work, args=(arguments, environment, log), daemon=True
