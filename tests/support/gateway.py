@@ -38,15 +38,13 @@ class Gateway:
     redis_url: str
     port: int
     extra: dict[str, str]
+    #: Where it keeps files; of another gateway's, if they share them.
+    files: Path
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def files(self) -> Path:
-        return self.folder / "files"
 
     def start(self) -> None:
         environment = {
@@ -88,8 +86,11 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(folder: Path, redis_url: str, **extra: str) -> Iterator[Gateway]:
-    gateway = Gateway(folder, redis_url, free_ports(1, Random())[0], extra)
+def running_gateway(
+    folder: Path, redis_url: str, files: Path | None = None, /, **extra: str
+) -> Iterator[Gateway]:
+    port = free_ports(1, Random())[0]
+    gateway = Gateway(folder, redis_url, port, extra, files or folder / "files")
     try:
         gateway.start()
         yield gateway

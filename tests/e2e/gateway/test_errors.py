@@ -11,6 +11,8 @@ import openai
 import pytest
 
 from producer.gateway.access import Scope
+from producer.gateway.gateway_settings import GatewaySettings
+from tests.support.constants import with_constants
 from tests.support.gateway import KEY, Gateway, asked, running_gateway, said
 from visionq.devstack.ports import free_port
 
@@ -43,10 +45,10 @@ NODE_REFUSALS: Final = REFUSALS | {"too long": ("APIError", "body_too_large")}
 def narrow_gateway(gateway: Gateway, fleet: Fleet, folder: Path) -> Iterator[Gateway]:
     """A second gateway with the files of the first, which soon refuses and waits for nothing."""
     fleet.simulator.configure(latency_s=1)
-    options: dict[str, object] = {"MAX_BODY_BYTES": 8000, "REQUESTS_PER_MINUTE": 12}
-    options |= {"LONGEST_WAIT": 0.2, "FILES_DIR": gateway.files}
-    extra = {f"VISIONQ_GATEWAY_{name}": str(value) for name, value in options.items()}
-    with running_gateway(folder, fleet.server.url, **extra) as narrow:
+    extra = with_constants(folder, GatewaySettings, max_body_bytes=8000)
+    extra["VISIONQ_GATEWAY_REQUESTS_PER_MINUTE"] = "12"
+    extra["VISIONQ_GATEWAY_LONGEST_WAIT"] = "0.2"
+    with running_gateway(folder, fleet.server.url, gateway.files, **extra) as narrow:
         yield narrow
 
 

@@ -10,6 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from producer.gateway.access import Scope
+from producer.gateway.gateway_settings import GatewaySettings
+from tests.support.constants import with_constants
 from tests.support.fleet import until
 from tests.support.gateway import Gateway, asked, data_url, running_gateway, said
 from visionq.ledger.views import job_document
@@ -238,13 +240,13 @@ def test_tenants_are_apart(gateway: Gateway, client: OpenAI) -> None:
 
 def test_rate_and_length(tmp_path: Any, parts: tuple[Gateway, Fleet]) -> None:
     """Too many requests, too many jobs in line and too long bodies are refused as such."""
-    limits = {"MAX_BODY_BYTES": "2000", "REQUESTS_PER_MINUTE": "3", "MAX_WAITING_JOBS": "1"}
-    limits["FILES_DIR"] = str(parts[0].files)
-    extra = {f"VISIONQ_GATEWAY_{name}": value for name, value in limits.items()}
+    extra = with_constants(tmp_path, GatewaySettings, max_body_bytes=2000)
+    extra["VISIONQ_GATEWAY_REQUESTS_PER_MINUTE"] = "3"
+    extra["VISIONQ_GATEWAY_MAX_WAITING_JOBS"] = "1"
     url = data_url(1)
     assert len(url) < 2000
     with (
-        running_gateway(tmp_path, parts[1].server.url, **extra) as narrow,
+        running_gateway(tmp_path, parts[1].server.url, parts[0].files, **extra) as narrow,
         narrow.openai(narrow.new_key("narrow"), max_retries=0) as client,
     ):
         with pytest.raises(openai.APIStatusError) as long:
