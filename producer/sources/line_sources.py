@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from producer.openai_requests.request_reader import read_request
-from producer.sources.manifest import broken_line, parse_object
+from producer.sources.manifest import broken_line, rows_of_jsonl
 from producer.sources.picture_addresses import locate
 from producer.sources.source import BadRow, Reading, Row, make_row
 from visionq.errors import InvalidJob
@@ -58,12 +58,11 @@ class OpenAIBatch(Reading):
         return f"openai-batch:{self._file.sha256}"
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
-        for number, (line, text) in enumerate(self._file.lines(), 1):
-            record = parse_object(text)
-            if isinstance(record, str):
-                yield line, broken_line(number, line, record)
-            else:
-                yield line, make_row(number, line, partial(_row, number, line, record))
+        return rows_of_jsonl(self._file, _batch_row)
+
+
+def _batch_row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:
+    return make_row(number, line, partial(_row, number, line, record))
 
 
 def _row(number: int, line: int, record: dict[str, Any]) -> Row | BadRow:

@@ -16,7 +16,7 @@ from producer.sources.text_file import MOST_CHARACTERS
 from visionq.errors import InvalidJob, InvalidSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from producer.sources.source import Row, SourceOptions
@@ -214,12 +214,19 @@ class JsonlManifest(Reading):
         return f"jsonl:{self._file.sha256}:{self._chosen.images}:{self._chosen.id}"
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
-        for number, (line, text) in enumerate(self._file.lines(), 1):
-            record = parse_object(text)
-            if isinstance(record, str):
-                yield line, broken_line(number, line, record)
-            else:
-                yield line, self._chosen.row(number, line, record)
+        return rows_of_jsonl(self._file, self._chosen.row)
+
+
+def rows_of_jsonl(
+    file: TextFile, row: Callable[[int, int, dict[str, Any]], Row | BadRow]
+) -> Iterator[tuple[int, Row | BadRow]]:
+    """Yield the row of each line, which `row` makes of number, line and object."""
+    for number, (line, text) in enumerate(file.lines(), 1):
+        record = parse_object(text)
+        if isinstance(record, str):
+            yield line, broken_line(number, line, record)
+        else:
+            yield line, row(number, line, record)
 
 
 def parse_object(line: str) -> dict[str, Any] | str:
