@@ -115,7 +115,7 @@ def test_another_event_loop(redis_url: str) -> None:
             anext(client.stream([{"prompt": "?", "images": [b"x"]}])),
             client.aclose(),
         ):
-            with pytest.raises(WrongEventLoop, match="make one in each"):
+            with pytest.raises(WrongEventLoop, match="create one in each loop"):
                 await asked
 
     asyncio.run(second(asyncio.run(first())))
