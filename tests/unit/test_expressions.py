@@ -40,7 +40,7 @@ MADE_LATER = {
 REPEATS = (4, 8, 12, 16, 20, 24, 28, 32, 48, 64)
 LENGTHS = (256, 1024, 4096, 16384)
 #: Applied to files of visionq alone.
-OWN_TEXTS = {"visionq/ledger/scripts.py"}
+OWN_TEXTS = {"visionq/lua.py"}
 
 
 class Use(NamedTuple):
