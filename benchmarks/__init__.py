@@ -1,1 +1,1 @@
-"""The measured claims: `python -m benchmarks [PART …] [--json]`; see README.md here."""
+"""Benchmarks of all measured claims: `python -m benchmarks [PART …] [--json]`; see README.md."""

@@ -1,4 +1,4 @@
-"""Runs the parts that are named, or all but the long ones; prints tables in Markdown, or JSON."""
+"""Run the named parts, or all but the long ones; print tables in Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.tables import GOAL_COLUMNS, Table, goals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Part → the module that measures it, by its function `measure` or the one that is named.
+#: Part → the module that measures it, and the function if it is not `measure`.
 PARTS: Final = {
     "images": "benchmarks.images",
     "formats": "benchmarks.formats",
@@ -44,24 +44,26 @@ PARTS: Final = {
     "namespaces": "benchmarks.namespaces.measuring",
     "scale": "benchmarks.scale.measuring",
     "gateway": "benchmarks.gateway",
-    "pace": "benchmarks.rate_limit.measuring",
+    "rate-limit": "benchmarks.rate_limit.measuring",
     "sizing": "benchmarks.sizing",
 }
-#: Those that take as long as all others together: by name, or with `--long`.
-LONG: Final = frozenset({"pace"})
+#: Take as long as all others together: run only by name or with `--long`.
+LONG: Final = frozenset({"rate-limit"})
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and print; returns the exit code."""
+    """Measure, print and return the exit code."""
     given = _parser().parse_args(arguments)
     if unknown := set(given.parts) - PARTS.keys():
-        _parser().error(f"no part {', '.join(sorted(unknown))}; there is: {', '.join(PARTS)}")
-    # What runs is ended in order when somebody ends this.
+        _parser().error(
+            f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}"
+        )
+    # Exit through the context managers, so that every child process is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     about = {**machine(), "run": uuid.uuid4().hex[:8], "load before": load()}
     found: dict[str, list[Table]] = {}
     wanted = given.parts or [part for part in PARTS if given.long or part not in LONG]
-    # In this order always: pictures' peaks of memory show in a process that has done nothing else.
+    # Keep this order: peak memory of pictures shows only in a process that has done nothing yet.
     for name in [part for part in PARTS if part in wanted]:
         found[name] = _measured(name, quick=given.quick)
         if given.save:
@@ -76,17 +78,21 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--quick", action="store_true", help="fewer cases, where a part has many")
-    parser.add_argument("--long", action="store_true", help=f"with {', '.join(LONG)}")
     parser.add_argument(
-        "--save", type=Path, metavar="FOLDER", help="keep the JSON of each part as it ends"
+        "--json", action="store_true", help="print one JSON object instead of tables"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="measure fewer cases where a part has many"
+    )
+    parser.add_argument("--long", action="store_true", help=f"include {', '.join(LONG)}")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="write the JSON of each part as it finishes"
     )
     return parser
 
 
 def _measured(name: str, *, quick: bool) -> list[Table]:
-    """Measure a part; one that fails leaves a table that says so, and the others their turn."""
+    """Measure a part; a failure becomes a table, so that the other parts still run."""
     started = time.monotonic()
     progress(f"measuring {name} …")
     measure = _measure(PARTS[name])
@@ -110,7 +116,7 @@ def _measure(part: str) -> Callable[..., list[Table]]:
 
 
 def _goals(found: dict[str, list[Table]]) -> Table | None:
-    """Return the goals of all parts together."""
+    """Return the goals of all parts in one table."""
     tables = [table for tables in found.values() for table in tables]
     rows = [row for table in tables if table.columns == GOAL_COLUMNS for row in table.rows]
     return goals("All goals", rows) if rows else None

@@ -1,4 +1,4 @@
-"""The thresholds of the local advice: how far sharp and blurred, bright and dark lie apart."""
+"""Thresholds of the local advice: how well they separate sharp from blurred, bright from dark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS: Final[dict[str, Callable[[int, int], Image.Image]]] = {
 
 
 def measure() -> list[Table]:
-    """Return one table: the figures of each picture as it is, blurred, darkened and emptied."""
+    """Return one table: each picture's figures unchanged, blurred, darkened and emptied."""
     rows: list[tuple[str | float | None, ...]] = []
     for kind, draw in _KINDS.items():
         picture = draw(*_SIZE)
@@ -51,14 +51,10 @@ def measure() -> list[Table]:
         "light at a tenth",
     )
     note = (
-        f"Warned of below: sharpness {LEAST_SHARPNESS}, contrast {LEAST_CONTRAST}, "
+        f"Warns below: sharpness {LEAST_SHARPNESS}, contrast {LEAST_CONTRAST}, "
         f"light {LEAST_LIGHT}. Blur: Gaussian, in pixels at {LOOK_SIDE} across."
     )
-    return [
-        Table(
-            "Advice: what is measured on good and on spoiled pictures", columns, tuple(rows), note
-        )
-    ]
+    return [Table("Advice: figures of good and of spoiled pictures", columns, tuple(rows), note)]
 
 
 def _blurred(picture: Image.Image, sigma: int) -> Image.Image:

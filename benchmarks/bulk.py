@@ -1,6 +1,6 @@
-"""Bulk runs: memory and speed over many rows, and submission against Celery's own.
+"""Bulk runs: memory and speed over many rows, and submission compared with plain Celery.
 
-`VISIONQ_BENCH_ROWS` says how many rows (5,000 by default; 200,000 show that nothing grows).
+`VISIONQ_BENCH_ROWS` sets the number of rows (default 5,000; 200,000 show that nothing grows).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ ROWS: Final = int(os.environ.get("VISIONQ_BENCH_ROWS", "5000"))
 _LOOKS: Final = 10
 _SUBMITTED: Final = 2_000
 _QUESTION: Final = Question(Prompt("What?"), {"model": "gpt-6-luna"})
-#: Answers that may be reused are kept on purpose, and would hide whether anything else grows.
+#: Reusable answers are kept on purpose, and would hide any other growth.
 _NO_ANSWERS: Final = {"VISIONQ_ANSWER_TTL": "0"}
 
 
 def measure() -> list[Table]:
-    """Run both; returns their tables."""
+    """Run both and return their tables."""
     with tempfile.TemporaryDirectory(prefix="visionq-bench-") as folder:
         return [_memory(Path(folder)), _submission(Path(folder) / "redis")]
 
@@ -61,7 +61,7 @@ def _memory(folder: Path) -> Table:
             if run.poll() is None:
                 resident = process.memory_info().rss / 1e6
                 rows.append((written.count(), resident, _redis_megabytes(fleet)))
-                print(*rows[-1], file=sys.stderr, flush=True)  # noqa: T201  # hours may pass
+                print(*rows[-1], file=sys.stderr, flush=True)  # noqa: T201  # progress: this can take hours
         if run.wait() != 0:
             sys.exit((folder / "log").read_text("utf-8"))
         seconds = time.monotonic() - began
@@ -93,7 +93,7 @@ def _submission(folder: Path) -> Table:
                 app.send_task(TASK_ANALYZE, kwargs=fields, queue=QUEUE_INTAKE)
             single = _SUBMITTED / (time.perf_counter() - began)
     found = (
-        ("by a run, checked and entered in the ledger", pipelined, pipelined / single),
+        ("by a bulk run, validated and entered in the ledger", pipelined, pipelined / single),
         ("one `apply_async` after another", single, 1.0),
     )
     return Table("Jobs submitted, pictures by address", ("way", "a second", "times"), found)

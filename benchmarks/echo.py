@@ -1,4 +1,4 @@
-"""The least that FastAPI does with a request, to measure the gateway beside it."""
+"""A bare FastAPI echo: the baseline for the gateway."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ app = FastAPI()
 
 @app.post("/v1/responses")
 async def echo(request: Request) -> Response:
-    """Return the body as it came."""
+    """Return the body unchanged."""
     return Response(await request.body(), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Colours and sharpness of what is sent of each kind of picture, by each way of scaling."""
+"""Colour and sharpness of the pictures sent, for each kind of picture and scaling method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.images import CheckedImage
 
 _SIZE: Final = (1500, 1000)
-#: One that no eighth decodes to, and one just below three of them.
+#: JPEG decodes at eighths: the first target matches none, the second is just below 3/8.
 TARGETS: Final = ((960, 640), (548, 365))
 _LIMITS: Final = ImageLimits()
 _WIDE: Final = Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
@@ -32,10 +32,10 @@ _LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), sca
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near a scaled picture is to Lanczos on all of its pixels."""
+    """Closeness of a scaled picture to Lanczos on all of its pixels."""
 
     psnr: float
-    #: Standard deviation of its edges, of that of the reference.
+    #: Standard deviation of its edges, divided by that of the reference.
     sharpness: float
 
 
@@ -66,7 +66,7 @@ def _with_profile() -> bytes:
     return encoded(_photo(), "JPEG", quality=88, icc_profile=wide)
 
 
-#: A file of each kind of picture.
+#: Kind of picture → a file.
 KINDS: Final[dict[str, Callable[[], bytes]]] = {
     "photo": lambda: encoded(_photo(), "JPEG", quality=88),
     "text, JPEG": lambda: encoded(_text(), "JPEG", quality=92, subsampling=0),
@@ -81,7 +81,7 @@ KINDS: Final[dict[str, Callable[[], bytes]]] = {
 
 
 def compare(data: bytes, target: tuple[int, int], *, simd: bool) -> Fidelity:
-    """Compare a scaled picture with the best that can be made of it."""
+    """Compare a scaled picture with the best possible scaling."""
     checked = inspect(data, name="a", limits=_LIMITS)
     with patch.object(scale, "HAS_SIMD", simd):
         made = _made(checked, target)
@@ -101,7 +101,7 @@ def _edges(picture: Image.Image) -> float:
 
 
 def measure() -> list[Table]:
-    """Return one table: each kind in two sizes, scaled by Pillow and by SIMD."""
+    """Return one table: each kind at two sizes, scaled by Pillow and by SIMD."""
     rows: list[tuple[str | float | None, ...]] = []
     for kind, make in KINDS.items():
         data = make()
@@ -120,7 +120,7 @@ def measure() -> list[Table]:
             )
     columns = ("picture", "sent as", "PSNR dB, Pillow", "by SIMD", "sharpness, Pillow", "by SIMD ")
     note = (
-        f"Of {_SIZE[0]}x{_SIZE[1]}, against Lanczos on all pixels; before the encoder. Sharpness: "
-        "standard deviation of the edges, of that of the reference."
+        f"Of {_SIZE[0]}x{_SIZE[1]}, against Lanczos on all pixels; before encoding. Sharpness: "
+        "standard deviation of the edges, divided by that of the reference."
     )
     return [Table("Fidelity of scaling", columns, tuple(rows), note)]

@@ -1,9 +1,9 @@
-"""Forecasts against the bill, by family of models; and what sharing long instructions saves.
+"""Forecasts compared with the bill by model family, and the savings of shared instructions.
 
 Every family of the price table is quoted before its first answer and after fifty, and both quotes
-are held against what the simulator then bills. Answers are as long as `_ANSWER_TOKENS`: no table
-knows how long answers are, and a quote guesses. `VISIONQ_BENCH_PICTURES` says how many pictures
-the runs with shared instructions have (5,000 by default).
+are compared with what the simulator then bills. Answers are `_ANSWER_TOKENS` long: no table knows
+how long answers are, so the first quote guesses. `VISIONQ_BENCH_PICTURES` sets the number of
+pictures in the runs with shared instructions (default 5,000).
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from benchmarks.tables import Cells
     from tests.support.fleet import Fleet
 
-#: A model of each family that has a price, with the effort at which it is asked; the first is the
-#: family's picture rule.
+#: Picture rule of the family, a priced model of it, and the reasoning effort of its requests.
 _FAMILIES: Final = (
     ("tile", "gpt-4o", None),
     ("tile", "gpt-4o-mini", None),
@@ -60,14 +59,14 @@ _FAMILIES: Final = (
     ("fixed", "google/gemini-3.8-flash", "none"),
     ("fixed, reasoning", "google/gemini-3.8-flash", "low"),
 )
-#: A day on which all of them are served.
+#: A day on which all of them are available.
 _TODAY: Final = "2026-11-29"
 _SAMPLE: Final = 50
 _ROWS, _QUICK_ROWS = 300, 60
 _ANSWER_TOKENS: Final = 85
 _PROMPT: Final = "Что на картинке? Ответь одним предложением."
 _SIZES: Final = ((640, 480), (800, 800), (1024, 768), (768, 1152), (1280, 720))
-#: Percent that a quote may be off: before the first answer, and after the sample.
+#: Allowed error of a quote in percent: before the first answer, and after the sample.
 _BLIND_OFF, _MOST_OFF = 15.0, 2.0
 #: Of about 3,000 tokens.
 _INSTRUCTIONS: Final = "Describe the product as our catalogue does. " * 273
@@ -76,7 +75,7 @@ _SHARED_MODEL: Final = "gpt-6-luna"
 
 @dataclass(frozen=True)
 class _Found:
-    """Quotes of one family, and what was billed, in rubles."""
+    """Quotes and bill of one family, in rubles."""
 
     kind: str
     model: str
@@ -89,17 +88,17 @@ class _Found:
 
     @property
     def blind_off(self) -> float:
-        """By how many percent the first quote is off."""
+        """Error of the first quote, in percent."""
         return float(abs(self.blind / self.blind_billed - 1) * 100)
 
     @property
     def off(self) -> float:
-        """By how many percent the quote after the sample is off."""
+        """Error of the quote after the sample, in percent."""
         return float(abs(self.rest / self.billed - 1) * 100)
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Quote and ask each family, then the runs with shared instructions; returns the tables."""
+    """Measure each family, then the runs with shared instructions; return the tables."""
     with tempfile.TemporaryDirectory(prefix="visionq-bench-") as name:
         found = list(_families(Path(name), _QUICK_ROWS if quick else _ROWS))
     shared = []
@@ -161,7 +160,7 @@ def _billed(fleet: Fleet) -> Decimal:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run with long instructions in one mode of the prompt cache, in rubles."""
+    """A run with long instructions in one prompt cache mode, in rubles."""
 
     mode: str
     answered: int
@@ -171,7 +170,7 @@ class _Run:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the books say what the bill says, to the nano-ruble."""
+        """Whether ledger and bill agree to the nano-ruble."""
         return self.settled == nano_rubles(self.billed)
 
 

@@ -1,4 +1,4 @@
-"""Format and quality: bytes, time and what is left of the picture, for each kind of picture."""
+"""Formats and qualities: size, time and remaining quality, for each kind of picture."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WORD: Final = re.compile(r"\w{3,}")
 
 
 def measure() -> list[Table]:
-    """Return one table: every kind of picture in every way, and the way that is chosen."""
+    """Return one table: each kind of picture in each format, and the format chosen."""
     rows: list[tuple[str | float | None, ...]] = []
     for kind, (draw, lossless) in _KINDS.items():
         picture = draw(*_SIZE)
@@ -59,9 +59,7 @@ def measure() -> list[Table]:
         spent = (time.process_time() - started) * 1000
         rows.append((kind, f"chosen: {form_sent}", *_row(picture, data, spent, wanted)))
     columns = ("picture", "way", "KB", "CPU ms", "PSNR dB", "words still read")
-    note = (
-        "Words: of those that Tesseract reads in the exact picture; none without Tesseract or text."
-    )
+    note = "Words: share of those Tesseract reads in the original; none without Tesseract or text."
     return [Table("Formats for a picture of 1152x768", columns, tuple(rows), note)]
 
 
@@ -73,7 +71,7 @@ def _row(
 
 
 def psnr(one: Image.Image, other: Image.Image) -> float:
-    """Return the ratio of signal to noise of two pictures in RGB, in decibels; 99 if they agree."""
+    """Return the PSNR of two RGB pictures in decibels; 99 if they are equal."""
     squares = ImageStat.Stat(ImageChops.difference(one, other)).sum2
     mean = sum(squares) / (3 * one.width * one.height)
     return 10 * math.log10(255**2 / mean) if mean else 99.0
@@ -97,6 +95,6 @@ def _words(data: bytes) -> set[str] | None:
         capture_output=True,
         check=False,
         timeout=_SECONDS,
-        env={**os.environ, "OMP_THREAD_LIMIT": "1"},  # its threads get in each other's way
+        env={**os.environ, "OMP_THREAD_LIMIT": "1"},  # more threads slow each other down
     )
     return set(_WORD.findall(read.stdout.decode("utf-8", "replace")))

@@ -1,8 +1,8 @@
-"""How long a `POST` to the gateway takes under load, beside one to a bare FastAPI echo.
+"""Latency of `POST` to the gateway under load, compared with a bare FastAPI echo.
 
-Clients in a closed loop: each has a connection of its own and sends its next request when it has
-the answer to the last. They speak HTTP over plain sockets, since an HTTP library would take more of
-the processor than what is measured. No worker runs: jobs are entered, and stand in line.
+Clients run in a closed loop: each has its own connection and sends the next request once the last
+is answered. They speak HTTP over plain sockets, since an HTTP library would use more CPU than the
+server under test. No worker runs: jobs are queued and stay queued.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 _CLIENTS: Final = 500
 _PERCENTILES: Final = (50, 95, 99)
-#: Seconds after which a round ends all the same; what has not been answered by then is an error.
+#: Longest round in seconds; requests unanswered by then count as errors.
 _LONGEST: Final = 120.0
-#: Within which a background response has to be `queued`, where nothing else is to do.
+#: An idle gateway has to answer a background request within this time.
 _AT_ONCE_MS: Final = 100.0
 _COLUMNS: Final = (
     "what", "clients", "requests", "errors", "a second", "p50 ms", "p95 ms", "p99 ms",
@@ -44,7 +44,7 @@ _COLUMNS: Final = (
 
 @dataclass
 class _Round:
-    """What came of the requests of all clients."""
+    """Outcome of the requests of all clients."""
 
     wanted: int
     seconds: float = 0
@@ -59,14 +59,14 @@ class _Round:
         return len(self.milliseconds) / self.seconds
 
     def percentile(self, which: int) -> float | None:
-        """Return the milliseconds within which so many of a hundred were answered."""
-        if len(self.milliseconds) < 2:  # noqa: PLR2004  # fewer have no percentiles
+        """Return a percentile of the latency in milliseconds."""
+        if len(self.milliseconds) < 2:  # noqa: PLR2004  # percentiles need two
             return None
         return statistics.quantiles(self.milliseconds, n=100, method="inclusive")[which - 1]
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Measure echo and gateway in turns, with one client and with all of them."""
+    """Measure echo and gateway alternately, with one client and with all of them."""
     each, turns = (4, 1) if quick else (10, 3)
     with _servers() as ports:
         alone = {name: _load(port, clients=1, each=100) for name, port in ports.items()}
@@ -81,8 +81,8 @@ def measure(*, quick: bool = False) -> list[Table]:
         _ratio(whole["gateway"], whole["bare echo"]),
     ]
     note = (
-        f"Rounds of {_CLIENTS} clients, {turns} in turns, {each} requests of each client:"
-        " background responses about a picture of 64 by 48. Clients, servers and Redis share the"
+        f"Rounds of {_CLIENTS} clients, {turns} alternating, {each} requests per client:"
+        " background responses about a 64x48 picture. Clients, servers and Redis share the"
         " machine."
     )
     return [
@@ -124,7 +124,7 @@ def _together(rounds: Sequence[_Round]) -> _Round:
 
 @contextmanager
 def _servers() -> Iterator[dict[str, int]]:
-    """Give the ports of both servers, each a process of its own."""
+    """Yield the ports of both servers, each in its own process."""
     enough = {"VISIONQ_GATEWAY_REQUESTS_PER_MINUTE": "10000000"}
     with (
         tempfile.TemporaryDirectory(prefix="visionq-gateway-") as name,
@@ -180,7 +180,7 @@ def _request(port: int) -> bytes:
 
 
 async def _client(port: int, request: bytes, each: int, found: _Round) -> None:
-    """Send requests one after another; a broken connection or another status ends them all."""
+    """Send requests one after another; stop at a broken connection or another status."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for _ in range(each):
@@ -194,7 +194,7 @@ async def _client(port: int, request: bytes, each: int, found: _Round) -> None:
 
 
 async def _is_ok(reader: asyncio.StreamReader) -> bool:
-    """Read one response; returns whether its status is 200."""
+    """Read one response; return whether its status is 200."""
     head = await reader.readuntil(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").lower().split("\r\n")
     (length,) = [line.partition(":")[2] for line in lines if line.startswith("content-length:")]

@@ -1,4 +1,4 @@
-"""Fair figures on a machine that others use too: ways are compared in turns, by their medians."""
+"""Fair figures on a shared machine: alternatives run in turns and are compared by medians."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATUS: Final = Path("/proc/self/status")
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the versions and hardware that the figures depend on."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **{name: version(name) for name in ("celery", "redis", "openai")},
@@ -34,25 +34,25 @@ def machine() -> dict[str, str]:
 
 
 def load() -> str:
-    """Return how busy the machine was of late: processes that run or want to, by the kernel."""
+    """Return the load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def progress(text: str) -> None:
-    """Say on stderr how far it is; stdout is for figures."""
+    """Print progress to stderr; stdout is for figures."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # programs for the terminal
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return milliseconds of processor time for each way and round.
+    """Return milliseconds of CPU time for each way and round.
 
-    Every round runs each way once, the first of a round the last of the next, so that whatever
-    slows the machine slows all of them. Processor time, since neighbours take the clock's.
+    Every round runs each way once, in rotating order, so that anything that slows the machine
+    slows all of them. CPU time, since other processes distort wall time.
     """
     taken: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)
     for way in ways.values():
-        way()  # caches, allocators and imports
+        way()  # warms caches, allocators and imports
     for _ in range(rounds):
         for name in order:
             started = time.process_time()
@@ -63,15 +63,15 @@ def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def median_ratio(of: list[float], to: list[float]) -> float:
-    """Return the median of the ratios, round by round."""
+    """Return the median of the ratios of each round."""
     return statistics.median(one / other for one, other in zip(of, to, strict=True))
 
 
 def peak_megabytes(way: Callable[[], object]) -> float | None:
-    """Return by how much a way raises the process's peak of resident memory; None: not Linux."""
+    """Return the increase of peak resident memory in MB, or None outside Linux."""
     if not _STATUS.exists():
         return None
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the old peak
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before = _resident("VmRSS")
     way()
     return (_resident("VmHWM") - before) / 1024

@@ -1,4 +1,4 @@
-"""Small pictures of one tenant, beside slow ones of another in the same worker process."""
+"""Latency of one tenant's small pictures beside another's slow ones in one worker process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIMITS: Final = ImageLimits()
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return the latencies of small pictures, alone and beside slow ones, and the goal."""
+    """Return the latencies of small pictures, alone and beside slow ones, with the goal."""
     tune_malloc()
     count = 20 if quick else 60
     drawn = photo(*_SMALL)
@@ -69,7 +69,7 @@ def measure(*, quick: bool = False) -> list[Table]:
 def _beside(
     ask: Callable[[], list[float]], slow: Callable[[], float], stopped: threading.Event
 ) -> tuple[list[float], list[float]]:
-    """Return what `ask` finds while slow pictures wait for each other, and what those took."""
+    """Return the result of `ask` while slow pictures queue up, and their latencies."""
     slowest = list[float]()
 
     def neighbour() -> None:
@@ -81,7 +81,7 @@ def _beside(
     with ThreadPoolExecutor(_NEIGHBOURS) as pool:
         for _ in range(_NEIGHBOURS):
             pool.submit(neighbour)
-        time.sleep(1)  # all places are taken by now
+        time.sleep(1)  # every slot is busy by now
         found = ask()
         stopped.set()
     return found, sorted(slowest)

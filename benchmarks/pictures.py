@@ -1,4 +1,4 @@
-"""Pictures to measure with, made by code: the same ones on every machine, as far as fonts agree."""
+"""Generated pictures for benchmarks: the same on every machine with the same fonts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WORDS: Final = (
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401  # Pillow's own
-    """Return the picture as a file."""
+    """Return the encoded picture."""
     target = io.BytesIO()
     picture.save(target, kind, **options)
     return target.getvalue()
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Return something with a photo's spectrum: soft large shapes and ever weaker fine ones."""
+    """Return a picture with a photo's spectrum: large soft shapes and weaker fine detail."""
     channels = []
     for _ in range(3):
         channel = Image.new("L", (width, height), 128)
@@ -38,7 +38,7 @@ def photo(width: int, height: int) -> Image.Image:
 
 @functools.cache
 def photo_file(width: int, height: int) -> bytes:
-    """Return a photo as a camera saves it."""
+    """Return a photo encoded as a camera would."""
     return encoded(photo(width, height), "JPEG", quality=88)
 
 
@@ -54,7 +54,7 @@ def page(width: int, height: int, *, size: int = 18, paper: str = "white") -> Im
 
 
 def screenshot(width: int, height: int) -> Image.Image:
-    """Return windows with text, buttons and a photo in one of them."""
+    """Return a screenshot: windows with text and buttons, one with a photo."""
     picture = Image.new("RGB", (width, height), "#dfe3ea")
     picture.paste(page(width * 6 // 10, height * 8 // 10), (width // 20, height // 10))
     picture.paste(photo(width // 4, height // 3), (width * 7 // 10, height // 10))
@@ -68,7 +68,7 @@ def screenshot(width: int, height: int) -> Image.Image:
 
 
 def scan(width: int, height: int) -> Image.Image:
-    """Return a page on grey, grainy paper."""
+    """Return a page of text on grey, grainy paper."""
     grain = Image.effect_noise((width, height), 18)
     return Image.blend(page(width, height), Image.merge("RGB", (grain, grain, grain)), 0.15)
 

@@ -1,8 +1,8 @@
-"""Quotes: against the bill of a mixed set of pictures, and the time that reading one takes.
+"""Quotes: error against the bill of a mixed set of pictures, and time to quote many.
 
-`VISIONQ_BENCH_PICTURES` says how many (5,000 by default). How long the first answers will be is a
-guess, so two quotes are held against the bill: that by tables alone, whose span must hold it, and
-that of the rest after a sample.
+`VISIONQ_BENCH_PICTURES` sets the number of pictures (default 5,000). The length of the first
+answers is a guess, so two quotes are compared with the bill: the one from tables alone, whose span
+must contain it, and the one for the rest after a sample.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 PICTURES: Final = int(os.environ.get("VISIONQ_BENCH_PICTURES", "5000"))
 _QUICK: Final = 400
-#: Rows after which the rest is quoted again.
+#: Rows of the sample.
 _SAMPLE: Final = 50
-#: Local JPEGs that are quoted by the clock.
+#: Local JPEGs in the timed quote.
 _TIMED: Final = 10_000
 _OPTIONS: Final = ("-p", "Что на картинке? Ответь одним предложением.", "--detail", "high")
 _SIZES: Final = ((64, 48), (320, 240), (640, 480), (800, 800), (1200, 300), (1024, 1536))
 _KINDS: Final = ("JPEG", "PNG", "WEBP")
-#: Of twenty files, this many are copies of an earlier one, and this many are no picture to ask.
+#: Of every twenty files: copies of an earlier one, and files that are no usable picture.
 _OF, _COPIES, _REFUSED = 20, 2, 1
 _MOST_OFF: Final = 2.0
 
 
 @dataclass(frozen=True)
 class _Bill:
-    """A quote, and what the provider then billed for the same rows, in rubles."""
+    """A quote and the bill of the same rows, in rubles."""
 
     rows: int
     refused: int
@@ -56,12 +56,12 @@ class _Bill:
 
     @property
     def off(self) -> float:
-        """By how many percent the quote is off."""
+        """Error of the quote, in percent."""
         return abs(self.expected / self.billed - 1) * 100
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Make the pictures, quote, run and hold both together; returns the tables."""
+    """Quote and run generated pictures; return the tables that compare quote and bill."""
     count = min(PICTURES, _QUICK) if quick else PICTURES
     with tempfile.TemporaryDirectory(prefix="visionq-bench-") as name:
         folder = Path(name)
@@ -73,7 +73,7 @@ def measure(*, quick: bool = False) -> list[Table]:
 
 
 def make_mixed(folder: Path, count: int, random: Random) -> None:
-    """Write pictures of several kinds and sizes; some twice, some that no model can be asked."""
+    """Write pictures of several kinds and sizes, including copies and unusable files."""
     folder.mkdir(parents=True)
     written: list[bytes] = []
     for number in range(count):
@@ -91,7 +91,7 @@ def make_mixed(folder: Path, count: int, random: Random) -> None:
 def _picture(number: int, random: Random) -> bytes:
     width, height = (side + random.randrange(40) for side in random.choice(_SIZES))
     picture = Image.new("RGB", (width, height), tuple(random.randrange(256) for _ in range(3)))
-    picture.putpixel((0, 0), (number % 256, number // 256 % 256, 0))  # unlike every other
+    picture.putpixel((0, 0), (number % 256, number // 256 % 256, 0))  # differs from every other
     return encoded(picture, random.choice(_KINDS))
 
 
@@ -100,11 +100,11 @@ def _bitmap(number: int) -> bytes:
 
 
 def _bills(fleet: Fleet, folder: Path) -> dict[str, _Bill]:
-    """Run the sample, then the rest, and hold each quote against the bill that followed it."""
+    """Run the sample, then the rest; pair each quote with its bill."""
     pictures = [*_OPTIONS, "--yes", "-o", str(folder / "out.jsonl"), "--json"]
     blind = _quoted(fleet, folder)
     before = _billed(fleet)
-    # With `--first --yes` the run would go on by itself: the sample is a folder of its own.
+    # `--first --yes` would run the rest as well, so the sample has its own folder.
     sample = folder / "sample"
     sample.mkdir()
     for path in sorted((folder / "pictures").iterdir())[:_SAMPLE]:
@@ -135,7 +135,7 @@ def _billed(fleet: Fleet) -> Decimal:
 
 
 def run_command(fleet: Fleet | None, *arguments: str) -> str:
-    """Run a command of `visionq`, on a fleet if one is given; returns what it prints."""
+    """Run a `visionq` command, on a fleet if given; return its output."""
     url = {"VISIONQ_REDIS_URL": fleet.server.url} if fleet else {}
     done = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-m", "visionq.cli", *arguments],
@@ -144,13 +144,13 @@ def run_command(fleet: Fleet | None, *arguments: str) -> str:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):  # 1: rows that can't be asked are among them on purpose
+    if done.returncode not in (0, 1):  # 1: some rows are unusable on purpose
         sys.exit(done.stderr)
     return done.stdout
 
 
 def _timed(folder: Path) -> float:
-    """Return the seconds that a quote of many JPEGs takes, the start of the command included."""
+    """Return the seconds to quote many JPEGs, including the start of the command."""
     many = folder / "many"
     many.mkdir()
     for number in range(_TIMED):
@@ -170,7 +170,7 @@ def _table(bills: dict[str, _Bill]) -> Table:
         )
         for name, one in bills.items()
     )  # fmt: skip
-    note = f"`of the rest`: after {_SAMPLE} answers. JPEG, PNG, WEBP; copies; what is no picture."
+    note = f"`of the rest`: after {_SAMPLE} answers. JPEG, PNG, WEBP; copies; unusable files."
     return Table("A quote against the bill", columns, rows, note)
 
 

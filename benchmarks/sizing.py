@@ -1,6 +1,6 @@
-"""What a fleet needs: jobs a second for each core, memory of calls in flight, bytes in Redis.
+"""Sizing of a fleet: jobs a second per core, memory of calls in flight, bytes in Redis.
 
-`python -m benchmarks.sizing` measures and writes the table into the pages on operations.
+`python -m benchmarks.sizing` measures and updates the table in the operations pages.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from visionq.devstack.simulator.process import RunningSimulator
 
 _SLOTS: Final = 128
-#: Seconds within which each step has to be done, on a machine that others use too.
+#: Seconds allowed for each step, on a shared machine.
 _PATIENCE: Final = 120.0
 _LATENCY: Final = 15.0
 _COLUMNS: Final = ("what", "found")
 _MARK: Final = "<!-- sizing: python -m benchmarks.sizing -->"
 _DOCS: Final = Path(__file__).parents[1] / "docs"
-#: Each row as the Russian page has it.
+#: English row → row of the Russian page.
 _RUSSIAN: Final = {
     "what": "что",
     "found": "измерено",
@@ -58,7 +58,7 @@ _RUSSIAN: Final = {
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return the figures, in a minute or two; `quick` takes a tenth of the jobs."""
+    """Return the figures after a minute or two; `quick` runs a tenth of the jobs."""
     count = 40 if quick else 400
     photos = [photo_file(3000, 2000) + bytes([n % 256, n // 256]) for n in range(count // 4)]
     small = [photo_file(640, 480) + bytes([n % 256, n // 256]) for n in range(count)]
@@ -119,7 +119,7 @@ def _jobs_per_core(client: Client, worker: psutil.Process, pictures: list[bytes]
 
 
 def _bytes_queued(client: Client, redis: Redis, count: int) -> float:
-    """Return what a job takes of which no worker knows yet; then there is none any more."""
+    """Return the bytes of a queued job; flush Redis afterwards."""
     rows = [
         {"prompt": "What?", "images": [f"https://example.com/pictures/{number:07}.jpg"]}
         for number in range(count)
@@ -135,9 +135,9 @@ def _bytes_queued(client: Client, redis: Redis, count: int) -> float:
 def _megabytes_in_flight(
     client: Client, simulator: RunningSimulator, worker: psutil.Process, pictures: list[bytes]
 ) -> float:
-    """Return by how much a thousand calls that are out raise the worker's memory.
+    """Return the MB that a thousand calls in flight add to the worker.
 
-    From a few calls to many: what the first ones bring in is no call's.
+    Measured from a few calls to many, since the first ones also load code and caches.
     """
     few = len(pictures) // 5
     before = _bytes_while_out(client, simulator, worker, pictures[:few])
@@ -155,7 +155,7 @@ def _bytes_while_out(
         {"prompt": "What else?", "images": [one], "reuse": "off"} for one in pictures
     ]
     jobs = list(client.submit_many(rows))
-    _until(lambda: simulator.bill()["calls"] - calls >= len(rows), "the calls to be out")
+    _until(lambda: simulator.bill()["calls"] - calls >= len(rows), "the calls to be in flight")
     found = int(worker.memory_info().rss)
     for _ in client.results(jobs, timeout=_PATIENCE):
         pass
@@ -163,13 +163,13 @@ def _bytes_while_out(
 
 
 def _used(redis: Redis) -> int:
-    """Return the memory that the server uses."""
+    """Return the bytes that the server uses."""
     memory: Any = redis.info("memory")
     return int(memory["used_memory"])
 
 
 def _bytes_ended(redis: Redis) -> float:
-    """Return what the keys of an ended job take: its record and its result."""
+    """Return the bytes of a completed job's keys: its record and its result."""
     ids: Any = redis.zrange(names.FINISHED, 0, 99)
     sizes = [
         int(redis.memory_usage(prefix + job_id.decode(), samples=0) or 0)
@@ -183,12 +183,12 @@ def _until(holds: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + _PATIENCE
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {_PATIENCE:g} s in vain for {what}")
+            raise TimeoutError(f"timed out after {_PATIENCE:g} s waiting for {what}")
         time.sleep(0.1)
 
 
 def in_russian(table: Table) -> Table:
-    """Return the table as the Russian page has it."""
+    """Return the table for the Russian page."""
     columns = tuple(_RUSSIAN[column] for column in table.columns)
     return Table(
         table.title, columns, tuple((_RUSSIAN[str(row[0])], *row[1:]) for row in table.rows)
@@ -196,14 +196,14 @@ def in_russian(table: Table) -> Table:
 
 
 def page_with(page: str, table: Table, about: str) -> str:
-    """Return the page with the table between the marks."""
+    """Return the page with the table between its markers."""
     before, _, after = page.split(_MARK)
     lines = table.to_markdown().split("\n")[2 : 4 + len(table.rows)]
     return f"{before}{_MARK}\n\n" + "\n".join(lines) + f"\n\n*{about}*\n\n{_MARK}{after}"
 
 
 def main() -> None:
-    """Measure, and write both pages."""
+    """Measure and update both pages."""
     found, facts = measure()[0], machine()
     about = f"{facts['date']}, Python {facts['Python']}, {facts['cores']} cores, load {load()}"
     for name, table in (("operations.md", found), ("operations.ru.md", in_russian(found))):

@@ -1,4 +1,4 @@
-"""The short table of the README, in two languages, from the tables of a run."""
+"""The short table of the README in two languages, made from the tables of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _THREE_DIGITS: Final = 100
 
 @dataclass(frozen=True)
 class Words:
-    """What a language says."""
+    """Texts in one language."""
 
     columns: str
     full: str
@@ -29,7 +29,7 @@ class Words:
     full_cost: str
     overhead_cost: str
     start: str
-    #: With places for `met`, `goals`, `date`, `cores`, `python`, `celery`, `redis` and `load`.
+    #: Placeholders: `met`, `goals`, `date`, `cores`, `python`, `celery`, `redis` and `load`.
     note: str
     point: str
 
@@ -63,7 +63,7 @@ RUSSIAN: Final = Words(
 
 
 def short_table(about: dict[str, str], parts: Tables, words: Words) -> str:
-    """Return the table; what was not measured is left out."""
+    """Return the table without rows that were not measured."""
     rate, cost, late = "jobs/s", "CPU ms a job", "p95 ms"
     rows = [
         _row(words, words.full, _figures(parts, "full", rate), max),
@@ -105,7 +105,7 @@ def _figures(parts: Tables, part: str, column: str) -> dict[tuple[str, str], flo
 
 
 def _kind(row: Cells) -> str:
-    """Return the image code; where another thing stands in its place, it is ours for all."""
+    """Return the image code of a row; tables without that column use ours."""
     return "usual" if row[1] == "usual" else "ours"
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark found, for people and for programs."""
+"""Tables of benchmark results, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: Of every table of goals: by them the summary finds it.
+#: Columns of every table of goals; the summary recognizes it by them.
 GOAL_COLUMNS: Final = ("goal", "found", "wanted", "met")
 Cells = tuple[str | float | None, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures under one title; `None` is a figure that could not be measured."""
+    """Rows of figures under a title; `None` is a figure that could not be measured."""
 
     title: str
     columns: tuple[str, ...]
@@ -24,7 +24,7 @@ class Table:
     note: str = ""
 
     def to_public(self) -> dict[str, Any]:
-        """Return the table as plain values: each row by its columns."""
+        """Return the table as plain values, each row as a dict by column."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return {"title": self.title, "rows": rows, "note": self.note}
 
@@ -37,7 +37,7 @@ class Table:
 
 
 def goal(name: str, found: float | None, wanted: float, *, at_least: bool) -> Cells:
-    """Return a row of a table of goals; without a figure the goal counts as not measured."""
+    """Return a row of a table of goals; without a figure it is not measured."""
     word = f"{'≥' if at_least else '≤'} {wanted:g}"
     if found is None:
         return (name, None, word, "not measured")

@@ -1,1 +1,1 @@
-"""Workers that share nothing but a network with Redis, the provider and each other."""
+"""Workers that share only a network with Redis, the provider and each other."""

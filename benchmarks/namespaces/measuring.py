@@ -1,6 +1,6 @@
-"""16 worker processes, each in a network namespace of its own: nothing assumes localhost.
+"""16 worker processes, each in its own network namespace: nothing assumes localhost.
 
-Redis and the simulator listen on the address of the bridge alone; every job is to be done, once.
+Redis and the simulator listen only on the bridge's address. Every job must complete exactly once.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 _WORKERS: Final = 16
 _THREADS: Final = 4
 _JOBS: Final = 1_600
-#: Seconds for all to register, and for all jobs.
+#: Seconds for all workers to register, and for all jobs.
 _START: Final = 30.0 * _WORKERS
 _PATIENCE: Final = 600.0
-#: Results after which somebody looks who is connected to the provider.
+#: Check the connections to the provider after this many results.
 _LOOK_EVERY: Final = 10
 _COLUMNS: Final = (
     "namespaces", "threads each", "jobs", "completed", "asked", "billed twice",
@@ -50,7 +50,7 @@ _TITLE: Final = "namespaces: workers in networks of their own"
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return what the fleet did, or why there is none."""
+    """Return the fleet's figures, or the reason why it cannot run."""
     try:
         with network(_WORKERS) as hosts:
             return _measured(hosts, _JOBS // 4 if quick else _JOBS)
@@ -96,7 +96,7 @@ def _measured(hosts: Network, count: int) -> list[Table]:
         goal("namespaces: that called the provider", float(called), _WORKERS, at_least=True),
     ]
     note = (
-        f"Redis and simulator on {hosts.address}, workers on addresses of their own behind a"
+        f"Redis and simulator on {hosts.address}, workers on their own addresses behind a"
         " bridge, loopback down in each namespace."
     )
     figures = (*(float(figure) for figure in row), seconds)
@@ -105,7 +105,7 @@ def _measured(hosts: Network, count: int) -> list[Table]:
 
 @contextmanager
 def _workers(hosts: Network, environment: dict[str, str], folder: Path) -> Iterator[None]:
-    """Run a worker in each namespace while the block lasts."""
+    """Run a worker in each namespace inside the block."""
     running: list[subprocess.Popen[bytes]] = []
     try:
         for host in hosts.hosts:
@@ -131,11 +131,11 @@ def _workers(hosts: Network, environment: dict[str, str], folder: Path) -> Itera
 
 
 def _addresses(redis: Redis) -> set[str]:
-    """Return from where somebody is connected to Redis."""
+    """Return the addresses of all clients connected to Redis."""
     return {urlsplit(f"//{one['addr']}").hostname or "" for one in redis.client_list()}
 
 
 def _callers(pid: int) -> set[str]:
-    """Return from where somebody is connected to the provider."""
+    """Return the addresses of all clients connected to the provider."""
     connections = psutil.Process(pid).net_connections(kind="tcp")
     return {one.raddr.ip for one in connections if one.raddr}

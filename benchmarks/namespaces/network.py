@@ -1,7 +1,7 @@
-"""A network of namespaces on one machine: a bridge, and a namespace for each of many hosts.
+"""A network on one machine: a bridge, and a namespace for each host.
 
-Needs Linux, `ip` and root. The addresses are of the range kept for benchmarks (198.18.0.0/15).
-Loopback stays down in each namespace, so whoever asks for localhost there gets no answer.
+Needs Linux, `ip` and root. Addresses come from the benchmarking range (198.18.0.0/15, RFC 2544).
+Loopback stays down in each namespace, so that any connection to localhost fails.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _SUBNET: Final = "198.18.77"
 
 
 class NotPermitted(RuntimeError):
-    """There can be no namespaces here; the message says why."""
+    """Network namespaces are not available; the message says why."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Hosts that reach this machine by the address of its bridge."""
+    """Hosts that reach this machine at the address of its bridge."""
 
     #: This machine's address.
     address: str
@@ -36,9 +36,9 @@ class Network:
 
 @contextmanager
 def network(count: int) -> Iterator[Network]:
-    """Make so many hosts for as long as the block lasts. Raises `NotPermitted`."""
+    """Create `count` hosts for the duration of the block. Raises `NotPermitted`."""
     if shutil.which("ip") is None or os.geteuid() != 0:
-        raise NotPermitted("it takes Linux, the `ip` program and root")
+        raise NotPermitted("needs Linux, the `ip` program and root")
     name = f"vq{secrets.token_hex(2)}"
     with ExitStack() as stack:
         _ip("link", "add", name, "type", "bridge")
@@ -49,7 +49,7 @@ def network(count: int) -> Iterator[Network]:
         for number in range(count):
             host, address = f"{name}-{number}", f"{_SUBNET}.{number + 10}"
             _ip("netns", "add", host)
-            # With the namespace its end of the cable goes, and with that the other one.
+            # Deleting the namespace deletes its end of the veth pair, and with it the other end.
             stack.callback(_ip, "netns", "delete", host)
             _plug(name, host, address)
             hosts[host] = address

@@ -1,1 +1,1 @@
-"""The same work on the queues that one might take instead of visionq, and on no queue at all."""
+"""The same work on the alternatives to visionq: other queues, and no queue at all."""

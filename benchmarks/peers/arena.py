@@ -29,13 +29,13 @@ from visionq.names import COUNTS, PROVIDER_KEYS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Seconds without one job more after which a run has come to a stop; so many before the first, as
-#: processes import much; and seconds in all.
+#: Seconds without progress before a run counts as stalled; longer before the first job, since
+#: processes import much; and the longest run.
 _STALLED: Final = 60.0
 _STARTING: Final = 240.0
 _WORKERS_LOG: Final = "workers.log"
 _PATIENCE: Final = 600.0
-#: What makes one contender's run fail, and leaves the others theirs.
+#: Errors that fail one contender's run and let the others go on.
 FAILURES: Final = (
     RuntimeError,
     OSError,
@@ -49,55 +49,55 @@ FAILURES: Final = (
 
 @dataclass(frozen=True)
 class Workload:
-    """What every contender is given to do."""
+    """Work that every contender does."""
 
     name: str
-    #: Files; they are taken in turn.
+    #: Files, used in rotation.
     pictures: tuple[str, ...]
     jobs: int
-    #: Seconds that the provider takes for an answer.
+    #: Seconds until the provider answers.
     latency: float
-    #: A file that takes no time.
+    #: A file that is processed at once.
     warming: str
-    #: Different questions among the jobs; none: each asks something else.
+    #: Distinct questions among the jobs; 0: every question is distinct.
     questions: int = 0
 
     def paths(self, jobs: int) -> list[str]:
-        """Return the files of so many jobs."""
+        """Return one file per job."""
         return [self.pictures[number % len(self.pictures)] for number in range(jobs)]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took."""
+    """Figures of one run."""
 
     jobs_per_second: float
-    #: Processor milliseconds of all its processes, for a job.
+    #: CPU milliseconds per job, of all its processes.
     processor_ms: float
-    #: Of all its processes, with every place taken.
+    #: PSS of all its processes with every slot busy.
     proportional_mb: float
-    #: Commands, those within scripts included, and bytes in and out, for a job.
+    #: Per job: commands, including those in scripts, and bytes in and out.
     redis_commands: float
     redis_bytes: float
-    #: Processor milliseconds of Redis, for a job.
+    #: CPU milliseconds of Redis per job.
     redis_ms: float
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contender runs."""
+    """A contender's environment: Redis, provider and workers."""
 
     contender: Contender
     environment: dict[str, str]
     redis: Redis
     simulator: RunningSimulator
     workers: Workers
-    #: In the place of the simulator, where moments count.
+    #: Replaces the simulator where timestamps matter.
     recorder: Recorder | None
     folder: Path
 
     def feed(self, paths: Sequence[str], first: int = 0, pause: float = 0) -> dict[str, Any]:
-        """Enter jobs; returns `seconds` that it took and `times` of the jobs."""
+        """Submit jobs; return the `seconds` taken and the `times` of the jobs."""
         task = json.dumps({"paths": list(paths), "first": first, "pause": pause})
         done = subprocess.run(  # noqa: S603  # our own module
             (self.contender.python, "-m", "benchmarks.peers.feed", self.contender.app),
@@ -113,7 +113,7 @@ class Place:
 
     @contextmanager
     def start_workers(self) -> Iterator[Workers]:
-        """Run the contender's workers while the block lasts."""
+        """Run the contender's workers inside the block."""
         options: dict[str, Any] = {"stdout": subprocess.DEVNULL}
         if self.contender is SCRIPT:
             options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -124,14 +124,14 @@ class Place:
     def done(self) -> int:
         """Return how many jobs were answered, by a call or by a stored answer.
 
-        Those of others were billed, which is a latency before the answer.
+        Peers count as answered when billed, which happens one latency before the answer.
         """
         if self.contender.is_visionq:
             return int(self.redis.hget(COUNTS, "completed") or 0)
         return int(self.simulator.bill()["billed"])
 
     def wait_for(self, jobs: int) -> None:
-        """Wait until so many jobs were answered; raises `RuntimeError` if that stops."""
+        """Wait for this many answers. Raises `RuntimeError` if progress stalls."""
         started_at = moved_at = time.monotonic()
         before = -1
         while (done := self.done()) < jobs:
@@ -148,13 +148,13 @@ class Place:
             time.sleep(min(1.0, max(0.02, left / 3)))
 
     def _state(self) -> str:
-        """Return what is known of jobs that were not done."""
+        """Describe the state of unfinished jobs."""
         if self.contender.is_visionq:
             counts: dict[bytes, bytes] = self.redis.hgetall(COUNTS)  # type: ignore[assignment]
             kept = {state.decode(): int(count) for state, count in counts.items() if int(count)}
             return f", {kept}"
         said = (self.folder / _WORKERS_LOG).read_text(encoding="utf-8").splitlines()
-        return f"; last said: {said[-1].strip()}" if said else ""
+        return f"; last log line: {said[-1].strip()}" if said else ""
 
     def hold(self) -> None:
         """Keep the workers from taking jobs."""
@@ -177,7 +177,7 @@ class Place:
             ledger.steer_gate(key.decode(), order)
 
     def redis_use(self) -> tuple[int, int, float]:
-        """Return commands, bytes and processor seconds, so far."""
+        """Return commands, bytes and CPU seconds so far."""
         used: dict[str, float] = self.redis.info("cpu")
         stats: dict[str, int] = self.redis.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
@@ -195,7 +195,7 @@ def place(
     recording: bool = False,
     idle: bool = False,
 ) -> Iterator[Place]:
-    """Run Redis, provider and workers, unless the fleet is to be idle, while the block lasts."""
+    """Run Redis, the provider and, unless `idle`, the workers inside the block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionq-bench-")))
         server = stack.enter_context(running_redis(folder / "redis"))
@@ -235,7 +235,7 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
     """Measure one contender once."""
     with place(contender, image_code, workload.latency, workload.questions) as here:
         warming = CONCURRENCY * PROCESSES
-        # Pictures that take no time: what is warmed are processes and connections.
+        # Tiny pictures: this warms processes and connections.
         if contender is SCRIPT:
             _tell_script(here, [workload.warming] * warming, WARM)
             _await_script(here)
@@ -255,7 +255,7 @@ def run(contender: Contender, workload: Workload, image_code: str) -> Run:
         memory = here.workers.proportional_bytes()
         here.wait_for(warming + workload.jobs)
         if not contender.is_visionq:
-            time.sleep(workload.latency)  # the last answers are on their way
+            time.sleep(workload.latency)  # the last answers are still in flight
         seconds = time.perf_counter() - begun
         used = here.workers.processor_seconds() - used
         after = here.redis_use()
@@ -280,7 +280,7 @@ def _tell_script(here: Place, paths: Sequence[str], first: int) -> None:
         end = len(paths) if number == PROCESSES - 1 else begin + share
         task = json.dumps({"paths": paths[begin:end], "first": first + begin})
         if process.stdin is None:
-            raise RuntimeError("the script takes no work")
+            raise RuntimeError("the script has no stdin or stdout")
         process.stdin.write(task + "\n")
         process.stdin.flush()
 
@@ -288,4 +288,4 @@ def _tell_script(here: Place, paths: Sequence[str], first: int) -> None:
 def _await_script(here: Place) -> None:
     for process in here.workers.roots:
         if process.stdout is None or process.stdout.readline() != "done\n":
-            raise RuntimeError("the script did not do it")
+            raise RuntimeError("the script reported no completion")

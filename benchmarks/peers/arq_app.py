@@ -29,7 +29,7 @@ async def startup(context: dict[str, Any]) -> None:
 
 
 class WorkerSettings:
-    """What the `arq` command reads."""
+    """Settings read by the `arq` command."""
 
     functions: ClassVar[list[Callable[..., Any]]] = [analyze]
     on_startup = startup
@@ -38,7 +38,7 @@ class WorkerSettings:
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     return asyncio.run(_fill(paths, first, pause))
 
 

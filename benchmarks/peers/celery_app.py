@@ -23,13 +23,13 @@ client = cache(make_client)
 
 @app.task
 def analyze(picture: str, number: int) -> dict[str, Any]:
-    """Ask about the picture that came in the message."""
+    """Ask about the picture in the message."""
     data = base64.b64decode(picture)
     return answer_of(client().responses.create(**question(encoded(data), number)))
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     times = []
     for number, path in enumerate(paths, first):
         times.append(time.time())

@@ -1,4 +1,4 @@
-"""How each contender is started and fed."""
+"""Commands that start and feed each contender."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-#: Processes, and jobs at a time in each of them, for all alike.
+#: Processes, and concurrent jobs in each; the same for all.
 PROCESSES: Final = 2
 CONCURRENCY: Final = 64
-#: For those that do one job at a time in a process.
+#: Processes of contenders that run one job at a time in each.
 ONE_JOB_PROCESSES: Final = 32
 
 _BIN: Final = Path(".venv-peers/bin")
@@ -21,17 +21,17 @@ class Contender:
     """A way to do the same jobs."""
 
     name: str
-    #: Commands of its workers; each may start more processes.
+    #: Worker commands; each may start more processes.
     commands: tuple[tuple[str, ...], ...]
-    #: The Python that enters its jobs, and its module in this package; none: it needs no queue.
+    #: The Python that submits its jobs, and its module in this package; empty: no queue.
     python: str = str(_BIN / "python")
     app: str = ""
-    #: Whether its pictures stand in a directory; those of peers do, which are given paths.
+    #: Whether visionq stores pictures in a directory; peers always get paths.
     in_directory: bool = False
 
     @property
     def is_visionq(self) -> bool:
-        """Whether it is what this repository holds."""
+        """Whether it is visionq."""
         return self.app == "visionq_app"
 
 
@@ -41,7 +41,7 @@ def _peer(name: str, app: str, *commands: tuple[str, ...]) -> Contender:
 
 
 def _each(*command: str) -> tuple[tuple[str, ...], ...]:
-    """Return the command of a worker that is one process, as often as there are to be."""
+    """Return the command once for each of `PROCESSES` worker processes."""
     return (command,) * PROCESSES
 
 
@@ -55,7 +55,7 @@ VISIONQ: Final = Contender(
     app="visionq_app",
 )
 IN_DIRECTORY: Final = replace(VISIONQ, name="visionq, pictures in a directory", in_directory=True)
-#: Half of it.
+#: Half of visionq.
 ONE_PROCESS: Final = replace(VISIONQ, name="visionq, one process", commands=VISIONQ.commands[:1])
 CELERY: Final = _peer(
     "Celery prefork",

@@ -1,7 +1,7 @@
-"""Enters jobs in a contender's queue: `python -m benchmarks.peers.feed APP`, in its environment.
+"""Submit jobs to a contender's queue: `python -m benchmarks.peers.feed APP`.
 
-Reads one line of JSON, {"paths": [...], "first": 0, "pause": 0}, and prints one: the seconds that
-it took, and when each job was entered.
+Reads one line of JSON, {"paths": [...], "first": 0, "pause": 0}, and prints one: the seconds taken
+and the submission time of each job.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 
 
 def main(app: str) -> None:
-    """Enter what the line on stdin says."""
+    """Submit the jobs described by the line on stdin."""
     module = importlib.import_module(f"benchmarks.peers.{app}")
     task = json.loads(sys.stdin.readline())
     started = time.perf_counter()

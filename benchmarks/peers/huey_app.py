@@ -25,7 +25,7 @@ def analyze(path: str, number: int) -> dict[str, Any]:
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     times = []
     for number, path in enumerate(paths, first):
         times.append(time.time())

@@ -1,4 +1,4 @@
-"""Processes of a contender: started, paused, measured and ended as a tree."""
+"""Process trees of a contender: start, pause, measure and stop them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: Seconds in which they may end by themselves. What they have done was measured by then.
+#: Seconds to exit on their own; the measurement is over by then.
 _PATIENCE = 4.0
 
 
@@ -26,7 +26,7 @@ class Workers:
     roots: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def all(self) -> list[psutil.Process]:
-        """Return every process that lives now."""
+        """Return every live process."""
         found = []
         for root in self.roots:
             with suppress(psutil.NoSuchProcess):
@@ -35,17 +35,17 @@ class Workers:
         return found
 
     def pause(self) -> None:
-        """Stop them where they are: what they would do is done later."""
+        """Suspend the processes."""
         for process in self.all():
             process.suspend()
 
     def go_on(self) -> None:
-        """Let them run again."""
+        """Resume the processes."""
         for process in self.all():
             process.resume()
 
     def processor_seconds(self) -> float:
-        """Return what they have used, with their children that ended."""
+        """Return the CPU seconds used, including children that have exited."""
         total = 0.0
         for process in self.all():
             with suppress(psutil.NoSuchProcess):
@@ -54,7 +54,7 @@ class Workers:
         return total
 
     def proportional_bytes(self) -> int:
-        """Return their memory; what they share counts once."""
+        """Return the PSS in bytes: shared memory counts once."""
         total = 0
         for process in self.all():
             with suppress(psutil.NoSuchProcess):
@@ -62,20 +62,20 @@ class Workers:
         return total
 
     def check(self) -> None:
-        """Raise `RuntimeError` if one of them has ended."""
+        """Raise `RuntimeError` if a process has exited."""
         for root in self.roots:
             if root.poll() is not None:
-                raise RuntimeError(f"{root.args!r} ended with {root.returncode}")
+                raise RuntimeError(f"{root.args!r} exited with {root.returncode}")
 
     def end(self) -> None:
-        """End the trees, children first where they do not go by themselves."""
+        """Stop the trees; kill processes that do not exit on their own, children first."""
         family = self.all()
         for root in self.roots:
             with suppress(ProcessLookupError):
                 root.send_signal(signal.SIGCONT)
                 root.terminate()
         _, alive = psutil.wait_procs(family, timeout=_PATIENCE)
-        # A pool may have started others in the place of those that ended.
+        # A pool may have replaced the ones that exited.
         for process in [*self.all(), *alive]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -88,9 +88,9 @@ def started(
     commands: tuple[tuple[str, ...], ...],
     environment: Mapping[str, str],
     log: Path,
-    **options: Any,  # noqa: ANN401  # what `Popen` takes
+    **options: Any,  # noqa: ANN401  # passed to `Popen`
 ) -> Iterator[Workers]:
-    """Run the commands while the block lasts; what they say goes to the log."""
+    """Run the commands inside the block; write their output to the log."""
     workers = Workers()
     with log.open("w", encoding="utf-8") as target:
         try:

@@ -1,7 +1,7 @@
-"""A provider that answers at once, or after a while, and keeps when each question came.
+"""A provider that answers after a fixed latency and records when each question arrived.
 
-It looks at nothing but the question's number, so it costs next to nothing. `GET /log` tells, for
-each number, when the question came and when its answer left.
+It reads only the question's number, so it costs next to nothing. `GET /log` returns, for each
+number, when the question arrived and when its answer left.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiohttp import web
 _NUMBER: Final = re.compile(rb"#(\d+)")
 _LOG: Final = web.AppKey("log", dict[int, tuple[float, float]])
 _LATENCY: Final = web.AppKey("latency", float)
-#: Every answer, as the provider writes it.
+#: The answer to every question, in the provider's format.
 _ANSWER: Final = {
     "id": "resp_1",
     "object": "response",
@@ -60,7 +60,7 @@ async def _log(request: web.Request) -> web.Response:
 
 
 def main(port: int, latency: float) -> None:
-    """Serve on loopback until it is ended."""
+    """Serve on loopback until terminated."""
     app = web.Application(client_max_size=100_000_000)
     app[_LOG], app[_LATENCY] = {}, latency
     app.router.add_post("/openai/v1/responses", _answer)

@@ -1,4 +1,4 @@
-"""The recording provider as a process, and what it has kept."""
+"""The recording provider as a process, and its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from visionq.devstack.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds for the first question too: workers import for long where others are at work.
+#: Seconds to wait for a question; importing takes long on a busy machine.
 _PATIENCE: Final = 120.0
 
 
@@ -28,28 +28,28 @@ class Recorder:
 
     @property
     def provider_url(self) -> str:
-        """What a client of OpenAI takes as its base URL."""
+        """Return the base URL for an OpenAI client."""
         return f"{self.url}/openai/v1"
 
     def log(self) -> dict[int, tuple[float, float]]:
-        """Return, by the question's number, when it came and when its answer left."""
+        """Return question number → (arrival, answer) times."""
         with urllib.request.urlopen(f"{self.url}/log") as answer:  # noqa: S310  # our own address
             kept = json.load(answer)
         return {int(number): (came, left) for number, (came, left) in kept.items()}
 
     def wait_for(self, number: int, patience: float = _PATIENCE) -> tuple[float, float]:
-        """Wait for a question; raises `RuntimeError`."""
+        """Wait for a question. Raises `RuntimeError` if it never arrives."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             if number in (kept := self.log()):
                 return kept[number]
             time.sleep(0.02)
-        raise RuntimeError(f"question {number} never came")
+        raise RuntimeError(f"question {number} never arrived")
 
 
 @contextmanager
 def recorder(latency: float) -> Iterator[Recorder]:
-    """Run one while the block lasts."""
+    """Run a recording provider inside the block."""
     port = free_port()
     command = (sys.executable, "-m", "benchmarks.peers.recorder", str(port), str(latency))
     process = subprocess.Popen(command)  # noqa: S603  # our own module

@@ -1,4 +1,4 @@
-"""rq: a job at a time in each of many processes."""
+"""rq: one job at a time in each of many processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def analyze(path: str, number: int) -> dict[str, Any]:
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     times = []
     queue = Queue(connection=Redis.from_url(os.environ["BENCH_REDIS"]))
     for number, path in enumerate(paths, first):

@@ -36,7 +36,7 @@ settings = {
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     return asyncio.run(_fill(paths, first, pause))
 
 
@@ -45,7 +45,7 @@ async def _fill(paths: Sequence[str], first: int, pause: float) -> list[float]:
     await queue.connect()
     for number, path in enumerate(paths, first):
         times.append(time.time())
-        # Its own limit of 10 s a job, waiting included, is no part of what is measured.
+        # Its default limit of 10 s a job includes waiting, and would fail queued jobs.
         await queue.enqueue("analyze", path=path, number=number, timeout=600)
         await asyncio.sleep(pause)
     await queue.disconnect()

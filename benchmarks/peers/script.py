@@ -1,6 +1,6 @@
 """No queue at all: fifty lines of asyncio, in as many processes as the machine has cores.
 
-For each line of JSON that it reads, {"paths": [...], "first": 0}, it says so when all is done.
+For each line of JSON, {"paths": [...], "first": 0}, it prints a line when all jobs are done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks.peers.work import do_async, make_async_client
 
 
 async def main() -> None:
-    """Do what each line on stdin says, so many jobs at a time as `BENCH_CONCURRENCY`."""
+    """Run the jobs of each line on stdin, `BENCH_CONCURRENCY` at a time."""
     client = make_async_client()
     places = asyncio.Semaphore(int(os.environ["BENCH_CONCURRENCY"]))
 
@@ -22,7 +22,7 @@ async def main() -> None:
         async with places:
             await do_async(client, path, number)
 
-    # The end of stdin is that of whoever measures it.
+    # stdin closes when the benchmark ends.
     while line := await asyncio.to_thread(sys.stdin.readline):
         task = json.loads(line)
         await asyncio.gather(*(one(path, n) for n, path in enumerate(task["paths"], task["first"])))

@@ -1,4 +1,4 @@
-"""visionq, by its SDK."""
+"""visionq through its SDK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
-    """Enter a job a path, one every `pause` seconds; returns when each was."""
+    """Submit one job per path, `pause` seconds apart; return the submission times."""
     times = []
 
     def drafts() -> Iterator[dict[str, Any]]:
@@ -35,7 +35,7 @@ def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[float]:
 
 
 def job(path: str, number: int) -> dict[str, Any]:
-    """Return the job of a path."""
+    """Return the job for a path."""
     return {
         "prompt": prompt(number),
         "images": [path if path.startswith("https:") else Path(path)],

@@ -1,4 +1,4 @@
-"""visionq, by its asynchronous SDK: each job is waited for by whoever submitted it."""
+"""visionq through its asynchronous SDK: the submitter waits for each job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fill(paths: Sequence[str], first: int = 0, pause: float = 0) -> list[tuple[float, float]]:
-    """Enter a job a path, one every `pause` seconds; returns when each was, and was answered."""
+    """Submit one job per path, `pause` seconds apart; return (submitted, answered) times."""
     return asyncio.run(_fill(paths, first, pause))
 
 

@@ -1,4 +1,4 @@
-"""The job that every contender does: read a picture, bring it to size, ask, return the answer."""
+"""The job that every contender runs: read a picture, scale it, ask, return the answer."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 MODEL: Final = "gpt-6-luna"
 PROMPT: Final = "Что изображено?"
-#: From this number on jobs only warm the workers; each asks something else.
+#: Jobs from this number on only warm the workers; each asks a distinct question.
 WARM: Final = 1_000_000
-#: Longest side and quality, as tutorials choose them.
+#: Longest side and quality, as in tutorials.
 _SIDE: Final = (1152, 1152)
 _QUALITY: Final = 85
 
 
 def usual(data: bytes) -> tuple[str, bytes]:
-    """Return the picture as tutorials send it: open, thumbnail, save."""
+    """Return the picture encoded as in tutorials: open, thumbnail, save."""
     picture = Image.open(io.BytesIO(data))
     picture.thumbnail(_SIDE)
     target = io.BytesIO()
@@ -56,25 +56,25 @@ def _own_code() -> Callable[[bytes], tuple[str, bytes]]:
 
 
 def encoded(data: bytes) -> str:
-    """Return the picture as a data URL, by the image code that `BENCH_IMAGE_CODE` names."""
+    """Return the picture as a data URL, made by the image code that `BENCH_IMAGE_CODE` names."""
     code = usual if os.environ["BENCH_IMAGE_CODE"] == "usual" else _own_code()
     mime_type, sent = code(data)
     return f"data:{mime_type};base64,{base64.b64encode(sent).decode('ascii')}"
 
 
 def read(path: str) -> str:
-    """Return the picture in a file as a data URL."""
+    """Read a picture file and return it as a data URL."""
     return encoded(Path(path).read_bytes())
 
 
 def prompt(number: int) -> str:
-    """Return what a job asks; `BENCH_QUESTIONS` says how many different questions there are."""
+    """Return the question of a job; `BENCH_QUESTIONS` limits the distinct ones."""
     distinct = int(os.environ.get("BENCH_QUESTIONS", "0"))
     return f"{PROMPT} #{number % distinct if distinct and number < WARM else number}"
 
 
 def question(picture: str, number: int) -> dict[str, Any]:
-    """Return the arguments of `responses.create`; the number tells the provider's log the job."""
+    """Return the arguments of `responses.create`; the number identifies the job in the log."""
     content = [
         {"type": "input_text", "text": prompt(number)},
         {"type": "input_image", "image_url": picture, "detail": "auto"},
@@ -87,21 +87,21 @@ def question(picture: str, number: int) -> dict[str, Any]:
 
 
 def make_client() -> OpenAI:
-    """Return the client of a process whose jobs are threads or processes."""
+    """Return a client for jobs in threads or processes."""
     from openai import OpenAI  # noqa: PLC0415  # takes seconds to import
 
     return OpenAI(max_retries=0, timeout=120)
 
 
 def make_async_client() -> AsyncOpenAI:
-    """Return the client of a process whose jobs are coroutines."""
+    """Return a client for jobs in coroutines."""
     from openai import AsyncOpenAI  # noqa: PLC0415  # takes seconds to import
 
     return AsyncOpenAI(max_retries=0, timeout=120)
 
 
 def answer_of(response: Response) -> dict[str, Any]:
-    """Return what is kept of an answer."""
+    """Return the result that a job stores."""
     usage = response.usage
     return {
         "text": response.output_text,
@@ -112,13 +112,13 @@ def answer_of(response: Response) -> dict[str, Any]:
 
 
 def do(client: OpenAI, path: str, number: int) -> dict[str, Any]:
-    """Do one job in a thread or a process of its own."""
+    """Run one job in a thread or process."""
     return answer_of(client.responses.create(**question(read(path), number)))
 
 
 async def do_async(client: AsyncOpenAI, path: str, number: int) -> dict[str, Any]:
-    """Do one job in a coroutine; the picture is brought to size in a thread."""
-    import asyncio  # noqa: PLC0415  # of no use to the others
+    """Run one job in a coroutine; scale its picture in a thread."""
+    import asyncio  # noqa: PLC0415  # unused by the others
 
     picture = await asyncio.to_thread(read, path)
     return answer_of(await client.responses.create(**question(picture, number)))

@@ -1,1 +1,1 @@
-"""How close a fleet comes to the provider's limit, and how seldom it is refused."""
+"""Fleets at the provider's rate limit: share of the limit reached, and calls refused."""

@@ -1,4 +1,4 @@
-"""What is made of the figures of a fleet at a limit."""
+"""Verdicts on the figures of a fleet at a limit."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from benchmarks.rate_limit.cases import Case
 
 COLUMNS: Final = (
-    "R a minute", "told by", "workers", "calls", "% of R reached", "% answered 429",
+    "R a minute", "limit from", "workers", "calls", "% of R reached", "% answered 429",
     "takes a call", "goal", "met",
 )  # fmt: skip
-#: Least percent of R that is reached, and percent of calls refused that is too much.
-_TOLD: Final = (95, 2)
+#: Percent of R to reach, and the percent of refused calls to stay below.
+_KNOWN: Final = (95, 2)
 _UNKNOWN: Final = (85, 5)
-#: Where far more is queued than the limit lets through.
+#: Takes per call with a backlog far beyond the limit.
 _MOST_TAKES: Final = 1.2
 
 
 def judged(case: Case, found: dict[str, float] | str) -> Cells:
-    """Return the row of a case from its figures, or from what went wrong."""
-    least, most = _UNKNOWN if case.told == "unknown" else _TOLD
+    """Return the row of a case from its figures or its error."""
+    least, most = _UNKNOWN if case.source == "unknown" else _KNOWN
     wanted = f"≥ {least} %, < {most} %" + (f", ≤ {_MOST_TAKES} takes" if case.backlog else "")
     rate = f"{case.rate:,.0f}" + (f" → {case.then:,.0f}" if case.then else "")
-    head = (rate, case.told, float(case.workers))
+    head = (rate, case.source, float(case.workers))
     if isinstance(found, str):
         return (*head, None, None, None, None, wanted, f"not measured: {found}")
     met = found["reached"] >= least and found["refused"] < most
@@ -38,7 +38,7 @@ def judged(case: Case, found: dict[str, float] | str) -> Cells:
 
 
 def in_words(row: Cells) -> str:
-    """Return a row for a line of progress."""
+    """Return a row as a line of progress."""
     calls, share, refused, takes, wanted, met = row[3:]
     if calls is None:
         return str(met)
@@ -49,31 +49,36 @@ def in_words(row: Cells) -> str:
 
 
 def reached(rows: Sequence[Cells]) -> Table:
-    """Return the goals: the worst case of each kind. One that was not measured leaves none."""
-    told = [row for row in rows if row[1] != "unknown"]
+    """Return the goals: the worst case of each kind, none if a case is unmeasured."""
+    known = [row for row in rows if row[1] != "unknown"]
     unknown = [row for row in rows if row[1] == "unknown"]
     queued = [row for row in rows if "takes" in str(row[7])]
     found = [
-        goal("pace: % of a known R, lowest", _worst(told, 4, min), _TOLD[0], at_least=True),
-        goal("pace: % answered 429, highest", _worst(told, 5, max), _TOLD[1], at_least=False),
+        goal("rate limit: % of a known R, lowest", _worst(known, 4, min), _KNOWN[0], at_least=True),
         goal(
-            "pace: % of an unknown R, lowest", _worst(unknown, 4, min), _UNKNOWN[0], at_least=True
+            "rate limit: % answered 429, highest", _worst(known, 5, max), _KNOWN[1], at_least=False
         ),
         goal(
-            "pace: % answered 429 there, highest",
+            "rate limit: % of an unknown R, lowest",
+            _worst(unknown, 4, min),
+            _UNKNOWN[0],
+            at_least=True,
+        ),
+        goal(
+            "rate limit: % answered 429 there, highest",
             _worst(unknown, 5, max),
             _UNKNOWN[1],
             at_least=False,
         ),
         goal(
-            "pace: takes a call, R = 60, 10,000 queued",
+            "rate limit: takes a call, R = 60, 10,000 queued",
             _worst(queued, 6, max),
             _MOST_TAKES,
             at_least=False,
         ),
     ]
     met = sum(row[-1] == "yes" for row in rows)
-    return goals("pace: goals", found, f"{met} of {len(rows)} cases met.")
+    return goals("rate limit: goals", found, f"{met} of {len(rows)} cases met.")
 
 
 def _worst(

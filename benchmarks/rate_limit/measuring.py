@@ -1,8 +1,8 @@
-"""How close a fleet comes to the provider's limit, and how seldom it is refused.
+"""Measure how much of the provider's limit a fleet reaches, and how often it is refused.
 
 A real fleet works through a backlog against a simulator that allows R requests a minute, with a
-burst of one second. The figures are those of the simulator's own bill. Cases of few calls run side
-by side, each with a Redis, a simulator and workers of its own; the others run alone.
+burst of one second. The figures come from the simulator's bill. Slow cases run side by side, each
+with its own Redis, simulator and workers; the others run alone.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from visionq.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Windows end by then even where calls fail to come: so much longer than they should take.
+#: Longest window, as a multiple of its expected duration.
 _PATIENCE: Final = 1.15
 _MODEL: Final[str] = Settings.model_fields["default_model"].default
 _FAILURES: Final = (AssertionError, RuntimeError, OSError, ValueError)
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Measure all cases, or with `quick` the four that say most."""
+    """Measure all cases, or with `quick` the four most telling."""
     fastest = _unlimited()
-    progress(f"  pace: unlimited: {fastest:,.0f} calls a minute")
+    progress(f"  rate limit: unlimited: {fastest:,.0f} calls a minute")
     rows = [
         row
         for group in ((quick_cases(),) if quick else groups(fastest))
@@ -48,16 +48,16 @@ def measure(*, quick: bool = False) -> list[Table]:
     ]
     note = (
         f"Unlimited, this machine made {fastest:,.0f} calls a minute in the same run; no R is"
-        " beyond 90 % of that. Where R changes, 30 s or 30 calls pass before the measurement; where"
+        " above 90 % of that. Where R changes, 30 s or 30 calls pass before the measurement; where"
         f" it is unknown, {SETTLING['unknown']:.0f} s of learning. `takes a call`: jobs taken from"
         " their lanes for each call, from the first on; each is one claim and one decode."
     )
-    title = "pace: a fleet at the provider's limit"
+    title = "rate limit: a fleet at the provider's limit"
     return [Table(title, COLUMNS, tuple(rows), note), reached(rows)]
 
 
 def _side_by_side(cases: Sequence[Case]) -> list[Cells]:
-    """Start the fleets one after the other, so that they do not wait for the processor; measure."""
+    """Start the fleets one by one, since starting is CPU-bound; measure them together."""
     with ExitStack() as stack, ThreadPoolExecutor(len(cases)) as pool:
         fleets: list[Fleet | str] = []
         for case in cases:
@@ -74,12 +74,12 @@ def _row(case: Case, fleet: Fleet | str) -> Cells:
     except _FAILURES as error:
         found = str(error)
     row = judged(case, found)
-    progress(f"  pace: {case.name}: {in_words(row)}")
+    progress(f"  rate limit: {case.name}: {in_words(row)}")
     return row
 
 
 def _unlimited() -> float:
-    """Return the calls a minute that this machine makes where nothing limits them."""
+    """Return the calls a minute of this machine without a limit."""
     with _fleet(Case(0, "unknown", 1)) as fleet:
         _submit(fleet, 1500)
         _until(fleet, 200, time.monotonic() + 60)
@@ -90,15 +90,15 @@ def _unlimited() -> float:
 
 
 def _measured(case: Case, fleet: Fleet) -> dict[str, float]:
-    limit = partial(fleet.simulator.configure, rate_headers=case.told == "headers")
+    limit = partial(fleet.simulator.configure, rate_headers=case.source == "headers")
     limit(requests_per_minute=case.rate)
     _submit(fleet, case.jobs)
-    time.sleep(SETTLING[case.told])
+    time.sleep(SETTLING[case.source])
     if case.then:
         limit(requests_per_minute=case.then)
-        if case.told == "setting":
-            told = {_MODEL: Limits(requests_per_minute=case.then)}
-            Ledger(fleet.client._redis).set_limits(OPERATOR, told)  # noqa: SLF001  # the fleet's own Redis
+        if case.source == "setting":
+            limits = {_MODEL: Limits(requests_per_minute=case.then)}
+            Ledger(fleet.client._redis).set_limits(OPERATOR, limits)  # noqa: SLF001  # the fleet's own Redis
         time.sleep(case.adapting)
     before, started = fleet.simulator.bill(), time.monotonic()
     _until(
@@ -122,21 +122,21 @@ def _until(fleet: Fleet, calls: int, end: float) -> None:
 
 @contextmanager
 def _fleet(case: Case) -> Iterator[Fleet]:
-    told = {_MODEL: {"requests_per_minute": case.rate}}
+    limits = {_MODEL: {"requests_per_minute": case.rate}}
     with (
-        tempfile.TemporaryDirectory(prefix="visionq-pace-") as folder,
+        tempfile.TemporaryDirectory(prefix="visionq-rate-limit-") as folder,
         running_fleet(
             Path(folder),
             workers=case.workers,
             concurrency=THREADS // case.workers,
-            extra={"VISIONQ_LIMITS": json.dumps(told)} if case.told == "setting" else {},
+            extra={"VISIONQ_LIMITS": json.dumps(limits)} if case.source == "setting" else {},
         ) as fleet,
     ):
         yield fleet
 
 
 def _submit(fleet: Fleet, count: int) -> None:
-    """Submit jobs that all ask the same and reuse nothing: one picture is enough."""
+    """Submit equal jobs without reuse: one picture is enough."""
     image = picture(1)
     job = {"prompt": "Что изображено?", "images": [image], "reuse": "off", "max_output_tokens": 64}
     for _ in fleet.client.submit_many(dict(job) for _ in range(count)):

@@ -1,1 +1,1 @@
-"""A fleet past one machine: simulated, and checked against real fleets where they are small."""
+"""Fleets beyond one machine: simulated, and checked against small real fleets."""

@@ -1,4 +1,4 @@
-"""Discrete events: a clock, cores, and processes that take turns on them."""
+"""Discrete event simulation: a clock, cores, and processes that share them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Acts in the order of their moments."""
+    """Runs events in order of time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -19,12 +19,12 @@ class Clock:
         self._number = 0
 
     def at(self, moment: float, act: Callable[[], None]) -> None:
-        """Do something then, or now if that has passed."""
+        """Schedule an event; one in the past runs now."""
         self._number += 1
         heapq.heappush(self._heap, (max(self.now, moment), self._number, act))
 
     def run(self, until: float) -> None:
-        """Do all that comes before a moment."""
+        """Run all events before a moment."""
         while self._heap and self._heap[0][0] < until:
             self.now, _, act = heapq.heappop(self._heap)
             act()
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Cores:
-    """The cores of a machine: the process that waits longest is next."""
+    """The cores of a machine, assigned first come, first served."""
 
     def __init__(self, clock: Clock, count: int) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class Cores:
         self._ready: deque[Process] = deque()
 
     def join(self, process: Process) -> None:
-        """Let a process wait for a core."""
+        """Queue a process for a core."""
         self._ready.append(process)
         self._next()
 
@@ -61,32 +61,32 @@ class Cores:
 
 
 class Process:
-    """Does one thing at a time, as Redis does, and as Python does that holds its lock."""
+    """Runs one task at a time, like Redis, or Python under its GIL."""
 
     def __init__(self, clock: Clock, cores: Cores) -> None:
         self._clock = clock
         self._cores = cores
         self._queue: deque[tuple[float, float, Callable[[], None]]] = deque()
         self._active = False
-        #: Seconds of processor so far, and how long each thing waited for its turn.
+        #: CPU seconds so far, and the wait of each task.
         self.busy = 0.0
         self.waits: list[float] = []
 
     def do(self, seconds: float, then: Callable[[], None]) -> None:
-        """Put something at the end of what it has to do."""
+        """Append a task."""
         self._queue.append((self._clock.now, seconds, then))
         if not self._active:
             self._active = True
             self._cores.join(self)
 
     def begin(self, now: float) -> tuple[float, Callable[[], None]]:
-        """Take the first thing; returns the seconds of it, and what follows."""
+        """Take the first task; return its seconds and its continuation."""
         asked, seconds, then = self._queue.popleft()
         self.waits.append(now - asked)
         self.busy += seconds
         return seconds, then
 
     def has_work(self) -> bool:
-        """Return whether it waits for a core again; without work it is at rest."""
+        """Return whether tasks remain; without any, the process becomes inactive."""
         self._active = bool(self._queue)
         return self._active

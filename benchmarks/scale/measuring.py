@@ -1,4 +1,4 @@
-"""Large fleets, simulated at measured costs; small ones, real and simulated side by side."""
+"""Large fleets simulated at measured costs; small ones real and simulated side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from visionq.contract import Detail
 from visionq.pricing.vision import load_rules, seen_size
 from worker.images import ImageLimits, prepare
 
-#: Percent by which a simulated rate may be off.
+#: Allowed error of a simulated rate, in percent.
 _MARGIN: Final = 15.0
 _COLUMNS: Final = (
     "worker processes", "limit a minute", "latency s", "jobs/s", "bound by", "Redis busy %",
@@ -29,7 +29,7 @@ _CHECK_COLUMNS: Final = (
     "worker processes", "limit a minute", "jobs/s", "simulated", "off by %", "Redis busy %",
     "simulated Redis busy %", "429 %", "simulated 429 %", f"within {_MARGIN:g} %",
 )  # fmt: skip
-#: Those of few calls run side by side, the unlimited ones alone.
+#: Limited fleets run side by side, unlimited ones alone.
 _LIMITED: Final = ((1, 300.0), (4, 300.0), (1, 1_000.0), (4, 1_000.0))
 _UNLIMITED: Final = ((1, 0.0), (4, 0.0))
 _FULL: Final = 95.0
@@ -39,7 +39,7 @@ def measure(*, quick: bool = False) -> list[Table]:
     """Measure the costs, check small fleets against real ones, and simulate large ones."""
     with fleet_of(1, 0) as fleet:
         found = measured(fleet, 0)
-    progress(f"  scale: one process that nothing limits: {found}")
+    progress(f"  scale: one process without a limit: {found}")
     checked = [*_limited(found), *(_unlimited(found, *case) for case in _UNLIMITED)]
     return [_fleets(found, quick=quick), _check(found, checked), _goals(checked)]
 
@@ -57,7 +57,7 @@ def _unlimited(found: Real, workers: int, limit: float) -> Cells:
 
 
 def _compared(found: Real, workers: int, limit: float, real: Real) -> Cells:
-    """Return the row of a small fleet, simulated at the costs of one process."""
+    """Return the row that compares a real small fleet with its simulation."""
     costs = Costs(
         worker=_turn(found),
         redis=found.redis,
@@ -66,11 +66,11 @@ def _compared(found: Real, workers: int, limit: float, real: Real) -> Cells:
         threads=THREADS // workers,
         cores=os.cpu_count() or 1,
     )
-    told = simulate(workers, limit, costs)
-    off = (told.jobs_per_second / real.jobs_per_second - 1) * 100
+    simulated = simulate(workers, limit, costs)
+    off = (simulated.jobs_per_second / real.jobs_per_second - 1) * 100
     row: Cells = (
-        *(float(workers), limit or None, real.jobs_per_second, told.jobs_per_second, off),
-        *(real.redis_busy, told.redis_busy, real.refused, told.refused),
+        *(float(workers), limit or None, real.jobs_per_second, simulated.jobs_per_second, off),
+        *(real.redis_busy, simulated.redis_busy, real.refused, simulated.refused),
         "yes" if abs(off) <= _MARGIN else "no",
     )
     progress(
@@ -80,20 +80,19 @@ def _compared(found: Real, workers: int, limit: float, real: Real) -> Cells:
 
 
 def _turn(found: Real) -> float:
-    """Return for how long a job keeps its process busy: longer than its processor time.
+    """Return the seconds that a job occupies its process: more than its CPU time.
 
-    Threads wait for Python's lock and for a core; what one process alone does in a second, when
-    nothing else bounds it, tells how long.
+    Threads wait for the GIL and for a core; the unlimited rate of a single process shows how long.
     """
     return max(found.worker, 1 / found.jobs_per_second)
 
 
 def _check(found: Real, rows: list[Cells]) -> Table:
     note = (
-        f"Tiny pictures, {LATENCY:g} s latency, {THREADS} threads in all; workers, Redis and the"
-        f" simulator share the {os.cpu_count()} cores. Costs come from one process that nothing"
-        f" limits, in the same run: {_turn(found) * 1000:.1f} ms of its time a job"
-        f" ({found.worker * 1000:.1f} ms of processor), {found.redis * 1000:.2f} ms of Redis,"
+        f"Tiny pictures, {LATENCY:g} s latency, {THREADS} threads in total; workers, Redis and the"
+        f" simulator share the {os.cpu_count()} cores. Costs come from one process without a"
+        f" limit, in the same run: {_turn(found) * 1000:.1f} ms of its time a job"
+        f" ({found.worker * 1000:.1f} ms of CPU), {found.redis * 1000:.2f} ms of Redis,"
         f" {found.provider * 1000:.2f} ms of the simulator. Load at the end: {load()}."
     )
     return Table("scale: small fleets, real and simulated", _CHECK_COLUMNS, tuple(rows), note)
@@ -137,7 +136,7 @@ def _row(workers: int, limit: float, costs: Costs) -> Cells:
 
 
 def _picture_seconds() -> float:
-    """Return the processor time that a photo of 6 MP takes beyond a tiny picture."""
+    """Return the extra CPU seconds of a 6 MP photo over a tiny picture."""
     data, rules, taken = photo_file(3000, 2000), load_rules(), []
 
     def fit(width: int, height: int) -> tuple[int, int]:

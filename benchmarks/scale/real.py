@@ -1,4 +1,4 @@
-"""Small fleets as they really are: what they do, and what a job costs each part."""
+"""Real small fleets: their rate, and the cost of a job to each component."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from visionq.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds that the provider takes.
+#: Seconds until the provider answers.
 LATENCY: Final = 0.1
-#: Threads of all workers together.
+#: Threads of all workers.
 THREADS: Final = 64
 _SETTLING: Final = 10.0
 _SECONDS: Final = 20.0
-#: More jobs a second than any fleet here does.
+#: More jobs a second than any fleet here reaches.
 _MOST: Final = 400
 
 
 @dataclass(frozen=True)
 class Real:
-    """What a fleet did, and seconds of processor for a job."""
+    """Rate of a fleet, and CPU seconds per job."""
 
     jobs_per_second: float
     worker: float
@@ -42,22 +42,22 @@ class Real:
 
     @property
     def redis_busy(self) -> float:
-        """Percent of the time."""
+        """CPU use of Redis in percent of a core."""
         return self.redis * self.jobs_per_second * 100
 
 
 @contextmanager
 def fleet_of(workers: int, limit: float) -> Iterator[Fleet]:
-    """Run a fleet at a limit of requests a minute (0: none) while the block lasts."""
+    """Run a fleet at a limit of requests a minute (0: none) inside the block."""
     model = Settings.model_fields["default_model"].default
-    told = json.dumps({model: {"requests_per_minute": limit}})
+    limits = json.dumps({model: {"requests_per_minute": limit}})
     with (
         tempfile.TemporaryDirectory(prefix="visionq-scale-") as folder,
         running_fleet(
             Path(folder),
             workers=workers,
             concurrency=THREADS // workers,
-            extra={"VISIONQ_LOG_LEVEL": "WARNING"} | ({"VISIONQ_LIMITS": told} if limit else {}),
+            extra={"VISIONQ_LOG_LEVEL": "WARNING"} | ({"VISIONQ_LIMITS": limits} if limit else {}),
         ) as fleet,
     ):
         fleet.simulator.configure(latency_s=LATENCY, requests_per_minute=limit or None)
@@ -65,7 +65,7 @@ def fleet_of(workers: int, limit: float) -> Iterator[Fleet]:
 
 
 def measured(fleet: Fleet, limit: float) -> Real:
-    """Let a fleet work through a backlog, and look at some seconds of it."""
+    """Measure a fleet for some seconds while it works through a backlog."""
     rate = limit / 60 if limit else _MOST
     _submit(fleet, round(rate * (_SETTLING + _SECONDS) * 1.2))
     time.sleep(_SETTLING)
@@ -74,7 +74,7 @@ def measured(fleet: Fleet, limit: float) -> Real:
     seconds = time.monotonic() - started
     after, spent = fleet.simulator.bill(), _processor_seconds(fleet)
     if fleet.counts().get("queued", 0) == 0 and not limit:
-        raise RuntimeError("the backlog ran out: the machine is faster than was thought")
+        raise RuntimeError("the backlog ran out: the machine is faster than assumed")
     billed, calls = after["billed"] - before["billed"], after["calls"] - before["calls"]
     worker, redis, provider = (
         (late - early) / billed for early, late in zip(used, spent, strict=True)
@@ -89,7 +89,7 @@ def measured(fleet: Fleet, limit: float) -> Real:
 
 
 def _submit(fleet: Fleet, count: int) -> None:
-    """Submit jobs that all ask the same and reuse nothing: one picture is enough."""
+    """Submit equal jobs without reuse: one picture is enough."""
     image = picture(1)
     job = {"prompt": "Что изображено?", "images": [image], "reuse": "off", "max_output_tokens": 64}
     for _ in fleet.client.submit_many(dict(job) for _ in range(count)):
@@ -97,7 +97,7 @@ def _submit(fleet: Fleet, count: int) -> None:
 
 
 def _processor_seconds(fleet: Fleet) -> tuple[float, float, float]:
-    """Return what workers, Redis and provider have used so far."""
+    """Return the CPU seconds of workers, Redis and provider so far."""
     groups = ([one.pid for one in fleet.workers], [fleet.server.pid], [fleet.simulator.pid])
     workers, redis, provider = (sum(_used(pid) for pid in pids) for pids in groups)
     return workers, redis, provider

@@ -1,8 +1,8 @@
-"""A fleet, simulated: what each part costs is measured, the rest is queues.
+"""A queueing simulation of a fleet, at the measured cost of each component.
 
-A backlog stands in Redis. A process takes a job when it has a thread free and the shared pace gives
-a permit; it prepares the picture, one thing at a time; Redis serves each command, one at a time;
-the provider answers after its latency, and refuses with 429 what comes beyond its limit.
+Redis holds a backlog. A process takes a job when it has a free thread and the shared rate limit
+grants a permit; it prepares one picture at a time; Redis serves one command at a time; the provider
+answers after its latency, and refuses calls beyond its limit with 429.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from benchmarks.scale.events import Clock, Cores, Process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds until a fleet that starts all at once has found its rhythm.
+#: Seconds until a fleet that starts all at once reaches a steady state.
 _WARMING: Final = 15.0
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of processor for a job, and what a fleet is made of."""
+    """CPU seconds per job, and the shape of the fleet."""
 
-    #: Of a worker: picture, request, answer, and everything else.
+    #: Worker: picture, request, answer, and everything else.
     worker: float = 0.060
-    #: How much of it comes after the answer.
+    #: Share of it that follows the answer.
     worker_after: float = 0.2
-    #: Of Redis: dispatch, hint, claim, reads, admit, finish, events.
+    #: Redis: dispatch, hint, claim, reads, admit, finish, events.
     redis: float = 0.0013
-    #: What Redis serves one after the other for each job: some before the call, some after.
+    #: Sequential round trips to Redis per job, before and after the call.
     trips_before: int = 4
     trips_after: int = 2
-    #: Of the machine that plays the provider; a real one is not ours.
+    #: The simulated provider on this machine; a real one costs nothing here.
     provider: float = 0.0
     latency: float = 1.0
-    #: Of each process.
+    #: Threads per process.
     threads: int = 64
-    #: A permit is given for the moment of the call; the way there takes so long at most.
+    #: Most seconds from the moment of the permit to the call.
     jitter: float = 0.02
-    #: Cores that all processes share, Redis and provider too; None: each has one of its own.
+    #: Cores shared by all processes, Redis and provider included; None: a core for each.
     cores: int | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a simulated fleet did."""
+    """Figures of a simulated fleet."""
 
     jobs_per_second: float
     #: Percent of the time.
     redis_busy: float
     workers_busy: float
-    #: Milliseconds that a command waits for Redis, 99th percentile.
+    #: Wait of a command for Redis in milliseconds, 99th percentile.
     redis_wait: float
     #: Percent of calls.
     refused: float
@@ -64,7 +64,7 @@ class Fleet:
 
     def __init__(self, workers: int, limit_per_minute: float, costs: Costs, seed: int = 1) -> None:
         self._costs = costs
-        self._random = random.Random(seed)  # noqa: S311  # no secret
+        self._random = random.Random(seed)  # noqa: S311  # not for secrets
         self._interval = 60 / limit_per_minute if limit_per_minute else 0.0
         self._next_permit = 0.0
         self._allowance, self._allowed_at = 1.0, 0.0
@@ -82,7 +82,7 @@ class Fleet:
         return Process(self.clock, shared or Cores(self.clock, 1))
 
     def _take(self, worker: Process) -> None:
-        # No more is taken of a model than it will soon be asked: a permit comes with the job.
+        # A job is claimed with its permit, so that no more is claimed than can soon be called.
         permit = max(self.clock.now, self._next_permit)
         self._next_permit = permit + self._interval
         self.clock.at(permit - 1.0, lambda: self._claim(worker, permit))
@@ -108,7 +108,7 @@ class Fleet:
         )
 
     def _allowed(self) -> bool:
-        """Ask the provider's own bucket, which holds a second's worth."""
+        """Take a token from the provider's bucket, which holds one second's worth."""
         grown = self._allowance + (self.clock.now - self._allowed_at) * self._limit
         self._allowance, self._allowed_at = min(self._limit, grown), self.clock.now
         if self._allowance < 1:
@@ -125,7 +125,7 @@ class Fleet:
         worker.do(own, lambda: self._trips(self._costs.trips_after, finished))
 
     def _trips(self, count: int, then: Callable[[], None]) -> None:
-        """Ask Redis so many times, one after the other."""
+        """Make `count` sequential round trips to Redis."""
         if not count:
             then()
             return
@@ -134,7 +134,7 @@ class Fleet:
 
 
 def simulate(workers: int, limit_per_minute: float, costs: Costs, seconds: float = 20.0) -> Found:
-    """Work through an endless backlog; returns what was done after it found its rhythm."""
+    """Simulate an endless backlog; return the figures of the steady state."""
     fleet = Fleet(workers, limit_per_minute, costs)
     fleet.clock.run(_WARMING)
     done, redis = fleet.done, fleet.redis.busy

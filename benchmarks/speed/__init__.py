@@ -1,1 +1,1 @@
-"""How fast visionq is, beside what one might take instead of it."""
+"""Speed of visionq compared with its alternatives."""

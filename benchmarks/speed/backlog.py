@@ -1,4 +1,4 @@
-"""A backlog as it grows: Redis bytes a job, and the rates of submission and of dispatch."""
+"""A growing backlog: Redis bytes per job, and the rates of submission and dispatch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _ADDRESS: Final = "https://example.com/pictures/{:07}.jpg"
 _STEPS: Final = (1_000, 10_000, 100_000, 1_000_000)
-#: Jobs taken from the lanes to tell how fast that goes.
+#: Jobs dispatched in each round.
 _TAKEN: Final = 100
 _ROUNDS: Final = 5
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return a row for each size, and the goals."""
+    """Return a row for each size, with the goals."""
     rows: list[Cells] = []
     with place(VISIONQ, "ours", 0, idle=True) as here:
         empty, entered = _used(here.redis), 0
@@ -48,9 +48,9 @@ def _used(redis: Redis) -> int:
 
 
 def _dispatch_rate(redis: Redis) -> float:
-    """Return jobs taken in a second of Redis's time, in the best of a few rounds.
+    """Return jobs dispatched per second of Redis's time, in the best of a few rounds.
 
-    A worker comes, jobs are taken for it, and cancelled.
+    Each round registers a worker, dispatches jobs to it and cancels them.
     """
     best = 0.0
     ledger = Ledger(redis)
@@ -67,5 +67,8 @@ def _dispatch_rate(redis: Redis) -> float:
 
 def _in_scripts(redis: Redis) -> float:
     """Return the seconds that Redis has spent in scripts so far."""
-    told: dict[str, dict[str, float]] = redis.info("commandstats")
-    return sum(told.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha")) / 1e6
+    commands: dict[str, dict[str, float]] = redis.info("commandstats")
+    return (
+        sum(commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha"))
+        / 1e6
+    )

@@ -1,4 +1,4 @@
-"""Stored results that one program collects in a second."""
+"""Stored results that one client collects per second."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 1_000
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return results a second, and the goal."""
+    """Return results per second, with the goal."""
     job_ids = [str(uuid.uuid4()) for _ in range(_RESULTS // 5 if quick else _RESULTS)]
     with (
         tempfile.TemporaryDirectory(prefix="visionq-bench-") as folder,

@@ -1,6 +1,6 @@
-"""How long an idle fleet takes: from submit to the call, and from the answer to who waits for it.
+"""Latency of an idle fleet: from submit to call, and from answer to the waiting client.
 
-Jobs come 20 a second, each a tiny picture; the provider answers after 100 ms.
+Jobs with tiny pictures arrive at 20 a second; the provider answers after 100 ms.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _RATE: Final = 20
 _LATENCY: Final = 0.1
-#: What waits for each job as well.
+#: The contender whose client waits for each job.
 _WAITING: Final = replace(VISIONQ, app="visionq_waiting_app")
 _COLUMNS: Final = ("contender", "from", "jobs", "p50 ms", "p95 ms", "p99 ms")
 _Rows = list[Cells]
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return latencies, and the goals."""
+    """Return latencies, with the goals."""
     jobs, rounds = (100, 1) if quick else (200, 3)
     peers = [CELERY_THREADS] if quick else QUEUES
     starts: dict[Contender, list[float]] = {VISIONQ: []}
@@ -64,7 +64,7 @@ def measure(*, quick: bool = False) -> list[Table]:
 
 
 def _paced(contender: Contender, jobs: int) -> tuple[list[float], list[float]]:
-    """Return milliseconds from submit to call, and from answer to client where one waits."""
+    """Return milliseconds from submit to call, and from answer to a waiting client."""
     with (
         workload("overhead", quick=True) as work,
         place(contender, "ours", _LATENCY, recording=True) as here,

@@ -1,4 +1,4 @@
-"""How long a worker takes from its start to its first call: one job stands in the queue."""
+"""Seconds from the start of a worker to its first call, with one job queued."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BARE: Final = replace(CELERY_THREADS, commands=CELERY_THREADS.commands[:1])
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return seconds, and the goal."""
+    """Return seconds, with the goal."""
     took: dict[str, list[float]] = {"visionq": [], "Celery, with openai imported": []}
     for _ in range(2 if quick else 5):
         for contender, found in zip((ONE_PROCESS, _BARE), took.values(), strict=True):
@@ -32,7 +32,7 @@ def measure(*, quick: bool = False) -> list[Table]:
             "start: of a worker, to its first call",
             ("worker", "runs", "s", "lowest", "highest"),
             rows,
-            note="Measured to the call, which in either follows the claim at once.",
+            note="Measured to the call, which follows the claim at once in both.",
         ),
         goals("start: goals", [goal("start: of a bare Celery worker", ratio, 1.2, at_least=False)]),
     ]
@@ -44,7 +44,7 @@ def _seconds(contender: Contender) -> float:
         place(contender, "ours", 0, recording=True, idle=True) as here,
     ):
         if here.recorder is None:
-            raise RuntimeError("nothing records")
+            raise RuntimeError("no recording provider")
         here.feed(work.paths(1))
         started = time.time()
         with here.start_workers():

@@ -1,4 +1,4 @@
-"""Jobs that one program submits in a second, and what plain Celery enters one by one."""
+"""Jobs that one client submits per second, compared with plain Celery's `delay`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _JOBS: Final = 100_000
-#: So many of them one by one, which is enough.
+#: Jobs submitted one by one, which are enough.
 _ONE_BY_ONE: Final = 3_000
-#: Addresses: reading and storing pictures is no part of submitting.
+#: URLs, so that reading and storing pictures is not measured.
 _ADDRESS: Final = "https://example.com/pictures/{:07}.jpg"
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return jobs a second, and the goals."""
+    """Return jobs per second, with the goals."""
     jobs = _JOBS // 10 if quick else _JOBS
     many, single, ratios = [], [], []
     addresses = [_ADDRESS.format(number) for number in range(jobs)]

@@ -1,4 +1,4 @@
-"""Jobs a second, and what a job costs, in turns with the contenders."""
+"""Throughput and cost per job, in turns with the contenders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.tables import Cells, Table, goal, goals
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: A contender and the image code that it runs.
+#: A contender and its image code.
 _Way = tuple[Contender, str]
 _Runs = dict[_Way, list[Run]]
 _Failed = dict[_Way, str]
@@ -33,11 +33,11 @@ _COLUMNS: Final = (
     "CPU ms a job", "PSS MB", "Redis commands a job", "Redis bytes a job", "Redis CPU ms a job",
 )  # fmt: skip
 _ROUNDS: Final = 3
-#: Queues that run in every round: the quickest of the first, for one run may be luck.
+#: Queues that run in every round: the fastest of the first, since one run may be luck.
 _RIVALS: Final = 2
 _NOTE: Final = (
-    "Medians of rounds in which each ran in turn; of the queues the two that were quickest in the"
-    " first round, the others once. Redis commands count those within scripts."
+    "Medians of rounds in which each ran in turn: of the queues, the two fastest of the first"
+    " round; the others ran once. Redis commands include those in scripts."
 )
 
 
@@ -61,7 +61,7 @@ def full(*, quick: bool = False) -> list[Table]:
 
 
 def small(*, quick: bool = False) -> list[Table]:
-    """Measure pictures that pass as they are."""
+    """Measure pictures that need no scaling."""
     ways = [(SCRIPT, "ours"), (VISIONQ, "ours")]
     peers = [(queue, "ours") for queue in QUEUES]
     runs, failed = _compare("small", ways, [SAQ_OURS] if quick else peers, quick=quick)
@@ -74,7 +74,7 @@ def small(*, quick: bool = False) -> list[Table]:
 
 
 def overhead(*, quick: bool = False) -> list[Table]:
-    """Measure what is left of a job when picture and provider take no time."""
+    """Measure the overhead of a job when picture and provider take no time."""
     ways = [(SCRIPT, "ours"), (VISIONQ, "ours")]
     peers = [(queue, "ours") for queue in ([CELERY_THREADS] if quick else QUEUES)]
     runs, failed = _compare("overhead", ways, peers, quick=quick)
@@ -87,13 +87,13 @@ def overhead(*, quick: bool = False) -> list[Table]:
 
 
 def repeat(*, quick: bool = False) -> list[Table]:
-    """Measure questions of which nine in ten were asked before; there is no goal."""
+    """Measure 90 % repeated questions; there is no goal."""
     runs, failed = _compare("repeat", [(SCRIPT, "ours"), (VISIONQ, "ours")], [], quick=quick)
     return [_table("repeat: 90 % duplicates, 6 MP, 1 s latency", runs, failed)]
 
 
 def cores(*, quick: bool = False) -> list[Table]:
-    """Measure what a second worker process brings."""
+    """Measure the gain of a second worker process."""
     ways = [(ONE_PROCESS, "ours"), (VISIONQ, "ours")]
     runs, failed = _compare("cores", ways, [], quick=quick)
     ratio = _rate(runs, ONE_PROCESS, "ours")
@@ -109,7 +109,7 @@ SAQ_OURS: Final[_Way] = (SAQ, "ours")
 def _compare(
     kind: str, ways: Sequence[_Way], once: Sequence[_Way], *, quick: bool
 ) -> tuple[_Runs, _Failed]:
-    """Run the ways in turns, with the best of the others; returns runs, and who failed how."""
+    """Run `ways` in turns with the fastest of `once`; return runs and errors."""
     runs: _Runs = {way: [] for way in (*ways, *once)}
     failed: _Failed = {}
     with workload(kind, quick=quick) as work:
@@ -131,7 +131,7 @@ def _compare(
 
 
 def _quickest(runs: _Runs, ways: Sequence[_Way]) -> list[_Way]:
-    """Return the queues that were quickest with our image code, as many as are rivals."""
+    """Return the `_RIVALS` fastest queues with our image code."""
     ran = [way for way in ways if way[1] == "ours" and runs[way]]
     return sorted(ran, key=lambda way: -runs[way][0].jobs_per_second)[:_RIVALS]
 
@@ -159,7 +159,7 @@ def _row(runs: _Runs, way: _Way, failed: str | None) -> Cells:
 
 
 def _ratio(runs: _Runs, to: _Way, of: Callable[[Run], float]) -> float | None:
-    """Return the median of the ratios to a contender, round by round."""
+    """Return the median of the ratios to a contender in each round."""
     pairs = list(zip(runs[VISIONQ, "ours"], runs.get(to, []), strict=False))
     return statistics.median(of(one) / of(other) for one, other in pairs) if pairs else None
 
@@ -169,7 +169,7 @@ def _rate(runs: _Runs, contender: Contender, code: str) -> float | None:
 
 
 def _of_best(runs: _Runs) -> float | None:
-    """Return our rate by that of the best queue with our image code."""
+    """Return our rate divided by that of the best queue with our image code."""
     queues = [way for way in runs if way[1] == "ours" and way[0] in QUEUES]
     ratios = [_rate(runs, contender, code) for contender, code in _quickest(runs, queues)]
     return min((ratio for ratio in ratios if ratio is not None), default=None)

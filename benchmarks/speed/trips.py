@@ -1,6 +1,6 @@
-"""Round trips to Redis a job: what a worker says to it from the claim to the commit.
+"""Round trips to Redis per job, from the claim to the commit.
 
-One worker with one thread; `MONITOR` tells every command, and which of them scripts have made.
+One worker runs one thread; `MONITOR` lists every command and marks those made by scripts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-#: The last word on the command line of a worker is the number of its threads.
+#: The last word of a worker's command line is its number of threads.
 _ONE_THREAD: Final = replace(ONE_PROCESS, commands=((*ONE_PROCESS.commands[0][:-1], "1"),))
 _JOBS: Final = 100
 
 
 def measure(*, quick: bool = False) -> list[Table]:
-    """Return the trips of a job, and the goal."""
+    """Return the round trips of a job, with the goal."""
     jobs = _JOBS // 4 if quick else _JOBS
     heard: list[dict[str, Any]] = []
     with (
@@ -43,7 +43,7 @@ def measure(*, quick: bool = False) -> list[Table]:
         here.feed(work.paths(jobs))
         here.wait_for(2 + jobs)
         stop.set()
-        here.redis.ping()  # the last that it hears
+        here.redis.ping()  # wakes the monitor, so that it sees `stop`
         thread.join()
     between, all_said = _trips(heard)
     trips = statistics.mean(between)

@@ -1,4 +1,4 @@
-"""The work that contenders are compared by."""
+"""Workloads that contenders are compared by."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def tiny(number: int) -> bytes:
-    """Return a picture that takes next to no work, unlike that of any other number below 256."""
+    """Return a picture that takes next to no work; numbers below 256 give distinct ones."""
     return encoded(Image.new("RGB", (64, 64), (number % 256, 90, 200)), "PNG")
 
 
-#: Name → (picture by its number, how many of them, jobs, seconds that the provider takes). As few
-#: jobs as give each run some ten seconds on two quiet cores: there are over a hundred runs.
+#: Name → (picture by number, pictures, jobs, provider's latency in seconds). Each run takes about
+#: ten seconds on two quiet cores, since there are over a hundred runs.
 _KINDS: Final[dict[str, tuple[Callable[[int], bytes], int, int, float]]] = {
     "full": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 8, 200, 1.0),
     "small": (lambda _: encoded(photo(800, 600), "JPEG", quality=85), 16, 640, 1.0),
     "overhead": (tiny, 64, 1200, 0.0),
-    # Nothing but the processor: a latency would leave it idle until the last answers.
+    # CPU-bound: a latency would leave cores idle until the last answers.
     "cores": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 8, 400, 0.0),
     "repeat": (lambda _: encoded(photo(3000, 2000), "JPEG", quality=88), 1, 300, 1.0),
 }
@@ -36,7 +36,7 @@ _KINDS: Final[dict[str, tuple[Callable[[int], bytes], int, int, float]]] = {
 
 @contextmanager
 def workload(kind: str, *, quick: bool) -> Iterator[Workload]:
-    """Make the pictures of a workload, for as long as the block lasts."""
+    """Create the pictures of a workload for the duration of the block."""
     draw, pictures, jobs, latency = _KINDS[kind]
     with tempfile.TemporaryDirectory(prefix="visionq-pictures-") as folder:
         paths = []
@@ -48,5 +48,5 @@ def workload(kind: str, *, quick: bool) -> Iterator[Workload]:
         warming.write_bytes(tiny(0))
         jobs = jobs // 3 if quick else jobs
         made = Workload(kind, tuple(paths), jobs, latency, str(warming))
-        # Nine of ten ask what was asked before.
+        # Nine of ten questions are repeats.
         yield replace(made, questions=made.jobs // 10) if kind == "repeat" else made

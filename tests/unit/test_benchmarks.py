@@ -61,13 +61,13 @@ def test_simulated_fleet_is_bound_by_its_threads() -> None:
     assert simulate(2, 0, costs, 20).jobs_per_second == pytest.approx(16 / 4, rel=0.05)
 
 
-def test_pace_is_measured_as_promised() -> None:
-    """Each way to be told meets each fleet at the lowest, a middle and the highest limit."""
+def test_rate_limit_cases_cover_every_source_and_fleet() -> None:
+    """Each source of limits meets each fleet at the lowest, a middle and the highest limit."""
     cases = [case for group in groups(10_000) for case in group]
-    for told in ("setting", "headers"):
+    for source in ("setting", "headers"):
         for rate in (60, 300, 3_000):
             assert {1, 4, 16} <= {
-                case.workers for case in cases if (case.told, case.rate) == (told, rate)
+                case.workers for case in cases if (case.source, case.rate) == (source, rate)
             }
     assert {(case.then or 0) > case.rate for case in cases if case.then} == {True, False}
     assert all(case.calls >= 300 and case.jobs > case.calls for case in cases)
@@ -75,7 +75,7 @@ def test_pace_is_measured_as_promised() -> None:
     assert max(case.rate for group in groups(1_000) for case in group) == 900
 
 
-def test_pace_case_that_fails_leaves_its_goal_unmeasured() -> None:
+def test_rate_limit_case_that_fails_leaves_its_goal_unmeasured() -> None:
     """A fleet that did not start is reported as such, and no goal is met without it."""
     case = Case(60, "setting", 4, backlog=10_000)
     good = judged(case, {"calls": 300.0, "reached": 97.0, "refused": 0.0, "takes": 1.01})
@@ -133,7 +133,7 @@ def test_parts_of_different_runs_are_not(tmp_path: Path) -> None:
         merged([one, other])
     again = tmp_path / "again"
     again.mkdir()
-    with pytest.raises(MixedRuns, match="part full is there twice"):
+    with pytest.raises(MixedRuns, match="duplicate part full"):
         merged([one, saved(again, "full")])
     with pytest.raises(MixedRuns, match="no file"):
         merged([])
@@ -149,7 +149,7 @@ def test_short_table(tmp_path: Path) -> None:
     assert "0 of 1 goals met on 2026-11-22 18:00 UTC" in english
 
 
-def test_figures_are_put_between_their_marks(tmp_path: Path) -> None:
+def test_figures_are_put_between_their_markers(tmp_path: Path) -> None:
     """Text around the figures stays, and a page without marks is not written."""
     page = tmp_path / "page.md"
     begin, end = (
@@ -160,6 +160,6 @@ def test_figures_are_put_between_their_marks(tmp_path: Path) -> None:
     replace(page, "new")
     assert page.read_text() == f"a\n{begin}\n\nnew\n\n{end}\nb\n"
     page.write_text("a\n")
-    with pytest.raises(ValueError, match="marks"):
+    with pytest.raises(ValueError, match="markers"):
         replace(page, "new")
     assert page.read_text() == "a\n"
