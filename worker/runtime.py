@@ -109,7 +109,7 @@ class Runtime:
         self.heartbeat.stop()
         self.reporter.stop()
         self.dependencies.tracing.stop()
-        self.dependencies.alone.close()
+        self.dependencies.isolated_decoder.close()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:

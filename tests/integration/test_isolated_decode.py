@@ -16,14 +16,14 @@ from visionq.errors import InternalError, InvalidJob, NotAnImage, Quarantined
 from visionq.ledger import Failed
 from visionq.pricing.vision import load_rules
 from worker.images import ImageLimits
-from worker.isolated_decode import DryRun, IsolatedDecoder, Task
+from worker.isolated_decode import DryRun, IsolatedDecoder, PictureTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def task(content: bytes) -> Task:
-    return Task(
+def task(content: bytes) -> PictureTask:
+    return PictureTask(
         content, "a.png", ImageLimits(), PictureOptions(), load_rules(), "gpt-5.4-mini", Detail.AUTO
     )
 
@@ -37,7 +37,7 @@ class Deed(str):
         return exec, (f"import os, signal, time; {self}",)
 
 
-def deadly(code: str) -> Task:
+def deadly(code: str) -> PictureTask:
     """Return a task that does this to its process before anything else."""
     return replace(task(b""), name=Deed(code))
 
@@ -83,7 +83,7 @@ def test_no_end_is_as_bad_as_a_death() -> None:
     """A picture on which a process hangs is quarantined when the time is over."""
     with (
         closing(IsolatedDecoder(seconds=0.5)) as hasty,
-        pytest.raises(Quarantined, match=r"no end within 0\.5 s"),
+        pytest.raises(Quarantined, match=r"does not end within 0\.5 s"),
     ):
         hasty.prepare(deadly("time.sleep(60)"))
 
@@ -115,15 +115,15 @@ def test_a_question_is_tried_without_its_pictures(alone: IsolatedDecoder) -> Non
     """A good one passes, also where an answer needs repair; what is wrong is reported."""
     good = question(answer_schema={"type": "object"}, pictures={"logo": "warn"})
     alone.dry_run(good)
-    faulty = InvalidAnswer(text="no", validation_error="not JSON", cache_key="")
-    alone.dry_run(replace(good, faulty=faulty.model_dump_json()))
+    invalid = InvalidAnswer(text="no", validation_error="not JSON", cache_key="")
+    alone.dry_run(replace(good, invalid=invalid.model_dump_json()))
     with pytest.raises(InvalidJob, match="objekt"):
         alone.dry_run(question(answer_schema={"type": "objekt"}))
 
 
 @pytest.mark.parametrize(
     ("deed", "validation_error"),
-    [("os.abort()", "SIGABRT"), ("import re; re.match('(a+)+$', 'a' * 64 + '!')", "no end")],
+    [("os.abort()", "SIGABRT"), ("import re; re.match('(a+)+$', 'a' * 64 + '!')", "does not end")],
 )
 def test_a_question_may_kill_too(deed: str, validation_error: str) -> None:
     """A text that kills its process is found out as a picture is."""
@@ -137,9 +137,9 @@ def test_a_question_may_kill_too(deed: str, validation_error: str) -> None:
 def test_who_was_killed_between_two_pictures_is_started_again(alone: IsolatedDecoder) -> None:
     """The process from which others are forked may die as well, at the cost of one retry."""
     alone.prepare(task(picture(8)))
-    assert alone._parent is not None
-    alone._parent.kill()
-    alone._parent.wait()
+    assert alone._server is not None
+    alone._server.kill()
+    alone._server.wait()
     with pytest.raises(InternalError):
         alone.prepare(task(picture(8)))
     assert alone.prepare(task(picture(8))).source.format == "png"

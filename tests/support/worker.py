@@ -89,7 +89,7 @@ class Bench:
 
     def close(self) -> None:
         self.dependencies.client.close()
-        self.dependencies.alone.close()
+        self.dependencies.isolated_decoder.close()
         self.dependencies.fetcher.close()
 
     def with_settings(self, **changes: Any) -> Bench:

@@ -1,6 +1,6 @@
-"""The process that forks one for each picture: tasks come on stdin, results leave on stdout.
+"""The process that forks one for each task: tasks come on stdin, results leave on stdout.
 
-It looks into no picture, and so lives on when one kills. It ends with the worker, whose end closes
+It looks into no picture, so it survives one that kills. It ends with the worker, whose end closes
 stdin.
 """
 
@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.detectors import load_detectors
 from visionq.errors import VisionqError
 from visionq.settings import load_settings
-from worker.isolated_decode.frames import read_frame, write_frame
-from worker.isolated_decode.task import DryRun, dry_run, prepare
+from worker.isolated_decode import DryRun, receive, send
 
 if TYPE_CHECKING:
-    from worker.isolated_decode.task import Task
+    from worker.isolated_decode import PictureTask
 
 #: Bytes of address space beside the pixels: the interpreter, its libraries and their threads.
 _MEMORY: Final = 3_000_000_000
@@ -33,18 +32,18 @@ _CHUNK: Final = 1 << 20
 
 
 def main() -> None:
-    """Do one task after the other until stdin ends."""
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a decoder prints
+    """Run one task after another until stdin ends."""
+    out = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # decoders may print
     # The worker has gone, or wants no more.
     with suppress(EOFError, BrokenPipeError):
         while True:
-            seconds, _, task = read_frame(sys.stdin.buffer).partition(b"\n")
-            write_frame(out, pickle.dumps(_forked(task, float(seconds))))
+            seconds, _, task = receive(sys.stdin.fileno()).partition(b"\n")
+            send(out, pickle.dumps(_fork(task, float(seconds))))
 
 
-def _forked(task: bytes, seconds: float) -> tuple[bytes, int | None]:
-    """Return what the child wrote, and its exit code; None if it had to be ended."""
+def _fork(task: bytes, seconds: float) -> tuple[bytes, int | None]:
+    """Run a task in a child; return its result and exit code, None after a timeout."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -60,7 +59,7 @@ def _forked(task: bytes, seconds: float) -> tuple[bytes, int | None]:
 
 
 def _read(pipe: int, end: float) -> bytes | None:
-    """Return all that comes until the other side is closed, None if it is not in time."""
+    """Return everything until the writer closes the pipe; None if that takes too long."""
     parts: list[bytes] = []
     while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
         part = os.read(pipe, _CHUNK)
@@ -71,28 +70,28 @@ def _read(pipe: int, end: float) -> bytes | None:
 
 
 def _do(pickled: bytes, writing: int, seconds: float) -> None:
-    """Do one task, and end the process."""
+    """Run one task and end the process."""
     code = 1
     try:
-        task: Task | DryRun = pickle.loads(pickled)  # noqa: S301  # from the worker that started us
+        task: PictureTask | DryRun = pickle.loads(pickled)  # noqa: S301  # from the worker that started us
         _limit(resource.RLIMIT_CPU, int(seconds) + 1)
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_AS, _MEMORY + _COPIES * task.pixel_bytes)
         with os.fdopen(writing, "wb") as out:
             pickle.dump(_result(task), out)
         code = 0
-    except BaseException:  # noqa: BLE001  # nothing of the child may go on in the parent's code
+    except BaseException:  # noqa: BLE001  # the child must not go on in the parent's code
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def _result(task: Task | DryRun) -> Any:  # noqa: ANN401  # what was prepared, or what is wrong
+def _result(task: PictureTask | DryRun) -> Any:  # noqa: ANN401  # the prepared picture, or an error
     try:
         if isinstance(task, DryRun):
-            return dry_run(task)
-        # Only here: what a judge of pictures loads may start threads, and those survive no fork.
-        return prepare(task, load_detectors(load_settings().detectors))
+            return task.run()
+        # Loaded only here: a detector may start threads, and those survive no fork.
+        return task.run(load_detectors(load_settings().detectors))
     except VisionqError as error:
         return error
 

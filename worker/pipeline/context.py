@@ -55,7 +55,7 @@ class GivenBackError(Exception):
 
 #: Where nobody says otherwise.
 MAX_HELD_BYTES: Final = 96_000_000
-#: Deaths of workers, before a call was sent, after which a job's pictures are prepared alone.
+#: Deaths of workers, before a call was sent, after which a job is prepared in isolation.
 _SUSPECT_AFTER: Final = 2
 
 
@@ -91,7 +91,7 @@ class Dependencies:
     #: Who wants to know what takes how long.
     tracing: Tracing = field(default_factory=NoTracing)
     #: For pictures that may have killed workers.
-    alone: IsolatedDecoder = field(default_factory=IsolatedDecoder)
+    isolated_decoder: IsolatedDecoder = field(default_factory=IsolatedDecoder)
     #: Bytes of pictures and requests that the process may hold.
     memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
     #: Jobs that may have their originals in memory at once.

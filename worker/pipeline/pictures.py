@@ -14,7 +14,7 @@ from visionq.errors import PictureRejected, Quarantined, TooLarge
 from visionq.pricing.vision import image_tokens, most_image_tokens
 from worker.detectors import judge
 from worker.images import encode_as_seen, inspect
-from worker.isolated_decode import Task
+from worker.isolated_decode import PictureTask
 from worker.pipeline.context import Picture
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
         picture.forecast_tokens = most_image_tokens(dependencies.rules, model, detail)
         return [picture.url]
     attempt.progress()
-    parts = _encoded_alone(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
+    parts = (
+        _encoded_isolated(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
+    )
     attempt.progress()
     facts = tuple(
         PictureFacts(format=one.format, width=one.width, height=one.height, bytes=len(one.data))
@@ -147,11 +149,11 @@ def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     return parts
 
 
-def _encoded_alone(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
-    """Do the same in a process of its own; nothing looks into the picture here."""
+def _encoded_isolated(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
+    """Do the same in an isolated process; nothing looks into the picture here."""
     dependencies, job = attempt.dependencies, attempt.job
     content = _content(attempt, picture)
-    task = Task(
+    task = PictureTask(
         content,
         picture.name,
         dependencies.limits,
@@ -163,7 +165,7 @@ def _encoded_alone(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ..
     with dependencies.decode_slots.held(job.tenant):
         attempt.progress()
         try:
-            prepared = dependencies.alone.prepare(task)
+            prepared = dependencies.isolated_decoder.prepare(task)
         except Quarantined as error:
             raise _quarantined(attempt, picture, error) from error
     picture.source, picture.warnings = prepared.source, prepared.warnings

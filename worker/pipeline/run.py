@@ -160,7 +160,7 @@ def _consider_deaths(attempt: Attempt) -> None:
         return
     faulty = claim.faulty.model_dump_json() if claim.faulty else None
     try:
-        attempt.dependencies.alone.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
+        attempt.dependencies.isolated_decoder.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
     except Quarantined as error:
         raise Quarantined(f"{deaths}, and then, its question alone: {error.message}") from error
 
