@@ -19,7 +19,7 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 # What `make lint` reads as English; the rest follows.
 ENGLISH := README.md CONTRIBUTING.md scripts tests docs \
 	deploy monitoring visionq/cli visionq/devstack visionq/ledger visionq/contract visionq/blobs \
-	visionq/dead_letters $(wildcard visionq/*.py) worker/decision.py \
+	visionq/dead_letters $(wildcard visionq/*.py) worker \
 	producer visionq/sdk benchmarks
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.

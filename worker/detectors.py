@@ -41,7 +41,7 @@ def judge(
         try:
             answers = map(detector.find, parts)
             found = next((answer for answer in answers if answer is not None), None)
-        except Exception as error:  # noqa: BLE001  # foreign code; the job goes on, and is told so
+        except Exception as error:  # noqa: BLE001  # foreign code; the job goes on with a warning
             warnings.append(f"not looked at for {detector.requirement}: {type(error).__name__}")
             continue
         if found is None:

@@ -29,7 +29,7 @@ _end: ContextVar[tuple[float, Callable[[], float]] | None] = ContextVar("deadlin
 
 @contextmanager
 def until(deadline: float, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Hold what this thread does to the deadline, by the clock, and to one that holds already."""
+    """Apply a deadline to this thread, unless an earlier one applies already."""
     outer = _end.get()
     if outer is not None:
         outer_deadline, outer_clock = outer
@@ -81,7 +81,7 @@ class TimedStream(httpcore2.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there, at most so many bytes."""
+        """Read what is there, at most `max_bytes`."""
         return self._inner.read(max_bytes, bounded(timeout, httpcore2.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -104,7 +104,7 @@ class TimedStream(httpcore2.NetworkStream):
         left = bounded(timeout, httpcore2.ConnectTimeout)
         return TimedStream(self._inner.start_tls(ssl_context, server_hostname, left))
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # whatever the inner stream knows
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # depends on the inner stream
         """Return what `inner` knows of the connection."""
         return self._inner.get_extra_info(info)
 
@@ -114,7 +114,7 @@ class BodyTooLong(httpx2.ReadError):
 
 
 def pieces(response: httpx2.Response, most: int) -> Iterator[bytes]:
-    """Yield the unpacked body in pieces of about a megabyte, at most `most` bytes of it.
+    """Yield at most `most` bytes of the unpacked body, in pieces.
 
     Raises:
         BodyTooLong: it is longer, packed or unpacked; nothing beyond is held in memory.
@@ -132,7 +132,7 @@ def pieces(response: httpx2.Response, most: int) -> Iterator[bytes]:
 
 
 def harden(client: httpx2.Client) -> None:
-    """Let every connection of the client heed the deadline of its thread, and keep no bytes."""
+    """Apply deadlines to the client's connections, and reuse none with bytes left."""
     # There is no public way in (httpx2 2.16); tests with real sockets hold this one.
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001  # see above
         pool = getattr(transport, "_pool", None)

@@ -59,7 +59,7 @@ def apply_message_options(document: Mapping[str, Any], request: Context) -> dict
 
 
 def _earlier(deadline: object, expires: object) -> object:
-    """Return the earlier of the two; a deadline that is none is left for the contract to refuse."""
+    """Return the earlier of the two; leave an invalid deadline to the contract."""
     lapse = _aware(expires)
     if deadline is None:
         return lapse.isoformat()
@@ -78,7 +78,7 @@ log = structlog.get_logger(__name__)
 #: Seconds that a thread rests before it gives a message back because the ledger is full.
 _PAUSE_WHILE_FULL: Final = 2.0
 #: Seconds for which a thread waits for a Redis that is away. The message comes back by itself, and
-#: a worker that is told to end must not wait for Redis.
+#: a worker that shuts down must not wait for Redis.
 _PATIENCE: Final = 20.0
 _JOB_ID: Final = TypeAdapter(JobId)
 
@@ -135,7 +135,7 @@ def _store(job: NewJob, contents: Sequence[bytes], dependencies: Dependencies) -
             lambda: dependencies.blobs.put(contents, tenant), dependencies.sleep, _PATIENCE
         )
     except QuotaExceeded:
-        raise  # the caller is told: who waits here keeps others' messages waiting
+        raise  # the caller gets the error: waiting here would delay others' messages
     except QueueUnavailable as error:
         log.warning("intake.no_room_for_blobs", job=job.id, error=str(error))
         dependencies.sleep(_PAUSE_WHILE_FULL)
@@ -143,7 +143,7 @@ def _store(job: NewJob, contents: Sequence[bytes], dependencies: Dependencies) -
 
 
 def _check_id(job_id: str) -> None:
-    """Refuse an id that no result document could carry: only a paid answer would find out."""
+    """Refuse an id that no result document could carry, before anything is paid."""
     try:
         _JOB_ID.validate_python(job_id)
     except ValidationError:

@@ -74,7 +74,7 @@ def _without_text(exc_info: ExcInfo) -> str:
 
 
 def _without_exception(record: logging.LogRecord) -> bool:
-    """Leave the class of what Celery says of a task's exception: its text may quote the job."""
+    """Log only the class of a task's exception: its text may quote the job."""
     if isinstance(record.args, dict) and "exc" in record.args:
         kind = str(record.args["exc"]).partition("(")[0]
         record.args = {**record.args, "exc": kind[:100], "traceback": ""}
@@ -82,7 +82,7 @@ def _without_exception(record: logging.LogRecord) -> bool:
 
 
 def _without_content(record: logging.LogRecord) -> bool:
-    """Cut what Celery says of a message that it can't use to its first line and the error's name.
+    """Cut Celery's line about an unusable message to its first line and the error.
 
     The rest holds the message's body and headers, and so the whole document.
     """
@@ -144,7 +144,7 @@ def make_reporter(settings: Settings) -> Processor | None:
 
 
 def strip(event: dict[str, Any], hint: object = None) -> dict[str, Any]:
-    """Return an event with the kinds of its exceptions and the places in the code, and no texts."""
+    """Return an event with exception types and code locations only."""
     del hint
     kept = {name: value for name, value in event.items() if name in _KEPT}
     tags = event.get("tags") or {}

@@ -1,6 +1,6 @@
-"""How long others ask to be left alone: the one place where durations from outside are read.
+"""Durations in HTTP headers: `Retry-After` and rate-limit resets.
 
-Whatever a header says, the answer is `None` or seconds from 0 to a limit, and nothing is raised.
+Any header yields `None` or seconds from 0 to a limit; none raises.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Seconds. Whoever asks for more is asked again after this long.
+#: Seconds. A server that asks for more is asked again after this long.
 LONGEST_WAIT: Final = 3600.0
 
 #: Characters. Dates of HTTP have at most 33; what is longer says nothing of time.
@@ -26,7 +26,7 @@ _DURATION: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 def retry_after(
     headers: Mapping[str, str], now: float, longest: float = LONGEST_WAIT
 ) -> float | None:
-    """Return the seconds to wait, from 0 to `longest`; `None` where nothing usable is said.
+    """Return the seconds to wait, from 0 to `longest`; `None` without a usable header.
 
     `retry-after-ms` goes first. `retry-after` may be seconds, a fraction of them, a date or a
     duration such as `6m0s` (OpenAI's rate-limit guide, 2026). `now`, in seconds since the epoch,

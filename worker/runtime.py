@@ -100,7 +100,7 @@ class Runtime:
         self.heartbeat.drain()
 
     def stop(self) -> None:
-        """Take leave, once no job runs any more."""
+        """Stop every thread; no job may run any more."""
         self.dispatcher.stop()
         self.sweeper.stop()
         self.watch.stop()

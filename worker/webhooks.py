@@ -1,4 +1,4 @@
-"""Telling webhooks what has ended: signed as Standard Webhooks are, so OpenAI's SDKs verify it.
+"""Webhook deliveries, signed as Standard Webhooks, so that OpenAI's SDKs can verify them.
 
 https://www.standardwebhooks.com: any 2xx is taken for an answer, 410 means "never again", and
 everything else is tried again.
@@ -46,7 +46,7 @@ _BACKOFF_CAP: Final = 7200.0
 
 @dataclass(frozen=True)
 class WebhookSender:
-    """Takes events to the webhooks of their tenants; shared by the threads of the process."""
+    """Posts events to the webhooks of their tenants; shared by all threads."""
 
     ledger: Ledger
     fetcher: Fetcher
@@ -54,7 +54,7 @@ class WebhookSender:
     sleep: Callable[[float], None]
 
     def deliver(self, delivery_id: str) -> DeliveryEnding | None:
-        """Make one attempt and write down what came of it; None: it was not ours to make."""
+        """Make one attempt and record the outcome; None if another worker has it."""
         try:
             claim = self.ledger.claim_delivery(delivery_id, secrets.token_hex(8), _LEASE)
             if claim is None:
@@ -91,7 +91,7 @@ class WebhookSender:
             return self._again(claim, None, error.message)
         except TRANSIENT_ERRORS:
             raise
-        except Exception:  # a fault of ours: it must not come back at once, for ever
+        except Exception:  # our own defect: it must not be retried at once, forever
             log.exception("delivery.defect", delivery=claim.id)
             return self._again(claim, None, "a fault of the sender")
 
@@ -147,7 +147,7 @@ def make_webhook_sender(
     random: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> WebhookSender:
-    """Return a messenger: guarded as downloads are, but what those are limited to is not for it."""
+    """Return a sender, guarded like downloads but without their list of allowed hosts."""
     policy = FetchPolicy(
         allow_private=settings.allow_private_urls,
         denied_hosts=settings.denied_hosts,

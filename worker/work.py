@@ -1,4 +1,4 @@
-"""From a hint to the ledger's record of what came of it."""
+"""From a hint to the recorded outcome of the attempt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for what stands between the claim and the first step, and after the last.
+#: Seconds for the work between the claim and the first step, and after the last.
 _BETWEEN_STEPS = 60
 #: Seconds for which a thread takes no other hint where its key's gate is closed: the hints are for
 #: workers with another key, who share the queue.
@@ -55,7 +55,7 @@ _REST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The hint led to nothing to do: the job is in another state, or in other hands."""
+    """The hint needs no work: the job is in another state, or another worker has it."""
 
     state: str
 
@@ -94,7 +94,7 @@ def work(
 
 
 def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
-    """Work on the job, and take what that was to the fleet's counters."""
+    """Run the attempt and attach its metrics."""
     clock = attempt.dependencies.monotonic
     started = clock()
     with attempt.dependencies.tracing.span(
@@ -128,11 +128,11 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
 
 
 def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
-    """Write the ending and return what came of it, or None if the job is no longer this claim's.
+    """Write the ending; return its outcome, or None if the claim is no longer valid.
 
     An ending that can't be written must not leave the job, and the money, open: what is refused
     is written with less in it, and at last as a call of unknown billing, which nobody repeats.
-    From the first refusal on the job is blocked, so that no other call follows whatever is refused.
+    From the first refusal on the job is blocked, so that no other call follows.
     """
     for one in (ending, *_plainer(claim, ending)):
         try:

@@ -101,7 +101,7 @@ def check_files(settings: Settings) -> None:
 
 
 def check_ledger(redis_url: str) -> None:
-    """Refuse to work on a ledger of another version; one that is out of reach is waited for.
+    """Refuse a ledger of another version; ignore one that is out of reach.
 
     Raises:
         ConfigurationError: the ledger is older or newer than this release can work on.

@@ -1,4 +1,4 @@
-"""Celery's consumer, which sets aside what it can't work on instead of dropping it, or dying."""
+"""Celery's consumer; keeps messages that it can't process instead of dropping them or dying."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Consumer(CeleryConsumer):
         self._keep_dead_letter(message, Reason.NO_TASK, "no headers that name a task")
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002  # likewise
-        """Keep a message for a task that is not ours; leave a queue that others use to them."""
+        """Keep a message for an unknown task; leave a queue that other programs use."""
         if message.delivery_info.get("routing_key") == QUEUE_CELERY_DEFAULT:
             self._leave_default_queue(message)
         else:
@@ -137,7 +137,7 @@ class Consumer(CeleryConsumer):
             self._keep_dead_letter(message, Reason.BROKEN_BODY, type(exc).__name__)
 
     def _leave_default_queue(self, message: Message) -> None:
-        """Give a message back to the program that it belongs to, and take no more of its queue."""
+        """Return a message to the program that it belongs to, and leave its queue."""
         _logger.error(
             "The queue %r holds tasks of another program and is left to it;"
             " unset VISIONQ_CONSUME_DEFAULT_QUEUE, and send jobs to %r",
@@ -159,7 +159,7 @@ class Consumer(CeleryConsumer):
 
 
 def _fault_of(message: Message) -> str | None:
-    """Say what is wrong with the form of a message that Celery would not find out in time."""
+    """Return what is wrong with a message that Celery would notice too late."""
     headers = message.headers
     if not isinstance(headers, dict) or "task" not in headers:
         return None  # Celery knows what to do with those

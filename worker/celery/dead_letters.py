@@ -1,4 +1,4 @@
-"""What this process does with a message that it can't work on: it is kept as a dead letter."""
+"""Keeping messages that no task can process as dead letters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 def keep_dead_letter(
     message: Message, reason: Reason | str, detail: str = "", *, tell: bool = True
 ) -> bool:
-    """Keep a message, and tell whoever waits for its task; false while Redis is away.
+    """Keep a message and fail its task for callers that wait; return false without Redis.
 
     `detail` is read by operators: it has no word of the message.
 
@@ -46,7 +46,9 @@ def keep_dead_letter(
 
 
 def _result(task_id: str, reason: str, detail: str) -> str:
-    error = InvalidJob(f"no worker can work on the message ({reason}): {detail or 'set aside'}")
+    error = InvalidJob(
+        f"no worker can work on the message ({reason}): {detail or 'kept as a dead letter'}"
+    )
     return celery_results.failure(task_id, error_document(error), type(error).__name__, time.time())
 
 
@@ -71,7 +73,7 @@ def as_it_came(message: BrokerMessage) -> Message:
 def _decoded(message: BrokerMessage) -> dict[str, Any]:
     try:
         body = message.payload
-    except Exception:  # noqa: BLE001  # whatever a stranger's body makes a decoder raise
+    except Exception:  # noqa: BLE001  # a stranger's body can make a decoder raise anything
         return {}
     return body if isinstance(body, dict) else {}
 

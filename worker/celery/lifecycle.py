@@ -1,4 +1,4 @@
-"""What happens when a worker process starts and ends, by Celery's own signals."""
+"""Start and end of a worker process, by Celery's signals."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _build(instance: Any, **_: Any) -> None:  # noqa: ANN401  # likewise; a `cel
         # Celery would log it and go on, and every message would fail in a half-built worker.
         log.exception("worker.cannot_start")
         raise SystemExit(1) from error
-    # Before Redis is reached: whoever watches must not end a worker that waits for it.
+    # Before Redis is reached: health checks must not end a worker that waits for it.
     _Process.runtime.reporter.start()
 
 
@@ -94,7 +94,7 @@ def _drain(sig: str = "", **_: Any) -> None:  # noqa: ANN401  # likewise
 
 
 def _end_idle() -> None:
-    """End a process that was told to, works on nothing, and yet can't: Redis does not answer."""
+    """End an idle process that should have ended, but can't without Redis."""
     _Process.asked.wait()
     time.sleep(_IDLE_PATIENCE)
     while len(runtime().leases):
@@ -104,7 +104,7 @@ def _end_idle() -> None:
 
 
 def _end_now() -> None:
-    """End without waiting for the jobs that run: their leases lapse, and the ledger takes over.
+    """End without waiting for running jobs: their leases lapse, and others take over.
 
     A job whose answer can't be written because Redis is away for good would hold the process for
     ever; its call is then one of unknown billing.

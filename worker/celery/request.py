@@ -1,4 +1,4 @@
-"""How a message looks from outside: in events, in Flower and in logs, without its content."""
+"""Requests as events, Flower and logs show them: without their content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TENANT: Final[TypeAdapter[str]] = TypeAdapter(TenantName)
 
 
 class MaskedRequest(Request):
-    """Replaces what plain callers let everybody see: their prompts and pictures."""
+    """Masks the prompts and pictures of plain callers."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Celery's signature
         super().__init__(*args, **options)
@@ -33,10 +33,10 @@ class MaskedRequest(Request):
 
     @property
     def eta(self) -> None:
-        """Look at every message at once; one that asks to wait is then refused by name."""
+        """Ignore `eta`, so that a message with one is refused at once."""
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Celery's signature
-        """Keep a document that was refused: no job stands for it, and its sender may be gone."""
+        """Keep a refused document: it has no job, and its sender may be gone."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if self.type == TASK_ANALYZE and isinstance(error, VisionqError):
             keep_dead_letter(as_it_came(self.message), error.code, place(error.message), tell=False)
@@ -44,13 +44,13 @@ class MaskedRequest(Request):
         super().on_failure(exc_info, *args, **options)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002, ANN401  # Celery's signature
-        """Tell of a failure what everybody may read; the caller's own result has the rest."""
+        """Publish only the public part of a failure; the caller's result has the rest."""
         if type == "task-failed":
             fields |= {"exception": _describe_failure(self._failure), "traceback": None}
         super().send_event(type, **fields)
 
     def info(self, safe: bool = True) -> Any:  # noqa: ANN401, ARG002  # Celery's signature
-        """Describe the request to `celery inspect` as everywhere else, whatever it asks for."""
+        """Mask the request for `celery inspect` too."""
         return super().info(safe=True)
 
 

@@ -73,7 +73,7 @@ def run(self: Task[Any, Any]) -> str:
         case Completed(result):
             return f"completed cost_rub={result.cost_rub} cached={result.cached}"
         case Failed(error, _, picture):
-            # What everybody may read. All of it stands in the job's result.
+            # Public; the job's result has the whole error.
             where = place(error.message, picture) or "see the job"
             if error.code in BY_CODE:
                 raise BY_CODE[error.code](where)
@@ -94,7 +94,7 @@ def run(self: Task[Any, Any]) -> str:
     Request="worker.celery.request:MaskedRequest",
 )
 def deliver(self: Task[Any, Any]) -> str:
-    """Tell a tenant's webhook of the event that this hint names."""
+    """Deliver the event that this hint names to the tenant's webhook."""
     ending = runtime().webhook_sender.deliver(str(self.request.id))
     if ending is None:
         raise Ignore
@@ -111,7 +111,7 @@ def _why(ending: DeliveryEnding) -> str:
 
 @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: str | Sequence[str], **_: Any) -> dict[str, str]:  # noqa: ANN401  # Celery's signature
-    """Cancel jobs by id; messages of jobs that are not in the ledger yet are dropped."""
+    """Cancel jobs by id; drop messages of jobs that are not in the ledger yet."""
     job_ids = list(dict.fromkeys(maybe_list(task_id) or ()))
     before = dict(zip(job_ids, runtime().dependencies.ledger.revoke(job_ids), strict=True))
     events = state.consumer.event_dispatcher
@@ -128,6 +128,6 @@ def revoke(state: Any, task_id: str | Sequence[str], **_: Any) -> dict[str, str]
     variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]"
 )
 def terminate(state: Any, signal: str, task_id: str | Sequence[str], **_: Any) -> dict[str, str]:  # noqa: ANN401, ARG001  # likewise
-    """Cancel jobs by id. A call that is out is paid for, so its answer is kept."""
+    """Cancel jobs by id; keep answers of calls that are out, which are paid."""
     cancelled: dict[str, str] = revoke(state, task_id)
     return cancelled

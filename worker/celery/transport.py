@@ -1,4 +1,4 @@
-"""Celery's transport for Redis, cured of what ends a worker, and of work that hints do not need."""
+"""Celery's Redis transport, without its crashes and without work that hints do not need."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class QoS(redis.QoS):
     """Keeps no copy of a hint in Redis until it is acknowledged: the ledger brings it back."""
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  # kombu's message
-        """Note what was received."""
+        """Record a received message."""
         if _is_hint(message):
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Forget it."""
+        """Acknowledge a message."""
         received = self._delivered
         message = received.get(delivery_tag) if received is not None else None
         if message is not None and _is_hint(message):
@@ -85,7 +85,7 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """A channel that tells its end as an error of the connection, which Celery survives."""
+    """A channel that reports its end as a connection error, which Celery survives."""
 
     QoS = QoS
     _kept_client: Any = None
@@ -100,8 +100,8 @@ class Channel(redis.Channel):
         return found
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401  # kombu's own class of client
-        # kombu 5.7 reads whatever stands in a queue as if a Celery client had written it. What it
-        # can't read ends the worker, with the message gone.
+        # kombu 5.7 reads anything in a queue as if a Celery client had written it. What it can't
+        # read ends the worker, and the message is lost.
         kept = self._kept_client
         if not asynchronous and kept is not None and kept.connection_pool is self.pool:
             # kombu 5.7 makes a client for each command, at the price of the command itself.
@@ -119,7 +119,7 @@ class Channel(redis.Channel):
         super().close()
 
     def _end_poll(self, polling: Any) -> None:  # noqa: ANN401  # redis-py's connection
-        """Have the outstanding BRPOP answered now: with a message, or with none as by its timeout.
+        """End the outstanding BRPOP now, with a message or as by its timeout.
 
         kombu 5.7 reads that answer when the channel closes; where it can't be hastened (an ACL
         without `client|unblock`) it comes by itself.
@@ -137,7 +137,7 @@ class Channel(redis.Channel):
             log.debug("broker.poll_not_ended", error=str(error))
 
     def _readable(self, reply: Any, **_: Any) -> Any:  # noqa: ANN401  # redis-py's signature
-        """Return what was popped, or nothing where it was no message, which is then set aside."""
+        """Return what was popped; keep it as a dead letter if it is no message."""
         if not reply:
             return reply
         key, raw = reply

@@ -174,7 +174,7 @@ class Fetcher:
 
     @contextmanager
     def job(self, downloads: int) -> Iterator[None]:
-        """Bound so many downloads of one job in the time that they take together."""
+        """Bound the time that all downloads of one job take together."""
         policy = self._policy
         longest = max(policy.job_timeout, policy.job_timeout_each * downloads)
         with until(time.monotonic() + longest):
@@ -202,7 +202,7 @@ class Fetcher:
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:
-        """Bound what is done in time, and turn whatever goes wrong into errors of ours."""
+        """Bound the time of a request, and map its failures to our errors."""
         try:
             with until(time.monotonic() + self._policy.total_timeout):
                 yield
@@ -275,7 +275,7 @@ def _target(url: httpx2.URL, response: httpx2.Response, *, name: str) -> str:
 def _fast_enough(
     response: httpx2.Response, body: Iterator[bytes], policy: FetchPolicy, name: str
 ) -> Iterator[bytes]:
-    """Yield a body, as long as it does not drip; only what is spent waiting for it counts."""
+    """Yield a body unless it drips; only time spent waiting for it counts."""
     waited, began = 0.0, time.monotonic()
     for piece in body:
         waited += time.monotonic() - began

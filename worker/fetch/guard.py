@@ -76,10 +76,10 @@ _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
 def is_public(address: str, trusted: Sequence[Range] = ()) -> bool:
-    """Tell whether an address, as text, belongs to the open internet, or to a trusted range.
+    """Return whether an address is public or in a trusted range.
 
     One of NAT64 is judged by the IPv4 address that it leads to. Others that carry one (mapped,
-    6to4, Teredo, ISATAP) are never public, whatever they carry; nor is text that is no address.
+    6to4, Teredo, ISATAP) are never public; nor is text that is no address.
     """
     try:
         parsed = ip_address(address)
@@ -95,7 +95,7 @@ def is_public(address: str, trusted: Sequence[Range] = ()) -> bool:
 
 
 def refusal(address: str) -> str:
-    """Return what is to be told about an address that is not public."""
+    """Return the message about an address that is not public."""
     parsed = ip_address(address)
     made_up = isinstance(parsed, IPv4Address) and parsed in _FAKE
     kind = ", made up by the DNS of a VPN," if made_up else ""
@@ -143,7 +143,7 @@ class FetchPolicy:
     least_rate: float = 1000
     least_rate_after: float = 10
     max_redirects: int = 3
-    #: For which a server's `Retry-After` is heeded at most.
+    #: Longest `Retry-After` of a server that is respected.
     longest_wait: float = LONGEST_WAIT
     #: Connections of the process at one time; further downloads wait for one.
     max_connections: int = 64
@@ -153,7 +153,7 @@ class FetchPolicy:
 
 _HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63})*\.?")
 _MAX_HOST: Final = 253
-#: A last label that is a number makes the whole host an IPv4 address, in whatever spelling.
+#: A last label that is a number makes the whole host an IPv4 address, in any spelling.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -194,7 +194,7 @@ def _check_host(host: str, *, name: str, policy: FetchPolicy) -> None:
 
 
 def _as_address(host: str, *, name: str) -> str | None:
-    """Return the host if it is an address in its one true spelling, None if it is a name."""
+    """Return the host if it is an address in canonical form, None for a name."""
     if ":" in host:
         try:
             return str(IPv6Address(host))

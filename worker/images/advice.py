@@ -85,7 +85,7 @@ def wanted(options: PictureOptions) -> bool:
 def advise(
     parts: Iterable[Image.Image], options: PictureOptions, *, short_side: int, name: str
 ) -> tuple[str, ...]:
-    """Return the warnings about a picture, whole or in crops, of which the best is judged.
+    """Return warnings about a picture, judged by the best of its crops.
 
     `short_side` is that of what is sent, in pixels.
 
@@ -113,7 +113,7 @@ def advise(
 
 
 def glance(picture: Image.Image) -> Image.Image:
-    """Return a decoded picture of any mode at about the size at which it is looked at."""
+    """Return a decoded picture of any mode, reduced for inspection."""
     factor = -(-max(picture.size) // LOOK_SIDE)
     if factor == 1 or picture.mode in {"L", "RGB", "RGBA"}:
         return widen(picture.reduce(factor) if factor > 1 else picture)
@@ -137,7 +137,7 @@ def look(picture: Image.Image, *, short_side: int) -> Look:
 
 
 def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
-    """Cut a picture into three by three parts, or take it whole if it is too small for that."""
+    """Return three by three parts of a picture, or all of a small one."""
     width, height = picture.size
     if min(width, height) < 2 * _PARTS + 2:
         return [picture]

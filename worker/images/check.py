@@ -56,7 +56,7 @@ def inspect(
     """
     most = limits.max_original_bytes if options.shrink else limits.max_bytes
     if len(data) > most:
-        recognise(data, name=name)  # what is no picture at all is told as such
+        recognise(data, name=name)  # say so if it is no picture at all
         message = f"{len(data):,} bytes, the limit is {most:,}; save it smaller"
         if len(data) <= limits.max_original_bytes:
             message += ", or let the job shrink it first (--shrink, or pictures.shrink)"

@@ -46,7 +46,7 @@ def set_upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def widen(picture: Image.Image, values: tuple[float, float] | None = None) -> Image.Image:
-    """Return the pixels as L, RGB, RGBA or CMYK, which can be scaled without loss of meaning.
+    """Return the pixels as L, RGB, RGBA or CMYK, which can be scaled.
 
     `values` are those of black and white where a sample is not 8 bits.
 
@@ -69,7 +69,7 @@ def widen(picture: Image.Image, values: tuple[float, float] | None = None) -> Im
 
 
 def _grey(picture: Image.Image, values: tuple[float, float]) -> Image.Image:
-    """Scale samples of 12, 16 or 32 bits to 8; a plain conversion would clip them."""
+    """Scale samples to 8 bits; a plain conversion would clip them."""
     black, white = values
     if white > _LARGEST_SIGNED:  # read as signed, but the highest byte is that of the file
         highest = 3 if sys.byteorder == "little" else 0
@@ -84,7 +84,7 @@ def _grey(picture: Image.Image, values: tuple[float, float]) -> Image.Image:
 
 
 def _without(grey: Image.Image, picture: Image.Image, clear: int) -> Image.Image:
-    """Return grey as RGBA, transparent where the 16 bits of the picture are those of `clear`."""
+    """Return grey as RGBA, transparent where the 16-bit samples equal `clear`."""
     opaque = [_OPAQUE] * (_LARGEST_16_BITS + 1)
     opaque[clear] = 0
     mask = picture.convert("I").point(opaque, "L")
@@ -101,7 +101,7 @@ def _check_range(picture: Image.Image) -> None:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Tell whether a profile changes nothing that could be seen, whatever it calls itself."""
+    """Return whether a profile makes no visible change, regardless of its name."""
     try:
         opened = ImageCms.getOpenProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -117,7 +117,7 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return the picture as L, RGB or RGBA in sRGB; a profile that does not fit it is ignored."""
+    """Return the picture in sRGB as L, RGB or RGBA; ignore unfit profiles."""
     if profile is not None and not is_srgb(profile):
         converted = _through_profile(picture, profile)
         if converted is not None:
@@ -146,7 +146,7 @@ def _through_profile(picture: Image.Image, profile: bytes) -> Image.Image | None
 
 
 def on_clear_canvas(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Return RGBA that is transparent outside of a box: decoders fill that part as they like."""
+    """Return RGBA, transparent outside a box, which decoders fill differently."""
     canvas = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     left, top, right, bottom = box
     inside = (left, top, min(right, picture.width), min(bottom, picture.height))

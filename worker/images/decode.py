@@ -35,7 +35,7 @@ _FILLER: Final = bytes(range(1, 255)) * 32
 
 
 def terminated(data: bytes, kind: Kind) -> Iterator[bytes]:
-    """Give the file with its end marker where that may have been, for the kinds that have one."""
+    """Yield the file with its end marker at each place where it may belong."""
     unpadded = data.rstrip(b"\0")
     if kind == "jpeg":
         half_a_marker = unpadded.endswith(b"\xff") and len(unpadded) == len(data)
@@ -85,7 +85,7 @@ def decode(
 
     Raises:
         CorruptImage: the picture breaks on the way.
-        TooManyPixels: the decoder finds more pixels than the header told, or takes too long.
+        TooManyPixels: the decoder finds more pixels than the header says, or is too slow.
     """
     raise_ceiling(limits.max_pixels)
     layout = checked.layout
@@ -103,7 +103,7 @@ def decode(
 
 
 def plugin(kind: str) -> str:
-    """Return the name of Pillow's plugin for a kind; that of HEIC comes with the extra `heic`."""
+    """Return the name of Pillow's plugin; the extra `heic` brings that of HEIC."""
     if kind != "heic":
         return kind.upper()
     _register_heic()
@@ -145,7 +145,7 @@ class TimedFile(io.BytesIO):
 
 @contextmanager
 def taming(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises at a hostile file into an error of ours."""
+    """Map any exception of a decoder to our own errors."""
     try:
         yield
     except ImageError:

@@ -48,9 +48,9 @@ _PHOTO_QUALITIES: Final = (85, 70, 50)
 #: Screenshots and drawings that PNG does not suit go in WEBP: half the bytes of JPEG, with more of
 #: the text legible, for five times the work. Large ones go in JPEG, in full colour resolution.
 _DRAWING_QUALITIES: Final = (90, 75, 50)
-#: A picture of at most so many colours is a drawing, a chart or a page of text.
+#: A picture with this many colours or fewer is a drawing, a chart or a page of text.
 _DRAWING_COLOURS: Final = 4096
-#: Bytes below which a drawing is sent exact whatever else would be smaller.
+#: Bytes below which a drawing is sent exact even if another format is smaller.
 _EXACT_BYTES: Final = 16_000
 _WEBP_QUALITY: Final = 80
 #: Longest sides of the formats (libjpeg-turbo, libwebp).
@@ -180,7 +180,7 @@ def encode_as_seen(
     limits: ImageLimits,
     options: PictureOptions,
 ) -> tuple[EncodedImage, ...]:
-    """Return what a model is sent of a picture: one, or crops where the job asks for them.
+    """Return what the model is sent: one picture, or the crops that the job wants.
 
     Call it inside a decode slot. Raises what `encode` raises, and `TooManyPixels` for too many
     crops.
@@ -203,11 +203,11 @@ def encode_crops(
     limits: ImageLimits,
     options: PictureOptions = DEFAULTS,
 ) -> tuple[EncodedImage, ...]:
-    """Return the crops of a picture in order, each as `encode` would return it, none passed on.
+    """Return the encoded crops of a picture in order.
 
     `boxes` are two or more, as `visionq.crops.crop_boxes` makes them. The picture is scaled once,
-    by as much as the model scales a crop, and cut then. What there is to warn of stands with the
-    first. Call it inside a decode slot; it raises what `encode` raises.
+    by as much as the model scales a crop, and cut then. The first
+    crop carries all warnings. Call it inside a decode slot; it raises what `encode` raises.
     """
     size, crop = (checked.width, checked.height), _size(boxes[0])
     flatten = _is_flattened(checked, options)
@@ -268,7 +268,7 @@ def _lost(size: tuple[int, int], sent: tuple[int, int], options: PictureOptions)
 
 
 def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Return the size that a picture which may be transparent is sent in, and what to tell."""
+    """Return the size of a possibly transparent picture as sent, and warnings."""
     width, height = target
     if not clear or width * height <= _MAX_CLEAR_PIXELS:
         return target, ()
@@ -362,7 +362,7 @@ def _decode_upright(
 def _within_bytes(
     picture: Image.Image, *, lossless: bool, name: str, max_bytes: int
 ) -> EncodedImage:
-    """Encode well; if that is too many bytes, lower the quality, then the size, and say so."""
+    """Encode well; if too large, lower quality, then size, with a warning."""
     picture.info.clear()  # Pillow would write a profile or comment found here
     size = picture.size
     while min(picture.size) >= _SMALLEST_SIDE or picture.size == size:

@@ -59,7 +59,7 @@ def _bmp_variant(data: bytes) -> str:
 
 
 def _bmp_profile(data: bytes) -> bytes | None:
-    """Return the profile that a header of version 4 or 5 holds or describes; None: sRGB."""
+    """Return the profile in a header of version 4 or 5; None: sRGB."""
     try:
         (header,) = struct.unpack_from("<I", data, _BMP_HEADER)
         if header < _V4_BYTES:
@@ -131,7 +131,7 @@ def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> L
 
 
 def _open(data: bytes, kind: str, limits: ImageLimits) -> Image.Image:
-    """Open a picture; one that Pillow does not know is named by what its header says."""
+    """Open a picture; name a variant that Pillow does not read by its header."""
     try:
         return Image.open(TimedFile(data, limits.max_seconds), formats=(plugin(kind),))
     except (OSError, KeyError):  # no such variant, depth or compression

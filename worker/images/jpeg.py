@@ -99,13 +99,13 @@ def read_jpeg(data: bytes) -> Layout:
 
 
 def _coefficient_bytes(found: _Found, pixels: int) -> int:
-    """Return what is held until the last of several scans: 2 bytes a sample, at full size."""
+    """Return the bytes held until the last scan: 2 for each sample."""
     in_pieces = found.progressive or found.scans > 1
     return int(_COEFFICIENT_BYTES * found.samples * pixels) if in_pieces else 0
 
 
 def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (marker, start, start of the body, end); what stands between segments is cut."""
+    """Yield (marker, start, start of the body, end); stray bytes between segments are cut."""
     position, pattern = 2, _MARKER
     for _ in range(MAX_PARTS):
         match = pattern.search(data, position)

@@ -18,7 +18,7 @@ _CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
 HEIC_PACKAGE: Final = "pi_heif"
 _HEIC: Final = "HEIC"
 
-#: Media type of each kind, as it stands in a data URL.
+#: Media type of each kind, as in a data URL.
 MIME_TYPES: Final[dict[Kind, str]] = {kind: f"image/{kind}" for kind in KINDS}
 
 _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
@@ -30,7 +30,7 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"(II|MM)(\*\0|\0\*|\+\0|\0\+)", "TIFF"),
     (rb"....ftyp(avif|avis)", "AVIF"),
     (rb"....ftyp(hei[cxms]|hev[cxms])", "HEIC"),
-    # `mif1` is the brand of the container; which codec is inside stands further on.
+    # `mif1` is the brand of the container; the codec is named further on.
     (rb"....ftyp(mif1|msf1).{0,48}(avif|avis)", "AVIF"),
     (rb"....ftyp(mif1|msf1)", "HEIC"),
     (rb"....ftypcrx ", "Canon raw"),
@@ -73,7 +73,7 @@ def is_convertible(found: str) -> bool:
 
 
 def own_kind(name: str) -> Kind:
-    """Return the name as that of a kind which is sent as it is; raises `ValueError` for others."""
+    """Return the name as a `Kind`; raise `ValueError` for formats to convert."""
     if not _is_kind(name):
         raise ValueError(f"{name} is not sent as it is")
     return name

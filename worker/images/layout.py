@@ -69,7 +69,7 @@ class Layout:
     #: What is worth telling about it.
     notes: tuple[str, ...] = ()
     #: Bytes of memory for a pixel once decoded; more for one while it is brought into a usable
-    #: form; and bytes that the decoder holds beside them, whatever the size it decodes to.
+    #: form; and bytes that the decoder holds beside them, regardless of the size it decodes to.
     pixel_bytes: int = 4
     convert_bytes: int = 0
     held_bytes: int = 0
@@ -106,7 +106,7 @@ class Cuts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is left out, each once."""
+        """Names of what is left out, each once."""
         return tuple(self._names)
 
     def apply(self, data: bytes) -> bytes:
@@ -123,7 +123,7 @@ class Cuts:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return the orientation (1 to 8) that an EXIF block holds; 1 if it holds none that is valid.
+    """Return the orientation (1 to 8) in an EXIF block; 1 without a valid one.
 
     Only this one tag is read, so that a broken block costs nothing but itself.
     """
@@ -160,7 +160,7 @@ class ImageLimits:
     max_pixels: int = 100_000_000
     #: Bytes of what is sent, in base64; None: no limit but `max_bytes`.
     max_base64_bytes: int | None = None
-    #: Bytes of an original that is to be shrunk first.
+    #: Bytes of an original that the worker shrinks first.
     max_original_bytes: int = 64_000_000
     #: Bytes of memory for the pixels of one picture, by the estimate of its container.
     max_decode_bytes: int = 256_000_000
@@ -192,7 +192,7 @@ class ImageLimits:
 class CheckedImage:
     """A file that is what it says: one still picture of a format that is taken."""
 
-    #: `jpeg`, `png`, `webp`, `gif`, or the format that is to be converted: `bmp`, `tiff`, `avif`,
+    #: `jpeg`, `png`, `webp`, `gif`, or a format that the worker converts: `bmp`, `tiff`, `avif`,
     #: `heic`.
     format: str
     #: Bytes of the file as it came.

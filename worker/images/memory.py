@@ -129,18 +129,18 @@ class MemoryReservation:
         self.held = 0
 
     def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
-        """Hold so many bytes from now on, more or fewer than before; wait until there are.
+        """Hold `wanted` bytes instead of those held before; wait until they are free.
 
         `waiting` is called now and then meanwhile.
         """
         self._budget._hold(self, wanted, waiting, None)  # noqa: SLF001  # two halves of one thing
 
     def adds_at_once(self, more: int) -> bool:
-        """Hold so many bytes more if there are."""
+        """Hold more bytes if they are free now; return whether."""
         return self._budget._hold(self, self.held + more, lambda: None, 0)  # noqa: SLF001  # likewise
 
     def add(self, more: int, *, waiting: Callable[[], None] = lambda: None) -> None:
-        """Hold so many bytes more."""
+        """Hold more bytes."""
         self.hold(self.held + more, waiting=waiting)
 
 
@@ -205,7 +205,7 @@ class DecodeSlots:
         self._small = FairLimiter(_SMALL_SLOTS, each=1)
 
     def held(self, tenant: str, pixels: int | None = None) -> AbstractContextManager[None]:
-        """Hold a slot for a picture of so many pixels, however long that takes to be had.
+        """Hold a slot for a picture; wait as long as necessary.
 
         None: it is not known how many, so they may be many.
         """

@@ -62,7 +62,7 @@ def _perceptual_quantizer(sample: float) -> float:
 
 
 def _hybrid_log_gamma(sample: float) -> float:
-    """Return the light of a sample in ITU-R BT.2100 HLG, on a display of 1,000 nits."""
+    """Return the light of an ITU-R BT.2100 HLG sample at 1,000 nits."""
     scene = sample**2 / 3
     if sample > 0.5:  # noqa: PLR2004  # where its two parts meet
         scene = (exp((sample - 0.55991073) / 0.17883277) + 0.28466892) / 12
@@ -84,7 +84,7 @@ _CURVES: Final[Mapping[int, Curve]] = {
 
 
 def hinted_profile(chunks: Mapping[bytes, bytes]) -> bytes | None:
-    """Return the profile that gAMA and cHRM, or cICP, stand for; None if they tell of sRGB alone.
+    """Return the profile described by gAMA and cHRM, or cICP; None for sRGB.
 
     cICP goes before sRGB, and sRGB before gAMA and cHRM.
     """
@@ -244,7 +244,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 def _notes(found: _Found, bits: int, colours: int) -> tuple[str, ...]:
     if bits > _PLAIN_BITS and colours == _RGB and found.has_palette_alpha:
-        return ("which pixels are transparent was told by the upper 8 of 16 bits of their colour",)
+        return ("transparent pixels were found by the upper 8 of 16 bits of their colour",)
     return ()
 
 
@@ -310,7 +310,7 @@ def _take_frame(found: _Found, body: bytes) -> None:
 
 
 def _inflate_profile(body: bytes) -> bytes | None:
-    """Return the profile of an iCCP chunk; None if it is broken, unfinished or too large."""
+    """Return the profile of an iCCP chunk; None if broken or too large."""
     _, _, packed = body.partition(b"\0")
     stream = zlib.decompressobj()
     try:

@@ -60,7 +60,7 @@ def gamma_curve(exponent: float) -> Curve:
 
 
 def profile_of(primaries: Primaries, curves: Sequence[Curve]) -> bytes | None:
-    """Return a profile of a space with one curve, or with one each for red, green and blue.
+    """Return a profile with one curve, or one each for red, green and blue.
 
     None if the primaries span no space.
     """

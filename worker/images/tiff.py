@@ -84,7 +84,7 @@ class Samples:
         return ", ".join(ways)
 
     def values(self) -> tuple[float, float] | None:
-        """Return the values of black and white; None: 8 bits or fewer, or nothing is known.
+        """Return the values of black and white; None: 8 bits, or unknown.
 
         Raises:
             UnsupportedVariantError: the decoder would read these samples wrongly.

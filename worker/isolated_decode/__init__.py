@@ -172,7 +172,7 @@ class IsolatedDecoder:
             self._end()
 
     def _request(self, task: bytes) -> tuple[bytes, int | None]:
-        """Return the result and the exit code of the task's process; no code if it timed out."""
+        """Return the result and exit code of the task's process; no code after a timeout."""
         with self._lock:
             try:
                 server = self._server = self._server or self._start()

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _fork(task: bytes, seconds: float) -> tuple[bytes, int | None]:
-    """Run a task in a child; return its result and exit code, None after a timeout."""
+    """Run a task in a child; return its result and exit code (None: timeout)."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""The way of a job in the worker: load, recall, check, encode, admit, ask."""
+"""The steps of a job in the worker: load, look up, check, encode, admit, ask."""
 
 from worker.pipeline.context import Attempt, Dependencies, FencedError, GivenBackError, Picture
 from worker.pipeline.run import run_attempt

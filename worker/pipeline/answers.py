@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Beside a result that was mended.
+#: Warning of a repaired result whose first answer had no credible usage.
 _FIRST_NOT_COUNTED: Final = (
-    "the provider told no credible count of the first answer, which was mended:"
+    "the provider reported no credible usage of the first answer, which was repaired:"
     " its cost is the most it can be"
 )
 
@@ -81,9 +81,9 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
 
 
 def reused(attempt: Attempt, stored: str) -> Ending | None:
-    """Return the end of an attempt that needs no call: somebody asked the same before.
+    """Return the end of an attempt that a cached answer makes unnecessary.
 
-    None: the stored answer can't be read, as one that a newer worker has written.
+    None: the cached answer can't be read; a newer worker may have written it.
     """
     try:
         answer = ResultDocument.model_validate_json(stored)
@@ -95,7 +95,7 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
         update={
             "id": attempt.claim.id,
             "cached": not own,
-            # What this job has paid itself: its own late answer, or one that had to be mended.
+            # What this job has paid itself: its own late answer, or one that needed a repair.
             "cost_rub": rubles(attempt.claim.cost),
             "tenant": attempt.job.tenant,
             "request_id": answer.request_id if own or answer.tenant == attempt.job.tenant else None,
@@ -197,10 +197,10 @@ def take_up(attempt: Attempt, faulty: InvalidAnswer) -> None:
 
 
 def in_vain(faulty: InvalidAnswer, error: ErrorDocument) -> InvalidOutput:
-    """Return the error of a job whose answer could not be mended: its first text was paid for."""
+    """Return the error of a job whose repair failed, with its first, paid text."""
     return InvalidOutput(
         f"the answer is not of the form asked for: {faulty.validation_error};"
-        f" the question to mend it failed ({error.code}: {error.message})",
+        f" its repair failed ({error.code}: {error.message})",
         usage=together(faulty.usage, error.usage),
         text=faulty.text,
         request_id=faulty.request_id,

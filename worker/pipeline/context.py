@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 
 class FencedError(Exception):
-    """The job is not this attempt's any more: nothing is to be called or written for it."""
+    """The job belongs to another attempt; call and write nothing for it."""
 
-    #: It is no fault, for whoever looks at errors.
+    #: Traces do not count it as an error.
     is_fault = False
 
 
@@ -61,7 +61,7 @@ _SUSPECT_AFTER: Final = 2
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What a process has one of, shared by its threads."""
+    """Services and data of which a process has one each, shared by its threads."""
 
     settings: Settings
     ledger: Ledger
@@ -88,11 +88,11 @@ class Dependencies:
     profile: ProviderProfile = field(default_factory=load_profile)
     #: Local judges of pictures.
     detectors: tuple[Detector, ...] = ()
-    #: Who wants to know what takes how long.
+    #: Spans of attempts.
     tracing: Tracing = field(default_factory=NoTracing)
     #: For pictures that may have killed workers.
     isolated_decoder: IsolatedDecoder = field(default_factory=IsolatedDecoder)
-    #: Bytes of pictures and requests that the process may hold.
+    #: Limit on the bytes of pictures and requests that the process holds.
     memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
     #: Jobs that may have their originals in memory at once.
     places: PrepareSlots = field(default_factory=PrepareSlots)
@@ -118,7 +118,7 @@ class Picture:
 
     @property
     def parts(self) -> int:
-        """How many pictures the call holds for this one."""
+        """Count of pictures that the call holds for this one."""
         return len(self.crops) or 1
 
 
@@ -130,7 +130,7 @@ class Attempt:
     dependencies: Dependencies
     pictures: list[Picture] = field(default_factory=list)
     cache_key: str = ""
-    #: Whether a stored answer to the same question would do.
+    #: Whether a cached answer to the same question is accepted.
     accepts_cached: bool = True
     request: ProviderRequest | None = None
     #: Requirements of the pictures that the model is asked about.
@@ -154,7 +154,7 @@ class Attempt:
     waits: int = 0
     #: Seconds that the attempt took.
     seconds: float = 0
-    #: What the provider said of its limits.
+    #: Limits in the provider's reply.
     told: RateLimitHeaders = field(default_factory=RateLimitHeaders)
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
@@ -177,7 +177,7 @@ class Attempt:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """How many pictures the call holds for each of the job."""
+        """Count of pictures that the call holds for each of the job."""
         return tuple(picture.parts for picture in self.pictures)
 
     @property
@@ -187,7 +187,7 @@ class Attempt:
 
     @property
     def job(self) -> JobDocument:
-        """What was asked for."""
+        """The job's document."""
         return self.claim.document
 
     @property

@@ -32,14 +32,14 @@ def most_believed(attempt: Attempt) -> int:
 
 
 def cost_of(attempt: Attempt, usage: Usage | None) -> int:
-    """Return nano-rubles for a paid call: as told or counted, else the most that it can be."""
+    """Return nano-rubles of a paid call: as reported or counted, else the worst case."""
     return priced(attempt, usage)[0]
 
 
 def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
-    """Return the nano-rubles of a paid call, whether they are an estimate, and what to say of it.
+    """Return nano-rubles of a paid call, whether they are an estimate, and warnings.
 
-    What the provider says that the call cost comes before any count of ours.
+    The provider's own figure takes precedence over our count.
     """
     told = attempt.told_cost
     if told.nano_rubles is not None:
@@ -69,10 +69,10 @@ def by_table(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[st
 
 
 def _billed_tier(asked: str | None, served: str | None) -> str | None:
-    """Return the tier that is paid for: where the one asked for is full, the ordinary one serves.
+    """Return the tier that is billed: a full tier falls back to the ordinary one.
 
-    A call at `fast` is told to be served at `priority` (openai 3.57), so any other name stands for
-    the tier that was asked for.
+    A call at `fast` is reported as served at `priority` (openai 3.57), so any other name means
+    the tier that was requested.
     """
     if served is None or (served not in ORDINARY_TIERS and asked not in ORDINARY_TIERS):
         return asked
@@ -124,7 +124,7 @@ def _most_texts(attempt: Attempt, forecast: int) -> int:
 
 
 def _is_plain(attempt: Attempt) -> bool:
-    """Return whether nothing but the question's own texts stands beside the pictures."""
+    """Return whether the call holds only the pictures and the question's own texts."""
     is_cut = any(picture.crops for picture in attempt.pictures)
     return not attempt.asked and not attempt.job.extra_body and not is_cut
 
@@ -165,7 +165,7 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 
 
 def _costs(attempt: Attempt, usage: Usage) -> dict[str, int]:
-    """Return what a call cost by the provider's word and by the table, where there are both."""
+    """Return the cost by the provider and by the table, if both are known."""
     told = attempt.told_cost.nano_rubles
     has_price = attempt.dependencies.prices.for_model(attempt.model) is not None
     if told is None or not has_price:

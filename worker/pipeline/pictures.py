@@ -30,7 +30,7 @@ _BASE64: Final = 4 / 3
 
 
 def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
-    """Get the bytes of a picture by its address; those of a blob come when they are needed."""
+    """Download a picture from its address; blobs are read when needed."""
     if image.blob is not None:
         return Picture(name, sha256=image.blob)
     url = image.url or ""
@@ -65,7 +65,7 @@ def _most_bytes(attempt: Attempt) -> int:
 
 
 def check(attempt: Attempt, picture: Picture) -> None:
-    """Look into a picture, and keep it for `encode` unless the job has too many bytes."""
+    """Check a picture; keep it for `encode` unless the job holds too many bytes."""
     if picture.url is not None or attempt.is_suspect:
         return
     checked = _inspected(attempt, picture)
@@ -88,7 +88,7 @@ def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
 
 
 def _content(attempt: Attempt, picture: Picture) -> bytes:
-    """Return the bytes of a picture, which are counted in the job's share, and let go of them."""
+    """Hand over a picture's bytes, counted in the job's reservation."""
     content, picture.content = picture.content, None
     if content is None:
         before = attempt.share.held
@@ -102,7 +102,7 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
 
 
 def encode(attempt: Attempt, picture: Picture) -> list[str]:
-    """Return the picture, or its crops, as the call names them: by data URL, or its address."""
+    """Return the picture or its crops as data URLs, or as its address."""
     dependencies, detail, model = attempt.dependencies, attempt.job.detail, attempt.model
     if picture.url is not None:
         picture.forecast_tokens = most_image_tokens(dependencies.rules, model, detail)

@@ -1,4 +1,4 @@
-"""Runs the steps of one attempt and says how it ended."""
+"""Runs the steps of one attempt and returns how it ended."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ STEPS: Final = (
     Step(steps.load, 300),
     Step(steps.look_up_cached_answer, 60, "recall"),
     Step(steps.check, 60),
-    Step(steps.encode, 600),  # all other threads may stand before the one that decodes
+    Step(steps.encode, 600),  # all other threads may wait for the one that decodes
     Step(steps.admit, 120),
     Step(steps.ask, 60),
 )
 
 
-#: Instead, where an earlier attempt brought an answer that is only to be mended.
+#: Instead, if an earlier attempt brought an answer that needs only a repair.
 REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60, "mend"), *STEPS[-2:])
 
 
@@ -82,7 +82,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on a claimed job until it is answered or it is known why not.
 
     Raises:
-        FencedError: the job was taken away; nothing is to be written for it.
+        FencedError: the job was taken away; write nothing for it.
         GivenBackError: `admit` has given it back itself.
     """
     try:
@@ -148,7 +148,7 @@ def _span(attempt: Attempt, step: Step) -> Iterator[None]:
 
 
 def _consider_deaths(attempt: Attempt) -> None:
-    """Have a job that may have killed its workers tried in a process of its own before all else.
+    """Try a job that may have killed its workers in an isolated process first.
 
     Its pictures are prepared there as well, each in its turn. What lives through that has had bad
     neighbours; still nobody goes on with it for ever.
@@ -166,7 +166,7 @@ def _consider_deaths(attempt: Attempt) -> None:
 
 
 def _consider_interruption(attempt: Attempt) -> None:
-    """A call of an earlier worker may have been paid: its job's policy says whether to go on."""
+    """Apply the job's policy if an earlier worker's call may have been paid."""
     if not attempt.claim.interrupted:
         return
     error = BillingUnknown("the worker died while its call was out")
@@ -175,7 +175,7 @@ def _consider_interruption(attempt: Attempt) -> None:
 
 
 def _consider_model(attempt: Attempt) -> None:
-    """Spend no call on a model that the provider has just said it does not know."""
+    """Fail a job whose model the provider has just refused as unknown."""
     known = attempt.claim.missing_model
     if known is not None:
         raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")

@@ -35,7 +35,7 @@ _COPIES: Final = 4
 def load(attempt: Attempt) -> None:
     """Get the bytes of pictures by their address, except of those that the provider fetches.
 
-    First what the model does not take is refused: whoever submitted may not have known the model.
+    Options that the model does not take are refused first: the submitter may not have known it.
     """
     check_model_options(attempt.job, attempt.dependencies.options)
     check_prompt_cache(attempt.job, attempt.dependencies.options)
@@ -48,7 +48,7 @@ def load(attempt: Attempt) -> None:
 
 
 def look_up_cached_answer(attempt: Attempt) -> Ending | None:
-    """Look for a stored answer before anything is decoded."""
+    """Look for a cached answer before anything is decoded."""
     attempt.accepts_cached = attempt.job.reuse is Reuse.USE
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
     if attempt.job.reuse is Reuse.OFF or len(digests) < len(attempt.pictures):
@@ -64,7 +64,7 @@ def look_up_cached_answer(attempt: Attempt) -> Ending | None:
 
 
 def check(attempt: Attempt) -> None:
-    """Find out what each picture is; one bad picture fails the job and is named."""
+    """Check each picture; a bad one fails the job, by name."""
     if not attempt.share.held:  # else it holds what it has downloaded, which is not to wait
         attempt.place.take(waiting=attempt.progress)
     for picture in attempt.pictures:
@@ -73,7 +73,7 @@ def check(attempt: Attempt) -> None:
 
 
 def encode(attempt: Attempt) -> None:
-    """Bring each picture to what the model will see, then build the call."""
+    """Encode each picture as the model will see it, then build the call."""
     most, count = attempt.dependencies.limits.max_request_bytes, len(attempt.pictures)
     sources: list[str] = []
     size = 0
@@ -104,7 +104,7 @@ def encode(attempt: Attempt) -> None:
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
-    """Return the job in words that its model knows: many have no `original`, and refuse it."""
+    """Return the job with a `detail` that its model takes: many refuse `original`."""
     family = attempt.dependencies.rules.family_of(attempt.model)
     if attempt.job.detail is Detail.ORIGINAL and family and Detail.ORIGINAL not in family.details:
         return attempt.job.model_copy(update={"detail": Detail.HIGH})
@@ -112,7 +112,7 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
 
 
 def admit(attempt: Attempt) -> Ending | None:
-    """Take leave to call, and mark the attempt as sent."""
+    """Ask for admission, and mark the attempt as sent."""
     attempt.worst_case = worst_case(attempt)
     admission = _admission(attempt)
     match admission.verdict:
@@ -140,7 +140,7 @@ def admit(attempt: Attempt) -> Ending | None:
 
 
 def _admission(attempt: Attempt) -> Admission:
-    """Ask for leave to call until there is a verdict but WAIT; the call is kept meanwhile."""
+    """Ask for admission until the verdict is not WAIT; keep the call meanwhile."""
     is_priced = attempt.dependencies.prices.for_model(attempt.model) is not None
     tokens = likely_tokens(attempt)
     while True:
@@ -159,16 +159,16 @@ def _admission(attempt: Attempt) -> Admission:
 
 
 def _put_back(reason: DelayReason) -> Waiting | Parked:
-    """Return what the ledger has done: where time or others help, the job waits, else it parks."""
+    """Return the ledger's action: a job waits if time or others help, else it parks."""
     if reason in (DelayReason.RATE_LIMITED, DelayReason.BUDGET):
         return Waiting(reason, 0, counted=False)
     return Parked(reason)
 
 
 def build_repair_request(attempt: Attempt) -> None:
-    """Build the question about an answer that is to be mended, in the place of the pictures."""
+    """Build the request that repairs an invalid answer, in place of the pictures."""
     if attempt.claim.faulty is None:
-        raise RuntimeError("there is nothing to mend")
+        raise RuntimeError("there is nothing to repair")
     take_up(attempt, attempt.claim.faulty)
 
 

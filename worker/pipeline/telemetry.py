@@ -80,7 +80,7 @@ def _count_tokens(counted: dict[str, int], usage: Usage) -> None:
 
 def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
     if attempt.claim.faulty is not None:
-        return  # they were counted with the answer that is to be mended
+        return  # they were counted with the invalid answer
     for step in _PICTURE_STEPS:
         if step in attempt.timings_ms:
             STAGE_SECONDS.observe(counted, attempt.timings_ms[step] / 1000, step)
@@ -117,7 +117,7 @@ def of_call(attempt: Attempt) -> Facts:
 
 
 def of_reply(attempt: Attempt) -> Facts:
-    """Return what the reply told: its status, and what it counted."""
+    """Return the status of the reply and its usage."""
     facts: dict[str, str | int | float] = {}
     if attempt.status is not None:
         facts["http.response.status_code"] = attempt.status

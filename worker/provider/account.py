@@ -27,9 +27,9 @@ _PATIENCE: Final = 10.0
 
 
 def read_balance(client: OpenAI, terms: BalanceTerms | None) -> Decimal | None:
-    """Return rubles, or None where they are not to be known: most keys may not ask.
+    """Return rubles, or None if the key may not ask, as most.
 
-    A key with a budget of its own is told what is left of that. A failure says nothing about the
+    A key with a budget of its own gets what is left of that. A failure says nothing about the
     balance, so it is never taken for zero.
     """
     if terms is None:
@@ -49,7 +49,7 @@ _LONGEST_LIST: Final = 5_000_000
 
 
 def read_models(client: OpenAI, profile: ProviderProfile) -> ModelList | None:
-    """Return what the provider lists at all its addresses, or None where it can't be had."""
+    """Return the models listed at all addresses of the provider, or None on failure."""
     addresses = profile.addresses(str(client.base_url))
     return merge_lists(_read(client, address) for address in addresses)
 
@@ -70,7 +70,7 @@ _MODELS_PATH: Final = "/models"
 
 
 def answers(client: OpenAI) -> bool:
-    """Return whether a word of the provider's own comes: a list of models, or a refusal."""
+    """Return whether the provider itself answers: with a list of models, or a refusal."""
     try:
         response = client.get(_MODELS_PATH, cast_to=httpx2.Response, options={"timeout": _PATIENCE})
     except openai.APIStatusError as error:

@@ -25,7 +25,7 @@ _OK: Final = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What the model said. Whoever gets one has paid for it."""
+    """The model's answer, which was paid for."""
 
     text: str = field(repr=False)
     #: What the model declined to say, beside what it said.
@@ -37,7 +37,7 @@ class ProviderAnswer:
     data: Any = field(default=None, repr=False)
     #: What is wrong with the answer, where it is not of the form that the job asked for.
     validation_error: str | None = None
-    #: Whether asking the model to mend it may help.
+    #: Whether asking the model for a repair may help.
     is_repairable: bool = True
     #: What the model found in each picture, where it was asked; None: it did not report.
     findings: tuple[frozenset[str], ...] | None = None
@@ -81,7 +81,7 @@ def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> Provid
     if not isinstance(body, dict):
         raise fault(reply, request, now=now)
     usage = read_usage(body, request.api, request.expected)
-    # What has a price was paid for, though no tokens of it are told.
+    # What has a price was paid for, even if no tokens are reported.
     paid = usage or (Usage() if is_charged(body, request.profile.cost) else None)
     if reply.status not in _OK:
         raise fault(reply, request, now=now, usage=paid)
@@ -132,7 +132,7 @@ def _judge(
 
 
 def _said_of_cut(draft: _Draft, request: ProviderRequest) -> str:
-    """Say how the answer was cut off, and what to set where reasoning took its place."""
+    """Return how the answer was cut off, and what to set if reasoning filled it."""
     usage, cause = draft.usage, f"the answer was cut off ({draft.cause})"
     if usage is None or usage.reasoning_tokens * 2 < max(1, usage.output_tokens):
         return cause
@@ -188,7 +188,7 @@ def _joined(parts: list[dict[str, Any]], kind: str, name: str) -> str:
 
 
 def _text(value: object) -> str:
-    """Return the text, fit to be written as UTF-8; blank and no text are the same."""
+    """Return the text as valid UTF-8; empty for blank or no text."""
     if not isinstance(value, str) or not value.strip():
         return ""
     # A cut answer may end in half a surrogate pair.

@@ -40,15 +40,15 @@ _NO_KEY: Final = "none"
 class ProviderClient(openai.OpenAI):
     """The official client, deaf to every `OPENAI_…` variable of the environment."""
 
-    #: What stands before the key in the header `Authorization`.
+    #: Scheme in the header `Authorization`.
     authorization: str = "Bearer"
 
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
         """Headers of each call.
 
-        The inherited ones add organization and project, and whatever `OPENAI_CUSTOM_HEADERS`
-        holds, in the place of our key if it says so (openai 3.54).
+        The inherited ones add organization, project and `OPENAI_CUSTOM_HEADERS`, which may even
+        replace our key (openai 3.54).
         """
         return {
             "Authorization": f"{self.authorization} {self.api_key}",

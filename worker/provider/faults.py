@@ -92,7 +92,7 @@ def _status(
 
 
 TABLE: Final[tuple[Row, ...]] = (
-    # The account: nothing helps until somebody acts, whatever the status.
+    # The account: nothing helps until someone acts, regardless of the status.
     _code(
         errors.InsufficientBalance,
         "insufficient_quota",
@@ -200,7 +200,7 @@ def fault(
     """Return the error that the reply stands for.
 
     `usage` and `text` are what it says, for all that, of tokens and of an answer: a call that was
-    counted is settled at that count and not asked again, whatever its status.
+    counted is settled at that count and not asked again, regardless of its status.
     """
     reason = read_reason(reply)
     row = find(reply.status, reason, request.profile.refusals)
@@ -229,7 +229,7 @@ def _message(kind: type[errors.VisionqError], reply: Reply, reason: Reason) -> s
 
 
 def _advised(kind: type[errors.VisionqError], reply: Reply) -> type[errors.VisionqError]:
-    """Heed `x-should-retry: true`, which the SDK puts above the status (openai 3.54)."""
+    """Respect `x-should-retry: true`, which the SDK ranks above the status (openai 3.54)."""
     advised = reply.headers.get("x-should-retry") == "true"
     if advised and reply.status in REFUSALS and issubclass(kind, errors.JobError):
         return errors.ProviderUnavailable

@@ -1,7 +1,7 @@
 """What the model is asked about the pictures themselves, beside the job's own question.
 
 The answer that the user wants becomes one field of an object, the report on the pictures another:
-one call, one price. Whoever reads the answer sees it as if nothing else had been asked.
+one call, one price. Readers see the answer as if nothing else had been asked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEANINGS: Final = {
 }
 _ANSWER: Final = "answer"
 _REPORT: Final = "picture_report"
-#: Where the job's own schema stands, out of the way of its own names.
+#: Place of the job's own schema, out of the way of its own names.
 _OWN: Final = "visionq_answer"
 #: Tokens of the wrapping, of each picture's object, and of each flag in it; on the high side.
 _WRAP_TOKENS: Final = 32
@@ -88,7 +88,7 @@ def _placed(own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _repointed(node: Any) -> Any:  # noqa: ANN401  # any JSON value
-    """Point references to the root, or into it, to where the root now stands."""
+    """Point references to the root, or into it, to its new place."""
     if isinstance(node, list):
         return [_repointed(child) for child in node]
     if not isinstance(node, dict):
@@ -111,7 +111,7 @@ def extra_tokens(asked: Sequence[str], pictures: int) -> int:
 def open_answer(
     text: str, asked: Sequence[str], pictures: int, own: dict[str, Any] | None
 ) -> Opened:
-    """Take the answer out of its wrapping; an answer that came without one is left as it is."""
+    """Take the answer out of its wrapping, if it has one."""
     try:
         found = parse_answer(text, {"type": "object", "required": [_ANSWER]})
     except Mismatch:

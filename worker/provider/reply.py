@@ -39,7 +39,7 @@ class Reply:
 
     @property
     def request_id(self) -> str | None:
-        """What the provider's support asks for (`x-request-id`, docs/logs, 2026)."""
+        """The id that the provider's support asks for (`x-request-id`, docs/logs, 2026)."""
         return self.headers.get("x-request-id", "")[:_LONGEST_REQUEST_ID] or None
 
 

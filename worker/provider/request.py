@@ -110,7 +110,7 @@ def build_request(
 
 
 def with_report(job: JobDocument, asked: tuple[str, ...], pictures: int) -> JobDocument:
-    """Return the job as if the report on its pictures, crops counted, were part of it."""
+    """Return the job with the report on its pictures as a part of it."""
     if not asked:
         return job
     told = instruction(asked, pictures)
@@ -249,7 +249,7 @@ def repair_texts(job: JobDocument, faulty: InvalidAnswer) -> tuple[str, str]:
 def build_repair(
     job: JobDocument, faulty: InvalidAnswer, prompt_cache: PromptCache | None = None
 ) -> ProviderRequest:
-    """Build the call that asks the job's model to mend its answer.
+    """Build the call that asks the job's model to repair its answer.
 
     Raises:
         InvalidJob: the job has no model or no limit, or its schema is none.

@@ -56,14 +56,14 @@ def _plain_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
         data = json.loads(_unfenced(text), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Mismatch(f"not JSON: {brief(str(error))}") from None
-    # An escape can hold half a surrogate pair, which no document of ours could be written with.
+    # An escape can hold half a surrogate pair, which no JSON document can hold.
     written = json.dumps(data, ensure_ascii=False)
     clean = written.encode("utf-8", "replace").decode()
     return data if clean == written else json.loads(clean)
 
 
 def _unfenced(text: str) -> str:
-    """Return what stands within the fence of Markdown that models like to put around JSON."""
+    """Return the JSON inside a Markdown fence, which models like to add."""
     inner = text.strip()
     if not (inner.startswith(_FENCE) and inner.endswith(_FENCE)):
         return text

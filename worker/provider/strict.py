@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from visionq.answer_schemas import pointed_at
 
-#: What the strict form may hold beside what is built anew below.
+#: What the strict form may hold beside what is rebuilt below.
 _KEPT: Final = frozenset(
     {
         "const",
@@ -53,7 +53,7 @@ _NOT_STRICT: Final = frozenset(
 _FORMATS: Final = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
-#: Keywords that are built anew.
+#: Keywords that are rebuilt.
 _BUILT: Final = frozenset(
     {"additionalProperties", "allOf", "anyOf", "items", "oneOf", "prefixItems", "properties"}
 )
@@ -71,7 +71,7 @@ class _NotStrictError(Exception):
 
 
 def strict_form(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the schema as the strict mode wants it, or `None` where that would change its sense.
+    """Return the schema in strict form, or `None` if that would change its meaning.
 
     Objects are closed, which narrows what the model may say and widens nothing; those that are
     expressly open have no strict form, and neither has a root that is no object.
@@ -127,7 +127,7 @@ class _Strict:
         return strict
 
     def _count(self, node: dict[str, Any]) -> None:
-        """Count a part before it is written: one that is referred to is written each time."""
+        """Count a part before it is written, once for each reference to it."""
         own = {name: value for name, value in node.items() if name in _KEPT or name == "required"}
         self._written += len(json.dumps(own)) + sum(map(len, node.get("properties", ())))
         if self._written > _MOST_WRITTEN:
@@ -144,7 +144,7 @@ class _Strict:
         """Keep a reference that stands alone; beside anything else, write out what it leads to."""
         reference = node["$ref"]
         company = {key: value for key, value in node.items() if key != "$ref"}
-        # What any other leads to may stand elsewhere in the strict form.
+        # The target of any other may be elsewhere in the strict form.
         may_stay = _WHOLE.fullmatch(reference) is not None
         if reference in self._open and not may_stay:
             raise _NotStrictError

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 #: Beside the result of a call whose usage is not believed.
 DISBELIEVED: Final = (
-    "the provider told more tokens than the call can count: the cost is the most it can be"
+    "the provider reported more tokens than the call can count: the cost is the most it can be"
 )
 #: Beside the result of a call whose cost, as the provider says it, is not believed.
 COST_DISBELIEVED: Final = (
-    "the provider told a cost that the call can't have: it is settled by the table of prices"
+    "the provider reported a cost that the call can't have: it is settled by the table of prices"
 )
 #: Characters of a number that are looked at, as many as any amount of rubles has.
 _LONGEST_AMOUNT: Final = 64
 #: Nano-rubles, more than anybody has.
 _ANY_COST: Final = 10**18
-#: Tokens that no call counts, of whatever model.
+#: Tokens that no call of any model counts.
 _MOST: Final = 100_000_000
 #: How often the table's forecast of the input, and the limit of the answer, may be surpassed: a
 #: table may be wrong, a limit is the provider's own to keep.
@@ -91,7 +91,7 @@ def is_charged(body: object, terms: CostTerms | None) -> bool:
 
 
 def told(usage: Usage | None) -> Usage | None:
-    """Return what the provider told, for people; None: nothing that can be believed."""
+    """Return the usage that the provider reported; None if it is not credible."""
     return None if isinstance(usage, DisbelievedUsage) else usage
 
 
@@ -99,7 +99,7 @@ def read_usage(body: Mapping[str, Any], api: Api, expected: Expected | None = No
     """Read the count of a reply; one without input is a gateway's placeholder.
 
     A count beyond what the call can count is none: the call then counts as what was reserved for
-    it, as a `DisbelievedUsage`. Where nothing is `expected`, such a count is not told.
+    it, as a `DisbelievedUsage`. Without `expected`, such a count is dropped.
     """
     usage = _dict(body.get("usage"))
     into, out = _SIDES[api]
@@ -124,7 +124,7 @@ def read_usage(body: Mapping[str, Any], api: Api, expected: Expected | None = No
 
 
 def read_tier(body: object) -> str | None:
-    """Return the service tier that served a call, as its reply says (openai 3.57); None: unsaid."""
+    """Return the service tier in a reply (openai 3.57), or None."""
     tier = _dict(body).get("service_tier")
     return tier if isinstance(tier, str) and _TIER.fullmatch(tier) else None
 

@@ -42,7 +42,7 @@ class ExhaustedError(Exception):
 
 @contextmanager
 def allowance(seconds: float = SECONDS) -> Iterator[None]:
-    """Give this thread so much CPU time for what heeds `spend`."""
+    """Limit this thread's CPU time for code that calls `spend`."""
     token = _end.set(time.thread_time() + seconds)
     try:
         yield
@@ -170,7 +170,7 @@ def _unique_items(
 
 
 def _key(value: Any) -> Hashable:
-    """Return what is equal for JSON values that are: numbers by their value, and no booleans."""
+    """Return a key by which JSON values are equal: numbers by value, no booleans."""
     spend()
     if isinstance(value, dict):
         return frozenset((name, _key(part)) for name, part in value.items())
@@ -180,7 +180,7 @@ def _key(value: Any) -> Hashable:
 
 
 def without_absent(data: Any, schema: Any, validator: Validator) -> Any:
-    """Return the answer without those nulls that stand for a property which may be left out.
+    """Return the answer without nulls that mean an absent property.
 
     `validator` is that of the whole schema; `data` is not changed.
     """

@@ -53,7 +53,7 @@ class HintPublisher:
         self._app = app
 
     def publish(self, hints: Sequence[Hint]) -> None:
-        """Send each hint to its queue; one that gets lost is sent again by the ledger.
+        """Send each hint to its queue; the ledger repeats lost ones.
 
         Raises:
             OperationalError: the broker can't be reached.
@@ -64,7 +64,7 @@ class HintPublisher:
                 _send(producer, self._run, hint.id, hint.queue, shown)
 
     def publish_deliveries(self, hints: Sequence[DeliveryHint]) -> None:
-        """Send each event that a webhook is to be told of to the workers, in the same way."""
+        """Send webhook events to the workers in the same way."""
         with self._producer({QUEUE_WEBHOOKS}) as producer:
             for hint in hints:
                 shown = f"tenant={hint.tenant} event={hint.event}"
@@ -125,7 +125,7 @@ def summary(tenant: str, model: str, pictures: int) -> str:
 log = structlog.get_logger(__name__)
 
 _TICK = 1.0
-#: The tick of a process that finds others to be quicker; short enough to stand in for them.
+#: The tick of a process that finds others to be quicker; short enough to replace them.
 _TICK_BEHIND = 1.8
 #: A tick does nothing when some process of the fleet has just looked.
 _DEBOUNCE = 0.9

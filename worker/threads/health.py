@@ -47,17 +47,17 @@ class Progress:
         self._redis_since: float | None = None
 
     def beat(self, thread: str) -> None:
-        """A thread has come round."""
+        """Note that a thread has made a round."""
         with self._lock:
             self._seen[thread] = self._clock()
 
     def rest(self, thread: str) -> None:
-        """A thread has ended, or waits for a broker: not judged until it comes round again."""
+        """Stop judging a thread that has ended, or waits for a broker."""
         with self._lock:
             self._seen.pop(thread, None)
 
     def redis_answered(self, *, answered: bool) -> None:
-        """Whether the heartbeat's last call went through."""
+        """Record whether the heartbeat's last call succeeded."""
         with self._lock:
             if not answered:
                 self._redis_since = None
@@ -66,22 +66,22 @@ class Progress:
 
     @property
     def redis(self) -> str:
-        """What is known of Redis, in a word."""
+        """State of Redis: `answers` or `away`."""
         return "away" if self._redis_since is None else "answers"
 
     def lost_slots(self) -> int:
-        """Return how many jobs hang so far beyond their time that their threads are lost."""
+        """Return the number of jobs hung so long that their threads are lost."""
         since = self._redis_since
         if since is None or self._clock() - since < PATIENCE:
             return 0
         return self._leases.hung(beyond=PATIENCE)
 
     def all_slots_lost(self) -> bool:
-        """Whether the process can't work any more, though nothing but itself is in its way."""
+        """Return whether every slot is lost while Redis answers."""
         return self.lost_slots() >= self._slots
 
     def trouble(self) -> str | None:
-        """Return what stands still, if anything does."""
+        """Return which thread is stuck, or None."""
         now = self._clock()
         with self._lock:
             seen, redis_since = dict(self._seen), self._redis_since
@@ -90,26 +90,26 @@ class Progress:
                 continue
             since = moment if thread == HEARTBEAT else max(moment, redis_since or moment)
             if now - since > PATIENCE:
-                return f"its {thread} has stood still for {now - since:.0f} s"
+                return f"its {thread} has been stuck for {now - since:.0f} s"
         if self.all_slots_lost():
             return f"all {self._slots} slots hang in stages beyond their time"
         return None
 
 
 class Watchdog:
-    """Set anew again and again; ends the process after so many CPU seconds without."""
+    """Ends the process unless it is fed within a number of CPU seconds."""
 
     def __init__(self, seconds: float) -> None:
         """Do nothing before `start`."""
         self._seconds = seconds
 
     def start(self) -> None:
-        """Begin; the signal shows where each thread stands, and then ends the process."""
+        """Begin; the signal prints each thread's stack and ends the process."""
         faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
         self.feed()
 
     def feed(self) -> None:
-        """Set the timer anew."""
+        """Restart the timer."""
         signal.setitimer(signal.ITIMER_PROF, self._seconds)
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ _PATHS: Final = frozenset({"/", "/health", "/healthz"})
 
 
 class Reporter:
-    """Tells it in a file, and over HTTP where a port is set."""
+    """Reports health in a file, and over HTTP if a port is set."""
 
     def __init__(self, progress: Progress, leases: Leases, name: str, settings: Settings) -> None:
         self._progress = progress
@@ -139,7 +139,7 @@ class Reporter:
         self._watchdog = Watchdog(settings.lease)
 
     def start(self) -> None:
-        """Begin; a process that can't tell how it is works all the same."""
+        """Begin; a process works even if it can't report."""
         self._watchdog.start()
         self._thread.start()
         if self._settings.health_port is not None:
@@ -156,7 +156,7 @@ class Reporter:
             self._server.server_close()
 
     def report(self) -> Report:
-        """Return how the process is."""
+        """Return the health of this process."""
         return Report(
             pid=os.getpid(),
             name=self._name,
@@ -175,7 +175,9 @@ class Reporter:
                 file.write(self.report())
             if self._progress.all_slots_lost():
                 # Their jobs have gone to other workers when their leases lapsed: nothing is lost.
-                log.error("worker.ended", reason="all slots hang; whoever supervises starts anew")
+                log.error(
+                    "worker.ended", reason="all slots hang; the supervisor restarts the worker"
+                )
                 os._exit(1)
         if file is not None:
             file.remove()

@@ -34,7 +34,7 @@ class Lease:
     renew_until: float = field(default=0)
 
     def extend(self, seconds: float) -> None:
-        """Begin a stage that may take so long; a stage that hangs longer loses the job."""
+        """Begin a stage with its time limit; a stage that exceeds it loses the job."""
         self.renew_until = self.clock() + seconds
 
 
@@ -70,13 +70,13 @@ class Leases:
             ]
 
     def hung(self, beyond: float = 0) -> int:
-        """Return how many jobs are in a stage so many seconds beyond its time, or more."""
+        """Return the number of jobs that exceed their stage's time by `beyond` seconds."""
         now = self._clock() - beyond
         with self._lock:
             return sum(now >= lease.renew_until for lease in self._held.values())
 
     def __len__(self) -> int:
-        """How many jobs are worked on, within their time or not."""
+        """Count running jobs, within their time or not."""
         with self._lock:
             return len(self._held)
 
@@ -112,11 +112,11 @@ class Heartbeat:
         self._thread.start()
 
     def drain(self) -> None:
-        """Take no more work: from now on the process has only the slots that it still fills."""
+        """Take no more work: offer only the slots that are still filled."""
         self._draining.set()
 
     def stop(self) -> None:
-        """Take leave; to be called when no job runs any more."""
+        """Deregister; call this when no job runs any more."""
         self._stopped.set()
         if self._thread.ident is None:
             return  # it never registered
@@ -135,7 +135,7 @@ class Heartbeat:
             self._stopped.wait(pause if answered else _PAUSE_AFTER_FAILURE)
 
     def _beat(self) -> bool:
-        # For `visionq status` and whoever looks.
+        # For `visionq status`.
         facts = {**self._registration.facts, "jobs": len(self._leases), "hung": self._leases.hung()}
         # A thread that hangs takes no hint: its slot must not be counted on.
         slots = max(0, self._registration.slots - self._progress.lost_slots())

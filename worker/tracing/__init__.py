@@ -37,7 +37,7 @@ class Tracing(Protocol):
     def span(
         self, name: str, kind: Kind = ..., facts: Facts | None = ..., parent: str = ...
     ) -> AbstractContextManager[Note]:
-        """Run a block as a span. An error is noted by its code, never by its text."""
+        """Run a block as a span; record an error's code, never its text."""
         ...
 
     def stop(self) -> None:
@@ -46,7 +46,7 @@ class Tracing(Protocol):
 
 
 class NoTracing:
-    """Tracing of which nobody wants to know."""
+    """Tracing that is turned off."""
 
     @contextmanager
     def span(

@@ -48,7 +48,7 @@ class OpenTelemetry:
         facts: Facts | None = None,
         parent: str = "",
     ) -> Iterator[Note]:
-        """Run a block as a span, of the trace that `parent` (a `traceparent`) names, if any."""
+        """Run a block as a span of the trace that `parent` (a `traceparent`) names."""
         context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
         span = self._tracer.start_span(
             name, context=context, kind=_KINDS[kind], attributes=dict(facts or {})

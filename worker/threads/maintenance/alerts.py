@@ -41,7 +41,7 @@ _PATIENCE: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that somebody should know."""
+    """An event that an operator should know."""
 
     #: The same for the same event, so that a receiver can drop what it has seen.
     id: str
@@ -110,7 +110,7 @@ _GATE_ADVICE: Final = {
 
 @dataclass(frozen=True)
 class Notices:
-    """Sends what has been noted since the last time; a delivery that fails is tried again."""
+    """Sends new notices as alerts; failed deliveries are retried."""
 
     redis: Redis
     sender: AlertSender
@@ -192,8 +192,8 @@ def _alert_of(group: list[_Entry]) -> Alert:
         return Alert(f"budget-{number}", f"budget.{state}", message, at)
     if kind == "webhook":
         message = (
-            f"the webhook of tenant {scope} answered {reason} and is told no more;"
-            f" `visionq webhooks set --tenant {scope} URL` has it told again"
+            f"the webhook of tenant {scope} answered {reason} and gets no more events;"
+            f" `visionq webhooks set --tenant {scope} URL` turns it on again"
         )
         return Alert(f"webhook-{number}", f"webhook.{state}", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
@@ -226,11 +226,11 @@ def _budget_message(scope: str, state: str, reason: str) -> str:
     )
 
 
-#: Days before the end, each told once.
+#: Days before the end, one alert each.
 DAYS_AHEAD: Final = (60, 14, 3)
 #: Seconds: one process of the fleet looks.
 _ENDINGS_INTERVAL: Final = 3600
-#: Seconds after the end for which it is remembered what was told.
+#: Time after the end for which sent alerts are remembered.
 _REMEMBERED: Final = timedelta(days=30)
 _ENDING_ADVICE: Final = "choose another in VISIONQ_DEFAULT_MODEL and in jobs that name it"
 
@@ -246,7 +246,7 @@ class ModelEndings:
     default_model: str
 
     def run(self) -> None:
-        """Look about once an hour; an alert that can't be delivered is sent the next time."""
+        """Check about once an hour; send undelivered alerts the next time."""
         if not is_due(self.redis, "model-endings", _ENDINGS_INTERVAL):
             return
         listed = read_model_list(self.redis)
@@ -255,7 +255,7 @@ class ModelEndings:
             self._tell(model, dates)
 
     def _tell(self, model: str, dates: Mapping[str, date]) -> None:
-        """Tell of the line that was crossed last, once, whatever was told of it in restarts."""
+        """Send one alert for the line crossed last, also across restarts."""
         now = datetime.fromtimestamp(self.clock(), UTC)
         end = end_of(model, dates)
         days = end.days_left(now.date()) if end is not None else 0
@@ -280,12 +280,12 @@ _MOST_NOTICES: Final = 1000
 
 @dataclass(frozen=True)
 class Drift:
-    """Leaves one notice when a model's counting leaves the table, and none before it was back."""
+    """Leaves one notice when a model's usage drifts from the table, the next after a recovery."""
 
     redis: Redis
 
     def run(self) -> None:
-        """Look about once a minute."""
+        """Check about once a minute."""
         if not is_due(self.redis, "drift", _DRIFT_INTERVAL):
             return
         for kind, calibration in read_calibrations(self.redis).items():
@@ -300,12 +300,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Disbelief:
-    """Leaves a notice when calls are said to have counted what they can't: one a look and model."""
+    """Leaves a notice when calls report impossible usage: one for each run and model."""
 
     redis: Redis
 
     def run(self) -> None:
-        """Look about once a minute."""
+        """Check about once a minute."""
         if not is_due(self.redis, "disbelief", _DRIFT_INTERVAL):
             return
         for (model,), calls in read_counters(self.redis).of(USAGE_DISBELIEVED, 1).items():

@@ -42,7 +42,7 @@ class Sweep:
     failed_ttl: int = 14 * 24 * 3600
 
     def run(self) -> None:
-        """Do what is to be done now."""
+        """Delete what has expired."""
         trim(self.redis, self.result_ttl, self.failed_ttl)
         for _ in range(_MOST_STEPS):
             if self.blobs.sweep(_AT_ONCE) < _AT_ONCE:
@@ -50,7 +50,7 @@ class Sweep:
 
 
 def trim(redis: Redis, result_ttl: int, failed_ttl: int) -> None:
-    """Forget which jobs ended, and what happened to jobs, more than so many seconds ago.
+    """Forget jobs that ended, and events, older than their time to live.
 
     The scripts bound all this whenever a job ends; this empties them when none does.
     """
@@ -109,13 +109,13 @@ _MODELS_INTERVAL: Final = 600
 
 @dataclass(frozen=True)
 class Models:
-    """Writes down the provider's models now and then."""
+    """Records the provider's models every ten minutes."""
 
     redis: Redis
     read_models: Callable[[], ModelList | None]
 
     def run(self) -> None:
-        """Ask, unless another process has lately; what can't be had leaves the list as it is."""
+        """Fetch the list if it is due; a failure leaves it unchanged."""
         if not is_due(self.redis, "models-read", _MODELS_INTERVAL):
             return
         listed = self.read_models()

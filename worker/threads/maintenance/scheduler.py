@@ -28,15 +28,15 @@ def is_due(redis: Redis, name: str, seconds: int) -> bool:
 
 
 class PeriodicTask(Protocol):
-    """Something to look after, again and again."""
+    """A task that runs in every round."""
 
     def run(self) -> None:
-        """Look once; what fails is tried again in the next round."""
+        """Run once; a failure is retried in the next round."""
         ...
 
 
 class MaintenanceThread:
-    """Attends to its duties until it is stopped."""
+    """Runs its tasks, round after round, until it is stopped."""
 
     def __init__(self, duties: Sequence[PeriodicTask], pause: float = _PAUSE) -> None:
         self._periodic_tasks = duties
@@ -70,5 +70,5 @@ class MaintenanceThread:
         except (*TRANSIENT_ERRORS, QueueUnavailable) as error:
             log.warning("watch.failed", duty=type(duty).__name__, error=str(error))
         except Exception:
-            # The thread must live: without it a closed gate may stay closed, and blobs for ever.
+            # The thread must live: without it a closed gate stays closed and blobs stay forever.
             log.exception("watch.failed", duty=type(duty).__name__)
