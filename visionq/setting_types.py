@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 from visionq.redis_url import SCHEMES, parse_redis_url
@@ -162,14 +162,6 @@ def _address_range(text: str) -> str:
         ) from None
 
 
-def _listening(text: object) -> object:
-    """Return `PORT` or `HOST:PORT` as (host, port)."""
-    host, _, port = str(text).rpartition(":")
-    if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
-        raise ValueError("a port from 1 to 65535, or HOST:PORT")
-    return host or "127.0.0.1", int(port)
-
-
 def _user_agent(text: str) -> str:
     if not text.strip() or not text.isascii() or not text.isprintable():
         raise ValueError("visible ASCII characters and blanks, such as `shop (mail@example.org)`")
@@ -198,7 +190,6 @@ SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Host = Annotated[str, AfterValidator(_host)]
 AddressRange = Annotated[str, AfterValidator(_address_range)]
-Listening = Annotated[tuple[str, int], BeforeValidator(_listening)]
 UserAgent = Annotated[str, Field(max_length=200), AfterValidator(_user_agent)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$")]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]

@@ -39,7 +39,6 @@ from visionq.setting_types import (
     HeaderValue,
     Host,
     HttpUrl,
-    Listening,
     RedisUrl,
     SecretHttpUrl,
     SigningSecret,
@@ -70,7 +69,8 @@ REMOVED: Final[Mapping[str, str]] = {
     "VISIONQ_EVENTS_KEPT": f"{_UNSET} 10,000 events are kept",
     "VISIONQ_DEAD_LETTERS_KEPT": f"{_UNSET} 1,000 messages are kept",
     "VISIONQ_DEAD_LETTERS_BYTES": f"{_UNSET} 96 MB of messages are kept",
-    "VISIONQ_HEALTH_HOST": "set VISIONQ_HEALTH_PORT to HOST:PORT",
+    "VISIONQ_HEALTH_HOST": "run `visionq health`, as Compose and Kubernetes do",
+    "VISIONQ_HEALTH_PORT": "run `visionq health`, as Compose and Kubernetes do",
     "VISIONQ_MAX_CONNECTIONS_PER_HOST": f"{_UNSET} a worker process downloads 8 pictures of a host",
     "VISIONQ_MAX_IMAGE_PIXELS": f"{_UNSET} 100 million pixels are what a worker's memory holds",
     "VISIONQ_MAX_ORIGINAL_BYTES": f"{_UNSET} 64 MB are taken, or VISIONQ_MAX_IMAGE_BYTES if more",
@@ -191,9 +191,6 @@ class OperationSettings(BaseModel):
 
     #: Seconds for which a claim holds without renewal.
     lease: float = Field(default=10, ge=5, le=A_DAY)
-    #: `PORT` or `HOST:PORT` on which a worker reports its health (`GET /health`); without HOST on
-    #: loopback alone; unset: none.
-    health_port: Annotated[Listening | None, NoDecode] = None
     #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
     alert_url: SecretHttpUrl | None = None
     #: Base64 secret by which alerts are signed, as Standard Webhooks are.

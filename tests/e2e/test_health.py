@@ -7,12 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from random import Random
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
 from tests.support.fleet import Fleet, running_fleet, until
-from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
@@ -34,15 +31,12 @@ def test_a_worker_that_is_stopped_is_told(tmp_path: Path) -> None:
     """A worker under SIGSTOP is unhealthy until it goes on; one that ended is not there."""
     runtime = tmp_path / "runtime"
     runtime.mkdir()
-    (port,) = free_ports(1, Random())
-    extra = {"XDG_RUNTIME_DIR": str(runtime), "VISIONQ_HEALTH_PORT": str(port)}
+    extra = {"XDG_RUNTIME_DIR": str(runtime)}
     with running_fleet(tmp_path, workers=1, concurrency=2, extra=extra) as fleet:
         (worker,) = fleet.workers
         code, said = check(fleet)
         assert (code, said["healthy"], len(said["workers"])) == (0, True, 1)
         assert said["workers"][0]["pid"] == worker.pid
-        with urlopen(f"http://127.0.0.1:{port}/health") as answer:
-            assert json.load(answer)["pid"] == worker.pid
         worker.send_signal(signal.SIGSTOP)
         until(lambda: check(fleet, "--patience", "3")[0] == 1, 15, "the stop to be noticed")
         assert "is stuck" in check(fleet, "--patience", "3")[1]["workers"][0]["trouble"]

@@ -162,14 +162,6 @@ def test_constants_are_no_variables(environment: Callable[[str, str], None]) -> 
     assert Settings(max_attempts=3).max_attempts == 3
 
 
-def test_a_port_may_have_its_host(environment: Callable[[str, str], None]) -> None:
-    """The health page is on loopback, unless its variable names another address."""
-    environment("VISIONQ_HEALTH_PORT", "8081")
-    assert load_settings().health_port == ("127.0.0.1", 8081)
-    environment("VISIONQ_HEALTH_PORT", "0.0.0.0:8081")
-    assert load_settings().health_port == ("0.0.0.0", 8081)  # noqa: S104  # a container's address
-
-
 def test_frozen() -> None:
     """Settings don't change once they are read."""
     with pytest.raises(ValueError, match="frozen"):

@@ -88,7 +88,6 @@ def test_any_value(variable: str, value: str) -> None:
         ("VISIONQ_RESULT_TTL", "9999999999", "must be at most"),
         ("VISIONQ_REQUEST_TIMEOUT", "inf", "must be at most"),
         ("VISIONQ_LOW_BALANCE_RUB", "NaN", "finite"),
-        ("VISIONQ_HEALTH_PORT", "0.0.0.0:99999", "HOST:PORT"),
         ("VISIONQ_MAX_IMAGE_BYTES", "9" * 30, "at most"),
     ],
 )

@@ -7,21 +7,16 @@ import os
 import re
 import subprocess
 import sys
-from http.client import HTTPConnection
-from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from visionq.devstack.ports import free_ports
 from visionq.health import Report, ReportFile, fleet_of, now, read_reports
-from visionq.settings import Settings
-from worker.threads.health import CONSUMER, DISPATCHER, HEARTBEAT, Progress, Reporter
+from worker.threads.health import CONSUMER, DISPATCHER, HEARTBEAT, Progress
 from worker.threads.heartbeat import Leases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -124,37 +119,6 @@ def test_an_old_report_is_a_process_that_stands_still() -> None:
     assert report().trouble_at(now(), 30) is None
     assert "is stuck" in str(report(at=now() - 31).trouble_at(now(), 30))
     assert report(trouble="hangs").trouble_at(now(), 30) == "hangs"
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[Worker, int]]:
-    worker = Worker(slots=1)
-    (port,) = free_ports(1, Random())
-    reporter = Reporter(worker.progress, worker.leases, "w", Settings(health_port=port))
-    reporter.start()
-    yield worker, port
-    reporter.stop()
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", path)
-    reply = connection.getresponse()
-    body = reply.read().decode()
-    connection.close()
-    return reply.status, body
-
-
-def test_over_http(served: tuple[Worker, int]) -> None:
-    """The port says 200 or 503, with the reason; and nothing else is there."""
-    worker, port = served
-    status, body = get(port, "/health")
-    assert (status, json.loads(body)["healthy"]) == (200, True)
-    worker.live(70, CONSUMER)
-    status, body = get(port, "/health")
-    assert status == 503
-    assert "consumer" in json.loads(body)["trouble"]
-    assert get(port, "/secrets")[0] == 404
 
 
 def test_the_command_imports_little() -> None:

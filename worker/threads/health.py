@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import signal
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -121,11 +119,10 @@ class Watchdog:
 log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = 1.0
-_PATHS: Final = frozenset({"/", "/health", "/healthz"})
 
 
 class Reporter:
-    """Reports health in a file, and over HTTP if a port is set."""
+    """Reports health in the file that `visionq health` reads."""
 
     def __init__(self, progress: Progress, leases: Leases, name: str, settings: Settings) -> None:
         self._progress = progress
@@ -134,7 +131,6 @@ class Reporter:
         self._settings = settings
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visionq-health", daemon=True)
-        self._server: ThreadingHTTPServer | None = None
         #: A lease lapses where nobody can renew it: then the process had better end, too.
         self._watchdog = Watchdog(settings.lease)
 
@@ -142,8 +138,6 @@ class Reporter:
         """Begin; a process works even if it can't report."""
         self._watchdog.start()
         self._thread.start()
-        if self._settings.health_port is not None:
-            self._serve(*self._settings.health_port)
 
     def stop(self) -> None:
         """End."""
@@ -151,9 +145,6 @@ class Reporter:
         self._watchdog.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout=5)
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
 
     def report(self) -> Report:
         """Return the health of this process."""
@@ -191,33 +182,3 @@ class Reporter:
             return None
         file.write(self.report())
         return file
-
-    def _serve(self, host: str, port: int) -> None:
-        reporter = self
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 5
-
-            def do_GET(self) -> None:
-                if self.path not in _PATHS:
-                    self.send_error(404)
-                    return
-                report = reporter.report()
-                body = json.dumps(report.to_public(report.at, 1)).encode()
-                self.send_response(503 if report.trouble else 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing of each look."""
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            # Several workers of one machine can't share a port; the file tells of each.
-            log.warning("health.no_port", host=host, port=port, error=str(error))
-            return
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, name="visionq-health-http", daemon=True).start()
