@@ -39,7 +39,7 @@ def measure(*, quick: bool = False) -> list[Table]:
 
     def one(tenant: str, data: bytes, size: tuple[int, int]) -> float:
         started = time.monotonic()
-        place = places.place(tenant)
+        place = places.slot(tenant)
         place.take()
         if not stopped.is_set():
             held = slots.held(tenant, size[0] * size[1])

@@ -81,7 +81,7 @@ def work(
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
         except GivenBackError as given_back:
-            _tell(claim, given_back.outcome)
+            _log_outcome(claim, given_back.outcome)
             if given_back.outcome.reason is DelayReason.RATE_LIMITED:
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
@@ -89,7 +89,7 @@ def work(
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
             return Stale("taken over")
-        _tell(claim, outcome)
+        _log_outcome(claim, outcome)
         return outcome
 
 
@@ -166,7 +166,7 @@ def _plainer(claim: Claim, ending: Ending) -> Iterator[Ending]:
         yield Ending(Parked(DelayReason.BILLING_UNKNOWN), Billing.UNKNOWN)
 
 
-def _tell(claim: Claim, outcome: Outcome) -> None:
+def _log_outcome(claim: Claim, outcome: Outcome) -> None:
     match outcome:
         case Completed(result):
             log.info("job.completed", cost_rub=str(result.cost_rub), cached=result.cached)

@@ -200,7 +200,7 @@ def test_too_many_pictures(bench: Bench) -> None:
 def test_bytes_are_given_back(bench: Bench) -> None:
     """However a job ends, the process holds none of its bytes afterwards, and no place."""
     memory = MemoryLimiter(1000)
-    bench.replaced(memory=memory, places=PrepareSlots(1))
+    bench.replaced(memory=memory, prepare_slots=PrepareSlots(1))
     bench.answer(encoded(scene(), "png"), encoded(scene(), "jpeg"))
     bench.failure(b"no picture")
     bench.failure(encoded(scene(), "png"), pictures={"nsfw": "reject"})
@@ -217,7 +217,7 @@ def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
         return get(sha)
 
     monkeypatch.setattr(bench.dependencies.blobs, "get", noted)
-    bench.replaced(places=PrepareSlots(3))  # one is left to other tenants
+    bench.replaced(prepare_slots=PrepareSlots(3))  # one is left to other tenants
     slots = bench.dependencies.decode_slots
     jobs = [bench.submit(encoded(scene().rotate(angle), "png")) for angle in range(6)]
     for job in jobs:

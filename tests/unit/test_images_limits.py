@@ -102,7 +102,7 @@ def test_a_side_that_jpeg_can_not_hold() -> None:
 def test_a_share_waits_for_bytes_that_others_hold() -> None:
     """Bytes beyond the total are waited for, except by one job at a time, which then gives back."""
     budget = MemoryLimiter(100)
-    first, second, third = (budget.share() for _ in range(3))
+    first, second, third = (budget.reservation() for _ in range(3))
     first.hold(80)
     second.hold(60)  # goes beyond: one may
     waited = threading.Event()
@@ -127,7 +127,7 @@ def test_jobs_never_wait_for_each_other() -> None:
     budget, done = MemoryLimiter(10), []
 
     def job() -> None:
-        share = budget.share()
+        share = budget.reservation()
         for size in (5, 9, 14, 20):
             share.hold(size)
             time.sleep(0.001)
@@ -147,7 +147,7 @@ def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more jobs have a place than there are, and who waits for one shows signs of life."""
     monkeypatch.setattr("visionq.fair_limiter._SIGN_EVERY", 0.01)
     places, signs = PrepareSlots(3), []
-    first, second, third = (places.place("a") for _ in range(3))
+    first, second, third = (places.slot("a") for _ in range(3))
     first.take()
     first.take()  # its own already
     second.take()

@@ -83,7 +83,7 @@ def test_a_place_is_left_to_others() -> None:
     """A tenant that is alone so far leaves a place to the next."""
     places, entered = PrepareSlots(3), []
     for tenant in ("greedy", "greedy", "small"):
-        place = places.place(tenant)
+        place = places.slot(tenant)
         place.take()
         entered.append(place)
     assert not places._shares.take("greedy", timeout=0)

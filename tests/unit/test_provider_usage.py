@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from visionq.contract import Api, Usage
 from worker.provider.reply import Reply
-from worker.provider.usage import DisbelievedUsage, Expected, read_usage, told
+from worker.provider.usage import DisbelievedUsage, Expected, credible, read_usage
 
 EXPECTED = Expected(input_tokens=1000, reserved_input=1500, longest_answer=200)
 _NUMBERS = st.one_of(
@@ -71,10 +71,10 @@ def test_what_is_believed(counted: int, answered: int, *, is_believed: bool) -> 
     found = read_usage(body, Api.RESPONSES, EXPECTED)
     assert isinstance(found, DisbelievedUsage) is not is_believed
     if is_believed:
-        assert told(found) == Usage(input_tokens=counted, output_tokens=answered)
+        assert credible(found) == Usage(input_tokens=counted, output_tokens=answered)
     else:
         assert found is not None
-        assert told(found) is None
+        assert credible(found) is None
         assert (found.input_tokens, found.output_tokens) == (1500, 200)
 
 

@@ -13,7 +13,7 @@ from visionq.providers import find_field, load_profile
 from visionq.settings import Settings, load_settings
 from worker.provider.faults import REFUSALS, TABLE, UNLISTED, find
 from worker.provider.reply import Reason, Where
-from worker.provider.usage import ToldCost, is_charged, read_cost
+from worker.provider.usage import ReportedCost, is_charged, read_cost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,24 +159,24 @@ RUBLES = load_profile("polza").cost
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        (0.000025801, ToldCost(25801)),
-        ("0.0000258011", ToldCost(25802)),
-        (0, ToldCost(0)),
-        (1, ToldCost(10**9)),
-        (1.1, ToldCost(is_disbelieved=True)),
-        (-0.5, ToldCost(is_disbelieved=True)),
-        (float("nan"), ToldCost(is_disbelieved=True)),
-        (float("inf"), ToldCost(is_disbelieved=True)),
-        ("1e999999999", ToldCost(is_disbelieved=True)),
-        ("-1e-999999999", ToldCost(is_disbelieved=True)),
-        ("sNaN", ToldCost(is_disbelieved=True)),
-        ("a lot", ToldCost(is_disbelieved=True)),
-        (True, ToldCost(is_disbelieved=True)),
-        ([1], ToldCost(is_disbelieved=True)),
-        (None, ToldCost()),
+        (0.000025801, ReportedCost(25801)),
+        ("0.0000258011", ReportedCost(25802)),
+        (0, ReportedCost(0)),
+        (1, ReportedCost(10**9)),
+        (1.1, ReportedCost(is_disbelieved=True)),
+        (-0.5, ReportedCost(is_disbelieved=True)),
+        (float("nan"), ReportedCost(is_disbelieved=True)),
+        (float("inf"), ReportedCost(is_disbelieved=True)),
+        ("1e999999999", ReportedCost(is_disbelieved=True)),
+        ("-1e-999999999", ReportedCost(is_disbelieved=True)),
+        ("sNaN", ReportedCost(is_disbelieved=True)),
+        ("a lot", ReportedCost(is_disbelieved=True)),
+        (True, ReportedCost(is_disbelieved=True)),
+        ([1], ReportedCost(is_disbelieved=True)),
+        (None, ReportedCost()),
     ],
 )
-def test_a_cost_is_bounded_where_it_enters(value: Any, told: ToldCost) -> None:
+def test_a_cost_is_bounded_where_it_enters(value: Any, told: ReportedCost) -> None:
     """A finite decimal from 0 up to the bound, rounded up to a nano-ruble, or not believed."""
     assert read_cost({"usage": {"cost_rub": value}}, RUBLES, most=10**9) == told
 
@@ -186,7 +186,7 @@ def test_other_currencies_are_counted_in_rubles(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path, ROW))
     assert profile.cost is not None
     assert profile.cost.rate == Decimal("80.5")
-    assert read_cost({"usage": {"cost": 0.001}}, profile.cost, 10**9) == ToldCost(80_500_000)
+    assert read_cost({"usage": {"cost": 0.001}}, profile.cost, 10**9) == ReportedCost(80_500_000)
     assert find_field({"data": {"left": "7"}}, "data.left") == "7"
     assert find_field({"data": [1]}, "data.left") is None
 

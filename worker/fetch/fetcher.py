@@ -169,7 +169,7 @@ class Fetcher:
             TooLarge: the body is longer.
             DownloadFailed: it can't be had; `retryable` is False where another attempt is futile.
         """
-        with self._telling(name):
+        with self._mapping_errors(name):
             return self._follow(url, tenant, name=name, max_bytes=max_bytes, reserve=reserve)
 
     @contextmanager
@@ -189,7 +189,7 @@ class Fetcher:
             UnsafeUrl: the URL leads where nothing must be sent.
             DownloadFailed: the server can't be reached, or does not answer in time.
         """
-        with self._telling(name):
+        with self._mapping_errors(name):
             checked = check_url(url, name=name, policy=self._policy)
             with (
                 self._hosts.of(checked.host, tenant),
@@ -201,7 +201,7 @@ class Fetcher:
                 return DownloadResponse(response.status_code, wait)
 
     @contextmanager
-    def _telling(self, name: str) -> Iterator[None]:
+    def _mapping_errors(self, name: str) -> Iterator[None]:
         """Bound the time of a request, and map its failures to our errors."""
         try:
             with until(time.monotonic() + self._policy.total_timeout):

@@ -96,8 +96,8 @@ def _check_range(picture: Image.Image) -> None:
     assert isinstance(low, float)  # noqa: S101  # of one channel
     assert isinstance(high, float)  # noqa: S101  # likewise
     if not 0 <= low <= high <= 1:
-        told = f"floating-point TIFF with values from {low:g} to {high:g} and no declared range"
-        raise UnsupportedVariantError(told)
+        variant = f"floating-point TIFF with values from {low:g} to {high:g} and no declared range"
+        raise UnsupportedVariantError(variant)
 
 
 def is_srgb(profile: bytes) -> bool:

@@ -262,9 +262,9 @@ def _lost(size: tuple[int, int], sent: tuple[int, int], options: PictureOptions)
     if reduction is None:
         return ()
     width, height = sent
-    told = f"scaled down {reduction:.1f} times, to {width}x{height}: print is lost"
+    warning = f"scaled down {reduction:.1f} times, to {width}x{height}: print is lost"
     way_out = "cut it into parts, or let the job do so (--crops, or pictures.crops)"
-    return (told if options.crops else f"{told}; {way_out}",)
+    return (warning if options.crops else f"{warning}; {way_out}",)
 
 
 def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], tuple[str, ...]]:
@@ -274,8 +274,8 @@ def _bounded(target: tuple[int, int], *, clear: bool) -> tuple[tuple[int, int], 
         return target, ()
     shrink = sqrt(_MAX_CLEAR_PIXELS / (width * height))
     width, height = max(1, int(width * shrink)), max(1, int(height * shrink))
-    told = f"scaled down to {width}x{height}: transparent pictures take long to compress"
-    return (width, height), (told,)
+    warning = f"scaled down to {width}x{height}: transparent pictures take long to compress"
+    return (width, height), (warning,)
 
 
 def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

@@ -54,8 +54,8 @@ def affordable(
         if needed <= max_bytes:
             if (width, height) == target:
                 return DecodePlan(target)
-            told = f"scaled down to {width}x{height}: more would need too much memory"
-            return DecodePlan((width, height), (told,))
+            warning = f"scaled down to {width}x{height}: more would need too much memory"
+            return DecodePlan((width, height), (warning,))
     raise _too_big(needed, max_bytes, name)
 
 
@@ -82,7 +82,7 @@ class MemoryLimiter(FairLimiter):
         """Bytes that are held."""
         return self._used + (self._beyond.held if self._beyond else 0)
 
-    def share(self, tenant: str = "") -> MemoryReservation:
+    def reservation(self, tenant: str = "") -> MemoryReservation:
         """Return a share of nothing yet."""
         return MemoryReservation(self, tenant)
 
@@ -156,7 +156,7 @@ class PrepareSlots:
         """Make `count` places; a tenant takes all but one."""
         self._shares = FairLimiter(count, each=max(1, count - 1))
 
-    def place(self, tenant: str) -> PrepareSlot:
+    def slot(self, tenant: str) -> PrepareSlot:
         """Return a place that is not taken yet."""
         return PrepareSlot(self._shares, tenant)
 

@@ -70,7 +70,7 @@ def read_webp(data: bytes) -> Layout:
         frames=found.frames,
         plain=not found.animated,
         lossless=found.lossless,
-        content=content if content is data else _mend(content, extended=found.extended),
+        content=content if content is data else _repair_header(content, extended=found.extended),
         stripped=found.cuts.names,
         orientation=found.orientation,
         profile=found.profile,
@@ -161,10 +161,10 @@ def _bitstream_size(kind: bytes, data: bytes, body: int) -> tuple[int, int]:
     return width & _SIDE_MASK, height & _SIDE_MASK
 
 
-def _mend(content: bytes, *, extended: bool) -> bytes:
+def _repair_header(content: bytes, *, extended: bool) -> bytes:
     """Return the container with its size, and its list of contents, as they are now."""
-    mended = bytearray(content)
-    struct.pack_into("<I", mended, 4, len(mended) - 8)
-    if extended and mended[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X":
-        mended[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
-    return bytes(mended)
+    repaired = bytearray(content)
+    struct.pack_into("<I", repaired, 4, len(repaired) - 8)
+    if extended and repaired[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X":
+        repaired[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
+    return bytes(repaired)

@@ -18,7 +18,7 @@ from visionq.redaction import field_in
 from worker.pipeline.context import Picture
 from worker.pipeline.costs import cost_of, priced, usage_note
 from worker.provider.request import build_repair
-from worker.provider.usage import told
+from worker.provider.usage import credible
 
 if TYPE_CHECKING:
     from visionq.contract import ErrorDocument
@@ -54,7 +54,7 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
         data=answer.data,
         refusal=answer.refusal,
         repaired=faulty is not None,
-        usage=(told(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
+        usage=(credible(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
         service_tier=attempt.served_tier or attempt.job.service_tier,
@@ -118,7 +118,7 @@ def rate_limit_feedback(
     attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
 ) -> RateLimitFeedback:
     """Return what the end of a call tells of its model's limits."""
-    limits = attempt.told
+    limits = attempt.rate_limit_headers
     pause = None
     if refused is not None:
         pause = limits.reset if refused.retry_after is None else refused.retry_after
@@ -168,7 +168,7 @@ def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
     faulty = InvalidAnswer(
         text=answer.text,
         validation_error=validation_error,
-        usage=told(answer.usage),
+        usage=credible(answer.usage),
         request_id=answer.request_id,
         cache_key=attempt.cache_key if attempt.shares_answer else "",
         images=tuple(report(picture) for picture in attempt.pictures),
@@ -178,7 +178,7 @@ def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
     return Ending(waits, Billing.SETTLED, cost, usage, rate_limit_feedback(attempt, answer.usage))
 
 
-def take_up(attempt: Attempt, faulty: InvalidAnswer) -> None:
+def prepare_repair(attempt: Attempt, faulty: InvalidAnswer) -> None:
     """Prepare the question about an answer of an earlier attempt, with what was known then."""
     attempt.cache_key = faulty.cache_key
     attempt.pictures += [
@@ -196,17 +196,17 @@ def take_up(attempt: Attempt, faulty: InvalidAnswer) -> None:
     attempt.request = build_repair(attempt.job, faulty, attempt.dependencies.settings.prompt_cache)
 
 
-def in_vain(faulty: InvalidAnswer, error: ErrorDocument) -> InvalidOutput:
+def repair_failed(faulty: InvalidAnswer, error: ErrorDocument) -> InvalidOutput:
     """Return the error of a job whose repair failed, with its first, paid text."""
     return InvalidOutput(
         f"the answer is not of the form asked for: {faulty.validation_error};"
         f" its repair failed ({error.code}: {error.message})",
-        usage=together(faulty.usage, error.usage),
+        usage=combined_usage(faulty.usage, error.usage),
         text=faulty.text,
         request_id=faulty.request_id,
     )
 
 
-def together(first: Usage | None, second: Usage | None) -> Usage | None:
+def combined_usage(first: Usage | None, second: Usage | None) -> Usage | None:
     """Return what both calls counted; None where one did not say."""
     return None if first is None or second is None else first + second

@@ -12,7 +12,7 @@ from visionq.providers import ProviderProfile, load_profile
 from worker.images import MemoryLimiter, PrepareSlots
 from worker.isolated_decode import IsolatedDecoder
 from worker.provider.reply import RateLimitHeaders
-from worker.provider.usage import ToldCost
+from worker.provider.usage import ReportedCost
 from worker.tracing import NoTracing
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Dependencies:
     #: Limit on the bytes of pictures and requests that the process holds.
     memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
     #: Jobs that may have their originals in memory at once.
-    places: PrepareSlots = field(default_factory=PrepareSlots)
+    prepare_slots: PrepareSlots = field(default_factory=PrepareSlots)
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Attempt:
     #: The service tier that served the call, as the reply says; None: it did not.
     served_tier: str | None = None
     #: What the call cost, as the reply says.
-    told_cost: ToldCost = field(default_factory=ToldCost)
+    reported_cost: ReportedCost = field(default_factory=ReportedCost)
     counted: Usage | None = None
     fault: str | None = None
     #: Seconds and times that the call waited for its turn.
@@ -155,20 +155,20 @@ class Attempt:
     #: Seconds that the attempt took.
     seconds: float = 0
     #: Limits in the provider's reply.
-    told: RateLimitHeaders = field(default_factory=RateLimitHeaders)
+    rate_limit_headers: RateLimitHeaders = field(default_factory=RateLimitHeaders)
     timings_ms: dict[str, float] = field(default_factory=dict)
     #: To be called by a step that has come on, so that it does not count as hung.
     progress: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @cached_property
-    def share(self) -> MemoryReservation:
+    def reservation(self) -> MemoryReservation:
         """The bytes that this attempt holds, of those that the process may."""
-        return self.dependencies.memory.share(self.job.tenant)
+        return self.dependencies.memory.reservation(self.job.tenant)
 
     @cached_property
-    def place(self) -> PrepareSlot:
+    def prepare_slot(self) -> PrepareSlot:
         """Its place among those that prepare their pictures."""
-        return self.dependencies.places.place(self.job.tenant)
+        return self.dependencies.prepare_slots.slot(self.job.tenant)
 
     @property
     def is_suspect(self) -> bool:

@@ -41,11 +41,11 @@ def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str,
 
     The provider's own figure takes precedence over our count.
     """
-    told = attempt.told_cost
-    if told.nano_rubles is not None:
-        return told.nano_rubles, False, ()
+    reported = attempt.reported_cost
+    if reported.nano_rubles is not None:
+        return reported.nano_rubles, False, ()
     cost, is_estimate, warnings = by_table(attempt, usage)
-    if told.is_disbelieved:
+    if reported.is_disbelieved:
         return cost, True, (COST_DISBELIEVED, *warnings)
     return cost, is_estimate, warnings
 
@@ -166,11 +166,11 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 
 def _costs(attempt: Attempt, usage: Usage) -> dict[str, int]:
     """Return the cost by the provider and by the table, if both are known."""
-    told = attempt.told_cost.nano_rubles
+    reported = attempt.reported_cost.nano_rubles
     has_price = attempt.dependencies.prices.for_model(attempt.model) is not None
-    if told is None or not has_price:
+    if reported is None or not has_price:
         return {}
-    return {"told_cost": told, "table_cost": by_table(attempt, usage)[0]}
+    return {"told_cost": reported, "table_cost": by_table(attempt, usage)[0]}
 
 
 def _forecast(attempt: Attempt) -> tuple[int, int]:

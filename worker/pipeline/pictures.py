@@ -36,16 +36,16 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
     url = image.url or ""
     if attempt.job.url_mode is UrlMode.PASS:
         return Picture(name, url=url, warnings=_not_looked_at(attempt))
-    share, before = attempt.share, attempt.share.held
+    reservation, before = attempt.reservation, attempt.reservation.held
     content = attempt.dependencies.fetcher.fetch(
         url,
         name=name,
         max_bytes=_most_bytes(attempt),
-        reserve=lambda size: share.hold(before + size, waiting=attempt.progress),
+        reserve=lambda size: reservation.hold(before + size, waiting=attempt.progress),
         tenant=attempt.job.tenant,
     )
-    share.hold(before + len(content))
-    if share.held > attempt.dependencies.settings.max_held_bytes:
+    reservation.hold(before + len(content))
+    if reservation.held > attempt.dependencies.settings.max_held_bytes:
         message = "the pictures of this job by address are too many bytes together; upload them"
         raise TooLarge(message, image=name)
     return Picture(name, content=content, sha256=sha256_of(content))
@@ -54,9 +54,9 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
 def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
     options = attempt.job.pictures
     insisted = [n for n in COMPUTED if options.policy(n) is Policy.REJECT]
-    told = [f"not looked at for {', '.join(insisted)}"] if insisted else []
-    told += ["not cut into crops"] if options.crops else []
-    return tuple(f"{one}: the provider fetches it" for one in told)
+    skipped = [f"not looked at for {', '.join(insisted)}"] if insisted else []
+    skipped += ["not cut into crops"] if options.crops else []
+    return tuple(f"{one}: the provider fetches it" for one in skipped)
 
 
 def _most_bytes(attempt: Attempt) -> int:
@@ -73,10 +73,10 @@ def check(attempt: Attempt, picture: Picture) -> None:
         format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
     )
     picture.warnings = checked.warnings
-    kept = attempt.share.held <= _KEPT_BYTES
+    kept = attempt.reservation.held <= _KEPT_BYTES
     picture.checked = checked if kept else None
     if not kept:
-        attempt.share.add(-checked.bytes)
+        attempt.reservation.add(-checked.bytes)
 
 
 def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
@@ -91,13 +91,15 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
     """Hand over a picture's bytes, counted in the job's reservation."""
     content, picture.content = picture.content, None
     if content is None:
-        before = attempt.share.held
+        before = attempt.reservation.held
         sha256 = picture.sha256 or ""
-        if not attempt.share.adds_at_once(_most_bytes(attempt)):
+        if not attempt.reservation.adds_at_once(_most_bytes(attempt)):
             # So much need not come free while others download slowly; what it is may well be.
-            attempt.share.add(attempt.dependencies.blobs.size(sha256), waiting=attempt.progress)
+            attempt.reservation.add(
+                attempt.dependencies.blobs.size(sha256), waiting=attempt.progress
+            )
         content = attempt.dependencies.blobs.get(sha256)
-        attempt.share.hold(before + len(content))
+        attempt.reservation.hold(before + len(content))
     return content
 
 
@@ -122,7 +124,7 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
     )
     came = picture.source.bytes if picture.source else 0
     size = sum(one.bytes for one in facts)
-    attempt.share.add(int(_BASE64 * size) - came, waiting=attempt.progress)
+    attempt.reservation.add(int(_BASE64 * size) - came, waiting=attempt.progress)
     return [
         f"data:{one.mime_type};base64,{base64.b64encode(one.data).decode('ascii')}" for one in parts
     ]
@@ -145,7 +147,7 @@ def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
         found = judge(
             [one.data for one in parts], options, dependencies.detectors, name=picture.name
         )
-    picture.warnings += (*(told for one in parts for told in one.warnings), *found)
+    picture.warnings += (*(warning for one in parts for warning in one.warnings), *found)
     return parts
 
 

@@ -25,7 +25,7 @@ from visionq.redis_connection import TRANSIENT_ERRORS
 from worker import decision
 from worker.isolated_decode import DryRun
 from worker.pipeline import steps
-from worker.pipeline.answers import in_vain, rate_limit_feedback
+from worker.pipeline.answers import rate_limit_feedback, repair_failed
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import cost_of, usage_note
 from worker.pipeline.telemetry import of_call, of_reply
@@ -109,8 +109,8 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
     finally:
-        attempt.share.hold(0)
-        attempt.place.leave()
+        attempt.reservation.hold(0)
+        attempt.prepare_slot.leave()
     raise RuntimeError("the last step ends the attempt")
 
 
@@ -224,7 +224,7 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))
     if isinstance(error.usage, DisbelievedUsage):
         error.usage = None
-        if attempt.told_cost.nano_rubles is None:
+        if attempt.reported_cost.nano_rubles is None:
             error.message = f"{error.message}; {DISBELIEVED}"
     paid = cost if billing is Billing.SETTLED else 0
     outcome = _outcome(attempt, error, paid)
@@ -233,10 +233,10 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
 
 def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageNote | None]:
     """Return what the attempt costs, or can have cost, and what forecasts learn from it."""
-    billing, told = decision.billing_of(error), attempt.told_cost
-    if told.nano_rubles:
+    billing, reported = decision.billing_of(error), attempt.reported_cost
+    if reported.nano_rubles:
         billing = Billing.SETTLED
-    elif told.is_disbelieved and billing is Billing.RELEASED:
+    elif reported.is_disbelieved and billing is Billing.RELEASED:
         billing = Billing.UNKNOWN  # a cost that can't be read is no word that there is none
     if billing is Billing.SETTLED:
         return billing, cost_of(attempt, error.usage), usage_note(attempt, error.usage)
@@ -249,7 +249,7 @@ def _outcome(attempt: Attempt, error: VisionqError, paid: int) -> Outcome:
     if not isinstance(outcome, Failed):
         return outcome
     faulty = attempt.claim.faulty
-    failure = outcome if faulty is None else failed(in_vain(faulty, outcome.error))
+    failure = outcome if faulty is None else failed(repair_failed(faulty, outcome.error))
     cost = rubles(attempt.claim.cost + paid)
     document = failure.error.model_copy(update={"cost_rub": cost})
     return replace(failure, error=document, picture=_picture_at_fault(attempt, document.image))

@@ -14,7 +14,13 @@ from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
 from worker.pipeline import pictures
-from worker.pipeline.answers import answered, keep_for_repair, rate_limit_feedback, reused, take_up
+from worker.pipeline.answers import (
+    answered,
+    keep_for_repair,
+    prepare_repair,
+    rate_limit_feedback,
+    reused,
+)
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import expected, likely_tokens, most_believed, usage_note, worst_case
 from worker.provider.client import ask as ask_provider
@@ -65,8 +71,8 @@ def look_up_cached_answer(attempt: Attempt) -> Ending | None:
 
 def check(attempt: Attempt) -> None:
     """Check each picture; a bad one fails the job, by name."""
-    if not attempt.share.held:  # else it holds what it has downloaded, which is not to wait
-        attempt.place.take(waiting=attempt.progress)
+    if not attempt.reservation.held:  # else it holds what it has downloaded, which is not to wait
+        attempt.prepare_slot.take(waiting=attempt.progress)
     for picture in attempt.pictures:
         attempt.progress()
         pictures.check(attempt, picture)
@@ -87,7 +93,7 @@ def encode(attempt: Attempt) -> None:
                 image=picture.name,
             )
         check_count(attempt.dependencies.rules.request_of(attempt.model), count, len(sources))
-    attempt.share.hold(_COPIES * size, waiting=attempt.progress)
+    attempt.reservation.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = pictures.asked_of_model(attempt)
     check_report(attempt.job, attempt.asked, attempt.dependencies.options)
     attempt.request = build_request(
@@ -99,8 +105,8 @@ def encode(attempt: Attempt) -> None:
         takes_detail=attempt.dependencies.options.takes_detail(attempt.model),
     )
     sources.clear()
-    attempt.share.hold(len(attempt.request.body))
-    attempt.place.leave()
+    attempt.reservation.hold(len(attempt.request.body))
+    attempt.prepare_slot.leave()
 
 
 def _with_known_detail(attempt: Attempt) -> JobDocument:
@@ -169,7 +175,7 @@ def build_repair_request(attempt: Attempt) -> None:
     """Build the request that repairs an invalid answer, in place of the pictures."""
     if attempt.claim.faulty is None:
         raise RuntimeError("there is nothing to repair")
-    take_up(attempt, attempt.claim.faulty)
+    prepare_repair(attempt, attempt.claim.faulty)
 
 
 def ask(attempt: Attempt) -> Ending:
@@ -181,17 +187,18 @@ def ask(attempt: Attempt) -> Ending:
     profile = attempt.dependencies.profile
     request = replace(attempt.request, expected=expected(attempt), profile=profile)
 
-    def heard(reply: Reply) -> None:
-        attempt.status, attempt.told = reply.status, read_rate_limit_headers(reply.headers)
+    def on_reply(reply: Reply) -> None:
+        attempt.status = reply.status
+        attempt.rate_limit_headers = read_rate_limit_headers(reply.headers)
         attempt.served_tier = read_tier(reply.json)
-        attempt.told_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
+        attempt.reported_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
-    answer = ask_provider(attempt.dependencies.client, request, heard=heard)
+    answer = ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.counted = answer.usage
     attempt.request = None
-    attempt.share.hold(0)
+    attempt.reservation.hold(0)
     pictures.take_findings(attempt, answer, attempt.asked)
     if answer.validation_error is not None:
         return keep_for_repair(attempt, answer)

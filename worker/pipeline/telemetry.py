@@ -59,7 +59,7 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
     if "ask" in attempt.timings_ms:
         CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
     is_disbelieved = isinstance(attempt.counted, DisbelievedUsage)
-    if is_disbelieved or attempt.told_cost.is_disbelieved:
+    if is_disbelieved or attempt.reported_cost.is_disbelieved:
         add(counted, 1, USAGE_DISBELIEVED, MODEL)
     if not is_disbelieved and attempt.counted is not None:
         _count_tokens(counted, attempt.counted)

@@ -96,14 +96,14 @@ def _judge(
     draft: _Draft, request: ProviderRequest, request_id: str | None, *, is_paid: bool
 ) -> ProviderAnswer:
     paid: dict[str, Any] = {"usage": draft.usage, "request_id": request_id}
-    said = draft.text or draft.refusal or None
+    text_so_far = draft.text or draft.refusal or None
     if draft.end is _End.FILTERED:
-        raise Refused(f"stopped by the content filter ({draft.cause})", text=said, **paid)
+        raise Refused(f"stopped by the content filter ({draft.cause})", text=text_so_far, **paid)
     if draft.end is _End.CUT:
-        raise Incomplete(_said_of_cut(draft, request), text=said, **paid)
+        raise Incomplete(_describe_cut(draft, request), text=text_so_far, **paid)
     asked_for_form = request.answer_schema is not None or bool(request.asked)
     if draft.refusal and (asked_for_form or not draft.text):
-        raise Refused(f"the model declined: {public(draft.refusal)}", text=said, **paid)
+        raise Refused(f"the model declined: {public(draft.refusal)}", text=text_so_far, **paid)
     if not draft.text:
         if not is_paid:
             message = "the provider answered 200 with neither text nor usage in it"
@@ -131,7 +131,7 @@ def _judge(
     )
 
 
-def _said_of_cut(draft: _Draft, request: ProviderRequest) -> str:
+def _describe_cut(draft: _Draft, request: ProviderRequest) -> str:
     """Return how the answer was cut off, and what to set if reasoning filled it."""
     usage, cause = draft.usage, f"the answer was cut off ({draft.cause})"
     if usage is None or usage.reasoning_tokens * 2 < max(1, usage.output_tokens):

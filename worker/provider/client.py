@@ -232,9 +232,9 @@ def ask(
     request: ProviderRequest,
     *,
     clock: Callable[[], float] = time.time,
-    heard: Callable[[Reply], None] = lambda _: None,
+    on_reply: Callable[[Reply], None] = lambda _: None,
 ) -> ProviderAnswer:
-    """Send the request once and return the answer; `heard` gets any reply.
+    """Send the request once and return the answer; `on_reply` gets any reply.
 
     Raises:
         ProviderUnavailable: the provider was not reached, or said that it can't; nothing billed.
@@ -243,7 +243,7 @@ def ask(
         VisionqError: what `worker.provider.faults` makes of the provider's own error.
     """
     reply = _send(client, request)
-    heard(reply)
+    on_reply(reply)
     return read_answer(reply, request, now=clock())
 
 

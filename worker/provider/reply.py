@@ -105,10 +105,10 @@ def _from_error(error: object) -> Reason:
     if not isinstance(error, dict):
         return Reason(Where.ERROR, public(_flat(error)))
     code, kind, message = (_string(error.get(name)) for name in ("code", "type", "message"))
-    said = ": ".join(part for part in (code or kind, message) if part)
+    summary = ": ".join(part for part in (code or kind, message) if part)
     return Reason(
         Where.ERROR,
-        public(said or _flat(error)),
+        public(summary or _flat(error)),
         code=code,
         type=kind,
         param=_string(error.get("param")),

@@ -113,10 +113,12 @@ def with_report(job: JobDocument, asked: tuple[str, ...], pictures: int) -> JobD
     """Return the job with the report on its pictures as a part of it."""
     if not asked:
         return job
-    told = instruction(asked, pictures)
+    addition = instruction(asked, pictures)
     return job.model_copy(
         update={
-            "instructions": told if job.instructions is None else f"{job.instructions}\n\n{told}",
+            "instructions": addition
+            if job.instructions is None
+            else f"{job.instructions}\n\n{addition}",
             "answer_schema": wrapped_schema(asked, pictures, job.answer_schema),
             "max_output_tokens": (job.max_output_tokens or 0) + extra_tokens(asked, pictures),
         }
@@ -242,8 +244,10 @@ _REPAIR_INSTRUCTIONS: Final = (
 def repair_texts(job: JobDocument, faulty: InvalidAnswer) -> tuple[str, str]:
     """Return instructions and prompt of the question; what many jobs share goes first."""
     schema = json.dumps(job.answer_schema, ensure_ascii=False)
-    said = json.dumps({"answer": faulty.text, "fault": faulty.validation_error}, ensure_ascii=False)
-    return f"{_REPAIR_INSTRUCTIONS}\n\nThe schema:\n{schema}", said
+    prompt = json.dumps(
+        {"answer": faulty.text, "fault": faulty.validation_error}, ensure_ascii=False
+    )
+    return f"{_REPAIR_INSTRUCTIONS}\n\nThe schema:\n{schema}", prompt
 
 
 def build_repair(

@@ -57,7 +57,7 @@ class DisbelievedUsage(Usage):
 
 
 @dataclass(frozen=True, slots=True)
-class ToldCost:
+class ReportedCost:
     """What the provider says that a call cost."""
 
     #: None: it does not say, or nothing that can be believed.
@@ -65,24 +65,24 @@ class ToldCost:
     is_disbelieved: bool = False
 
 
-def read_cost(body: object, terms: CostTerms | None, most: int) -> ToldCost:
+def read_cost(body: object, terms: CostTerms | None, most: int) -> ReportedCost:
     """Read the cost that an answer carries, rounded up to the next nano-ruble.
 
     What is no finite number from 0 up to `most` nano-rubles is not believed.
     """
     value = None if terms is None else find_field(body, terms.field)
     if terms is None or value is None:
-        return ToldCost()
+        return ReportedCost()
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return ToldCost(is_disbelieved=True)
+        return ReportedCost(is_disbelieved=True)
     try:
         # A float is written as the decimal that it was read from, to its fifteenth digit.
-        told = Decimal(str(value)[:_LONGEST_AMOUNT])
-        amount = told * terms.rate * NANO
-        is_believed = told >= 0 and amount <= most
+        reported = Decimal(str(value)[:_LONGEST_AMOUNT])
+        amount = reported * terms.rate * NANO
+        is_believed = reported >= 0 and amount <= most
     except ArithmeticError:  # no number, or none that can be compared
-        return ToldCost(is_disbelieved=True)
-    return ToldCost(ceil(amount)) if is_believed else ToldCost(is_disbelieved=True)
+        return ReportedCost(is_disbelieved=True)
+    return ReportedCost(ceil(amount)) if is_believed else ReportedCost(is_disbelieved=True)
 
 
 def is_charged(body: object, terms: CostTerms | None) -> bool:
@@ -90,7 +90,7 @@ def is_charged(body: object, terms: CostTerms | None) -> bool:
     return bool(read_cost(body, terms, _ANY_COST).nano_rubles)
 
 
-def told(usage: Usage | None) -> Usage | None:
+def credible(usage: Usage | None) -> Usage | None:
     """Return the usage that the provider reported; None if it is not credible."""
     return None if isinstance(usage, DisbelievedUsage) else usage
 

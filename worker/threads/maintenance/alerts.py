@@ -252,9 +252,9 @@ class ModelEndings:
         listed = read_model_list(self.redis)
         dates = listed.ends if listed is not None else {}
         for model in sorted(models_in_use(self.redis, self.clock()) | {self.default_model}):
-            self._tell(model, dates)
+            self._warn(model, dates)
 
-    def _tell(self, model: str, dates: Mapping[str, date]) -> None:
+    def _warn(self, model: str, dates: Mapping[str, date]) -> None:
         """Send one alert for the line crossed last, also across restarts."""
         now = datetime.fromtimestamp(self.clock(), UTC)
         end = end_of(model, dates)
@@ -263,8 +263,8 @@ class ModelEndings:
         if end is None or not lines:
             return
         name, line = f"{MAINTENANCE}model-ending:{model}:{end.on}", min(lines)
-        told = self.redis.get(name)
-        if isinstance(told, bytes) and int(told) <= line:
+        sent = self.redis.get(name)
+        if isinstance(sent, bytes) and int(sent) <= line:
             return
         message = f"{warning_for(model, now.date(), dates)}; {_ENDING_ADVICE}"
         number = f"model-ending-{model}-{end.on}-{line}"
@@ -289,10 +289,10 @@ class Drift:
         if not is_due(self.redis, "drift", _DRIFT_INTERVAL):
             return
         for kind, calibration in read_calibrations(self.redis).items():
-            told = f"{MAINTENANCE}drift:{kind}"
+            sent = f"{MAINTENANCE}drift:{kind}"
             if calibration is None or not calibration.has_drifted:
-                self.redis.delete(told)
-            elif self.redis.set(told, f"{calibration.factor:.3f}", nx=True):
+                self.redis.delete(sent)
+            elif self.redis.set(sent, f"{calibration.factor:.3f}", nx=True):
                 factor = f"{calibration.factor:.2f}"
                 log.warning("usage.drifted", kind=kind, factor=factor)
                 _leave_notice(self.redis, kind, "drifted", factor)
@@ -310,10 +310,10 @@ class Disbelief:
             return
         for (model,), calls in read_counters(self.redis).of(USAGE_DISBELIEVED, 1).items():
             known = f"{MAINTENANCE}disbelief:{model}"
-            told: Any = self.redis.get(known)
-            if calls > int(told or 0):
+            sent: Any = self.redis.get(known)
+            if calls > int(sent or 0):
                 log.warning("usage.disbelieved", model=model, calls=calls)
-                _leave_notice(self.redis, model, "disbelieved", str(calls - int(told or 0)))
+                _leave_notice(self.redis, model, "disbelieved", str(calls - int(sent or 0)))
                 self.redis.set(known, calls)
 
 

@@ -89,18 +89,18 @@ class EnvironmentLimits:
 
     ledger: Ledger
     limits: Mapping[str, Limits]
-    _told: bool = field(default=False, init=False)
+    _is_written: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """Tell them, unless that is done."""
-        if self._told:
+        if self._is_written:
             return
-        said = read_limits(self.ledger.redis)[ENVIRONMENT]
-        news: dict[str, Limits | None] = dict.fromkeys(said.keys() - self.limits.keys())
-        news |= {model: one for model, one in self.limits.items() if said.get(model) != one}
-        if news:
-            self.ledger.set_limits(ENVIRONMENT, news)
-        self._told = True
+        known = read_limits(self.ledger.redis)[ENVIRONMENT]
+        changes: dict[str, Limits | None] = dict.fromkeys(known.keys() - self.limits.keys())
+        changes |= {model: one for model, one in self.limits.items() if known.get(model) != one}
+        if changes:
+            self.ledger.set_limits(ENVIRONMENT, changes)
+        self._is_written = True
 
 
 #: Seconds: one process of the fleet asks.

@@ -38,8 +38,8 @@ class PeriodicTask(Protocol):
 class MaintenanceThread:
     """Runs its tasks, round after round, until it is stopped."""
 
-    def __init__(self, duties: Sequence[PeriodicTask], pause: float = _PAUSE) -> None:
-        self._periodic_tasks = duties
+    def __init__(self, tasks: Sequence[PeriodicTask], pause: float = _PAUSE) -> None:
+        self._periodic_tasks = tasks
         self._pause = pause
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visionq-watch", daemon=True)
@@ -60,15 +60,15 @@ class MaintenanceThread:
     def _run(self) -> None:
         pause = min(self._pause, _PAUSE)  # the first round is soon, however rare they are
         while not self._stopped.wait(pause):
-            for duty in self._periodic_tasks:
-                self._attend(duty)
+            for task in self._periodic_tasks:
+                self._run_task(task)
             pause = self._pause
 
-    def _attend(self, duty: PeriodicTask) -> None:
+    def _run_task(self, task: PeriodicTask) -> None:
         try:
-            duty.run()
+            task.run()
         except (*TRANSIENT_ERRORS, QueueUnavailable) as error:
-            log.warning("watch.failed", duty=type(duty).__name__, error=str(error))
+            log.warning("watch.failed", duty=type(task).__name__, error=str(error))
         except Exception:
             # The thread must live: without it a closed gate stays closed and blobs stay forever.
-            log.exception("watch.failed", duty=type(duty).__name__)
+            log.exception("watch.failed", duty=type(task).__name__)
