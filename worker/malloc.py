@@ -13,7 +13,7 @@ from worker.images.scale import release_buffers
 _PARAMETERS: Final = (
     (-3, 1 << 25),  # M_MMAP_THRESHOLD, the highest there is: larger blocks are mapped one by one
     (-1, 1 << 26),  # M_TRIM_THRESHOLD: what is free beyond it at the end of the heap is given back
-    (-8, 2),  # M_ARENA_MAX: threads share two heaps; the interpreter's lock keeps them apart
+    (-8, 1),  # M_ARENA_MAX: each heap keeps as much; the GIL keeps threads apart
 )
 
 

@@ -116,7 +116,7 @@ def running_fleet(
 ) -> Iterator[Fleet]:
     with (
         running_redis(folder / "redis") as server,
-        running_simulator() as simulator,
+        running_simulator(folder / "simulator.log") as simulator,
         Client(redis_url=server.url) as client,
     ):
         fleet = Fleet(server, simulator, client, folder, concurrency, extra or {})

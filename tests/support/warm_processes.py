@@ -97,12 +97,14 @@ def _work(arguments: list[str], environment: dict[str, str], log: Path) -> None:
 
 
 @contextmanager
-def running_simulator(**settings: object) -> Iterator[RunningSimulator]:
-    """Run a simulator with these settings while the block lasts."""
+def running_simulator(log: Path | None = None, **settings: object) -> Iterator[RunningSimulator]:
+    """Run a simulator with these settings while the block lasts, with its log in a file."""
     _CONTEXT.set_forkserver_preload(_IMPORTED)
     output, its_output = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(
-        target=_simulate, args=(json.dumps(settings), dict(os.environ), its_output), daemon=True
+        target=_simulate,
+        args=(json.dumps(settings), dict(os.environ), its_output, log),
+        daemon=True,
     )
     process.start()
     its_output.close()
@@ -121,11 +123,16 @@ def running_simulator(**settings: object) -> Iterator[RunningSimulator]:
         output.close()
 
 
-def _simulate(settings: str, environment: dict[str, str], output: Connection) -> None:
+def _simulate(
+    settings: str, environment: dict[str, str], output: Connection, log: Path | None
+) -> None:
     from visionq.devstack.simulator.__main__ import main  # noqa: PLC0415  # as above
 
     os.dup2(output.fileno(), _STDOUT)
     output.close()
+    if log is not None:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), _STDERR)
     _become(environment, ["visionq-simulator", "--settings", settings])
     main()
 
