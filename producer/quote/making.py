@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from producer.quote.model_facts import LearnedStatistics
     from producer.sources import BadRow, Row
     from visionq.ledger.usage import Calibration
+    from visionq.pricing.model_options import OptionTable
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
 
@@ -211,13 +212,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     rows, texts = sum(group.rows for group in groups), sum(group.texts for group in groups)
     tiers = sum((group.tiers for group in groups), Counter())
     spoken = output - sum(group.reasoning for group in groups) / max(1, rows)
-    effort = plan.options.get("effort") or plan.settings.default_effort
-    has_schema = any(group.schemas for group in groups)
-    kinds = [
-        (model, detail, options.effort_of(model, effort))
-        for model, detail in _all_kinds(rules, prices)
-        if (row := options.for_model(model)) is None or row.structured_outputs or not has_schema
-    ]
+    kinds = _usable_kinds(census, plan, prices, options)
     calibrations = statistics.calibrations([kind_of(*kind) for kind in kinds])
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     found = []
@@ -251,12 +246,24 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
     return _marked(found, set(meant))
 
 
-def _all_kinds(rules: VisionRules, prices: PriceTable) -> list[tuple[str, str]]:
-    """Return each model with a price and rules, at each `detail` that it knows."""
+def _usable_kinds(
+    census: Census, plan: QuotePlan, prices: PriceTable, options: OptionTable
+) -> list[tuple[str, str, str | None]]:
+    """Return each model with a price and rules, at each `detail` it knows, and its effort.
+
+    Models that take no JSON Schema are left out where rows have one.
+    """
+    effort = plan.options.get("effort") or plan.settings.default_effort
+    has_schema = any(group.schemas for group in census.groups.values())
     return [
-        (price.model, detail.value)
+        (price.model, detail.value, options.effort_of(price.model, effort))
         for price in prices.prices
-        if (family := rules.family_of(price.model)) is not None
+        if (family := plan.rules.family_of(price.model)) is not None
+        and (
+            not has_schema
+            or (row := options.for_model(price.model)) is None
+            or row.structured_outputs
+        )
         for detail in family.details
     ]
 

@@ -99,3 +99,18 @@ def test_jobs(job: Any) -> None:
     made = job("j1", created=True, _client=None)
     assert repr(made) == f"{job.__name__}(id='j1', created=True)"
     assert {made, job("j1", created=False, _client=7)} == {made}
+
+
+def test_old_name_of_the_devstack() -> None:
+    """`visionq.sandbox` warns, and is `visionq.devstack` with the same modules."""
+    program = (
+        "import warnings; warnings.simplefilter('always')\n"
+        "from visionq.sandbox.redis_server import RedisServer as old\n"
+        "from visionq.devstack.redis_server import RedisServer as new\n"
+        "assert old is new"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "visionq.sandbox is now visionq.devstack" in done.stderr

@@ -9,7 +9,6 @@ five times the cost.
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from kombu.serialization import dumps
 
 from visionq.names import QUEUE_WEBHOOKS, TASK_ANALYZE, TASK_DELIVER, TASK_RUN, WAKE
 from visionq.redis_connection import TRANSIENT_ERRORS
+from worker.threads import BackgroundThread
 from worker.threads.health import DISPATCHER
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ _DEBOUNCE = 0.9
 _PAUSE_AFTER_FAILURE = 0.5
 
 
-class Dispatcher:
-    """Moves jobs from their lanes to the workers."""
+class Dispatcher(BackgroundThread):
+    """Moves jobs from their lanes to the workers; the fleet goes on when this one stops."""
 
     def __init__(
         self,
@@ -142,26 +142,12 @@ class Dispatcher:
         publisher: HintPublisher,
         progress: Progress | None = None,
     ) -> None:
+        super().__init__("visionq-dispatcher")
         self._redis = redis
         self._ledger = ledger
         self._publisher = publisher
         self._progress = progress
         self._tick = _TICK
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="visionq-dispatcher", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the current round; the rest of the fleet goes on dispatching."""
-        self._stopped.set()
-
-    def join(self, timeout: float) -> None:
-        """Wait for the end."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

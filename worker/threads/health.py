@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from visionq.health import Report, ReportFile, directory, fleet_of, now
+from worker.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from visionq.settings import Settings
     from worker.threads.heartbeat import Leases
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL: Final = 1.0
 
 #: Seconds without progress that no thread takes which is well, beside what its stage allows.
 PATIENCE: Final = 60.0
@@ -116,35 +121,28 @@ class Watchdog:
         faulthandler.unregister(signal.SIGPROF)
 
 
-log = structlog.get_logger(__name__)
-
-_INTERVAL: Final = 1.0
-
-
-class Reporter:
+class Reporter(BackgroundThread):
     """Reports health in the file that `visionq health` reads."""
 
     def __init__(self, progress: Progress, leases: Leases, name: str, settings: Settings) -> None:
+        super().__init__("visionq-health")
         self._progress = progress
         self._leases = leases
         self._name = name
         self._settings = settings
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="visionq-health", daemon=True)
         #: A lease lapses where nobody can renew it: then the process had better end, too.
         self._watchdog = Watchdog(settings.lease)
 
     def start(self) -> None:
         """Begin; a process works even if it can't report."""
         self._watchdog.start()
-        self._thread.start()
+        super().start()
 
     def stop(self) -> None:
         """End."""
-        self._stopped.set()
+        super().stop()
         self._watchdog.stop()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self.join(timeout=5)
 
     def report(self) -> Report:
         """Return the health of this process."""

@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING
 import structlog
 
 from visionq.redis_connection import TRANSIENT_ERRORS
+from worker.threads import BackgroundThread
 from worker.threads.health import HEARTBEAT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from visionq.ledger import Claim, Ledger, Registration
+
+
+log = structlog.get_logger(__name__)
+
+#: Signs of life within one lease: a few may fail before the lease lapses.
+_BEATS_PER_LEASE = 5
+#: Seconds until the next try after a failure.
+_PAUSE_AFTER_FAILURE = 0.5
 
 
 @dataclass(slots=True)
@@ -81,15 +90,7 @@ class Leases:
             return len(self._held)
 
 
-log = structlog.get_logger(__name__)
-
-#: Signs of life within one lease: a few may fail before the lease lapses.
-_BEATS_PER_LEASE = 5
-#: Seconds until the next try after a failure.
-_PAUSE_AFTER_FAILURE = 0.5
-
-
-class Heartbeat:
+class Heartbeat(BackgroundThread):
     """Renews every lease a few times within its time."""
 
     def __init__(
@@ -99,17 +100,12 @@ class Heartbeat:
         registration: Registration,
         progress: Progress | None = None,
     ) -> None:
+        super().__init__("visionq-heartbeat")
         self._ledger = ledger
         self._leases = leases
         self._registration = registration
         self._progress = progress or Progress(leases, registration.slots)
         self._draining = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="visionq-heartbeat", daemon=True)
-
-    def start(self) -> None:
-        """Register and begin."""
-        self._thread.start()
 
     def drain(self) -> None:
         """Take no more work: offer only the slots that are still filled."""
@@ -117,10 +113,10 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Deregister; call this when no job runs any more."""
-        self._stopped.set()
+        super().stop()
         if self._thread.ident is None:
             return  # it never registered
-        self._thread.join(timeout=5)
+        self.join(timeout=5)
         try:
             self._ledger.renew(dataclasses.replace(self._registration, slots=0))
         except TRANSIENT_ERRORS:

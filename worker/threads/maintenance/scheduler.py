@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -10,6 +9,7 @@ import structlog
 from visionq.errors import QueueUnavailable
 from visionq.names import MAINTENANCE
 from visionq.redis_connection import TRANSIENT_ERRORS
+from worker.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,27 +35,13 @@ class PeriodicTask(Protocol):
         ...
 
 
-class MaintenanceThread:
+class MaintenanceThread(BackgroundThread):
     """Runs its tasks, round after round, until it is stopped."""
 
     def __init__(self, tasks: Sequence[PeriodicTask], pause: float = _PAUSE) -> None:
+        super().__init__("visionq-watch")
         self._periodic_tasks = tasks
         self._pause = pause
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="visionq-watch", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the current round."""
-        self._stopped.set()
-
-    def join(self, timeout: float) -> None:
-        """Wait for the end."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
 
     def _run(self) -> None:
         pause = min(self._pause, _PAUSE)  # the first round is soon, however rare they are
