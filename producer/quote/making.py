@@ -249,7 +249,7 @@ def _compare(  # noqa: PLR0917  # what the quote is made of
 def _usable_kinds(
     census: Census, plan: QuotePlan, prices: PriceTable, options: OptionTable
 ) -> list[tuple[str, str, str | None]]:
-    """Return each model with a price and rules, at each `detail` it knows, and its effort.
+    """Return each model with a price and rules, each of its details, and its effort.
 
     Models that take no JSON Schema are left out where rows have one.
     """
