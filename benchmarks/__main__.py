@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import load, machine, progress
+from benchmarks.comparison import load, machine, progress
 from benchmarks.peers.arena import FAILURES
 from benchmarks.tables import GOAL_COLUMNS, Table, goals
 
@@ -41,10 +41,10 @@ PARTS: Final = {
     "quote": "benchmarks.quote",
     "forecast": "benchmarks.forecast",
     "bulk": "benchmarks.bulk",
-    "namespaces": "benchmarks.namespaces.measuring",
-    "scale": "benchmarks.scale.measuring",
+    "namespaces": "benchmarks.namespaces.isolated_hosts",
+    "scale": "benchmarks.scale.predictions",
     "gateway": "benchmarks.gateway",
-    "rate-limit": "benchmarks.rate_limit.measuring",
+    "rate-limit": "benchmarks.rate_limit.fleet_runs",
     "sizing": "benchmarks.sizing",
 }
 #: Take as long as all others together: run only by name or with `--long`.

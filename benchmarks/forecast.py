@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image
 from redis import Redis
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.pictures import encoded
 from benchmarks.quote import PICTURES, make_mixed, run_command
 from benchmarks.tables import Table, goal, goals
@@ -74,7 +74,7 @@ _SHARED_MODEL: Final = "gpt-6-luna"
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FamilyBill:
     """Quotes and bill of one family, in rubles."""
 
     kind: str
@@ -108,7 +108,7 @@ def measure(*, quick: bool = False) -> list[Table]:
     return [_table(found), _shared_table(shared), _goals(found, shared)]
 
 
-def _families(folder: Path, count: int) -> Iterator[_Found]:
+def _families(folder: Path, count: int) -> Iterator[_FamilyBill]:
     random = Random(7)  # noqa: S311  # pictures, no secrets
     paths = [_picture(folder, number, random) for number in range(_SAMPLE + count)]
     with (
@@ -126,7 +126,7 @@ def _families(folder: Path, count: int) -> Iterator[_Found]:
             made = _quote(rest, redis, options)
             billed = _ask(fleet, rest, options)
             is_exact = fleet.money()["settled"] == nano_rubles(_billed(fleet))
-            yield _Found(kind, model, effort, blind, blind_billed, made, billed, is_exact)
+            yield _FamilyBill(kind, model, effort, blind, blind_billed, made, billed, is_exact)
 
 
 def _picture(folder: Path, number: int, random: Random) -> Path:
@@ -191,7 +191,7 @@ def _shared(folder: Path, mode: str, count: int) -> _Run:
     return _Run(mode, bill["billed"], quoted, Decimal(bill["rub"]), settled)
 
 
-def _table(found: Sequence[_Found]) -> Table:
+def _table(found: Sequence[_FamilyBill]) -> Table:
     columns = (
         "family", "model", "effort", "first quote ₽", "bill ₽", "off",
         "after 50 ₽", "bill of the rest ₽", "off after 50", "ledger = bill",
@@ -223,7 +223,7 @@ def _shared_table(runs: Sequence[_Run]) -> Table:
     return Table("Runs with shared instructions", columns, rows, note)
 
 
-def _goals(found: Sequence[_Found], runs: Sequence[_Run]) -> Table:
+def _goals(found: Sequence[_FamilyBill], runs: Sequence[_Run]) -> Table:
     exact = all(one.is_exact for one in found) and all(run.is_exact for run in runs)
     by_mode = {run.mode: float(run.billed) for run in runs}
     rows: list[Cells] = [

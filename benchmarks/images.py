@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from benchmarks.measuring import in_turns, median_ratio, peak_megabytes
+from benchmarks.comparison import in_turns, median_ratio, peak_megabytes
 from benchmarks.pictures import encoded, photo_file, screenshot
 from benchmarks.tables import Table, goal, goals
 from visionq.contract import Detail, PictureOptions, Policy

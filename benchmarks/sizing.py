@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from benchmarks.measuring import load, machine
+from benchmarks.comparison import load, machine
 from benchmarks.pictures import photo_file
 from benchmarks.tables import Cells, Table
 from visionq import names

@@ -50,7 +50,7 @@ _MESSAGE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Prose:
     """A piece of prose and where it begins; `summary` is the first line of a docstring."""
 
     line: int
@@ -58,7 +58,7 @@ class Text:
     summary: str = ""
 
 
-def python_texts(source: str) -> Iterator[Text]:
+def python_texts(source: str) -> Iterator[Prose]:
     """Yield docstrings, comments and longer strings."""
     tree = ast.parse(source)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -68,32 +68,32 @@ def python_texts(source: str) -> Iterator[Text]:
             line = node.body[0].lineno
             docstrings.add(line)
             functions = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield Text(line, docstring, docstring.split("\n", 1)[0] if functions else "")
+            yield Prose(line, docstring, docstring.split("\n", 1)[0] if functions else "")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         line = token.start[0]
         if token.type == tokenize.COMMENT:
-            yield Text(line, token.string)
+            yield Prose(line, token.string)
         elif token.type == tokenize.STRING and line not in docstrings:
-            yield from [Text(line, token.string)] * (len(token.string.split()) >= _MESSAGE)
+            yield from [Prose(line, token.string)] * (len(token.string.split()) >= _MESSAGE)
 
 
-def lua_texts(source: str) -> Iterator[Text]:
+def lua_texts(source: str) -> Iterator[Prose]:
     """Yield comments."""
     for line, text in enumerate(source.splitlines(), 1):
         if "--" in text:
-            yield Text(line, text.partition("--")[2])
+            yield Prose(line, text.partition("--")[2])
 
 
-def markdown_texts(source: str) -> Iterator[Text]:
+def markdown_texts(source: str) -> Iterator[Prose]:
     """Yield the lines outside code."""
     prose = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), source)
-    yield from (Text(line, text) for line, text in enumerate(prose.splitlines(), 1))
+    yield from (Prose(line, text) for line, text in enumerate(prose.splitlines(), 1))
 
 
 READERS: Final = {".py": python_texts, ".lua": lua_texts, ".md": markdown_texts}
 
 
-def findings(text: Text, longest: int = _LONGEST) -> Iterator[str]:
+def findings(text: Prose, longest: int = _LONGEST) -> Iterator[str]:
     """Yield a message for each idiom, riddle or long first line."""
     prose = _CODE.sub("`…`", text.prose)
     for pattern, hint in _IDIOM.items():

@@ -13,7 +13,7 @@ from visionq.contract import UnknownBilling, Usage
 from visionq.errors import ModelNotFound, ProviderUnavailable
 from visionq.ledger import Billing, Failed, Held, Parked, Waiting
 from worker.decision import AttemptFacts, billing_of, decide
-from worker.provider.faults import REFUSALS, TABLE, UNLISTED, Row
+from worker.provider.refusal_rules import REFUSALS, TABLE, UNLISTED, RefusalRule
 
 if TYPE_CHECKING:
     from visionq.errors import VisionqError
@@ -38,7 +38,7 @@ def page(text: str) -> str:
     return _TABLE.sub(written, text)
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: RefusalRule) -> tuple[str, ...]:
     if row is UNLISTED:
         rest = "anything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
         return ("any", rest, f"`{row.error.code}`", row.source)

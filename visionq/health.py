@@ -26,7 +26,7 @@ _SIZE: Final = 2048
 
 
 @dataclass(frozen=True)
-class Report:
+class HealthReport:
     """What a process says of itself."""
 
     pid: int
@@ -87,7 +87,7 @@ class ReportFile:
             self._file = _opened(self._path)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def write(self, report: Report) -> None:
+    def write(self, report: HealthReport) -> None:
         """Replace the previous report."""
         text = json.dumps(asdict(report), ensure_ascii=False).encode()
         os.pwrite(self._file, text.ljust(_SIZE), 0)
@@ -107,7 +107,7 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def read_reports(folder: Path, fleet: str | None = None) -> list[Report]:
+def read_reports(folder: Path, fleet: str | None = None) -> list[HealthReport]:
     """Return the reports of live processes, and remove those of dead ones."""
     found = []
     for path in sorted(folder.glob(f"{fleet or '*'}-*")):
@@ -116,7 +116,7 @@ def read_reports(folder: Path, fleet: str | None = None) -> list[Report]:
                 path.unlink(missing_ok=True)
                 continue
             with suppress(ValueError, TypeError):  # it has not said anything yet
-                found.append(Report(**json.loads(file.read())))
+                found.append(HealthReport(**json.loads(file.read())))
     return found
 
 

@@ -30,10 +30,9 @@ from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
 from worker.malloc import MemoryTrim, tune_malloc
 from worker.pipeline import Dependencies
-from worker.provider.account import answers, read_balance, read_models
-from worker.provider.client import make_client
+from worker.provider.free_requests import answers, read_balance, read_models
+from worker.provider.provider_client import make_client
 from worker.threads.dispatcher import Dispatcher, HintPublisher
-from worker.threads.health import DISPATCHER, Progress, Reporter
 from worker.threads.heartbeat import Heartbeat, Leases
 from worker.threads.maintenance import MaintenanceThread
 from worker.threads.maintenance.alerts import (
@@ -46,8 +45,9 @@ from worker.threads.maintenance.alerts import (
 )
 from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
 from worker.threads.maintenance.housekeeping import EnvironmentLimits, Models, Scripts, Sweep
+from worker.threads.watchdog import DISPATCHER, Progress, Reporter
 from worker.tracing import make_tracing
-from worker.webhooks import WebhookSender, make_webhook_sender
+from worker.webhook_sender import WebhookSender, make_webhook_sender
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -46,7 +46,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Found:
+class FleetFigures:
     """Figures of a simulated fleet."""
 
     jobs_per_second: float
@@ -59,7 +59,7 @@ class Found:
     refused: float
 
 
-class Fleet:
+class SimulatedFleet:
     """One run of the simulation."""
 
     def __init__(self, workers: int, limit_per_minute: float, costs: Costs, seed: int = 1) -> None:
@@ -133,9 +133,11 @@ class Fleet:
         self.redis.do(share, lambda: self._trips(count - 1, then))
 
 
-def simulate(workers: int, limit_per_minute: float, costs: Costs, seconds: float = 20.0) -> Found:
+def simulate(
+    workers: int, limit_per_minute: float, costs: Costs, seconds: float = 20.0
+) -> FleetFigures:
     """Simulate an endless backlog; return the figures of the steady state."""
-    fleet = Fleet(workers, limit_per_minute, costs)
+    fleet = SimulatedFleet(workers, limit_per_minute, costs)
     fleet.clock.run(_WARMING)
     done, redis = fleet.done, fleet.redis.busy
     used = sum(worker.busy for worker in fleet.workers)
@@ -143,7 +145,7 @@ def simulate(workers: int, limit_per_minute: float, costs: Costs, seconds: float
     fleet.clock.run(_WARMING + seconds)
     waits = sorted(fleet.redis.waits)
     used = sum(worker.busy for worker in fleet.workers) - used
-    return Found(
+    return FleetFigures(
         jobs_per_second=(fleet.done - done) / seconds,
         redis_busy=(fleet.redis.busy - redis) / seconds * 100,
         workers_busy=used / workers / seconds * 100,

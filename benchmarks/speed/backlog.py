@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.peers.arena import place
 from benchmarks.peers.contenders import VISIONQ
 from benchmarks.tables import Cells, Table, goal, goals

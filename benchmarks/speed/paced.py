@@ -9,7 +9,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.peers.arena import FAILURES, Place, place
 from benchmarks.peers.contenders import CELERY_THREADS, QUEUES, VISIONQ, Contender
 from benchmarks.peers.work import WARM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.peers.arena import FAILURES, Run, run
 from benchmarks.peers.contenders import (
     CELERY,

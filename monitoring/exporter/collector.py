@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from monitoring.exporter import catalogue
-from monitoring.exporter.reading import label_of, read_fleet
+from monitoring.exporter.snapshot import label_of, read_fleet
 from visionq.contract import HINTED, State
 from visionq.ledger import Period
 from visionq.pricing.money import rubles
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from monitoring.exporter.catalogue import Counter, Durations, Gauge
-    from monitoring.exporter.reading import Fleet
+    from monitoring.exporter.snapshot import Fleet
     from visionq.ledger import Book, Ledger
     from visionq.ledger.metrics import Counters
 

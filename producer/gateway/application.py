@@ -23,7 +23,6 @@ from producer.gateway.batches.batch_routes import router as batches_router
 from producer.gateway.batches.batch_runner import BatchRunner
 from producer.gateway.dependencies import opened
 from producer.gateway.file_routes import router as files_router
-from producer.gateway.guard import Guard
 from producer.gateway.http_errors import ApiError, api_error_for, invalid, is_native, response_for
 from producer.gateway.job_routes import batch_router as batch_events_router
 from producer.gateway.job_routes import job_schemas
@@ -31,6 +30,7 @@ from producer.gateway.job_routes import router as jobs_router
 from producer.gateway.openai.openai_routes import router as openai_router
 from producer.gateway.quote_routes import CountRequest, QuoteRequest, counting_router, quotes_router
 from producer.gateway.request_bodies import schemas_of
+from producer.gateway.request_guard import Guard
 from producer.openai_requests.chat import ChatRequest
 from producer.openai_requests.responses import ResponseRequest
 from visionq.errors import VisionqError

@@ -15,9 +15,9 @@ from visionq.errors import BillingUnknown
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.ledger.views import ask_for_view, read_view, states_of
 from visionq.names import CELERY_RESULT, JOB, TENANT_FINISHED, TENANT_JOBS
+from visionq.sans_io import run_async
 from visionq.sdk.results import answer_in, not_found
 from visionq.sdk.submitting import accepted, submit_drafts
-from visionq.steps import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -90,7 +90,7 @@ class ChatMessage(Turn):
     ]
 
 
-class SchemaFormat(Part):
+class ChatSchemaFormat(Part):
     """JSON with a schema."""
 
     type: Literal["json_schema"]
@@ -104,7 +104,7 @@ class ChatStreamOptions(StreamOptions):
     include_usage: StrictBool | None = None
 
 
-Format = Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")]
+Format = Annotated[TextFormat | ObjectFormat | ChatSchemaFormat, Field(discriminator="type")]
 
 
 class ChatRequest(Common):
@@ -173,7 +173,7 @@ class ChatRequest(Common):
 
     def _text_form(self) -> AnswerForm:
         form = self.response_format
-        if isinstance(form, SchemaFormat):
+        if isinstance(form, ChatSchemaFormat):
             return form_of_schema(form.json_schema, "response_format.json_schema.schema")
         return JSON_OBJECT if isinstance(form, ObjectFormat) else TEXT
 

@@ -45,7 +45,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ParsedMessage:
     """A message of either API."""
 
     role: str
@@ -53,7 +53,7 @@ class Message:
 
 
 def question_in(
-    messages: list[Message], field: str, instructions: str | None = None
+    messages: list[ParsedMessage], field: str, instructions: str | None = None
 ) -> dict[str, Any]:
     """Return prompt, pictures, detail and instructions of a job.
 
@@ -90,7 +90,7 @@ def question_in(
     return fields
 
 
-def _ends_prefix(messages: list[Message], field: str) -> bool:
+def _ends_prefix(messages: list[ParsedMessage], field: str) -> bool:
     """Return whether to cache the instructions; a job has no other prefix."""
     marked = [
         (position, index)
@@ -135,7 +135,7 @@ def _detail_of(images: list[Image], where: str) -> str:
     return details.pop()
 
 
-def _text_of(message: Message, where: str) -> str:
+def _text_of(message: ParsedMessage, where: str) -> str:
     if any(isinstance(part, Image) for part in message.parts):
         raise ValueError(f"{where}.content: only the user's message may contain pictures")
     return "\n\n".join(part.text for part in message.parts if isinstance(part, Text))
@@ -229,10 +229,10 @@ class Turn(Part):
     role: Annotated[Literal["user", "system", "developer"], BeforeValidator(_one_question)]
     content: list[Any]
 
-    def to_message(self) -> Message:
+    def to_message(self) -> ParsedMessage:
         """Convert to the form of both APIs."""
         parts: tuple[Text | Image, ...] = tuple(part.to_message_part() for part in self.content)
-        return Message(self.role, parts)
+        return ParsedMessage(self.role, parts)
 
 
 def as_parts(kind: str) -> Callable[[object], object]:

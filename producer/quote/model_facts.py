@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 from visionq.ledger.overview import overview
 from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
 from visionq.names import ANSWER, USAGE
-from visionq.pricing.model_list import ModelList, read_model_list, said_of_unlisted
+from visionq.pricing.model_list import ListedModels, read_model_list, said_of_unlisted
 from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LearnedStatistics:
 
     redis: Redis | None = None
     #: Asks the provider itself if no worker has.
-    ask_for_models: Callable[[], ModelList | None] | None = None
+    ask_for_models: Callable[[], ListedModels | None] | None = None
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
         """Return the calibration of each kind (`kind_of`)."""
@@ -68,7 +68,7 @@ class LearnedStatistics:
         key = USAGE + kind_of(job.model or "", job.detail, job.effort)
         return self.redis is not None and bool(self.redis.exists(key))
 
-    def model_list(self) -> ModelList | None:
+    def model_list(self) -> ListedModels | None:
         """Return the provider's models: stored by a worker, else asked for, else None."""
         redis = self.redis
         noted = _if_allowed(lambda: read_model_list(redis), None) if redis is not None else None
@@ -96,7 +96,7 @@ class Shutdowns:
     today: date
     done_on: date
     #: The provider's models; None: unknown.
-    listed: ModelList | None = None
+    listed: ListedModels | None = None
 
     def end_of(self, model: str) -> ModelEnd | None:
         """Return the end of a model, by the provider's list or the table."""

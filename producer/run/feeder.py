@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from queue import Empty, Full, Queue, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.run.rows import Place, refused, unanswered
+from producer.run.rows import RowAttempt, refused, unanswered
 from producer.run.selection import inputs_of
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, OverQuota, Submitted
 from visionq.redis_connection import as_queue_unavailable
+from visionq.sans_io import run
 from visionq.sdk.submitting import Draft, submit_drafts
-from visionq.steps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +42,7 @@ class Out:
 
     job: NewJob
     row: Row
-    place: Place
+    place: RowAttempt
     size: int
     #: Whether this run submitted it; else an earlier run of the same command did.
     created: bool
@@ -122,7 +122,7 @@ class Ready:
     """A row that is ready to be submitted."""
 
     row: Row
-    place: Place
+    place: RowAttempt
     draft: Draft
 
     @property
@@ -188,8 +188,8 @@ class Feeder:
         #: The error that ended a thread.
         self.error: Exception | None = None
         self._ended: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self._again: SimpleQueue[tuple[Row, Place]] = SimpleQueue()
-        self._rows: Queue[tuple[Row, Place]] = Queue(_AHEAD)
+        self._again: SimpleQueue[tuple[Row, RowAttempt]] = SimpleQueue()
+        self._rows: Queue[tuple[Row, RowAttempt]] = Queue(_AHEAD)
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
@@ -252,7 +252,7 @@ class Feeder:
             columns = {name: columns[name] for name in self.columns if name in columns}
         file = row.file if isinstance(row, Row) else ""
         inputs = inputs_of(row, self.question.prompt)
-        place = Place(row.number, row.id, file=file, columns=columns, inputs=inputs)
+        place = RowAttempt(row.number, row.id, file=file, columns=columns, inputs=inputs)
         if before is not None:
             place = replace(place, attempt=before.attempt + 1, paid=before.paid)
         if isinstance(row, BadRow):
@@ -278,14 +278,14 @@ class Feeder:
                 self._submit(portion)
                 portion = []
 
-    def _next(self) -> tuple[Row, Place] | None:
+    def _next(self) -> tuple[Row, RowAttempt] | None:
         with suppress(Empty):
             return self._again.get_nowait()
         with suppress(Empty):
             return self._rows.get(timeout=_LONGEST_REST)
         return None
 
-    def _drafted(self, row: Row, place: Place) -> Ready | None:
+    def _drafted(self, row: Row, place: RowAttempt) -> Ready | None:
         try:
             draft = self.question.draft(row, self.settings, self.run, place.attempt)
         except VisionqError as error:

@@ -144,7 +144,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class BalanceCheck:
     """The provider's balance before and after, if it can be read, and our own spending."""
 
     before: Decimal | None
@@ -175,7 +175,7 @@ def look_at(rows: Iterable[dict[str, Any]]) -> Shown:
 
 def report(
     shown: Shown,
-    account: Account | None,
+    account: BalanceCheck | None,
     forecast: Decimal | None,
     *,
     has_schema: bool,

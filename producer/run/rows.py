@@ -40,7 +40,7 @@ _FIELDS: Final = (*COLUMNS, "inputs")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowAttempt:
     """A row of the source: its number and id, and its earlier attempts."""
 
     number: int
@@ -56,7 +56,7 @@ class Place:
     inputs: Mapping[str, Any] | None = None
 
 
-def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[str, Any]:
+def answered(place: RowAttempt, question: Question, job: NewJob, end: End) -> dict[str, Any]:
     """Return the row of a job that has ended."""
     document = job.document
     row = _row(place, question) | {
@@ -73,19 +73,19 @@ def answered(place: Place, question: Question, job: NewJob, end: End) -> dict[st
     return row
 
 
-def unanswered(place: Place, question: Question, error: VisionqError) -> dict[str, Any]:
+def unanswered(place: RowAttempt, question: Question, error: VisionqError) -> dict[str, Any]:
     """Return the row of a question that never became a job; it costs nothing."""
     row = _row(place, question)
     _take_error(row, error)
     return row
 
 
-def refused(bad: BadRow, place: Place, question: Question) -> dict[str, Any]:
+def refused(bad: BadRow, place: RowAttempt, question: Question) -> dict[str, Any]:
     """Return the row of a `BadRow`."""
     return _row(place, question) | {"error": {"code": bad.code, "message": bad.message}}
 
 
-def _row(place: Place, question: Question) -> dict[str, Any]:
+def _row(place: RowAttempt, question: Question) -> dict[str, Any]:
     return dict.fromkeys(_FIELDS) | {
         "id": place.id,
         "file": place.file,

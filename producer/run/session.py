@@ -20,9 +20,9 @@ from visionq.ledger import BudgetScope, celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import note_forgotten
 from visionq.names import BATCH, CELERY_RESULT, DUE, JOB, QUEUE_BULK
+from visionq.sans_io import run
 from visionq.sdk.results import answer_in, read_ends
 from visionq.sdk.waiting import Outage, portions
-from visionq.steps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

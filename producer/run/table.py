@@ -81,7 +81,7 @@ class TableForm:
     #: Time zone of moments in tables with a decimal comma.
     time_zone: str = "Europe/Moscow"
 
-    def csv_cell(self, column: Column, value: Cell) -> str | int | float | None:
+    def csv_cell(self, column: TableColumn, value: Cell) -> str | int | float | None:
         """Return a value as the CSV shows it."""
         if isinstance(value, bool):
             return "true" if value else "false"
@@ -166,7 +166,7 @@ Cell = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """One column, whose values are all of one `kind`."""
 
     name: str
@@ -214,7 +214,7 @@ def columns_of(
     wanted: Collection[str] | None = None,
     *,
     technical: bool = True,
-) -> list[Column]:
+) -> list[TableColumn]:
     """Return the columns of a table: of every row, of the source, and of `data`.
 
     Fields with values of several kinds become text, nested values JSON. `wanted` selects columns
@@ -246,7 +246,7 @@ def columns_of(
         for column in _columns(name, fields, plain=plain)
     }
     repeated = [
-        Column(f"{SOURCE}{name}" if name in own else name, str, of_source=name)
+        TableColumn(f"{SOURCE}{name}" if name in own else name, str, of_source=name)
         for name, differs in source.items()
         if (wanted is None or name in wanted) and (differs or name not in own)
     ]
@@ -257,18 +257,19 @@ def columns_of(
     ]
 
 
-def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Column]:
+def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[TableColumn]:
     if name == "data":
         found = [
-            Column(f"{DATA}{field}", _kind(kinds), of_data=field) for field, kinds in fields.items()
+            TableColumn(f"{DATA}{field}", _kind(kinds), of_data=field)
+            for field, kinds in fields.items()
         ]
         # An answer that is a list or a number has no fields.
-        return [Column("data", str), *found] if plain else found
+        return [TableColumn("data", str), *found] if plain else found
     if name == "error":
-        return [Column("error_code", str), Column("error_message", str)]
+        return [TableColumn("error_code", str), TableColumn("error_message", str)]
     if name in _BOOLEANS:
-        return [Column(name, bool)]
-    return [Column(name, int if name in _NUMBERS else str)]
+        return [TableColumn(name, bool)]
+    return [TableColumn(name, int if name in _NUMBERS else str)]
 
 
 def _kind_of(value: object) -> type:
@@ -381,7 +382,7 @@ def as_old_as(out: Path, record: Path) -> None:
 
 
 def _write_csv(
-    rows: Iterable[dict[str, Any]], columns: list[Column], path: Path, form: TableForm
+    rows: Iterable[dict[str, Any]], columns: list[TableColumn], path: Path, form: TableForm
 ) -> None:
     # Excel recognises UTF-8 by the byte order mark.
     encoding = "utf-8-sig" if form.bom else "utf-8"
@@ -401,7 +402,7 @@ def _make_durable(file: IO[Any]) -> None:
 # Parquet ------------------------------------------------------------------------------------------
 
 
-def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[Column], path: Path) -> None:
+def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[TableColumn], path: Path) -> None:
     core, io = _arrow()
     types = {str: core.DataType.utf8, int: core.DataType.int64, bool: core.DataType.bool}
     types[float] = core.DataType.float64

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.run.detached import detach
 from producer.run.feeder import Feeder, Submitter, Window
 from producer.run.preview import (
-    Account,
+    BalanceCheck,
     balance_of,
     look_at,
     quote_of_rest,
@@ -174,7 +174,7 @@ class _Workflow:
         if not self._sample_is_done or self.plan.options.again != Again():
             before = balance_of(self.stack, self.settings)
             outcome = self._session(self._sample)
-            account = Account(before, balance_of(self.stack, self.settings), self.tally.spent)
+            account = BalanceCheck(before, balance_of(self.stack, self.settings), self.tally.spent)
         index = self.record.index
         entries = [entry for row_id in sorted(self._sample) if (entry := index.get(row_id))]
         shown = look_at(self.record.row(entry) for entry in entries)

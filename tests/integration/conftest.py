@@ -17,7 +17,7 @@ from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready, running_redis
-from visionq.devstack.simulator.settings import SimulatorSettings
+from visionq.devstack.simulator.simulator_settings import SimulatorSettings
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from visionq.contract import Api
 from visionq.errors import BillingUnknown
 from visionq.settings import Settings
 from worker.fetch import Fetcher, FetchPolicy
-from worker.provider.client import ask, make_client
+from worker.provider.provider_client import ask, make_client
 from worker.provider.request import PATHS, ProviderRequest
 from worker.threads.maintenance.alerts import Alert, AlertSender
 

@@ -16,18 +16,18 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.exporter import reading
+from monitoring.exporter import snapshot
 from monitoring.exporter.catalogue import ALL, Counter, Durations
 from monitoring.exporter.collector import FleetCollector, period_left
-from monitoring.exporter.reading import MOST_BUDGETS
 from monitoring.exporter.serving import build_app, make_exporter
+from monitoring.exporter.snapshot import MOST_BUDGETS
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.contract import DelayReason
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Ledger, Period
 from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
 from visionq.names import BALANCES, FAILED, FINISHED, GATE, JOB
-from visionq.pricing.model_list import ModelList, note_model_list
+from visionq.pricing.model_list import ListedModels, note_model_list
 from visionq.redis_connection import connect
 from worker.threads.maintenance.gate import BalanceProbe
 
@@ -115,7 +115,7 @@ def everything(driver: LedgerDriver) -> None:
         "operator", {"m1": Limits(requests_per_minute=60, tokens_per_minute=60_000)}
     )
     BalanceProbe(driver.redis, driver.ledger, "k1", lambda: Decimal("12.34"), driver.clock).run()
-    note_model_list(driver.redis, ModelList(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
+    note_model_list(driver.redis, ListedModels(frozenset({"m1"}), {"m1": date(2027, 1, 14)}))
 
 
 def expected_names() -> set[str]:
@@ -204,7 +204,7 @@ def test_parked_beyond_those_that_are_looked_at(
     driver: LedgerDriver, exporter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Items beyond the bound are `other`: the sum is always right."""
-    monkeypatch.setattr(reading, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(snapshot, "MOST_LOOKED_AT", 2)
     worker = driver.worker()
     for _ in range(5):
         claim = driver.begin(worker=worker)

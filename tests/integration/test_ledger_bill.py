@@ -15,7 +15,7 @@ from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
 from visionq.contract import Detail
 from visionq.contract.pictures import ASKED_OF_MODEL
-from visionq.devstack.simulator.answers import MESSAGE_TOKENS, text_tokens
+from visionq.devstack.simulator.generated_answers import MESSAGE_TOKENS, text_tokens
 from visionq.ledger import BudgetScope, Completed, Period
 from visionq.ledger.metrics import read_tokens
 from visionq.pricing.model_options import Temperature, load_option_table

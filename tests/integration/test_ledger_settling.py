@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from monitoring.exporter.reading import read_fleet
+from monitoring.exporter.snapshot import read_fleet
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unclear, unpaid
 from visionq.ledger import BudgetScope, Claim, Period, Verdict
 from visionq.ledger.spending import Settled, settled_in_month, unknown_calls

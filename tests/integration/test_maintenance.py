@@ -23,8 +23,8 @@ from visionq.ledger.gates import read_gate
 from visionq.names import GATE, MAINTENANCE, NOTICES
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.provider.account import answers, read_balance
-from worker.provider.client import make_client
+from worker.provider.free_requests import answers, read_balance
+from worker.provider.provider_client import make_client
 from worker.threads.maintenance.alerts import AlertSender, LowBalance, Notices
 from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
 

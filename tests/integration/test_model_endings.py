@@ -15,11 +15,11 @@ from tests.support.webhook_receiver import Receiver, receiving
 from visionq.cli.doctor.provider_checks import Provider, get_model_list
 from visionq.ledger.usage import kind_of, models_in_use
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
-from visionq.pricing.model_list import ModelList, note_model_list, read_model_list
+from visionq.pricing.model_list import ListedModels, note_model_list, read_model_list
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.provider.account import read_models
-from worker.provider.client import make_client
+from worker.provider.free_requests import read_models
+from worker.provider.provider_client import make_client
 from worker.threads.maintenance.alerts import AlertSender, ModelEndings
 from worker.threads.maintenance.housekeeping import Models
 
@@ -70,11 +70,11 @@ def test_workers_note_what_the_provider_says(redis: Redis, simulator: RunningSim
         Models(redis, partial(read_models, client, load_profile())).run()
     bare = {"gpt-4o", "gpt-6-luna"}
     names = frozenset(bare | {f"openai/{name}" for name in bare})
-    wanted = ModelList(names, {"gpt-4o": date(2027, 2, 1)})
+    wanted = ListedModels(names, {"gpt-4o": date(2027, 2, 1)})
     assert read_model_list(redis) == wanted
     assert 0 < redis.ttl(PROVIDER_MODEL_ENDS) <= redis.ttl(PROVIDER_MODELS)
-    note_model_list(redis, ModelList(frozenset({"gpt-6-luna"})))
-    assert read_model_list(redis) == ModelList(frozenset({"gpt-6-luna"}))
+    note_model_list(redis, ListedModels(frozenset({"gpt-6-luna"})))
+    assert read_model_list(redis) == ListedModels(frozenset({"gpt-6-luna"}))
 
 
 def test_a_simulated_provider_lists_what_has_not_ended(simulator: RunningSimulator) -> None:
@@ -161,7 +161,7 @@ def test_models_that_jobs_are_for(redis: Redis, receiver: Receiver) -> None:
 def test_the_providers_date_counts(redis: Redis, receiver: Receiver) -> None:
     """The provider's list is preferred to the table, and a new date is reported again."""
     look(redis, receiver, on(14), "gpt-4o-mini")
-    later = ModelList(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": date(2027, 6, 1)})
+    later = ListedModels(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": date(2027, 6, 1)})
     note_model_list(redis, later)
     look(redis, receiver, on(3), "gpt-4o-mini")
     assert len(receiver.received) == 1

@@ -239,9 +239,9 @@ def test_originals_beyond_what_is_kept_are_read_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job of more originals than a worker keeps at once is answered all the same."""
-    from worker.pipeline import pictures  # noqa: PLC0415  # the module, to change it
+    from worker.pipeline import picture_steps  # noqa: PLC0415  # the module, to change it
 
-    monkeypatch.setattr(pictures, "_KEPT_BYTES", 1500)
+    monkeypatch.setattr(picture_steps, "_KEPT_BYTES", 1500)
     several = [encoded(scene().rotate(angle), "png") for angle in (0, 90, 180)]
     answer = bench.answer(*several)
     assert len(answer.images) == 3

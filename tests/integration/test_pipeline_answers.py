@@ -19,7 +19,7 @@ from visionq.names import ANSWER, MISSING_MODEL
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import run, steps
 from worker.provider import answer as answer_module
-from worker.provider.client import ask
+from worker.provider.provider_client import ask
 from worker.provider.schema import Mismatch
 from worker.work import Stale, work
 

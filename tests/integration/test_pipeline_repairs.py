@@ -16,7 +16,7 @@ from visionq.ledger import Failed, Parked, Waiting
 from visionq.names import LEADER
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import steps
-from worker.provider.client import ask
+from worker.provider.provider_client import ask
 from worker.work import work
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.settings import Settings
-from worker.provider.account import read_balance
-from worker.provider.client import make_client
+from worker.provider.free_requests import read_balance
+from worker.provider.provider_client import make_client
 from worker.work import work
 
 if TYPE_CHECKING:

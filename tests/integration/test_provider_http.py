@@ -17,7 +17,7 @@ import pytest
 from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.settings import Settings
-from worker.provider.client import ask, make_client
+from worker.provider.provider_client import ask, make_client
 from worker.provider.request import PATHS, ProviderRequest
 
 if TYPE_CHECKING:

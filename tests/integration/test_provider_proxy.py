@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests.support.warm_processes import running_simulator
 from visionq.http_checks import prepare_http_environment
 from visionq.settings import Settings
-from worker.provider.client import make_client
+from worker.provider.provider_client import make_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

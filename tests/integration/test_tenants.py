@@ -13,7 +13,7 @@ from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, p
 from visionq.contract import State
 from visionq.ledger import LedgerOptions, OverQuota, Submitted
 from visionq.names import PROVIDER_MODELS
-from visionq.pricing.model_list import ModelList
+from visionq.pricing.model_list import ListedModels
 from visionq.settings import Settings
 from worker.threads.maintenance.housekeeping import Models
 
@@ -111,11 +111,11 @@ def test_unknown_models_are_refused(redis: Redis) -> None:
     with pytest.raises(ApiError, match="our-own-model has no price here") as raised:
         models.check("our-own-model")
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
-    Models(redis, lambda: ModelList(frozenset({"our-own-model", "gpt-5.4-mini"}))).run()
+    Models(redis, lambda: ListedModels(frozenset({"our-own-model", "gpt-5.4-mini"}))).run()
     assert redis.smembers(PROVIDER_MODELS) == {b"our-own-model", b"gpt-5.4-mini"}
     with pytest.raises(ApiError):
         models.check("our-own-model")
     now[0] += 60
     models.check("our-own-model")
-    Models(redis, lambda: ModelList(frozenset({"never-asked-so-soon"}))).run()
+    Models(redis, lambda: ListedModels(frozenset({"never-asked-so-soon"}))).run()
     assert redis.scard(PROVIDER_MODELS) == 2

@@ -12,7 +12,7 @@ import pytest
 #: A process that sets its watchdog again ten times a second, beside all else.
 FED = """
 import re, sys, threading, time
-from worker.threads.health import Watchdog
+from worker.threads.watchdog import Watchdog
 
 watchdog = Watchdog(0.5)
 watchdog.start()

@@ -28,7 +28,7 @@ from visionq.webhooks import (
     set_webhook,
 )
 from worker.fetch import Fetcher, FetchPolicy
-from worker.webhooks import GIVE_UP_AFTER, WebhookSender, signed_headers
+from worker.webhook_sender import GIVE_UP_AFTER, WebhookSender, signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

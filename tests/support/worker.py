@@ -33,7 +33,7 @@ from visionq.submission import prepare
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Dependencies
-from worker.provider.client import make_client
+from worker.provider.provider_client import make_client
 from worker.threads.heartbeat import Leases
 from worker.work import Stale, work
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from monitoring.exporter.reading import label_of
+from monitoring.exporter.snapshot import label_of
 from visionq.contract import DelayReason
 from visionq.errors import BY_CODE
 from visionq.ledger import Held, Parked, Waiting

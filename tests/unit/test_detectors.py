@@ -15,7 +15,7 @@ from visionq.contract import PictureOptions, Policy
 from visionq.detectors import GROUP, load_detectors
 from visionq.errors import PictureRejected
 from visionq.settings import ConfigurationError
-from worker.detectors import judge, make
+from worker.picture_detectors import judge, make
 
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="no tesseract here")
 

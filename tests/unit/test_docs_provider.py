@@ -6,7 +6,7 @@ import pytest
 
 from scripts.generate_provider import PAGE, page
 from visionq.settings import Settings
-from worker.provider.faults import REFUSALS, TABLE
+from worker.provider.refusal_rules import REFUSALS, TABLE
 
 TEXT = PAGE.read_text("utf-8")
 

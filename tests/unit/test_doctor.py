@@ -30,7 +30,7 @@ from visionq.cli.doctor.provider_checks import (
 )
 from visionq.cli.doctor.redis_checks import Server, redis_findings
 from visionq.cli.doctor.table_checks import table_findings, versions_finding
-from visionq.pricing.model_list import ModelList
+from visionq.pricing.model_list import ListedModels
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
@@ -255,8 +255,8 @@ def test_the_end_of_the_model(day: str, level: Level) -> None:
 def test_the_end_that_the_provider_tells() -> None:
     """Its list is preferred to the table, where it gives a date."""
     settings, today = Settings(default_model="gpt-4o-mini"), dt.date(2027, 1, 20)
-    moved = ModelList(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": dt.date(2028, 1, 1)})
-    silent = ModelList(frozenset({"gpt-4o-mini"}))
+    moved = ListedModels(frozenset({"gpt-4o-mini"}), {"gpt-4o-mini": dt.date(2028, 1, 1)})
+    silent = ListedModels(frozenset({"gpt-4o-mini"}))
     for listed, level in ((moved, Level.OK), (silent, Level.PROBLEM), (None, Level.PROBLEM)):
         (found,) = [
             one for one in table_findings(settings, today, listed) if one.check == "model.end"

@@ -18,7 +18,7 @@ import producer
 import visionq
 import worker
 from tests.support.growth import growth
-from worker.provider.faults import TABLE
+from worker.provider.refusal_rules import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ METHODS = frozenset({"match", "fullmatch", "search", "sub", "subn", "finditer", 
 MADE_LATER = {
     "visionq/data/__init__.py": 1,
     "producer/sources/files.py": 2,
-    "worker/provider/faults.py": 1,
+    "worker/provider/refusal_rules.py": 1,
     "visionq/devstack/simulator/instances.py": 1,
     "visionq/devstack/children.py": 1,  # for globals, which are found
     "visionq/lua.py": 2,  # for scripts of visionq alone
@@ -116,7 +116,9 @@ def uses() -> Iterator[Use]:
                 yield Use(f"{path}:{call.lineno}", re.compile(literal.value), method)
     for row in TABLE:
         yield Use(
-            f"worker/provider/faults.py {row.error.__name__}", re.compile(row.words), "search"
+            f"worker/provider/refusal_rules.py {row.error.__name__}",
+            re.compile(row.words),
+            "search",
         )
 
 

@@ -13,7 +13,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from producer.gateway.access import Scope, scope_for
 from producer.gateway.job_routes import job_schemas
 from producer.openai_requests.chat import ChatRequest
-from producer.openai_requests.parts import Common, Extras, Image, Message, Text, question_in
+from producer.openai_requests.parts import Common, Extras, Image, ParsedMessage, Text, question_in
 from producer.openai_requests.request_reader import fields_of, in_their_words, read_request
 from producer.openai_requests.responses import ResponseRequest
 from producer.openai_requests.unsupported import complaint
@@ -31,12 +31,14 @@ def test_nothing_is_lost(
 ) -> None:
     """Every text, picture and instruction of a question is in the job, each in its order."""
     parts: tuple[Text | Image, ...] = (*texts, *images) if first else (*images, *texts)
-    system = [Message("system", (Text(rule),)) for rule in rules]
-    fields = question_in([*system, Message("user", parts)], "input", given)
+    system = [ParsedMessage("system", (Text(rule),)) for rule in rules]
+    fields = question_in([*system, ParsedMessage("user", parts)], "input", given)
     assert fields["prompt"] == "\n\n".join(text.text for text in texts)
     assert fields["images"] == [{"url": image.url} for image in images]
     assert fields["detail"] == "low"
-    assert "detail" not in question_in([Message("user", (Text("?"), Image("u", None)))], "input")
+    assert "detail" not in question_in(
+        [ParsedMessage("user", (Text("?"), Image("u", None)))], "input"
+    )
     wanted = [*([given] if given else []), *rules]
     assert fields.get("instructions") == ("\n\n".join(wanted) if wanted else None)
 
@@ -58,7 +60,7 @@ def test_nothing_is_lost(
 def test_what_is_more_than_a_question_is_refused(said: list[tuple[str, str]], field: str) -> None:
     """A conversation that one text and some pictures can't hold is refused by its place."""
     kinds: dict[str, Any] = {"a": Text("?"), "i": Image("u", "low"), "I": Image("u", "high")}
-    messages = [Message(role, tuple(kinds[kind] for kind in parts)) for role, parts in said]
+    messages = [ParsedMessage(role, tuple(kinds[kind] for kind in parts)) for role, parts in said]
     with pytest.raises(ValueError, match=f"^{field}: "):
         question_in(messages, "input")
 

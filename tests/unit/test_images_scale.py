@@ -192,7 +192,7 @@ _PEAKS = """
 import ctypes, json, sys
 from unittest.mock import patch
 from PIL import Image
-from benchmarks.measuring import peak_megabytes
+from benchmarks.comparison import peak_megabytes
 from benchmarks.pictures import encoded, photo
 from worker.images import ImageLimits, inspect, scale
 from worker.images.encode import decode_in_srgb

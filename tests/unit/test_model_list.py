@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionq.pricing.model_list import ModelList, nearest_model, parse_model_list, said_of_unlisted
+from visionq.pricing.model_list import (
+    ListedModels,
+    nearest_model,
+    parse_model_list,
+    said_of_unlisted,
+)
 from visionq.pricing.vision import load_rules
 
 TODAY = date(2026, 12, 1)
@@ -53,14 +58,14 @@ def test_what_is_no_list(body: object) -> None:
 def test_rows_without_a_name_are_passed_over(row: object) -> None:
     """One odd row does not hide the others."""
     listed = parse_model_list(listing(row, {"id": "gpt-6-luna"}))
-    assert listed == ModelList(frozenset({"gpt-6-luna"}))
+    assert listed == ListedModels(frozenset({"gpt-6-luna"}))
 
 
 @pytest.mark.parametrize("day", ["soon", "", "2027", 1_800_000_000, True, [], "2027-13-01"])
 def test_a_date_that_is_none(day: object) -> None:
     """The model is listed all the same, without an end."""
     listed = parse_model_list(listing({"id": "gpt-6-luna", "shutdown_date": day}))
-    assert listed == ModelList(frozenset({"gpt-6-luna"}))
+    assert listed == ListedModels(frozenset({"gpt-6-luna"}))
 
 
 @given(
@@ -98,12 +103,12 @@ def test_the_nearest_model(model: str, names: list[str], nearest: str | None) ->
 
     A model that has ended is none of them.
     """
-    assert nearest_model(model, ModelList(frozenset(names)), RULES, TODAY) == nearest
+    assert nearest_model(model, ListedModels(frozenset(names)), RULES, TODAY) == nearest
 
 
 def test_what_is_said() -> None:
     """One line names both; nothing is reported of a model that is there, or without a list."""
-    listed = ModelList(frozenset({"gpt-5.6-luna"}))
+    listed = ListedModels(frozenset({"gpt-5.6-luna"}))
     assert said_of_unlisted("gpt-6-luna", listed, RULES, TODAY) == (
         "the provider does not list gpt-6-luna; the nearest that it has is gpt-5.6-luna"
     )

@@ -15,7 +15,7 @@ import pytest
 from visionq.contract import Api
 from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
 from visionq.settings import ConfigurationError, Settings
-from worker.provider.client import BoundedClient, ask, make_client
+from worker.provider.provider_client import BoundedClient, ask, make_client
 from worker.provider.request import PATHS, ProviderRequest
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from visionq.ledger.records import Billing
 from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.decision import AttemptFacts, billing_of, decide
-from worker.provider.client import ask, make_client
-from worker.provider.faults import TABLE, UNLISTED, find
+from worker.provider.provider_client import ask, make_client
+from worker.provider.refusal_rules import TABLE, UNLISTED, find
 from worker.provider.reply import Reply, read_reason
 from worker.provider.request import PATHS, ProviderRequest
 

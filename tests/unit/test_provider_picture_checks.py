@@ -13,8 +13,8 @@ from visionq.answer_schemas import check_schema
 from visionq.contract import Api, JobDocument, PictureOptions, Policy, parse_job
 from visionq.contract import Picture as PictureFacts
 from visionq.errors import Incomplete, PictureRejected, Refused
-from worker.pipeline.context import Picture
-from worker.pipeline.pictures import take_findings
+from worker.pipeline.context import JobPicture
+from worker.pipeline.picture_steps import take_findings
 from worker.provider.answer import ProviderAnswer, read_answer
 from worker.provider.picture_checks import wrapped_schema
 from worker.provider.reply import Reply
@@ -191,7 +191,11 @@ def test_a_schema_with_its_own_address() -> None:
 def test_findings_in_crops_are_those_of_their_picture() -> None:
     """A finding in any crop is reported for its picture, once."""
     crop = PictureFacts(format="webp", width=1, height=1, bytes=1)
-    pictures = [Picture("a", crops=(crop,) * 3), Picture("b"), Picture("c", crops=(crop,) * 2)]
+    pictures = [
+        JobPicture("a", crops=(crop,) * 3),
+        JobPicture("b"),
+        JobPicture("c", crops=(crop,) * 2),
+    ]
     found = [set(), {"text"}, {"text"}, set(), {"logo"}, set()]
     answer = ProviderAnswer("", findings=tuple(map(frozenset, found)))
     asked = PictureOptions(crops=True, text=Policy.WARN, logo=Policy.REJECT)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import Api, Usage
+from worker.provider.checked_usage import DisbelievedUsage, Expected, credible, read_usage
 from worker.provider.reply import Reply
-from worker.provider.usage import DisbelievedUsage, Expected, credible, read_usage
 
 EXPECTED = Expected(input_tokens=1000, reserved_input=1500, longest_answer=200)
 _NUMBERS = st.one_of(

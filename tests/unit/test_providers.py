@@ -11,9 +11,9 @@ from visionq.cli import run
 from visionq.errors import ConfigurationError
 from visionq.providers import find_field, load_profile
 from visionq.settings import Settings, load_settings
-from worker.provider.faults import REFUSALS, TABLE, UNLISTED, find
-from worker.provider.reply import Reason, Where
-from worker.provider.usage import ReportedCost, is_charged, read_cost
+from worker.provider.checked_usage import ReportedCost, is_charged, read_cost
+from worker.provider.refusal_rules import REFUSALS, TABLE, UNLISTED, find
+from worker.provider.reply import ErrorFields, Where
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ def test_refusals_of_proxyapi_are_those_of_the_table() -> None:
     refusals = load_profile().refusals
     assert refusals.error == refusals.detail == REFUSALS | {200}
     reached = {
-        id(find(status, Reason(row.where or Where.DETAIL, "", code=row.codes[0]), refusals))
+        id(find(status, ErrorFields(row.where or Where.DETAIL, "", code=row.codes[0]), refusals))
         for row in TABLE
         if row.codes and not row.words
         for status in row.statuses
@@ -149,7 +149,7 @@ def test_refusals_of_proxyapi_are_those_of_the_table() -> None:
 def test_what_is_not_listed_may_have_been_billed(name: str, where: Where, status: int) -> None:
     """A body of another form, or a status that a seller's row does not list, is never free."""
     refusals = load_profile(name).refusals
-    found = find(status, Reason(where, "x", code="insufficient_quota"), refusals)
+    found = find(status, ErrorFields(where, "x", code="insufficient_quota"), refusals)
     assert (found is UNLISTED) is not (where is Where.ERROR and status == 402)
 
 

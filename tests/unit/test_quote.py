@@ -35,7 +35,7 @@ from visionq.cache_key import cache_key
 from visionq.contract import Detail, Usage
 from visionq.crops import crops_note
 from visionq.ledger.usage import Calibration, Output
-from visionq.pricing.model_list import ModelList
+from visionq.pricing.model_list import ListedModels
 from visionq.pricing.money import nano_rubles, rubles
 from visionq.pricing.prices import cost_nano_rubles, load_prices
 from visionq.pricing.vision import forecast_text_tokens, image_tokens, load_rules, most_image_tokens
@@ -671,6 +671,6 @@ def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
     (fast,) = quoted(given, asked, Told(rate_limit=1000)).warnings
     assert "shuts down in" in fast
     assert quoted(given, plan(model="gpt-6-luna"), Told(rate_limit=1000)).warnings == ()
-    listed = ModelList(frozenset({"gpt-6-luna"}), {"gpt-6-luna": NOW.date()})
+    listed = ListedModels(frozenset({"gpt-6-luna"}), {"gpt-6-luna": NOW.date()})
     unlisted, *_ = quoted(given, asked, Told(ask_for_models=lambda: listed)).warnings
     assert unlisted == "the provider does not list gpt-4o-mini"

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from producer.prompts import Prompt
 from producer.run.plan import Question
-from producer.run.rows import Place, refused, to_line
+from producer.run.rows import RowAttempt, refused, to_line
 from producer.run.run_command import export as export_command
 from producer.run.table import TableForm, export, record_path
 from producer.sources import BadRow, Row, open_source
@@ -25,7 +25,7 @@ QUESTION = Question(Prompt("What?"), {"model": "m1"})
 
 def row(number: int, **fields: Any) -> dict[str, Any]:
     bad = BadRow(number, f"{number}.png", "not_an_image", "no picture")
-    return refused(bad, Place(number, bad.id), QUESTION) | fields
+    return refused(bad, RowAttempt(number, bad.id), QUESTION) | fields
 
 
 ROWS = [
@@ -122,7 +122,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def with_columns(number: int, columns: dict[str, str], **fields: Any) -> dict[str, Any]:
-    place = Place(number, columns.get("id", str(number)), file="a.jpg; b.jpg", columns=columns)
+    place = RowAttempt(number, columns.get("id", str(number)), file="a.jpg; b.jpg", columns=columns)
     bad = BadRow(number, place.id, "not_an_image", "no picture")
     return refused(bad, place, QUESTION) | fields
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.run.detached import _local
-from producer.run.preview import Account, look_at, report
+from producer.run.preview import BalanceCheck, look_at, report
 from producer.run.run_progress import Lines, Tally, listed, standing, waits, without_answer
 from producer.run.session import Outcome, RunCounts
 from producer.run.workflow import _exit_code
@@ -118,7 +118,7 @@ def test_without_a_worker_that_is_what_is_said() -> None:
 def test_the_report_of_a_sample_adds_up(codes: list[str | None]) -> None:
     """Answered and failed are all rows, the codes are all that failed."""
     shown = look_at(written(code) for code in codes)
-    lines = list(report(shown, Account(None, None, Decimal(1)), None, has_schema=True))
+    lines = list(report(shown, BalanceCheck(None, None, Decimal(1)), None, has_schema=True))
     rows, answered, failed = figures(lines[0])[:3]
     assert rows == answered + failed == len(codes)
     by_code = [line for line in lines if line.startswith("  ") and "%" in line]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from producer.prompts import Prompt
 from producer.run.plan import Question
 from producer.run.record_index import open_rows
-from producer.run.rows import Place, refused, to_line
+from producer.run.rows import RowAttempt, refused, to_line
 from producer.run.run_record import Record
 from producer.sources import BadRow
 from visionq.errors import RecordFailed, RecordRefused
@@ -28,7 +28,7 @@ QUESTION = Question(Prompt("What?"), {"model": "m1"})
 
 
 def row(number: int, attempt: int = 1, paid: str = "0") -> dict[str, Any]:
-    place = Place(number, f"row {number}", attempt, Decimal(paid))
+    place = RowAttempt(number, f"row {number}", attempt, Decimal(paid))
     return refused(BadRow(number, place.id, "not_an_image", "no picture"), place, QUESTION)
 
 

@@ -13,7 +13,7 @@ import pytest
 from producer.prompts import Prompt
 from producer.quote.probe import sha256_of_file
 from producer.run.plan import Question
-from producer.run.rows import Place, refused
+from producer.run.rows import RowAttempt, refused
 from producer.run.run_record import Record
 from producer.run.selection import Again, Sample, Selection, inputs_of
 from producer.sources import BadRow, Row
@@ -42,7 +42,7 @@ def row(tmp_path: Path) -> Row:
 
 def answer(record: Record, row: Row, **fields: Any) -> None:
     inputs = inputs_of(row, QUESTION.prompt)
-    place = Place(row.number, row.id, inputs=inputs)
+    place = RowAttempt(row.number, row.id, inputs=inputs)
     known = refused(BadRow(row.number, row.id, "corrupt_image", "cut"), place, QUESTION)
     hashes = [sha256_of_file(image) for image in row.images if "://" not in image]
     record.append([known | {"error": None, "pictures": hashes, **fields}])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.run.feeder import Out, Window
-from producer.run.rows import Place
+from producer.run.rows import RowAttempt
 from producer.sources import Row
 from visionq.contract import parse_job
 from visionq.ledger import NewJob
@@ -18,7 +18,7 @@ DOCUMENT = parse_job({"prompt": "What?", "images": [{"url": "https://example.com
 
 def out(number: int, size: int = 0) -> Out:
     row = Row(number, str(number), ())
-    return Out(NewJob(str(number), DOCUMENT), row, Place(number, row.id), size, created=True)
+    return Out(NewJob(str(number), DOCUMENT), row, RowAttempt(number, row.id), size, created=True)
 
 
 @given(sizes=st.lists(st.integers(0, 50), max_size=60), most=st.integers(1, 5))

@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from visionq.devstack.simulator.account import Account, Bill, Bucket, digest_of, duration
-from visionq.devstack.simulator.catalogue import load_catalogue
+from visionq.devstack.simulator.account import Account, Bill, TokenBucket, digest_of, duration
 from visionq.devstack.simulator.faults import EARLY, Fault, draw, refusal_of
+from visionq.devstack.simulator.model_catalogue import load_catalogue
 from visionq.devstack.simulator.refusals import SimulatedRefusal
-from visionq.devstack.simulator.settings import SimulatorSettings
+from visionq.devstack.simulator.simulator_settings import SimulatorSettings
 
 MODEL = "gpt-6-luna"
 
@@ -150,7 +150,7 @@ def test_refusal_by_a_limit_says_when_to_come_back() -> None:
 
 def test_call_larger_than_the_burst_passes_and_leaves_a_debt() -> None:
     """A call of a whole minute's tokens passes when nothing is owed; the next waits a minute."""
-    bucket = Bucket.full(60_000, now=0)
+    bucket = TokenBucket.full(60_000, now=0)
     assert bucket.wait_for(60_000, now=0) == 0
     bucket.take(60_000)
     assert bucket.wait_for(1000, now=0) == pytest.approx(60)

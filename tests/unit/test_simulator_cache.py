@@ -9,12 +9,12 @@ import pytest
 
 from visionq.devstack.simulator.cache import (
     CacheOptions,
-    PromptCache,
+    PrefixCache,
     Segment,
     Use,
     prefixes_of,
 )
-from visionq.devstack.simulator.catalogue import CacheTerms
+from visionq.devstack.simulator.model_catalogue import CacheTerms
 
 TERMS = CacheTerms(Decimal("1.25"), 1024, ("30m", "12h"))
 IMPLICIT, EXPLICIT = CacheOptions(), CacheOptions("explicit")
@@ -29,7 +29,7 @@ class Account:
     now: float = 0
 
     def __post_init__(self) -> None:
-        self.cache = PromptCache(lambda: self.now)
+        self.cache = PrefixCache(lambda: self.now)
 
     def call(
         self, *segments: Segment, options: CacheOptions = IMPLICIT, model: str = "m"

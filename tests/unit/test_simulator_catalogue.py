@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import Detail
-from visionq.devstack.simulator.catalogue import (
+from visionq.devstack.simulator.model_catalogue import (
     Counted,
     TooManyPatchesError,
     UnsupportedDetailError,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionq.contract import PromptCache
-from visionq.devstack.simulator.options import check_options
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES, read_question
 from visionq.devstack.simulator.refusals import SimulatedRefusal
+from visionq.devstack.simulator.refused_options import check_options
 from visionq.errors import InvalidJob
 from visionq.pricing.model_options import load_option_table
 from visionq.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from visionq.devstack.sample_pictures import SamplePicture, sample_pictures
-from visionq.devstack.simulator.pictures import Facts, bytes_of, look
 from visionq.devstack.simulator.refusals import SimulatedRefusal
+from visionq.devstack.simulator.seen_pictures import SeenPicture, bytes_of, look
 
 LIMIT = 20_000_000
 SAMPLES = {sample.name: sample for sample in sample_pictures()}
@@ -48,7 +48,7 @@ def test_dominant_colour_is_the_larger_part_not_the_mean() -> None:
     """Two thirds of red beside blue are red, exactly."""
     image = Image.new("RGB", (300, 100), (200, 30, 60))
     image.paste((0, 0, 255), (0, 0, 100, 100))
-    assert look(saved(image, "PNG"), "p") == Facts(300, 100, "#c81e3c")
+    assert look(saved(image, "PNG"), "p") == SeenPicture(300, 100, "#c81e3c")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP", "GIF", "PNG"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from visionq.devstack.simulator.refusals import SimulatedRefusal
-from visionq.devstack.simulator.settings import SimulatorSettings, merged
+from visionq.devstack.simulator.simulator_settings import SimulatorSettings, merged
 
 
 def test_defaults() -> None:

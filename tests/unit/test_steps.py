@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from visionq.steps import Item, each, items, items_async, run, run_async
+from visionq.sans_io import Item, each, items, items_async, run, run_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from visionq.steps import Steps
+    from visionq.sans_io import Steps
 
 
 def double(number: int) -> int:

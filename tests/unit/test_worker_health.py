@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from visionq.health import Report, ReportFile, fleet_of, now, read_reports
-from worker.threads.health import CONSUMER, DISPATCHER, HEARTBEAT, Progress
+from visionq.health import HealthReport, ReportFile, fleet_of, now, read_reports
 from worker.threads.heartbeat import Leases
+from worker.threads.watchdog import CONSUMER, DISPATCHER, HEARTBEAT, Progress
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -95,8 +95,8 @@ def test_slots_that_hang() -> None:
     assert worker.progress.trouble() is None
 
 
-def report(**changes: object) -> Report:
-    return Report(**{"pid": os.getpid(), "name": "w", "at": now(), **changes})  # type: ignore[arg-type]  # by name
+def report(**changes: object) -> HealthReport:
+    return HealthReport(**{"pid": os.getpid(), "name": "w", "at": now(), **changes})  # type: ignore[arg-type]  # by name
 
 
 def test_reports_of_live_processes_alone(tmp_path: Path) -> None:

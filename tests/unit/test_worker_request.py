@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection
 from kombu.transport.virtual import Message
 
-from worker.celery.request import MaskedRequest
+from worker.celery.masked_request import MaskedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -125,7 +125,7 @@ def test_acknowledgement() -> None:
     assert not tasks.run.acks_late
     assert (tasks.run.name, tasks.run.ignore_result) == (TASK_RUN, True)
     assert (tasks.analyze.name, tasks.analyze.acks_late) == (TASK_ANALYZE, True)
-    assert tasks.analyze.Request == "worker.celery.request:MaskedRequest"
+    assert tasks.analyze.Request == "worker.celery.masked_request:MaskedRequest"
 
 
 def test_no_worker_here() -> None:

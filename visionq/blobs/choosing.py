@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from visionq.blobs.blob_scripts import Room
 from visionq.blobs.in_redis import AsyncRedisBlobs, RedisBlobs
 from visionq.blobs.in_store import AsyncObjectBlobs, ObjectBlobs
-from visionq.blobs.scripts import Room
 from visionq.installation import install_command
 from visionq.settings import ConfigurationError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from visionq.blobs.blob_scripts import Room, portions, reservation, reserved
 from visionq.blobs.content import by_name, sha256_of, verified
-from visionq.blobs.scripts import Room, portions, reservation, reserved
 from visionq.lua import script_text
 from visionq.names import BLOB, BLOB_DELETIONS
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.blobs.blob_scripts import portions, registered
 from visionq.blobs.content import by_name, sha256_of, verified
-from visionq.blobs.scripts import portions, registered
 from visionq.errors import QueueUnavailable
 from visionq.lua import script_text
 from visionq.names import BLOB_DELETIONS

@@ -46,7 +46,7 @@ MOST_LINES: Final = 20
 
 
 @dataclass(frozen=True)
-class Report:
+class SpendReport:
     """The whole report."""
 
     total: Spend | Book
@@ -104,13 +104,13 @@ def spend(
 spend.add_command(settle)
 
 
-def _of_all(redis: Redis, settings: Settings) -> Report:
+def _of_all(redis: Redis, settings: Settings) -> SpendReport:
     ledger = Ledger(redis, ledger_options(settings))
     now = datetime.fromtimestamp(RedisClock().now(redis), UTC)  # whose days the books have
     today = day_of(now.timestamp(), settings.time_zone)
     total = read_spend(redis, today)
     comparison, reason = _compare(redis, settings, now)
-    return Report(
+    return SpendReport(
         total,
         total.today_rub,
         settled_in_month(redis, today),
@@ -123,7 +123,9 @@ def _of_all(redis: Redis, settings: Settings) -> Report:
     )
 
 
-def _of_scope(redis: Redis, settings: Settings, tenant: str | None, batch: str | None) -> Report:
+def _of_scope(
+    redis: Redis, settings: Settings, tenant: str | None, batch: str | None
+) -> SpendReport:
     ledger = Ledger(redis, ledger_options(settings))
     total = ledger.book(scope_of(tenant, batch, Period.TOTAL))
     dated = [ledger.book(scope_of(tenant, None, period)) for period in _DATED if tenant]
@@ -132,7 +134,7 @@ def _of_scope(redis: Redis, settings: Settings, tenant: str | None, batch: str |
     unknown = unknown_calls(redis, total.scope.key)
     tokens = read_tokens(redis, tenant) if tenant and batch is None else None
     why = "the balance is that of all"
-    return Report(total, day, month, tuple(books), unknown, None, why, tokens)
+    return SpendReport(total, day, month, tuple(books), unknown, None, why, tokens)
 
 
 _DATED: Final = (Period.DAY, Period.MONTH)
@@ -154,7 +156,7 @@ def _compare(redis: Redis, settings: Settings, now: datetime) -> tuple[Compariso
     return compare(redis, balance, hashlib.sha256(account.encode()).hexdigest()[:12], now), ""
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _document(report: SpendReport) -> dict[str, Any]:
     total = report.total
     return {
         "reserved_rub": plain(total.reserved_rub),
@@ -193,7 +195,7 @@ def _comparison(found: Comparison) -> dict[str, str | None]:
     }
 
 
-def _print(report: Report) -> None:
+def _print(report: SpendReport) -> None:
     total = report.total
     paid = "simulated" if report.simulated else "paid"
     if report.simulated:

@@ -33,7 +33,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Message:
+class BrokerMessage:
     """A message as it came from the broker."""
 
     queue: str

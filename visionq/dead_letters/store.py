@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.dead_letters.letters import DeadLetter, Message, clean, read_letter
+from visionq.dead_letters.letters import BrokerMessage, DeadLetter, clean, read_letter
 from visionq.lua import script_text
 from visionq.names import DEAD_LETTER, DEAD_LETTERS
 
@@ -42,7 +42,7 @@ class DeadLetters:
         self._bounds = bounds or Bounds()
         self._keep = redis.register_script(script_text("keep"))
 
-    def keep(self, message: Message, reason: str, detail: str = "", result: str = "") -> str:
+    def keep(self, message: BrokerMessage, reason: str, detail: str = "", result: str = "") -> str:
         """Keep a message; returns the id of its letter.
 
         `result` is what Celery is to say of the message's task, if nothing else is known of it.

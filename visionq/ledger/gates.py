@@ -9,13 +9,13 @@ from pydantic import AwareDatetime, Field
 
 from visionq.contract.base import Document
 from visionq.names import GATE, HOLDS, PROVIDER_KEYS
-from visionq.steps import run
+from visionq.sans_io import run
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
-    from visionq.steps import Steps
+    from visionq.sans_io import Steps
 
 #: Scopes of lanes held until the rate limit of their model allows a call.
 _RATE_LIMIT: Final = "pace:"

@@ -35,7 +35,7 @@ _DAY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ModelList:
+class ListedModels:
     """The models that a provider lists."""
 
     #: As the provider spells them, a vendor prefix included.
@@ -53,15 +53,15 @@ class ModelList:
         return vendor in {vendor_of(bare_model(name)) for name in self.names}
 
 
-def merge_lists(lists: Iterable[ModelList | None]) -> ModelList | None:
+def merge_lists(lists: Iterable[ListedModels | None]) -> ListedModels | None:
     """Return what all addresses of a provider list, or None where none of them does."""
     known = [each for each in lists if each is not None]
     names = frozenset[str]().union(*(each.names for each in known))
     ends = {name: day for each in known for name, day in each.ends.items()}
-    return ModelList(names, ends) if known else None
+    return ListedModels(names, ends) if known else None
 
 
-def parse_model_list(body: object) -> ModelList | None:
+def parse_model_list(body: object) -> ListedModels | None:
     """Return what the answer to `GET /models` says, or None if it is no such list."""
     rows = body.get("data") if isinstance(body, dict) else None
     if not isinstance(rows, list):
@@ -71,10 +71,10 @@ def parse_model_list(body: object) -> ModelList | None:
         if isinstance(row, dict) and _is_name(name := row.get("id")):
             names[str(name)] = _day(row.get("shutdown_date"))
     ends = {bare_model(name): day for name, day in names.items() if day is not None}
-    return ModelList(frozenset(names), ends) if names else None
+    return ListedModels(frozenset(names), ends) if names else None
 
 
-def note_model_list(redis: Redis, listed: ModelList) -> None:
+def note_model_list(redis: Redis, listed: ListedModels) -> None:
     """Put a list in the place of the one before."""
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.delete(PROVIDER_MODELS, PROVIDER_MODEL_ENDS)
@@ -87,7 +87,7 @@ def note_model_list(redis: Redis, listed: ModelList) -> None:
         pipeline.execute()
 
 
-def read_model_list(redis: Redis) -> ModelList | None:
+def read_model_list(redis: Redis) -> ListedModels | None:
     """Return the list that a worker noted within the last days, or None."""
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.smembers(PROVIDER_MODELS)
@@ -97,10 +97,10 @@ def read_model_list(redis: Redis) -> ModelList | None:
         names, days = pipeline.execute()
     ends = {name.decode(): _day(day.decode()) for name, day in days.items()}
     known = {name: day for name, day in ends.items() if day is not None}
-    return ModelList(frozenset(name.decode() for name in names), known) if names else None
+    return ListedModels(frozenset(name.decode() for name in names), known) if names else None
 
 
-def nearest_model(model: str, listed: ModelList, rules: VisionRules, today: date) -> str | None:
+def nearest_model(model: str, listed: ListedModels, rules: VisionRules, today: date) -> str | None:
     """Return the model of the list that is nearest to one that it lacks; None: all have ended.
 
     Its replacement comes first, then the most alike by name: of its family, of the models that are
@@ -118,7 +118,7 @@ def nearest_model(model: str, listed: ModelList, rules: VisionRules, today: date
 
 
 def said_of_unlisted(
-    model: str, listed: ModelList | None, rules: VisionRules, today: date
+    model: str, listed: ListedModels | None, rules: VisionRules, today: date
 ) -> str | None:
     """Say in one line that the provider does not list a model, and which it has; else None."""
     if listed is None or model in listed or not listed.covers(model):
@@ -128,7 +128,7 @@ def said_of_unlisted(
     return f"the provider does not list {model}{other}"
 
 
-def _has_ended(model: str, listed: ModelList, today: date) -> bool:
+def _has_ended(model: str, listed: ListedModels, today: date) -> bool:
     end = end_of(model, listed.ends)
     return end is not None and end.days_left(today) <= 0
 

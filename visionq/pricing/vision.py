@@ -35,7 +35,7 @@ _NARROW: Final = 256
 REQUEST_TOKENS: Final = 16
 
 
-class Level(Facts):
+class DetailLevel(Facts):
     """How far a picture is scaled down at one value of `detail`."""
 
     max_side: PositiveInt
@@ -44,13 +44,13 @@ class Level(Facts):
     base_only: bool = False
 
 
-class Levels(Facts):
+class DetailLevels(Facts):
     """The levels of a model; without `original` it stands for `high`."""
 
     auto: Literal[Detail.LOW, Detail.HIGH, Detail.ORIGINAL]
-    low: Level
-    high: Level
-    original: Level | None = None
+    low: DetailLevel
+    high: DetailLevel
+    original: DetailLevel | None = None
 
     @model_validator(mode="after")
     def _auto_exists(self) -> Self:
@@ -67,7 +67,7 @@ class Levels(Facts):
         """Return what `auto` stands for here; any other value stands for itself."""
         return self.auto if detail == Detail.AUTO else detail
 
-    def at(self, detail: Detail) -> Level:
+    def at(self, detail: Detail) -> DetailLevel:
         """Return the level that a value of `detail` means here."""
         chosen = self.meaning(detail)
         if chosen == Detail.LOW:
@@ -75,7 +75,7 @@ class Levels(Facts):
         return self.original if chosen == Detail.ORIGINAL and self.original else self.high
 
     @property
-    def all_levels(self) -> tuple[Level, ...]:
+    def all_levels(self) -> tuple[DetailLevel, ...]:
         """Every level that the row has."""
         return (self.low, self.high, *((self.original,) if self.original else ()))
 
@@ -95,7 +95,7 @@ class _Family(Dated):
     max_image_bytes: PositiveInt | None = None
 
 
-class TileFamily(Levels, _Family):
+class TileFamily(DetailLevels, _Family):
     """Models that count tiles, squares of 512 pixels, on top of a base."""
 
     kind: Literal["tile"]
@@ -113,7 +113,7 @@ class TileFamily(Levels, _Family):
         return self.tokens(detail, level.max_side, level.short_side or level.max_side)
 
 
-class PatchFamily(Levels, _Family):
+class PatchFamily(DetailLevels, _Family):
     """Models that count patches, squares of 32 pixels."""
 
     kind: Literal["patch"]
@@ -234,13 +234,13 @@ class VisionRules(Facts):
     """The whole table."""
 
     request: RequestLimits
-    unknown: Levels
+    unknown: DetailLevels
     families: Annotated[tuple[Family, ...], Field(alias="family", min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         refuse_twice(model for family in self.families for model in family.models)
-        with_levels = (each for each in self.families if isinstance(each, Levels))
+        with_levels = (each for each in self.families if isinstance(each, DetailLevels))
         for level in (each for row in (self.unknown, *with_levels) for each in row.all_levels):
             # The narrowest strip must fit: scaling can't make it cover fewer patches.
             if ceil(level.max_side / PATCH) > (level.max_patches or self.request.max_patches):

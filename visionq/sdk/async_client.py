@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from visionq.errors import WrongEventLoop
+from visionq.sans_io import each, items_async, run_async
 from visionq.sdk.arguments import (
     WINDOW,
     check_client,
@@ -19,7 +20,6 @@ from visionq.sdk.arguments import (
 )
 from visionq.sdk.typed import model_of, result_of, typed_end
 from visionq.settings import load_settings
-from visionq.steps import each, items_async, run_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from visionq.contract import JobView, ResultDocument
     from visionq.errors import VisionqError
     from visionq.ledger import Book
+    from visionq.sans_io import Steps
     from visionq.sdk.arguments import ImageInput
     from visionq.sdk.budget_arguments import Rubles
     from visionq.sdk.job_handles import AsyncJob
     from visionq.sdk.submitting import AnalyzeOptions, JobOptions
     from visionq.sdk.typed import Model, TypedResult
     from visionq.settings import Settings
-    from visionq.steps import Steps
 
     #: Jobs, each as the keywords of `submit`.
     Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from visionq.sans_io import items, run
 from visionq.sdk.arguments import (
     WINDOW,
     check_client,
@@ -17,7 +18,6 @@ from visionq.sdk.arguments import (
 )
 from visionq.sdk.typed import model_of, result_of, typed_end
 from visionq.settings import load_settings
-from visionq.steps import items, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

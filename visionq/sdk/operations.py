@@ -14,6 +14,7 @@ from visionq.ledger import AsyncLedger, Ledger, Period, ledger_options
 from visionq.ledger.gates import ask_for_gate
 from visionq.ledger.views import ask_for_view, behind, read_view
 from visionq.redis_connection import as_queue_unavailable, connect, connect_async
+from visionq.sans_io import Item
 from visionq.sdk.budget_arguments import cleared, limits_of
 from visionq.sdk.job_handles import AsyncJob, Job
 from visionq.sdk.results import not_found
@@ -28,7 +29,6 @@ from visionq.sdk.waiting import (
     portions,
     timeout_error,
 )
-from visionq.steps import Item
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from visionq.blobs import AsyncBlobStore, BlobStore
     from visionq.contract import JobView
     from visionq.ledger import Book, BudgetScope, Submission
+    from visionq.sans_io import Steps
     from visionq.sdk.async_client import AsyncClient
     from visionq.sdk.budget_arguments import Rubles
     from visionq.sdk.client import Client
     from visionq.sdk.submitting import Draft
     from visionq.sdk.typed import End, Model, Schema
     from visionq.settings import Settings
-    from visionq.steps import Steps
 
 J = TypeVar("J", Job, AsyncJob)
 

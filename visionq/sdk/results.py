@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+    from visionq.sans_io import Steps
     from visionq.sdk.typed import End
-    from visionq.steps import Steps
 
 
 class _Success(BaseModel):

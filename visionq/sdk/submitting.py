@@ -39,8 +39,8 @@ if TYPE_CHECKING:
         UrlMode,
     )
     from visionq.ledger import AsyncLedger, Ledger, Submission
+    from visionq.sans_io import Steps
     from visionq.settings import Settings
-    from visionq.steps import Steps
 
 #: Largest chunk of `submit_many`: one upload and one call of the ledger.
 MOST_JOBS: Final = 500

@@ -21,8 +21,8 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from visionq.errors import QueueUnavailable, WaitTimeout
 from visionq.names import CELERY_RESULT, SDK_WAKE
 from visionq.redis_connection import TRANSIENT_ERRORS, as_queue_unavailable
+from visionq.sans_io import Item, items, items_async, run_async
 from visionq.sdk.results import answer_in, read_ends
-from visionq.steps import Item, items, items_async, run_async
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub as AsyncPubSub
     from redis.client import PubSub
 
+    from visionq.sans_io import Steps
     from visionq.sdk.job_handles import AsyncJob, Job
     from visionq.sdk.typed import End
-    from visionq.steps import Steps
 
 #: Seconds between readings of the state of jobs of which nothing was heard.
 REREAD: Final = 3.0

@@ -15,7 +15,7 @@ from visionq.errors import InvalidJob
 from visionq.names import HINT_TASKS, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE
 from worker.celery.dead_letters import as_it_came, keep_dead_letter
 from worker.celery.lifecycle import runtime
-from worker.threads.health import CONSUMER
+from worker.threads.watchdog import CONSUMER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from visionq.dead_letters import Message
+from visionq.dead_letters import BrokerMessage
 from visionq.errors import InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.records import error_document
@@ -17,7 +17,7 @@ from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.celery.lifecycle import runtime
 
 if TYPE_CHECKING:
-    from kombu.message import Message as BrokerMessage
+    from kombu import Message
 
     from visionq.dead_letters import Reason
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 def keep_dead_letter(
-    message: Message, reason: Reason | str, detail: str = "", *, tell: bool = True
+    message: BrokerMessage, reason: Reason | str, detail: str = "", *, tell: bool = True
 ) -> bool:
     """Keep a message and fail its task for callers that wait; return false without Redis.
 
@@ -52,7 +52,7 @@ def _result(task_id: str, reason: str, detail: str) -> str:
     return celery_results.failure(task_id, error_document(error), type(error).__name__, time.time())
 
 
-def as_it_came(message: BrokerMessage) -> Message:
+def as_it_came(message: Message) -> BrokerMessage:
     """Return a broker's message in the form in which Redis holds it."""
     raw = getattr(message, "_raw", None)  # kombu's transport for Redis has kept it
     headers: dict[str, Any] = message.headers if isinstance(message.headers, dict) else {}
@@ -61,7 +61,7 @@ def as_it_came(message: BrokerMessage) -> Message:
         body = _decoded(message)
         task, task_id = body.get("task"), body.get("id")
     info = message.delivery_info or {}
-    return Message(
+    return BrokerMessage(
         queue=str(info.get("routing_key") or ""),
         raw=json.dumps(raw if raw is not None else _envelope(message)).encode(),
         task=task if isinstance(task, str) else "",
@@ -70,7 +70,7 @@ def as_it_came(message: BrokerMessage) -> Message:
     )
 
 
-def _decoded(message: BrokerMessage) -> dict[str, Any]:
+def _decoded(message: Message) -> dict[str, Any]:
     try:
         body = message.payload
     except Exception:  # noqa: BLE001  # a stranger's body can make a decoder raise anything
@@ -78,7 +78,7 @@ def _decoded(message: BrokerMessage) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _envelope(message: BrokerMessage) -> dict[str, Any]:
+def _envelope(message: Message) -> dict[str, Any]:
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
     return {
         "body": base64.b64encode(body).decode(),

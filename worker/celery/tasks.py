@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     acks_late=True,
     store_errors_even_if_ignored=True,
     throws=(VisionqError,),
-    Request="worker.celery.request:MaskedRequest",
+    Request="worker.celery.masked_request:MaskedRequest",
 )
 def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
     """Enter a plain caller's document in the ledger, under the id of its task."""
@@ -64,7 +64,7 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     ignore_result=True,
     throws=(VisionqError,),
     # Hints carry no arguments, but callers may send this name as well.
-    Request="worker.celery.request:MaskedRequest",
+    Request="worker.celery.masked_request:MaskedRequest",
 )
 def run(self: Task[Any, Any]) -> str:
     """Work on the job that this hint names."""
@@ -91,7 +91,7 @@ def run(self: Task[Any, Any]) -> str:
     bind=True,
     ignore_result=True,
     throws=(VisionqError,),
-    Request="worker.celery.request:MaskedRequest",
+    Request="worker.celery.masked_request:MaskedRequest",
 )
 def deliver(self: Task[Any, Any]) -> str:
     """Deliver the event that this hint names to the tenant's webhook."""

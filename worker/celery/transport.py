@@ -15,7 +15,7 @@ from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from visionq.dead_letters import Message, Reason
+from visionq.dead_letters import BrokerMessage, Reason
 from visionq.names import HINT_TASKS
 from worker.celery import dead_letters
 
@@ -145,7 +145,7 @@ class Channel(redis.Channel):
         if fault is None:
             return reply
         queue = key.decode().rsplit(self.sep, 1)[0]
-        dead_letters.keep_dead_letter(Message(queue, raw), *fault)
+        dead_letters.keep_dead_letter(BrokerMessage(queue, raw), *fault)
         return None
 
     def _fault_of(self, raw: bytes) -> tuple[Reason, str] | None:

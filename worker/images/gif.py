@@ -27,12 +27,12 @@ def read_gif(data: bytes) -> Layout:
         MalformedError: cut off, or blocks that make no picture.
     """
     try:
-        return _Walk(data).layout()
+        return _GifWalk(data).layout()
     except (IndexError, struct.error):
         raise MalformedError("the file is cut off: its trailer is missing") from None
 
 
-class _Walk:
+class _GifWalk:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._blocks = 0

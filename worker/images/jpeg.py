@@ -55,7 +55,7 @@ _MARKER_IN_SCAN: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 @dataclass
-class _Found:
+class _JpegParts:
     size: tuple[int, int] | None = None
     plain: bool = False
     progressive: bool = False
@@ -74,7 +74,7 @@ def read_jpeg(data: bytes) -> Layout:
         MalformedError: cut off, without a frame, or with an implausible number of parts.
         UnsupportedVariantError: more than 8 bits for each sample.
     """
-    found = _Found()
+    found = _JpegParts()
     for marker, start, body, end in _segments(data, found.cuts):
         _take(found, marker, data[body:end])
         if (name := _stripped_name(marker, data[body:end])) is not None:
@@ -98,7 +98,7 @@ def read_jpeg(data: bytes) -> Layout:
     )
 
 
-def _coefficient_bytes(found: _Found, pixels: int) -> int:
+def _coefficient_bytes(found: _JpegParts, pixels: int) -> int:
     """Return the bytes held until the last scan: 2 for each sample."""
     in_pieces = found.progressive or found.scans > 1
     return int(_COEFFICIENT_BYTES * found.samples * pixels) if in_pieces else 0
@@ -134,7 +134,7 @@ def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
     raise MalformedError("the file has an implausible number of segments")
 
 
-def _take(found: _Found, marker: int, body: bytes) -> None:
+def _take(found: _JpegParts, marker: int, body: bytes) -> None:
     if marker in _FRAMES:
         _take_frame(found, marker, body)
     elif marker == _SOS:
@@ -148,7 +148,7 @@ def _take(found: _Found, marker: int, body: bytes) -> None:
         found.profile_parts.setdefault(number[0] if number else 0, part)
 
 
-def _take_frame(found: _Found, marker: int, body: bytes) -> None:
+def _take_frame(found: _JpegParts, marker: int, body: bytes) -> None:
     if found.size is not None:
         raise MalformedError("the file has more than one frame header")
     try:

@@ -154,7 +154,7 @@ class _Frame:
 
 
 @dataclass
-class _Found:
+class _PngParts:
     #: Width, height, bits of a sample, colour type.
     header: tuple[int, int, int, int] | None = None
     has_palette_alpha: bool = False
@@ -176,7 +176,7 @@ def read_png(data: bytes) -> Layout:
     Raises:
         MalformedError: cut off, a wrong checksum, or chunks that make no picture.
     """
-    found = _Found()
+    found = _PngParts()
     for kind, start, body, end in _chunks(data, found.cuts):
         if found.header is None and kind != b"IHDR":
             raise MalformedError("the file does not begin with its header")
@@ -223,7 +223,7 @@ def read_png(data: bytes) -> Layout:
     )
 
 
-def _alone(data: bytes, found: _Found, frame: _Frame) -> bytes:
+def _alone(data: bytes, found: _PngParts, frame: _Frame) -> bytes:
     """Return the first frame of an animation as a picture of its own."""
     kind_at = _SIGNATURE_BYTES + 4
     rest = data[kind_at + 12 : kind_at + 4 + _HEADER_BYTES]
@@ -242,7 +242,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _notes(found: _Found, bits: int, colours: int) -> tuple[str, ...]:
+def _notes(found: _PngParts, bits: int, colours: int) -> tuple[str, ...]:
     if bits > _PLAIN_BITS and colours == _RGB and found.has_palette_alpha:
         return ("transparent pixels were found by the upper 8 of 16 bits of their colour",)
     return ()
@@ -274,7 +274,7 @@ def _check_sum(data: bytes, kind: bytes, body: int, end: int) -> None:
         raise MalformedError(f"wrong checksum in chunk {kind.decode('latin-1')}")
 
 
-def _take(found: _Found, kind: bytes, body: bytes) -> None:
+def _take(found: _PngParts, kind: bytes, body: bytes) -> None:
     if kind == b"IHDR":
         if found.header is not None or len(body) != _HEADER_BYTES:
             raise MalformedError("the header is not as it should be")
@@ -296,7 +296,7 @@ def _take(found: _Found, kind: bytes, body: bytes) -> None:
         found.profile = _inflate_profile(body)
 
 
-def _take_frame(found: _Found, body: bytes) -> None:
+def _take_frame(found: _PngParts, body: bytes) -> None:
     """Note the first frame if the default picture, which has been by then, is none."""
     if not found.has_pixels or found.frame_controls > 1 or found.header is None:
         return

@@ -34,7 +34,7 @@ _SIDE_MASK: Final = 0x3FFF
 
 
 @dataclass
-class _Found:
+class _WebpParts:
     size: tuple[int, int] | None = None
     frames: int = 0
     animated: bool = False
@@ -53,7 +53,7 @@ def read_webp(data: bytes) -> Layout:
     Raises:
         MalformedError: cut off, or chunks that make no picture.
     """
-    found = _Found()
+    found = _WebpParts()
     for kind, start, body, length, end in _chunks(data, found.cuts):
         if kind not in _PICTURE:
             found.cuts.cut(start, end, _NAMES.get(kind, "unknown chunk"))
@@ -107,7 +107,7 @@ def _chunks(data: bytes, cuts: Cuts) -> Iterator[tuple[bytes, int, int, int, int
     raise MalformedError("the file has an implausible number of chunks")
 
 
-def _take(found: _Found, kind: bytes, data: bytes, body: int, length: int) -> None:
+def _take(found: _WebpParts, kind: bytes, data: bytes, body: int, length: int) -> None:
     try:
         if kind in {b"VP8 ", b"VP8L"}:
             found.frames += 1

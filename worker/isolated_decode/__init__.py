@@ -21,8 +21,8 @@ from visionq.contract import Picture as PictureFacts
 from visionq.errors import InternalError, Quarantined, VisionqError
 from visionq.installation import python_command
 from visionq.pricing.vision import forecast_texts
-from worker.detectors import judge
 from worker.images import EncodedImage, encode_as_seen, inspect
+from worker.picture_detectors import judge
 from worker.provider.request import build_repair, build_request
 
 if TYPE_CHECKING:

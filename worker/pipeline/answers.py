@@ -15,10 +15,10 @@ from visionq.input_errors import describe
 from visionq.ledger import Billing, Completed, Ending, RateLimitFeedback, Waiting
 from visionq.pricing.money import nano_rubles, rubles
 from visionq.redaction import field_in
-from worker.pipeline.context import Picture
+from worker.pipeline.context import JobPicture
 from worker.pipeline.costs import cost_of, priced, usage_note
+from worker.provider.checked_usage import credible
 from worker.provider.request import build_repair
-from worker.provider.usage import credible
 
 if TYPE_CHECKING:
     from visionq.contract import ErrorDocument
@@ -131,7 +131,7 @@ def rate_limit_feedback(
     )
 
 
-def report(picture: Picture) -> ImageReport:
+def report(picture: JobPicture) -> ImageReport:
     """Return what became of a picture."""
     return ImageReport(
         name=picture.name,
@@ -182,7 +182,7 @@ def prepare_repair(attempt: Attempt, faulty: InvalidAnswer) -> None:
     """Prepare the question about an answer of an earlier attempt, with what was known then."""
     attempt.cache_key = faulty.cache_key
     attempt.pictures += [
-        Picture(
+        JobPicture(
             name=image.name,
             sha256=image.sha256,
             source=image.source,

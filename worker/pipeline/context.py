@@ -11,8 +11,8 @@ from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
 from worker.images import MemoryLimiter, PrepareSlots
 from worker.isolated_decode import IsolatedDecoder
+from worker.provider.checked_usage import ReportedCost
 from worker.provider.reply import RateLimitHeaders
-from worker.provider.usage import ReportedCost
 from worker.tracing import NoTracing
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Dependencies:
 
 
 @dataclass
-class Picture:
+class JobPicture:
     """One picture of the job on its way: what a step no longer needs, it lets go."""
 
     name: str
@@ -128,7 +128,7 @@ class Attempt:
 
     claim: Claim
     dependencies: Dependencies
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[JobPicture] = field(default_factory=list)
     cache_key: str = ""
     #: Whether a cached answer to the same question is accepted.
     accepts_cached: bool = True

@@ -12,8 +12,8 @@ from visionq.ledger.records import UsageNote
 from visionq.ledger.usage import likely_input, most_texts, question_of, reserved_input
 from visionq.pricing.prices import ORDINARY_TIERS, cost_nano_rubles, worst_case_nano_rubles
 from visionq.pricing.vision import forecast_text_tokens, forecast_texts
+from worker.provider.checked_usage import COST_DISBELIEVED, DISBELIEVED, DisbelievedUsage, Expected
 from worker.provider.request import repair_texts, with_report
-from worker.provider.usage import COST_DISBELIEVED, DISBELIEVED, DisbelievedUsage, Expected
 
 if TYPE_CHECKING:
     from visionq.contract import Usage

@@ -29,7 +29,7 @@ from worker.pipeline.answers import rate_limit_feedback, repair_failed
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import cost_of, usage_note
 from worker.pipeline.telemetry import of_call, of_reply
-from worker.provider.usage import DISBELIEVED, DisbelievedUsage
+from worker.provider.checked_usage import DISBELIEVED, DisbelievedUsage
 from worker.tracing import Kind
 
 if TYPE_CHECKING:

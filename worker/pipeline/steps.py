@@ -13,7 +13,7 @@ from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
 from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
 from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
-from worker.pipeline import pictures
+from worker.pipeline import picture_steps
 from worker.pipeline.answers import (
     answered,
     keep_for_repair,
@@ -23,10 +23,10 @@ from worker.pipeline.answers import (
 )
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import expected, likely_tokens, most_believed, usage_note, worst_case
-from worker.provider.client import ask as ask_provider
+from worker.provider.checked_usage import read_cost, read_tier
+from worker.provider.provider_client import ask as ask_provider
 from worker.provider.reply import read_rate_limit_headers
 from worker.provider.request import build_request
-from worker.provider.usage import read_cost, read_tier
 
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
@@ -50,7 +50,7 @@ def load(attempt: Attempt) -> None:
     with attempt.dependencies.fetcher.job(len(images)):
         for position, image in enumerate(images):
             attempt.progress()
-            attempt.pictures.append(pictures.load(attempt, image, image.label(position)))
+            attempt.pictures.append(picture_steps.load(attempt, image, image.label(position)))
 
 
 def look_up_cached_answer(attempt: Attempt) -> Ending | None:
@@ -75,7 +75,7 @@ def check(attempt: Attempt) -> None:
         attempt.prepare_slot.take(waiting=attempt.progress)
     for picture in attempt.pictures:
         attempt.progress()
-        pictures.check(attempt, picture)
+        picture_steps.check(attempt, picture)
 
 
 def encode(attempt: Attempt) -> None:
@@ -84,7 +84,7 @@ def encode(attempt: Attempt) -> None:
     sources: list[str] = []
     size = 0
     for picture in attempt.pictures:
-        new = pictures.encode(attempt, picture)
+        new = picture_steps.encode(attempt, picture)
         sources += new
         size += sum(map(len, new))
         if size > most:
@@ -94,7 +94,7 @@ def encode(attempt: Attempt) -> None:
             )
         check_count(attempt.dependencies.rules.request_of(attempt.model), count, len(sources))
     attempt.reservation.hold(_COPIES * size, waiting=attempt.progress)
-    attempt.asked = pictures.asked_of_model(attempt)
+    attempt.asked = picture_steps.asked_of_model(attempt)
     check_report(attempt.job, attempt.asked, attempt.dependencies.options)
     attempt.request = build_request(
         _with_known_detail(attempt),
@@ -199,7 +199,7 @@ def ask(attempt: Attempt) -> Ending:
     attempt.counted = answer.usage
     attempt.request = None
     attempt.reservation.hold(0)
-    pictures.take_findings(attempt, answer, attempt.asked)
+    picture_steps.take_findings(attempt, answer, attempt.asked)
     if answer.validation_error is not None:
         return keep_for_repair(attempt, answer)
     completed, cost = answered(attempt, answer)

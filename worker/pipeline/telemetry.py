@@ -19,7 +19,7 @@ from visionq.ledger.metrics import (
     USAGE_DISBELIEVED,
     add,
 )
-from worker.provider.usage import DisbelievedUsage
+from worker.provider.checked_usage import DisbelievedUsage
 
 if TYPE_CHECKING:
     from visionq.contract import Usage

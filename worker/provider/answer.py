@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api, Usage
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
-from worker.provider.faults import fault
+from worker.provider.checked_usage import is_charged, read_usage
 from worker.provider.picture_checks import open_answer
+from worker.provider.refusal_rules import fault
 from worker.provider.reply import public
 from worker.provider.schema import Mismatch, parse_answer
-from worker.provider.usage import is_charged, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -72,7 +72,7 @@ class Where(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ErrorFields:
     """What the body says. `text` is public: short, without keys or picture bytes."""
 
     where: Where
@@ -82,15 +82,15 @@ class Reason:
     param: str | None = None
 
 
-def read_reason(reply: Reply) -> Reason:
+def read_reason(reply: Reply) -> ErrorFields:
     """Read `error`, else `detail`, else the bare text."""
     body = reply.json
     if isinstance(body, dict):
         if body.get("error"):
             return _from_error(body["error"])
         if body.get("detail"):
-            return Reason(Where.DETAIL, public(_detail(body["detail"])))
-    return Reason(Where.NOWHERE, _raw(reply))
+            return ErrorFields(Where.DETAIL, public(_detail(body["detail"])))
+    return ErrorFields(Where.NOWHERE, _raw(reply))
 
 
 def public(text: str) -> str:
@@ -101,12 +101,12 @@ def public(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
-def _from_error(error: object) -> Reason:
+def _from_error(error: object) -> ErrorFields:
     if not isinstance(error, dict):
-        return Reason(Where.ERROR, public(_flat(error)))
+        return ErrorFields(Where.ERROR, public(_flat(error)))
     code, kind, message = (_string(error.get(name)) for name in ("code", "type", "message"))
     summary = ": ".join(part for part in (code or kind, message) if part)
-    return Reason(
+    return ErrorFields(
         Where.ERROR,
         public(summary or _flat(error)),
         code=code,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import InvalidAnswer, JobDocument, PromptCache
     from visionq.pricing.prompt_cache import CachePlan
-    from worker.provider.usage import Expected
+    from worker.provider.checked_usage import Expected
 
 PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/completions"}
 

@@ -21,7 +21,7 @@ from kombu.serialization import dumps
 from visionq.names import QUEUE_WEBHOOKS, TASK_ANALYZE, TASK_DELIVER, TASK_RUN, WAKE
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.threads import BackgroundThread
-from worker.threads.health import DISPATCHER
+from worker.threads.watchdog import DISPATCHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.ledger import DeliveryHint, Hint, Ledger
-    from worker.threads.health import Progress
+    from worker.threads.watchdog import Progress
 
 #: The exchange that takes a message to the queue which its routing key names.
 _DEFAULT_EXCHANGE: Final = ""

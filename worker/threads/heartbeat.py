@@ -17,7 +17,7 @@ import structlog
 
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.threads import BackgroundThread
-from worker.threads.health import HEARTBEAT, Progress
+from worker.threads.watchdog import HEARTBEAT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ from producer.openai_requests.request_reader import in_their_words, read_request
 from visionq.contract import Priority
 from visionq.errors import InvalidJob, QueueUnavailable, TooLarge, VisionqError
 from visionq.ledger import Conflict, Submitted
+from visionq.sans_io import run_async
 from visionq.sdk.submitting import draft, submit_drafts
-from visionq.steps import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Envelope(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BatchLine:
     """A line that is not blank, numbered from 1."""
 
     number: int
@@ -69,7 +69,7 @@ class Line:
     size: int = 0
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: Path) -> Iterator[BatchLine]:
     """Yield the lines of a file, with one in memory at a time."""
     seen: set[str] = set()
     for number, raw in enumerate(_raw_lines(path), 1):
@@ -107,25 +107,27 @@ def _raw_lines(path: Path) -> Iterator[bytes | None]:
                 yield raw if len(raw) <= LONGEST else None
 
 
-def _parsed(number: int, raw: bytes | None) -> Line:
+def _parsed(number: int, raw: bytes | None) -> BatchLine:
     if raw is None:
         fault = ApiError(400, TooLarge.code, f"the line has more than {LONGEST:,} bytes")
-        return Line(number, None, None, fault)
+        return BatchLine(number, None, None, fault)
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):
-        return Line(number, None, None, _fault("the line is not JSON"))
+        return BatchLine(number, None, None, _fault("the line is not JSON"))
     if not isinstance(record, dict):
-        return Line(number, None, None, _fault("the line is not a JSON object"))
+        return BatchLine(number, None, None, _fault("the line is not a JSON object"))
     custom_id = record.get("custom_id")
-    return Line(number, record, custom_id if isinstance(custom_id, str) else None, None, len(raw))
+    return BatchLine(
+        number, record, custom_id if isinstance(custom_id, str) else None, None, len(raw)
+    )
 
 
 def _fault(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, InvalidJob.code, message, param=param)
 
 
-def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
+def draft_of(line: BatchLine, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
     """Return the job of a line with its pictures.
 
     Raises:
@@ -148,7 +150,7 @@ def draft_of(line: Line, batch: Batch, settings: Settings, models: KnownModels) 
     return one
 
 
-def fields_in(line: Line, endpoint: str) -> dict[str, Any]:
+def fields_in(line: BatchLine, endpoint: str) -> dict[str, Any]:
     """Return the fields of the job of a line.
 
     Raises:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from producer.gateway.batches.batch_input import Line
+    from producer.gateway.batches.batch_input import BatchLine
     from producer.gateway.batches.batch_store import Batch
     from producer.gateway.dependencies import Services
     from producer.gateway.job_service import JobRecord
@@ -55,9 +55,9 @@ async def write_results(services: Services, batch: Batch, path: Path) -> dict[st
         return {name: record.id for name, (file, record) in ids.items() if file.tell()}
 
 
-def _few(path: Path) -> Iterator[list[Line]]:
+def _few(path: Path) -> Iterator[list[BatchLine]]:
     """Yield the lines of a file in chunks."""
-    lines: list[Line] = []
+    lines: list[BatchLine] = []
     for line in read_lines(path):
         lines.append(line)
         if len(lines) >= _MOST_LINES or sum(one.size for one in lines) >= _MOST_BYTES:
@@ -111,7 +111,9 @@ class Results:
     #: For lines whose jobs have expired.
     earlier: EarlierRows
 
-    def write(self, pairs: Sequence[tuple[Line, JobRecord | None]], services: Services) -> None:
+    def write(
+        self, pairs: Sequence[tuple[BatchLine, JobRecord | None]], services: Services
+    ) -> None:
         """Write the rows of some lines."""
         for line, job in pairs:
             if job is None and (known := self.earlier.row(line.number)):
@@ -127,7 +129,7 @@ class Results:
 
 
 def _write_row(
-    file: IO[bytes], batch: Batch, line: Line, body: dict[str, Any], fault: ApiError | None
+    file: IO[bytes], batch: Batch, line: BatchLine, body: dict[str, Any], fault: ApiError | None
 ) -> None:
     row = {
         "id": f"batch_req_{batch.job_id(line.number).removeprefix('batch_')}",
@@ -156,7 +158,7 @@ def _body(batch: Batch, job: JobRecord) -> dict[str, Any]:
     return completion_of(job).model_dump(mode="json")
 
 
-def _nothing(line: Line, batch: Batch, services: Services) -> dict[str, Any]:
+def _nothing(line: BatchLine, batch: Batch, services: Services) -> dict[str, Any]:
     """Raise the reason why a line has no job."""
     if line.number <= batch.entered:
         draft_of(line, batch, services.settings, services.models)  # refused as before

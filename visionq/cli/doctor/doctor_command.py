@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.cli.doctor.provider_checks import Provider
-    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.model_list import ListedModels
     from visionq.settings import Settings
 
 REACHABLE: Final = "redis.reachable"
@@ -114,7 +114,7 @@ def _ledger_findings(target: DoctorTarget) -> list[Finding]:
         return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
 
 
-def _noted_list(target: DoctorTarget) -> ModelList | None:
+def _noted_list(target: DoctorTarget) -> ListedModels | None:
     """Return the list of models that a worker stored: it has the key."""
     if target.redis_url is None:
         return None

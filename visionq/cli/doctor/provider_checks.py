@@ -36,7 +36,7 @@ from visionq.settings import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.model_list import ListedModels
     from visionq.settings import Settings
 
 #: Seconds for one answer.
@@ -77,7 +77,7 @@ class Asked:
     #: About the key and the balance.
     findings: list[Finding]
     #: None where it gave no list of models.
-    listed: ModelList | None = None
+    listed: ListedModels | None = None
 
 
 def ask_provider(provider: Provider) -> Asked:
@@ -109,7 +109,7 @@ def ask_provider(provider: Provider) -> Asked:
     return Asked([key, _balance(provider)], listed)
 
 
-def get_model_list(provider: Provider) -> ModelList | None:
+def get_model_list(provider: Provider) -> ListedModels | None:
     """Return the provider's list of models if it comes at once; a free reading call."""
     if not _may_be_asked(provider):
         return None
@@ -120,7 +120,7 @@ def get_model_list(provider: Provider) -> ModelList | None:
     return None
 
 
-def _routed_models(provider: Provider, patience: float) -> ModelList | None:
+def _routed_models(provider: Provider, patience: float) -> ListedModels | None:
     """Return what is listed at the provider's other addresses; none of them need answer."""
     _, *others = provider.profile.addresses(provider.base_url)
     lists = []

@@ -17,7 +17,7 @@ from visionq.settings import ConfigurationError
 if TYPE_CHECKING:
     from datetime import date
 
-    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.model_list import ListedModels
     from visionq.pricing.prices import PriceTable
     from visionq.settings import Settings
 
@@ -29,7 +29,7 @@ _REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRI
 
 
 def table_findings(
-    settings: Settings, today: date, listed: ModelList | None = None
+    settings: Settings, today: date, listed: ListedModels | None = None
 ) -> list[Finding]:
     """Return what data files, and the provider's list of models, say of the configured model."""
     model = settings.default_model
@@ -43,7 +43,7 @@ def table_findings(
     return [*found, _end(model, listed, today), _vision(settings)]
 
 
-def listed_finding(model: str, listed: ModelList, today: date) -> Finding:
+def listed_finding(model: str, listed: ListedModels, today: date) -> Finding:
     """Return whether the provider lists the configured model."""
     check, words = "provider.model", said_of_unlisted(model, listed, load_rules(), today)
     if not listed.covers(model):
@@ -94,7 +94,7 @@ def _price(prices: PriceTable, model: str) -> Finding:
     )
 
 
-def _end(model: str, listed: ModelList | None, today: date) -> Finding:
+def _end(model: str, listed: ListedModels | None, today: date) -> Finding:
     check, dates = "model.end", listed.ends if listed is not None else {}
     end, words = end_of(model, dates), warning_for(model, today, dates)
     if end is None:

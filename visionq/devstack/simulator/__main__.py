@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from visionq.devstack.simulator.catalogue import Catalogue, load_catalogue
+from visionq.devstack.simulator.model_catalogue import Catalogue, load_catalogue
 from visionq.devstack.simulator.process import PROCESS_NAME
 from visionq.devstack.simulator.refusals import SimulatedRefusal
 from visionq.devstack.simulator.server import serve
-from visionq.devstack.simulator.settings import SimulatorSettings, merged
+from visionq.devstack.simulator.simulator_settings import SimulatorSettings, merged
 
 #: Exit code when the address can't be had: a service is out of reach.
 OUT_OF_REACH = 3

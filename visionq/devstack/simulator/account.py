@@ -10,22 +10,22 @@ from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.devstack.simulator.cache import PromptCache
-from visionq.devstack.simulator.catalogue import OPENAI
+from visionq.devstack.simulator.cache import PrefixCache
 from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED, Dialect
 from visionq.devstack.simulator.faults import Fault, draw, rate_limited
+from visionq.devstack.simulator.model_catalogue import OPENAI
 from visionq.devstack.simulator.refusals import by_proxy, insufficient_balance, unknown_model
-from visionq.devstack.simulator.settings import SimulatorSettings, merged
+from visionq.devstack.simulator.simulator_settings import SimulatorSettings, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from visionq.devstack.simulator.catalogue import Catalogue
+    from visionq.devstack.simulator.model_catalogue import Catalogue
 
 
 @dataclass(slots=True)
-class Tally:
+class CallTally:
     """Calls with one and the same body."""
 
     calls: int = 0
@@ -39,18 +39,18 @@ class Bill:
     calls: int = 0
     billed: int = 0
     rub: Decimal = Decimal(0)
-    digests: dict[str, Tally] = field(default_factory=dict)
+    digests: dict[str, CallTally] = field(default_factory=dict)
 
     def receive(self, digest: str) -> None:
         """Count a call, regardless of its outcome."""
         self.calls += 1
-        self.digests.setdefault(digest, Tally()).calls += 1
+        self.digests.setdefault(digest, CallTally()).calls += 1
 
     def charge(self, digest: str, rub: Decimal) -> None:
         """Charge a call that was received and admitted."""
         self.billed += 1
         self.rub += rub
-        self.digests.setdefault(digest, Tally()).billed += 1
+        self.digests.setdefault(digest, CallTally()).billed += 1
 
     def to_public(self) -> dict[str, Any]:
         """Return the bill as `GET /simulator/bill` shows it; `rub` is a decimal string."""
@@ -82,7 +82,7 @@ ROUNDING: Final = 1e-6
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """What may pass now. A call larger than the burst passes when it is full, and leaves a debt."""
 
     per_minute: float
@@ -90,7 +90,7 @@ class Bucket:
     at: float
 
     @classmethod
-    def full(cls, per_minute: float, now: float) -> Bucket:
+    def full(cls, per_minute: float, now: float) -> TokenBucket:
         """Return a bucket that has rested."""
         return cls(per_minute, _capacity(per_minute), now)
 
@@ -152,9 +152,9 @@ class Account:
         self.settings = settings
         self.bill = Bill()
         self._clock = clock
-        self.cache = PromptCache(lambda: clock() + self.settings.cache_clock_ahead_s)
+        self.cache = PrefixCache(lambda: clock() + self.settings.cache_clock_ahead_s)
         self._random = random.Random(settings.seed)  # noqa: S311  # faults are repeatable, not secret
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Merge `changes` into the settings; a wrong one raises a 422 `Refusal`, changing none."""
@@ -255,11 +255,11 @@ class Account:
         self.settings = self.settings.model_copy(update={"balance_rub": balance - rub})
         self.bill.charge(digest, rub)
 
-    def _bucket(self, kind: str, model: str) -> Bucket | None:
+    def _bucket(self, kind: str, model: str) -> TokenBucket | None:
         per_minute = getattr(self.settings, LIMITS[kind])
         if per_minute is None:
             return None
         key = (kind, model)
         if key not in self._buckets:
-            self._buckets[key] = Bucket.full(per_minute, self._clock())
+            self._buckets[key] = TokenBucket.full(per_minute, self._clock())
         return self._buckets[key]

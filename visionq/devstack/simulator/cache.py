@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from visionq.devstack.simulator.catalogue import CacheTerms
+    from visionq.devstack.simulator.model_catalogue import CacheTerms
 
 #: Seconds that a prefix is kept after it was written or last read, by its `ttl`.
 LIFETIMES: Final = {"30m": 1800.0, "12h": 43_200.0}
@@ -37,7 +37,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Prefix:
+class PromptPrefix:
     """The prompt up to the end of one of its parts."""
 
     digest: str
@@ -64,17 +64,17 @@ class CacheOptions:
     lifetime: str = "30m"
 
 
-def prefixes_of(model: str, segments: Iterable[Segment]) -> list[Prefix]:
+def prefixes_of(model: str, segments: Iterable[Segment]) -> list[PromptPrefix]:
     """Return the prefixes of a prompt, the shortest first; other models have other caches."""
     digest, tokens, found = hashlib.sha256(model.encode("utf-8", "surrogatepass")), 0, []
     for segment in segments:
         digest.update(hashlib.sha256(segment.content.encode("utf-8", "surrogatepass")).digest())
         tokens += segment.tokens
-        found.append(Prefix(digest.hexdigest(), tokens, segment.breakpoint))
+        found.append(PromptPrefix(digest.hexdigest(), tokens, segment.breakpoint))
     return found
 
 
-class PromptCache:
+class PrefixCache:
     """The prefixes of one account. Touched by the event loop alone."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -83,7 +83,9 @@ class PromptCache:
         #: Digest → until when it is kept, and for how long each time.
         self._kept: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def use(self, prefixes: Sequence[Prefix], terms: CacheTerms, options: CacheOptions) -> Use:
+    def use(
+        self, prefixes: Sequence[PromptPrefix], terms: CacheTerms, options: CacheOptions
+    ) -> Use:
         """Return what a call would read and write; nothing is kept before `keep`."""
         usable = [each for each in prefixes if each.tokens >= terms.min_tokens]
         marked = [each for each in usable if each.breakpoint][-MOST_BREAKPOINTS:]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from visionq.devstack.simulator import parameters
 from visionq.devstack.simulator.cache import LIFETIMES, MODES, CacheOptions
 from visionq.devstack.simulator.refusals import by_openai, missing, wrong_type, wrong_value
-from visionq.devstack.simulator.schemas import AnswerFormat, read_format
+from visionq.devstack.simulator.schemas import RequestedFormat, read_format
 
 RESPONSES: Final = "responses"
 CHAT_COMPLETIONS: Final = "chat_completions"
@@ -34,7 +34,7 @@ class PictureSource:
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """A text or a picture of the prompt, in its order; a breakpoint of the cache may follow it."""
 
     text: str | None = None
@@ -43,16 +43,16 @@ class Part:
 
 
 @dataclass
-class Question:
+class ModelRequest:
     """What was asked, whichever API it came through."""
 
     api: str
     model: str
     body: Mapping[str, Any]
     max_output_tokens: int | None = None
-    answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+    answer_format: RequestedFormat = field(default_factory=RequestedFormat)
     cache: CacheOptions = field(default_factory=CacheOptions)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[PromptPart] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
@@ -65,7 +65,7 @@ class Question:
         return [part.picture for part in self.parts if part.picture is not None]
 
 
-def read_question(api: str, body: object) -> Question:
+def read_question(api: str, body: object) -> ModelRequest:
     """Return the question in a request body; raise the provider's `Refusal` when it has none."""
     if not isinstance(body, dict):
         raise by_openai("The body of the request is not a JSON object.", code=None)
@@ -75,7 +75,7 @@ def read_question(api: str, body: object) -> Question:
             message = f"Unknown parameter: '{name}'."
             raise by_openai(message, param=name, code="unknown_parameter")
     _check_common(body)
-    question = Question(api, body["model"], body)
+    question = ModelRequest(api, body["model"], body)
     question.cache = _cache_options(body)
     if api == RESPONSES:
         _read_responses(question)
@@ -116,7 +116,7 @@ def _cache_options(body: Mapping[str, Any]) -> CacheOptions:
     return CacheOptions(*chosen)
 
 
-def _read_responses(question: Question) -> None:
+def _read_responses(question: ModelRequest) -> None:
     body = question.body
     limit = _limit(body, "max_output_tokens", LEAST_OUTPUT_TOKENS)
     question.max_output_tokens = limit
@@ -124,19 +124,19 @@ def _read_responses(question: Question) -> None:
     question.answer_format = read_format(text.get("format"), "text.format", nested=None)
     instructions = body.get("instructions")
     if instructions is not None:
-        question.parts.append(Part(_string(instructions, "instructions")))
+        question.parts.append(PromptPart(_string(instructions, "instructions")))
     items = body.get("input")
     if items is None or items in ("", []):
         raise missing("input")
     if isinstance(items, str):
-        question.parts.append(Part(items))
+        question.parts.append(PromptPart(items))
     elif isinstance(items, list):
         _read_messages(question, items, "input")
     else:
         raise wrong_type("input", "a string or an array", items)
 
 
-def _read_chat(question: Question) -> None:
+def _read_chat(question: ModelRequest) -> None:
     body = question.body
     limits = [_limit(body, name, 1) for name in ("max_completion_tokens", "max_tokens")]
     question.max_output_tokens = next((limit for limit in limits if limit is not None), None)
@@ -151,7 +151,7 @@ def _read_chat(question: Question) -> None:
     _read_messages(question, messages, "messages")
 
 
-def _read_messages(question: Question, messages: list[Any], path: str) -> None:
+def _read_messages(question: ModelRequest, messages: list[Any], path: str) -> None:
     for position, message in enumerate(messages):
         here = f"{path}[{position}]"
         if not isinstance(message, dict):
@@ -162,7 +162,7 @@ def _read_messages(question: Question, messages: list[Any], path: str) -> None:
             raise wrong_value(f"{here}.role", message["role"], ROLES)
         content = message.get("content")
         if isinstance(content, str):
-            question.parts.append(Part(content))
+            question.parts.append(PromptPart(content))
         elif isinstance(content, list):
             for index, part in enumerate(content):
                 _read_part(question, part, f"{here}.content[{index}]")
@@ -172,7 +172,7 @@ def _read_messages(question: Question, messages: list[Any], path: str) -> None:
             raise wrong_type(f"{here}.content", "a string or an array", content)
 
 
-def _read_part(question: Question, part: object, path: str) -> None:
+def _read_part(question: ModelRequest, part: object, path: str) -> None:
     if not isinstance(part, dict):
         raise wrong_type(path, "an object", part)
     if "type" not in part:
@@ -186,10 +186,10 @@ def _read_part(question: Question, part: object, path: str) -> None:
         name = "refusal" if kind == "refusal" else "text"
         if name not in part:
             raise missing(f"{path}.{name}")
-        question.parts.append(Part(_string(part[name], f"{path}.{name}"), breakpoint=marked))
+        question.parts.append(PromptPart(_string(part[name], f"{path}.{name}"), breakpoint=marked))
         return
     picture = _picture(part, path, "image_url") if in_responses else _chat_picture(part, path)
-    question.parts.append(Part(picture=picture, breakpoint=marked))
+    question.parts.append(PromptPart(picture=picture, breakpoint=marked))
 
 
 def _chat_picture(part: Mapping[str, Any], path: str) -> PictureSource:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.devstack.simulator.catalogue import Catalogue
-    from visionq.devstack.simulator.question import Question
+    from visionq.devstack.simulator.model_catalogue import Catalogue
+    from visionq.devstack.simulator.question import ModelRequest
 
 #: Questions at one effort take from this to that multiple of its usual tokens: the same question
 #: always the same.
@@ -17,7 +17,7 @@ LEAST: Final = 0.8
 MOST: Final = 1.2
 
 
-def reasoning_tokens(question: Question, digest: str, catalogue: Catalogue) -> int:
+def reasoning_tokens(question: ModelRequest, digest: str, catalogue: Catalogue) -> int:
     """Return the tokens of a question, known by the `digest` of its request."""
     effort = _asked(question.body) or catalogue.default_effort(question.model)
     usual = catalogue.effort_tokens.get(effort or "", 0)

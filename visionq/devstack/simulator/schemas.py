@@ -24,7 +24,7 @@ NAMED: Final = ("properties", "$defs", "definitions")
 
 
 @dataclass(frozen=True)
-class AnswerFormat:
+class RequestedFormat:
     """`text`, `json_object`, or `json_schema` with the schema."""
 
     kind: str = "text"
@@ -33,14 +33,14 @@ class AnswerFormat:
     param: str = ""
 
 
-def read_format(value: object, param: str, *, nested: str | None) -> AnswerFormat:
+def read_format(value: object, param: str, *, nested: str | None) -> RequestedFormat:
     """Return the form of answer asked for.
 
     Chat Completions puts name and schema into an object of its own (`nested`), Responses beside
     the type. Raises the provider's `SimulatedRefusal` for a form or a schema that it does not take.
     """
     if value is None:
-        return AnswerFormat()
+        return RequestedFormat()
     if not isinstance(value, Mapping):
         raise wrong_type(param, "an object", value)
     kind = value.get("type")
@@ -49,7 +49,7 @@ def read_format(value: object, param: str, *, nested: str | None) -> AnswerForma
     if kind not in KINDS:
         raise wrong_value(f"{param}.type", kind, KINDS)
     if kind != "json_schema":
-        return AnswerFormat(kind)
+        return RequestedFormat(kind)
     holder = value
     if nested:
         param = f"{param}.{nested}"
@@ -59,7 +59,7 @@ def read_format(value: object, param: str, *, nested: str | None) -> AnswerForma
     return _read_schema(holder, param)
 
 
-def _read_schema(holder: Mapping[str, Any], param: str) -> AnswerFormat:
+def _read_schema(holder: Mapping[str, Any], param: str) -> RequestedFormat:
     name, schema = holder.get("name"), holder.get("schema")
     if name is None:
         raise missing(f"{param}.name")
@@ -73,7 +73,7 @@ def _read_schema(holder: Mapping[str, Any], param: str) -> AnswerFormat:
     fault = strictness_fault(schema) if holder.get("strict") else None
     if fault is not None:
         raise invalid_schema(name, fault, param)
-    return AnswerFormat("json_schema", schema, name, param)
+    return RequestedFormat("json_schema", schema, name, param)
 
 
 def invalid_schema(name: str, fault: str, param: str) -> SimulatedRefusal:

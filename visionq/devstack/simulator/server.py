@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from visionq.devstack.simulator.app import build_app
+from visionq.devstack.simulator.http_app import build_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from visionq.devstack.simulator.catalogue import Catalogue
-    from visionq.devstack.simulator.settings import SimulatorSettings
+    from visionq.devstack.simulator.model_catalogue import Catalogue
+    from visionq.devstack.simulator.simulator_settings import SimulatorSettings
 
 log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PageLine:
     """A line of the page, numbered from 1."""
 
     number: int
@@ -55,7 +55,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Found:
+class PriceRow:
     """A model, and what the page says in its columns."""
 
     line: int
@@ -63,7 +63,7 @@ class Found:
     cells: dict[Column, str] = field(default_factory=dict)
 
 
-def split_lines(text: str) -> list[Line]:
+def split_lines(text: str) -> list[PageLine]:
     """Return the lines that say something, cut into cells."""
     return [
         line
@@ -72,14 +72,14 @@ def split_lines(text: str) -> list[Line]:
     ]
 
 
-def _split(number: int, raw: str) -> Line | None:
+def _split(number: int, raw: str) -> PageLine | None:
     if not raw.strip() or _RULE.fullmatch(raw):
         return None
     if "\t" in raw or raw.count("|") > 1:
         mark = "\t" if "\t" in raw else "|"
         inner = raw.strip().strip("|") if mark == "|" else raw
         parts = tuple(Cell(part.strip(), 0, 0) for part in inner.split(mark))
-        return Line(number, parts, by_place=False)
+        return PageLine(number, parts, by_place=False)
     cells, start = [], 0
     for gap in (*_GAPS.finditer(raw), None):
         end = gap.start() if gap else len(raw)
@@ -88,10 +88,10 @@ def _split(number: int, raw: str) -> Line | None:
             indent = len(part) - len(part.lstrip())
             cells.append(Cell(part.strip(), start + indent, start + len(part.rstrip())))
         start = gap.end() if gap else end
-    return Line(number, tuple(cells), by_place=True)
+    return PageLine(number, tuple(cells), by_place=True)
 
 
-def heading_of(line: Line) -> list[Column] | None:
+def heading_of(line: PageLine) -> list[Column] | None:
     """Return the columns that a line is the heading of: it names input and output."""
     if not 1 < len(line.cells) <= _MOST_COLUMNS:
         return None
@@ -103,9 +103,9 @@ def heading_of(line: Line) -> list[Column] | None:
     return columns
 
 
-def rows_of_table(lines: Sequence[Line]) -> Iterator[Found]:
+def rows_of_table(lines: Sequence[PageLine]) -> Iterator[PriceRow]:
     """Yield the rows below each heading, whether tabs, bars or places part the cells."""
-    heading: Line | None = None
+    heading: PageLine | None = None
     columns: list[Column] = []
     for line in lines:
         named = heading_of(line)
@@ -115,15 +115,15 @@ def rows_of_table(lines: Sequence[Line]) -> Iterator[Found]:
             yield found
 
 
-def _row(line: Line, heading: Line, columns: Sequence[Column]) -> Found | None:
+def _row(line: PageLine, heading: PageLine, columns: Sequence[Column]) -> PriceRow | None:
     place, name = next(
         ((at, name) for at, cell in enumerate(line.cells) if (name := model_of(cell.text))),
         (0, None),
     )
     if name is None:
         priced = any(price_of(text) is not None for text in line.texts)
-        return Found(line.number, shown(line.texts[0])) if priced else None
-    found = Found(line.number, name)
+        return PriceRow(line.number, shown(line.texts[0])) if priced else None
+    found = PriceRow(line.number, name)
     others = line.cells[place + 1 :]
     if line.by_place and heading.by_place:
         standing = [(_nearest(cell, heading), cell.text) for cell in others]
@@ -138,7 +138,7 @@ def _row(line: Line, heading: Line, columns: Sequence[Column]) -> Found | None:
     return found
 
 
-def _nearest(cell: Cell, heading: Line) -> int:
+def _nearest(cell: Cell, heading: PageLine) -> int:
     """Return the column that a cell stands under: the one that it overlaps, else the nearest."""
 
     def distance(at: int) -> tuple[int, float]:
@@ -150,11 +150,11 @@ def _nearest(cell: Cell, heading: Line) -> int:
     return min(range(len(heading.cells)), key=distance)
 
 
-def rows_of_stack(lines: Sequence[Line]) -> Iterator[Found]:
+def rows_of_stack(lines: Sequence[PageLine]) -> Iterator[PriceRow]:
     """Yield models below which their prices stand: labelled, or in the order of the headings."""
     order: list[Column] = []
     heading: list[Column] = []
-    found: Found | None = None
+    found: PriceRow | None = None
     values: list[str] = []
     label: Column | None = None
     for line in lines:
@@ -163,7 +163,7 @@ def rows_of_stack(lines: Sequence[Line]) -> Iterator[Found]:
         if (name := model_of(text)) is not None:
             yield from _finished(found, values, order)
             order, heading = heading or order, []
-            found, values, label = Found(line.number, name), [], None
+            found, values, label = PriceRow(line.number, name), [], None
         elif named is not None and found is not None:
             found.cells.setdefault(*named)
         elif (column := column_of(text)) is not None:
@@ -194,7 +194,9 @@ def _is_other(place: int, order: Sequence[Column]) -> bool:
     return place < len(columns) and columns[place] is Column.OTHER
 
 
-def _finished(found: Found | None, values: Sequence[str], order: Sequence[Column]) -> list[Found]:
+def _finished(
+    found: PriceRow | None, values: Sequence[str], order: Sequence[Column]
+) -> list[PriceRow]:
     """Return a model with its values put under the headings; nothing where they don't fit."""
     if found is None:
         return []

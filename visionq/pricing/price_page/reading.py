@@ -16,7 +16,7 @@ from visionq.pricing.price_page.markup import is_markup, lines_of_markup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visionq.pricing.price_page.forms import Found, Line
+    from visionq.pricing.price_page.forms import PageLine, PriceRow
 
 #: Bytes. No list of prices is longer.
 MOST_BYTES: Final = 10_000_000
@@ -98,7 +98,7 @@ def _text(content: bytes, name: str) -> str:
         raise InvalidSource(f"{name}: its HTML is broken ({error}); save the page again") from None
 
 
-def _rows(lines: Sequence[Line], name: str) -> list[Found]:
+def _rows(lines: Sequence[PageLine], name: str) -> list[PriceRow]:
     """Return the rows of a table where there is a heading, else models with prices below them."""
     headings = [line for line in lines if heading_of(line)]
     for line in headings:
@@ -119,7 +119,7 @@ def _why_none(text: str) -> str:
     return f"no list of prices; {wanted}"
 
 
-def _price(row: Found, name: str) -> PagePrice | None:
+def _price(row: PriceRow, name: str) -> PagePrice | None:
     """Return the price of a row, or None where input or output has none."""
     for text in row.cells.values():
         if is_foreign(text):

@@ -21,7 +21,7 @@ from visionq.names import MAINTENANCE, NOTICES, USAGE_SUBJECT
 from visionq.pricing.model_list import read_model_list
 from visionq.pricing.models import end_of, warning_for
 from visionq.pricing.money import rubles
-from worker.provider.client import BoundedClient
+from worker.provider.provider_client import BoundedClient
 from worker.threads.maintenance.scheduler import is_due
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from visionq.blobs import BlobStore
     from visionq.contract.limits import Limits
     from visionq.ledger import Ledger
-    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.model_list import ListedModels
 
 #: Blobs that one step deletes, and steps in one round: the next round takes up what is left.
 _AT_ONCE: Final = 500
@@ -112,7 +112,7 @@ class Models:
     """Records the provider's models every ten minutes."""
 
     redis: Redis
-    read_models: Callable[[], ModelList | None]
+    read_models: Callable[[], ListedModels | None]
 
     def run(self) -> None:
         """Fetch the list if it is due; a failure leaves it unchanged."""

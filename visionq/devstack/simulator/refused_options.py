@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.devstack.simulator.cache import LIFETIMES
-from visionq.devstack.simulator.catalogue import OPENAI, SNAPSHOT
+from visionq.devstack.simulator.model_catalogue import OPENAI, SNAPSHOT
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import (
     SimulatedRefusal,
@@ -26,13 +26,13 @@ from visionq.devstack.simulator.refusals import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visionq.devstack.simulator.question import Question
+    from visionq.devstack.simulator.question import ModelRequest
 
 #: The one temperature that models take while they reason.
 ORDINARY: Final = 1
 
 
-def check_options(question: Question) -> None:
+def check_options(question: ModelRequest) -> None:
     """Raise the provider's refusal of the first field that the model does not take."""
     row = _row("options.toml", "model", question.model)
     effort = _effort(question)
@@ -44,7 +44,7 @@ def check_options(question: Question) -> None:
     _check_cache(question, is_known=row is not None)
 
 
-def _effort(question: Question) -> str | None:
+def _effort(question: ModelRequest) -> str | None:
     body, name = question.body, "reasoning_effort"
     value = body.get(name)
     if question.api == RESPONSES:
@@ -57,7 +57,7 @@ def _effort(question: Question) -> str | None:
     return value
 
 
-def _check_effort(question: Question, effort: str | None, row: Mapping[str, Any]) -> None:
+def _check_effort(question: ModelRequest, effort: str | None, row: Mapping[str, Any]) -> None:
     name = "reasoning.effort" if question.api == RESPONSES else "reasoning_effort"
     if effort is None or effort in row["efforts"]:
         return
@@ -72,7 +72,7 @@ def _check_effort(question: Question, effort: str | None, row: Mapping[str, Any]
     )
 
 
-def _check_temperature(question: Question, effort: str | None, row: Mapping[str, Any]) -> None:
+def _check_temperature(question: ModelRequest, effort: str | None, row: Mapping[str, Any]) -> None:
     value = question.body.get("temperature")
     is_free = row["temperature"] == "always" or (
         row["temperature"] == "without_reasoning" and effort == "none"
@@ -86,7 +86,7 @@ def _check_temperature(question: Question, effort: str | None, row: Mapping[str,
         )
 
 
-def _check_cache(question: Question, *, is_known: bool) -> None:
+def _check_cache(question: ModelRequest, *, is_known: bool) -> None:
     terms = _row("caching.toml", "caching", question.model)
     options = question.body.get("prompt_cache_options")
     breakpoints = dict(_breakpoints(question))
@@ -111,14 +111,14 @@ def _check_breakpoint(value: object, path: str, lifetimes: tuple[str, ...]) -> N
             raise wrong_value(f"{path}.{name}", value[name], tuple(filter(None, known)))
 
 
-def _lifetimes(question: Question, terms: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _lifetimes(question: ModelRequest, terms: Mapping[str, Any] | None) -> tuple[str, ...]:
     if terms is None:
         return tuple(LIFETIMES)
     name = "chat_lifetimes" if question.api == CHAT_COMPLETIONS else "lifetimes"
     return tuple(terms.get(name, terms["lifetimes"]))
 
 
-def _breakpoints(question: Question) -> Iterator[tuple[str, Any]]:
+def _breakpoints(question: ModelRequest) -> Iterator[tuple[str, Any]]:
     """Return path → value of each; messages are known to be well formed."""
     name = "input" if question.api == RESPONSES else "messages"
     messages = question.body.get(name)

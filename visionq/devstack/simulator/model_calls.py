@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from visionq.devstack.simulator.answers import (
+from visionq.devstack.simulator.cache import Segment, Use, prefixes_of
+from visionq.devstack.simulator.faults import Fault
+from visionq.devstack.simulator.generated_answers import (
     MESSAGE_TOKENS,
     SimulatedAnswer,
     described,
@@ -21,26 +23,24 @@ from visionq.devstack.simulator.answers import (
     spoken,
     text_tokens,
 )
-from visionq.devstack.simulator.cache import Segment, Use, prefixes_of
-from visionq.devstack.simulator.catalogue import (
+from visionq.devstack.simulator.model_catalogue import (
     ORDINARY,
     Counted,
     TooManyPatchesError,
     UnsupportedDetailError,
 )
-from visionq.devstack.simulator.faults import Fault
-from visionq.devstack.simulator.options import check_options
-from visionq.devstack.simulator.pictures import Facts, bytes_of, look, too_large
 from visionq.devstack.simulator.question import read_question
 from visionq.devstack.simulator.reasoning import reasoning_tokens
 from visionq.devstack.simulator.refusals import by_openai, wrong_value
+from visionq.devstack.simulator.refused_options import check_options
+from visionq.devstack.simulator.seen_pictures import SeenPicture, bytes_of, look, too_large
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from visionq.devstack.simulator.account import Account
-    from visionq.devstack.simulator.catalogue import Price
-    from visionq.devstack.simulator.question import PictureSource, Question
+    from visionq.devstack.simulator.model_catalogue import SimulatedPrice
+    from visionq.devstack.simulator.question import ModelRequest, PictureSource
 
 #: Tokens of an answer that sets no limit, as far as the balance must cover them (gpt-6-luna's).
 MOST_OUTPUT_TOKENS: Final = 16_384
@@ -59,7 +59,7 @@ DECLINED: Final = "I'm sorry, but I can't help with that request."
 
 
 @dataclass(frozen=True)
-class Reply:
+class PaidAnswer:
     """A paid answer, as bytes, and the model that gave it."""
 
     body: bytes
@@ -74,9 +74,9 @@ class Eyes:
         self._executor = executor
         self._session = session
         self._limit = limit
-        self._seen: OrderedDict[bytes, Facts] = OrderedDict()
+        self._seen: OrderedDict[bytes, SeenPicture] = OrderedDict()
 
-    async def see(self, source: PictureSource) -> Facts:
+    async def see(self, source: PictureSource) -> SeenPicture:
         """Return the facts of one picture; raise the provider's `Refusal` if it can't be seen."""
         if not source.url.startswith("data:"):
             return await self._decode(await self._fetch(source), source.param)
@@ -96,10 +96,10 @@ class Eyes:
             self._seen.popitem(last=False)
         return facts
 
-    def _look_at_url(self, source: PictureSource) -> Facts:
+    def _look_at_url(self, source: PictureSource) -> SeenPicture:
         return look(bytes_of(source.url, source.param, self._limit), source.param)
 
-    async def _decode(self, content: bytes, param: str) -> Facts:
+    async def _decode(self, content: bytes, param: str) -> SeenPicture:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, look, content, param)
 
@@ -119,7 +119,7 @@ class Eyes:
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """One request for an answer, as it was received."""
 
     api: str
@@ -129,11 +129,11 @@ class Call:
     digest: str
     fault: Fault | None = None
 
-    async def answer(self, account: Account, eyes: Eyes) -> Reply:
+    async def answer(self, account: Account, eyes: Eyes) -> PaidAnswer:
         """Check, admit, charge and answer.
 
         Raises `Refusal`, uncharged, where the provider would refuse. Charging is the last step
-        that can refuse: a `Reply` is paid for.
+        that can refuse: a `PaidAnswer` is paid for.
         """
         question = read_question(self.api, self.body)
         account.check_model(question.model, self.base)
@@ -156,7 +156,7 @@ class Call:
         account.cache.keep(use)
         answer = replace(answer, tier=SHOWN_AS.get(tier, tier))
         said = account.dialect.bill(document(question, answer), rub, account.settings.balance_rub)
-        return Reply(encoded(said), question.model)
+        return PaidAnswer(encoded(said), question.model)
 
 
 def encoded(value: object) -> bytes:
@@ -168,7 +168,9 @@ def encoded(value: object) -> bytes:
         return json.dumps(value).encode()
 
 
-def _read(question: Question, facts: list[Facts], account: Account) -> tuple[Use, Counted]:
+def _read(
+    question: ModelRequest, facts: list[SeenPicture], account: Account
+) -> tuple[Use, Counted]:
     """Return the question's cache reads and writes, and its total tokens."""
     segments = _segments(question, facts, account)
     terms = account.catalogue.cache_terms(question.model)
@@ -184,7 +186,7 @@ def _read(question: Question, facts: list[Facts], account: Account) -> tuple[Use
     return use, Counted(input=whole, output=0, read=read, **by_lifetime)
 
 
-def _segments(question: Question, facts: list[Facts], account: Account) -> list[Segment]:
+def _segments(question: ModelRequest, facts: list[SeenPicture], account: Account) -> list[Segment]:
     """Return the prompt in order, the form of the answer first."""
     form = json.dumps([question.answer_format.kind, question.answer_format.schema], sort_keys=True)
     segments, seen = [Segment(form, MESSAGE_TOKENS)], iter(facts)
@@ -200,8 +202,8 @@ def _segments(question: Question, facts: list[Facts], account: Account) -> list[
 
 
 def _answer(  # noqa: PLR0917  # what an answer is made of
-    question: Question,
-    facts: list[Facts],
+    question: ModelRequest,
+    facts: list[SeenPicture],
     fault: Fault | None,
     account: Account,
     counted: Counted,
@@ -228,7 +230,7 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
     return SimulatedAnswer(text, counted, reasoning_tokens=thought, refused=refused, cut=cut)
 
 
-def _tier(question: Question, price: Price, account: Account) -> str:
+def _tier(question: ModelRequest, price: SimulatedPrice, account: Account) -> str:
     """Return the service tier of a call, or refuse one that the model lacks."""
     asked = question.body.get("service_tier")
     if asked in UNNAMED_TIERS or asked in account.settings.full_tiers:
@@ -238,7 +240,7 @@ def _tier(question: Question, price: Price, account: Account) -> str:
     return str(asked)
 
 
-def _picture_tokens(account: Account, model: str, source: PictureSource, fact: Facts) -> int:
+def _picture_tokens(account: Account, model: str, source: PictureSource, fact: SeenPicture) -> int:
     detail_param = source.param.rpartition(".")[0] + ".detail"
     try:
         return account.catalogue.tokens(model, fact.width, fact.height, source.detail)

@@ -240,7 +240,7 @@ def ask(
         ProviderUnavailable: the provider was not reached, or said that it can't; nothing billed.
         BillingUnknown: the request was sent and no readable answer came.
         AnswerError: there is a paid answer, but not a usable one.
-        VisionqError: what `worker.provider.faults` makes of the provider's own error.
+        VisionqError: what `worker.provider.refusal_rules` makes of the provider's own error.
     """
     reply = _send(client, request)
     on_reply(reply)

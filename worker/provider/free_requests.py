@@ -19,7 +19,7 @@ from worker.provider.reply import Reply, Where, read_reason
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from visionq.pricing.model_list import ModelList
+    from visionq.pricing.model_list import ListedModels
     from visionq.providers import BalanceTerms, ProviderProfile
 
 #: Seconds.
@@ -48,13 +48,13 @@ def read_balance(client: OpenAI, terms: BalanceTerms | None) -> Decimal | None:
 _LONGEST_LIST: Final = 5_000_000
 
 
-def read_models(client: OpenAI, profile: ProviderProfile) -> ModelList | None:
+def read_models(client: OpenAI, profile: ProviderProfile) -> ListedModels | None:
     """Return the models listed at all addresses of the provider, or None on failure."""
     addresses = profile.addresses(str(client.base_url))
     return merge_lists(_read(client, address) for address in addresses)
 
 
-def _read(client: OpenAI, address: str) -> ModelList | None:
+def _read(client: OpenAI, address: str) -> ListedModels | None:
     url = f"{address.rstrip('/')}/models"
     try:
         response = client.get(url, cast_to=httpx2.Response, options={"timeout": _PATIENCE})

@@ -9,17 +9,17 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.devstack.simulator.catalogue import ORDINARY
 from visionq.devstack.simulator.instances import UnsatisfiableError, instance
+from visionq.devstack.simulator.model_catalogue import ORDINARY
 from visionq.devstack.simulator.question import RESPONSES
 from visionq.devstack.simulator.schemas import invalid_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visionq.devstack.simulator.catalogue import Counted
-    from visionq.devstack.simulator.pictures import Facts
-    from visionq.devstack.simulator.question import Question
+    from visionq.devstack.simulator.model_catalogue import Counted
+    from visionq.devstack.simulator.question import ModelRequest
+    from visionq.devstack.simulator.seen_pictures import SeenPicture
 
 #: A question with such letters is answered in Russian.
 CYRILLIC: Final = re.compile("[\u0400-\u04ff]")
@@ -49,7 +49,7 @@ def text_tokens(text: str) -> int:
     return -(-latin // LATIN_PER_TOKEN) - (-(len(text) - latin) // OTHERS_PER_TOKEN)
 
 
-def spoken(question: Question, facts: Sequence[Facts]) -> str:
+def spoken(question: ModelRequest, facts: Sequence[SeenPicture]) -> str:
     """Return the answer's text: `WIDTHxHEIGHT` and the dominant colour's hex of each picture."""
     kind = question.answer_format.kind
     if kind == "text":
@@ -61,7 +61,7 @@ def spoken(question: Question, facts: Sequence[Facts]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _structured(question: Question, brief: str) -> Any:  # noqa: ANN401  # any JSON value
+def _structured(question: ModelRequest, brief: str) -> Any:  # noqa: ANN401  # any JSON value
     asked = question.answer_format
     try:
         return instance(asked.schema or {}, brief)
@@ -69,7 +69,7 @@ def _structured(question: Question, brief: str) -> Any:  # noqa: ANN401  # any J
         raise invalid_schema(asked.name, f"{error}.", asked.param) from None
 
 
-def described(question: Question, facts: Sequence[Facts]) -> str:
+def described(question: ModelRequest, facts: Sequence[SeenPicture]) -> str:
     """Return the answer as plain text, in Russian to a question in Russian."""
     russian = any(map(CYRILLIC.search, question.texts))
     if not facts:
@@ -87,14 +87,14 @@ def lengthened(text: str, tokens: int | None) -> str:
     return text + " and" * max(0, missing)
 
 
-def document(question: Question, answer: SimulatedAnswer) -> dict[str, Any]:
+def document(question: ModelRequest, answer: SimulatedAnswer) -> dict[str, Any]:
     """Return the answer in the form of the API that was called."""
     if question.api == RESPONSES:
         return _response(question, answer)
     return _completion(question, answer)
 
 
-def _response(question: Question, answer: SimulatedAnswer) -> dict[str, Any]:
+def _response(question: ModelRequest, answer: SimulatedAnswer) -> dict[str, Any]:
     body, counted = question.body, answer.counted
     status = "incomplete" if answer.cut else "completed"
     part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": []}
@@ -155,7 +155,7 @@ def _thoughts(answer: SimulatedAnswer) -> list[dict[str, Any]]:
     return [{"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": []}]
 
 
-def _completion(question: Question, answer: SimulatedAnswer) -> dict[str, Any]:
+def _completion(question: ModelRequest, answer: SimulatedAnswer) -> dict[str, Any]:
     counted = answer.counted
     message: dict[str, Any] = {
         "role": "assistant",

@@ -12,10 +12,10 @@ from visionq.contract import Policy, UrlMode
 from visionq.contract.pictures import COMPUTED
 from visionq.errors import PictureRejected, Quarantined, TooLarge
 from visionq.pricing.vision import image_tokens, most_image_tokens
-from worker.detectors import judge
 from worker.images import encode_as_seen, inspect
 from worker.isolated_decode import PictureTask
-from worker.pipeline.context import Picture
+from worker.picture_detectors import judge
+from worker.pipeline.context import JobPicture
 
 if TYPE_CHECKING:
     from visionq.contract import ImageReference
@@ -29,13 +29,13 @@ _KEPT_BYTES: Final = 40_000_000
 _BASE64: Final = 4 / 3
 
 
-def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
+def load(attempt: Attempt, image: ImageReference, name: str) -> JobPicture:
     """Download a picture from its address; blobs are read when needed."""
     if image.blob is not None:
-        return Picture(name, sha256=image.blob)
+        return JobPicture(name, sha256=image.blob)
     url = image.url or ""
     if attempt.job.url_mode is UrlMode.PASS:
-        return Picture(name, url=url, warnings=_not_looked_at(attempt))
+        return JobPicture(name, url=url, warnings=_not_looked_at(attempt))
     reservation, before = attempt.reservation, attempt.reservation.held
     content = attempt.dependencies.fetcher.fetch(
         url,
@@ -48,7 +48,7 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> Picture:
     if reservation.held > attempt.dependencies.settings.max_held_bytes:
         message = "the pictures of this job by address are too many bytes together; upload them"
         raise TooLarge(message, image=name)
-    return Picture(name, content=content, sha256=sha256_of(content))
+    return JobPicture(name, content=content, sha256=sha256_of(content))
 
 
 def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def _most_bytes(attempt: Attempt) -> int:
     return limits.max_original_bytes if attempt.job.pictures.shrink else limits.max_bytes
 
 
-def check(attempt: Attempt, picture: Picture) -> None:
+def check(attempt: Attempt, picture: JobPicture) -> None:
     """Check a picture; keep it for `encode` unless the job holds too many bytes."""
     if picture.url is not None or attempt.is_suspect:
         return
@@ -79,7 +79,7 @@ def check(attempt: Attempt, picture: Picture) -> None:
         attempt.reservation.add(-checked.bytes)
 
 
-def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
+def _inspected(attempt: Attempt, picture: JobPicture) -> CheckedImage:
     """Return the checked picture; its bytes are counted in the job's share."""
     content = _content(attempt, picture)
     return inspect(
@@ -87,7 +87,7 @@ def _inspected(attempt: Attempt, picture: Picture) -> CheckedImage:
     )
 
 
-def _content(attempt: Attempt, picture: Picture) -> bytes:
+def _content(attempt: Attempt, picture: JobPicture) -> bytes:
     """Hand over a picture's bytes, counted in the job's reservation."""
     content, picture.content = picture.content, None
     if content is None:
@@ -103,7 +103,7 @@ def _content(attempt: Attempt, picture: Picture) -> bytes:
     return content
 
 
-def encode(attempt: Attempt, picture: Picture) -> list[str]:
+def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
     """Return the picture or its crops as data URLs, or as its address."""
     dependencies, detail, model = attempt.dependencies, attempt.job.detail, attempt.model
     if picture.url is not None:
@@ -130,7 +130,7 @@ def encode(attempt: Attempt, picture: Picture) -> list[str]:
     ]
 
 
-def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
+def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
     dependencies, options = attempt.dependencies, attempt.job.pictures
     checked, picture.checked = picture.checked or _inspected(attempt, picture), None
     with dependencies.decode_slots.held(attempt.job.tenant, checked.width * checked.height):
@@ -151,7 +151,7 @@ def _encoded(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
     return parts
 
 
-def _encoded_isolated(attempt: Attempt, picture: Picture) -> tuple[EncodedImage, ...]:
+def _encoded_isolated(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
     """Do the same in an isolated process; nothing looks into the picture here."""
     dependencies, job = attempt.dependencies, attempt.job
     content = _content(attempt, picture)
@@ -174,7 +174,7 @@ def _encoded_isolated(attempt: Attempt, picture: Picture) -> tuple[EncodedImage,
     return prepared.sent
 
 
-def _quarantined(attempt: Attempt, picture: Picture, error: Quarantined) -> Quarantined:
+def _quarantined(attempt: Attempt, picture: JobPicture, error: Quarantined) -> Quarantined:
     place = attempt.pictures.index(picture) + 1
     return Quarantined(
         f"{attempt.claim.lapses} workers died with this job, and then, the picture alone:"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Final
 
-from benchmarks.measuring import load, progress
+from benchmarks.comparison import load, progress
 from benchmarks.pictures import photo_file
 from benchmarks.scale.real import LATENCY, THREADS, Real, fleet_of, measured
 from benchmarks.scale.simulation import Costs, simulate

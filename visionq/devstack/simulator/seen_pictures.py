@@ -28,7 +28,7 @@ COLOUR_BITS: Final = 4
 
 
 @dataclass(frozen=True)
-class Facts:
+class SeenPicture:
     """What the answer says about a picture."""
 
     width: int
@@ -67,7 +67,7 @@ def too_large(param: str, limit: int) -> SimulatedRefusal:
     return _refused(message, param, "image_file_too_large")
 
 
-def look(content: bytes, param: str) -> Facts:
+def look(content: bytes, param: str) -> SeenPicture:
     """Decode a picture wholly and return its facts, or raise the provider's refusal."""
     if not content:
         raise _refused("The image file is empty.", param, "empty_image_file")
@@ -77,7 +77,7 @@ def look(content: bytes, param: str) -> Facts:
                 raise _too_many_pixels(param)
             if image.format in {"GIF", "WEBP"} and getattr(image, "is_animated", False):
                 raise _refused("Animated images are not supported.", param, "invalid_image_format")
-            return Facts(*image.size, _dominant_colour(image))
+            return SeenPicture(*image.size, _dominant_colour(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(param) from None
     except UnidentifiedImageError:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.rate_limit.cases import SETTLING, THREADS, Case, groups, quick_cases
 from benchmarks.rate_limit.judging import COLUMNS, in_words, judged, reached
 from benchmarks.tables import Cells, Table

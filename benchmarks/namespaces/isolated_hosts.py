@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.namespaces.network import Network, NotPermitted, network
 from benchmarks.tables import Table, goal, goals
 from tests.support.fleet import jobs, until

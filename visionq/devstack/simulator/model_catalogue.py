@@ -141,7 +141,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Price:
+class SimulatedPrice:
     """Rubles for a million tokens, and by how much they change."""
 
     input: Decimal
@@ -184,7 +184,7 @@ class Catalogue:
     """Every model that the simulator knows."""
 
     families: Mapping[str, Family]
-    prices: Mapping[str, Price]
+    prices: Mapping[str, SimulatedPrice]
     caching: Mapping[str, CacheTerms]
     #: Effort → tokens that an answer usually spends on reasoning, and model → effort of none given.
     effort_tokens: Mapping[str, int]
@@ -206,7 +206,7 @@ class Catalogue:
         """Tell whether the provider has the model, under its name or that of a snapshot."""
         return _found(self.families, model) is not None or _found(self.prices, model) is not None
 
-    def price(self, model: str) -> Price:
+    def price(self, model: str) -> SimulatedPrice:
         """Return the model's price; one without a row costs as much as the dearest."""
         found = _found(self.prices, model)
         if found is not None:
@@ -281,12 +281,12 @@ def _caching(rows: Iterable[Mapping[str, Any]]) -> dict[str, CacheTerms]:
     }
 
 
-def _price(row: Mapping[str, Any], terms: CacheTerms | None) -> Price:
+def _price(row: Mapping[str, Any], terms: CacheTerms | None) -> SimulatedPrice:
     incoming = Decimal(row["input"])
     written = incoming * (terms.write_factor if terms else 1)
     written_30m = Decimal(row.get("cache_write", written))
     long_prompt = row.get("long_prompt")
-    return Price(
+    return SimulatedPrice(
         input=incoming,
         output=Decimal(row["output"]),
         read=Decimal(row.get("cached_input", incoming)),

@@ -16,9 +16,15 @@ from aiohttp import web
 
 from visionq.contract.result import SIMULATED_REQUEST
 from visionq.devstack.simulator.account import Account, digest_of
-from visionq.devstack.simulator.calls import FETCH_TIMEOUT, Call, Eyes, Reply, encoded
 from visionq.devstack.simulator.dialects import DIALECTS, UNIFIED
 from visionq.devstack.simulator.faults import EARLY, Fault, refusal_of
+from visionq.devstack.simulator.model_calls import (
+    FETCH_TIMEOUT,
+    Eyes,
+    ModelCall,
+    PaidAnswer,
+    encoded,
+)
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import SimulatedRefusal, by_openai, by_proxy, invalid_key
 from visionq.http_checks import nonce_headers
@@ -26,8 +32,8 @@ from visionq.http_checks import nonce_headers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from visionq.devstack.simulator.catalogue import Catalogue
-    from visionq.devstack.simulator.settings import SimulatorSettings
+    from visionq.devstack.simulator.model_catalogue import Catalogue
+    from visionq.devstack.simulator.simulator_settings import SimulatorSettings
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +135,7 @@ async def _call(api: str, base: str, request: web.Request) -> web.StreamResponse
         message = "We could not parse the JSON body of your request."
         raise by_openai(message, code=None)
     try:
-        reply = await Call(api, base, body, digest, fault).answer(account, request.app[EYES])
+        reply = await ModelCall(api, base, body, digest, fault).answer(account, request.app[EYES])
     except SimulatedRefusal as refusal:
         refusal.headers |= _limits_of(account, body)
         _drop_hint(refusal, account)
@@ -192,7 +198,7 @@ def _cut(request: web.Request) -> web.StreamResponse:
 
 
 async def _deliver(
-    request: web.Request, reply: Reply, fault: Fault | None, headers: dict[str, str]
+    request: web.Request, reply: PaidAnswer, fault: Fault | None, headers: dict[str, str]
 ) -> web.StreamResponse:
     if fault is Fault.HTML_200:
         return web.Response(text=PAGE, content_type="text/html", headers=headers)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from visionq import errors
 from visionq.contract import Usage
-from worker.provider.reply import Reason, Where, read_reason
+from worker.provider.reply import ErrorFields, Where, read_reason
 from worker.retry_after import retry_after
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Billed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RefusalRule:
     """One way to be refused: all that is given must fit."""
 
     error: type[errors.VisionqError]
@@ -64,7 +64,7 @@ class Row:
     #: Only calls of the same model would fare alike, not every call of the key.
     by_model: bool = False
 
-    def fits(self, status: int, reason: Reason) -> bool:
+    def fits(self, status: int, reason: ErrorFields) -> bool:
         """Return whether this row is about such an answer."""
         return (
             status in self.statuses
@@ -74,24 +74,24 @@ class Row:
             and re.search(self.words, reason.text, re.IGNORECASE) is not None
         )
 
-    def _names(self, reason: Reason) -> bool:
+    def _names(self, reason: ErrorFields) -> bool:
         names = [name for name in (reason.code, reason.type) if name]
         return any(fnmatchcase(name, code) for name in names for code in self.codes)
 
 
 def _code(
     error: type[errors.VisionqError], *codes: str, words: str = "", source: str = _SDK
-) -> Row:
-    return Row(error, _ANY, codes=codes, words=words, where=Where.ERROR, source=source)
+) -> RefusalRule:
+    return RefusalRule(error, _ANY, codes=codes, words=words, where=Where.ERROR, source=source)
 
 
 def _status(
     error: type[errors.VisionqError], *statuses: int, words: str = "", where: Where | None = None
-) -> Row:
-    return Row(error, frozenset(statuses), words=words, where=where)
+) -> RefusalRule:
+    return RefusalRule(error, frozenset(statuses), words=words, where=where)
 
 
-TABLE: Final[tuple[Row, ...]] = (
+TABLE: Final[tuple[RefusalRule, ...]] = (
     # The account: nothing helps until someone acts, regardless of the status.
     _code(
         errors.InsufficientBalance,
@@ -101,18 +101,18 @@ TABLE: Final[tuple[Row, ...]] = (
         "organization_usage_limit_exceeded",
         source=_HELP,
     ),
-    Row(
+    RefusalRule(
         errors.InsufficientBalance,
         _ANY,
         words=r"insufficient balance|budget exceeded",
         where=Where.DETAIL,
     ),
     _code(errors.KeyRejected, "invalid_api_key", source=_HELP),
-    Row(errors.KeyRejected, _ANY, words="invalid api key", where=Where.DETAIL),
+    RefusalRule(errors.KeyRejected, _ANY, words="invalid api key", where=Where.DETAIL),
     # Too fast.
     _code(errors.RateLimited, "rate_limit_exceeded", "slow_down", source=_HELP),
     # An outage in the dress of a refusal.
-    Row(
+    RefusalRule(
         errors.ProviderUnavailable,
         frozenset({400, 422}),
         codes=("server_error", "vector_store_timeout", "server_is_overloaded"),
@@ -120,7 +120,7 @@ TABLE: Final[tuple[Row, ...]] = (
         source=_SDK,
     ),
     # The request.
-    Row(errors.AccessDenied, frozenset({403}), words=_NAMES_A_MODEL, by_model=True),
+    RefusalRule(errors.AccessDenied, frozenset({403}), words=_NAMES_A_MODEL, by_model=True),
     _code(errors.ModelNotFound, "model_not_found", source=_HELP),
     _code(errors.RequestRejected, "context_length_exceeded", source=_HELP),
     _code(errors.RequestRejected, "invalid_prompt", "data_residency_mismatch"),
@@ -175,13 +175,13 @@ TABLE: Final[tuple[Row, ...]] = (
 
 #: What holds when no row does: 408, 502, 504, redirects, pages, empty and cut bodies, an error
 #: that calls itself a success.
-UNLISTED: Final = Row(errors.BillingUnknown, frozenset(), billed=Billed.UNKNOWN)
+UNLISTED: Final = RefusalRule(errors.BillingUnknown, frozenset(), billed=Billed.UNKNOWN)
 
 #: A part of the request as errors name it: `input[0].content[2].image_url`.
 _PART: Final = re.compile(r"content\[(\d+)\]")
 
 
-def find(status: int, reason: Reason, refusals: Refusals) -> Row:
+def find(status: int, reason: ErrorFields, refusals: Refusals) -> RefusalRule:
     """Return the row that such an answer falls under, of a provider with such refusals."""
     listed = {Where.ERROR: refusals.error, Where.DETAIL: refusals.detail}
     if status not in listed.get(reason.where, ()):
@@ -222,7 +222,7 @@ def fault(
     return error
 
 
-def _message(kind: type[errors.VisionqError], reply: Reply, reason: Reason) -> str:
+def _message(kind: type[errors.VisionqError], reply: Reply, reason: ErrorFields) -> str:
     if kind is errors.BillingUnknown:
         return f"the provider answered {reply.status} with no answer in it: {reason.text}"
     return reason.text
@@ -246,7 +246,7 @@ def _wait(kind: type[errors.VisionqError], reply: Reply, now: float) -> float | 
 
 
 def _picture(
-    kind: type[errors.VisionqError], reason: Reason, request: ProviderRequest
+    kind: type[errors.VisionqError], reason: ErrorFields, request: ProviderRequest
 ) -> str | None:
     """Name the picture at fault, where the error is about one and says which."""
     about_one = issubclass(kind, errors.ImageError) or "image" in (reason.param or "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.health import Report, ReportFile, directory, fleet_of, now
+from visionq.health import HealthReport, ReportFile, directory, fleet_of, now
 from worker.threads import BackgroundThread
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class Reporter(BackgroundThread):
         self._watchdog.stop()
         self.join(timeout=5)
 
-    def report(self) -> Report:
+    def report(self) -> HealthReport:
         """Return the health of this process."""
-        return Report(
+        return HealthReport(
             pid=os.getpid(),
             name=self._name,
             at=now(),
