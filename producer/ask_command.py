@@ -17,8 +17,7 @@ from redis.exceptions import RedisError
 from producer.job_options import job_options, take_images, take_job_options, take_prompt
 from producer.quote.model_facts import LearnedStatistics, Shutdowns
 from producer.stack import Reminder, found_stack, no_worker
-from visionq.cli.doctor.doctor_command import find_provider
-from visionq.cli.doctor.provider_checks import get_model_list, provider_at
+from visionq.cli.provider_account import find_provider, get_model_list, provider_at
 from visionq.cli.shared import errors_as_json, json_option, print_json
 from visionq.contract import JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -85,6 +86,25 @@ def _check_proxy(name: str, value: str) -> None:
             f"{name}: a proxy is given as http://host:port or socks5://host:port;"
             " unset the variable to go without"
         )
+
+
+def public_address(url: str) -> str:
+    """Return an address without its user, its password and its options."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def is_local(url: str) -> bool:
+    """Return whether an address leads to this machine, and so to no network."""
+    parts = urlsplit(url)
+    if parts.scheme in {"unix", "redis+socket"} or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def nonce_headers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -28,8 +28,7 @@ from producer.quote.model_facts import LearnedStatistics
 from producer.run.table import TableForm
 from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.opening import source_options, take_source_options
-from visionq.cli.doctor.doctor_command import find_provider
-from visionq.cli.doctor.provider_checks import get_model_list
+from visionq.cli.provider_account import find_provider, get_model_list
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json

@@ -14,7 +14,7 @@ from producer.quote import QuotePlan, make_quote
 from producer.quote.quote_command import statistics_of
 from producer.run.run_progress import rubles
 from producer.sources import said_of_reading
-from visionq.cli.doctor.provider_checks import provider_at, read_balance
+from visionq.cli.provider_account import provider_at, read_balance
 from visionq.cli.screen import people_console
 from visionq.errors import Incomplete, InvalidOutput, InvalidSource, Refused
 from visionq.pricing.prices import load_prices

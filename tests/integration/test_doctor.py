@@ -20,8 +20,9 @@ from tests.support.redis_servers import started
 from tests.support.warm_processes import running_simulator
 from visionq import Client, cli
 from visionq.cli.doctor.findings import Finding, Level
-from visionq.cli.doctor.provider_checks import Provider, ask_provider
+from visionq.cli.doctor.provider_checks import ask_provider
 from visionq.cli.doctor.table_checks import listed_finding
+from visionq.cli.provider_account import Provider
 from visionq.cli.record import StackRecord, write_record
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Ledger, Registration
@@ -298,7 +299,7 @@ def test_the_balance(
 
 def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
     """A configured model that the provider does not list is reported."""
-    listed = ask_provider(Provider(simulator.provider_url, None)).listed
+    listed = ask_provider(Provider(simulator.provider_url, None))[1]
     assert listed is not None
     found = listed_finding("gpt-6-lunar", listed, date(2026, 12, 1))
     assert (found.check, found.level) == ("provider.model", Level.WARNING)
@@ -347,7 +348,7 @@ def test_a_proxy_does_not_hear_of_what_is_local(
 
 
 def provider(of: Provider) -> dict[str, Finding]:
-    return {one.check: one for one in ask_provider(of).findings}
+    return {one.check: one for one in ask_provider(of)[0]}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from tests.support.ledger import LedgerDriver, new_job
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
-from visionq.cli.doctor.provider_checks import Provider, get_model_list
+from visionq.cli.provider_account import Provider, get_model_list
 from visionq.ledger.usage import kind_of, models_in_use
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
 from visionq.pricing.model_list import ListedModels, note_model_list, read_model_list

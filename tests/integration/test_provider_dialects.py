@@ -15,7 +15,8 @@ from producer.sources import Row
 from tests.support.pictures import picture
 from tests.support.worker import Bench, served
 from visionq.cli.doctor.fleet_checks import usage_findings
-from visionq.cli.doctor.provider_checks import Provider, ask_provider
+from visionq.cli.doctor.provider_checks import ask_provider
+from visionq.cli.provider_account import Provider
 from visionq.ledger import BudgetScope, Held, Period
 from visionq.ledger.metrics import read_counters
 from visionq.names import COST_FACTOR, USAGE_KINDS
@@ -230,7 +231,7 @@ def test_the_key_goes_in_the_sellers_form(
     assert read_balance(bearer, profile.balance) is None
     url = bench.settings.base_url
     levels = [
-        [one.level for one in ask_provider(Provider(url, "sk-1", profile=each)).findings]
+        [one.level for one in ask_provider(Provider(url, "sk-1", profile=each))[0]]
         for each in (profile, load_profile("aitunnel"))
     ]
     assert levels == [["ok", "ok"], ["problem"]]

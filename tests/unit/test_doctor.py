@@ -12,24 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from visionq.cli.doctor.doctor_command import REACHABLE, exit_code_of, report
-from visionq.cli.doctor.findings import (
-    Finding,
-    Level,
-    is_local,
-    not_known,
-    ok,
-    problem,
-    public_address,
-    warning,
-)
-from visionq.cli.doctor.provider_checks import (
-    Provider,
-    ask_provider,
-    environment_findings,
-    get_model_list,
-)
+from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem, warning
+from visionq.cli.doctor.provider_checks import ask_provider, environment_findings
 from visionq.cli.doctor.redis_checks import Server, redis_findings
 from visionq.cli.doctor.table_checks import table_findings, versions_finding
+from visionq.cli.provider_account import Provider, get_model_list
+from visionq.http_checks import is_local, public_address
 from visionq.pricing.model_list import ListedModels
 from visionq.settings import Settings
 
@@ -49,28 +37,37 @@ INFO: dict[str, Any] = {
     "used_memory": 100_000_000,
     "maxmemory": 1_000_000_000,
 }
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "appendfsync": "everysec",
     "save": "",
     "appendonly": "yes",
     "maxmemory": "0",
     "hash-max-ziplist-value": "1024",
 }
-WELL = Server(info=INFO, config=CONFIG, hello={}, latency=0.001, clock_ahead=0.0)
-MUTE = dataclasses.replace(WELL, info=None, config=None)
+
+
+def reporting(*replies: dict[str, Any]) -> Server:
+    """A server that reports this, the later replies before the earlier ones."""
+    facts = {name: str(value) for reply in replies for name, value in reply.items()}
+    return Server(facts, latency=0.001, clock_ahead=0.0)
+
+
+WELL = reporting(CONFIG, INFO)
+SILENT_CONFIG = reporting(INFO)
+MUTE = reporting()
 
 
 def told(server: Server, check: str, url: str = LOCAL) -> Finding:
-    (found,) = (one for one in redis_findings(server, url) if one.check == f"redis.{check}")
+    (found,) = (one for one in redis_findings(server, url, 0.85) if one.check == f"redis.{check}")
     return found
 
 
 def with_info(**changes: Any) -> Server:
-    return dataclasses.replace(WELL, info=INFO | changes)
+    return reporting(CONFIG, INFO | changes)
 
 
 def with_config(**changes: str) -> Server:
-    return dataclasses.replace(WELL, config=CONFIG | changes)
+    return reporting(CONFIG | changes, INFO)
 
 
 def test_a_proxy_is_named_where_calls_go_through_it() -> None:
@@ -87,7 +84,9 @@ def test_a_proxy_is_named_where_calls_go_through_it() -> None:
 
 def test_a_server_that_is_well() -> None:
     """A server set up as the docs say brings nothing to do."""
-    assert {(one.level, one.advice) for one in redis_findings(WELL, LOCAL)} == {(Level.OK, None)}
+    assert {(one.level, one.advice) for one in redis_findings(WELL, LOCAL, 0.85)} == {
+        (Level.OK, None)
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_a_server_that_is_well() -> None:
         (WELL, "persistence", Level.OK, "may lose the last second or two"),
         (with_config(appendfsync="always"), "persistence", Level.OK, "nor does the loss"),
         (with_config(appendfsync="no"), "persistence", Level.WARNING, "half minute"),
-        (dataclasses.replace(WELL, config=None), "persistence", Level.OK, "is not reported"),
+        (SILENT_CONFIG, "persistence", Level.OK, "is not reported"),
         (with_info(aof_last_write_status="err"), "persistence", Level.PROBLEM, "can't be written"),
         (with_info(aof_enabled=0), "persistence", Level.PROBLEM, "everything is lost"),
         (with_info(aof_enabled=0, connected_slaves=1), "persistence", Level.WARNING, "failover"),
@@ -113,7 +112,7 @@ def test_a_server_that_is_well() -> None:
         (with_info(maxmemory=0), "memory", Level.WARNING, "no limit"),
         (WELL, "packing", Level.OK, "about 550 bytes"),
         (with_config(**{"hash-max-ziplist-value": "64"}), "packing", Level.WARNING, "1,030 bytes"),
-        (dataclasses.replace(WELL, config=None), "packing", Level.NOT_KNOWN, "is not reported"),
+        (SILENT_CONFIG, "packing", Level.NOT_KNOWN, "is not reported"),
         (dataclasses.replace(WELL, latency=0.05), "latency", Level.WARNING, "50.0 ms"),
         (dataclasses.replace(WELL, clock_ahead=3.0), "clock", Level.WARNING, "3.0 s ahead of"),
         (dataclasses.replace(WELL, clock_ahead=-9.0), "clock", Level.WARNING, "9.0 s behind"),
@@ -138,7 +137,7 @@ def test_what_is_wrong_with_a_server(server: Server, check: str, level: Level, w
 def test_the_redis_of_a_stack(changes: dict[str, int], level: Level, words: str) -> None:
     """The Redis that `up` has started shows its true bound, and needs no setting."""
     server = with_info(maxmemory=0, **changes)
-    found = {one.check: one for one in redis_findings(server, LOCAL, is_of_stack=True)}
+    found = {one.check: one for one in redis_findings(server, LOCAL, 0.85, is_of_stack=True)}
     assert found["redis.memory"].level is level
     assert words in found["redis.memory"].message
     others = {one.level for name, one in found.items() if name != "redis.memory"}
@@ -159,7 +158,7 @@ def test_what_one_command_does_not_tell_another_does() -> None:
     """Without INFO, HELLO tells version, mode and role, and CONFIG the rest."""
     hello = {"redis_version": "7.0.15", "redis_mode": "cluster", "role": "replica"}
     config = CONFIG | {"maxmemory-policy": "volatile-lru"}
-    server = dataclasses.replace(WELL, info=None, hello=hello, config=config)
+    server = reporting(config, hello)
     levels = [told(server, check).level for check in ("version", "role", "mode", "eviction")]
     assert levels == [Level.OK, Level.PROBLEM, Level.PROBLEM, Level.PROBLEM]
     assert told(server, "persistence").level is Level.OK
@@ -198,7 +197,7 @@ def test_without_a_key_nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(socket, function, refuse)
     provider = Provider("https://api.proxyapi.ru/openai/v1", None)
     assert get_model_list(provider) is None
-    (found,) = ask_provider(provider).findings
+    (found,) = ask_provider(provider)[0]
     assert (found.check, found.level) == ("provider.key", Level.WARNING)
     assert found.details == {"present": False}
 

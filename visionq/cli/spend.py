@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from visionq.cli.budget import book_document, line_of, scope_of
-from visionq.cli.doctor.doctor_command import find_provider
-from visionq.cli.doctor.findings import is_local
-from visionq.cli.doctor.provider_checks import read_balance
+from visionq.cli.provider_account import find_provider, read_balance
 from visionq.cli.record import is_simulated
 from visionq.cli.screen import plain
 from visionq.cli.settle import settle
 from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.http_checks import is_local
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.ledger import RedisClock
 from visionq.ledger.metrics import read_tokens

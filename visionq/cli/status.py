@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visionq.cli.doctor.findings import public_address
 from visionq.cli.record import is_simulated
 from visionq.cli.screen import people_console
 from visionq.cli.shared import (
@@ -19,6 +18,7 @@ from visionq.cli.shared import (
     print_json,
 )
 from visionq.errors import QueueUnavailable
+from visionq.http_checks import public_address
 from visionq.ledger.overview import overview
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings

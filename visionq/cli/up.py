@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from visionq.cli.doctor.provider_checks import get_model_list, provider_at
+from visionq.cli.provider_account import get_model_list, provider_at
 from visionq.cli.record import (
     StackRecord,
     remove_record,

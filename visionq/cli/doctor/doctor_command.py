@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -14,16 +13,12 @@ from typing import TYPE_CHECKING, Final
 import click
 from redis.exceptions import ResponseError
 
-from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem, public_address
+from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem
 from visionq.cli.doctor.fleet_checks import fleet_findings, neighbour_findings, usage_findings
-from visionq.cli.doctor.provider_checks import (
-    Provider,
-    ask_provider,
-    environment_findings,
-    provider_at,
-)
+from visionq.cli.doctor.provider_checks import ask_provider, environment_findings
 from visionq.cli.doctor.redis_checks import broker_finding, read_server, redis_findings
 from visionq.cli.doctor.table_checks import listed_finding, table_findings, versions_finding
+from visionq.cli.provider_account import find_provider
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
 from visionq.cli.shared import (
@@ -36,6 +31,7 @@ from visionq.cli.shared import (
     print_json,
 )
 from visionq.errors import QueueUnavailable
+from visionq.http_checks import public_address
 from visionq.ledger import ledger_options
 from visionq.ledger.overview import overview
 from visionq.pricing.model_list import read_model_list
@@ -43,11 +39,10 @@ from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from redis import Redis
 
-    from visionq.cli.doctor.provider_checks import Provider
     from visionq.pricing.model_list import ListedModels
     from visionq.settings import Settings
 
@@ -57,87 +52,6 @@ _UNREACHABLE: Final = (
     " password, and `rediss://` where it wants TLS"
 )
 _MAY_READ: Final = "run `visionq doctor` as a Redis user that may read all of `visionq:*`"
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorTarget:
-    """What is examined."""
-
-    settings: Settings
-    provider: Provider
-    #: None where no address of Redis is known; `no_redis` says why.
-    redis_url: str | None
-    no_redis: str = ""
-    #: The environment of HTTP clients: proxies and certificates.
-    environ: Mapping[str, str] = field(default_factory=dict)
-    #: Whether this Redis is that of a running `visionq up`.
-    is_of_stack: bool = False
-
-
-def examine(target: DoctorTarget) -> list[Finding]:
-    """Look at everything; nothing is changed, and no call is made that costs."""
-    settings = target.settings
-    findings = _ledger_findings(target)
-    broker = settings.broker_url
-    if broker is not None and broker.get_secret_value() != target.redis_url:
-        findings.append(broker_finding(broker.get_secret_value()))
-    asked, today = ask_provider(target.provider), datetime.now(UTC).date()
-    listed = asked.listed or _noted_list(target)
-    there = [listed_finding(settings.default_model, listed, today)] if listed else []
-    return [
-        *findings,
-        *environment_findings(target.environ, target.provider.base_url),
-        *asked.findings,
-        *there,
-        *table_findings(settings, today, listed),
-        versions_finding(),
-    ]
-
-
-def is_unreachable(findings: list[Finding]) -> bool:
-    """Return whether Redis was out of reach."""
-    return any(one.check == REACHABLE and one.level is Level.PROBLEM for one in findings)
-
-
-def _ledger_findings(target: DoctorTarget) -> list[Finding]:
-    if target.redis_url is None:
-        return [problem(REACHABLE, "no address of Redis is known", target.no_redis)]
-    url, address = target.redis_url, public_address(target.redis_url)
-    refuse_at = ledger_options(target.settings).refuse_at
-    try:
-        with connect(url, "visionq-doctor", retries=0) as redis, as_queue_unavailable():
-            server = read_server(redis, time.time, time.perf_counter)
-            findings = [ok(REACHABLE, f"{address} answers")]
-            findings += redis_findings(server, url, refuse_at, is_of_stack=target.is_of_stack)
-            return [*findings, *_fleet(redis, target.settings)]
-    except QueueUnavailable as error:
-        return [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
-
-
-def _noted_list(target: DoctorTarget) -> ListedModels | None:
-    """Return the list of models that a worker stored: it has the key."""
-    if target.redis_url is None:
-        return None
-    with (
-        suppress(QueueUnavailable, ResponseError),  # already reported
-        connect(target.redis_url, "visionq-doctor", retries=0) as redis,
-        as_queue_unavailable(),
-    ):
-        return read_model_list(redis)
-    return None
-
-
-def _fleet(redis: Redis, settings: Settings) -> list[Finding]:
-    try:
-        return [
-            *fleet_findings(redis, overview(redis)),
-            *neighbour_findings(redis, default_queue=settings.consume_default_queue),
-            *usage_findings(redis),
-        ]
-    except ResponseError as error:
-        return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]
-
-
 #: Level → its word, its colour, and its word in the sum.
 _WORDS: Final = {
     Level.OK: ("ok", "green", "ok"),
@@ -156,7 +70,7 @@ def doctor(*, as_json: bool) -> int:
     3: Redis is out of reach.
     """
     with errors_as_json(as_json):
-        findings = examine(_target(load_settings()))
+        findings = _examine(load_settings())
     if as_json:
         print_json(report(findings))
     else:
@@ -164,12 +78,61 @@ def doctor(*, as_json: bool) -> int:
     return exit_code_of(findings)
 
 
+def _examine(settings: Settings) -> list[Finding]:
+    provider, today = find_provider(settings), datetime.now(UTC).date()
+    findings, noted = _ask_redis(settings)
+    asked, listed = ask_provider(provider)
+    listed = listed or noted
+    findings += [*environment_findings(os.environ, provider.base_url), *asked]
+    if listed:
+        findings.append(listed_finding(settings.default_model, listed, today))
+    return [*findings, *table_findings(settings, today, listed), versions_finding()]
+
+
+def _ask_redis(settings: Settings) -> tuple[list[Finding], ListedModels | None]:
+    """Return the findings about Redis, broker and workers; and the models that a worker noted."""
+    findings, listed, url = [], None, None
+    try:
+        url = find_redis_url(settings)
+    except QueueUnavailable as error:
+        findings.append(problem(REACHABLE, "no address of Redis is known", error.message))
+    else:
+        address, record = public_address(url), read_record()
+        is_of_stack = record is not None and record.redis_url == url
+        refuse_at = ledger_options(settings).refuse_at
+        try:
+            with connect(url, "visionq-doctor", retries=0) as redis, as_queue_unavailable():
+                server = read_server(redis, time.time, time.perf_counter)
+                found = redis_findings(server, url, refuse_at, is_of_stack=is_of_stack)
+                fleet = _fleet(redis, settings)
+                findings = [ok(REACHABLE, f"{address} answers"), *found, *fleet]
+                with suppress(ResponseError):  # already reported
+                    listed = read_model_list(redis)
+        except QueueUnavailable as error:
+            findings = [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
+    broker = settings.broker_url
+    if broker is not None and broker.get_secret_value() != url:
+        findings.append(broker_finding(broker.get_secret_value()))
+    return findings, listed
+
+
+def _fleet(redis: Redis, settings: Settings) -> list[Finding]:
+    try:
+        return [
+            *fleet_findings(redis, overview(redis)),
+            *neighbour_findings(redis, default_queue=settings.consume_default_queue),
+            *usage_findings(redis),
+        ]
+    except ResponseError as error:
+        return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]
+
+
 def exit_code_of(findings: list[Finding]) -> int:
     """Return 3 if Redis is unreachable, 1 for any other problem, else 0."""
-    if is_unreachable(findings):
+    problems = {one.check for one in findings if one.level is Level.PROBLEM}
+    if REACHABLE in problems:
         return EXIT_UNREACHABLE
-    has_problem = any(one.level is Level.PROBLEM for one in findings)
-    return EXIT_FAILED if has_problem else EXIT_OK
+    return EXIT_FAILED if problems else EXIT_OK
 
 
 def report(findings: Sequence[Finding]) -> dict[str, object]:
@@ -179,26 +142,6 @@ def report(findings: Sequence[Finding]) -> dict[str, object]:
         "counts": {level.value: counts[level] for level in Level},
         "findings": [one.to_public() for one in findings],
     }
-
-
-def find_provider(settings: Settings) -> Provider:
-    """Return the provider that the environment names, else that of the stack that runs here."""
-    record = None if settings.redis_url else read_record()
-    if record is None:
-        return provider_at(settings.base_url, settings, simulated=False)
-    simulated = record.simulator_url is not None
-    return provider_at(record.provider_url, settings, simulated=simulated)
-
-
-def _target(settings: Settings) -> DoctorTarget:
-    provider = find_provider(settings)
-    try:
-        url = find_redis_url(settings)
-    except QueueUnavailable as error:
-        return DoctorTarget(settings, provider, None, error.message, os.environ)
-    record = read_record()
-    is_of_stack = record is not None and record.redis_url == url
-    return DoctorTarget(settings, provider, url, environ=os.environ, is_of_stack=is_of_stack)
 
 
 def _print(findings: Sequence[Finding]) -> None:
@@ -216,15 +159,13 @@ def _print(findings: Sequence[Finding]) -> None:
             text = Text(one.message)
             if one.advice:
                 text.append(f"\n→ {one.advice}", "bold")
-            name = one.check.partition(".")[2]
-            table.add_row(Text(word, colour), Text(name, "dim"), text)
+            table.add_row(Text(word, colour), Text(one.check.partition(".")[2], "dim"), text)
         console.print(Text(part.capitalize(), "bold"), table)
     counts = Counter(one.level for one in findings)
+    sums = [
+        Text(f"{counts[level]} {plural}", colour)
+        for level, (_, colour, plural) in _WORDS.items()
+        if counts[level]
+    ]
     console.print()
-    console.print(
-        Text(", ").join(
-            Text(f"{counts[level]} {plural}", colour)
-            for level, (_, colour, plural) in _WORDS.items()
-            if counts[level]
-        )
-    )
+    console.print(Text(", ").join(sums))

@@ -1,10 +1,9 @@
-"""What a check found, and how addresses are shown."""
+"""What a check found."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from functools import partial
 
 from pydantic import Field
 
@@ -38,45 +37,13 @@ class Finding(Document):
     details: dict[str, Detail] = Field(default_factory=dict)
 
 
-def ok(check: str, message: str, **details: Detail) -> Finding:
-    """Return that a thing is well."""
-    return Finding(check=check, level=Level.OK, message=message, details=details)
+def _finding(
+    level: Level, check: str, message: str, advice: str | None = None, /, **details: Detail
+) -> Finding:
+    return Finding(check=check, level=level, message=message, advice=advice, details=details)
 
 
-def warning(check: str, message: str, advice: str, **details: Detail) -> Finding:
-    """Return something that works but deserves attention."""
-    return Finding(
-        check=check, level=Level.WARNING, message=message, advice=advice, details=details
-    )
-
-
-def problem(check: str, message: str, advice: str, **details: Detail) -> Finding:
-    """Return what does not work."""
-    return Finding(
-        check=check, level=Level.PROBLEM, message=message, advice=advice, details=details
-    )
-
-
-def not_known(check: str, message: str, advice: str) -> Finding:
-    """Return what could not be looked at."""
-    return Finding(check=check, level=Level.NOT_KNOWN, message=message, advice=advice)
-
-
-def public_address(url: str) -> str:
-    """Return an address without its user, its password and its options."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
-def is_local(url: str) -> bool:
-    """Return whether an address leads to this machine, and so to no network."""
-    parts = urlsplit(url)
-    if parts.scheme in {"unix", "redis+socket"} or parts.hostname == "localhost":
-        return True
-    try:
-        return ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+ok = partial(_finding, Level.OK)
+warning = partial(_finding, Level.WARNING)
+problem = partial(_finding, Level.PROBLEM)
+not_known = partial(_finding, Level.NOT_KNOWN)

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from visionq.cli.doctor.findings import Detail, Finding, not_known, ok, problem, warning
+from visionq.cli.doctor.findings import Finding, not_known, ok, problem, warning
 from visionq.data import vendor_of
 from visionq.pricing.model_list import nearest_model, said_of_unlisted
 from visionq.pricing.models import end_of, warning_for
@@ -17,6 +17,7 @@ from visionq.settings import ConfigurationError
 if TYPE_CHECKING:
     from datetime import date
 
+    from visionq.cli.doctor.findings import Detail
     from visionq.pricing.model_list import ListedModels
     from visionq.pricing.prices import PriceTable
     from visionq.settings import Settings
@@ -63,35 +64,22 @@ def _table(prices: PriceTable, source: str, today: date) -> Finding:
     message = f"{len(rows)} prices ({source}), the oldest of {oldest} ({age} days)"
     if unconfirmed:
         message += f"; {unconfirmed} never compared with a bill"
-    details: dict[str, Detail] = {
-        "source": source,
-        "oldest": str(oldest),
-        "rows": len(rows),
-        "unconfirmed": unconfirmed,
-    }
-    if unconfirmed or age > _OLD:
-        return warning(check, message, _REPLACE, **details)
-    return ok(check, message, **details)
+    level, advice = (warning, _REPLACE) if unconfirmed or age > _OLD else (ok, None)
+    figures = {"rows": len(rows), "unconfirmed": unconfirmed}
+    return level(check, message, advice, source=source, oldest=str(oldest), **figures)
 
 
 def _price(prices: PriceTable, model: str) -> Finding:
     check, price = "model.price", prices.for_model(model)
     if price is None:
-        return warning(
-            check,
-            f"{model} has no price: what its calls cost is not known",
-            f"add a row for it: {_REPLACE}",
-            model=model,
-        )
+        message = f"{model} has no price: what its calls cost is not known"
+        return warning(check, message, f"add a row for it: {_REPLACE}", model=model)
     kind = "confirmed" if price.confirmed else "an estimate"
-    return ok(
-        check,
+    message = (
         f"{model}: {price.input} ₽ and {price.output} ₽ a million tokens in and out"
-        f" ({kind}, {price.date}, {price.source})",
-        model=model,
-        confirmed=price.confirmed,
-        date=str(price.date),
+        f" ({kind}, {price.date}, {price.source})"
     )
+    return ok(check, message, model=model, confirmed=price.confirmed, date=str(price.date))
 
 
 def _end(model: str, listed: ListedModels | None, today: date) -> Finding:
@@ -113,18 +101,11 @@ def _vision(settings: Settings) -> Finding:
     except ConfigurationError as error:
         return problem(check, error.message, _CORRECT)
     if family is None:
-        return warning(
-            check,
-            f"how {model} counts pictures is not known; forecasts take the most of any model",
-            "trust the bill, not the forecast, or choose a model that is known",
-            model=model,
-        )
-    return ok(
-        check,
-        f"how {model} counts pictures is known ({family.source}, {family.date})",
-        model=model,
-        family=family.name,
-    )
+        message = f"how {model} counts pictures is not known; forecasts take the most of any model"
+        advice = "trust the bill, not the forecast, or choose a model that is known"
+        return warning(check, message, advice, model=model)
+    message = f"how {model} counts pictures is known ({family.source}, {family.date})"
+    return ok(check, message, model=model, family=family.name)
 
 
 _PACKAGES: Final = ("visionq", "celery", "kombu", "redis", "openai", "pillow")
@@ -132,17 +113,13 @@ _PACKAGES: Final = ("visionq", "celery", "kombu", "redis", "openai", "pillow")
 
 def versions_finding() -> Finding:
     """Return the versions of Python and the packages that matter; clients have fewer of them."""
-    found = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
-    installed = [f"{name} {number}" for name, number in found.items() if number]
-    absent = [name for name, number in found.items() if number is None]
-    message = ", ".join(installed)
-    if absent:
+    found: dict[str, Detail] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    message = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    if absent := [name for name, number in found.items() if number is None]:
         message += f"; not installed here: {', '.join(absent)}"
     return ok("versions", message, **found)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
