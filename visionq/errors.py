@@ -33,6 +33,7 @@ VisionqError
 │       ├── InsufficientBalance     insufficient_balance
 │       ├── KeyRejected             key_rejected
 │       └── AccessDenied            access_denied
+│           └── BatchApiMissing     access_denied        (only its batch lane is closed)
 ├── JobStopped                    ended by a rule or by a person
 │   ├── BudgetExhausted             budget_exhausted
 │   ├── DeadlineExceeded            deadline_exceeded
@@ -329,6 +330,10 @@ class AccessDenied(AccountFault):
     """The key may not use this model, endpoint or address."""
 
     code = "access_denied"
+
+
+class BatchApiMissing(AccessDenied):
+    """The provider has no Batch API at this address: its models are asked online."""
 
 
 class JobStopped(VisionqError):

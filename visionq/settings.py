@@ -217,6 +217,8 @@ class Constants(Fixed):
     #: Seconds from the sent request to the first byte of its answer; None: as for the whole, since
     #: a model that thinks is silent until it answers.
     first_byte_timeout: float | None = Field(default=None, gt=0, le=A_DAY)
+    #: Seconds for moving the file of a batch, up or down: 200 MB at a megabit a second.
+    batch_transfer_timeout: float = Field(default=1800, gt=0, le=A_DAY)
     #: Attempts of a job at faults that cost nothing: with backoff they outlast an outage of
     #: minutes; a longer one closes the gate.
     max_attempts: int = Field(default=10, ge=1)

@@ -134,6 +134,7 @@ CASES = [
     Case("no such path", 404, detail("Not Found"), errors.AccessDenied),
     # Too fast, overloaded, broken.
     Case("rate", 429, openai_error("rate_limit_exceeded", kind="tokens"), errors.RateLimited),
+    Case("enqueued", 400, openai_error("token_limit_exceeded"), errors.RateLimited),
     Case("rate, by ProxyAPI", 429, detail("Too many requests"), errors.RateLimited),
     Case("flex", 429, openai_error("resource_unavailable"), errors.RateLimited),
     Case("slow down as 429", 429, openai_error("slow_down"), errors.RateLimited),

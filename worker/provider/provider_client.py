@@ -257,12 +257,13 @@ def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:
     except openai.APIStatusError as error:
         response = error.response
     except openai.APIConnectionError as error:
-        raise _cut_off(error.__cause__ or error) from error
+        raise connection_error(error.__cause__ or error) from error
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Reply(response.status_code, headers, response.content)
 
 
-def _cut_off(cause: BaseException) -> VisionqError:
+def connection_error(cause: BaseException) -> VisionqError:
+    """Return the error of a call that brought no answer: unavailable if unsent, else unknown."""
     what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
     if isinstance(cause, _NOT_SENT):
         return ProviderUnavailable(f"the provider was not reached ({what})")

@@ -111,6 +111,8 @@ TABLE: Final[tuple[RefusalRule, ...]] = (
     RefusalRule(errors.KeyRejected, _ANY, words="invalid api key", where=Where.DETAIL),
     # Too fast.
     _code(errors.RateLimited, "rate_limit_exceeded", "slow_down", source=_HELP),
+    # More tokens in batches than the model may have enqueued.
+    _code(errors.RateLimited, "token_limit_exceeded", source="GitHub: openai-python 2084, 2025"),
     # An outage in the dress of a refusal.
     RefusalRule(
         errors.ProviderUnavailable,

@@ -32,15 +32,20 @@ class Reply:
     @cached_property
     def json(self) -> object:
         """The body as JSON; `None` where it is a page, empty or cut."""
-        try:
-            return json.loads(self.body, parse_int=_whole)
-        except (ValueError, RecursionError):
-            return None
+        return parse_json(self.body)
 
     @property
     def request_id(self) -> str | None:
         """The id that the provider's support asks for (`x-request-id`, docs/logs, 2026)."""
         return self.headers.get("x-request-id", "")[:_LONGEST_REQUEST_ID] or None
+
+
+def parse_json(text: bytes) -> object:
+    """Return the value of a JSON text; `None` if it is none."""
+    try:
+        return json.loads(text, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _whole(digits: str) -> int:
