@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from visionq import names
 from visionq.pricing.money import nano_rubles
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis import Redis
+
+#: Two of unknown billing, which any job may make, and one more where those that were silent in a
+#: row have closed the gate (docs/adr/0010).
+MOST_CALLS_UNDER_RETRY: Final = 3
 
 
 @dataclass(frozen=True)

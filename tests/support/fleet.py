@@ -47,14 +47,18 @@ class Fleet:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def start_workers(self, count: int) -> None:
-        alive = len(self.registered())
+        before = set(self.registered())
+
+        def new() -> int:  # those who died before may lapse meanwhile
+            return len(set(self.registered()) - before)
+
         for _ in range(count):
             self.workers.append(self._start_worker(len(self.workers)))
         # Four at once take a minute to start where many others are at work.
         until(
-            lambda: len(self.registered()) >= alive + count,
+            lambda: new() >= count,
             max(120, 30 * count),
-            lambda: f"{count} workers registered; there are {len(self.registered()) - alive}",
+            lambda: f"{count} workers registered; there are {new()}",
         )
 
     def environment(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
+from tests.chaos.verdict import MOST_CALLS_UNDER_RETRY
 from tests.support.fleet import until
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def _judge(scene: Scene, fleet: ChaosFleet, count: int, seconds: float) -> None:
     scene.at_most(
         "unknown calls, of those out and trials", verdict.unknown_calls, out + _ENOUGH + trials
     )
-    # Two of unknown billing, which any job may make (docs/adr/0010), and the one that answers.
-    scene.at_most("most calls of one picture", verdict.most_calls, 3)
+    scene.at_most("most calls of one picture", verdict.most_calls, MOST_CALLS_UNDER_RETRY)
     # What is cut off by the time-out of a slow machine may have been billed: then it is unknown.
     scene.at_most(
         "billed again, of those in the books", verdict.billed_again, verdict.unknown_calls

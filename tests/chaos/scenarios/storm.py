@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.killer import Killer
 from tests.chaos.scenario import Scenario
+from tests.chaos.verdict import MOST_CALLS_UNDER_RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ def retry(scene: Scene) -> None:
     _nothing_lost(scene, verdict, count)
     extra = verdict.calls - verdict.completed
     scene.equal("calls without an answer, all in the books", extra, verdict.unknown_calls)
-    scene.at_most("most calls of one picture", verdict.most_calls, 2)
+    scene.at_most("most calls of one picture", verdict.most_calls, MOST_CALLS_UNDER_RETRY)
     scene.equal("the bill is within the books", _within_books(verdict), "yes")
     scene.note(calls=verdict.calls, parked=verdict.of_unknown_billing, seconds=seconds)
 
@@ -97,7 +98,7 @@ def retry_killed(scene: Scene) -> None:
     scene.at_most("calls without an answer, of those in the books", extra, verdict.unknown_calls)
     unheard = verdict.unknown_calls - extra
     scene.at_most("unknown calls that never came, of those cut short", unheard, killer.calls_out)
-    scene.at_most("most calls of one picture", verdict.most_calls, 2)
+    scene.at_most("most calls of one picture", verdict.most_calls, MOST_CALLS_UNDER_RETRY)
     scene.equal("the bill is within the books", _within_books(verdict), "yes")
     _tell(scene, killer, verdict, seconds)
 
