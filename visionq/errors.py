@@ -1,55 +1,4 @@
-"""Everything that can go wrong, as one tree. A class says what to do about it.
-
-VisionqError
-├── JobError                      the job itself is wrong: fails at once, nothing paid
-│   ├── InvalidJob                  invalid_job
-│   ├── InvalidSource               invalid_source
-│   ├── JobNotFound                 job_not_found
-│   ├── IdempotencyConflict         idempotency_conflict
-│   ├── ModelNotFound               model_not_found
-│   ├── RequestRejected             request_rejected
-│   └── ImageError                one of its pictures is wrong
-│       ├── InputFileNotFound       file_not_found
-│       ├── EmptyFile               empty_file
-│       ├── NotAnImage              not_an_image
-│       ├── UnsupportedFormat       unsupported_format
-│       ├── AnimatedImage           animated_image
-│       ├── TooLarge                too_large
-│       ├── TooManyPixels           too_many_pixels
-│       ├── CorruptImage            corrupt_image
-│       ├── PictureRejected         picture_rejected     (by a policy of the job)
-│       ├── UnsafeUrl               unsafe_url
-│       ├── DownloadFailed          download_failed      (retryable)
-│       └── BlobMissing             blob_missing
-├── AnswerError                   the model answered, and was paid, but not with an answer
-│   ├── Refused                     refused
-│   ├── Incomplete                  incomplete
-│   └── InvalidOutput               invalid_output
-├── ProviderFault                 a call that brought no answer
-│   ├── RateLimited                 rate_limited         (waits, burns no attempt)
-│   ├── ProviderUnavailable         provider_unavailable (retried with backoff)
-│   ├── BillingUnknown              billing_unknown      (policy of the job)
-│   └── AccountFault              no call can succeed until an operator acts: parks
-│       ├── InsufficientBalance     insufficient_balance
-│       ├── KeyRejected             key_rejected
-│       └── AccessDenied            access_denied
-│           └── BatchApiMissing     access_denied        (only its batch lane is closed)
-├── JobStopped                    ended by a rule or by a person
-│   ├── BudgetExhausted             budget_exhausted
-│   ├── DeadlineExceeded            deadline_exceeded
-│   ├── Cancelled                   cancelled
-│   └── Quarantined                 quarantined
-├── JobFailed                     what `wait` raises: the code of a job that did not complete
-├── ConfigurationError            configuration        (a variable of the environment)
-│   └── RecordRefused               configuration        (the file of a run)
-├── RecordFailed                  record_failed        (the file of a run)
-├── WrongEventLoop                wrong_event_loop     (an AsyncClient belongs to one)
-├── WaitTimeout                   the job goes on, the waiting ended (a TimeoutError)
-└── QueueUnavailable                queue_unavailable    (a ConnectionError)
-    ├── QuotaExceeded               quota_exceeded       too much of one tenant
-    ├── StartFailed                 start_failed         (a part of the local stack)
-    └── RedisMissing                redis_missing        (no server is installed)
-"""
+"""Everything that can go wrong, as one tree. A class says what to do about it."""
 
 from __future__ import annotations
 
@@ -88,6 +37,19 @@ class VisionqError(Exception):
     #: The status with which an HTTP gateway answers.
     http_status: ClassVar[int] = 500
 
+    def __init_subclass__(
+        cls,
+        *,
+        code: str | None = None,
+        http_status: int | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        """Take what is given; the rest is its parent's."""
+        given = {"code": code, "http_status": http_status, "retryable": retryable}
+        for name, value in given.items():
+            if value is not None:
+                setattr(cls, name, value)
+
     def __init__(
         self,
         message: str,
@@ -122,188 +84,119 @@ class VisionqError(Exception):
         self.text = text
 
 
-class JobError(VisionqError):
+class JobError(VisionqError, http_status=400):
     """The job itself is wrong: no attempt can succeed, and none is paid."""
 
-    http_status = 400
 
-
-class InvalidJob(JobError):
+class InvalidJob(JobError, code="invalid_job", http_status=422):
     """The document does not have the form of the contract."""
 
-    code = "invalid_job"
-    http_status = 422
 
-
-class InvalidSource(JobError):
+class InvalidSource(JobError, code="invalid_source", http_status=422):
     """The source of jobs can't be read, or has another form."""
 
-    code = "invalid_source"
-    http_status = 422
 
-
-class JobNotFound(JobError):
+class JobNotFound(JobError, code="job_not_found", http_status=404):
     """The ledger holds no such job: never submitted, or ended so long ago that it expired."""
 
-    code = "job_not_found"
-    http_status = 404
 
-
-class IdempotencyConflict(JobError):
+class IdempotencyConflict(JobError, code="idempotency_conflict", http_status=409):
     """The idempotency key already names a job with another document."""
 
-    code = "idempotency_conflict"
-    http_status = 409
 
-
-class ModelNotFound(JobError):
+class ModelNotFound(JobError, code="model_not_found", http_status=404):
     """The provider does not know the model."""
 
-    code = "model_not_found"
-    http_status = 404
 
-
-class RequestRejected(JobError):
+class RequestRejected(JobError, code="request_rejected"):
     """The provider refused the request as malformed, too long or against its rules."""
-
-    code = "request_rejected"
 
 
 class ImageError(JobError):
     """One of the job's pictures can't be sent."""
 
 
-class InputFileNotFound(ImageError):
+class InputFileNotFound(ImageError, code="file_not_found"):
     """There is no such file, or it can't be read."""
 
-    code = "file_not_found"
 
-
-class EmptyFile(ImageError):
+class EmptyFile(ImageError, code="empty_file"):
     """The file has no bytes."""
 
-    code = "empty_file"
 
-
-class NotAnImage(ImageError):
+class NotAnImage(ImageError, code="not_an_image"):
     """The content is of no picture type, regardless of its name."""
 
-    code = "not_an_image"
 
-
-class UnsupportedFormat(ImageError):
+class UnsupportedFormat(ImageError, code="unsupported_format", http_status=415):
     """A picture, but of a type that the provider does not take."""
 
-    code = "unsupported_format"
-    http_status = 415
 
-
-class AnimatedImage(ImageError):
+class AnimatedImage(ImageError, code="animated_image"):
     """More than one frame."""
 
-    code = "animated_image"
 
-
-class TooLarge(ImageError):
+class TooLarge(ImageError, code="too_large", http_status=413):
     """More bytes than the provider takes."""
 
-    code = "too_large"
-    http_status = 413
 
-
-class TooManyPixels(ImageError):
+class TooManyPixels(ImageError, code="too_many_pixels", http_status=413):
     """More pixels than may be decoded."""
 
-    code = "too_many_pixels"
-    http_status = 413
 
-
-class CorruptImage(ImageError):
+class CorruptImage(ImageError, code="corrupt_image"):
     """The picture does not decode wholly."""
 
-    code = "corrupt_image"
 
-
-class PictureRejected(ImageError):
+class PictureRejected(ImageError, code="picture_rejected", http_status=422):
     """The picture does not meet a requirement that the job insists on.
 
     Free when the worker saw it; paid, with `text`, when the model did.
     """
 
-    code = "picture_rejected"
-    http_status = 422
 
-
-class UnsafeUrl(ImageError):
+class UnsafeUrl(ImageError, code="unsafe_url"):
     """The address leads where downloads must not go."""
 
-    code = "unsafe_url"
 
-
-class DownloadFailed(ImageError):
+class DownloadFailed(ImageError, code="download_failed", http_status=424, retryable=True):
     """The picture could not be fetched."""
 
-    code = "download_failed"
-    retryable = True
-    http_status = 424
 
-
-class BlobMissing(ImageError):
+class BlobMissing(ImageError, code="blob_missing", http_status=409):
     """The bytes that the job refers to are not in the blob store."""
 
-    code = "blob_missing"
-    http_status = 409
 
-
-class AnswerError(VisionqError):
+class AnswerError(VisionqError, http_status=422):
     """The model answered, and was paid, but there is no usable answer."""
 
-    http_status = 422
 
-
-class Refused(AnswerError):
+class Refused(AnswerError, code="refused"):
     """The model, or the content filter, declined."""
 
-    code = "refused"
 
-
-class Incomplete(AnswerError):
+class Incomplete(AnswerError, code="incomplete"):
     """The answer was cut off, usually by `max_output_tokens`."""
 
-    code = "incomplete"
 
-
-class InvalidOutput(AnswerError):
+class InvalidOutput(AnswerError, code="invalid_output"):
     """The answer does not match the JSON Schema asked for."""
 
-    code = "invalid_output"
 
-
-class ProviderFault(VisionqError):
+class ProviderFault(VisionqError, http_status=502, retryable=True):
     """A call that brought no answer, for no fault of the job."""
 
-    retryable = True
-    http_status = 502
 
-
-class RateLimited(ProviderFault):
+class RateLimited(ProviderFault, code="rate_limited", http_status=429):
     """Too many requests or tokens in the minute; waiting burns no attempt."""
 
-    code = "rate_limited"
-    http_status = 429
 
-
-class ProviderUnavailable(ProviderFault):
+class ProviderUnavailable(ProviderFault, code="provider_unavailable", http_status=503):
     """Not reached, overloaded or broken, and known not to have billed."""
 
-    code = "provider_unavailable"
-    http_status = 503
 
-
-class BillingUnknown(ProviderFault):
+class BillingUnknown(ProviderFault, code="billing_unknown"):
     """The call was sent and its answer was not seen: it may have been billed."""
-
-    code = "billing_unknown"
 
 
 class AccountFault(ProviderFault):
@@ -313,88 +206,60 @@ class AccountFault(ProviderFault):
     model: str | None = None
 
 
-class InsufficientBalance(AccountFault):
+class InsufficientBalance(AccountFault, code="insufficient_balance", http_status=402):
     """The balance, or the key's own budget, is used up."""
 
-    code = "insufficient_balance"
-    http_status = 402
 
-
-class KeyRejected(AccountFault):
+class KeyRejected(AccountFault, code="key_rejected"):
     """The provider does not accept the key."""
 
-    code = "key_rejected"
 
-
-class AccessDenied(AccountFault):
+class AccessDenied(AccountFault, code="access_denied"):
     """The key may not use this model, endpoint or address."""
-
-    code = "access_denied"
 
 
 class BatchApiMissing(AccessDenied):
     """The provider has no Batch API at this address: its models are asked online."""
 
 
-class JobStopped(VisionqError):
+class JobStopped(VisionqError, http_status=409):
     """Ended by a rule or by a person."""
 
-    http_status = 409
 
-
-class BudgetExhausted(JobStopped):
+class BudgetExhausted(JobStopped, code="budget_exhausted", http_status=402):
     """The budget that the job is charged to can't cover it."""
 
-    code = "budget_exhausted"
-    http_status = 402
 
-
-class DeadlineExceeded(JobStopped):
+class DeadlineExceeded(JobStopped, code="deadline_exceeded", http_status=408):
     """The job's deadline passed before its call was sent."""
 
-    code = "deadline_exceeded"
-    http_status = 408
 
-
-class Cancelled(JobStopped):
+class Cancelled(JobStopped, code="cancelled"):
     """The job was cancelled."""
 
-    code = "cancelled"
 
-
-class Quarantined(JobStopped):
+class Quarantined(JobStopped, code="quarantined"):
     """The job killed its worker repeatedly."""
 
-    code = "quarantined"
 
-
-class InternalError(VisionqError):
+class InternalError(VisionqError, code="internal_error", retryable=True):
     """A defect of visionq or of the machine; another attempt may succeed."""
 
-    code = "internal_error"
-    retryable = True
 
-
-class ConfigurationError(VisionqError):
+class ConfigurationError(VisionqError, code="configuration"):
     """A variable of the environment has a value that can't be used."""
-
-    code = "configuration"
 
 
 class RecordRefused(ConfigurationError):
     """The file can't record this run: it is another question's, in use, or not writable."""
 
 
-class RecordFailed(VisionqError):
+class RecordFailed(VisionqError, code="record_failed"):
     """The record of a run could not be written; what it holds already is whole."""
 
-    code = "record_failed"
 
-
-class WrongEventLoop(VisionqError):
+class WrongEventLoop(VisionqError, code="wrong_event_loop"):
     """An `AsyncClient` is used in another event loop than the one that it belongs to."""
-
-    code = "wrong_event_loop"
 
 
 class JobFailed(VisionqError):
@@ -427,38 +292,26 @@ class JobFailed(VisionqError):
         return partial(type(self), **known), (self.code, self.message)
 
 
-class WaitTimeout(VisionqError, TimeoutError):
+class WaitTimeout(VisionqError, TimeoutError, code="wait_timeout", http_status=504):
     """The job has not ended within the time that the caller gave; it goes on."""
 
-    code = "wait_timeout"
-    http_status = 504
 
-
-class QueueUnavailable(VisionqError, ConnectionError):
+class QueueUnavailable(
+    VisionqError, ConnectionError, code="queue_unavailable", http_status=503, retryable=True
+):
     """Redis can't be reached or does not take jobs now: nothing was accepted."""
 
-    code = "queue_unavailable"
-    retryable = True
-    http_status = 503
 
-
-class QuotaExceeded(QueueUnavailable):
+class QuotaExceeded(QueueUnavailable, code="quota_exceeded", http_status=429):
     """The tenant has as much in the queue as one may; nothing was accepted."""
 
-    code = "quota_exceeded"
-    http_status = 429
 
-
-class StartFailed(QueueUnavailable):
+class StartFailed(QueueUnavailable, code="start_failed"):
     """A part of the local stack did not start, or was not ready in time."""
 
-    code = "start_failed"
 
-
-class RedisMissing(QueueUnavailable):
+class RedisMissing(QueueUnavailable, code="redis_missing"):
     """No usable Redis server is installed."""
-
-    code = "redis_missing"
 
 
 def _coded(root: type[VisionqError]) -> Iterator[type[VisionqError]]:

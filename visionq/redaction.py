@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from visionq.contract import JobDocument
-from visionq.dead_letters.letters import Reason
+from visionq.dead_letters import Reason
 from visionq.errors import BY_CODE, InternalError, VisionqError, without_secrets
 
 if TYPE_CHECKING:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from producer.gateway.access import (
     Key,
@@ -22,27 +20,21 @@ from producer.gateway.access import (
     revoke_key,
 )
 from producer.gateway.gateway_settings import load_gateway_settings
+from visionq.cli.filters import DEFAULT_TENANT, tenant_option
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,
     errors_as_json,
     find_redis_url,
     json_option,
+    open_ledger,
     print_json,
 )
-from visionq.contract.base import TenantName
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from redis import Redis
-
     from producer.gateway.gateway_settings import GatewaySettings
-
-_CLIENT_NAME: Final = "visionq-cli"
-_DEFAULT_TENANT: Final = "default"
 
 
 @click.command()
@@ -89,7 +81,7 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
     """
     secret = settings.key.get_secret_value() if settings.key else None
     if secret is None:
-        with connect(redis_url, _CLIENT_NAME) as redis, as_queue_unavailable():
+        with connect(redis_url, "visionq-cli") as redis, as_queue_unavailable():
             if list_keys(redis):
                 return {}
         if not _is_loopback(settings.address):
@@ -99,7 +91,7 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
             )
         secret = new_secret()
         click.echo(f"There is no key yet; for this run: {secret}", err=True)
-    return {digest_of(secret): describe_key(secret, _DEFAULT_TENANT, "own", Scope)}
+    return {digest_of(secret): describe_key(secret, DEFAULT_TENANT, "own", Scope)}
 
 
 def _is_loopback(address: str) -> bool:
@@ -114,22 +106,8 @@ def keys() -> None:
     """Create, list and revoke the keys of the gateway."""
 
 
-@contextmanager
-def _redis() -> Iterator[Redis]:
-    url = find_redis_url(load_settings())
-    with connect(url, _CLIENT_NAME) as redis, as_queue_unavailable():
-        yield redis
-
-
-def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
-    try:
-        return TypeAdapter(TenantName).validate_python(value)
-    except ValidationError:
-        raise click.BadParameter("letters, digits, `.`, `_` and `-`, at most 64") from None
-
-
 @keys.command()
-@click.option("--tenant", default=_DEFAULT_TENANT, show_default=True, callback=_tenant)
+@tenant_option
 @click.option("--name", default="", help="The purpose of the key.")
 @click.option(
     "--scope",
@@ -141,10 +119,10 @@ def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
 @json_option
 def create(*, tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Create a key and show it once: it can't be looked up later."""
-    with errors_as_json(as_json), _redis() as redis:
+    with errors_as_json(as_json), open_ledger() as ledger:
         secret = new_secret()
         key = describe_key(secret, tenant, name, map(Scope, scopes or Scope))
-        add_key(redis, secret, key)
+        add_key(ledger.redis, secret, key)
     if as_json:
         print_json({**_public(key), "key": secret})
     else:
@@ -157,8 +135,8 @@ def create(*, tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) ->
 def list_(*, as_json: bool) -> None:
     """List the keys without their secrets."""
     with errors_as_json(as_json):
-        with _redis() as redis:
-            known = list(list_keys(redis).values())
+        with open_ledger() as ledger:
+            known = list(list_keys(ledger.redis).values())
         if as_json:
             print_json([_public(key) for key in known])
             return
@@ -175,8 +153,8 @@ def list_(*, as_json: bool) -> None:
 @json_option
 def revoke(*, key_id: str, as_json: bool) -> int:
     """Revoke a key, from the next request on."""
-    with errors_as_json(as_json), _redis() as redis:
-        revoked = revoke_key(redis, key_id)
+    with errors_as_json(as_json), open_ledger() as ledger:
+        revoked = revoke_key(ledger.redis, key_id)
     if as_json:
         print_json({"id": key_id, "revoked": revoked})
     else:

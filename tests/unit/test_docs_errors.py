@@ -34,7 +34,8 @@ def sections(page: str) -> dict[str, str]:
 
 def codes_of_the_tree() -> set[str]:
     """Every code that a class of visionq has; those outside `visionq.errors` too."""
-    pattern = re.compile(r'^    code(?:: str)? = "(\w+)"$', re.MULTILINE)
+    of_class = r'^(?:    code(?:: str)? = |class \w+\([^)]*\bcode=)"(\w+)"'
+    pattern = re.compile(of_class, re.MULTILINE)
     return {code for path in SOURCES for code in pattern.findall(path.read_text("utf-8"))}
 
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from visionq.cli.screen import Amount, plain
-from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.ledger import Book, BudgetScope, Ledger, Period, ledger_options
-from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
+from visionq.ledger import Book, BudgetScope, Period
 from visionq.sdk import budget_arguments as budgets
-from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +76,7 @@ def clear(
 @json_option
 def show(*, as_json: bool) -> None:
     """Show every budget, what is used of it and what is left."""
-    with errors_as_json(as_json), as_queue_unavailable(), _ledger() as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         _print(ledger.budgets(), as_json=as_json)
 
 
@@ -97,18 +95,11 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _change(limits: Mapping[BudgetScope, Decimal | None], *, as_json: bool) -> None:
-    with errors_as_json(as_json), as_queue_unavailable(), _ledger() as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         with _usage_errors():
             for scope, limit in limits.items():
                 ledger.set_budget(scope, limit)
         _print([ledger.book(scope) for scope in limits], as_json=as_json)
-
-
-@contextmanager
-def _ledger() -> Iterator[Ledger]:
-    settings = load_settings()
-    with connect(find_redis_url(settings), "visionq-cli") as redis:
-        yield Ledger(redis, ledger_options(settings))
 
 
 def _print(books: Sequence[Book], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,22 @@ from visionq.cli.shared import (
     EXIT_OK,
     error_document,
     errors_as_json,
-    find_redis_url,
     json_option,
+    open_ledger,
     print_error,
     print_json,
 )
 from visionq.dead_letters import DeadLetter, DeadLetters, shape_of
 from visionq.errors import JobFailed, VisionqError
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.settings import ConfigurationError, Settings, load_settings
+from visionq.redis_connection import connect
+from visionq.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis import Redis
+
+    from visionq.settings import Settings
 
 _ids = click.argument("letter_ids", type=Id(), metavar="[ID]...", nargs=-1)
 _all = click.option("--all", "all_", is_flag=True, help="All of them.")
@@ -41,16 +44,6 @@ def dead_letters() -> None:
     """Look at messages that no worker could work on; send them again, or drop them."""
 
 
-@contextmanager
-def _open() -> Iterator[tuple[DeadLetters, Redis, Settings]]:
-    settings = load_settings()
-    with (
-        connect(find_redis_url(settings), "visionq-cli") as redis,
-        as_queue_unavailable(),
-    ):
-        yield DeadLetters(redis), redis, settings
-
-
 @dead_letters.command("list")
 @click.option("--reason", help="Only those kept for this reason.")
 @click.option("--queue", help="Only those from this queue.")
@@ -58,18 +51,13 @@ def _open() -> Iterator[tuple[DeadLetters, Redis, Settings]]:
 @json_option
 def list_(*, reason: str | None, queue: str | None, limit: int, as_json: bool) -> None:
     """List them, the latest first, without what they say."""
-    with errors_as_json(as_json), _open() as (letters, _, _settings):
-        found = list(
-            islice(
-                (
-                    letter
-                    for letter in letters.latest()
-                    if letter.reason == (reason or letter.reason)
-                    and letter.queue == (queue or letter.queue)
-                ),
-                limit,
-            )
+    with errors_as_json(as_json), open_ledger() as ledger:
+        wanted = (
+            letter
+            for letter in DeadLetters(ledger.redis).latest()
+            if reason in {None, letter.reason} and queue in {None, letter.queue}
         )
+        found = list(islice(wanted, limit))
     if as_json:
         print_json([letter.to_public() for letter in found])
     elif found:
@@ -81,14 +69,8 @@ def list_(*, reason: str | None, queue: str | None, limit: int, as_json: bool) -
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:
     received = letter.received_at.astimezone().strftime("%m-%d %H:%M:%S")
-    return (
-        letter.id,
-        received,
-        letter.queue,
-        letter.reason,
-        letter.task or "?",
-        f"{letter.bytes:,}",
-    )
+    size, task = f"{letter.bytes:,}", letter.task or "?"
+    return letter.id, received, letter.queue, letter.reason, task, size
 
 
 @dead_letters.command()
@@ -98,7 +80,8 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
     """Show one: why it was kept, and its shape; with --raw its content."""
     with errors_as_json(as_json):
-        with _open() as (letters, _, _settings):
+        with open_ledger() as ledger:
+            letters = DeadLetters(ledger.redis)
             letter = letters.get([letter_id]).get(letter_id)
             if letter is None:
                 raise _unknown(letter_id)
@@ -122,13 +105,11 @@ def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
     """Put messages back into their queues unchanged, for instance after updating the workers."""
     with (
         errors_as_json(as_json),
-        _open() as (letters, redis, settings),
-        _broker(settings, redis) as broker,
+        open_ledger() as ledger,
+        _broker(load_settings(), ledger.redis) as broker,
     ):
-
-        def act(letter: DeadLetter) -> None:
-            _put_back(letters, letter, broker)
-
+        letters = DeadLetters(ledger.redis)
+        act = partial(_put_back, letters, broker)
         return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
 
 
@@ -138,12 +119,9 @@ def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
 @json_option
 def drop(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
     """Forget them."""
-    with errors_as_json(as_json), _open() as (letters, _, _settings):
-
-        def act(letter: DeadLetter) -> None:
-            letters.drop([letter])
-
-        return _for_each(letters, letter_ids, act, all_=all_, as_json=as_json)
+    with errors_as_json(as_json), open_ledger() as ledger:
+        letters = DeadLetters(ledger.redis)
+        return _for_each(letters, letter_ids, letters.drop, all_=all_, as_json=as_json)
 
 
 def _for_each(
@@ -176,7 +154,7 @@ def _for_each(
     return EXIT_OK if all(result["done"] for result in results) else EXIT_FAILED
 
 
-def _put_back(letters: DeadLetters, letter: DeadLetter, broker: Redis) -> None:
+def _put_back(letters: DeadLetters, broker: Redis, letter: DeadLetter) -> None:
     if not letter.is_whole:
         message = f"{letter.id}: {letter.bytes:,} bytes were too many to keep; have it sent again"
         raise JobFailed("dead_letter_not_whole", message)

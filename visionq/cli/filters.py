@@ -1,4 +1,4 @@
-"""The options by which commands choose jobs."""
+"""The options by which commands choose jobs, messages and tenants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
+from visionq.contract.base import TenantName
 from visionq.ledger.search import JobFilter
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+DEFAULT_TENANT: Final = "default"
 _AGO: Final = re.compile(r"(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -60,6 +63,18 @@ class Id(click.ParamType[str]):
         except UnicodeEncodeError:
             self.fail(f"{value!a} is not UTF-8, and no id", param, ctx)
         return str(value)
+
+
+def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        return TypeAdapter(TenantName).validate_python(value)
+    except ValidationError:
+        raise click.BadParameter("letters, digits, `.`, `_` and `-`, at most 64") from None
+
+
+tenant_option = click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, callback=_tenant
+)
 
 
 def filter_options(command: F) -> F:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
-from visionq.ledger import GateOrder, Ledger
+from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
+from visionq.ledger import GateOrder
 from visionq.ledger.gates import Gate, read_gate
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.settings import load_settings
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 _key_option = click.option("--key", help="Id of one key, as `gate show` tells it.  [default: all]")
 
@@ -28,8 +22,8 @@ def gate() -> None:
 @json_option
 def show(*, as_json: bool) -> None:
     """Show the state of the gate, and why."""
-    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
-        _print(read_gate(redis), as_json=as_json)
+    with errors_as_json(as_json), open_ledger() as ledger:
+        _print(read_gate(ledger.redis), as_json=as_json)
 
 
 @gate.command()
@@ -49,20 +43,15 @@ def open_(*, key: str | None, as_json: bool) -> None:
 
 
 def _steer(order: GateOrder, key: str | None, *, as_json: bool) -> None:
-    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
-        known = [gate.key for gate in read_gate(redis).keys]
+    with errors_as_json(as_json), open_ledger() as ledger:
+        known = [gate.key for gate in read_gate(ledger.redis).keys]
         if key is not None and key not in known:
             raise click.BadParameter(f"{key}: no worker holds it; known: {', '.join(known)}")
-        ledger = Ledger(redis)
         for one in [key] if key is not None else known:
             ledger.steer_gate(one, order)
         if not known:
             click.echo("no worker is registered, so there is no gate", err=True)
-        _print(read_gate(redis), as_json=as_json)
-
-
-def _redis() -> Redis:
-    return connect(find_redis_url(load_settings()), "visionq-cli")
+        _print(read_gate(ledger.redis), as_json=as_json)
 
 
 def _print(gate: Gate, *, as_json: bool) -> None:

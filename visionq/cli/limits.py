@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
 
-from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
 from visionq.contract.limits import ALL_MODELS, MODEL_NAME, Limits
-from visionq.ledger import Ledger
 from visionq.ledger.rate_limits import OPERATOR, read_limits, read_rate_limits
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,8 +42,8 @@ def limits() -> None:
 @json_option
 def show(*, as_json: bool) -> None:
     """Show what is set, and how fast models are asked now."""
-    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
-        _print(redis, as_json=as_json)
+    with errors_as_json(as_json), open_ledger() as ledger:
+        _print(ledger.redis, as_json=as_json)
 
 
 @limits.command("set")
@@ -67,9 +64,9 @@ def set_(
     chosen = Limits(requests_per_minute=requests, tokens_per_minute=tokens, concurrency=concurrency)
     if chosen == Limits():
         raise click.UsageError("give --requests, --tokens or --concurrency")
-    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
-        Ledger(redis).set_limits(OPERATOR, {model: chosen})
-        _print(redis, as_json=as_json)
+    with errors_as_json(as_json), open_ledger() as ledger:
+        ledger.set_limits(OPERATOR, {model: chosen})
+        _print(ledger.redis, as_json=as_json)
 
 
 @limits.command()
@@ -77,27 +74,21 @@ def set_(
 @json_option
 def clear(*, model: str, as_json: bool) -> None:
     """Forget limits of MODEL: those set, reported by the provider, or learned."""
-    with errors_as_json(as_json), as_queue_unavailable(), _redis() as redis:
-        Ledger(redis).set_limits(OPERATOR, {model: None})
-        _print(redis, as_json=as_json)
-
-
-def _redis() -> Redis:
-    return connect(find_redis_url(load_settings()), "visionq-cli")
+    with errors_as_json(as_json), open_ledger() as ledger:
+        ledger.set_limits(OPERATOR, {model: None})
+        _print(ledger.redis, as_json=as_json)
 
 
 def _print(redis: Redis, *, as_json: bool) -> None:
     said, now = read_limits(redis), read_rate_limits(redis, ())
     if as_json:
-        print_json(
-            {
-                **{
-                    who: {model: _plain(one) for model, one in entries.items()}
-                    for who, entries in said.items()
-                },
-                "now": [rate_limit.to_public() for rate_limit in now],
+        shown = {
+            who: {
+                model: one.model_dump(mode="json", exclude_none=True) for model, one in all_.items()
             }
-        )
+            for who, all_ in said.items()
+        }
+        print_json({**shown, "now": [rate_limit.to_public() for rate_limit in now]})
         return
     for who, entries in said.items():
         for model, one in entries.items():
@@ -106,10 +97,6 @@ def _print(redis: Redis, *, as_json: bool) -> None:
         click.echo(f"  now {rate_limit.model}: {_pace(rate_limit)}")
     if not any(said.values()):
         click.echo("no limits are set; models are asked as fast as the provider lets us")
-
-
-def _plain(one: Limits) -> dict[str, Any]:
-    return one.model_dump(mode="json", exclude_none=True)
 
 
 def _words(one: Limits) -> str:
@@ -122,9 +109,7 @@ def _words(one: Limits) -> str:
 
 
 def _pace(rate_limit: RateLimitStatus) -> str:
-    rate = (
-        f"{rate_limit.requests_per_minute:,.10g} calls a minute ({rate_limit.source}), "
-        if rate_limit.source
-        else ""
-    )
+    rate = ""
+    if rate_limit.source:
+        rate = f"{rate_limit.requests_per_minute:,.10g} calls a minute ({rate_limit.source}), "
     return f"{rate}{rate_limit.calls_out} out, {rate_limit.at_hand} about to be sent"

@@ -82,7 +82,7 @@ def get_model_list(provider: Provider) -> ListedModels | None:
 
 def list_models(
     provider: Provider, patience: float = _PATIENCE
-) -> tuple[Reply, ListedModels | None]:
+) -> tuple[ProviderReply, ListedModels | None]:
     """Return what the provider's address answers, and what all its addresses list.
 
     Raises `OSError` or `HTTPException` when the first gives no answer; of the others none need.
@@ -110,7 +110,7 @@ def read_balance(provider: Provider) -> Decimal | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProviderReply:
     """What the provider answers."""
 
     status: int
@@ -130,11 +130,11 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _get_models(address: str, provider: Provider, patience: float) -> Reply:
+def _get_models(address: str, provider: Provider, patience: float) -> ProviderReply:
     return _get(f"{address.rstrip('/')}/models", provider, patience)
 
 
-def _get(url: str, provider: Provider, patience: float) -> Reply:
+def _get(url: str, provider: Provider, patience: float) -> ProviderReply:
     """Raises `OSError` or `HTTPException` when there is no answer."""
     key = (provider.key or _NO_KEY).strip()
     scheme = provider.profile.authorization
@@ -143,10 +143,10 @@ def _get(url: str, provider: Provider, patience: float) -> Reply:
     proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
     try:
         with build_opener(proxies, _NoRedirect).open(request, timeout=patience) as response:
-            return Reply(response.status, _json(response.read(_LONGEST)))
+            return ProviderReply(response.status, _json(response.read(_LONGEST)))
     except HTTPError as error:
         with error:
-            return Reply(error.code, _json(error.read(_LONGEST)))
+            return ProviderReply(error.code, _json(error.read(_LONGEST)))
 
 
 def _json(content: bytes) -> Any:  # noqa: ANN401  # any JSON value

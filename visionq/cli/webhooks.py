@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
+from visionq.cli.filters import tenant_option
 from visionq.cli.screen import print_rows
 from visionq.cli.shared import (
     EXIT_FAILED,
@@ -18,7 +17,6 @@ from visionq.cli.shared import (
     open_ledger,
     print_json,
 )
-from visionq.contract.base import TenantName
 from visionq.webhooks import (
     EVENTS,
     Webhook,
@@ -30,19 +28,9 @@ from visionq.webhooks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from visionq.ledger import Delivery, Ledger
 
-_DEFAULT_TENANT: Final = "default"
 _KEPT_SECRET: Final = "the secret stays as it is; `visionq webhooks rotate` makes another"  # noqa: S105  # no secret
-
-
-def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
-    try:
-        return TypeAdapter(TenantName).validate_python(value)
-    except ValidationError:
-        raise click.BadParameter("letters, digits, `.`, `_` and `-`, at most 64") from None
 
 
 def _address(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -53,25 +41,14 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-_tenant_option = click.option(
-    "--tenant", default=_DEFAULT_TENANT, show_default=True, callback=_tenant
-)
-
-
 @click.group()
 def webhooks() -> None:
     """Notify an address when a tenant's jobs and batches end; list deliveries."""
 
 
-@contextmanager
-def _open(as_json: bool) -> Iterator[Ledger]:
-    with errors_as_json(as_json), open_ledger() as ledger:
-        yield ledger
-
-
 @webhooks.command("set")
 @click.argument("url", metavar="URL", callback=_address)
-@_tenant_option
+@tenant_option
 @click.option(
     "--event",
     "events",
@@ -85,7 +62,7 @@ def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> No
 
     An address that replaces another keeps the secret.
     """
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         webhook, is_new = set_webhook(ledger.redis, tenant, url, events or EVENTS)
     if as_json:
         print_json(_public(webhook, is_enabled=True, show_secret=is_new))
@@ -96,7 +73,7 @@ def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> No
 
 
 @webhooks.command()
-@_tenant_option
+@tenant_option
 @click.option(
     "--overlap",
     type=click.FloatRange(0, 24 * 30),
@@ -107,7 +84,7 @@ def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> No
 @json_option
 def rotate(*, tenant: str, overlap: float, as_json: bool) -> int:
     """Make a new secret and show it, once."""
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         webhook = rotate_secret(ledger.redis, tenant, timedelta(hours=overlap))
         is_enabled = _is_enabled(ledger, tenant)
     if webhook is None:
@@ -120,11 +97,11 @@ def rotate(*, tenant: str, overlap: float, as_json: bool) -> int:
 
 
 @webhooks.command()
-@_tenant_option
+@tenant_option
 @json_option
 def remove(*, tenant: str, as_json: bool) -> int:
     """Tell the tenant's address no more, and forget its secrets; what waits is given up."""
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         removed = remove_webhook(ledger.redis, tenant)
     if not removed:
         return _no_webhook(tenant, as_json=as_json)
@@ -139,7 +116,7 @@ def remove(*, tenant: str, as_json: bool) -> int:
 @json_option
 def list_(*, as_json: bool) -> None:
     """List the webhooks of all tenants, without their secrets."""
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         known = list_webhooks(ledger.redis)
     if as_json:
         print_json([_public(webhook, is_enabled=is_enabled) for webhook, is_enabled in known])
@@ -154,14 +131,14 @@ def list_(*, as_json: bool) -> None:
 
 
 @webhooks.command()
-@_tenant_option
+@tenant_option
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
 def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
     """List a tenant's pending deliveries, then the latest."""
     from visionq.ledger.deliveries import latest  # noqa: PLC0415  # other commands do without
 
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         found = latest(ledger.redis, tenant, limit)
     if as_json:
         print_json([delivery.to_public() for delivery in found])
@@ -175,7 +152,7 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
 @webhooks.command()
 @click.argument("delivery_ids", metavar="[ID]...", nargs=-1)
 @click.option("--failed", is_flag=True, help="All that were given up, of the tenant.")
-@_tenant_option
+@tenant_option
 @json_option
 def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_json: bool) -> int:
     """Deliver again what was delivered or given up, and pending events now; same ids."""
@@ -183,7 +160,7 @@ def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_js
 
     if bool(delivery_ids) is failed:
         raise click.UsageError("name deliveries by their ids, or give --failed")
-    with _open(as_json) as ledger:
+    with errors_as_json(as_json), open_ledger() as ledger:
         if failed:
             delivery_ids = tuple(failed_of(ledger.redis, tenant))
         states = ledger.redeliver(delivery_ids)

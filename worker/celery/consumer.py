@@ -117,24 +117,22 @@ class Consumer(CeleryConsumer):
         if message.delivery_info.get("routing_key") == QUEUE_CELERY_DEFAULT:
             self._leave_default_queue(message)
         else:
-            self._keep_dead_letter(
-                message, Reason.UNKNOWN_TASK, "workers have no task of this name"
-            )
+            detail = "workers have no task of this name"
+            self._keep_dead_letter(message, Reason.UNKNOWN_TASK, detail)
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002  # likewise
         """Keep a message whose arguments are none, or whose form is not taken."""
-        if isinstance(exc, ContentDisallowed):
-            self.on_decode_error(message, exc)
-        else:
-            self._keep_dead_letter(message, Reason.WRONG_ARGUMENTS, type(exc).__name__)
+        self._keep_unreadable(message, Reason.WRONG_ARGUMENTS, exc)
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Keep a message whose body can't be read."""
-        if isinstance(exc, ContentDisallowed):
-            detail = f"{message.content_type}; only JSON is read"
-            self._keep_dead_letter(message, Reason.CONTENT_REFUSED, detail)
-        else:
-            self._keep_dead_letter(message, Reason.BROKEN_BODY, type(exc).__name__)
+        self._keep_unreadable(message, Reason.BROKEN_BODY, exc)
+
+    def _keep_unreadable(self, message: Message, reason: Reason, error: Exception) -> None:
+        detail = type(error).__name__
+        if isinstance(error, ContentDisallowed):
+            reason, detail = Reason.CONTENT_REFUSED, f"{message.content_type}; only JSON is read"
+        self._keep_dead_letter(message, reason, detail)
 
     def _leave_default_queue(self, message: Message) -> None:
         """Return a message to the program that it belongs to, and leave its queue."""
@@ -166,15 +164,11 @@ def _fault_of(message: Message) -> str | None:
     if not isinstance(headers.get("id"), str):
         return "headers without the id of a task"
     try:
-        return _fault_of_body(message.payload, headers["task"])
+        body, is_hint = message.payload, headers["task"] in HINT_TASKS
     except Exception:  # noqa: BLE001  # Celery tells it in the right place
         return None
-
-
-def _fault_of_body(body: object, task: object) -> str | None:
     match body:
         case [list() as positional, dict() as named, None | dict()]:
-            is_hint = task in HINT_TASKS
             return "a hint takes no arguments" if is_hint and (positional or named) else None
         case {"args": _}:
             return None  # the first protocol, in a body of its own

@@ -20,7 +20,7 @@ from visionq.http_checks import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from visionq.cli.provider_account import Provider, Reply
+    from visionq.cli.provider_account import Provider, ProviderReply
     from visionq.pricing.model_list import ListedModels
 
 #: Rubles. ProxyAPI wants the whole answer that a call may give to be covered before it runs.
@@ -61,7 +61,7 @@ _REFUSALS: Final = {
 }
 
 
-def _refused(reply: Reply, address: str) -> Finding:
+def _refused(reply: ProviderReply, address: str) -> Finding:
     if reply.status in _REFUSALS:
         meaning, advice = _REFUSALS[reply.status]
         message = f"{address}: {meaning}{_said(reply)}"
@@ -82,7 +82,7 @@ def _accepted(provider: Provider, address: str) -> Finding:
     return ok(_KEY, f"{address} accepts the key", present=True)
 
 
-def _said(reply: Reply) -> str:
+def _said(reply: ProviderReply) -> str:
     """Return the provider's own words, shortened: `{"detail": …}` or OpenAI's error object."""
     body = reply.body if isinstance(reply.body, dict) else {}
     error = body.get("error")
