@@ -38,6 +38,7 @@ PARTS: Final = {
     "submit": "benchmarks.speed.submitting",
     "collect": "benchmarks.speed.collecting",
     "backlog": "benchmarks.speed.backlog",
+    "primary": "benchmarks.speed.primary",
     "quote": "benchmarks.quote",
     "forecast": "benchmarks.forecast",
     "bulk": "benchmarks.bulk",
