@@ -45,6 +45,7 @@ from worker.threads.maintenance.alerts import (
 )
 from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
 from worker.threads.maintenance.housekeeping import EnvironmentLimits, Models, Scripts, Sweep
+from worker.threads.statistics import StatisticsWriter
 from worker.threads.watchdog import DISPATCHER, Progress, Reporter
 from worker.tracing import make_tracing
 from worker.webhook_sender import WebhookSender, make_webhook_sender
@@ -87,6 +88,7 @@ class Runtime:
             self.scripts.run()
             self.limits.run()
         self.heartbeat.start()
+        self.dependencies.statistics.start()
         self.dispatcher.start()
         self.sweeper.start()
         self.watch.start()
@@ -106,6 +108,7 @@ class Runtime:
         self.watch.stop()
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
+        self.dependencies.statistics.stop()
         self.heartbeat.stop()
         self.reporter.stop()
         self.dependencies.tracing.stop()
@@ -217,6 +220,7 @@ def _dependencies(settings: Settings, redis: Redis, ledger: Ledger) -> Dependenc
     return Dependencies(
         settings=settings,
         ledger=ledger,
+        statistics=StatisticsWriter(ledger),
         blobs=open_blobs(settings, redis),
         fetcher=Fetcher(fetch_policy(settings)),
         client=make_client(settings),

@@ -86,6 +86,7 @@ def work(
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
         outcome = _finish(claim, ending, dependencies)
+        dependencies.statistics.add(claim.document, ending)
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
             return Stale("taken over")

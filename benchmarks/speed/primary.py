@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
 
-from benchmarks.measuring import progress
+from benchmarks.comparison import progress
 from benchmarks.peers.arena import place
 from benchmarks.peers.contenders import CONCURRENCY, PROCESSES, VISIONQ
 from benchmarks.peers.work import WARM
@@ -89,7 +89,7 @@ def measure(*, quick: bool = False) -> list[Table]:
 
 
 def record(kind: str, *, quick: bool = False) -> Recording:
-    """Run a workload and return what its clients said from the first dispatch to the last end."""
+    """Run a workload and return the commands of its clients."""
     heard: list[bytes] = []
     stop = threading.Event()
     with workload(kind, quick=quick) as work, place(VISIONQ, "ours", work.latency) as here:

@@ -33,6 +33,7 @@ def finish(
     ending = Ending(completed(claim.id), billing, 700, note)
     assert driver.ledger.finish(claim, ending)
     assert driver.ledger.finish(claim, ending)  # the reply to the first call was lost
+    driver.add_statistics(claim, ending)
 
 
 def test_answers_are_added_up_once_each(driver: LedgerDriver) -> None:
@@ -63,6 +64,7 @@ def test_a_late_answer_teaches_too(driver: LedgerDriver) -> None:
     driver.lapse(claim)
     ending = dataclasses.replace(paid(completed(claim.id)), usage=NOTE)
     assert not driver.ledger.finish(claim, ending)
+    driver.add_statistics(claim, ending)
     assert driver.redis.hget(USAGE + "m1:high", "answers") == b"1"
 
 

@@ -24,6 +24,7 @@ from visionq.ledger import (
     Waiting,
     failed,
 )
+from visionq.ledger.calls import statistics_of
 from visionq.ledger.views import job_views
 from visionq.names import HINT_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
 
@@ -195,6 +196,10 @@ class LedgerDriver:
         (job_id,) = self.enter(job or new_job())
         assert [hint.id for hint in self.hints()] == [job_id]
         return self.claim(job_id, worker)
+
+    def add_statistics(self, claim: Claim, ending: Ending) -> None:
+        """Have a worker write what the attempt counted."""
+        self.ledger.add_statistics([statistics_of(claim.document, ending)])
 
     def pass_time(self, seconds: float, step: float = 3) -> list[str]:
         """Let time pass as it does while dispatchers live; returns the ids that were hinted."""

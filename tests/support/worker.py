@@ -35,6 +35,7 @@ from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Dependencies
 from worker.provider.provider_client import make_client
 from worker.threads.heartbeat import Leases
+from worker.threads.statistics import StatisticsWriter
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Bench:
         self.dependencies = Dependencies(
             settings=self.settings,
             ledger=self.ledger,
+            statistics=StatisticsWriter(self.ledger),
             blobs=open_blobs(self.settings, self.redis),
             fetcher=Fetcher(FetchPolicy(allow_private=self.settings.allow_private_urls)),
             client=make_client(self.settings),
@@ -114,7 +116,9 @@ class Bench:
     def run(self, job_id: str) -> Outcome | Stale:
         """Dispatch until the job is hinted, and work on it."""
         self.hint(job_id)
-        return work(job_id, self.dependencies, self.leases, self.here)
+        outcome = work(job_id, self.dependencies, self.leases, self.here)
+        self.dependencies.statistics.flush()
+        return outcome
 
     def hint(self, job_id: str) -> None:
         self.ledger.renew(self.here)

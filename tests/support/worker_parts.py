@@ -13,6 +13,7 @@ from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Attempt, Dependencies
+from worker.threads.statistics import StatisticsWriter
 
 NOW = 1_800_000_000.0
 MODEL = "gpt-6-luna"
@@ -61,10 +62,11 @@ class ScriptedLedger:
 
 
 def dependencies(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> Dependencies:
-    clock = clock or Clock()
+    clock, ledger = clock or Clock(), ledger or ScriptedLedger()
     parts: dict[str, Any] = {
         "settings": Settings.model_construct(default_model=MODEL, max_attempts=3),
-        "ledger": ledger or ScriptedLedger(),
+        "ledger": ledger,
+        "statistics": StatisticsWriter(ledger),
         "blobs": cast("Any", None),
         "fetcher": cast("Any", None),
         "client": cast("Any", None),

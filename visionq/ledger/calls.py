@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import (
@@ -30,6 +31,8 @@ from visionq.ledger import celery_results
 from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
+    AttemptStatistics,
+    Billing,
     BlobsMissing,
     Claim,
     ClaimRefusal,
@@ -59,7 +62,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from visionq.ledger.options import LedgerOptions
-    from visionq.ledger.records import Ending, GateOrder, NewJob, Outcome, Registration, Submission
+    from visionq.ledger.records import (
+        Ending,
+        GateOrder,
+        NewJob,
+        Outcome,
+        Registration,
+        Submission,
+        UsageNote,
+    )
 
 #: One encoder for all: `json.dumps` makes one for each call.
 _as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -296,8 +307,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         "cost": str(ending.cost),
         "saved": "0",
         "feedback": feedback_fields(ending.rate_limit),
-        "counted": {field: str(amount) for field, amount in ending.counted.items() if amount > 0},
-        "usage": usage_fields(ending.usage),
+        **_told_cost(ending.usage),
         "answer_ttl": options.answer_ttl,
         "keep": _retention(options, kept),
         # Until then a job of this claim can't have expired.
@@ -309,6 +319,43 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     }
     known = {name: value for name, value in told.items() if value is not None}
     return Call("finish", (_as_json(known),), lambda reply: Written(reply.decode()))
+
+
+def _told_cost(usage: UsageNote | None) -> dict[str, int]:
+    """Return the cost by the seller's word and by the table, if both are known."""
+    if usage is None or usage.told_cost <= 0 or usage.table_cost <= 0:
+        return {}
+    return {"told_cost": usage.told_cost, "table_cost": usage.table_cost}
+
+
+def statistics_of(document: JobDocument, ending: Ending) -> AttemptStatistics:
+    """Return what `add_statistics` takes of an ending."""
+    is_paid = ending.billing is Billing.SETTLED
+    return AttemptStatistics(
+        _lane(document), ending.counted, is_paid, ending.usage if is_paid else None
+    )
+
+
+def add_statistics(attempts: Sequence[AttemptStatistics]) -> Call[None]:
+    """Add what attempts counted to the metrics, and to what forecasts learn from."""
+    lanes: dict[str, Counter[str]] = {}
+    for one in attempts:
+        lanes.setdefault(one.lane, Counter()).update(one.fields)
+    answered = {one.lane for one in attempts if one.is_paid}
+    told = {
+        "lanes": [
+            {
+                "lane": lane,
+                "is_answered": lane in answered,
+                "counted": {field: str(amount) for field, amount in fields.items() if amount > 0},
+            }
+            for lane, fields in lanes.items()
+        ],
+        "usage": [
+            usage_fields(one.usage) for one in attempts if one.usage and one.usage.is_forecast
+        ],
+    }
+    return Call("add_statistics", (_as_json(told),), lambda _: None)
 
 
 def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from visionq.ledger.deliveries import DeliveryClaim, DeliveryEnding
     from visionq.ledger.records import (
         Admission,
+        AttemptStatistics,
         Claim,
         ClaimRefusal,
         Dispatch,
@@ -177,6 +178,11 @@ class Ledger:
     def finish(self, claim: Claim, ending: Ending) -> Written:
         """Write how an attempt ended; returns what became of that."""
         return self._make(calls.finish(claim, ending, self.options, self._now()))
+
+    def add_statistics(self, attempts: Sequence[AttemptStatistics]) -> None:
+        """Add what attempts counted to the metrics, and to what forecasts learn from."""
+        for few in _portions(attempts):
+            self._make(calls.add_statistics(few))
 
     def block(self, claim: Claim) -> None:
         """Keep a job from being called again, for Redis refuses what came of this claim.

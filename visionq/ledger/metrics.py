@@ -1,4 +1,4 @@
-"""Counters that outlive workers: the ledger adds an attempt's counts with its end.
+"""Counters that outlive workers: of jobs, kept by the ledger, and of attempts, added each second.
 
 A counter is a field `name|label|…` of one hash in Redis, a whole number that only grows. The
 scripts fill in `{tenant}` and `{model}` of a field, and bound how many have labels.

@@ -188,10 +188,8 @@ def question_of(job: JobDocument) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def usage_fields(note: UsageNote | None) -> dict[str, str | int] | None:
-    """Return a call's usage for `finish`."""
-    if note is None:
-        return None
+def usage_fields(note: UsageNote) -> dict[str, str | int]:
+    """Return a call's usage for `add_statistics`."""
     return {
         "kind": kind_of(note.model, note.detail, note.effort),
         "question": note.question,
@@ -204,8 +202,6 @@ def usage_fields(note: UsageNote | None) -> dict[str, str | int] | None:
         "plain": note.plain,
         "told_cost": note.told_cost,
         "table_cost": note.table_cost,
-        "model": note.model,
-        "is_forecast": note.is_forecast,
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, ImageLimits, MemoryReservation, PrepareSlot
     from worker.provider.request import ProviderRequest
+    from worker.threads.statistics import StatisticsWriter
     from worker.tracing import Tracing
 
 
@@ -65,6 +66,7 @@ class Dependencies:
 
     settings: Settings
     ledger: Ledger
+    statistics: StatisticsWriter
     blobs: BlobStore
     fetcher: Fetcher
     client: OpenAI

@@ -48,7 +48,9 @@ local function note_cost(its_lane, amount)
   if tonumber(amount) > 0 then
     count_for(its_lane, 'spent|{tenant}|{model}', amount)
   end
-  note_usage(ending.usage)
+  if ending.told_cost then
+    note_cost_factor(model_of(its_lane), ending.told_cost, ending.table_cost)
+  end
 end
 
 -- The real cost replaces what the operator entered. Counters only grow: what
@@ -168,9 +170,6 @@ end
 if not state then
   book_without_job(ending.lane, ending.batch)
   return Written.FENCED
-end
-if was.ended_by ~= token then -- else this is a repeated call: its reply was lost
-  count_all(was.lane, ending.counted, is_paid)
 end
 if sent == token then
   record_feedback(job, ending.feedback, billing)

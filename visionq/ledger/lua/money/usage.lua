@@ -9,71 +9,97 @@ local KEPT_DAYS = 90
 local MOST_TIMES = 15
 local MOST_KINDS, MOST_QUESTIONS = 200, 1000
 
--- `terms`: half-life → name → what is added to the sum of that name.
-local function add_to_sums(key, terms)
-  local names, added, faded = {}, {}, {}
-  for half_life, some in pairs(terms) do
-    for name, term in pairs(some) do
+-- `each`: for each answer half-life → name → what is added to the sum of that name; `least`: the least
+-- that any of them counted, or nil. The key is read and written once.
+local function add_to_sums(key, each, least)
+  local names, faded, added = {}, {}, {}
+  for half_life, some in pairs(each[1]) do
+    for name in pairs(some) do
       names[#names + 1] = name
-      added[#names], faded[#names] = term, 0.5 ^ (1 / HALF_LIFE[half_life])
+      faded[#names] = 0.5 ^ (1 / HALF_LIFE[half_life])
+      added[#names] = half_life
     end
   end
-  local sums, fields = redis.call('HMGET', key, unpack(names)), {}
+  local stored = redis.call('HMGET', key, 'answers', 'least', unpack(names))
+  local fields = { 'answers', at((stored[1] or 0) + #each) }
   for place, name in ipairs(names) do
-    local sum = (tonumber(sums[place] or 0) or 0) * faded[place] + added[place]
+    local sum = tonumber(stored[place + 2] or 0) or 0
+    for _, terms in ipairs(each) do
+      sum = sum * faded[place] + terms[added[place]][name]
+    end
     fields[#fields + 1] = name
     fields[#fields + 1] = string.format('%.17g', sum)
   end
-  redis.call('HINCRBY', key, 'answers', 1)
+  if least and least < (tonumber(stored[2] or math.huge) or math.huge) then
+    fields[#fields + 1] = 'least'
+    fields[#fields + 1] = string.format('%.17g', least)
+  end
   redis.call('HSET', key, unpack(fields))
   redis.call('EXPIRE', key, KEPT_DAYS * 86400)
 end
 
-local function list_bounded(index, member, prefix, most)
-  redis.call('ZADD', index, at(now), member)
-  if redis.call('ZCARD', index) > most then
-    redis.call('DEL', prefix .. redis.call('ZPOPMIN', index)[1])
+-- `members`: names of hashes behind `prefix`; the oldest beyond `most` go, with all that is known of them.
+local function list_bounded(index, members, prefix, most)
+  local listed = {}
+  for member in pairs(members) do
+    listed[#listed + 1] = at(now)
+    listed[#listed + 1] = member
+  end
+  redis.call('ZADD', index, unpack(listed))
+  local excess = redis.call('ZCARD', index) - most
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', index, excess)
+    for i = 1, #oldest, 2 do
+      redis.call('DEL', prefix .. oldest[i])
+    end
   end
   redis.call('EXPIRE', index, KEPT_DAYS * 86400)
 end
 
--- `note`: nil, or kind (`model:detail/effort`), question, and tokens: pictures and texts as
--- forecast; input, cached, written and output as counted; told_cost and table_cost: nano-rubles by the
--- provider's word and by our prices, 0 where it does not say; plain: whether the texts were those of the
--- question alone; is_forecast: whether there are forecasts, else only the costs count. A prompt is
--- written once and read ever after, so that only the last answers tell how it will go on.
-local function note_usage(note)
-  if not note then
-    return
+-- How many times our price a model costs by the seller's own word, by which admit.lua reserves; it fades
+-- where calls get cheaper, and is a millionth more for what both costs are rounded by.
+local function note_cost_factor(model, told, by_table)
+  local key = K.cost_factor .. model
+  local faded = 1 + (tonumber(redis.call('GET', key) or 1) - 1) * 0.5 ^ (1 / HALF_LIFE.lasting)
+  local factor = math.min(MOST_TIMES, math.max(1, faded, told / by_table * (1 + 1e-6)))
+  redis.call('SET', key, string.format('%.17g', factor), 'EX', KEPT_DAYS * 86400)
+end
+
+local function add_to(lists, name, item)
+  lists[name] = lists[name] or {}
+  table.insert(lists[name], item)
+end
+
+-- Each of `notes`: kind (`model:detail/effort`), question, and tokens: pictures and texts as forecast;
+-- input, cached, written and output as counted; told_cost and table_cost: nano-rubles by the provider's
+-- word and by our prices, 0 where it does not say; plain: whether the texts were those of the question
+-- alone. A prompt is written once and read ever after, so that only the last answers tell how it will
+-- go on.
+local function note_usages(notes)
+  local kinds, questions, least = {}, {}, {}
+  for _, note in ipairs(notes) do
+    local p, t, a, output = note.pictures, note.texts, note.input, note.output
+    add_to(kinds, note.kind, { lasting = {
+      weight = 1, p = p, t = t, a = a, pp = p * p, pt = p * t, tt = t * t, pa = p * a, ta = t * a,
+      aa = a * a, cached = note.cached, written = note.written, output = output, oo = output * output,
+      told_cost = note.told_cost, table_cost = note.table_cost,
+    } })
+    add_to(questions, note.question, {
+      lasting = { weight = 1, output = output, oo = output * output },
+      recent = { recent = 1, cached = note.cached, rest = a - note.cached, written = note.written },
+    })
+    if note.plain then
+      least[note.question] = math.min(a, least[note.question] or a)
+    end
   end
-  local told, by_table = note.told_cost or 0, note.table_cost or 0
-  if note.model and told > 0 and by_table > 0 then
-    -- How many times our price the model costs, by which admit.lua reserves; it fades where calls get
-    -- cheaper, and is a millionth more for what both costs are rounded by.
-    local key = K.cost_factor .. note.model
-    local faded = 1 + (tonumber(redis.call('GET', key) or 1) - 1) * 0.5 ^ (1 / HALF_LIFE.lasting)
-    local factor = math.min(MOST_TIMES, math.max(1, faded, told / by_table * (1 + 1e-6)))
-    redis.call('SET', key, string.format('%.17g', factor), 'EX', KEPT_DAYS * 86400)
+  for kind, each in pairs(kinds) do
+    add_to_sums(K.usage .. kind, each)
   end
-  if note.is_forecast == false then
-    return
+  for question, each in pairs(questions) do
+    add_to_sums(K.question .. question, each, least[question])
   end
-  local p, t, a, output = note.pictures, note.texts, note.input, note.output
-  local written = note.written or 0 -- an older worker does not say
-  add_to_sums(K.usage .. note.kind, { lasting = {
-    weight = 1, p = p, t = t, a = a, pp = p * p, pt = p * t, tt = t * t, pa = p * a, ta = t * a,
-    aa = a * a, cached = note.cached, written = written, output = output, oo = output * output,
-    told_cost = told, table_cost = by_table,
-  } })
-  list_bounded(K.usage_kinds, note.kind, K.usage, MOST_KINDS)
-  local question = K.question .. note.question
-  add_to_sums(question, {
-    lasting = { weight = 1, output = output, oo = output * output },
-    recent = { recent = 1, cached = note.cached, rest = a - note.cached, written = written },
-  })
-  local least = tonumber(redis.call('HGET', question, 'least') or math.huge) or math.huge
-  if note.plain and a < least then
-    redis.call('HSET', question, 'least', string.format('%.17g', a))
+  if #notes > 0 then
+    list_bounded(K.usage_kinds, kinds, K.usage, MOST_KINDS)
+    list_bounded(K.questions, questions, K.question, MOST_QUESTIONS)
   end
-  list_bounded(K.questions, note.question, K.question, MOST_QUESTIONS)
 end
