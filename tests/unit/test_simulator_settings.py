@@ -32,6 +32,20 @@ def test_defaults() -> None:
         "seed": 0,
         "faults": {},
         "faults_next": [],
+        "batch_api": True,
+        "batch_pictures": True,
+        "batch_duration_s": 1,
+        "batch_durations_next": [],
+        "batch_window_s": 86_400,
+        "batch_finalizing_s": 0,
+        "batch_cancelling_s": 0,
+        "batch_list_lag_s": 0,
+        "batch_clock_ahead_s": 0,
+        "batch_enqueued_tokens": None,
+        "batch_ranges": True,
+        "batch_faults": {},
+        "batch_faults_next": [],
+        "batch_fault_share": 0.3,
     }
 
 

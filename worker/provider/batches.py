@@ -198,6 +198,11 @@ class HttpBatchApi:
         #: By which the table of faults reads a refusal: about no picture and no model.
         self._as_request = ProviderRequest(Api.RESPONSES, "/batches", b"", (), profile=profile)
 
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+        self._transfers.close()
+
     def upload(self, path: Path, mark: str) -> str:
         """See `BatchApi`."""
         with path.open("rb") as file:

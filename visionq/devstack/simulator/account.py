@@ -40,17 +40,28 @@ class Bill:
     billed: int = 0
     rub: Decimal = Decimal(0)
     digests: dict[str, CallTally] = field(default_factory=dict)
+    #: `custom_id` → rubles of each time that the line of a batch was charged.
+    batch_lines: dict[str, list[Decimal]] = field(default_factory=dict)
 
     def receive(self, digest: str) -> None:
         """Count a call, regardless of its outcome."""
         self.calls += 1
         self.digests.setdefault(digest, CallTally()).calls += 1
 
-    def charge(self, digest: str, rub: Decimal) -> None:
+    def charge(self, digest: str, rub: Decimal, batch_line: str | None = None) -> None:
         """Charge a call that was received and admitted."""
+        if batch_line is not None:
+            self.batch_lines.setdefault(batch_line, []).append(rub)
         self.billed += 1
         self.rub += rub
         self.digests.setdefault(digest, CallTally()).billed += 1
+
+    def lines_to_public(self) -> dict[str, list[str]]:
+        """Return the lines of batches as `GET /simulator/bill/batch_lines` shows them."""
+        return {
+            custom_id: [format(rub.normalize(), "f") for rub in charged]
+            for custom_id, charged in self.batch_lines.items()
+        }
 
     def to_public(self) -> dict[str, Any]:
         """Return the bill as `GET /simulator/bill` shows it; `rub` is a decimal string."""
@@ -153,7 +164,9 @@ class Account:
         self.bill = Bill()
         self._clock = clock
         self.cache = PrefixCache(lambda: clock() + self.settings.cache_clock_ahead_s)
-        self._random = random.Random(settings.seed)  # noqa: S311  # faults are repeatable, not secret
+        # Faults are repeatable, not secret; those of batches leave those of calls as they are.
+        self._random = random.Random(settings.seed)  # noqa: S311
+        self.batch_random = random.Random(settings.seed)  # noqa: S311
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def configure(self, changes: Mapping[str, Any]) -> None:
@@ -161,6 +174,7 @@ class Account:
         self.settings = merged(self.settings, changes)
         if "seed" in changes:
             self._random.seed(self.settings.seed)
+            self.batch_random.seed(self.settings.seed)
         for kind, name in LIMITS.items():
             if name in changes:
                 self._buckets = {key: each for key, each in self._buckets.items() if key[0] != kind}
@@ -247,13 +261,15 @@ class Account:
         factor = Decimal(str(self.settings.price_factor))
         return rub if factor == 1 else (rub * factor).quantize(NANO_RUBLE, ROUND_CEILING)
 
-    def admit(self, digest: str, at_most: Decimal, rub: Decimal) -> None:
+    def admit(
+        self, digest: str, at_most: Decimal, rub: Decimal, batch_line: str | None = None
+    ) -> None:
         """Charge `rub` for a call that may cost `at_most`, or refuse with 402."""
         balance = self.settings.balance_rub
         if balance < max(at_most, rub):
             raise insufficient_balance()
         self.settings = self.settings.model_copy(update={"balance_rub": balance - rub})
-        self.bill.charge(digest, rub)
+        self.bill.charge(digest, rub, batch_line)
 
     def _bucket(self, kind: str, model: str) -> TokenBucket | None:
         per_minute = getattr(self.settings, LIMITS[kind])

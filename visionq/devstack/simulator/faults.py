@@ -50,6 +50,31 @@ class Fault(StrEnum):
     """The answer is plain text in place of any form asked for. Billed, with usage."""
 
 
+class BatchFault(StrEnum):
+    """What goes wrong with a file or a batch."""
+
+    UPLOAD_LOST = "upload_lost"
+    """The file is kept, and the connection ends without an answer."""
+    CREATE_LOST = "create_lost"
+    """The batch is made, and the connection ends without an answer."""
+    DOWNLOAD_CUT = "download_cut"
+    """The connection ends in the middle of a file."""
+    VALIDATION_FAILURE = "validation_failure"
+    """The first line counts as no JSON: nothing is asked."""
+    PARTIAL_EXPIRY = "partial_expiry"
+    """The share of the lines is not asked before the window ends."""
+    CANCELLED_FINALIZING = "cancelled_finalizing"
+    """The batch ends as cancelled after all of its lines were asked, and billed."""
+    LINES_MISSING = "lines_missing"
+    """The share of the lines is in no file. Billed."""
+    LINES_DOUBLED = "lines_doubled"
+    """The share of the lines is in the file twice. Billed once."""
+    LINES_FAILED = "lines_failed"
+    """The share of the lines gets a 500. Not billed."""
+    LINES_TIMED_OUT = "lines_timed_out"
+    """The share of the lines gets an error in place of an answer. Billed."""
+
+
 #: Faults that leave the call unanswered and unbilled: they strike before the request is read.
 EARLY: Final = frozenset(
     {

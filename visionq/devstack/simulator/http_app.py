@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from visionq.devstack.simulator.model_calls import (
 )
 from visionq.devstack.simulator.question import CHAT_COMPLETIONS, RESPONSES
 from visionq.devstack.simulator.refusals import SimulatedRefusal, by_openai, by_proxy, invalid_key
+from visionq.devstack.simulator.simulated_batch_routes import BatchRoutes
 from visionq.http_checks import nonce_headers
 
 if TYPE_CHECKING:
@@ -63,10 +65,12 @@ def build_app(
     """Return the simulator as an aiohttp application with its own account."""
     app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
     app[ACCOUNT] = Account(catalogue, settings, clock)
-    app.cleanup_ctx.append(_with_eyes)
+    routes = BatchRoutes(app[ACCOUNT], _authenticate, _cut)
+    app.cleanup_ctx.extend((_with_eyes, partial(_with_batches, routes)))
     for base in BASES:
         app.router.add_post(f"{base}/responses", partial(_call, RESPONSES, base))
         app.router.add_post(f"{base}/chat/completions", partial(_call, CHAT_COMPLETIONS, base))
+        routes.add_to(app, base)
         app.router.add_get(f"{base}/models", partial(_models, base))
         app.router.add_get(f"{base}/models/{{model:.+}}", partial(_model, base))
     for dialect in DIALECTS.values():
@@ -75,6 +79,7 @@ def build_app(
     app.router.add_put("/simulator/settings", _configure)
     app.router.add_get("/simulator/bill", _bill)
     app.router.add_delete("/simulator/bill", _reset_bill)
+    app.router.add_get("/simulator/bill/batch_lines", _batch_lines)
     app.router.add_get("/healthz", _healthz)
     return app
 
@@ -85,6 +90,15 @@ async def _with_eyes(app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             app[EYES] = Eyes(executor, session, app[ACCOUNT].catalogue.max_image_bytes)
             yield
+
+
+async def _with_batches(routes: BatchRoutes, app: web.Application) -> AsyncIterator[None]:
+    working = asyncio.create_task(routes.batches.work(app[EYES]))
+    yield
+    working.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
+    routes.close()
 
 
 @web.middleware
@@ -270,6 +284,10 @@ async def _configure(request: web.Request) -> web.Response:
 
 async def _bill(request: web.Request) -> web.Response:
     return _json(request.app[ACCOUNT].bill.to_public())
+
+
+async def _batch_lines(request: web.Request) -> web.Response:
+    return _json(request.app[ACCOUNT].bill.lines_to_public())
 
 
 async def _reset_bill(request: web.Request) -> web.Response:

@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from visionq.devstack.simulator.account import NANO_RUBLE
 from visionq.devstack.simulator.cache import Segment, Use, prefixes_of
 from visionq.devstack.simulator.faults import Fault
 from visionq.devstack.simulator.generated_answers import (
@@ -128,6 +129,8 @@ class ModelCall:
     body: object
     digest: str
     fault: Fault | None = None
+    #: The `custom_id` of a line of a batch: unpaced, and cheaper.
+    batch_line: str | None = None
 
     async def answer(self, account: Account, eyes: Eyes) -> PaidAnswer:
         """Check, admit, charge and answer.
@@ -138,10 +141,8 @@ class ModelCall:
         question = read_question(self.api, self.body)
         account.check_model(question.model, self.base)
         check_options(question)
-        account.take_permit("requests", question.model, 1)
-        if len(question.pictures) > account.catalogue.max_images:
-            message = f"Too many images: at most {account.catalogue.max_images} are allowed."
-            raise by_openai(message, param="input", code="too_many_images")
+        self._take_permit(account, "requests", question.model, 1)
+        self._check_pictures(question, account)
         facts = [await eyes.see(source) for source in question.pictures]
         price = account.catalogue.price(question.model)
         tier = _tier(question, price, account)
@@ -149,14 +150,42 @@ class ModelCall:
         reasoning = reasoning_tokens(question, self.digest, account.catalogue)
         answer = _answer(question, facts, self.fault, account, counted, reasoning)
         counted = answer.counted
-        account.take_permit("tokens", question.model, counted.input + counted.output)
+        self._take_permit(account, "tokens", question.model, counted.input + counted.output)
         most = replace(counted, output=question.max_output_tokens or MOST_OUTPUT_TOKENS)
-        rub = account.priced(price.of(counted, tier))
-        account.admit(self.digest, at_most=account.priced(price.of(most, tier)), rub=rub)
+        rub = self._priced(account, price, counted, tier)
+        at_most = self._priced(account, price, most, tier)
+        account.admit(self.digest, at_most, rub, self.batch_line)
         account.cache.keep(use)
         answer = replace(answer, tier=SHOWN_AS.get(tier, tier))
         said = account.dialect.bill(document(question, answer), rub, account.settings.balance_rub)
         return PaidAnswer(encoded(said), question.model)
+
+    async def input_tokens(self, account: Account, eyes: Eyes) -> int:
+        """Return what the question counts; raise `SimulatedRefusal` if it is none."""
+        question = read_question(self.api, self.body)
+        facts = [await eyes.see(source) for source in question.pictures]
+        return _read(question, facts, account)[1].input
+
+    def _check_pictures(self, question: ModelRequest, account: Account) -> None:
+        pictures = question.pictures
+        if self.batch_line is not None and pictures and not account.settings.batch_pictures:
+            message = "Images are not supported in batch requests."
+            raise by_openai(message, param=pictures[0].param, code="unsupported_value")
+        if len(pictures) > account.catalogue.max_images:
+            message = f"Too many images: at most {account.catalogue.max_images} are allowed."
+            raise by_openai(message, param="input", code="too_many_images")
+
+    def _take_permit(self, account: Account, kind: str, model: str, amount: float) -> None:
+        if self.batch_line is None:
+            account.take_permit(kind, model, amount)
+
+    def _priced(
+        self, account: Account, price: SimulatedPrice, counted: Counted, tier: str
+    ) -> Decimal:
+        rub = account.priced(price.of(counted, tier))
+        if self.batch_line is None:
+            return rub
+        return (rub * price.batch).quantize(NANO_RUBLE, ROUND_CEILING)
 
 
 def encoded(value: object) -> bytes:

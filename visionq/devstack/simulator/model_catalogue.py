@@ -151,6 +151,8 @@ class SimulatedPrice:
     written_12h: Decimal
     #: Service tier → factor; the ordinary one is not among them.
     tiers: Mapping[str, Decimal]
+    #: What a line of a batch costs of these prices.
+    batch: Decimal
     #: Input tokens above which input and output cost more, and the factors of both.
     long_prompt: tuple[int, Decimal, Decimal] | None = None
 
@@ -254,10 +256,12 @@ def load_catalogue(prices_file: Path | None = None) -> Catalogue:
     options = tomllib.loads((data / "options.toml").read_text("utf-8"))
     shutdowns = tomllib.loads((data / "models.toml").read_text("utf-8"))["shutdown"]
     request = vision["request"]
+    lane = {"batch_factor": prices.get("batch_factor", 1)}
     return Catalogue(
         families=_families(vision["family"], request["max_patches"]),
         prices={
-            row["model"]: _price(row, _found(caching, row["model"])) for row in prices["price"]
+            row["model"]: _price(lane | row, _found(caching, row["model"]))
+            for row in prices["price"]
         },
         caching=caching,
         effort_tokens={row["name"]: row["tokens"] for row in options["effort"]},
@@ -293,6 +297,7 @@ def _price(row: Mapping[str, Any], terms: CacheTerms | None) -> SimulatedPrice:
         written_30m=written_30m,
         written_12h=Decimal(row.get("cache_write_12h", written_30m)),
         tiers={tier: Decimal(each) for tier, each in row.get("service_tiers", {}).items()},
+        batch=Decimal(row["batch_factor"]),
         long_prompt=long_prompt
         and (long_prompt["above"], Decimal(long_prompt["input"]), Decimal(long_prompt["output"])),
     )

@@ -62,6 +62,10 @@ class RunningSimulator:
         """Return the bill: `calls`, `billed`, `rub`, `digests`."""
         return self._ask("GET", "/simulator/bill")
 
+    def batch_lines(self) -> dict[str, list[str]]:
+        """Return `custom_id` → rubles of each time that the line of a batch was charged."""
+        return self._ask("GET", "/simulator/bill/batch_lines")
+
     def reset_bill(self) -> None:
         """Begin an empty bill."""
         self._ask("DELETE", "/simulator/bill")

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from visionq.devstack.simulator.dialects import DialectName
-from visionq.devstack.simulator.faults import Fault
+from visionq.devstack.simulator.faults import BatchFault, Fault
 from visionq.devstack.simulator.refusals import by_proxy
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ Money = Annotated[
     PlainSerializer(_plain_number, return_type=int | float),
     Field(allow_inf_nan=False),
 ]
+Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, le=10**9)]
 FaultName = Annotated[Fault, BeforeValidator(_fault_name)]
 
 
@@ -101,6 +102,33 @@ class SimulatorSettings(BaseModel):
     faults: dict[FaultName, Probability] = Field(default_factory=dict)
     #: Faults of the next calls, one for each POST received, before the probabilities.
     faults_next: tuple[FaultName, ...] = ()
+
+    #: Whether there are files and batches; 404 if not.
+    batch_api: StrictBool = True
+    #: Whether lines of batches may hold pictures; they are refused if not.
+    batch_pictures: StrictBool = True
+    #: Seconds from the creation of a batch to its last line; those of the next ones go first.
+    batch_duration_s: Seconds = 1
+    batch_durations_next: tuple[Seconds, ...] = ()
+    #: Seconds until a batch expires.
+    batch_window_s: Annotated[Number, Field(gt=0, le=10**9)] = 86_400
+    #: Seconds that a batch takes to finalize, and to be cancelled.
+    batch_finalizing_s: Seconds = 0
+    batch_cancelling_s: Seconds = 0
+    #: Seconds for which the list does not show a new batch.
+    batch_list_lag_s: Seconds = 0
+    #: Seconds by which the clock of files and batches is ahead: turn it forward, never back.
+    batch_clock_ahead_s: Seconds = 0
+    #: Input tokens that a model may have in batches that have not ended; null: no limit.
+    batch_enqueued_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
+    #: Whether downloads can be taken up in the middle (`Range`).
+    batch_ranges: StrictBool = True
+    #: Probability of each fault, drawn whenever it can strike.
+    batch_faults: dict[BatchFault, Probability] = Field(default_factory=dict)
+    #: Faults that strike at the next occasion, before the probabilities.
+    batch_faults_next: tuple[BatchFault, ...] = ()
+    #: Share of the lines that the faults of lines strike.
+    batch_fault_share: Probability = 0.3
 
     @model_validator(mode="after")
     def _at_most_certain(self) -> Self:
