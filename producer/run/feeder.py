@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, Full, Queue, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.run.rows import RowAttempt, refused, unanswered
+from producer.run.run_record import RowAttempt, refused, unanswered
 from producer.run.selection import inputs_of
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs

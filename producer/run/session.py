@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from producer.run.feeder import LONGEST_OUTAGE
-from producer.run.rows import answered
 from producer.run.run_progress import waits
+from producer.run.run_record import answered
 from producer.stack import no_worker
 from visionq.contract import State
 from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError

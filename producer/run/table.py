@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from producer.outputs import check_table
-from producer.run.rows import COLUMNS, TECHNICAL, TOKENS
+from producer.run.run_record import COLUMNS, TECHNICAL, TOKENS
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.installation import install_command
 from visionq.user_files import draft_of, keep_copy

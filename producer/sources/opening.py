@@ -22,8 +22,14 @@ from producer.sources.files import (
     open_folder,
     open_glob,
 )
-from producer.sources.line_sources import Listing, OpenAIBatch, is_batch
-from producer.sources.manifest import CsvManifest, JsonlManifest, parse_object
+from producer.sources.manifest import (
+    CsvManifest,
+    JsonlManifest,
+    Listing,
+    OpenAIBatch,
+    is_batch,
+    parse_object,
+)
 from producer.sources.source import KINDS, Reading, Source, SourceOptions
 from producer.sources.text_file import TextFile, read_text_file
 from visionq.errors import InvalidSource

@@ -12,9 +12,8 @@ from click.testing import CliRunner
 
 from producer.outputs import check_table
 from producer.run.plan import RunOptions, make_plan
-from producer.run.rows import to_line
 from producer.run.run_command import export as export_command
-from producer.run.run_record import Record
+from producer.run.run_record import Record, to_line
 from producer.run.table import TableForm, as_old_as, export, keep_changed
 from producer.sources import SourceOptions
 from tests.unit.test_run_export import ROWS

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from producer.prompts import Prompt
 from producer.run.plan import Question
-from producer.run.rows import RowAttempt, refused, to_line
 from producer.run.run_command import export as export_command
+from producer.run.run_record import RowAttempt, refused, to_line
 from producer.run.table import TableForm, export, record_path
 from producer.sources import BadRow, Row, open_source
 from visionq.errors import RecordFailed, RecordRefused

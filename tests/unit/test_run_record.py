@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from producer.prompts import Prompt
 from producer.run.plan import Question
 from producer.run.record_index import open_rows
-from producer.run.rows import RowAttempt, refused, to_line
-from producer.run.run_record import Record
+from producer.run.run_record import Record, RowAttempt, refused, to_line
 from producer.sources import BadRow
 from visionq.errors import RecordFailed, RecordRefused
 

@@ -13,8 +13,7 @@ import pytest
 from producer.prompts import Prompt
 from producer.quote.probe import sha256_of_file
 from producer.run.plan import Question
-from producer.run.rows import RowAttempt, refused
-from producer.run.run_record import Record
+from producer.run.run_record import Record, RowAttempt, refused
 from producer.run.selection import Again, Sample, Selection, inputs_of
 from producer.sources import BadRow, Row
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.run.feeder import Out, Window
-from producer.run.rows import RowAttempt
+from producer.run.run_record import RowAttempt
 from producer.sources import Row
 from visionq.contract import parse_job
 from visionq.ledger import NewJob

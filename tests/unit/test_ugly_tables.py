@@ -19,8 +19,7 @@ from producer.prompts import Prompt
 from producer.quote import QuotePlan, take_census
 from producer.run.feeder import Feeder
 from producer.run.plan import Question
-from producer.run.rows import to_line
-from producer.run.run_record import Record
+from producer.run.run_record import Record, to_line
 from producer.run.selection import Selection
 from producer.sources import BadRow, Row, SourceOptions, open_source
 from producer.sources.picture_addresses import addresses_in
