@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
 from visionq.answer_schemas import check_schema
+from visionq.cli.shared import with_options
 from visionq.contract import (
     Animated,
     Api,
@@ -29,7 +30,7 @@ from visionq.sdk.images import is_url, read_picture
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from enum import StrEnum
 
     from visionq.sdk import ImageInput
@@ -128,8 +129,6 @@ def _decode(content: bytes, source: str, option: str) -> str:
     except UnicodeDecodeError:
         raise click.BadParameter(f"{source}: not UTF-8 text", param_hint=option) from None
 
-
-Command = TypeVar("Command", bound="Callable[..., Any]")
 
 #: Fields that commands set themselves, or that are not options.
 OWN_FIELDS: Final = frozenset(
@@ -242,11 +241,8 @@ _OPTIONS: Final = (
 )
 
 
-def job_options(command: Command) -> Command:
-    """Add the options that `take_job_options` reads."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+#: The options that `take_job_options` reads.
+job_options = with_options(*_OPTIONS)
 
 
 def take_job_options(options: dict[str, Any]) -> dict[str, Any]:

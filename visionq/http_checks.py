@@ -99,12 +99,15 @@ def public_address(url: str) -> str:
 def is_local(url: str) -> bool:
     """Return whether an address leads to this machine, and so to no network."""
     parts = urlsplit(url)
-    if parts.scheme in {"unix", "redis+socket"} or parts.hostname == "localhost":
-        return True
+    return parts.scheme in {"unix", "redis+socket"} or is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, by its name or its address, is this machine."""
     try:
-        return ip_address(parts.hostname or "").is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"
 
 
 def nonce_headers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from visionq.cli.shared import (
     open_ledger,
     print_json,
 )
+from visionq.http_checks import is_loopback
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import ConfigurationError, load_settings
 
@@ -84,7 +84,7 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
         with connect(redis_url, "visionq-cli") as redis, as_queue_unavailable():
             if list_keys(redis):
                 return {}
-        if not _is_loopback(settings.address):
+        if not is_loopback(settings.address):
             raise ConfigurationError(
                 f"--address: {settings.address} can be reached by others, and there"
                 " is no key: create one with `visionq keys create`"
@@ -92,13 +92,6 @@ def _own_keys(settings: GatewaySettings, redis_url: str) -> dict[str, Key]:
         secret = new_secret()
         click.echo(f"There is no key yet; for this run: {secret}", err=True)
     return {digest_of(secret): describe_key(secret, DEFAULT_TENANT, "own", Scope)}
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 @click.group()

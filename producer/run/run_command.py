@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import click
 
@@ -19,8 +18,12 @@ from producer.run.table import as_old_as, keep_changed, table_options, take_tabl
 from producer.run.table import export as write_table
 from producer.sources import STDIN
 from producer.sources.opening import source_options, take_source_options
+from visionq.cli.screen import Amount
 from visionq.cli.shared import errors_as_json, json_option
 from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _file = click.Path(dir_okay=False, path_type=Path)
 _out = click.Path(dir_okay=False, path_type=Path)
@@ -28,24 +31,6 @@ _out = click.Path(dir_okay=False, path_type=Path)
 
 #: Key of the command's arguments in click's context.
 _GIVEN: Final = "visionq.arguments"
-
-
-class _Rubles(click.ParamType[Decimal]):
-    """A positive amount of rubles."""
-
-    name = "rubles"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Decimal:
-        """Return the amount; a decimal comma is allowed."""
-        try:
-            amount = Decimal(value.replace(",", "."))
-        except ArithmeticError:
-            self.fail(f"{value!r} is not an amount of rubles", param, ctx)
-        if not amount.is_finite() or amount <= 0:
-            self.fail(f"{value} is not more than 0", param, ctx)
-        return amount
 
 
 class _Remembering(click.Command):
@@ -84,7 +69,12 @@ def again(given: list[str]) -> list[str]:
 @click.option("-p", "--prompt", help="The question; {column} is replaced by the row's value.")
 @click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
 @click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
-@click.option("--max-rub", type=_Rubles(), help="Most rubles that all rows of OUT may cost.")
+@click.option(
+    "--max-rub",
+    type=Amount(positive=True),
+    metavar="RUBLES",
+    help="Most rubles that all rows of OUT may cost.",
+)
 @click.option("--first", type=click.IntRange(1), help="Answer a random sample first, then ask you.")
 @click.option("--only", multiple=True, metavar="ID", help="Answer this row only; repeat for more.")
 @click.option("--retry-failed", is_flag=True, help="Ask about failed rows of OUT again.")

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
 from producer.outputs import check_table
 from producer.run.run_record import COLUMNS, TECHNICAL, TOKENS
+from visionq.cli.shared import with_options
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.installation import install_command
 from visionq.user_files import draft_of, keep_copy
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from arro3.core import RecordBatch
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
 
 #: With this delimiter numbers have a decimal comma: spreadsheets expect both or neither.
 SEMICOLON: Final = ";"
@@ -122,11 +122,8 @@ def _harmless(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def table_options(command: Command) -> Command:
-    """Add the options that `take_table_form` reads."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+#: The options that `take_table_form` reads.
+table_options = with_options(*_OPTIONS)
 
 
 def take_table_form(options: dict[str, Any], time_zone: str) -> TableForm:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from producer.sources.files import PICTURE_SUFFIXES, junk_in
-from producer.sources.source import Reading, Row
+from producer.sources.source import Row, Source
 from visionq.errors import DownloadFailed, InputFileNotFound, InvalidSource
 from visionq.installation import install_command
 
@@ -29,7 +29,7 @@ _RETRYING: Final = timedelta(seconds=30)
 _PORTION: Final = 1000
 
 
-class Bucket(Reading):
+class Bucket(Source):
     """Objects with the suffix of a picture, in the order of the store; ids are names.
 
     Credentials, region and endpoint come from the variables that the store's own tools read,

@@ -8,7 +8,7 @@ from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from producer.sources.source import Reading, Row, printable
+from producer.sources.source import Row, Source, printable
 from visionq.errors import InvalidSource
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a
 _MAGIC: Final = re.compile(r"[*?\[]")
 
 
-class Files(Reading):
+class Files(Source):
     """Files below a folder, in the order of their names; ids are names relative to the folder.
 
     Only the names of one directory are in memory at a time. Hidden files and folders, `JUNK`, and

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.openai_requests.request_reader import read_request
 from producer.sources.columns import choose_columns, find_images
 from producer.sources.picture_addresses import clean, locate
-from producer.sources.source import BadRow, Reading, Row, make_row
+from producer.sources.source import BadRow, Row, Source, make_row
 from producer.sources.text_file import MOST_CHARACTERS
 from visionq.errors import InvalidJob, InvalidSource
 from visionq.submission import is_data_url
@@ -106,7 +106,7 @@ def name_columns(cells: Sequence[str]) -> tuple[str, ...]:
 _LONGEST_CELL: Final = MOST_CHARACTERS
 
 
-class CsvManifest(Reading):
+class CsvManifest(Source):
     """A table whose first line names the columns."""
 
     def __init__(self, file: TextFile, name: str, folder: Path, options: SourceOptions) -> None:
@@ -204,7 +204,7 @@ class BrokenRecord:
     said: str
 
 
-class JsonlManifest(Reading):
+class JsonlManifest(Source):
     """One JSON object a line."""
 
     def __init__(self, file: TextFile, name: str, folder: Path, options: SourceOptions) -> None:
@@ -261,7 +261,7 @@ def broken_line(number: int, line: int, fault: str) -> BadRow:
     return BadRow(number, f"line {line}", InvalidJob.code, f"line {line}: {fault}")
 
 
-class Listing(Reading):
+class Listing(Source):
     """A text with one picture a line, whose line is its id; blank lines and `#` are skipped."""
 
     columns = ("id",)
@@ -286,7 +286,7 @@ class Listing(Reading):
         return Row(number, identity, (image.located,), {"id": identity}, given=(image.given,))
 
 
-class OpenAIBatch(Reading):
+class OpenAIBatch(Source):
     """Lines `{"custom_id", "method", "url", "body"}`, each with its own prompt and options."""
 
     asks_itself = True

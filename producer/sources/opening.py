@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
@@ -30,17 +30,15 @@ from producer.sources.manifest import (
     is_batch,
     parse_object,
 )
-from producer.sources.source import KINDS, Reading, Source, SourceOptions
+from producer.sources.source import KINDS, Source, SourceOptions
 from producer.sources.text_file import TextFile, read_text_file
+from visionq.cli.shared import with_options
 from visionq.errors import InvalidSource
 from visionq.sdk.images import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from producer.sources.source import Kind
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _OPTIONS = (
     click.option(
@@ -59,11 +57,8 @@ _OPTIONS = (
 )
 
 
-def source_options(command: Command) -> Command:
-    """Add the options that `take_source_options` reads."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+#: The options that `take_source_options` reads.
+source_options = with_options(*_OPTIONS)
 
 
 def take_source_options(options: dict[str, Any]) -> SourceOptions:
@@ -112,7 +107,7 @@ def open_source(
     return source
 
 
-def _open(spec: str, options: SourceOptions, stdin: BinaryIO | None) -> Reading:
+def _open(spec: str, options: SourceOptions, stdin: BinaryIO | None) -> Source:
     if spec == STDIN:
         return _from_stdin(stdin or sys.stdin.buffer, options)
     if spec.startswith(SCHEME):
@@ -132,7 +127,7 @@ def _open(spec: str, options: SourceOptions, stdin: BinaryIO | None) -> Reading:
     raise InvalidSource(f"{spec}: there is no such file or folder")
 
 
-def _from_file(path: Path, options: SourceOptions) -> Reading:
+def _from_file(path: Path, options: SourceOptions) -> Source:
     if options.kind == "auto" and _looks_like_picture(path):
         return open_file(path)
     file = read_text_file(path, options.encoding)
@@ -146,7 +141,7 @@ def _looks_like_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES or is_picture(path)
 
 
-def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Reading:
+def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Source:
     with tempfile.NamedTemporaryFile(prefix="visionq-", delete=False) as kept:
         path = Path(kept.name)
         try:
@@ -166,7 +161,7 @@ def _from_stdin(stdin: BinaryIO, options: SourceOptions) -> Reading:
 
 def _from_text(
     file: TextFile, name: str, folder: Path, options: SourceOptions, usual: Kind | None
-) -> Reading:
+) -> Source:
     """Return the source in a text, of a kind given, usual, or found by content."""
     kind = options.kind if options.kind != "auto" else usual
     _, first = next(file.lines(), (0, ""))

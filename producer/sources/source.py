@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from visionq.errors import InvalidJob, InvalidSource
 from visionq.submission import is_data_url
@@ -216,72 +216,18 @@ class SourceOptions:
     group: bool = False
 
 
-class Source(Protocol):
-    """Rows that are read one by one and never all in memory."""
+class Source:
+    """Rows that are read one by one and never all in memory; duplicate ids are refused."""
 
-    @property
-    def description(self) -> str:
-        """Place and kind of the source, for people."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names for `{placeholders}` of a prompt."""
-        ...
-
-    @property
-    def total(self) -> int | None:
-        """Number of rows; None until all have been read once."""
-        ...
-
-    @property
-    def skipped(self) -> int:
-        """Files without the suffix of a picture, skipped in the last whole reading."""
-        ...
-
-    @property
-    def passed_over(self) -> Counter[str]:
-        """Junk skipped in the last whole reading, by name (see `files.JUNK`)."""
-        ...
-
-    @property
-    def asks_itself(self) -> bool:
-        """Whether rows bring their own prompts, as OpenAI Batch input does."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Return an identity of the source.
-
-        For a file it is the hash of its content; for a folder, glob or bucket the address, since
-        their content may grow.
-        """
-        ...
-
-    def rows(self) -> Iterator[Row | BadRow]:
-        """Yield all rows from the beginning, the same ones each time.
-
-        Raises:
-            InvalidSource: it is empty, can't be read, or contains an id twice.
-        """
-        ...
-
-
-def said_of_reading(source: Source) -> Iterator[str]:
-    """Yield lines about skipped files of the last whole reading, for people."""
-    if source.skipped:
-        yield f"skipped, not pictures by their names: {source.skipped:,}"
-    if source.passed_over:
-        names = ", ".join(f"{name} ({count:,})" for name, count in source.passed_over.most_common())
-        yield f"skipped, not your files: {names}"
-
-
-class Reading:
-    """The base of all sources: counts rows, refuses duplicate ids and empty sources."""
-
+    #: Place and kind, for people.
     description: str
+    #: Names for `{placeholders}` of a prompt.
     columns: tuple[str, ...] = ()
+    #: Number of rows; None until all have been read once.
     total: int | None = None
+    #: Files without the suffix of a picture, skipped in the last whole reading.
     skipped: int = 0
+    #: Whether rows bring their own prompts, as OpenAI Batch input does.
     asks_itself: bool = False
     #: Whether there is a column of ids to group by; names of pictures are not enough.
     has_ids: bool = False
@@ -291,11 +237,15 @@ class Reading:
 
     @cached_property
     def passed_over(self) -> Counter[str]:
-        """Junk skipped in the last whole reading, by name."""
+        """Junk skipped in the last whole reading, by name (see `files.JUNK`)."""
         return Counter()
 
     def rows(self) -> Iterator[Row | BadRow]:
-        """Yield all rows from the beginning."""
+        """Yield all rows from the beginning, the same ones each time.
+
+        Raises:
+            InvalidSource: it is empty, can't be read, or contains an id twice.
+        """
         # After a whole reading no id occurs twice.
         seen = Identities() if self._ids_may_repeat and self.total is None else None
         count = 0
@@ -314,7 +264,11 @@ class Reading:
         self.total = count
 
     def fingerprint(self) -> str:
-        """Return an identity of the source."""
+        """Return an identity of the source.
+
+        For a file it is the hash of its content; for a folder, glob or bucket the address, since
+        their content may grow.
+        """
         raise NotImplementedError
 
     def _read(self) -> Iterator[tuple[int, Row | BadRow]]:
@@ -323,3 +277,12 @@ class Reading:
 
     def _nothing(self) -> str:
         return "it contains no rows"
+
+
+def said_of_reading(source: Source) -> Iterator[str]:
+    """Yield lines about skipped files of the last whole reading, for people."""
+    if source.skipped:
+        yield f"skipped, not pictures by their names: {source.skipped:,}"
+    if source.passed_over:
+        names = ", ".join(f"{name} ({count:,})" for name, count in source.passed_over.most_common())
+        yield f"skipped, not your files: {names}"

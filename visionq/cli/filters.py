@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from visionq.cli.shared import with_options
 from visionq.contract.base import TenantName
 from visionq.ledger.search import JobFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from visionq.contract import State
-
-F = TypeVar("F", bound="Callable[..., Any]")
 
 DEFAULT_TENANT: Final = "default"
 _AGO: Final = re.compile(r"(\d+)([smhd])")
@@ -77,19 +74,16 @@ tenant_option = click.option(
 )
 
 
-def filter_options(command: F) -> F:
-    """Give a command the options that `job_filter` reads."""
-    for option in (
-        click.option("--until", type=Moment(), help="Ended, else submitted, before then."),
-        click.option(
-            "--since", type=Moment(), help="Ended, else submitted, since then: 2h, 2026-11-30."
-        ),
-        click.option("--batch", help="Only those of this batch."),
-        click.option("--tenant", help="Only those of this tenant."),
-        click.option("--code", help="Only those with this error, or reason to wait."),
-    ):
-        command = option(command)
-    return command
+#: The options that `job_filter` reads.
+filter_options = with_options(
+    click.option("--code", help="Only those with this error, or reason to wait."),
+    click.option("--tenant", help="Only those of this tenant."),
+    click.option("--batch", help="Only those of this batch."),
+    click.option(
+        "--since", type=Moment(), help="Ended, else submitted, since then: 2h, 2026-11-30."
+    ),
+    click.option("--until", type=Moment(), help="Ended, else submitted, before then."),
+)
 
 
 def job_filter(state: State | None, options: dict[str, Any]) -> JobFilter:

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 class Amount(click.ParamType[Decimal]):
-    """Rubles as people write them: `1500`, `0.5`."""
+    """Rubles as people write them: `1500`, `0.5`, `0,5`."""
 
     name = "RUB"
+
+    def __init__(self, *, positive: bool = False) -> None:
+        self._positive = positive
 
     def convert(
         self,
@@ -28,11 +31,13 @@ class Amount(click.ParamType[Decimal]):
     ) -> Decimal:
         """Return the amount; what is none ends the command."""
         try:
-            amount = Decimal(value)
+            amount = Decimal(str(value).replace(",", "."))
         except InvalidOperation:
             amount = Decimal("NaN")
         if not amount.is_finite():
             self.fail(f"{value!r} is no amount of rubles, as 1500 or 0.5", param, ctx)
+        if self._positive and amount <= 0:
+            self.fail(f"{value} is not more than 0", param, ctx)
         return amount
 
 

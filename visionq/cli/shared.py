@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -28,7 +28,7 @@ from visionq.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from visionq.ledger import Ledger
     from visionq.settings import Settings
@@ -39,6 +39,8 @@ EXIT_USAGE: Final = 2
 EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
 
 #: Narrower terminals than this wrap as they like.
 _LEAST_COLUMNS: Final = 40
@@ -59,6 +61,17 @@ _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
 
 #: `--json` for commands that read; the parameter is called `as_json`.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command these options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def exit_code(error: VisionqError) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ import httpx2
 import openai
 
 from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
+from visionq.http_checks import is_loopback
 from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
 from worker.http_limits import harden, pieces, until
@@ -188,7 +188,7 @@ def _http_client(settings: Settings, host: str) -> httpx2.Client:
         ),
         follow_redirects=False,
         # A proxy of the environment may lead to the provider, never to this machine.
-        trust_env=not _is_loopback(host),
+        trust_env=not is_loopback(host),
     )
 
 
@@ -203,16 +203,9 @@ def _timeout(settings: Settings) -> httpx2.Timeout:
 def _key(settings: Settings, host: str) -> str:
     if settings.api_key is not None:
         return settings.api_key.get_secret_value()
-    if _is_loopback(host):
+    if is_loopback(host):
         return _NO_KEY
     raise ConfigurationError("PROXYAPI_API_KEY: not set")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 #: Ends of a call that never left this machine whole (httpx2 2.16). `WriteError` is none of them:
