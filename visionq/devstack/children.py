@@ -86,6 +86,7 @@ def environment_for(role: Role, environment: Mapping[str, str]) -> dict[str, str
 SIMULATED_KEY: Final = "simulated-no-key"
 #: Roles that ask no Redis.
 _STANDALONE: Final = frozenset({"redis", "simulator"})
+_COMMAND: Final = python_command("visionq.cli")
 _SHORT_PATIENCE: Final = 3.0
 _REDIS_PATIENCE: Final = 5.0
 
@@ -165,24 +166,27 @@ def redis_spec(plan: StackPlan) -> Spec:
     )
 
 
+def _service(
+    plan: StackPlan, role: Role, port: int, command: tuple[str, ...], **extra: str
+) -> Spec:
+    """Return a part with a health page; its secrets are in its environment, not in `ps`."""
+    return Spec(
+        name=f"visionq-{role}",
+        role=role,
+        command=(*command, "--port", str(port)),
+        environment=plan.child_environment(role, **extra),
+        log=plan.data_dir / f"{role}.log",
+        is_ready=lambda: answers(port, "/healthz", plan.nonce),
+        patience=_SHORT_PATIENCE,
+    )
+
+
 def simulator_specs(plan: StackPlan) -> list[Spec]:
     """Return the simulator, or nothing when the real provider answers."""
-    port = plan.simulator_port
-    if port is None:
+    if plan.simulator_port is None:
         return []
-    name = "visionq-simulator"
-    module = python_command("visionq.devstack.simulator")
-    return [
-        Spec(
-            name=name,
-            role="simulator",
-            command=(*module, "--name", name, "--port", str(port)),
-            environment=plan.child_environment("simulator"),
-            log=plan.data_dir / "simulator.log",
-            is_ready=lambda: answers(port, "/healthz", plan.nonce),
-            patience=_SHORT_PATIENCE,
-        )
-    ]
+    command = (*python_command("visionq.devstack.simulator"), "--name", "visionq-simulator")
+    return [_service(plan, "simulator", plan.simulator_port, command)]
 
 
 def worker_specs(plan: StackPlan) -> list[Spec]:
@@ -201,7 +205,7 @@ def worker_specs(plan: StackPlan) -> list[Spec]:
         Spec(
             name=f"visionq-worker-{number}",
             role="worker",
-            command=(*python_command("visionq.cli"), *options, f"visionq-worker-{number}"),
+            command=(*_COMMAND, *options, f"visionq-worker-{number}"),
             environment=plan.child_environment(
                 "worker",
                 PROXYAPI_API_KEY=key,
@@ -219,60 +223,30 @@ def worker_specs(plan: StackPlan) -> list[Spec]:
 
 
 def flower_spec(plan: StackPlan) -> Spec:
-    """Return Flower; its password is in its environment, not in the process list."""
-    database = plan.data_dir / "visionq-flower"
-    options = ("flower", "--port", str(plan.flower_port), "--database", str(database))
-    return Spec(
-        name="visionq-flower",
-        role="flower",
-        command=(*python_command("visionq.cli"), *options),
-        environment=plan.child_environment(
-            "flower",
-            VISIONQ_FLOWER_PASSWORD=plan.flower_password,
-            VISIONQ_FLOWER_URL_PREFIX="",
-        ),
-        log=plan.data_dir / "flower.log",
-        is_ready=lambda: answers(plan.flower_port, "/healthz", plan.nonce),
-        patience=_SHORT_PATIENCE,
+    """Return Flower."""
+    database = str(plan.data_dir / "visionq-flower")
+    return _service(
+        plan,
+        "flower",
+        plan.flower_port,
+        (*_COMMAND, "flower", "--database", database),
+        VISIONQ_FLOWER_PASSWORD=plan.flower_password,
+        VISIONQ_FLOWER_URL_PREFIX="",
     )
 
 
 def gateway_spec(plan: StackPlan) -> Spec:
-    """Return the HTTP gateway; its key is in its environment, not in the process list."""
-    name = "visionq-gateway"
-    return Spec(
-        name=name,
-        role="gateway",
-        command=(
-            *(*python_command("visionq.cli"), "gateway", "--name", name),
-            *("--address", "127.0.0.1", "--port", str(plan.gateway_port)),
-            *("--files-dir", str(plan.data_dir / "files")),
-        ),
-        environment=plan.child_environment(
-            "gateway",
-            VISIONQ_GATEWAY_KEY=plan.gateway_key,
-        ),
-        log=plan.data_dir / "gateway.log",
-        is_ready=lambda: answers(plan.gateway_port, "/healthz", plan.nonce),
-        patience=_SHORT_PATIENCE,
-    )
+    """Return the HTTP gateway."""
+    files = ("--files-dir", str(plan.data_dir / "files"))
+    command = (*_COMMAND, "gateway", "--name", "visionq-gateway", "--address", "127.0.0.1", *files)
+    key = plan.gateway_key
+    return _service(plan, "gateway", plan.gateway_port, command, VISIONQ_GATEWAY_KEY=key)
 
 
 def exporter_spec(plan: StackPlan) -> Spec:
     """Return the exporter of metrics."""
-    name = "visionq-exporter"
-    return Spec(
-        name=name,
-        role="exporter",
-        command=(
-            *(*python_command("visionq.cli"), "exporter", "--name", name),
-            *("--address", "127.0.0.1", "--port", str(plan.exporter_port)),
-        ),
-        environment=plan.child_environment("exporter"),
-        log=plan.data_dir / "exporter.log",
-        is_ready=lambda: answers(plan.exporter_port, "/healthz", plan.nonce),
-        patience=_SHORT_PATIENCE,
-    )
+    command = (*_COMMAND, "exporter", "--name", "visionq-exporter", "--address", "127.0.0.1")
+    return _service(plan, "exporter", plan.exporter_port, command)
 
 
 def registrations(redis_url: str) -> dict[bytes, float]:
