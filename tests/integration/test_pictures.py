@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.support.pictures import encoded
 from tests.support.worker import Bench, until
 from visionq.contract import Api, UrlMode
 from visionq.ledger import Completed
@@ -38,12 +38,6 @@ def scene() -> Image.Image:
     draw.rectangle((10, 10, 120, 60), fill="white")
     draw.text((20, 20), "Invoice", fill="black")
     return picture
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def seen(answer: ResultDocument) -> tuple[str, tuple[int, ...]]:

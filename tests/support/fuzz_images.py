@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tests.support.pictures import encoded
+from tests.support.pictures import encoded, half, same
 from tests.support.ugly_pictures import ugly
 from visionq.contract import Animated, PictureOptions
 from visionq.errors import ImageError
@@ -146,16 +146,8 @@ class Report:
 def fates(data: bytes) -> Iterator[str]:
     """Prepare a file in all ways; give `sent` or the code for each."""
     for options in OPTIONS:
-        for fit in (_same, _half):
+        for fit in (same, half):
             yield _fate(data, fit, options)
-
-
-def _same(width: int, height: int) -> tuple[int, int]:
-    return width, height
-
-
-def _half(width: int, height: int) -> tuple[int, int]:
-    return max(1, width // 2), max(1, height // 2)
 
 
 def _fate(data: bytes, fit: Callable[[int, int], tuple[int, int]], options: PictureOptions) -> str:

@@ -18,3 +18,11 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     target = BytesIO()
     image.save(target, kind.upper(), **options)
     return target.getvalue()
+
+
+def same(width: int, height: int) -> tuple[int, int]:
+    return width, height
+
+
+def half(width: int, height: int) -> tuple[int, int]:
+    return max(1, width // 2), max(1, height // 2)

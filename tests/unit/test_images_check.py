@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any
 
 import pytest
 from PIL import Image
 
+from tests.support.pictures import encoded
 from visionq.errors import (
     AnimatedImage,
     CorruptImage,
@@ -28,12 +28,6 @@ FORMATS = ("jpeg", "png", "webp", "gif")
 def picture(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
     gradient = Image.linear_gradient("L").resize((width, height))
     return Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).convert(mode)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def animated(kind: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from tests.support.pictures import encoded
 from visionq.contract import Animated, Detail, PictureOptions
 from visionq.crops import crop_boxes
 from visionq.errors import PictureRejected, TooLarge, TooManyPixels
@@ -37,12 +38,6 @@ def page(size: tuple[int, int] = PAGE) -> Image.Image:
         else:
             draw.rectangle((step, 20, step + 15, 200), fill=(step % 256, 60, 90))
     return picture
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def run(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
+from tests.support.pictures import encoded, half, same
 from visionq.contract import Detail
 from visionq.errors import CorruptImage, TooLarge
 from visionq.pricing.vision import load_rules, seen_size
@@ -31,24 +32,10 @@ UNDO = {
 }
 
 
-def same(width: int, height: int) -> tuple[int, int]:
-    return width, height
-
-
-def half(width: int, height: int) -> tuple[int, int]:
-    return width // 2, height // 2
-
-
 def photo(width: int = 120, height: int = 80) -> Image.Image:
     noise = Image.effect_noise((width, height), 40)
     gradient = Image.linear_gradient("L").resize((width, height))
     return Image.merge("RGB", (noise, gradient, gradient.rotate(180)))
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,16 +11,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.support.pictures import encoded, half, same
 from visionq.errors import ImageError
 from worker.images import ImageLimits, inspect, prepare
 
 LIMITS = ImageLimits(max_pixels=1_000_000)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:  # Pillow's own
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 @functools.cache
@@ -50,14 +44,6 @@ def corpus() -> tuple[bytes, ...]:
         encoded(colour, "gif", comment=b"c"),
         encoded(colour.convert("P"), "gif", transparency=3, interlace=True),
     )
-
-
-def half(width: int, height: int) -> tuple[int, int]:
-    return max(1, width // 2), max(1, height // 2)
-
-
-def same(width: int, height: int) -> tuple[int, int]:
-    return width, height
 
 
 def survives(data: bytes) -> bool:

@@ -12,21 +12,13 @@ import pytest
 from PIL import Image
 
 from tests.support.hostile_pictures import cheap
-from tests.support.pictures import encoded
+from tests.support.pictures import encoded, half, same
 from visionq.errors import ImageError, TooManyPixels
 from worker.images import ImageLimits, MemoryLimiter, PrepareSlots, inspect, prepare
 from worker.images.decode import decode
 
 LIMITS = ImageLimits()
 CHEAP = {file.name: file for file in cheap()}
-
-
-def same(width: int, height: int) -> tuple[int, int]:
-    return width, height
-
-
-def half(width: int, height: int) -> tuple[int, int]:
-    return max(1, width // 2), max(1, height // 2)
 
 
 @pytest.mark.parametrize("name", CHEAP)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
+from tests.support.pictures import encoded, half, same
 from visionq.contract import Animated, PictureOptions, Policy
 from visionq.errors import (
     AnimatedImage,
@@ -25,14 +26,6 @@ CONVERT = PictureOptions(convert=True)
 LOOKED_AT = ("blur", "blank", "dark", "tiny")
 
 
-def same(width: int, height: int) -> tuple[int, int]:
-    return width, height
-
-
-def half(width: int, height: int) -> tuple[int, int]:
-    return width // 2, height // 2
-
-
 def scene(width: int = 640, height: int = 480) -> Image.Image:
     """Return something sharp, colourful and bright."""
     picture = Image.new("RGB", (width, height), "white")
@@ -43,12 +36,6 @@ def scene(width: int = 640, height: int = 480) -> Image.Image:
         )
     draw.text((20, 20), "Invoice 4711", fill="black")
     return picture
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind.upper(), **options)
-    return target.getvalue()
 
 
 def run(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.support.hostile_pictures import chunk, png
-from tests.support.pictures import encoded
+from tests.support.pictures import encoded, half, same
 from tests.support.ugly_pictures import (
     CMYK,
     FLOAT,
@@ -50,14 +50,6 @@ FIRST = PictureOptions(animated=Animated.FIRST_FRAME)
 KEPT = PictureOptions()
 #: Of 255, from what a straight scaling gives.
 TOLERANCE = 2.5
-
-
-def same(width: int, height: int) -> tuple[int, int]:
-    return width, height
-
-
-def half(width: int, height: int) -> tuple[int, int]:
-    return width // 2, height // 2
 
 
 def less(width: int, height: int) -> tuple[int, int]:

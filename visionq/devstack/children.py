@@ -169,7 +169,7 @@ def redis_spec(plan: StackPlan) -> Spec:
 def _service(
     plan: StackPlan, role: Role, port: int, command: tuple[str, ...], **extra: str
 ) -> Spec:
-    """Return a part with a health page; its secrets are in its environment, not in `ps`."""
+    """Return a part with a health page; secrets are in its environment, not in `ps`."""
     return Spec(
         name=f"visionq-{role}",
         role=role,
