@@ -9,7 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from producer.quote.headers import CONVERTIBLE, HEAD_BYTES, Header, read_header
 from producer.sources.bucket import SCHEME
 from visionq.contract import Animated
 from visionq.errors import (
@@ -17,9 +16,10 @@ from visionq.errors import (
     InputFileNotFound,
     TooLarge,
     TooManyPixels,
-    UnsupportedFormat,
 )
 from visionq.http_checks import check_url_text
+from visionq.images.headers import HEAD_BYTES, read_header
+from visionq.images.kinds import CONVERTIBLE, KINDS, identify, recognise
 from visionq.sdk.images import is_url
 from visionq.submission import decode_data_url, is_data_url
 
@@ -50,7 +50,7 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
     """
     if is_data_url(image):
         content = decode_data_url(image, 0, _most_bytes(settings, options))
-        size = _check(_header(BytesIO(content)), len(content), settings, options)
+        size = _size(BytesIO(content), len(content), content[:HEAD_BYTES], settings, options)
         return Seen(size, hashlib.sha256(content).hexdigest(), certain=True, bytes=len(content))
     if is_url(image):
         check_url_text(image, image)
@@ -61,7 +61,7 @@ def look(image: str, settings: Settings, options: PictureOptions) -> Seen:
         with Path(image).open("rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
             head = file.read(HEAD_BYTES)
-            size = _check(read_header(file, head), length, settings, options)
+            size = _size(file, length, head, settings, options)
     except OSError as error:
         missing = "there is no such file" if error.errno == _MISSING else f"{error.strerror}"
         raise InputFileNotFound(missing) from None
@@ -85,32 +85,25 @@ def sha256_of_file(image: str) -> str:
         raise InputFileNotFound(f"can't be read: {error.strerror}") from None
 
 
-def _header(file: BinaryIO) -> Header:
-    return read_header(file, file.read(HEAD_BYTES))
-
-
 def _most_bytes(settings: Settings, options: PictureOptions) -> int:
     return settings.max_original_bytes if options.shrink else settings.max_image_bytes
 
 
-def _check(
-    header: Header, length: int, settings: Settings, options: PictureOptions
+def _size(
+    file: BinaryIO, length: int, head: bytes, settings: Settings, options: PictureOptions
 ) -> tuple[int, int] | None:
     """Return the size, or raise if a worker would refuse the picture."""
-    if header.kind in CONVERTIBLE:
-        if not options.convert:
-            raise UnsupportedFormat(
-                f"the content is {header.kind}; convert it,"
-                " or let the job do so (--convert, or pictures.convert)"
-            )
-        return (header.width, header.height) if header.width and header.height else None
+    kind = recognise(head)
     most = _most_bytes(settings, options)
     if length > most:
         message = f"{length:,} bytes, the limit is {most:,}; save it smaller"
         if length <= settings.max_original_bytes:
             message += ", or let the job shrink it first (--shrink, or pictures.shrink)"
         raise TooLarge(message)
-    if header.animated and options.animated is Animated.REFUSE:
+    if kind not in KINDS and not (options.convert and kind in CONVERTIBLE):
+        identify(head)  # says what to do
+    header = read_header(kind, file, length, head)
+    if header.frames > 1 and options.animated is Animated.REFUSE:
         raise AnimatedImage(
             "several frames; send a still picture,"
             " or let the job take the first frame (--first-frame, or pictures.animated)"
@@ -119,4 +112,4 @@ def _check(
         raise TooManyPixels(
             f"{header.width}x{header.height}, {settings.max_image_pixels:,} pixels are taken"
         )
-    return header.width, header.height
+    return (header.width, header.height) if header.width and header.height else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer.sources.source import Row, Source, printable
 from visionq.errors import InvalidSource
+from visionq.images.kinds import HEAD_BYTES, KINDS, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,6 @@ JUNK: Final = frozenset(
 )
 #: The name under which hidden files and folders are counted.
 HIDDEN: Final = "hidden"
-_SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF")
 _MAGIC: Final = re.compile(r"[*?\[]")
 
 
@@ -142,7 +142,7 @@ def is_picture(path: str | Path) -> bool:
     """Return whether a file begins like a picture that a model takes."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(8).startswith(_SIGNATURES)
+            return format_of(file.read(HEAD_BYTES)) in KINDS
     except OSError:
         return False
 

@@ -399,7 +399,7 @@ def test_heic_without_its_extra_is_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """HEIC sent to a worker without the extra names what to install."""
-    monkeypatch.setattr("worker.images.kinds.find_spec", lambda _: None)
+    monkeypatch.setattr("visionq.images.kinds.find_spec", lambda _: None)
     for options in (KEPT, CONVERT):
         with pytest.raises(UnsupportedFormat, match=r"HEIC.*visionq\[heic\]"):
             run(heic(), options)

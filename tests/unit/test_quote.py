@@ -23,7 +23,6 @@ from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote, take
 from producer.quote.census import Duplicates, Group, RefusedPicture
 from producer.quote.document import CropsQuote
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
-from producer.quote.headers import HEAD_BYTES, read_header
 from producer.quote.probe import Seen
 from producer.quote.quote_command import quote as quote_command
 from producer.quote.rendering import draw, duration, money
@@ -34,6 +33,7 @@ from tests.unit.test_usage import learned
 from visionq.cache_key import cache_key
 from visionq.contract import Detail, Usage
 from visionq.crops import crops_note
+from visionq.images.headers import HEAD_BYTES, read_header
 from visionq.ledger.usage import Calibration, Output
 from visionq.pricing.model_list import ListedModels
 from visionq.pricing.money import nano_rubles, rubles
@@ -174,16 +174,16 @@ def test_the_size_of_every_form_of_tiff() -> None:
     """Byte order, tiles, planes and compression make no difference."""
     for way in tiffs():
         content = way.data()
-        header = read_header(BytesIO(content), content[:HEAD_BYTES])
+        header = read_header("TIFF", BytesIO(content), len(content), content[:HEAD_BYTES])
         assert (header.width, header.height) == (WIDTH, HEIGHT), way
 
 
 @pytest.mark.parametrize(
-    "content", [b"BM", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"]
+    "content", [b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"]
 )
 def test_a_broken_picture_to_be_converted_has_no_size(content: bytes) -> None:
     """A quote leaves it to the worker to say what is wrong."""
-    header = read_header(BytesIO(content), content)
+    header = read_header("TIFF", BytesIO(content), len(content), content)
     assert (header.width, header.height) == (0, 0)
 
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from producer.quote.headers import HEAD_BYTES, Header, read_header
 from tests.support.growth import growth
 from tests.support.hostile_pictures import chunk
 from tests.support.pictures import encoded
 from visionq.errors import CorruptImage, ImageError
+from visionq.images.containers import MalformedError
+from visionq.images.headers import HEAD_BYTES, Header, read_header
+from visionq.images.kinds import recognise
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg
-from worker.images.kinds import recognise
-from worker.images.layout import MalformedError
 from worker.images.png import read_png
 from worker.images.webp import read_webp
 
@@ -80,7 +80,8 @@ def quoted(file: bytes) -> None:
 
 
 def header_of(file: BytesIO) -> Header:
-    return read_header(file, file.read(HEAD_BYTES))
+    head = file.read(HEAD_BYTES)
+    return read_header(recognise(head), file, len(file.getbuffer()), head)
 
 
 class Counting(BytesIO):

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from visionq.images.kinds import KINDS, MIME_TYPES, Kind, identify
 from worker.images.check import check, inspect
 from worker.images.encode import EncodedImage, encode, encode_as_seen
-from worker.images.kinds import KINDS, MIME_TYPES, Kind, identify
 from worker.images.layout import CheckedImage, ImageLimits
 from worker.images.memory import (
     DecodeSlots,

@@ -14,25 +14,20 @@ from visionq.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
+from visionq.images.containers import MalformedError, UnsupportedVariantError
+from visionq.images.kinds import identify, is_convertible, recognise
 from worker.images.decode import NOTE, decode, terminated
 from worker.images.foreign import read_foreign
 from worker.images.gif import read_gif
 from worker.images.jpeg import read_jpeg
-from worker.images.kinds import identify, is_convertible, recognise
-from worker.images.layout import (
-    CheckedImage,
-    ImageLimits,
-    Layout,
-    MalformedError,
-    UnsupportedVariantError,
-)
+from worker.images.layout import CheckedImage, ImageLimits, Layout
 from worker.images.png import read_png
 from worker.images.webp import read_webp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.images.kinds import Kind
+    from visionq.images.kinds import Kind
 
 #: What a job that says nothing of its pictures asks for.
 DEFAULTS: Final = PictureOptions()

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageCms
 
-from worker.images.layout import UnsupportedVariantError
+from visionq.images.containers import UnsupportedVariantError
 
 _TRANSPOSITIONS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
-from worker.images.kinds import HEIC_PACKAGE
-from worker.images.layout import MalformedError, UnsupportedVariantError
+from visionq.images.containers import MalformedError, UnsupportedVariantError
+from visionq.images.kinds import HEIC_PACKAGE
 from worker.images.scale import decode_smaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.images.kinds import Kind
+    from visionq.images.kinds import Kind
     from worker.images.layout import CheckedImage, ImageLimits
 
 NOTE: Final = "the file lacks its end marker; its picture decodes wholly"

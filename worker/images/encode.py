@@ -15,6 +15,7 @@ from PIL import Image
 
 from visionq.crops import boxes_along, crop_boxes
 from visionq.errors import TooLarge
+from visionq.images.kinds import MIME_TYPES, Kind, own_kind
 from visionq.pricing.vision import lost_detail, seen_size
 from worker.images.advice import LOOK_SIDE, advise, glance, wanted
 from worker.images.check import DEFAULTS
@@ -28,7 +29,6 @@ from worker.images.colour import (
     widen,
 )
 from worker.images.decode import decode, taming
-from worker.images.kinds import MIME_TYPES, Kind, own_kind
 from worker.images.memory import affordable
 from worker.images.scale import scale
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from visionq.contract import Detail, PictureOptions
     from visionq.crops import Box
+    from visionq.images.kinds import Kind
     from visionq.pricing.vision import VisionRules
-    from worker.images.kinds import Kind
     from worker.images.layout import CheckedImage, ImageLimits
 
     Fit = Callable[[int, int], tuple[int, int]]

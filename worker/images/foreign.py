@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from visionq.errors import TooManyPixels
+from visionq.images.containers import MalformedError, UnsupportedVariantError, read_orientation
 from worker.images.decode import TimedFile, plugin, raise_ceiling, taming
-from worker.images.layout import (
-    MAX_PROFILE_BYTES,
-    Layout,
-    MalformedError,
-    UnsupportedVariantError,
-    read_orientation,
-)
+from worker.images.layout import MAX_PROFILE_BYTES, Layout
 from worker.images.profiles import BT709, Primaries, gamma_curve, profile_of
 from worker.images.tiff import read_samples
 

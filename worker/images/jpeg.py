@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import re
-import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from worker.images.layout import (
-    MAX_PARTS,
-    MAX_PROFILE_BYTES,
-    Cuts,
-    Layout,
+from visionq.images.containers import (
+    FRAMES,
+    SCAN,
     MalformedError,
-    UnsupportedVariantError,
+    jpeg_segments,
+    jpeg_size,
     read_orientation,
 )
+from worker.images.layout import MAX_PROFILE_BYTES, Cuts, Layout
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_SOS: Final = 0xDA
-_EOI: Final = 0xD9
 _APP0: Final = 0xE0
 _APP14: Final = 0xEE
 _APP15: Final = 0xEF
 _COM: Final = 0xFE
-_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: Baseline, extended and progressive Huffman: what every decoder reads.
 _COMMON_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
 _PROGRESSIVE_FRAMES: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_SAMPLE_BITS: Final = 8
 _COEFFICIENT_BYTES: Final = 2
 _PLAIN_COMPONENTS: Final = (1, 3)
 
@@ -46,12 +36,6 @@ _NAMES: Final = (
     (b"ICC_PROFILE\0", "ICC"),
     (b"MPF\0", "further pictures"),
 )
-
-#: Both patterns begin with one literal byte, for which `re` searches ten times faster than for a
-#: repeated one, and which takes a run of fill bytes in one pass; this holds the interpreter's lock.
-_MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
-#: Inside a scan, restart markers belong to the data.
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 @dataclass
@@ -75,7 +59,7 @@ def read_jpeg(data: bytes) -> Layout:
         UnsupportedVariantError: more than 8 bits for each sample.
     """
     found = _JpegParts()
-    for marker, start, body, end in _segments(data, found.cuts):
+    for marker, start, body, end in jpeg_segments(data, found.cuts.cut):
         _take(found, marker, data[body:end])
         if (name := _stripped_name(marker, data[body:end])) is not None:
             found.cuts.cut(start, end, name)
@@ -104,40 +88,10 @@ def _coefficient_bytes(found: _JpegParts, pixels: int) -> int:
     return int(_COEFFICIENT_BYTES * found.samples * pixels) if in_pieces else 0
 
 
-def _segments(data: bytes, cuts: Cuts) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (marker, start, start of the body, end); stray bytes between segments are cut."""
-    position, pattern = 2, _MARKER
-    for _ in range(MAX_PARTS):
-        match = pattern.search(data, position)
-        if match is None:
-            raise MalformedError("the file is cut off: its end marker is missing")
-        start = match.start()
-        if pattern is _MARKER:
-            # Fill bytes belong to the marker behind them.
-            start = position + len(data[position:start].rstrip(b"\xff"))
-            cuts.cut(position, start, "stray bytes")
-        marker, body = match[1][0], match.end()
-        if marker == _EOI:
-            cuts.cut(body, len(data), "appended data")
-            return
-        if marker in _STANDALONE:
-            position = body
-            continue
-        if body + 2 > len(data):
-            raise MalformedError("the file is cut off inside a segment")
-        (length,) = struct.unpack_from(">H", data, body)
-        position = body + length
-        if length < 2 or position > len(data):  # noqa: PLR2004  # the length counts its own 2 bytes
-            raise MalformedError("the file is cut off inside a segment")
-        yield marker, start, body + 2, position
-        pattern = _MARKER_IN_SCAN if marker == _SOS else _MARKER
-    raise MalformedError("the file has an implausible number of segments")
-
-
 def _take(found: _JpegParts, marker: int, body: bytes) -> None:
-    if marker in _FRAMES:
+    if marker in FRAMES:
         _take_frame(found, marker, body)
-    elif marker == _SOS:
+    elif marker == SCAN:
         found.scans += 1
         if found.scans > _MAX_SCANS:
             raise MalformedError("the file has an implausible number of scans")
@@ -151,12 +105,7 @@ def _take(found: _JpegParts, marker: int, body: bytes) -> None:
 def _take_frame(found: _JpegParts, marker: int, body: bytes) -> None:
     if found.size is not None:
         raise MalformedError("the file has more than one frame header")
-    try:
-        bits, height, width, components = struct.unpack_from(">BHHB", body)
-    except struct.error:
-        raise MalformedError("the frame header is too short") from None
-    if bits != _SAMPLE_BITS:
-        raise UnsupportedVariantError(f"{bits}-bit JPEG")
+    width, height, components = jpeg_size(body)
     found.size = (width, height)
     found.plain = marker in _COMMON_FRAMES and components in _PLAIN_COMPONENTS
     found.progressive = marker in _PROGRESSIVE_FRAMES

@@ -7,7 +7,6 @@ ranges the file is the same picture to the last bit.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -16,24 +15,10 @@ from worker.images.scale import in_eighths
 if TYPE_CHECKING:
     from visionq.pricing.vision import RequestLimits
 
-#: Parts (segments, chunks, blocks) that a real file never reaches; walking more would cost time.
-MAX_PARTS: Final = 65_536
 #: Largest colour profile used, in bytes; those of cameras and printers stay below.
 MAX_PROFILE_BYTES: Final = 4_000_000
 
-_ORIENTATION_TAG: Final = 0x0112
-#: Types of whole numbers in EXIF, as `struct` spells them.
-_NUMBER_TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 _UPRIGHT: Final = 1
-_LAST_ORIENTATION: Final = 8
-
-
-class MalformedError(Exception):
-    """The container does not hold together; the text says where, in words for people."""
-
-
-class UnsupportedVariantError(Exception):
-    """A variant of a supported format that is not taken; the text names it."""
 
 
 @dataclass(frozen=True)
@@ -120,30 +105,6 @@ class Cuts:
             position = end
         kept.append(data[position:])
         return b"".join(kept)
-
-
-def read_orientation(exif: bytes) -> int:
-    """Return the orientation (1 to 8) in an EXIF block; 1 without a valid one.
-
-    Only this one tag is read, so that a broken block costs nothing but itself.
-    """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return _UPRIGHT
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-            if tag == _ORIENTATION_TAG:
-                # Writers take other types of number than the one of the standard, SHORT.
-                code = _NUMBER_TYPES.get(kind, "H")
-                (value,) = struct.unpack_from(order + code, tiff, entry + 8)
-                return value if _UPRIGHT <= value <= _LAST_ORIENTATION else _UPRIGHT
-    except struct.error:
-        return _UPRIGHT
-    return _UPRIGHT
 
 
 #: Orientations that lie on their side: width and height change places.

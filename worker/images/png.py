@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import TYPE_CHECKING, Final
 
-from worker.images.layout import (
-    MAX_PARTS,
-    MAX_PROFILE_BYTES,
-    Cuts,
-    Layout,
+from visionq.images.containers import (
+    PNG_HEADER_BYTES,
+    PNG_SIGNATURE_BYTES,
     MalformedError,
+    png_chunks,
+    png_header,
     read_orientation,
 )
+from worker.images.layout import MAX_PROFILE_BYTES, Cuts, Layout
 from worker.images.profiles import BT709, D65, Primaries, gamma_curve, profile_of, srgb_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from worker.images.profiles import Curve
 
@@ -120,9 +121,6 @@ def _chromaticities(body: bytes) -> Primaries | None:
     return Primaries(red, green, blue, white)
 
 
-_SIGNATURE_BYTES: Final = 8
-_HEADER_BYTES: Final = 13
-_LARGEST_LENGTH: Final = 2**31 - 1
 _PLAIN_BITS: Final = 8
 #: Colour types: grey and palette; grey or colour with alpha.
 _ONE_BYTE_COLOURS: Final = frozenset({0, 3})
@@ -177,9 +175,7 @@ def read_png(data: bytes) -> Layout:
         MalformedError: cut off, a wrong checksum, or chunks that make no picture.
     """
     found = _PngParts()
-    for kind, start, body, end in _chunks(data, found.cuts):
-        if found.header is None and kind != b"IHDR":
-            raise MalformedError("the file does not begin with its header")
+    for kind, start, body, end in png_chunks(data, found.cuts.cut):
         if kind in _PICTURE or kind in _COLOUR_HINTS:
             _check_sum(data, kind, body, end)
         elif not kind[0] & _ANCILLARY_BIT:
@@ -225,11 +221,11 @@ def read_png(data: bytes) -> Layout:
 
 def _alone(data: bytes, found: _PngParts, frame: _Frame) -> bytes:
     """Return the first frame of an animation as a picture of its own."""
-    kind_at = _SIGNATURE_BYTES + 4
-    rest = data[kind_at + 12 : kind_at + 4 + _HEADER_BYTES]
+    kind_at = PNG_SIGNATURE_BYTES + 4
+    rest = data[kind_at + 12 : kind_at + 4 + PNG_HEADER_BYTES]
     return b"".join(
         (
-            data[:_SIGNATURE_BYTES],
+            data[:PNG_SIGNATURE_BYTES],
             _chunk(b"IHDR", struct.pack(">II", frame.width, frame.height) + rest),
             *found.preamble,
             _chunk(b"IDAT", b"".join(frame.pieces)),
@@ -248,26 +244,6 @@ def _notes(found: _PngParts, bits: int, colours: int) -> tuple[str, ...]:
     return ()
 
 
-def _chunks(data: bytes, cuts: Cuts) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield (type, start, start of the body, end) of each chunk; IEND ends the file."""
-    position = _SIGNATURE_BYTES
-    for _ in range(MAX_PARTS):
-        if position + 12 > len(data):
-            raise MalformedError("the file is cut off: its end chunk is missing")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if length > _LARGEST_LENGTH or not kind.isalpha():
-            raise MalformedError("the file is broken between chunks")
-        if end > len(data):
-            raise MalformedError("the file is cut off inside a chunk")
-        yield kind, position, position + 8, end
-        if kind == b"IEND":
-            cuts.cut(end, len(data), "appended data")
-            return
-        position = end
-    raise MalformedError("the file has an implausible number of chunks")
-
-
 def _check_sum(data: bytes, kind: bytes, body: int, end: int) -> None:
     (expected,) = struct.unpack_from(">I", data, end - 4)
     if zlib.crc32(memoryview(data)[body - 4 : end - 4]) != expected:
@@ -276,9 +252,9 @@ def _check_sum(data: bytes, kind: bytes, body: int, end: int) -> None:
 
 def _take(found: _PngParts, kind: bytes, body: bytes) -> None:
     if kind == b"IHDR":
-        if found.header is not None or len(body) != _HEADER_BYTES:
-            raise MalformedError("the header is not as it should be")
-        found.header = struct.unpack_from(">IIBB", body)
+        if found.header is not None:
+            raise MalformedError("the file has more than one header")
+        found.header = png_header(body)
     elif kind == b"tRNS":
         found.has_palette_alpha = True
     elif kind == b"IDAT":

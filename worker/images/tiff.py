@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Final
 
-from worker.images.layout import MAX_PARTS, MalformedError, UnsupportedVariantError
+from visionq.images.containers import UnsupportedVariantError, tiff_fields
 
 _UNSIGNED: Final = 1
 _SIGNED: Final = 2
@@ -18,7 +17,6 @@ _UNCOMPRESSED: Final = 1
 _IN_PLANES: Final = 2
 _BYTE_BITS: Final = 8
 _WORD_BITS: Final = 32
-_BIG_TIFF: Final = 43
 
 # Tags.
 _BITS: Final = 258
@@ -34,11 +32,6 @@ _RANGES: Final = ((340, 341), (280, 281))
 _WANTED: Final = frozenset(
     {_BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT}
 ) | {_SUBSAMPLING, *(tag for pair in _RANGES for tag in pair)}
-#: Values of a field that are read; no picture that is taken has more channels.
-_MOST_VALUES: Final = 8
-
-#: Types of fields, as `struct` spells them.
-_TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 _FORMAT_NAMES: Final = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating-point"}
 _COLOUR_NAMES: Final = {
     0: "grey",
@@ -134,10 +127,7 @@ def read_samples(data: bytes) -> Samples:
     Raises:
         MalformedError: there is no directory to be read.
     """
-    try:
-        fields = _fields(data)
-    except struct.error:
-        raise MalformedError("its directory is cut off") from None
+    fields = tiff_fields(data, _WANTED)
     formats = fields.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     bits = fields.get(_BITS, (1,))
     return Samples(
@@ -161,27 +151,3 @@ def _declared(fields: dict[int, tuple[float, ...]]) -> tuple[float, float] | Non
             if low < high < float("inf"):
                 return float(low), float(high)
     return None
-
-
-def _fields(data: bytes) -> dict[int, tuple[float, ...]]:
-    """Return the wanted fields of the first directory, by tag."""
-    order = ">" if data.startswith(b"MM") else "<"
-    big = _BIG_TIFF in data[2:4]
-    at, number = (8, "Q") if big else (4, "I")
-    (directory,) = struct.unpack_from(order + number, data, at)
-    counted = "Q" if big else "H"
-    (entries,) = struct.unpack_from(order + counted, data, directory)
-    entry = struct.Struct(f"{order}HH{number}")
-    length = entry.size + struct.calcsize(number)
-    first = directory + struct.calcsize(counted)
-    found: dict[int, tuple[float, ...]] = {}
-    for start in range(first, first + length * min(entries, MAX_PARTS), length):
-        tag, kind, count = entry.unpack_from(data, start)
-        if tag not in _WANTED or kind not in _TYPES or not count:
-            continue
-        shape = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
-        values_at = start + entry.size
-        if count * struct.calcsize(_TYPES[kind]) > length - entry.size:
-            (values_at,) = struct.unpack_from(order + number, data, values_at)
-        found[tag] = struct.unpack_from(shape, data, values_at)
-    return found

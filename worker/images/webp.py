@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from worker.images.layout import (
-    MAX_PARTS,
-    MAX_PROFILE_BYTES,
-    Cuts,
-    Layout,
+from visionq.images.containers import (
+    WEBP_FIRST_CHUNK,
     MalformedError,
     read_orientation,
+    webp_chunks,
+    webp_size,
 )
+from worker.images.layout import MAX_PROFILE_BYTES, Cuts, Layout
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_FIRST_CHUNK: Final = 12
 _FLAGS_OFFSET: Final = 20
+#: Bytes of a chunk in which its size is.
+_SIZE_BYTES: Final = 10
 _NAMES: Final = {b"EXIF": "EXIF", b"XMP ": "XMP", b"ICCP": "ICC"}
 _PICTURE: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
 #: Bits of the VP8X flags: profile, EXIF and XMP are announced there.
 _METADATA_FLAGS: Final = 0x20 | 0x08 | 0x04
 _ALPHA_FLAG: Final = 0x10
-_LOSSLESS_SIGNATURE: Final = 0x2F
 _ALPHA_OFFSET: Final = 4
 _LOSSLESS_ALPHA: Final = 0x10
 #: For a pixel: in RGBA, cut out and put on a clear canvas.
 _ON_CANVAS_BYTES: Final = 12
-_SIDE_MASK: Final = 0x3FFF
 
 
 @dataclass
@@ -54,7 +50,7 @@ def read_webp(data: bytes) -> Layout:
         MalformedError: cut off, or chunks that make no picture.
     """
     found = _WebpParts()
-    for kind, start, body, length, end in _chunks(data, found.cuts):
+    for kind, start, body, length, end in webp_chunks(data, found.cuts.cut):
         if kind not in _PICTURE:
             found.cuts.cut(start, end, _NAMES.get(kind, "unknown chunk"))
         _take(found, kind, data, body, length)
@@ -82,31 +78,6 @@ def read_webp(data: bytes) -> Layout:
     )
 
 
-def _chunks(data: bytes, cuts: Cuts) -> Iterator[tuple[bytes, int, int, int, int]]:
-    """Yield (type, start, start of the body, length, end with padding) of each chunk."""
-    if len(data) < _FIRST_CHUNK:
-        raise MalformedError("the file is cut off")
-    (size,) = struct.unpack_from("<I", data, 4)
-    stop = size + 8
-    if stop > len(data):
-        raise MalformedError("the file is cut off")
-    position = _FIRST_CHUNK
-    for _ in range(MAX_PARTS):
-        if position >= stop:
-            cuts.cut(stop, len(data), "appended data")
-            return
-        if position + 8 > stop:
-            raise MalformedError("the file is cut off between chunks")
-        kind, length = struct.unpack_from("<4sI", data, position)
-        if position + 8 + length > stop:
-            raise MalformedError("the file is cut off inside a chunk")
-        # Some writers leave out the padding of the last chunk.
-        end = min(position + 8 + length + (length & 1), stop)
-        yield kind, position, position + 8, length, end
-        position = end
-    raise MalformedError("the file has an implausible number of chunks")
-
-
 def _take(found: _WebpParts, kind: bytes, data: bytes, body: int, length: int) -> None:
     try:
         if kind in {b"VP8 ", b"VP8L"}:
@@ -118,11 +89,11 @@ def _take(found: _WebpParts, kind: bytes, data: bytes, body: int, length: int) -
                 and length > _ALPHA_OFFSET
                 and bool(data[body + _ALPHA_OFFSET] & _LOSSLESS_ALPHA)
             )
-            found.size = found.size or _bitstream_size(kind, data, body)
+            found.size = found.size or webp_size(kind, data[body : body + _SIZE_BYTES])
         elif kind == b"VP8X":
             found.extended = True
             found.alpha |= length > 0 and bool(data[body] & _ALPHA_FLAG)
-            found.size = found.size or _canvas_size(data, body)
+            found.size = found.size or webp_size(kind, data[body : body + _SIZE_BYTES])
         elif kind == b"ANMF":
             found.animated = True
             found.frames += 1
@@ -144,27 +115,10 @@ def _box(data: bytes, body: int) -> tuple[int, int, int, int]:
     return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
 
 
-def _canvas_size(data: bytes, body: int) -> tuple[int, int]:
-    low, high, low2, high2 = struct.unpack_from("<HBHB", data, body + 4)
-    return low + (high << 16) + 1, low2 + (high2 << 16) + 1
-
-
-def _bitstream_size(kind: bytes, data: bytes, body: int) -> tuple[int, int]:
-    if kind == b"VP8L":
-        signature, bits = struct.unpack_from("<BI", data, body)
-        if signature != _LOSSLESS_SIGNATURE:
-            raise MalformedError("the header of the picture is broken")
-        return (bits & _SIDE_MASK) + 1, (bits >> 14 & _SIDE_MASK) + 1
-    start_code, width, height = struct.unpack_from("<3sHH", data, body + 3)
-    if start_code != b"\x9d\x01\x2a":
-        raise MalformedError("the header of the picture is broken")
-    return width & _SIDE_MASK, height & _SIDE_MASK
-
-
 def _repair_header(content: bytes, *, extended: bool) -> bytes:
     """Return the container with its size, and its list of contents, as they are now."""
     repaired = bytearray(content)
     struct.pack_into("<I", repaired, 4, len(repaired) - 8)
-    if extended and repaired[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X":
+    if extended and repaired[WEBP_FIRST_CHUNK : WEBP_FIRST_CHUNK + 4] == b"VP8X":
         repaired[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
     return bytes(repaired)

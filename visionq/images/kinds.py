@@ -12,8 +12,8 @@ Kind = Literal["jpeg", "png", "webp", "gif"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-#: Formats that Pillow reads safely, by the name that people know; converted where a job asks.
-_CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF"})
+#: Formats that workers convert where a job asks; by the name that people know.
+CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF", "HEIC"})
 #: Reads HEIC, where the extra `heic` is installed.
 HEIC_PACKAGE: Final = "pi_heif"
 _HEIC: Final = "HEIC"
@@ -58,7 +58,7 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
 )
 _PATTERNS: Final = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES)
 #: No signature needs more, and no pattern is tried on more.
-_HEAD_BYTES: Final = 1024
+HEAD_BYTES: Final = 1024
 
 
 def _is_kind(name: str) -> TypeGuard[Kind]:
@@ -67,9 +67,7 @@ def _is_kind(name: str) -> TypeGuard[Kind]:
 
 def is_convertible(found: str) -> bool:
     """Tell whether this installation converts a format where a job asks for it."""
-    if found == _HEIC:
-        return find_spec(HEIC_PACKAGE) is not None
-    return found in _CONVERTIBLE
+    return found in CONVERTIBLE and (found != _HEIC or find_spec(HEIC_PACKAGE) is not None)
 
 
 def own_kind(name: str) -> Kind:
@@ -79,7 +77,7 @@ def own_kind(name: str) -> Kind:
     return name
 
 
-def identify(data: bytes, *, name: str) -> Kind:
+def identify(data: bytes, *, name: str | None = None) -> Kind:
     """Return the kind of picture that `data` begins with.
 
     Raises:
@@ -98,7 +96,7 @@ def identify(data: bytes, *, name: str) -> Kind:
     return found
 
 
-def recognise(data: bytes, *, name: str) -> str:
+def recognise(data: bytes, *, name: str | None = None) -> str:
     """Return the name of the format, whether it is taken or not.
 
     Raises:
@@ -107,8 +105,13 @@ def recognise(data: bytes, *, name: str) -> str:
     """
     if not data:
         raise EmptyFile("the file has no bytes; send the picture itself", image=name)
-    head = data[:_HEAD_BYTES]
-    found = next((kind for pattern, kind in _PATTERNS if pattern.match(head)), None)
+    found = format_of(data)
     if found is None:
         raise NotAnImage("the content is no picture; send JPEG, PNG, WEBP or GIF", image=name)
     return found
+
+
+def format_of(data: bytes) -> str | None:
+    """Return the name of the format by the first `HEAD_BYTES`; None: nothing known."""
+    head = data[:HEAD_BYTES]
+    return next((name for pattern, name in _PATTERNS if pattern.match(head)), None)
