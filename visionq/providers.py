@@ -84,6 +84,15 @@ class Route(Dated):
     path: _UrlPath
 
 
+class BatchTerms(Dated):
+    """The seller's Batch API."""
+
+    #: APIs whose requests its lines may hold.
+    apis: Annotated[tuple[Literal["responses", "chat_completions"], ...], Field(min_length=1)]
+    #: Within which all lines are answered, or expire.
+    window_hours: Annotated[int, Field(strict=True, ge=1, le=24 * 14)]
+
+
 class ProviderProfile(Dated):
     """In what one seller differs from others that speak OpenAI's form."""
 
@@ -93,6 +102,8 @@ class ProviderProfile(Dated):
     balance: BalanceTerms | None = None
     refusals: Refusals
     cost: CostTerms | None = None
+    #: None: it has none, as far as is known.
+    batches: BatchTerms | None = None
     routes: Annotated[tuple[Route, ...], Field(alias="route")] = ()
     #: As the row has it: relative to the row's file.
     prices: Path | None = None
@@ -110,6 +121,11 @@ class ProviderProfile(Dated):
             if model.startswith(route.prefixes):
                 return self._along(route, base_url)
         return base_url
+
+    def has_batches(self, model: str, api: str) -> bool:
+        """Return whether the seller takes batches of a model; models of a route have none."""
+        is_routed = any(model.startswith(route.prefixes) for route in self.routes)
+        return self.batches is not None and api in self.batches.apis and not is_routed
 
     def addresses(self, base_url: str) -> tuple[str, ...]:
         """Return all addresses at which there are models, the configured one first."""

@@ -120,6 +120,8 @@ class ProviderSettings(BaseModel):
     options_file: Path | None = None
     #: Replaces the built-in table of what models see.
     vision_file: Path | None = None
+    #: Replaces the built-in table of what fits in a batch.
+    batches_file: Path | None = None
 
 
 class RedisSettings(BaseModel):

@@ -238,6 +238,19 @@ def test_prices_that_cannot_be_read(tmp_path: Path) -> None:
     assert "model.end" in found
 
 
+def test_the_batches_of_the_model(tmp_path: Path) -> None:
+    """It names what a batch costs and holds, and that it is unconfirmed; or that there is none."""
+    found = tables(default_model="gpt-6-luna")["model.batches"]
+    assert found.level is Level.OK
+    assert "within 24 hours; at most 50,000 lines, 200,000,000 bytes" in found.message
+    assert "unconfirmed" in found.message
+    found = tables(default_model="google/gemini-3.5-flash")["model.batches"]
+    assert found.details["hours"] is None
+    assert "all goes online" in found.message
+    found = tables(batches_file=tmp_path / "none.toml")["model.batches"]
+    assert found.level is Level.PROBLEM
+
+
 @pytest.mark.parametrize(
     ("day", "level"),
     [

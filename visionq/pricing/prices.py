@@ -41,8 +41,11 @@ __all__ = [
 #: A ruble for a million tokens is this many nano-rubles for one.
 _NANO_PER_TOKEN: Final = 1000
 #: Service tiers that cost what the row says: `auto` is what the account is set to, the ordinary one
-#: unless somebody changed that.
+#: unless someone changed that.
 ORDINARY_TIERS: Final = (None, "auto", "default")
+
+#: What is no tier, though the provider's price list has it beside them.
+_BATCH: Final = "batch"
 
 #: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token. No more than a
 #: ruble for one: a slip of the keyboard is told at once, and no sum of costs overflows.
@@ -50,6 +53,7 @@ RublesPerMillion = Annotated[ExactNumber, Field(gt=0, le=1_000_000, decimal_plac
 _TierFactor = Annotated[ExactNumber, Field(gt=0, le=100, decimal_places=4)]
 #: Above a length of the prompt a call gets dearer, never cheaper.
 _LongFactor = Annotated[ExactNumber, Field(ge=1, le=100, decimal_places=4)]
+_BatchFactor = Annotated[ExactNumber, Field(gt=0, le=1, decimal_places=4)]
 _Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 
@@ -75,6 +79,8 @@ class Price(Dated):
     output: RublesPerMillion
     #: Service tier → what a call costs there, in the prices of the row.
     service_tiers: dict[_Tier, _TierFactor] = Field(default_factory=dict)
+    #: What a line of a batch costs, in the prices of the row; None: as the table says.
+    batch_factor: _BatchFactor | None = None
     long_prompt: LongPrompt | None = None
     #: Whether somebody has compared the row with a bill.
     confirmed: bool
@@ -97,11 +103,11 @@ class Price(Dated):
         """The same, written to be kept for 12 hours."""
         return self.written if self.cache_write_12h is None else self.cache_write_12h
 
-    def times(self, ratio: float) -> Price:
+    def times(self, ratio: float | Decimal) -> Price:
         """Return a row whose tokens cost so many times as much."""
         names = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
         costs = {name: cost for name in names if (cost := getattr(self, name)) is not None}
-        factor = Decimal(str(round(ratio, 9)))
+        factor = ratio if isinstance(ratio, Decimal) else Decimal(str(round(ratio, 9)))
         return self.model_copy(update={name: cost * factor for name, cost in costs.items()})
 
     def tier_factor(self, tier: str | None) -> Decimal | None:
@@ -113,7 +119,7 @@ class PriceTable(Facts):
     """The prices of all models that have one."""
 
     #: What the provider's batch lane costs of these prices.
-    batch_factor: Annotated[ExactNumber, Field(gt=0, le=1)]
+    batch_factor: _BatchFactor
     prices: Annotated[tuple[Price, ...], Field(alias="price", min_length=1)]
 
     @model_validator(mode="after")
@@ -128,6 +134,11 @@ class PriceTable(Facts):
     def for_model(self, model: str) -> Price | None:
         """Return the price of a model or of a snapshot of it, or None: no price is assumed."""
         return match_model(self._by_model, model)
+
+    def of_batch(self, model: str) -> Price | None:
+        """Return the price of a model's lines in a batch, or None: no price is assumed."""
+        price = self.for_model(model)
+        return price and price.times(price.batch_factor or self.batch_factor)
 
     def as_charged(self, ratios: Mapping[str, float]) -> PriceTable:
         """Return the prices as a seller's own figures show them.
@@ -146,6 +157,8 @@ def check_tier(prices: PriceTable, model: str, tier: str | None) -> None:
     Raises:
         InvalidJob: the message names the tier, and those of the model that have a price.
     """
+    if tier == _BATCH:
+        raise InvalidJob("service_tier: batch is a lane, not a tier: set `lane` to batch, or `by`")
     price = prices.for_model(model)
     if price is None or price.tier_factor(tier) is not None:
         return

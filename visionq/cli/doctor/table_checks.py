@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from visionq.cli.doctor.findings import Finding, not_known, ok, problem, warning
 from visionq.data import vendor_of
+from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.model_list import nearest_model, said_of_unlisted
 from visionq.pricing.models import end_of, warning_for
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
+from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def table_findings(
     else:
         source = str(settings.prices_file) if settings.prices_file else "built in"
         found = [_table(prices, source, today), _price(prices, model)]
-    return [*found, _end(model, listed, today), _vision(settings)]
+    return [*found, _end(model, listed, today), _vision(settings), _batches(settings)]
 
 
 def listed_finding(model: str, listed: ListedModels, today: date) -> Finding:
@@ -106,6 +108,28 @@ def _vision(settings: Settings) -> Finding:
         return warning(check, message, advice, model=model)
     message = f"how {model} counts pictures is known ({family.source}, {family.date})"
     return ok(check, message, model=model, family=family.name)
+
+
+def _batches(settings: Settings) -> Finding:
+    check, model = "model.batches", settings.default_model
+    try:
+        limits = load_batch_table(settings.batches_file).for_model(model)
+        profile = load_profile(settings.provider)
+        price = load_prices(settings.prices_file).of_batch(model)
+    except ConfigurationError as error:
+        return problem(check, error.message, _CORRECT)
+    terms = profile.batches
+    if terms is None or not any(profile.has_batches(model, api) for api in terms.apis):
+        message = f"{profile.name} has no batches of {model}, as far as is known: all goes online"
+        return ok(check, message, model=model, hours=None)
+    cost = f"{price.input} ₽ and {price.output} ₽ a million tokens, " if price else ""
+    is_confirmed = limits.confirmed and terms.confirmed
+    message = (
+        f"{model} in batches: {cost}within {terms.window_hours} hours; at most {limits.lines:,}"
+        f" lines, {limits.bytes:,} bytes, {limits.enqueued_tokens:,} tokens enqueued"
+        f" ({'confirmed' if is_confirmed else 'unconfirmed'}, {limits.date})"
+    )
+    return ok(check, message, model=model, hours=terms.window_hours, date=str(limits.date))
 
 
 _PACKAGES: Final = ("visionq", "celery", "kombu", "redis", "openai", "pillow")
