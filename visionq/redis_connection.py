@@ -13,6 +13,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from visionq.errors import QueueUnavailable
+from visionq.multiplexed_redis import MultiplexedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,15 +84,27 @@ def connect_async(
     patience: float = _PATIENCE,
 ) -> redis_asyncio.Redis:
     """Return the same for asyncio; a task waits while all connections are in use."""
+    return redis_asyncio.Redis.from_pool(_pool(url, client_name, retries, connections, patience))
+
+
+def connect_multiplexed(
+    url: str, client_name: str, *, retries: int = _RETRIES, patience: float = _PATIENCE
+) -> MultiplexedRedis:
+    """Return a client whose commands share one connection, for the tasks of one event loop."""
+    return MultiplexedRedis.from_pool(_pool(url, client_name, retries, 8, patience))
+
+
+def _pool(
+    url: str, client_name: str, retries: int, connections: int, patience: float
+) -> redis_asyncio.ConnectionPool:
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
-    pool = redis_asyncio.BlockingConnectionPool.from_url(
+    return redis_asyncio.BlockingConnectionPool.from_url(
         url,
         retry=AsyncRetry(backoff, retries),
         max_connections=connections,
         timeout=None,
         **_options(url, client_name, patience),
     )
-    return redis_asyncio.Redis.from_pool(pool)
 
 
 @contextmanager
