@@ -6,7 +6,6 @@ import io
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from benchmarks.pictures import encoded, photo_file, screenshot
 from benchmarks.tables import Table, goal, goals
 from visionq.contract import Detail, PictureOptions, Policy
 from visionq.pricing.vision import load_rules, seen_size
-from worker.images import DecodeSlots, ImageLimits, prepare
+from worker.images import ImageLimits, prepare
 from worker.malloc import MemoryTrim, tune_malloc
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ def _ours(sample: _Sample, options: PictureOptions) -> object:
         name=sample.name,
         limits=_LIMITS,
         fit=_fit,
-        slots=nullcontext(),
         options=options,
     )
 
@@ -150,10 +148,9 @@ def _threads(sample: _Sample) -> tuple[str | float | None, ...]:
 
 
 def _wall(sample: _Sample, threads: int, count: int = 12) -> float:
-    slots = DecodeSlots(threads)
 
     def one(_: int) -> object:
-        return prepare(sample.data, name="a", limits=_LIMITS, fit=_fit, slots=slots.held(""))
+        return prepare(sample.data, name="a", limits=_LIMITS, fit=_fit)
 
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -79,17 +79,33 @@ class FairLimiter:
             waiting()
         return True
 
+    async def acquire(
+        self,
+        tenant: str,
+        amount: int = 1,
+        *,
+        owner: object = None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Acquire units in a task, without a limit of time; `waiting` as for `take`."""
+        one = Wait(tenant, amount, owner, admitted := asyncio.Event())
+        if self._enters(one):
+            return
+        try:
+            while not admitted.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SIGN_EVERY):
+                        await admitted.wait()
+                waiting()
+        except BaseException:
+            if not self._leaves(one):
+                self.give_back(tenant, amount)
+            raise
+
     @asynccontextmanager
     async def lent(self, tenant: str, amount: int = 1) -> AsyncIterator[None]:
-        """Acquire units in a task, without a limit of time."""
-        one = Wait(tenant, amount, None, admitted := asyncio.Event())
-        if not self._enters(one):
-            try:
-                await admitted.wait()
-            except BaseException:
-                if not self._leaves(one):
-                    self.give_back(tenant, amount)
-                raise
+        """Hold units in a task, however long it takes to acquire them."""
+        await self.acquire(tenant, amount)
         try:
             yield
         finally:

@@ -102,7 +102,7 @@ class _Channel:
 
     async def _connect(self) -> None:
         try:
-            connection = self._pool.make_connection()
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
             connection.retry = Retry(NoBackoff(), 0)  # who asks tries again
             await connection.connect()
         finally:
@@ -159,7 +159,7 @@ class _Channel:
             self._tick.cancel()
         if self._reading is not None:
             self._reading.cancel()
-        connection._close()  # noqa: SLF001  # `disconnect` is for a task, and waits
+        connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001  # `disconnect` is for a task, and waits
         due, self._due = self._due, deque()
         for future, _ in due:
             if not future.done():

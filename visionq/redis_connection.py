@@ -91,7 +91,8 @@ def connect_multiplexed(
     url: str, client_name: str, *, retries: int = _RETRIES, patience: float = _PATIENCE
 ) -> MultiplexedRedis:
     """Return a client whose commands share one connection, for the tasks of one event loop."""
-    return MultiplexedRedis.from_pool(_pool(url, client_name, retries, 8, patience))
+    pool = _pool(url, client_name, retries, 8, patience)
+    return MultiplexedRedis.from_pool(pool)  # type: ignore[return-value]  # of the class it is asked of
 
 
 def _pool(

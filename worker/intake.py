@@ -5,6 +5,7 @@ docs/producing.md has the table of options.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,11 +25,13 @@ from visionq.submission import defaulted, extract_data_urls, prepare
 from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from celery.app.task import Context
 
-    from worker.pipeline import Dependencies
+    from visionq.blobs import BlobStore
+    from visionq.ledger import Ledger
+    from visionq.settings import Settings
 
 _FOLLOW_UP: Final = "nothing can follow a job yet; get its result, then send the next task"
 #: Field of the message → the option as callers write it, and what to do without it.
@@ -74,6 +77,16 @@ def _aware(moment: object) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Intake:
+    """What entering a job takes. Threads share it."""
+
+    settings: Settings
+    ledger: Ledger
+    blobs: BlobStore
+    sleep: Callable[[float], None]
+
+
 log = structlog.get_logger(__name__)
 #: Seconds that a thread rests before it gives a message back because the ledger is full.
 _PAUSE_WHILE_FULL: Final = 2.0
@@ -84,7 +97,7 @@ _JOB_ID: Final = TypeAdapter(JobId)
 
 
 def enter(
-    job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], dependencies: Dependencies
+    job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], intake: Intake
 ) -> None:
     """Enter a job; the same message again is the same job.
 
@@ -97,18 +110,18 @@ def enter(
     _check_id(job_id)
     if arguments:
         raise InvalidJob("args: none are taken; send the document as kwargs")
-    settings = dependencies.settings
+    settings = intake.settings
     most = max(settings.max_image_bytes, settings.max_original_bytes)
     fields, contents = extract_data_urls(document, most)
-    job = NewJob(job_id, prepare(fields, dependencies.settings), defaulted=defaulted(fields))
+    job = NewJob(job_id, prepare(fields, intake.settings), defaulted=defaulted(fields))
     if contents:
-        _store(job, contents, dependencies)
-    match retry_until_redis_returns(
-        lambda: dependencies.ledger.submit([job]), dependencies.sleep, _PATIENCE
-    )[0]:
+        _store(job, contents, intake)
+    match retry_until_redis_returns(lambda: intake.ledger.submit([job]), intake.sleep, _PATIENCE)[
+        0
+    ]:
         case LedgerFull():
             log.warning("intake.ledger_full", job=job_id, error=QueueUnavailable.code)
-            dependencies.sleep(_PAUSE_WHILE_FULL)
+            intake.sleep(_PAUSE_WHILE_FULL)
             raise QueueUnavailable("Redis is close to its memory limit")
         case OverQuota() as over:
             raise over.error()
@@ -122,23 +135,21 @@ def enter(
         case BlobsMissing(_, blobs):
             raise BlobMissing(f"not in the blob store: {', '.join(blobs)}; upload them first")
     # Its caller may have revoked it while the message was in the queue.
-    if retry_until_redis_returns(
-        lambda: dependencies.ledger.is_revoked(job_id), dependencies.sleep, _PATIENCE
-    ):
-        dependencies.ledger.cancel([job_id])
+    if retry_until_redis_returns(lambda: intake.ledger.is_revoked(job_id), intake.sleep, _PATIENCE):
+        intake.ledger.cancel([job_id])
 
 
-def _store(job: NewJob, contents: Sequence[bytes], dependencies: Dependencies) -> None:
+def _store(job: NewJob, contents: Sequence[bytes], intake: Intake) -> None:
     tenant = job.document.tenant
     try:
         retry_until_redis_returns(
-            lambda: dependencies.blobs.put(contents, tenant), dependencies.sleep, _PATIENCE
+            lambda: intake.blobs.put(contents, tenant), intake.sleep, _PATIENCE
         )
     except QuotaExceeded:
         raise  # the caller gets the error: waiting here would delay others' messages
     except QueueUnavailable as error:
         log.warning("intake.no_room_for_blobs", job=job.id, error=str(error))
-        dependencies.sleep(_PAUSE_WHILE_FULL)
+        intake.sleep(_PAUSE_WHILE_FULL)
         raise
 
 

@@ -1,7 +1,8 @@
-"""What one worker process is made of, put together once and shared by its threads."""
+"""What one worker process is made of, put together once and shared by its jobs and threads."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import random
@@ -14,20 +15,22 @@ from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from visionq.blobs import open_blobs
+from visionq.blobs import open_async_blobs, open_blobs
 from visionq.dead_letters import Bounds, DeadLetters
 from visionq.detectors import load_detectors
-from visionq.ledger import Ledger, Registration, ledger_options
+from visionq.ledger import AsyncLedger, Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
-from visionq.redis_connection import TRANSIENT_ERRORS, connect
+from visionq.redis_connection import TRANSIENT_ERRORS, connect, connect_multiplexed
 from visionq.settings import ConfigurationError, load_settings
+from worker.event_loop import EventLoop, LoopBlocks
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
+from worker.intake import Intake
 from worker.malloc import MemoryTrim, tune_malloc
 from worker.pipeline import Dependencies
 from worker.provider.free_requests import answers, read_balance, read_models
@@ -59,8 +62,8 @@ if TYPE_CHECKING:
     from worker.threads.maintenance.scheduler import PeriodicTask
 
 
-#: Connections to Redis beyond one for each thread that works: for dispatcher, watch, sweeper …
-_SPARE_CONNECTIONS: Final = 8
+#: Threads for blocking calls beyond one for each call of the provider.
+_SPARE_THREADS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Runtime:
     """The process: its dependencies, its registration in the fleet and its threads."""
 
     dependencies: Dependencies
+    intake: Intake
+    loop: EventLoop
     leases: Leases
     registration: Registration
     progress: Progress
@@ -87,6 +92,7 @@ class Runtime:
         with suppress(*TRANSIENT_ERRORS):  # the watch tries again
             self.scripts.run()
             self.limits.run()
+        self.loop.start()
         self.heartbeat.start()
         self.dependencies.statistics.start()
         self.dispatcher.start()
@@ -113,6 +119,8 @@ class Runtime:
         self.reporter.stop()
         self.dependencies.tracing.stop()
         self.dependencies.isolated_decoder.close()
+        self.dependencies.decode_slots.close()
+        self.loop.stop()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -120,33 +128,38 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     tune_malloc()
     settings = load_settings()
     options = ledger_options(settings)
-    redis = _redis(settings, slots)
+    redis = _redis(settings)
     ledger = Ledger(redis, options)
     # A silent connection must not cost the heartbeat a whole lease.
-    pulse = Ledger(_redis(settings, slots, patience=options.lease / 5, retries=0), options)
+    pulse = Ledger(_redis(settings, patience=options.lease / 5, retries=0), options)
     leases = Leases()
     registration = _registration(settings, slots, queues)
-    progress = Progress(leases, slots)
-    dependencies = _dependencies(settings, redis, ledger)
+    loop = EventLoop(slots + _SPARE_THREADS)
+    progress = Progress(leases, slots, silence=lambda: loop.silence)
+    dependencies = _dependencies(settings, ledger)
+    intake = Intake(settings, ledger, open_blobs(settings, redis), time.sleep)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
     urgent: list[PeriodicTask] = [
         MemoryTrim(),
+        LoopBlocks(loop, redis),
         scripts,
         limits,
         *_urgent_tasks(settings, redis, ledger, dependencies, registration.key),
     ]
     return Runtime(
         dependencies=dependencies,
+        intake=intake,
+        loop=loop,
         leases=leases,
         registration=registration,
         progress=progress,
         reporter=Reporter(progress, leases, registration.worker, settings),
         heartbeat=Heartbeat(pulse, leases, registration, progress),
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
-        dead_letters=DeadLetters(_redis(settings, slots, patience=5), bounds(settings)),
+        dead_letters=DeadLetters(_redis(settings, patience=5), bounds(settings)),
         watch=MaintenanceThread(urgent),
-        sweeper=MaintenanceThread(_slow_tasks(settings, redis, dependencies), pause=20),
+        sweeper=MaintenanceThread(_slow_tasks(settings, redis, dependencies, intake), pause=20),
         limits=limits,
         scripts=scripts,
         webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),
@@ -181,13 +194,15 @@ def _urgent_tasks(
     return tasks
 
 
-def _slow_tasks(settings: Settings, redis: Redis, dependencies: Dependencies) -> list[PeriodicTask]:
+def _slow_tasks(
+    settings: Settings, redis: Redis, dependencies: Dependencies, intake: Intake
+) -> list[PeriodicTask]:
     """Return tasks that the fleet runs once a minute or less often."""
     tasks: list[PeriodicTask] = [
         Drift(redis),
         Disbelief(redis),
         Models(redis, partial(read_models, dependencies.client, dependencies.profile)),
-        Sweep(redis, dependencies.blobs, settings.result_ttl, settings.failed_ttl),
+        Sweep(redis, intake.blobs, settings.result_ttl, settings.failed_ttl),
     ]
     sender = make_sender(settings)
     if sender is not None:
@@ -195,11 +210,14 @@ def _slow_tasks(settings: Settings, redis: Redis, dependencies: Dependencies) ->
     return tasks
 
 
-def _redis(settings: Settings, slots: int, **options: Any) -> Redis:  # noqa: ANN401  # what `connect` takes
+def _redis(settings: Settings, **options: Any) -> Redis:  # noqa: ANN401  # what `connect` takes
+    return connect(_url(settings), "visionq-worker", **options)
+
+
+def _url(settings: Settings) -> str:
     if settings.redis_url is None:
         raise ConfigurationError("VISIONQ_REDIS_URL is not set: it names the Redis of the ledger")
-    url = settings.redis_url.get_secret_value()
-    return connect(url, "visionq-worker", connections=slots + _SPARE_CONNECTIONS, **options)
+    return settings.redis_url.get_secret_value()
 
 
 def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Registration:
@@ -214,14 +232,17 @@ def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Re
     )
 
 
-def _dependencies(settings: Settings, redis: Redis, ledger: Ledger) -> Dependencies:
+def _dependencies(settings: Settings, ledger: Ledger) -> Dependencies:
+    redis = connect_multiplexed(_url(settings), "visionq-worker")
+    # Of their own, for nothing waits behind a large picture.
+    pictures = connect_multiplexed(_url(settings), "visionq-worker")
     rules = load_rules(settings.vision_file)
     usage = CalibrationReader(redis, time.monotonic)
     return Dependencies(
         settings=settings,
-        ledger=ledger,
+        ledger=AsyncLedger(redis, ledger_options(settings)),
         statistics=StatisticsWriter(ledger),
-        blobs=open_blobs(settings, redis),
+        blobs=open_async_blobs(settings, pictures),
         fetcher=Fetcher(fetch_policy(settings)),
         client=make_client(settings),
         prices=load_prices(settings.prices_file),
@@ -238,7 +259,7 @@ def _dependencies(settings: Settings, redis: Redis, ledger: Ledger) -> Dependenc
         tracing=make_tracing(settings),
         monotonic=time.monotonic,
         random=random.random,
-        sleep=time.sleep,
+        sleep=asyncio.sleep,
     )
 
 

@@ -34,13 +34,13 @@ from visionq.redaction import brief, field_in
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.pipeline import Attempt, FencedError, GivenBackError, run_attempt
 from worker.pipeline.telemetry import counted_by, of_job
-from worker.redis_retry import retry_until_redis_returns
+from worker.redis_retry import retry_until_redis_returns_async
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visionq.ledger import Claim, Ledger, Outcome, Registration
+    from visionq.ledger import AsyncLedger, Claim, Outcome, Registration
     from worker.pipeline import Dependencies
     from worker.threads.heartbeat import Lease, Leases
 
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for the work between the claim and the first step, and after the last.
 _BETWEEN_STEPS = 60
-#: Seconds for which a thread takes no other hint where its key's gate is closed: the hints are for
+#: Seconds for which a slot takes no other hint where its key's gate is closed: the hints are for
 #: workers with another key, who share the queue.
 _REST = 1.0
 
@@ -60,14 +60,14 @@ class Stale:
     state: str
 
 
-def work(
+async def work(
     job_id: str, dependencies: Dependencies, leases: Leases, registration: Registration
 ) -> Outcome | Stale:
     """Claim the job, work on it, and record the outcome."""
-    claim = _claim(job_id, dependencies.ledger, registration)
+    claim = await _claim(job_id, dependencies.ledger, registration)
     if isinstance(claim, Stale):
         if claim.state == RefusalReason.GATE_CLOSED:
-            dependencies.sleep(_REST)
+            await dependencies.sleep(_REST)
         return claim
     with (
         structlog.contextvars.bound_contextvars(
@@ -76,7 +76,7 @@ def work(
         leases.hold(claim, _BETWEEN_STEPS) as lease,
     ):
         try:
-            ending = _counted_attempt(Attempt(claim, dependencies), lease)
+            ending = await _counted_attempt(Attempt(claim, dependencies), lease)
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
@@ -85,7 +85,7 @@ def work(
             if given_back.outcome.reason is DelayReason.RATE_LIMITED:
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
-        outcome = _finish(claim, ending, dependencies)
+        outcome = await _finish(claim, ending, dependencies)
         dependencies.statistics.add(claim.document, ending)
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
@@ -94,14 +94,14 @@ def work(
         return outcome
 
 
-def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
+async def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Run the attempt and attach its metrics."""
     clock = attempt.dependencies.monotonic
     started = clock()
     with attempt.dependencies.tracing.span(
         "process visionq", Kind.CONSUMER, of_job(attempt.claim), attempt.claim.trace
     ) as note:
-        ending = run_attempt(attempt, lease)
+        ending = await run_attempt(attempt, lease)
         note({"visionq.outcome": type(ending.outcome).__name__.lower()})
     attempt.seconds = clock() - started
     try:
@@ -112,10 +112,10 @@ def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:
         return ending
 
 
-def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | Stale:
+async def _claim(job_id: str, ledger: AsyncLedger, registration: Registration) -> Claim | Stale:
     """Take the job. What can't be taken now the ledger hints at again."""
     try:
-        claim = ledger.claim(job_id, secrets.token_hex(8), registration)
+        claim = await ledger.claim(job_id, secrets.token_hex(8), registration)
     except TRANSIENT_ERRORS as error:
         log.warning("claim.redis_failed", job=job_id, error=str(error))
         return Stale("not claimed")
@@ -128,7 +128,7 @@ def _claim(job_id: str, ledger: Ledger, registration: Registration) -> Claim | S
     return claim
 
 
-def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
+async def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
     """Write the ending; return its outcome, or None if the claim is no longer valid.
 
     An ending that can't be written must not leave the job, and the money, open: what is refused
@@ -137,12 +137,12 @@ def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome
     """
     for one in (ending, *_plainer(claim, ending)):
         try:
-            written = retry_until_redis_returns(
+            written = await retry_until_redis_returns_async(
                 partial(dependencies.ledger.finish, claim, one), dependencies.sleep
             )
         except (TypeError, ValueError, ResponseError):
             log.exception("attempt.unwritable", outcome=type(one.outcome).__name__)
-            _block(claim, dependencies)
+            await _block(claim, dependencies)
         else:
             if written is Written.PUT_OFF:
                 return Parked(DelayReason.PROVIDER_UNAVAILABLE)
@@ -150,9 +150,11 @@ def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome
     return None
 
 
-def _block(claim: Claim, dependencies: Dependencies) -> None:
+async def _block(claim: Claim, dependencies: Dependencies) -> None:
     try:
-        retry_until_redis_returns(partial(dependencies.ledger.block, claim), dependencies.sleep)
+        await retry_until_redis_returns_async(
+            partial(dependencies.ledger.block, claim), dependencies.sleep
+        )
     except ResponseError:
         # The job's own record, or Redis's every script, is closed to us: no worker can take it up.
         log.exception("attempt.not_blocked")

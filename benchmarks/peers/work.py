@@ -6,7 +6,6 @@ import base64
 import io
 import os
 import time
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,7 +48,7 @@ def _own_code() -> Callable[[bytes], tuple[str, bytes]]:
         return seen_size(rules, MODEL, Detail.AUTO, width, height)
 
     def ours(data: bytes) -> tuple[str, bytes]:
-        sent = prepare(data, name="picture", limits=limits, fit=fit, slots=nullcontext()).sent
+        sent = prepare(data, name="picture", limits=limits, fit=fit).sent
         return sent.mime_type, sent.data
 
     return ours

@@ -161,9 +161,7 @@ async def test_who_gives_up_takes_nothing_from_others(redis: Redis, redis_url: s
         assert await client.get("k") == b"v"
 
 
-async def test_idle_connections_are_tried(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_connections_are_tried(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that has been idle is asked whether it lives, before anybody needs it."""
     async with connected(redis_url) as client:
         await client.ping()

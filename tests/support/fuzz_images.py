@@ -12,7 +12,6 @@ import sys
 import time
 import zlib
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +152,7 @@ def fates(data: bytes) -> Iterator[str]:
 def _fate(data: bytes, fit: Callable[[int, int], tuple[int, int]], options: PictureOptions) -> str:
     try:
         sent = prepare(
-            data, name="a", limits=LIMITS, fit=fit, slots=nullcontext(), options=options
+            data, name="a", limits=LIMITS, fit=fit, options=options
         ).sent
     except ImageError as error:
         assert error.image == "a", error  # noqa: PT017  # that it is raised is not what is tested

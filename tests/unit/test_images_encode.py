@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -41,7 +40,7 @@ def photo(width: int = 120, height: int = 80) -> Image.Image:
 def run(
     data: bytes, fit: Any = same, limits: ImageLimits = LIMITS
 ) -> PreparedImage:  # a function of above
-    return prepare(data, name="a", limits=limits, fit=fit, slots=nullcontext())
+    return prepare(data, name="a", limits=limits, fit=fit)
 
 
 def shown(sent: EncodedImage) -> Image.Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def test_hostile_files_end_in_their_code(name: str, fit: Any) -> None:
     """Each hostile file has one of its codes, within seconds, for any option."""
     file, started = CHEAP[name], time.monotonic()
     try:
-        prepare(file.data, name="a", limits=LIMITS, fit=fit, slots=nullcontext())
+        prepare(file.data, name="a", limits=LIMITS, fit=fit)
         code = "sent"
     except ImageError as error:
         code = error.code
@@ -56,7 +55,6 @@ def test_memory_is_known_before_the_decode(kind: str, options: Any, a_pixel: int
             name="a",
             limits=ImageLimits(max_decode_bytes=least - 100),
             fit=half,
-            slots=nullcontext(),
         )
 
 
@@ -67,7 +65,7 @@ def test_a_jpeg_is_made_smaller_instead() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     data = encoded(Image.new("RGB", (1600, 1200), "navy"), "jpeg", exif=turned)
-    result = prepare(data, name="a", limits=limits, fit=same, slots=nullcontext())
+    result = prepare(data, name="a", limits=limits, fit=same)
     assert (result.sent.width, result.sent.height) == (600, 800)
     assert "scaled down to 600x800: more would need too much memory" in result.warnings
 
@@ -87,7 +85,7 @@ def test_a_side_that_jpeg_can_not_hold() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     data = encoded(Image.new("RGB", (65_530, 2), "teal"), "png", exif=turned)
-    sent = prepare(data, name="a", limits=LIMITS, fit=same, slots=nullcontext()).sent
+    sent = prepare(data, name="a", limits=LIMITS, fit=same).sent
     assert (sent.format, sent.width, sent.height) == ("png", 2, 65_530)
 
 

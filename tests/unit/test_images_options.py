@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ def scene(width: int = 640, height: int = 480) -> Image.Image:
 def run(
     data: bytes, options: PictureOptions, fit: Any = same, limits: ImageLimits = LIMITS
 ) -> PreparedImage:
-    return prepare(data, name="a", limits=limits, fit=fit, slots=nullcontext(), options=options)
+    return prepare(data, name="a", limits=limits, fit=fit, options=options)
 
 
 def pixel(result: PreparedImage, x: float, y: float) -> tuple[int, ...]:

@@ -173,13 +173,12 @@ import sys
 {before}
 import io
 from PIL import Image
-from contextlib import nullcontext
 from worker.images import ImageLimits, prepare
 from worker.images.scale import HAS_SIMD
 file = io.BytesIO()
 Image.new("RGB", (900, 600), "teal").save(file, "JPEG")
 half = lambda width, height: (width * 2 // 3, height * 2 // 3)
-sent = prepare(file.getvalue(), name="a", limits=ImageLimits(), fit=half, slots=nullcontext()).sent
+sent = prepare(file.getvalue(), name="a", limits=ImageLimits(), fit=half).sent
 print(HAS_SIMD, sent.width, sent.height)
 """
     done = subprocess.run(

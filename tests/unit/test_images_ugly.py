@@ -6,7 +6,6 @@ import io
 import random
 import struct
 import zlib
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -59,7 +58,7 @@ def less(width: int, height: int) -> tuple[int, int]:
 
 def run(data: bytes, options: PictureOptions = KEPT, fit: Any = same) -> PreparedImage:
     return prepare(
-        data, name="a", limits=ImageLimits(), fit=fit, slots=nullcontext(), options=options
+        data, name="a", limits=ImageLimits(), fit=fit, options=options
     )
 
 

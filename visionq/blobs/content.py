@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from visionq.errors import BlobMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+#: Bytes that are hashed within a millisecond.
+_FEW_BYTES: Final = 500_000
 
 
 def sha256_of(content: bytes) -> str:
@@ -26,6 +31,13 @@ def verified(sha256: str, content: bytes | None) -> bytes:
     if sha256_of(content) != sha256:
         raise BlobMissing(f"blob {sha256[:12]}… does not match its hash; submit its picture again")
     return content
+
+
+async def verified_off_loop(sha256: str, content: bytes | None) -> bytes:
+    """Do the same in a thread, if it takes long."""
+    if content is None or len(content) <= _FEW_BYTES:
+        return verified(sha256, content)
+    return await asyncio.to_thread(verified, sha256, content)
 
 
 def by_name(contents: Sequence[bytes]) -> dict[str, bytes]:

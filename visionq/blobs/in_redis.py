@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from visionq.blobs.blob_scripts import Room, portions, reservation, reserved
-from visionq.blobs.content import by_name, sha256_of, verified
+from visionq.blobs.content import by_name, sha256_of, verified, verified_off_loop
 from visionq.lua import script_text
 from visionq.names import BLOB, BLOB_DELETIONS
 
@@ -58,7 +58,7 @@ class RedisBlobs:
 
 
 class AsyncRedisBlobs:
-    """The producer's half of `RedisBlobs`, for asyncio."""
+    """What producers and jobs at work do with `RedisBlobs`, for asyncio."""
 
     def __init__(self, redis: AsyncRedis, room: Room) -> None:
         self._redis = redis
@@ -74,6 +74,16 @@ class AsyncRedisBlobs:
                     _store(pipeline, name, few[name], self._room.grace)
                 await pipeline.execute()
         return [sha256_of(content) for content in contents]
+
+    async def get(self, sha256: str) -> bytes:
+        """Return the bytes after checking them against their name."""
+        content = await self._redis.get(BLOB + sha256)
+        return await verified_off_loop(sha256, content if isinstance(content, bytes) else None)
+
+    async def size(self, sha256: str) -> int:
+        """Return how many bytes the blob has."""
+        size: Any = await self._redis.strlen(BLOB + sha256)
+        return int(size)
 
 
 def _store(pipeline: Pipeline | AsyncPipeline, name: str, content: bytes, grace: int) -> None:

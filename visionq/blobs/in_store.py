@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.blobs.blob_scripts import portions, registered
-from visionq.blobs.content import by_name, sha256_of, verified
+from visionq.blobs.content import by_name, sha256_of, verified, verified_off_loop
 from visionq.errors import QueueUnavailable
 from visionq.lua import script_text
 from visionq.names import BLOB_DELETIONS
@@ -123,7 +123,7 @@ class ObjectBlobs:
 
 
 class AsyncObjectBlobs:
-    """The producer's half of `ObjectBlobs`, for asyncio."""
+    """What producers and jobs at work do with `ObjectBlobs`, for asyncio."""
 
     def __init__(self, store: ObjectStore, redis: AsyncRedis, grace: int) -> None:
         self._store = store
@@ -139,6 +139,24 @@ class AsyncObjectBlobs:
                 for name, content in few.items():
                     uploads.create_task(self._upload(name, content, places, is_new=name in unknown))
         return [sha256_of(content) for content in contents]
+
+    async def get(self, sha256: str) -> bytes:
+        """Return the bytes after checking them against their name."""
+        with _store_errors():
+            try:
+                found = await self._store.get_async(_path(sha256))
+                content = bytes(await found.bytes_async())
+            except FileNotFoundError:
+                return verified(sha256, None)
+        return await verified_off_loop(sha256, content)
+
+    async def size(self, sha256: str) -> int:
+        """Return how many bytes the blob has."""
+        with _store_errors():
+            try:
+                return (await self._store.head_async(_path(sha256)))["size"]
+            except FileNotFoundError:
+                return 0
 
     async def _registered(self, blobs: Mapping[str, bytes]) -> set[str]:
         while True:

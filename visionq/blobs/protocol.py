@@ -55,8 +55,16 @@ class BlobStore(Protocol):
 
 
 class AsyncBlobStore(Protocol):
-    """The producer's half, for asyncio."""
+    """What producers and jobs at work do with blobs, for asyncio."""
 
     async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
         """Do the same as `BlobStore.put`."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """Do the same as `BlobStore.get`."""
+        ...
+
+    async def size(self, sha256: str) -> int:
+        """Do the same as `BlobStore.size`."""
         ...

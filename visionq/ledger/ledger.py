@@ -308,7 +308,7 @@ class Ledger:
 
 
 class AsyncLedger:
-    """The transitions that producers make, for asyncio."""
+    """The transitions that producers and jobs at work make, for asyncio."""
 
     def __init__(self, redis: AsyncRedis, options: LedgerOptions | None = None) -> None:
         self.redis = redis
@@ -322,6 +322,39 @@ class AsyncLedger:
         for few in _portions(jobs):
             replies += await self._make(calls.submit(few, self.options))
         return replies
+
+    async def claim(
+        self, job_id: str, token: str, registration: Registration
+    ) -> Claim | ClaimRefusal:
+        """Take the job that a hint named, under a random token."""
+        return await self._make(calls.claim(job_id, token, registration, self.options))
+
+    async def admit(
+        self, claim: Claim, *, cache_key: str = "", reserve: int | None = 0, tokens: int = 0
+    ) -> Admission:
+        """Ask for leave to call, as `Ledger.admit` does."""
+        wanted = calls.admit(
+            claim,
+            self.options,
+            await self._now(),
+            cache_key=cache_key,
+            reserve=reserve,
+            tokens=tokens,
+        )
+        return await self._make(wanted)
+
+    async def cached_answer(self, cache_key: str) -> str | None:
+        """Return the cached result document, as JSON, or None."""
+        stored = await self.redis.get(ANSWER + cache_key)
+        return stored.decode() if isinstance(stored, bytes) else None
+
+    async def finish(self, claim: Claim, ending: Ending) -> Written:
+        """Write how an attempt ended; returns what became of that."""
+        return await self._make(calls.finish(claim, ending, self.options, await self._now()))
+
+    async def block(self, claim: Claim) -> None:
+        """Keep a job from being called again, as `Ledger.block` does."""
+        await self._make(calls.block(claim))
 
     async def cancel(self, job_ids: Sequence[str]) -> list[str]:
         """Cancel jobs in any state; returns the state of each before, or `missing`."""
@@ -360,7 +393,8 @@ class AsyncLedger:
         return await self._redis_clock.now_async(self.redis)
 
     async def _make(self, call: Call[T]) -> T:
-        reply: Any = await self._scripts[call.script](args=("", *call.arguments))
+        with mapping_transient_errors():
+            reply: Any = await self._scripts[call.script](args=("", *call.arguments))
         return call.read(reply)
 
 

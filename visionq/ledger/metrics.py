@@ -28,6 +28,9 @@ FORGOTTEN: Final = "jobs_forgotten"
 #: Counts calls, by model, whose reported usage was impossibly high.
 USAGE_DISBELIEVED: Final = "usage_disbelieved"
 
+#: Counts the times that the event loop of a worker was blocked.
+LOOP_BLOCKED: Final = "loop_blocked"
+
 #: Counts tokens, by tenant, model and kind. Kinds add up: reasoning is no part of `output` here.
 TOKENS: Final = "tokens"
 TOKEN_KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
@@ -119,6 +122,11 @@ def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
 def note_forgotten(redis: Redis, jobs: int) -> None:
     """Count jobs that Redis had lost and their owner submitted again."""
     redis.hincrby(METRICS, FORGOTTEN, jobs)
+
+
+def note_loop_blocked(redis: Redis, times: int) -> None:
+    """Count times that a worker's event loop was blocked."""
+    redis.hincrby(METRICS, LOOP_BLOCKED, times)
 
 
 def read_forgotten(redis: Redis) -> int:

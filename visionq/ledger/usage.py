@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
 
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
 
     from visionq.contract import JobDocument
     from visionq.ledger.records import UsageNote
@@ -250,18 +251,16 @@ def _caching(sums: Mapping[str, float]) -> tuple[float | None, float]:
     return sums["cached"] / recent, min(1.0, sums["written"] / rest) if rest > 0 else 0
 
 
-def read_least_input(redis: Redis, question: str) -> int | None:
-    """Return the least input counted for a question; None if it was never asked."""
-    found: Any = redis.hget(QUESTION + question, "least")
-    return None if found is None else int(float(found))
-
-
 def _hashes(redis: Redis, keys: Sequence[str]) -> list[dict[str, float]]:
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.hgetall(key)
         replies = pipeline.execute()
-    return [{name.decode(): float(value) for name, value in reply.items()} for reply in replies]
+    return [_sums(reply) for reply in replies]
+
+
+def _sums(reply: Mapping[bytes, bytes]) -> dict[str, float]:
+    return {name.decode(): float(value) for name, value in reply.items()}
 
 
 #: Seconds for which a model that has answered counts as in use.
@@ -293,31 +292,36 @@ def models_in_use(redis: Redis, now: float, among: Container[str] = _ANY) -> set
 
 
 class CalibrationReader:
-    """Asks Redis for a kind at most once in `rest` seconds: one for all threads of a process."""
+    """Asks Redis for a kind at most once in `rest` seconds: one for all jobs of a process."""
 
-    def __init__(self, redis: Redis, monotonic: Callable[[], float], rest: float = 10) -> None:
+    def __init__(self, redis: AsyncRedis, monotonic: Callable[[], float], rest: float = 10) -> None:
         self._redis = redis
         self._monotonic = monotonic
         self._rest = rest
         self._known: dict[str, tuple[float, Calibration | None]] = {}
         self._least: dict[str, tuple[float, int | None]] = {}
 
-    def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
+    async def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
         """Return the calibration of a model at one `detail` and effort, seconds old."""
         kind, now = kind_of(model, detail, effort), self._monotonic()
         read, calibration = self._known.get(kind, (None, None))
         if read is None or now - read > self._rest:
-            calibration = read_calibrations(self._redis, [kind])[kind]
+            sums: Any = await self._redis.hgetall(USAGE + kind)
+            calibration = calibrate(_sums(sums))
             self._known[kind] = (now, calibration)
         return calibration
 
-    def least_input(self, question: str) -> int | None:
-        """Return the least that answers to a question counted, a few seconds old at most."""
+    async def least_input(self, question: str) -> int | None:
+        """Return the least that answers to a question counted, a few seconds old at most.
+
+        None: it was never asked.
+        """
         now = self._monotonic()
         read, least = self._least.get(question, (None, None))
         if read is None or now - read > self._rest:
+            found: Any = await self._redis.hget(QUESTION + question, "least")
+            least = None if found is None else int(float(found))
             if len(self._least) >= _MOST_QUESTIONS:
                 self._least.clear()
-            least = read_least_input(self._redis, question)
             self._least[question] = (now, least)
         return least

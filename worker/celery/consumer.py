@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
@@ -67,6 +68,8 @@ class GatheredEvents(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:  # noqa: ANN401  # likewise
         """Begin: the broker has been reached."""
+        # Only this thread sends them: a job must not wait for the broker.
+        parent.event_dispatcher.buffer_limit = math.inf
         self._timer = parent.timer.call_repeatedly(_EVENTS_REST, parent.send_events)
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401  # likewise

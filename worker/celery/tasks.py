@@ -26,6 +26,7 @@ from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
 from worker.celery.app import app
 from worker.celery.lifecycle import runtime
+from worker.celery.pool import result_of
 from worker.intake import apply_message_options, enter
 from worker.work import Stale, work
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from celery import Task
 
-    from visionq.ledger import DeliveryEnding
+    from visionq.ledger import DeliveryEnding, Outcome
 
 
 @app.task(
@@ -50,7 +51,7 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     """Enter a plain caller's document in the ledger, under the id of its task."""
     try:
         wanted = apply_message_options(document, self.request)
-        enter(str(self.request.id), args, wanted, runtime().dependencies)
+        enter(str(self.request.id), args, wanted, runtime().intake)
     except QuotaExceeded:
         raise
     except QueueUnavailable as error:
@@ -58,9 +59,15 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     raise Ignore  # the job's own end writes the result
 
 
+async def _work(job_id: str) -> Outcome | Stale:
+    process = runtime()
+    return await work(job_id, process.dependencies, process.leases, process.registration)
+
+
 @app.task(
     name=TASK_RUN,
     bind=True,
+    coroutine=staticmethod(_work),
     ignore_result=True,
     throws=(VisionqError,),
     # Hints carry no arguments, but callers may send this name as well.
@@ -68,8 +75,7 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
 )
 def run(self: Task[Any, Any]) -> str:
     """Work on the job that this hint names."""
-    process = runtime()
-    match work(str(self.request.id), process.dependencies, process.leases, process.registration):
+    match result_of(_work, str(self.request.id), runtime().loop):
         case Completed(result):
             return f"completed cost_rub={result.cost_rub} cached={result.cached}"
         case Failed(error, _, picture):
@@ -113,7 +119,7 @@ def _why(ending: DeliveryEnding) -> str:
 def revoke(state: Any, task_id: str | Sequence[str], **_: Any) -> dict[str, str]:  # noqa: ANN401  # Celery's signature
     """Cancel jobs by id; drop messages of jobs that are not in the ledger yet."""
     job_ids = list(dict.fromkeys(maybe_list(task_id) or ()))
-    before = dict(zip(job_ids, runtime().dependencies.ledger.revoke(job_ids), strict=True))
+    before = dict(zip(job_ids, runtime().intake.ledger.revoke(job_ids), strict=True))
     events = state.consumer.event_dispatcher
     for job_id, known in before.items():
         if known != "missing" and known not in TERMINAL and events:

@@ -5,8 +5,11 @@ The need of a picture is known from its container before any of it is decoded.
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from visionq.errors import TooManyPixels
 from visionq.fair_limiter import FairLimiter, Wait
@@ -14,9 +17,11 @@ from worker.images.scale import JPEG_EIGHTHS, jpeg_eighths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager
 
     from worker.images.layout import CheckedImage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,51 +102,55 @@ class MemoryLimiter(FairLimiter):
         self._beyond = one.owner
         self._release(one.tenant, one.owner.held)
 
-    def _hold(
-        self,
-        share: MemoryReservation,
-        wanted: int,
-        waiting: Callable[[], None],
-        timeout: float | None,
-    ) -> bool:
-        more, tenant = wanted - share.held, share.tenant
-        if more > 0 and self._beyond is not share:
-            has = self.take(tenant, more, owner=share, waiting=waiting, timeout=timeout)
-            share.held = wanted if has else share.held
-            return has
+    def _changes(self, share: MemoryReservation, wanted: int) -> None:
+        """Let a share hold less, or the one that may go beyond hold whatever it needs."""
         with self._lock:
             if self._beyond is not share:
-                self._release(tenant, -more)
-            elif not wanted or super()._admits(Wait(tenant, wanted)):
+                self._release(share.tenant, share.held - wanted)
+            elif not wanted or super()._admits(Wait(share.tenant, wanted)):
                 self._beyond = None
-                self._release(tenant, -wanted)
+                self._release(share.tenant, -wanted)
             share.held = wanted
             self._serve()
-        return True
+
+    def _needs_admission(self, share: MemoryReservation, wanted: int) -> bool:
+        return wanted > share.held and self._beyond is not share
 
 
 class MemoryReservation:
-    """The bytes that one job holds. Used by one thread."""
+    """The bytes that one job holds. Used by one task."""
 
     def __init__(self, budget: MemoryLimiter, tenant: str) -> None:
         self._budget = budget
         self.tenant = tenant
         self.held = 0
 
-    def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
+    async def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
         """Hold `wanted` bytes instead of those held before; wait until they are free.
 
         `waiting` is called now and then meanwhile.
         """
-        self._budget._hold(self, wanted, waiting, None)  # noqa: SLF001  # two halves of one thing
+        budget = self._budget
+        if budget._needs_admission(self, wanted):  # noqa: SLF001  # two halves of one thing
+            await budget.acquire(self.tenant, wanted - self.held, owner=self, waiting=waiting)
+            self.held = wanted
+        else:
+            budget._changes(self, wanted)  # noqa: SLF001  # likewise
 
     def adds_at_once(self, more: int) -> bool:
         """Hold more bytes if they are free now; return whether."""
-        return self._budget._hold(self, self.held + more, lambda: None, 0)  # noqa: SLF001  # likewise
+        budget, wanted = self._budget, self.held + more
+        if not budget._needs_admission(self, wanted):  # noqa: SLF001  # likewise
+            budget._changes(self, wanted)  # noqa: SLF001  # likewise
+        elif budget.take(self.tenant, more, owner=self, timeout=0):
+            self.held = wanted
+        else:
+            return False
+        return True
 
-    def add(self, more: int, *, waiting: Callable[[], None] = lambda: None) -> None:
+    async def add(self, more: int, *, waiting: Callable[[], None] = lambda: None) -> None:
         """Hold more bytes."""
-        self.hold(self.held + more, waiting=waiting)
+        await self.hold(self.held + more, waiting=waiting)
 
 
 #: One decodes while the others fetch what comes next; more would hold originals and wait. Enough
@@ -162,7 +171,7 @@ class PrepareSlots:
 
 
 class PrepareSlot:
-    """The place of one job. Used by one thread.
+    """The place of one job. Used by one task.
 
     Take it before any share of memory: who waits for a place holds nothing that others wait for.
     """
@@ -172,10 +181,11 @@ class PrepareSlot:
         self._tenant = tenant
         self._taken = False
 
-    def take(self, *, waiting: Callable[[], None] = lambda: None) -> None:
+    async def take(self, *, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait until a place is free; `waiting` is called now and then meanwhile."""
         if not self._taken:
-            self._taken = self._shares.take(self._tenant, waiting=waiting)
+            await self._shares.acquire(self._tenant, waiting=waiting)
+            self._taken = True
 
     def leave(self) -> None:
         """Let another job have it; one that was not taken may be left."""
@@ -191,11 +201,11 @@ _SMALL_SLOTS: Final = 2
 
 
 class DecodeSlots:
-    """Bounded numbers of places for work on pixels: for large pictures, and for small ones.
+    """Places for work on pixels, with a thread each: for large pictures, and for small ones.
 
     Decoding releases the GIL, so as many slots as cores keep the machine busy, and more would only
     cost memory. Small pictures have slots of their own since a large one may take seconds: the
-    system lets both go on at once. Don't nest: a thread that holds the last slot would wait for
+    system lets both go on at once. Don't nest: a task that holds the last slot would wait for
     itself.
     """
 
@@ -203,11 +213,21 @@ class DecodeSlots:
         """Make `count` slots for large pictures, at least one."""
         self._large = FairLimiter(count)
         self._small = FairLimiter(_SMALL_SLOTS, each=1)
+        self._threads = ThreadPoolExecutor(count + _SMALL_SLOTS, "visionq-decode")
 
-    def held(self, tenant: str, pixels: int | None = None) -> AbstractContextManager[None]:
+    def held(self, tenant: str, pixels: int | None = None) -> AbstractAsyncContextManager[None]:
         """Hold a slot for a picture; wait as long as necessary.
 
         None: it is not known how many, so they may be many.
         """
         is_small = pixels is not None and pixels <= SMALL_PIXELS
-        return (self._small if is_small else self._large).held(tenant)
+        return (self._small if is_small else self._large).lent(tenant)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do the work in a thread, while a slot is held."""
+        loop, context = asyncio.get_running_loop(), copy_context()
+        return await loop.run_in_executor(self._threads, context.run, work)
+
+    def close(self) -> None:
+        """End the threads, which nobody waits for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -9,8 +9,6 @@ from worker.images.check import DEFAULTS, inspect
 from worker.images.encode import encode
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from visionq.contract import PictureOptions
     from worker.images.encode import EncodedImage, Fit
     from worker.images.layout import CheckedImage, ImageLimits
@@ -35,17 +33,13 @@ def prepare(
     name: str,
     limits: ImageLimits,
     fit: Fit,
-    slots: AbstractContextManager[object],
     options: PictureOptions = DEFAULTS,
 ) -> PreparedImage:
-    """Check and encode one picture with a single decode, inside one of `slots`.
-
-    The container is inspected before a slot is taken, so that most bad files cost nothing.
+    """Check and encode one picture with a single decode.
 
     Raises:
         ImageError: what is wrong with the picture, with `image=name`.
     """
     checked = inspect(data, name=name, limits=limits, options=options)
-    with slots:
-        sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
+    sent = encode(checked, fit=fit, name=name, limits=limits, options=options)
     return PreparedImage(checked, sent)

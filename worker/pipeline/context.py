@@ -16,15 +16,15 @@ from worker.provider.reply import RateLimitHeaders
 from worker.tracing import NoTracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from openai import OpenAI
 
-    from visionq.blobs import BlobStore
+    from visionq.blobs import AsyncBlobStore
     from visionq.contract import JobDocument, Usage
     from visionq.contract import Picture as PictureFacts
     from visionq.detectors import Detector
-    from visionq.ledger import Claim, Ledger, Parked, Waiting
+    from visionq.ledger import AsyncLedger, Claim, Parked, Waiting
     from visionq.ledger.usage import Calibration
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
@@ -60,14 +60,22 @@ MAX_HELD_BYTES: Final = 96_000_000
 _SUSPECT_AFTER: Final = 2
 
 
+async def _unknown(*_: object) -> None:
+    """Know nothing of earlier answers."""
+
+
 @dataclass(frozen=True)
 class Dependencies:
-    """Services and data of which a process has one each, shared by its threads."""
+    """Services and data of which a process has one each, shared by its jobs.
+
+    Jobs are tasks of one event loop: nothing here may block it. What can't be awaited goes to a
+    thread where it is used.
+    """
 
     settings: Settings
-    ledger: Ledger
+    ledger: AsyncLedger
     statistics: StatisticsWriter
-    blobs: BlobStore
+    blobs: AsyncBlobStore
     fetcher: Fetcher
     client: OpenAI
     prices: PriceTable
@@ -77,15 +85,15 @@ class Dependencies:
     #: Seconds, for measuring; uniform in [0, 1), for jitter; seconds of patience.
     monotonic: Callable[[], float]
     random: Callable[[], float]
-    sleep: Callable[[float], None]
+    sleep: Callable[[float], Awaitable[None]]
     #: Which options of a request each model takes.
     options: OptionTable = field(default_factory=load_option_table)
     #: What was learned of how a model counts at one `detail` and effort.
-    calibration: Callable[[str, str, str | None], Calibration | None] = field(
-        default=lambda _model, _detail, _effort: None
+    calibration: Callable[[str, str, str | None], Awaitable[Calibration | None]] = field(
+        default=_unknown
     )
     #: The least that answers to a question (`question_of`) counted as input.
-    least_input: Callable[[str], int | None] = field(default=lambda _question: None)
+    least_input: Callable[[str], Awaitable[int | None]] = field(default=_unknown)
     #: Whom the client asks.
     profile: ProviderProfile = field(default_factory=load_profile)
     #: Local judges of pictures.
@@ -139,6 +147,9 @@ class Attempt:
     asked: tuple[str, ...] = ()
     #: Tokens of the pictures and of all texts, by the tables, once they were counted.
     forecast: tuple[int, int] | None = None
+    #: What was learned of how the model counts, and the least that the question counted as input.
+    calibration: Calibration | None = None
+    least_input: int | None = None
     #: The most that the call can cost, in nano-rubles.
     worst_case: int = 0
     #: Whether `admit` let the call go: from then on it may be paid.

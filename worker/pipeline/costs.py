@@ -17,7 +17,6 @@ from worker.provider.request import repair_texts, with_report
 
 if TYPE_CHECKING:
     from visionq.contract import Usage
-    from visionq.ledger.usage import Calibration
     from worker.pipeline.context import Attempt
 
 #: How often the most that a call can cost by the table may be surpassed: a seller may be dearer.
@@ -83,6 +82,15 @@ def _billed_tier(asked: str | None, served: str | None) -> str | None:
 _FEW_BYTES: Final = 1000
 
 
+async def learn(attempt: Attempt) -> None:
+    """Ask what earlier answers say of this call's tokens; to be done before it is forecast."""
+    dependencies, job = attempt.dependencies, attempt.job
+    attempt.calibration = await dependencies.calibration(attempt.model, job.detail, job.effort)
+    is_long = _sent_bytes(attempt) > _FEW_BYTES
+    if is_long and _is_plain(attempt) and attempt.claim.faulty is None:
+        attempt.least_input = await dependencies.least_input(question_of(job))
+
+
 def worst_case(attempt: Attempt) -> int:
     """Return the most that the call can cost, in nano-rubles."""
     price = attempt.dependencies.prices.for_model(attempt.model)
@@ -94,7 +102,7 @@ def worst_case(attempt: Attempt) -> int:
 
 def likely_tokens(attempt: Attempt) -> int:
     """Return the tokens that the call is paced by, of question and answer."""
-    return likely_input(_calibration(attempt), *_forecast(attempt)) + _longest_answer(attempt)
+    return likely_input(attempt.calibration, *_forecast(attempt)) + _longest_answer(attempt)
 
 
 def expected(attempt: Attempt) -> Expected:
@@ -108,19 +116,13 @@ def expected(attempt: Attempt) -> Expected:
 
 def _most_input(attempt: Attempt) -> int:
     pictures, texts = _forecast(attempt)
-    return reserved_input(_calibration(attempt), pictures, _most_texts(attempt, texts))
+    most = most_texts(_sent_bytes(attempt), texts, attempt.least_input)
+    return reserved_input(attempt.calibration, pictures, most)
 
 
-def _calibration(attempt: Attempt) -> Calibration | None:
-    return attempt.dependencies.calibration(attempt.model, attempt.job.detail, attempt.job.effort)
-
-
-def _most_texts(attempt: Attempt, forecast: int) -> int:
-    sent = attempt.request.text_bytes if attempt.request else 0
-    least = None
-    if sent > _FEW_BYTES and _is_plain(attempt) and attempt.claim.faulty is None:
-        least = attempt.dependencies.least_input(question_of(attempt.job))
-    return most_texts(sent, forecast, least)
+def _sent_bytes(attempt: Attempt) -> int:
+    """Return the bytes of texts in the call."""
+    return attempt.request.text_bytes if attempt.request else 0
 
 
 def _is_plain(attempt: Attempt) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from visionq.blobs import sha256_of
 from visionq.contract import Picture as PictureFacts
@@ -18,18 +20,25 @@ from worker.picture_detectors import judge
 from worker.pipeline.context import JobPicture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from visionq.contract import ImageReference
     from worker.images import CheckedImage, EncodedImage
     from worker.pipeline.context import Attempt
     from worker.provider.answer import ProviderAnswer
 
+T = TypeVar("T")
+
 #: Bytes of originals that one job keeps from check to encode; blobs beyond are read again.
 _KEPT_BYTES: Final = 40_000_000
+#: Bytes and pixels that are looked at within a millisecond or two.
+_FEW_BYTES: Final = 100_000
+_FEW_PIXELS: Final = 65_536
 #: Base64 makes 4 bytes of 3.
 _BASE64: Final = 4 / 3
 
 
-def load(attempt: Attempt, image: ImageReference, name: str) -> JobPicture:
+async def load(attempt: Attempt, image: ImageReference, name: str) -> JobPicture:
     """Download a picture from its address; blobs are read when needed."""
     if image.blob is not None:
         return JobPicture(name, sha256=image.blob)
@@ -37,18 +46,25 @@ def load(attempt: Attempt, image: ImageReference, name: str) -> JobPicture:
     if attempt.job.url_mode is UrlMode.PASS:
         return JobPicture(name, url=url, warnings=_not_looked_at(attempt))
     reservation, before = attempt.reservation, attempt.reservation.held
-    content = attempt.dependencies.fetcher.fetch(
+    loop = asyncio.get_running_loop()
+
+    def reserve(size: int) -> None:
+        holds = reservation.hold(before + size, waiting=attempt.progress)
+        asyncio.run_coroutine_threadsafe(holds, loop).result()
+
+    content = await asyncio.to_thread(
+        attempt.dependencies.fetcher.fetch,
         url,
         name=name,
         max_bytes=_most_bytes(attempt),
-        reserve=lambda size: reservation.hold(before + size, waiting=attempt.progress),
+        reserve=reserve,
         tenant=attempt.job.tenant,
     )
-    reservation.hold(before + len(content))
+    await reservation.hold(before + len(content))
     if reservation.held > attempt.dependencies.settings.max_held_bytes:
         message = "the pictures of this job by address are too many bytes together; upload them"
         raise TooLarge(message, image=name)
-    return JobPicture(name, content=content, sha256=sha256_of(content))
+    return JobPicture(name, content=content, sha256=await _off_loop(content, sha256_of, content))
 
 
 def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
@@ -64,11 +80,11 @@ def _most_bytes(attempt: Attempt) -> int:
     return limits.max_original_bytes if attempt.job.pictures.shrink else limits.max_bytes
 
 
-def check(attempt: Attempt, picture: JobPicture) -> None:
+async def check(attempt: Attempt, picture: JobPicture) -> None:
     """Check a picture; keep it for `encode` unless the job holds too many bytes."""
     if picture.url is not None or attempt.is_suspect:
         return
-    checked = _inspected(attempt, picture)
+    checked = await _inspected(attempt, picture)
     picture.source = PictureFacts(
         format=checked.format, width=checked.width, height=checked.height, bytes=checked.bytes
     )
@@ -76,18 +92,30 @@ def check(attempt: Attempt, picture: JobPicture) -> None:
     kept = attempt.reservation.held <= _KEPT_BYTES
     picture.checked = checked if kept else None
     if not kept:
-        attempt.reservation.add(-checked.bytes)
+        await attempt.reservation.add(-checked.bytes)
 
 
-def _inspected(attempt: Attempt, picture: JobPicture) -> CheckedImage:
+async def _inspected(attempt: Attempt, picture: JobPicture) -> CheckedImage:
     """Return the checked picture; its bytes are counted in the job's share."""
-    content = _content(attempt, picture)
-    return inspect(
-        content, name=picture.name, limits=attempt.dependencies.limits, options=attempt.job.pictures
+    content = await _content(attempt, picture)
+    work = partial(
+        inspect,
+        content,
+        name=picture.name,
+        limits=attempt.dependencies.limits,
+        options=attempt.job.pictures,
     )
+    return await _off_loop(content, work)
 
 
-def _content(attempt: Attempt, picture: JobPicture) -> bytes:
+async def _off_loop(content: bytes, work: Callable[..., T], *arguments: object) -> T:
+    """Work on bytes in a thread, unless they are so few that it takes no longer than a thread."""
+    if len(content) <= _FEW_BYTES:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)
+
+
+async def _content(attempt: Attempt, picture: JobPicture) -> bytes:
     """Hand over a picture's bytes, counted in the job's reservation."""
     content, picture.content = picture.content, None
     if content is None:
@@ -95,24 +123,22 @@ def _content(attempt: Attempt, picture: JobPicture) -> bytes:
         sha256 = picture.sha256 or ""
         if not attempt.reservation.adds_at_once(_most_bytes(attempt)):
             # So much need not come free while others download slowly; what it is may well be.
-            attempt.reservation.add(
-                attempt.dependencies.blobs.size(sha256), waiting=attempt.progress
-            )
-        content = attempt.dependencies.blobs.get(sha256)
-        attempt.reservation.hold(before + len(content))
+            size = await attempt.dependencies.blobs.size(sha256)
+            await attempt.reservation.add(size, waiting=attempt.progress)
+        content = await attempt.dependencies.blobs.get(sha256)
+        await attempt.reservation.hold(before + len(content))
     return content
 
 
-def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
+async def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
     """Return the picture or its crops as data URLs, or as its address."""
     dependencies, detail, model = attempt.dependencies, attempt.job.detail, attempt.model
     if picture.url is not None:
         picture.forecast_tokens = most_image_tokens(dependencies.rules, model, detail)
         return [picture.url]
     attempt.progress()
-    parts = (
-        _encoded_isolated(attempt, picture) if attempt.is_suspect else _encoded(attempt, picture)
-    )
+    prepare = _encoded_isolated if attempt.is_suspect else _encoded
+    parts = await prepare(attempt, picture)
     attempt.progress()
     facts = tuple(
         PictureFacts(format=one.format, width=one.width, height=one.height, bytes=len(one.data))
@@ -124,17 +150,20 @@ def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
     )
     came = picture.source.bytes if picture.source else 0
     size = sum(one.bytes for one in facts)
-    attempt.reservation.add(int(_BASE64 * size) - came, waiting=attempt.progress)
-    return [
-        f"data:{one.mime_type};base64,{base64.b64encode(one.data).decode('ascii')}" for one in parts
-    ]
+    await attempt.reservation.add(int(_BASE64 * size) - came, waiting=attempt.progress)
+    return [_data_url(one) for one in parts]
 
 
-def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
+def _data_url(image: EncodedImage) -> str:
+    return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+
+
+async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
     dependencies, options = attempt.dependencies, attempt.job.pictures
-    checked, picture.checked = picture.checked or _inspected(attempt, picture), None
-    with dependencies.decode_slots.held(attempt.job.tenant, checked.width * checked.height):
-        attempt.progress()  # waiting for others is not hanging
+    checked, picture.checked = picture.checked or await _inspected(attempt, picture), None
+    pixels = checked.width * checked.height
+
+    def work() -> tuple[tuple[EncodedImage, ...], tuple[str, ...]]:
         parts = encode_as_seen(
             checked,
             rules=dependencies.rules,
@@ -144,17 +173,22 @@ def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
             limits=dependencies.limits,
             options=options,
         )
-        found = judge(
-            [one.data for one in parts], options, dependencies.detectors, name=picture.name
-        )
+        data = [one.data for one in parts]
+        return parts, judge(data, options, dependencies.detectors, name=picture.name)
+
+    async with dependencies.decode_slots.held(attempt.job.tenant, pixels):
+        attempt.progress()  # waiting for others is not hanging
+        is_tiny = pixels <= _FEW_PIXELS and checked.bytes <= _FEW_BYTES
+        is_quick = is_tiny and not dependencies.detectors
+        parts, found = work() if is_quick else await dependencies.decode_slots.run(work)
     picture.warnings += (*(warning for one in parts for warning in one.warnings), *found)
     return parts
 
 
-def _encoded_isolated(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
+async def _encoded_isolated(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
     """Do the same in an isolated process; nothing looks into the picture here."""
     dependencies, job = attempt.dependencies, attempt.job
-    content = _content(attempt, picture)
+    content = await _content(attempt, picture)
     task = PictureTask(
         content,
         picture.name,
@@ -164,10 +198,10 @@ def _encoded_isolated(attempt: Attempt, picture: JobPicture) -> tuple[EncodedIma
         attempt.model,
         job.detail,
     )
-    with dependencies.decode_slots.held(job.tenant):
+    async with dependencies.decode_slots.held(job.tenant):
         attempt.progress()
         try:
-            prepared = dependencies.isolated_decoder.prepare(task)
+            prepared = await asyncio.to_thread(dependencies.isolated_decoder.prepare, task)
         except Quarantined as error:
             raise _quarantined(attempt, picture, error) from error
     picture.source, picture.warnings = prepared.source, prepared.warnings

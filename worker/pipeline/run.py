@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -33,7 +34,7 @@ from worker.provider.checked_usage import DISBELIEVED, DisbelievedUsage
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from visionq.ledger import Outcome
     from visionq.ledger.records import UsageNote
@@ -51,7 +52,7 @@ class Step:
     and logs know it by its function's name, or by `stage`, where that is older than the function's.
     """
 
-    run: Callable[[Attempt], Ending | None]
+    run: Callable[[Attempt], Awaitable[Ending | None]]
     patience: float
     stage: str = ""
 
@@ -68,7 +69,7 @@ STEPS: Final = (
     Step(steps.load, 300),
     Step(steps.look_up_cached_answer, 60, "recall"),
     Step(steps.check, 60),
-    Step(steps.encode, 600),  # all other threads may wait for the one that decodes
+    Step(steps.encode, 600),  # all other jobs may wait for the one that decodes
     Step(steps.admit, 120),
     Step(steps.ask, 60),
 )
@@ -78,7 +79,7 @@ STEPS: Final = (
 REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60, "mend"), *STEPS[-2:])
 
 
-def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
+async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
     """Work on a claimed job until it is answered or it is known why not.
 
     Raises:
@@ -86,13 +87,13 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         GivenBackError: `admit` has given it back itself.
     """
     try:
-        _consider_deaths(attempt)
+        await _consider_deaths(attempt)
         _consider_interruption(attempt)
         _consider_model(attempt)
         check_tier(attempt.dependencies.prices, attempt.model, attempt.job.service_tier)
         for step in REPAIR_STEPS if attempt.claim.faulty else STEPS:
             with _measured(attempt, lease, step):
-                ending = step.run(attempt)
+                ending = await step.run(attempt)
             if ending is not None:
                 return ending
     except (FencedError, GivenBackError):
@@ -109,7 +110,7 @@ def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
     finally:
-        attempt.reservation.hold(0)
+        await attempt.reservation.hold(0)
         attempt.prepare_slot.leave()
     raise RuntimeError("the last step ends the attempt")
 
@@ -147,7 +148,7 @@ def _span(attempt: Attempt, step: Step) -> Iterator[None]:
             note(of_reply(attempt))
 
 
-def _consider_deaths(attempt: Attempt) -> None:
+async def _consider_deaths(attempt: Attempt) -> None:
     """Try a job that may have killed its workers in an isolated process first.
 
     Its pictures are prepared there as well, each in its turn. What lives through that has had bad
@@ -160,7 +161,8 @@ def _consider_deaths(attempt: Attempt) -> None:
         return
     faulty = claim.faulty.model_dump_json() if claim.faulty else None
     try:
-        attempt.dependencies.isolated_decoder.dry_run(DryRun(attempt.job.to_compact_json(), faulty))
+        task = DryRun(attempt.job.to_compact_json(), faulty)
+        await asyncio.to_thread(attempt.dependencies.isolated_decoder.dry_run, task)
     except Quarantined as error:
         raise Quarantined(f"{deaths}, and then, its question alone: {error.message}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,14 @@ from worker.pipeline.answers import (
     reused,
 )
 from worker.pipeline.context import FencedError, GivenBackError
-from worker.pipeline.costs import expected, likely_tokens, most_believed, usage_note, worst_case
+from worker.pipeline.costs import (
+    expected,
+    learn,
+    likely_tokens,
+    most_believed,
+    usage_note,
+    worst_case,
+)
 from worker.provider.checked_usage import read_cost, read_tier
 from worker.provider.provider_client import ask as ask_provider
 from worker.provider.reply import read_rate_limit_headers
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 _COPIES: Final = 4
 
 
-def load(attempt: Attempt) -> None:
+async def load(attempt: Attempt) -> None:
     """Get the bytes of pictures by their address, except of those that the provider fetches.
 
     Options that the model does not take are refused first: the submitter may not have known it.
@@ -50,10 +58,11 @@ def load(attempt: Attempt) -> None:
     with attempt.dependencies.fetcher.job(len(images)):
         for position, image in enumerate(images):
             attempt.progress()
-            attempt.pictures.append(picture_steps.load(attempt, image, image.label(position)))
+            name = image.label(position)
+            attempt.pictures.append(await picture_steps.load(attempt, image, name))
 
 
-def look_up_cached_answer(attempt: Attempt) -> Ending | None:
+async def look_up_cached_answer(attempt: Attempt) -> Ending | None:
     """Look for a cached answer before anything is decoded."""
     attempt.accepts_cached = attempt.job.reuse is Reuse.USE
     digests = [picture.sha256 for picture in attempt.pictures if picture.sha256]
@@ -63,28 +72,28 @@ def look_up_cached_answer(attempt: Attempt) -> Ending | None:
     attempt.cache_key = cache_key(attempt.job, digests, shared=shared)
     if not attempt.accepts_cached:
         return None
-    stored = attempt.dependencies.ledger.cached_answer(attempt.cache_key)
+    stored = await attempt.dependencies.ledger.cached_answer(attempt.cache_key)
     ending = reused(attempt, stored) if stored else None
     attempt.accepts_cached = stored is None  # one that can't be read would only come again
     return ending
 
 
-def check(attempt: Attempt) -> None:
+async def check(attempt: Attempt) -> None:
     """Check each picture; a bad one fails the job, by name."""
     if not attempt.reservation.held:  # else it holds what it has downloaded, which is not to wait
-        attempt.prepare_slot.take(waiting=attempt.progress)
+        await attempt.prepare_slot.take(waiting=attempt.progress)
     for picture in attempt.pictures:
         attempt.progress()
-        picture_steps.check(attempt, picture)
+        await picture_steps.check(attempt, picture)
 
 
-def encode(attempt: Attempt) -> None:
+async def encode(attempt: Attempt) -> None:
     """Encode each picture as the model will see it, then build the call."""
     most, count = attempt.dependencies.limits.max_request_bytes, len(attempt.pictures)
     sources: list[str] = []
     size = 0
     for picture in attempt.pictures:
-        new = picture_steps.encode(attempt, picture)
+        new = await picture_steps.encode(attempt, picture)
         sources += new
         size += sum(map(len, new))
         if size > most:
@@ -93,7 +102,7 @@ def encode(attempt: Attempt) -> None:
                 image=picture.name,
             )
         check_count(attempt.dependencies.rules.request_of(attempt.model), count, len(sources))
-    attempt.reservation.hold(_COPIES * size, waiting=attempt.progress)
+    await attempt.reservation.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = picture_steps.asked_of_model(attempt)
     check_report(attempt.job, attempt.asked, attempt.dependencies.options)
     attempt.request = build_request(
@@ -105,7 +114,7 @@ def encode(attempt: Attempt) -> None:
         takes_detail=attempt.dependencies.options.takes_detail(attempt.model),
     )
     sources.clear()
-    attempt.reservation.hold(len(attempt.request.body))
+    await attempt.reservation.hold(len(attempt.request.body))
     attempt.prepare_slot.leave()
 
 
@@ -117,10 +126,11 @@ def _with_known_detail(attempt: Attempt) -> JobDocument:
     return attempt.job
 
 
-def admit(attempt: Attempt) -> Ending | None:
+async def admit(attempt: Attempt) -> Ending | None:
     """Ask for admission, and mark the attempt as sent."""
+    await learn(attempt)
     attempt.worst_case = worst_case(attempt)
-    admission = _admission(attempt)
+    admission = await _admission(attempt)
     match admission.verdict:
         case Verdict.GO:
             attempt.sent = True
@@ -145,13 +155,13 @@ def admit(attempt: Attempt) -> Ending | None:
             raise FencedError(admission.state or MISSING)
 
 
-def _admission(attempt: Attempt) -> Admission:
+async def _admission(attempt: Attempt) -> Admission:
     """Ask for admission until the verdict is not WAIT; keep the call meanwhile."""
     is_priced = attempt.dependencies.prices.for_model(attempt.model) is not None
     tokens = likely_tokens(attempt)
     while True:
         attempt.progress()  # waiting for one's turn is not hanging
-        admission = attempt.dependencies.ledger.admit(
+        admission = await attempt.dependencies.ledger.admit(
             attempt.claim,
             cache_key=attempt.cache_key if attempt.shares_answer else "",
             reserve=attempt.worst_case if is_priced else None,
@@ -161,7 +171,7 @@ def _admission(attempt: Attempt) -> Admission:
             return admission
         attempt.waits += 1
         attempt.waited += admission.wait
-        attempt.dependencies.sleep(admission.wait)
+        await attempt.dependencies.sleep(admission.wait)
 
 
 def _put_back(reason: DelayReason) -> Waiting | Parked:
@@ -171,14 +181,14 @@ def _put_back(reason: DelayReason) -> Waiting | Parked:
     return Parked(reason)
 
 
-def build_repair_request(attempt: Attempt) -> None:
+async def build_repair_request(attempt: Attempt) -> None:
     """Build the request that repairs an invalid answer, in place of the pictures."""
     if attempt.claim.faulty is None:
         raise RuntimeError("there is nothing to repair")
     prepare_repair(attempt, attempt.claim.faulty)
 
 
-def ask(attempt: Attempt) -> Ending:
+async def ask(attempt: Attempt) -> Ending:
     """Make the one call."""
     if attempt.request is None:
         raise RuntimeError("ask comes after encode")
@@ -193,12 +203,13 @@ def ask(attempt: Attempt) -> Ending:
         attempt.served_tier = read_tier(reply.json)
         attempt.reported_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
-    answer = ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
+    client = attempt.dependencies.client
+    answer = await asyncio.to_thread(ask_provider, client, request, on_reply=on_reply)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.counted = answer.usage
     attempt.request = None
-    attempt.reservation.hold(0)
+    await attempt.reservation.hold(0)
     picture_steps.take_findings(attempt, answer, attempt.asked)
     if answer.validation_error is not None:
         return keep_for_repair(attempt, answer)

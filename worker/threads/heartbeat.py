@@ -48,7 +48,7 @@ class Lease:
 
 
 class Leases:
-    """Shared by the threads that work on jobs and the one that renews their leases."""
+    """Shared by the jobs at work and the thread that renews their leases."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -133,13 +133,15 @@ class Heartbeat(BackgroundThread):
     def _beat(self) -> bool:
         # For `visionq status`.
         facts = {**self._registration.facts, "jobs": len(self._leases), "hung": self._leases.hung()}
-        # A thread that hangs takes no hint: its slot must not be counted on.
+        # A job that hangs keeps its slot, which must not be counted on.
         slots = max(0, self._registration.slots - self._progress.lost_slots())
         registration = dataclasses.replace(self._registration, facts=facts, slots=slots)
         if self._draining.is_set():
             registration = dataclasses.replace(registration, slots=len(self._leases))
         try:
-            lost = self._ledger.renew(registration, self._leases.to_renew())
+            # Jobs in a loop that is stuck belong to other workers.
+            kept = [] if self._progress.is_loop_stuck else self._leases.to_renew()
+            lost = self._ledger.renew(registration, kept)
         except TRANSIENT_ERRORS as error:
             log.warning("heartbeat.failed", error=str(error))
             return False

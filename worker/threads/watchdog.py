@@ -26,6 +26,8 @@ _INTERVAL: Final = 1.0
 
 #: Seconds without progress that no thread takes which is well, beside what its stage allows.
 PATIENCE: Final = 60.0
+#: Seconds without a turn after which the event loop is stuck, and its jobs are left to others.
+STUCK_AFTER: Final = 5.0
 CONSUMER: Final = "consumer"
 DISPATCHER: Final = "dispatcher"
 HEARTBEAT: Final = "heartbeat"
@@ -39,11 +41,17 @@ class Progress:
     """
 
     def __init__(
-        self, leases: Leases, slots: int, clock: Callable[[], float] = time.monotonic
+        self,
+        leases: Leases,
+        slots: int,
+        clock: Callable[[], float] = time.monotonic,
+        silence: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """Judge by `silence` the loop in which jobs run: seconds since it last took a turn."""
         self._leases = leases
         self._slots = slots
         self._clock = clock
+        self._silence = silence
         self._lock = threading.Lock()
         self._seen: dict[str, float] = {}
         #: Since when Redis has answered without a failure between.
@@ -72,15 +80,24 @@ class Progress:
         """State of Redis: `answers` or `away`."""
         return "away" if self._redis_since is None else "answers"
 
+    @property
+    def is_loop_stuck(self) -> bool:
+        """Return whether the loop stands still, and every job with it."""
+        return self._silence() > STUCK_AFTER
+
     def lost_slots(self) -> int:
-        """Return the number of jobs hung so long that their threads are lost."""
+        """Return the number of slots that take no job: those of jobs hung for long, or all."""
+        if self.is_loop_stuck:
+            return self._slots
         since = self._redis_since
         if since is None or self._clock() - since < PATIENCE:
             return 0
         return self._leases.hung(beyond=PATIENCE)
 
-    def all_slots_lost(self) -> bool:
-        """Return whether every slot is lost while Redis answers."""
+    def is_useless(self) -> bool:
+        """Return whether the process can do no work, though Redis answers."""
+        if self.is_loop_stuck:
+            return self._silence() > PATIENCE
         return self.lost_slots() >= self._slots
 
     def trouble(self) -> str | None:
@@ -94,7 +111,9 @@ class Progress:
             since = moment if thread == HEARTBEAT else max(moment, redis_since or moment)
             if now - since > PATIENCE:
                 return f"its {thread} has been stuck for {now - since:.0f} s"
-        if self.all_slots_lost():
+        if self._silence() > PATIENCE:
+            return f"its event loop has been stuck for {self._silence():.0f} s"
+        if self.is_useless():
             return f"all {self._slots} slots hang in stages beyond their time"
         return None
 
@@ -162,11 +181,10 @@ class Reporter(BackgroundThread):
             self._watchdog.feed()
             if file is not None:
                 file.write(self.report())
-            if self._progress.all_slots_lost():
+            if self._progress.is_useless():
                 # Their jobs have gone to other workers when their leases lapsed: nothing is lost.
-                log.error(
-                    "worker.ended", reason="all slots hang; the supervisor restarts the worker"
-                )
+                reason = f"{self._progress.trouble()}; the supervisor restarts the worker"
+                log.error("worker.ended", reason=reason)
                 os._exit(1)
         if file is not None:
             file.remove()
