@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -93,10 +93,11 @@ class FairLimiter:
             return
         try:
             while not admitted.is_set():
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(_SIGN_EVERY):
                         await admitted.wait()
-                waiting()
+                except TimeoutError:
+                    waiting()
         except BaseException:
             if not self._leaves(one):
                 self.give_back(tenant, amount)

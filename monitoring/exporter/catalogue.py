@@ -195,6 +195,12 @@ COUNTERS: Final = (
         at_first=((),),
     ),
     Counter(
+        "visionq_worker_loop_blocked_total",
+        "Times that a worker's event loop took no turn for more than 100 ms; its log says where.",
+        "loop_blocked",
+        at_first=((),),
+    ),
+    Counter(
         "visionq_webhook_tries_total",
         "Tries to tell a webhook: delivered, waiting (to be tried again) or failed.",
         "webhooks",

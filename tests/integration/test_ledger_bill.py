@@ -24,7 +24,6 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import image_tokens, load_rules, seen_size
 from worker.pipeline import steps
 from worker.pipeline.costs import worst_case
-from worker.work import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,9 +223,7 @@ def test_no_budget_is_overrun(bench: Bench, model: str) -> None:
     for job_id in ids:
         bench.hint(job_id)
     with ThreadPoolExecutor(16) as pool:
-        outcomes = list(
-            pool.map(lambda job_id: work(job_id, bench.dependencies, bench.leases, bench.here), ids)
-        )
+        outcomes = list(pool.map(bench.work, ids))
     billed = nano_rubles(Decimal(bench.simulator.bill()["rub"]))
     assert bench.money()["settled"] == billed <= budget
     answered = sum(isinstance(outcome, Completed) for outcome in outcomes)

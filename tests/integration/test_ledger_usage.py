@@ -18,6 +18,7 @@ from visionq.ledger.usage import (
     read_outputs,
 )
 from visionq.names import QUESTIONS, USAGE
+from visionq.redis_connection import connect_multiplexed
 
 if TYPE_CHECKING:
     from tests.unit.test_usage import Call
@@ -84,29 +85,31 @@ def test_lengths_of_answers_are_kept_by_question(driver: LedgerDriver) -> None:
     assert question_of(first) != question_of(thinking)
 
 
-def test_efforts_are_learned_apart(driver: LedgerDriver) -> None:
+async def test_efforts_are_learned_apart(driver: LedgerDriver, redis_url: str) -> None:
     """A model's count at one effort says nothing of the length of its answers at another."""
     for _ in range(ENOUGH):
         finish(driver, NOTE)
         finish(driver, dataclasses.replace(NOTE, effort="low", output=900))
-    reader = CalibrationReader(driver.redis, lambda: 0.0)
-    known = (reader.of("m1", "high"), reader.of("m1", "high", "low"))
-    lengths = [one and one.output for one in known]
-    assert lengths == [pytest.approx(20), pytest.approx(900)]
-    assert reader.of("m1", "high", "none") is None
+    async with connect_multiplexed(redis_url, "visionq-test") as client:
+        reader = CalibrationReader(client, lambda: 0.0)
+        known = (await reader.of("m1", "high"), await reader.of("m1", "high", "low"))
+        lengths = [one and one.output for one in known]
+        assert lengths == [pytest.approx(20), pytest.approx(900)]
+        assert await reader.of("m1", "high", "none") is None
 
 
-def test_the_least_count_of_a_question_is_kept(driver: LedgerDriver) -> None:
+async def test_the_least_count_of_a_question_is_kept(driver: LedgerDriver, redis_url: str) -> None:
     """It bounds what the question's texts count; calls with more texts say nothing of it."""
     now = [0.0]
-    reader = CalibrationReader(driver.redis, lambda: now[0], rest=10)
-    assert reader.least_input("q1") is None
-    for counted, plain in ((393, True), (380, True), (900, True), (200, False)):
-        finish(driver, dataclasses.replace(NOTE, input=counted, plain=plain))
-    assert reader.least_input("q1") is None
-    now[0] = 11
-    assert reader.least_input("q1") == 380
-    assert reader.least_input("q2") is None
+    async with connect_multiplexed(redis_url, "visionq-test") as client:
+        reader = CalibrationReader(client, lambda: now[0], rest=10)
+        assert await reader.least_input("q1") is None
+        for counted, plain in ((393, True), (380, True), (900, True), (200, False)):
+            finish(driver, dataclasses.replace(NOTE, input=counted, plain=plain))
+        assert await reader.least_input("q1") is None
+        now[0] = 11
+        assert await reader.least_input("q1") == 380
+        assert await reader.least_input("q2") is None
 
 
 def test_questions_are_bounded(driver: LedgerDriver) -> None:
@@ -119,17 +122,18 @@ def test_questions_are_bounded(driver: LedgerDriver) -> None:
     assert 0 < driver.redis.ttl("visionq:question:q1") <= 90 * 86400
 
 
-def test_a_worker_asks_rarely(driver: LedgerDriver) -> None:
+async def test_a_worker_asks_rarely(driver: LedgerDriver, redis_url: str) -> None:
     """Between two looks at Redis a reader answers every caller from memory."""
     now = [0.0]
-    reader = CalibrationReader(driver.redis, lambda: now[0], rest=10)
-    assert reader.of("m1", "high") is None
-    for _ in range(ENOUGH):
-        finish(driver, NOTE)
-    now[0] = 9
-    assert reader.of("m1", "high") is None
-    now[0] = 11
-    calibration = reader.of("m1", "high")
-    assert calibration is not None
-    assert calibration.factor == pytest.approx(1.31)
-    assert calibration.cached == pytest.approx(100 / 393)
+    async with connect_multiplexed(redis_url, "visionq-test") as client:
+        reader = CalibrationReader(client, lambda: now[0], rest=10)
+        assert await reader.of("m1", "high") is None
+        for _ in range(ENOUGH):
+            finish(driver, NOTE)
+        now[0] = 9
+        assert await reader.of("m1", "high") is None
+        now[0] = 11
+        calibration = await reader.of("m1", "high")
+        assert calibration is not None
+        assert calibration.factor == pytest.approx(1.31)
+        assert calibration.cached == pytest.approx(100 / 393)

@@ -168,11 +168,15 @@ async def test_idle_connections_are_tried(redis_url: str, monkeypatch: pytest.Mo
         channel = client._channel
         assert channel is not None
         monkeypatch.setattr(channel, "_idle", 0.01)
+        stats: Any = redis.info("commandstats")
+        pings = stats["cmdstat_ping"]["calls"]
         before = channel._last_reply
         await asyncio.sleep(0.05)
         channel._look()
-        while channel._last_reply == before:
-            await asyncio.sleep(0.01)
+        await client.get("k")  # answered after what was sent before
+        assert channel._last_reply > before
+        stats = redis.info("commandstats")
+        assert stats["cmdstat_ping"]["calls"] == pings + 1
 
 
 async def test_close_ends_what_is_out(redis: Redis, redis_url: str) -> None:

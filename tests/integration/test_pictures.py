@@ -17,7 +17,6 @@ from visionq.ledger import Completed
 from visionq.pricing.vision import load_rules
 from worker.images import ImageLimits, MemoryLimiter, PrepareSlots
 from worker.runtime import image_limits
-from worker.work import work
 
 if TYPE_CHECKING:
     from visionq.contract import ResultDocument
@@ -204,27 +203,29 @@ def test_bytes_are_given_back(bench: Bench) -> None:
 def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many jobs have pictures to prepare, as many as there are places have read theirs."""
     read: list[str] = []
-    get = bench.dependencies.blobs.get
+    get = bench.blobs.get
 
     def noted(sha: str) -> bytes:
         read.append(sha)
         return get(sha)
 
-    monkeypatch.setattr(bench.dependencies.blobs, "get", noted)
+    monkeypatch.setattr(bench.blobs, "get", noted)
     bench.replaced(prepare_slots=PrepareSlots(3))  # one is left to other tenants
     slots = bench.dependencies.decode_slots
     jobs = [bench.submit(encoded(scene().rotate(angle), "png")) for angle in range(6)]
     for job in jobs:
         bench.hint(job)
     with ThreadPoolExecutor(len(jobs)) as threads:
-        with slots.held("one", 1), slots.held("another", 1):
-            ends = [
-                threads.submit(work, job, bench.dependencies, bench.leases, bench.here)
-                for job in jobs
-            ]
+        for tenant in ("one", "another"):
+            bench.loop.run(slots.held(tenant, 1).__aenter__())
+        try:
+            ends = [threads.submit(bench.work, job) for job in jobs]
             until(lambda: len(read) >= 2)
             time.sleep(0.2)
             assert len(read) == 2
+        finally:
+            for tenant in ("one", "another"):
+                bench.loop.call_soon(slots._small.give_back, tenant)
         assert all(isinstance(end.result(), Completed) for end in ends)
     assert len(read) == len(jobs)
 

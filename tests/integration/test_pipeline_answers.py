@@ -21,7 +21,7 @@ from worker.pipeline import run, steps
 from worker.provider import answer as answer_module
 from worker.provider.provider_client import ask
 from worker.provider.schema import Mismatch
-from worker.work import Stale, work
+from worker.work import Stale
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -82,11 +82,11 @@ def test_an_answer_that_comes_meanwhile(bench: Bench, monkeypatch: pytest.Monkey
     def answered_behind_my_back(key: str) -> str | None:
         found = recalled(key)
         monkeypatch.undo()
-        result(work(first, bench.dependencies, bench.leases, bench.here))
+        result(bench.work(first))
         return found
 
     monkeypatch.setattr(bench.ledger, "cached_answer", answered_behind_my_back)
-    assert result(work(second, bench.dependencies, bench.leases, bench.here)).cached
+    assert result(bench.work(second)).cached
     assert bench.simulator.bill()["calls"] == 1
     assert "reserved" not in bench.money()
 
@@ -116,7 +116,7 @@ def test_the_job_s_own_late_answer(bench: Bench) -> None:
         return written
 
     bench.ledger.finish = loses_the_lease  # type: ignore[method-assign]
-    assert work(job_id, bench.dependencies, bench.leases, bench.here) == Stale("taken over")
+    assert bench.work(job_id) == Stale("taken over")
     assert late["fenced"]
     answer = result(bench.run(job_id))
     bill = bench.simulator.bill()
@@ -210,9 +210,9 @@ def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     attempts: list[Any] = []
     loaded = steps.load
 
-    def load(attempt: Any) -> None:
+    async def load(attempt: Any) -> None:
         attempts.append(attempt)
-        loaded(attempt)
+        await loaded(attempt)
 
     load.__name__ = "load"
     monkeypatch.setattr(run, "STEPS", (run.Step(load, 60), *run.STEPS[1:]))
@@ -349,7 +349,7 @@ def test_a_deadline_that_passes_on_the_way(bench: Bench) -> None:
         return admit(*args, **options)
 
     bench.ledger.admit = late  # type: ignore[method-assign]
-    outcome = work(job_id, bench.dependencies, bench.leases, bench.here)
+    outcome = bench.work(job_id)
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "deadline_exceeded"
     assert bench.simulator.bill()["calls"] == 0
@@ -366,7 +366,7 @@ def test_cancelled_on_the_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         return stored(key)
 
     monkeypatch.setattr(bench.ledger, "cached_answer", cancels)
-    assert work(job_id, bench.dependencies, bench.leases, bench.here) == Stale("cancelled")
+    assert bench.work(job_id) == Stale("cancelled")
     assert bench.simulator.bill()["calls"] == 0
     assert bench.view(job_id).state == "cancelled"
 

@@ -68,7 +68,7 @@ def test_a_limit_that_reasoning_takes(bench: Bench, api: str) -> None:
 )
 def test_the_last_door(bench: Bench, fields: dict[str, Any], message: str) -> None:
     """An option that was not refused before is refused by the worker: unsent, unpaid, by name."""
-    (sha,) = bench.dependencies.blobs.put([picture(3)])
+    (sha,) = bench.blobs.put([picture(3)])
     given = {"model": "gpt-6-luna", "prompt": "?", "images": [{"blob": sha}], **fields}
     bench.ledger.submit([NewJob("odd", parse_job({**given, "max_output_tokens": 99}))])
     outcome = bench.run("odd")

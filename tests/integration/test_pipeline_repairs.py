@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from visionq.names import LEADER
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import steps
 from worker.provider.provider_client import ask
-from worker.work import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,11 +192,11 @@ def test_followers_wait_for_the_mended_answer(bench: Bench) -> None:
     lead, *others = [bench.submit(picture(1), **fields) for _ in range(3)]
     for job_id in (lead, *others):
         bench.hint(job_id)
-    early = work(others[0], bench.dependencies, bench.leases, bench.here)
+    early = bench.work(others[0])
     assert isinstance(early, Waiting), "one of them leads, and needs repair"
     assert early.reason == "repair"
     for job_id in (lead, others[1]):
-        follows = work(job_id, bench.dependencies, bench.leases, bench.here)
+        follows = bench.work(job_id)
         assert isinstance(follows, Waiting)
         assert follows.reason == "follows"
     assert result(bench.run(others[0])).repaired
@@ -225,7 +225,7 @@ def test_a_deadline_is_for_the_first_call(bench: Bench) -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=1.5)
     job_id = begun(bench, deadline=deadline)
     while datetime.now(UTC) < deadline:
-        bench.dependencies.sleep(0.1)
+        time.sleep(0.1)
     assert bench.ledger.dispatch().expired == ()
     assert result(bench.run(job_id)).repaired
 

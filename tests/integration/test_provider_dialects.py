@@ -27,7 +27,6 @@ from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.provider.free_requests import read_balance
 from worker.provider.provider_client import make_client
-from worker.work import work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +137,7 @@ def test_a_dearer_seller_overruns_no_budget(
     for job_id in ids:
         bench.hint(job_id)
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda job: work(job, bench.dependencies, bench.leases, bench.here), ids))
+        list(pool.map(bench.work, ids))
     assert is_booked(bench)
     assert first < bench.money()["settled"] <= budget
     simulator.configure(answer_tokens=None)

@@ -23,7 +23,6 @@ from visionq.names import (
     RATE_LIMIT,
     UNKNOWN_CALLS,
 )
-from worker.work import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +71,6 @@ def clock() -> Clock:
 def bench(redis: Redis, provider: Provider, clock: Clock) -> Iterator[Bench]:
     bench = Bench(redis, provider)  # type: ignore[arg-type]  # it has the one address that is asked
     bench.ledger = Refusing(redis, bench.options, clock)
-    bench.replaced(ledger=bench.ledger)
     yield bench
     bench.close()
 
@@ -84,7 +82,7 @@ def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
         bench.ledger.renew(bench.here)
         if any(hint.id == job_id for hint in bench.ledger.dispatch().hints):
             with suppress(DiedError):
-                work(job_id, bench.dependencies, bench.leases, bench.here)
+                bench.work(job_id)
 
 
 @pytest.mark.parametrize("key", WRITTEN)

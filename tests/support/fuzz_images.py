@@ -151,9 +151,7 @@ def fates(data: bytes) -> Iterator[str]:
 
 def _fate(data: bytes, fit: Callable[[int, int], tuple[int, int]], options: PictureOptions) -> str:
     try:
-        sent = prepare(
-            data, name="a", limits=LIMITS, fit=fit, options=options
-        ).sent
+        sent = prepare(data, name="a", limits=LIMITS, fit=fit, options=options).sent
     except ImageError as error:
         assert error.image == "a", error  # noqa: PT017  # that it is raised is not what is tested
         return error.code

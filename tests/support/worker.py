@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import threading
@@ -30,6 +31,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from visionq.submission import prepare
+from worker.event_loop import EventLoop
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Dependencies
@@ -48,6 +50,19 @@ if TYPE_CHECKING:
     from visionq.ledger import Hint, Outcome
 
 _numbers = itertools.count(1)
+
+
+class InThreads:
+    """Makes the methods of a blocking object awaitable: each call takes a thread."""
+
+    def __init__(self, blocking: Callable[[], Any]) -> None:
+        self._blocking = blocking
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **options: Any) -> Any:
+            return await asyncio.to_thread(getattr(self._blocking(), name), *args, **options)
+
+        return call
 
 
 @dataclass
@@ -71,11 +86,15 @@ class Bench:
             },
         )
         self.ledger = Ledger(self.redis, self.options)
+        self.blobs = open_blobs(self.settings, self.redis)
+        # Tests replace parts of the blocking ones, and dispatch by them.
+        in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))
+        ledger, blobs = in_threads
         self.dependencies = Dependencies(
             settings=self.settings,
-            ledger=self.ledger,
+            ledger=ledger,
             statistics=StatisticsWriter(self.ledger),
-            blobs=open_blobs(self.settings, self.redis),
+            blobs=blobs,
             fetcher=Fetcher(FetchPolicy(allow_private=self.settings.allow_private_urls)),
             client=make_client(self.settings),
             prices=load_prices(),
@@ -84,12 +103,16 @@ class Bench:
             decode_slots=DecodeSlots(1),
             monotonic=time.monotonic,
             random=random.Random(7).random,
-            sleep=time.sleep,
+            sleep=asyncio.sleep,
         )
+        self.loop = EventLoop(32)
+        self.loop.start()
         self.leases = Leases()
         self.here = Registration("w1", 99, BOTH)
 
     def close(self) -> None:
+        self.loop.stop()
+        self.dependencies.decode_slots.close()
         self.dependencies.client.close()
         self.dependencies.isolated_decoder.close()
         self.dependencies.fetcher.close()
@@ -106,7 +129,7 @@ class Bench:
             if isinstance(given, str):
                 images.append({"url": given, "name": name})
             else:
-                (sha,) = self.dependencies.blobs.put([given])
+                (sha,) = self.blobs.put([given])
                 images.append({"blob": sha, "name": name})
         document = prepare({"prompt": "What?", "images": images, **fields}, self.settings)
         (reply,) = self.ledger.submit([NewJob(job_id, document)])
@@ -116,9 +139,13 @@ class Bench:
     def run(self, job_id: str) -> Outcome | Stale:
         """Dispatch until the job is hinted, and work on it."""
         self.hint(job_id)
-        outcome = work(job_id, self.dependencies, self.leases, self.here)
+        outcome = self.work(job_id)
         self.dependencies.statistics.flush()
         return outcome
+
+    def work(self, job_id: str) -> Outcome | Stale:
+        """Work on a job that was hinted, in the loop; from any other thread."""
+        return self.loop.run(work(job_id, self.dependencies, self.leases, self.here))
 
     def hint(self, job_id: str) -> None:
         self.ledger.renew(self.here)

@@ -61,11 +61,24 @@ class ScriptedLedger:
         return [args for called, args in self.calls if called == name]
 
 
+class Awaited:
+    """Makes the methods of a blocking object awaitable; each call is made at once."""
+
+    def __init__(self, blocking: Any) -> None:
+        self._blocking = blocking
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **options: Any) -> Any:
+            return getattr(self._blocking, name)(*args, **options)
+
+        return call
+
+
 def dependencies(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> Dependencies:
     clock, ledger = clock or Clock(), ledger or ScriptedLedger()
     parts: dict[str, Any] = {
         "settings": Settings.model_construct(default_model=MODEL, max_attempts=3),
-        "ledger": ledger,
+        "ledger": Awaited(ledger),
         "statistics": StatisticsWriter(ledger),
         "blobs": cast("Any", None),
         "fetcher": cast("Any", None),
@@ -76,7 +89,7 @@ def dependencies(ledger: Any = None, clock: Clock | None = None, **replaced: Any
         "decode_slots": DecodeSlots(1),
         "monotonic": clock,
         "random": lambda: 0.5,
-        "sleep": clock.sleep,
+        "sleep": Awaited(clock).sleep,
     }
     return Dependencies(**{**parts, **replaced})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import threading
 import time
 from typing import Any
 
@@ -89,66 +89,55 @@ def test_a_side_that_jpeg_can_not_hold() -> None:
     assert (sent.format, sent.width, sent.height) == ("png", 2, 65_530)
 
 
-def test_a_share_waits_for_bytes_that_others_hold() -> None:
+async def test_a_share_waits_for_bytes_that_others_hold() -> None:
     """Bytes beyond the total are waited for, except by one job at a time, which then gives back."""
     budget = MemoryLimiter(100)
     first, second, third = (budget.reservation() for _ in range(3))
-    first.hold(80)
-    second.hold(60)  # goes beyond: one may
-    waited = threading.Event()
-
-    def take() -> None:
-        third.hold(50)
-        waited.set()
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    assert not waited.wait(0.05)
-    second.hold(0)
-    assert not waited.wait(0.05) or budget.used <= 130
-    first.hold(0)
-    assert waited.wait(5)
-    thread.join()
+    await first.hold(80)
+    await second.hold(60)  # goes beyond: one may
+    waits = asyncio.create_task(third.hold(50))
+    await asyncio.sleep(0.05)
+    assert not waits.done()
+    await second.hold(0)
+    assert budget.used <= 130
+    await first.hold(0)
+    await asyncio.wait_for(waits, 5)
     assert budget.used == 50
 
 
-def test_jobs_never_wait_for_each_other() -> None:
+async def test_jobs_never_wait_for_each_other() -> None:
     """Many jobs that grow step by step far beyond the total all come to their end."""
     budget, done = MemoryLimiter(10), []
 
-    def job() -> None:
+    async def job() -> None:
         share = budget.reservation()
         for size in (5, 9, 14, 20):
-            share.hold(size)
-            time.sleep(0.001)
-        share.hold(0)
+            await share.hold(size)
+            await asyncio.sleep(0.001)
+        await share.hold(0)
         done.append(share)
 
-    threads = [threading.Thread(target=job) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    await asyncio.wait_for(asyncio.gather(*(job() for _ in range(16))), 10)
     assert len(done) == 16
     assert budget.used == 0
 
 
-def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_places_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more jobs have a place than there are, and who waits for one shows signs of life."""
     monkeypatch.setattr("visionq.fair_limiter._SIGN_EVERY", 0.01)
     places, signs = PrepareSlots(3), []
     first, second, third = (places.slot("a") for _ in range(3))
-    first.take()
-    first.take()  # its own already
-    second.take()
+    await first.take()
+    await first.take()  # its own already
+    await second.take()
     second.leave()
     second.leave()  # nobody's
-    second.take()
+    await second.take()
 
     def leave_late() -> None:
         signs.append(1)
         if len(signs) == 3:
             second.leave()
 
-    third.take(waiting=leave_late)
+    await third.take(waiting=leave_late)
     assert len(signs) == 3

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,35 +11,45 @@ from worker.images import DecodeSlots, PrepareSlots
 from worker.images.memory import SMALL_PIXELS
 
 
-def test_no_more_work_at_once_than_slots() -> None:
-    """However many threads ask, at most `count` are inside, and all get their turn."""
-    slots, lock = DecodeSlots(2), threading.Lock()
+async def test_no_more_work_at_once_than_slots() -> None:
+    """However many tasks ask, at most `count` are inside, and all get their turn."""
+    slots = DecodeSlots(2)
     inside, most, done = 0, 0, 0
 
-    def work() -> None:
+    async def work() -> None:
         nonlocal inside, most, done
-        with slots.held("a"):
-            with lock:
-                inside += 1
-                most = max(most, inside)
-            time.sleep(0.005)
-            with lock:
-                inside -= 1
-                done += 1
+        async with slots.held("a"):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.005)
+            inside -= 1
+            done += 1
 
-    with ThreadPoolExecutor(16) as pool:
-        for _ in range(32):
-            pool.submit(work)
+    await asyncio.gather(*(work() for _ in range(32)))
     assert (most, done) == (2, 32)
 
 
-def test_a_slot_comes_back_after_an_error() -> None:
+async def test_work_is_done_beside_the_loop() -> None:
+    """As many pictures as there are slots are worked on at once, each in a thread of its own."""
+    slots, all_in = DecodeSlots(2), threading.Barrier(4)
+    sizes = [None, None, SMALL_PIXELS, SMALL_PIXELS]
+
+    async def work(tenant: str, pixels: int | None) -> None:
+        async with slots.held(tenant, pixels):
+            await slots.run(lambda: all_in.wait(10))
+
+    await asyncio.gather(*map(work, "abcd", sizes))
+    slots.close()
+
+
+async def test_a_slot_comes_back_after_an_error() -> None:
     """A picture that breaks inside a slot does not keep it."""
     slots = DecodeSlots(1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), slots.held("a"):
-            raise ZeroDivisionError
-    with slots.held("b"):
+        with pytest.raises(ZeroDivisionError):
+            async with slots.held("a"):
+                raise ZeroDivisionError
+    async with slots.held("b"):
         pass
 
 
@@ -50,41 +59,37 @@ def test_there_is_at_least_one_slot() -> None:
         DecodeSlots(0)
 
 
-def test_a_small_picture_waits_for_no_large_one() -> None:
+async def test_a_small_picture_waits_for_no_large_one() -> None:
     """While a tenant's large pictures take their time, small ones of anybody go on."""
     slots = DecodeSlots(1)
-    with slots.held("greedy", 50_000_000), slots.held("greedy", SMALL_PIXELS):
-        with slots.held("small", SMALL_PIXELS):
+    async with slots.held("greedy", 50_000_000), slots.held("greedy", SMALL_PIXELS):
+        async with slots.held("small", SMALL_PIXELS):
             pass
         assert not slots._small.take("greedy", timeout=0)  # however few are busy
 
 
-def test_large_pictures_of_tenants_take_turns() -> None:
+async def test_large_pictures_of_tenants_take_turns() -> None:
     """A freed slot goes to a tenant not served last, however many of the other wait."""
     slots, order = DecodeSlots(1), list[str]()
 
-    def work(tenant: str) -> None:
-        with slots.held(tenant):
+    async def work(tenant: str) -> None:
+        async with slots.held(tenant):
             order.append(tenant)
 
-    with slots.held("greedy"), ThreadPoolExecutor(8) as pool:
-        for count, tenant in enumerate(["greedy"] * 5 + ["other"], 1):
-            pool.submit(work, tenant)
-            while slots._large.waiting < count:
-                time.sleep(0.001)
-        slots._large.give_back("greedy")
-        while len(order) < 6:
-            time.sleep(0.001)
-        slots._large.take("greedy")
+    async with slots.held("greedy"):
+        tasks = [asyncio.create_task(work(tenant)) for tenant in ["greedy"] * 5 + ["other"]]
+        await asyncio.sleep(0)  # each takes its place in line at once
+        assert slots._large.waiting == len(tasks)
+    await asyncio.gather(*tasks)
     assert order == ["other", *["greedy"] * 5]
 
 
-def test_a_place_is_left_to_others() -> None:
+async def test_a_place_is_left_to_others() -> None:
     """A tenant that is alone so far leaves a place to the next."""
     places, entered = PrepareSlots(3), []
     for tenant in ("greedy", "greedy", "small"):
         place = places.slot(tenant)
-        place.take()
+        await place.take()
         entered.append(place)
     assert not places._shares.take("greedy", timeout=0)
     entered[0].leave()

@@ -57,9 +57,7 @@ def less(width: int, height: int) -> tuple[int, int]:
 
 
 def run(data: bytes, options: PictureOptions = KEPT, fit: Any = same) -> PreparedImage:
-    return prepare(
-        data, name="a", limits=ImageLimits(), fit=fit, options=options
-    )
+    return prepare(data, name="a", limits=ImageLimits(), fit=fit, options=options)
 
 
 def shown(result: PreparedImage) -> Image.Image:

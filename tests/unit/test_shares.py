@@ -101,20 +101,20 @@ def test_never_more_than_there_are(total: int, moves: list[tuple[str, bool]]) ->
     assert shares.take("x", total - total // 4, timeout=0)
 
 
-def test_bytes_beyond_the_total_keep_nobody_waiting() -> None:
+async def test_bytes_beyond_the_total_keep_nobody_waiting() -> None:
     """A job that holds more than there is, for long, leaves others what they had before."""
     budget = MemoryLimiter(100)
     small, slow = budget.reservation("small"), budget.reservation("slow")
-    small.hold(1)
-    small.hold(0)
-    slow.hold(500)
+    await small.hold(1)
+    await small.hold(0)
+    await slow.hold(500)
     others = [budget.reservation("slow") for _ in range(100)]
     got = sum(one.adds_at_once(1) for one in others)
     assert 70 <= got <= 80
     assert small.adds_at_once(10)
     assert budget.used == 500 + got + 10
-    slow.hold(0)
-    small.hold(0)
+    await slow.hold(0)
+    await small.hold(0)
     for one in others:
-        one.hold(0)
+        await one.hold(0)
     assert budget.used == 0

@@ -90,7 +90,7 @@ def test_slots_that_hang() -> None:
         assert worker.progress.trouble() is None
         with worker.job(2, seconds=10):
             worker.live(71)
-            assert worker.progress.all_slots_lost()
+            assert worker.progress.is_useless()
             assert worker.progress.trouble() == "all 2 slots hang in stages beyond their time"
     assert worker.progress.trouble() is None
 

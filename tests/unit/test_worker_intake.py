@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions as redis_errors
 
-from tests.support.worker_parts import MODEL, Clock, ScriptedLedger, dependencies
+from tests.support.worker_parts import MODEL, Clock, ScriptedLedger
 from visionq.blobs import sha256_of
 from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, Submitted
 from visionq.settings import Settings
-from worker.intake import enter
+from worker.intake import Intake, enter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,17 @@ class Blobs:
         return []
 
 
+def intake(
+    ledger: Any,
+    clock: Clock | None = None,
+    blobs: Blobs | None = None,
+    settings: Settings | None = None,
+) -> Intake:
+    stored: Any = blobs or Blobs()
+    given = settings or Settings.model_construct(default_model=MODEL)
+    return Intake(given, ledger, stored, (clock or Clock()).sleep)
+
+
 def send(
     document: dict[str, Any],
     *replies: Submission | Exception,
@@ -51,12 +62,7 @@ def send(
     answers = [reply if isinstance(reply, Exception) else [reply] for reply in replies]
     ledger = ScriptedLedger({"submit": answers, "is_revoked": [revoked], "cancel": [["queued"]]})
     settings = Settings.model_construct(default_model=MODEL, default_max_output_tokens=77)
-    enter(
-        job_id,
-        args,
-        document,
-        dependencies(ledger, clock, blobs=blobs or Blobs(), settings=settings),
-    )
+    enter(job_id, args, document, intake(ledger, clock, blobs, settings))
     return ledger
 
 
@@ -118,7 +124,7 @@ def test_malformed(document: dict[str, Any], args: list[Any], says: str) -> None
     """A document that can't be a job is refused by its field, and reaches no ledger."""
     ledger = ScriptedLedger()
     with pytest.raises(InvalidJob, match=says):
-        enter("job-1", args, document, dependencies(ledger, blobs=Blobs()))
+        enter("job-1", args, document, intake(ledger))
     assert ledger.calls == []
 
 

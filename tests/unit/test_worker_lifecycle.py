@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
+from visionq.blobs import AsyncRedisBlobs
+from visionq.multiplexed_redis import MultiplexedRedis
 from visionq.names import QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from worker.celery import lifecycle
 from worker.runtime import build_runtime
@@ -99,8 +101,12 @@ def test_registration(runtime: Runtime) -> None:
 
 
 def test_connections(runtime: Runtime) -> None:
-    """Each thread can have a connection to Redis, however many there are."""
-    assert runtime.dependencies.ledger.redis.connection_pool.max_connections > 300
+    """All jobs share a connection to Redis, and their pictures another."""
+    ledger, blobs = runtime.dependencies.ledger, runtime.dependencies.blobs
+    assert isinstance(ledger.redis, MultiplexedRedis)
+    assert isinstance(blobs, AsyncRedisBlobs)
+    assert isinstance(blobs._redis, MultiplexedRedis)
+    assert blobs._redis is not ledger.redis
 
 
 def test_the_heartbeat_does_not_wait_long(runtime: Runtime) -> None:

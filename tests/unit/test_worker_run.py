@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,7 +39,7 @@ from worker.pipeline import FencedError, GivenBackError, run, run_attempt, steps
 from worker.threads.heartbeat import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from worker.pipeline import Attempt
 
@@ -50,16 +51,20 @@ def lease(clock: Clock | None = None) -> Lease:
     return Lease("job-1", "t", clock or Clock())
 
 
-def passes(_: Attempt) -> None:
+def ran(working: Attempt, kept: Lease) -> Ending:
+    return asyncio.run(run_attempt(working, kept))
+
+
+async def passes(_: Attempt) -> None:
     return None
 
 
-def answers(_: Attempt) -> Ending:
+async def answers(_: Attempt) -> Ending:
     return ANSWERED
 
 
-def fails(error: BaseException, *, sent: bool = False) -> Callable[[Attempt], None]:
-    def step(attempt: Attempt) -> None:
+def fails(error: BaseException, *, sent: bool = False) -> Callable[[Attempt], Awaitable[None]]:
+    async def step(attempt: Attempt) -> None:
         attempt.sent = sent
         raise error
 
@@ -68,7 +73,7 @@ def fails(error: BaseException, *, sent: bool = False) -> Callable[[Attempt], No
 
 @pytest.fixture
 def with_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def replace(*replaced: Callable[[Attempt], Ending | None]) -> None:
+    def replace(*replaced: Callable[[Attempt], Awaitable[Ending | None]]) -> None:
         monkeypatch.setattr(run, "STEPS", tuple(run.Step(step, 10) for step in replaced))
 
     return replace
@@ -78,7 +83,7 @@ def end(error: BaseException, with_steps: Any, *, sent: bool = False, **fields: 
     with_steps(fails(error, sent=sent))
     working = attempt(claim(**fields))
     working.worst_case = 12345
-    return run_attempt(working, lease())
+    return ran(working, lease())
 
 
 def failure(ending: Ending) -> Failed:
@@ -96,12 +101,12 @@ def test_ends_at_the_first_ending(with_steps: Any) -> None:
     """The step that has the answer is the last; each one before is measured."""
     clock = Clock()
 
-    def slow(_: Attempt) -> None:
+    async def slow(_: Attempt) -> None:
         clock.now += 0.25
 
     with_steps(slow, answers, fails(AssertionError()))
     working = attempt(with_dependencies=dependencies(clock=clock))
-    assert run_attempt(working, lease()) is ANSWERED
+    assert ran(working, lease()) is ANSWERED
     assert working.timings_ms == {"slow": 250.0, "answers": 0.0}
 
 
@@ -109,7 +114,7 @@ def test_a_way_without_end(with_steps: Any) -> None:
     """Steps that end nothing are a fault of visionq, and are reported as one."""
     with_steps(passes)
     with pytest.raises(RuntimeError, match="last step"):
-        run_attempt(attempt(), lease())
+        ran(attempt(), lease())
 
 
 def test_fenced(with_steps: Any) -> None:
@@ -217,7 +222,7 @@ def test_an_interrupted_call_is_made_again(with_steps: Any) -> None:
     """After the first call that died with its worker the job goes on."""
     with_steps(answers)
     interrupted = claim(interrupted=True, unknown_calls=1)
-    assert run_attempt(attempt(interrupted), lease()) is ANSWERED
+    assert ran(attempt(interrupted), lease()) is ANSWERED
 
 
 @pytest.mark.parametrize(
@@ -226,7 +231,7 @@ def test_an_interrupted_call_is_made_again(with_steps: Any) -> None:
 def test_an_interrupted_call_that_parks(with_steps: Any, fields: dict[str, Any]) -> None:
     """Under `hold`, or after the second one, it parks before anything is looked at."""
     with_steps(fails(AssertionError()))
-    ending = run_attempt(attempt(claim(interrupted=True, **fields)), lease())
+    ending = ran(attempt(claim(interrupted=True, **fields)), lease())
     assert ending.outcome == Parked(DelayReason.BILLING_UNKNOWN)
 
 
@@ -281,12 +286,12 @@ def test_each_step_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     kept.clock = clock
     seen: list[float] = []
 
-    def look(_: Attempt) -> None:
+    async def look(_: Attempt) -> None:
         seen.append(kept.renew_until - clock.now)
         clock.now += 1
 
     monkeypatch.setattr(run, "STEPS", (run.Step(look, 10), run.Step(look, 3), run.Step(answers, 1)))
-    run_attempt(attempt(), kept)
+    ran(attempt(), kept)
     assert seen == [10, 3]
 
 
@@ -295,14 +300,14 @@ def test_progress_within_a_step(with_steps: Any) -> None:
     clock, kept = Clock(), lease()
     kept.clock = clock
 
-    def many_pictures(attempt: Attempt) -> None:
+    async def many_pictures(attempt: Attempt) -> None:
         for _ in range(5):
             clock.now += 9
             attempt.progress()
         assert kept.renew_until == clock.now + 10
 
     with_steps(many_pictures, answers)
-    assert run_attempt(attempt(), kept) is ANSWERED
+    assert ran(attempt(), kept) is ANSWERED
 
 
 def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,14 +316,14 @@ def test_asking_may_take_its_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     kept.clock = clock
     seen: list[float] = []
 
-    def ask(_: Attempt) -> Ending:
+    async def ask(_: Attempt) -> Ending:
         seen.append(kept.renew_until - clock.now)
         return ANSWERED
 
     monkeypatch.setattr(steps, "ask", ask)
     monkeypatch.setattr(run, "STEPS", (run.Step(ask, 60),))
     working = attempt()
-    run_attempt(working, kept)
+    ran(working, kept)
     settings = working.dependencies.settings
     assert seen == [60 + settings.connect_timeout + settings.request_timeout]
 
@@ -331,7 +336,7 @@ def test_waiting_for_a_permit() -> None:
     going = attempt(with_dependencies=dependencies(ledger, clock))
     signs: list[float] = []
     going.progress = lambda: signs.append(clock.now)
-    assert steps.admit(going) is None
+    assert asyncio.run(steps.admit(going)) is None
     assert going.sent
     assert clock.slept == [1.5, 0.25]
     assert signs == [100.0, 101.5, 101.75]
@@ -341,5 +346,5 @@ def test_a_permit_that_is_too_far_off() -> None:
     """A job that was put back for its model's rate waits; it is not parked."""
     ledger = ScriptedLedger({"admit": [Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)]})
     with pytest.raises(GivenBackError) as given_back:
-        steps.admit(attempt(with_dependencies=dependencies(ledger)))
+        asyncio.run(steps.admit(attempt(with_dependencies=dependencies(ledger))))
     assert given_back.value.outcome == Waiting(DelayReason.RATE_LIMITED, 0, counted=False)

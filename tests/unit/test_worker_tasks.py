@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class Process:
     """Stands for what a worker process has: these tests pass it on only."""
 
-    dependencies = leases = registration = None
+    dependencies = intake = leases = registration = None
+    loop = SimpleNamespace(run=asyncio.run)
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +37,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | Stale], str]:
     def run(outcome: Outcome | Stale) -> str:
+        async def ended(*_: Any) -> Outcome | Stale:
+            return outcome
+
         monkeypatch.setattr(tasks, "runtime", Process)
-        monkeypatch.setattr(tasks, "work", lambda *_: outcome)
+        monkeypatch.setattr(tasks, "work", ended)
         text: str = tasks.run.run()
         return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
     def start(
         ledger: ScriptedLedger, ending: Ending | Exception = PAID, clock: Clock | None = None
     ) -> Outcome | Stale:
-        def attempt(*_: Any) -> Ending:
+        async def attempt(*_: Any) -> Ending:
             assert len(leases) == 1
             if isinstance(ending, Exception):
                 raise ending
@@ -55,7 +56,7 @@ def go(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome | Stale]:
         leases = Leases(Clock())
         monkeypatch.setattr(module, "run_attempt", attempt)
         try:
-            return work("job-1", dependencies(ledger, clock), leases, HERE)
+            return asyncio.run(work("job-1", dependencies(ledger, clock), leases, HERE))
         finally:
             assert len(leases) == 0
 
