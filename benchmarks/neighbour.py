@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import Final
 
 from PIL import Image
 
@@ -15,9 +15,6 @@ from visionq.contract import Detail
 from visionq.pricing.vision import load_rules, seen_size
 from worker.images import DecodeSlots, ImageLimits, PrepareSlots, prepare
 from worker.malloc import tune_malloc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _MODEL: Final = "gpt-6-luna"
 _SMALL: Final = (1000, 750)
@@ -35,24 +32,7 @@ def measure(*, quick: bool = False) -> list[Table]:
     large = drawn.resize(_SLOW, Image.Resampling.BILINEAR)
     slow = encoded(large, "JPEG", quality=92, progressive=True)
     del large
-    slots, places, stopped = DecodeSlots(1), PrepareSlots(), threading.Event()
-
-    def one(tenant: str, data: bytes, size: tuple[int, int]) -> float:
-        started = time.monotonic()
-        place = places.slot(tenant)
-        place.take()
-        if not stopped.is_set():
-            held = slots.held(tenant, size[0] * size[1])
-            prepare(data, name="a", limits=_LIMITS, fit=_fit, slots=held)
-        place.leave()
-        return time.monotonic() - started
-
-    def ask() -> list[float]:
-        return sorted(one("small", small, _SMALL) for _ in range(count))
-
-    ask()
-    alone = ask()
-    beside, slowest = _beside(ask, lambda: one("slow", slow, _SLOW), stopped)
+    alone, beside, slowest = asyncio.run(_latencies(small, slow, count))
     rows = [
         (name, float(len(found)), found[len(found) // 2] * 1000, _p95(found) * 1000)
         for name, found in (("alone", alone), ("beside 64 slow ones", beside), ("slow", slowest))
@@ -66,25 +46,39 @@ def measure(*, quick: bool = False) -> list[Table]:
     ]
 
 
-def _beside(
-    ask: Callable[[], list[float]], slow: Callable[[], float], stopped: threading.Event
-) -> tuple[list[float], list[float]]:
-    """Return the result of `ask` while slow pictures queue up, and their latencies."""
+async def _latencies(
+    small: bytes, slow: bytes, count: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the latencies of small pictures, alone and beside slow ones, and of those."""
+    slots, places = DecodeSlots(1), PrepareSlots()
+
+    async def one(tenant: str, data: bytes, size: tuple[int, int]) -> float:
+        started = time.monotonic()
+        place = places.slot(tenant)
+        await place.take()
+        async with slots.held(tenant, size[0] * size[1]):
+            await slots.run(partial(prepare, data, name="a", limits=_LIMITS, fit=_fit))
+        place.leave()
+        return time.monotonic() - started
+
+    async def ask() -> list[float]:
+        return sorted([await one("small", small, _SMALL) for _ in range(count)])
+
+    async def neighbour() -> None:
+        while True:
+            slowest.append(await one("slow", slow, _SLOW))
+
     slowest = list[float]()
-
-    def neighbour() -> None:
-        while not stopped.is_set():
-            taken = slow()
-            if not stopped.is_set():
-                slowest.append(taken)
-
-    with ThreadPoolExecutor(_NEIGHBOURS) as pool:
-        for _ in range(_NEIGHBOURS):
-            pool.submit(neighbour)
-        time.sleep(1)  # every slot is busy by now
-        found = ask()
-        stopped.set()
-    return found, sorted(slowest)
+    await ask()
+    alone = await ask()
+    neighbours = [asyncio.create_task(neighbour()) for _ in range(_NEIGHBOURS)]
+    await asyncio.sleep(1)  # every slot is busy by now
+    beside = await ask()
+    for task in neighbours:
+        task.cancel()
+    await asyncio.wait(neighbours)
+    slots.close()
+    return alone, beside, sorted(slowest)
 
 
 def _fit(width: int, height: int) -> tuple[int, int]:

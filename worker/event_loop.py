@@ -87,13 +87,14 @@ class EventLoop:
         return self._loop
 
     def _run(self) -> None:
-        loop = self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        # Threads that wait cost memory alone.
-        loop.set_default_executor(ThreadPoolExecutor(self._blocking_threads, "visionq-blocking"))
-        loop.call_soon(self._started.set)
-        loop.call_soon(self._turn)
-        loop.run_forever()
+        with asyncio.Runner() as runner:
+            loop = self._loop = runner.get_loop()
+            # Threads that wait cost memory alone.
+            threads = ThreadPoolExecutor(self._blocking_threads, "visionq-blocking")
+            loop.set_default_executor(threads)
+            loop.call_soon(self._started.set)
+            loop.call_soon(self._turn)
+            loop.run_forever()
 
     def _turn(self) -> None:
         self._watch.turns += 1

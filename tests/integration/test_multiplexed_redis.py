@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.multiplexed_redis import MultiplexedRedis
-
 NAME = "visionq-multiplexed-test"
 
 
 @asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[MultiplexedRedis]:
+async def connected(url: str, **options: Any) -> AsyncIterator[Any]:
     client = connect_multiplexed(url, NAME, **options)
     try:
         yield client
@@ -41,7 +39,8 @@ async def test_each_gets_its_own_reply(redis: Redis, redis_url: str) -> None:
 
         async def ask(number: int) -> bytes:
             await client.set(f"key-{number}", number)
-            return await client.get(f"key-{number}")
+            found: bytes = await client.get(f"key-{number}")
+            return found
 
         replies = await asyncio.gather(*map(ask, range(1000)))
         assert replies == [str(number).encode() for number in range(1000)]
@@ -161,7 +160,9 @@ async def test_who_gives_up_takes_nothing_from_others(redis: Redis, redis_url: s
         assert await client.get("k") == b"v"
 
 
-async def test_idle_connections_are_tried(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_are_tried(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that has been idle is asked whether it lives, before anybody needs it."""
     async with connected(redis_url) as client:
         await client.ping()

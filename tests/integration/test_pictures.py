@@ -216,16 +216,17 @@ def test_few_originals_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     for job in jobs:
         bench.hint(job)
     with ThreadPoolExecutor(len(jobs)) as threads:
-        for tenant in ("one", "another"):
-            bench.loop.run(slots.held(tenant, 1).__aenter__())
+        held = [slots.held(tenant, 1) for tenant in ("one", "another")]
+        for slot in held:
+            bench.loop.run(slot.__aenter__())
         try:
             ends = [threads.submit(bench.work, job) for job in jobs]
             until(lambda: len(read) >= 2)
             time.sleep(0.2)
             assert len(read) == 2
         finally:
-            for tenant in ("one", "another"):
-                bench.loop.call_soon(slots._small.give_back, tenant)
+            for slot in held:
+                bench.loop.run(slot.__aexit__(None, None, None))
         assert all(isinstance(end.result(), Completed) for end in ends)
     assert len(read) == len(jobs)
 

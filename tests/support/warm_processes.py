@@ -29,7 +29,7 @@ _IMPORTED: Final = [
     "tests.support.warm_processes",
     "celery.apps.worker",
     "celery.backends.redis",
-    "celery.concurrency.thread",
+    "celery.concurrency.base",
     "celery.events.dispatcher",
     "celery.worker.autoscale",
     "celery.worker.components",
@@ -44,6 +44,7 @@ _IMPORTED: Final = [
     "worker.worker_command",
     "worker.celery.consumer",
     "worker.celery.app",
+    "worker.celery.pool",
     "worker.celery.tasks",
 ]
 #: Seconds in which a simulator must answer, on a busy machine too, and in which it must end.
