@@ -226,7 +226,7 @@ def _print_table(plan: StackPlan) -> None:
     rows = (
         ("Redis", plan.redis.url),
         ("Provider", f"{provider}  ({answers})"),
-        ("Workers", f"{plan.workers} with {plan.concurrency} threads each"),
+        ("Workers", f"{plan.workers} with {plan.concurrency} calls at a time each"),
         ("Flower", f"{plan.flower_url}  (user {plan.flower_user}, {plan.flower_password})"),
         ("Gateway", f"{plan.gateway_url}/v1  (key {plan.gateway_key})"),
         ("Metrics", plan.metrics_url),
