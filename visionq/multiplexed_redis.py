@@ -129,7 +129,7 @@ class _Channel:
                     future.set_exception(reply)
                 else:
                     future.set_result(reply)
-        except Exception as error:  # noqa: BLE001  # whatever it is, no further reply can be read
+        except Exception as error:  # noqa: BLE001  # no further reply can be read
             self._lose(connection, redis_errors.ConnectionError, str(error))
 
     @property

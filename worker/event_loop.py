@@ -40,7 +40,7 @@ class EventLoop:
     """An event loop in a thread of its own."""
 
     def __init__(self, blocking_threads: int) -> None:
-        """Do nothing before `start`; so many blocking calls may be out at a time."""
+        """Do nothing before `start`; bound the blocking calls that run at a time."""
         self._blocking_threads = blocking_threads
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="visionq-loop", daemon=True)
@@ -63,7 +63,7 @@ class EventLoop:
 
     @property
     def silence(self) -> float:
-        """Return the seconds for which the loop has not taken a turn, a stopped process apart."""
+        """Return the seconds since the loop took a turn; a frozen process does not count."""
         return self._watch.silence
 
     def report_blocks(self, redis: Redis) -> None:
@@ -138,7 +138,10 @@ class _Watch(BackgroundThread):
                 is_counted = self._note(now)
 
     def _note(self, now: float) -> bool:
-        """Count a block, unless the loop waits for events: then the machine has no time for it."""
+        """Count a block, unless the loop waits for events.
+
+        Then the machine has no time for it. Return whether it was counted.
+        """
         frame = sys._current_frames().get(self._watched.ident or 0)  # noqa: SLF001  # documented, in spite of its name
         if frame is None or frame.f_code.co_name == "select":
             return False

@@ -68,7 +68,7 @@ async def test_the_database_of_the_address(redis: Redis, redis_url: str) -> None
 
 
 async def test_commands_of_one_turn_are_one_write(redis: Redis, redis_url: str) -> None:
-    """What tasks ask in one turn of the loop costs Redis one read from its socket."""
+    """Commands of one turn of the loop cost Redis one read from its socket."""
     async with connected(redis_url) as client:
         await client.ping()
         before: Any = redis.info("stats")
@@ -138,7 +138,7 @@ async def test_a_silent_redis(redis: Redis, redis_url: str) -> None:
 
 
 async def test_nobody_there() -> None:
-    """Where nothing listens, every task that asks gets the error of the one try to connect."""
+    """All tasks that ask get the error of the one try to connect."""
     async with connected("redis://127.0.0.1:1/0", retries=0) as client:
         ends = await asyncio.gather(*(client.ping() for _ in range(5)), return_exceptions=True)
         assert all(isinstance(end, redis_errors.ConnectionError) for end in ends)

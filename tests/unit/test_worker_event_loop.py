@@ -1,4 +1,4 @@
-"""The loop of a worker, and what is noticed when it stands still."""
+"""The loop of a worker, and how its blocks are noticed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_runs_for_other_threads(loop: EventLoop) -> None:
-    """Who waits for a task gets its result, or its error."""
+    """A thread that waits for a task gets its result, or its error."""
 
     async def answer(number: int) -> int:
         await asyncio.sleep(0)

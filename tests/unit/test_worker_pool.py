@@ -79,7 +79,7 @@ def pool(job: Job) -> TaskPool:
 
 
 def test_the_body_reports_what_was_awaited(pool: TaskPool, job: Job) -> None:
-    """A job is accepted, awaited, and then told to Celery, with the time that it took in all."""
+    """A job is accepted, awaited, and then reported to Celery, with its whole time."""
     job.apply(pool, "a")
     job.apply(pool, "bad")
     while len(job.accepted) < 2:
@@ -93,7 +93,7 @@ def test_the_body_reports_what_was_awaited(pool: TaskPool, job: Job) -> None:
 
 
 def test_no_more_at_once_than_places(pool: TaskPool, job: Job) -> None:
-    """What a broker delivers beyond the places waits for one; it is not accepted before."""
+    """Tasks beyond the places are not accepted before one is free."""
     assert pool.num_processes == pool.info["max-concurrency"] == 3
     for number in range(7):
         job.apply(pool, str(number))
@@ -129,7 +129,7 @@ def test_other_tasks_run_in_threads(pool: TaskPool, job: Job) -> None:
 def test_a_free_place_wakes_the_consumer(
     pool: TaskPool, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where all places were taken Celery does not poll: the end of a job tells it to go on."""
+    """Celery does not poll while all places are taken: the end of a job makes it go on."""
     readers: list[Any] = []
     hub = SimpleNamespace(add_reader=lambda *reader: readers.append(reader))
     pool.register_with_event_loop(hub)

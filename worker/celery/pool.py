@@ -38,9 +38,9 @@ _awaited: ContextVar[tuple[Any, BaseException | None] | None] = ContextVar("awai
 def result_of(
     coroutine: Callable[[str], Coroutine[Any, Any, T]], task_id: str, loop: EventLoop
 ) -> T:
-    """Return the result of a task's coroutine in its body; run it in a pool that has not done so.
+    """Return the result of a task's coroutine, for its body.
 
-    Any pool of Celery's works, at the price of a thread for each job.
+    In a pool of Celery's own, which has not awaited it, run it now; the thread waits.
     """
     awaited = _awaited.get()
     if awaited is None:

@@ -103,7 +103,7 @@ class MemoryLimiter(FairLimiter):
         self._release(one.tenant, one.owner.held)
 
     def _changes(self, share: MemoryReservation, wanted: int) -> None:
-        """Let a share hold less, or the one that may go beyond hold whatever it needs."""
+        """Let a share hold less, or any amount if it may go beyond."""
         with self._lock:
             if self._beyond is not share:
                 self._release(share.tenant, share.held - wanted)

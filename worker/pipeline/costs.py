@@ -83,7 +83,7 @@ _FEW_BYTES: Final = 1000
 
 
 async def learn(attempt: Attempt) -> None:
-    """Ask what earlier answers say of this call's tokens; to be done before it is forecast."""
+    """Read what earlier answers say of this call's tokens, before it is forecast."""
     dependencies, job = attempt.dependencies, attempt.job
     attempt.calibration = await dependencies.calibration(attempt.model, job.detail, job.effort)
     is_long = _sent_bytes(attempt) > _FEW_BYTES

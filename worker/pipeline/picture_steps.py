@@ -109,7 +109,7 @@ async def _inspected(attempt: Attempt, picture: JobPicture) -> CheckedImage:
 
 
 async def _off_loop(content: bytes, work: Callable[..., T], *arguments: object) -> T:
-    """Work on bytes in a thread, unless they are so few that it takes no longer than a thread."""
+    """Work on bytes, in a thread unless they are few."""
     if len(content) <= _FEW_BYTES:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)

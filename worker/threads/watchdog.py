@@ -47,7 +47,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         silence: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Judge by `silence` the loop in which jobs run: seconds since it last took a turn."""
+        """Read by `silence` the seconds since the event loop took a turn."""
         self._leases = leases
         self._slots = slots
         self._clock = clock
@@ -82,11 +82,11 @@ class Progress:
 
     @property
     def is_loop_stuck(self) -> bool:
-        """Return whether the loop stands still, and every job with it."""
+        """Return whether the event loop, and every job in it, is stuck."""
         return self._silence() > STUCK_AFTER
 
     def lost_slots(self) -> int:
-        """Return the number of slots that take no job: those of jobs hung for long, or all."""
+        """Return the number of slots that take no job."""
         if self.is_loop_stuck:
             return self._slots
         since = self._redis_since
