@@ -115,6 +115,7 @@ def test_over_the_token_limit_is_said(
     file_id = api.upload(spooled(tmp_path / "in", "a", "b"), "mark")
     batch = until_final(api, api.create(file_id, Api.RESPONSES, "mark").id)
     assert batch.is_over_token_limit
+    assert batch.token_limit == 5
     assert simulator.bill()["billed"] == 0
 
 

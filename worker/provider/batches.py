@@ -131,6 +131,17 @@ class ProviderBatch:
             problem.code == "token_limit_exceeded" for problem in self.problems
         )
 
+    @property
+    def token_limit(self) -> int | None:
+        """Return the limit that it surpassed, in tokens, if the provider names it."""
+        texts = (problem.text for problem in self.problems if self.is_over_token_limit)
+        found = next(filter(None, map(_TOKEN_LIMIT.search, texts)), None)
+        return int(found[1].replace(",", "")) or None if found else None
+
+
+#: OpenAI's words for it (GitHub: openai-python 2084, 2025).
+_TOKEN_LIMIT: Final = re.compile(r"Limit: ([\d,]{1,20}) enqueued tokens")
+
 
 class BatchApi(Protocol):
     """What the packer needs of the provider."""
