@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from visionq.answer_schemas import check_schema
-from visionq.cli.shared import with_options
+from visionq.cli.shared import Parsed, with_options
 from visionq.contract import (
     Animated,
     Api,
@@ -153,27 +153,17 @@ def _choice(kind: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([one.value for one in kind])
 
 
-class _Object(click.ParamType[dict[str, Any]]):
-    """A JSON object."""
-
-    name = "json"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> dict[str, Any]:
-        """Return the object, or fail."""
-        try:
-            found = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            self.fail(f"not JSON: {error}", param, ctx)
-        if not isinstance(found, dict):
-            self.fail("not a JSON object", param, ctx)
-        return found
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # as `Parsed` wants it
+    return found
 
 
+_OBJECT: Final = Parsed("json", _object)
 _OPTIONS: Final = (
     click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
     click.option("--api", type=_choice(Api), help="API to call."),
@@ -229,10 +219,8 @@ _OPTIONS: Final = (
         type=_choice(UnknownBilling),
         help="What to do after a call that may have been billed.",
     ),
-    click.option(
-        "--extra-body", type=_Object(), help="JSON object with more fields of the request."
-    ),
-    click.option("--metadata", type=_Object(), help="JSON object to keep with the job."),
+    click.option("--extra-body", type=_OBJECT, help="JSON object with more fields of the request."),
+    click.option("--metadata", type=_OBJECT, help="JSON object to keep with the job."),
     click.option(
         "--deadline",
         type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),

@@ -18,7 +18,7 @@ from producer.run.table import as_old_as, keep_changed, table_options, take_tabl
 from producer.run.table import export as write_table
 from producer.sources import STDIN
 from producer.sources.opening import source_options, take_source_options
-from visionq.cli.screen import Amount
+from visionq.cli.filters import POSITIVE_AMOUNT
 from visionq.cli.shared import errors_as_json, json_option
 from visionq.settings import load_settings
 
@@ -71,8 +71,7 @@ def again(given: list[str]) -> list[str]:
 @click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
 @click.option(
     "--max-rub",
-    type=Amount(positive=True),
-    metavar="RUBLES",
+    type=POSITIVE_AMOUNT,
     help="Most rubles that all rows of OUT may cost.",
 )
 @click.option("--first", type=click.IntRange(1), help="Answer a random sample first, then ask you.")

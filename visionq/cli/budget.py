@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.cli.screen import Amount, plain
+from visionq.cli.filters import AMOUNT
+from visionq.cli.screen import plain
 from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
 from visionq.ledger import Book, BudgetScope, Period
 from visionq.sdk import budget_arguments as budgets
@@ -35,9 +36,9 @@ def budget() -> None:
 @budget.command("set")
 @_tenant
 @_batch
-@click.option("--total", type=Amount(), help="Rubles for all time, of a tenant or a batch.")
-@click.option("--day", type=Amount(), help="Rubles for each day, of a tenant.")
-@click.option("--month", type=Amount(), help="Rubles for each month, of a tenant.")
+@click.option("--total", type=AMOUNT, help="Rubles for all time, of a tenant or a batch.")
+@click.option("--day", type=AMOUNT, help="Rubles for each day, of a tenant.")
+@click.option("--month", type=AMOUNT, help="Rubles for each month, of a tenant.")
 @json_option
 def set_(
     *,

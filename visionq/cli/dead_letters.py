@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visionq.cli.filters import Id
+from visionq.cli.filters import ID
 from visionq.cli.screen import print_rows
 from visionq.cli.shared import (
     EXIT_FAILED,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from visionq.settings import Settings
 
-_ids = click.argument("letter_ids", type=Id(), metavar="[ID]...", nargs=-1)
+_ids = click.argument("letter_ids", type=ID, metavar="[ID]...", nargs=-1)
 _all = click.option("--all", "all_", is_flag=True, help="All of them.")
 
 
@@ -74,7 +74,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 
 
 @dead_letters.command()
-@click.argument("letter_id", type=Id(), metavar="ID")
+@click.argument("letter_id", type=ID, metavar="ID")
 @click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
 @json_option
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from visionq.cli.shared import with_options
+from visionq.cli.shared import Parsed, with_options
 from visionq.contract.base import TenantName
 from visionq.ledger.search import JobFilter
 
@@ -21,45 +22,46 @@ _AGO: Final = re.compile(r"(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Moment(click.ParamType[datetime]):
-    """`2h`, `3d`: so long ago; or a date, with or without its time, in local time."""
-
-    name = "when"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> datetime:
-        """Return the moment."""
-        if isinstance(value, datetime):
-            return value
-        if ago := _AGO.fullmatch(value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        try:
-            return datetime.fromisoformat(value).astimezone()
-        except ValueError:
-            self.fail(f"{value!r} is neither a date like 2026-11-30T12:00 nor like 2h", param, ctx)
+def _moment(text: str) -> datetime:
+    """Read `2h`, `3d`: so long ago; or a date, with or without its time, in local time."""
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a date like 2026-11-30T12:00 nor like 2h") from None
 
 
-class Id(click.ParamType[str]):
-    """An id of a job or a message: text, while arguments may be any bytes."""
+def _amount(text: str) -> Decimal:
+    """Read rubles as people write them: `1500`, `0.5`, `0,5`."""
+    try:
+        amount = Decimal(text.replace(",", "."))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise ValueError(f"{text!r} is no amount of rubles, as 1500 or 0.5")
+    return amount
 
-    name = "id"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> str:
-        """Return the id."""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail(f"{value!a} is not UTF-8, and no id", param, ctx)
-        return str(value)
+def _positive_amount(text: str) -> Decimal:
+    if (amount := _amount(text)) <= 0:
+        raise ValueError(f"{text} is not more than 0")
+    return amount
+
+
+def _id(text: str) -> str:
+    """Read an id of a job or a message: text, while arguments may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!a} is not UTF-8, and no id") from None
+    return text
+
+
+MOMENT: Final = Parsed("when", _moment)
+AMOUNT: Final = Parsed("RUB", _amount)
+POSITIVE_AMOUNT: Final = Parsed("RUBLES", _positive_amount)
+ID: Final = Parsed("id", _id)
 
 
 def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -79,10 +81,8 @@ filter_options = with_options(
     click.option("--code", help="Only those with this error, or reason to wait."),
     click.option("--tenant", help="Only those of this tenant."),
     click.option("--batch", help="Only those of this batch."),
-    click.option(
-        "--since", type=Moment(), help="Ended, else submitted, since then: 2h, 2026-11-30."
-    ),
-    click.option("--until", type=Moment(), help="Ended, else submitted, before then."),
+    click.option("--since", type=MOMENT, help="Ended, else submitted, since then: 2h, 2026-11-30."),
+    click.option("--until", type=MOMENT, help="Ended, else submitted, before then."),
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from visionq.blobs import open_blobs
-from visionq.cli.filters import Id, filter_options, job_filter
+from visionq.cli.filters import ID, filter_options, job_filter
 from visionq.cli.screen import people_console, print_rows
 from visionq.cli.shared import (
     EXIT_FAILED,
@@ -87,7 +87,7 @@ def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **optio
 
 
 @jobs.command()
-@click.argument("job_id", type=Id(), metavar="ID")
+@click.argument("job_id", type=ID, metavar="ID")
 @json_option
 def show(*, job_id: str, as_json: bool) -> None:
     """Show one job: its question, state and answer."""
@@ -106,7 +106,7 @@ def show(*, job_id: str, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", type=Id(), metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", type=ID, metavar="ID...", nargs=-1, required=True)
 @json_option
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
     """Cancel jobs in any state; those that have ended stay as they are."""
@@ -124,7 +124,7 @@ def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
 
 
 @jobs.command()
-@click.argument("job_ids", type=Id(), metavar="[ID...]", nargs=-1)
+@click.argument("job_ids", type=ID, metavar="[ID...]", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All that are parked as billing_unknown.")
 @click.option("--tenant", help="With --all: only those of this tenant.")
 @click.option("--batch", help="With --all: only those of this batch.")
@@ -262,7 +262,7 @@ class ReplayPlan:
 
 
 @jobs.command("replay")
-@click.argument("job_ids", type=Id(), metavar="[ID]...", nargs=-1)
+@click.argument("job_ids", type=ID, metavar="[ID]...", nargs=-1)
 @click.option("--failed", is_flag=True, help="Every failed job that the other options leave.")
 @filter_options
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="At most.")
@@ -341,7 +341,7 @@ def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN40
 
 
 @jobs.command("picture")
-@click.argument("job_id", type=Id(), metavar="ID")
+@click.argument("job_id", type=ID, metavar="ID")
 @click.argument("number", type=click.IntRange(1), default=1)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File.")
 def picture_command(*, job_id: str, number: int, output: Path | None) -> None:

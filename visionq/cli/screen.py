@@ -4,41 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from decimal import Decimal, InvalidOperation
 from typing import IO, TYPE_CHECKING, Any, Final, cast
-
-import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from decimal import Decimal
 
     from rich.console import Console
-
-
-class Amount(click.ParamType[Decimal]):
-    """Rubles as people write them: `1500`, `0.5`, `0,5`."""
-
-    name = "RUB"
-
-    def __init__(self, *, positive: bool = False) -> None:
-        self._positive = positive
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's signature
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Decimal:
-        """Return the amount; what is none ends the command."""
-        try:
-            amount = Decimal(str(value).replace(",", "."))
-        except InvalidOperation:
-            amount = Decimal("NaN")
-        if not amount.is_finite():
-            self.fail(f"{value!r} is no amount of rubles, as 1500 or 0.5", param, ctx)
-        if self._positive and amount <= 0:
-            self.fail(f"{value} is not more than 0", param, ctx)
-        return amount
 
 
 def plain(amount: Decimal | None) -> str | None:

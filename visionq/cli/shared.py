@@ -40,6 +40,7 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+T = TypeVar("T")
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 #: Narrower terminals than this wrap as they like.
@@ -61,6 +62,26 @@ _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
 
 #: `--json` for commands that read; the parameter is called `as_json`.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+class Parsed(click.ParamType[T]):
+    """A value that `read` makes of its text; a `ValueError` of it says what is wrong."""
+
+    def __init__(self, name: str, read: Callable[[str], T]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> T:
+        """Return the value; what is none ends the command."""
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

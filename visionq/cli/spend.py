@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from visionq.cli.budget import book_document, line_of, scope_of
-from visionq.cli.filters import Id
+from visionq.cli.filters import AMOUNT, ID
 from visionq.cli.provider_account import find_provider, read_balance
 from visionq.cli.record import is_simulated
-from visionq.cli.screen import Amount, plain
+from visionq.cli.screen import plain
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -255,7 +255,7 @@ _SAID = {
 
 
 @spend.command()
-@click.argument("job_ids", type=Id(), metavar="[JOB]...", nargs=-1)
+@click.argument("job_ids", type=ID, metavar="[JOB]...", nargs=-1)
 @click.option("--tenant", metavar="T", help="All such calls of this tenant.")
 @click.option("--batch", metavar="ID", help="All such calls of this batch.")
 @click.option(
@@ -266,7 +266,7 @@ _SAID = {
     help="What ProxyAPI's log says of them.",
 )
 @click.option(
-    "--rub", type=Amount(), help="What each of them cost; without it the most that it can have."
+    "--rub", type=AMOUNT, help="What each of them cost; without it the most that it can have."
 )
 @json_option
 def settle(
