@@ -23,7 +23,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def _moment(text: str) -> datetime:
-    """Read `2h`, `3d`: so long ago; or a date, with or without its time, in local time."""
+    """Read `2h`, `3d`: so long ago; or a date, in local time."""
     if ago := _AGO.fullmatch(text):
         return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
@@ -50,7 +50,7 @@ def _positive_amount(text: str) -> Decimal:
 
 
 def _id(text: str) -> str:
-    """Read an id of a job or a message: text, while arguments may be any bytes."""
+    """Read an id, which is text, while arguments may be any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
