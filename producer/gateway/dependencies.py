@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from visionq.settings import Settings
 
 T = TypeVar("T")
+#: OpenAPI documents of responses, by status.
+Responses = dict[int | str, dict[str, Any]]
 
 CLIENT_NAME: Final = "visionq-gateway"
 
@@ -178,14 +180,23 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+
+def event_stream(description: str, fields: dict[str, Any], required: list[str]) -> Responses:
+    """Return the OpenAPI document of a route that can send events with these fields."""
+    data = {"type": "string", "contentMediaType": "application/json"}
+    schema = {"type": "object", "properties": {**fields, "data": data}, "required": required}
+    content = {"text/event-stream": {"schema": schema}}
+    return {200: {"description": description, "content": content}}
+
+
 _PROBLEM: Final = {
     "description": "A problem (RFC 9457) with a stable code",
     "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
 }
 #: Error responses of OpenAI's API.
-ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+ERRORS: Final[Responses] = {
     "4XX": {"model": ErrorBody, "description": "The request is refused"},
     "5XX": {"model": ErrorBody, "description": "Try again later"},
 }
 #: Error responses of the native API.
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
+PROBLEMS: Final[Responses] = {"4XX": _PROBLEM, "5XX": _PROBLEM}

@@ -23,6 +23,7 @@ from producer.gateway.dependencies import (
     Open,
     WhenParked,
     content_type,
+    event_stream,
 )
 from producer.gateway.http_errors import ApiError
 from producer.gateway.job_service import (
@@ -171,25 +172,11 @@ def _object(name: str, text: str) -> Any:  # noqa: ANN401  # any JSON value
 
 _LOOK_EVERY: Final = 0.5
 
-#: OpenAPI document of a route that streams events.
-EVENTS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "Events `state`, whose data is the document at that time",
-        "content": {
-            "text/event-stream": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "id": {"type": "string"},
-                        "event": {"const": "state"},
-                        "data": {"type": "string", "contentMediaType": "application/json"},
-                    },
-                    "required": ["id", "event", "data"],
-                }
-            }
-        },
-    }
-}
+EVENTS: Final = event_stream(
+    "Events `state`, whose data is the document at that time",
+    {"id": {"type": "string"}, "event": {"const": "state"}},
+    ["id", "event", "data"],
+)
 
 #: A document, and whether it is the last.
 Look = tuple["BaseModel", bool]

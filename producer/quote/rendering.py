@@ -8,9 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from decimal import Decimal
+from visionq.cli.screen import duration, money
 
+if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from producer.quote.document import CropsQuote, ModelQuote, Quote, RubleSpan
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 #: Models of the comparison that are shown; `--json` has them all.
 _MOST_MODELS: Final = 12
 _MOST_EXAMPLES: Final = 5
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def draw(quote: Quote, source: str) -> RenderableType:
@@ -134,22 +133,3 @@ def _remarks(one: ModelQuote) -> str:
     if one.factor is not None:
         remarks.append(f"by {one.answers:,} answers")
     return ", ".join(remarks)
-
-
-def money(amount: Decimal | None) -> str:
-    """Return rubles for people: kopecks, or more digits of what is less than a ruble."""
-    if amount is None:
-        return "?"
-    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people, in the two largest units."""
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.stack import Reminder, closed_gate
+from visionq.cli.screen import duration, money
 from visionq.cli.shared import print_wrapped
 from visionq.errors import BillingUnknown
 
@@ -155,23 +156,11 @@ def without_answer(codes: Counter[str]) -> str:
 _LINE_EVERY: Final = 10.0
 _DRAW_EVERY: Final = 0.25
 _BAR: Final = 30
-_MINUTE: Final = 60
-_HOUR: Final = 3600
 
 
 def rubles(amount: Decimal) -> str:
-    """Return an amount for people: in kopecks, below a ruble with four digits."""
-    places = Decimal("0.01") if amount >= 1 or not amount else Decimal("0.0001")
-    return f"{amount.quantize(places):,} ₽"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration: `45 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds // _HOUR:.0f} h {seconds % _HOUR / _MINUTE:.0f} min"
+    """Return an amount for people, with its unit."""
+    return f"{money(amount)} ₽"
 
 
 def standing(tally: Tally, now: float, *, rests: bool = False) -> str:

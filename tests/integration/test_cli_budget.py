@@ -99,6 +99,7 @@ def test_budgets_are_set_shown_and_cleared(driver: LedgerDriver, capsys: Output)
     ("arguments", "named"),
     [
         (["set", "--tenant", "t", "--total", "many"], "'many' is no amount of rubles"),
+        (["set", "--tenant", "t", "--total", "1,500"], "'1,500' is no amount of rubles"),
         (["set", "--tenant", "t", "--total", "-1"], "from 0 to 9,000,000 rubles, not -1"),
         (["set", "--tenant", "t"], "--total, --day or --month"),
         (["set", "--total", "5"], "--tenant or --batch"),

@@ -25,12 +25,13 @@ from producer.quote.document import CropsQuote
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.probe import Seen
 from producer.quote.quote_command import quote as quote_command
-from producer.quote.rendering import draw, duration, money
+from producer.quote.rendering import draw
 from producer.run.preview import in_one_line
 from producer.sources import BadRow, Row
 from tests.support.ugly_pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.cache_key import cache_key
+from visionq.cli.screen import money
 from visionq.contract import Detail, Usage
 from visionq.crops import crops_note
 from visionq.images.headers import HEAD_BYTES, read_header
@@ -461,28 +462,6 @@ def test_a_quote_can_be_read(tmp_path: Path) -> None:
         console.print(draw(made, "folder x"))
     for words in ("folder x", "2 in 2 rows", "not_an_image", "row-2", "₽", "cheapest", "→"):
         assert words in captured.get()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(5, "5 s"), (65, "1 min 5 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")]
-)
-def test_times_are_said_in_two_units(seconds: float, said: str) -> None:
-    """The largest two that are not nought."""
-    assert duration(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ("amount", "said"),
-    [
-        (None, "?"),
-        (Decimal(0), "0.00"),
-        (Decimal("0.01234"), "0.0123"),
-        (Decimal(12345), "12,345.00"),
-    ],
-)
-def test_rubles_are_said_with_kopecks(amount: Decimal | None, said: str) -> None:
-    """More digits only of what is less than a ruble."""
-    assert money(amount) == said
 
 
 def test_the_chosen_model_has_one_span(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from decimal import Decimal
 
 import pytest
 
-from visionq.cli.screen import people_console, print_rows
+from visionq.cli.screen import duration, money, people_console, print_rows
 from visionq.cli.up import _show
 
 ID = "0c8e6a2a-9f0e-4a53-8a46-2c8e8d9a7f10"
@@ -66,3 +67,33 @@ def test_the_log_of_up_is_whole(
     lines = err.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert " ".join(part.partition(" │ ")[2] for part in lines).split() == line.split()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 s"),
+        (41.6, "42 s"),
+        (65, "1 min 5 s"),
+        (300, "5 min"),
+        (3700, "1 h 1 min"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_times_are_said_in_two_units(seconds: float, said: str) -> None:
+    """The largest two that are not nought."""
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (None, "?"),
+        (Decimal(0), "0.00"),
+        (Decimal("0.01234"), "0.0123"),
+        (Decimal(12345), "12,345.00"),
+    ],
+)
+def test_rubles_are_said_with_kopecks(amount: Decimal | None, said: str) -> None:
+    """More digits only of what is less than a ruble."""
+    assert money(amount) == said

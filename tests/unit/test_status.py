@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from visionq.cli.status_screen import MOST_ROWS, duration, screen
+from visionq.cli.status_screen import MOST_ROWS, screen
 from visionq.contract import Spend
 from visionq.ledger.gates import Gate
 from visionq.ledger.overview import (
@@ -131,15 +131,6 @@ def test_idle_time_counts_for_no_pace(
     """A rate is of time in which there was work; until enough has ended it is unknown."""
     found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
     assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-1, "0 s"), (41.6, "42 s"), (61, "1 min"), (3660, "1 h 1 min"), (200_000, "2 d 7 h")],
-)
-def test_duration(seconds: float, words: str) -> None:
-    """Times are reported in at most two units."""
-    assert duration(seconds) == words
 
 
 def test_a_busy_page() -> None:

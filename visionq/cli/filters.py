@@ -33,9 +33,9 @@ def _moment(text: str) -> datetime:
 
 
 def _amount(text: str) -> Decimal:
-    """Read rubles as people write them: `1500`, `0.5`, `0,5`."""
+    """Read rubles: `1500`, `0.5`. A comma may be that of thousands, and is refused."""
     try:
-        amount = Decimal(text.replace(",", "."))
+        amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
@@ -44,7 +44,8 @@ def _amount(text: str) -> Decimal:
 
 
 def _positive_amount(text: str) -> Decimal:
-    if (amount := _amount(text)) <= 0:
+    """Read rubles above 0; a decimal comma is allowed."""
+    if (amount := _amount(text.replace(",", "."))) <= 0:
         raise ValueError(f"{text} is not more than 0")
     return amount
 

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units, as `1 min 5 s`."""
+    left, parts = max(0, round(seconds)), []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def money(amount: Decimal | None) -> str:
+    """Return rubles for people: kopecks, or more digits of what is less than a ruble."""
+    if amount is None:
+        return "?"
+    return f"{amount:,.2f}" if abs(amount) >= 1 or not amount else f"{amount:.4f}"
+
+
 def plain(amount: Decimal | None) -> str | None:
     """Return an amount as a decimal string."""
     return None if amount is None else format(amount.normalize(), "f")

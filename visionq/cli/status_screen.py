@@ -8,12 +8,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from visionq.cli.screen import duration, money
 from visionq.names import HINT_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
-    from decimal import Decimal
 
     from visionq.ledger.gates import Gate
     from visionq.ledger.overview import HeldScopes, Overview, WorkerView
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12
-_MINUTE: Final = 60
-_HOUR: Final = 60 * _MINUTE
-_DAY: Final = 24 * _HOUR
 
 
 def screen(page: Overview, address: str, *, simulated: bool = False) -> Group:
@@ -37,18 +34,6 @@ def screen(page: Overview, address: str, *, simulated: bool = False) -> Group:
     if page.workers:
         parts += [Text(), _workers(page)]
     return Group(*parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units: `2 d 7 h`, `5 min`."""
-    whole = max(0, round(seconds))
-    if whole >= _DAY:
-        return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
-    if whole >= _HOUR:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    if whole >= _MINUTE:
-        return f"{whole // _MINUTE} min"
-    return f"{whole} s"
 
 
 def _summary(page: Overview, *, simulated: bool) -> Table:
@@ -73,7 +58,7 @@ def _summary(page: Overview, *, simulated: bool) -> Table:
     for rate_limit in page.paces[:MOST_ROWS]:
         table.add_row("Rate limit", _per_minute(rate_limit), _pace(rate_limit, page.at))
     paid = "simulated" if simulated else "paid"
-    table.add_row("Today", "", f"{_rubles(page.spend.today_rub)} ₽ {paid}")
+    table.add_row("Today", "", f"{money(page.spend.today_rub)} ₽ {paid}")
     table.add_row("Spend", "", _spend(page, paid))
     if simulated:
         table.add_row("", "", "the simulator answers: nothing was paid")
@@ -146,20 +131,15 @@ def _pace(rate_limit: RateLimitStatus, now: datetime) -> str:
 def _spend(page: Overview, paid: str) -> str:
     spend = page.spend
     words = [
-        f"{_rubles(spend.settled_rub)} ₽ {paid}",
-        f"{_rubles(spend.reserved_rub)} ₽ reserved",
+        f"{money(spend.settled_rub)} ₽ {paid}",
+        f"{money(spend.reserved_rub)} ₽ reserved",
     ]
     if spend.unknown_calls:
         calls = "1 call" if spend.unknown_calls == 1 else f"{spend.unknown_calls:,} calls"
-        words.append(f"up to {_rubles(spend.unknown_rub)} ₽ for {calls} of unknown billing")
+        words.append(f"up to {money(spend.unknown_rub)} ₽ for {calls} of unknown billing")
     if spend.saved_rub:
-        words.append(f"{_rubles(spend.saved_rub)} ₽ saved")
+        words.append(f"{money(spend.saved_rub)} ₽ saved")
     return f"{', '.join(words)} (all jobs ever)"
-
-
-def _rubles(amount: Decimal) -> str:
-    """Return two decimals, or four of what would look like nothing."""
-    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:.4f}"
 
 
 def _lanes(page: Overview) -> Table:

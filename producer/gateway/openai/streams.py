@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import StreamingResponse
 
+from producer.gateway.dependencies import event_stream
 from producer.gateway.http_errors import ApiError, api_error_for, error_body
 from producer.gateway.job_service import wait_and_read
 from producer.gateway.openai.completion_objects import chunks_of, completion_of, not_yet
@@ -113,24 +114,11 @@ _KEEP_ALIVE: Final = b": keep-alive\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-#: OpenAPI document of a route that can stream.
-STREAMS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The answer; with `stream: true` as OpenAI's events, in one piece",
-        "content": {
-            "text/event-stream": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "event": {"type": "string"},
-                        "data": {"type": "string", "contentMediaType": "application/json"},
-                    },
-                    "required": ["data"],
-                }
-            }
-        },
-    }
-}
+STREAMS: Final = event_stream(
+    "The answer; with `stream: true` as OpenAI's events, in one piece",
+    {"event": {"type": "string"}},
+    ["data"],
+)
 
 
 async def ended_soon(waiting: asyncio.Task[JobRecord]) -> JobRecord | None:
