@@ -18,7 +18,7 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # What `make lint` reads as English; the rest follows.
 ENGLISH := README.md CONTRIBUTING.md scripts tests docs \
-	deploy monitoring visionq/cli visionq/devstack visionq/ledger visionq/contract visionq/blobs visionq/images \
+	deploy monitoring visionq/cli visionq/devstack visionq/ledger visionq/contract visionq/blobs visionq/images visionq/pricing visionq/data \
 	visionq/dead_letters $(wildcard visionq/*.py) worker \
 	producer visionq/sdk benchmarks
 

@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 from visionq.ledger.overview import overview
 from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
 from visionq.names import ANSWER, USAGE
-from visionq.pricing.model_list import ListedModels, read_model_list, said_of_unlisted
+from visionq.pricing.model_list import ListedModels, read_model_list, unlisted_warning
 from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Shutdowns:
         """Return a line for each model that ends early or is not listed."""
         names = sorted(set(models))
         said = [
-            *(said_of_unlisted(name, self.listed, rules, self.today) for name in names),
+            *(unlisted_warning(name, self.listed, rules, self.today) for name in names),
             *map(self._said_of_end, names),
         ]
         return tuple(line for line in said if line)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-UNLISTED = "the provider does not list gpt-6-lunar; the nearest that it has is gpt-6-luna"
+UNLISTED = "the provider does not list gpt-6-lunar; the nearest model that it lists is gpt-6-luna"
 #: Two weeks from today: before the end of any work that takes a month.
 SOON = (datetime.now(UTC) + timedelta(days=14)).date()
 

@@ -304,7 +304,7 @@ def test_a_model_that_is_not_offered(simulator: RunningSimulator) -> None:
     found = listed_finding("gpt-6-lunar", listed, date(2026, 12, 1))
     assert (found.check, found.level) == ("provider.model", Level.WARNING)
     assert found.message == (
-        "the provider does not list gpt-6-lunar; the nearest that it has is gpt-6-luna"
+        "the provider does not list gpt-6-lunar; the nearest model that it lists is gpt-6-luna"
     )
     assert listed_finding("openai/gpt-6-luna", listed, date(2026, 12, 1)).level is Level.OK
     unheard = listed_finding("mistral/large", listed, date(2026, 12, 1))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.growth import growth
 from visionq.pricing.model_list import (
     ListedModels,
     nearest_model,
     parse_model_list,
-    said_of_unlisted,
+    unlisted_warning,
 )
 from visionq.pricing.vision import load_rules
 
@@ -106,11 +108,22 @@ def test_the_nearest_model(model: str, names: list[str], nearest: str | None) ->
     assert nearest_model(model, ListedModels(frozenset(names)), RULES, TODAY) == nearest
 
 
+def test_the_nearest_model_is_found_in_time() -> None:
+    """However long the list, and whether each of its models ends: the time grows with it alone."""
+
+    def search(count: int) -> object:
+        names = [f"gpt-6-{number}-2026-11-30" for number in range(count)]
+        listed = ListedModels(frozenset(names), dict.fromkeys(names, date(2027, 1, 1)))
+        return nearest_model("gpt-6-luna", listed, RULES, TODAY)
+
+    assert growth((count, partial(search, count)) for count in (300, 1200, 4800)) is None
+
+
 def test_what_is_said() -> None:
     """One line names both; nothing is reported of a model that is there, or without a list."""
     listed = ListedModels(frozenset({"gpt-5.6-luna"}))
-    assert said_of_unlisted("gpt-6-luna", listed, RULES, TODAY) == (
-        "the provider does not list gpt-6-luna; the nearest that it has is gpt-5.6-luna"
+    assert unlisted_warning("gpt-6-luna", listed, RULES, TODAY) == (
+        "the provider does not list gpt-6-luna; the nearest model that it lists is gpt-5.6-luna"
     )
-    assert said_of_unlisted("gpt-5.6-luna", listed, RULES, TODAY) is None
-    assert said_of_unlisted("gpt-6-luna", None, RULES, TODAY) is None
+    assert unlisted_warning("gpt-5.6-luna", listed, RULES, TODAY) is None
+    assert unlisted_warning("gpt-6-luna", None, RULES, TODAY) is None

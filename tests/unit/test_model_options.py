@@ -196,7 +196,7 @@ def test_what_a_model_does_not_take(fields: dict[str, Any], message: str) -> Non
         ({"service_tier": "flex"}, "service_tier: flex has no price for {model} .*choose one"),
         (
             {"prompt_cache": "instructions"},
-            "prompt_cache: {model} takes nothing but implicit: leave",
+            "prompt_cache: {model} takes only implicit: leave",
         ),
         ({"prompt_cache_ttl": "30m"}, "prompt_cache_ttl: {model} takes none: leave it out"),
     ],

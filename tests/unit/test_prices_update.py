@@ -156,7 +156,7 @@ def test_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("Вход в личный кабинет. Пароль:", "a page to log in on"),
+        ("Вход в личный кабинет. Пароль:", "a login page"),
         (as_tabs(CHANGED).replace("₽", "$"), "another currency"),
         (as_tabs({"gpt-6-luna": ("0,0258", None, "0,129")}), "are these rubles for a million"),
         (as_tabs({"gpt-6-luna": ("25800", None, "129000")}), "are these rubles for a million"),

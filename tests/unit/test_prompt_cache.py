@@ -137,7 +137,7 @@ def test_lifetimes_are_passed_on() -> None:
     [
         (
             {"model": "gpt-4o-mini", "prompt_cache": "off"},
-            "prompt_cache: gpt-4o-mini takes nothing",
+            "prompt_cache: gpt-4o-mini takes only",
         ),
         ({"model": "gpt-5.4", "prompt_cache_ttl": "30m"}, "prompt_cache_ttl: gpt-5.4 takes none"),
         (

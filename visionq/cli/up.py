@@ -41,7 +41,7 @@ from visionq.devstack.children import (
 from visionq.devstack.planning import StackOptions, planned
 from visionq.devstack.supervisor import Signals, Supervisor
 from visionq.http_checks import prepare_http_environment
-from visionq.pricing.model_list import said_of_unlisted
+from visionq.pricing.model_list import unlisted_warning
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.models import warning_for
 from visionq.pricing.prices import load_prices
@@ -212,7 +212,7 @@ def _warn_of_model(settings: Settings, plan: StackPlan) -> None:
     provider = provider_at(plan.provider_url, settings, simulated=simulated)
     listed = get_model_list(provider)
     for said in (
-        said_of_unlisted(model, listed, load_rules(settings.vision_file), today),
+        unlisted_warning(model, listed, load_rules(settings.vision_file), today),
         warning_for(model, today, listed.ends if listed else {}),
     ):
         if said is not None:

@@ -1,7 +1,7 @@
-"""The dated facts about the provider: what they have in common.
+"""Dated tables of facts about providers, and how they are read.
 
-Each `.toml` here can be replaced by an operator's own file. A file that can't be used is refused
-whole, naming file, line, row and field.
+An operator's own file can replace each `.toml` here. A file with an error is refused as a whole;
+the message names file, line, row and field.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Value = TypeVar("Value")
 Table = TypeVar("Table", bound="Facts")
 
 _VENDOR: Final = "openai/"
+_DASH: Final = re.compile("-")
 _SNAPSHOT: Final = re.compile(r"(-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{3}|-latest|-preview)+")
 
 
@@ -42,7 +43,7 @@ def bare_model(model: str) -> str:
 
 
 def vendor_of(model: str) -> str | None:
-    """Return the prefix by which a name says whose the model is (`google/`); None: it does not."""
+    """Return the vendor prefix of a name (`google/`), or None."""
     vendor, slash, _ = model.partition("/")
     return vendor + slash if slash else None
 
@@ -59,22 +60,22 @@ def _not_a_float(value: object) -> object:
     return value
 
 
-#: A decimal number, in quotes where it is no whole one.
+#: A decimal number; one with a fraction is written in quotes.
 ExactNumber = Annotated[Decimal, BeforeValidator(_not_a_float)]
 
 
 class Facts(BaseModel):
-    """A frozen part of a data file; a key that it does not know is refused."""
+    """A frozen part of a data file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Dated(Facts):
-    """A row that says where it comes from and of what day it is."""
+    """A row with its source and date."""
 
     source: Source
     date: dt.date
-    #: Whether somebody has compared the row with the provider itself: its bill, or its list.
+    #: Whether the row was compared with the provider's own bill or list.
     confirmed: bool = False
 
 
@@ -88,12 +89,10 @@ def match_model(listed: Mapping[str, Value], model: str) -> Value | None:
     name = bare_model(model)
     if name in listed:
         return listed[name]
-    matching = [
-        known
-        for known in listed
-        if name.startswith(known) and _SNAPSHOT.fullmatch(name, len(known))
-    ]
-    return listed[max(matching, key=len)] if matching else None
+    for dash in reversed([match.start() for match in _DASH.finditer(name)]):
+        if name[:dash] in listed and _SNAPSHOT.fullmatch(name, dash):
+            return listed[name[:dash]]
+    return None
 
 
 def refuse_twice(models: Iterable[str]) -> None:
@@ -109,8 +108,8 @@ def load(table: type[Table], default: str, path: Path | None) -> Table:
     """Read a data file: the operator's, or the `default` one of this package.
 
     Raises:
-        ConfigurationError: the file can't be read, is no TOML, or has a wrong row; the message
-            names file, line where it can be told, row and field.
+        ConfigurationError: the file is unreadable, no TOML, or has a wrong row; the message
+            names file, line (if known), row and field.
     """
     file = path if path is not None else resources.files(__name__) / default
     name = str(path) if path is not None else default
@@ -147,10 +146,7 @@ def _describe(error: ValidationError, fields: dict[str, Any], text: str) -> str:
 
 
 def _place(location: Sequence[Any], fields: dict[str, Any]) -> list[str | int]:
-    """Return the error's place as the file spells it.
-
-    That is without the tag by which pydantic chose among the kinds of row.
-    """
+    """Return the error's place as the file spells it: without pydantic's union tags."""
     place: list[str | int] = []
     node: Any = fields
     for part in location[:-1]:
@@ -162,7 +158,7 @@ def _place(location: Sequence[Any], fields: dict[str, Any]) -> list[str | int]:
 
 
 def _line(place: Sequence[str | int], text: str) -> int | None:
-    """Return the line at which a table, its n-th row, or a field of that row begins."""
+    """Return the line of a table, its n-th row, or a field of that."""
     match place:
         case [str(table), int(index), *rest]:
             wanted = [(table, index), *((str(part), 0) for part in rest[:1])]

@@ -1,1 +1,1 @@
-"""What a picture costs: tokens, prices, models and their ends."""
+"""Prices, picture tokens, model options and shutdown dates, from dated tables."""

@@ -1,4 +1,4 @@
-"""What fits in a batch of the provider: pure functions over `visionq/data/batches.toml`."""
+"""Limits of the provider's batches: pure functions over `visionq/data/batches.toml`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Tokens = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 
 
 class BatchLimits(Dated):
-    """What one batch may hold."""
+    """The most that one batch may hold."""
 
     lines: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
     bytes: Annotated[int, Field(strict=True, ge=1_000, le=10**10)]
@@ -28,7 +28,7 @@ class BatchLimits(Dated):
 
 
 class EnqueuedRow(Dated):
-    """The same limit of some models."""
+    """That limit for some models."""
 
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     tokens: _Tokens
@@ -56,7 +56,7 @@ class BatchTable(Facts):
 
 @functools.lru_cache(maxsize=16)
 def load_batch_table(path: Path | None = None) -> BatchTable:
-    """Read the table, once in the life of a process.
+    """Read the table once per process.
 
     Raises:
         ConfigurationError: the message names file, line, row and field that is wrong.

@@ -1,4 +1,4 @@
-"""Which models write a prompt cache by themselves, on what terms: `visionq/data/caching.toml`."""
+"""Models that write a prompt cache, and their terms: `visionq/data/caching.toml`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pydantic import Field, PositiveInt, model_validator
 from visionq.contract import Api
 from visionq.data import Dated, ExactNumber, Facts, Model, load, match_model, refuse_twice
 
-#: How long a written prompt is kept at least: values of `prompt_cache_options.ttl`.
+#: Least time for which a written prompt is kept: values of `prompt_cache_options.ttl`.
 Lifetime = Literal["30m", "12h"]
 
 
 class Caching(Dated):
-    """The models that cache on the same terms, and take `prompt_cache_options`."""
+    """Models with the same caching terms, which take `prompt_cache_options`."""
 
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    #: What a written token costs, in prices of an input token.
+    #: Price of a written token, as a multiple of an input token's.
     write_factor: Annotated[ExactNumber, Field(ge=1, le=10, decimal_places=4)]
-    #: Tokens below which a prompt is neither written nor read.
+    #: Prompts with fewer tokens are neither written nor read.
     min_tokens: PositiveInt
-    #: The default first; of Chat Completions, where it takes fewer.
+    #: The default first; `chat_lifetimes` for Chat Completions, if it takes fewer.
     lifetimes: Annotated[tuple[Lifetime, ...], Field(min_length=1)]
     chat_lifetimes: Annotated[tuple[Lifetime, ...], Field(min_length=1)] | None = None
 
     def lifetimes_of(self, api: Api) -> tuple[str, ...]:
-        """Return the lifetimes that one of the APIs takes."""
+        """Return the lifetimes that an API takes."""
         is_chat = api is Api.CHAT_COMPLETIONS
         return self.chat_lifetimes if is_chat and self.chat_lifetimes else self.lifetimes
 
@@ -43,7 +43,7 @@ class CachingRules(Facts):
         return self
 
     def for_model(self, model: str) -> Caching | None:
-        """Return the terms of a model or of a snapshot of it; None: it is not known to write."""
+        """Return the terms of a model or its snapshot; None if unknown."""
         return match_model({name: row for row in self.rows for name in row.models}, model)
 
 

@@ -1,6 +1,6 @@
-"""What the provider's own list of models (`GET /models`) says: which there are, and when they end.
+"""The provider's list of models (`GET /models`): their names, and when they shut down.
 
-Workers ask for it and note it in Redis, so that those without a key know it too.
+Workers fetch it and store it in Redis, for processes without an API key.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from visionq.pricing.vision import VisionRules
 
-#: Seconds for which a list is good that can't be had again.
+#: Seconds for which a list is used when no newer one can be fetched.
 _KEPT: Final = 7 * 24 * 3600
 _MOST: Final = 5_000
-#: Characters of `YYYY-MM-DD`, which a time may follow.
+#: Characters of `YYYY-MM-DD`; a time may follow.
 _DAY: Final = 10
 
 
@@ -40,21 +40,21 @@ class ListedModels:
 
     #: As the provider spells them, a vendor prefix included.
     names: frozenset[str]
-    #: Bare name → the day on which it ends, where the list gives one.
+    #: Bare name → shutdown date, if the list gives one.
     ends: Mapping[str, date] = field(default_factory=lambda: MappingProxyType({}))
 
     def __contains__(self, model: str) -> bool:
-        """Return whether it is listed, with or without the vendor prefix."""
+        """Return whether the model is listed, with or without its vendor prefix."""
         return bare_model(model) in map(bare_model, self.names)
 
     def covers(self, model: str) -> bool:
-        """Return whether it would list the model: it lists others of the same vendor."""
+        """Return whether other models of the same vendor are listed."""
         vendor = vendor_of(bare_model(model))
         return vendor in {vendor_of(bare_model(name)) for name in self.names}
 
 
 def merge_lists(lists: Iterable[ListedModels | None]) -> ListedModels | None:
-    """Return what all addresses of a provider list, or None where none of them does."""
+    """Merge the lists of all addresses of a provider; None if there is none."""
     known = [each for each in lists if each is not None]
     names = frozenset[str]().union(*(each.names for each in known))
     ends = {name: day for each in known for name, day in each.ends.items()}
@@ -62,7 +62,7 @@ def merge_lists(lists: Iterable[ListedModels | None]) -> ListedModels | None:
 
 
 def parse_model_list(body: object) -> ListedModels | None:
-    """Return what the answer to `GET /models` says, or None if it is no such list."""
+    """Parse the answer to `GET /models`; None if it is no model list."""
     rows = body.get("data") if isinstance(body, dict) else None
     if not isinstance(rows, list):
         return None
@@ -75,7 +75,7 @@ def parse_model_list(body: object) -> ListedModels | None:
 
 
 def note_model_list(redis: Redis, listed: ListedModels) -> None:
-    """Put a list in the place of the one before."""
+    """Replace the stored list."""
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.delete(PROVIDER_MODELS, PROVIDER_MODEL_ENDS)
         pipeline.sadd(PROVIDER_MODELS, *listed.names)
@@ -88,7 +88,7 @@ def note_model_list(redis: Redis, listed: ListedModels) -> None:
 
 
 def read_model_list(redis: Redis) -> ListedModels | None:
-    """Return the list that a worker noted within the last days, or None."""
+    """Return the list that a worker stored in the last 7 days, or None."""
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.smembers(PROVIDER_MODELS)
         pipeline.hgetall(PROVIDER_MODEL_ENDS)
@@ -101,10 +101,10 @@ def read_model_list(redis: Redis) -> ListedModels | None:
 
 
 def nearest_model(model: str, listed: ListedModels, rules: VisionRules, today: date) -> str | None:
-    """Return the model of the list that is nearest to one that it lacks; None: all have ended.
+    """Return the listed model nearest to one that is not; None if all have ended.
 
-    Its replacement comes first, then the most alike by name: of its family, of the models that are
-    known to see, of all.
+    The announced replacement comes first; then the most similar name in the model's family, among
+    the models known to take pictures, or among all.
     """
     there = sorted(name for name in listed.names if not _has_ended(name, listed, today))
     replacement = replacement_of(model)
@@ -117,14 +117,14 @@ def nearest_model(model: str, listed: ListedModels, rules: VisionRules, today: d
     return max(kin or seeing or there, key=lambda name: _likeness(model, name), default=None)
 
 
-def said_of_unlisted(
+def unlisted_warning(
     model: str, listed: ListedModels | None, rules: VisionRules, today: date
 ) -> str | None:
-    """Say in one line that the provider does not list a model, and which it has; else None."""
+    """Return a warning if the provider does not list a model, with the nearest one."""
     if listed is None or model in listed or not listed.covers(model):
         return None
     nearest = nearest_model(model, listed, rules, today)
-    other = f"; the nearest that it has is {nearest}" if nearest else ""
+    other = f"; the nearest model that it lists is {nearest}" if nearest else ""
     return f"the provider does not list {model}{other}"
 
 

@@ -1,4 +1,4 @@
-"""Which options of a request each model takes: pure functions over `visionq/data/options.toml`."""
+"""Request options that each model takes: pure functions over `visionq/data/options.toml`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
 
-#: Values of VISIONQ_DEFAULT_EFFORT that are no effort: the least that the model takes, and none
-#: sent, so that the provider takes its own.
+#: Values of VISIONQ_DEFAULT_EFFORT besides efforts: the least that the model takes; none sent, so
+#: that the provider's default applies.
 LEAST: Final = "least"
 PROVIDER: Final = "provider"
 #: No reasoning at all.
@@ -34,7 +34,7 @@ class Temperature(StrEnum):
 
 
 class EffortRow(Dated):
-    """What an effort means for forecasts and limits, in tokens of one answer."""
+    """The reasoning tokens of one answer that an effort implies."""
 
     name: Effort
     tokens: NonNegativeInt
@@ -51,7 +51,7 @@ class ModelOptions(Dated):
     default_effort: Effort | None = None
     temperature: Temperature
     structured_outputs: bool = True
-    #: Whether its pictures can be given a `detail`.
+    #: Whether it takes `detail` for pictures.
     detail: bool = True
 
     @model_validator(mode="after")
@@ -64,12 +64,12 @@ class ModelOptions(Dated):
 
     @property
     def least_effort(self) -> str | None:
-        """The least effort that the model takes; None: it takes none."""
+        """The least effort that the model takes, or None."""
         return self.efforts[0] if self.efforts else None
 
 
 class OptionTable(Facts):
-    """The options of all models that are known, and what the efforts mean."""
+    """Options of all known models, and the reasoning tokens of each effort."""
 
     efforts: Annotated[tuple[EffortRow, ...], Field(alias="effort")] = ()
     models: Annotated[tuple[ModelOptions, ...], Field(alias="model", min_length=1)]
@@ -89,21 +89,20 @@ class OptionTable(Facts):
         return {row.name: row for row in self.efforts}
 
     def for_model(self, model: str) -> ModelOptions | None:
-        """Return what a model, or a snapshot of it, takes; None: nothing is known of it."""
+        """Return the options of a model or its snapshot; None if unknown."""
         return match_model(self._by_model, model)
 
     def takes_detail(self, model: str) -> bool:
-        """Return whether pictures for a model can be given a `detail`, as far as is known."""
+        """Return whether a model takes `detail`; true for unknown models."""
         row = self.for_model(model)
         return row is None or row.detail
 
     def effort_of(self, model: str, default: str) -> str | None:
-        """Return the effort of a job that names none; None: none is sent.
+        """Return the effort for a job that names none; None: send none.
 
         Args:
-            model: whom the job asks.
-            default: VISIONQ_DEFAULT_EFFORT; an effort that the model does not take counts as the
-                least.
+            model: the job's model.
+            default: VISIONQ_DEFAULT_EFFORT; an effort that the model does not take means the least.
         """
         row = self.for_model(model)
         if row is None or default == PROVIDER:
@@ -114,21 +113,23 @@ class OptionTable(Facts):
         """Refuse a VISIONQ_DEFAULT_EFFORT that no model takes.
 
         Raises:
-            ConfigurationError: the message names the variable, and what there is.
+            ConfigurationError: the message names the variable and the known values.
         """
         known = dict.fromkeys(effort for row in self.models for effort in row.efforts)
         if default not in (LEAST, PROVIDER, *known):
             there_are = ", ".join((LEAST, PROVIDER, *known))
-            message = f"VISIONQ_DEFAULT_EFFORT: {default!r} is no effort; there are: {there_are}"
+            message = (
+                f"VISIONQ_DEFAULT_EFFORT: {default!r} is not an effort; use one of: {there_are}"
+            )
             raise ConfigurationError(message)
 
     def reasoning_tokens(self, model: str, effort: str | None) -> int:
-        """Return the tokens that an answer is judged to spend on reasoning, before any came."""
+        """Return the reasoning tokens expected of an answer before any has been seen."""
         row = self._meant(model, effort)
         return row.tokens if row else 0
 
     def room(self, model: str, effort: str | None) -> int:
-        """Return the tokens that the limit of an answer leaves for reasoning."""
+        """Return the tokens added to the output limit for reasoning."""
         row = self._meant(model, effort)
         return row.room if row else 0
 
@@ -140,7 +141,7 @@ class OptionTable(Facts):
 
 @functools.lru_cache(maxsize=16)
 def load_option_table(path: Path | None = None) -> OptionTable:
-    """Read the table, once in the life of a process.
+    """Read the table once per process.
 
     Raises:
         ConfigurationError: the message names file, line, row and field that is wrong.
@@ -149,10 +150,10 @@ def load_option_table(path: Path | None = None) -> OptionTable:
 
 
 def check_model_options(job: JobDocument, table: OptionTable) -> None:
-    """Refuse what the job's model does not take, before anything is paid.
+    """Refuse options that the job's model does not take.
 
     Raises:
-        InvalidJob: the message names the field, and what there is.
+        InvalidJob: the message names the field and the known values.
     """
     row = table.for_model(job.model) if job.model is not None else None
     if row is None:
@@ -165,15 +166,15 @@ def check_model_options(job: JobDocument, table: OptionTable) -> None:
         raise InvalidJob(f"temperature: {job.model} {why}")
     if job.answer_schema is not None and not row.structured_outputs:
         raise InvalidJob(
-            f"answer_schema: {job.model} takes no JSON Schema: say the form in the prompt, or"
-            " choose another model"
+            f"answer_schema: {job.model} takes no JSON Schema: describe the format in the prompt,"
+            " or choose another model"
         )
     if job.detail is not Detail.AUTO and not row.detail:
         raise InvalidJob(f"detail: {job.model} takes none: leave it out, or set it to auto")
 
 
 def check_report(job: JobDocument, asked: tuple[str, ...], table: OptionTable) -> None:
-    """Refuse what the model is to report of the pictures, by a JSON Schema that it does not take.
+    """Refuse picture findings of a model that takes no JSON Schema.
 
     Raises:
         InvalidJob: the message names the first of `asked`.
@@ -181,13 +182,13 @@ def check_report(job: JobDocument, asked: tuple[str, ...], table: OptionTable) -
     row = table.for_model(job.model or "")
     if asked and row is not None and not row.structured_outputs:
         raise InvalidJob(
-            f"pictures.{asked[0]}: {job.model} takes no JSON Schema, by which it would report this:"
-            " switch it off, have a local detector judge it, or choose another model"
+            f"pictures.{asked[0]}: {job.model} takes no JSON Schema, which this report needs:"
+            " switch it off, use a local detector, or choose another model"
         )
 
 
 def _no_temperature(row: ModelOptions, effort: str | None) -> str | None:
-    """Return why the model takes no temperature; None: it does."""
+    """Return why the model takes no temperature; None if it does."""
     match row.temperature:
         case Temperature.NEVER:
             return "takes none: leave it out"

@@ -1,12 +1,13 @@
-"""When models end: the dates that are announced, and what to tell people about them.
+"""When models shut down: announced dates, and warnings about them.
 
-The table holds OpenAI's announcements; the `shutdown_date` of the provider's own list of models
-(`visionq.pricing.model_list`) is preferred to it.
+The table holds OpenAI's announcements; a `shutdown_date` in the provider's own list of models
+(`visionq.pricing.model_list`) takes precedence.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -20,22 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: How many days ahead people are warned.
+#: Days before a shutdown from which a warning is given.
 WARNING_DAYS: Final = 90
 _NONE_LISTED: Final[Mapping[str, date]] = MappingProxyType({})
 
 
 class Shutdown(Dated):
-    """The models that end on one day; `date` is that of the source."""
+    """Models that shut down on one day; `date` is that of the source."""
 
     on: date
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    #: The model that the provider names in their place.
+    #: The replacement that the provider recommends.
     replacement: Model | None = None
 
 
 class ModelEnds(Facts):
-    """All announced ends."""
+    """All announced shutdowns."""
 
     shutdowns: Annotated[tuple[Shutdown, ...], Field(alias="shutdown", min_length=1)]
 
@@ -44,18 +45,23 @@ class ModelEnds(Facts):
         refuse_twice(model for shutdown in self.shutdowns for model in shutdown.models)
         return self
 
+    @functools.cached_property
+    def by_model(self) -> dict[str, Shutdown]:
+        """The rows by model."""
+        return {model: row for row in self.shutdowns for model in row.models}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEnd:
-    """When one model ends."""
+    """The shutdown of one model."""
 
     on: date
-    #: Who says so.
+    #: Where it was announced.
     source: str
     replacement: str | None = None
 
     def days_left(self, today: date) -> int:
-        """Return the days until then; 0 or less: it has ended."""
+        """Return the days left; 0 or less if it has ended."""
         return (self.on - today).days
 
 
@@ -72,29 +78,28 @@ def load_model_ends(path: Path | None = None) -> ModelEnds:
 def end_of(
     model: str, listed: Mapping[str, date] = _NONE_LISTED, table: ModelEnds | None = None
 ) -> ModelEnd | None:
-    """Return when a model, or the model of a snapshot, is announced to end.
+    """Return the announced end of a model or its snapshot, or None.
 
-    `listed` are the dates of the provider's own list, by bare name: they are preferred.
+    `listed` has the dates of the provider's own list by bare name; they take precedence.
     """
-    rows = {name: row for row in (table or load_model_ends()).shutdowns for name in row.models}
-    name = match_model({known: known for known in (*rows, *listed)}, model)
-    if name is None:
+    rows = (table or load_model_ends()).by_model
+    known: Mapping[str, date | Shutdown] = ChainMap(listed, rows)  # type: ignore[arg-type]  # read only
+    found = match_model(known, model)
+    if isinstance(found, Shutdown):
+        return ModelEnd(found.on, f"{found.source}, {found.date}", found.replacement)
+    if found is None:
         return None
-    if (on := listed.get(name)) is not None:
-        return ModelEnd(on, "the provider's list of models", replacement_of(name, table))
-    row = rows[name]
-    return ModelEnd(row.on, f"{row.source}, {row.date}", row.replacement)
+    return ModelEnd(found, "the provider's list of models", replacement_of(model, table))
 
 
 def replacement_of(model: str, table: ModelEnds | None = None) -> str | None:
-    """Return the model that is named in place of one that ends, or None."""
-    rows = (table or load_model_ends()).shutdowns
-    named = {name: row.replacement for row in rows for name in row.models}
-    return match_model(named, model)
+    """Return the recommended replacement of a model, or None."""
+    row = match_model((table or load_model_ends()).by_model, model)
+    return row.replacement if row else None
 
 
 def warning_for(model: str, today: date, listed: Mapping[str, date] = _NONE_LISTED) -> str | None:
-    """Say in one line that a model has ended or ends within 90 days, or return None."""
+    """Return a warning if a model has ended or ends within 90 days."""
     end = end_of(model, listed)
     if end is None:
         return None
@@ -109,5 +114,5 @@ def warning_for(model: str, today: date, listed: Mapping[str, date] = _NONE_LIST
 
 
 def in_its_place(end: ModelEnd) -> str:
-    """Return `; use MODEL`, or nothing where none is named."""
+    """Return `; use MODEL`, or an empty string if there is no replacement."""
     return f"; use {end.replacement}" if end.replacement else ""

@@ -1,4 +1,4 @@
-"""Money: decimals in rubles for people, integer nano-rubles in the ledger, floats nowhere."""
+"""Money: decimal rubles for people, integer nano-rubles in the ledger, never floats."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 NANO: Final = Decimal(1_000_000_000)
-#: Rubles. No balance is more; as nano-rubles they fit into 64 bits.
+#: Rubles. No balance is larger; as nano-rubles this fits into 64 bits.
 _MOST: Final = Decimal(10**9)
-#: Characters of an amount that are looked at: ten digits and a point stand before what can matter.
+#: Characters of an amount that are read: enough for ten digits, a point and the decimals.
 _LONGEST: Final = 64
 _FINEST: Final = -9
 
 
 def rubles(nano: int) -> Decimal:
-    """Return an amount of the ledger in rubles."""
+    """Convert nano-rubles to rubles."""
     return Decimal(nano) / NANO
 
 
 def nano_rubles(amount: Decimal) -> int:
-    """Return rubles as the ledger counts them; what is finer is cut off."""
+    """Convert rubles to whole nano-rubles, rounding towards zero."""
     return int(amount * NANO)
 
 
 def read_rubles(value: object) -> Decimal | None:
-    """Return an amount that somebody else tells, as a number or its text; None: it is none.
+    """Parse an amount from outside, a number or its text, or return None.
 
-    No more than anybody has, and no finer than a nano-ruble: `1e999999999` is no amount.
+    Rounded to a nano-ruble; amounts above 10⁹ rubles, such as `1e999999999`, are refused.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
@@ -39,10 +39,10 @@ def read_rubles(value: object) -> Decimal | None:
         exponent = amount.as_tuple().exponent
         is_plain = isinstance(exponent, int) and _FINEST <= exponent <= 0
         return amount if is_plain else amount.quantize(1 / NANO)
-    except ArithmeticError:  # no number, or none that can be compared
+    except ArithmeticError:  # not a number, or NaN
         return None
 
 
 def day_of(moment: float, time_zone: str) -> str:
-    """Return the date on which money is booked; `moment` is seconds since the epoch."""
+    """Return the booking date of a moment in seconds since the epoch."""
     return datetime.fromtimestamp(moment, ZoneInfo(time_zone)).date().isoformat()

@@ -1,4 +1,4 @@
-"""A price table brought up to date by a price list, and what that changes."""
+"""Update a price table from a price list, and report the changes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
     from visionq.pricing.price_page import PagePrice, PricePage
 
-#: The first line of every table that is written here, by which it is known.
+#: The first line of every written table, by which it is recognised.
 MARK: Final = "Written by `visionq prices update`."
 _HEADER: Final = (
     MARK,
     "Rubles for a million tokens, VAT included; docs/money.md explains the fields. Compare a row",
-    "with a bill, then set `confirmed = true` in it. The next update keeps rows, and no remarks.",
+    "with a bill, then set `confirmed = true` in it. The next update keeps rows but not comments.",
 )
 _SOURCE: Final = "proxyapi.ru/pricing/list, copied by the operator"
-#: What the page may say, in the order in which it is shown.
+#: Fields that the page may have, in the order of display.
 _FIELDS: Final = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
-#: Prices that follow that of input where the page does not tell them.
+#: Prices that change in proportion to input if the page does not list them.
 _OF_CACHES: Final = ("cached_input", "cache_write", "cache_write_12h")
-#: A price that has changed so many times over is of another unit, or of another currency.
+#: A price that changes by a larger factor is in another unit or currency.
 _ABSURD: Final = 20
-#: What stands below the prices of a row.
+#: Fields below the prices of a row.
 _LAST: Final = ("source", "date", "confirmed")
 _LEAST: Final = Decimal("0.000001")
 
@@ -42,55 +42,58 @@ class Change:
 
     model: str
     field: str
-    #: None: there was none.
+    #: None: a new field.
     old: Decimal | None
     new: Decimal
-    #: Whether the page does not tell it: it was changed as the price of input was.
+    #: Whether the page does not list it, so that it changed in proportion to input.
     in_proportion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A new table, and what it changes."""
+    """A new table and its changes."""
 
     table: PriceTable
     changes: tuple[Change, ...]
     new_models: tuple[str, ...]
-    #: Models whose prices are those of the page.
+    #: Models whose prices already match the page.
     unchanged: tuple[str, ...]
-    #: Models of the table that the page does not have; their rows stay as they are.
+    #: Models of the table that are not on the page; their rows are kept.
     absent: tuple[str, ...]
 
 
 def updated(
     table: PriceTable, page: PricePage, name: str, *, today: dt.date, confirmed: bool
 ) -> Update:
-    """Return a table with the page's prices in it; what the page does not tell stays.
+    """Return the table with the page's prices; other rows and fields are kept.
 
-    New rows, and those whose prices change, are `confirmed` as is said; a row that was confirmed
-    stays so while its prices do. `name` is what errors call the page.
+    `confirmed` applies to new rows and rows whose prices change; a confirmed row whose prices stay
+    remains confirmed. Errors call the page `name`.
 
     Raises:
-        InvalidSource: a price differs so much from the table's that it can't be meant.
+        InvalidSource: a price differs from the table's by more than a factor of 20.
     """
     rows = {price.model: price for price in table.prices}
     page = _named_as_here(page, rows)
     changes: list[Change] = []
     unchanged = []
-    for told in page.prices:
-        row = rows.get(told.model)
-        found = _changes(told, row)
+    for listed in page.prices:
+        row = rows.get(listed.model)
+        found = _changes(listed, row)
         _check_likely(found, name)
         if row is not None and not found:
-            unchanged.append(told.model)
+            unchanged.append(listed.model)
         changes += found
         stays = row is not None and row.confirmed and not found
-        rows[told.model] = _row(told, row, found, today, confirmed=confirmed or stays)
-    before, there = {price.model for price in table.prices}, {told.model for told in page.prices}
+        rows[listed.model] = _row(listed, row, found, today, confirmed=confirmed or stays)
+    before, there = (
+        {price.model for price in table.prices},
+        {listed.model for listed in page.prices},
+    )
     return Update(
         table=table.model_copy(update={"prices": tuple(rows.values())}),
         changes=tuple(changes),
-        new_models=tuple(told.model for told in page.prices if told.model not in before),
+        new_models=tuple(listed.model for listed in page.prices if listed.model not in before),
         unchanged=tuple(unchanged),
         absent=tuple(price.model for price in table.prices if price.model not in there),
     )
@@ -99,21 +102,21 @@ def updated(
 def _named_as_here(page: PricePage, known: Iterable[str]) -> PricePage:
     """Return the page with `google/gemini-…` for a `gemini-…` whose row has the vendor's name."""
     here = {name.partition("/")[2]: name for name in known if "/" in name}
-    prices = (replace(told, model=here.get(told.model, told.model)) for told in page.prices)
+    prices = (replace(listed, model=here.get(listed.model, listed.model)) for listed in page.prices)
     return replace(page, prices=tuple(prices))
 
 
-def _changes(told: PagePrice, row: Price | None) -> list[Change]:
-    says, was = told.told(), {name: getattr(row, name, None) for name in _FIELDS}
+def _changes(listed: PagePrice, row: Price | None) -> list[Change]:
+    says, was = listed.prices(), {name: getattr(row, name, None) for name in _FIELDS}
     found = []
     for name in _FIELDS:
         old, new = was[name], says.get(name)
         if new is not None and new != old:
-            found.append(Change(told.model, name, old, new))
+            found.append(Change(listed.model, name, old, new))
         elif new is None and old is not None and name in _OF_CACHES and row is not None:
-            scaled = _rounded(old * told.input / row.input)
+            scaled = _rounded(old * listed.input / row.input)
             if scaled != old:
-                found.append(Change(told.model, name, old, scaled, in_proportion=True))
+                found.append(Change(listed.model, name, old, scaled, in_proportion=True))
     return found
 
 
@@ -131,15 +134,15 @@ def _check_likely(found: list[Change], name: str) -> None:
 
 
 def _row(
-    told: PagePrice, row: Price | None, found: list[Change], today: dt.date, *, confirmed: bool
+    listed: PagePrice, row: Price | None, found: list[Change], today: dt.date, *, confirmed: bool
 ) -> Price:
-    kept = row.model_dump() if row is not None else {"model": told.model}
+    kept = row.model_dump() if row is not None else {"model": listed.model}
     news = {one.field: one.new for one in found}
     return Price(**{**kept, **news, "source": _SOURCE, "date": today, "confirmed": confirmed})
 
 
 def as_toml(table: PriceTable) -> str:
-    """Return a table as the text of a file."""
+    """Return the table as TOML."""
     document = tomlkit.document()
     for line in _HEADER:
         document.add(tomlkit.comment(line))
@@ -157,8 +160,8 @@ def as_toml(table: PriceTable) -> str:
     return tomlkit.dumps(document)
 
 
-def _value(value: Any) -> Any:  # noqa: ANN401  # what TOML knows
-    """Return a value as TOML has it: decimals as strings, parts of a row in one line."""
+def _value(value: Any) -> Any:  # noqa: ANN401  # any TOML value
+    """Convert a value to TOML: decimals to strings, dicts to inline tables."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""What calls cost in rubles: a dated table, and exact arithmetic over it.
+"""Prices of calls in rubles: a dated table and exact arithmetic over it.
 
-Money is counted in whole nano-rubles (1 ₽ = 1,000,000,000), the ledger's unit, and a cost
-is rounded up to the next one. Prices are rubles for a million tokens.
+Costs are whole nano-rubles (1 ₽ = 1,000,000,000), the ledger's unit, rounded up. Prices are rubles
+for a million tokens.
 """
 
 from __future__ import annotations
@@ -40,54 +40,54 @@ __all__ = [
 
 #: A ruble for a million tokens is this many nano-rubles for one.
 _NANO_PER_TOKEN: Final = 1000
-#: Service tiers that cost what the row says: `auto` is what the account is set to, the ordinary one
-#: unless someone changed that.
+#: Service tiers at the row's own prices; `auto` is the tier that the account is set to, by default
+#: the ordinary one.
 ORDINARY_TIERS: Final = (None, "auto", "default")
 
-#: What is no tier, though the provider's price list has it beside them.
+#: Not a tier, although the provider's price list shows it beside them.
 _BATCH: Final = "batch"
 
-#: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token. No more than a
-#: ruble for one: a slip of the keyboard is told at once, and no sum of costs overflows.
+#: Rubles for a million tokens; 6 decimals are a thousandth of a nano-ruble a token. The limit, a
+#: ruble for one token, catches typing errors and keeps sums from overflowing.
 RublesPerMillion = Annotated[ExactNumber, Field(gt=0, le=1_000_000, decimal_places=6)]
 _TierFactor = Annotated[ExactNumber, Field(gt=0, le=100, decimal_places=4)]
-#: Above a length of the prompt a call gets dearer, never cheaper.
+#: A call with a long prompt costs more, never less.
 _LongFactor = Annotated[ExactNumber, Field(ge=1, le=100, decimal_places=4)]
 _BatchFactor = Annotated[ExactNumber, Field(gt=0, le=1, decimal_places=4)]
 _Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 
 class LongPrompt(Facts):
-    """The dearer prices of a whole call whose prompt is longer than `above` tokens."""
+    """Factors for a whole call with a prompt of more than `above` tokens."""
 
     above: PositiveInt
-    #: Of all input, read from a cache or written to it as well.
+    #: For all input, cached and written tokens included.
     input: _LongFactor
     output: _LongFactor
 
 
 class Price(Dated):
-    """What the tokens of one model cost, in rubles for a million of them."""
+    """The prices of one model, in rubles for a million tokens."""
 
     model: Model
     input: RublesPerMillion
     cached_input: RublesPerMillion | None = None
     #: Input that the provider writes to its cache.
     cache_write: RublesPerMillion | None = None
-    #: The same, written to be kept for 12 hours.
+    #: Likewise, for a cache kept 12 hours.
     cache_write_12h: RublesPerMillion | None = None
     output: RublesPerMillion
-    #: Service tier → what a call costs there, in the prices of the row.
+    #: Service tier → factor on the prices of the row.
     service_tiers: dict[_Tier, _TierFactor] = Field(default_factory=dict)
     #: What a line of a batch costs, in the prices of the row; None: as the table says.
     batch_factor: _BatchFactor | None = None
     long_prompt: LongPrompt | None = None
-    #: Whether somebody has compared the row with a bill.
+    #: Whether the row was compared with a bill.
     confirmed: bool
 
     @property
     def cached(self) -> Decimal:
-        """Price of input that the provider had cached: that of any input, where it is not known."""
+        """Price of cached input; that of any input if unknown."""
         return self.input if self.cached_input is None else self.cached_input
 
     @property
@@ -100,25 +100,25 @@ class Price(Dated):
 
     @property
     def written_12h(self) -> Decimal:
-        """The same, written to be kept for 12 hours."""
+        """Price of input written to a cache that is kept for 12 hours."""
         return self.written if self.cache_write_12h is None else self.cache_write_12h
 
     def times(self, ratio: float | Decimal) -> Price:
-        """Return a row whose tokens cost so many times as much."""
+        """Return the row with its prices multiplied by `ratio`."""
         names = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
         costs = {name: cost for name in names if (cost := getattr(self, name)) is not None}
         factor = ratio if isinstance(ratio, Decimal) else Decimal(str(round(ratio, 9)))
         return self.model_copy(update={name: cost * factor for name, cost in costs.items()})
 
     def tier_factor(self, tier: str | None) -> Decimal | None:
-        """Return what a call costs at a service tier, in the prices of the row; None: not known."""
+        """Return the factor of a service tier on the prices; None if unknown."""
         return Decimal(1) if tier in ORDINARY_TIERS else self.service_tiers.get(tier or "")
 
 
 class PriceTable(Facts):
-    """The prices of all models that have one."""
+    """Prices by model."""
 
-    #: What the provider's batch lane costs of these prices.
+    #: The provider's batch prices as a fraction of these.
     batch_factor: _BatchFactor
     prices: Annotated[tuple[Price, ...], Field(alias="price", min_length=1)]
 
@@ -132,19 +132,19 @@ class PriceTable(Facts):
         return {price.model: price for price in self.prices}
 
     def for_model(self, model: str) -> Price | None:
-        """Return the price of a model or of a snapshot of it, or None: no price is assumed."""
+        """Return the price of a model or its snapshot; None if unknown."""
         return match_model(self._by_model, model)
 
     def of_batch(self, model: str) -> Price | None:
-        """Return the price of a model's lines in a batch, or None: no price is assumed."""
+        """Return the prices of a model in batches; None if unknown."""
         price = self.for_model(model)
         return price and price.times(price.batch_factor or self.batch_factor)
 
     def as_charged(self, ratios: Mapping[str, float]) -> PriceTable:
-        """Return the prices as a seller's own figures show them.
+        """Return the prices corrected by the costs that a seller reports.
 
         Args:
-            ratios: model → what its calls cost, of what the table says.
+            ratios: model → reported cost divided by the cost by this table.
         """
         known = {row.model: ratios[name] for name in ratios if (row := self.for_model(name))}
         prices = tuple(row.times(known.get(row.model, 1)) for row in self.prices)
@@ -152,10 +152,10 @@ class PriceTable(Facts):
 
 
 def check_tier(prices: PriceTable, model: str, tier: str | None) -> None:
-    """Refuse a service tier that has no price, of a model that has one.
+    """Refuse a service tier without a price if its model has one.
 
     Raises:
-        InvalidJob: the message names the tier, and those of the model that have a price.
+        InvalidJob: the message names the tier and those with a price.
     """
     if tier == _BATCH:
         raise InvalidJob("service_tier: batch is a lane, not a tier: set `lane` to batch, or `by`")
@@ -181,7 +181,7 @@ def load_prices(path: Path | None = None) -> PriceTable:
     try:
         written = path.stat().st_mtime_ns
     except OSError:
-        written = 0  # reading it says what is wrong
+        written = 0  # `load` reports the error
     return _own_prices(path, written)
 
 
@@ -193,13 +193,13 @@ def _own_prices(path: Path, _written: int) -> PriceTable:
 def cost_nano_rubles(
     price: Price, usage: Usage, service_tier: str | None = None, *, calls: int = 1
 ) -> int:
-    """Return what a call cost at the tier that served it, or so many `calls` alike together.
+    """Return the cost of a call, or of several equal `calls` together.
 
-    Cached and written tokens are part of the input tokens, and reasoning tokens part of the output
-    tokens.
+    Input tokens include cached and written ones, output tokens include reasoning. `service_tier` is
+    the one that served the call.
 
     Raises:
-        ValueError: the price of the tier is not known.
+        ValueError: the tier has no price.
     """
     cached = min(usage.cached_tokens, usage.input_tokens)
     written = min(usage.cache_write_tokens, usage.input_tokens - cached)
@@ -216,17 +216,17 @@ def cost_nano_rubles(
 def worst_case_nano_rubles(
     price: Price, input_tokens: int, max_output_tokens: int, service_tier: str | None = None
 ) -> int:
-    """Return the most that a call can cost at the tier that is asked for, or the ordinary one.
+    """Return the most that a call can cost at its tier or the ordinary one.
 
-    That is the whole answer that it may give, and all input at its dearest: plain, read from the
-    provider's cache, or written to it.
+    That is the longest answer allowed and all input at its highest price, be it plain, cached or
+    written to the provider's cache.
 
     Raises:
-        ValueError: the price of the tier is not known.
+        ValueError: the tier has no price.
     """
     dearest = max(price.input, price.cached, price.written, price.written_12h)
     into = ((input_tokens, dearest),)
-    # Where a tier is full, the provider may serve the call at the ordinary one.
+    # The provider may serve the call at the ordinary tier when the requested one is full.
     return max(
         _nano(price, tier, input_tokens, into, max_output_tokens) for tier in (service_tier, None)
     )

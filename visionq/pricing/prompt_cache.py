@@ -1,4 +1,4 @@
-"""What a request says of the provider's prompt cache: which part of it is to be kept, if any."""
+"""Decide which part of a request the provider's prompt cache keeps, if any."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ if TYPE_CHECKING:
     from visionq.pricing.caching import Caching
     from visionq.pricing.model_options import OptionTable
 
-#: What ends the part of a prompt that is kept (openai 3.54: on parts of a message alone, never on
-#: the field `instructions`).
+#: Ends the cached part of a prompt (openai 3.54: on parts of a message, not on `instructions`).
 BREAKPOINT: Final = {"mode": "explicit"}
 
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What is sent of it."""
+    """The fields of a request that control the cache."""
 
-    #: `prompt_cache_options`; empty: the field is left out, and the provider does as it likes.
+    #: `prompt_cache_options`; empty: left out, so that the provider decides.
     options: dict[str, str]
     #: Whether the instructions end with a breakpoint.
     breakpoint: bool = False
 
 
 def cache_plan(job: JobDocument, default: PromptCache | None) -> CachePlan | None:
-    """Return what a job's request says of the prompt cache; None: its model takes no such field.
+    """Return the cache fields of a job's request; None if its model takes none.
 
-    Where neither the job nor `default` (VISIONQ_PROMPT_CACHE) says otherwise, instructions are kept
-    that many jobs share, as bulk jobs do, and that are long enough; pictures never are. A written
-    token costs a quarter more than one that is not, a read one a tenth: it pays from two jobs on.
+    Unless the job or `default` (VISIONQ_PROMPT_CACHE) says otherwise, the instructions of bulk jobs
+    are cached if they are long enough; pictures never are. A written token costs 1.25 input tokens
+    and a cached one 0.1, so caching pays from the second job on.
     """
     terms, choice = load_caching().for_model(job.model or ""), job.prompt_cache
     if choice is None and terms is not None:
@@ -50,18 +49,18 @@ def cache_plan(job: JobDocument, default: PromptCache | None) -> CachePlan | Non
         case PromptCache.INSTRUCTIONS if job.instructions:
             return CachePlan({"mode": "explicit", **_lifetime(job)}, breakpoint=True)
         case _:
-            # No breakpoint: nothing is written, and nothing read.
+            # Without a breakpoint nothing is written or read.
             return CachePlan({"mode": "explicit"})
 
 
 def cached_prefix(job: JobDocument) -> str:
-    """Return the texts before the breakpoint: a schema stands before the instructions."""
+    """Return the texts before the breakpoint: the schema comes before the instructions."""
     schema = "" if job.answer_schema is None else json.dumps(job.answer_schema, ensure_ascii=False)
     return schema + (job.instructions or "")
 
 
 def check_prompt_cache(job: JobDocument, table: OptionTable) -> None:
-    """Refuse what the job's model does not take, before anything is paid.
+    """Refuse cache fields that the job's model does not take.
 
     Raises:
         InvalidJob: the message names the field.
@@ -69,10 +68,10 @@ def check_prompt_cache(job: JobDocument, table: OptionTable) -> None:
     terms, model = load_caching().for_model(job.model or ""), job.model
     if terms is None:
         if table.for_model(model or "") is None:
-            return  # nothing is known of it
+            return  # an unknown model
         if job.prompt_cache not in (None, PromptCache.IMPLICIT):
             raise InvalidJob(
-                f"prompt_cache: {model} takes nothing but {PromptCache.IMPLICIT}: leave it out"
+                f"prompt_cache: {model} takes only {PromptCache.IMPLICIT}: leave it out"
             )
         if job.prompt_cache_ttl is not None:
             raise InvalidJob(f"prompt_cache_ttl: {model} takes none: leave it out")
@@ -94,7 +93,7 @@ def _by_rule(job: JobDocument, terms: Caching) -> PromptCache:
 
 @functools.lru_cache(maxsize=64)
 def _tokens(text: str) -> int:
-    """Count a text that many jobs share."""
+    """Count the tokens of a text that many jobs share."""
     return forecast_text_tokens(text)
 
 

@@ -1,7 +1,7 @@
-"""What a model sees of a picture, and how many tokens it counts: pure functions over dated rules.
+"""The size at which a model sees a picture, and its tokens: pure functions over dated rules.
 
-The rules are `visionq/data/vision.toml` (what the vendors' guides say) or the operator's own file.
-Sizes are pixels, all arithmetic is exact.
+The rules are `visionq/data/vision.toml`, from the vendors' guides, or the operator's own file.
+Sizes are in pixels; all arithmetic is exact.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Sides of what the models cut a picture into.
+#: Sides of the squares into which models cut a picture.
 TILE: Final = 512
 PATCH: Final = 32
 
-#: Times that a picture is scaled down, and pixels of its short side then, at which print is lost.
+#: Print is lost when a picture is scaled down this many times, to a short side of fewer pixels.
 _FAR_REDUCED: Final = 4
 _NARROW: Final = 256
 
-#: What the roles and separators of a request with instructions and one message add to its texts;
-#: about four tokens a message are known, the rest is caution.
+#: Tokens of roles and separators in a request with instructions and one message: about four a
+#: message, and a margin.
 REQUEST_TOKENS: Final = 16
 
 
 class DetailLevel(Facts):
-    """How far a picture is scaled down at one value of `detail`."""
+    """Limits to which a picture is scaled down at one value of `detail`."""
 
     max_side: PositiveInt
     short_side: PositiveInt | None = None
@@ -45,7 +45,7 @@ class DetailLevel(Facts):
 
 
 class DetailLevels(Facts):
-    """The levels of a model; without `original` it stands for `high`."""
+    """The levels of a model; without `original`, `high` replaces it."""
 
     auto: Literal[Detail.LOW, Detail.HIGH, Detail.ORIGINAL]
     low: DetailLevel
@@ -60,15 +60,15 @@ class DetailLevels(Facts):
 
     @property
     def details(self) -> tuple[Detail, ...]:
-        """What can be asked for by name."""
+        """The values of `detail` that a job may name."""
         return (Detail.LOW, Detail.HIGH, *((Detail.ORIGINAL,) if self.original else ()))
 
     def meaning(self, detail: Detail) -> Detail:
-        """Return what `auto` stands for here; any other value stands for itself."""
+        """Resolve `auto`; return any other value as it is."""
         return self.auto if detail == Detail.AUTO else detail
 
     def at(self, detail: Detail) -> DetailLevel:
-        """Return the level that a value of `detail` means here."""
+        """Return the level of a value of `detail`."""
         chosen = self.meaning(detail)
         if chosen == Detail.LOW:
             return self.low
@@ -80,7 +80,7 @@ class DetailLevels(Facts):
         return (self.low, self.high, *((self.original,) if self.original else ()))
 
     def scale(self, detail: Detail, width: int, height: int, max_patches: int) -> tuple[int, int]:
-        """Return the size to which a picture is scaled; `max_patches` where the level has none."""
+        """Return the scaled size; `max_patches` applies if the level has none."""
         level = self.at(detail)
         width, height = _within_sides(width, height, level.max_side, level.short_side)
         return _within_patches(width, height, level.max_patches or max_patches)
@@ -89,26 +89,26 @@ class DetailLevels(Facts):
 class _Family(Dated):
     name: Annotated[str, Field(min_length=1)]
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    #: What one request may hold where that is less than `[request]` says; a picture as a file, and
-    #: in base64.
+    #: Limits of one request if lower than in `[request]`; bytes of a picture, as a file and in
+    #: base64.
     max_images: PositiveInt | None = None
     max_image_bytes: PositiveInt | None = None
 
 
 class TileFamily(DetailLevels, _Family):
-    """Models that count tiles, squares of 512 pixels, on top of a base."""
+    """Models that count a base and tiles, squares of 512 pixels."""
 
     kind: Literal["tile"]
     base_tokens: PositiveInt
     tile_tokens: PositiveInt
 
     def tokens(self, detail: Detail, width: int, height: int) -> int:
-        """Count a picture that is already scaled."""
+        """Count the tokens of a scaled picture."""
         tiles = 0 if self.at(detail).base_only else _pieces(width, height, TILE)
         return self.base_tokens + self.tile_tokens * tiles
 
     def most_tokens(self, detail: Detail, _max_patches: int) -> int:
-        """Return the tokens that no picture exceeds."""
+        """Return the most tokens that a picture can have."""
         level = self.at(detail)
         return self.tokens(detail, level.max_side, level.short_side or level.max_side)
 
@@ -126,28 +126,28 @@ class PatchFamily(DetailLevels, _Family):
         return self
 
     def tokens(self, _detail: Detail, width: int, height: int) -> int:
-        """Count a picture that is already scaled."""
+        """Count the tokens of a scaled picture."""
         return ceil(self.multiplier * _pieces(width, height, PATCH))
 
     def most_tokens(self, detail: Detail, max_patches: int) -> int:
-        """Return the tokens that no picture exceeds."""
+        """Return the most tokens that a picture can have."""
         level = self.at(detail)
         square = _pieces(level.max_side, level.max_side, PATCH)
         return ceil(self.multiplier * min(square, level.max_patches or max_patches))
 
 
 class _OneLevelFamily(_Family):
-    """Models that take no `detail`: every picture is scaled by the same rule."""
+    """Models without `detail`: all pictures are scaled by the same rule."""
 
     max_side: PositiveInt
 
     @property
     def details(self) -> tuple[Detail, ...]:
-        """What can be asked for by name."""
+        """The values of `detail` that a job may name."""
         return (Detail.AUTO,)
 
     def meaning(self, _detail: Detail) -> Detail:
-        """Return what any `detail` stands for here."""
+        """Return `auto`, the only value."""
         return Detail.AUTO
 
     def scale(self, _detail: Detail, width: int, height: int, _patches: int) -> tuple[int, int]:
@@ -160,7 +160,7 @@ class AreaFamily(_OneLevelFamily):
 
     kind: Literal["area"]
     pixels_per_token: PositiveInt
-    #: A picture that counts more is scaled down to so many.
+    #: Larger pictures are scaled down to this.
     max_tokens: PositiveInt
 
     def scale(self, _detail: Detail, width: int, height: int, _patches: int) -> tuple[int, int]:
@@ -172,45 +172,45 @@ class AreaFamily(_OneLevelFamily):
         return isqrt(most * width // height), isqrt(most * height // width)
 
     def tokens(self, _detail: Detail, width: int, height: int) -> int:
-        """Count a picture that is already scaled."""
+        """Count the tokens of a scaled picture."""
         return -(-width * height // self.pixels_per_token)
 
     def most_tokens(self, detail: Detail, _max_patches: int) -> int:
-        """Return the tokens that no picture exceeds."""
+        """Return the most tokens that a picture can have."""
         return min(self.max_tokens, self.tokens(detail, self.max_side, self.max_side))
 
 
 class GridFamily(_OneLevelFamily):
-    """Models that count the tiles of a grid; a small picture is one tile."""
+    """Models that count tiles of a grid; a small picture is one tile."""
 
     kind: Literal["grid"]
     tile_tokens: PositiveInt
-    #: The sides of a tile, and those of a picture that is one, in pixels.
+    #: Pixels: the side of a tile, and the longest side of a picture that counts as one.
     tile_side: PositiveInt
     small_side: PositiveInt
 
     def tokens(self, _detail: Detail, width: int, height: int) -> int:
-        """Count a picture that is already scaled."""
+        """Count the tokens of a scaled picture."""
         is_small = max(width, height) <= self.small_side
         return self.tile_tokens * (1 if is_small else _pieces(width, height, self.tile_side))
 
     def most_tokens(self, detail: Detail, _max_patches: int) -> int:
-        """Return the tokens that no picture exceeds."""
+        """Return the most tokens that a picture can have."""
         return self.tokens(detail, self.max_side, self.max_side)
 
 
 class FixedFamily(_OneLevelFamily):
-    """Models that count the same for every picture."""
+    """Models with the same tokens for every picture."""
 
     kind: Literal["fixed"]
     image_tokens: PositiveInt
 
     def tokens(self, _detail: Detail, _width: int, _height: int) -> int:
-        """Count a picture."""
+        """Return the tokens of any picture."""
         return self.image_tokens
 
     def most_tokens(self, _detail: Detail, _max_patches: int) -> int:
-        """Return the tokens that no picture exceeds."""
+        """Return the most tokens that a picture can have."""
         return self.image_tokens
 
 
@@ -219,11 +219,11 @@ Family = Annotated[AnyFamily, Field(discriminator="kind")]
 
 
 class RequestLimits(Dated):
-    """What the provider takes in one request; sizes in bytes."""
+    """Limits of one request; sizes in bytes."""
 
     media_types: Annotated[tuple[str, ...], Field(min_length=1)]
     max_image_bytes: PositiveInt
-    #: The same of its base64 form; None: not limited.
+    #: Of its base64 form; None: no limit.
     max_base64_bytes: PositiveInt | None = None
     max_images: PositiveInt
     max_payload_bytes: PositiveInt
@@ -242,7 +242,7 @@ class VisionRules(Facts):
         refuse_twice(model for family in self.families for model in family.models)
         with_levels = (each for each in self.families if isinstance(each, DetailLevels))
         for level in (each for row in (self.unknown, *with_levels) for each in row.all_levels):
-            # The narrowest strip must fit: scaling can't make it cover fewer patches.
+            # A strip one patch wide must fit: scaling can't reduce its patches.
             if ceil(level.max_side / PATCH) > (level.max_patches or self.request.max_patches):
                 raise ValueError(f"max_side {level.max_side} exceeds max_patches in a row")
         return self
@@ -252,11 +252,11 @@ class VisionRules(Facts):
         return {model: family for family in self.families for model in family.models}
 
     def family_of(self, model: str) -> AnyFamily | None:
-        """Return the family of a model, or None if no row speaks of it."""
+        """Return the family of a model, or None."""
         return match_model(self._by_model, model)
 
     def request_of(self, model: str) -> RequestLimits:
-        """Return what one request to a model may hold."""
+        """Return the limits of one request to a model."""
         family = self.family_of(model)
         if family is None:
             return self.request
@@ -287,27 +287,27 @@ def load_rules(path: Path | None = None) -> VisionRules:
 def seen_size(
     rules: VisionRules, model: str, detail: Detail, width: int, height: int
 ) -> tuple[int, int]:
-    """Return the (width, height) to which the model itself would scale a picture.
+    """Return the (width, height) to which the model scales a picture.
 
-    Sending that size changes nothing in what the model sees or counts: scaling it again leaves it
-    as it is. Never larger than the picture. A picture that the provider would refuse for its
-    patches is scaled to the most that it takes.
+    A picture sent at that size looks and counts the same, because scaling it again changes nothing.
+    Never larger than the picture. A picture with more patches than the provider takes is scaled to
+    that limit.
     """
     family = rules.family_of(model) or rules.unknown
     return family.scale(detail, width, height, rules.request.max_patches)
 
 
 def lost_detail(size: tuple[int, int], seen: tuple[int, int]) -> float | None:
-    """Return by how much a picture is scaled down, where so little is left that print is lost.
+    """Return the reduction of a picture if it makes print unreadable, else None.
 
-    A photo keeps its short side whatever its pixels; of a long page only a strip remains.
+    A photo keeps a usable short side at any size; a long page becomes a narrow strip.
     """
     reduction = max(size) / max(seen)
     return reduction if reduction >= _FAR_REDUCED and min(seen) < _NARROW else None
 
 
 def image_tokens(rules: VisionRules, model: str, detail: Detail, width: int, height: int) -> int:
-    """Forecast the tokens of a picture; for an unknown model the most that any family counts."""
+    """Forecast the tokens of a picture; the highest forecast for an unknown model."""
     seen, most = seen_size(rules, model, detail, width, height), rules.request.max_patches
     return max(
         family.tokens(detail, *family.scale(detail, *seen, most))
@@ -316,7 +316,7 @@ def image_tokens(rules: VisionRules, model: str, detail: Detail, width: int, hei
 
 
 def most_image_tokens(rules: VisionRules, model: str, detail: Detail) -> int:
-    """Return tokens that no picture exceeds: the reserve for one whose size is not known."""
+    """Return the most tokens that any picture can have at a `detail`."""
     most = rules.request.max_patches
     return max(family.most_tokens(detail, most) for family in _candidates(rules, model))
 
@@ -333,7 +333,7 @@ def _pieces(width: int, height: int, side: int) -> int:
 def _within_sides(
     width: int, height: int, max_side: int, short_side: int | None = None
 ) -> tuple[int, int]:
-    """Fit both sides. Exact: no side is a pixel short for want of digits."""
+    """Fit both sides, in integer arithmetic so that none is a pixel short."""
     if width < 1 or height < 1:
         raise ValueError(f"a picture of {width} by {height} pixels")
     long, short = max(width, height), min(width, height)
@@ -348,8 +348,8 @@ def _within_sides(
 def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
     """Scale to at most `budget` patches, one of the sides to whole patches.
 
-    OpenAI's formula: the scale at which the areas agree, made smaller until one side is a whole
-    number of patches and the other at most one. √(budget · w / h) patches then lie across.
+    OpenAI's formula: the scale at which the areas are equal, reduced until one side is a whole
+    number of patches. √(budget · w / h) patches then lie across.
     """
     if _pieces(width, height, PATCH) <= budget:
         return width, height
@@ -362,16 +362,15 @@ def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
 def forecast_texts(
     prompt: str, instructions: str | None, schema: Mapping[str, object] | None
 ) -> int:
-    """Forecast the tokens of all that a request holds beside its pictures, on the high side."""
+    """Forecast the tokens of a request without its pictures, rather high."""
     texts = (prompt, instructions or "", json.dumps(schema or ""))
     return REQUEST_TOKENS + sum(forecast_text_tokens(text) for text in texts)
 
 
 def most_text_tokens(*texts: str) -> int:
-    """Return tokens that no text exceeds, of whichever vendor.
+    """Return the most tokens that texts can have with any vendor's tokenizer.
 
-    Assumed of all tokenizers: they cut bytes, or letters with bytes as the fallback, so that no
-    token is shorter than a byte.
+    No token is shorter than a byte: tokenizers cut bytes, or letters with bytes as a fallback.
     """
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
@@ -390,19 +389,18 @@ _RUNS: Final = re.compile(
 
 
 def forecast_text_tokens(text: str) -> int:
-    """Forecast the tokens of a text, rather high than low, without the model's vocabulary.
+    """Forecast the tokens of a text, rather high, without the model's vocabulary.
 
-    Counted in runs: Latin words a token for every 6 letters begun, Cyrillic, Greek and accented
-    ones for every 4, numbers for every 3 digits, signs of ASCII for every 2; letters of all other
-    scripts one each, a run of blanks one, any other character half its bytes in UTF-8; a blank
-    before anything else is part of that. Held against OpenAI's o200k_base on 2026-11-30, English
-    and Russian prose, JSON and Python come out at 1.06 to 1.37 of what it counts. What is reserved
-    never rests on this: see `most_text_tokens`.
+    A token for every 6 letters begun of a Latin word; 4 of a Cyrillic, Greek or accented word; 3
+    digits; 2 ASCII signs; 1 letter of any other script; a run of blanks; 2 bytes in UTF-8 of
+    anything else. A single blank belongs to what follows it. Compared with OpenAI's o200k_base on
+    2026-11-30, English and Russian prose, JSON and Python come out at 1.06 to 1.37 of the true
+    count. Money is reserved by `most_text_tokens`, never by this.
     """
     return sum(_run_tokens(run.lastgroup, run.group()) for run in _RUNS.finditer(text))
 
 
-#: Characters of a token, by the kind of run.
+#: Characters for each token, by the kind of run.
 _PER_TOKEN: Final = {"latin": 6, "digits": 3, "european": 4, "sign": 2, "letter": 1}
 
 

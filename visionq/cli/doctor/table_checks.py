@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from visionq.cli.doctor.findings import Finding, not_known, ok, problem, warning
 from visionq.data import vendor_of
 from visionq.pricing.batch_lane import load_batch_table
-from visionq.pricing.model_list import nearest_model, said_of_unlisted
+from visionq.pricing.model_list import nearest_model, unlisted_warning
 from visionq.pricing.models import end_of, warning_for
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
@@ -48,7 +48,7 @@ def table_findings(
 
 def listed_finding(model: str, listed: ListedModels, today: date) -> Finding:
     """Return whether the provider lists the configured model."""
-    check, words = "provider.model", said_of_unlisted(model, listed, load_rules(), today)
+    check, words = "provider.model", unlisted_warning(model, listed, load_rules(), today)
     if not listed.covers(model):
         message = f"the provider lists no model of {vendor_of(model) or 'OpenAI'}, nor {model}"
         return not_known(check, message, "ask one question with it, to see whether it is there")

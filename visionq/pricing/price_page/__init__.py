@@ -1,4 +1,4 @@
-"""Reading a price list that an operator copied from the provider's page, as HTML or as text."""
+"""Read a price list that an operator copied from the provider's page, as HTML or text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one cell of a price list says: a model, a price, the name of a column, or none of these."""
+"""Recognise a cell of a price list: a model, a price, a column heading, or none of these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Column(StrEnum):
-    """What stands in a column: the model, or the field of a price that it fills."""
+    """The content of a column: the model, or a field of its price."""
 
     MODEL = "model"
     INPUT = "input"
@@ -17,11 +17,11 @@ class Column(StrEnum):
     WRITE = "cache_write"
     WRITE_12H = "cache_write_12h"
     OUTPUT = "output"
-    #: Anything that is not asked for here: the length of a context, prices of sound, of batches.
+    #: Not used here: context length, prices of audio or batches.
     OTHER = "other"
 
 
-#: Words by which a column is known. The first that is found decides, so the narrower stand first.
+#: Words in headings. The first match decides, so the narrower ones come first.
 _WORDS: Final = (
     (Column.OTHER, ("batch", "пакет", "flex", "priority", "приоритет", "аудио", "audio", "звук")),
     (Column.OTHER, ("картин", "изображ", "image", "контекст", "context", "тип", "видео", "video")),
@@ -31,10 +31,10 @@ _WORDS: Final = (
     (Column.OUTPUT, ("вывод", "выход", "ответ", "генерац", "output", "completion")),
     (Column.MODEL, ("модель", "model", "название")),
 )
-#: Of a column that names a price: the dearer one of long prompts.
+#: Words in headings of prices for long prompts.
 _LONG_PROMPT: Final = ("свыше", "более", "больше", ">", "above", "long")
 _TWELVE_HOURS: Final = re.compile(r"\b12\s*(ч|h)", re.IGNORECASE)
-#: A column's name is no sentence.
+#: Characters; a longer text is no heading.
 _LONGEST_HEADING: Final = 60
 _MODEL: Final = re.compile(r"([a-z][a-z0-9_-]*/)?[a-z][a-z0-9]*([.-][a-z0-9]+)*", re.IGNORECASE)
 _SPOKEN: Final = re.compile(r"(gpt|o\d)[ -]?[\w.]*( [\w.]+){0,3}", re.IGNORECASE | re.ASCII)
@@ -45,30 +45,30 @@ _PRICE: Final = re.compile(
 )
 _FOREIGN: Final = re.compile(r"[$€£¥]|\b(usd|eur|cny)\b|доллар|евро", re.IGNORECASE)
 _ABSENT: Final = frozenset({"", "-", "–", "—", "−", "нет", "n/a", "не указано"})
-#: Blanks of all widths that stand in numbers.
+#: Blanks of all widths that occur in numbers.
 _NARROW: Final = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
 _INVISIBLE: Final = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
-#: Characters of the longest price, and of the longest name of a model, that are read.
+#: Characters of the longest price and the longest model name that are read.
 _LONGEST_PRICE: Final = 60
 _LONGEST_NAME: Final = 128
-#: Of a cell that is none of these.
+#: Characters shown of any other cell.
 _LONGEST_SHOWN: Final = 60
-#: A name, and a remark in Russian beside it.
+#: A name followed by a remark in Russian.
 _REMARKED: Final = re.compile(r"(?P<name>\S+)\s+\(?[а-яё][а-яё .]{1,30}\)?", re.IGNORECASE)
 
 
 def cleaned(text: str) -> str:
-    """Return a text with plain blanks and nothing invisible in it."""
+    """Replace unusual blanks, and remove invisible characters."""
     return _INVISIBLE.sub("", _NARROW.sub(" ", text))
 
 
 def shown(cell: str) -> str:
-    """Return what people are shown of a cell: nothing that moves the cursor of a terminal."""
+    """Return the beginning of a cell without control characters."""
     return "".join(filter(str.isprintable, cell[:_LONGEST_SHOWN]))
 
 
 def column_of(cell: str) -> Column | None:
-    """Return what a heading names, or None where it is none."""
+    """Return the column that a heading names, or None."""
     said = cell.casefold().strip(" :")
     if not said or len(said) > _LONGEST_HEADING or not said[0].isalpha():
         return None
@@ -82,7 +82,7 @@ def column_of(cell: str) -> Column | None:
 
 
 def model_of(cell: str) -> str | None:
-    """Return the model that a cell names, or None. `GPT-6 Luna` is `gpt-6-luna`."""
+    """Return the model that a cell names (`GPT-6 Luna` is `gpt-6-luna`), or None."""
     said = cell.strip().strip("`*")
     if len(said) > _LONGEST_NAME or not any(letter.isdigit() for letter in said):
         return None
@@ -97,16 +97,16 @@ def model_of(cell: str) -> str | None:
 
 
 def price_of(cell: str) -> Decimal | None:
-    """Return the number of a price, or None where the cell is none."""
+    """Return the price in a cell, or None."""
     found = _PRICE.fullmatch(cell.strip()) if len(cell) <= _LONGEST_PRICE else None
     return Decimal(found["number"].replace(" ", "").replace(",", ".")) if found else None
 
 
 def is_absent(cell: str) -> bool:
-    """Return whether a cell stands for a price that there is not."""
+    """Return whether a cell says that there is no price."""
     return cell.strip().casefold() in _ABSENT
 
 
 def is_foreign(cell: str) -> bool:
-    """Return whether a cell is about another currency."""
+    """Return whether a cell names another currency."""
     return _FOREIGN.search(cell) is not None

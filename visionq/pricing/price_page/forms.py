@@ -1,6 +1,6 @@
-"""The forms in which a price list arrives: a table, columns in line, or one value below another.
+"""Forms of a price list: a table, aligned columns, or one value below another.
 
-Each yields rows: a model, and the cell that stands in each of its columns.
+Each yields rows: a model and its cells by column.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _GAPS: Final = re.compile(r"\t| {2,}")
-#: Rules between the rows of a drawn table.
+#: Lines drawn between the rows of a table.
 _RULE: Final = re.compile(r"[\s|+:=─━┼│-]+")
-#: A heading has no more columns.
+#: Most columns of a heading.
 _MOST_COLUMNS: Final = 40
 _LABELLED: Final = re.compile(r"(?P<label>[^\d:₽]{2,60}?)\s*:\s*(?P<value>.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a line, and where it stands there."""
+    """A cell with its position in the line."""
 
     text: str
     start: int
@@ -45,18 +45,18 @@ class PageLine:
 
     number: int
     cells: tuple[Cell, ...]
-    #: Whether cells stand by their place in the line alone, so that one may be missing.
+    #: Whether cells are assigned to columns by position, so that one may be missing.
     by_place: bool
 
     @property
     def texts(self) -> list[str]:
-        """Return what stands in the cells."""
+        """The texts of the cells."""
         return [cell.text for cell in self.cells]
 
 
 @dataclass(slots=True)
 class PriceRow:
-    """A model, and what the page says in its columns."""
+    """A model and its cells by column."""
 
     line: int
     model: str
@@ -64,7 +64,7 @@ class PriceRow:
 
 
 def split_lines(text: str) -> list[PageLine]:
-    """Return the lines that say something, cut into cells."""
+    """Split a text into cells, leaving out blank lines and drawn ones."""
     return [
         line
         for number, raw in enumerate(text.splitlines(), 1)
@@ -92,7 +92,7 @@ def _split(number: int, raw: str) -> PageLine | None:
 
 
 def heading_of(line: PageLine) -> list[Column] | None:
-    """Return the columns that a line is the heading of: it names input and output."""
+    """Return the columns of a heading, which names input and output; None for other lines."""
     if not 1 < len(line.cells) <= _MOST_COLUMNS:
         return None
     columns = [column_of(text) or Column.OTHER for text in line.texts]
@@ -104,7 +104,7 @@ def heading_of(line: PageLine) -> list[Column] | None:
 
 
 def rows_of_table(lines: Sequence[PageLine]) -> Iterator[PriceRow]:
-    """Yield the rows below each heading, whether tabs, bars or places part the cells."""
+    """Yield the rows below each heading; tabs, bars or positions separate cells."""
     heading: PageLine | None = None
     columns: list[Column] = []
     for line in lines:
@@ -126,10 +126,10 @@ def _row(line: PageLine, heading: PageLine, columns: Sequence[Column]) -> PriceR
     found = PriceRow(line.number, name)
     others = line.cells[place + 1 :]
     if line.by_place and heading.by_place:
-        standing = [(_nearest(cell, heading), cell.text) for cell in others]
-        pairs = [(columns[at], text) for at, text in standing]
+        placed = [(_nearest(cell, heading), cell.text) for cell in others]
+        pairs = [(columns[at], text) for at, text in placed]
     else:
-        # The heading may have no word above the models.
+        # The heading may be empty above the models.
         offset = columns.index(Column.MODEL) if Column.MODEL in columns else -1
         pairs = list(zip(columns[offset + 1 :], (cell.text for cell in others), strict=False))
     for column, text in pairs:
@@ -139,7 +139,7 @@ def _row(line: PageLine, heading: PageLine, columns: Sequence[Column]) -> PriceR
 
 
 def _nearest(cell: Cell, heading: PageLine) -> int:
-    """Return the column that a cell stands under: the one that it overlaps, else the nearest."""
+    """Return the column of a cell: the one that it overlaps, else the nearest."""
 
     def distance(at: int) -> tuple[int, float]:
         other = heading.cells[at]
@@ -151,7 +151,7 @@ def _nearest(cell: Cell, heading: PageLine) -> int:
 
 
 def rows_of_stack(lines: Sequence[PageLine]) -> Iterator[PriceRow]:
-    """Yield models below which their prices stand: labelled, or in the order of the headings."""
+    """Yield models with the prices below them: labelled, or in the order of the headings."""
     order: list[Column] = []
     heading: list[Column] = []
     found: PriceRow | None = None
@@ -178,7 +178,7 @@ def rows_of_stack(lines: Sequence[PageLine]) -> Iterator[PriceRow]:
 
 
 def _labelled(text: str) -> tuple[Column, str] | None:
-    """Return what `Ввод: 25,8 ₽` says."""
+    """Parse a labelled price such as `Ввод: 25,8 ₽`."""
     match = _LABELLED.fullmatch(text)
     column = column_of(match["label"]) if match else None
     return (column, match["value"]) if match and column is not None else None
@@ -189,7 +189,7 @@ def _is_value(text: str) -> bool:
 
 
 def _is_other(place: int, order: Sequence[Column]) -> bool:
-    """Return whether anything may stand in that place: the length of a context, a remark."""
+    """Return whether the column at that place is not used here."""
     columns = [column for column in order if column is not Column.MODEL]
     return place < len(columns) and columns[place] is Column.OTHER
 
@@ -197,7 +197,7 @@ def _is_other(place: int, order: Sequence[Column]) -> bool:
 def _finished(
     found: PriceRow | None, values: Sequence[str], order: Sequence[Column]
 ) -> list[PriceRow]:
-    """Return a model with its values put under the headings; nothing where they don't fit."""
+    """Assign the collected values to the headings if their numbers match."""
     if found is None:
         return []
     columns = [column for column in order if column is not Column.MODEL]

@@ -1,4 +1,4 @@
-"""From HTML to the text that it shows: a row of a table is a line, its cells parted by tabs."""
+"""Convert HTML to text: a table row becomes a line, its cells separated by tabs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
-#: Elements whose text nobody sees.
+#: Elements whose text is not displayed.
 _UNSEEN: Final = frozenset({"script", "style", "svg", "template"})
 _CELLS: Final = frozenset({"td", "th"})
-#: Elements that stand in a line with what surrounds them.
+#: Elements that do not break a line.
 _INLINE: Final = frozenset(
     {"a", "abbr", "b", "code", "em", "i", "small", "span", "strong", "sub", "sup", "u"}
 )
@@ -20,12 +20,12 @@ _BLANKS: Final = re.compile(r"[ \t\r\n\f]+")
 
 
 def is_markup(text: str) -> bool:
-    """Return whether a text is HTML, or a part of it."""
+    """Return whether a text is HTML or a fragment of it."""
     return _MARKUP.search(text) is not None
 
 
 def lines_of_markup(text: str) -> str:
-    """Return what a page shows, line by line.
+    """Return the displayed text of a page, line by line.
 
     Raises:
         ValueError: its markup is broken.
@@ -34,7 +34,7 @@ def lines_of_markup(text: str) -> str:
     try:
         reader.feed(text)
         reader.close()
-    except AssertionError as error:  # how the parser tells of a broken declaration
+    except AssertionError as error:  # the parser's answer to a broken declaration
         raise ValueError(str(error)) from None
     return "".join(reader.shown)
 

@@ -1,4 +1,4 @@
-"""A price list as it was copied: the prices of its models, or why it is none."""
+"""Read the prices of models from a copied price list."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from visionq.pricing.price_page.forms import PageLine, PriceRow
 
-#: Bytes. No list of prices is longer.
+#: Bytes of the longest list that is read.
 MOST_BYTES: Final = 10_000_000
-#: Rubles for a million tokens: as much as a price table takes.
+#: Rubles for a million tokens: the limit of a price table.
 _MOST: Final = Decimal(1_000_000)
 _RUBLES: Final = re.compile(r"₽|\bруб|\brub\b|\bр\.", re.IGNORECASE)
 _PER_MILLION: Final = re.compile(
@@ -34,7 +34,7 @@ _LOGIN: Final = re.compile(r"парол|войти|авториз|password|log ?
 
 @dataclass(frozen=True, slots=True)
 class PagePrice:
-    """What the page says of one model: rubles for a million tokens; None: it says nothing."""
+    """Prices of one model in rubles for a million tokens; None if the page has none."""
 
     model: str
     input: Decimal
@@ -43,8 +43,8 @@ class PagePrice:
     cache_write: Decimal | None = None
     cache_write_12h: Decimal | None = None
 
-    def told(self) -> dict[str, Decimal]:
-        """Return the fields that the page fills."""
+    def prices(self) -> dict[str, Decimal]:
+        """Return the prices that the page has, by field."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "model"}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -54,16 +54,16 @@ class PricePage:
     """All prices of a page."""
 
     prices: tuple[PagePrice, ...]
-    #: Models that stand there without a price of input and one of output.
+    #: Models without a price of input or output.
     passed_over: tuple[str, ...]
 
 
 def read_price_page(content: bytes, name: str) -> PricePage:
-    """Return the prices that a page shows; `name` is what errors call it.
+    """Return the prices of a page; errors call it `name`.
 
     Raises:
-        InvalidSource: it is no list of prices in rubles for a million tokens, or one of its rows
-            can't be right; the message says which.
+        InvalidSource: not a list of prices in rubles for a million tokens, or a row makes no sense;
+            the message names it.
     """
     text = _text(content, name)
     lines = split_lines(text)
@@ -75,8 +75,8 @@ def read_price_page(content: bytes, name: str) -> PricePage:
             passed_over.append(row.model)
         elif prices.setdefault(price.model, price) != price:
             raise InvalidSource(
-                f"{name}, line {row.line}: {price.model} stands there twice with different prices:"
-                " copy the ordinary prices alone, without those of batches"
+                f"{name}, line {row.line}: {price.model} is listed twice with different prices:"
+                " copy the ordinary prices only, without those of batches"
             )
     if not prices:
         raise InvalidSource(f"{name}: {_why_none(text)}")
@@ -86,26 +86,27 @@ def read_price_page(content: bytes, name: str) -> PricePage:
 
 def _text(content: bytes, name: str) -> str:
     if len(content) > MOST_BYTES:
-        raise InvalidSource(f"{name}: more than {MOST_BYTES:,} bytes: no list of prices is so long")
+        raise InvalidSource(
+            f"{name}: more than {MOST_BYTES:,} bytes: too long for a list of prices"
+        )
     is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
     try:
         text = content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidSource(f"{name}: not a text in UTF-8; save the page as such") from None
+        raise InvalidSource(f"{name}: not UTF-8 text; save the page as UTF-8") from None
     try:
         return cleaned(lines_of_markup(text) if is_markup(text) else text)
     except ValueError as error:
-        raise InvalidSource(f"{name}: its HTML is broken ({error}); save the page again") from None
+        raise InvalidSource(f"{name}: broken HTML ({error}); save the page again") from None
 
 
 def _rows(lines: Sequence[PageLine], name: str) -> list[PriceRow]:
-    """Return the rows of a table where there is a heading, else models with prices below them."""
+    """Return the rows of a table, or of a list if there is no heading."""
     headings = [line for line in lines if heading_of(line)]
     for line in headings:
         if any(map(is_foreign, line.texts)):
             raise InvalidSource(
-                f"{name}, line {line.number}: prices in another currency; the list in rubles is"
-                " needed"
+                f"{name}, line {line.number}: prices in another currency; use the list in rubles"
             )
     return list(rows_of_table(lines) if headings else rows_of_stack(lines))
 
@@ -115,51 +116,53 @@ def _why_none(text: str) -> str:
     if not text.strip():
         return f"it is empty; {wanted}"
     if _LOGIN.search(text):
-        return f"this looks like a page to log in on, not like a list of prices; {wanted}"
-    return f"no list of prices; {wanted}"
+        return f"this looks like a login page, not a list of prices; {wanted}"
+    return f"not a list of prices; {wanted}"
 
 
 def _price(row: PriceRow, name: str) -> PagePrice | None:
-    """Return the price of a row, or None where input or output has none."""
+    """Return the prices of a row, or None without those of input and output."""
     for text in row.cells.values():
         if is_foreign(text):
             raise InvalidSource(
                 f"{name}, line {row.line}: {row.model} is priced in another currency"
-                f" ({shown(text)[:20]}); the list in rubles is needed"
+                f" ({shown(text)[:20]}); use the list in rubles"
             )
     values = {
         column.value: price_of(text)
         for column, text in row.cells.items()
         if column is not Column.OTHER
     }
-    told = {name: value for name, value in values.items() if value is not None}
-    if not {Column.INPUT, Column.OUTPUT} <= told.keys():
+    listed = {name: value for name, value in values.items() if value is not None}
+    if not {Column.INPUT, Column.OUTPUT} <= listed.keys():
         return None
-    _check_sense(told, f"{name}, line {row.line}: {row.model}")
-    return PagePrice(model=bare_model(row.model), **told)
+    _check_sense(listed, f"{name}, line {row.line}: {row.model}")
+    return PagePrice(model=bare_model(row.model), **listed)
 
 
-def _check_sense(told: dict[str, Decimal], where: str) -> None:
-    """Refuse prices that can't be: none, huge, or of columns that were confused."""
-    for column, value in told.items():
+def _check_sense(listed: dict[str, Decimal], where: str) -> None:
+    """Refuse prices that are zero, huge, or from the wrong column."""
+    for column, value in listed.items():
         if not 0 < value <= _MOST or value.as_tuple().exponent < -6:  # type: ignore[operator]  # noqa: PLR2004  # finite; decimals of a table
-            raise InvalidSource(f"{where}: {column} of {value} ₽ for a million tokens can't be")
-    if told["output"] < told["input"]:
+            raise InvalidSource(
+                f"{where}: {column} of {value} ₽ for a million tokens makes no sense"
+            )
+    if listed["output"] < listed["input"]:
         raise InvalidSource(
-            f"{where}: output ({told['output']} ₽) costs less than input ({told['input']} ₽):"
-            " look at the columns"
+            f"{where}: output ({listed['output']} ₽) costs less than input ({listed['input']} ₽):"
+            " check the columns"
         )
-    if told.get("cached_input", told["input"]) > told["input"]:
+    if listed.get("cached_input", listed["input"]) > listed["input"]:
         raise InvalidSource(
-            f"{where}: cached input ({told['cached_input']} ₽) costs more than input"
-            f" ({told['input']} ₽): look at the columns"
+            f"{where}: cached input ({listed['cached_input']} ₽) costs more than input"
+            f" ({listed['input']} ₽): check the columns"
         )
 
 
 def _check_units(text: str, name: str) -> None:
     if not _RUBLES.search(text):
-        raise InvalidSource(f"{name}: nothing on it says that prices are in rubles (₽, руб.)")
+        raise InvalidSource(f"{name}: it does not say that prices are in rubles (₽, руб.)")
     if _PER_THOUSAND.search(text) and not _PER_MILLION.search(text):
         raise InvalidSource(
-            f"{name}: prices for a thousand tokens; the list for a million (1M) is needed"
+            f"{name}: prices for a thousand tokens; use the list for a million (1M)"
         )
