@@ -8,9 +8,8 @@ import sqlite3
 import threading
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from producer.run.selection import mark_of
 from visionq.errors import RecordRefused
@@ -33,12 +32,8 @@ ON CONFLICT (id) DO UPDATE SET start = excluded.start, length = excluded.length,
 """
 
 
-_Values = tuple[str, int, int, int, str, int, str, int, int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """A row's last line in the record."""
+class IndexEntry(NamedTuple):
+    """A row's last line in the record, as the index holds it."""
 
     id: str
     number: int
@@ -47,8 +42,9 @@ class IndexEntry:
     #: Error code; empty if there is an answer.
     code: str
     attempt: int
-    paid: Decimal
-    simulated: bool = False
+    #: Rubles, as the record writes them.
+    paid_rub: str
+    simulated: int = 0
     #: Hash of the row's inputs (`mark_of`); None in records of earlier versions.
     mark: int | None = None
 
@@ -56,6 +52,11 @@ class IndexEntry:
     def failed(self) -> bool:
         """Whether there is no answer."""
         return bool(self.code)
+
+    @property
+    def paid(self) -> Decimal:
+        """Rubles that the row has cost."""
+        return Decimal(self.paid_rub)
 
 
 class Index:
@@ -82,12 +83,12 @@ class Index:
 
     def add(self, entries: Iterable[IndexEntry]) -> None:
         """Add lines; of two with one id the later one counts."""
-        values = [_values(one) for one in entries]
+        added = list(entries)
         with self._lock:
             self._database.execute("BEGIN")
-            self._database.executemany(_ADD, values)
+            self._database.executemany(_ADD, added)
             self._database.execute("COMMIT")
-            self.lines += len(values)
+            self.lines += len(added)
 
     def find(self, row_id: str, number: int) -> IndexEntry | None:
         """Return the last line of a row; `number` is its current position in the source."""
@@ -95,13 +96,13 @@ class Index:
             found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
             if found is not None and found[1] != number:
                 self._database.execute("UPDATE rows SET number = ? WHERE id = ?", (number, row_id))
-        return _entry(found) if found else None
+        return IndexEntry(*found) if found else None
 
     def get(self, row_id: str) -> IndexEntry | None:
         """Return the last line of a row."""
         with self._lock:
             found = self._database.execute("SELECT * FROM rows WHERE id = ?", (row_id,)).fetchone()
-        return _entry(found) if found else None
+        return IndexEntry(*found) if found else None
 
     def count(self) -> tuple[int, int]:
         """Return the number of rows, and of those that failed."""
@@ -139,17 +140,6 @@ class Index:
         order = "number, id" if of_source else "start"
         query = f"SELECT start, length FROM rows ORDER BY {order}"  # noqa: S608  # one of the two above
         yield from self._database.execute(query)
-
-
-def _values(one: IndexEntry) -> _Values:
-    kept = (one.id, one.number, one.start, one.length, one.code, one.attempt)
-    return *kept, str(one.paid), one.simulated, one.mark
-
-
-def _entry(found: _Values) -> IndexEntry:
-    row_id, number, start, length, code, attempt, paid, simulated, mark = found
-    kept = (row_id, number, start, length, code, attempt)
-    return IndexEntry(*kept, Decimal(paid), bool(simulated), mark)
 
 
 #: Lines that are indexed at a time.
@@ -211,7 +201,7 @@ def entry_of(row: dict[str, Any], start: int, length: int) -> IndexEntry:
         length=length,
         code=str(row["error"]["code"]) if row["error"] is not None else "",
         attempt=int(row["attempt"]),
-        paid=Decimal(row["cost_rub"]),
+        paid_rub=str(Decimal(row["cost_rub"])),
         simulated=bool(row.get("simulated")),
         mark=mark_of(inputs) if (inputs := row.get("inputs")) is not None else None,
     )

@@ -111,16 +111,27 @@ def show(*, job_id: str, as_json: bool) -> None:
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
     """Cancel jobs in any state; those that have ended stay as they are."""
     with errors_as_json(as_json), open_ledger() as ledger:
-        found = [
-            _Cancelled(job_id, state)
-            for job_id, state in zip(job_ids, ledger.cancel(job_ids), strict=True)
-        ]
+        states = ledger.cancel(job_ids)
+    found = list(zip(job_ids, states, strict=True))
     if as_json:
-        print_json([one.to_public() for one in found])
-    else:
-        for one in found:
-            one.print()
-    return EXIT_OK if all(one.is_known for one in found) else EXIT_FAILED
+        print_json([_cancelled(job_id, before) for job_id, before in found])
+    for job_id, before in () if as_json else found:
+        if before == _MISSING:
+            print_error(not_found(job_id))
+        else:
+            ended = f"had already ended: {before}"
+            click.echo(f"{job_id} {ended if before in TERMINAL else 'cancelled'}")
+    return EXIT_FAILED if _MISSING in states else EXIT_OK
+
+
+def _cancelled(job_id: str, before: str) -> dict[str, Any]:
+    is_known = before != _MISSING
+    return {
+        "id": job_id,
+        "cancelled": is_known and before not in TERMINAL,
+        "before": State.QUEUED.value if before == HINTED else before,
+        "error": None if is_known else error_document(not_found(job_id))["error"],
+    }
 
 
 @jobs.command()
@@ -152,35 +163,6 @@ def resume(
             said = state if state == _RESUMED else f"not resumed: {state}"
             click.echo(f"{job_id} {said}")
     return EXIT_OK if all(state == _RESUMED for state in states.values()) else EXIT_FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancelled:
-    """A job to cancel, and its state in the ledger before."""
-
-    id: str
-    before: str
-
-    @property
-    def is_known(self) -> bool:
-        return self.before != _MISSING
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_known and self.before not in TERMINAL
-
-    def to_public(self) -> dict[str, Any]:
-        before = State.QUEUED.value if self.before == HINTED else self.before
-        error = None if self.is_known else error_document(not_found(self.id))["error"]
-        return {"id": self.id, "cancelled": self.is_done, "before": before, "error": error}
-
-    def print(self) -> None:
-        if not self.is_known:
-            print_error(not_found(self.id))
-        elif self.is_done:
-            click.echo(f"{self.id} cancelled")
-        else:
-            click.echo(f"{self.id} had already ended: {self.before}")
 
 
 def _print_list(views: list[JobView]) -> None:

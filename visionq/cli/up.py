@@ -27,6 +27,7 @@ from visionq.cli.shared import (
     EXIT_OK,
     json_option,
     print_json,
+    with_options,
     write_nowhere,
 )
 from visionq.detectors import load_detectors
@@ -38,7 +39,7 @@ from visionq.devstack.children import (
     simulator_specs,
     worker_specs,
 )
-from visionq.devstack.planning import StackOptions, planned
+from visionq.devstack.planning import PORT_OPTIONS, StackOptions, planned
 from visionq.devstack.supervisor import Signals, Supervisor
 from visionq.http_checks import prepare_http_environment
 from visionq.pricing.model_list import unlisted_warning
@@ -81,11 +82,12 @@ _port = click.IntRange(0, 65535)
     " answers in a new one that is removed at the end.",
 )
 @click.option("--simulate", is_flag=True, help="Use the simulator although there is a key.")
-@click.option("--redis-port", type=_port, default=0, help="Default: a free one.")
-@click.option("--simulator-port", type=_port, default=0, help="Default: a free one.")
-@click.option("--flower-port", type=_port, default=0, help="Default: a free one.")
-@click.option("--gateway-port", type=_port, default=0, help="Default: a free one.")
-@click.option("--metrics-port", type=_port, default=0, help="Default: a free one.")
+@with_options(
+    *(
+        click.option(name, type=_port, default=0, help="Default: a free one.")
+        for name in PORT_OPTIONS
+    )
+)
 @click.option("--temporary", is_flag=True, hidden=True, help="End with stdin; leave no record.")
 @click.option(
     "--service",
@@ -102,20 +104,16 @@ def up(
     concurrency: int,
     data_dir: Path | None,
     simulate: bool,
-    redis_port: int,
-    simulator_port: int,
-    flower_port: int,
-    gateway_port: int,
-    metrics_port: int,
     temporary: bool,
     services: tuple[str, ...],
+    **ports: int,
 ) -> int:
     """Run everything on this machine until it is stopped.
 
     Without PROXYAPI_API_KEY nothing is sent to the internet: a simulator answers instead.
     """
-    ports = (redis_port, simulator_port, flower_port, gateway_port, metrics_port)
-    wishes = StackOptions(workers, concurrency, data_dir, simulate, ports)
+    wanted = tuple(ports[name.strip("-").replace("-", "_")] for name in PORT_OPTIONS)
+    wishes = StackOptions(workers, concurrency, data_dir, simulate, wanted)
     # What its children write holds prompts, pictures and answers: nobody else here reads it.
     os.umask(0o077)
     prepare_http_environment(os.environ)

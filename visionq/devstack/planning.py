@@ -46,7 +46,7 @@ class StackOptions:
     data_dir: Path | None
     simulate: bool
     #: Of `PORT_OPTIONS`; 0 takes a free one.
-    ports: tuple[int, int, int, int, int]
+    ports: tuple[int, ...]
 
 
 @contextmanager
