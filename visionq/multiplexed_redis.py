@@ -16,12 +16,15 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 #: Seconds between two looks at how long the oldest command has waited.
 _TICK: Final = 1.0
+#: A ninth of the time that redis-py takes for a command of a script.
+_PACK: Final = HiredisRespSerializer().pack
 
 
 class MultiplexedRedis(redis_asyncio.Redis):
@@ -82,15 +85,12 @@ class _Channel:
                 self._connecting = self._loop.create_task(self._connect())
             # One task that gives up must not break off what others wait for.
             await asyncio.shield(self._connecting)
-        return await self._give(self._connection, command)
+        return await self._give(command)
 
-    def _give(
-        self, connection: AbstractConnection, command: tuple[Any, ...]
-    ) -> asyncio.Future[Any]:
-        packed = connection.pack_command(*command)
+    def _give(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
         if not self._unsent:
             self._loop.call_soon(self._write)
-        self._unsent += packed
+        self._unsent += _PACK(*command)
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._due.append((reply, self._loop.time()))
         return reply
@@ -145,7 +145,7 @@ class _Channel:
             self._lose(connection, redis_errors.TimeoutError, "Timeout reading from Redis")
             return
         if not self._due and self._idle and now - self._last_reply > self._idle:
-            self._give(connection, ("PING",)).add_done_callback(asyncio.Future.exception)
+            self._give(("PING",)).add_done_callback(asyncio.Future.exception)
         self._tick = self._loop.call_later(self._pause, self._look)
 
     def _lose(

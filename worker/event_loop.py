@@ -89,6 +89,7 @@ class EventLoop:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             loop = self._loop = runner.get_loop()
+            loop.set_exception_handler(_log_error)
             # Threads that wait cost memory alone.
             threads = ThreadPoolExecutor(self._blocking_threads, "visionq-blocking")
             loop.set_default_executor(threads)
@@ -151,6 +152,12 @@ class _Watch(BackgroundThread):
             self._logged[where] = now
             log.warning("loop.blocked", seconds=round(self.silence, 2), where=where)
         return True
+
+
+def _log_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that no task is left to raise, without the values that asyncio would show."""
+    what = str(context["message"]).partition("(")[0]
+    log.error("loop.error", what=what, exc_info=context.get("exception"))
 
 
 def _where(frame: FrameType) -> str:

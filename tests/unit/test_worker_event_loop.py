@@ -91,6 +91,21 @@ def test_a_block_is_counted_and_logged_with_its_place(loop: EventLoop) -> None:
     assert counters.counted == [("visionq:metrics", "loop_blocked", 2)]
 
 
+def test_lost_errors_are_logged_without_values(loop: EventLoop) -> None:
+    """An error in a callback is logged by its kind: what the callback was given is a job's."""
+
+    def fail(_: str) -> None:
+        raise ValueError
+
+    with structlog.testing.capture_logs() as logs:
+        loop.call_soon(fail, "a prompt")
+        loop.run(asyncio.sleep(0))
+    (line,) = logs
+    assert line["event"] == "loop.error"
+    assert isinstance(line["exc_info"], ValueError)
+    assert "a prompt" not in str({**line, "exc_info": None})
+
+
 def test_ends_with_tasks_that_do_not() -> None:
     """Stopping abandons what still runs, and may come before the start."""
     EventLoop(1).stop()
