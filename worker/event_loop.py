@@ -155,7 +155,7 @@ class _Watch(BackgroundThread):
 
 
 def _log_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no task is left to raise, without the values that asyncio would show."""
+    """Log an error that no task raises, without values."""
     what = str(context["message"]).partition("(")[0]
     log.error("loop.error", what=what, exc_info=context.get("exception"))
 
