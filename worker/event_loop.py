@@ -73,12 +73,19 @@ class EventLoop:
             note_loop_blocked(redis, blocks)
             self._watch.blocks -= blocks
 
-    def stop(self) -> None:
-        """End; tasks that run are abandoned."""
+    def stop(self, close: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """End, after a call of `close` in the loop; tasks that run are abandoned."""
         if self._loop is not None:
             self._watch.stop()
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._loop.create_task, self._finish(close))
             self._thread.join(timeout=5)
+
+    async def _finish(self, close: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        try:
+            if close is not None:
+                await close()
+        finally:
+            self._running.stop()
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:

@@ -10,15 +10,19 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpcore2
 import httpx2
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+
+_Connection = TypeVar(
+    "_Connection", httpcore2.ConnectionInterface, httpcore2.AsyncConnectionInterface
+)
 
 #: Bytes that are written before the time is looked at again.
 _PIECE: Final = 65_536
@@ -109,6 +113,10 @@ class TimedStream(httpcore2.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
+#: Bytes, also once unpacked. No answer is longer; a longer page is not read to its end.
+LONGEST_BODY: Final = 16 * 1024 * 1024
+
+
 class BodyTooLong(httpx2.ReadError):
     """There is more of a body than is taken."""
 
@@ -118,17 +126,51 @@ def pieces(response: httpx2.Response, most: int) -> Iterator[bytes]:
 
     Raises:
         BodyTooLong: it is longer, packed or unpacked; nothing beyond is held in memory.
-        httpx2.DecodingError: it can't be unpacked, or is packed more than once: then a few bytes
-            could take minutes and bring nothing.
+        httpx2.DecodingError: it can't be unpacked, or is packed more than once.
     """
-    if "," in response.headers.get("content-encoding", ""):
-        raise httpx2.DecodingError("the body is packed more than once")
+    check_packing(response.headers.get("content-encoding", ""))
     size = 0
     for piece in response.iter_bytes():
         size += len(piece)
-        if max(size, response.num_bytes_downloaded) > most:
-            raise BodyTooLong("the body does not end")
+        _check_size(response, size, most)
         yield piece
+
+
+async def read(response: httpx2.Response, most: int) -> bytes:
+    """Return the unpacked body, at most `most` bytes of it; raises what `pieces` does."""
+    check_packing(response.headers.get("content-encoding", ""))
+    body, size = [], 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        _check_size(response, size, most)
+        body.append(piece)
+    return b"".join(body)
+
+
+#: Of bodies as they travel: their length and packing are not those of what has been read.
+_OF_THE_LINE: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+
+
+def with_body(
+    status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, request: httpx2.Request
+) -> httpx2.Response:
+    """Return the response with its body, which has been read and unpacked."""
+    own = [(name, value) for name, value in headers if name.lower() not in _OF_THE_LINE]
+    return httpx2.Response(status, headers=own, content=body, request=request)
+
+
+def check_packing(encoding: str) -> None:
+    """Raise `httpx2.DecodingError` if a body is packed more than once.
+
+    Then a few bytes could take minutes to unpack and bring nothing.
+    """
+    if "," in encoding:
+        raise httpx2.DecodingError("the body is packed more than once")
+
+
+def _check_size(response: httpx2.Response, size: int, most: int) -> None:
+    if max(size, response.num_bytes_downloaded) > most:
+        raise BodyTooLong("the body does not end")
 
 
 def harden(client: httpx2.Client) -> None:
@@ -141,17 +183,20 @@ def harden(client: httpx2.Client) -> None:
             close_if_bytes_are_left(pool)
 
 
-def close_if_bytes_are_left(pool: httpcore2.ConnectionPool) -> None:
+def close_if_bytes_are_left(
+    pool: httpcore2.ConnectionPool | httpcore2.AsyncConnectionPool,
+) -> None:
     """Never reuse a connection that brought more than the answer.
 
     The pool itself closes one with bytes that it has not read yet.
     """
-    pool.create_connection = partial(_create, pool.create_connection)  # type: ignore[method-assign]  # of this one pool
+    own: Any = pool  # of either kind; only this one pool changes
+    own.create_connection = partial(_create, own.create_connection)
 
 
 def _create(
-    create: Callable[[httpcore2.Origin], httpcore2.ConnectionInterface], origin: httpcore2.Origin
-) -> httpcore2.ConnectionInterface:
+    create: Callable[[httpcore2.Origin], _Connection], origin: httpcore2.Origin
+) -> _Connection:
     connection = create(origin)
     expired = connection.has_expired
 
@@ -162,7 +207,9 @@ def _create(
     return connection
 
 
-def _has_bytes_left(connection: httpcore2.ConnectionInterface) -> bool:
+def _has_bytes_left(
+    connection: httpcore2.ConnectionInterface | httpcore2.AsyncConnectionInterface,
+) -> bool:
     if not connection.is_idle():
         return False
     inner: object = connection  # the connections to a host, and through a proxy, wrap one

@@ -34,7 +34,7 @@ from worker.intake import Intake
 from worker.malloc import MemoryTrim, tune_malloc
 from worker.pipeline import Dependencies
 from worker.provider.free_requests import answers, read_balance, read_models
-from worker.provider.provider_client import make_client
+from worker.provider.provider_client import make_async_client, make_client
 from worker.threads.dispatcher import Dispatcher, HintPublisher
 from worker.threads.heartbeat import Heartbeat, Leases
 from worker.threads.maintenance import MaintenanceThread
@@ -55,6 +55,7 @@ from worker.webhook_sender import WebhookSender, make_webhook_sender
 
 if TYPE_CHECKING:
     from celery import Celery
+    from openai import OpenAI
     from redis import Redis
 
     from visionq.pricing.vision import RequestLimits
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from worker.threads.maintenance.scheduler import PeriodicTask
 
 
-#: Threads for blocking calls beyond one for each call of the provider.
+#: Threads for blocking calls beyond one for each download.
 _SPARE_THREADS: Final = 8
 
 
@@ -86,6 +87,8 @@ class Runtime:
     limits: EnvironmentLimits
     scripts: Scripts
     webhook_sender: WebhookSender
+    #: For what threads ask the provider.
+    probes: OpenAI
 
     def start(self) -> None:
         """Register with the fleet and begin to dispatch."""
@@ -120,7 +123,8 @@ class Runtime:
         self.dependencies.tracing.stop()
         self.dependencies.isolated_decoder.close()
         self.dependencies.decode_slots.close()
-        self.loop.stop()
+        self.loop.stop(self.dependencies.client.close)
+        self.probes.close()
 
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
@@ -136,7 +140,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     registration = _registration(settings, slots, queues)
     loop = EventLoop(slots + _SPARE_THREADS)
     progress = Progress(leases, slots, silence=lambda: loop.silence)
-    dependencies = _dependencies(settings, ledger)
+    dependencies, probes = _dependencies(settings, ledger), make_client(settings)
     intake = Intake(settings, ledger, open_blobs(settings, redis), time.sleep)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
@@ -145,7 +149,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         LoopBlocks(loop, redis),
         scripts,
         limits,
-        *_urgent_tasks(settings, redis, ledger, dependencies, registration.key),
+        *_urgent_tasks(settings, redis, ledger, probes, registration.key),
     ]
     return Runtime(
         dependencies=dependencies,
@@ -159,10 +163,11 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dispatcher=Dispatcher(redis, ledger, HintPublisher(app), progress),
         dead_letters=DeadLetters(_redis(settings, patience=5), bounds(settings)),
         watch=MaintenanceThread(urgent),
-        sweeper=MaintenanceThread(_slow_tasks(settings, redis, dependencies, intake), pause=20),
+        sweeper=MaintenanceThread(_slow_tasks(settings, redis, probes, intake), pause=20),
         limits=limits,
         scripts=scripts,
         webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),
+        probes=probes,
     )
 
 
@@ -172,7 +177,7 @@ def bounds(settings: Settings) -> Bounds:
 
 
 def _urgent_tasks(
-    settings: Settings, redis: Redis, ledger: Ledger, dependencies: Dependencies, key: str
+    settings: Settings, redis: Redis, ledger: Ledger, probes: OpenAI, key: str
 ) -> list[PeriodicTask]:
     """Return tasks that notice changes within seconds."""
     sender = make_sender(settings)
@@ -180,12 +185,12 @@ def _urgent_tasks(
         redis,
         ledger,
         key,
-        partial(read_balance, dependencies.client, dependencies.profile.balance),
+        partial(read_balance, probes, load_profile(settings.provider).balance),
         time.time,
     )
     tasks: list[PeriodicTask] = [
         balance,
-        OutageProbe(redis, ledger, key, partial(answers, dependencies.client)),
+        OutageProbe(redis, ledger, key, partial(answers, probes)),
     ]
     if sender is not None:
         low = LowBalance(redis, key, sender, time.time, settings.low_balance_rub)
@@ -195,13 +200,13 @@ def _urgent_tasks(
 
 
 def _slow_tasks(
-    settings: Settings, redis: Redis, dependencies: Dependencies, intake: Intake
+    settings: Settings, redis: Redis, probes: OpenAI, intake: Intake
 ) -> list[PeriodicTask]:
     """Return tasks that the fleet runs once a minute or less often."""
     tasks: list[PeriodicTask] = [
         Drift(redis),
         Disbelief(redis),
-        Models(redis, partial(read_models, dependencies.client, dependencies.profile)),
+        Models(redis, partial(read_models, probes, load_profile(settings.provider))),
         Sweep(redis, intake.blobs, settings.result_ttl, settings.failed_ttl),
     ]
     sender = make_sender(settings)
@@ -244,7 +249,7 @@ def _dependencies(settings: Settings, ledger: Ledger) -> Dependencies:
         statistics=StatisticsWriter(ledger),
         blobs=open_async_blobs(settings, pictures),
         fetcher=Fetcher(fetch_policy(settings)),
-        client=make_client(settings),
+        client=make_async_client(settings),
         prices=load_prices(settings.prices_file),
         rules=rules,
         options=load_option_table(settings.options_file),

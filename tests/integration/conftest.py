@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.support.ledger import LedgerDriver
 from tests.support.warm_processes import running_simulator
 from tests.support.worker import Bench
@@ -96,7 +97,7 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder / "key.pem",
         free_ports(1, Random())[0],
     )
-    _sign(certificate, key)
+    make_certificate(certificate, key)
     options = {
         "port": "0",
         "tls-port": str(port),
@@ -162,16 +163,3 @@ def _has_tls(program: Path) -> bool:
         [program, "--tls-port", "0", "--nonsense"], capture_output=True, text=True, check=False
     )
     return "tls-port" not in said.stdout + said.stderr and shutil.which("openssl") is not None
-
-
-def _sign(certificate: Path, key: Path) -> None:
-    """Make a certificate for 127.0.0.1 that is its own authority."""
-    openssl = shutil.which("openssl")
-    assert openssl is not None
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(  # found on this machine
-        [openssl, *options.split(), *names, "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )

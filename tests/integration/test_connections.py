@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.provider_clients import BOTH
 from visionq.contract import Api
 from visionq.errors import BillingUnknown
 from visionq.settings import Settings
 from worker.fetch import Fetcher, FetchPolicy
-from worker.provider.provider_client import ask, make_client
 from worker.provider.request import PATHS, ProviderRequest
 from worker.threads.maintenance.alerts import Alert, AlertSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
+
+    from tests.support.provider_clients import Asking
 
     Serve = Callable[[socket.socket, int], None]
 
@@ -115,25 +117,29 @@ def request_of(number: int) -> ProviderRequest:
     return ProviderRequest(Api.RESPONSES, PATHS[Api.RESPONSES], body, ("a.jpg",))
 
 
+@pytest.mark.parametrize("asking", BOTH)
 @TOO_MUCH
-def test_each_call_gets_its_own_answer(serve: Serve) -> None:
+def test_each_call_gets_its_own_answer(serve: Serve, asking: Asking) -> None:
     """Bytes behind an answer of the provider are not the answer to the next call."""
     with serving(serve) as address:
         settings = Settings(api_key=None, base_url=f"{address}/openai/v1")
-        with make_client(settings) as client:
+        with asking(settings) as ask:
             for number in range(1, TIMES + 1):
-                assert ask(client, request_of(number)).text == f"own {number}"
+                assert ask(request_of(number)).text == f"own {number}"
                 time.sleep(0.1)
 
 
-def test_each_call_gets_its_own_answer_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asking", BOTH)
+def test_each_call_gets_its_own_answer_through_a_proxy(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same holds where a proxy of the environment leads to the provider."""
     with serving(at_once) as address:
         monkeypatch.setenv("HTTP_PROXY", address)
         settings = Settings(api_key="k", base_url="http://provider.test/openai/v1")
-        with make_client(settings) as client:
+        with asking(settings) as ask:
             for number in range(1, TIMES + 1):
-                assert ask(client, request_of(number)).text == f"own {number}"
+                assert ask(request_of(number)).text == f"own {number}"
 
 
 @TOO_MUCH
@@ -183,16 +189,17 @@ def peak_below(limit: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def test_a_bomb_for_an_answer(bomb: bytes) -> None:
+@pytest.mark.parametrize("asking", BOTH)
+def test_a_bomb_for_an_answer(bomb: bytes, asking: Asking) -> None:
     """An answer that unpacks without end is given up within some 16 MB; it may have been billed."""
     with serving(lambda connection, _: connection.sendall(bomb)) as address:
         settings = Settings(api_key=None, base_url=f"{address}/openai/v1")
         with (
-            make_client(settings) as client,
+            asking(settings) as ask,
             peak_below(40_000_000),
             pytest.raises(BillingUnknown, match="does not end"),
         ):
-            ask(client, request_of(1))
+            ask(request_of(1))
 
 
 def test_a_bomb_for_a_receipt(bomb: bytes) -> None:

@@ -203,9 +203,9 @@ def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     """While the call is out its body is the only copy of the pictures."""
     kept: list[Any] = []
 
-    def look(client: Any, request: Any, **options: Any) -> Any:
+    async def look(client: Any, request: Any, **options: Any) -> Any:
         kept.extend((p.content, p.checked) for p in attempts[0].pictures)
-        return ask(client, request, **options)
+        return await ask(client, request, **options)
 
     attempts: list[Any] = []
     loaded = steps.load

@@ -50,9 +50,9 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the requests that the provider got."""
     sent: list[str] = []
 
-    def look(client: Any, request: Any, **options: Any) -> Any:
+    async def look(client: Any, request: Any, **options: Any) -> Any:
         sent.append(request.body.decode())
-        return ask(client, request, **options)
+        return await ask(client, request, **options)
 
     monkeypatch.setattr(steps, "ask_provider", look)
     return sent

@@ -97,7 +97,7 @@ def test_the_sellers_own_figure_wins(
     (finding,) = [one for one in usage_findings(redis) if one.check == "prices.bill"]
     assert "the provider charges 1.137 of what the table of prices says" in finding.message
     assert read_balance(
-        bench.dependencies.client, bench.dependencies.profile.balance
+        make_client(bench.settings), bench.dependencies.profile.balance
     ) == 1000 - Decimal(simulator.bill()["rub"])
     bench.close()
 
@@ -225,7 +225,7 @@ def test_the_key_goes_in_the_sellers_form(
     simulator.configure(dialect="other")
     bench = bench_of(redis, simulator, str(file))
     profile = bench.dependencies.profile
-    assert read_balance(bench.dependencies.client, profile.balance) == 1000
+    assert read_balance(make_client(bench.settings), profile.balance) == 1000
     bearer = make_client(bench.settings.model_copy(update={"provider": "polza"}))
     assert read_balance(bearer, profile.balance) is None
     url = bench.settings.base_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
@@ -14,18 +15,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.provider_clients import BOTH
 from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.settings import Settings
-from worker.provider.provider_client import ask, make_client
+from worker.provider.provider_client import ask, make_async_client
 from worker.provider.request import PATHS, ProviderRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.provider_clients import Asking
     from worker.provider.answer import ProviderAnswer
 
     Handler = Callable[[socket.socket], None]
+    Call = Callable[..., ProviderAnswer]
 
 ANSWER = json.dumps(
     {
@@ -140,26 +144,39 @@ def slow_reader(connection: socket.socket) -> None:
             time.sleep(0.02)
 
 
-def call(
-    address: str,
-    request: ProviderRequest = REQUEST,
-    *,
-    connect: float = 2,
-    first_byte: float | None = None,
-    total: float = 5,
-) -> ProviderAnswer:
-    settings = Settings(
-        api_key=None,
-        base_url=address,
-        connect_timeout=connect,
-        first_byte_timeout=first_byte,
-        request_timeout=total,
-    )
-    with make_client(settings) as client:
-        return ask(client, request)
+@pytest.fixture(params=BOTH)
+def asking(request: pytest.FixtureRequest) -> Asking:
+    """Open a client by settings; gives the function that makes one call."""
+    opened: Asking = request.param
+    return opened
 
 
-def test_a_call_and_its_answer() -> None:
+@pytest.fixture
+def call(asking: Asking) -> Call:
+    """Make one call by a client of its own."""
+
+    def make_call(
+        address: str,
+        request: ProviderRequest = REQUEST,
+        *,
+        connect: float = 2,
+        first_byte: float | None = None,
+        total: float = 5,
+    ) -> ProviderAnswer:
+        settings = Settings(
+            api_key=None,
+            base_url=address,
+            connect_timeout=connect,
+            first_byte_timeout=first_byte,
+            request_timeout=total,
+        )
+        with asking(settings) as ask_once:
+            return ask_once(request)
+
+    return make_call
+
+
+def test_a_call_and_its_answer(call: Call) -> None:
     """A whole call over a socket: the body goes out, the answer comes in."""
     bodies: list[bytes] = []
 
@@ -185,7 +202,7 @@ def test_a_call_and_its_answer() -> None:
     ],
     ids=["nothing", "half a body", "half a head", "drip", "dripping head"],
 )
-def test_a_hang_ends_in_time_with_unknown_billing(handle: Handler) -> None:
+def test_a_hang_ends_in_time_with_unknown_billing(call: Call, handle: Handler) -> None:
     """However the provider stalls after the request was sent, the call ends, perhaps paid."""
     with provider(handle) as address:
         started = time.monotonic()
@@ -194,7 +211,7 @@ def test_a_hang_ends_in_time_with_unknown_billing(handle: Handler) -> None:
         assert time.monotonic() - started < 1.5
 
 
-def test_a_provider_that_reads_slowly_ends_in_time() -> None:
+def test_a_provider_that_reads_slowly_ends_in_time(call: Call) -> None:
     """A request that never quite leaves is given up like an answer that never quite comes."""
     with provider(slow_reader) as address:
         started = time.monotonic()
@@ -203,7 +220,7 @@ def test_a_provider_that_reads_slowly_ends_in_time() -> None:
         assert time.monotonic() - started < 5
 
 
-def test_the_first_byte_has_a_time_of_its_own() -> None:
+def test_the_first_byte_has_a_time_of_its_own(call: Call) -> None:
     """Silence after the request ends the call early, perhaps paid; an answer that began goes on."""
 
     def slow_body(connection: socket.socket) -> None:
@@ -235,7 +252,7 @@ def late_head(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("handle", [late_head, late_body])
-def test_the_clock_runs_from_the_start_of_the_call(handle: Handler) -> None:
+def test_the_clock_runs_from_the_start_of_the_call(call: Call, handle: Handler) -> None:
     """Time that one phase of a call took is missing for the next."""
     request = replace(REQUEST, body=b" " * 30_000_000)
     with provider(handle) as address:
@@ -259,13 +276,13 @@ def test_the_clock_runs_from_the_start_of_the_call(handle: Handler) -> None:
     ],
     ids=["close", "cut body", "cut head", "garbage", "cut refusal", "bad gzip", "reset", "reset 2"],
 )
-def test_a_cut_after_the_request_is_unknown_billing(handle: Handler) -> None:
+def test_a_cut_after_the_request_is_unknown_billing(call: Call, handle: Handler) -> None:
     """A connection that breaks once the request has left may have been billed."""
     with provider(handle) as address, pytest.raises(errors.BillingUnknown):
         call(address)
 
 
-def test_a_whole_body_that_is_half_json_is_unknown_billing() -> None:
+def test_a_whole_body_that_is_half_json_is_unknown_billing(call: Call) -> None:
     """A body that is complete by its length and broken by its content may have been billed."""
     with (
         provider(answering(response(ANSWER[:-20]))) as address,
@@ -274,7 +291,7 @@ def test_a_whole_body_that_is_half_json_is_unknown_billing() -> None:
         call(address)
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_a_redirect_is_not_followed(call: Call) -> None:
     """The request, key and pictures go to no other address."""
     calls: list[bytes] = []
 
@@ -289,7 +306,7 @@ def test_a_redirect_is_not_followed() -> None:
     assert len(calls) == 1
 
 
-def test_nobody_listens_and_nothing_is_paid() -> None:
+def test_nobody_listens_and_nothing_is_paid(call: Call) -> None:
     """A refused connection is free."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -297,7 +314,7 @@ def test_nobody_listens_and_nothing_is_paid() -> None:
         call(f"http://127.0.0.1:{port}/openai/v1")
 
 
-def test_no_such_name_and_nothing_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_name_and_nothing_is_paid(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that does not resolve is free."""
 
     def fail(*_args: object, **_options: object) -> None:
@@ -308,7 +325,7 @@ def test_no_such_name_and_nothing_is_paid(monkeypatch: pytest.MonkeyPatch) -> No
         call("http://localhost:8/openai/v1")
 
 
-def test_a_failed_handshake_and_nothing_is_paid() -> None:
+def test_a_failed_handshake_and_nothing_is_paid(call: Call) -> None:
     """A server that does not speak TLS has not seen the request."""
 
     def handle(connection: socket.socket) -> None:
@@ -319,7 +336,7 @@ def test_a_failed_handshake_and_nothing_is_paid() -> None:
         call(address.replace("http:", "https:"))
 
 
-def test_a_stalled_handshake_and_nothing_is_paid() -> None:
+def test_a_stalled_handshake_and_nothing_is_paid(call: Call) -> None:
     """A connection that is not made in time is free."""
 
     def handle(connection: socket.socket) -> None:
@@ -333,23 +350,26 @@ def test_a_stalled_handshake_and_nothing_is_paid() -> None:
         assert time.monotonic() - started < 2
 
 
-def test_128_threads_share_one_client() -> None:
-    """As many calls as a process has threads are under way at once."""
-    together = threading.Barrier(128, timeout=30)
+def test_150_tasks_share_one_client() -> None:
+    """As many calls as a process has are under way at once."""
+    together = threading.Barrier(150, timeout=30)
 
     def handle(connection: socket.socket) -> None:
         read_request(connection)
         together.wait()
         connection.sendall(response(ANSWER))
 
-    with provider(handle) as address:
+    async def ask_all(address: str) -> list[ProviderAnswer]:
         settings = Settings(api_key=None, base_url=address, request_timeout=30)
-        with make_client(settings) as client, ThreadPoolExecutor(128) as pool:
-            answers = list(pool.map(lambda _: ask(client, REQUEST), range(128)))
+        async with make_async_client(settings) as client:
+            return await asyncio.gather(*(ask(client, REQUEST) for _ in range(150)))
+
+    with provider(handle) as address:
+        answers = asyncio.run(ask_all(address))
     assert {answer.text for answer in answers} == {"Рыжий кот."}
 
 
-def test_connections_are_used_again() -> None:
+def test_connections_are_used_again(asking: Asking) -> None:
     """Calls one after another share a connection."""
     connections: list[socket.socket] = []
 
@@ -358,21 +378,18 @@ def test_connections_are_used_again() -> None:
         while read_request(connection):
             connection.sendall(response(ANSWER))
 
-    with (
-        provider(handle) as address,
-        make_client(Settings(api_key=None, base_url=address)) as client,
-    ):
+    with provider(handle) as address, asking(Settings(api_key=None, base_url=address)) as ask_once:
         for _ in range(5):
-            ask(client, REQUEST)
+            ask_once(REQUEST)
     assert len(connections) == 1
 
 
-def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+def test_a_connection_that_the_server_closed_is_not_used_again(asking: Asking) -> None:
     """A call is not lost to a connection that went stale between two calls."""
     with (
         provider(answering(response(ANSWER))) as address,
-        make_client(Settings(api_key=None, base_url=address)) as client,
+        asking(Settings(api_key=None, base_url=address)) as ask_once,
     ):
         for _ in range(3):
-            assert ask(client, REQUEST).text == "Рыжий кот."
+            assert ask_once(REQUEST).text == "Рыжий кот."
             time.sleep(0.05)

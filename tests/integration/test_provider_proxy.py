@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import socketserver
@@ -15,12 +16,13 @@ from pydantic import SecretStr
 from tests.support.warm_processes import running_simulator
 from visionq.http_checks import prepare_http_environment
 from visionq.settings import Settings
-from worker.provider.provider_client import make_client
+from worker.provider.provider_client import make_async_client, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
+    from openai.types import Model
 
 
 class Socks(socketserver.StreamRequestHandler):
@@ -77,4 +79,10 @@ def test_calls_go_through_socks(monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(base_url="http://provider.example/openai/v1", api_key=SecretStr("k"))
         with make_client(settings) as client:
             assert client.models.list().data
-    assert asked == ["provider.example"]
+        assert asyncio.run(list_models(settings))
+    assert asked == ["provider.example"] * 2
+
+
+async def list_models(settings: Settings) -> list[Model]:
+    async with make_async_client(settings) as client:
+        return (await client.models.list()).data

@@ -35,7 +35,7 @@ from worker.event_loop import EventLoop
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
 from worker.pipeline import Dependencies
-from worker.provider.provider_client import make_client
+from worker.provider.provider_client import make_async_client
 from worker.threads.heartbeat import Leases
 from worker.threads.statistics import StatisticsWriter
 from worker.work import Stale, work
@@ -96,7 +96,7 @@ class Bench:
             statistics=StatisticsWriter(self.ledger),
             blobs=blobs,
             fetcher=Fetcher(FetchPolicy(allow_private=self.settings.allow_private_urls)),
-            client=make_client(self.settings),
+            client=make_async_client(self.settings),
             prices=load_prices(),
             rules=load_rules(),
             limits=ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
@@ -111,9 +111,8 @@ class Bench:
         self.here = Registration("w1", 99, BOTH)
 
     def close(self) -> None:
-        self.loop.stop()
+        self.loop.stop(self.dependencies.client.close)
         self.dependencies.decode_slots.close()
-        self.dependencies.client.close()
         self.dependencies.isolated_decoder.close()
         self.dependencies.fetcher.close()
 

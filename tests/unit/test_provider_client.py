@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import sys
@@ -15,7 +16,12 @@ import pytest
 from visionq.contract import Api
 from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
 from visionq.settings import ConfigurationError, Settings
-from worker.provider.provider_client import BoundedClient, ask, make_client
+from worker.provider.provider_client import (
+    BoundedClient,
+    ask,
+    make_async_client,
+    make_client,
+)
 from worker.provider.request import PATHS, ProviderRequest
 
 if TYPE_CHECKING:
@@ -33,8 +39,8 @@ def sent(settings: Settings) -> httpx2.Request:
         seen.append(request)
         return httpx2.Response(200, json=ANSWER)
 
-    with openai.DefaultHttpxClient(transport=httpx2.MockTransport(answer)) as http_client:
-        ask(make_client(settings, http_client), REQUEST)
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    asyncio.run(ask(make_async_client(settings, http_client), REQUEST))
     (request,) = seen
     return request
 
@@ -64,10 +70,11 @@ def test_the_environment_of_the_sdk_is_not_heard(monkeypatch: pytest.MonkeyPatch
 
 def test_one_call_is_one_request() -> None:
     """Neither the library's retries nor redirects make a second call of one."""
-    client = make_client(Settings(api_key="sk-ours", base_url=ADDRESS))
-    assert client.max_retries == 0
-    assert isinstance(client, openai.OpenAI)
-    assert client._client.follow_redirects is False
+    settings = Settings(api_key="sk-ours", base_url=ADDRESS)
+    for client in (make_client(settings), make_async_client(settings)):
+        assert client.max_retries == 0
+        assert isinstance(client, openai.OpenAI | openai.AsyncOpenAI)
+        assert client._client.follow_redirects is False
 
 
 def test_timeouts_come_from_the_settings() -> None:
@@ -94,9 +101,10 @@ def test_blanks_around_a_key_do_no_harm() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1:8", "localhost:8", "[::1]:8"])
 def test_this_machine_needs_no_key(host: str) -> None:
     """The simulator is called without a key, and past any proxy of the environment."""
-    client = make_client(Settings(api_key=None, base_url=f"http://{host}/openai/v1"))
-    assert client.api_key == "none"
-    assert client._client.trust_env is False
+    settings = Settings(api_key=None, base_url=f"http://{host}/openai/v1")
+    for client in (make_client(settings), make_async_client(settings)):
+        assert client.api_key == "none"
+        assert client._client.trust_env is False
 
 
 @pytest.mark.parametrize(
@@ -125,10 +133,10 @@ def test_only_what_never_left_is_free(failure: type[Exception], error: type[Visi
         raise failure("broken")
 
     settings = Settings(api_key="sk-ours", base_url=ADDRESS)
-    with openai.DefaultHttpxClient(transport=httpx2.MockTransport(fail)) as http_client:
-        client = make_client(settings, http_client)
-        with pytest.raises(error, match="broken") as caught:
-            ask(client, REQUEST)
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(fail))
+    client = make_async_client(settings, http_client)
+    with pytest.raises(error, match="broken") as caught:
+        asyncio.run(ask(client, REQUEST))
     assert type(caught.value) is error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import httpx2
-import openai
 import pytest
 from openai.types.responses import ResponseError
 
@@ -18,7 +18,7 @@ from visionq.ledger.records import Billing
 from visionq.providers import load_profile
 from visionq.settings import Settings
 from worker.decision import AttemptFacts, billing_of, decide
-from worker.provider.provider_client import ask, make_client
+from worker.provider.provider_client import ask, make_async_client
 from worker.provider.refusal_rules import TABLE, UNLISTED, find
 from worker.provider.reply import Reply, read_reason
 from worker.provider.request import PATHS, ProviderRequest
@@ -250,10 +250,10 @@ def raised(
         return httpx2.Response(case.status, content=content(case.body), headers=headers)
 
     settings = Settings(api_key="sk-test", base_url="https://provider.test/openai/v1")
-    with openai.DefaultHttpxClient(transport=httpx2.MockTransport(answer)) as http_client:
-        client = make_client(settings, http_client)
-        with pytest.raises(errors.VisionqError) as caught:
-            ask(client, request_of(*(images or ("a.jpg",)), api=api))
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    client = make_async_client(settings, http_client)
+    with pytest.raises(errors.VisionqError) as caught:
+        asyncio.run(ask(client, request_of(*(images or ("a.jpg",)), api=api)))
     return caught.value
 
 

@@ -18,7 +18,7 @@ from worker.tracing import NoTracing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from openai import OpenAI
+    from openai import AsyncOpenAI
 
     from visionq.blobs import AsyncBlobStore
     from visionq.contract import JobDocument, Usage
@@ -77,7 +77,7 @@ class Dependencies:
     statistics: StatisticsWriter
     blobs: AsyncBlobStore
     fetcher: Fetcher
-    client: OpenAI
+    client: AsyncOpenAI
     prices: PriceTable
     rules: VisionRules
     limits: ImageLimits

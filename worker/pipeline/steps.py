@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -203,8 +202,7 @@ async def ask(attempt: Attempt) -> Ending:
         attempt.served_tier = read_tier(reply.json)
         attempt.reported_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
 
-    client = attempt.dependencies.client
-    answer = await asyncio.to_thread(ask_provider, client, request, on_reply=on_reply)
+    answer = await ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     attempt.counted = answer.usage

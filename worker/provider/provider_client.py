@@ -1,4 +1,4 @@
-"""The provider's client, shared by all threads of a process, and the one call of an attempt."""
+"""The provider's clients, of the event loop and of threads, and the one call of an attempt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
 from visionq.http_checks import is_loopback
 from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
-from worker.http_limits import harden, pieces, until
+from worker.http_limits import LONGEST_BODY, harden, pieces, until, with_body
 from worker.provider.answer import read_answer
 from worker.provider.reply import Reply
+from worker.provider.transport import KEEP_ALIVE, BoundedAsyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,24 +25,16 @@ if TYPE_CHECKING:
     from worker.provider.answer import ProviderAnswer
     from worker.provider.request import ProviderRequest
 
-#: Connections, all of which may stay open: more than a process has threads.
-_CONNECTIONS: Final = 256
-#: Seconds that an idle connection is kept. Servers close theirs after 5 s or more, and a call sent
-#: into a closing connection is a call whose billing is unknown.
-_KEEP_ALIVE: Final = 3.0
-#: Bytes, also once unpacked. No answer is longer; a longer page is not read to its end.
-_LONGEST_BODY: Final = 16 * 1024 * 1024
-#: Of bodies, which can't do without: their length and packing are those of what has been read.
-_OF_THE_LINE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 #: The simulator asks for no key, and nobody else hears this one.
 _NO_KEY: Final = "none"
 
 
-class ProviderClient(openai.OpenAI):
-    """The official client, deaf to every `OPENAI_…` variable of the environment."""
+class _OwnHeaders:
+    """Headers of each call: ours alone, whatever `OPENAI_…` variables the environment has."""
 
     #: Scheme in the header `Authorization`.
     authorization: str = "Bearer"
+    api_key: str
 
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
@@ -56,6 +49,14 @@ class ProviderClient(openai.OpenAI):
             "Content-Type": "application/json",
             "User-Agent": f"OpenAI/Python {openai.__version__}",
         }
+
+
+class ProviderClient(_OwnHeaders, openai.OpenAI):
+    """The official client."""
+
+
+class AsyncProviderClient(_OwnHeaders, openai.AsyncOpenAI):
+    """The official client, for the event loop."""
 
 
 class BoundedClient(openai.DefaultHttpxClient):
@@ -115,19 +116,10 @@ class BoundedClient(openai.DefaultHttpxClient):
 def _read(response: httpx2.Response) -> httpx2.Response:
     """Return the response with its body, unpacked."""
     try:
-        body = b"".join(pieces(response, _LONGEST_BODY))
+        body = b"".join(pieces(response, LONGEST_BODY))
     finally:
         response.close()
-    headers = [
-        (name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_LINE
-    ]
-    return httpx2.Response(
-        response.status_code,
-        headers=headers,
-        content=body,
-        request=response.request,
-        extensions=response.extensions,
-    )
+    return with_body(response.status_code, response.headers.raw, body, response.request)
 
 
 class _BoundedStream(httpx2.SyncByteStream):
@@ -162,18 +154,48 @@ def make_client(settings: Settings, http_client: httpx2.Client | None = None) ->
     Raises:
         ConfigurationError: the key is missing.
     """
-    host = urlsplit(settings.base_url).hostname or ""
+    host = _host(settings)
     client = ProviderClient(
-        api_key=_key(settings, host),
-        base_url=settings.base_url,
-        admin_api_key="",
-        webhook_secret="",
-        max_retries=0,
-        timeout=_timeout(settings),
-        http_client=http_client or _http_client(settings, host),
+        **_options(settings), http_client=http_client or _http_client(settings, host)
     )
     client.authorization = load_profile(settings.provider).authorization
     return client
+
+
+def make_async_client(
+    settings: Settings, http_client: httpx2.AsyncClient | None = None
+) -> openai.AsyncOpenAI:
+    """Return the same for the event loop that makes its first call; raises as `make_client`."""
+    client = AsyncProviderClient(
+        **_options(settings), http_client=http_client or _async_http_client(settings)
+    )
+    client.authorization = load_profile(settings.provider).authorization
+    return client
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "api_key": _key(settings, _host(settings)),
+        "base_url": settings.base_url,
+        "admin_api_key": "",
+        "webhook_secret": "",
+        "max_retries": 0,
+        "timeout": _timeout(settings),
+    }
+
+
+def _host(settings: Settings) -> str:
+    return urlsplit(settings.base_url).hostname or ""
+
+
+def _async_http_client(settings: Settings) -> httpx2.AsyncClient:
+    return BoundedAsyncClient(
+        total=settings.request_timeout,
+        connect_timeout=settings.connect_timeout,
+        first_byte=settings.first_byte_timeout,
+        # A proxy of the environment may lead to the provider, never to this machine.
+        trust_env=not is_loopback(_host(settings)),
+    )
 
 
 def _http_client(settings: Settings, host: str) -> httpx2.Client:
@@ -181,11 +203,7 @@ def _http_client(settings: Settings, host: str) -> httpx2.Client:
         total=settings.request_timeout,
         first_byte=settings.first_byte_timeout,
         timeout=_timeout(settings),
-        limits=httpx2.Limits(
-            max_connections=_CONNECTIONS,
-            max_keepalive_connections=_CONNECTIONS,
-            keepalive_expiry=_KEEP_ALIVE,
-        ),
+        limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE),
         follow_redirects=False,
         # A proxy of the environment may lead to the provider, never to this machine.
         trust_env=not is_loopback(host),
@@ -220,8 +238,8 @@ _NOT_SENT: Final = (
 )
 
 
-def ask(
-    client: openai.OpenAI,
+async def ask(
+    client: openai.AsyncOpenAI,
     request: ProviderRequest,
     *,
     clock: Callable[[], float] = time.time,
@@ -235,22 +253,23 @@ def ask(
         AnswerError: there is a paid answer, but not a usable one.
         VisionqError: what `worker.provider.refusal_rules` makes of the provider's own error.
     """
-    reply = _send(client, request)
-    on_reply(reply)
-    return read_answer(reply, request, now=clock())
-
-
-def _send(client: openai.OpenAI, request: ProviderRequest) -> Reply:
     address = request.profile.address_for(request.model, str(client.base_url)).rstrip("/")
     try:
         # Ready bytes: the typed methods walk and rebuild the body, at three times the cost.
-        response = client.post(
+        response = await client.post(
             address + request.path, cast_to=httpx2.Response, content=request.body
         )
     except openai.APIStatusError as error:
         response = error.response
     except openai.APIConnectionError as error:
         raise connection_error(error.__cause__ or error) from error
+    reply = read_reply(response)
+    on_reply(reply)
+    return read_answer(reply, request, now=clock())
+
+
+def read_reply(response: httpx2.Response) -> Reply:
+    """Return what came back, for the parts that know no HTTP client."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Reply(response.status_code, headers, response.content)
 
