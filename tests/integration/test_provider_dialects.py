@@ -72,6 +72,11 @@ def quoted(redis: Redis | None) -> Quote:
     return make_quote(rows, plan, load_prices(), LearnedStatistics(redis), now=datetime.now(UTC))
 
 
+def balance(bench: Bench) -> Decimal | None:
+    with make_client(bench.settings) as client:
+        return read_balance(client, bench.dependencies.profile.balance)
+
+
 def is_booked(bench: Bench) -> bool:
     return bench.money().get("settled", 0) == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
 
@@ -96,9 +101,7 @@ def test_the_sellers_own_figure_wins(
     assert any("have cost 1.137 of what the price table says" in note for note in made.notes)
     (finding,) = [one for one in usage_findings(redis) if one.check == "prices.bill"]
     assert "the provider charges 1.137 of what the table of prices says" in finding.message
-    assert read_balance(
-        make_client(bench.settings), bench.dependencies.profile.balance
-    ) == 1000 - Decimal(simulator.bill()["rub"])
+    assert balance(bench) == 1000 - Decimal(simulator.bill()["rub"])
     bench.close()
 
 
@@ -225,14 +228,14 @@ def test_the_key_goes_in_the_sellers_form(
     simulator.configure(dialect="other")
     bench = bench_of(redis, simulator, str(file))
     profile = bench.dependencies.profile
-    assert read_balance(make_client(bench.settings), profile.balance) == 1000
-    bearer = make_client(bench.settings.model_copy(update={"provider": "polza"}))
-    assert read_balance(bearer, profile.balance) is None
+    assert balance(bench) == 1000
+    bearer = bench.settings.model_copy(update={"provider": "polza"})
+    with make_client(bearer) as client:
+        assert read_balance(client, profile.balance) is None
     url = bench.settings.base_url
     levels = [
         [one.level for one in ask_provider(Provider(url, "sk-1", profile=each))[0]]
         for each in (profile, load_profile("aitunnel"))
     ]
     assert levels == [["ok", "ok"], ["problem"]]
-    bearer.close()
     bench.close()

@@ -19,7 +19,6 @@ from weakref import WeakSet
 import aiohttp
 import httpx2
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
 from worker.http_limits import (
     LONGEST_BODY,
@@ -145,7 +144,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         content = request.content
         response = await self._open().request(
             request.method,
-            URL(str(request.url), encoded=True),
+            str(request.url),
             headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
             data=content if len(content) <= _LONGEST_WRITE else io.BytesIO(content),
             allow_redirects=False,
