@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
 from operator import mul
 from typing import TYPE_CHECKING, Final
 
@@ -94,7 +94,7 @@ def advise(
     """
     if not wanted(options):
         return ()
-    looks = [look(part, short_side=short_side) for part in parts]
+    looks = [look(part, short_side=short_side, is_exact=False) for part in parts]
     best = Look(
         sharpness=max(one.sharpness for one in looks),
         contrast=max(one.contrast for one in looks),
@@ -122,33 +122,43 @@ def glance(picture: Image.Image) -> Image.Image:
     return widen(picture.resize(size, Image.Resampling.NEAREST))
 
 
-def look(picture: Image.Image, *, short_side: int) -> Look:
-    """Measure a picture in L, RGB or RGBA."""
+def look(picture: Image.Image, *, short_side: int, is_exact: bool = True) -> Look:
+    """Measure a picture in L, RGB or RGBA.
+
+    Unless `is_exact`, a sharpness or contrast that is enough may be less than there is: most
+    pictures are told by one part of nine.
+    """
     factor = -(-max(picture.size) // LOOK_SIDE)
     small = picture.reduce(factor) if factor > 1 else picture
     grey = on_white(small).convert("L")
     edges = grey.filter(_LAPLACIAN)
+    sharp, varied = (inf, inf) if is_exact else (LEAST_SHARPNESS, LEAST_CONTRAST**2)
     return Look(
-        sharpness=max(_variance(part) for part in _parts(edges, margin=1)),
-        contrast=sqrt(max(_variance(part) for part in _parts(grey, margin=0))),
+        sharpness=_greatest_variance(edges, margin=1, enough=sharp),
+        contrast=sqrt(_greatest_variance(grey, margin=0, enough=varied)),
         light=_brightness(grey.histogram()),
         short_side=short_side,
     )
 
 
-def _parts(picture: Image.Image, *, margin: int) -> list[Image.Image]:
-    """Return three by three parts of a picture, or all of a small one."""
+def _greatest_variance(picture: Image.Image, *, margin: int, enough: float) -> float:
+    """Return the greatest variance of three by three parts, or the first that is enough.
+
+    A small picture is one part.
+    """
     width, height = picture.size
     if min(width, height) < 2 * _PARTS + 2:
-        return [picture]
+        return _variance(picture)
     # The filter leaves the outermost pixels as they were.
     columns = [margin + (width - 2 * margin) * step // _PARTS for step in range(_PARTS + 1)]
     rows = [margin + (height - 2 * margin) * step // _PARTS for step in range(_PARTS + 1)]
-    return [
-        picture.crop((left, top, right, bottom))
-        for left, right in pairwise(columns)
-        for top, bottom in pairwise(rows)
-    ]
+    greatest = 0.0
+    for left, right in pairwise(columns):
+        for top, bottom in pairwise(rows):
+            greatest = max(greatest, _variance(picture.crop((left, top, right, bottom))))
+            if greatest >= enough:
+                return greatest
+    return greatest
 
 
 def _variance(part: Image.Image) -> float:
