@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -76,6 +77,8 @@ def _start(**_: Any) -> None:  # noqa: ANN401  # likewise
     if warning:
         log.warning("model.ends", warning=warning)
     process.start()
+    # What is loaded by now stays. To look through it for garbage blocks the loop for 100 ms.
+    gc.freeze()
     threading.Thread(target=_end_idle, name="visionq-end", daemon=True).start()
     # Celery's own handler wants to cancel tasks, which threads can't do, and then waits for them.
     signal.signal(signal.SIGQUIT, lambda *_: _end_now())
