@@ -197,7 +197,7 @@ def outcome(asking: Asking, address: str, size: int = 100, **times: float) -> di
 
 @pytest.mark.parametrize("name", REPLIES)
 def test_replies(name: str) -> None:
-    """Whatever bytes a server answers with, both clients make the same of them."""
+    """Both clients make the same of any bytes that a server answers with."""
 
     def serve(connection: socket.socket, _: int) -> None:
         connection.sendall(REPLIES[name])
@@ -330,7 +330,7 @@ def test_a_certificate_of_nobody(certificate: tuple[Path, Path]) -> None:
 
 
 def test_calls_over_tls(certificate: tuple[Path, Path]) -> None:
-    """Calls over TLS share a connection, whatever the handshake left to be read."""
+    """Calls over TLS share a connection, although a handshake leaves tickets to be read."""
     context = httpx2.create_ssl_context(verify=ssl.create_default_context(cafile=certificate[0]))
     heard: list[bytes] = []
     connections = []

@@ -126,7 +126,7 @@ def look(picture: Image.Image, *, short_side: int, is_exact: bool = True) -> Loo
     """Measure a picture in L, RGB or RGBA.
 
     Unless `is_exact`, a sharpness or contrast that is enough may be less than there is: most
-    pictures are told by one part of nine.
+    pictures need one part of nine.
     """
     factor = -(-max(picture.size) // LOOK_SIDE)
     small = picture.reduce(factor) if factor > 1 else picture

@@ -30,7 +30,7 @@ _NO_KEY: Final = "none"
 
 
 class _OwnHeaders:
-    """Headers of each call: ours alone, whatever `OPENAI_…` variables the environment has."""
+    """Headers of each call: ours alone, without the `OPENAI_…` variables of the environment."""
 
     #: Scheme in the header `Authorization`.
     authorization: str = "Bearer"

@@ -94,7 +94,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _has_input(connection: Connection) -> bool:
-    """Return whether an idle connection has bytes or its end to read, perhaps not seen yet."""
+    """Return whether an idle connection has bytes or its end to read."""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None or protocol.should_close:
         return True
