@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,9 @@ from tests.support.ledger import (
     unpaid,
 )
 from visionq.contract import State
+from visionq.errors import InvalidJob
 from visionq.ledger import Claim, ClaimRefusal, LedgerOptions, RefusalReason, Verdict
+from visionq.ledger.views import job_document, job_documents
 from visionq.names import (
     HELD_LANES,
     HOLD_ENDS,
@@ -231,6 +234,31 @@ def test_old_and_new_workers_share(driver: LedgerDriver) -> None:
                 driver.ledger.admit(claim, reserve=9)
                 driver.ledger.finish(claim, paid(completed(claim.id)))
     assert {driver.state(job_id) for job_id in ids} == {State.COMPLETED}
+
+
+def test_fields_of_a_newer_worker_are_passed_over(driver: LedgerDriver) -> None:
+    """An answer that a newer worker kept for repair is repaired, with fields not known here."""
+    claim = driver.begin(new_job(), driver.worker())
+    driver.ledger.admit(claim, reserve=9)
+    driver.ledger.finish(claim, paid(outcome_of("mending", claim.id, "almost")))
+    kept = json.loads(driver.redis.hget(JOB + claim.id, "faulty") or b"null")
+    driver.redis.hset(JOB + claim.id, "faulty", json.dumps({**kept, "added_later": 1}))
+    (hint,) = driver.hints()
+    again = driver.claim(hint.id, driver.worker())
+    assert again.faulty is not None
+    assert again.faulty.text == "almost"
+
+
+def test_a_newer_job_is_shown_but_not_replayed(driver: LedgerDriver) -> None:
+    """Its fields that are not known here do not hide it, and are not lost in a copy."""
+    (job_id,) = driver.enter(new_job("newer"))
+    document = json.loads(driver.redis.hget(JOB + job_id, "document") or b"")
+    driver.redis.hset(JOB + job_id, "document", json.dumps({**document, "added_later": 1}))
+    shown = job_document(driver.redis, job_id)
+    assert shown is not None
+    assert shown.prompt == document["prompt"]
+    with pytest.raises(InvalidJob, match=r"newer: added_later: .*; if a newer release submitted"):
+        job_documents(driver.redis, [job_id])
 
 
 def test_cancelled_newer_job_is_forgotten(driver: LedgerDriver) -> None:

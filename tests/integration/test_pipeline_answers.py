@@ -54,6 +54,17 @@ def test_the_same_question_is_paid_once(bench: Bench) -> None:
     assert bench.money()["settled"] == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
 
 
+def test_an_answer_of_a_newer_worker_is_reused(bench: Bench) -> None:
+    """Fields that this release does not know are no reason to pay again."""
+    bench.answer(picture(1))
+    (key,) = bench.redis.scan_iter(f"{ANSWER}*")
+    stored = json.loads(bench.redis.get(key) or b"")
+    stored |= {"added_later": 1, "usage": {**stored["usage"], "added_later": 1}}
+    bench.redis.set(key, json.dumps(stored))
+    assert bench.answer(picture(1)).cached
+    assert bench.simulator.bill()["calls"] == 1
+
+
 def test_other_questions_are_asked(bench: Bench) -> None:
     """Another tenant, model or prompt is another question."""
     for fields in ({}, {"tenant": "other"}, {"prompt": "Where?"}, {"detail": "low"}):

@@ -213,6 +213,7 @@ def claim(
         if "document" not in found:
             reason = found.get("reason")
             return ClaimRefusal(shown_state(found["state"]), reason and RefusalReason(reason))
+        # A newer worker may have added fields to these two.
         faulty, missing = found["faulty"], found["missing_model"]
         return Claim(
             id=job_id,
@@ -226,8 +227,10 @@ def claim(
             interrupted=bool(found["interrupted"]),
             lapses=int(found["lapses"]),
             cost=int(found["cost"]),
-            faulty=InvalidAnswer.model_validate_json(faulty) if faulty else None,
-            missing_model=ErrorDocument.model_validate_json(missing) if missing else None,
+            faulty=InvalidAnswer.model_validate_json(faulty, extra="ignore") if faulty else None,
+            missing_model=ErrorDocument.model_validate_json(missing, extra="ignore")
+            if missing
+            else None,
             trace=found["trace"] or "",
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
 from visionq.contract import (
     DelayReason,
     ErrorDocument,
@@ -15,6 +17,8 @@ from visionq.contract import (
     shown_state,
 )
 from visionq.contract.states import MISSING
+from visionq.errors import InvalidJob
+from visionq.input_errors import describe
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
@@ -144,18 +148,30 @@ def _error(fields: dict[str, str]) -> ErrorDocument | None:
 
 
 def job_document(redis: Redis, job_id: str) -> JobDocument | None:
-    """Return what was asked for, or None if the job is unknown."""
+    """Return what was asked for, as far as this release knows it; None if the job is unknown."""
     document = redis.hget(JOB + job_id, "document")
-    return JobDocument.model_validate_json(document) if document else None
+    return JobDocument.model_validate_json(document, extra="ignore") if document else None
 
 
 def job_documents(redis: Redis, job_ids: Sequence[str]) -> list[JobDocument | None]:
-    """Return what was asked for in each job, or None for one that is unknown."""
+    """Return what was asked for in each job, or None for one that is unknown.
+
+    Raises:
+        InvalidJob: a newer release submitted one of them, with fields that this one would lose.
+    """
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             pipeline.hget(JOB + job_id, "document")
         stored = pipeline.execute()
-    return [JobDocument.model_validate_json(text) if text else None for text in stored]
+    documents: list[JobDocument | None] = []
+    for job_id, text in zip(job_ids, stored, strict=True):
+        try:
+            documents.append(JobDocument.model_validate_json(text) if text else None)
+        except ValidationError as error:
+            raise InvalidJob(
+                f"{job_id}: {describe(error)}; if a newer release submitted it, use that release"
+            ) from None
+    return documents
 
 
 def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:

@@ -83,10 +83,11 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
 def reused(attempt: Attempt, stored: str) -> Ending | None:
     """Return the end of an attempt that a cached answer makes unnecessary.
 
-    None: the cached answer can't be read; a newer worker may have written it.
+    None: the cached answer can't be read.
     """
     try:
-        answer = ResultDocument.model_validate_json(stored)
+        # A newer worker may have added fields; not to use its answer would pay for it twice.
+        answer = ResultDocument.model_validate_json(stored, extra="ignore")
     except ValidationError as error:
         log.warning("answer.unreadable", field=field_in(describe(error)))
         return None
