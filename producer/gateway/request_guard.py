@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 import uuid
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from producer.gateway.access import Key
     from producer.gateway.dependencies import Services
+
+log = logging.getLogger(__name__)
 
 #: Paths that need no key.
 OPEN: Final = frozenset({"/healthz", "/openapi.json"})
@@ -49,9 +53,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id = f"req_{uuid.uuid4().hex}"
+        has_begun = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
@@ -67,7 +74,13 @@ class Guard:
         except ApiError as fault:
             await response_for(fault, scope["path"])(scope, receive, send_with_id)
             return
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # uvicorn cuts calls that outlast its grace at the end
+            log.info("call.cut path=%s", scope["path"])
+            if not has_begun:
+                error = api_error_of(QueueUnavailable("the gateway is stopping; ask again"))
+                await response_for(error, scope["path"])(scope, receive, send_with_id)
 
 
 async def _authenticate(services: Services, scope: Scope) -> Key:
