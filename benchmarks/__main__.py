@@ -101,9 +101,10 @@ def _measured(name: str, *, quick: bool) -> list[Table]:
     try:
         tables = measure(quick=True) if quick and takes_quick else measure()
     except (*FAILURES, AssertionError) as error:
-        progress(f"  {name} failed: {error!r}")
+        reason = str(error) if isinstance(error, RuntimeError) else repr(error)
+        progress(f"  {name} failed: {reason}")
         row = (f"{name}: the whole part failed", None, "", "not measured")
-        tables = [goals(f"{name}: failed", [row], f"{error!r}")]
+        tables = [goals(f"{name}: failed", [row], reason)]
     progress(f"… {name} took {time.monotonic() - started:.0f} s")
     return tables
 

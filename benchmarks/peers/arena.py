@@ -196,6 +196,7 @@ def place(
     idle: bool = False,
 ) -> Iterator[Place]:
     """Run Redis, the provider and, unless `idle`, the workers inside the block."""
+    contender.check_installed()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionq-bench-")))
         server = stack.enter_context(running_redis(folder / "redis"))

@@ -29,6 +29,11 @@ class Contender:
     #: Whether visionq stores pictures in a directory; peers always get paths.
     in_directory: bool = False
 
+    def check_installed(self) -> None:
+        """Raise `RuntimeError` if what it needs is not installed."""
+        if not Path(self.commands[0][0]).exists():
+            raise RuntimeError(f"{self.name} is not installed: run `sh scripts/install.sh peers`")
+
     @property
     def is_visionq(self) -> bool:
         """Whether it is visionq."""

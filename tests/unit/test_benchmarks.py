@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.__main__ import _measured as measured
+from benchmarks.peers.arena import place
+from benchmarks.peers.contenders import Contender
 from benchmarks.rate_limit.cases import Case, groups
 from benchmarks.rate_limit.judging import judged, reached
 from benchmarks.report import MixedRuns, document, merged, replace
 from benchmarks.scale.simulation import Costs, simulate
 from benchmarks.summary import ENGLISH, RUSSIAN, short_table
-from benchmarks.tables import goal
+from benchmarks.tables import Table, goal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,3 +167,19 @@ def test_figures_are_put_between_their_markers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="markers"):
         replace(page, "new")
     assert page.read_text() == "a\n"
+
+
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part without the queues that it compares with says in one line how to install them."""
+
+    def measure() -> list[Table]:
+        with place(Contender("huey", (("no/such/huey_consumer",),), app="huey_app"), "ours", 0):
+            pytest.fail("it ran")
+
+    monkeypatch.setattr(sys.modules["benchmarks.__main__"], "_measure", lambda _: measure)
+    (table,) = measured("submit", quick=False)
+    line = "huey is not installed: run `sh scripts/install.sh peers`"
+    assert f"submit failed: {line}\n" in capsys.readouterr().err
+    assert line in table.note

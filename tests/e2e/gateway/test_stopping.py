@@ -24,7 +24,9 @@ def test_a_cut_call_is_answered(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as pool,
         connect(server.url, "tests") as redis,
     ):
-        call = pool.submit(client.post, "/v1/responses", json={"model": "gpt-4o-mini", "input": asked(1)})
+        call = pool.submit(
+            client.post, "/v1/responses", json={"model": "gpt-4o-mini", "input": asked(1)}
+        )
         until(lambda: call.done() or any(redis.scan_iter(f"{JOB}*")), 20, gateway.log)
         gateway.stop()
         answer = call.result(20)
