@@ -148,7 +148,7 @@ def _error(fields: dict[str, str]) -> ErrorDocument | None:
 
 
 def job_document(redis: Redis, job_id: str) -> JobDocument | None:
-    """Return what was asked for, as far as this release knows it; None if the job is unknown."""
+    """Return what was asked for, as far as this release knows it, or None."""
     document = redis.hget(JOB + job_id, "document")
     return JobDocument.model_validate_json(document, extra="ignore") if document else None
 
