@@ -17,6 +17,7 @@ from visionq.contract import (
     Api,
     Detail,
     JobDocument,
+    Lane,
     PictureOptions,
     Policy,
     PromptCache,
@@ -26,6 +27,7 @@ from visionq.contract import (
 )
 from visionq.contract.pictures import ASKED_OF_MODEL, COMPUTED
 from visionq.errors import InputFileNotFound, InvalidJob, InvalidSource
+from visionq.needed_by import moment_needed
 from visionq.sdk.images import is_url, read_picture
 from visionq.submission import prepare
 
@@ -163,7 +165,17 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
+def _moment(text: str) -> datetime:
+    """Return the moment; a time without a zone is this machine's."""
+    now = datetime.now().astimezone()
+    try:
+        return moment_needed(text, now, now.tzinfo)
+    except InvalidJob as error:
+        raise ValueError(error.message.removeprefix("by: ")) from None
+
+
 _OBJECT: Final = Parsed("json", _object)
+_MOMENT: Final = Parsed("time", _moment)
 _OPTIONS: Final = (
     click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
     click.option("--api", type=_choice(Api), help="API to call."),
@@ -225,6 +237,16 @@ _OPTIONS: Final = (
         "--deadline",
         type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
         help="Latest time for the call; without a zone, this machine's time.",
+    ),
+    click.option(
+        "--by",
+        type=_MOMENT,
+        help="When the answers are needed, such as `09:00` or `6h`: what can wait costs half.",
+    ),
+    click.option(
+        "--lane",
+        type=_choice(Lane),
+        help="`online`, or `batch` at half the price.  [default: auto, by --by]",
     ),
 )
 

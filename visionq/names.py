@@ -25,6 +25,10 @@ QUEUE_INTAKE: Final = "visionq.intake"
 #: The queue of a Celery program that configures none. It may be another program's.
 QUEUE_CELERY_DEFAULT: Final = "celery"
 
+#: The queues of jobs that wait for a batch of the provider's, by API: a batch has one. Nobody is
+#: sent a hint at them; the packer takes them.
+QUEUE_BATCH: Final = "visionq.batch."
+
 #: Queues whose messages are hints, in the order in which they are served.
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
 
@@ -130,6 +134,14 @@ OPEN_BATCHES: Final = PREFIX + "open-batches"
 METRICS: Final = PREFIX + "metrics"
 #: HASH id of a provider's key → `nano-rubles ms`: its balance, and when that was read.
 BALANCES: Final = PREFIX + "balances"
+#: ZSET id of a batch at the provider, or on its way there → when it was begun (ms).
+PROVIDER_BATCHES: Final = PREFIX + "provider-batches"
+#: ZSET id of such a batch that is done with → when (ms); trimmed by age and by length.
+PROVIDER_BATCHES_DONE: Final = PREFIX + "provider-batches-done"
+#: SET of the models that have an entry in `BATCH_JOBS`.
+BATCH_MODELS: Final = PREFIX + "batch-models"
+#: HASH `key's id:model:api` → what is known of batches there, as JSON.
+BATCH_SUPPORT: Final = PREFIX + "batch-support"
 #: ZSET token of a call whose job is gone and whose money is done with → since when (ms).
 CLOSED_CALLS: Final = PREFIX + "closed-calls"
 #: HASH tenant → address, secrets and events of its webhook, as JSON.
@@ -144,6 +156,8 @@ DELIVERIES_OUT: Final = PREFIX + "deliveries-out"
 DELIVERIES_OUT_OF: Final = PREFIX + "deliveries-out-of"
 #: ZSET id of an event that was delivered, or given up → when (ms); trimmed by age and by length.
 DELIVERIES: Final = PREFIX + "deliveries"
+#: STRING by which this ledger's batches are known at the provider.
+LEDGER_ID: Final = PREFIX + "ledger-id"
 #: STRING the version of the ledger's layout.
 LEDGER_VERSION: Final = PREFIX + "ledger-version"
 
@@ -213,6 +227,12 @@ BATCH: Final = PREFIX + "batch:"
 FILE_BATCH: Final = PREFIX + "file-batch:"
 #: ZSET id of such a batch → when it was made (s), per tenant.
 TENANT_BATCHES: Final = PREFIX + "tenant-batches:"
+#: HASH per batch at the provider: its state, what is in it, its ids there.
+PROVIDER_BATCH: Final = PREFIX + "provider-batch:"
+#: HASH token of a line → its job and what settles it, as JSON; per such batch.
+PROVIDER_BATCH_LINES: Final = PREFIX + "provider-batch-lines:"
+#: ZSET job id → by when its answer is needed (ms), of jobs in the batch lane; per model.
+BATCH_JOBS: Final = PREFIX + "batch-jobs:"
 #: STRING the gateway that works on such a batch.
 BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
 #: HASH per event for a webhook: what it is about, and its state.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from visionq.answer_schemas import check_schema
 from visionq.blobs import sha256_of
-from visionq.contract import JobDocument, parse_job
+from visionq.contract import JobDocument, Lane, parse_job
 from visionq.contract.base import BatchName
 from visionq.contract.job import MOST_OUTPUT_TOKENS
 from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
+from visionq.needed_by import moment_needed
 from visionq.pricing.model_options import check_model_options, load_option_table
 from visionq.pricing.prices import ORDINARY_TIERS, check_tier, load_prices
 from visionq.pricing.prompt_cache import check_prompt_cache
@@ -46,14 +48,35 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     """
     table = load_option_table(settings.options_file)
     table.check_default_effort(settings.default_effort)
-    job = _with_defaults(_storable(parse_job(fields)), table, settings)
+    job = _with_defaults(_storable(parse_job(_with_moment(fields))), table, settings)
     check_model_options(job, table)
     check_prompt_cache(job, table)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
+    if job.lane is Lane.BATCH:
+        check_batch_lane(job)
     if job.service_tier not in ORDINARY_TIERS:
         check_tier(load_prices(settings.prices_file), job.model or "", job.service_tier)
     return job
+
+
+def check_batch_lane(job: JobDocument) -> None:
+    """Refuse the batch lane for a job that can't go through it.
+
+    Raises:
+        InvalidJob: the message says what keeps it from there.
+    """
+    if job.service_tier not in ORDINARY_TIERS:
+        raise InvalidJob(
+            f"lane: a batch has no service_tier {job.service_tier}; leave one of the two out"
+        )
+
+
+def _with_moment(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields with `by` as a moment: a duration begins now."""
+    if fields.get("by") is None:
+        return fields
+    return {**fields, "by": moment_needed(fields["by"], datetime.now(UTC))}
 
 
 def _with_defaults(job: JobDocument, table: OptionTable, settings: Settings) -> JobDocument:

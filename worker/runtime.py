@@ -20,7 +20,8 @@ from visionq.dead_letters import Bounds, DeadLetters
 from visionq.detectors import load_detectors
 from visionq.ledger import AsyncLedger, Ledger, Registration, ledger_options
 from visionq.ledger.usage import CalibrationReader
-from visionq.names import HINT_QUEUES
+from visionq.names import HINT_QUEUES, QUEUE_BATCH
+from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
@@ -32,7 +33,10 @@ from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
 from worker.intake import Intake
 from worker.malloc import MemoryTrim, tune_malloc
+from worker.packing import Packer, PackerParts
+from worker.packing.leadership import Leadership
 from worker.pipeline import Dependencies
+from worker.provider.batches import make_batch_api
 from worker.provider.free_requests import answers, read_balance, read_models
 from worker.provider.provider_client import make_async_client, make_client
 from worker.threads.dispatcher import Dispatcher, HintPublisher
@@ -84,6 +88,9 @@ class Runtime:
     dead_letters: DeadLetters
     #: Apart from the watch: a store that is slow must not keep a gate closed.
     sweeper: MaintenanceThread
+    #: Apart as well: filling a batch takes minutes.
+    packer: MaintenanceThread
+    leadership: Leadership
     limits: EnvironmentLimits
     scripts: Scripts
     webhook_sender: WebhookSender
@@ -101,6 +108,8 @@ class Runtime:
         self.dispatcher.start()
         self.sweeper.start()
         self.watch.start()
+        self.leadership.start()
+        self.packer.start()
 
     def drain(self) -> None:
         """Take no more work."""
@@ -108,6 +117,7 @@ class Runtime:
         self.progress.rest(DISPATCHER)
         self.sweeper.stop()
         self.watch.stop()
+        self.packer.stop()
         self.heartbeat.drain()
 
     def stop(self) -> None:
@@ -115,6 +125,9 @@ class Runtime:
         self.dispatcher.stop()
         self.sweeper.stop()
         self.watch.stop()
+        self.packer.stop()
+        self.leadership.stop()
+        self.leadership.leave()
         self.dispatcher.join(timeout=5)
         self.sweeper.join(timeout=5)
         self.dependencies.statistics.stop()
@@ -144,6 +157,20 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     intake = Intake(settings, ledger, open_blobs(settings, redis), time.sleep)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
+    leadership = Leadership(redis, registration.key)
+    packer = Packer(
+        PackerParts(
+            ledger=ledger,
+            dependencies=dependencies,
+            run=loop.run,
+            leases=leases,
+            registration=replace(registration, slots=0, queues=(QUEUE_BATCH,)),
+            api=make_batch_api(settings),
+            table=load_batch_table(),
+            leadership=leadership,
+            clock=time.time,
+        )
+    )
     urgent: list[PeriodicTask] = [
         MemoryTrim(),
         LoopBlocks(loop, redis),
@@ -164,6 +191,8 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dead_letters=DeadLetters(_redis(settings, patience=5), bounds(settings)),
         watch=MaintenanceThread(urgent),
         sweeper=MaintenanceThread(_slow_tasks(settings, redis, probes, intake), pause=20),
+        packer=MaintenanceThread([packer]),
+        leadership=leadership,
         limits=limits,
         scripts=scripts,
         webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),

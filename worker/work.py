@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from visionq.ledger import AsyncLedger, Claim, Outcome, Registration
-    from worker.pipeline import Dependencies
+    from worker.pipeline import BatchFiller, Dependencies
     from worker.threads.heartbeat import Lease, Leases
 
 log = structlog.get_logger(__name__)
@@ -61,9 +61,16 @@ class Stale:
 
 
 async def work(
-    job_id: str, dependencies: Dependencies, leases: Leases, registration: Registration
+    job_id: str,
+    dependencies: Dependencies,
+    leases: Leases,
+    registration: Registration,
+    batch: BatchFiller | None = None,
 ) -> Outcome | Stale:
-    """Claim the job, work on it, and record the outcome."""
+    """Claim the job, work on it, and record the outcome.
+
+    With `batch`, its request gets a place there instead of being sent: the job then waits for that.
+    """
     claim = await _claim(job_id, dependencies.ledger, registration)
     if isinstance(claim, Stale):
         if claim.state == RefusalReason.GATE_CLOSED:
@@ -76,7 +83,8 @@ async def work(
         leases.hold(claim, _BETWEEN_STEPS) as lease,
     ):
         try:
-            ending = await _counted_attempt(Attempt(claim, dependencies), lease)
+            attempt = Attempt(claim, dependencies, batch, in_batch=batch is not None)
+            ending = await _counted_attempt(attempt, lease)
         except FencedError as fenced:
             log.info("attempt.fenced", state=str(fenced))
             return Stale(str(fenced))
@@ -85,7 +93,7 @@ async def work(
             if given_back.outcome.reason is DelayReason.RATE_LIMITED:
                 return Stale("put back")  # at the head of its lane: no try of its own was made
             return given_back.outcome
-        outcome = await _finish(claim, ending, dependencies)
+        outcome = await write_ending(claim, ending, dependencies)
         dependencies.statistics.add(claim.document, ending)
         if outcome is None:
             log.warning("attempt.late", outcome=type(ending.outcome).__name__)
@@ -128,7 +136,7 @@ async def _claim(job_id: str, ledger: AsyncLedger, registration: Registration) -
     return claim
 
 
-async def _finish(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
+async def write_ending(claim: Claim, ending: Ending, dependencies: Dependencies) -> Outcome | None:
     """Write the ending; return its outcome, or None if the claim is no longer valid.
 
     An ending that can't be written must not leave the job, and the money, open: what is refused

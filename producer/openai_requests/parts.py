@@ -13,6 +13,7 @@ from producer.openai_requests.unsupported import NotSupported, Part, not_support
 from visionq.contract import (
     Api,
     Detail,
+    Lane,
     PictureOptions,
     Priority,
     PromptCache,
@@ -189,6 +190,8 @@ class Extras(Part):
     on_unknown_billing: UnknownBilling | None = None
     url_mode: UrlMode | None = None
     deadline: Annotated[AwareDatetime | None, BeforeValidator(_written_out)] = None
+    by: Annotated[str | None, Field(max_length=64)] = None
+    lane: Lane | None = None
     repair: StrictBool | None = None
     #: Other fields of the provider's request, passed on unchanged.
     extra_body: dict[str, JsonValue] | None = None

@@ -28,6 +28,7 @@ CONTRACT = [
     "InvalidAnswer",
     "ImageReference",
     "ImageReport",
+    "Lane",
     "JobDocument",
     "JobView",
     "Picture",

@@ -140,6 +140,8 @@ OUR_OWN: dict[str, Any] = {
     "on_unknown_billing": "hold",
     "url_mode": "pass",
     "deadline": "2030-01-01T00:00:00Z",
+    "by": "2030-01-01T00:00:00Z",
+    "lane": "batch",
     "repair": False,
     "extra_body": {"seed_of_theirs": 1},
 }

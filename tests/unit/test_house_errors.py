@@ -29,6 +29,7 @@ EXCEPTIONS: Final = {
     "FencedError": _FLOW,
     "GivenBackError": _FLOW,
     "ExhaustedError": _FLOW,
+    "LeadershipLostError": _FLOW,
     "Mismatch": "a finding about an answer, which becomes an InvalidOutput or a repair",
     "MalformedError": "a finding about a picture's bytes, which becomes a CorruptImage",
     "UnsupportedVariantError": "likewise, which becomes an UnsupportedFormat",

@@ -85,6 +85,8 @@ _SAID: dict[str, tuple[str, ...]] = {
     "on_unknown_billing": ("--on-unknown-billing", "hold"),
     "metadata": ("--metadata", '{"a": "b"}'),
     "deadline": ("--deadline", "2026-11-30T18:00"),
+    "by": ("--by", "6h"),
+    "lane": ("--lane", "online"),
 }
 
 

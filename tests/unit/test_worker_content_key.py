@@ -57,6 +57,8 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "reuse": "refresh",
     "on_unknown_billing": "hold",
     "deadline": "2030-01-01T00:00:00Z",
+    "by": "2030-01-01T00:00:00Z",
+    "lane": "batch",
     "url_mode": "pass",
     "repair": False,
     "answer_format": {"type": "function", "name": "f"},

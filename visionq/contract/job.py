@@ -94,6 +94,15 @@ class PromptCache(StrEnum):
     """What the provider likes: all of a long prompt, pictures included."""
 
 
+class Lane(StrEnum):
+    """How the provider is asked: at once, or within a day at half the price."""
+
+    AUTO = "auto"
+    """What can wait goes through the provider's batches, the rest online."""
+    ONLINE = "online"
+    BATCH = "batch"
+
+
 class UnknownBilling(StrEnum):
     """What happens to a job whose call may have been billed without an answer."""
 
@@ -176,6 +185,9 @@ class JobDocument(Document):
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     #: A job whose call has not been sent by then fails with `deadline_exceeded`, unpaid.
     deadline: AwareDatetime | None = None
+    #: When the answer is needed; None: as soon as can be. A late answer is an answer all the same.
+    by: AwareDatetime | None = None
+    lane: Lane = Lane.AUTO
 
     @model_validator(mode="before")
     @classmethod

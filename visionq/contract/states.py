@@ -55,6 +55,8 @@ class DelayReason(StrEnum):
     """The answer came in the wrong form: the next call corrects it."""
     BUDGET = "budget"
     """It fits its budget once calls that are out cost less than reserved."""
+    BATCH = "batch"
+    """Its line is in a batch at the provider, or goes into the next one."""
     NEWER_WORKER_NEEDED = "newer_worker_needed"
     """No worker that runs can read its document."""
     OPERATOR = "operator"
@@ -94,7 +96,14 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
             State.CANCELLED,
         }
     ),
-    State.WAITING: frozenset({State.QUEUED, State.PARKED, State.CANCELLED}),
+    State.WAITING: frozenset(
+        {
+            State.QUEUED,
+            State.IN_PROGRESS,  # the line of its batch has come back
+            State.PARKED,
+            State.CANCELLED,
+        }
+    ),
     # Waiting: back in its lane, it does not fit into what its budget leaves now.
     State.PARKED: frozenset({State.QUEUED, State.WAITING, State.FAILED, State.CANCELLED}),
     State.COMPLETED: frozenset(),

@@ -15,6 +15,7 @@ from visionq.contract import (
     ErrorDocument,
     InvalidAnswer,
     JobDocument,
+    Lane,
     Priority,
     State,
     shown_state,
@@ -32,6 +33,7 @@ from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
     AttemptStatistics,
+    BatchPlace,
     Billing,
     BlobsMissing,
     Claim,
@@ -55,11 +57,13 @@ from visionq.ledger.records import (
 )
 from visionq.ledger.scripts import Call
 from visionq.ledger.usage import usage_fields
-from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
+from visionq.names import QUEUE_BATCH, QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 from visionq.pricing.money import day_of
+from visionq.pricing.prices import ORDINARY_TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from visionq.ledger.options import LedgerOptions
     from visionq.ledger.records import (
@@ -93,6 +97,7 @@ def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submissi
         "1" if options.blobs_are_here else "0",
         options.tenant_parked_limit,
         options.tenant_models_limit,
+        _milliseconds(options.batch_least_wait),
     ]
     for job in jobs:
         arguments += _entry(job)
@@ -107,21 +112,38 @@ def _entry(job: NewJob) -> list[str | int]:
     document = job.document
     if document.model is None:
         raise InvalidJob("model: none given, and no default filled in")
-    lane = _lane(document)
-    deadline = _milliseconds(document.deadline.timestamp()) if document.deadline else ""
+    online = _lane(document)
+    may_wait = document.lane is Lane.BATCH or may_be_batched(document)
     return [
         job.id,
-        lane,
+        _batch_lane(document) if may_wait else online,
         document.to_compact_json(),
         document.schema_version,
         len(document.images),
-        deadline,
+        _moment(document.deadline),
         document.batch_id or "",
         _idempotency(document),
         " ".join(document.blobs),
         job.trace,
         _asked(job),
+        online if may_wait else "",
+        # One that may go only by batch has no moment at which it is asked online instead.
+        _moment(document.by) if may_wait and document.lane is Lane.AUTO else "",
     ]
+
+
+def may_be_batched(document: JobDocument) -> bool:
+    """Return whether a job without a lane of its own may go through a batch."""
+    is_ordinary = document.service_tier in ORDINARY_TIERS
+    return document.lane is Lane.AUTO and document.by is not None and is_ordinary
+
+
+def _moment(moment: datetime | None) -> int | str:
+    return _milliseconds(moment.timestamp()) if moment else ""
+
+
+def _batch_lane(document: JobDocument) -> str:
+    return lane_name(QUEUE_BATCH + document.api, document.tenant, document.model or "")
 
 
 def _lane(document: JobDocument) -> str:
@@ -133,9 +155,10 @@ def _asked(job: NewJob) -> str:
 
     A repeated submission is the same although the operator's defaults have changed meanwhile.
     """
-    if not job.defaulted:
+    if not job.defaulted and job.document.by is None:
         return ""
-    asked = job.document.model_copy(update=dict.fromkeys(job.defaulted))
+    # When it is needed makes it no other: a duration is another moment each time.
+    asked = job.document.model_copy(update=dict.fromkeys((*job.defaulted, "by")))
     return hashlib.sha256(asked.to_compact_json().encode()).hexdigest()[:32]
 
 
@@ -213,28 +236,33 @@ def claim(
         if "document" not in found:
             reason = found.get("reason")
             return ClaimRefusal(shown_state(found["state"]), reason and RefusalReason(reason))
-        # A newer worker may have added fields to these two.
-        faulty, missing = found["faulty"], found["missing_model"]
-        return Claim(
-            id=job_id,
-            token=token,
-            document=JobDocument.model_validate_json(found["document"]),
-            now=int(found["now"]) / 1000,
-            submitted=int(found["submitted"]) / 1000,
-            attempts=int(found["attempts"]),
-            waits=int(found["waits"]),
-            unknown_calls=int(found["unknown_calls"]),
-            interrupted=bool(found["interrupted"]),
-            lapses=int(found["lapses"]),
-            cost=int(found["cost"]),
-            faulty=InvalidAnswer.model_validate_json(faulty, extra="ignore") if faulty else None,
-            missing_model=ErrorDocument.model_validate_json(missing, extra="ignore")
-            if missing
-            else None,
-            trace=found["trace"] or "",
-        )
+        return read_claim(job_id, token, found)
 
     return Call("claim", (_as_json(wanted),), read)
+
+
+def read_claim(job_id: str, token: str, found: Mapping[str, Any]) -> Claim:
+    """Return the claim that a script's reply describes."""
+    # A newer worker may have added fields to these two.
+    faulty, missing = found["faulty"], found.get("missing_model")
+    return Claim(
+        id=job_id,
+        token=token,
+        document=JobDocument.model_validate_json(found["document"]),
+        now=int(found["now"]) / 1000,
+        submitted=int(found["submitted"]) / 1000,
+        attempts=int(found["attempts"]),
+        waits=int(found["waits"]),
+        unknown_calls=int(found["unknown_calls"]),
+        interrupted=bool(found.get("interrupted")),
+        lapses=int(found["lapses"]),
+        cost=int(found["cost"]),
+        faulty=InvalidAnswer.model_validate_json(faulty, extra="ignore") if faulty else None,
+        missing_model=ErrorDocument.model_validate_json(missing, extra="ignore")
+        if missing
+        else None,
+        trace=found["trace"] or "",
+    )
 
 
 def renew(
@@ -266,8 +294,12 @@ def admit(
     cache_key: str,
     reserve: int | None,
     tokens: int,
+    place: BatchPlace | None = None,
 ) -> Call[Admission]:
-    """Ask for leave to call; an empty `cache_key` shares the answer with nobody."""
+    """Ask for leave to call, or for a `place` in a batch.
+
+    An empty `cache_key` shares the answer with nobody.
+    """
 
     def read(reply: list[bytes]) -> Admission:
         verdict, *details = [part.decode() for part in reply]
@@ -280,7 +312,7 @@ def admit(
             return Admission(Verdict.PARK, reason=_delay_reason(detail or ""))
         return Admission(Verdict(verdict), state=shown_state(detail) if detail else None)
 
-    arguments = (
+    arguments: tuple[str | int, ...] = (
         claim.id,
         claim.token,
         cache_key,
@@ -293,6 +325,9 @@ def admit(
         tokens,
         celery_results.retry(claim.id, f"parked: {BillingUnknown.code}"),
     )
+    if place is not None:
+        result = celery_results.retry(claim.id, f"waiting: {DelayReason.BATCH}")
+        arguments += (place.batch, place.holder, place.line, place.bytes, place.tokens, result)
     return Call("admit", arguments, read)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from visionq.ledger.records import (
         Admission,
         AttemptStatistics,
+        BatchPlace,
         Claim,
         ClaimRefusal,
         Dispatch,
@@ -132,7 +133,7 @@ class Ledger:
         """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
         replies: list[Submission] = []
         for few in _portions(jobs):
-            replies += self._make(calls.submit(few, self.options))
+            replies += self.make(calls.submit(few, self.options))
         return replies
 
     def dispatch(self, limit: int = MOST_PER_SCRIPT, *, rest: float = 0) -> Dispatch:
@@ -140,24 +141,31 @@ class Ledger:
 
         With `rest`, do nothing within that many seconds of the last look of any dispatcher.
         """
-        return self._make(calls.dispatch(self.options, limit, rest, self._now()))
+        return self.make(calls.dispatch(self.options, limit, rest, self._now()))
 
     def claim(self, job_id: str, token: str, registration: Registration) -> Claim | ClaimRefusal:
         """Take the job that a hint named, under a random token."""
-        return self._make(calls.claim(job_id, token, registration, self.options))
+        return self.make(calls.claim(job_id, token, registration, self.options))
 
     def renew(
         self, registration: Registration, leases: Sequence[tuple[str, str]] = ()
     ) -> frozenset[str]:
         """Renew registration and (job, token) leases; return the jobs that are lost."""
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
-        return self._make(calls.renew(registration, facts, leases, self.options.lease))
+        return self.make(calls.renew(registration, facts, leases, self.options.lease))
 
     def admit(
-        self, claim: Claim, *, cache_key: str = "", reserve: int | None = 0, tokens: int = 0
+        self,
+        claim: Claim,
+        *,
+        cache_key: str = "",
+        reserve: int | None = 0,
+        tokens: int = 0,
+        place: BatchPlace | None = None,
     ) -> Admission:
         """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
 
+        With `place`, the job's line is in that batch from then on, and out of the worker's hands.
         `reserve` is None where the model has no price.
         """
         wanted = calls.admit(
@@ -167,8 +175,9 @@ class Ledger:
             cache_key=cache_key,
             reserve=reserve,
             tokens=tokens,
+            place=place,
         )
-        return self._make(wanted)
+        return self.make(wanted)
 
     def cached_answer(self, cache_key: str) -> str | None:
         """Return the cached result document, as JSON, or None."""
@@ -177,12 +186,12 @@ class Ledger:
 
     def finish(self, claim: Claim, ending: Ending) -> Written:
         """Write how an attempt ended; returns what became of that."""
-        return self._make(calls.finish(claim, ending, self.options, self._now()))
+        return self.make(calls.finish(claim, ending, self.options, self._now()))
 
     def add_statistics(self, attempts: Sequence[AttemptStatistics]) -> None:
         """Add what attempts counted to the metrics, and to what forecasts learn from."""
         for few in _portions(attempts):
-            self._make(calls.add_statistics(few))
+            self.make(calls.add_statistics(few))
 
     def block(self, claim: Claim) -> None:
         """Keep a job from being called again, for Redis refuses what came of this claim.
@@ -190,13 +199,13 @@ class Ledger:
         The job is parked as of unknown billing when it is taken up next. The block ends when the
         end of the same claim can be written after all, or by `resume` or `settle_unknown`.
         """
-        self._make(calls.block(claim))
+        self.make(calls.block(claim))
 
     def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:
         """Cancel jobs in any state, or in one; returns each one's state before, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
-            states += self._make(calls.cancel(few, self.options, self._now(), only))
+            states += self.make(calls.cancel(few, self.options, self._now(), only))
         return states
 
     def resume(self, job_ids: Sequence[str]) -> list[str]:
@@ -206,7 +215,7 @@ class Ledger:
         """
         states: list[str] = []
         for few in _portions(job_ids):
-            states += self._make(calls.resume(few))
+            states += self.make(calls.resume(few))
         return states
 
     def revoke(self, job_ids: Sequence[str]) -> list[str]:
@@ -223,41 +232,41 @@ class Ledger:
 
     def expire(self, job_ids: Sequence[str]) -> list[str]:
         """Fail those of the jobs that are still queued, for their deadline passed."""
-        return self._make(calls.expire(job_ids, self.options, self._now()))
+        return self.make(calls.expire(job_ids, self.options, self._now()))
 
     def forget(self, job_ids: Sequence[str]) -> int:
         """Remove jobs and results that their owner has written down; returns how many are gone.
 
         A job that has not ended, or whose money is still open, stays.
         """
-        return sum(self._make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
+        return sum(self.make(Call("forget", tuple(few), int)) for few in _portions(job_ids))
 
     def claim_delivery(self, delivery_id: str, token: str, lease: float) -> DeliveryClaim | None:
         """Take a hinted event for `lease` seconds; None if it is not due."""
-        return self._make(deliveries.claim(delivery_id, token, lease))
+        return self.make(deliveries.claim(delivery_id, token, lease))
 
     def finish_delivery(self, claim: DeliveryClaim, ending: DeliveryEnding) -> bool:
         """Write what came of telling a webhook; false when that was no longer this worker's."""
-        return self._make(deliveries.finish(claim, ending, self.options))
+        return self.make(deliveries.finish(claim, ending, self.options))
 
     def redeliver(self, delivery_ids: Sequence[str]) -> list[str]:
         """Deliver events again; return the former state of each, or `missing`."""
         return [
             state
             for few in _portions(delivery_ids)
-            for state in self._make(deliveries.redeliver(few))
+            for state in self.make(deliveries.redeliver(few))
         ]
 
     def note_replays(self, replays: Mapping[str, str]) -> None:
         """Record for each old job the new one that replaces it."""
         for few in _portions(list(replays)):
-            self._make(calls.note_replays({old: replays[old] for old in few}))
+            self.make(calls.note_replays({old: replays[old] for old in few}))
 
     def steer_gate(
         self, key: str, order: GateOrder, reason: DelayReason = DelayReason.OPERATOR
     ) -> str:
         """Close, open or slowly reopen a key's gate; return its former state."""
-        return self._make(calls.steer_gate(key, order, reason))
+        return self.make(calls.steer_gate(key, order, reason))
 
     def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
         """Bound what a tenant or a batch may spend; None: without bound.
@@ -267,15 +276,15 @@ class Ledger:
         Raises:
             ValueError: the limit is no amount of rubles, or a batch has no such period.
         """
-        self._make(budgets.set_budget(scope, limit_rub, self.options))
+        self.make(budgets.set_budget(scope, limit_rub, self.options))
 
     def budgets(self, most: int | None = None) -> tuple[Book, ...]:
         """Return the books of the scopes that have a budget, in order; `most`: tenants first."""
-        return self._make(budgets.budgets(self.options, self._now(), most))
+        return self.make(budgets.budgets(self.options, self._now(), most))
 
     def book(self, scope: BudgetScope) -> Book:
         """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
-        return self._make(budgets.book(scope, self.options, self._now()))
+        return self.make(budgets.book(scope, self.options, self._now()))
 
     def settle_unknown(
         self, calls: Sequence[UnknownCall], *, paid: bool, cost_rub: Decimal | None = None
@@ -290,17 +299,18 @@ class Ledger:
         return [
             one
             for few in _portions(calls)
-            for one in self._make(spending.settle(few, cost_rub, today, paid=paid))
+            for one in self.make(spending.settle(few, cost_rub, today, paid=paid))
         ]
 
     def set_limits(self, who: str, limits: Mapping[str, Limits | None]) -> None:
         """Set the limits of models (`*`: all others); None removes them."""
-        self._make(set_limits(who, limits))
+        self.make(set_limits(who, limits))
 
     def _now(self) -> float:
         return self._redis_clock.now(self.redis) if self._clock is None else self._clock()
 
-    def _make(self, call: Call[T]) -> T:
+    def make(self, call: Call[T]) -> T:
+        """Make a call, which is what every other method does."""
         moment = "" if self._clock is None else round(self._clock() * 1000)
         with mapping_transient_errors():
             reply = self._scripts[call.script](args=(moment, *call.arguments))
@@ -330,7 +340,13 @@ class AsyncLedger:
         return await self._make(calls.claim(job_id, token, registration, self.options))
 
     async def admit(
-        self, claim: Claim, *, cache_key: str = "", reserve: int | None = 0, tokens: int = 0
+        self,
+        claim: Claim,
+        *,
+        cache_key: str = "",
+        reserve: int | None = 0,
+        tokens: int = 0,
+        place: BatchPlace | None = None,
     ) -> Admission:
         """Ask for leave to call, as `Ledger.admit` does."""
         wanted = calls.admit(
@@ -340,6 +356,7 @@ class AsyncLedger:
             cache_key=cache_key,
             reserve=reserve,
             tokens=tokens,
+            place=place,
         )
         return await self._make(wanted)
 

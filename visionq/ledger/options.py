@@ -31,6 +31,8 @@ class LedgerOptions:
     #: Most parked jobs, and most models with queued jobs, of a tenant that may submit more.
     tenant_parked_limit: int = 100_000
     tenant_models_limit: int = 64
+    #: An answer that is needed sooner is asked for online.
+    batch_least_wait: float = 3600
     #: The broker's queues are in the ledger's Redis.
     broker_is_here: bool = True
     #: The blobs are in the ledger's Redis.

@@ -215,6 +215,20 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPlace:
+    """The place that a job's line is to have in a batch at the provider."""
+
+    #: Id of our record of the batch, and who holds that.
+    batch: str
+    holder: str
+    #: What settles the line, as JSON.
+    line: str
+    bytes: int
+    #: Of its input, as forecast.
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """A worker process as the ledger knows it. No slots: it takes its leave."""
 

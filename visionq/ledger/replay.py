@@ -81,7 +81,12 @@ def replay(
 def _anew(old: str, document: JobDocument) -> JobDocument:
     return document.model_copy(
         # The deadline is that of the first try; the key makes two replays of a job one.
-        update={"replay_of": old, "idempotency_key": f"replay:{old}", "deadline": None}
+        update={
+            "replay_of": old,
+            "idempotency_key": f"replay:{old}",
+            "deadline": None,
+            "by": None,
+        }
     )
 
 

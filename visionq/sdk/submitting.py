@@ -23,7 +23,7 @@ from visionq.submission import defaulted, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from pydantic import BaseModel
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visionq.contract import (
         Api,
         Detail,
+        Lane,
         PictureOptions,
         Priority,
         PromptCache,
@@ -74,6 +75,9 @@ class QuestionOptions(TypedDict, total=False):
     metadata: dict[str, str]
     batch_id: str | None
     deadline: datetime | None
+    #: When the answer is needed: a time with its zone, or a duration (`6h`).
+    by: datetime | timedelta | str | None
+    lane: Lane | str
 
 
 class AnalyzeOptions(QuestionOptions, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from visionq.contract import Reuse
 from visionq.pricing.model_options import OptionTable, load_option_table
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from visionq.contract import Picture as PictureFacts
     from visionq.detectors import Detector
     from visionq.ledger import AsyncLedger, Claim, Parked, Waiting
+    from visionq.ledger.records import BatchPlace
     from visionq.ledger.usage import Calibration
-    from visionq.pricing.prices import PriceTable
+    from visionq.pricing.prices import Price, PriceTable
     from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
     from worker.fetch import Fetcher
@@ -132,12 +133,26 @@ class JobPicture:
         return len(self.crops) or 1
 
 
+class BatchFiller(Protocol):
+    """The batch that takes an attempt's request, in the place of a call."""
+
+    def place_for(self, attempt: Attempt) -> BatchPlace | None:
+        """Return the place that the request would have; None: the batch is full."""
+
+    def add(self, attempt: Attempt) -> None:
+        """Add the request, which was admitted to its place."""
+
+
 @dataclass
 class Attempt:
     """One attempt of a claimed job: its steps fill it in, in order."""
 
     claim: Claim
     dependencies: Dependencies
+    #: None: the provider is asked online.
+    batch: BatchFiller | None = None
+    #: Whether the call is charged as one of a batch.
+    in_batch: bool = False
     pictures: list[JobPicture] = field(default_factory=list)
     cache_key: str = ""
     #: Whether a cached answer to the same question is accepted.
@@ -182,6 +197,13 @@ class Attempt:
     def prepare_slot(self) -> PrepareSlot:
         """Its place among those that prepare their pictures."""
         return self.dependencies.prepare_slots.slot(self.job.tenant)
+
+    @property
+    def price(self) -> Price | None:
+        """The price of the model's tokens, online or in a batch; None: not known."""
+        prices = self.dependencies.prices
+        price = prices.for_model(self.model)
+        return price.times(float(prices.batch_factor)) if price and self.in_batch else price
 
     @property
     def is_suspect(self) -> bool:

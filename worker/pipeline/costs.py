@@ -51,7 +51,7 @@ def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str,
 
 def by_table(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
     """Return the same by the table of prices alone."""
-    price = attempt.dependencies.prices.for_model(attempt.model)
+    price = attempt.price
     if price is None:
         return 0, True, (f"no price is known for {attempt.model}: the cost is not counted",)
     if usage is None:
@@ -93,7 +93,7 @@ async def learn(attempt: Attempt) -> None:
 
 def worst_case(attempt: Attempt) -> int:
     """Return the most that the call can cost, in nano-rubles."""
-    price = attempt.dependencies.prices.for_model(attempt.model)
+    price = attempt.price
     if price is None:
         return 0
     tokens, answer = _most_input(attempt), _longest_answer(attempt)
@@ -169,7 +169,7 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 def _costs(attempt: Attempt, usage: Usage) -> dict[str, int]:
     """Return the cost by the provider and by the table, if both are known."""
     reported = attempt.reported_cost.nano_rubles
-    has_price = attempt.dependencies.prices.for_model(attempt.model) is not None
+    has_price = attempt.price is not None
     if reported is None or not has_price:
         return {}
     return {"told_cost": reported, "table_cost": by_table(attempt, usage)[0]}

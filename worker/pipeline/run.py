@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from visionq.ledger import Outcome
     from visionq.ledger.records import UsageNote
     from worker.pipeline.context import Attempt
+    from worker.provider.batch_files import BatchLineResult
     from worker.threads.heartbeat import Lease
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,8 @@ STEPS: Final = (
 
 #: Instead, if an earlier attempt brought an answer that needs only a repair.
 REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60, "mend"), *STEPS[-2:])
+#: The last step, in the place of the last two, where a batch takes the request.
+JOIN_BATCH: Final = Step(steps.join_batch, 120, "admit")
 
 
 async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
@@ -91,7 +94,7 @@ async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         _consider_interruption(attempt)
         _consider_model(attempt)
         check_tier(attempt.dependencies.prices, attempt.model, attempt.job.service_tier)
-        for step in REPAIR_STEPS if attempt.claim.faulty else STEPS:
+        for step in _steps_of(attempt):
             with _measured(attempt, lease, step):
                 ending = await step.run(attempt)
             if ending is not None:
@@ -113,6 +116,25 @@ async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         await attempt.reservation.hold(0)
         attempt.prepare_slot.leave()
     raise RuntimeError("the last step ends the attempt")
+
+
+def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
+    usual = REPAIR_STEPS if attempt.claim.faulty else STEPS
+    return usual if attempt.batch is None else (*usual[:-2], JOIN_BATCH)
+
+
+async def settle_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
+    """Return how an attempt ends whose line in a batch has come back."""
+    attempt.sent = True
+    if not line.was_asked:
+        return Ending(Waiting(DelayReason.BATCH, 0, counted=False))
+    try:
+        return await steps.read_line(attempt, line, now)
+    except VisionqError as error:
+        return _ending(attempt, error)
+    except Exception as error:
+        log.exception("line.crashed")
+        return _ending(attempt, _unforeseen(attempt, error))
 
 
 @contextmanager

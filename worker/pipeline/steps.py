@@ -38,7 +38,10 @@ from worker.provider.request import build_request
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.ledger import Admission
+    from visionq.ledger.records import BatchPlace
     from worker.pipeline.context import Attempt
+    from worker.provider.answer import ProviderAnswer
+    from worker.provider.batch_files import BatchLineResult
     from worker.provider.reply import Reply
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
@@ -129,7 +132,26 @@ async def admit(attempt: Attempt) -> Ending | None:
     """Ask for admission, and mark the attempt as sent."""
     await learn(attempt)
     attempt.worst_case = worst_case(attempt)
-    admission = await _admission(attempt)
+    return await _admitted(attempt)
+
+
+async def join_batch(attempt: Attempt) -> Ending | None:
+    """Give the request its place in a batch instead, whose it is from then on."""
+    if attempt.batch is None:
+        raise RuntimeError("there is no batch to join")
+    await learn(attempt)
+    attempt.worst_case = worst_case(attempt)
+    place = attempt.batch.place_for(attempt)
+    if place is None:
+        return Ending(Waiting(DelayReason.BATCH, 0, counted=False))
+    if (ending := await _admitted(attempt, place)) is not None:
+        return ending
+    attempt.batch.add(attempt)
+    raise GivenBackError(Waiting(DelayReason.BATCH, 0, counted=False))
+
+
+async def _admitted(attempt: Attempt, place: BatchPlace | None = None) -> Ending | None:
+    admission = await _admission(attempt, place)
     match admission.verdict:
         case Verdict.GO:
             attempt.sent = True
@@ -154,7 +176,7 @@ async def admit(attempt: Attempt) -> Ending | None:
             raise FencedError(admission.state or MISSING)
 
 
-async def _admission(attempt: Attempt) -> Admission:
+async def _admission(attempt: Attempt, place: BatchPlace | None) -> Admission:
     """Ask for admission until the verdict is not WAIT; keep the call meanwhile."""
     is_priced = attempt.dependencies.prices.for_model(attempt.model) is not None
     tokens = likely_tokens(attempt)
@@ -165,6 +187,7 @@ async def _admission(attempt: Attempt) -> Admission:
             cache_key=attempt.cache_key if attempt.shares_answer else "",
             reserve=attempt.worst_case if is_priced else None,
             tokens=tokens,
+            place=place,
         )
         if admission.verdict is not Verdict.WAIT:
             return admission
@@ -197,14 +220,34 @@ async def ask(attempt: Attempt) -> Ending:
     request = replace(attempt.request, expected=expected(attempt), profile=profile)
 
     def on_reply(reply: Reply) -> None:
-        attempt.status = reply.status
         attempt.rate_limit_headers = read_rate_limit_headers(reply.headers)
-        attempt.served_tier = read_tier(reply.json)
-        attempt.reported_cost = read_cost(reply.json, profile.cost, most_believed(attempt))
+        _note_reply(attempt, reply)
 
     answer = await ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
+    return await _answer(attempt, answer)
+
+
+async def read_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
+    """Read what came of the attempt's line in a batch, as `ask` reads a reply."""
+    if attempt.request is None:
+        raise RuntimeError("a line answers a request")
+    profile = attempt.dependencies.profile
+    request = replace(attempt.request, expected=expected(attempt), profile=profile)
+    if line.reply is not None:
+        _note_reply(attempt, line.reply)
+    return await _answer(attempt, line.answer(request, now=now))
+
+
+def _note_reply(attempt: Attempt, reply: Reply) -> None:
+    attempt.status = reply.status
+    attempt.served_tier = read_tier(reply.json)
+    cost = attempt.dependencies.profile.cost
+    attempt.reported_cost = read_cost(reply.json, cost, most_believed(attempt))
+
+
+async def _answer(attempt: Attempt, answer: ProviderAnswer) -> Ending:
     attempt.counted = answer.usage
     attempt.request = None
     await attempt.reservation.hold(0)

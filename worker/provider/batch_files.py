@@ -58,18 +58,26 @@ class BatchFile:
             tokens: what the provider will count as enqueued: the forecast of the input.
         """
         line = line_of(custom_id, request)
+        fits = self.fits(line, tokens)
+        if fits:
+            self.write(line, tokens)
+        return fits
+
+    def fits(self, line: bytes, tokens: int) -> bool:
+        """Return whether there is room for a line, as `line_of` makes it."""
         limits = self._limits
-        if (
-            self.lines + 1 > limits.lines
-            or self.bytes + len(line) > limits.bytes
-            or self.tokens + tokens > limits.enqueued_tokens
-        ):
-            return False
+        return (
+            self.lines + 1 <= limits.lines
+            and self.bytes + len(line) <= limits.bytes
+            and self.tokens + tokens <= limits.enqueued_tokens
+        )
+
+    def write(self, line: bytes, tokens: int) -> None:
+        """Append a line that fits."""
         self._file.write(line)
         self.lines += 1
         self.bytes += len(line)
         self.tokens += tokens
-        return True
 
     def __enter__(self) -> Self:
         """Return the file, open for `add`."""

@@ -7,16 +7,18 @@
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
 --   price), Celery result of one who follows, today's date, Celery results of one who waits for a
 --   budget and of one who is parked for it, tokens to expect, Celery result of one who is parked
---   because a call of it, or of its question, has no known end
+--   because a call of it, or of its question, has no known end; then for a line of a batch: the batch,
+--   who holds its record, the line as JSON, its bytes and tokens, and the Celery result of what waits for it
 -- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
 --   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
---   worker's hands already; after WAIT it is still in them.
+--   worker's hands already, as after GO in a batch; after WAIT it is still in them.
 -- A verdict function returns nil when it has nothing against the call.
 
 local id, token, cache_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, waits_result = ARGV[6], ARGV[7]
 local today, budget_results = ARGV[8], { [State.WAITING] = ARGV[9], [State.PARKED] = ARGV[10] }
 local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
+local into, holder_of_batch, line, line_bytes, line_tokens, line_result = unpack(ARGV, 13)
 refuse_unless_whole(reserve, ARGV[11])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
@@ -30,6 +32,12 @@ if dearer then
 end
 
 local function fence()
+  if into then
+    local of_batch, of = unpack(redis.call('HMGET', K.provider_batch .. into, 'state', 'holder'))
+    if of_batch ~= 'packing' or of ~= holder_of_batch then
+      return { Verdict.REFUSED, state or State.MISSING }
+    end
+  end
   if state ~= State.IN_PROGRESS or holder ~= token then
     return { Verdict.REFUSED, state or State.MISSING }
   end
@@ -64,8 +72,9 @@ local function lead()
   if reuse ~= 'use' or cache_key == '' then
     return
   end
-  if (leader_of(cache_key) or id) == id then
-    return
+  local leader = leader_of(cache_key) or id
+  if leader == id or not into and redis.call('HEXISTS', K.job .. leader, 'line') == 1 then
+    return -- nobody who is asked at once waits for a batch
   end
   release_slot(job)
   move(job, State.IN_PROGRESS, State.WAITING)
@@ -178,6 +187,40 @@ local function wait_for_rate_limit()
   end
 end
 
+-- The leader of those that ask the same: the first, but one that is asked at once before one in a batch.
+local function take_lead()
+  local leader = cache_key ~= '' and leader_of(cache_key)
+  if cache_key ~= '' and (not leader or redis.call('HEXISTS', K.job .. leader, 'line') == 1) then
+    redis.call('HSET', job, 'lead', cache_key)
+    redis.call('SET', K.leader .. cache_key, id)
+  end
+end
+
+-- The line has its place: from here on its batch decides what becomes of it. No rate limit holds for
+-- batches, and the gate counts calls that come back soon.
+local function join_batch()
+  reserve_money(job, token, reserve == '' and '0' or reserve, today)
+  clear_earmark(job)
+  redis.call('HDEL', job, 'sent_at', 'forecast', 'tokens')
+  if cache_key ~= '' then
+    redis.call('HSET', job, 'asks:' .. token, cache_key)
+  end
+  redis.call('HINCRBY', job, 'calls', 1)
+  take_lead()
+  release_slot(job)
+  move(job, State.IN_PROGRESS, State.WAITING)
+  redis.call('HSET', job, 'reason', DelayReason.BATCH, 'line', into)
+  redis.call('ZREM', K.due, id)
+  redis.call('SET', K.celery_result .. id, line_result)
+  redis.call('HSET', K.provider_batch_lines .. into, token, line)
+  redis.call('HINCRBY', K.provider_batch .. into, 'lines', 1)
+  redis.call('HINCRBY', K.provider_batch .. into, 'bytes', line_bytes)
+  redis.call('HINCRBY', K.provider_batch .. into, 'tokens', line_tokens)
+  redis.call('HINCRBY', K.provider_batch .. into, 'reserved', reserve == '' and '0' or reserve)
+  emit_event(id, State.WAITING, DelayReason.BATCH)
+  return { Verdict.GO }
+end
+
 -- Only now is the promised room taken: a job that waited for the rate limit has kept it.
 local function mark_sent()
   reserve_money(job, token, reserve == '' and '0' or reserve, today)
@@ -191,12 +234,9 @@ local function mark_sent()
   end
   redis.call('HINCRBY', key, 'calls_out', 1)
   redis.call('HINCRBY', job, 'calls', 1)
-  if cache_key ~= '' and not leader_of(cache_key) then
-    redis.call('HSET', job, 'lead', cache_key)
-    redis.call('SET', K.leader .. cache_key, id)
-  end
+  take_lead()
   return { Verdict.GO }
 end
 
 return fence() or sent_already() or cached_answer() or deadline_passed() or blocked() or lead() or unclear() or gate()
-  or budget() or wait_for_rate_limit() or mark_sent()
+  or budget() or into and join_batch() or wait_for_rate_limit() or mark_sent()

@@ -1,5 +1,5 @@
--- include: core/base, core/events, gates/gates, jobs/moves, jobs/slots, lanes/holds, lanes/lanes
--- include: money/waiters, rate_limit/limits
+-- include: core/base, core/events, gates/gates, jobs/batch_lane, jobs/moves, jobs/slots, lanes/holds
+-- include: lanes/lanes, money/waiters, rate_limit/limits
 
 -- Gives a worker the job that a hint named, under a random token and a lease.
 -- ARGV: now, the claim as JSON; returns JSON too (`claim` in visionq/ledger/calls.py): what the worker
@@ -49,7 +49,7 @@ if state == State.HINTED then
     return put_back(RefusalReason.GATE_CLOSED)
   elseif held_by(lane) then
     return put_back(RefusalReason.HELD)
-  elseif rests_long(read_rate_limit(model_of(lane))) then
+  elseif not is_batch_lane(lane) and rests_long(read_rate_limit(model_of(lane))) then
     return put_back(RefusalReason.RATE_LIMITED)
   end
   take()

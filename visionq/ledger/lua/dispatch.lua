@@ -1,5 +1,5 @@
--- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/moves
--- include: jobs/slots, lanes/holds, lanes/lanes, metrics/counters, money/books, money/calls
+-- include: core/base, core/events, gates/gates, gates/outages, jobs/batch_lane, jobs/ending
+-- include: jobs/moves, jobs/slots, lanes/holds, lanes/lanes, metrics/counters, money/books, money/calls
 -- include: money/waiters, rate_limit/limits, single_flight/single_flight, webhooks/handing_out
 
 -- Looks at what is due, then takes the next jobs of the lanes while workers have room for them.
@@ -69,6 +69,10 @@ look[State.IN_PROGRESS] = function(id, job)
     redis.call('ZADD', K.due, at(grace_until), id)
     return
   end
+  local line = redis.call('HGET', job, 'line')
+  if line then
+    return return_line(id, job, line)
+  end
   -- The last attempt may have been paid: the next claim reports it.
   local sent = sent_becomes_unknown(job) or known_as_unknown(job)
   count('leases_lost|' .. (sent and 'sent' or 'unsent'))
@@ -103,6 +107,10 @@ end
 
 look[State.HINTED] = function(id, job)
   local lane, tries = unpack(redis.call('HMGET', job, 'lane', 'hints'))
+  if is_batch_lane(lane) then -- the packer took it, and died
+    release_hint(lane)
+    return requeue(id, job, State.HINTED)
+  end
   local queue = split_lane(lane)
   local out = tonumber(redis.call('HGET', K.hinted, queue) or 0)
   local nobody_listens = redis.call('ZCARD', K.workers) == 0

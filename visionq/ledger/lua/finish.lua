@@ -171,7 +171,7 @@ if not state then
   book_without_job(ending.lane, ending.batch)
   return Written.FENCED
 end
-if sent == token then
+if sent == token and was.gate then -- what was asked in a batch tells nothing of rates
   record_feedback(job, ending.feedback, billing)
 end
 local is_out, price = false, settle()

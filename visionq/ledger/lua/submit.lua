@@ -1,16 +1,18 @@
--- include: blob_books/tenants, core/base, jobs/ending, jobs/moves, lanes/lanes, metrics/labels
+-- include: blob_books/tenants, core/base, jobs/batch_lane, jobs/ending, jobs/moves, lanes/lanes
+-- include: metrics/labels
 
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
---   most models in line of a tenant, then for each job:
---   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked
---   ('' for none; `asked` is a digest of the document without the operator's defaults)
+--   most models in line of a tenant, ms within which what is needed is asked for online, then for each job:
+--   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by
+--   ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
+--   lane of one in the batch lane, should it be asked at once, and `by` when its answer is needed)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 --   | {'over', what there is too much of, the most}
 
-local FIRST, FIELDS = 6, 11
+local FIRST, FIELDS = 7, 13
 local blobs_are_here = ARGV[3] == '1'
-local most_parked, most_lanes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_parked, most_lanes, least_wait = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function memory_is_short(share)
   local info = redis.pcall('INFO', 'memory')
@@ -84,10 +86,13 @@ local function is_same(job, document, asked)
   return known[1] == document or (asked ~= '' and known[2] == asked)
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked)
+local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by)
   local known = known_as(id, idempotency)
   if known then
     return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
+  end
+  if by ~= '' and tonumber(by) - now < least_wait then
+    lane, online = online, ''
   end
   local over = over_quota(lane)
   if over then
@@ -124,6 +129,9 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   if blobs ~= '' then
     redis.call('HSET', job, 'blobs', blobs)
     take_blobs(tenant_of(lane), blobs)
+  end
+  if online ~= '' then
+    enter_batch_lane(id, job, lane, online, by)
   end
   redis.call('HINCRBY', K.counts, State.QUEUED, 1)
   redis.call('ZADD', K.tenant_jobs .. tenant_of(lane), at(now), id)

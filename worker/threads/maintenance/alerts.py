@@ -47,7 +47,7 @@ class Alert:
     id: str
     #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `budget.low`,
     #: `budget.exhausted`, `usage.drifted`, `usage.disbelieved`,
-    #: `webhook.disabled`, `workers.vanished`, `model.ending`.
+    #: `webhook.disabled`, `workers.vanished`, `model.ending`, `batch.stray`.
     type: str
     #: One line for a person: what happened, and what to do.
     message: str
@@ -190,6 +190,12 @@ def _alert_of(group: list[_Entry]) -> Alert:
     if kind == "budget":
         message = _budget_message(scope, state, reason)
         return Alert(f"budget-{number}", f"budget.{state}", message, at)
+    if kind == "provider-batch":
+        message = (
+            f"the provider had batch {scope}, which is ours and in no record: it was stopped;"
+            f" {reason} of its lines were answered, and are paid"
+        )
+        return Alert(f"batch-{number}", f"batch.{state}", message, at)
     if kind == "webhook":
         message = (
             f"the webhook of tenant {scope} answered {reason} and gets no more events;"

@@ -64,7 +64,9 @@ end
 -- how many ended jobs (`finished`) and events (`events`) stay listed.
 local function finalize(id, job, from, to, reason, error_document, celery_result, keep)
   local ttl = keep.ttl
-  local lane, idempotency, batch, blobs = unpack(redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs'))
+  local lane, idempotency, batch, blobs, online = unpack(
+    redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs', 'online')
+  )
   if from == State.QUEUED then
     leave_lane(lane)
   elseif from == State.HINTED then
@@ -74,6 +76,9 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
   elseif from == State.PARKED then
     redis.call('ZREM', K.parked, id)
     redis.call('ZREM', K.too_new, id)
+  end
+  if online then
+    redis.call('ZREM', K.batch_jobs .. model_of(lane), id)
   end
   leave_waiters(id, job)
   clear_earmark(job)

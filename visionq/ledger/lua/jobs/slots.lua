@@ -18,7 +18,7 @@ local function release_slot(job)
   if pool then -- else a script that failed half-way has released it
     redis.call('HINCRBY', K.pool_busy, pool, -1)
   end
-  redis.call('HDEL', job, 'pool', 'worker', 'token')
+  redis.call('HDEL', job, 'pool', 'worker', 'token', 'line')
 end
 
 local function release_hint(lane)

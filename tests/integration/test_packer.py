@@ -1,0 +1,326 @@
+"""The packer against a real ledger and a provider in memory."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.batch_provider import INPUT_TOKENS, OUTPUT_TOKENS
+from tests.support.packing import PackerBench
+from tests.support.worker import InThreads
+from visionq.contract import Api, DelayReason, State, Usage
+from visionq.errors import BatchApiMissing
+from visionq.ledger import GateOrder
+from visionq.ledger.provider_batches import (
+    BatchState,
+    BatchSupport,
+    backlogs,
+    open_batches,
+    write_support,
+)
+from visionq.pricing.prices import cost_nano_rubles
+from worker.provider.batches import BatchStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from worker.packing import Packer
+
+MODEL = "gpt-6-luna"
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Iterator[PackerBench]:
+    bench = PackerBench(redis)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def proven(bench: PackerBench) -> PackerBench:
+    """A provider of whom it is known that it takes pictures in batches."""
+    write_support(bench.redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
+    return bench
+
+
+def half_price(lines: int) -> int:
+    price = PackerBench.prices().for_model(MODEL)
+    assert price is not None
+    usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)
+    return lines * cost_nano_rubles(price.times(0.5), usage)
+
+
+def pack(bench: PackerBench, packer: Any) -> str:
+    """Run until a batch is out; returns its id at the provider."""
+    packer.run()
+    packer.run()
+    return f"batch_{len(bench.provider.batches)}"
+
+
+def test_jobs_are_answered_by_a_batch_at_half_the_price(proven: PackerBench) -> None:
+    """Jobs of the batch lane wait for one batch, and are answered and paid by its lines."""
+    packer = proven.packer()
+    jobs = [proven.submit() for _ in range(5)]
+    assert not proven.ledger.dispatch().hints
+    batch_id = pack(proven, packer)
+    assert list(proven.provider.batches) == [batch_id]
+    (record,) = open_batches(proven.redis)
+    assert (record.state, record.lines, record.batch_id) == (BatchState.OUT, 5, batch_id)
+    view = proven.view(jobs[0])
+    assert (view.state, view.reason) == (State.WAITING, DelayReason.BATCH)
+    assert proven.money() == {"reserved": record.reserved}
+    proven.provider.end(batch_id)
+    proven.pass_time(600)
+    packer.run()
+    for job in jobs:
+        assert proven.view(job).state is State.COMPLETED
+        assert proven.text(job).startswith("answer ")
+    assert proven.money() == {"settled": half_price(5)}
+    assert open_batches(proven.redis) == ()
+    assert proven.provider.stored_files == {}
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+class Killer:
+    """Ends the process before, or after, the n-th thing that it does to the world."""
+
+    def __init__(self, number: int, *, after: bool) -> None:
+        self._left = number
+        self._after = after
+        self.fired = False
+
+    def __call__(self, do: Any, *arguments: Any, **options: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            self.fired = True
+            raise KilledError
+        result = do(*arguments, **options)
+        if self._left == 0:
+            self.fired = True
+            raise KilledError
+        return result
+
+
+class Mortal:
+    """Another object, each of whose calls may be the last."""
+
+    def __init__(self, inner: Any, killer: Killer) -> None:
+        self._inner = inner
+        self._killer = killer
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in {"redis", "options"}:
+            return found
+        return partial(self._killer, found)
+
+
+def mortal_packer(bench: PackerBench, killer: Killer) -> Packer:
+    mortal: Any = Mortal(bench.ledger, killer)
+    in_threads: Any = InThreads(lambda: mortal)
+    dependencies = replace(bench.dependencies, ledger=in_threads)
+    api = Mortal(bench.provider, killer)
+    return bench.packer(api=api, ledger=mortal, dependencies=dependencies)
+
+
+def take_over(bench: PackerBench) -> Packer:
+    """Return a packer of another process, once the lease of the dead one has lapsed."""
+    bench.redis.delete("visionq:watch:packer:k1")
+    bench.pass_time(70)
+    return bench.packer()
+
+
+def come_to_an_end(bench: PackerBench, packer: Packer) -> None:
+    """Let time pass until nothing is out and nothing waits."""
+    for _ in range(40):
+        packer.run()
+        for batch_id in list(bench.provider.batches):
+            bench.provider.end(batch_id)
+        bench.pass_time(60)
+        if not open_batches(bench.redis) and not backlogs(bench.redis):
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_packer_killed_anywhere_changes_neither_answers_nor_money(
+    proven: PackerBench, *, after: bool
+) -> None:
+    """Killed before or after any of its steps: every job is answered, and each line paid once."""
+    number = 0
+    while True:
+        number += 1
+        proven.start_anew()
+        write_support(proven.redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
+        jobs = [proven.submit() for _ in range(3)]
+        killer = Killer(number, after=after)
+        packer = mortal_packer(proven, killer)
+        with suppress(KilledError):
+            come_to_an_end(proven, packer)
+        if not killer.fired:
+            break
+        come_to_an_end(proven, take_over(proven))
+        states = {proven.view(job).state for job in jobs}
+        assert states == {State.COMPLETED}, number
+        assert set(proven.provider.bill.values()) == {1}, number
+        assert len(proven.provider.bill) == 3, number
+        assert proven.money() == {"settled": half_price(3)}, number
+        assert proven.provider.stored_files == {}, number
+    assert number > 20
+
+
+def test_a_lost_answer_to_a_creation_makes_no_second_batch(proven: PackerBench) -> None:
+    """Nobody knows whether the batch was made, and it is not listed at first: it is made once."""
+    packer = proven.packer()
+    jobs = [proven.submit() for _ in range(2)]
+    proven.provider.faults.lose_creation_answer = 1
+    proven.provider.faults.hide_newest = 1
+    pack(proven, packer)
+    proven.pass_time(200)
+    packer.run()
+    assert [one.state for one in open_batches(proven.redis)] == [BatchState.CREATING]
+    proven.provider.faults.hide_newest = 0
+    come_to_an_end(proven, packer)
+    assert len(proven.provider.batches) == 1
+    assert {proven.view(job).state for job in jobs} == {State.COMPLETED}
+
+
+def test_a_batch_that_turns_up_too_late_is_stopped(proven: PackerBench) -> None:
+    """The list hid a batch for too long: the second one counts, the first is stopped."""
+    packer = proven.packer()
+    job = proven.submit()
+    proven.provider.faults.lose_creation_answer = 1
+    proven.provider.faults.hide_newest = 1
+    pack(proven, packer)
+    proven.pass_time(400)
+    packer.run()
+    proven.provider.faults.hide_newest = 0
+    proven.pass_time(700)
+    packer.run()
+    statuses = [one.shown.status.value for one in proven.provider.batches.values()]
+    assert statuses == ["cancelling", "in_progress"]
+    notices: Any = proven.redis.xrange("visionq:notices")
+    assert [one[b"state"] for _, one in notices] == [b"stray"]
+    come_to_an_end(proven, packer)
+    assert proven.view(job).state is State.COMPLETED
+
+
+def test_expired_lines_cost_nothing_and_go_into_the_next_batch(proven: PackerBench) -> None:
+    """Of a batch that expires, what was answered is paid, and the rest is packed again."""
+    packer = proven.packer()
+    jobs = [proven.submit() for _ in range(4)]
+    batch_id = pack(proven, packer)
+    proven.provider.answer(batch_id, 3)
+    proven.provider.end(batch_id, BatchStatus.EXPIRED)
+    proven.pass_time(300)
+    packer.run()
+    assert proven.money() == {"settled": half_price(3)}
+    assert sorted(proven.view(job).state.value for job in jobs)[:3] == ["completed"] * 3
+    come_to_an_end(proven, packer)
+    assert {proven.view(job).state for job in jobs} == {State.COMPLETED}
+    assert proven.money() == {"settled": half_price(4)}
+
+
+def test_a_line_in_no_file_stays_unknown(proven: PackerBench) -> None:
+    """A line that the provider lost may have been paid: its money is unknown."""
+    packer = proven.packer()
+    job = proven.submit(on_unknown_billing="hold")
+    batch_id = pack(proven, packer)
+    (token,) = [line["custom_id"] for line in proven.provider.batches[batch_id].lines]
+    proven.provider.faults.drop = {token}
+    proven.provider.end(batch_id)
+    proven.pass_time(300)
+    packer.run()
+    assert (proven.view(job).state, proven.view(job).reason) == (State.PARKED, "billing_unknown")
+    assert set(proven.money()) == {"unknown", "unknown_calls"}
+
+
+def test_the_first_batch_is_one_line(bench: PackerBench) -> None:
+    """Whether a model takes pictures in batches is found out by one of them."""
+    packer = bench.packer()
+    jobs = [bench.submit() for _ in range(3)]
+    batch_id = pack(bench, packer)
+    assert len(bench.provider.batches[batch_id].lines) == 1
+    packer.run()
+    assert len(bench.provider.batches) == 1
+    come_to_an_end(bench, packer)
+    assert [len(one.lines) for one in bench.provider.batches.values()] == [1, 2]
+    assert {bench.view(job).state for job in jobs} == {State.COMPLETED}
+
+
+def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
+    """A provider that has no Batch API is remembered; jobs are hinted to online workers."""
+    bench.provider.faults.refuse_creation = BatchApiMissing("there is none here")
+    packer = bench.packer()
+    jobs = [bench.submit() for _ in range(3)]
+    pack(bench, packer)
+    bench.pass_time(10)
+    packer.run()
+    worker = bench.online_worker()
+    hints = bench.ledger.dispatch().hints
+    assert {hint.id for hint in hints} == set(jobs), worker
+    assert {hint.queue for hint in hints} == {"visionq.bulk"}
+    assert bench.money() == {}
+
+
+def test_a_cancelled_job_keeps_the_cost_of_its_line(proven: PackerBench) -> None:
+    """Cancelling a job whose line is out drops its answer's delivery, and keeps its cost."""
+    packer = proven.packer()
+    job = proven.submit()
+    batch_id = pack(proven, packer)
+    proven.ledger.cancel([job])
+    assert proven.view(job).state is State.CANCELLED
+    proven.provider.end(batch_id)
+    proven.pass_time(300)
+    packer.run()
+    assert proven.view(job).state is State.CANCELLED
+    assert proven.money() == {"settled": half_price(1)}
+    assert open_batches(proven.redis) == ()
+
+
+def test_a_closed_gate_stops_packing(proven: PackerBench) -> None:
+    """While the key's gate is closed, nothing is prepared and no record is begun."""
+    proven.ledger.steer_gate("k1", GateOrder.CLOSE)
+    job = proven.submit()
+    pack(proven, proven.packer())
+    assert proven.view(job).state is State.QUEUED
+    assert open_batches(proven.redis) == ()
+    assert proven.provider.batches == {}
+
+
+def test_an_answer_needed_soon_is_asked_for_online(bench: PackerBench) -> None:
+    """`auto` with little time, or none given, goes into an online lane."""
+    bench.online_worker()
+    soon = bench.submit(lane="auto", by=bench.moment(600))
+    now = bench.submit(lane="auto")
+    assert {hint.id for hint in bench.ledger.dispatch().hints} == {soon, now}
+
+
+def test_a_deadline_that_nears_brings_lines_back_online(proven: PackerBench) -> None:
+    """A batch that can't be back in time is stopped, and the rest asked online: never both."""
+    proven.online_worker()
+    packer = proven.packer()
+    jobs = [proven.submit(lane="auto", by=proven.moment(6 * 3600)) for _ in range(3)]
+    assert not proven.ledger.dispatch().hints
+    batch_id = pack(proven, packer)
+    proven.provider.answer(batch_id, 1)
+    seen: list[str] = []
+    while proven.clock.now < proven.start + 6 * 3600:
+        proven.pass_time(60)
+        packer.run()
+        if proven.provider.batches[batch_id].shown.status is BatchStatus.CANCELLING:
+            proven.provider.end(batch_id, BatchStatus.CANCELLED)
+        if seen := [job for job in jobs if proven.view(job).state is State.QUEUED]:
+            break
+    assert len(seen) == 2
+    assert proven.clock.now < proven.start + 6 * 3600
+    assert proven.money() == {"settled": half_price(1)}

@@ -1,0 +1,164 @@
+"""A packer put together by hand: real Redis, a provider in memory, a clock that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from tests.support.batch_provider import MemoryBatchApi
+from tests.support.ledger import Clock
+from tests.support.pictures import picture
+from tests.support.worker import InThreads
+from visionq.blobs import open_blobs
+from visionq.contract import Lane
+from visionq.ledger import Ledger, LedgerOptions, NewJob, Registration, Submitted
+from visionq.ledger.views import job_views
+from visionq.names import CELERY_RESULT, HINT_QUEUES, QUEUE_BATCH
+from visionq.pricing.batch_lane import load_batch_table
+from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
+from visionq.settings import Settings
+from visionq.submission import prepare
+from worker.event_loop import EventLoop
+from worker.fetch import Fetcher, FetchPolicy
+from worker.images import DecodeSlots, ImageLimits
+from worker.packing import Packer, PackerParts
+from worker.packing.leadership import Leadership
+from worker.pipeline import Dependencies
+from worker.provider.provider_client import make_async_client
+from worker.threads.heartbeat import Leases
+from worker.threads.statistics import StatisticsWriter
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from visionq.contract import JobView
+    from visionq.pricing.prices import PriceTable
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class PackerBench:
+    """One ledger, one provider, and as many packers as a test kills."""
+
+    redis: Redis
+    options: LedgerOptions = field(default_factory=LedgerOptions)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(
+            api_key=SecretStr("sk-canary-key-4242"),
+            redis_url=SecretStr("redis://unused"),
+            base_url="http://127.0.0.1:1/v1",
+        )
+        self.start = self.clock.now
+        self.ledger = Ledger(self.redis, self.options, self.clock)
+        self.provider = MemoryBatchApi(self.clock)
+        self.blobs = open_blobs(self.settings, self.redis)
+        in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))
+        ledger, blobs = in_threads
+        self.dependencies = Dependencies(
+            settings=self.settings,
+            ledger=ledger,
+            blobs=blobs,
+            fetcher=Fetcher(FetchPolicy()),
+            client=make_async_client(self.settings),
+            prices=load_prices(),
+            rules=load_rules(),
+            limits=ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
+            decode_slots=DecodeSlots(1),
+            statistics=StatisticsWriter(self.ledger),
+            monotonic=self.clock,
+            random=random.Random(7).random,
+            sleep=asyncio.sleep,
+        )
+        self.loop = EventLoop(8)
+        self.loop.start()
+        self.leases = Leases()
+        self.here = Registration("w1", 0, (QUEUE_BATCH,), key="k1")
+
+    @staticmethod
+    def prices() -> PriceTable:
+        return load_prices()
+
+    def close(self) -> None:
+        self.loop.stop(self.dependencies.client.close)
+        self.dependencies.decode_slots.close()
+        self.dependencies.isolated_decoder.close()
+        self.dependencies.fetcher.close()
+
+    def packer(self, **changes: Any) -> Packer:
+        parts: dict[str, Any] = {
+            "ledger": self.ledger,
+            "dependencies": self.dependencies,
+            "run": self.loop.run,
+            "leases": self.leases,
+            "registration": self.here,
+            "api": self.provider,
+            "table": load_batch_table(),
+            "leadership": Leadership(self.redis, self.here.key),
+            "clock": self.clock,
+        }
+        return Packer(PackerParts(**{**parts, **changes}))
+
+    def submit(self, number: int | None = None, by: datetime | None = None, **fields: Any) -> str:
+        """Enter a job about a picture of its own; returns its id."""
+        number = next(_numbers) if number is None else number
+        (sha,) = self.blobs.put([picture(number)])
+        document = prepare(
+            {
+                "prompt": "What?",
+                "images": [{"blob": sha}],
+                "priority": "bulk",
+                "lane": Lane.BATCH,
+                **fields,
+            },
+            self.settings,
+        )
+        document = document.model_copy(update={"by": by})  # by the clock of the test
+        (reply,) = self.ledger.submit([NewJob(f"job-{next(_numbers)}", document)])
+        assert isinstance(reply, Submitted), reply
+        return reply.id
+
+    def moment(self, seconds: float) -> datetime:
+        """Return the moment that is `seconds` from now."""
+        return datetime.fromtimestamp(self.clock.now + seconds, UTC)
+
+    def online_worker(self) -> Registration:
+        registration = Registration("online", 8, HINT_QUEUES, key="k1")
+        self.ledger.renew(registration)
+        return registration
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass while dispatchers live."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + 3)
+            self.ledger.dispatch()
+
+    def start_anew(self) -> None:
+        """Forget everything."""
+        self.redis.flushall()
+        self.provider = MemoryBatchApi(self.clock)
+
+    def text(self, job_id: str) -> str:
+        """Return the answer to a completed job."""
+        stored: Any = self.redis.get(CELERY_RESULT + job_id)
+        return str(json.loads(stored)["result"]["text"])
+
+    def view(self, job_id: str) -> JobView:
+        (view,) = job_views(self.redis, [job_id])
+        assert view is not None
+        return view
+
+    def money(self) -> dict[str, int]:
+        stored: Any = self.redis.hgetall("visionq:money")
+        return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}

@@ -1,0 +1,332 @@
+"""Batches at the provider: our record of each, its lines, and the jobs that wait for one.
+
+The record is written before the provider is asked for anything, so that no batch is lost or made
+twice: a packer that finds one unfinished knows what may have been asked for, and by which mark.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from visionq.contract import Api
+from visionq.ledger.calls import read_claim
+from visionq.ledger.scripts import Call
+from visionq.names import (
+    BATCH_JOBS,
+    BATCH_MODELS,
+    BATCH_SUPPORT,
+    JOB,
+    LANE,
+    LANE_SIZES,
+    PROVIDER_BATCH,
+    PROVIDER_BATCH_LINES,
+    PROVIDER_BATCHES,
+    PROVIDER_BATCHES_DONE,
+    QUEUE_BATCH,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from redis import Redis
+
+    from visionq.ledger.records import Claim, Registration
+
+#: What a notice begins with that is about a batch at the provider.
+BATCH_SUBJECT: Final = "provider-batch:"
+#: Seconds that a job which the packer was given may stay unclaimed.
+_PATIENCE: Final = 60
+#: Lines that are read at once.
+_PAGE: Final = 200
+
+
+class BatchState(StrEnum):
+    """How far a batch is. Each is written before what it names is done at the provider."""
+
+    PACKING = "packing"
+    """Lines are written to our own file; the provider knows nothing."""
+    UPLOADING = "uploading"
+    CREATING = "creating"
+    """The file is there. The batch may be: it is searched by its mark before it is asked for."""
+    OUT = "out"
+    """The provider has it."""
+    CANCELLING = "cancelling"
+    """It was asked to stop; what it answered already comes back all the same."""
+    COLLECTING = "collecting"
+    """It has ended; its lines are settled one by one."""
+    RETURNING = "returning"
+    """It was never made: its lines go back."""
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch. Times are seconds since the epoch."""
+
+    #: Our own, and the mark by which we know it at the provider.
+    id: str
+    state: BatchState
+    model: str
+    api: Api
+    #: Id of the provider's key that it is made with.
+    key: str
+    lines: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    #: Nano-rubles, when it was packed.
+    reserved: int = 0
+    file_id: str = ""
+    #: The provider's.
+    batch_id: str = ""
+    begun: float = 0
+    #: When its creation was first asked for, and when the provider had it.
+    asked: float = 0
+    created: float = 0
+    ended: float = 0
+    #: As the provider said at the last look.
+    status: str = ""
+    completed: int = 0
+    failed: int = 0
+    #: When to look again, and how often that was in vain.
+    next_look: float = 0
+    looks: int = 0
+    #: Why it came to nothing, and whether its jobs are asked online for that (1) or not (0).
+    cause: str = ""
+    goes_online: int = 0
+    #: Whether the packer stops it: its answers are needed sooner, or an operator said so.
+    stop: int = 0
+
+
+_FIELDS: Final = tuple(one.name for one in fields(BatchRecord))
+_NUMBERS: Final = {
+    one.name: float if one.type == "float" else int
+    for one in fields(BatchRecord)
+    if one.type in {"float", "int"}
+}
+
+
+def read_batch(redis: Redis, batch_id: str) -> BatchRecord | None:
+    """Return the record of a batch by our own id."""
+    stored: Any = redis.hgetall(PROVIDER_BATCH + batch_id)
+    if b"state" not in stored:
+        return None
+    told = {name.decode(): value.decode() for name, value in stored.items()}
+    known: dict[str, Any] = {name: told[name] for name in _FIELDS if name in told}
+    known |= {name: kind(float(known[name])) for name, kind in _NUMBERS.items() if name in known}
+    known["ended"] = known.get("ended", 0) / 1000  # the script writes milliseconds
+    known |= {"id": batch_id, "state": BatchState(told["state"]), "api": Api(told["api"])}
+    return BatchRecord(**known)
+
+
+def open_batches(redis: Redis) -> tuple[BatchRecord, ...]:
+    """Return the batches that are not done, the oldest first."""
+    return _batches(redis, redis.zrange(PROVIDER_BATCHES, 0, -1))
+
+
+def done_batches(redis: Redis, most: int) -> tuple[BatchRecord, ...]:
+    """Return batches that are done, the newest first."""
+    return _batches(redis, redis.zrevrange(PROVIDER_BATCHES_DONE, 0, most - 1))
+
+
+def _batches(redis: Redis, ids: Any) -> tuple[BatchRecord, ...]:  # noqa: ANN401  # what redis-py returns
+    found = (read_batch(redis, one.decode()) for one in ids)
+    return tuple(one for one in found if one is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A line that is not settled, as it was stored."""
+
+    token: str
+    job: str
+    text: str
+
+
+def has_lines(redis: Redis, batch_id: str) -> bool:
+    """Return whether any line of a batch is not done with."""
+    return bool(redis.exists(PROVIDER_BATCH_LINES + batch_id))
+
+
+def lines_left(redis: Redis, batch_id: str) -> Iterator[list[StoredLine]]:
+    """Yield the unsettled lines of a batch, some at a time; perhaps one twice."""
+    cursor = 0
+    while True:
+        reply: Any = redis.hscan(PROVIDER_BATCH_LINES + batch_id, cursor, count=_PAGE)
+        cursor, found = reply
+        page = [_line(token.decode(), text.decode()) for token, text in found.items()]
+        if page:
+            yield page
+        if not cursor:
+            return
+
+
+def lines_of(redis: Redis, batch_id: str, tokens: Sequence[str]) -> list[StoredLine]:
+    """Return those of the lines that are not done with."""
+    texts: Any = redis.hmget(PROVIDER_BATCH_LINES + batch_id, list(tokens))
+    return [
+        _line(token, text.decode())
+        for token, text in zip(tokens, texts, strict=True)
+        if text is not None
+    ]
+
+
+def _line(token: str, text: str) -> StoredLine:
+    return StoredLine(token, json.loads(text)["job"], text)
+
+
+def begin(batch: BatchRecord, holder: str) -> Call[bool]:
+    """Write the intent to make a batch, whose lines are added by `admit`."""
+    return Call("provider_batch", ("open", batch.id, holder, _plain(batch)), bool)
+
+
+def adopt(batch_id: str, holder: str) -> Call[bool]:
+    """Take a record over; its former holder changes nothing any more."""
+    return Call("provider_batch", ("adopt", batch_id, holder), bool)
+
+
+def step(batch: BatchRecord, holder: str, **changes: Any) -> Call[bool]:  # noqa: ANN401  # fields of a record
+    """Write changes of a record; false if its state or its holder has changed."""
+    told = json.dumps(changes)
+    return Call("provider_batch", ("step", batch.id, holder, batch.state, told), bool)
+
+
+def stop(batch_id: str) -> Call[bool]:
+    """Have the packer stop a batch; false: it is done."""
+    return Call("provider_batch", ("stop", batch_id), bool)
+
+
+def drop_lines(batch_id: str, tokens: Sequence[str]) -> Call[int]:
+    """Forget lines that are done with; returns how many are left."""
+    return Call("provider_batch", ("drop", batch_id, *tokens), int)
+
+
+def close(batch_id: str, holder: str, kept: int, most: int) -> Call[bool]:
+    """End a record without lines; keep the last `most`, for `kept` seconds."""
+    return Call("provider_batch", ("close", batch_id, holder, kept, most), bool)
+
+
+def pack(registration: Registration, api: Api, model: str, most: int) -> Call[tuple[str, ...]]:
+    """Take jobs of the batch lane, at most `most`, to be claimed one by one."""
+    arguments = (registration.pool, QUEUE_BATCH + api, model, most, _PATIENCE * 1000)
+    return Call("pack", arguments, lambda reply: tuple(one.decode() for one in reply))
+
+
+def recall(
+    batch_id: str, registration: Registration, lease: float, lines: Sequence[StoredLine]
+) -> Call[list[Claim | None]]:
+    """Take lines back into the packer's hands; None for one whose money is done with."""
+    arguments: list[str | int] = [
+        batch_id,
+        registration.worker,
+        registration.pool,
+        round(lease * 1000),
+    ]
+    for line in lines:
+        arguments += (line.job, line.token)
+
+    def read(reply: list[bytes]) -> list[Claim | None]:
+        told = [json.loads(one) for one in reply]
+        return [
+            read_claim(line.job, line.token, found) if "document" in found else None
+            for line, found in zip(lines, told, strict=True)
+        ]
+
+    return Call("recall", tuple(arguments), read)
+
+
+def reroute(job_ids: Iterable[str]) -> Call[int]:
+    """Have jobs of the batch lane asked online; returns how many went."""
+    return Call("reroute", tuple(job_ids), int)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Jobs that wait to be packed, of one model and API."""
+
+    model: str
+    api: Api
+    jobs: int
+
+
+def backlogs(redis: Redis) -> tuple[Backlog, ...]:
+    """Return what waits in the batch lane, the largest first."""
+    sizes: Any = redis.hgetall(LANE_SIZES)
+    found: dict[tuple[str, Api], int] = {}
+    for name, jobs in sizes.items():
+        queue, _, model = name.decode().split(":", 2)
+        if queue.startswith(QUEUE_BATCH):
+            of = (model, Api(queue.removeprefix(QUEUE_BATCH)))
+            found[of] = found.get(of, 0) + int(jobs)
+    ordered = sorted(found.items(), key=lambda one: -one[1])
+    return tuple(Backlog(model, api, jobs) for (model, api), jobs in ordered)
+
+
+def needed_by(redis: Redis, model: str, until: float) -> list[tuple[str, float]]:
+    """Return the jobs that are needed by `until` (s), with when, in order."""
+    found: Any = redis.zrangebyscore(BATCH_JOBS + model, "-inf", until * 1000, withscores=True)
+    return [(one.decode(), moment / 1000) for one, moment in found]
+
+
+def jobs_with_deadlines(redis: Redis, model: str) -> int:
+    """Count the jobs of the batch lane that are needed by a time."""
+    return int(redis.zcard(BATCH_JOBS + model))
+
+
+def lines_of_jobs(redis: Redis, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return job → id of its batch, of those that are in one."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            pipeline.hget(JOB + job_id, "line")
+        lines = pipeline.execute()
+    return {job: line.decode() for job, line in zip(job_ids, lines, strict=True) if line}
+
+
+def queued_jobs(redis: Redis, model: str, api: Api, most: int) -> tuple[str, ...]:
+    """Return jobs that wait to be packed, of all tenants, some of each."""
+    sizes: Any = redis.hkeys(LANE_SIZES)
+    parts = [(lane.decode(), lane.decode().split(":", 2)) for lane in sizes]
+    lanes = [lane for lane, (queue, _, of) in parts if (queue, of) == (QUEUE_BATCH + api, model)]
+    found: Any = [redis.lrange(LANE + lane, 0, most - 1) for lane in lanes]
+    return tuple(one.decode() for some in found for one in some)[:most]
+
+
+def models_with_deadlines(redis: Redis) -> tuple[str, ...]:
+    """Return the models of jobs in the batch lane that are needed by a time."""
+    models: Any = redis.smembers(BATCH_MODELS)
+    return tuple(sorted(one.decode() for one in models))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSupport:
+    """What is known of batches of one model and API with one key."""
+
+    #: None: no batch has shown it yet.
+    works: bool | None = None
+    #: Why not.
+    reason: str = ""
+    #: Seconds that batches took, the last of them.
+    took: tuple[float, ...] = field(default=())
+
+
+#: Of how many batches it is remembered how long they took.
+_REMEMBERED: Final = 20
+
+
+def read_support(redis: Redis, key: str, model: str, api: Api) -> BatchSupport:
+    """Return what is known; an empty record if nothing is."""
+    stored = redis.hget(BATCH_SUPPORT, f"{key}:{model}:{api}")
+    told: Mapping[str, Any] = json.loads(stored) if stored else {}
+    return BatchSupport(told.get("works"), told.get("reason", ""), tuple(told.get("took", ())))
+
+
+def write_support(redis: Redis, key: str, model: str, api: Api, known: BatchSupport) -> None:
+    """Remember it."""
+    told = {"works": known.works, "reason": known.reason, "took": known.took[-_REMEMBERED:]}
+    redis.hset(BATCH_SUPPORT, f"{key}:{model}:{api}", json.dumps(told))
+
+
+def _plain(batch: BatchRecord) -> str:
+    return json.dumps({name: getattr(batch, name) for name in _FIELDS if name != "id"})

@@ -1,0 +1,93 @@
+"""Which process of the fleet packs, for each key of the provider."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from redis.exceptions import LockError
+
+from visionq.names import MAINTENANCE
+from visionq.redis_connection import TRANSIENT_ERRORS
+from worker.threads import BackgroundThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+log = structlog.get_logger(__name__)
+
+#: Seconds after the death of a packer until another one takes over.
+LEASE: Final = 20.0
+_BEATS_PER_LEASE: Final = 5
+
+
+class LeadershipLostError(Exception):
+    """Another process may pack now: change nothing."""
+
+
+class Leadership(BackgroundThread):
+    """A lock that one process holds while its packer makes progress."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        key: str,
+        lease: float = LEASE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__("visionq-packer-lease")
+        self._lock = redis.lock(
+            f"{MAINTENANCE}packer:{key}", timeout=lease, blocking=False, thread_local=False
+        )
+        self._lease = lease
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._holds = False
+        self._until = 0.0
+
+    def take(self) -> bool:
+        """Take the lock unless another process has it."""
+        with self._guard:
+            if not self._holds:
+                self._holds = self._lock.acquire()
+            return self._holds
+
+    def extend(self, seconds: float = 60) -> None:
+        """Keep the lock for what is done next, which takes no longer than `seconds`.
+
+        Raises:
+            LeadershipLostError: it is another's, or nobody's.
+        """
+        with self._guard:
+            self._until = self._clock() + seconds
+            if not self._holds:
+                raise LeadershipLostError
+
+    def leave(self) -> None:
+        """Let another process have it."""
+        with self._guard:
+            if self._holds:
+                self._holds = False
+                try:
+                    self._lock.release()
+                except (LockError, *TRANSIENT_ERRORS) as error:
+                    log.info("packer.lease_not_released", error=str(error))
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease / _BEATS_PER_LEASE):
+            with self._guard:
+                if self._holds and self._clock() < self._until:
+                    self._renew()
+
+    def _renew(self) -> None:
+        try:
+            self._lock.reacquire()
+        except LockError:
+            self._holds = False
+            log.warning("packer.lease_lost")
+        except TRANSIENT_ERRORS as error:
+            log.warning("packer.lease_not_renewed", error=str(error))

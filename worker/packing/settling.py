@@ -1,0 +1,114 @@
+"""The lines of a batch that has ended: each is settled by itself, however often that is begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from visionq.contract import DelayReason
+from visionq.ledger import Billing, Held, Waiting
+from visionq.ledger.provider_batches import drop_lines, lines_left, lines_of, recall, reroute
+from worker.packing.filling import attempt_of
+from worker.pipeline import settle_line
+from worker.pipeline.telemetry import counted_by
+from worker.work import write_ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
+
+    from visionq.ledger import Claim, Ledger, Registration
+    from visionq.ledger.provider_batches import BatchRecord, StoredLine
+    from worker.pipeline import Dependencies
+    from worker.provider.batch_files import BatchLineResult
+
+log = structlog.get_logger(__name__)
+
+#: Lines that are in our hands at once: their leases must outlast the writing of their ends.
+_AT_ONCE: Final = 50
+_LEASE: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What settling takes, of one process."""
+
+    ledger: Ledger
+    dependencies: Dependencies
+    #: Runs a task of the process's event loop to its end.
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    registration: Registration
+    clock: Callable[[], float]
+    #: To be called between lines.
+    progress: Callable[[], None]
+
+    def settle(self, batch: BatchRecord, lines: Iterable[BatchLineResult]) -> int:
+        """Write what came of each line; returns how many the model answered.
+
+        One that is settled already, or that nobody knows, is passed over.
+        """
+        answered = 0
+        for few in _portions(lines):
+            told = {line.custom_id: line for line in reversed(few)}
+            stored = lines_of(self.ledger.redis, batch.id, list(told))
+            answered += self._finish(batch, stored, told)
+        return answered
+
+    def settle_rest(
+        self, batch: BatchRecord, rest: BatchLineResult, *, online: bool = False
+    ) -> int:
+        """End every line that is left as `rest` says; return how many.
+
+        With `online`, their jobs are asked online from now on.
+        """
+        count = 0
+        while few := next(lines_left(self.ledger.redis, batch.id), None):
+            some = few[:_AT_ONCE]
+            told = {one.token: replace(rest, custom_id=one.token) for one in some}
+            self._finish(batch, some, told, online=online)
+            count += len(some)
+        return count
+
+    def _finish(
+        self,
+        batch: BatchRecord,
+        stored: list[StoredLine],
+        told: dict[str, BatchLineResult],
+        *,
+        online: bool = False,
+    ) -> int:
+        if not stored:
+            return 0
+        ledger, answered = self.ledger, 0
+        claims = ledger.make(recall(batch.id, self.registration, _LEASE, stored))
+        if online:
+            ledger.make(reroute(one.job for one in stored))
+        for one, claim in zip(stored, claims, strict=True):
+            self.progress()
+            line = told[one.token]
+            if claim is not None and self.run(self._end(claim, one.text, line)):
+                answered += 1
+        ledger.make(drop_lines(batch.id, [one.token for one in stored]))
+        return answered
+
+    async def _end(self, claim: Claim, text: str, line: BatchLineResult) -> bool:
+        """Write the end of one line; returns whether the model answered it."""
+        attempt = attempt_of(claim, text, self.dependencies)
+        with structlog.contextvars.bound_contextvars(job=claim.id, tenant=claim.document.tenant):
+            ending = await settle_line(attempt, line, self.clock())
+            if isinstance(ending.outcome, Held):
+                # Hours later it tells nothing of the key: an online call finds out.
+                waits = Waiting(DelayReason.BATCH, 0, counted=True)
+                ending = replace(ending, outcome=waits)
+            ending = replace(ending, counted=counted_by(attempt, ending))
+            await write_ending(claim, ending, self.dependencies)
+            self.dependencies.statistics.add(claim.document, ending)
+        return ending.billing is Billing.SETTLED
+
+
+def _portions(lines: Iterable[BatchLineResult]) -> Iterator[list[BatchLineResult]]:
+    left = iter(lines)
+    while few := list(islice(left, _AT_ONCE)):
+        yield few
