@@ -15,6 +15,7 @@ import pytest
 from tests.support.certificates import make_certificate
 from tests.support.ledger import LedgerDriver
 from tests.support.warm_processes import running_simulator
+from tests.support.webhook_receiver import Receiver, receiving
 from tests.support.worker import Bench
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready, running_redis
@@ -66,6 +67,12 @@ def simulator(running: RunningSimulator) -> RunningSimulator:
     running.configure(**SimulatorSettings().model_dump(mode="json"))
     running.reset_bill()
     return running
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
 
 
 @pytest.fixture

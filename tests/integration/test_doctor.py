@@ -17,7 +17,6 @@ from celery import Celery
 
 from tests.support.ledger import BULK, new_job
 from tests.support.redis_servers import started
-from tests.support.warm_processes import running_simulator
 from visionq import Client, cli
 from visionq.cli.doctor.findings import Finding, Level
 from visionq.cli.doctor.provider_checks import ask_provider
@@ -42,12 +41,6 @@ WELL: Final = {"appendonly": "yes", "maxmemory": "100mb", "hash-max-ziplist-valu
 MODEL: Final = "gpt-5.4-mini"
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
 
 
 @pytest.fixture

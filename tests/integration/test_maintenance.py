@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.warm_processes import running_simulator
-from tests.support.webhook_receiver import Receiver, receiving
 from visionq.contract import DelayReason
 from visionq.ledger import GateOrder, Ledger, Registration
 from visionq.ledger.gates import read_gate
@@ -33,14 +32,10 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from tests.support.webhook_receiver import Receiver
+
 KEY = "k"
 SECRET = "whsec_" + base64.b64encode(b"a secret of the operator").decode()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
 
 
 @contextmanager

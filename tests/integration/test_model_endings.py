@@ -6,12 +6,9 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
 from pydantic import SecretStr
 
 from tests.support.ledger import LedgerDriver, new_job
-from tests.support.warm_processes import running_simulator
-from tests.support.webhook_receiver import Receiver, receiving
 from visionq.cli.provider_account import Provider, get_model_list
 from visionq.ledger.usage import kind_of, models_in_use
 from visionq.names import MAINTENANCE, PROVIDER_MODEL_ENDS, PROVIDER_MODELS, USAGE_KINDS
@@ -24,26 +21,13 @@ from worker.threads.maintenance.alerts import AlertSender, ModelEndings
 from worker.threads.maintenance.housekeeping import Models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from openai import OpenAI
     from redis import Redis
 
+    from tests.support.webhook_receiver import Receiver
     from visionq.devstack.simulator.process import RunningSimulator
 
 END = date(2027, 1, 14)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
 
 
 def client_of(simulator: RunningSimulator) -> OpenAI:

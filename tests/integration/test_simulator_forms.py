@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import pytest
 from openai import OpenAI
 
-from tests.support.warm_processes import running_simulator
 from visionq.devstack.sample_pictures import write_sample_pictures
 
 if TYPE_CHECKING:
@@ -39,14 +38,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(simulator: RunningSimulator) -> Iterator[OpenAI]:
-    with OpenAI(base_url=simulator.provider_url, api_key="sk-any", max_retries=0) as made:
+def client(running: RunningSimulator) -> Iterator[OpenAI]:
+    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
         yield made
 
 

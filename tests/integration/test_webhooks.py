@@ -31,19 +31,11 @@ from worker.fetch import Fetcher, FetchPolicy
 from worker.webhook_sender import GIVE_UP_AFTER, WebhookSender, signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from redis import Redis
 
     from visionq.ledger import Delivery
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
 
 
 class WebhookDriver(LedgerDriver):
