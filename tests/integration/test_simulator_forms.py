@@ -79,15 +79,16 @@ def post(simulator: RunningSimulator, path: str, body: dict[str, Any]) -> dict[s
     return answer
 
 
+def asked(question: str, *pictures: str, detail: str = "auto") -> list[Any]:
+    """Return the input of one question about pictures, as Responses takes it."""
+    parts = [{"type": "input_image", "detail": detail, "image_url": url} for url in pictures]
+    return [{"role": "user", "content": [{"type": "input_text", "text": question}, *parts]}]
+
+
 def test_url_in_responses_by_plain_http(simulator: RunningSimulator, picture_url: str) -> None:
     """Row 1: a picture by its address in Responses is fetched and described, in Russian."""
-    content = [
-        {"type": "input_text", "text": QUESTION},
-        {"type": "input_image", "image_url": picture_url},
-    ]
-    answer = post(
-        simulator, "/responses", {"model": MODEL, "input": [{"role": "user", "content": content}]}
-    )
+    body = {"model": MODEL, "input": asked(QUESTION, picture_url)}
+    answer = post(simulator, "/responses", body)
     assert answer["status"] == "completed"
     text = answer["output"][-1]["content"][0]["text"]
     assert text.startswith("Картинка 1: 720x480, основной цвет #")
@@ -123,22 +124,8 @@ def test_base64_in_responses_by_sdk(
     client: OpenAI, pictures: dict[str, Path], name: str, media_type: str, size: str
 ) -> None:
     """Row 3: a local file of each format goes through `responses.create`."""
-    response = client.responses.create(
-        model=MODEL,
-        input=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "input_text", "text": "What is this?"},
-                    {
-                        "type": "input_image",
-                        "detail": "auto",
-                        "image_url": data_url(pictures[name], media_type),
-                    },
-                ],
-            }
-        ],
-    )
+    question = asked("What is this?", data_url(pictures[name], media_type))
+    response = client.responses.create(model=MODEL, input=question)
     assert f"{size}, mostly #" in response.output_text
     assert response._request_id is not None
     assert response.usage is not None
@@ -189,27 +176,9 @@ def test_detail(
 
 def test_two_pictures_in_one_question(client: OpenAI, pictures: dict[str, Path]) -> None:
     """Row 6: two pictures and one question give one answer that tells of both, in order."""
-    response = client.responses.create(
-        model=MODEL,
-        input=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "input_text", "text": "Есть ли отличия между изображениями?"},
-                    {
-                        "type": "input_image",
-                        "detail": "low",
-                        "image_url": data_url(pictures["sunset.jpg"]),
-                    },
-                    {
-                        "type": "input_image",
-                        "detail": "low",
-                        "image_url": data_url(pictures["table.png"], "image/png"),
-                    },
-                ],
-            }
-        ],
-    )
+    urls = (data_url(pictures["sunset.jpg"]), data_url(pictures["table.png"], "image/png"))
+    question = asked("Есть ли отличия между изображениями?", *urls, detail="low")
+    response = client.responses.create(model=MODEL, input=question)
     first, second = response.output_text.split(" Картинка 2")
     assert "720x480" in first
     assert "640x480" in second
@@ -228,99 +197,59 @@ def encode_image(image_path):
         return base64.b64encode(image_file.read()).decode("utf-8")
 
 """
-RESPONSES_URL = """
+RESPONSES = """
 response = client.responses.create(
     model="gpt-6-luna",
     input=[{
         "role": "user",
-        "content": [
-            {"type": "input_text", "text": "Что изображено на картинке?"},
-            {"type": "input_image", "image_url": where},
-        ],
+        "content": [{"type": "input_text", "text": "Что изображено на картинке?"}, PARTS],
     }],
 )
 print(response.output_text)
 """
-CHAT_BARE_URL = """
+CHAT = """
 response = client.chat.completions.create(
     model="gpt-6-luna",
     messages=[{
         "role": "user",
-        "content": [
-            {"type": "text", "text": "Что изображено на картинке?"},
-            {"type": "image_url", "image_url": where},
-        ],
+        "content": [{"type": "text", "text": "Что изображено на картинке?"}, PARTS],
     }],
 )
 print(response.choices[0].message.content)
 """
-RESPONSES_BASE64 = """
-response = client.responses.create(
-    model="gpt-6-luna",
-    input=[{
-        "role": "user",
-        "content": [
-            {"type": "input_text", "text": "Что изображено на картинке?"},
-            {"type": "input_image",
-             "image_url": f"data:image/jpeg;base64,{encode_image(where)}",
-             "detail": "low"},
-        ],
-    }],
-)
-print(response.output_text)
-"""
-CHAT_BASE64 = """
-response = client.chat.completions.create(
-    model="gpt-6-luna",
-    messages=[{
-        "role": "user",
-        "content": [
-            {"type": "text", "text": "Что изображено на картинке?"},
-            {"type": "image_url",
-             "image_url": {"url": f"data:image/jpeg;base64,{encode_image(where)}"}},
-        ],
-    }],
-)
-print(response.choices[0].message.content)
-"""
-TWO_PICTURES = """
-response = client.responses.create(
-    model="gpt-6-luna",
-    input=[{
-        "role": "user",
-        "content": [
-            {"type": "input_text", "text": "Есть ли отличия между изображениями?"},
-            {"type": "input_image", "image_url": where},
-            {"type": "input_image", "image_url": where},
-        ],
-    }],
-)
-print(response.output_text)
-"""
+BY_URL = '{"type": "input_image", "image_url": where}'
+DATA = 'f"data:image/jpeg;base64,{encode_image(where)}"'
 
 
 @pytest.mark.parametrize(
-    ("program", "by_url", "pictures_seen"),
+    ("program", "parts", "pictures_seen"),
     [
-        pytest.param(RESPONSES_URL, True, 1, id="responses-url"),
-        pytest.param(CHAT_BARE_URL, True, 1, id="chat-bare-url"),
-        pytest.param(RESPONSES_BASE64, False, 1, id="responses-base64"),
-        pytest.param(CHAT_BASE64, False, 1, id="chat-base64"),
-        pytest.param(TWO_PICTURES, True, 2, id="two-pictures"),
+        (RESPONSES, BY_URL, 1),
+        (CHAT, '{"type": "image_url", "image_url": where}', 1),
+        (RESPONSES, f'{{"type": "input_image", "image_url": {DATA}, "detail": "low"}}', 1),
+        (CHAT, f'{{"type": "image_url", "image_url": {{"url": {DATA}}}}}', 1),
+        (RESPONSES, f"{BY_URL}, {BY_URL}", 2),
     ],
+    ids=["responses-url", "chat-bare-url", "responses-base64", "chat-base64", "two-pictures"],
 )
 def test_programs_of_the_page(  # noqa: PLR0917  # pytest passes them by name
     simulator: RunningSimulator,
     pictures: dict[str, Path],
     picture_url: str,
     program: str,
-    by_url: bool,
+    parts: str,
     pictures_seen: int,
 ) -> None:
     """A program as the page shows it, with another base URL, key and picture, prints its answer."""
-    where = picture_url if by_url else str(pictures["sunset.jpg"])
+    where = str(pictures["sunset.jpg"]) if DATA in parts else picture_url
     done = subprocess.run(  # our own interpreter and text
-        [sys.executable, "-c", PROGRAM + program, simulator.provider_url, where],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM + program.replace("PARTS", parts),
+            simulator.provider_url,
+            where,
+        ],
         env={**os.environ, "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,

@@ -46,6 +46,13 @@ def started(
     for name, value in {"bind": "127.0.0.1", "save": "", **options}.items():
         command += [f"--{name}", *(value.split(" ") if " " in value else [value])]
     url = f"redis://{login}127.0.0.1:{port}/0"
+    with answering(command, folder, url):
+        yield url
+
+
+@contextmanager
+def answering(command: list[str], folder: Path, url: str) -> Iterator[None]:
+    """Run a server until it answers at its address, and for the length of the block."""
     with (folder / "redis.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -57,8 +64,9 @@ def started(
             except subprocess.TimeoutExpired:
                 continue
             break
+        # It need not answer us: a test may give a wrong password.
         assert process.poll() is None, (folder / "redis.log").read_text()
-        yield url
+        yield
     finally:
         process.terminate()
         process.wait(timeout=10)

@@ -16,15 +16,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.support.bare_celery import install_celery_alone, run_caller
-from tests.support.gateway import Gateway, gateway_and_fleet
 from visionq.contract import PictureOptions
 from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.fleet import Fleet
+    from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.e2e
 
@@ -43,22 +42,6 @@ def screenshot(size: tuple[int, int], seed: int) -> bytes:
     target = BytesIO()
     picture.save(target, "PNG")
     return target.getvalue()
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Fleet]]:
-    with gateway_and_fleet(tmp_path_factory.mktemp("crops")) as both:
-        yield both
-
-
-@pytest.fixture
-def gateway(parts: tuple[Gateway, Fleet]) -> Gateway:
-    return parts[0]
-
-
-@pytest.fixture
-def fleet(parts: tuple[Gateway, Fleet]) -> Fleet:
-    return parts[1]
 
 
 def visionq(fleet: Fleet, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
