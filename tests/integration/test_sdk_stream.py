@@ -18,12 +18,11 @@ from visionq.errors import (
     JobFailed,
     VisionqError,
 )
-from visionq.redis_connection import connect
 from visionq.sdk.typed import TypedResult
 from visionq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
 
@@ -57,11 +56,33 @@ async def arows(read: list[int], numbers: Iterator[int]) -> AsyncIterator[dict[s
         yield row
 
 
-def test_every_job_ends_once(redis_url: str) -> None:
+async def _of_client(url: str, given: Iterable[Any], **options: Any) -> list[tuple[Any, Any]]:
+    with Client(Settings(), url) as client:
+        return list(client.stream(given, **options))
+
+
+async def _of_async_client(url: str, given: Iterable[Any], **options: Any) -> list[tuple[Any, Any]]:
+    async with AsyncClient(Settings(), url) as client:
+        return [pair async for pair in client.stream(given, **options)]
+
+
+@pytest.fixture(params=[_of_client, _of_async_client])
+def stream(request: pytest.FixtureRequest, redis_url: str) -> Any:
+    """Stream jobs by either client, to a fleet that answers; gives all that came."""
+
+    async def streamed(given: Iterable[Any], **options: Any) -> list[tuple[Any, Any]]:
+        with Fleet(redis_url):
+            pairs: list[tuple[Any, Any]] = await request.param(redis_url, given, **options)
+            return pairs
+
+    return streamed
+
+
+async def test_every_job_ends_once(stream: Any) -> None:
     """Each job comes once with its own end, be it an answer or a failure."""
-    with Fleet(redis_url), Client(Settings(), redis_url) as client:
-        ends = dict(client.stream(rows([], iter(range(60))), window=8))
-    assert len(ends) == 60
+    pairs = await stream(rows([], iter(range(60))), window=8)
+    ends = {job.id: end for job, end in pairs}
+    assert len(ends) == len(pairs) == 60
     failed = [end for end in ends.values() if isinstance(end, JobFailed)]
     answered = {end.text for end in ends.values() if isinstance(end, ResultDocument)}
     assert len(failed) == 6
@@ -98,21 +119,9 @@ async def test_an_endless_source_for_asyncio(redis_url: str, window: int) -> Non
             assert len(client._operations.listener._pending) == 0
 
 
-async def test_every_job_ends_once_for_asyncio(redis_url: str) -> None:
-    """Each job comes once with its own end, from an ordinary iterable too."""
-    with Fleet(redis_url):
-        async with AsyncClient(Settings(), redis_url) as client:
-            ends = {
-                job.id: end async for job, end in client.stream(rows([], iter(range(60))), window=8)
-            }
-    assert len(ends) == 60
-    assert sum(isinstance(end, JobFailed) for end in ends.values()) == 6
-
-
-def test_nothing(redis_url: str) -> None:
+async def test_nothing(stream: Any) -> None:
     """A stream of no jobs is empty."""
-    with Client(Settings(), redis_url) as client:
-        assert list(client.stream([])) == []
+    assert await stream([]) == []
 
 
 def check_typed(ends: list[tuple[Any, Any]]) -> None:
@@ -180,33 +189,16 @@ def check_broken(ends: list[tuple[Any, Any]]) -> None:
 
 @pytest.mark.parametrize("window", [1, 3, 50])
 async def test_what_cant_be_submitted_is_an_end_of_its_own(
-    redis_url: str, tmp_path: Path, window: int
+    stream: Any, tmp_path: Path, window: int
 ) -> None:
     """A row with a missing file or a wrong field ends in its error; all others are answered."""
-    with Fleet(redis_url), Client(Settings(), redis_url) as client:
-        check_broken(list(client.stream(broken_rows(tmp_path), window=window)))
-    await _flush(redis_url)
-    with Fleet(redis_url):
-        async with AsyncClient(Settings(), redis_url) as native:
-            found = native.stream(broken_rows(tmp_path), window=window)
-            check_broken([pair async for pair in found])
+    check_broken(await stream(broken_rows(tmp_path), window=window))
 
 
-async def test_rows_that_are_one_job(redis_url: str) -> None:
+async def test_rows_that_are_one_job(stream: Any) -> None:
     """Rows of one idempotency key that are out together end once, as the first of them."""
     same = [{"prompt": "question", "images": [b"1"], "idempotency_key": "one"}] * 3
-    with Fleet(redis_url), Client(Settings(), redis_url) as client:
-        assert [(job.position, job.created) for job, _ in client.stream(same)] == [(0, True)]
-    await _flush(redis_url)
-    with Fleet(redis_url):
-        async with AsyncClient(Settings(), redis_url) as native:
-            found = [(job.position, job.created) async for job, _ in native.stream(same)]
-    assert found == [(0, True)]
-
-
-async def _flush(url: str) -> None:
-    with connect(url, "tests") as redis:
-        redis.flushall()
+    assert [(job.position, job.created) for job, _ in await stream(same)] == [(0, True)]
 
 
 def test_submit_many_ends_at_what_cant_be_submitted(redis_url: str, tmp_path: Path) -> None:
