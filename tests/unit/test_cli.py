@@ -13,7 +13,7 @@ import click
 import pytest
 
 from visionq import cli, installation
-from visionq.cli import shared, summaries
+from visionq.cli import shared
 from visionq.errors import (
     BY_CODE,
     BillingUnknown,
@@ -161,10 +161,9 @@ def test_the_frame_is_light(arguments: list[str]) -> None:
 
 def test_the_summaries_are_those_of_the_commands() -> None:
     """The list of commands says what each command's own help says."""
-    points = importlib.metadata.entry_points(group=cli.COMMANDS)
-    assert {
-        point.name: point.load().get_short_help_str(1000) for point in points
-    } == summaries.SUMMARIES
+    for point in importlib.metadata.entry_points(group=cli.COMMANDS):
+        shown = click.Command("a", help=cli._docstring(point)).get_short_help_str(1000)
+        assert shown == point.load().get_short_help_str(1000) != ""
 
 
 def test_a_command_of_another_package_is_listed(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -17,7 +20,6 @@ from visionq.cli.shared import (
     print_error,
     write_nowhere,
 )
-from visionq.cli.summaries import SUMMARIES
 from visionq.errors import VisionqError
 from visionq.installation import NEEDED, absent_packages, as_one, check_extras, install_finder
 
@@ -53,7 +55,7 @@ class CommandGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing our own."""
+        """Write the list of commands without importing them."""
         room = formatter.width - len(max(self.found, key=len, default="")) - _MARGIN
         rows = [(name, self._shown(ctx, name, room)) for name in self.list_commands(ctx)]
         if rows:
@@ -61,10 +63,23 @@ class CommandGroup(click.Group):
                 formatter.write_dl(rows)
 
     def _shown(self, ctx: click.Context, name: str, room: int) -> str:
-        is_ours = name in SUMMARIES and not absent_packages(NEEDED.get(name, ()))
-        command = click.Command(name, help=SUMMARIES[name]) if is_ours else None
-        command = command or self.get_command(ctx, name)
+        is_missing = absent_packages(NEEDED.get(name, ()))
+        text = None if is_missing else _docstring(self.found[name])
+        command = click.Command(name, help=text) if text else self.get_command(ctx, name)
         return "" if command is None else command.get_short_help_str(room)
+
+
+def _docstring(point: EntryPoint) -> str | None:
+    """Read the first paragraph of a command's docstring from its source, without importing it."""
+    package, *rest = point.module.split(".")
+    spec = find_spec(package)
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    source = Path(folder or "", *rest).with_suffix(".py")
+    if folder is None or not source.is_file():
+        return None
+    text = source.read_text("utf-8")
+    begins = re.search(rf"^def {point.attr}\(.*?^    \"\"\"", text, re.DOTALL | re.MULTILINE)
+    return re.split(r'\n\n|"""', text[begins.end() :], maxsplit=1)[0] if begins else None
 
 
 def _refusing(name: str) -> click.Command:
