@@ -41,7 +41,7 @@ _NO_KEY: Final = "simulated-no-key"
 @click.option("--queues", default=_QUEUES, show_default=True, help="Comma separated, in order.")
 @click.option("--name", help="Name in Flower and in the process list, unique on this machine.")
 def worker(concurrency: int, queues: str, name: str | None) -> int:
-    """Run one worker process; one for each core is right."""
+    """Run a worker process; start one for each core."""
     settings = load_settings()
     if settings.redis_url is None and (stack := read_record()) is not None:
         os.environ.update(joining(stack))

@@ -30,8 +30,8 @@ _PATIENCE: Final = 3
 def exporter(address: str, port: int, name: str) -> None:  # noqa: ARG001  # for `ps` alone
     """Export the state of the whole fleet to Prometheus: GET /metrics.
 
-    One is enough for any number of workers: it reads what they keep in Redis. It asks nobody for
-    a password and shows names of tenants and models, so let only Prometheus reach it.
+    One is enough for any number of workers: it reads what they keep in Redis. It has no
+    password and shows names of tenants and models, so let only Prometheus reach it.
     """
     settings = load_settings()
     url = find_redis_url(settings)

@@ -32,7 +32,7 @@ def flower(
     """Show tasks and workers in a browser, behind a user and a password.
 
     They are `visionq` and VISIONQ_FLOWER_PASSWORD; without a password one is made up and shown
-    once. With VISIONQ_FLOWER_GUEST_PASSWORD the user `guest` may look, and touch nothing.
+    once. With VISIONQ_FLOWER_GUEST_PASSWORD the user `guest` may look but change nothing.
     """
     if url_prefix is not None:
         os.environ[_VARIABLE + "URL_PREFIX"] = url_prefix

@@ -220,13 +220,13 @@ def _run_once(run: DetachedRun, signals: Signals) -> int:
 
 @click.group()
 def runs() -> None:
-    """Look at runs that go on without a terminal, and stop them."""
+    """List, show, follow and stop detached runs."""
 
 
 @runs.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List them, the latest first."""
+    """List runs, latest first."""
     found = _all_runs()
     if as_json:
         print_json([run.to_public() for run in found])
@@ -242,7 +242,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("run_id", metavar="ID")
 @json_option
 def show(*, run_id: str, as_json: bool) -> None:
-    """Show one: its state, its command, its log."""
+    """Show the state, command and log of a run."""
     with errors_as_json(as_json):
         run = _find_run(run_id)
         if as_json:

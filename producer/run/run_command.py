@@ -155,7 +155,7 @@ def export(
     as_json: bool,
     **options: Any,  # noqa: ANN401  # those of the table
 ) -> None:
-    """Make a table from the JSONL of `visionq run`, even while it is being written."""
+    """Convert the JSONL of `visionq run` to a table, even while it is written."""
     with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
         check_not_input(out, [record])
         check_table(out)

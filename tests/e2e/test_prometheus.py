@@ -86,7 +86,7 @@ def test_panels_show_a_real_run(tmp_path: Path) -> None:
         assert fleet.counts().get("queued", 0) > 0, "the run has to last for the whole window"
         time.sleep(1.5)  # the scrape after the moment
         assert_panels_have_data(prometheus, moment)
-        seen = prometheus.query(expressions()["Jobs a second, A"], time=str(moment))
+        seen = prometheus.query(expressions()["Jobs per second, A"], time=str(moment))
         assert value_of(seen) == pytest.approx(own_rate(fleet, moment), rel=0.1)
         text = text_of(exporter)
         labels = json.dumps(prometheus.get("series", **{"match[]": '{job="visionq"}'}))

@@ -26,7 +26,7 @@ _batch = click.option("--batch", metavar="ID", help="The batch, by its id.")
 
 @click.group()
 def budget() -> None:
-    """Set, show or clear what a tenant or a batch may spend.
+    """Set, show or clear the budgets of a tenant or a batch.
 
     No call goes out that could overrun a budget. Jobs that do not fit wait or are parked, and go on
     by themselves when the budget is raised, or with the next day or month.
@@ -66,7 +66,7 @@ def set_(
 def clear(
     *, tenant: str | None, batch: str | None, total: bool, day: bool, month: bool, as_json: bool
 ) -> None:
-    """Remove the budgets of a tenant or a batch: it may spend without bound."""
+    """Remove the budgets of a tenant or a batch, so that spending is unlimited."""
     named = {Period.TOTAL: total, Period.DAY: day, Period.MONTH: month}
     with _usage_errors():
         scopes = budgets.cleared(tenant, batch, named, _DASHES)
@@ -76,7 +76,7 @@ def clear(
 @budget.command()
 @json_option
 def show(*, as_json: bool) -> None:
-    """Show every budget, what is used of it and what is left."""
+    """Show every budget, and how much of it is used and left."""
     with errors_as_json(as_json), open_ledger() as ledger:
         _print(ledger.budgets(), as_json=as_json)
 

@@ -41,7 +41,7 @@ _all = click.option("--all", "all_", is_flag=True, help="All of them.")
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at messages that no worker could work on; send them again, or drop them."""
+    """Show, resend or drop messages that no worker could process."""
 
 
 @dead_letters.command("list")
@@ -50,7 +50,7 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
 def list_(*, reason: str | None, queue: str | None, limit: int, as_json: bool) -> None:
-    """List them, the latest first, without what they say."""
+    """List messages, latest first, without their content."""
     with errors_as_json(as_json), open_ledger() as ledger:
         wanted = (
             letter
@@ -78,7 +78,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 @click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
 @json_option
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
-    """Show one: why it was kept, and its shape; with --raw its content."""
+    """Show why a message was kept, and its structure; with --raw its content."""
     with errors_as_json(as_json):
         with open_ledger() as ledger:
             letters = DeadLetters(ledger.redis)
@@ -118,7 +118,7 @@ def replay(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
 @_all
 @json_option
 def drop(*, letter_ids: tuple[str, ...], all_: bool, as_json: bool) -> int:
-    """Forget them."""
+    """Delete messages."""
     with errors_as_json(as_json), open_ledger() as ledger:
         letters = DeadLetters(ledger.redis)
         return _for_each(letters, letter_ids, letters.drop, all_=all_, as_json=as_json)

@@ -15,7 +15,7 @@ from visionq.redis_url import parse_redis_url
 
 
 @click.command()
-@click.option("--pid", type=int, help="Of this process alone.  [default: all of this user]")
+@click.option("--pid", type=int, help="Check only this process.  [default: all of this user]")
 @click.option(
     "--patience",
     type=click.FloatRange(min=2),
@@ -27,8 +27,8 @@ from visionq.redis_url import parse_redis_url
 def health(*, pid: int | None, patience: float, as_json: bool) -> int:
     """Exit 0 if every worker of this machine makes progress, else 1.
 
-    With VISIONQ_REDIS_URL it looks at the workers on that Redis. A Redis that is away is no fault
-    of a worker: it waits, and is healthy.
+    With VISIONQ_REDIS_URL, check the workers on that Redis. A worker that waits for Redis to
+    return counts as healthy.
     """
     fleet = _fleet(os.environ.get("VISIONQ_REDIS_URL"))
     moment = now()

@@ -54,7 +54,7 @@ _MISSING: Final = "missing"
 
 @click.group()
 def jobs() -> None:
-    """Look at jobs, cancel them, and ask again what failed."""
+    """List, show, cancel and replay jobs."""
 
 
 @jobs.command("list")
@@ -64,9 +64,9 @@ def jobs() -> None:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @json_option
 def list_(*, state: str | None, failed: bool, limit: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # the filters
-    """List jobs: those that are under way first, then those that ended, the latest first.
+    """List jobs: unfinished ones first, then finished ones, latest first.
 
-    Failed jobs that have been replayed are left out, where failed ones alone are asked for.
+    With --failed, jobs that have been replayed are left out.
     """
     if failed and state not in (None, State.FAILED):
         raise click.UsageError(f"--failed and --state {state} exclude each other")
@@ -143,7 +143,7 @@ def _cancelled(job_id: str, before: str) -> dict[str, Any]:
 def resume(
     *, job_ids: tuple[str, ...], every: bool, tenant: str | None, batch: str | None, as_json: bool
 ) -> int:
-    """Let jobs of unknown billing ask again, which may cost a second time.
+    """Let jobs of unknown billing call again, which may be charged twice.
 
     What is parked as billing_unknown has made as many calls by itself as it may. The money of those
     calls stays in `visionq spend` until it is known.
@@ -259,9 +259,9 @@ def replay_command(
     as_json: bool,
     **options: Any,  # noqa: ANN401  # the filters
 ) -> int:
-    """Ask again what failed: new jobs that name the old ones. Tells the price first.
+    """Submit failed jobs again, after showing the price.
 
-    With --json and without --yes it tells the price alone.
+    Each new job names the old one. With --json and without --yes it only shows the price.
     """
     chosen = failed or any(option is not None for option in options.values())
     if bool(job_ids) is chosen:

@@ -31,7 +31,7 @@ _positive = click.FloatRange(min=0, min_open=True)
 
 @click.group()
 def limits() -> None:
-    """Show, set or clear what may be asked of each model in a minute.
+    """Show, set or clear the rate limits of each model.
 
     MODEL is a name, or `*` for every model that no limits are named for. What is set here holds at
     once, for all workers, and goes before VISIONQ_LIMITS.

@@ -83,7 +83,7 @@ class SpendReport:
 def spend(
     ctx: click.Context, *, tenant: str | None, batch: str | None, anew: bool, as_json: bool
 ) -> None:
-    """Show what was paid, reserved, saved, and what calls of unknown billing may have cost.
+    """Show money paid, reserved and saved, and calls of unknown billing.
 
     Calls of unknown billing count against budgets as if they had cost the most that they can, until
     `visionq spend settle` says what was found out about them.

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Draw it again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Redraw until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=2,
     show_default=True,
-    help="Seconds from one drawing to the next.",
+    help="Seconds between redraws.",
 )
 @json_option
 def status(*, watch: bool, interval: float, as_json: bool) -> None:

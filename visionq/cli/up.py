@@ -108,7 +108,7 @@ def up(
     services: tuple[str, ...],
     **ports: int,
 ) -> int:
-    """Run everything on this machine until it is stopped.
+    """Run the whole stack on this machine until it is stopped.
 
     Without PROXYAPI_API_KEY nothing is sent to the internet: a simulator answers instead.
     """

@@ -58,7 +58,7 @@ def webhooks() -> None:
 )
 @json_option
 def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> None:
-    """Tell this address; its secret is shown now, once. Also: enable it again.
+    """Notify this address; its secret is shown only now. Also: enable it again.
 
     An address that replaces another keeps the secret.
     """
@@ -100,7 +100,7 @@ def rotate(*, tenant: str, overlap: float, as_json: bool) -> int:
 @tenant_option
 @json_option
 def remove(*, tenant: str, as_json: bool) -> int:
-    """Tell the tenant's address no more, and forget its secrets; what waits is given up."""
+    """Stop notifying the tenant's address, and delete its secrets; what waits is given up."""
     with errors_as_json(as_json), open_ledger() as ledger:
         removed = remove_webhook(ledger.redis, tenant)
     if not removed:

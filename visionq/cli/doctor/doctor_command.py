@@ -64,7 +64,7 @@ _WORDS: Final = {
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> int:
-    """Look at Redis, provider, workers and data files, and say what to do.
+    """Check Redis, provider, workers and data files, and say what to fix.
 
     Changes nothing and makes no call that costs. Exit code 0: no problem; 1: a problem was found;
     3: Redis is out of reach.
