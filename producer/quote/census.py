@@ -32,11 +32,12 @@ from visionq.submission import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from producer.prompts import Prompt
     from producer.quote.estimate import Prefix
     from producer.quote.probe import Seen
-    from visionq.contract import Detail, JobDocument
+    from visionq.contract import Api, Detail, JobDocument
     from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
 
@@ -128,6 +129,7 @@ class Group:
     reasoning: int = 0
     questions: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str | None] = field(default_factory=Counter)
+    apis: set[Api] = field(default_factory=set)
     #: Rows whose answer is to follow a JSON Schema.
     schemas: int = 0
     prefixes: SharedPrefixes = field(default_factory=SharedPrefixes)
@@ -170,6 +172,8 @@ class Census:
     #: Bytes of files that were read whole.
     read_bytes: int = 0
     groups: dict[Kind, Group] = field(default_factory=dict)
+    #: When the first of the answers is needed.
+    by: datetime | None = None
     #: Sizes of the pictures to be paid for; None: not looked at.
     sizes: Counter[Size | None] = field(default_factory=Counter)
     #: The same for pictures that may be cut.
@@ -304,6 +308,9 @@ class _Counting:
         group.texts += asked.texts
         group.limits += job.max_output_tokens or 0
         group.tiers[job.service_tier] += 1
+        group.apis.add(job.api)
+        if job.by is not None:
+            census.by = min(census.by or job.by, job.by)
         group.schemas += job.answer_schema is not None
         group.prefixes.add(asked.prefix)
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:

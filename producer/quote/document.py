@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from visionq.contract.base import Document, Rubles
 from visionq.pricing.money import rubles
@@ -25,6 +25,18 @@ class RubleSpan(Document):
         """Convert nano-rubles."""
         low, expected, high = (rubles(nano) for nano in cost)
         return cls(low=low, expected=expected, high=high)
+
+
+class LaneQuote(Document):
+    """What all of the work costs by one lane, and when it is done."""
+
+    #: `flex`: online, at the service tier of that name. `auto`: by the time that was asked for.
+    lane: Literal["online", "flex", "batch", "auto"]
+    rub: RubleSpan
+    #: Null: how fast the online lane is, or flex, is not known; or it is years away.
+    done: dt.datetime | None
+    #: Share of the input tokens that batches are expected to take.
+    in_batches: float
 
 
 class ModelQuote(Document):
@@ -102,6 +114,8 @@ class Quote(Document):
     #: Until all is done, at the rate of the last minutes; null: nothing ended recently.
     seconds: float | None
     per_minute: float | None
+    #: The same work by each lane that there is, if all prices are known.
+    lanes: tuple[LaneQuote, ...]
     #: The requested model; several if rows name models of their own.
     chosen: tuple[ModelQuote, ...]
     #: The same rows with other models, the cheapest first.

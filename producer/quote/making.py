@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Final
 from producer.quote.census import Group, QuotePlan, take_census
 from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from producer.quote.lanes import LaneTables, lane_facts, lane_notes, quote_lanes
 from producer.quote.model_facts import Shutdowns
 from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
 from visionq.ledger.usage import Output, kind_of
+from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.money import rubles
 from visionq.pricing.vision import image_tokens, most_image_tokens
+from visionq.providers import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,6 +80,13 @@ def quote_of(
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
+    tables = LaneTables(
+        prices,
+        load_batch_table(plan.settings.batches_file),
+        load_profile(plan.settings.provider),
+    )
+    facts = lane_facts(groups, made, tables, statistics.batches_seen([kind[0] for kind in made]))
+    lanes = quote_lanes(facts, seconds, census.by, now)
     shutdowns = Shutdowns(now.date(), end.date(), statistics.model_list())
     chosen = _chosen(made, prices, calibrations, shutdowns)
     return Quote(
@@ -99,10 +109,15 @@ def quote_of(
         rub=_sum(made),
         seconds=seconds,
         per_minute=per_minute,
+        lanes=lanes,
         chosen=chosen,
         models=_compare(census, plan, prices, statistics, given / max(1, asked), shutdowns, chosen),
         warnings=shutdowns.warnings((kind[0] for kind in made), plan.rules),
-        notes=(*_notes_of_seller(made, ratios), *_notes(census, made, prices, calibrations)),
+        notes=(
+            *_notes_of_seller(made, ratios),
+            *lane_notes(facts, lanes),
+            *_notes(census, made, prices, calibrations),
+        ),
     )
 
 

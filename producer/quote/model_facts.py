@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from redis.exceptions import NoPermissionError
 
 from visionq.ledger.overview import overview
+from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
 from visionq.names import ANSWER, USAGE
 from visionq.pricing.model_list import ListedModels, read_model_list, unlisted_warning
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import JobDocument
+    from visionq.ledger.provider_batches import BatchSupport
     from visionq.ledger.usage import Calibration, Output
     from visionq.pricing.vision import VisionRules
 
@@ -32,6 +34,16 @@ def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
         return read()
     except NoPermissionError:
         return otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesSeen:
+    """What batches of a model have shown."""
+
+    #: Seconds that the last ones took.
+    took: tuple[float, ...] = ()
+    #: Why the provider takes none; empty: as far as is known it does.
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,18 @@ class LearnedStatistics:
         key = USAGE + kind_of(job.model or "", job.detail, job.effort)
         return self.redis is not None and bool(self.redis.exists(key))
 
+    def batches_seen(self, models: Iterable[str]) -> Mapping[str, BatchesSeen]:
+        """Return what batches of each model have shown, with any key and API."""
+        redis = self.redis
+        if redis is None:
+            return {}
+        found: Mapping[tuple[str, str, str], BatchSupport]
+        found = _if_allowed(lambda: read_all_support(redis), {})
+        return {
+            name: _seen([one for (_, model, _), one in found.items() if model == name])
+            for name in set(models)
+        }
+
     def model_list(self) -> ListedModels | None:
         """Return the provider's models: stored by a worker, else asked for, else None."""
         redis = self.redis
@@ -80,6 +104,14 @@ class LearnedStatistics:
         if redis is None:
             return None
         return _if_allowed(lambda: overview(redis).pace_per_minute, None)
+
+
+def _seen(known: Sequence[BatchSupport]) -> BatchesSeen:
+    """Return one verdict: refused if some key or API is, and none works."""
+    refusals = [one.reason or "it refused them" for one in known if one.works is False]
+    works = any(one.works for one in known)
+    took = tuple(seconds for one in known for seconds in one.took)
+    return BatchesSeen(took, refusals[0] if refusals and not works else "")
 
 
 def _stored(redis: Redis, cache_keys: Sequence[str]) -> list[bool]:

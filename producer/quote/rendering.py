@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
@@ -13,7 +14,7 @@ from visionq.cli.screen import duration, money
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from producer.quote.document import CropsQuote, ModelQuote, Quote, RubleSpan
+    from producer.quote.document import CropsQuote, LaneQuote, ModelQuote, Quote, RubleSpan
 
 #: Models of the comparison that are shown; `--json` has them all.
 _MOST_MODELS: Final = 12
@@ -57,7 +58,26 @@ def _facts(quote: Quote, source: str) -> Table:
         table.add_row("model", _model_line(one))
     table.add_row("cost", _cost_line(quote.rub))
     table.add_row("time", _time_line(quote))
+    if len(quote.lanes) > 1:
+        now = datetime.now().astimezone()
+        table.add_row("lanes", " · ".join(lane_words(one, now) for one in quote.lanes))
     return table
+
+
+_LANES: Final = {"online": "all online", "flex": "flex", "batch": "half price", "auto": "auto"}
+
+
+def lane_words(one: LaneQuote, now: datetime) -> str:
+    """Return `all online 6,300 ₽ by 02:10`: the expected price and, if known, the end."""
+    end = "" if one.done is None else f" by {moment(one.done.astimezone(now.tzinfo), now)}"
+    return f"{_LANES[one.lane]} {money(one.rub.expected)} ₽{end}"
+
+
+def moment(end: datetime, now: datetime) -> str:
+    """Return a time for people: `09:00`, `tomorrow 09:00`, `2026-12-03 09:00`."""
+    days = (end.date() - now.date()).days
+    day = {0: "", 1: "tomorrow "}.get(days, f"{end.date()} ")
+    return f"{day}{end:%H:%M}"
 
 
 def _model_line(one: ModelQuote) -> Text:

@@ -17,14 +17,17 @@ from celery import Celery
 
 from tests.support.ledger import BULK, new_job
 from tests.support.redis_servers import started
+from tests.support.warm_processes import running_simulator
 from visionq import Client, cli
 from visionq.cli.doctor.findings import Finding, Level
 from visionq.cli.doctor.provider_checks import ask_provider
 from visionq.cli.doctor.table_checks import listed_finding
 from visionq.cli.provider_account import Provider
 from visionq.cli.record import StackRecord, write_record
+from visionq.contract import Api
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Ledger, Registration
+from visionq.ledger.provider_batches import BatchSupport, write_support
 from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
 from visionq.redis_connection import connect
 
@@ -41,6 +44,12 @@ WELL: Final = {"appendonly": "yes", "maxmemory": "100mb", "hash-max-ziplist-valu
 MODEL: Final = "gpt-5.4-mini"
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator() as running:
+        yield running
 
 
 @pytest.fixture
@@ -370,3 +379,21 @@ def answering(status: int) -> Iterator[tuple[str, list[str]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_what_batches_have_shown_is_told(doctor: Doctor, tmp_path: Path) -> None:
+    """The verdict on a model's batches is kept, and named with how long they took."""
+    with started(tmp_path / "redis", WELL) as url:
+        live(url)
+        with connect(url, "tests") as redis:
+            known = BatchSupport(works=True, took=(600.0, 5400.0))
+            write_support(redis, "key", MODEL, Api.RESPONSES, known)
+        _, found = doctor(url)
+        assert found["batches.verdict"]["level"] == "ok"
+        assert found["batches.verdict"]["message"].endswith("the last 2 took 10 to 90 minutes")
+        with connect(url, "tests") as redis:
+            refused = BatchSupport(works=False, reason="no pictures")
+            write_support(redis, "key", MODEL, Api.RESPONSES, refused)
+        _, found = doctor(url)
+    assert found["batches.verdict"]["level"] == "warning"
+    assert "(no pictures): it goes online" in found["batches.verdict"]["message"]

@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import json
 import re
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -23,6 +23,7 @@ from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote, take
 from producer.quote.census import Duplicates, Group, RefusedPicture
 from producer.quote.document import CropsQuote
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
+from producer.quote.model_facts import BatchesSeen
 from producer.quote.probe import Seen
 from producer.quote.quote_command import quote as quote_command
 from producer.quote.rendering import draw
@@ -44,7 +45,7 @@ from visionq.settings import Settings
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RULES = load_rules()
@@ -78,6 +79,7 @@ class Told(LearnedStatistics):
     known: Calibration | None = None
     lengths: Output | None = None
     rate_limit: float | None = None
+    batches: BatchesSeen = field(default_factory=BatchesSeen)
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
         return dict.fromkeys(kinds, self.known)
@@ -87,6 +89,9 @@ class Told(LearnedStatistics):
 
     def per_minute(self) -> float | None:
         return self.rate_limit
+
+    def batches_seen(self, models: Iterable[str]) -> Mapping[str, BatchesSeen]:
+        return dict.fromkeys(models, self.batches)
 
 
 def quoted(
@@ -653,3 +658,44 @@ def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
     listed = ListedModels(frozenset({"gpt-6-luna"}), {"gpt-6-luna": NOW.date()})
     unlisted, *_ = quoted(given, asked, Told(ask_for_models=lambda: listed)).warnings
     assert unlisted == "the provider does not list gpt-4o-mini"
+
+
+def test_the_lanes_of_a_source(tmp_path: Path) -> None:
+    """Batches cost half of the quote, flex what its row says, and auto is there with a deadline."""
+    given = rows(*(picture(tmp_path, f"{n}.jpg") for n in range(3)))
+    told = Told(rate_limit=60)
+    plain = quoted(given, plan(), told)
+    costs = {one.lane: one.rub.expected or Decimal(0) for one in plain.lanes}
+    assert costs["online"] == plain.rub.expected
+    assert costs["batch"] == costs["flex"]
+    assert abs(costs["batch"] * 2 - costs["online"]) <= Decimal("1e-8")
+    by = datetime.now(UTC) + timedelta(hours=8)
+    online, _, batch, auto = quoted(given, plan(by=by.isoformat()), told).lanes
+    assert (online.done, batch.done) == (NOW + timedelta(seconds=3), NOW + timedelta(hours=24))
+    assert (auto.lane, auto.done) == ("auto", by)
+    assert (batch.rub.expected or 0) < (auto.rub.expected or 0) < (online.rub.expected or 0)
+
+
+def test_lanes_follow_what_is_known(tmp_path: Path) -> None:
+    """No batches of what the provider refused, of a tier of its own, or of another vendor."""
+    given = rows(picture(tmp_path, "a.jpg"))
+    refused = Told(batches=BatchesSeen(refused="no pictures"))
+    made = quoted(given, plan(), refused)
+    assert [one.lane for one in made.lanes] == ["online", "flex"]
+    assert any("takes no batches of gpt-5.4-mini (no pictures)" in note for note in made.notes)
+    assert [one.lane for one in quoted(given, plan(service_tier="flex")).lanes] == ["online"]
+    claude = plan(model="anthropic/claude-haiku-4-5", detail="auto")
+    assert "batch" not in {one.lane for one in quoted(given, claude).lanes}
+    took = Told(batches=BatchesSeen(took=(600.0, 1200.0)))
+    batch = next(one for one in quoted(given, plan(), took).lanes if one.lane == "batch")
+    assert batch.done == NOW + timedelta(minutes=20)
+
+
+def test_all_prices_are_in_one_line(tmp_path: Path) -> None:
+    """People read price and end of each lane in one line."""
+    made = quoted(rows(picture(tmp_path, "a.jpg")), plan(), Told(rate_limit=60))
+    console = Console(file=StringIO(), width=200)
+    console.print(draw(made, "a folder"))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
+    (line,) = [line for line in shown.splitlines() if line.startswith("lanes")]
+    assert re.search(r"all online \S+ ₽ by .* · flex \S+ ₽ · half price \S+ ₽ by ", line)

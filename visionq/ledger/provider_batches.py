@@ -7,7 +7,7 @@ twice: a packer that finds one unfinished knows what may have been asked for, an
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -309,6 +309,10 @@ class BatchSupport:
     reason: str = ""
     #: Seconds that batches took, the last of them.
     took: tuple[float, ...] = field(default=())
+    #: When the verdict was noted.
+    since: float = 0.0
+    #: Input tokens that may be enqueued, by the provider's own word; None: it said nothing.
+    enqueued_tokens: int | None = None
 
 
 #: Of how many batches it is remembered how long they took.
@@ -317,14 +321,29 @@ _REMEMBERED: Final = 20
 
 def read_support(redis: Redis, key: str, model: str, api: Api) -> BatchSupport:
     """Return what is known; an empty record if nothing is."""
-    stored = redis.hget(BATCH_SUPPORT, f"{key}:{model}:{api}")
-    told: Mapping[str, Any] = json.loads(stored) if stored else {}
-    return BatchSupport(told.get("works"), told.get("reason", ""), tuple(told.get("took", ())))
+    stored: Any = redis.hget(BATCH_SUPPORT, f"{key}:{model}:{api}")
+    return _support(stored)
+
+
+def read_all_support(redis: Redis) -> dict[tuple[str, str, str], BatchSupport]:
+    """Return what is known of each key, model and API."""
+    stored: Any = redis.hgetall(BATCH_SUPPORT)
+    found = {}
+    for name, text in stored.items():
+        key, _, rest = name.decode().partition(":")
+        model, _, api = rest.rpartition(":")
+        found[key, model, api] = _support(text)
+    return found
+
+
+def _support(text: bytes | None) -> BatchSupport:
+    told: Mapping[str, Any] = json.loads(text) if text else {}
+    return BatchSupport(**{**told, "took": tuple(told.get("took", ()))})
 
 
 def write_support(redis: Redis, key: str, model: str, api: Api, known: BatchSupport) -> None:
     """Remember it."""
-    told = {"works": known.works, "reason": known.reason, "took": known.took[-_REMEMBERED:]}
+    told = asdict(replace(known, took=known.took[-_REMEMBERED:]))
     redis.hset(BATCH_SUPPORT, f"{key}:{model}:{api}", json.dumps(told))
 
 

@@ -14,7 +14,12 @@ import click
 from redis.exceptions import ResponseError
 
 from visionq.cli.doctor.findings import Finding, Level, not_known, ok, problem
-from visionq.cli.doctor.fleet_checks import fleet_findings, neighbour_findings, usage_findings
+from visionq.cli.doctor.fleet_checks import (
+    batch_findings,
+    fleet_findings,
+    neighbour_findings,
+    usage_findings,
+)
 from visionq.cli.doctor.provider_checks import ask_provider, environment_findings
 from visionq.cli.doctor.redis_checks import broker_finding, read_server, redis_findings
 from visionq.cli.doctor.table_checks import listed_finding, table_findings, versions_finding
@@ -122,6 +127,7 @@ def _fleet(redis: Redis, settings: Settings) -> list[Finding]:
             *fleet_findings(redis, overview(redis)),
             *neighbour_findings(redis, default_queue=settings.consume_default_queue),
             *usage_findings(redis),
+            *batch_findings(redis),
         ]
     except ResponseError as error:
         return [not_known("workers.alive", f"the ledger can't be read: {error}", _MAY_READ)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from visionq.cli.doctor.findings import Finding, ok, problem, warning
+from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import read_calibrations, read_cost_ratios, split_kind
 from visionq.names import CELERY_NODES, DISPATCHER, QUEUE_CELERY_DEFAULT
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.ledger.overview import Overview
+    from visionq.ledger.provider_batches import BatchSupport
 
 #: Seconds without a look at what is due. Workers look once a second.
 _SILENCE: Final = 5.0
@@ -166,3 +168,25 @@ def _drift(redis: Redis) -> list[Finding]:
     if found or not known:
         return found
     return [ok(check, "models count as the table says", kinds=len(known))]
+
+
+_ONLINE: Final = "nothing is lost; another model, or another key, may have batches"
+
+
+def batch_findings(redis: Redis) -> list[Finding]:
+    """Return what batches have shown of each model that any was tried of."""
+    return [
+        _verdict(key, model, api, one)
+        for (key, model, api), one in sorted(read_all_support(redis).items())
+        if one.works is not None
+    ]
+
+
+def _verdict(key: str, model: str, api: str, known: BatchSupport) -> Finding:
+    check, of = "batches.verdict", {"key": key, "model": model, "api": api}
+    if not known.works:
+        message = f"the provider takes no batches of {model} ({known.reason}): it goes online"
+        return warning(check, message, _ONLINE, works=False, **of)
+    took = [round(seconds / 60) for seconds in known.took]
+    span = f"; the last {len(took)} took {min(took)} to {max(took)} minutes" if took else ""
+    return ok(check, f"the provider takes batches of {model}{span}", works=True, **of)

@@ -1,0 +1,256 @@
+"""The same work by each lane: online at once, in batches at half the price, or by a deadline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from fractions import Fraction
+from math import ceil
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from producer.quote.document import LaneQuote, RubleSpan
+from visionq.pricing.prices import ORDINARY_TIERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from producer.quote.census import Group, Kind
+    from producer.quote.estimate import Estimate
+    from producer.quote.model_facts import BatchesSeen
+    from visionq.pricing.batch_lane import BatchLimits, BatchTable
+    from visionq.pricing.prices import PriceTable
+    from visionq.providers import ProviderProfile
+
+#: Share of lines that come back unanswered, and are asked online: judged, until batches have shown.
+UNANSWERED: Final = Fraction(5, 100)
+_HOUR: Final = 3600
+
+Cost = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """Rows of one model, and what they take. Costs in nano-rubles: low, expected, high."""
+
+    model: str
+    tokens: float
+    online: Cost
+    #: None: the model has no such tier, or no batches.
+    flex: Cost | None
+    batch: Cost | None
+    limits: BatchLimits
+    window: float
+    #: Seconds that the last batches of the model took.
+    took: tuple[float, ...] = ()
+    #: Why the provider takes no batches of it; empty: as far as is known it does.
+    refused: str = ""
+
+    def plus(self, other: LaneFacts) -> LaneFacts:
+        """Return these rows and more of the same model."""
+        both = self.batch is not None and other.batch is not None
+        return replace(
+            self,
+            tokens=self.tokens + other.tokens,
+            online=_sum([self.online, other.online]),
+            flex=_sum([self.flex, other.flex]) if self.flex and other.flex else None,
+            batch=_sum([self.batch or self.online, other.batch or other.online]) if both else None,
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of batches, since only this many tokens may be enqueued at once."""
+        return max(1, ceil(self.tokens / self.limits.enqueued_tokens))
+
+    @property
+    def longest(self) -> float:
+        """Seconds within which a batch is back."""
+        return max(self.took, default=self.window)
+
+    @property
+    def usual(self) -> float:
+        """Seconds that a batch is expected to take, as the scheduler expects it."""
+        return median(self.took) if self.took else _FIRST_GUESS
+
+
+#: What a batch is expected to take until one has shown it: most are done within the hour.
+_FIRST_GUESS: Final = 1.0 * _HOUR
+#: Seconds: ten years.
+_LONGEST: Final = 10 * 366 * 24.0 * _HOUR
+#: Seconds that are kept for stopping a batch.
+_STOPPING: Final = 900.0
+
+
+@dataclass(frozen=True)
+class LaneTables:
+    """What is known of the lanes before any batch."""
+
+    prices: PriceTable
+    batches: BatchTable
+    profile: ProviderProfile
+
+
+def lane_facts(
+    groups: Mapping[Kind, Group],
+    made: Mapping[Kind, Estimate],
+    tables: LaneTables,
+    seen: Mapping[str, BatchesSeen],
+) -> tuple[LaneFacts, ...]:
+    """Return the facts of each model; empty if a price is missing."""
+    found: dict[str, LaneFacts] = {}
+    for kind, one in made.items():
+        if one.cost is None:
+            return ()
+        facts = _facts(kind[0], groups[kind], one.cost, one.input.expected, tables, seen)
+        before = found.get(kind[0])
+        found[kind[0]] = facts if before is None else before.plus(facts)
+    return tuple(found.values())
+
+
+def _facts(  # noqa: PLR0917  # what a lane depends on
+    model: str,
+    group: Group,
+    cost: Cost,
+    tokens: float,
+    tables: LaneTables,
+    seen: Mapping[str, BatchesSeen],
+) -> LaneFacts:
+    price, terms = tables.prices.for_model(model), tables.profile.batches
+    known = seen.get(model)
+    is_ordinary = set(group.tiers) <= set(ORDINARY_TIERS)
+    there = terms is not None and all(tables.profile.has_batches(model, api) for api in group.apis)
+    refused = known.refused if known else ""
+    flex = price.service_tiers.get("flex") if price and is_ordinary else None
+    factor = price and (price.batch_factor or tables.prices.batch_factor)
+    return LaneFacts(
+        model=model,
+        tokens=tokens,
+        online=cost,
+        flex=_times(cost, flex) if flex else None,
+        batch=_times(cost, factor) if factor and there and is_ordinary and not refused else None,
+        limits=tables.batches.for_model(model),
+        window=terms.window_hours * _HOUR if terms else 0,
+        took=known.took if known else (),
+        refused=refused if there else "",
+    )
+
+
+def _times(cost: Cost, factor: Decimal) -> Cost:
+    low, expected, high = (ceil(Fraction(factor) * each) for each in cost)
+    return low, expected, high
+
+
+def quote_lanes(
+    facts: Sequence[LaneFacts], seconds: float | None, by: datetime | None, now: datetime
+) -> tuple[LaneQuote, ...]:
+    """Return the quote of each lane that there is.
+
+    Args:
+        facts: the rows of each model, all with a price.
+        seconds: what the online lane takes for all rows; None: nobody knows.
+        by: when the answers are needed.
+        now: when the work begins.
+    """
+    if not facts:
+        return ()
+    online_done = None if seconds is None else _after(seconds, now)
+    rub = _span([one.online for one in facts])
+    lanes = [LaneQuote(lane="online", rub=rub, done=online_done, in_batches=0)]
+    if all(one.flex for one in facts):
+        rub = _span([one.flex or one.online for one in facts])
+        lanes.append(LaneQuote(lane="flex", rub=rub, done=None, in_batches=0))
+    if any(one.batch for one in facts):
+        lanes.append(_batch(facts, online_done, now))
+        if by is not None:
+            lanes.append(_auto(facts, seconds or 0.0, by, now))
+    return tuple(lanes)
+
+
+def _batch(facts: Sequence[LaneFacts], online_done: datetime | None, now: datetime) -> LaneQuote:
+    """Return the quote of everything in batches; models without them go online."""
+    longest = max(one.rounds * one.longest for one in facts if one.batch)
+    done = _after(longest, now)
+    if done is not None and online_done is not None and any(one.batch is None for one in facts):
+        done = max(done, online_done)
+    return LaneQuote(
+        lane="batch",
+        rub=_span([one.batch or one.online for one in facts]),
+        done=done,
+        in_batches=_share(facts, [Fraction(bool(one.batch)) for one in facts]),
+    )
+
+
+def _auto(facts: Sequence[LaneFacts], seconds: float, by: datetime, now: datetime) -> LaneQuote:
+    """Return the quote of what can wait in batches, and the rest online."""
+    left = (by - now).total_seconds() - _STOPPING - float(UNANSWERED) * seconds
+    shares = [
+        Fraction(min(one.rounds, max(0, int(left // one.usual))), one.rounds) * (1 - UNANSWERED)
+        if one.batch
+        else Fraction(0)
+        for one in facts
+    ]
+    low = sum((one.batch or one.online)[0] for one in facts) if any(shares) else None
+    expected = sum(
+        ceil(share * (one.batch or one.online)[1] + (1 - share) * one.online[1])
+        for one, share in zip(facts, shares, strict=True)
+    )
+    online = _sum([one.online for one in facts])
+    rub = RubleSpan.of((online[0] if low is None else low, expected, online[2]))
+    late = _after(seconds, now)
+    return LaneQuote(
+        lane="auto", rub=rub, done=late and max(by, late), in_batches=_share(facts, shares)
+    )
+
+
+def _after(seconds: float, now: datetime) -> datetime | None:
+    """Return the time after these seconds, or None where that is no plan any more."""
+    return now + timedelta(seconds=seconds) if seconds <= _LONGEST else None
+
+
+def _share(facts: Sequence[LaneFacts], shares: Sequence[Fraction]) -> float:
+    whole = sum(one.tokens for one in facts) or 1
+    pairs = zip(facts, shares, strict=True)
+    return round(sum(one.tokens * float(share) for one, share in pairs) / whole, 3)
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    low, expected, high = (sum(each) for each in zip(*costs, strict=True))
+    return low, expected, high
+
+
+def _span(costs: Sequence[Cost]) -> RubleSpan:
+    return RubleSpan.of(_sum(costs))
+
+
+def lane_notes(facts: Sequence[LaneFacts], lanes: Sequence[LaneQuote]) -> Iterator[str]:
+    """Yield what the lanes assume."""
+    kinds = {one.lane: one for one in lanes}
+    for one in facts:
+        if one.refused:
+            yield f"the provider takes no batches of {one.model} ({one.refused}): it goes online"
+        elif one.batch is None:
+            continue
+        elif one.took:
+            span = f"{_hours(min(one.took))} to {_hours(max(one.took))}"
+            yield f"half price of {one.model}: the last {len(one.took)} batches took {span}"
+        else:
+            yield (
+                f"half price of {one.model}: a batch may take {_hours(one.window)}; auto counts on"
+                f" {_hours(_FIRST_GUESS)}, since none has shown more"
+            )
+        if one.batch is not None and one.rounds > 1:
+            yield (
+                f"half price of {one.model}: {one.rounds:,} rounds of batches, since"
+                f" {one.limits.enqueued_tokens:,} tokens may be enqueued at once"
+            )
+    if "auto" in kinds and kinds["auto"].in_batches:
+        yield f"auto counts on {float(UNANSWERED):.0%} of the lines coming back unanswered"
+    if "flex" in kinds:
+        yield "flex is slower, and refused at times: how slow is not known"
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / _HOUR
+    return f"{hours:.0f} h" if hours >= 10 or hours == int(hours) else f"{hours:.1f} h"  # noqa: PLR2004
