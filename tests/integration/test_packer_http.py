@@ -12,8 +12,15 @@ import pytest
 from tests.support.pictures import picture
 from tests.support.worker import Bench, until
 from visionq.contract import Api, Lane
-from visionq.ledger.provider_batches import BatchSupport, open_batches, write_support
-from visionq.names import QUEUE_BATCH
+from visionq.ledger.provider_batches import (
+    BatchSupport,
+    backlogs,
+    done_batches,
+    open_batches,
+    read_support,
+    write_support,
+)
+from visionq.names import LANE_SIZES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.money import nano_rubles
 from worker.packing import Packer, PackerParts
@@ -135,3 +142,37 @@ def all_hinted(bench: Bench, packer: Packer, jobs: list[str]) -> bool:
     bench.ledger.dispatch()
     states = {bench.redis.hget(f"visionq:job:{job}", "state") for job in jobs}
     return states == {b"hinted"}
+
+
+def test_pictures_that_lines_may_not_hold_go_online(bench: Bench, packer: Packer) -> None:
+    """The first line shows it: its job and all others are asked online, and nothing was paid."""
+    bench.simulator.configure(batch_duration_s=0, batch_pictures=False)
+    for number in range(3):
+        bench.submit(picture(number), lane=Lane.BATCH, priority="bulk")
+    (backlog,) = backlogs(bench.redis)
+
+    def is_known() -> bool:
+        packer.run()
+        return read_support(bench.redis, "k1", backlog.model, backlog.api).works is False
+
+    until(is_known, 30)
+    packer.run()
+    bench.ledger.dispatch()  # what waited is back in its lane
+    assert backlogs(bench.redis) == ()
+    assert sum(int(jobs) for jobs in bench.redis.hgetall(LANE_SIZES).values()) == 3
+    assert (bench.simulator.bill()["billed"], bench.money()) == (0, {})
+    assert "Images are not supported" in (
+        read_support(bench.redis, "k1", backlog.model, backlog.api).reason
+    )
+
+
+def test_the_providers_own_token_limit_is_kept_to(bench: Bench, packer: Packer) -> None:
+    """A batch of too many tokens is refused as a whole; the next ones are as small as it says."""
+    bench.simulator.configure(batch_duration_s=0)
+    settle(bench, packer, 1)
+    tokens = max(one.tokens for one in done_batches(bench.redis, 9))
+    bench.simulator.configure(batch_enqueued_tokens=tokens * 3 // 2)
+    assert settle(bench, packer, 6) == ["completed"] * 6
+    sizes = [one.lines for one in done_batches(bench.redis, 9) if one.status == "completed"]
+    assert max(sizes) == 1
+    assert bench.money()["settled"] == bill(bench)

@@ -42,7 +42,7 @@ from visionq.names import LEDGER_ID
 from worker.packing.deadlines import Deadlines
 from worker.packing.filling import BatchFilling
 from worker.packing.leadership import LeadershipLostError
-from worker.packing.settling import Settling
+from worker.packing.settling import Settling, refusal_of_form
 from worker.packing.strays import Strays
 from worker.packing.timing import pause_before_look
 from worker.provider.batch_files import BatchFile, BatchLineResult
@@ -87,6 +87,8 @@ class Patience:
     batch: float = 3600
     #: For stopping a batch, until its lines are back.
     stopping: float = 900
+    #: Until one more line is tried of a model that took no batches.
+    verdict: float = 24 * 3600
     #: Between two looks for batches that nobody knows.
     strays: float = 600
     #: By which the pauses between two looks at a batch are multiplied.
@@ -258,6 +260,10 @@ class Packer:
         """Settle every line by the files of the batch, then the rest."""
         self._parts.leadership.extend(self._patience.transfer)
         seen = self._parts.api.get(batch.batch_id) if batch.status else None
+        if seen is not None and (reason := self._line_refused(batch, seen)):
+            self._note_support(batch, works=False, reason=reason)
+            self._give_up(batch, reason, online=True)
+            return
         answered = 0
         for file_id in seen.result_file_ids if seen else ():
             if not has_lines(self._redis, batch.id):
@@ -275,11 +281,21 @@ class Packer:
         self._delete_files(batch, seen)
         self._close(batch)
 
+    def _line_refused(self, batch: BatchRecord, seen: ProviderBatch) -> str:
+        """Return why the first line of an unproven lane was refused, or an empty text."""
+        if batch.lines != 1 or read_support(self._redis, *self._lane_of(batch)).works:
+            return ""
+        lines = (line for one in seen.result_file_ids for line in self._parts.api.lines(one))
+        profile = self._parts.dependencies.profile
+        return refusal_of_form(lines, batch.api, profile, self._now())
+
     def _note_invalid(self, batch: BatchRecord, seen: ProviderBatch) -> None:
         """Close a lane that never worked; else send the lines online. None was asked."""
         reason = "; ".join(problem.text for problem in seen.problems[:3]) or "it was not taken"
         self._rest(batch)
         if seen.is_over_token_limit:
+            # Unless the provider names its limit, half of what was too much is tried next.
+            self._note_limit(batch, seen.token_limit or max(1, batch.tokens // 2))
             self._give_up(batch, reason)
             return
         self._note_support(batch, works=False, reason=reason, only_new=True)
@@ -324,10 +340,12 @@ class Packer:
         for of, backlog in waiting.items():
             self._parts.leadership.extend()
             support = read_support(self._redis, self._key, *of)
+            if support.works is False and self._now() >= support.since + self._patience.verdict:
+                support = replace(support, works=None)  # one line may show that things changed
             if support.works is False:
                 self._ask_online(backlog)
             elif self._is_time(backlog, support):
-                self._pack(backlog, is_first=support.works is None)
+                self._pack(backlog, support)
 
     def _ask_online(self, backlog: Backlog) -> None:
         """Send what waits for a lane that the model does not have online."""
@@ -351,11 +369,12 @@ class Packer:
         of = (self._key, model)
         return [one for one in open_batches(self._redis) if (one.key, one.model) == of]
 
-    def _pack(self, backlog: Backlog, *, is_first: bool) -> None:
+    def _pack(self, backlog: Backlog, support: BatchSupport) -> None:
         """Fill one batch and have it made."""
         limits = self._parts.table.for_model(backlog.model)
         enqueued = sum(one.tokens for one in self._out_of(backlog.model))
-        room = limits.enqueued_tokens - enqueued
+        most = min(limits.enqueued_tokens, support.enqueued_tokens or limits.enqueued_tokens)
+        room, is_first = most - enqueued, support.works is None
         if room <= 0 or not (first := self._take(backlog.api, backlog.model)):
             return
         changes = {"enqueued_tokens": room, "lines": 1 if is_first else limits.lines}
@@ -447,12 +466,23 @@ class Packer:
         took: float | None = None,
         only_new: bool = False,
     ) -> None:
-        of = (self._key, batch.model, batch.api)
+        of = self._lane_of(batch)
         known = read_support(self._redis, *of)
-        if only_new and known.works is not None:
+        if only_new and known.works:
             return
         times = known.took if took is None else (*known.took, round(took, 1))
-        write_support(self._redis, *of, replace(known, works=works, reason=reason, took=times))
+        news = replace(known, works=works, reason=reason, took=times, since=self._now())
+        write_support(self._redis, *of, news)
+
+    def _lane_of(self, batch: BatchRecord) -> tuple[str, str, Api]:
+        return self._key, batch.model, batch.api
+
+    def _note_limit(self, batch: BatchRecord, tokens: int) -> None:
+        """Keep to what the provider lets a model have enqueued."""
+        of = self._lane_of(batch)
+        known = read_support(self._redis, *of)
+        write_support(self._redis, *of, replace(known, enqueued_tokens=tokens))
+        log.info("batch.token_limit", model=batch.model, tokens=tokens)
 
     def _took(self, model: str) -> tuple[float, ...]:
         """Return how long batches of a model took."""

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from visionq.contract import DelayReason
+from visionq.errors import RequestRejected, VisionqError
 from visionq.ledger import Billing, Held, Waiting
 from visionq.ledger.provider_batches import drop_lines, lines_left, lines_of, recall, reroute
 from worker.packing.filling import attempt_of
 from worker.pipeline import settle_line
 from worker.pipeline.telemetry import counted_by
+from worker.provider.request import PATHS, ProviderRequest
 from worker.work import write_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
+    from visionq.contract import Api
     from visionq.ledger import Claim, Ledger, Registration
     from visionq.ledger.provider_batches import BatchRecord, StoredLine
+    from visionq.providers import ProviderProfile
     from worker.pipeline import Dependencies
     from worker.provider.batch_files import BatchLineResult
 
@@ -112,3 +116,22 @@ def _portions(lines: Iterable[BatchLineResult]) -> Iterator[list[BatchLineResult
     left = iter(lines)
     while few := list(islice(left, _AT_ONCE)):
         yield few
+
+
+def refusal_of_form(
+    lines: Iterable[BatchLineResult], api: Api, profile: ProviderProfile, now: float
+) -> str:
+    """Return why the first line was refused for its form, or an empty text.
+
+    What is wrong with one picture is another error, and says nothing of the next line.
+    """
+    request = ProviderRequest(api, PATHS[api], b"", (), profile=profile)
+    for line in lines:
+        try:
+            line.answer(request, now=now)
+        except RequestRejected as error:
+            return error.message
+        except VisionqError:
+            return ""
+        return ""
+    return ""
