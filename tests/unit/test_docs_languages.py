@@ -17,6 +17,7 @@ PAGES = (
     "docs/errors.md",
     "docs/configuration.md",
     "docs/bulk.md",
+    "docs/batch-lane.md",
 )
 BOTH = [name for page in PAGES for name in (page, page.replace(".md", ".ru.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
