@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,10 +36,8 @@ def test_every_format_is_answered(
     fleet: Fleet, samples: dict[str, Path], name: str, api: str
 ) -> None:
     """JPEG, PNG, WEBP and GIF are answered through both APIs, in the prompt's own letters."""
-    command = [sys.executable, "-m", "visionq.cli", "ask", str(samples[name])]
-    command += ["-p", "Что изображено на картинке?", "--api", api, "--json"]
-    environment = {**os.environ, "VISIONQ_REDIS_URL": fleet.server.url}
-    ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    question = ("-p", "Что изображено на картинке?", "--api", api, "--json")
+    ended = fleet.visionq("ask", samples[name], *question)
     result = json.loads(ended.stdout)
     assert (result["api"], result["images"][0]["name"]) == (api, str(samples[name]))
     width, height = (result["images"][0]["sent"][side] for side in ("width", "height"))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,19 +15,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 
-def gate(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "visionq.cli", "gate", *arguments, "--json"]
-    environment = {**os.environ, "VISIONQ_REDIS_URL": fleet.server.url}
-    ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    shown: dict[str, Any] = json.loads(ended.stdout)
-    return shown
-
-
 def test_jobs_outlive_an_empty_balance(fleet: Fleet) -> None:
     """The balance ends in mid-run: nothing fails, few calls are refused, a top-up lets all end."""
     fleet.simulator.configure(balance_rub="0.1", latency_s=0.2)  # for some fifty of them
     submitted = list(fleet.client.submit_many(jobs(300)))
-    until(lambda: gate(fleet, "show")["state"] == "closed", 60, "the gate to close")
+    until(lambda: fleet.read("gate", "show")["state"] == "closed", 60, "the gate to close")
     until(lambda: fleet.counts().get("in_progress", 0) == 0, 10, "calls to come back")
     stopped = fleet.simulator.bill()
     assert stopped["calls"] - stopped["billed"] <= 32
@@ -47,15 +35,15 @@ def test_jobs_outlive_an_empty_balance(fleet: Fleet) -> None:
     fleet.wait_for_counts(60, completed=300)
     bill = fleet.simulator.bill()
     assert bill["billed"] == len([d for d in bill["digests"].values() if d["billed"]]) == 300
-    assert gate(fleet, "show")["state"] == "open"
+    assert fleet.read("gate", "show")["state"] == "open"
 
 
 def test_an_operator_closes_and_opens_the_gate(fleet: Fleet) -> None:
     """`gate close` stops all calls, `gate open` lets them go; jobs show as parked meanwhile."""
-    assert gate(fleet, "close")["state"] == "closed"
+    assert fleet.read("gate", "close")["state"] == "closed"
     job = fleet.client.submit(**next(jobs(1)))
     time.sleep(7)  # longer than the first trial of a gate that closed by itself
     assert (job.status().state, job.status().reason) == ("parked", "operator")
     assert fleet.simulator.bill()["calls"] == 0
-    assert gate(fleet, "open")["state"] == "open"
+    assert fleet.read("gate", "open")["state"] == "open"
     assert job.wait(timeout=20).text

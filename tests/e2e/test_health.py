@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(fleet: Fleet, *options: str) -> tuple[int, Any]:
-    result = subprocess.run(
-        [sys.executable, "-m", "visionq.cli", "health", "--json", *options],
-        env={**os.environ, **fleet.extra, "VISIONQ_REDIS_URL": fleet.server.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = fleet.visionq("health", "--json", *options)
     return result.returncode, json.loads(result.stdout)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -23,16 +20,10 @@ pytestmark = pytest.mark.timeout(180)
 MODEL = "gpt-6-luna"
 
 
-def limits(fleet: Fleet, *arguments: str) -> None:
-    command = [sys.executable, "-m", "visionq.cli", "limits", *arguments]
-    environment = {**os.environ, "VISIONQ_REDIS_URL": fleet.server.url}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-
-
 def test_a_limit_that_is_set(fleet: Fleet) -> None:
     """Two workers keep to it almost without a refusal; when it is cleared all goes fast again."""
     fleet.simulator.configure(requests_per_minute=240, rate_headers=False)
-    limits(fleet, "set", MODEL, "--requests", "240")
+    fleet.read("limits", "set", MODEL, "--requests", "240")
     list(fleet.client.submit_many(jobs(200)))
     until(lambda: fleet.simulator.bill()["calls"] > 4, 20, "the first calls")
     before, started = fleet.simulator.bill(), time.monotonic()
@@ -42,7 +33,7 @@ def test_a_limit_that_is_set(fleet: Fleet) -> None:
     assert 0.7 * 240 < rate < 1.1 * 240
     assert after["calls"] - after["billed"] <= 2
     fleet.simulator.configure(requests_per_minute=None)
-    limits(fleet, "clear", MODEL)
+    fleet.read("limits", "clear", MODEL)
     fleet.wait_for_counts(30, completed=200)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from celery import Celery
@@ -104,28 +102,20 @@ def test_seen_replayed_and_dropped_from_the_command_line(fleet: Fleet) -> None:
         message = envelope(names.QUEUE_INTAKE, arguments(**document), task="shop.resize")
         redis_of(fleet).lpush(names.QUEUE_INTAKE, message)
         until(lambda: reasons(letters) == [Reason.UNKNOWN_TASK], 10, "a letter")
-        (listed,) = command(fleet, "list")
-        shown = command(fleet, "show", listed["id"])
+        (listed,) = fleet.read("dead-letters", "list")
+        shown = fleet.read("dead-letters", "show", listed["id"])
         assert (listed["task"], listed["queue"]) == ("shop.resize", names.QUEUE_INTAKE)
         assert secret not in json.dumps([listed, shown])
         assert shown["shape"]["body"][1]["prompt"] == f"text of {len(secret)} characters"
-        assert command(fleet, "replay", listed["id"]) == [{"id": listed["id"], "done": True}]
+        assert fleet.read("dead-letters", "replay", listed["id"]) == [
+            {"id": listed["id"], "done": True}
+        ]
         until(lambda: [x.id for x in letters.latest()] not in ([], [listed["id"]]), 10, "again")
-        (again,) = command(fleet, "list", "--reason", "unknown_task")
-        assert command(fleet, "drop", again["id"]) == [{"id": again["id"], "done": True}]
-        assert command(fleet, "list") == []
-
-
-def command(fleet: Fleet, *words: str) -> Any:
-    result = subprocess.run(
-        [sys.executable, "-m", "visionq.cli", "dead-letters", *words, "--json"],
-        env={"VISIONQ_REDIS_URL": fleet.server.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+        (again,) = fleet.read("dead-letters", "list", "--reason", "unknown_task")
+        assert fleet.read("dead-letters", "drop", again["id"]) == [
+            {"id": again["id"], "done": True}
+        ]
+        assert fleet.read("dead-letters", "list") == []
 
 
 def test_dead_letters_are_bounded(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,6 +72,23 @@ class Fleet:
             "VISIONQ_ALLOW_PRIVATE_URLS": "1",
             **self.extra,
         }
+
+    def visionq(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run a command as an operator of this fleet does."""
+        return subprocess.run(
+            [sys.executable, "-m", "visionq.cli", *map(str, words)],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def read(self, *words: object) -> Any:
+        """Run a command that succeeds; return what it prints as JSON."""
+        done = self.visionq(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def _start_worker(self, number: int, program: tuple[str, ...] = ()) -> WorkerProcess:
         path = self.logs / f"worker-{number}.log"

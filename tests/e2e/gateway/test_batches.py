@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -296,13 +294,6 @@ def pictures_served() -> Iterator[tuple[str, list[bytes]]]:
         server.shutdown()
 
 
-def replay(fleet: Fleet, *options: str) -> Any:
-    """Replay jobs as an operator does, and return their ids."""
-    command = [sys.executable, "-m", "visionq.cli", "jobs", "replay", *options, "--yes", "--json"]
-    done = subprocess.run(command, env=fleet.environment(), capture_output=True, check=True)
-    return json.loads(done.stdout)["replayed"]
-
-
 def test_replay_moves_counts_and_files(client: OpenAI, fleet: Fleet) -> None:
     """A failed line that is replayed goes from the error file to the output file, and so it counts.
 
@@ -322,7 +313,7 @@ def test_replay_moves_counts_and_files(client: OpenAI, fleet: Fleet) -> None:
         assert [row["custom_id"] for row in rows(client, first.error_file_id)] == ["row-3", "bad-1"]
         redis.delete(f"visionq:job:{batch.id}-000001", f"celery-task-meta-{batch.id}-000001")
         served.append(picture(3))
-        (replayed,) = replay(fleet, "--batch", batch.id)
+        (replayed,) = fleet.read("jobs", "replay", "--batch", batch.id, "--yes")["replayed"]
         assert replayed["error"] is None
         done = finished(client, batch)
         assert counted(done) == (5, 4, 1)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import subprocess
-import sys
 from decimal import Decimal
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -42,17 +39,6 @@ def screenshot(size: tuple[int, int], seed: int) -> bytes:
     target = BytesIO()
     picture.save(target, "PNG")
     return target.getvalue()
-
-
-def visionq(fleet: Fleet, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "visionq.cli", *arguments],
-        env={**os.environ, "VISIONQ_REDIS_URL": fleet.server.url},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 def sizes_in(text: str) -> list[str]:
@@ -112,11 +98,11 @@ def test_a_mixed_table_costs_what_was_quoted(fleet: Fleet, tmp_path: Path) -> No
         "id,image,visionq.crops\n1,tall.png,\n2,wide.png,yes\n3,photo.png,yes\n4,page.png,no\n"
     )
     arguments = (table, "-p", question, "--model", "gpt-6-luna", "--detail", "high")
-    quoted = json.loads(visionq(fleet, "quote", *arguments, "--crops", "--json").stdout)
+    quoted = json.loads(fleet.visionq("quote", *arguments, "--crops", "--json").stdout)
     assert (quoted["crops"]["pictures"], quoted["crops"]["crops"]) == (2, 12)
     assert Decimal(quoted["crops"]["rub"]) > 0
     before = Decimal(fleet.simulator.bill()["rub"])
-    done = visionq(fleet, "run", *arguments, "--crops", "-o", out, "--yes")
+    done = fleet.visionq("run", *arguments, "--crops", "-o", out, "--yes")
     assert done.returncode == 0, done.stderr
     assert "pictures cut into crops: 2 into 12;" in done.stderr
     rows = {row["id"]: row for row in map(json.loads, out.read_text("utf-8").splitlines())}
@@ -138,14 +124,14 @@ def test_one_question_about_two_pages(fleet: Fleet, tmp_path: Path) -> None:
     photo.write_bytes(screenshot((400, 300), 21))
     wide.write_bytes(screenshot(WIDE, 22))
     question = ("-p", "Есть ли отличия?", "--model", "gpt-6-luna", "--detail", "high", "--json")
-    asked = visionq(fleet, "ask", tall, photo, wide, *question, "--crops")
+    asked = fleet.visionq("ask", tall, photo, wide, *question, "--crops")
     assert asked.returncode == 0, asked.stderr
     answer = json.loads(asked.stdout)
     assert sizes_in(answer["text"]) == ["450x2048"] * 6 + ["400x300"] + ["2048x450"] * 6
     assert [len(image["crops"]) for image in answer["images"]] == [6, 0, 6]
     endless = tmp_path / "endless.png"
     Image.new("L", (100, 100_000)).save(endless)
-    refused = visionq(fleet, "ask", endless, *question, "--crops")
+    refused = fleet.visionq("ask", endless, *question, "--crops")
     assert refused.returncode == 1
     error = json.loads(refused.stdout)["error"]
     assert error["code"] == "too_many_pixels"

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 ALL_BUT_WEBHOOKS = f"{QUEUE_INTERACTIVE},{QUEUE_BULK},{QUEUE_INTAKE}"
 
 
-def visionq(fleet: Fleet, *arguments: str) -> Any:
-    """Run a command of the fleet's operator; returns what it printed as JSON."""
-    command = [sys.executable, "-m", "visionq.cli", "webhooks", *arguments, "--json"]
-    done = subprocess.run(command, env=fleet.environment(), capture_output=True, check=True)
-    return json.loads(done.stdout)
-
-
 def subjects(receiver: Receiver) -> list[str]:
     return [document["data"]["id"] for document in receiver.documents()]
 
@@ -36,15 +29,15 @@ def subjects(receiver: Receiver) -> list[str]:
 def test_responses_and_batches(tmp_path: Path) -> None:
     """A webhook made by CLI gets responses and batches, once each; OpenAI's SDK verifies."""
     with receiving() as receiver, gateway_and_fleet(tmp_path) as (gateway, fleet):
-        secret = visionq(fleet, "set", receiver.url)["secret"]
-        assert "secret" not in visionq(fleet, "set", receiver.url)
+        secret = fleet.read("webhooks", "set", receiver.url)["secret"]
+        assert "secret" not in fleet.read("webhooks", "set", receiver.url)
         receiver.next_statuses.append(503)
         expected = _use(gateway)
         until(lambda: {*subjects(receiver)} == {*expected}, 60, lambda: str(receiver.documents()))
         log: Any = []
 
         def all_delivered() -> bool:
-            log[:] = visionq(fleet, "deliveries")
+            log[:] = fleet.read("webhooks", "deliveries")
             return {one["state"] for one in log} == {"delivered"}
 
         until(all_delivered, 30, lambda: str(log))
@@ -56,9 +49,9 @@ def test_responses_and_batches(tmp_path: Path) -> None:
         assert sum(one["attempts"] for one in log) == len(expected) + 1
         seen = len(receiver.received)
         assert seen == len(expected) + 1
-        visionq(fleet, "redeliver", log[0]["id"])
+        fleet.read("webhooks", "redeliver", log[0]["id"])
         until(lambda: len(receiver.received) == seen + 1, 20, "the redelivery")
-        assert visionq(fleet, "remove") == {"tenant": "default", "removed": True}
+        assert fleet.read("webhooks", "remove") == {"tenant": "default", "removed": True}
 
 
 def _use(gateway: Gateway) -> dict[str, str]:
