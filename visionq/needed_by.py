@@ -15,7 +15,8 @@ _DURATION: Final = re.compile(r"(\d{1,5})\s*(m|min|h|d)")
 _SECONDS: Final = {"m": 60, "min": 60, "h": 3600, "d": 86400}
 _CLOCK: Final = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?)(?:\s+(\S+))?")
 _MOMENT: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?(?:Z|[+-]\d{2}:?\d{2})?)(?:\s+(\S+))?"
+    r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?)"
+    r"(?:\s+(\S+))?"
 )
 _FORMS: Final = (
     "give a duration (90m, 6h, 1d), or a time (09:00, 2026-12-01T09:00+03:00), with its zone"

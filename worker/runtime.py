@@ -71,6 +71,10 @@ if TYPE_CHECKING:
 _SPARE_THREADS: Final = 8
 
 
+#: Seconds between two rounds of the packer.
+PACKER_PAUSE = 5.0
+
+
 @dataclass(frozen=True)
 class Runtime:
     """The process: its dependencies, its registration in the fleet and its threads."""
@@ -191,7 +195,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dead_letters=DeadLetters(_redis(settings, patience=5), bounds(settings)),
         watch=MaintenanceThread(urgent),
         sweeper=MaintenanceThread(_slow_tasks(settings, redis, probes, intake), pause=20),
-        packer=MaintenanceThread([packer]),
+        packer=MaintenanceThread([packer], pause=PACKER_PAUSE),
         leadership=leadership,
         limits=limits,
         scripts=scripts,

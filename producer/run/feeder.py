@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Jobs in the ledger at once: enough for some hundred slots, and few enough to lose with Redis.
 WINDOW_JOBS: Final = 1_000
+#: The same where jobs wait for batches: as many as two of them hold.
+WINDOW_JOBS_OF_BATCHES: Final = 100_000
 #: Bytes of their pictures, which are in Redis until the jobs end.
 WINDOW_BYTES: Final = 256_000_000
 

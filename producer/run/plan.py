@@ -17,7 +17,7 @@ from producer.prompts import job_fields, prompt_for
 from producer.run.selection import Again
 from producer.run.table import JSONL, TableForm, check_kind, record_path
 from producer.sources import STDIN, open_source, take_row_pictures
-from visionq.contract import Priority
+from visionq.contract import Lane, Priority
 from visionq.pricing.prices import load_prices
 from visionq.sdk.submitting import Draft, draft, most_bytes
 
@@ -80,7 +80,9 @@ def run_id(record: str, question: Question) -> str:
 
 
 def _job_id(run: str, row_id: str, attempt: int, document: JobDocument) -> str:
-    return f"{run}-{_digest([row_id, attempt, document.to_compact_json()])[:24]}"
+    # When its answer is needed, and how it is asked for, makes it no other job.
+    same = document.model_copy(update={"by": None, "lane": Lane.AUTO})
+    return f"{run}-{_digest([row_id, attempt, same.to_compact_json()])[:24]}"
 
 
 def _digest(value: object) -> str:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.detached import detach
-from producer.run.feeder import Feeder, Submitter, Window
+from producer.run.feeder import (
+    WINDOW_JOBS,
+    WINDOW_JOBS_OF_BATCHES,
+    Feeder,
+    Submitter,
+    Window,
+)
 from producer.run.preview import (
     BalanceCheck,
     balance_of,
@@ -25,6 +31,7 @@ from producer.run.session import Outcome, RunBudget, Session
 from producer.run.table import as_old_as, export, keep_changed
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
+from visionq.contract import Lane
 from visionq.devstack.supervisor import Signals
 from visionq.errors import BillingUnknown
 from visionq.ledger import Ledger, ledger_options
@@ -198,7 +205,7 @@ class _Workflow:
             budget = RunBudget(ledger, patient, self.plan.run, limit, lambda: self.tally.paid)
             with as_queue_unavailable():
                 budget.begin()
-            window = Window()
+            window = Window(self._most_jobs())
             feeder = Feeder(
                 source=self.plan.source.rows(),
                 question=self.plan.question,
@@ -227,6 +234,13 @@ class _Workflow:
             )
             with closing(display):
                 return session.run()
+
+    def _most_jobs(self) -> int:
+        """Return how many jobs may be in the ledger at once."""
+        options = self.plan.question.options
+        lane = options.get("lane", Lane.AUTO)
+        waits = lane == Lane.BATCH or (lane == Lane.AUTO and options.get("by") is not None)
+        return WINDOW_JOBS_OF_BATCHES if waits else WINDOW_JOBS
 
     def end(self, outcome: Outcome) -> int:
         """Sort OUT, make a table of it, and report; return the exit code."""

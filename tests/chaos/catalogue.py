@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenarios import (
     balance,
+    batches,
     cancelling,
     hints,
     leases,
@@ -43,6 +44,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         neighbours,
         upgrade,
         other_broker,
+        batches,
     )
     for scenario in module.SCENARIOS
 }

@@ -34,6 +34,8 @@ class ChaosFleet(Fleet):
     submitted: list[str] = field(default_factory=list)
     #: Portions that were refused with `queue_unavailable` and submitted again.
     refusals: int = 0
+    #: Options of `odd_worker` that every worker of the fleet is started with.
+    oddities: tuple[str, ...] = ()
 
     def submit(self, count: int, **options: Any) -> list[str]:
         """Submit jobs, each with a picture of its own, until the ledger has them all."""
@@ -71,7 +73,12 @@ class ChaosFleet(Fleet):
         """Start one worker in place of another, as a supervisor would."""
         self.workers.remove(worker)
         self._ended = [*getattr(self, "_ended", []), worker]
-        self.workers.append(self._start_worker(len(self._ended) + len(self.workers)))
+        number = len(self._ended) + len(self.workers)
+        if self.oddities:
+            odd = ("-m", "tests.chaos.odd_worker", *self.oddities)
+            self.workers.append(self._start_worker(number, odd))
+        else:
+            self.workers.append(self._start_worker(number))
 
     def replace_ended(self) -> int:
         """Replace the workers that ended by themselves; returns how many did."""

@@ -9,10 +9,12 @@ import argparse
 import dataclasses
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import worker.runtime
 from visionq.cli import main
+from worker.packing.packer import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,14 +39,32 @@ def pretend_release(schema_version: int) -> None:
     worker.runtime._registration = later  # type: ignore[assignment]  # it takes what is given
 
 
+#: Everything of the batch lane some hundred times as fast.
+SWIFT_BATCHES = Patience(
+    gathering=2, listing=4, resting=2, batch=15, stopping=10, strays=5, looks=0.05
+)
+#: Seconds: what is needed sooner is asked online.
+SWIFT_WAIT = 20.0
+
+
+def hurry_batches() -> None:
+    """Make batches as if an hour were seconds."""
+    runtime: Any = worker.runtime
+    runtime.PackerParts = partial(runtime.PackerParts, patience=SWIFT_BATCHES)
+    runtime.PACKER_PAUSE = 0.5
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock-jumps", action="store_true")
     parser.add_argument("--schema-version", type=int)
+    parser.add_argument("--swift-batches", action="store_true")
     given, rest = parser.parse_known_args()
     if given.clock_jumps:
         time.time = jumping(time.time, time.monotonic)
     if given.schema_version:
         pretend_release(given.schema_version)
+    if given.swift_batches:
+        hurry_batches()
     sys.argv = ["visionq", *rest]
     main()

@@ -28,6 +28,7 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
         ("2026-12-02 09:00 UTC", datetime(2026, 12, 2, 9, 0, tzinfo=UTC)),
         ("2026-12-02T09:00+05:00", datetime(2026, 12, 2, 4, 0, tzinfo=UTC)),
         ("2026-12-02T09:00:30Z", datetime(2026, 12, 2, 9, 0, 30, tzinfo=UTC)),
+        ("2026-12-02T09:00:30.500000+00:00", datetime(2026, 12, 2, 9, 0, 30, 500_000, tzinfo=UTC)),
     ],
 )
 def test_times_and_durations(said: object, wanted: datetime) -> None:
