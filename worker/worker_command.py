@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _QUEUES: Final = ",".join((*HINT_QUEUES, QUEUE_INTAKE, QUEUE_WEBHOOKS))
 #: A stack's simulator takes any key; a real one must not reach it.
 _NO_KEY: Final = "simulated-no-key"
+#: Open files beside one for each call: downloads, Redis, logs.
+_SPARE_FILES: Final = 256
 
 
 @click.command()
@@ -58,10 +61,19 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
     # Not by way of Celery's command line: it would import Flower, and a prompt, into each worker.
     if settings.consume_default_queue:
         queues += f",{QUEUE_CELERY_DEFAULT}"
+    allow_open_files(concurrency + _SPARE_FILES)
     process: Any = app.Worker(**worker_options(node, concurrency, queues, settings.log_level))
     process.start()
     exit_code: int = process.exitcode or 0
     return exit_code
+
+
+def allow_open_files(count: int) -> None:
+    """Allow this process `count` open files, or as many as it may: each call needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def joining(stack: StackRecord) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -19,6 +20,7 @@ from visionq.contract import Api
 from visionq.errors import BillingUnknown
 from visionq.settings import Settings
 from worker.fetch import Fetcher, FetchPolicy
+from worker.provider.provider_client import ask, make_async_client
 from worker.provider.request import PATHS, ProviderRequest
 from worker.threads.maintenance.alerts import Alert, AlertSender
 
@@ -74,9 +76,9 @@ TOO_MUCH = pytest.mark.parametrize("serve", [at_once, late, in_part, informing])
 
 
 @contextmanager
-def serving(serve: Serve) -> Iterator[str]:
-    """Answer the n-th request, on any connection, by `serve(connection, n)`."""
-    numbers = count(1)
+def serving(serve: Serve, served: threading.Semaphore | None = None) -> Iterator[str]:
+    """Answer the n-th request, on any connection, by `serve(connection, n)`; then say so."""
+    numbers, served = count(1), served or threading.Semaphore(0)
 
     def handle(connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
@@ -84,6 +86,7 @@ def serving(serve: Serve) -> Iterator[str]:
                 while length_of_body := [*read_head(stream)]:
                     stream.read(int(length_of_body[-1]))
                     serve(connection, next(numbers))
+                    served.release()
             except OSError:
                 return  # the client closed it, as it should
 
@@ -121,12 +124,29 @@ def request_of(number: int) -> ProviderRequest:
 @TOO_MUCH
 def test_each_call_gets_its_own_answer(serve: Serve, asking: Asking) -> None:
     """Bytes behind an answer of the provider are not the answer to the next call."""
-    with serving(serve) as address:
+    served = threading.Semaphore(0)
+    with serving(serve, served) as address:
         settings = Settings(api_key=None, base_url=f"{address}/openai/v1")
         with asking(settings) as ask:
             for number in range(1, TIMES + 1):
                 assert ask(request_of(number)).text == f"own {number}"
-                time.sleep(0.1)
+                assert served.acquire(timeout=10)
+
+
+@TOO_MUCH
+def test_each_task_gets_its_own_answer(serve: Serve) -> None:
+    """The same holds where the loop has read those bytes before the next call."""
+    served = threading.Semaphore(0)
+
+    async def ask_in_turn(address: str) -> None:
+        settings = Settings(api_key=None, base_url=f"{address}/openai/v1")
+        async with make_async_client(settings) as client:
+            for number in range(1, TIMES + 1):
+                assert (await ask(client, request_of(number))).text == f"own {number}"
+                assert await asyncio.to_thread(served.acquire, timeout=10)
+
+    with serving(serve, served) as address:
+        asyncio.run(ask_in_turn(address))
 
 
 @pytest.mark.parametrize("asking", BOTH)
@@ -145,11 +165,12 @@ def test_each_call_gets_its_own_answer_through_a_proxy(
 @TOO_MUCH
 def test_each_download_gets_its_own_picture(serve: Serve) -> None:
     """Bytes behind a picture are not the next picture of that server."""
-    with serving(serve) as address, Fetcher(FetchPolicy(allow_private=True)) as fetcher:
+    served = threading.Semaphore(0)
+    with serving(serve, served) as address, Fetcher(FetchPolicy(allow_private=True)) as fetcher:
         for number in range(1, TIMES + 1):
             picture = fetcher.fetch(f"{address}/{number}", name="a", max_bytes=10_000)
             assert f"own {number}".encode() in picture
-            time.sleep(0.1)
+            assert served.acquire(timeout=10)
 
 
 def test_a_webhook_is_told_until_it_says_so_itself() -> None:

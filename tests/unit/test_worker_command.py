@@ -93,3 +93,17 @@ def test_light() -> None:
     loaded = set(done.stdout.split())
     assert {"worker.runtime", "openai", "celery.worker.consumer"} <= loaded
     assert not {"flower", "celery.bin.celery", "prompt_toolkit", "tornado"} & loaded
+
+
+@pytest.mark.parametrize(("hard", "allowed"), [(900, 700), (500, 500)])
+def test_each_call_may_have_its_connection(hard: int, allowed: int) -> None:
+    """A process may open as many files as it makes calls, as far as the system lets it."""
+    code = (
+        "import resource as r; from worker.worker_command import allow_open_files as allow;"
+        f"r.setrlimit(r.RLIMIT_NOFILE, (300, {hard})); allow(700); allow(200);"
+        "print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run(  # our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str((allowed, hard))
