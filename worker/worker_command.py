@@ -69,7 +69,7 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
 
 
 def allow_open_files(count: int) -> None:
-    """Allow this process `count` open files, or as many as it may: each call needs one."""
+    """Allow this process `count` open files, or as many as the system does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
