@@ -1,6 +1,7 @@
 -- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/moves
 -- include: jobs/slots, lanes/lanes, metrics/counters, metrics/labels, money/books, money/calls
--- include: money/usage, money/waiters, rate_limit/feedback, single_flight/single_flight
+-- include: money/usage, money/waiters, rate_limit/feedback, rate_limit/limits
+-- include: single_flight/single_flight
 
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
 -- paid answer are taken from any worker, however late.
@@ -14,7 +15,7 @@ local billing, cost = ending.billing, ending.cost
 local job = K.job .. id
 local was = read(
   job, 'state', 'token', 'sent', 'ended_by', 'interrupted', 'gate', 'epoch', 'reserved', 'lane', 'refused',
-  'unknown:' .. token, 'settled:' .. token, 'said:' .. token
+  'sent_at', 'forecast', 'tokens', 'waits', 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
 )
 local state, sent, unknown, said = was.state, was.sent, was['unknown:' .. token], was['said:' .. token]
 local is_mine = state == State.IN_PROGRESS and was.token == token
@@ -172,7 +173,7 @@ if not state then
   return Written.FENCED
 end
 if sent == token and was.gate then -- what was asked in a batch tells nothing of rates
-  record_feedback(job, ending.feedback, billing)
+  record_feedback(was, read_rate_limit(model_of(was.lane)), ending.feedback or {}, billing)
 end
 local is_out, price = false, settle()
 if price and is_paid then

@@ -59,61 +59,64 @@ local function list_failed(id, ttl, most)
   redis.call('ZREMRANGEBYRANK', K.failed, 0, -1 - most)
 end
 
--- The one way into a terminal state. From here on everything that the job keeps expires.
--- `keep`: seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and
--- how many ended jobs (`finished`) and events (`events`) stay listed.
+-- Tells all who wait for the end of a job, and lists it. `its`: what the job knows of itself. `keep`:
+-- seconds for what is the job's own (`ttl`) and for blobs without a job (`blob_grace`), and how many
+-- ended jobs (`finished`) and events (`events`) stay listed.
+local function announce_end(id, its, to, reason, celery_result, keep)
+  local ttl, tenant = keep.ttl, tenant_of(its.lane)
+  count_for(its.lane, 'ended|' .. to .. '|{tenant}|{model}|' .. reason)
+  redis.call('SET', K.celery_result .. id, celery_result, 'EX', ttl)
+  redis.call('PUBLISH', K.celery_result .. id, celery_result)
+  if its.idempotency then
+    redis.call('EXPIRE', K.idempotency .. its.idempotency, ttl)
+  end
+  if its.blobs then
+    release_blobs(tenant, its.blobs, keep.blob_grace)
+  end
+  if its.batch then
+    count_in_batch(its.batch, to, ttl)
+  else
+    tell_webhook(tenant, event_of(to, reason), id, id .. ' ' .. at(now))
+  end
+  if to == State.FAILED then
+    list_failed(id, ttl, keep.finished)
+  end
+  list_finished(tenant, id, ttl, keep.finished)
+  redis.call('ZADD', K.finished, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
+  emit_event(id, to, reason, keep.events)
+end
+
+-- The one way into a terminal state, but for the short one of finish_plain.lua. From here on everything
+-- that the job keeps expires.
 local function finalize(id, job, from, to, reason, error_document, celery_result, keep)
-  local ttl = keep.ttl
-  local lane, idempotency, batch, blobs, online = unpack(
-    redis.call('HMGET', job, 'lane', 'idempotency', 'batch', 'blobs', 'online')
-  )
+  local its = read(job, 'lane', 'idempotency', 'batch', 'blobs', 'online')
   if from == State.QUEUED then
-    leave_lane(lane)
+    leave_lane(its.lane)
   elseif from == State.HINTED then
-    release_hint(lane)
+    release_hint(its.lane)
   elseif from == State.IN_PROGRESS then
     release_slot(job)
   elseif from == State.PARKED then
     redis.call('ZREM', K.parked, id)
     redis.call('ZREM', K.too_new, id)
   end
-  if online then
-    redis.call('ZREM', K.batch_jobs .. model_of(lane), id)
+  if its.online then
+    redis.call('ZREM', K.batch_jobs .. model_of(its.lane), id)
   end
   leave_waiters(id, job)
   clear_earmark(job)
   move(job, from, to)
-  redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', ttl)
+  redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', keep.ttl)
   if error_document then
     redis.call('HSET', job, 'error', error_document)
   end
-  count_for(lane, 'ended|' .. to .. '|{tenant}|{model}|' .. reason)
-  redis.call('SET', K.celery_result .. id, celery_result, 'EX', ttl)
-  redis.call('PUBLISH', K.celery_result .. id, celery_result)
   -- A call that is still out keeps its lease as the moment to look for it in vain, and its job for
   -- as long as money is reserved for it.
   if redis.call('HEXISTS', job, 'sent') == 0 then
     end_single_flight(id, job)
     let_go(id, job)
   end
-  if idempotency then
-    redis.call('EXPIRE', K.idempotency .. idempotency, ttl)
-  end
-  if blobs then
-    release_blobs(tenant_of(lane), blobs, keep.blob_grace)
-  end
-  if batch then
-    count_in_batch(batch, to, ttl)
-  else
-    local _, tenant = split_lane(lane)
-    tell_webhook(tenant, event_of(to, reason), id, id .. ' ' .. at(now))
-  end
-  if to == State.FAILED then
-    list_failed(id, ttl, keep.finished)
-  end
-  list_finished(tenant_of(lane), id, ttl, keep.finished)
-  redis.call('ZADD', K.finished, at(now), id)
-  redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
-  redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
-  emit_event(id, to, reason, keep.events)
+  announce_end(id, its, to, reason, celery_result, keep)
 end

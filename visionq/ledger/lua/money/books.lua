@@ -90,9 +90,12 @@ local function look_again(scope)
   end
 end
 
-local function add_to_book(book, amounts)
+-- `kept`: seconds for which a book that is opened by this is kept.
+local function add_to_book(book, amounts, kept)
   for account, amount in pairs(amounts) do
-    increase(book, account, amount)
+    if increase(book, account, amount) == tonumber(amount) and kept then
+      redis.call('EXPIRE', book, kept)
+    end
   end
 end
 
@@ -106,11 +109,13 @@ local function books_of(scope, day)
   return books
 end
 
--- Fails if a key is of another kind that `post_to`, or who calls it, is going to write.
+-- Fails if a key is of another kind that `post_to`, or who calls it, is going to write. Returns how
+-- many accounts are in each book.
 local function refuse_unless_bookable(scopes, day)
+  local sizes = {}
   for _, scope in ipairs(day and scopes or {}) do
     for _, book in ipairs(books_of(scope, day)) do
-      redis.call('HLEN', book)
+      sizes[book] = redis.call('HLEN', book)
     end
   end
   for _, key in ipairs({ K.money, K.budget_waiter_counts }) do
@@ -120,25 +125,23 @@ local function refuse_unless_bookable(scopes, day)
     redis.call('ZCARD', key)
   end
   redis.call('LLEN', K.wake)
-  redis.call('XREVRANGE', K.notices, '+', '-', 'COUNT', 1)
+  redis.call('XLEN', K.notices)
+  return sizes
 end
 
 -- Writes amounts into every book of a call, or fails before it has written any: those of
 -- the day of its reservation, even if it is past. A book that has expired since stays forgotten,
 -- unless `opens`.
 local function post_to(scopes, day, amounts, opens)
-  refuse_unless_bookable(scopes, day)
+  local sizes = refuse_unless_bookable(scopes, day)
   add_to_book(K.money, amounts)
   if not day then
     return -- it was sent before there were books
   end
   for _, scope in ipairs(scopes) do
     for i, book in ipairs(books_of(scope, day)) do
-      if opens or redis.call('EXISTS', book) == 1 then
-        add_to_book(book, amounts)
-      end
-      if opens and i > 1 then
-        redis.call('EXPIRE', book, i == 2 and DAY_KEPT or MONTH_KEPT)
+      if opens or sizes[book] > 0 then
+        add_to_book(book, amounts, i == 2 and DAY_KEPT or i == 3 and MONTH_KEPT)
       end
     end
     if amounts.settled or amounts.unknown then

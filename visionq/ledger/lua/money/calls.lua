@@ -13,8 +13,9 @@ local UNCLEAR_KEPT = 7 * 86400 -- s
 
 -- Notes on a day what was settled or saved on it.
 local function book_on(day, account, amount)
-  increase(K.money_of_day .. day, account, amount)
-  redis.call('EXPIRE', K.money_of_day .. day, MONEY_DAYS_KEPT * 86400)
+  if increase(K.money_of_day .. day, account, amount) == tonumber(amount) then
+    redis.call('EXPIRE', K.money_of_day .. day, MONEY_DAYS_KEPT * 86400)
+  end
 end
 
 -- Its entry in the list of calls of unknown billing, readable when the job has expired: id, token,

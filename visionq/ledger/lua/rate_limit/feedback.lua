@@ -4,8 +4,8 @@
 
 -- What the provider says of its limits holds at once. Under others calls were refused, or will be,
 -- for reasons that are past.
-local function adopt(model, news)
-  local rate_limit, is_changed = read_rate_limit(model), false
+local function adopt(model, rate_limit, news)
+  local is_changed = false
   for field, told in pairs({ told_requests = news.requests_limit, told_tokens = news.tokens_limit }) do
     if told > 0 and told ~= rate_limit[field] then
       save(rate_limit, field, told)
@@ -107,33 +107,30 @@ local function count_success(rate_limit)
     -- A trial that came so far goes on: nothing limits, and rare refusals are no news.
     redis.call('HDEL', rate_limit.key, 'ceiling', 'calm', 'proven', 'patience')
   else
-    redis.call('HINCRBY', rate_limit.key, 'passes', 1)
-    redis.call('HSET', rate_limit.key, 'since', at(since), 'last', at(now))
+    local passes = (rate_limit.passes or 0) + 1
+    redis.call('HSET', rate_limit.key, 'passes', at(passes), 'since', at(since), 'last', at(now))
   end
 end
 
--- The end of a call tells: `news` is nil, or has the `tokens` that were counted, the limits in `requests` and
--- `tokens_limit`, whether it was `refused` for the rate's sake, and the `pause` asked for.
-local function record_feedback(job, news, billing)
-  local lane, sent_at, forecast, tokens, waits = unpack(
-    redis.call('HMGET', job, 'lane', 'sent_at', 'forecast', 'tokens', 'waits')
-  )
-  news = news or {}
-  local rate_limit = adopt(model_of(lane), news)
+-- The end of a call tells: `news` has the `tokens` that were counted, the limits in `requests_limit` and
+-- `tokens_limit`, whether it was `refused` for the rate's sake, and the `pause` asked for. `call`: what the
+-- job knows of it.
+local function record_feedback(call, rate_limit, news, billing)
+  rate_limit = adopt(model_of(call.lane), rate_limit, news)
   local used = billing == Billing.RELEASED and 0 or news.tokens
   if rate_limit.tokens and used then
-    local excess = (used - tonumber(tokens or 0)) * 60000 / rate_limit.tokens
+    local excess = (used - tonumber(call.tokens or 0)) * 60000 / rate_limit.tokens
     save(rate_limit, 'tokens_at', (rate_limit.tokens_at or now) + excess)
   end
-  if news.tokens and news.tokens > 0 and tonumber(forecast or 0) > 0 then
+  if news.tokens and news.tokens > 0 and tonumber(call.forecast or 0) > 0 then
     average(rate_limit, 'call_tokens', news.tokens)
-    average(rate_limit, 'share', news.tokens / forecast)
+    average(rate_limit, 'share', news.tokens / call.forecast)
   end
-  local is_news = tonumber(sent_at or 0) > (rate_limit.cut_at or 0)
+  local is_news = tonumber(call.sent_at or 0) > (rate_limit.cut_at or 0)
   if news.refused then
     local each = rate_limit.requests and 60000 / rate_limit.requests or 0
     local length = 0
-    if is_news and tonumber(waits or 0) < MOST_REFUSALS then
+    if is_news and tonumber(call.waits or 0) < MOST_REFUSALS then
       length = cut(rate_limit) or 0
       each = length > 0 and length or each
     end
