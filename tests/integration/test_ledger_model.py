@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.support.ledger_model.both_ways import ComparingLedger
 from tests.support.ledger_model.machine import LedgerMachine
 
 if TYPE_CHECKING:
     from redis import Redis
 
+#: Scripts of the common way.
+COMMON = ("admit_plain", "finish_plain")
 #: How many runs of the machine; thousands are worth it after a change of a script.
 EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "0"))
 
 
-def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
+def _explore(
+    redis: Redis,
+    examples: int,
+    *,
+    broker_is_here: bool,
+    taken: Counter[tuple[str, bool]] | None = None,
+) -> None:
     class Machine(LedgerMachine):
         def __init__(self) -> None:
             super().__init__(redis, broker_is_here=broker_is_here)
+            if taken is not None:
+                self.ledger = ComparingLedger(redis, self.ledger.options, self.clock)
+                self.ledger.taken = taken
 
     run_state_machine_as_test(
         Machine,
@@ -41,6 +54,14 @@ def _explore(redis: Redis, examples: int, *, broker_is_here: bool) -> None:
 def test_model(redis: Redis, *, broker_is_here: bool) -> None:
     """After any steps in any order, the ledger is where its model is, and sound."""
     _explore(redis, 12, broker_is_here=broker_is_here)
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 300)
+def test_both_ways(redis: Redis) -> None:
+    """From any state the script of the common way does as the full one, or nothing at all."""
+    taken: Counter[tuple[str, bool]] = Counter()
+    _explore(redis, 8, broker_is_here=True, taken=taken)
+    assert set(taken) == {(name, took) for name in COMMON for took in (True, False)}
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 300)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import (
@@ -312,23 +313,33 @@ def admit(
             return Admission(Verdict.PARK, reason=_delay_reason(detail or ""))
         return Admission(Verdict(verdict), state=shown_state(detail) if detail else None)
 
-    arguments: tuple[str | int, ...] = (
+    asked: tuple[str | int, ...] = (
         claim.id,
         claim.token,
         cache_key,
         claim.document.reuse.value,
         "" if reserve is None else reserve,
-        celery_results.retry(claim.id, "waiting: follows"),
         day_of(now, options.time_zone),
-        celery_results.retry(claim.id, "waiting: budget"),
-        celery_results.retry(claim.id, f"parked: {BudgetExhausted.code}"),
         tokens,
-        celery_results.retry(claim.id, f"parked: {BillingUnknown.code}"),
     )
+
+    def in_full() -> Call[Admission]:
+        reasons = (
+            "waiting: follows",
+            "waiting: budget",
+            f"parked: {BudgetExhausted.code}",
+            f"parked: {BillingUnknown.code}",
+        )
+        of_place: tuple[str | int, ...] = ()
+        if place is not None:
+            result = celery_results.retry(claim.id, f"waiting: {DelayReason.BATCH}")
+            of_place = (place.batch, place.holder, place.line, place.bytes, place.tokens, result)
+        results = (celery_results.retry(claim.id, reason) for reason in reasons)
+        return Call("admit", (*asked, *results, *of_place), read)
+
     if place is not None:
-        result = celery_results.retry(claim.id, f"waiting: {DelayReason.BATCH}")
-        arguments += (place.batch, place.holder, place.line, place.bytes, place.tokens, result)
-    return Call("admit", arguments, read)
+        return in_full()
+    return Call("admit_plain", asked, read, otherwise=in_full)
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
@@ -356,7 +367,20 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         **_outcome(claim.id, ending.outcome, now),
     }
     known = {name: value for name, value in told.items() if value is not None}
-    return Call("finish", (_as_json(known),), lambda reply: Written(reply.decode()))
+    call = Call("finish", (_as_json(known),), lambda reply: Written(reply.decode()))
+    if _is_plain(ending):
+        return replace(call, script="finish_plain", otherwise=lambda: call)
+    return call
+
+
+def _is_plain(ending: Ending) -> bool:
+    """Return whether an attempt ended in a paid answer at the table's price."""
+    return (
+        isinstance(ending.outcome, Completed)
+        and ending.outcome.saved == 0
+        and ending.billing is Billing.SETTLED
+        and not _told_cost(ending.usage)
+    )
 
 
 def _told_cost(usage: UsageNote | None) -> dict[str, int]:

@@ -11,7 +11,7 @@ from visionq.errors import ConfigurationError
 from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
-from visionq.ledger.scripts import MOST_PER_SCRIPT, SCRIPTS, Call, script_text
+from visionq.ledger.scripts import MOST_PER_SCRIPT, OTHER, SCRIPTS, Call, script_text
 from visionq.names import ANSWER, LEDGER_VERSION, REVOKED
 from visionq.pricing.money import day_of
 from visionq.redis_connection import mapping_transient_errors
@@ -314,6 +314,8 @@ class Ledger:
         moment = "" if self._clock is None else round(self._clock() * 1000)
         with mapping_transient_errors():
             reply = self._scripts[call.script](args=(moment, *call.arguments))
+        if call.otherwise is not None and reply == OTHER:
+            return self._make(call.otherwise())
         return call.read(reply)
 
 
@@ -412,6 +414,8 @@ class AsyncLedger:
     async def _make(self, call: Call[T]) -> T:
         with mapping_transient_errors():
             reply: Any = await self._scripts[call.script](args=("", *call.arguments))
+        if call.otherwise is not None and reply == OTHER:
+            return await self._make(call.otherwise())
         return call.read(reply)
 
 

@@ -26,6 +26,8 @@ T_co = TypeVar("T_co", covariant=True)
 MOST_PER_SCRIPT: Final = 500
 #: One for each transition of a job, for what operators decide, and for the way to a webhook.
 SCRIPTS: Final = lua.script_names("ledger")
+#: What a script of the common way replies where it is not the way; it has written nothing then.
+OTHER: Final = b"other"
 _ENUMS: Final = (RefusalReason, Verdict, Billing, Written, GateOrder, DeliveryState)
 
 
@@ -39,6 +41,8 @@ class Call(Generic[T_co]):
     script: str
     arguments: tuple[str | int | bytes, ...]
     read: Callable[[Any], T_co]
+    #: Follows where the script is one of the common way, and replied `OTHER`.
+    otherwise: Callable[[], Call[T_co]] | None = None
 
 
 def script_text(name: str) -> str:

@@ -5,21 +5,21 @@
 -- The last gate before a call: takes everything that the call needs, or nothing.
 -- ARGV: now, id, token, content key ('' where the answer is of no use to others), what an earlier
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
---   price), Celery result of one who follows, today's date, Celery results of one who waits for a
---   budget and of one who is parked for it, tokens to expect, Celery result of one who is parked
---   because a call of it, or of its question, has no known end; then for a line of a batch: the batch,
---   who holds its record, the line as JSON, its bytes and tokens, and the Celery result of what waits for it
+--   price), today's date, tokens to expect, Celery results of one who follows, of one who waits for
+--   a budget, of one who is parked for it, and of one who is parked because a call of it, or of its
+--   question, has no known end; then for a line of a batch: the batch, who holds its record, the line as
+--   JSON, its bytes and tokens, and the Celery result of what waits for it
 -- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
 --   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
 --   worker's hands already, as after GO in a batch; after WAIT it is still in them.
 -- A verdict function returns nil when it has nothing against the call.
 
 local id, token, cache_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local reserve, waits_result = ARGV[6], ARGV[7]
-local today, budget_results = ARGV[8], { [State.WAITING] = ARGV[9], [State.PARKED] = ARGV[10] }
-local tokens, unclear_result = tonumber(ARGV[11]), ARGV[12]
+local reserve, today, tokens = ARGV[6], ARGV[7], tonumber(ARGV[8])
+local waits_result, unclear_result = ARGV[9], ARGV[12]
+local budget_results = { [State.WAITING] = ARGV[10], [State.PARKED] = ARGV[11] }
 local into, holder_of_batch, line, line_bytes, line_tokens, line_result = unpack(ARGV, 13)
-refuse_unless_whole(reserve, ARGV[11])
+refuse_unless_whole(reserve, ARGV[8])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
   redis.call('HMGET', job, 'state', 'token', 'sent', 'deadline', 'pool', 'lane', 'batch')

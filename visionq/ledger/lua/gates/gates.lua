@@ -28,6 +28,7 @@ local function read_gate(gate)
     )
   )
   return {
+    key = gate,
     state = state or 'open',
     reason = reason or '',
     epoch = tonumber(epoch or 0),

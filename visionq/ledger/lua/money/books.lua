@@ -23,13 +23,16 @@ local function book_of(scope, period, day)
 end
 
 -- The scopes that a job is charged to: its batch, if it has one, and its tenant.
-local function scopes_of(job)
-  local lane, batch = unpack(redis.call('HMGET', job, 'lane', 'batch'))
+local function scopes_of_lane(lane, batch)
   local _, tenant = split_lane(lane)
   if batch then
     return { 'batch:' .. batch, 'tenant:' .. tenant }
   end
   return { 'tenant:' .. tenant }
+end
+
+local function scopes_of(job)
+  return scopes_of_lane(unpack(redis.call('HMGET', job, 'lane', 'batch')))
 end
 
 -- Calls `visit(period, limit, book, settled and unknown, reserved)` for each budget of the scope.

@@ -1,0 +1,89 @@
+-- include: core/base, gates/gates, jobs/ending, jobs/moves, metrics/counters, metrics/labels
+-- include: money/books, money/calls, rate_limit/feedback, rate_limit/limits
+
+-- The common way of finish.lua: the call that was sent brought an answer, at the cost of the table, and
+-- nothing else has happened to the job, its gate or its model. Where it is not the common way, nothing is
+-- written.
+-- ARGV: as for finish.lua
+-- Returns 'done' | 'other'
+
+local ending = cjson.decode(ARGV[2])
+local id, token, cost, keep = ending.id, ending.token, ending.cost, ending.keep
+local job = K.job .. id
+local its = read(
+  job, 'state', 'token', 'sent', 'ended_by', 'interrupted', 'gate', 'epoch', 'reserved', 'lane', 'refused', 'sent_at',
+  'forecast', 'tokens', 'pool', 'batch', 'blobs', 'idempotency', 'lead', 'promise', 'waits_for', 'taken', 'attempts',
+  'day:' .. token, 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
+)
+local day = its['day:' .. token]
+
+local function is_mine()
+  return its.state == State.IN_PROGRESS and its.token == token and its.sent == token and its.ended_by ~= token
+    and its.gate and its.pool and its.reserved and day
+    and not (its.refused or its.interrupted or its.promise or its.waits_for or its.taken)
+    and not (its['unknown:' .. token] or its['settled:' .. token] or its['said:' .. token])
+end
+
+local news, gate, rate_limit = ending.feedback or {}, nil, nil
+
+local function is_news(limit, told)
+  return limit and limit > 0 and limit ~= told
+end
+
+local function is_calm()
+  gate, rate_limit = read_gate(its.gate), read_rate_limit(model_of(its.lane))
+  return gate.state == 'open' and gate.epoch == tonumber(its.epoch) and not (news.refused or rate_limit.step)
+    and not is_news(news.requests_limit, rate_limit.told_requests)
+    and not is_news(news.tokens_limit, rate_limit.told_tokens)
+    and not (its.lead and redis.call('EXISTS', K.followers .. its.lead) == 1)
+end
+
+refuse_unless_whole(cost)
+if not (is_mine() and is_calm()) then
+  return 'other'
+end
+redis.call('HLEN', K.money_of_day .. ending.today) -- fails if it is of another kind
+
+-- As in finish.lua: the first write removes something, and a mark stays where a later one fails.
+redis.call('ZREM', K.due, id)
+redis.call('HSET', job, 'refused', token)
+if ending.cache_key ~= '' and ending.answer_ttl > 0 then
+  redis.call('SET', K.answer .. ending.cache_key, ending.answer, 'EX', ending.answer_ttl)
+end
+record_feedback(its, rate_limit, news, Billing.SETTLED)
+
+post_to(scopes_of_lane(its.lane, its.batch), day, { reserved = negative(its.reserved), settled = cost })
+redis.call(
+  'HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token, 'gate', 'epoch', 'lead', 'pool', 'worker', 'token'
+)
+redis.call(
+  'HSET', job, 'state', State.COMPLETED, 'ended_by', token, 'attempts', its.attempts or '0', 'finished', at(now),
+  'reason', '', 'ttl', keep.ttl
+)
+redis.call('EXPIRE', job, keep.ttl)
+labels_of(its.lane, true)
+if cost ~= '0' then
+  book_on(ending.today, 'settled', cost)
+  increase(job, 'cost', cost)
+  count_for(its.lane, 'spent|{tenant}|{model}', cost)
+end
+
+redis.call('HDEL', its.gate, 'silence')
+redis.call('HINCRBY', its.gate, 'passes', 1)
+redis.call('HINCRBY', its.gate, 'calls_out', -1)
+redis.call('HSET', rate_limit.key, 'answered', 1)
+redis.call('HDEL', rate_limit.key, 'silence', 'missing')
+count_down(model_of(its.lane), 'calls_out', 'at_hand')
+if rate_limit.concurrency then
+  look_at_model_again(model_of(its.lane))
+end
+if its.lead and redis.call('GET', K.leader .. its.lead) == id then
+  redis.call('DEL', K.leader .. its.lead)
+end
+redis.call('HINCRBY', K.pool_busy, its.pool, -1)
+redis.call('HINCRBY', K.counts, State.IN_PROGRESS, -1)
+redis.call('HINCRBY', K.counts, State.COMPLETED, 1)
+announce_end(id, its, State.COMPLETED, '', ending.celery_result, keep)
+redis.call('HDEL', job, 'refused')
+wake()
+return Written.DONE
