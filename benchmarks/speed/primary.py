@@ -11,12 +11,14 @@ import statistics
 import tempfile
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
+from redis.exceptions import NoScriptError
 
 from benchmarks.comparison import progress
 from benchmarks.peers.arena import place
@@ -42,6 +44,8 @@ _BLOCKING: Final = frozenset({b"BRPOP", b"BLPOP"})
 #: Commands that concern the recorded connection itself.
 _LEFT_OUT: Final = frozenset({b"HELLO", b"CLIENT", b"AUTH", b"SELECT", b"MONITOR", b"SUBSCRIBE",
                               b"PSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"QUIT"})  # fmt: skip
+#: Ends a recording.
+_END: Final = b"end of the recording"
 _LINE: Final = re.compile(rb"[\d.]+ \[\d+ (\S+)\] (.*)", re.DOTALL)
 _PART: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-f]{2}|.)", re.DOTALL)
@@ -91,7 +95,6 @@ def measure(*, quick: bool = False) -> list[Table]:
 def record(kind: str, *, quick: bool = False) -> Recording:
     """Run a workload and return the commands of its clients."""
     heard: list[bytes] = []
-    stop = threading.Event()
     with workload(kind, quick=quick) as work, place(VISIONQ, "ours", work.latency) as here:
         warming = CONCURRENCY * PROCESSES
         here.feed([work.warming] * warming, WARM)
@@ -99,12 +102,11 @@ def record(kind: str, *, quick: bool = False) -> Recording:
         here.hold()
         here.feed(work.paths(work.jobs))
         data = _dump(here.redis)
-        thread = threading.Thread(target=_listen, args=(here.redis, heard, stop))
+        thread = threading.Thread(target=_listen, args=(here.redis, heard))
         thread.start()
         here.release()
         here.wait_for(warming + work.jobs)
-        stop.set()
-        here.redis.ping()  # wakes the monitor, so that it sees `stop`
+        here.redis.echo(_END)
         thread.join()
     parsed = (_parsed(line) for line in heard)
     commands = [
@@ -152,7 +154,8 @@ def _send_all(redis: Redis, commands: Sequence[tuple[bytes, Sequence[bytes]]]) -
 
     def read(client: bytes) -> None:
         for _ in range(unread.pop(client, 0)):
-            connections[client].read_response(disable_decoding=True)
+            with suppress(NoScriptError):  # of kombu's lock, which guards other messages
+                connections[client].read_response(disable_decoding=True)
 
     for client, replies, sent in packed:
         read(client)
@@ -167,10 +170,10 @@ def _send_all(redis: Redis, commands: Sequence[tuple[bytes, Sequence[bytes]]]) -
         connection.disconnect()
 
 
-def _listen(redis: Redis, heard: list[bytes], stop: threading.Event) -> None:
+def _listen(redis: Redis, heard: list[bytes]) -> None:
     with redis.monitor() as monitor:  # type: ignore[no-untyped-call]  # redis-py's gap
-        while not stop.is_set():
-            heard.append(monitor.connection.read_response(disable_decoding=True))
+        while _END not in (line := monitor.connection.read_response(disable_decoding=True)):
+            heard.append(line)
 
 
 def _parsed(line: bytes) -> tuple[bytes, list[bytes]]:

@@ -19,9 +19,10 @@ from visionq.contract import DelayReason
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Claim, Ending, Hint, Ledger, LedgerOptions, Parked, Registration
 from visionq.ledger.views import job_views, result_of
-from visionq.names import QUEUE_BULK, TASK_ANALYZE, TASK_RUN, WAKE
+from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_ANALYZE, TASK_RUN, WAKE
 from visionq.redis_connection import connect
 from visionq.settings import Settings
+from worker.celery import transport
 from worker.celery.app import celery_config
 from worker.threads.dispatcher import Dispatcher, HintPublisher
 
@@ -188,6 +189,36 @@ def test_the_message(redis: Redis, app: Celery) -> None:
     assert headers["argsrepr"] == "tenant=team model=m1 pictures=2"
     assert (headers["eta"], headers["expires"], headers["ignore_result"]) == (None, None, True)
     assert message["properties"]["delivery_info"]["routing_key"] == QUEUE_BULK
+
+
+def test_hints_go_out_by_one_command(
+    redis: Redis, app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each queue gets its hints by one command, in the form and order that kombu gives them."""
+    hints = [
+        Hint(f"job-{number}", queue, '%s "тест"', "m%1", 2)
+        for number in range(3)
+        for queue in (QUEUE_BULK, QUEUE_INTERACTIVE)
+    ]
+    publisher = HintPublisher(app)
+    publisher.publish(hints[:1])  # connects
+    redis.delete(QUEUE_BULK)
+    redis.config_resetstat()
+    publisher.publish(hints)
+    stats: Any = redis.info("commandstats")
+    assert stats["cmdstat_lpush"]["calls"] == 2
+    ours = messages(redis)
+    monkeypatch.delattr(transport.Channel, "push")
+    redis.delete(*BOTH)
+    publisher.publish(hints)
+    assert messages(redis) == ours
+
+
+def messages(redis: Redis) -> list[Any]:
+    found = [json.loads(raw) for queue in BOTH for raw in redis.lrange(queue, 0, -1)]
+    tags = {message["properties"].pop("delivery_tag") for message in found}
+    assert len(tags) == len(found)
+    return found
 
 
 def test_publishing_after_an_outage(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,9 @@ from structlog.testing import capture_logs
 from tests.integration.test_worker_process import working
 from tests.support.warm_processes import running_simulator
 from tests.support.worker import until
-from visionq.names import QUEUE_INTAKE
+from visionq.names import QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.redis_url import celery_url
+from worker.celery import dead_letters
 from worker.celery.transport import Transport
 
 if TYPE_CHECKING:
@@ -108,6 +111,118 @@ def test_where_it_is_refused_the_wait_ends_by_itself(without_unblock: str) -> No
     (line,) = lines
     assert (line["event"], line["log_level"]) == ("broker.poll_not_ended", "debug")
     assert "client" in line["error"]
+
+
+# Several at a time --------------------------------------------------------------------------------
+
+
+class Taking:
+    """A channel that takes hints for a given number of places."""
+
+    def __init__(self, channel: Any, places: int) -> None:
+        self.got: list[str] = []
+        self.channel = channel
+        self.places = places
+        channel.free_places = lambda: self.places
+        for queue in (QUEUE_BULK, QUEUE_INTERACTIVE, QUEUE_INTAKE):
+            channel.basic_consume(queue, no_ack=True, callback=self.keep, consumer_tag=queue)
+
+    def keep(self, message: Any) -> None:
+        self.got.append(message.properties["correlation_id"])
+        self.places -= 1
+
+    def turn(self) -> None:
+        """Send a command and deliver what it brings."""
+        self.channel.connection.cycle._register_BRPOP(self.channel)
+        with suppress(Empty):
+            self.channel._brpop_read()
+
+
+@pytest.fixture
+def taking(redis_url: str) -> Iterator[Taking]:
+    with Connection(celery_url(redis_url)) as connection:
+        yield Taking(connection.channel(), 3)
+
+
+def send(redis: Redis, queue: str, *names: str) -> None:
+    for name in names:
+        properties = {
+            "correlation_id": name,
+            "delivery_tag": name,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+        }
+        message = {"body": "[]", "headers": {}, "properties": properties}
+        redis.lpush(queue, json.dumps(message))
+
+
+def test_hints_are_taken_together(redis: Redis, taking: Taking) -> None:
+    """One command takes what lies in all queues, and never more than there are places."""
+    send(redis, QUEUE_BULK, *"abcdef")
+    taking.turn()
+    assert taking.got == ["a"]
+    taking.turn()
+    assert taking.got == ["a", "b", "c"]
+    assert redis.llen(QUEUE_BULK) == 3
+    taking.places = 9
+    send(redis, QUEUE_INTERACTIVE, "g")
+    taking.turn()
+    assert sorted(taking.got) == list("abcdefg")
+    redis.config_resetstat()
+    taking.turn()  # nothing lies there: the next one is waited for
+    taking.turn()
+    stats: Any = redis.info("commandstats")
+    assert stats["cmdstat_brpop"]["calls"] == 1
+
+
+def test_what_is_no_message_is_kept_apart(redis: Redis, taking: Taking, monkeypatch: Any) -> None:
+    """A text among hints that no message can be made of is kept, and the others arrive."""
+    kept: list[Any] = []
+    monkeypatch.setattr(dead_letters, "keep_dead_letter", lambda *letter: kept.append(letter))
+    send(redis, QUEUE_BULK, "a", "b")
+    redis.lpush(QUEUE_BULK, "rubbish")
+    send(redis, QUEUE_BULK, "c")
+    taking.places = 9
+    taking.turn()
+    taking.turn()
+    assert taking.got == ["a", "b", "c"]
+    assert [letter[0].raw for letter in kept] == [b"rubbish"]
+
+
+def test_messages_with_a_priority_are_found(redis: Redis, taking: Taking) -> None:
+    """A plain caller's priority holds in the queue for documents, also while hints are taken."""
+    send(redis, QUEUE_BULK, "a")
+    taking.turn()
+    send(redis, f"{QUEUE_INTAKE}\x06\x163", "document")
+    taking.turn()
+    assert taking.got == ["a", "document"]
+
+
+def test_a_restarted_redis_gets_the_script_again(redis: Redis, taking: Taking) -> None:
+    """A server without the script costs one turn, and no message."""
+    send(redis, QUEUE_BULK, "a", "b", "c")
+    taking.turn()
+    taking.places = 1
+    taking.turn()
+    redis.script_flush()
+    taking.places = 1
+    for _ in range(3):
+        taking.turn()
+    assert taking.got == ["a", "b", "c"]
+
+
+def test_rules_of_an_older_release_do(redis: Redis, redis_url: str) -> None:
+    """A worker that may not take several takes one by one, and reports it once."""
+    rules = ("on", "nopass", "~*", "&*", "+@all", "-rpop")
+    redis.execute_command("ACL SETUSER", "older", *rules)  # type: ignore[no-untyped-call]
+    send(redis, QUEUE_BULK, "a", "b", "c")
+    url = celery_url(redis_url.replace("redis://", "redis://older:any@"))
+    with capture_logs() as lines, Connection(url) as connection:
+        taking = Taking(connection.channel(), 9)
+        for _ in range(4):
+            taking.turn()
+    redis.acl_deluser("older")
+    assert taking.got == ["a", "b", "c"]
+    assert [line["event"] for line in lines] == ["broker.messages_not_taken"]
 
 
 def test_an_idle_worker_ends_its_wait(redis: Redis, redis_url: str, tmp_path: Path) -> None:

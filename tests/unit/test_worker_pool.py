@@ -144,13 +144,13 @@ def test_a_free_place_wakes_the_consumer(
         pool._all_in.acquire()
         pool._all_in.wait_for(lambda: not pool._out)
         pool._all_in.release()
-        assert _is_readable(file) == wakes
+        assert _is_readable(file, 10 if wakes else 0.05) == wakes
         read()
         read()  # nothing is left to read
         assert not _is_readable(file)
     pool.stop()
 
 
-def _is_readable(file: int) -> bool:
+def _is_readable(file: int, seconds: float = 0) -> bool:
 
-    return bool(select.select([file], [], [], 0)[0])
+    return bool(select.select([file], [], [], seconds)[0])

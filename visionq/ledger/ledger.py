@@ -315,7 +315,7 @@ class Ledger:
         with mapping_transient_errors():
             reply = self._scripts[call.script](args=(moment, *call.arguments))
         if call.otherwise is not None and reply == OTHER:
-            return self._make(call.otherwise())
+            return self.make(call.otherwise())
         return call.read(reply)
 
 

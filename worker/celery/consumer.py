@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
 from celery.utils.log import get_logger
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
@@ -16,6 +17,7 @@ from visionq.errors import InvalidJob
 from visionq.names import HINT_TASKS, QUEUE_CELERY_DEFAULT, QUEUE_INTAKE
 from worker.celery.dead_letters import as_it_came, keep_dead_letter
 from worker.celery.lifecycle import runtime
+from worker.celery.transport import Channel
 from worker.threads.watchdog import CONSUMER
 
 if TYPE_CHECKING:
@@ -99,6 +101,9 @@ class Consumer(CeleryConsumer):
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], Any]:  # noqa: ANN401  # Celery's signature
         """Look at a message before Celery does, and see that its stumbling ends no worker."""
         handle = super().create_task_handler(*args, **options)
+        channel = self.task_consumer.channel  # type: ignore[attr-defined]  # stubs lack it
+        if isinstance(channel, Channel):
+            channel.free_places = self.free_places
 
         def handle_any(message: Message) -> Any:  # noqa: ANN401  # likewise
             fault = _fault_of(message)
@@ -110,6 +115,10 @@ class Consumer(CeleryConsumer):
                 return self._keep_dead_letter(message, Reason.WRONG_ARGUMENTS, type(error).__name__)
 
         return handle_any
+
+    def free_places(self) -> int:
+        """Return how many tasks more the pool takes."""
+        return int(self.pool.num_processes) - len(state.reserved_requests)
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002  # Celery's signature
         """Keep a message that names no task."""

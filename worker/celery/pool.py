@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 #: Threads for tasks that are no jobs: they wait for Redis, or for a tenant's webhook.
 _THREADS: Final = 32
+#: Seconds for which places of a full pool are gathered: one command takes messages for all of them.
+_GATHERED: Final = 0.005
 #: Result or error of the coroutine that was awaited before the body of this task.
 _awaited: ContextVar[tuple[Any, BaseException | None] | None] = ContextVar("awaited", default=None)
 
@@ -69,6 +71,7 @@ class TaskPool(BasePool):
         self._out = 0
         self._all_in = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_waking = False
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
@@ -125,9 +128,14 @@ class TaskPool(BasePool):
 
         was_full = len(state.reserved_requests) >= self.limit
         apply_target(target, args, callback=report)
-        if was_full:
-            with suppress(BlockingIOError):  # it is full of news already
-                os.write(self._wake, b"1")
+        if was_full and not self._is_waking:
+            self._is_waking = True
+            asyncio.get_running_loop().call_later(_GATHERED, self._wake_consumer)
+
+    def _wake_consumer(self) -> None:
+        self._is_waking = False
+        with suppress(BlockingIOError):  # it is full of news already
+            os.write(self._wake, b"1")
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import bz2
+import hashlib
 import lzma
 import zlib
 from functools import partial
+from queue import Empty
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from kombu import compression
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from visionq.dead_letters import BrokerMessage, Reason
-from visionq.names import HINT_TASKS
+from visionq.ledger.scripts import script_text
+from visionq.names import HINT_QUEUES, HINT_TASKS, QUEUE_WEBHOOKS
 from worker.celery import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SCHEMES: Final = ("redis", "rediss")
 #: Bytes; the largest document, with its pictures in base64 twice over, has fewer.
@@ -28,6 +32,11 @@ _LARGEST: Final = 128_000_000
 #: How often, and seconds apart, a wait for messages is ended that may not have begun in Redis.
 _UNBLOCK_ATTEMPTS: Final = 10
 _UNBLOCK_INTERVAL: Final = 0.1
+#: Takes several messages at a time.
+_TAKE: Final = script_text("take_messages")
+_TAKE_SHA: Final = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
+#: Queues whose messages have no priority: only the dispatcher writes to them.
+_UNRANKED: Final = frozenset({*HINT_QUEUES, QUEUE_WEBHOOKS})
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +97,19 @@ class Channel(redis.Channel):
     """A channel that reports its end as a connection error, which Celery survives."""
 
     QoS = QoS
+    #: Returns how many messages may be taken now. Without it they come one by one.
+    free_places: Callable[[], int] | None = None
+    #: More messages lie in the queues, as far as is known.
+    _has_more = False
+    _is_taking = False
+    _has_script = False
     _kept_client: Any = None
     _in_poll: Any  # kombu's: the connection that waits for a message
+    # Likewise kombu's, which its stubs lack:
+    _queue_cycle: Any
+    _q_for_pri: Callable[[str, int], str]
+    _flush_brpop_reauth: Callable[[], None]
+    connection_errors: tuple[type[Exception], ...]
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # kombu 5.7 acknowledges and restores messages over a channel whose connection it has
@@ -135,6 +155,77 @@ class Channel(redis.Channel):
                     polling.can_read(_UNBLOCK_INTERVAL)
         except (RedisError, OSError) as error:
             log.debug("broker.poll_not_ended", error=str(error))
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Wait for a message; while more lie there, take as many as there are places."""
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        places = self.free_places() if self.free_places and self._has_more else 0
+        if places < 1 or not queues:
+            super()._brpop_start(timeout)  # type: ignore[misc]  # stubs lack it
+            return
+        lists = [
+            self._q_for_pri(queue, step)
+            for step in self.priority_steps
+            for queue in queues
+            if step == self.priority_steps[0] or queue not in _UNRANKED
+        ]
+        if not self._has_script:
+            with self.conn_or_acquire() as client:
+                client.script_load(_TAKE)
+            self._has_script = True
+        connection = self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self._is_taking = True
+        connection.send_command("EVALSHA", _TAKE_SHA, 0, places, *lists)
+
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # kombu's signature
+        if self._is_taking:
+            return self._take()
+        self._has_more = False
+        found = super()._brpop_read(**options)  # type: ignore[misc]  # stubs lack it
+        self._has_more = True
+        return found
+
+    def _take(self) -> bool:
+        self._is_taking = self._has_more = False
+        connection = self.client.connection
+        try:
+            taken: list[bytes] = connection.read_response()
+        except NoScriptError:
+            self._has_script = False
+            taken = []
+        except ResponseError as error:
+            # Rules of an older release, perhaps, which let workers take one by one.
+            log.warning("broker.messages_not_taken", error=str(error))
+            self.free_places = None
+            taken = []
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        for key, raw in zip(taken[::2], taken[1::2], strict=True):
+            readable = self._readable((key, raw))
+            if readable:
+                queue = key.decode().rsplit(self.sep, 1)[0]
+                self._queue_cycle.rotate(queue)
+                self.connection._deliver(loads(raw), queue)  # noqa: SLF001  # as kombu does
+        self._has_more = bool(taken)
+        if not taken:
+            raise Empty
+        return True
+
+    def hint_form(self, queue: str, body: str, **properties: Any) -> str:  # noqa: ANN401  # as `prepare_message`
+        """Return a message as it lies in its queue, for `push`."""
+        message = self.prepare_message(body, **properties)
+        self._inplace_augment_message(message, "", queue)
+        return dumps(message)
+
+    def push(self, queue: str, messages: Sequence[str]) -> None:
+        """Put messages into a queue by one command."""
+        with self.conn_or_acquire() as client:
+            client.lpush(queue, *messages)
 
     def _readable(self, reply: Any, **_: Any) -> Any:  # noqa: ANN401  # redis-py's signature
         """Return what was popped; keep it as a dead letter if it is no message."""

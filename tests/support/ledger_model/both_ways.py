@@ -25,16 +25,16 @@ class ComparingLedger(Ledger):
     #: Script and whether it took the call → how often.
     taken: Counter[tuple[str, bool]]
 
-    def _make(self, call: Call[T]) -> T:
+    def make(self, call: Call[T]) -> T:
         if call.otherwise is None:
-            return super()._make(call)
+            return super().make(call)
         start, before = _dump(self.redis), contents(self.redis)
         reply = self._reply(call)
         common = contents(self.redis)
         self.taken[call.script, reply != OTHER] += 1
         if reply == OTHER:
             _compare(common, before, f"{call.script} has written something")
-            return super()._make(call.otherwise())
+            return super().make(call.otherwise())
         _restore(self.redis, start)
         assert self._reply(call.otherwise()) == reply
         _compare(common, contents(self.redis), f"{call.script} did otherwise")
@@ -70,7 +70,8 @@ _READERS: Final[dict[bytes, Callable[[Any, bytes], Any]]] = {
 
 
 def _keys(redis: Redis) -> list[bytes]:
-    return sorted(redis.keys("*"))
+    keys: Any = redis.keys("*")
+    return sorted(keys)
 
 
 def _each(redis: Redis, keys: list[bytes], ask: Callable[[Any, bytes], Any]) -> list[Any]:

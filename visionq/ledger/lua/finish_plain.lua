@@ -13,6 +13,7 @@ local job = K.job .. id
 local its = read(
   job, 'state', 'token', 'sent', 'ended_by', 'interrupted', 'gate', 'epoch', 'reserved', 'lane', 'refused', 'sent_at',
   'forecast', 'tokens', 'pool', 'batch', 'blobs', 'idempotency', 'lead', 'promise', 'waits_for', 'taken', 'attempts',
+  'online', 'line',
   'day:' .. token, 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
 )
 local day = its['day:' .. token]
@@ -20,7 +21,7 @@ local day = its['day:' .. token]
 local function is_mine()
   return its.state == State.IN_PROGRESS and its.token == token and its.sent == token and its.ended_by ~= token
     and its.gate and its.pool and its.reserved and day
-    and not (its.refused or its.interrupted or its.promise or its.waits_for or its.taken)
+    and not (its.refused or its.interrupted or its.promise or its.waits_for or its.taken or its.online or its.line)
     and not (its['unknown:' .. token] or its['settled:' .. token] or its['said:' .. token])
 end
 
@@ -42,10 +43,12 @@ refuse_unless_whole(cost)
 if not (is_mine() and is_calm()) then
   return 'other'
 end
-redis.call('HLEN', K.money_of_day .. ending.today) -- fails if it is of another kind
+for _, key in ipairs({ K.money_of_day .. ending.today, K.pool_busy }) do
+  redis.call('HLEN', key) -- fails if it is of another kind
+end
 
--- As in finish.lua: the first write removes something, and a mark stays where a later one fails.
-redis.call('ZREM', K.due, id)
+-- In the order of finish.lua, and with its marks, for the same reasons.
+redis.call('ZREM', K.parked, '')
 redis.call('HSET', job, 'refused', token)
 if ending.cache_key ~= '' and ending.answer_ttl > 0 then
   redis.call('SET', K.answer .. ending.cache_key, ending.answer, 'EX', ending.answer_ttl)
@@ -53,14 +56,8 @@ end
 record_feedback(its, rate_limit, news, Billing.SETTLED)
 
 post_to(scopes_of_lane(its.lane, its.batch), day, { reserved = negative(its.reserved), settled = cost })
-redis.call(
-  'HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token, 'gate', 'epoch', 'lead', 'pool', 'worker', 'token'
-)
-redis.call(
-  'HSET', job, 'state', State.COMPLETED, 'ended_by', token, 'attempts', its.attempts or '0', 'finished', at(now),
-  'reason', '', 'ttl', keep.ttl
-)
-redis.call('EXPIRE', job, keep.ttl)
+redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token)
+redis.call('HSET', job, 'settled:' .. token, '1')
 labels_of(its.lane, true)
 if cost ~= '0' then
   book_on(ending.today, 'settled', cost)
@@ -80,9 +77,17 @@ end
 if its.lead and redis.call('GET', K.leader .. its.lead) == id then
   redis.call('DEL', K.leader .. its.lead)
 end
-redis.call('HINCRBY', K.pool_busy, its.pool, -1)
+
 redis.call('HINCRBY', K.counts, State.IN_PROGRESS, -1)
 redis.call('HINCRBY', K.counts, State.COMPLETED, 1)
+redis.call('HINCRBY', K.pool_busy, its.pool, -1)
+redis.call('HDEL', job, 'gate', 'epoch', 'lead', 'pool', 'worker', 'token', 'settled:' .. token)
+redis.call(
+  'HSET', job, 'state', State.COMPLETED, 'ended_by', token, 'attempts', its.attempts or '0', 'finished', at(now),
+  'reason', '', 'ttl', keep.ttl
+)
+redis.call('ZREM', K.due, id)
+redis.call('EXPIRE', job, keep.ttl)
 announce_end(id, its, State.COMPLETED, '', ending.celery_result, keep)
 redis.call('HDEL', job, 'refused')
 wake()

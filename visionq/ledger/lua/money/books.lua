@@ -128,7 +128,7 @@ local function refuse_unless_bookable(scopes, day)
     redis.call('ZCARD', key)
   end
   redis.call('LLEN', K.wake)
-  redis.call('XLEN', K.notices)
+  redis.call('XREVRANGE', K.notices, '-', '+') -- an empty range
   return sizes
 end
 
