@@ -16,7 +16,7 @@ _ARROW: Final = re.compile(r"^    (?P<source>\S+) --> (?P<target>\w+|\[\*\])", r
 _PATH: Final = re.compile(r"`([a-z_]+(?:/[a-z_]+)*(?:/|\.py|\.lua|/[a-z_]+\.(?:py|lua|toml)))`")
 #: Rows of a table leave out the folder that the cell before them names.
 _FOLDERS: Final = (
-    *("", "visionq", "visionq/images", "visionq/ledger", "visionq/sdk"),
+    *("", "visionq", "visionq/images", "visionq/pricing", "visionq/ledger", "visionq/sdk"),
     *("worker", "worker/pipeline", "worker/images"),
 )
 

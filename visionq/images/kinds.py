@@ -12,8 +12,8 @@ Kind = Literal["jpeg", "png", "webp", "gif"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-#: Formats that workers convert where a job asks; by the name that people know.
-CONVERTIBLE: Final = frozenset({"BMP", "TIFF", "AVIF", "HEIC"})
+#: Formats that workers convert where a job asks, by the name that people know → Pillow's plugin.
+CONVERTIBLE: Final = {"BMP": "BMP", "TIFF": "TIFF", "AVIF": "AVIF", "HEIC": "HEIF"}
 #: Reads HEIC, where the extra `heic` is installed.
 HEIC_PACKAGE: Final = "pi_heif"
 _HEIC: Final = "HEIC"

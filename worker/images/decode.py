@@ -17,7 +17,7 @@ from PIL import Image
 
 from visionq.errors import CorruptImage, ImageError, TooManyPixels, UnsupportedFormat
 from visionq.images.containers import MalformedError, UnsupportedVariantError
-from visionq.images.kinds import HEIC_PACKAGE
+from visionq.images.kinds import CONVERTIBLE, HEIC_PACKAGE
 from worker.images.scale import decode_smaller
 
 if TYPE_CHECKING:
@@ -104,10 +104,9 @@ def decode(
 
 def plugin(kind: str) -> str:
     """Return the name of Pillow's plugin; the extra `heic` brings that of HEIC."""
-    if kind != "heic":
-        return kind.upper()
-    _register_heic()
-    return "HEIF"
+    if kind == "heic":
+        _register_heic()
+    return CONVERTIBLE.get(kind.upper(), kind.upper())
 
 
 @functools.cache

@@ -130,7 +130,7 @@ def _open(data: bytes, kind: str, limits: ImageLimits) -> Image.Image:
     try:
         return Image.open(TimedFile(data, limits.max_seconds), formats=(plugin(kind),))
     except (OSError, KeyError):  # no such variant, depth or compression
-        if kind in {"avif", "heic"}:
+        if kind not in {"bmp", "tiff"}:
             raise
     variant = _bmp_variant(data) if kind == "bmp" else str(read_samples(data))
     raise UnsupportedVariantError(variant)
