@@ -15,7 +15,7 @@ _DURATION: Final = re.compile(r"(\d{1,5})\s*(m|min|h|d)")
 _SECONDS: Final = {"m": 60, "min": 60, "h": 3600, "d": 86400}
 _CLOCK: Final = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?)(?:\s+(\S+))?")
 _MOMENT: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?)"
+    r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)"
     r"(?:\s+(\S+))?"
 )
 _FORMS: Final = (

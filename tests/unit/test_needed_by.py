@@ -27,6 +27,12 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
         ("2026-12-02T09:00", datetime(2026, 12, 2, 6, 0, tzinfo=UTC)),
         ("2026-12-02 09:00 UTC", datetime(2026, 12, 2, 9, 0, tzinfo=UTC)),
         ("2026-12-02T09:00+05:00", datetime(2026, 12, 2, 4, 0, tzinfo=UTC)),
+        # As JavaScript and Python write it, who give fractions of a second.
+        ("2026-12-02T09:00:30.215Z", datetime(2026, 12, 2, 9, 0, 30, 215_000, tzinfo=UTC)),
+        (
+            "2026-12-02T09:00:30.215851+00:00",
+            datetime(2026, 12, 2, 9, 0, 30, 215_851, tzinfo=UTC),
+        ),
         ("2026-12-02T09:00:30Z", datetime(2026, 12, 2, 9, 0, 30, tzinfo=UTC)),
         ("2026-12-02T09:00:30.500000+00:00", datetime(2026, 12, 2, 9, 0, 30, 500_000, tzinfo=UTC)),
     ],

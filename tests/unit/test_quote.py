@@ -662,7 +662,7 @@ def test_work_that_outlives_its_model_is_told(tmp_path: Path) -> None:
 
 def test_the_lanes_of_a_source(tmp_path: Path) -> None:
     """Batches cost half of the quote, flex what its row says, and auto is there with a deadline."""
-    given = rows(*(picture(tmp_path, f"{n}.jpg") for n in range(3)))
+    given = rows(*(picture(tmp_path, f"{n}.png") for n in range(3)))
     told = Told(rate_limit=60)
     plain = quoted(given, plan(), told)
     costs = {one.lane: one.rub.expected or Decimal(0) for one in plain.lanes}
