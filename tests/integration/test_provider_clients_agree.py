@@ -394,3 +394,21 @@ def test_a_connection_closed_under_a_call() -> None:
             assert ask(request_of(1)).text == "own 1"
             with pytest.raises(errors.BillingUnknown):
                 ask(request_of(2))
+
+
+def test_a_whole_answer_gives_its_connection_to_other_calls() -> None:
+    """A whole answer that can't be read breaks no connection: another call may be using it."""
+    connections: set[socket.socket] = set()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connections.add(connection)
+        connection.sendall(REPLIES["gzip twice" if number == 1 else "answer"])
+
+    with (
+        serving(serve) as address,
+        in_a_loop(Settings(api_key=None, base_url=f"{address}{PATH}")) as ask_once,
+    ):
+        with pytest.raises(errors.BillingUnknown, match="packed more than once"):
+            ask_once(request_of(1))
+        assert ask_once(request_of(2)).text == "own 1"
+    assert len(connections) == 1

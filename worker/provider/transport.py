@@ -127,29 +127,32 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             httpx2.TransportError: as `BoundedAsyncClient.send`.
         """
         with _mapped_errors():
+            response = await self._request(request)
             try:
-                response = await self._request(request)
-                try:
-                    check_packing(",".join(response.headers.getall("content-encoding", ())))
-                    body = await _read(response.content)
-                finally:
-                    # The pool has the connection already, unless some of the body is left.
-                    response.close()
+                check_packing(",".join(response.headers.getall("content-encoding", ())))
+                body = await _read(response.content)
             except BaseException:
-                _exchange.get().abort()
+                if response.connection is not None:  # else another call may have it already
+                    _exchange.get().abort()
                 raise
+            finally:
+                response.close()
         return with_body(response.status, response.raw_headers, body, request)
 
     async def _request(self, request: httpx2.Request) -> aiohttp.ClientResponse:
         content = request.content
-        response = await self._open().request(
-            request.method,
-            str(request.url),
-            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-            data=content if len(content) <= _LONGEST_WRITE else io.BytesIO(content),
-            allow_redirects=False,
-            ssl=self._ssl_context() if request.url.scheme == "https" else True,
-        )
+        try:
+            response = await self._open().request(
+                request.method,
+                str(request.url),
+                headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+                data=content if len(content) <= _LONGEST_WRITE else io.BytesIO(content),
+                allow_redirects=False,
+                ssl=self._ssl_context() if request.url.scheme == "https" else True,
+            )
+        except BaseException:
+            _exchange.get().abort()
+            raise
         if self._first_byte is not None:
             _stop_waiting_for_first_byte(response)
         return response
