@@ -20,11 +20,13 @@ from visionq.needed_by import moment_needed
 from visionq.pricing.model_options import check_model_options, load_option_table
 from visionq.pricing.prices import ORDINARY_TIERS, check_tier, load_prices
 from visionq.pricing.prompt_cache import check_prompt_cache
+from visionq.providers import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from visionq.pricing.model_options import OptionTable
+    from visionq.providers import ProviderProfile
     from visionq.settings import Settings
 
 #: Blanks that base64 may contain.
@@ -54,13 +56,13 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
     if job.lane is Lane.BATCH:
-        check_batch_lane(job)
+        check_batch_lane(job, load_profile(settings.provider))
     if job.service_tier not in ORDINARY_TIERS:
         check_tier(load_prices(settings.prices_file), job.model or "", job.service_tier)
     return job
 
 
-def check_batch_lane(job: JobDocument) -> None:
+def check_batch_lane(job: JobDocument, profile: ProviderProfile) -> None:
     """Refuse the batch lane for a job that can't go through it.
 
     Raises:
@@ -69,6 +71,11 @@ def check_batch_lane(job: JobDocument) -> None:
     if job.service_tier not in ORDINARY_TIERS:
         raise InvalidJob(
             f"lane: a batch has no service_tier {job.service_tier}; leave one of the two out"
+        )
+    if not profile.has_batches(job.model or "", job.api):
+        raise InvalidJob(
+            f"lane: {profile.name} has no batches of {job.model} by the API {job.api}; set it to"
+            " auto or online"
         )
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from visionq.contract import Usage
 from visionq.errors import ConfigurationError, InvalidJob
-from visionq.pricing.batch_lane import check_batch_lane, load_batch_table
+from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.prices import check_tier, cost_nano_rubles, load_prices
 from visionq.providers import load_profile
+from visionq.settings import Settings
+from visionq.submission import prepare
 
 TEXT = Path("visionq/data/batches.toml").read_text("utf-8")
 PRICES = """batch_factor = "0.5"
@@ -104,10 +106,13 @@ def test_batch_is_no_service_tier() -> None:
 def test_a_lane_that_is_not_there_is_refused_by_name(
     provider: str, model: str, api: str, there: bool
 ) -> None:
-    profile = load_profile(provider)
-    assert profile.has_batches(model, api) is there
+    assert load_profile(provider).has_batches(model, api) is there
+    fields = {"prompt": "?", "images": [{"url": "https://example.com"}], "model": model}
+    settings = Settings(provider=provider)
+    asked = {**fields, "api": api, "lane": "batch"}
     if there:
-        check_batch_lane(profile, model, api)
+        assert prepare(asked, settings).lane == "batch"
         return
     with pytest.raises(InvalidJob, match=f"lane: {provider} has no batches of {model}"):
-        check_batch_lane(profile, model, api)
+        prepare(asked, settings)
+    assert prepare(fields, settings).lane == "auto"

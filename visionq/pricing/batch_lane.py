@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
-from visionq.errors import InvalidJob
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from visionq.providers import ProviderProfile
 
 _Tokens = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 
@@ -62,16 +59,3 @@ def load_batch_table(path: Path | None = None) -> BatchTable:
         ConfigurationError: the message names file, line, row and field that is wrong.
     """
     return load(BatchTable, "batches.toml", path)
-
-
-def check_batch_lane(profile: ProviderProfile, model: str, api: str) -> None:
-    """Refuse the batch lane of a model that has none.
-
-    Raises:
-        InvalidJob: the message names the field, the model and the provider.
-    """
-    if not profile.has_batches(model, api):
-        raise InvalidJob(
-            f"lane: {profile.name} has no batches of {model} by the API {api}; set it to auto or"
-            " online"
-        )
