@@ -32,6 +32,8 @@ QUEUE_BATCH: Final = "visionq.batch."
 #: Queues whose messages are hints, in the order in which they are served.
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)
 
+#: The event of a delivery that is no webhook's: what a job's Celery canvas sends when it ends.
+CANVAS_EVENT: Final = "celery.canvas"
 #: The queue of hints at webhook deliveries.
 QUEUE_WEBHOOKS: Final = "visionq.webhooks"
 
@@ -237,6 +239,8 @@ BATCH_JOBS: Final = PREFIX + "batch-jobs:"
 BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
 #: HASH per event for a webhook: what it is about, and its state.
 DELIVERY: Final = PREFIX + "delivery:"
+#: STRING per message of a canvas that was sent.
+SENT: Final = PREFIX + "sent:"
 #: ZSET id of an event → when it is due (ms), per tenant.
 DELIVERIES_DUE: Final = PREFIX + "deliveries-due:"
 #: ZSET tenant, or model, that is counted under its name → when it last was (ms), per kind of label.

@@ -33,13 +33,8 @@ if TYPE_CHECKING:
     from visionq.ledger import Ledger
     from visionq.settings import Settings
 
-_FOLLOW_UP: Final = "nothing can follow a job yet; get its result, then send the next task"
 #: Field of the message → the option as callers write it, and what to do without it.
 _REFUSED: Final = {
-    "callbacks": ("link", _FOLLOW_UP),
-    "errbacks": ("link_error", _FOLLOW_UP),
-    "chain": ("chain", _FOLLOW_UP),
-    "chord": ("chord", _FOLLOW_UP),
     "eta": ("countdown or eta", "send the job when it may run"),
     "stamps": ("stamps", "put them into `metadata`, and revoke by id"),
 }
@@ -97,7 +92,12 @@ _JOB_ID: Final = TypeAdapter(JobId)
 
 
 def enter(
-    job_id: str, arguments: Sequence[Any], document: Mapping[str, Any], intake: Intake
+    job_id: str,
+    arguments: Sequence[Any],
+    document: Mapping[str, Any],
+    intake: Intake,
+    *,
+    canvas: str = "",
 ) -> None:
     """Enter a job; the same message again is the same job.
 
@@ -108,12 +108,15 @@ def enter(
             its queue. A thread that kept it would be missing for the jobs whose end makes room.
     """
     _check_id(job_id)
-    if arguments:
-        raise InvalidJob("args: none are taken; send the document as kwargs")
     settings = intake.settings
     most = max(settings.max_image_bytes, settings.max_original_bytes)
-    fields, contents = extract_data_urls(document, most)
-    job = NewJob(job_id, prepare(fields, intake.settings), defaulted=defaulted(fields))
+    fields, contents = extract_data_urls(_merged(arguments, document), most)
+    job = NewJob(
+        job_id,
+        prepare(fields, intake.settings),
+        defaulted=defaulted(fields),
+        canvas=canvas,
+    )
     if contents:
         _store(job, contents, intake)
     match retry_until_redis_returns(lambda: intake.ledger.submit([job]), intake.sleep, _PATIENCE)[
@@ -137,6 +140,16 @@ def enter(
     # Its caller may have revoked it while the message was in the queue.
     if retry_until_redis_returns(lambda: intake.ledger.is_revoked(job_id), intake.sleep, _PATIENCE):
         intake.ledger.cancel([job_id])
+
+
+def _merged(arguments: Sequence[Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the document with the fields that the step before it in a chain returned."""
+    match arguments:
+        case []:
+            return document
+        case [dict() as given]:
+            return {**given, **document}
+    raise InvalidJob("args: at most one object of fields is taken; send the document as kwargs")
 
 
 def _store(job: NewJob, contents: Sequence[bytes], intake: Intake) -> None:

@@ -28,6 +28,7 @@ from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.redis_connection import TRANSIENT_ERRORS, connect, connect_multiplexed
 from visionq.settings import ConfigurationError, load_settings
+from worker.celery.canvas import send_canvas
 from worker.event_loop import EventLoop, LoopBlocks
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
@@ -199,7 +200,9 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         leadership=leadership,
         limits=limits,
         scripts=scripts,
-        webhook_sender=make_webhook_sender(settings, ledger, random.random, time.sleep),
+        webhook_sender=make_webhook_sender(
+            settings, ledger, partial(send_canvas, app, ledger), random.random, time.sleep
+        ),
         probes=probes,
     )
 

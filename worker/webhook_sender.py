@@ -1,4 +1,6 @@
-"""Webhook deliveries, signed as Standard Webhooks, so that OpenAI's SDKs can verify them.
+"""Deliveries of events: to webhooks, and of Celery's canvases.
+
+Events for webhooks are signed as Standard Webhooks, so that OpenAI's SDKs can verify them.
 
 https://www.standardwebhooks.com: any 2xx is taken for an answer, 410 means "never again", and
 everything else is tried again.
@@ -7,7 +9,7 @@ everything else is tried again.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_network
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 import standardwebhooks
 import structlog
 
-from visionq.errors import DownloadFailed, UnsafeUrl
+from visionq.errors import DownloadFailed, QueueUnavailable, UnsafeUrl
 from visionq.ledger import DeliveryClaim, DeliveryEnding, DeliveryState
+from visionq.names import CANVAS_EVENT
 from visionq.redis_connection import TRANSIENT_ERRORS
 from visionq.webhooks import Webhook, find_webhook
 from worker.decision import backoff
@@ -39,6 +42,8 @@ _PATIENCE: Final = 10.0
 _LEASE: Final = 20.0
 #: Seconds from the first attempt in which an event is tried again.
 GIVE_UP_AFTER: Final = 24 * 3600.0
+#: Seconds between attempts where no stranger answers.
+_PAUSE: Final = 3.0
 #: Seconds: as for jobs, but slower.
 _BACKOFF_BASE: Final = 5.0
 _BACKOFF_CAP: Final = 7200.0
@@ -50,6 +55,8 @@ class WebhookSender:
 
     ledger: Ledger
     fetcher: Fetcher
+    #: Sends the Celery canvas of a job that ended; raises `QueueUnavailable` to be called again.
+    send_canvas: Callable[[str], None]
     random: Callable[[], float]
     sleep: Callable[[float], None]
 
@@ -79,21 +86,29 @@ class WebhookSender:
 
     def _attempt(self, claim: DeliveryClaim) -> DeliveryEnding:
         try:
-            webhook = find_webhook(self.ledger.redis, claim.tenant)
-            if webhook is None or not claim.is_enabled:
-                return DeliveryEnding(DeliveryState.FAILED, fault="the webhook is gone")
-            return self._answered(claim, webhook, self._send(claim, webhook))
+            if claim.event == CANVAS_EVENT:
+                self.send_canvas(claim.subject)
+                return DeliveryEnding(DeliveryState.DELIVERED)
+            return self._tell(claim)
         except UnsafeUrl as error:
             # The fetcher's advice behind the semicolon is about pictures.
             fault = f"{error.code}: {error.message.partition(';')[0]}"
             return DeliveryEnding(DeliveryState.FAILED, fault=fault)
         except DownloadFailed as error:
             return self._again(claim, None, error.message)
+        except QueueUnavailable as error:
+            return replace(self._again(claim, None, error.message), delay=_PAUSE)
         except TRANSIENT_ERRORS:
             raise
         except Exception:  # our own defect: it must not be retried at once, forever
             log.exception("delivery.defect", delivery=claim.id)
             return self._again(claim, None, "a fault of the sender")
+
+    def _tell(self, claim: DeliveryClaim) -> DeliveryEnding:
+        webhook = find_webhook(self.ledger.redis, claim.tenant)
+        if webhook is None or not claim.is_enabled:
+            return DeliveryEnding(DeliveryState.FAILED, fault="the webhook is gone")
+        return self._answered(claim, webhook, self._send(claim, webhook))
 
     def _answered(
         self, claim: DeliveryClaim, webhook: Webhook, answer: DownloadResponse
@@ -144,6 +159,7 @@ def signed_headers(
 def make_webhook_sender(
     settings: Settings,
     ledger: Ledger,
+    send_canvas: Callable[[str], None],
     random: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> WebhookSender:
@@ -158,4 +174,4 @@ def make_webhook_sender(
         max_connections_per_host=settings.max_connections_per_host,
         longest_wait=_BACKOFF_CAP,
     )
-    return WebhookSender(ledger, Fetcher(policy), random, sleep)
+    return WebhookSender(ledger, Fetcher(policy), send_canvas, random, sleep)

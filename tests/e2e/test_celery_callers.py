@@ -21,13 +21,8 @@ def ask(number):
     kwargs = {"prompt": "?", "images": [{"blob": given["blobs"][number]}]}
     return app.signature("visionq.analyze", kwargs=kwargs, queue="visionq.intake", immutable=True)
 """
-_CANVASES = f"""{_ASK}
-following = app.signature("shop.next", queue="shop", immutable=True)
+_REFUSED = f"""{_ASK}
 reply({{
-    "link": outcome(ask(0).apply_async(link=following)),
-    "link_error": outcome(ask(0).apply_async(link_error=following)),
-    "chain": outcome(chain(ask(0), following).apply_async()),
-    "chord": outcome(chord(group(ask(0), ask(1)), following).apply_async()),
     "countdown or eta": outcome(ask(0).apply_async(countdown=3600)),
     "time_limit": outcome(ask(0).apply_async(time_limit=10)),
 }})
@@ -80,7 +75,7 @@ def state(fleet: Fleet, job_id: str) -> str | None:
 
 def test_what_would_be_dropped_is_refused(bare_environment: Path, fleet: Fleet) -> None:
     """Each option that no job can have fails at once under its own name, and nothing is paid."""
-    replies = run_caller(bare_environment, fleet, _CANVASES, blobs=blobs(fleet, 1, 2))
+    replies = run_caller(bare_environment, fleet, _REFUSED, blobs=blobs(fleet, 1, 2))
     for option, reply in replies.items():
         assert f"{option}: not supported" in reply["error"]
     assert calls(fleet) == 0

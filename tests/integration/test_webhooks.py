@@ -46,7 +46,7 @@ class WebhookDriver(LedgerDriver):
         limits = {"allow_private": True, "total_timeout": 5, "longest_wait": 7200}
         fetcher = Fetcher(FetchPolicy(**{**limits, **policy}))
         self.webhook_sender = WebhookSender(
-            self.ledger, fetcher, random.Random(3).random, time.sleep
+            self.ledger, fetcher, pytest.fail, random.Random(3).random, time.sleep
         )
 
     def told(self) -> list[DeliveryEnding]:

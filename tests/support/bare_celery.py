@@ -63,9 +63,14 @@ def install_celery_alone(folder: Path) -> Path:
     return folder
 
 
+def caller_source(environment: Path, program: str) -> str:
+    """Return a program, with what it is given, that finds its packages in the environment."""
+    return f"import sys; sys.path.insert(0, {str(environment)!r})\n{_PREAMBLE}\n{program}"
+
+
 def run_caller(environment: Path, fleet: Fleet, program: str, **given: Any) -> Any:
     """Run a program with `app`, `given`, `outcome` and `reply`; return what it replies."""
-    source = f"import sys; sys.path.insert(0, {str(environment)!r})\n{_PREAMBLE}\n{program}"
+    source = caller_source(environment, program)
     # -S: no site-packages; -E: no PYTHONPATH; -P: not this directory.
     command = [sys.executable, "-S", "-E", "-P", "-c", source, fleet.server.url]
     ended = subprocess.run(

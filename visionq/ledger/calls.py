@@ -130,6 +130,7 @@ def _entry(job: NewJob) -> list[str | int]:
         online if may_wait else "",
         # One that may go only by batch has no moment at which it is asked online instead.
         _moment(document.by) if may_wait and document.lane is Lane.AUTO else "",
+        job.canvas,
     ]
 
 

@@ -12,7 +12,7 @@ from visionq.ledger import budgets, calls, deliveries, spending
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, OTHER, SCRIPTS, Call, script_text
-from visionq.names import ANSWER, LEDGER_VERSION, REVOKED
+from visionq.names import ANSWER, CELERY_RESULT, JOB, LEDGER_VERSION, REVOKED
 from visionq.pricing.money import day_of
 from visionq.redis_connection import mapping_transient_errors
 
@@ -183,6 +183,14 @@ class Ledger:
         """Return the cached result document, as JSON, or None."""
         stored = self.redis.get(ANSWER + cache_key)
         return stored.decode() if isinstance(stored, bytes) else None
+
+    def canvas(self, job_id: str) -> tuple[bytes | None, bytes | None]:
+        """Return what Celery is to send when a job ends, and its Celery result."""
+        with mapping_transient_errors(), self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.hget(JOB + job_id, "canvas")
+            pipeline.get(CELERY_RESULT + job_id)
+            canvas, meta = pipeline.execute()
+        return canvas, meta
 
     def finish(self, claim: Claim, ending: Ending) -> Written:
         """Write how an attempt ended; returns what became of that."""

@@ -31,6 +31,8 @@ class NewJob:
     trace: str = ""
     #: Fields of the document that the operator's defaults filled in, not the caller.
     defaulted: tuple[str, ...] = ()
+    #: What Celery is to send when the job ends, as JSON.
+    canvas: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # Redis at its memory limit must not end the worker.
         "broker_channel_error_retry": True,
         "broker_transport_options": _transport_options(broker),
-        "result_backend": redis_url,
+        "result_backend": f"worker.celery.backend:Backend+{redis_url}",
         "result_backend_always_retry": True,
         "result_expires": settings.result_ttl,
         "accept_content": ["json"],

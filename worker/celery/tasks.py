@@ -25,6 +25,7 @@ from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiti
 from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
 from worker.celery.app import app
+from worker.celery.canvas import canvas_of
 from worker.celery.lifecycle import runtime
 from worker.celery.pool import result_of
 from worker.intake import apply_message_options, enter
@@ -51,7 +52,8 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
     """Enter a plain caller's document in the ledger, under the id of its task."""
     try:
         wanted = apply_message_options(document, self.request)
-        enter(str(self.request.id), args, wanted, runtime().intake)
+        canvas = canvas_of(self.request)
+        enter(str(self.request.id), args, wanted, runtime().intake, canvas=canvas)
     except QuotaExceeded:
         raise
     except QueueUnavailable as error:

@@ -6,9 +6,12 @@ import bz2
 import hashlib
 import lzma
 import zlib
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from queue import Empty
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -20,11 +23,12 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from visionq.dead_letters import BrokerMessage, Reason
 from visionq.ledger.scripts import script_text
-from visionq.names import HINT_QUEUES, HINT_TASKS, QUEUE_WEBHOOKS
+from visionq.names import HINT_QUEUES, HINT_TASKS, QUEUE_WEBHOOKS, SENT
 from worker.celery import dead_letters
+from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _SCHEMES: Final = ("redis", "rediss")
 #: Bytes; the largest document, with its pictures in base64 twice over, has fewer.
@@ -38,7 +42,27 @@ _TAKE_SHA: Final = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest
 #: Queues whose messages have no priority: only the dispatcher writes to them.
 _UNRANKED: Final = frozenset({*HINT_QUEUES, QUEUE_WEBHOOKS})
 
+#: Seconds for which a message of a canvas waits for a Redis that is away.
+_PATIENCE: Final = 20.0
+#: Seconds; longer than a delivery is tried.
+_MARK_TTL: Final = 2 * 86400
+
 log = structlog.get_logger(__name__)
+#: Keys for the messages that are sent in this context, one after the other.
+_marks: ContextVar[Iterator[str] | None] = ContextVar("visionq_sent_once", default=None)
+
+
+@contextmanager
+def sent_once(name: str) -> Iterator[None]:
+    """Send the messages of this block, the same at every try, once each over all tries.
+
+    On Redis alone: other brokers get them at least once.
+    """
+    token = _marks.set(f"{SENT}{name}:{number}" for number in count())
+    try:
+        yield
+    finally:
+        _marks.reset(token)
 
 
 class _Decompressor(Protocol):
@@ -110,6 +134,22 @@ class Channel(redis.Channel):
     _q_for_pri: Callable[[str, int], str]
     _flush_brpop_reauth: Callable[[], None]
     connection_errors: tuple[type[Exception], ...]
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's message
+        marks = _marks.get()
+        if marks is None:
+            super()._put(queue, message, **kwargs)
+            return
+        priority = self._get_message_priority(message, reverse=False)
+        key = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # stubs lack it
+        arguments = ("", next(marks), _MARK_TTL, key, dumps(message))
+
+        def send() -> None:
+            with self.conn_or_acquire() as client:
+                client.eval(script_text("send_once"), 0, *arguments)
+
+        # Celery fails a chord for good where it can't send the body.
+        retry_until_redis_returns(send, sleep, _PATIENCE)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # kombu 5.7 acknowledges and restores messages over a channel whose connection it has

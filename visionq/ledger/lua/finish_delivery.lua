@@ -38,7 +38,9 @@ end
 
 redis.call('HDEL', key, 'token')
 redis.call('HINCRBY', key, 'attempts', 1)
-count('webhooks|' .. state)
+if redis.call('HGET', key, 'event') ~= K.canvas_event then
+  count('webhooks|' .. state)
+end
 redis.call('HSET', key, 'state', state, 'status', status, 'fault', fault, 'tried', at(now))
 come_back(id, tenant)
 if gone ~= '' then

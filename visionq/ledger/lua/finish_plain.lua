@@ -13,7 +13,7 @@ local job = K.job .. id
 local its = read(
   job, 'state', 'token', 'sent', 'ended_by', 'interrupted', 'gate', 'epoch', 'reserved', 'lane', 'refused', 'sent_at',
   'forecast', 'tokens', 'pool', 'batch', 'blobs', 'idempotency', 'lead', 'promise', 'waits_for', 'taken', 'attempts',
-  'online', 'line',
+  'online', 'line', 'canvas',
   'day:' .. token, 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
 )
 local day = its['day:' .. token]

@@ -78,6 +78,9 @@ local function announce_end(id, its, to, reason, celery_result, keep)
   else
     tell_webhook(tenant, event_of(to, reason), id, id .. ' ' .. at(now))
   end
+  if its.canvas then
+    enter_delivery(tenant, K.canvas_event, id, 'canvas ' .. id .. ' ' .. at(now))
+  end
   if to == State.FAILED then
     list_failed(id, ttl, keep.finished)
   end
@@ -91,7 +94,7 @@ end
 -- The one way into a terminal state, but for the short one of finish_plain.lua. From here on everything
 -- that the job keeps expires.
 local function finalize(id, job, from, to, reason, error_document, celery_result, keep)
-  local its = read(job, 'lane', 'idempotency', 'batch', 'blobs', 'online')
+  local its = read(job, 'lane', 'idempotency', 'batch', 'blobs', 'online', 'canvas')
   if from == State.QUEUED then
     leave_lane(its.lane)
   elseif from == State.HINTED then

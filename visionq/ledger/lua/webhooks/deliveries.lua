@@ -22,13 +22,7 @@ local function deliver_at(moment, id, tenant)
   redis.call('ZADD', K.delivery_tenants, 'LT', at(moment), tenant)
 end
 
--- Tells nobody where the tenant has no webhook, or none for this. `subject` is the id of the job or
--- batch; what is announced again under the same `seed` is the same event.
-local function tell_webhook(tenant, event, subject, seed)
-  local wanted = redis.call('HGET', K.webhook_events, tenant)
-  if not wanted or not string.find(wanted .. ' ', ' ' .. event .. ' ', 1, true) then
-    return
-  end
+local function enter_delivery(tenant, event, subject, seed)
   local id = 'evt_' .. string.sub(redis.sha1hex(seed), 1, 24)
   if redis.call('EXISTS', K.delivery .. id) == 0 then
     redis.call(
@@ -37,6 +31,16 @@ local function tell_webhook(tenant, event, subject, seed)
     )
     deliver_at(now, id, tenant)
   end
+end
+
+-- Tells nobody where the tenant has no webhook, or none for this. `subject` is the id of the job or
+-- batch; what is announced again under the same `seed` is the same event.
+local function tell_webhook(tenant, event, subject, seed)
+  local wanted = redis.call('HGET', K.webhook_events, tenant)
+  if not wanted or not string.find(wanted .. ' ', ' ' .. event .. ' ', 1, true) then
+    return
+  end
+  enter_delivery(tenant, event, subject, seed)
 end
 
 -- The next of the tenant's events brings the dispatcher back to it.
