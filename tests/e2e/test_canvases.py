@@ -110,7 +110,7 @@ def noted(fleet: Fleet, count: int = 1) -> list[Any]:
         60,
         "deliveries to end",
     )
-    found = [json.loads(note) for note in redis.lrange("shop-notes", 0, -1)]  # type: ignore[union-attr]
+    found = [json.loads(note) for note in redis.lrange("shop-notes", 0, -1)]
     assert len(found) == count
     return found
 

@@ -19,6 +19,6 @@ class Backend(RedisBackend):
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Celery's signature
         super().__init__(*args, **options)
-        self.connparams["retry"] = Retry(
+        self.connparams["retry"] = Retry(  # type: ignore[attr-defined]  # stubs lack it
             ExponentialBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE), _ATTEMPTS
         )

@@ -141,7 +141,7 @@ class Channel(redis.Channel):
             super()._put(queue, message, **kwargs)
             return
         priority = self._get_message_priority(message, reverse=False)
-        key = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # stubs lack it
+        key = self._q_for_pri(queue, priority)
         arguments = ("", next(marks), _MARK_TTL, key, dumps(message))
 
         def send() -> None:
