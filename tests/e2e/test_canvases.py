@@ -1,4 +1,4 @@
-"""What follows a job in a Celery program (links, chains, chords) is sent once, whatever happens."""
+"""What follows a job in a Celery program (links, chains, chords) is sent once."""
 
 from __future__ import annotations
 

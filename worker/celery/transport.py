@@ -54,7 +54,7 @@ _marks: ContextVar[Iterator[str] | None] = ContextVar("visionq_sent_once", defau
 
 @contextmanager
 def sent_once(name: str) -> Iterator[None]:
-    """Send the messages of this block, the same at every try, once each over all tries.
+    """Send each message of this block once, however often the block is repeated.
 
     On Redis alone: other brokers get them at least once.
     """
