@@ -84,7 +84,8 @@ LIMITS: Final = PREFIX + "limits"
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.
 TOO_NEW: Final = PREFIX + "too-new"
-#: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`, `tenant`, `shared_until`.
+#: HASH of the dispatcher's own state: `seen`, `grace_until`, `turn`, `tenant`,
+#: `shared_until`, `low`.
 DISPATCHER: Final = PREFIX + "dispatcher"
 #: LIST of at most one element; pushing it makes one dispatcher look at once.
 WAKE: Final = PREFIX + "wake"

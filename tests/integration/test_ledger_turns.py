@@ -14,7 +14,7 @@ from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
 if TYPE_CHECKING:
     from redis import Redis
 
-    from visionq.ledger import Hint
+    from visionq.ledger import Claim, Hint
 
 ELSEWHERE = LedgerOptions(broker_is_here=False)
 
@@ -229,3 +229,26 @@ def test_looks_again_at_once_when_much_is_due(driver: LedgerDriver) -> None:
     driver.redis.delete(WAKE)
     driver.ledger.dispatch(limit=4)
     assert driver.redis.llen(WAKE) == 1
+
+
+def test_an_end_wakes_the_dispatcher_where_few_hints_lie_ahead(driver: LedgerDriver) -> None:
+    """While enough hints lie ahead a free place takes one, unless another queue waits for it."""
+    worker = driver.worker(slots=32)
+    driver.enter(*(new_job(priority="bulk") for _ in range(50)))
+    ids = [hint.id for hint in driver.hints()]
+    assert len(ids) == 32 + 4
+    claims = [driver.claim(job_id, worker) for job_id in ids[:32]]
+
+    def wakes(claim: Claim) -> bool:
+        driver.redis.delete(WAKE)
+        assert driver.ledger.admit(claim).verdict is Verdict.GO
+        assert driver.ledger.finish(claim, paid(completed(claim.id)))
+        return bool(driver.redis.llen(WAKE))
+
+    assert not wakes(claims[0])
+    claims += [driver.claim(job_id, worker) for job_id in ids[32:34]]
+    assert wakes(claims[1])
+    driver.hints()
+    assert not wakes(claims[2])
+    driver.enter(new_job(priority="interactive"))
+    assert wakes(claims[3])

@@ -17,7 +17,7 @@ local rest, today = tonumber(ARGV[9]), ARGV[10]
 
 local hints, expired = {}, {}
 
-local seen, grace_until = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until'))
+local seen, grace_until, low = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until', 'low'))
 if seen and now - tonumber(seen) < rest then
   return { hints, expired, {}, 1 }
 end
@@ -359,8 +359,21 @@ local function end_holds()
   end
 end
 
+-- How few hints may lie ahead before the end of a job wakes the dispatcher (finish_plain.lua).
+local function note_low_water()
+  local ahead = 0
+  for _, pool in ipairs(pools) do
+    ahead = ahead + pool.ahead
+  end
+  local now_low = at(math.floor(ahead / 2))
+  if now_low ~= low then
+    redis.call('HSET', K.dispatcher, 'low', now_low)
+  end
+end
+
 local function take_next()
   read_pools()
+  note_low_water()
   local looks, passed_over = 0, 0
   while #hints < limit and looks < limit do
     local queue = next_queue()

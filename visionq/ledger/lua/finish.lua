@@ -273,5 +273,9 @@ else
   end
   emit_event(id, outcome, reason, ending.keep.events)
 end
-wake()
+if outcome == State.COMPLETED and not is_out then
+  wake_if_needed(was.lane)
+else
+  wake()
+end
 return written(is_out and Written.PUT_OFF or Written.DONE)
