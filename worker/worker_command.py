@@ -129,7 +129,6 @@ def worker_options(node: str, concurrency: int, queues: str, log_level: str) -> 
     """Return what the `celery worker` command would make of its own options."""
     return {
         "hostname": f"{node}@{gethostname()}",
-        "pool": "worker.celery.pool:TaskPool",
         "concurrency": concurrency,
         "queues": queues,
         "loglevel": log_level,

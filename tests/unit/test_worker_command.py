@@ -69,10 +69,10 @@ def test_joining_paid_stack() -> None:
 
 
 def test_options() -> None:
-    """Celery runs our pool, tells Flower what happens, and reads the queues given."""
+    """Celery tells Flower what happens, and reads the queues given."""
     queues = ",".join((*names.HINT_QUEUES, names.QUEUE_INTAKE))
     options = worker_options("visionq-worker-1", 64, queues, "INFO")
-    assert (options["pool"], options["concurrency"]) == ("worker.celery.pool:TaskPool", 64)
+    assert options["concurrency"] == 64
     assert options["hostname"] == f"visionq-worker-1@{gethostname()}"
     assert options["queues"] == "visionq.interactive,visionq.bulk,visionq.intake"
     assert options["task_events"]

@@ -25,6 +25,7 @@ def test_nothing_waits_in_a_worker() -> None:
     assert config["task_acks_late"] is False
     assert config["worker_prefetch_multiplier"] == 1
     assert config["worker_disable_prefetch"] is True
+    assert config["worker_pool"] == "worker.celery.pool:TaskPool"
     assert config["worker_enable_prefetch_count_reduction"] is False
     assert not any("eta" in name or "countdown" in name for name in config)
 

@@ -46,6 +46,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "worker_enable_prefetch_count_reduction": False,
         "worker_consumer": "worker.celery.consumer:Consumer",
+        "worker_pool": "worker.celery.pool:TaskPool",
         "worker_send_task_events": True,
         "task_publish_retry": False,
         "imports": ("worker.celery.tasks",),
