@@ -31,8 +31,10 @@ T = TypeVar("T")
 
 #: Bytes of originals that one job keeps from check to encode; blobs beyond are read again.
 _KEPT_BYTES: Final = 40_000_000
-#: Bytes and pixels that are looked at within a millisecond or two.
-_FEW_BYTES: Final = 100_000
+#: Bytes that are hashed, or written as base64 or JSON, within a few milliseconds.
+FEW_BYTES: Final = 1_000_000
+#: Bytes of any kind, and pixels, that are looked at in as long.
+_FEW_HOSTILE_BYTES: Final = 100_000
 _FEW_PIXELS: Final = 65_536
 #: Base64 makes 4 bytes of 3.
 _BASE64: Final = 4 / 3
@@ -64,7 +66,8 @@ async def load(attempt: Attempt, image: ImageReference, name: str) -> JobPicture
     if reservation.held > attempt.dependencies.settings.max_held_bytes:
         message = "the pictures of this job by address are too many bytes together; upload them"
         raise TooLarge(message, image=name)
-    return JobPicture(name, content=content, sha256=await _off_loop(content, sha256_of, content))
+    sha256 = await off_loop(len(content), partial(sha256_of, content))
+    return JobPicture(name, content=content, sha256=sha256)
 
 
 def _not_looked_at(attempt: Attempt) -> tuple[str, ...]:
@@ -105,14 +108,12 @@ async def _inspected(attempt: Attempt, picture: JobPicture) -> CheckedImage:
         limits=attempt.dependencies.limits,
         options=attempt.job.pictures,
     )
-    return await _off_loop(content, work)
+    return await off_loop(len(content), work, _FEW_HOSTILE_BYTES)
 
 
-async def _off_loop(content: bytes, work: Callable[..., T], *arguments: object) -> T:
-    """Work on bytes, in a thread unless they are few."""
-    if len(content) <= _FEW_BYTES:
-        return work(*arguments)
-    return await asyncio.to_thread(work, *arguments)
+async def off_loop(size: int, work: Callable[[], T], few: int = FEW_BYTES) -> T:
+    """Work on that many bytes, in a thread unless they are few."""
+    return work() if size <= few else await asyncio.to_thread(work)
 
 
 async def _content(attempt: Attempt, picture: JobPicture) -> bytes:
@@ -151,7 +152,7 @@ async def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
     came = picture.source.bytes if picture.source else 0
     size = sum(one.bytes for one in facts)
     await attempt.reservation.add(int(_BASE64 * size) - came, waiting=attempt.progress)
-    return [_data_url(one) for one in parts]
+    return await off_loop(size, lambda: [_data_url(one) for one in parts])
 
 
 def _data_url(image: EncodedImage) -> str:
@@ -178,7 +179,7 @@ async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage,
 
     async with dependencies.decode_slots.held(attempt.job.tenant, pixels):
         attempt.progress()  # waiting for others is not hanging
-        is_tiny = pixels <= _FEW_PIXELS and checked.bytes <= _FEW_BYTES
+        is_tiny = pixels <= _FEW_PIXELS and checked.bytes <= _FEW_HOSTILE_BYTES
         is_quick = is_tiny and not dependencies.detectors
         parts, found = work() if is_quick else await dependencies.decode_slots.run(work)
     picture.warnings += (*(warning for one in parts for warning in one.warnings), *found)

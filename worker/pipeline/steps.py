@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from visionq.cache_key import cache_key
@@ -107,7 +108,8 @@ async def encode(attempt: Attempt) -> None:
     await attempt.reservation.hold(_COPIES * size, waiting=attempt.progress)
     attempt.asked = picture_steps.asked_of_model(attempt)
     check_report(attempt.job, attempt.asked, attempt.dependencies.options)
-    attempt.request = build_request(
+    build = partial(
+        build_request,
         _with_known_detail(attempt),
         sources,
         attempt.asked,
@@ -115,6 +117,7 @@ async def encode(attempt: Attempt) -> None:
         parts=attempt.parts,
         takes_detail=attempt.dependencies.options.takes_detail(attempt.model),
     )
+    attempt.request = await picture_steps.off_loop(size, build)
     sources.clear()
     await attempt.reservation.hold(len(attempt.request.body))
     attempt.prepare_slot.leave()
