@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.batch_provider import INPUT_TOKENS, OUTPUT_TOKENS
-from tests.support.packing import PackerBench
-from tests.support.worker import InThreads
-from visionq.contract import Api, DelayReason, State, Usage
+from tests.support.packing import KilledError, Killer, PackerBench, mortal_packer, take_over
+from visionq.contract import Api, DelayReason, State
 from visionq.errors import BatchApiMissing
 from visionq.ledger import GateOrder
 from visionq.ledger.provider_batches import (
@@ -22,7 +18,6 @@ from visionq.ledger.provider_batches import (
     open_batches,
     write_support,
 )
-from visionq.pricing.prices import cost_nano_rubles
 from worker.provider.batches import BatchStatus
 
 if TYPE_CHECKING:
@@ -49,11 +44,7 @@ def proven(bench: PackerBench) -> PackerBench:
     return bench
 
 
-def half_price(lines: int) -> int:
-    price = PackerBench.prices().for_model(MODEL)
-    assert price is not None
-    usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)
-    return lines * cost_nano_rubles(price.times(0.5), usage)
+half_price = PackerBench.half_price
 
 
 def pack(bench: PackerBench, packer: Any) -> str:
@@ -84,59 +75,6 @@ def test_jobs_are_answered_by_a_batch_at_half_the_price(proven: PackerBench) -> 
     assert proven.money() == {"settled": half_price(5)}
     assert open_batches(proven.redis) == ()
     assert proven.provider.stored_files == {}
-
-
-class KilledError(BaseException):
-    """The process ends here."""
-
-
-class Killer:
-    """Ends the process before, or after, the n-th thing that it does to the world."""
-
-    def __init__(self, number: int, *, after: bool) -> None:
-        self._left = number
-        self._after = after
-        self.fired = False
-
-    def __call__(self, do: Any, *arguments: Any, **options: Any) -> Any:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            self.fired = True
-            raise KilledError
-        result = do(*arguments, **options)
-        if self._left == 0:
-            self.fired = True
-            raise KilledError
-        return result
-
-
-class Mortal:
-    """Another object, each of whose calls may be the last."""
-
-    def __init__(self, inner: Any, killer: Killer) -> None:
-        self._inner = inner
-        self._killer = killer
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if not callable(found) or name in {"redis", "options"}:
-            return found
-        return partial(self._killer, found)
-
-
-def mortal_packer(bench: PackerBench, killer: Killer) -> Packer:
-    mortal: Any = Mortal(bench.ledger, killer)
-    in_threads: Any = InThreads(lambda: mortal)
-    dependencies = replace(bench.dependencies, ledger=in_threads)
-    api = Mortal(bench.provider, killer)
-    return bench.packer(api=api, ledger=mortal, dependencies=dependencies)
-
-
-def take_over(bench: PackerBench) -> Packer:
-    """Return a packer of another process, once the lease of the dead one has lapsed."""
-    bench.redis.delete("visionq:watch:packer:k1")
-    bench.pass_time(70)
-    return bench.packer()
 
 
 def come_to_an_end(bench: PackerBench, packer: Packer) -> None:

@@ -6,23 +6,24 @@ import asyncio
 import itertools
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from tests.support.batch_provider import MemoryBatchApi
+from tests.support.batch_provider import INPUT_TOKENS, OUTPUT_TOKENS, MemoryBatchApi
 from tests.support.ledger import Clock
 from tests.support.pictures import picture
 from tests.support.worker import InThreads
 from visionq.blobs import open_blobs
-from visionq.contract import Lane
+from visionq.contract import Lane, Usage
 from visionq.ledger import Ledger, LedgerOptions, NewJob, Registration, Submitted
 from visionq.ledger.views import job_views
 from visionq.names import CELERY_RESULT, HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
-from visionq.pricing.prices import load_prices
+from visionq.pricing.prices import cost_nano_rubles, load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from visionq.submission import prepare
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from visionq.contract import JobView
-    from visionq.pricing.prices import PriceTable
+    from visionq.ledger import Hint
 
 _numbers = itertools.count(1)
 
@@ -86,8 +87,12 @@ class PackerBench:
         self.here = Registration("w1", 0, (QUEUE_BATCH,), key="k1")
 
     @staticmethod
-    def prices() -> PriceTable:
-        return load_prices()
+    def half_price(lines: int) -> int:
+        """Return what answered lines cost, in nano-rubles."""
+        price = load_prices().for_model("gpt-6-luna")
+        assert price is not None
+        usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)
+        return lines * cost_nano_rubles(price.times(0.5), usage)
 
     def close(self) -> None:
         self.loop.stop(self.dependencies.client.close)
@@ -137,12 +142,14 @@ class PackerBench:
         self.ledger.renew(registration)
         return registration
 
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass while dispatchers live."""
+    def pass_time(self, seconds: float, step: float = 3) -> list[Hint]:
+        """Let time pass while dispatchers live; returns what they hint at."""
+        hints: list[Hint] = []
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.clock.now = min(end, self.clock.now + 3)
-            self.ledger.dispatch()
+            self.clock.now = min(end, self.clock.now + step)
+            hints += self.ledger.dispatch().hints
+        return hints
 
     def start_anew(self) -> None:
         """Forget everything."""
@@ -162,3 +169,56 @@ class PackerBench:
     def money(self) -> dict[str, int]:
         stored: Any = self.redis.hgetall("visionq:money")
         return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+class Killer:
+    """Ends the process before, or after, the n-th thing that it does to the world."""
+
+    def __init__(self, number: int, *, after: bool) -> None:
+        self._left = number
+        self._after = after
+        self.fired = False
+
+    def __call__(self, do: Any, *arguments: Any, **options: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            self.fired = True
+            raise KilledError
+        result = do(*arguments, **options)
+        if self._left == 0:
+            self.fired = True
+            raise KilledError
+        return result
+
+
+class Mortal:
+    """Another object, each of whose calls may be the last."""
+
+    def __init__(self, inner: Any, killer: Killer) -> None:
+        self._inner = inner
+        self._killer = killer
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in {"redis", "options"}:
+            return found
+        return partial(self._killer, found)
+
+
+def mortal_packer(bench: PackerBench, killer: Killer) -> Packer:
+    mortal: Any = Mortal(bench.ledger, killer)
+    in_threads: Any = InThreads(lambda: mortal)
+    dependencies = replace(bench.dependencies, ledger=in_threads)
+    api = Mortal(bench.provider, killer)
+    return bench.packer(api=api, ledger=mortal, dependencies=dependencies)
+
+
+def take_over(bench: PackerBench) -> Packer:
+    """Return a packer of another process, once the lease of the dead one has lapsed."""
+    bench.redis.delete("visionq:watch:packer:k1")
+    bench.pass_time(70)
+    return bench.packer()

@@ -88,7 +88,8 @@ class ResultDocument(Document):
     cost_rub: Rubles = Decimal(0)
     #: Whether `cost_rub` rests on a price that nobody confirmed.
     cost_is_estimate: bool = False
-    #: Which served the call, as the provider says, else the one that was asked for.
+    #: Which served the call, as the provider says, else the one that was asked for; `batch` of an
+    #: answer that came through a batch, at half the price.
     service_tier: str | None = None
     #: Answered from a stored answer, at no cost.
     cached: bool = False

@@ -253,7 +253,9 @@ class Packer:
             return
         if batch.state is BatchState.CANCELLING and seen.status is not BatchStatus.CANCELLING:
             self._parts.api.cancel(batch.batch_id)
-        pause = pause_before_look(now - batch.created, self._patience.looks)
+        # One that is stopped is back within minutes, and its jobs may be waiting for that.
+        age = 0 if batch.state is BatchState.CANCELLING else now - batch.created
+        pause = pause_before_look(age, self._patience.looks)
         self._step(batch, next_look=now + pause, looks=batch.looks + 1, **told)
 
     def _collect(self, batch: BatchRecord) -> None:

@@ -57,7 +57,9 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
         usage=(credible(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,
-        service_tier=attempt.served_tier or attempt.job.service_tier,
+        service_tier="batch"
+        if attempt.in_batch
+        else attempt.served_tier or attempt.job.service_tier,
         attempts=attempt.claim.attempts + 1,
         simulated=is_simulated(answer.request_id),
         request_id=answer.request_id,
