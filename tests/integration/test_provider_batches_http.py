@@ -60,6 +60,7 @@ def test_a_batch_from_file_to_answers(
     batch = until_final(api, api.create(file_id, Api.RESPONSES, "mark-1").id)
     assert (batch.status, batch.total, batch.completed) == (BatchStatus.COMPLETED, 3, 3)
     assert batch.ended_at is not None
+    assert api.cancel(batch.id) == batch, "what has ended can't be stopped any more"
     (output,) = batch.result_file_ids
     lines = {line.custom_id: line.answer(REQUEST, now=0) for line in api.lines(output)}
     assert set(lines) == {"a", "b", "c"}

@@ -193,11 +193,12 @@ def test_a_batch_is_found_by_its_mark_on_any_page() -> None:
     assert [batch.mark for batch in api.recent(since=98)] == ["m0", "m1", "m2"]
 
 
-def test_cancelling_what_has_ended_returns_it() -> None:
+@pytest.mark.parametrize("status", [400, 409])
+def test_cancelling_what_has_ended_returns_it(status: int) -> None:
     def handler(request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
             error = {"message": "Cannot cancel a batch with status 'completed'.", "code": None}
-            return httpx2.Response(400, json={"error": error})
+            return httpx2.Response(status, json={"error": error})
         return httpx2.Response(200, json=BATCH | {"status": "completed"})
 
     assert api_of(handler).cancel("batch_1").status is BatchStatus.COMPLETED
@@ -240,6 +241,8 @@ class Download:
         wanted = request.headers.get("range", "bytes=0-")
         self.asked.append(wanted)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if self.ranges else 0
+        if start and start >= len(self.content):
+            return httpx2.Response(416)
         rest = self.content[start:]
         status = 206 if self.ranges and start else 200
         if not self.cuts:
@@ -264,6 +267,17 @@ def test_a_cut_download_is_taken_up_where_it_broke(
     download = Download(content, cuts, ranges)
     lines = list(api_of(download).lines("file-9"))
     assert [line.custom_id for line in lines] == [f"line-{n}" for n in range(count)]
+
+
+def test_a_download_cut_behind_its_last_byte_is_whole() -> None:
+    content = output("one") + b"\n" + output("two")
+    lines = list(api_of(Download(content, [len(content)])).lines("file-9"))
+    assert [line.custom_id for line in lines] == ["one", "two"]
+
+
+def test_a_download_that_is_refused_never_ends_unknown() -> None:
+    with pytest.raises(ProviderUnavailable):
+        list(api_of(saying(502, {"oops": 1})).lines("file-9"))
 
 
 def test_a_download_that_always_breaks_is_given_up_after_what_came() -> None:

@@ -266,8 +266,8 @@ class HttpBatchApi:
         """See `BatchApi`."""
         try:
             return self._known(self._repeatable("post", f"/batches/{_checked(batch_id)}/cancel"))
-        except RequestRejected:
-            # One that has ended can't be cancelled (OpenAI's API reference, 2026).
+        except (RequestRejected, ProviderUnavailable):
+            # One that has ended can't be cancelled: 400 or 409, which nobody documents.
             batch = self.get(batch_id)
             if not batch.status.is_final:
                 raise
@@ -319,9 +319,11 @@ class HttpBatchApi:
         """Yield the bytes of a file from `start` on, even if the server ignores `Range`."""
         headers = {"Accept-Encoding": "identity"}
         if start:
-            headers["Range"] = f"bytes={start}-"
+            # With the last byte once more: a range that begins at the end is refused (416).
+            headers["Range"] = f"bytes={start - 1}-"
         with self._opened(file_id, headers) as response:
-            skipped = start if response.status_code != httpx2.codes.PARTIAL_CONTENT else 0
+            is_rest = response.status_code == httpx2.codes.PARTIAL_CONTENT
+            skipped = min(start, 1) if is_rest else start
             for piece in pieces(response, _LONGEST_FILE):
                 dropped = min(skipped, len(piece))
                 skipped -= dropped
@@ -336,7 +338,7 @@ class HttpBatchApi:
             with content(file_id, extra_headers=headers) as response:
                 yield response.http_response
         except openai.APIStatusError as error:
-            raise self._refusal(error.response) from error
+            raise self._refusal_of_repeatable(error.response) from error
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, httpx2.HTTPError):
                 raise error.__cause__ from error
@@ -388,10 +390,13 @@ class HttpBatchApi:
         document = _reply(response).json
         if response.is_success and isinstance(document, dict) and not document.get("error"):
             return document
+        raise self._refusal_of_repeatable(response)
+
+    def _refusal_of_repeatable(self, response: httpx2.Response) -> VisionqError:
         refusal = self._refusal(response)
         if isinstance(refusal, BillingUnknown):
-            raise ProviderUnavailable(refusal.message, request_id=refusal.request_id)
-        raise refusal
+            return ProviderUnavailable(refusal.message, request_id=refusal.request_id)
+        return refusal
 
     def _known(self, document: dict[str, Any]) -> ProviderBatch:
         batch = read_batch(document)
