@@ -14,7 +14,6 @@ from visionq.errors import InvalidJob
 from visionq.ledger import celery_results
 from visionq.ledger.records import error_document
 from visionq.redis_connection import TRANSIENT_ERRORS
-from worker.celery.lifecycle import runtime
 
 if TYPE_CHECKING:
     from kombu import Message
@@ -34,6 +33,8 @@ def keep_dead_letter(
     A message that is not even a message of Celery's has left its queue by then: where it can't be
     kept, the log has all that is left of it.
     """
+    from worker.celery.lifecycle import runtime  # noqa: PLC0415  # it imports this
+
     result = _result(message.id, reason, detail) if tell and message.id else ""
     facts = {"queue": message.queue, "reason": str(reason), "bytes": len(message.raw)}
     try:
