@@ -2,14 +2,17 @@
 
 A job ends in a script, often in another worker than the one that met its message. So the message's
 canvas is kept with the job, and the end enters a delivery, which is retried until it is made. Each
-message of a canvas goes out once, even if a worker dies while it sends them: `transport.sent_once`.
+message of a canvas goes out once, even if a worker dies while it sends them: `sent_once`.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.task import Context
@@ -19,7 +22,7 @@ from kombu.exceptions import OperationalError
 
 from visionq.errors import InvalidJob, QueueUnavailable
 from visionq.ledger import celery_results
-from worker.celery.transport import sent_once
+from visionq.names import SENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +43,21 @@ _PLACE: Final = ("group", "group_index", "root_id")
 _LARGEST: Final = 256_000
 #: Their steps get new ids at each attempt to send them.
 _COMPLEX: Final = ("celery.chain", "celery.chord")
+#: Keys for the messages that are sent in this context, one after the other.
+MARKS: ContextVar[Iterator[str] | None] = ContextVar("visionq_sent_once", default=None)
+
+
+@contextmanager
+def sent_once(name: str) -> Iterator[None]:
+    """Send each message of this block once, however often the block is repeated.
+
+    On Redis alone: other brokers get them at least once.
+    """
+    token = MARKS.set(f"{SENT}{name}:{number}" for number in count())
+    try:
+        yield
+    finally:
+        MARKS.reset(token)
 
 
 def canvas_of(request: Context) -> str:

@@ -6,10 +6,7 @@ import bz2
 import hashlib
 import lzma
 import zlib
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
-from itertools import count
 from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,12 +20,13 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from visionq.dead_letters import BrokerMessage, Reason
 from visionq.ledger.scripts import script_text
-from visionq.names import HINT_QUEUES, HINT_TASKS, QUEUE_WEBHOOKS, SENT
+from visionq.names import HINT_QUEUES, HINT_TASKS, QUEUE_WEBHOOKS
 from worker.celery import dead_letters
+from worker.celery.canvas import MARKS
 from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 _SCHEMES: Final = ("redis", "rediss")
 #: Bytes; the largest document, with its pictures in base64 twice over, has fewer.
@@ -48,21 +46,6 @@ _PATIENCE: Final = 20.0
 _MARK_TTL: Final = 2 * 86400
 
 log = structlog.get_logger(__name__)
-#: Keys for the messages that are sent in this context, one after the other.
-_marks: ContextVar[Iterator[str] | None] = ContextVar("visionq_sent_once", default=None)
-
-
-@contextmanager
-def sent_once(name: str) -> Iterator[None]:
-    """Send each message of this block once, however often the block is repeated.
-
-    On Redis alone: other brokers get them at least once.
-    """
-    token = _marks.set(f"{SENT}{name}:{number}" for number in count())
-    try:
-        yield
-    finally:
-        _marks.reset(token)
 
 
 class _Decompressor(Protocol):
@@ -136,7 +119,7 @@ class Channel(redis.Channel):
     connection_errors: tuple[type[Exception], ...]
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's message
-        marks = _marks.get()
+        marks = MARKS.get()
         if marks is None:
             super()._put(queue, message, **kwargs)
             return
