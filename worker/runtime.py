@@ -28,7 +28,6 @@ from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.redis_connection import TRANSIENT_ERRORS, connect, connect_multiplexed
 from visionq.settings import ConfigurationError, load_settings
-from worker.celery.canvas import send_canvas
 from worker.event_loop import EventLoop, LoopBlocks
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
@@ -147,6 +146,9 @@ class Runtime:
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     """Put a process together from the environment; connects at first use."""
+    # By way of the transport it imports `lifecycle`, and so this module.
+    from worker.celery.canvas import send_canvas  # noqa: PLC0415  # see above
+
     tune_malloc()
     settings = load_settings()
     options = ledger_options(settings)
