@@ -200,16 +200,18 @@ def test_success_restores_the_rate(driver: LedgerDriver) -> None:
 
 
 def test_a_model_that_refuses_now_and_then_is_not_asked_ever_less(driver: LedgerDriver) -> None:
-    """One refusal in thirteen calls, at any rate, leaves most of the rate that was learned."""
-    calls, rates = 0, []
+    """One refusal in thirteen calls, at any rate, leaves the rate that was learned."""
+    calls, began = 0, 0.0
     worker = driver.worker(slots=64)
     driver.enter(*(new_job() for _ in range(1_500)))
     while calls < 1_400:
         calls = refuse_some(driver, sent(driver, worker, seconds=0.5), calls)
-        rates += [
-            learned.requests_per_minute or 0 for learned in read_rate_limits(driver.redis, ["m1"])
-        ]
-    assert rates[-1] > 0.7 * rates[0]
+        if calls < 100:  # the first refusal has limited the rate
+            (learned,) = read_rate_limits(driver.redis, ["m1"])
+        elif calls > 700:
+            began = began or driver.clock.now
+    assert learned.requests_per_minute
+    assert (1_400 - 700) * 60 / (driver.clock.now - began) > learned.requests_per_minute
 
 
 def test_a_model_that_refuses_now_and_then_is_asked_more(driver: LedgerDriver) -> None:
@@ -224,8 +226,7 @@ def test_a_model_that_refuses_now_and_then_is_asked_more(driver: LedgerDriver) -
         rates.append(learned[0].requests_per_minute or 0)
         calls = refuse_some(driver, sent(driver, worker, seconds=1), calls)
     assert rates[0] < 100
-    assert rates[-1] > 200
-    assert calls < 1_400, "no rate holds it back any more"
+    assert rates[-1] > 500
 
 
 def test_a_limit_that_nobody_tells_is_tried_seldom(driver: LedgerDriver) -> None:

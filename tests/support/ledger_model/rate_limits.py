@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
-RECHECK, WINDOW, IDLE = 250, 10_000, 2_000
-SOON, MOST_REFUSALS, FORGOTTEN, RARE = 10, 3, 10, 0.2
+RECHECK, WINDOW = 250, 10_000
+MOST_REFUSALS, FORGOTTEN, CUT, RARE = 3, 10, 0.85, 0.2
 LONGEST_PAUSE_TOLD = 60_000
-CALM, PROVEN, PATIENCE, NOTICED, MOST_CALM = 16, 0.95, 40, 0.06, 1024
 
 
 @dataclass
@@ -37,12 +36,9 @@ class RateLimitStatus:
     way: float | None = None
     call_tokens: float | None = None
     share: float | None = None
-    last: int | None = None
-    refusals: float = 0
-    calm: int = 0
-    proven: float | None = None
-    trial: float | None = None
-    patience: float | None = None
+    refused_below: int = 0
+    refused_above: int = 0
+    usual: float = 0
     #: What is known of the model's health.
     silence: int = 0
     step: int = 0
@@ -58,12 +54,7 @@ class RateLimitStatus:
 
     def start_over(self) -> None:
         """Forget what was learned from refusals."""
-        self.ceiling = None
-        self.forget_calm()
-
-    def forget_calm(self) -> None:
-        """Forget what was learned while few calls were refused."""
-        self.calm, self.proven, self.trial, self.patience = 0, None, None, None
+        self.ceiling, self.usual = None, 0
 
 
 @dataclass
@@ -273,14 +264,11 @@ class RateLimits(Gates):
                 self.put_on_trial(now, model)
             if "pause" in news:
                 length = min(news["pause"], LONGEST_PAUSE_TOLD) + SLACK
-            _note_refusal(rate_limit, refused=True)
             rate_limit.requests_at = _thousandths(
                 max(rate_limit.requests_at, now + length + _leeway(each))
             )
-        elif ending.billing == "settled":
-            _note_refusal(rate_limit, refused=False)
-            if is_news:
-                self._count_success(now, rate_limit, rates)
+        elif ending.billing == "settled" and is_news:
+            _count_success(now, rate_limit, rates)
 
     def _adopt(self, now: int, model: str, news: dict[str, Any]) -> None:
         rate_limit = self.rate_limit(model)
@@ -293,50 +281,25 @@ class RateLimits(Gates):
             self.look_at_model_again(now, model)
 
     def _cut(self, now: int, model: str, rates: Rates) -> float:
-        rate_limit = self.rate_limit(model)
+        rate_limit, rate = self.rate_limit(model), rates.requests
         asked = rate_limit.passes + max(1, self.counts_of(model)[0])
-        estimate = asked * 60_000 / max(1000, now - (rate_limit.since or now))
-        is_soon, rate = rates.learned is not None and rate_limit.passes < SOON, rates.requests
-        if rate_limit.trial is not None and rate_limit.refusals <= min(
-            rate_limit.trial + NOTICED, RARE
-        ):
+        lately = asked * 60_000 / max(1000, now - (rate_limit.since or now))
+        if rates.learned is None or rate is None:
+            return _climb_to(now, rate_limit, rate or lately)
+        span, below = rate_limit.span or 0, rate_limit.refused_below
+        is_below, share = rate_limit.passes < span, below / (span + below)
+        if is_below:
+            refused, calls, borne = below + 1, rate_limit.passes, RARE
+            rate_limit.refused_below = refused
+        else:
+            refused, calls = rate_limit.refused_above + 1, rate_limit.passes - span
+            borne = min(RARE, 2 * min(share, rate_limit.usual))
+            rate_limit.refused_above = refused
+        if refused < 1 + borne * (refused + calls):
             return 0
-        if rate and rate_limit.refusals < RARE:
-            known = (rate_limit.ceiling or 0) if rates.learned else 0
-            if rate_limit.trial is None:
-                ceiling = max(rate, known * 0.995, _prove(rate_limit, rate))
-            else:
-                ceiling = _end_trial(rate_limit, rate)
-            shares, spans = (0.97, 0.97), (15, 12) if rates.told else (30, 6)
-        elif rates.told:
-            ceiling, shares, spans = rate or 0, (0.8, 0.96), (15, 12)
-        else:
-            ceiling = estimate if rate is None else min(rate * 0.98, estimate * 1.5)
-            ceiling, shares, spans = rate if is_soon and rate else ceiling, (0.5, 0.85), (30, 6)
-        if not rate or rate_limit.refusals >= RARE:
-            rate_limit.forget_calm()
-        ceiling = max(1, ceiling)
-        start = ceiling * shares[0 if is_soon else 1]
-        rate_limit.ceiling, rate_limit.start = _thousandths(ceiling), _thousandths(start)
-        rate_limit.span = _thousandths(max(spans[0], ceiling / spans[1]))
-        rate_limit.passes, rate_limit.since, rate_limit.cut_at = 0, now, now
-        return 60_000 / start
-
-    def _count_success(self, now: int, rate_limit: RateLimitStatus, rates: Rates) -> None:
-        idle = 0 if rate_limit.last is None else now - rate_limit.last
-        patience = max(IDLE, 300_000 / rates.requests if rates.requests else 0)
-        since = rate_limit.since + (idle if idle > patience else 0)
-        if rates.learned is None and now - since > WINDOW:
-            rate_limit.passes, rate_limit.since = 1, now
-            rate_limit.ceiling, rate_limit.calm, rate_limit.proven, rate_limit.patience = (
-                None,
-                0,
-                None,
-                None,
-            )
-        else:
-            rate_limit.passes, rate_limit.since = rate_limit.passes + 1, since
-        rate_limit.last = now
+        rate_limit.usual = _thousandths(share)
+        least = rate / 2 if share else (lately + rate) / 2
+        return _climb_to(now, rate_limit, min(rate, max(lately, least)))
 
     def pace_fields(self) -> dict[str, dict[str, float]]:
         found = {}
@@ -351,24 +314,21 @@ class RateLimits(Gates):
         return {model: kept for model, kept in found.items() if kept}
 
 
-def _prove(rate_limit: RateLimitStatus, rate: float) -> float:
-    proven = rate_limit.proven or 0
-    rate_limit.calm += 1
-    if rate_limit.proven is None and rate_limit.calm >= CALM:
-        proven = rate * (1 - rate_limit.refusals) * PROVEN
-        rate_limit.proven = _thousandths(proven)
-    if rate_limit.calm >= (rate_limit.patience or PATIENCE):
-        rate_limit.trial = rate_limit.refusals
-    return proven
+def _climb_to(now: int, rate_limit: RateLimitStatus, ceiling: float) -> float:
+    ceiling = max(1, ceiling)
+    start = ceiling * CUT
+    rate_limit.ceiling, rate_limit.start = _thousandths(ceiling), _thousandths(start)
+    rate_limit.span = _thousandths(max(30, ceiling / 3))
+    rate_limit.passes, rate_limit.since, rate_limit.cut_at = 0, now, now
+    rate_limit.refused_below = rate_limit.refused_above = 0
+    return 60_000 / start
 
 
-def _end_trial(rate_limit: RateLimitStatus, rate: float) -> float:
-    before = rate_limit.trial or 0
-    borne = rate * (1 - 2 * (rate_limit.refusals - before))
-    rate_limit.proven = _thousandths(borne * (1 - before) * PROVEN)
-    rate_limit.patience = min(2 * (rate_limit.patience or PATIENCE), MOST_CALM)
-    rate_limit.calm, rate_limit.trial = 0, None
-    return borne
+def _count_success(now: int, rate_limit: RateLimitStatus, rates: Rates) -> None:
+    if rates.learned is None and now - rate_limit.since > WINDOW:
+        rate_limit.passes, rate_limit.since, rate_limit.ceiling = 1, now, None
+    else:
+        rate_limit.passes += 1
 
 
 def model_of(lane: str) -> str:
@@ -396,13 +356,6 @@ def _leeway(each: float) -> float:
 
 def _reserved(rate_limit: RateLimitStatus, forecast: int) -> float:
     return forecast * min(1, 1 if rate_limit.share is None else rate_limit.share)
-
-
-def _note_refusal(rate_limit: RateLimitStatus, *, refused: bool) -> None:
-    if refused or rate_limit.refusals > 0.02:
-        rate_limit.refusals = _thousandths(
-            rate_limit.refusals + (refused - rate_limit.refusals) / 64
-        )
 
 
 def _average(before: float | None, value: float) -> float:

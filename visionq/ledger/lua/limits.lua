@@ -17,7 +17,7 @@ for i = 3, #ARGV, 2 do
   if before ~= limits or ARGV[2] == 'operator' then
     redis.call(
       'HDEL', K.rate_limit .. model,
-      'ceiling', 'calm', 'proven', 'trial', 'patience',
+      'ceiling', 'usual',
       'told_requests', 'told_tokens', 'next', 'requests_at', 'tokens_at'
     )
   end

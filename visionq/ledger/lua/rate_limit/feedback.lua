@@ -16,80 +16,46 @@ local function adopt(model, rate_limit, news)
     return rate_limit
   end
   redis.call('HSET', rate_limit.key, 'cut_at', at(now))
-  redis.call('HDEL', rate_limit.key, 'ceiling', 'calm', 'proven', 'trial', 'patience')
+  redis.call('HDEL', rate_limit.key, 'ceiling', 'usual')
   look_at_model_again(model)
   return read_rate_limit(model)
 end
 
--- The rate below which rare refusals bring nothing down: were a limit their cause, what succeeds at
--- this rate would be the limit. Else a model that refuses now and then at any rate would
--- be asked ever less. Then more is tried, for the limit may be nowhere near.
-local function prove(rate_limit, rate)
-  local calm, proven = redis.call('HINCRBY', rate_limit.key, 'calm', 1), rate_limit.proven or 0
-  if not rate_limit.proven and calm >= CALM then
-    proven = rate * (1 - rate_limit.refusals) * PROVEN
-    save(rate_limit, 'proven', proven)
-  end
-  if calm >= (rate_limit.patience or PATIENCE) then
-    save(rate_limit, 'trial', rate_limit.refusals)
-  end
-  return proven
-end
-
--- More is being tried, and more calls are refused for it: returns the rate that the model bears.
-local function end_trial(rate_limit, rate)
-  -- The share is an average over many calls: by now about twice as many more are refused.
-  local borne = rate * (1 - 2 * (rate_limit.refusals - rate_limit.trial))
-  save(rate_limit, 'proven', borne * (1 - rate_limit.trial) * PROVEN)
-  save(rate_limit, 'patience', math.min(2 * (rate_limit.patience or PATIENCE), MOST_CALM))
-  redis.call('HDEL', rate_limit.key, 'calm', 'trial')
-  return borne
-end
-
--- A call was refused: slow down. How much depends on what is known: a limit that was announced
--- is hardly wrong; an unknown one is near what has succeeded lately. Where few calls are refused
--- the limit is just here, or nowhere near: providers refuse now and then for reasons of their own.
--- Returns the time between two calls, or nil while a refusal is borne because more is being tried.
-local function cut(rate_limit)
-  local asked = (rate_limit.passes or 0) + math.max(1, rate_limit.calls_out or 0)
-  local estimate = asked * 60000 / math.max(1000, now - (rate_limit.since or now))
-  local rate, is_soon = rate_limit.requests, rate_limit.learned and (rate_limit.passes or 0) < SOON
-  local is_rare = rate and (rate_limit.refusals or 0) < RARE
-  local ceiling, start, span
-  if rate_limit.trial and rate_limit.refusals <= math.min(rate_limit.trial + NOTICED, RARE) then
-    return nil
-  elseif is_rare then
-    if rate_limit.trial then
-      ceiling = math.max(1, end_trial(rate_limit, rate))
-    else
-      local proven = prove(rate_limit, rate)
-      ceiling = math.max(1, rate, (rate_limit.learned and rate_limit.ceiling or 0) * 0.995, proven)
-    end
-    start, span = ceiling * 0.97, rate_limit.told and math.max(15, ceiling / 12) or math.max(30, ceiling / 6)
-  elseif rate_limit.told then
-    ceiling = math.max(1, rate)
-    start, span = ceiling * (is_soon and 0.8 or 0.96), math.max(15, ceiling / 12)
-  else
-    ceiling = is_soon and rate or rate and math.min(rate * 0.98, estimate * 1.5) or estimate
-    ceiling = math.max(1, ceiling)
-    start, span = ceiling * (is_soon and 0.5 or 0.85), math.max(30, ceiling / 6)
-  end
-  if not is_rare then
-    redis.call('HDEL', rate_limit.key, 'calm', 'proven', 'trial', 'patience')
-  end
+-- Start a climb towards `ceiling` and beyond it. Returns the time between two calls.
+local function climb_to(rate_limit, ceiling)
+  ceiling = math.max(1, ceiling)
+  local start = ceiling * CUT
   save(rate_limit, 'ceiling', ceiling)
   save(rate_limit, 'start', start)
-  save(rate_limit, 'span', span)
+  save(rate_limit, 'span', math.max(30, ceiling / 3))
   redis.call('HSET', rate_limit.key, 'passes', 0, 'since', at(now), 'cut_at', at(now))
+  redis.call('HDEL', rate_limit.key, 'refused_below', 'refused_above')
   return 60000 / start
 end
 
--- The share of calls that are refused lately.
-local function note_refusal(rate_limit, refused)
-  local share = rate_limit.refusals or 0
-  if refused or share > 0.02 then
-    save(rate_limit, 'refusals', share + ((refused and 1 or 0) - share) / 64)
+-- A call was refused: slow down, unless the rate is hardly the reason. Providers refuse now and then at
+-- any rate. The share that two climbs in a row saw refused below their ceilings is borne twice over
+-- above the ceiling. Returns the time between two calls, or nil if the refusal is borne.
+local function cut(rate_limit)
+  local rate, passes, span = rate_limit.requests, rate_limit.passes or 0, rate_limit.span or 0
+  local asked = passes + math.max(1, rate_limit.calls_out or 0)
+  local lately = asked * 60000 / math.max(1000, now - (rate_limit.since or now))
+  if not rate_limit.learned then
+    return climb_to(rate_limit, rate or lately)
   end
+  local is_below = passes < span
+  local below = rate_limit.refused_below or 0
+  local share = below / (span + below)
+  local borne = is_below and RARE or math.min(RARE, 2 * math.min(share, rate_limit.usual or 0))
+  local refused = redis.call('HINCRBY', rate_limit.key, is_below and 'refused_below' or 'refused_above', 1)
+  if refused < 1 + borne * (refused + passes - (is_below and 0 or span)) then
+    return nil
+  end
+  save(rate_limit, 'usual', share)
+  -- The limit is between what was asked lately and the rate. If refusals began below the ceiling, that
+  -- was too high as well: climb from where a limit refuses nothing.
+  local least = share > 0 and rate / 2 or (lately + rate) / 2
+  return climb_to(rate_limit, math.min(rate, math.max(lately, least)))
 end
 
 local function pause_requests(rate_limit, length, each)
@@ -97,18 +63,11 @@ local function pause_requests(rate_limit, length, each)
 end
 
 local function count_success(rate_limit)
-  local idle = now - (rate_limit.last or now)
-  local since = rate_limit.since or 0
-  if idle > math.max(IDLE, rate_limit.requests and 300000 / rate_limit.requests or 0) then
-    since = since + idle
-  end
-  if not rate_limit.learned and now - since > WINDOW then
-    redis.call('HSET', rate_limit.key, 'passes', 1, 'since', at(now), 'last', at(now))
-    -- A trial that came so far goes on: nothing limits, and rare refusals are no news.
-    redis.call('HDEL', rate_limit.key, 'ceiling', 'calm', 'proven', 'patience')
+  if not rate_limit.learned and now - (rate_limit.since or 0) > WINDOW then
+    redis.call('HSET', rate_limit.key, 'passes', 1, 'since', at(now))
+    redis.call('HDEL', rate_limit.key, 'ceiling')
   else
-    local passes = (rate_limit.passes or 0) + 1
-    redis.call('HSET', rate_limit.key, 'passes', at(passes), 'since', at(since), 'last', at(now))
+    redis.call('HINCRBY', rate_limit.key, 'passes', 1)
   end
 end
 
@@ -134,15 +93,11 @@ local function record_feedback(call, rate_limit, news, billing)
       length = cut(rate_limit) or 0
       each = length > 0 and length or each
     end
-    note_refusal(rate_limit, true)
     if news.pause and news.pause > LONGEST_PAUSE_TOLD then
       put_on_trial(rate_limit.key)
     end
     pause_requests(rate_limit, news.pause and math.min(news.pause, LONGEST_PAUSE_TOLD) + SLACK or length, each)
-  elseif billing == Billing.SETTLED then
-    note_refusal(rate_limit, false)
-    if is_news then
-      count_success(rate_limit)
-    end
+  elseif billing == Billing.SETTLED and is_news then
+    count_success(rate_limit)
   end
 end

@@ -12,15 +12,9 @@ local LONGEST_HORIZON = 10000 -- … or, where they are long on their way to the
 local SLACK = 50 -- by which a permit may be late and still hold
 local RECHECK = 250 -- between two looks at a model that can't be asked now
 local WINDOW = 10000 -- over which successes are counted while nothing limits
-local IDLE = 2000 -- without a success are no time of work, nor is that of five calls
-local SOON = 10 -- successes: a refusal before them means that the cut was too small
 local MOST_REFUSALS = 3 -- of one job in a row: from then on it speaks for itself alone
-local RARE = 0.2 -- of calls refused: up to here a refusal is hardly the rate's fault
-local CALM = 16 -- cuts with few refusals in a row, after which their share is known …
-local PROVEN = 0.95 -- … and what succeeds by it is a rate that the model bears
-local PATIENCE = 40 -- such cuts, after which more is tried:
-local NOTICED = 0.06 -- more of the calls refused than before say that there is a limit …
-local MOST_CALM = 1024 -- … and the next trial waits for twice as many cuts, up to this
+local CUT = 0.85 -- of the ceiling is where a climb starts
+local RARE = 0.2 -- of calls refused: the most that is borne
 local LONGEST_PAUSE_TOLD = 60000 -- that is kept before a call tries: beyond it they go one at a time
 local FORGOTTEN = 10 -- spans after which a refusal says nothing any more
 
@@ -54,8 +48,8 @@ end
 
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
-  'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share', 'last',
-  'refusals', 'calm', 'proven', 'trial', 'patience', 'step', 'calls_before',
+  'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share',
+  'refused_below', 'refused_above', 'usual', 'step', 'calls_before',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
