@@ -83,6 +83,21 @@ def test_pictures_and_texts_are_told_apart() -> None:
     assert found.input_tokens(5000, 40) == pytest.approx(1.31 * 5000 + 0.8 * 40, rel=0.01)
 
 
+@pytest.mark.parametrize("counted", [(1.0, 0.75), (1.33, 0.8), (0.7, 1.0)])
+@pytest.mark.parametrize("quoted", [(2300, 40), (85, 2000)], ids=["pictures", "texts"])
+def test_another_mix_is_quoted_within_two_percent(
+    counted: tuple[float, float], quoted: tuple[int, int]
+) -> None:
+    """Counts that scatter by 2 % forecast jobs of a mix never seen within 2 %."""
+    random, (pictures, texts) = Random(3), counted
+    sizes = [(random.choice([255, 765, 1105]), random.randint(30, 400)) for _ in range(200)]
+    calls = [
+        (p, t, round((pictures * p + texts * t) * random.gauss(1, 0.02)), 0, 10) for p, t in sizes
+    ]
+    billed = pictures * quoted[0] + texts * quoted[1]
+    assert learned(calls).input_tokens(*quoted) == pytest.approx(billed, rel=0.02)
+
+
 def test_one_question_about_equal_pictures_gives_one_factor() -> None:
     """If nothing tells pictures from texts, both have the factor of the whole."""
     found = learned([(255, 45, 393, 0, 10)] * 50)
