@@ -289,13 +289,14 @@ class RateLimits(Gates):
         span, below = rate_limit.span or 0, rate_limit.refused_below
         is_below, share = rate_limit.passes < span, below / (span + below)
         if is_below:
-            refused, calls, borne = below + 1, rate_limit.passes, RARE
-            rate_limit.refused_below = refused
+            rate_limit.refused_below = refused = below + 1
+            calls: float = refused + rate_limit.passes
+            borne = RARE
         else:
-            refused, calls = rate_limit.refused_above + 1, rate_limit.passes - span
+            rate_limit.refused_above = refused = rate_limit.refused_above + 1
+            calls = refused + rate_limit.passes - span
             borne = min(RARE, 2 * min(share, rate_limit.usual))
-            rate_limit.refused_above = refused
-        if refused < 1 + borne * (refused + calls):
+        if refused < 1 + borne * calls:
             return 0
         rate_limit.usual = _thousandths(share)
         least = rate / 2 if share else (lately + rate) / 2
