@@ -55,7 +55,7 @@ def test_an_unknown_limit_that_changes(driver: LedgerDriver, before: int, after:
 
 
 def test_a_limit_set_too_high(driver: LedgerDriver) -> None:
-    """Where the operator allows more than the provider does, few calls are refused all the same."""
+    """A limit set above that of the provider leads to few refusals."""
     driver.ledger.set_limits(OPERATOR, {"m1": Limits(requests_per_minute=400)})
     fleet = RateLimitFleet(driver, Provider(300))
     fleet.run(200)
