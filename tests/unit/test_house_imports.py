@@ -1,0 +1,40 @@
+"""Any module of the worker can be imported first: no circle closes, in any order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.unit.test_house_names import ROOT, modules
+
+#: Libraries are imported once; each module in a fork of its own, which has none of ours.
+IMPORT_EACH = """
+import importlib, os, sys
+import aiohttp, celery, click, openai, PIL.Image, pydantic
+import redis.asyncio, structlog
+names = sys.stdin.read().split()
+assert not {name.partition(".")[0] for name in sys.modules} & {"visionq", "worker", "producer"}
+for name in names:
+    child = os.fork()
+    if not child:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            print(f"{name}: {error}", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_any_module_can_be_imported_first() -> None:
+    """In a fresh process each module imports what it needs, in an order that works."""
+    names = [path.removesuffix(".py").replace("/", ".") for path in modules("worker")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH],
+        input="\n".join(names),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout == ""
