@@ -25,8 +25,8 @@ from tests.support.provider_clients import in_a_loop, in_threads
 from visionq import errors
 from visionq.settings import Settings
 from worker.decision import billing_of
+from worker.provider.aiohttp_transport import BoundedAsyncClient
 from worker.provider.provider_client import ask, make_async_client
-from worker.provider.transport import BoundedAsyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Final
 
-from tests.unit.test_house_names import ROOT, modules
+ROOT: Final = Path(__file__).parents[2]
 
-#: Libraries are imported once; each module in a fork of its own, which has none of ours.
+
+#: Imports the libraries once, and each module in a fork that has imported no other.
 IMPORT_EACH = """
 import importlib, os, sys
 import aiohttp, celery, click, openai, PIL.Image, pydantic
@@ -28,7 +31,9 @@ for name in names:
 
 def test_any_module_can_be_imported_first() -> None:
     """In a fresh process each module imports what it needs, in an order that works."""
-    names = [path.removesuffix(".py").replace("/", ".") for path in modules("worker")]
+    paths = sorted((ROOT / "worker").rglob("[a-z]*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    assert names
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_EACH],
         input="\n".join(names),

@@ -94,7 +94,7 @@ def _check(option: str, steps: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _JobEnd:
     """A job that ended; of Celery's objects the stubs lack half."""
 
     app: Any
@@ -124,7 +124,7 @@ def send_canvas(app: Celery, ledger: Ledger, job_id: str) -> None:
     if status not in READY_STATES:  # replayed meanwhile: its next end sends it
         return
     request = Context({"delivery_info": {}, **json.loads(canvas)}, id=job_id)
-    end = _End(app, request, status, result)
+    end = _JobEnd(app, request, status, result)
     try:
         with sent_once(f"{job_id}:{status}"):
             _continue(end) if status == SUCCESS else _fail(end)
@@ -134,7 +134,7 @@ def send_canvas(app: Celery, ledger: Ledger, job_id: str) -> None:
         raise QueueUnavailable(f"the broker can't be reached: {error}") from error
 
 
-def _continue(end: _End) -> None:
+def _continue(end: _JobEnd) -> None:
     for step in _with_ids(end, end.request.callbacks):
         _send(end, step, end.result)
     if end.request.chain:
@@ -142,7 +142,7 @@ def _continue(end: _End) -> None:
         _send(end, maybe_signature(following, app=end.app), end.result, chain=rest)
 
 
-def _fail(end: _End) -> None:
+def _fail(end: _JobEnd) -> None:
     """Call the error callbacks, and end the rest of the chain as Celery does."""
     # Celery's public method for this would also write the job's own result.
     end.app.backend._fail_chain(end.request.chain, end.outcome, state=end.status)  # noqa: SLF001
@@ -151,7 +151,7 @@ def _fail(end: _End) -> None:
             _send(end, step, end.request.id)
 
 
-def _with_ids(end: _End, steps: Sequence[Any] | None) -> Iterator[Any]:
+def _with_ids(end: _JobEnd, steps: Sequence[Any] | None) -> Iterator[Any]:
     """Yield the linked signatures, each under the same id at every attempt."""
     for number, step in enumerate(steps or ()):
         signature: Any = maybe_signature(step, app=end.app)
@@ -162,12 +162,12 @@ def _with_ids(end: _End, steps: Sequence[Any] | None) -> Iterator[Any]:
         yield signature
 
 
-def _send(end: _End, step: Any, argument: object, **options: Any) -> None:  # noqa: ANN401  # Celery's signatures
+def _send(end: _JobEnd, step: Any, argument: object, **options: Any) -> None:  # noqa: ANN401  # Celery's signatures
     root = end.request.root_id or end.request.id
     step.apply_async((argument,), parent_id=end.request.id, root_id=root, **options)
 
 
-def _count_in_chord(end: _End) -> None:
+def _count_in_chord(end: _JobEnd) -> None:
     backend, chord_id = end.app.backend, end.request.group
     with sent_once(f"chord:{chord_id}"):
         backend.on_chord_part_return(end.request, end.status, end.outcome)

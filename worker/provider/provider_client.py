@@ -14,9 +14,9 @@ from visionq.http_checks import is_loopback
 from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
 from worker.http_limits import LONGEST_BODY, harden, pieces, until, with_body
+from worker.provider.aiohttp_transport import KEEP_ALIVE, BoundedAsyncClient
 from worker.provider.answer import read_answer
 from worker.provider.reply import Reply
-from worker.provider.transport import KEEP_ALIVE, BoundedAsyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
