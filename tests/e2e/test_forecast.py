@@ -15,7 +15,7 @@ from redis import Redis
 from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
-from tests.support.fleet import running_fleet
+from tests.support.fleet import running_fleet, until
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
@@ -96,6 +96,10 @@ def test_a_forecast_corrects_itself(tmp_path: Path, options: dict[str, Any], cou
         assert blind.rub.high is not None
         assert blind.rub.low <= billed <= blind.rub.high
 
+        # Workers write what they have counted once a second.
+        until(
+            lambda: quote(rest, redis, options).chosen[0].answers == LEARNED_FROM, 30, "the counts"
+        )
         made = quote(rest, redis, options)
         billed = ask(fleet, rest, options)
         assert made.rub.low is not None

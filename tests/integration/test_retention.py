@@ -27,7 +27,7 @@ SHORT = LedgerOptions(result_ttl=4, failed_ttl=4, answer_ttl=4, blob_grace=3, le
 #: What stays of any number of jobs, tenants, models, batches and pictures.
 FIXED = {
     names.COUNTS: 7,
-    names.DISPATCHER: 5,
+    names.DISPATCHER: 6,
     names.HINTED: 2,
     names.MONEY: 2,
     names.POOL_BUSY: 1,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -62,6 +62,14 @@ def _ask(
     return read_answer(reply, request, now=clock())
 
 
+async def _abort_connections() -> None:
+    """End broken handshakes and requests that were given up, which aiohttp leaves open."""
+    loop: Any = asyncio.get_running_loop()
+    for transport in list(loop._transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)
+
+
 @contextmanager
 def in_a_loop(settings: Settings) -> Iterator[Ask]:
     """Open the client of the event loop; the loop runs during calls alone."""
@@ -71,7 +79,7 @@ def in_a_loop(settings: Settings) -> Iterator[Ask]:
             yield lambda request, **options: runner.run(ask(client, request, **options))
         finally:
             runner.run(client.close())
-            runner.run(asyncio.sleep(0.05))  # in which broken handshakes end (aiohttp 3.14)
+            runner.run(_abort_connections())
 
 
 BOTH = [pytest.param(in_threads, id="threads"), pytest.param(in_a_loop, id="loop")]

@@ -61,12 +61,13 @@ def test_an_idle_worker_asks_seldom() -> None:
 def test_one_redis_for_both() -> None:
     """Broker and results are in the ledger's Redis unless another broker is named."""
     config = celery_config(settings(result_ttl=77))
-    assert config["broker_url"] == config["result_backend"] == URL
+    assert config["broker_url"] == URL
+    assert config["result_backend"] == f"worker.celery.backend:Backend+{URL}"
     assert config["result_expires"] == 77
     assert "global_keyprefix" not in config["broker_transport_options"]
     elsewhere = celery_config(settings(broker="amqp://rabbit//"))
     assert elsewhere["broker_url"] == "amqp://rabbit//"
-    assert elsewhere["result_backend"] == URL
+    assert elsewhere["result_backend"] == config["result_backend"]
     assert elsewhere["broker_transport_options"] == {}
 
 

@@ -37,10 +37,6 @@ def test_nothing_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"callbacks": [{"task": "shop.next"}]}, "link: not supported"),
-        ({"errbacks": [{"task": "shop.next"}]}, "link_error: not supported"),
-        ({"chain": [{"task": "shop.next"}]}, "chain: not supported"),
-        ({"chord": {"task": "shop.next"}}, "chord: not supported"),
         ({"eta": "2026-12-01T12:00:00+00:00"}, "countdown or eta: not supported"),
         ({"stamps": {"order": "7"}}, "stamps: not supported"),
         ({"timelimit": [10, None]}, "time_limit: not supported"),

@@ -100,15 +100,15 @@ def test_entering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A document that is entered leaves its result to the job; one that is refused fails."""
     monkeypatch.setattr(tasks, "runtime", Process)
     given: list[Any] = []
-    monkeypatch.setattr(tasks, "enter", lambda *args: given.append(args))
+    monkeypatch.setattr(tasks, "enter", lambda *args, canvas: given.append((*args, canvas)))
     tasks.analyze.push_request(id="job-1")
     try:
         with pytest.raises(Ignore):
             tasks.analyze.run("a", prompt="?")
-        assert given == [("job-1", ("a",), {"prompt": "?"}, None)]
+        assert given == [("job-1", ("a",), {"prompt": "?"}, None, "")]
 
         def refuse(error: VisionqError) -> None:
-            def fail(*_: object) -> None:
+            def fail(*_: object, **__: object) -> None:
                 raise error
 
             monkeypatch.setattr(tasks, "enter", fail)

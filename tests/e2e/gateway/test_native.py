@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -135,6 +136,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "on_unknown_billing": "hold",
     "metadata": {"a": "b"},
     "deadline": "2090-01-01T00:00:00Z",
+    "by": f"{datetime.now(UTC) + timedelta(days=5):%Y-%m-%dT%H:%M:%SZ}",
+    "lane": "online",
 }
 
 
