@@ -229,7 +229,9 @@ def resetting(read: int) -> Callable[[socket.socket], None]:
 
 def talking_first(connection: socket.socket) -> None:
     connection.sendall(raw("408 Request Timeout", b"", "Connection: close"))
-    connection.recv(1 << 20)
+    with suppress(OSError):  # the client gave up
+        while connection.recv(1 << 20):
+            pass  # unread bytes would reset the connection, and with it the reply
 
 
 def refusing_unread(connection: socket.socket) -> None:
