@@ -148,7 +148,10 @@ reply(outcome(chain(pick, about, following)()))
 
 def test_a_broken_chain_ends(bare_environment: Path, fleet: Fleet) -> None:
     """A step behind a job that failed fails with it: its caller need not wait in vain."""
-    program = f"{_ASK}\nreply(outcome(chain(hopeless, following)(), timeout=30))"
+    program = f"""{_ASK}
+last = chain(hopeless, following)().id
+reply(outcome(app.AsyncResult(last), timeout=30))  # without its parents, which raise before
+"""
     reply = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 4))
     assert reply["state"] == "FAILURE"
     assert "not_an_image" in reply["error"]
@@ -174,7 +177,7 @@ def test_a_chord_fails_with_a_part(bare_environment: Path, fleet: Fleet, end: st
     program = f"""{_ASK}
 part = hopeless if given["end"] == "fails" else ask(1, deadline="2000-01-01T00:00:00Z")
 body = chord(group([ask(0), part]), total)().id
-reply(outcome(app.AsyncResult(body), timeout=40))  # without its parents, who raise before
+reply(outcome(app.AsyncResult(body), timeout=40))  # without its parents, which raise before
 """
     reply = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 7, 8), end=end)
     assert (reply["state"], reply["raised"]) == ("FAILURE", "ChordError")
