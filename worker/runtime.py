@@ -28,6 +28,8 @@ from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.redis_connection import TRANSIENT_ERRORS, connect, connect_multiplexed
 from visionq.settings import ConfigurationError, load_settings
+from worker.celery.canvas import send_canvas
+from worker.delivery_sender import DeliverySender, make_delivery_sender
 from worker.event_loop import EventLoop, LoopBlocks
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits, MemoryLimiter
@@ -55,7 +57,6 @@ from worker.threads.maintenance.housekeeping import EnvironmentLimits, Models, S
 from worker.threads.statistics import StatisticsWriter
 from worker.threads.watchdog import DISPATCHER, Progress, Reporter
 from worker.tracing import make_tracing
-from worker.webhook_sender import WebhookSender, make_webhook_sender
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -97,7 +98,7 @@ class Runtime:
     leadership: Leadership
     limits: EnvironmentLimits
     scripts: Scripts
-    webhook_sender: WebhookSender
+    delivery_sender: DeliverySender
     #: For what threads ask the provider.
     probes: OpenAI
 
@@ -146,9 +147,6 @@ class Runtime:
 
 def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     """Put a process together from the environment; connects at first use."""
-    # By way of the transport it imports `lifecycle`, and so this module.
-    from worker.celery.canvas import send_canvas  # noqa: PLC0415  # see above
-
     tune_malloc()
     settings = load_settings()
     options = ledger_options(settings)
@@ -165,18 +163,16 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
     leadership = Leadership(redis, registration.key)
-    packer = Packer(
-        PackerParts(
-            ledger=ledger,
-            dependencies=dependencies,
-            run=loop.run,
-            leases=leases,
-            registration=replace(registration, slots=0, queues=(QUEUE_BATCH,)),
-            api=make_batch_api(settings),
-            table=load_batch_table(),
-            leadership=leadership,
-            clock=time.time,
-        )
+    parts = PackerParts(
+        ledger=ledger,
+        dependencies=dependencies,
+        run=loop.run,
+        leases=leases,
+        registration=replace(registration, slots=0, queues=(QUEUE_BATCH,)),
+        api=make_batch_api(settings),
+        table=load_batch_table(settings.batches_file),
+        leadership=leadership,
+        clock=time.time,
     )
     urgent: list[PeriodicTask] = [
         MemoryTrim(),
@@ -198,11 +194,11 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         dead_letters=DeadLetters(_redis(settings, patience=5), bounds(settings)),
         watch=MaintenanceThread(urgent),
         sweeper=MaintenanceThread(_slow_tasks(settings, redis, probes, intake), pause=20),
-        packer=MaintenanceThread([packer], pause=PACKER_PAUSE),
+        packer=MaintenanceThread([Packer(parts)], pause=PACKER_PAUSE),
         leadership=leadership,
         limits=limits,
         scripts=scripts,
-        webhook_sender=make_webhook_sender(
+        delivery_sender=make_delivery_sender(
             settings, ledger, partial(send_canvas, app, ledger), random.random, time.sleep
         ),
         probes=probes,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from producer.quote.census import Census, Kind
     from producer.quote.estimate import Estimate
+    from producer.quote.lanes import LaneFacts
     from producer.quote.model_facts import LearnedStatistics
     from producer.sources import BadRow, Row
     from visionq.ledger.usage import Calibration
@@ -80,12 +81,7 @@ def quote_of(
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
-    tables = LaneTables(
-        prices,
-        load_batch_table(plan.settings.batches_file),
-        load_profile(plan.settings.provider),
-    )
-    facts = lane_facts(groups, made, tables, statistics.batches_seen([kind[0] for kind in made]))
+    facts = _lane_facts(groups, made, plan, prices, statistics)
     lanes = quote_lanes(facts, seconds, census.by, now)
     shutdowns = Shutdowns(now.date(), end.date(), statistics.model_list())
     chosen = _chosen(made, prices, calibrations, shutdowns)
@@ -119,6 +115,18 @@ def quote_of(
             *_notes(census, made, prices, calibrations),
         ),
     )
+
+
+def _lane_facts(
+    groups: Mapping[Kind, Group],
+    made: Mapping[Kind, Estimate],
+    plan: QuotePlan,
+    prices: PriceTable,
+    statistics: LearnedStatistics,
+) -> tuple[LaneFacts, ...]:
+    batches = load_batch_table(plan.settings.batches_file)
+    tables = LaneTables(prices, batches, load_profile(plan.settings.provider))
+    return lane_facts(groups, made, tables, statistics.batches_seen([kind[0] for kind in made]))
 
 
 def _crops(

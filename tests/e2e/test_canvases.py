@@ -101,6 +101,11 @@ def blobs(fleet: Fleet, *numbers: int) -> list[str]:
     return fleet.client._blobs.put([*map(picture, numbers), b"no picture"])
 
 
+def state_of(fleet: Fleet, job_id: str) -> str:
+    found: Any = fleet.client._redis.hget(names.JOB + job_id, "state")
+    return str(found.decode())
+
+
 def noted(fleet: Fleet, count: int = 1) -> list[Any]:
     """Return what the shop's tasks got, once as much is there and nothing more is to come."""
     redis = fleet.client._redis
@@ -171,35 +176,73 @@ reply(outcome(chord(header, total)()))
     assert last == {"images": [{"blob": "x"}]}
 
 
-@pytest.mark.parametrize("end", ["fails", "is cancelled"])
-def test_a_chord_fails_with_a_part(bare_environment: Path, fleet: Fleet, end: str) -> None:
-    """A header that fails or is cancelled ends the chord: its caller gets a `ChordError`."""
-    program = f"""{_ASK}
-part = hopeless if given["end"] == "fails" else ask(1, deadline="2000-01-01T00:00:00Z")
-body = chord(group([ask(0), part]), total)().id
-reply(outcome(app.AsyncResult(body), timeout=40))  # without its parents, which raise before
-"""
-    reply = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 7, 8), end=end)
+_END_OF_BODY = "reply(outcome(app.AsyncResult(given['body']), timeout=40))"
+
+
+def test_a_chord_fails_with_a_part(bare_environment: Path, fleet: Fleet) -> None:
+    """A part that fails ends the chord: its caller gets a `ChordError`."""
+    program = f"{_ASK}\nreply(chord(group([ask(0), hopeless]), total)().id)"
+    # Asked for by its id alone: its parents raise before.
+    body = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 7))
+    reply = run_caller(bare_environment, fleet, _END_OF_BODY, body=body)
     assert (reply["state"], reply["raised"]) == ("FAILURE", "ChordError")
+
+
+def test_a_chord_fails_with_a_cancelled_part(bare_environment: Path, fleet: Fleet) -> None:
+    """A part that is cancelled in the ledger ends the chord too."""
+    redis, program = (
+        fleet.client._redis,
+        f"""{_ASK}
+result = chord(group([ask(0), ask(1)]), total)()
+reply([result.id, *(part.id for part in result.parent)])
+""",
+    )
+    fleet.simulator.configure(latency_s=3)
+    body, *parts = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 8, 9))
+    until(lambda: all(redis.exists(names.JOB + part) for part in parts), 20, "the jobs")
+    fleet.client.cancel(parts[0])
+    fleet.simulator.configure(latency_s=0)
+    reply = run_caller(bare_environment, fleet, _END_OF_BODY, body=body)
+    assert (reply["state"], reply["raised"]) == ("FAILURE", "ChordError")
+    assert state_of(fleet, parts[0]) == "cancelled"
 
 
 def test_a_canvas_outlives_workers(bare_environment: Path, fleet: Fleet) -> None:
     """Chords whose workers are killed, again and again, run each body once."""
     count, size = 20, 5
+    fleet.simulator.configure(latency_s=1)
     program = f"""{_ASK}
 results = [
-    chord(group([ask(n % 6) for n in range({size})]), total.clone(kwargs={{"n": number}}))()
+    chord(group([ask(n, prompt=f"{{number}}") for n in range({size})]), total.clone())()
     for number in range({count})
 ]
 reply([result.id for result in results])
 """
-    bodies = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, *range(20, 26)))
+    before = fleet.counts()["completed"]
+    bodies = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, *range(20, 25)))
     for _ in range(4):
         fleet.start_workers(1)
         fleet.workers.pop(0).kill()
+    assert fleet.counts()["completed"] < before + count * size  # else nothing was at stake
+    fleet.simulator.configure(latency_s=0)
     calls = noted(fleet, count)
     assert sorted(task for _, task, *_ in calls) == sorted(bodies)
     assert all(len(answers) == size for _, _, (answers,), _ in calls)
+
+
+@pytest.mark.parametrize(("task", "items"), [("map", "{}"), ("starmap", "[{}]")])
+def test_a_map_is_refused(bare_environment: Path, fleet: Fleet, task: str, items: str) -> None:
+    """Tasks that would call ours within themselves fail by name, and no job is entered."""
+    redis = fleet.client._redis
+    jobs = sorted(redis.scan_iter(names.JOB + "*"))
+    document = "{'prompt': '?', 'images': [{'blob': given['blobs'][0]}]}"
+    program = f"""{_ASK}
+kwargs = {{"task": app.signature("visionq.analyze"), "it": [{items.format(document)}]}}
+reply(outcome(app.send_task("celery.{task}", kwargs=kwargs, queue="visionq.intake")))
+"""
+    reply = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 40))
+    assert "map, starmap, chunks: not supported" in reply["error"]
+    assert sorted(redis.scan_iter(names.JOB + "*")) == jobs
 
 
 def test_a_canvas_is_shown(bare_environment: Path, fleet: Fleet) -> None:

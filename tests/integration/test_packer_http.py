@@ -49,7 +49,7 @@ def packer(bench: Bench) -> Iterator[Packer]:
             leases=bench.leases,
             registration=replace(bench.here, slots=0, queues=(QUEUE_BATCH,), key="k1"),
             api=api,
-            table=load_batch_table(),
+            table=load_batch_table(None),
             leadership=leadership,
             clock=time.time,
             patience=SWIFT,

@@ -38,7 +38,7 @@ def api(simulator: RunningSimulator) -> Iterator[HttpBatchApi]:
 
 
 def spooled(path: Path, *names: str) -> Path:
-    with BatchFile(path, load_batch_table().for_model(MODEL)) as file:
+    with BatchFile(path, load_batch_table(None).for_model(MODEL)) as file:
         for name in names:
             assert file.add(name, REQUEST, tokens=10)
     return path

@@ -27,8 +27,8 @@ from visionq.webhooks import (
     rotate_secret,
     set_webhook,
 )
+from worker.delivery_sender import GIVE_UP_AFTER, DeliverySender, signed_headers
 from worker.fetch import Fetcher, FetchPolicy
-from worker.webhook_sender import GIVE_UP_AFTER, WebhookSender, signed_headers
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,14 +45,14 @@ class WebhookDriver(LedgerDriver):
         super().__init__(redis, LedgerOptions(), Clock(float(round(time.time()))))
         limits = {"allow_private": True, "total_timeout": 5, "longest_wait": 7200}
         fetcher = Fetcher(FetchPolicy(**{**limits, **policy}))
-        self.webhook_sender = WebhookSender(
+        self.delivery_sender = DeliverySender(
             self.ledger, fetcher, pytest.fail, random.Random(3).random, time.sleep
         )
 
     def told(self) -> list[DeliveryEnding]:
         """Take what is due now to the receiver."""
         hints = self.ledger.dispatch().deliveries
-        return [ending for hint in hints if (ending := self.webhook_sender.deliver(hint.id))]
+        return [ending for hint in hints if (ending := self.delivery_sender.deliver(hint.id))]
 
     def told_over(self, seconds: float, step: float = 600) -> list[DeliveryEnding]:
         """Take what is due to the receiver for so long."""
@@ -248,7 +248,7 @@ def test_gone_disables(redis: Redis, receiver: Receiver) -> None:
     receiver.status = 410
     driver = WebhookDriver(redis)
     driver.ledger.cancel(driver.enter(*(new_job() for _ in range(12))))
-    first = driver.webhook_sender.deliver(driver.ledger.dispatch().deliveries[0].id)
+    first = driver.delivery_sender.deliver(driver.ledger.dispatch().deliveries[0].id)
     assert first is not None
     assert first.state is DeliveryState.FAILED
     driver.told_over(60, 3)
@@ -304,7 +304,7 @@ def test_death_of_a_worker(redis: Redis, receiver: Receiver) -> None:
     driver.clock.now += 3
     (hint,) = driver.ledger.dispatch().deliveries
     claim: Any = driver.ledger.claim_delivery(hint.id, "token", 20)  # and its worker dies
-    assert driver.webhook_sender.deliver(hint.id) is None
+    assert driver.delivery_sender.deliver(hint.id) is None
     endings = []
     for _ in range(12):
         driver.clock.now += 2
@@ -399,7 +399,7 @@ def test_slow_receivers_hold_nobody_up(redis: Redis, receiver: Receiver) -> None
     assert [hint.tenant for hint in first] == ["slow"] * 6
     driver.ledger.cancel(driver.enter(new_job(tenant="quick")))
     assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["quick"]
-    driver.webhook_sender.deliver(first[0].id)
+    driver.delivery_sender.deliver(first[0].id)
     assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["slow"]
 
 
@@ -414,7 +414,7 @@ def test_many_slow_tenants_hold_nobody_up(redis: Redis, receiver: Receiver) -> N
     out = list(driver.ledger.dispatch().deliveries)
     assert len(out) == 8, "an eighth of the slots"
     driver.ledger.cancel(driver.enter(new_job(tenant="quick")))
-    driver.webhook_sender.deliver(out[0].id)
+    driver.delivery_sender.deliver(out[0].id)
     assert [hint.tenant for hint in driver.ledger.dispatch().deliveries] == ["quick"]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.ledger import LedgerDriver
     from visionq.ledger import Ending
-    from visionq.ledger.records import AttemptStatistics
+    from visionq.ledger.attempt_statistics import AttemptStatistics
 
 ENDING = replace(paid(completed("j")), counted={"calls|{model}|200|ok": 1, "pictures|png": 2})
 

@@ -24,7 +24,7 @@ from visionq.ledger import (
     Waiting,
     failed,
 )
-from visionq.ledger.calls import statistics_of
+from visionq.ledger.attempt_statistics import statistics_of
 from visionq.ledger.views import job_views
 from visionq.names import HINT_QUEUES, QUEUE_BULK, QUEUE_INTERACTIVE
 

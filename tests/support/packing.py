@@ -108,7 +108,7 @@ class PackerBench:
             "leases": self.leases,
             "registration": self.here,
             "api": self.provider,
-            "table": load_batch_table(),
+            "table": load_batch_table(None),
             "leadership": Leadership(self.redis, self.here.key),
             "clock": self.clock,
         }

@@ -37,7 +37,7 @@ confirmed = true
 
 
 def test_the_limits_are_openais() -> None:
-    limits = load_batch_table().for_model("gpt-6-luna")
+    limits = load_batch_table(None).for_model("gpt-6-luna")
     assert (limits.lines, limits.bytes, limits.confirmed) == (50_000, 200_000_000, False)
 
 
@@ -51,7 +51,7 @@ def test_the_limits_are_openais() -> None:
     ],
 )
 def test_a_model_has_its_own_row(model: str, tokens: int) -> None:
-    limits = load_batch_table().for_model(model)
+    limits = load_batch_table(None).for_model(model)
     assert limits.enqueued_tokens == tokens
     assert limits.lines == 50_000
     assert "tier 4" in limits.source

@@ -395,7 +395,7 @@ def test_a_line_asks_with_the_online_body_byte_for_byte(custom_id: str) -> None:
 def test_a_file_is_filled_up_to_each_limit_and_never_over(limit: str, tmp_path: Path) -> None:
     size = len(line_of("job-0", REQUEST))
     most = {"lines": 3, "bytes": 3 * size + 1, "enqueued_tokens": 30}
-    limits = load_batch_table().limits.model_copy(update={limit: most[limit]})
+    limits = load_batch_table(None).limits.model_copy(update={limit: most[limit]})
     with BatchFile(tmp_path / "lines", limits) as file:
         added = [file.add(f"job-{n}", REQUEST, tokens=10) for n in range(5)]
     assert added == [True, True, True, False, False]

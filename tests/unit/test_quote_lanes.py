@@ -21,7 +21,7 @@ NOW = dt.datetime(2026, 12, 1, 1, 0, tzinfo=dt.timezone(dt.timedelta(hours=3)))
 HOUR = 3600.0
 DAY = 24 * HOUR
 RUBLE = 10**9
-LIMITS = load_batch_table().limits
+LIMITS = load_batch_table(None).limits
 
 
 def facts(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +32,6 @@ from visionq.ledger import celery_results
 from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
-    AttemptStatistics,
     BatchPlace,
     Billing,
     BlobsMissing,
@@ -57,7 +55,6 @@ from visionq.ledger.records import (
     error_document,
 )
 from visionq.ledger.scripts import Call
-from visionq.ledger.usage import usage_fields
 from visionq.names import QUEUE_BATCH, QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
 from visionq.pricing.money import day_of
 from visionq.pricing.prices import ORDINARY_TIERS
@@ -113,7 +110,7 @@ def _entry(job: NewJob) -> list[str | int]:
     document = job.document
     if document.model is None:
         raise InvalidJob("model: none given, and no default filled in")
-    online = _lane(document)
+    online = lane_of(document)
     may_wait = document.lane is Lane.BATCH or may_be_batched(document)
     return [
         job.id,
@@ -148,7 +145,8 @@ def _batch_lane(document: JobDocument) -> str:
     return lane_name(QUEUE_BATCH + document.api, document.tenant, document.model or "")
 
 
-def _lane(document: JobDocument) -> str:
+def lane_of(document: JobDocument) -> str:
+    """Return the backlog in which a job waits."""
     return lane_name(_QUEUES[document.priority], document.tenant, document.model or "")
 
 
@@ -350,7 +348,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
     told = {
         "id": claim.id,
         "token": claim.token,
-        "lane": _lane(claim.document),
+        "lane": lane_of(claim.document),
         "batch": claim.document.batch_id,
         "today": day_of(now, options.time_zone),
         "billing": ending.billing,
@@ -389,36 +387,6 @@ def _told_cost(usage: UsageNote | None) -> dict[str, int]:
     if usage is None or usage.told_cost <= 0 or usage.table_cost <= 0:
         return {}
     return {"told_cost": usage.told_cost, "table_cost": usage.table_cost}
-
-
-def statistics_of(document: JobDocument, ending: Ending) -> AttemptStatistics:
-    """Return what `add_statistics` takes of an ending."""
-    is_paid = ending.billing is Billing.SETTLED
-    return AttemptStatistics(
-        _lane(document), ending.counted, is_paid, ending.usage if is_paid else None
-    )
-
-
-def add_statistics(attempts: Sequence[AttemptStatistics]) -> Call[None]:
-    """Add what attempts counted to the metrics, and to what forecasts learn from."""
-    lanes: dict[str, Counter[str]] = {}
-    for one in attempts:
-        lanes.setdefault(one.lane, Counter()).update(one.fields)
-    answered = {one.lane for one in attempts if one.is_paid}
-    told = {
-        "lanes": [
-            {
-                "lane": lane,
-                "is_answered": lane in answered,
-                "counted": {field: str(amount) for field, amount in fields.items() if amount > 0},
-            }
-            for lane, fields in lanes.items()
-        ],
-        "usage": [
-            usage_fields(one.usage) for one in attempts if one.usage and one.usage.is_forecast
-        ],
-    }
-    return Call("add_statistics", (_as_json(told),), lambda _: None)
 
 
 def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from visionq.contract import DelayReason
 from visionq.errors import ConfigurationError
 from visionq.ledger import budgets, calls, deliveries, spending
+from visionq.ledger.attempt_statistics import add_statistics
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, OTHER, SCRIPTS, Call, script_text
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
     from visionq.contract.limits import Limits
+    from visionq.ledger.attempt_statistics import AttemptStatistics
     from visionq.ledger.budgets import Book, BudgetScope
     from visionq.ledger.deliveries import DeliveryClaim, DeliveryEnding
     from visionq.ledger.records import (
         Admission,
-        AttemptStatistics,
         BatchPlace,
         Claim,
         ClaimRefusal,
@@ -199,7 +200,7 @@ class Ledger:
     def add_statistics(self, attempts: Sequence[AttemptStatistics]) -> None:
         """Add what attempts counted to the metrics, and to what forecasts learn from."""
         for few in _portions(attempts):
-            self.make(calls.add_statistics(few))
+            self.make(add_statistics(few))
 
     def block(self, claim: Claim) -> None:
         """Keep a job from being called again, for Redis refuses what came of this claim.

@@ -402,18 +402,6 @@ class Ending:
     may_be_put_off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptStatistics:
-    """What one attempt counted, and what its call used."""
-
-    lane: str
-    #: As `Ending.counted`.
-    fields: Mapping[str, int]
-    #: Whether its model was paid for an answer, and so has series of its own from then on.
-    is_paid: bool
-    usage: UsageNote | None
-
-
 class Written(StrEnum):
     """What became of an ending; FENCED is false."""
 

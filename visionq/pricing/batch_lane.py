@@ -52,7 +52,7 @@ class BatchTable(Facts):
 
 
 @functools.lru_cache(maxsize=16)
-def load_batch_table(path: Path | None = None) -> BatchTable:
+def load_batch_table(path: Path | None) -> BatchTable:
     """Read the table once per process.
 
     Raises:

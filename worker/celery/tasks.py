@@ -16,6 +16,7 @@ from visionq.contract import TERMINAL
 from visionq.errors import (
     BY_CODE,
     DownloadFailed,
+    InvalidJob,
     JobFailed,
     QueueUnavailable,
     QuotaExceeded,
@@ -51,9 +52,11 @@ if TYPE_CHECKING:
 def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa: ANN401  # callers send what they please
     """Enter a plain caller's document in the ledger, under the id of its task."""
     try:
+        if self.request.id is None:
+            raise InvalidJob("map, starmap, chunks: not supported; send a group of jobs")
         wanted = apply_message_options(document, self.request)
         canvas = canvas_of(self.request)
-        enter(str(self.request.id), args, wanted, runtime().intake, canvas=canvas)
+        enter(self.request.id, args, wanted, runtime().intake, canvas=canvas)
     except QuotaExceeded:
         raise
     except QueueUnavailable as error:
@@ -103,7 +106,7 @@ def run(self: Task[Any, Any]) -> str:
 )
 def deliver(self: Task[Any, Any]) -> str:
     """Deliver the event that this hint names to the tenant's webhook."""
-    ending = runtime().webhook_sender.deliver(str(self.request.id))
+    ending = runtime().delivery_sender.deliver(str(self.request.id))
     if ending is None:
         raise Ignore
     if ending.state is DeliveryState.WAITING:

@@ -9,8 +9,8 @@ from pydantic import Field
 from visionq.contract.base import Document, JobId
 from visionq.contract.result import ImageReport
 from visionq.ledger.records import BatchPlace
-from worker.pipeline import Attempt, JobPicture
-from worker.pipeline.answers import report
+from worker.pipeline import Attempt
+from worker.pipeline.answers import picture_of, report
 from worker.pipeline.costs import expected
 from worker.provider.batch_files import line_of
 from worker.provider.request import PATHS, ProviderRequest, build_repair
@@ -89,18 +89,7 @@ def attempt_of(claim: Claim, text: str, dependencies: Dependencies) -> Attempt:
     """Return the attempt of a line, with what was known when it was packed."""
     line = LineDocument.model_validate_json(text)
     attempt = Attempt(claim, dependencies, in_batch=True)
-    attempt.pictures = [
-        JobPicture(
-            name=image.name,
-            sha256=image.sha256,
-            source=image.source,
-            sent=image.sent,
-            crops=image.crops,
-            warnings=image.warnings,
-            forecast_tokens=image.forecast_tokens or 0,
-        )
-        for image in line.images
-    ]
+    attempt.pictures += map(picture_of, line.images)
     attempt.cache_key, attempt.accepts_cached = line.cache_key, line.accepts_cached
     attempt.asked, attempt.forecast = line.asked, line.forecast
     attempt.worst_case, attempt.timings_ms = line.worst_case, dict(line.timings_ms)

@@ -147,6 +147,19 @@ def report(picture: JobPicture) -> ImageReport:
     )
 
 
+def picture_of(known: ImageReport) -> JobPicture:
+    """Return a picture whose bytes are gone, with what `report` said of it."""
+    return JobPicture(
+        name=known.name,
+        sha256=known.sha256,
+        source=known.source,
+        sent=known.sent,
+        crops=known.crops,
+        warnings=known.warnings,
+        forecast_tokens=known.forecast_tokens or 0,
+    )
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -184,18 +197,7 @@ def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
 def prepare_repair(attempt: Attempt, faulty: InvalidAnswer) -> None:
     """Prepare the question about an answer of an earlier attempt, with what was known then."""
     attempt.cache_key = faulty.cache_key
-    attempt.pictures += [
-        JobPicture(
-            name=image.name,
-            sha256=image.sha256,
-            source=image.source,
-            sent=image.sent,
-            crops=image.crops,
-            warnings=image.warnings,
-            forecast_tokens=image.forecast_tokens or 0,
-        )
-        for image in faulty.images
-    ]
+    attempt.pictures += map(picture_of, faulty.images)
     attempt.request = build_repair(attempt.job, faulty, attempt.dependencies.settings.prompt_cache)
 
 

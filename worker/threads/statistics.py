@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.ledger.calls import statistics_of
+from visionq.ledger.attempt_statistics import statistics_of
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.ledger import Ending, Ledger
-    from visionq.ledger.records import AttemptStatistics
+    from visionq.ledger.attempt_statistics import AttemptStatistics
 
 log = structlog.get_logger(__name__)
 

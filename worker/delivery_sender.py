@@ -50,8 +50,8 @@ _BACKOFF_CAP: Final = 7200.0
 
 
 @dataclass(frozen=True)
-class WebhookSender:
-    """Posts events to the webhooks of their tenants; shared by all threads."""
+class DeliverySender:
+    """Posts events to webhooks, and sends canvases; shared by all threads."""
 
     ledger: Ledger
     fetcher: Fetcher
@@ -156,13 +156,13 @@ def signed_headers(
     }
 
 
-def make_webhook_sender(
+def make_delivery_sender(
     settings: Settings,
     ledger: Ledger,
     send_canvas: Callable[[str], None],
     random: Callable[[], float],
     sleep: Callable[[float], None],
-) -> WebhookSender:
+) -> DeliverySender:
     """Return a sender, guarded like downloads but without their list of allowed hosts."""
     policy = FetchPolicy(
         allow_private=settings.allow_private_urls,
@@ -174,4 +174,4 @@ def make_webhook_sender(
         max_connections_per_host=settings.max_connections_per_host,
         longest_wait=_BACKOFF_CAP,
     )
-    return WebhookSender(ledger, Fetcher(policy), send_canvas, random, sleep)
+    return DeliverySender(ledger, Fetcher(policy), send_canvas, random, sleep)
