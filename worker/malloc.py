@@ -12,7 +12,7 @@ from worker.images.scale import release_buffers
 #: hand, each is made of new pages: 12,000 page faults for 6 MP, a quarter of the work.
 _PARAMETERS: Final = (
     (-3, 1 << 25),  # M_MMAP_THRESHOLD, the highest there is: larger blocks are mapped one by one
-    (-1, 1 << 26),  # M_TRIM_THRESHOLD: what is free beyond it at the end of the heap is given back
+    (-1, 1 << 25),  # M_TRIM_THRESHOLD: what is free beyond it at the end of the heap is given back
     (-8, 1),  # M_ARENA_MAX: each heap keeps as much; the GIL keeps threads apart
 )
 
