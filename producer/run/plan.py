@@ -164,12 +164,18 @@ def make_plan(
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=source_options, stdin=stdin)
     _check_columns(options.form.columns or (), source)
-    return RunPlan(source, _question(source, asked, settings, stdin), options)
+    return RunPlan(source, make_question(source, asked, settings, stdin), options)
 
 
-def _question(
+def make_question(
     source: Source, asked: Mapping[str, Any], settings: Settings, stdin: BinaryIO
 ) -> Question:
+    """Return the question of a command's options: `prompt`, `prompt_file` and fields of jobs.
+
+    Raises:
+        click.UsageError: the prompt is missing, a field is wrong, or the model has no price.
+        InvalidSource: the source lacks a column of the prompt.
+    """
     options = {name: value for name, value in asked.items() if value is not None}
     text, file = options.pop("prompt", None), options.pop("prompt_file", None)
     schema = options.pop("schema", None)

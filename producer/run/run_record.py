@@ -39,7 +39,7 @@ TOKENS: Final = (
 #: Columns for programs; `--no-technical` leaves them out of tables.
 TECHNICAL: Final = (
     "row", "pictures", "model", "detail", "api", "question", "attempt", *TOKENS, "service_tier",
-    "cost_is_estimate", "request_id", "job_id", "finished_at",
+    "latency_s", "cost_is_estimate", "request_id", "job_id", "finished_at",
 )  # fmt: skip
 
 
@@ -126,6 +126,7 @@ def _row(place: RowAttempt, question: Question) -> dict[str, Any]:
 def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
     pictures = [image.sha256 for image in result.images if image.sha256]
     warnings = [f"{image.name}: {said}" for image in result.images for said in image.warnings]
+    asked = None if result.cached else result.timings_ms.get("ask")
     row |= {
         "text": result.text,
         "data": result.data,
@@ -134,6 +135,7 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
         "pictures": pictures or row["pictures"],
         **{name: getattr(result.usage, name) for name in TOKENS},
         "service_tier": result.service_tier,
+        "latency_s": None if asked is None else round(asked / 1000, 3),
         "cost_is_estimate": result.cost_is_estimate,
         "simulated": result.simulated,
         "warnings": [*result.warnings, *warnings],

@@ -156,8 +156,12 @@ SOURCE: Final = "source."
 #: Most columns: more fields are for programs, not for people.
 _MOST_FIELDS: Final = 1_000
 _LARGEST: Final = 2**63
-_BOOLEANS: Final = frozenset({"cached", "cost_is_estimate", "simulated"})
-_NUMBERS: Final = frozenset({"row", "attempt", *TOKENS})
+#: Columns of OUT that are not text.
+_KINDS: Final[dict[str, type]] = {
+    **dict.fromkeys(("cached", "cost_is_estimate", "simulated"), bool),
+    **dict.fromkeys(("row", "attempt", *TOKENS), int),
+    "latency_s": float,
+}
 
 Cell = str | int | float | bool | None
 
@@ -264,9 +268,7 @@ def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[Ta
         return [TableColumn("data", str), *found] if plain else found
     if name == "error":
         return [TableColumn("error_code", str), TableColumn("error_message", str)]
-    if name in _BOOLEANS:
-        return [TableColumn(name, bool)]
-    return [TableColumn(name, int if name in _NUMBERS else str)]
+    return [TableColumn(name, _KINDS.get(name, str))]
 
 
 def _kind_of(value: object) -> type:

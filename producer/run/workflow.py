@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.run.asking import RowsToAsk, ask_rows
 from producer.run.detached import detach
-from producer.run.feeder import (
-    WINDOW_JOBS,
-    WINDOW_JOBS_OF_BATCHES,
-    Feeder,
-    Submitter,
-    Window,
-)
 from producer.run.preview import (
     BalanceCheck,
     balance_of,
@@ -24,19 +17,14 @@ from producer.run.preview import (
     said_of_changes,
     show_quote,
 )
-from producer.run.run_progress import Tally, open_display, rubles, without_answer
+from producer.run.run_progress import Tally, rubles, without_answer
 from producer.run.run_record import Record
 from producer.run.selection import Again, Sample, Selection
-from producer.run.session import Outcome, RunBudget, Session
+from producer.run.session import Outcome
 from producer.run.table import as_old_as, export, keep_changed
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
-from visionq.contract import Lane
-from visionq.devstack.supervisor import Signals
 from visionq.errors import BillingUnknown
-from visionq.ledger import Ledger, ledger_options
-from visionq.redis_connection import as_queue_unavailable, connect
-from visionq.sdk.waiting import REPLY
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,9 +36,6 @@ if TYPE_CHECKING:
     from producer.run.run_progress import Terminal
     from producer.stack import Stack
     from visionq.settings import Settings
-
-#: How a run's connections appear in Redis's `CLIENT LIST`.
-_CLIENT_NAME: Final = "visionq-run"
 
 #: Outcome → exit code, where no row has failed.
 _EXITS: Final = {
@@ -194,53 +179,20 @@ class _Workflow:
         return (outcome, True) if sample_only else (self._session(None), False)
 
     def _session(self, sample: frozenset[str] | None) -> Outcome:
-        url, options = self.stack.redis_url, ledger_options(self.settings)
-        with (
-            connect(url, _CLIENT_NAME) as patient,
-            connect(url, _CLIENT_NAME, retries=0, patience=REPLY) as redis,
-            Signals() as signals,
-        ):
-            ledger = Ledger(patient, options)
-            limit = self.plan.options.max_rub
-            budget = RunBudget(ledger, patient, self.plan.run, limit, lambda: self.tally.paid)
-            with as_queue_unavailable():
-                budget.begin()
-            window = Window(self._most_jobs())
-            feeder = Feeder(
-                source=self.plan.source.rows(),
-                question=self.plan.question,
-                run=self.plan.run,
-                settings=self.settings,
-                window=window,
-                submitter=Submitter(ledger, patient, self.settings),
-                before=budget.ensure,
-                selection=self._selection(),
-                sample=sample,
-                columns=self.plan.options.form.columns,
-            )
-            display = open_display(time.monotonic)
-            session = Session(
-                question=self.plan.question,
-                record=self.record,
-                feeder=feeder,
-                window=window,
-                ledger=Ledger(redis, options),
-                redis=redis,
-                tally=self.tally,
-                signals=signals,
-                display=display,
-                ensure_budget=budget.ensure,
-                clock=time.monotonic,
-            )
-            with closing(display):
-                return session.run()
-
-    def _most_jobs(self) -> int:
-        """Return how many jobs may be in the ledger at once."""
-        options = self.plan.question.options
-        lane = options.get("lane", Lane.AUTO)
-        waits = lane == Lane.BATCH or (lane == Lane.AUTO and options.get("by") is not None)
-        return WINDOW_JOBS_OF_BATCHES if waits else WINDOW_JOBS
+        plan = self.plan
+        rows = RowsToAsk(
+            source=plan.source,
+            question=plan.question,
+            run=plan.run,
+            record=self.record,
+            selection=self._selection(),
+            tally=self.tally,
+            max_rub=plan.options.max_rub,
+            paid=lambda: self.tally.paid,
+            sample=sample,
+            columns=plan.options.form.columns,
+        )
+        return ask_rows(rows, self.stack.redis_url, self.settings)
 
     def end(self, outcome: Outcome) -> int:
         """Sort OUT, make a table of it, and report; return the exit code."""
