@@ -63,9 +63,10 @@ def ask(
 
     Uses the running stack, or starts one for this question alone.
     """
-    fields = take_job_options(options)
-    fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer)
     with errors_as_json(as_json):
+        fields = take_job_options(options)
+        recipe = fields.pop("prompt", None)
+        fields["prompt"] = take_prompt(prompt, prompt_file, sys.stdin.buffer, recipe)
         settings = load_settings()
         # Read first: a wrong name fails at once, before a stack is started.
         fields["images"] = take_images(images, most_bytes(fields, settings))

@@ -28,6 +28,7 @@ from visionq.contract import (
 from visionq.contract.pictures import ASKED_OF_MODEL, COMPUTED
 from visionq.errors import InputFileNotFound, InvalidJob, InvalidSource
 from visionq.needed_by import moment_needed
+from visionq.recipes import load_recipe
 from visionq.sdk.images import is_url, read_picture
 from visionq.submission import prepare
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 #: The prompt that means stdin.
 STDIN = "-"
+NO_PROMPT: Final = (
+    "give the question with -p PROMPT, --prompt-file FILE or --recipe NAME (`visionq recipes list`)"
+)
 
 
 def take_images(arguments: Iterable[str], most_bytes: int) -> list[ImageInput]:
@@ -63,14 +67,18 @@ def _take_image(argument: str, most_bytes: int) -> ImageInput:
     return (argument, read_picture(argument, most_bytes))
 
 
-def take_prompt(prompt: str | None, file: Path | None, stdin: BinaryIO) -> str:
-    """Return the prompt from the option, its file, or stdin (`-`).
+def take_prompt(
+    prompt: str | None, file: Path | None, stdin: BinaryIO, recipe: str | None = None
+) -> str:
+    """Return the prompt of the option, its file or stdin (`-`), else the recipe's.
 
     Raises:
-        click.UsageError: neither or both are given, or the text is empty.
+        click.UsageError: none or both are given, or the text is empty.
     """
+    if prompt is None and file is None and recipe is not None:
+        return recipe
     if (prompt is None) == (file is None):
-        raise click.UsageError("give the question with -p PROMPT or with --prompt-file FILE")
+        raise click.UsageError(NO_PROMPT)
     if file is not None:
         text = read_text(file, "--prompt-file")
     elif prompt == STDIN:
@@ -177,6 +185,11 @@ def _moment(text: str) -> datetime:
 _OBJECT: Final = Parsed("json", _object)
 _MOMENT: Final = Parsed("time", _moment)
 _OPTIONS: Final = (
+    click.option(
+        "--recipe",
+        help="Tried question with its schema: a name of `visionq recipes list`, or FILE.toml.",
+    ),
+    click.option("--lang", help="Language of the recipe, such as `ru`.  [default: its first]"),
     click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
     click.option("--api", type=_choice(Api), help="API to call."),
     click.option("--detail", type=_choice(Detail), help="How closely to look."),
@@ -256,13 +269,19 @@ job_options = with_options(*_OPTIONS)
 
 
 def take_job_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job that the command's options set.
+    """Return the fields of a job that options set, over those of the recipe.
+
+    Only a recipe sets `prompt`.
 
     Raises:
-        click.UsageError: a requirement has two policies.
+        click.UsageError: a requirement has two policies, or a language has no recipe.
         click.BadParameter: the file of the schema is not one.
+        ConfigurationError: there is no such recipe, or its file has an error.
     """
     rest = dict(options)
+    recipe, language = rest.pop("recipe"), rest.pop("lang")
+    if recipe is None and language is not None:
+        raise click.UsageError("--lang chooses the language of a recipe: give --recipe as well")
     pictures: dict[str, Any] = {name: True for name in _PERMISSIONS if rest.pop(name)}
     if rest.pop(_FIRST_FRAME):
         pictures["animated"] = Animated.FIRST_FRAME.value
@@ -277,7 +296,8 @@ def take_job_options(options: dict[str, Any]) -> dict[str, Any]:
         fields["deadline"] = moment.astimezone()
     if fields.pop("no_repair"):
         fields["repair"] = False
-    return fields | ({"pictures": pictures} if pictures else {})
+    fields |= {"pictures": pictures} if pictures else {}
+    return fields if recipe is None else merged(load_recipe(recipe).job_fields(language), fields)
 
 
 # Columns ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from producer.job_options import merged
+from producer.job_options import NO_PROMPT, merged
 from visionq.errors import InvalidJob, InvalidSource
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def prompt_for(source: Source, text: str | None) -> Prompt | None:
             raise click.UsageError(f"{source.description}: its lines bring their own prompts")
         return None
     if text is None:
-        raise click.UsageError("give the question with -p PROMPT or with --prompt-file FILE")
+        raise click.UsageError(NO_PROMPT)
     prompt = Prompt(text)
     unknown = [name for name in prompt.names if name not in source.columns]
     if unknown:

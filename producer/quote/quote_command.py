@@ -133,11 +133,11 @@ def quote(
     if spec == STDIN and prompt == STDIN:
         raise click.UsageError("SOURCE and prompt can't both come from stdin")
     chosen = take_source_options(options)
-    text = None
-    if prompt is not None or prompt_file is not None:
-        text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
-    fields = take_job_options(options)
     with errors_as_json(as_json), as_queue_unavailable():
+        fields = take_job_options(options)
+        text = recipe = fields.pop("prompt", None)
+        if prompt is not None or prompt_file is not None:
+            text = take_prompt(prompt, prompt_file, sys.stdin.buffer, recipe)
         settings = load_settings()
         example = check_options(fields, settings)
         source = open_source(spec, options=chosen)

@@ -178,14 +178,15 @@ def make_question(
     """
     options = {name: value for name, value in asked.items() if value is not None}
     text, file = options.pop("prompt", None), options.pop("prompt_file", None)
+    recipe = options.pop("recipe", None)
     schema = options.pop("schema", None)
     if schema is not None:
         options["answer_schema"] = take_schema(schema)
     options.setdefault("model", settings.default_model)
     check_options(options, settings)
     _check_price(options["model"], settings)
-    given = text is not None or file is not None
-    prompt = prompt_for(source, take_prompt(text, file, stdin) if given else None)
+    given = any(one is not None for one in (text, file, recipe))
+    prompt = prompt_for(source, take_prompt(text, file, stdin, recipe) if given else None)
     return Question(prompt, options, "" if prompt else source.fingerprint())
 
 

@@ -126,14 +126,21 @@ def run(
             form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)
-        question = {"prompt": prompt, "prompt_file": prompt_file, "schema": schema}
+        fields = take_job_options(options)
+        recipe = fields.pop("prompt", None)
+        question = {
+            "prompt": prompt,
+            "prompt_file": prompt_file,
+            "schema": schema,
+            "recipe": recipe,
+        }
         if detach and STDIN in (source, prompt):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
             source,
             run_options,
             source_options=described,
-            asked={**question, **take_job_options(options)},
+            asked={**fields, **question},
             settings=settings,
             stdin=sys.stdin.buffer,
         )

@@ -104,6 +104,11 @@ def refuse_twice(models: Iterable[str]) -> None:
         seen.add(model)
 
 
+def packaged(folder: str) -> tuple[str, ...]:
+    """Return the names of the data files in a folder of this package."""
+    return tuple(file.name for file in (resources.files(__name__) / folder).iterdir())
+
+
 def load(table: type[Table], default: str, path: Path | None) -> Table:
     """Read a data file: the operator's, or the `default` one of this package.
 

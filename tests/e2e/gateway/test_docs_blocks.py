@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from tests.support.gateway import Gateway
 
 #: Pages whose Python is one program each; `docs/clients.md` has tests of its own.
-PYTHON_PAGES: Final = ("README.md", "docs/producing.md", "docs/gateway.md", "docs/money.md")
+PYTHON_PAGES: Final = (
+    *("README.md", "docs/producing.md", "docs/gateway.md", "docs/money.md", "docs/recipes.md"),
+)
 SHELL_PAGES: Final = (
     *("README.md", "docs/quickstart.md", "docs/producing.md", "docs/bulk.md", "docs/money.md"),
     *("docs/cli.md", "docs/flower.md", "docs/gateway.md", "docs/operations.md"),
+    "docs/recipes.md",
 )
 #: Beginning of a command → why it is not run here. Those of visionq are parsed by a unit test.
 NOT_RUN: Final = {
