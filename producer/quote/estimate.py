@@ -157,8 +157,7 @@ class Estimate:
     input: Span
     output: Span
     cost: tuple[int, int, int] | None
-    #: Whether input and output follow earlier answers, not tables and guesses.
-    input_learned: bool
+    #: Whether the output follows earlier answers, not guesses.
     output_learned: bool
 
 
@@ -184,7 +183,6 @@ def estimate(
         input=taken,
         output=given,
         cost=_cost(price, group, taken, given, use) if price else None,
-        input_learned=calibration is not None,
         output_learned=learned,
     )
 

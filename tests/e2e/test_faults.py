@@ -65,10 +65,11 @@ def test_an_outcome_survives_the_death_of_its_writer(fleet: Fleet) -> None:
     """A worker that dies right behind its commit has answered: `AsyncResult.get()` returns."""
     program = """
 import os, signal, sys
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import JobDocument, ResultDocument
-from visionq.ledger import Billing, Completed, Ending, Ledger, NewJob, Registration
+from visionq.ledger import Billing, Completed, Ending, NewJob, Registration
 from visionq.redis_connection import connect
-ledger = Ledger(connect(sys.argv[1], "test"))
+ledger = WorkerLedger(connect(sys.argv[1], "test"))
 document = JobDocument(prompt="?", model="other", images=[{"url": "https://example.com/a.png"}])
 ledger.submit([NewJob("written", document)])
 registration = Registration("w", 99, ("visionq.interactive",))

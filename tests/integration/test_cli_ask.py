@@ -15,7 +15,7 @@ from producer import ask_command
 from tests.support.clients import Fleet
 from visionq import cli
 from visionq.devstack.redis_server import running_redis
-from visionq.ledger.search import list_jobs
+from visionq.ledger.search import JobFilter, find_jobs
 from visionq.ledger.views import job_document
 from visionq.names import JOB
 
@@ -90,7 +90,7 @@ def test_options(photo: str, tmp_path: Path, redis: Redis, monkeypatch: pytest.M
     options = "--model m7 --api chat_completions --detail low --max-output-tokens 55"
     url = "https://example.com/a.png"
     assert ask(photo, url, "-p", "-", *options.split(), "--schema", str(schema)) == 0
-    (view,) = list_jobs(redis)
+    (view,) = find_jobs(redis, JobFilter())
     document = job_document(redis, view.id)
     assert document is not None
     assert [image.name or image.url for image in document.images] == [photo, url]
@@ -195,7 +195,7 @@ def test_interrupted(
 
     monkeypatch.setattr("producer.ask_command._look", interrupt)
     assert ask(photo, "-p", "What?") == 130
-    (view,) = list_jobs(redis)
+    (view,) = find_jobs(redis, JobFilter())
     assert view.state == "cancelled"
 
 

@@ -17,10 +17,11 @@ from tests.support.ledger import (
     unpaid,
     with_blobs,
 )
+from tests.support.worker_ledger import WorkerLedger
 from visionq import cli, names
 from visionq.contract import State
-from visionq.ledger import Ledger, LedgerOptions
-from visionq.ledger.search import JobFilter, find_jobs, list_jobs
+from visionq.ledger import LedgerOptions
+from visionq.ledger.search import JobFilter, find_jobs
 from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ def test_failures_are_found_by_what_they_are(driver: LedgerDriver, capsys: Outpu
 
 def test_finding_does_not_stop_at_the_first_page(redis: Redis) -> None:
     """A job is found behind any number of others that are due before it, or ended after it."""
-    ledger = Ledger(redis)
+    ledger = WorkerLedger(redis)
     ledger.submit([new_job(f"q{n}", deadline="2100-01-01T00:00:00Z") for n in range(1100)])
     redis.hset(f"{names.JOB}q7", "state", "waiting")
     redis.zadd(names.DUE, {"q7": 4.2e12})
-    assert [view.id for view in list_jobs(redis, State.WAITING, limit=1)] == ["q7"]
+    assert next(find_jobs(redis, JobFilter(state=State.WAITING))).id == "q7"
     states = [f"q{number}" for number in range(500, 600)]
     ledger.cancel(states)
     ledger.cancel([f"q{number}" for number in range(600, 1100)])
@@ -102,7 +103,7 @@ def test_good_jobs_push_no_failure_out(redis: Redis) -> None:
     for _ in range(5):
         claim = driver.begin()
         driver.ledger.finish(claim, paid(completed(claim.id)))
-    assert [view.id for view in list_jobs(redis, State.FAILED)] == [bad]
+    assert [view.id for view in find_jobs(redis, JobFilter(state=State.FAILED))] == [bad]
     assert 4900 < redis.ttl(names.JOB + bad) <= 5000
     driver.clock.now += 5001
     again = fail(driver)
@@ -121,7 +122,7 @@ def test_replay_tells_the_price_first(
     monkeypatch.setattr("sys.stdin", StringIO())
     assert cli.run(["jobs", "replay", "--failed"]) == 130  # nobody is there to answer
     assert "2 jobs, at most" in capsys.readouterr().out
-    assert len(list_jobs(driver.redis)) == 2
+    assert len(list(find_jobs(driver.redis, JobFilter()))) == 2
 
 
 def test_replay_makes_new_jobs_that_name_the_old(driver: LedgerDriver, capsys: Output) -> None:
@@ -176,7 +177,7 @@ def test_only_what_ended_without_an_answer_is_replayed(
     assert cli.run(["jobs", "replay", "nobody", "--yes"]) == 1
     assert cli.run(["jobs", "replay", "--yes"]) == 2
     assert cli.run(["jobs", "replay", "a", "--failed"]) == 2
-    assert len(list_jobs(driver.redis)) == 1
+    assert len(list(find_jobs(driver.redis, JobFilter()))) == 1
 
 
 def test_a_picture_can_be_looked_at(driver: LedgerDriver, tmp_path: Any, capsys: Output) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.clients import Fleet
+from tests.support.worker_ledger import WorkerLedger
 from visionq import Client, JobFailed, cli
 from visionq.contract import DelayReason
-from visionq.ledger import Billing, Claim, Ending, Ledger, Parked, Registration
+from visionq.ledger import Billing, Claim, Ending, Parked, Registration
 from visionq.names import HINT_QUEUES
 from visionq.redis_connection import connect
 from visionq.settings import Settings
@@ -151,7 +152,7 @@ def test_resume(client: Client, redis_url: str, capsys: Output) -> None:
     """Jobs of unknown billing ask once more when an operator says so; others stay as they are."""
     parked, queued = submit(client), submit(client, "Another?")
     with connect(redis_url, "tests") as redis:
-        ledger = Ledger(redis)
+        ledger = WorkerLedger(redis)
         worker = Registration("w1", 8, HINT_QUEUES)
         ledger.renew(worker)
         assert {hint.id for hint in ledger.dispatch().hints} == {parked, queued}

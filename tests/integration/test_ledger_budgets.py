@@ -20,6 +20,7 @@ from tests.support.ledger import (
     paid,
     unclear,
 )
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import State
 from visionq.contract.limits import Limits
 from visionq.ledger import (
@@ -28,7 +29,6 @@ from visionq.ledger import (
     BudgetScope,
     Claim,
     Ending,
-    Ledger,
     LedgerOptions,
     Period,
     Registration,
@@ -438,7 +438,7 @@ def test_a_limit_is_an_amount(driver: LedgerDriver, wrong: Decimal) -> None:
 def test_sixteen_workers_do_not_overrun(redis: Redis) -> None:
     """However 16 threads claim, ask and finish at once, no budget is overrun by a nano-ruble."""
     options = LedgerOptions(lease=600, gap=600)
-    ledger = Ledger(redis, options)
+    ledger = WorkerLedger(redis, options)
     scopes = (TENANT, TODAY, BATCH)
     ledger.set_budget(TENANT, rubles(60_000))
     ledger.set_budget(TODAY, rubles(50_000))
@@ -460,7 +460,9 @@ def test_sixteen_workers_do_not_overrun(redis: Redis) -> None:
     assert all(one <= most for one, most in zip(spent, limits, strict=True))
 
 
-def _watch(ledger: Ledger, scopes: Sequence[BudgetScope], done: threading.Event) -> list[Book]:
+def _watch(
+    ledger: WorkerLedger, scopes: Sequence[BudgetScope], done: threading.Event
+) -> list[Book]:
     """Return the books that were seen overrun."""
     seen = []
     while not done.is_set():
@@ -469,7 +471,7 @@ def _watch(ledger: Ledger, scopes: Sequence[BudgetScope], done: threading.Event)
     return seen
 
 
-def _work(ledger: Ledger, number: int) -> None:
+def _work(ledger: WorkerLedger, number: int) -> None:
     random = Random(number)
     own = Registration(f"w{number}", 4, BOTH)
     ledger.renew(own)
@@ -480,7 +482,7 @@ def _work(ledger: Ledger, number: int) -> None:
                 _run(ledger, claim, random)
 
 
-def _run(ledger: Ledger, claim: Claim, random: Random) -> None:
+def _run(ledger: WorkerLedger, claim: Claim, random: Random) -> None:
     reserve = random.choice([300, 700, 1000])
     if ledger.admit(claim, reserve=reserve).verdict is not Verdict.GO:
         return

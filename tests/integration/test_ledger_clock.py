@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.ledger import BOTH, completed, new_job, paid
-from visionq.ledger import AsyncLedger, BudgetScope, Claim, Ledger, Period, Registration
+from tests.support.worker_ledger import WorkerLedger
+from visionq.ledger import AsyncLedger, BudgetScope, Claim, Period, Registration
 from visionq.ledger import ledger as module
 from visionq.ledger.ledger import RedisClock
 from visionq.names import MONEY_OF_DAY
@@ -30,7 +31,7 @@ def test_days_are_those_of_redis(
     """A worker whose clock is days off books on the day that it is by Redis."""
     wrong = RedisClock(lambda: time.time() + wrong_by)
     monkeypatch.setattr(module, "RedisClock", lambda: wrong)
-    ledger, here = Ledger(redis), Registration("w1", 8, BOTH)
+    ledger, here = WorkerLedger(redis), Registration("w1", 8, BOTH)
     job = new_job()
     ledger.submit([job])
     ledger.renew(here)

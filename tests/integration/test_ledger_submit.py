@@ -18,7 +18,7 @@ from visionq.ledger import (
     NewJob,
     Submitted,
 )
-from visionq.ledger.search import list_jobs
+from visionq.ledger.search import JobFilter, find_jobs
 from visionq.ledger.views import job_document
 from visionq.names import BLOB, BLOB_GARBAGE, BLOB_REFERENCES, JOB
 from visionq.redis_connection import connect_async
@@ -96,7 +96,7 @@ def test_many_in_order(driver: LedgerDriver) -> None:
     """More jobs than one script may touch are entered in order, and the replies come in order."""
     jobs = [new_job(f"n{number}") for number in range(1_200)]
     assert driver.ledger.submit(jobs) == [Submitted(job.id, created=True) for job in jobs]
-    assert len(list_jobs(driver.redis, limit=1_200)) == 1_200
+    assert len(list(find_jobs(driver.redis, JobFilter()))) == 1_200
 
 
 def test_document_names_its_model(driver: LedgerDriver) -> None:

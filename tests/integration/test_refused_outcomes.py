@@ -11,8 +11,9 @@ from tests.integration.test_absurd_numbers import Provider, serving
 from tests.support.ledger import Clock, LedgerDriver, outcome_of, unpaid, unusable
 from tests.support.pictures import picture
 from tests.support.worker import Bench
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import State
-from visionq.ledger import Ledger, Verdict
+from visionq.ledger import Verdict
 from visionq.names import (
     BOOK,
     COUNTS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 WRITTEN = (MONEY, f"{BOOK}tenant:default", POOL_BUSY, COUNTS, FINISHED)
 
 
-class Refusing(Ledger):
+class Refusing(WorkerLedger):
     """A ledger in whose Redis keys are of the wrong kind whenever an end is written."""
 
     broken: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 from tests.support.ledger import BOTH, moment, new_job
 from tests.support.worker import Recorder, until
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import DelayReason
 from visionq.devstack.redis_server import running_redis
-from visionq.ledger import Claim, Ending, Hint, Ledger, LedgerOptions, Parked, Registration
+from visionq.ledger import Claim, Ending, Hint, LedgerOptions, Parked, Registration
 from visionq.ledger.views import job_views, result_of
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_ANALYZE, TASK_RUN, WAKE
 from visionq.redis_connection import connect
@@ -40,7 +41,7 @@ class Fleet:
 
     def __init__(self, redis: Redis, slots: int, options: LedgerOptions) -> None:
         self.redis = redis
-        self.ledger = Ledger(redis, options)
+        self.ledger = WorkerLedger(redis, options)
         self.sent = Recorder()
         self.here = Registration("w1", slots, BOTH)
         self.ledger.renew(self.here)

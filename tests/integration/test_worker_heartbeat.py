@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.ledger import BOTH, new_job
 from tests.support.worker import until
+from tests.support.worker_ledger import WorkerLedger
 from visionq import names
 from visionq.devstack.redis_server import running_redis
-from visionq.ledger import Claim, Ledger, LedgerOptions, Registration
+from visionq.ledger import Claim, LedgerOptions, Registration
 from visionq.ledger.views import job_views
 from visionq.redis_connection import connect
 from worker.threads.heartbeat import Heartbeat, Leases
@@ -34,7 +35,7 @@ class Fleet:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.ledger = Ledger(redis, OPTIONS)
+        self.ledger = WorkerLedger(redis, OPTIONS)
         self.leases = Leases()
         self.heartbeat = Heartbeat(self.ledger, self.leases, HERE)
 

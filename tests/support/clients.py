@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
+from tests.support.worker_ledger import WorkerLedger
 from visionq import AsyncClient, Client
 from visionq.contract import DelayReason, ImageReport, ResultDocument, Usage
 from visionq.errors import InsufficientBalance, InvalidOutput, NotAnImage
@@ -17,7 +18,6 @@ from visionq.ledger import (
     Claim,
     Completed,
     Ending,
-    Ledger,
     Outcome,
     Parked,
     Registration,
@@ -46,7 +46,7 @@ class Fleet:
         self.may_work = threading.Event()
         self.may_work.set()
         self._redis = connect(url, "fleet", retries=0)
-        self._ledger = Ledger(self._redis)
+        self._ledger = WorkerLedger(self._redis)
         self._registration = Registration("fleet", 64, HINT_QUEUES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import DelayReason, InvalidAnswer, JobDocument, ResultDocument, parse_job
 from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable
 from visionq.ledger import (
@@ -16,7 +17,6 @@ from visionq.ledger import (
     Completed,
     Ending,
     Held,
-    Ledger,
     LedgerOptions,
     NewJob,
     Parked,
@@ -164,7 +164,7 @@ class LedgerDriver:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.redis, self.options, self.clock)
+        self.ledger = WorkerLedger(self.redis, self.options, self.clock)
         self._tokens = itertools.count(1)
 
     def enter(self, *jobs: NewJob) -> list[str]:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from tests.support.awaited import InThreads
 from tests.support.batch_provider import INPUT_TOKENS, OUTPUT_TOKENS, MemoryBatchApi
 from tests.support.ledger import Clock
 from tests.support.pictures import picture
-from tests.support.worker import InThreads
+from tests.support.worker_ledger import WorkerLedger
 from visionq.blobs import open_blobs
 from visionq.contract import Lane, Usage
-from visionq.ledger import Ledger, LedgerOptions, NewJob, Registration, Submitted
+from visionq.ledger import LedgerOptions, NewJob, Registration, Submitted
 from visionq.ledger.views import job_views
 from visionq.names import CELERY_RESULT, HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
@@ -61,7 +62,7 @@ class PackerBench:
             base_url="http://127.0.0.1:1/v1",
         )
         self.start = self.clock.now
-        self.ledger = Ledger(self.redis, self.options, self.clock)
+        self.ledger = WorkerLedger(self.redis, self.options, self.clock)
         self.provider = MemoryBatchApi(self.clock)
         self.blobs = open_blobs(self.settings, self.redis)
         in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from tests.support.awaited import InThreads
 from tests.support.ledger import BOTH
+from tests.support.worker_ledger import WorkerLedger
 from visionq.blobs import open_blobs
 from visionq.ledger import (
     Completed,
     Failed,
-    Ledger,
     LedgerOptions,
     NewJob,
     Registration,
@@ -52,19 +53,6 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-class InThreads:
-    """Makes the methods of a blocking object awaitable: each call takes a thread."""
-
-    def __init__(self, blocking: Callable[[], Any]) -> None:
-        self._blocking = blocking
-
-    def __getattr__(self, name: str) -> Any:
-        async def call(*args: Any, **options: Any) -> Any:
-            return await asyncio.to_thread(getattr(self._blocking(), name), *args, **options)
-
-        return call
-
-
 @dataclass
 class Bench:
     """One worker that works on a job when asked."""
@@ -85,7 +73,7 @@ class Bench:
                 **self.changes,
             },
         )
-        self.ledger = Ledger(self.redis, self.options)
+        self.ledger = WorkerLedger(self.redis, self.options)
         self.blobs = open_blobs(self.settings, self.redis)
         # Tests replace parts of the blocking ones, and dispatch by them.
         in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))

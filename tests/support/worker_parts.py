@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from tests.support.awaited import Awaited
 from visionq.contract import parse_job
 from visionq.ledger import Claim
 from visionq.pricing.prices import load_prices
@@ -59,19 +60,6 @@ class ScriptedLedger:
 
     def said(self, name: str) -> list[tuple[Any, ...]]:
         return [args for called, args in self.calls if called == name]
-
-
-class Awaited:
-    """Makes the methods of a blocking object awaitable; each call is made at once."""
-
-    def __init__(self, blocking: Any) -> None:
-        self._blocking = blocking
-
-    def __getattr__(self, name: str) -> Any:
-        async def call(*args: Any, **options: Any) -> Any:
-            return getattr(self._blocking, name)(*args, **options)
-
-        return call
 
 
 def dependencies(ledger: Any = None, clock: Clock | None = None, **replaced: Any) -> Dependencies:

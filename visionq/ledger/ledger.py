@@ -144,46 +144,12 @@ class Ledger:
         """
         return self.make(calls.dispatch(self.options, limit, rest, self._now()))
 
-    def claim(self, job_id: str, token: str, registration: Registration) -> Claim | ClaimRefusal:
-        """Take the job that a hint named, under a random token."""
-        return self.make(calls.claim(job_id, token, registration, self.options))
-
     def renew(
         self, registration: Registration, leases: Sequence[tuple[str, str]] = ()
     ) -> frozenset[str]:
         """Renew registration and (job, token) leases; return the jobs that are lost."""
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self.make(calls.renew(registration, facts, leases, self.options.lease))
-
-    def admit(
-        self,
-        claim: Claim,
-        *,
-        cache_key: str = "",
-        reserve: int | None = 0,
-        tokens: int = 0,
-        place: BatchPlace | None = None,
-    ) -> Admission:
-        """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
-
-        With `place`, the job's line is in that batch from then on, and out of the worker's hands.
-        `reserve` is None where the model has no price.
-        """
-        wanted = calls.admit(
-            claim,
-            self.options,
-            self._now(),
-            cache_key=cache_key,
-            reserve=reserve,
-            tokens=tokens,
-            place=place,
-        )
-        return self.make(wanted)
-
-    def cached_answer(self, cache_key: str) -> str | None:
-        """Return the cached result document, as JSON, or None."""
-        stored = self.redis.get(ANSWER + cache_key)
-        return stored.decode() if isinstance(stored, bytes) else None
 
     def canvas(self, job_id: str) -> tuple[bytes | None, bytes | None]:
         """Return what Celery is to send when a job ends, and its Celery result."""
@@ -193,22 +159,10 @@ class Ledger:
             canvas, meta = pipeline.execute()
         return canvas, meta
 
-    def finish(self, claim: Claim, ending: Ending) -> Written:
-        """Write how an attempt ended; returns what became of that."""
-        return self.make(calls.finish(claim, ending, self.options, self._now()))
-
     def add_statistics(self, attempts: Sequence[AttemptStatistics]) -> None:
         """Add what attempts counted to the metrics, and to what forecasts learn from."""
         for few in _portions(attempts):
             self.make(add_statistics(few))
-
-    def block(self, claim: Claim) -> None:
-        """Keep a job from being called again, for Redis refuses what came of this claim.
-
-        The job is parked as of unknown billing when it is taken up next. The block ends when the
-        end of the same claim can be written after all, or by `resume` or `settle_unknown`.
-        """
-        self.make(calls.block(claim))
 
     def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:
         """Cancel jobs in any state, or in one; returns each one's state before, or `missing`."""
@@ -359,7 +313,11 @@ class AsyncLedger:
         tokens: int = 0,
         place: BatchPlace | None = None,
     ) -> Admission:
-        """Ask for leave to call, as `Ledger.admit` does."""
+        """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
+
+        With `place`, the job's line is in that batch from then on, and out of the worker's hands.
+        `reserve` is None where the model has no price.
+        """
         wanted = calls.admit(
             claim,
             self.options,
@@ -381,7 +339,11 @@ class AsyncLedger:
         return await self._make(calls.finish(claim, ending, self.options, await self._now()))
 
     async def block(self, claim: Claim) -> None:
-        """Keep a job from being called again, as `Ledger.block` does."""
+        """Keep a job from being called again, for Redis refuses what came of this claim.
+
+        The job is parked as of unknown billing when it is taken up next. The block ends when the
+        end of the same claim can be written after all, or by `resume` or `settle_unknown`.
+        """
         await self._make(calls.block(claim))
 
     async def cancel(self, job_ids: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import TERMINAL, State
@@ -61,11 +60,6 @@ def find_jobs(redis: Redis, wanted: JobFilter) -> Iterator[JobView]:
             if view is not None and wanted.takes(view):
                 known.add(view.id)
                 yield view
-
-
-def list_jobs(redis: Redis, state: State | None = None, limit: int = 100) -> list[JobView]:
-    """Return jobs, of one state or of all, at most `limit`."""
-    return list(islice(find_jobs(redis, JobFilter(state=state)), limit))
 
 
 def _candidates(redis: Redis, wanted: JobFilter) -> Iterator[list[str]]:

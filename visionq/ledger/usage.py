@@ -57,9 +57,8 @@ class Calibration:
     #: Shares of the input that were read from the provider's cache, and written to it.
     cached: float
     written: float
-    #: Tokens of an answer: mean and standard deviation.
+    #: Mean tokens of an answer.
     output: float
-    output_spread: float
 
     def input_tokens(self, pictures: float, texts: float) -> float:
         """Return what such a forecast will be counted as."""
@@ -103,7 +102,6 @@ def calibrate(sums: Mapping[str, float]) -> Calibration | None:
         cached=min(1.0, sums["cached"] / sums["a"]),
         written=min(1.0, sums.get("written", 0) / sums["a"]),
         output=sums["output"] / weight,
-        output_spread=_deviation(sums),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from visionq.ledger import Ledger
+from tests.support.worker_ledger import WorkerLedger
 from visionq.ledger.scripts import OTHER, Call
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _LEEWAY = 5000
 Contents = dict[bytes, tuple[Any, int]]
 
 
-class ComparingLedger(Ledger):
+class ComparingLedger(WorkerLedger):
     """Makes each call with a short script twice, if that takes it."""
 
     #: Script and whether it took the call → how often.

@@ -13,6 +13,7 @@ from tests.support.ledger_model.budgets import ENOUGH_SAMPLES
 from tests.support.ledger_model.model import Model
 from tests.support.ledger_model.snapshot import read_snapshot
 from tests.support.ledger_model.soundness import assert_sound
+from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import TRANSITIONS, Reuse, State
 from visionq.ledger import (
     Billing,
@@ -25,7 +26,6 @@ from visionq.ledger import (
     Failed,
     GateOrder,
     Held,
-    Ledger,
     LedgerOptions,
     Parked,
     Period,
@@ -64,7 +64,7 @@ class Pair:
         self.redis = redis
         self.clock = Clock()
         options = LedgerOptions(slots_per_hint_ahead=2, broker_is_here=broker_is_here)
-        self.ledger = Ledger(redis, options, self.clock)
+        self.ledger = WorkerLedger(redis, options, self.clock)
         self.model = Model(
             lease=int(options.lease * 1000),
             gap=int(options.gap * 1000),
