@@ -77,10 +77,13 @@ class _Channel:
         #: A reply each that is due, with the time at which its command was given.
         self._due: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._last_reply = 0.0
+        self._is_closed = False
 
     async def ask(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401  # what Redis replies
         """Return the reply to a command; raises redis-py's errors."""
         while self._connection is None:
+            if self._is_closed:  # a command that was out is tried again
+                raise redis_errors.ConnectionError("the client was closed")
             if self._connecting is None:
                 self._connecting = self._loop.create_task(self._connect())
             # One task that gives up must not break off what others wait for.
@@ -167,11 +170,13 @@ class _Channel:
 
     async def close(self) -> None:
         """Close the connection; commands that are out fail."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-        reading, connection = self._reading, self._connection
-        if connection is not None:
-            self._lose(connection, redis_errors.ConnectionError, "the client was closed")
-            await connection.disconnect(nowait=True)
-        if reading is not None:
-            await asyncio.wait([reading])
+        self._is_closed = True
+        if self._connecting is not None:  # TLS that is cancelled in its greeting leaves a socket
+            await asyncio.wait([self._connecting])
+        connection, reading = self._connection, self._reading
+        if connection is None or reading is None:
+            return
+        writer = connection._writer  # noqa: SLF001  # redis-py lets go of it before it is closed
+        self._lose(connection, redis_errors.ConnectionError, "the client was closed")
+        if writer is not None:
+            await asyncio.wait([reading, asyncio.ensure_future(writer.wait_closed())], timeout=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -76,6 +77,23 @@ async def test_commands_of_one_turn_are_one_write(redis: Redis, redis_url: str) 
         after: Any = redis.info("stats")
     reads = after["total_reads_processed"] - before["total_reads_processed"]
     assert reads < 20
+
+
+@pytest.mark.parametrize("url", ["redis_url", "tls_url"])
+def test_a_closed_client_leaves_no_socket(url: str, request: pytest.FixtureRequest) -> None:
+    """However far a connection has come when its client is closed, none outlives its loop."""
+
+    async def close_after(turns: int) -> None:
+        async with connected(request.getfixturevalue(url)) as client:
+            asked = asyncio.create_task(client.ping())
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+        await asyncio.wait([asked])
+        assert asked.cancelled() or asked.exception() or asked.result()
+
+    for turns in range(1, 21):
+        asyncio.run(close_after(turns))
+    gc.collect()  # one left open would warn here, and fail the test
 
 
 async def test_an_error_is_of_its_own_command(redis_url: str) -> None:
