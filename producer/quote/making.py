@@ -22,6 +22,7 @@ from visionq.pricing.model_options import load_option_table
 from visionq.pricing.money import rubles
 from visionq.pricing.vision import image_tokens, most_image_tokens
 from visionq.providers import load_profile
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -355,23 +356,21 @@ def _notes(
         if calibration is None:
             notes.append(f"{model} at {detail}: by the table alone, no twenty answers so far")
         elif calibration.has_drifted:
-            counted = f"{calibration.factor:.2f} of what the table says"
-            notes.append(f"{model} at {detail} counts {counted}; the quote follows the answers")
+            share = f"{calibration.factor:.2f} of what the table says"
+            notes.append(f"{model} at {detail} counts {share}; the quote follows the answers")
         notes += _notes_of_answers(kind, census.groups[kind], one, known=calibration is not None)
     if census.unseen:
         more = "; long ones that are cut count more" if census.croppable[None] else ""
         notes.append(
-            f"{census.unseen:,} pictures (by address, or to be converted) are not looked into:"
-            f" each counts as the largest that the model takes{more}"
+            f"not looked into: {counted(census.unseen, 'picture')} (by address, or to be"
+            f" converted): each counts as the largest that the model takes{more}"
         )
     if census.most_reduced is not None:
         reduction, size, seen = census.most_reduced
-        alone = census.illegible == 1
-        count = "1 picture is" if alone else f"{census.illegible:,} pictures are"
         way_out = "; --crops cuts long ones" if census.sizes else ""
         notes.append(
-            f"{count} scaled down so far that print is lost"
-            f" ({'' if alone else 'up to '}{reduction:.1f} times:"
+            f"scaled down so far that print is lost: {counted(census.illegible, 'picture')}"
+            f" (up to {reduction:.1f} times:"
             f" {size[0]}x{size[1]} to {seen[0]}x{seen[1]}){way_out}"
         )
     return tuple(dict.fromkeys(notes))

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from visionq.cli.screen import duration, money
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +37,7 @@ def _facts(quote: Quote, source: str) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("source", source)
-    table.add_row("pictures", f"{quote.pictures:,} in {quote.rows:,} rows")
+    table.add_row("pictures", f"{quote.pictures:,} in {counted(quote.rows, 'row')}")
     if refused := sum(quote.refused.values()):
         table.add_row("refused", f"{refused:,}")
     for code, count in quote.refused.items():
@@ -151,5 +152,5 @@ def _remarks(one: ModelQuote) -> str:
     elif one.ends is not None:
         remarks.append(f"until {one.ends}")
     if one.factor is not None:
-        remarks.append(f"by {one.answers:,} answers")
+        remarks.append(f"by {counted(one.answers, 'answer')}")
     return ", ".join(remarks)

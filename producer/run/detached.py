@@ -30,6 +30,7 @@ from visionq.devstack.supervisor import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
 from visionq.installation import python_command
 from visionq.user_files import user_directory
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -255,7 +256,7 @@ def show(*, run_id: str, as_json: bool) -> None:
         "out": run.out,
         "began": _local(run.began_at),
         "ended": _local(run.ended_at) if run.ended_at else "",
-        "restarted": f"{run.restarts} times" if run.restarts else "",
+        "restarted": counted(run.restarts, "time") if run.restarts else "",
         "command": f"visionq {' '.join(run.arguments)}",
         "folder": run.folder,
         "log": str(run.log),

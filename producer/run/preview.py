@@ -20,6 +20,7 @@ from visionq.errors import Incomplete, InvalidOutput, InvalidSource, Refused
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,7 +79,7 @@ def said_of_changes(selection: Selection) -> str | None:
     if not selection.changed:
         return None
     what = ", ".join(f"{name} of {count:,}" for name, count in selection.changed.most_common())
-    said = f"changed since they were answered: {selection.changed.total():,} rows ({what})"
+    said = f"changed since they were answered: {counted(selection.changed.total(), 'row')} ({what})"
     return said if selection.again.changed else f"{said}; --retry-changed asks again"
 
 
@@ -103,7 +104,7 @@ def in_one_line(quote: Quote) -> str:
     cut = f"; pictures cut into crops: {crops.pictures:,} into {crops.crops:,}"
     free = quote.duplicates + quote.stored
     return (
-        f"quote: of {quote.rows:,} rows {quote.asked:,} to be paid for,"
+        f"quote: of {counted(quote.rows, 'row')} {quote.asked:,} to be paid for,"
         f" {free:,} free, {refused:,} refused{cut if crops.pictures else ''};"
         f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"
     )
@@ -185,7 +186,7 @@ def report(
     `account` is None if the sample was answered by an earlier run.
     """
     failed = _share(shown.failed.total(), shown)
-    yield f"sample: {shown.rows:,} rows, {shown.answered:,} answered, {failed} failed"
+    yield f"sample: {counted(shown.rows, 'row')}, {shown.answered:,} answered, {failed} failed"
     for code, count in shown.failed.most_common():
         paid = " (paid)" if code in _PAID_FAILURES else ""
         yield f"  {code}{paid}: {_share(count, shown)}"

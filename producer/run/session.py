@@ -23,6 +23,7 @@ from visionq.names import BATCH, CELERY_RESULT, DUE, JOB, QUEUE_BULK
 from visionq.sans_io import run
 from visionq.sdk.results import answer_in, read_ends
 from visionq.sdk.waiting import Outage, portions
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -326,7 +327,7 @@ class Session:
     def _act_on(self, found: RunCounts) -> None:
         if found.vanished:
             lost = self.window.take(found.vanished)
-            self.display.say(f"Redis has lost {len(lost):,} jobs; they are submitted again")
+            self.display.say(f"submitted again: {counted(len(lost), 'job')} that Redis has lost")
             self._submit_lost(lost)
         if found.unknown:
             # They are not repeated unasked. An answer that comes after all is counted in `spend`.
@@ -366,8 +367,8 @@ class Session:
             until = self.clock() + FAREWELL
             if len(self.window):
                 self.display.say(
-                    f"stopping: waiting for {len(self.window):,} calls in progress, at most"
-                    f" {FAREWELL:.0f} s; a second Ctrl-C leaves at once"
+                    f"stopping: waiting for {counted(len(self.window), 'call')} in progress, at"
+                    f" most {FAREWELL:.0f} s; a second Ctrl-C leaves at once"
                 )
             while len(self.window) and self.clock() < until and self.signals.stops < 2:  # noqa: PLR2004  # the second request
                 self.signals.wait(_TICK)

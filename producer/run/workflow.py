@@ -25,6 +25,7 @@ from producer.run.table import as_old_as, export, keep_changed
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import BillingUnknown
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -211,7 +212,9 @@ class _Workflow:
 
     def _say_end(self, outcome: Outcome, rows: int, codes: Counter[str]) -> None:
         said = f"{without_answer(codes) or '0 failed'}, {rubles(self.tally.paid)}"
-        self.terminal.say(f"{_SAID[outcome]}: {rows:,} rows in {self.plan.options.out}, {said}")
+        self.terminal.say(
+            f"{_SAID[outcome]}: {counted(rows, 'row')} in {self.plan.options.out}, {said}"
+        )
         if simulated := self.record.index.origins()[0]:
             self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
         if codes and outcome is Outcome.DONE:

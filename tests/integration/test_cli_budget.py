@@ -132,7 +132,7 @@ def test_spend_tells_all_that_is_known(driver: LedgerDriver, capsys: Output) -> 
         assert printed(capsys)["settled_rub"] == amount
     assert run(["spend"]) == 0
     shown = capsys.readouterr().out
-    for part in ("1.25 ₽ paid", "up to 1.25 ₽ for 1 calls", "budgets count them as paid"):
+    for part in ("1.25 ₽ paid", "up to 1.25 ₽ for 1 call of", "budgets count them as paid"):
         assert part in shown
 
 

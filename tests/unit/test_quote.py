@@ -382,7 +382,7 @@ def test_long_pages_that_can_not_be_read_are_told(tmp_path: Path) -> None:
     photo = picture(tmp_path, "photo.png", (4000, 3000))
     told = [note for note in quoted(rows(*tall, photo), plan()).notes if "print is lost" in note]
     assert " ".join(told) == (
-        "2 pictures are scaled down so far that print is lost"
+        "scaled down so far that print is lost: 2 pictures"
         " (up to 7.3 times: 600x15000 to 81x2048); --crops cuts long ones"
     )
     assert not any("print is lost" in note for note in quoted(rows(photo), plan()).notes)

@@ -18,6 +18,7 @@ from visionq.ledger.provider_batches import (
     stop,
 )
 from visionq.pricing.money import rubles
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from visionq.ledger.provider_batches import BatchRecord
@@ -47,7 +48,8 @@ def list_(*, done: int, as_json: bool) -> None:
     for one in (*going, *ended):
         click.echo(_line(one))
     for backlog in waiting:
-        click.echo(f"{backlog.jobs:,} jobs wait for a batch of {backlog.model} ({backlog.api})")
+        kind = f"{backlog.model} ({backlog.api})"
+        click.echo(f"waiting for a batch of {kind}: {counted(backlog.jobs, 'job')}")
     if not (going or ended or waiting):
         click.echo("no batch is out, and no job waits for one")
 
@@ -102,7 +104,7 @@ def _public(batch: BatchRecord) -> dict[str, Any]:
 
 
 def _line(batch: BatchRecord) -> str:
-    answered = f"{batch.completed + batch.failed:,} of {batch.lines:,} lines"
+    answered = f"{batch.completed + batch.failed:,} of {counted(batch.lines, 'line')}"
     if batch.state is BatchState.DONE:
         end = batch.cause or batch.status or "nothing was in it"
         return f"{batch.id}  done ({end})  {batch.model}  {answered}"

@@ -33,6 +33,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.sdk.results import not_found
 from visionq.settings import load_settings
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -238,7 +239,7 @@ class ReplayPlan:
 
     def text(self) -> str:
         """Return what people read."""
-        known = f"{len(self.job_ids)} jobs, at most {self.most_rub} ₽"
+        known = f"{counted(len(self.job_ids), 'job')}, at most {self.most_rub} ₽"
         without = f"; {self.unpriced} of them have no known price" if self.unpriced else ""
         return f"{known} (they have cost {self.cost_rub} ₽ so far){without}"
 
@@ -333,7 +334,7 @@ def picture_command(*, job_id: str, number: int, output: Path | None) -> None:
         if document is None:
             raise not_found(job_id)
         if number > len(document.images):
-            raise click.UsageError(f"the job has {len(document.images)} pictures")
+            raise click.UsageError(f"the job has {counted(len(document.images), 'picture')}")
         image = document.images[number - 1]
         if image.blob is None:
             click.echo(image.url)

@@ -23,6 +23,7 @@ from visionq.pricing.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
 from visionq.user_files import draft_of, is_same, keep_copy
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -327,7 +328,7 @@ def _document(
 
 def _print_changes(made: Update, page: PricePage, base: Path | None, *, confirmed: bool) -> None:
     table = str(base) if base else "the built-in table"
-    click.echo(f"{len(page.prices)} prices on the page, compared with {table}:")
+    click.echo(f"{counted(len(page.prices), 'price')} on the page, compared with {table}:")
     if made.changes:
         rows = [
             (

@@ -40,6 +40,7 @@ from visionq.ledger.views import spend as read_spend
 from visionq.pricing.money import day_of
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -217,8 +218,8 @@ def _print(report: SpendReport) -> None:
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
     click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there")
     click.echo(
-        f"unknown     up to {plain(total.unknown_rub)} ₽ for {total.unknown_calls} calls of unknown"
-        " billing; budgets count them as paid"
+        f"unknown     up to {plain(total.unknown_rub)} ₽ for"
+        f" {counted(total.unknown_calls, 'call')} of unknown billing; budgets count them as paid"
     )
     for call in report.unknown[:MOST_LINES]:
         where = f"tenant {call.tenant}" + (f", batch {call.batch_id}" if call.batch_id else "")
@@ -231,8 +232,8 @@ def _print(report: SpendReport) -> None:
         )
     if report.forgotten_jobs:
         click.echo(
-            f"forgotten   {report.forgotten_jobs:,} jobs that an emptied Redis had lost were asked"
-            " again; a call in flight then may be paid twice, and is in no book"
+            f"forgotten   {counted(report.forgotten_jobs, 'job')} that an emptied Redis had lost,"
+            " asked again; a call in flight then may be paid twice, and is in no book"
         )
     for book in report.budgets:
         click.echo(f"budget      {line_of(book)}")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from visionq.cli.screen import duration, money
 from visionq.names import HINT_QUEUES
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,8 +79,7 @@ def _running(page: Overview) -> Text:
     alive = [worker for worker in page.workers if worker.alive]
     if not alive:
         return Text("no worker is alive", style="red" if page.queued else "yellow")
-    workers = "1 worker" if len(alive) == 1 else f"{len(alive)} workers"
-    return Text(f"of {page.slots:,} slots in {workers}")
+    return Text(f"of {counted(page.slots, 'slot')} in {counted(len(alive), 'worker')}")
 
 
 def _reasons(held: HeldScopes, style: str) -> Text:
@@ -135,7 +135,7 @@ def _spend(page: Overview, paid: str) -> str:
         f"{money(spend.reserved_rub)} ₽ reserved",
     ]
     if spend.unknown_calls:
-        calls = "1 call" if spend.unknown_calls == 1 else f"{spend.unknown_calls:,} calls"
+        calls = counted(spend.unknown_calls, "call")
         words.append(f"up to {money(spend.unknown_rub)} ₽ for {calls} of unknown billing")
     if spend.saved_rub:
         words.append(f"{money(spend.saved_rub)} ₽ saved")

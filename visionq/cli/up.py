@@ -49,6 +49,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import load_settings
 from visionq.user_files import user_directory
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +225,7 @@ def _print_table(plan: StackPlan) -> None:
     rows = (
         ("Redis", plan.redis.url),
         ("Provider", f"{provider}  ({answers})"),
-        ("Workers", f"{plan.workers} with {plan.concurrency} calls at a time each"),
+        ("Workers", f"{plan.workers} with {counted(plan.concurrency, 'call')} at a time each"),
         ("Flower", f"{plan.flower_url}  (user {plan.flower_user}, {plan.flower_password})"),
         ("Gateway", f"{plan.gateway_url}/v1  (key {plan.gateway_key})"),
         ("Metrics", plan.metrics_url),
@@ -238,7 +239,9 @@ def _print_table(plan: StackPlan) -> None:
 def _show(name: str, lines: list[str]) -> None:
     """Show a child's newest lines, whole; in a terminal they are wrapped by words."""
     if len(lines) > _LINES_SHOWN:
-        click.echo(f"{'':>{_LABEL}} │ {len(lines) - _LINES_SHOWN} lines, and then:", err=True)
+        click.echo(
+            f"{'':>{_LABEL}} │ {counted(len(lines) - _LINES_SHOWN, 'line')}, and then:", err=True
+        )
     for line in filter(str.strip, lines[-_LINES_SHOWN:]):
         label = name.removeprefix("visionq-")
         for part in _wrapped(line):

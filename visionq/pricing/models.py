@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +110,7 @@ def warning_for(model: str, today: date, listed: Mapping[str, date] = _NONE_LIST
     if days <= 0:
         when = "was announced to shut down on"
     else:
-        when = f"shuts down in {days} day{'s' if days > 1 else ''}, on"
+        when = f"shuts down in {counted(days, 'day')}, on"
     return f"model {model} {when} {end.on} ({end.source}){in_its_place(end)}"
 
 

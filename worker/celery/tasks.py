@@ -25,6 +25,7 @@ from visionq.errors import (
 from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
+from visionq.wording import counted
 from worker.celery.app import app
 from worker.celery.canvas import canvas_of
 from worker.celery.lifecycle import runtime
@@ -132,7 +133,8 @@ def revoke(state: Any, task_id: str | Sequence[str], **_: Any) -> dict[str, str]
     unknown = [job_id for job_id, known in before.items() if known == "missing"]
     if unknown:
         drop_messages(state, unknown)
-    return {"ok": f"{len(job_ids) - len(unknown)} jobs cancelled, {len(unknown)} ids not known yet"}
+    cancelled = counted(len(job_ids) - len(unknown), "job")
+    return {"ok": f"{cancelled} cancelled, {counted(len(unknown), 'id')} not known yet"}
 
 
 @control_command(

@@ -42,6 +42,7 @@ from visionq.ledger.overview import overview
 from visionq.pricing.model_list import read_model_list
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ _UNREACHABLE: Final = (
     " password, and `rediss://` where it wants TLS"
 )
 _MAY_READ: Final = "run `visionq doctor` as a Redis user that may read all of `visionq:*`"
-#: Level → its word, its colour, and its word in the sum.
+#: Level → its word, its colour, and its word for several.
 _WORDS: Final = {
     Level.OK: ("ok", "green", "ok"),
     Level.WARNING: ("warning", "yellow", "warnings"),
@@ -169,8 +170,8 @@ def _print(findings: Sequence[Finding]) -> None:
         console.print(Text(part.capitalize(), "bold"), table)
     counts = Counter(one.level for one in findings)
     sums = [
-        Text(f"{counts[level]} {plural}", colour)
-        for level, (_, colour, plural) in _WORDS.items()
+        Text(counted(counts[level], word, several), colour)
+        for level, (word, colour, several) in _WORDS.items()
         if counts[level]
     ]
     console.print()

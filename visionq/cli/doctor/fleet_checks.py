@@ -8,6 +8,7 @@ from visionq.cli.doctor.findings import Finding, ok, problem, warning
 from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import read_calibrations, read_cost_ratios, split_kind
 from visionq.names import CELERY_NODES, DISPATCHER, QUEUE_CELERY_DEFAULT
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -63,10 +64,10 @@ def _workers(page: Overview) -> Finding:
     if alive:
         last = max(worker.seen_at for worker in alive if worker.seen_at)
         ago = max(0.0, (page.at - last).total_seconds())
-        names = "1 worker" if len(alive) == 1 else f"{len(alive)} workers"
         return ok(
             check,
-            f"{names} with {page.slots} slots, {page.busy} busy; last sign of life {ago:.0f} s ago",
+            f"{counted(len(alive), 'worker')} with {counted(page.slots, 'slot')}, {page.busy} busy;"
+            f" last sign of life {ago:.0f} s ago",
             workers=len(alive),
             slots=page.slots,
             busy=page.busy,
@@ -74,7 +75,7 @@ def _workers(page: Overview) -> Finding:
         )
     unfinished = page.queued + page.hinted + page.running + page.waiting.jobs
     if unfinished:
-        message = f"no worker is alive, and {unfinished:,} jobs wait for one"
+        message = f"no worker is alive; {counted(unfinished, 'job')} left to do"
         return problem(check, message, _START, workers=0)
     return warning(check, "no worker is alive", _START, workers=0)
 
@@ -156,7 +157,8 @@ def _drift(redis: Redis) -> list[Finding]:
             found.append(
                 warning(
                     check,
-                    f"{what} counts {one.factor:.2f} of the forecast (by {one.answers} answers)",
+                    f"{what} counts {one.factor:.2f} of the forecast"
+                    f" (by {counted(one.answers, 'answer')})",
                     _VISION,
                     model=model,
                     detail=detail,

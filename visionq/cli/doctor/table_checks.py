@@ -15,6 +15,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.providers import load_profile
 from visionq.settings import ConfigurationError
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from datetime import date
@@ -63,7 +64,9 @@ def _table(prices: PriceTable, source: str, today: date) -> Finding:
     check, rows = "prices.table", prices.prices
     oldest, unconfirmed = min(row.date for row in rows), sum(not row.confirmed for row in rows)
     age = (today - oldest).days
-    message = f"{len(rows)} prices ({source}), the oldest of {oldest} ({age} days)"
+    message = (
+        f"{counted(len(rows), 'price')} ({source}), the oldest of {oldest} ({counted(age, 'day')})"
+    )
     if unconfirmed:
         message += f"; {unconfirmed} never compared with a bill"
     level, advice = (warning, _REPLACE) if unconfirmed or age > _OLD else (ok, None)
