@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.tables import Table, goal, goals
-from tests.support.fleet import until
 from tests.support.gateway import KEY, asked, running_gateway
+from tests.support.waiting import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 from visionq.devstack.redis_server import running_redis

@@ -21,7 +21,8 @@ import psutil
 from benchmarks.comparison import progress
 from benchmarks.namespaces.network import Network, NotPermitted, network
 from benchmarks.tables import Table, goal, goals
-from tests.support.fleet import jobs, until
+from tests.support.fleet import jobs
+from tests.support.waiting import until
 from visionq.contract import ResultDocument
 from visionq.devstack.redis_server import running_redis
 from visionq.devstack.simulator.process import running_simulator

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger.metrics import read_forgotten
 
 if TYPE_CHECKING:

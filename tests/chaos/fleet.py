@@ -9,7 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.verdict import Verdict, judge
-from tests.support.fleet import Fleet, jobs, until
+from tests.support.fleet import Fleet, jobs
+from tests.support.waiting import until
 from tests.support.warm_processes import running_simulator
 from visionq import names
 from visionq.devstack.redis_server import running_redis

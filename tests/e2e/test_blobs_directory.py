@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from tests.support.fleet import jobs, running_fleet, until
+from tests.support.fleet import jobs, running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import names
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger.metrics import LOOP_BLOCKED
 from visionq.names import METRICS
 

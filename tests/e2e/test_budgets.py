@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fleet import jobs, until
+from tests.support.fleet import jobs
+from tests.support.waiting import until
 from visionq.ledger import BudgetScope, Ledger
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 
 from tests.chaos.bulk_run import command, make_pictures
 from tests.chaos.bulk_run import run as interrupted_run
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger.metrics import read_forgotten
 from visionq.names import JOB
 

@@ -14,8 +14,10 @@ import pytest
 from celery import Celery
 from PIL import Image
 
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.flower import PASSWORD, TABLE, Running, running_flower
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from visionq import names
 
 if TYPE_CHECKING:
@@ -40,10 +42,6 @@ def noise(seed: int) -> bytes:
     target = BytesIO()
     Image.frombytes("RGB", (48, 40), random.Random(seed).randbytes(48 * 40 * 3)).save(target, "PNG")
     return target.getvalue()
-
-
-def data_url(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from redis import Redis
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
 from tests.e2e.test_canary import captured_events, noise
 from tests.e2e.test_up import VISIONQ, Up, running_up
-from tests.support.fleet import until
 from tests.support.flower import TABLE, Running
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq import Client, names
 from visionq.cli.record import read_record

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.bare_celery import caller_source, install_celery_alone, run_caller
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.bare_celery import caller_source, run_caller
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import names
 from visionq.ledger import DeliveryState
 from visionq.ledger.deliveries import latest
@@ -54,11 +55,6 @@ following, failed, total = (
     app.signature(f"shop.{name}", queue="shop") for name in ("next", "failed", "total")
 )
 """
-
-
-@pytest.fixture(scope="module")
-def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install_celery_alone(tmp_path_factory.mktemp("celery-redis-only"))
 
 
 @pytest.fixture(scope="module")

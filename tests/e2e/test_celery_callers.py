@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.bare_celery import install_celery_alone, run_caller
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.bare_celery import run_caller
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import names
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ _REVOKED = "app.AsyncResult(given['id']).revoke(terminate=given['terminate']); r
 _OUTCOME = "reply(outcome(app.AsyncResult(given['id']), timeout=20))"
 _THEIRS = "reply([app.send_task('shop.resize', args=[number]).id for number in range(5)])"
 _STATES = "reply([app.AsyncResult(task).state for task in given['ids']])"
-
-
-@pytest.fixture(scope="module")
-def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install_celery_alone(tmp_path_factory.mktemp("celery-redis-only"))
 
 
 @pytest.fixture(scope="module")

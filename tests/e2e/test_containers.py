@@ -22,8 +22,8 @@ from tests.support.containers import (
     own_folder,
     user_of_image,
 )
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_ports
 from visionq.devstack.redis_server import is_ready

@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 
 from tests.e2e.test_up import VISIONQ, Up, running_up
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.devstack.simulator.process import RunningSimulator
 from visionq.names import MAINTENANCE
 from visionq.pricing.model_list import read_model_list

@@ -14,7 +14,8 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from tests.support.fleet import jobs, until
+from tests.support.fleet import jobs
+from tests.support.waiting import until
 from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:

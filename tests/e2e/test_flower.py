@@ -17,7 +17,6 @@ from tornado.routing import PathMatches
 from tornado.web import Application
 
 from monitoring.flower.masking import SilentState
-from tests.support.fleet import until
 from tests.support.flower import (
     GUEST,
     GUEST_PASSWORD,
@@ -28,6 +27,7 @@ from tests.support.flower import (
     running_flower,
     send_events,
 )
+from tests.support.waiting import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 from visionq.devstack.redis_server import running_redis

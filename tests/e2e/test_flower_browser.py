@@ -11,9 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.chromium import PROGRAM, browsing
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
 from tests.support.flower import PASSWORD, USER, running_flower
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger.gates import read_gate
 
 if TYPE_CHECKING:

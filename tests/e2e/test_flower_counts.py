@@ -11,9 +11,10 @@ from urllib.parse import quote
 import pytest
 from celery import Celery
 
-from tests.support.fleet import Fleet, jobs, running_fleet, until
+from tests.support.fleet import Fleet, jobs, running_fleet
 from tests.support.flower import PASSWORD, TABLE, USER, Running, running_flower
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import names
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from redis import Redis
 from producer.prompts import Prompt
 from producer.quote import LearnedStatistics, Quote, QuotePlan, make_quote
 from producer.sources import Row
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
+from tests.support.waiting import until
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.waiting import until
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:

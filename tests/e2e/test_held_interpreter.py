@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import JobFailed
 
 if TYPE_CHECKING:

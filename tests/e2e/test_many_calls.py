@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import running_fleet, until
+from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 
 #: Seconds for an answer: longer than it takes to send all calls on a busy machine.
 LATENCY = 100

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fleet import jobs, running_fleet, until
+from tests.support.fleet import jobs, running_fleet
+from tests.support.waiting import until
 from visionq.ledger.rate_limits import read_limits
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.bare_celery import install_celery_alone, run_caller
+from tests.support.bare_celery import run_caller
 from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
 from visionq.devstack.sample_pictures import sample_pictures
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.fleet import Fleet
-
-
-@pytest.fixture(scope="module")
-def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install_celery_alone(tmp_path_factory.mktemp("celery-redis-only"))
 
 
 @pytest.fixture(scope="module")

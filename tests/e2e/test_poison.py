@@ -10,8 +10,9 @@ import pytest
 from celery import Celery
 
 from tests.support.constants import with_constants
-from tests.support.fleet import Fleet, jobs, running_fleet, until
+from tests.support.fleet import Fleet, jobs, running_fleet
 from tests.support.poison import arguments, eight_kinds, envelope, further_kinds
+from tests.support.waiting import until
 from visionq import names
 from visionq.dead_letters import DeadLetters, Reason
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE

@@ -12,13 +12,14 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.fleet import jobs, running_fleet, until
+from tests.support.fleet import jobs, running_fleet
 from tests.support.prometheus import (
     Server,
     needs_prometheus,
     running_exporter,
     running_prometheus,
 )
+from tests.support.waiting import until
 from visionq.ledger import BudgetScope, Ledger
 from visionq.names import FINISHED
 

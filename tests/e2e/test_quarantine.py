@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.deadly_picture import DEADLY, install_killer
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import JobFailed
 
 if TYPE_CHECKING:

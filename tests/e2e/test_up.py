@@ -18,6 +18,7 @@ import psutil
 import pytest
 import redis
 
+from tests.support.waiting import until
 from visionq import names
 from visionq.cli.record import read_record, record_path
 from visionq.devstack.children import answers
@@ -25,7 +26,7 @@ from visionq.devstack.redis_server import is_ready
 from visionq.devstack.temporary import temporary_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 KEY = "sk-real-and-expensive"
 #: Secrets of the operator's environment, and whom each is for.
@@ -68,7 +69,7 @@ class Up:
         began = time.monotonic()
         self.process.send_signal(number)
         code = self.process.wait(timeout=30)
-        wait_until(lambda: not any(map(is_alive, family)), began + 10 - time.monotonic())
+        until(lambda: not any(map(is_alive, family)), began + 10 - time.monotonic())
         return code
 
 
@@ -77,13 +78,6 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
 
 
 def environment_in(folder: Path, **extra: str) -> dict[str, str]:
@@ -222,13 +216,13 @@ def test_killed_part_comes_back(up: Up, role: str) -> None:
         client.set("kept-through", role)
         before = up.pid(role)
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: up.pid(role) not in {0, before})
-        wait_until(lambda: is_ready(up.line["redis_url"]))
+        until(lambda: up.pid(role) not in {0, before}, 20)
+        until(lambda: is_ready(up.line["redis_url"]), 20)
         assert client.get("kept-through") == role.encode()
-        wait_until(lambda: answers(up.port("flower_url"), "/healthcheck"))
-        wait_until(lambda: answers(up.port("simulator_url"), "/healthz"))
-        wait_until(lambda: answers(up.port("gateway_url"), "/healthz"))
-        wait_until(lambda: answers(up.port("metrics_url"), "/healthz"))
+        until(lambda: answers(up.port("flower_url"), "/healthcheck"), 20)
+        until(lambda: answers(up.port("simulator_url"), "/healthz"), 20)
+        until(lambda: answers(up.port("gateway_url"), "/healthz"), 20)
+        until(lambda: answers(up.port("metrics_url"), "/healthz"), 20)
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

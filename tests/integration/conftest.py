@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from openai import OpenAI
 
 from tests.support.certificates import make_certificate
 from tests.support.ledger import LedgerDriver
@@ -67,6 +68,12 @@ def simulator(running: RunningSimulator) -> RunningSimulator:
     running.configure(**SimulatorSettings().model_dump(mode="json"))
     running.reset_bill()
     return running
+
+
+@pytest.fixture(scope="module")
+def client(running: RunningSimulator) -> Iterator[OpenAI]:
+    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture

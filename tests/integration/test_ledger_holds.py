@@ -56,20 +56,11 @@ def _refuse(driver: LedgerDriver, claim: Claim) -> None:
     assert driver.ledger.finish(claim, unpaid(outcome_of(f"held {SCOPE}", claim.id)))
 
 
-def _live(driver: LedgerDriver, seconds: int) -> list[str]:
-    hinted: list[str] = []
-    for _ in range(seconds):
-        driver.clock.now += 1
-        driver.worker(slots=4)
-        hinted += [hint.id for hint in driver.hints()]
-    return hinted
-
-
 def test_held_model_leaves_others_alone(driver: LedgerDriver) -> None:
     """While a model is held its lanes rest, those of others go on, and nothing is burned."""
     _hold(driver)
     driver.enter(new_job(), new_job("other", model="m2"))
-    assert set(_live(driver, 30)) == {"other"}
+    assert set(driver.live(30, slots=4)) == {"other"}
     assert driver.redis.hget(JOB + "refused", "attempts") == b"0"
     assert driver.redis.hgetall(HOLDS) == {SCOPE.encode(): b"access_denied"}
 
@@ -78,12 +69,12 @@ def test_hold_ends(driver: LedgerDriver) -> None:
     """After its time one job tries a held model, from the head of its lanes; then others go on."""
     _hold(driver)
     driver.enter(new_job("second"), new_job("third"))
-    assert _live(driver, 61) == ["refused"]
+    assert driver.live(61, slots=4) == ["refused"]
     trial = driver.claim("refused", driver.registration())
     assert driver.ledger.admit(trial, reserve=9).verdict is Verdict.GO
     driver.clock.now += 1
     assert driver.ledger.finish(trial, paid(completed(trial.id)))
-    assert _live(driver, 2) == ["second", "third"]
+    assert driver.live(2, slots=4) == ["second", "third"]
     assert not driver.redis.exists(HOLDS, HELD_LANES + SCOPE)
 
 
@@ -97,7 +88,7 @@ def test_refused_again_is_held_again(driver: LedgerDriver) -> None:
         driver.ledger.admit(other, reserve=9)
         driver.clock.now += 1
         driver.ledger.finish(other, paid(completed(other.id)))
-        assert _live(driver, 60) == [claim.id]
+        assert driver.live(60, slots=4) == [claim.id]
         _refuse(driver, driver.claim(claim.id, driver.registration()))
         assert driver.redis.hget(JOB + claim.id, "state") == b"queued"
         assert driver.redis.hexists(HOLDS, SCOPE)
@@ -116,16 +107,16 @@ def test_hold_stops_what_is_on_its_way(driver: LedgerDriver) -> None:
         State.QUEUED, RefusalReason.HELD
     )
     assert driver.hints() == ()
-    assert _live(driver, 61) == ["c"]
+    assert driver.live(61, slots=4) == ["c"]
 
 
 def test_two_scopes_hold_one_lane(driver: LedgerDriver) -> None:
     """A lane held by its model and its tenant is served when neither holds it any more."""
     _hold(driver)
     driver.redis.hset(HOLDS, "tenant:default", "paused")
-    assert _live(driver, 70) == []
+    assert driver.live(70, slots=4) == []
     driver.redis.zadd(HOLD_ENDS, {"tenant:default": 1})
-    assert _live(driver, 1) == ["refused"]
+    assert driver.live(1, slots=4) == ["refused"]
 
 
 def test_hold_for_good_gets_no_end(driver: LedgerDriver) -> None:
@@ -134,18 +125,18 @@ def test_hold_for_good_gets_no_end(driver: LedgerDriver) -> None:
     assert driver.ledger.admit(claim).verdict is Verdict.GO
     driver.redis.hset(HOLDS, SCOPE, "paused")
     driver.ledger.finish(claim, unpaid(outcome_of(f"held {SCOPE}", claim.id)))
-    assert _live(driver, 70) == []
+    assert driver.live(70, slots=4) == []
     assert driver.redis.hgetall(HOLDS) == {SCOPE.encode(): b"paused"}
 
 
 def test_emptied_lane_comes_back_held(driver: LedgerDriver) -> None:
     """A held lane that was emptied and filled again is held as before, once in its ring later."""
     claim = _hold(driver)
-    assert _live(driver, 1) == []
+    assert driver.live(1, slots=4) == []
     driver.ledger.cancel([claim.id])
     driver.enter(new_job("new"))
-    assert _live(driver, 1) == []
-    assert _live(driver, 60) == ["new"]
+    assert driver.live(1, slots=4) == []
+    assert driver.live(60, slots=4) == ["new"]
     driver.enter(new_job("newer"), new_job("newest"))
     ring = driver.redis.lrange(f"{LANE_RING}visionq.interactive:default", 0, -1)
     assert len(ring) == len(set(ring)) == 1
@@ -213,7 +204,7 @@ def test_newer_job_waits_for_a_newer_worker(driver: LedgerDriver) -> None:
     assert isinstance(driver.ledger.claim("plain", "u", old), Claim)
     assert hinted == ["newer", "plain"]
     assert driver.state("newer") is State.PARKED
-    assert "newer" not in _live(driver, 30)
+    assert "newer" not in driver.live(30, slots=4)
     new = driver.worker("w2", slots=4, schema_version=2)
     assert "newer" in [hint.id for hint in driver.hints()]
     assert driver.claim("newer", new).id == "newer"

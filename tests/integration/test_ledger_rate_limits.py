@@ -40,16 +40,6 @@ def rate_limit(driver: LedgerDriver) -> RateLimitStatus:
     return found
 
 
-def live(driver: LedgerDriver, seconds: int) -> list[str]:
-    """Let time pass while a worker lives; returns the ids that were hinted."""
-    hinted: list[str] = []
-    for _ in range(seconds):
-        driver.clock.now += 1
-        driver.worker(slots=64)
-        hinted += [hint.id for hint in driver.hints()]
-    return hinted
-
-
 def sent(driver: LedgerDriver, worker: Registration, seconds: float) -> Iterator[Claim]:
     """Let time pass; each job that is hinted then is sent as soon as it may be."""
     driver.clock.now += seconds
@@ -115,7 +105,7 @@ def test_the_place_of_a_cancelled_job_is_free(driver: LedgerDriver) -> None:
     first, *_ = taken(driver, 10)
     assert driver.ledger.admit(first).verdict is Verdict.GO
     for seconds in (9, 1, 1, 1):
-        (job_id, *_) = live(driver, seconds)
+        (job_id, *_) = driver.live(seconds)
         claim = driver.claim(job_id, driver.worker(slots=64))
         admission = driver.ledger.admit(claim)
         assert admission.verdict is Verdict.WAIT, admission
@@ -129,8 +119,8 @@ def test_jobs_that_come_too_early_do_not_come_again_at_once(driver: LedgerDriver
     first, second, *_ = taken(driver, 5)
     assert driver.ledger.admit(first, tokens=2000).verdict is Verdict.GO
     assert driver.ledger.admit(second, tokens=2000).verdict is Verdict.PARK
-    assert live(driver, 10) == []
-    assert second.id in live(driver, 10)
+    assert driver.live(10) == []
+    assert second.id in driver.live(10)
 
 
 def test_concurrency(driver: LedgerDriver) -> None:
@@ -258,12 +248,12 @@ def test_a_long_pause_is_not_waited_for_in_the_slot(driver: LedgerDriver) -> Non
     refuse(driver, first, pause=30)
     assert driver.ledger.admit(second) == Admission(Verdict.PARK, reason=DelayReason.RATE_LIMITED)
     assert driver.ledger.admit(third).reason == "rate_limited"
-    assert live(driver, 20) == []
+    assert driver.live(20) == []
     (view,) = job_views(driver.redis, [second.id])
     assert view
     assert (str(view.state), view.reason) == ("queued", "rate_limited")
     assert "m1" in [found.model for found in overview(driver.redis).paces]
-    assert len(live(driver, 15)) >= 2
+    assert len(driver.live(15)) >= 2
 
 
 def test_a_hint_is_refused_in_a_long_pause(driver: LedgerDriver) -> None:
@@ -298,7 +288,7 @@ def test_a_job_that_is_always_refused_speaks_for_itself(driver: LedgerDriver) ->
     rates: list[float | None] = []
     driver.enter(new_job())
     for _ in range(8):
-        (hinted,) = live(driver, 4)
+        (hinted,) = driver.live(4)
         claim = driver.claim(hinted, driver.worker(slots=64))
         driver.ledger.admit(claim)
         driver.clock.now += 0.01

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.worker import Bench, until
+from tests.support.waiting import until
 from visionq.contract import Api, Lane
 from visionq.ledger.provider_batches import (
     BatchSupport,
@@ -30,6 +30,8 @@ from worker.provider.batches import make_batch_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.worker import Bench
 
 WORKS: Final = BatchSupport(works=True)
 #: Everything a hundred times as fast.

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.support.pictures import encoded
-from tests.support.worker import Bench, until
+from tests.support.waiting import until
 from visionq.contract import Api, UrlMode
 from visionq.ledger import Completed
 from visionq.pricing.vision import load_rules
@@ -19,6 +19,7 @@ from worker.images import ImageLimits, MemoryLimiter, PrepareSlots
 from worker.runtime import image_limits
 
 if TYPE_CHECKING:
+    from tests.support.worker import Bench
     from visionq.contract import ResultDocument
 
 SIZE = (400, 300)

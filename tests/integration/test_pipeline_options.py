@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -11,7 +10,6 @@ from tests.support.pictures import picture
 from tests.support.worker import Bench
 from visionq.contract import ResultDocument, parse_job
 from visionq.ledger import Failed, NewJob
-from visionq.pricing.money import nano_rubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +29,6 @@ def bench(redis: Redis, simulator: RunningSimulator) -> Iterator[Bench]:
     bench.close()
 
 
-def is_booked(bench: Bench) -> bool:
-    return bench.money().get("settled", 0) == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
-
-
 @pytest.mark.parametrize("api", APIS)
 def test_efforts_reach_the_bill(bench: Bench, api: str) -> None:
     """No effort, no reasoning; the more of it, the more it costs, and the books are the bill."""
@@ -43,7 +37,7 @@ def test_efforts_reach_the_bill(bench: Bench, api: str) -> None:
     assert spent[0] == 0 < spent[1] < spent[2]
     costs = [answer.cost_rub for answer in answers]
     assert costs == sorted(set(costs))
-    assert is_booked(bench)
+    assert bench.is_booked()
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -55,7 +49,7 @@ def test_a_limit_that_reasoning_takes(bench: Bench, api: str) -> None:
     assert error.usage.reasoning_tokens <= 300
     assert f"effort high took {error.usage.reasoning_tokens:,} tokens of 300" in error.message
     assert "--effort none" in error.message
-    assert is_booked(bench)
+    assert bench.is_booked()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +88,7 @@ def test_long_instructions_are_written_once(bench: Bench, api: str) -> None:
     by_itself = asked(bench, 20, api, instructions=f"own {api} {LONG}", prompt_cache="implicit")
     assert all(answer.usage.cache_write_tokens for answer in by_itself)
     assert sum(answer.cost_rub for answer in kept) < sum(answer.cost_rub for answer in by_itself)
-    assert is_booked(bench)
+    assert bench.is_booked()
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -108,4 +102,4 @@ def test_nothing_else_is_written(bench: Bench, api: str) -> None:
     for number, fields in enumerate(cases):
         for answer in asked(bench, 40 + 10 * number, api, **fields):
             assert (answer.usage.cache_write_tokens, answer.usage.cached_tokens) == (0, 0), fields
-    assert is_booked(bench)
+    assert bench.is_booked()

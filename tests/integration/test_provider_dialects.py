@@ -77,10 +77,6 @@ def balance(bench: Bench) -> Decimal | None:
         return read_balance(client, bench.dependencies.profile.balance)
 
 
-def is_booked(bench: Bench) -> bool:
-    return bench.money().get("settled", 0) == nano_rubles(Decimal(bench.simulator.bill()["rub"]))
-
-
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(("provider", "base"), [("aitunnel", "/v1"), ("polza", "/api/v1")])
 def test_the_sellers_own_figure_wins(
@@ -90,7 +86,7 @@ def test_the_sellers_own_figure_wins(
     simulator.configure(dialect=provider, price_factor=1.137)
     bench = bench_of(redis, simulator, provider, base)
     answers = [bench.answer(picture(number), api=api) for number in range(5)]
-    assert is_booked(bench)
+    assert bench.is_booked()
     assert not any(answer.cost_is_estimate for answer in answers)
     assert sum(answer.cost_rub for answer in answers) == Decimal(simulator.bill()["rub"])
     made = quoted(redis)
@@ -118,7 +114,7 @@ def test_paid_failures_are_booked_as_told(
     if bench.view(job).state == "waiting":
         bench.run(job)
     assert Decimal(simulator.bill()["rub"]) > 0
-    assert is_booked(bench)
+    assert bench.is_booked()
     bench.close()
 
 
@@ -141,7 +137,7 @@ def test_a_dearer_seller_overruns_no_budget(
         bench.hint(job_id)
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(bench.work, ids))
-    assert is_booked(bench)
+    assert bench.is_booked()
     assert first < bench.money()["settled"] <= budget
     simulator.configure(answer_tokens=None)
     bench.close()
@@ -202,7 +198,7 @@ def test_an_unknown_dialect_is_never_free(
     bench.run(bench.submit(picture(4), on_unknown_billing="hold"))
     assert bench.money().get("unknown", 0) > 0
     bench.run(bench.submit(picture(5)))
-    assert is_booked(bench)
+    assert bench.is_booked()
     bench.close()
 
 

@@ -16,9 +16,9 @@ import pytest
 from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
-from tests.support.fleet import until
 from tests.support.pictures import picture
 from tests.support.redis_servers import RELEASES, started
+from tests.support.waiting import until
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client

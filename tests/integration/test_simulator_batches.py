@@ -17,8 +17,6 @@ from visionq.devstack.simulator.simulated_batches import FINAL
 from visionq.pricing.prices import load_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from openai.types import Batch
 
     from visionq.devstack.simulator import RunningSimulator
@@ -30,12 +28,6 @@ PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
     "WjR9awAAAABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(scope="module")
-def client(running: RunningSimulator) -> Iterator[OpenAI]:
-    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
-        yield made
 
 
 def line(custom_id: str, text: str = "Hello", **changes: Any) -> bytes:

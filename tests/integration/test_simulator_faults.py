@@ -13,17 +13,9 @@ from openai import OpenAI
 from visionq.devstack.simulator.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from visionq.devstack.simulator import RunningSimulator
 
 MODEL = "gpt-6-luna"
-
-
-@pytest.fixture(scope="module")
-def client(running: RunningSimulator) -> Iterator[OpenAI]:
-    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
-        yield made
 
 
 def ask(client: OpenAI, api: str) -> Any:  # any error that the SDK raises

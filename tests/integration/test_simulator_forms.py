@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import json
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from openai import OpenAI
 
+from tests.support.pictures import data_url
 from visionq.devstack.sample_pictures import write_sample_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from openai import OpenAI
 
     from visionq.devstack.simulator import RunningSimulator
 
@@ -38,12 +39,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def client(running: RunningSimulator) -> Iterator[OpenAI]:
-    with OpenAI(base_url=running.provider_url, api_key="sk-any", max_retries=0) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def picture_url(pictures: dict[str, Path]) -> Iterator[str]:
     """Address of `sunset.jpg` on a web server of this machine."""
     folder = pictures["sunset.jpg"].parent
@@ -57,10 +52,6 @@ def picture_url(pictures: dict[str, Path]) -> Iterator[str]:
 class QuietFiles(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
-
-
-def data_url(path: Path, media_type: str = "image/jpeg") -> str:
-    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def post(simulator: RunningSimulator, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +115,7 @@ def test_base64_in_responses_by_sdk(
     client: OpenAI, pictures: dict[str, Path], name: str, media_type: str, size: str
 ) -> None:
     """Row 3: a local file of each format goes through `responses.create`."""
-    question = asked("What is this?", data_url(pictures[name], media_type))
+    question = asked("What is this?", data_url(pictures[name].read_bytes(), media_type))
     response = client.responses.create(model=MODEL, input=question)
     assert f"{size}, mostly #" in response.output_text
     assert response._request_id is not None
@@ -141,7 +132,12 @@ def test_base64_in_chat_by_sdk(client: OpenAI, pictures: dict[str, Path]) -> Non
                 "role": "user",
                 "content": [
                     {"type": "text", "text": QUESTION},
-                    {"type": "image_url", "image_url": {"url": data_url(pictures["sunset.jpg"])}},
+                    {
+                        "type": "image_url",
+                        "image_url": {
+                            "url": data_url(pictures["sunset.jpg"].read_bytes(), "image/jpeg")
+                        },
+                    },
                 ],
             }
         ],
@@ -155,7 +151,7 @@ def test_detail(
     simulator: RunningSimulator, pictures: dict[str, Path], api: str, detail: str, tokens: int
 ) -> None:
     """Row 5: `low`, `high` and `auto` are taken where each API wants them, and counted."""
-    url = data_url(pictures["sunset.jpg"])
+    url = data_url(pictures["sunset.jpg"].read_bytes(), "image/jpeg")
     if api == "responses":
         part: dict[str, Any] = {"type": "input_image", "image_url": url, "detail": detail}
         answer = post(
@@ -176,7 +172,10 @@ def test_detail(
 
 def test_two_pictures_in_one_question(client: OpenAI, pictures: dict[str, Path]) -> None:
     """Row 6: two pictures and one question give one answer that tells of both, in order."""
-    urls = (data_url(pictures["sunset.jpg"]), data_url(pictures["table.png"], "image/png"))
+    urls = (
+        data_url(pictures["sunset.jpg"].read_bytes(), "image/jpeg"),
+        data_url(pictures["table.png"].read_bytes()),
+    )
     question = asked("Есть ли отличия между изображениями?", *urls, detail="low")
     response = client.responses.create(model=MODEL, input=question)
     first, second = response.output_text.split(" Картинка 2")
@@ -294,7 +293,7 @@ SCHEMA = {
 def test_json_schema(simulator: RunningSimulator, pictures: dict[str, Path], api: str) -> None:
     """Asked for a JSON Schema, both APIs answer with JSON of that form, made from the picture."""
     named = {"name": "picture", "schema": SCHEMA, "strict": True}
-    url = data_url(pictures["sunset.jpg"])
+    url = data_url(pictures["sunset.jpg"].read_bytes(), "image/jpeg")
     if api == "responses":
         part: dict[str, Any] = {"type": "input_image", "image_url": url}
         body: dict[str, Any] = {

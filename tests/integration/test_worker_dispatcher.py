@@ -14,7 +14,8 @@ from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
 from tests.support.ledger import BOTH, moment, new_job
-from tests.support.worker import Recorder, until
+from tests.support.waiting import until
+from tests.support.worker import Recorder
 from tests.support.worker_ledger import WorkerLedger
 from visionq.contract import DelayReason
 from visionq.devstack.redis_server import running_redis

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.ledger import BOTH, new_job
-from tests.support.worker import until
+from tests.support.waiting import until
 from tests.support.worker_ledger import WorkerLedger
 from visionq import names
 from visionq.devstack.redis_server import running_redis

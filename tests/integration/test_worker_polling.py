@@ -14,8 +14,8 @@ from kombu import Connection, transport
 from structlog.testing import capture_logs
 
 from tests.integration.test_worker_process import working
+from tests.support.waiting import until
 from tests.support.warm_processes import running_simulator
-from tests.support.worker import until
 from visionq.names import QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.redis_url import celery_url
 from worker.celery import dead_letters

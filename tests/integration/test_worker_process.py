@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
-from tests.support.pictures import picture
+from tests.support.pictures import data_url, picture
+from tests.support.waiting import until
 from tests.support.warm_processes import WarmWorker
-from tests.support.worker import until
 from visionq import names
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger.views import result_of
@@ -107,10 +107,6 @@ def calling(url: str) -> Iterator[Caller]:
     with connect(url, "tests") as redis:
         yield Caller(app, redis)
     app.close()
-
-
-def data_url(number: int) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture(number)).decode()}"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

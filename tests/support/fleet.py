@@ -7,19 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from tests.support.warm_processes import WarmWorker, running_simulator
 from visionq import names
 from visionq.devstack.redis_server import RedisServer, running_redis
 from visionq.sdk import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from visionq.devstack.simulator.process import RunningSimulator
@@ -147,15 +147,6 @@ def running_fleet(
             yield fleet
         finally:
             fleet.stop()
-
-
-def until(holds: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            text = what if isinstance(what, str) else what()
-            raise AssertionError(f"waited {seconds} s in vain for {text}")
-        time.sleep(0.05)
 
 
 def jobs(count: int, first: int = 0, **options: Any) -> Iterator[dict[str, Any]]:

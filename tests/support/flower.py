@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from tests.support.fleet import until
+from tests.support.waiting import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 

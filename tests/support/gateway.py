@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -19,8 +18,9 @@ import pytest
 from openai import OpenAI
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
-from tests.support.fleet import Fleet, running_fleet, until
-from tests.support.pictures import picture
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_ports
 from visionq.redis_connection import connect
@@ -105,10 +105,6 @@ def gateway_and_fleet(folder: Path, **extra: str) -> Iterator[tuple[Gateway, Fle
         running_gateway(folder, fleet.server.url, **extra) as gateway,
     ):
         yield gateway, fleet
-
-
-def data_url(number: int) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture(number)).decode()}"
 
 
 def asked(number: int, text: str = "What is in this picture?") -> list[Any]:

@@ -210,6 +210,15 @@ class LedgerDriver:
             hinted += [hint.id for hint in self.hints()]
         return hinted
 
+    def live(self, seconds: int, slots: int = 64) -> list[str]:
+        """Let time pass while a worker lives; returns the ids that were hinted."""
+        hinted: list[str] = []
+        for _ in range(seconds):
+            self.clock.now += 1
+            self.worker(slots=slots)
+            hinted += [hint.id for hint in self.hints()]
+        return hinted
+
     def state(self, job_id: str) -> State:
         (view,) = job_views(self.redis, [job_id])
         assert view is not None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,38 +15,31 @@ from tests.support.awaited import InThreads
 from tests.support.batch_provider import INPUT_TOKENS, OUTPUT_TOKENS, MemoryBatchApi
 from tests.support.ledger import Clock
 from tests.support.pictures import picture
+from tests.support.worker import Parts, dependencies_of
 from tests.support.worker_ledger import WorkerLedger
 from visionq.blobs import open_blobs
 from visionq.contract import Lane, Usage
 from visionq.ledger import LedgerOptions, NewJob, Registration, Submitted
-from visionq.ledger.views import job_views
 from visionq.names import CELERY_RESULT, HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.prices import cost_nano_rubles, load_prices
-from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
 from visionq.submission import prepare
 from worker.event_loop import EventLoop
-from worker.fetch import Fetcher, FetchPolicy
-from worker.images import DecodeSlots, ImageLimits
 from worker.packing import Packer, PackerParts
 from worker.packing.leadership import Leadership
-from worker.pipeline import Dependencies
-from worker.provider.provider_client import make_async_client
 from worker.threads.heartbeat import Leases
-from worker.threads.statistics import StatisticsWriter
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from visionq.contract import JobView
     from visionq.ledger import Hint
 
 _numbers = itertools.count(1)
 
 
 @dataclass
-class PackerBench:
+class PackerBench(Parts):
     """One ledger, one provider, and as many packers as a test kills."""
 
     redis: Redis
@@ -65,22 +56,8 @@ class PackerBench:
         self.ledger = WorkerLedger(self.redis, self.options, self.clock)
         self.provider = MemoryBatchApi(self.clock)
         self.blobs = open_blobs(self.settings, self.redis)
-        in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))
-        ledger, blobs = in_threads
-        self.dependencies = Dependencies(
-            settings=self.settings,
-            ledger=ledger,
-            blobs=blobs,
-            fetcher=Fetcher(FetchPolicy()),
-            client=make_async_client(self.settings),
-            prices=load_prices(),
-            rules=load_rules(),
-            limits=ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
-            decode_slots=DecodeSlots(1),
-            statistics=StatisticsWriter(self.ledger),
-            monotonic=self.clock,
-            random=random.Random(7).random,
-            sleep=asyncio.sleep,
+        self.dependencies = dependencies_of(
+            self.settings, lambda: self.ledger, lambda: self.blobs, monotonic=self.clock
         )
         self.loop = EventLoop(8)
         self.loop.start()
@@ -94,12 +71,6 @@ class PackerBench:
         assert price is not None
         usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)
         return lines * cost_nano_rubles(price.times(0.5), usage)
-
-    def close(self) -> None:
-        self.loop.stop(self.dependencies.client.close)
-        self.dependencies.decode_slots.close()
-        self.dependencies.isolated_decoder.close()
-        self.dependencies.fetcher.close()
 
     def packer(self, **changes: Any) -> Packer:
         parts: dict[str, Any] = {
@@ -161,15 +132,6 @@ class PackerBench:
         """Return the answer to a completed job."""
         stored: Any = self.redis.get(CELERY_RESULT + job_id)
         return str(json.loads(stored)["result"]["text"])
-
-    def view(self, job_id: str) -> JobView:
-        (view,) = job_views(self.redis, [job_id])
-        assert view is not None
-        return view
-
-    def money(self) -> dict[str, int]:
-        stored: Any = self.redis.hgetall("visionq:money")
-        return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
 
 
 class KilledError(BaseException):

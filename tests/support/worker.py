@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from visionq.ledger import (
     Submitted,
 )
 from visionq.ledger.views import job_views
+from visionq.pricing.money import nano_rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
@@ -53,8 +55,54 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+class Parts:
+    """What a test puts together of a worker, and what became of its jobs."""
+
+    redis: Redis
+    loop: EventLoop
+    dependencies: Dependencies
+
+    def close(self) -> None:
+        self.loop.stop(self.dependencies.client.close)
+        self.dependencies.decode_slots.close()
+        self.dependencies.isolated_decoder.close()
+        self.dependencies.fetcher.close()
+
+    def view(self, job_id: str) -> JobView:
+        (view,) = job_views(self.redis, [job_id])
+        assert view is not None
+        return view
+
+    def money(self) -> dict[str, int]:
+        stored: Any = self.redis.hgetall("visionq:money")
+        return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
+
+
+def dependencies_of(
+    settings: Settings, ledger: Callable[[], Any], blobs: Callable[[], Any], **changes: Any
+) -> Dependencies:
+    """Return a worker's, with a ledger and blobs that block, and that tests may replace."""
+    in_threads: Any = (InThreads(ledger), InThreads(blobs))
+    parts: dict[str, Any] = {
+        "settings": settings,
+        "ledger": in_threads[0],
+        "statistics": StatisticsWriter(ledger()),
+        "blobs": in_threads[1],
+        "fetcher": Fetcher(FetchPolicy(allow_private=settings.allow_private_urls)),
+        "client": make_async_client(settings),
+        "prices": load_prices(),
+        "rules": load_rules(),
+        "limits": ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        "decode_slots": DecodeSlots(1),
+        "monotonic": time.monotonic,
+        "random": random.Random(7).random,
+        "sleep": asyncio.sleep,
+    }
+    return Dependencies(**{**parts, **changes})
+
+
 @dataclass
-class Bench:
+class Bench(Parts):
     """One worker that works on a job when asked."""
 
     redis: Redis
@@ -75,34 +123,11 @@ class Bench:
         )
         self.ledger = WorkerLedger(self.redis, self.options)
         self.blobs = open_blobs(self.settings, self.redis)
-        # Tests replace parts of the blocking ones, and dispatch by them.
-        in_threads: Any = (InThreads(lambda: self.ledger), InThreads(lambda: self.blobs))
-        ledger, blobs = in_threads
-        self.dependencies = Dependencies(
-            settings=self.settings,
-            ledger=ledger,
-            statistics=StatisticsWriter(self.ledger),
-            blobs=blobs,
-            fetcher=Fetcher(FetchPolicy(allow_private=self.settings.allow_private_urls)),
-            client=make_async_client(self.settings),
-            prices=load_prices(),
-            rules=load_rules(),
-            limits=ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
-            decode_slots=DecodeSlots(1),
-            monotonic=time.monotonic,
-            random=random.Random(7).random,
-            sleep=asyncio.sleep,
-        )
+        self.dependencies = dependencies_of(self.settings, lambda: self.ledger, lambda: self.blobs)
         self.loop = EventLoop(32)
         self.loop.start()
         self.leases = Leases()
         self.here = Registration("w1", 99, BOTH)
-
-    def close(self) -> None:
-        self.loop.stop(self.dependencies.client.close)
-        self.dependencies.decode_slots.close()
-        self.dependencies.isolated_decoder.close()
-        self.dependencies.fetcher.close()
 
     def with_settings(self, **changes: Any) -> Bench:
         return Bench(self.redis, self.simulator, self.options, changes)
@@ -149,14 +174,10 @@ class Bench:
         assert isinstance(outcome, Failed), outcome
         return outcome.error
 
-    def view(self, job_id: str) -> JobView:
-        (view,) = job_views(self.redis, [job_id])
-        assert view is not None
-        return view
-
-    def money(self) -> dict[str, int]:
-        stored: Any = self.redis.hgetall("visionq:money")
-        return {name.decode(): int(amount) for name, amount in stored.items() if int(amount)}
+    def is_booked(self) -> bool:
+        """Return whether the books are the simulator's bill."""
+        billed = nano_rubles(Decimal(self.simulator.bill()["rub"]))
+        return self.money().get("settled", 0) == billed
 
     def replaced(self, **parts: Any) -> None:
         self.dependencies = replace(self.dependencies, **parts)
@@ -181,13 +202,6 @@ class Recorder:
 
     def ids(self) -> list[str]:
         return [hint.id for _, hint in self.hints]
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @contextmanager

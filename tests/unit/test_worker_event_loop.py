@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
+from tests.support.waiting import until
 from worker.event_loop import BLOCKED_AFTER, EventLoop, LoopBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -34,13 +34,6 @@ class Counters:
         if self.error is not None:
             raise self.error
         self.counted.append((key, field, amount))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_runs_for_other_threads(loop: EventLoop) -> None:

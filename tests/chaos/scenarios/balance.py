@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
+from tests.support.waiting import until
 from visionq.ledger.gates import read_gate
 
 if TYPE_CHECKING:

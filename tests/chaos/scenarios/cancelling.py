@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from monitoring.flower.flower_app import create_app
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import jobs, until
+from tests.support.fleet import jobs
+from tests.support.waiting import until
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from celery import Celery, chord, group
 
 from tests.chaos.killer import Killer
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq import names
 from visionq.redis_connection import TRANSIENT_ERRORS
 

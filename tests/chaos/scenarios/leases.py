@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
+from tests.support.waiting import until
 from visionq import names
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
 from tests.support.hostile_pictures import png_of_zeros
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq.names import TENANT_JOBS
 from visionq.webhooks import set_webhook

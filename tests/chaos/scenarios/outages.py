@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.proxy import running_proxy
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import jobs, until
+from tests.support.fleet import jobs
+from tests.support.waiting import until
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger import GateOrder, NewJob
 from visionq.names import PROVIDER_KEYS
 from visionq.settings import load_settings

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.chaos.scenario import Scenario
 from tests.support.constants import with_constants
 from tests.support.deadly_picture import DEADLY, install_killer
-from tests.support.fleet import until
 from tests.support.poison import eight_kinds, further_kinds
+from tests.support.waiting import until
 from visionq.dead_letters import DeadLetters
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE
 from visionq.settings import Settings

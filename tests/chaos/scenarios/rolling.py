@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.chaos.scenario import Scene

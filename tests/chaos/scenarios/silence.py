@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
 from tests.chaos.verdict import MOST_CALLS_UNDER_RETRY
-from tests.support.fleet import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import ChaosFleet

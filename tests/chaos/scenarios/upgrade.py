@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.scenario import Scenario
-from tests.support.fleet import until
 from tests.support.ledger import new_job, newer
+from tests.support.waiting import until
 from visionq.ledger.ledger import VERSION
 from visionq.names import LEDGER_VERSION
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from tests.support.fleet import until
-from tests.support.gateway import asked, data_url, running_gateway
+from tests.support.gateway import asked, running_gateway
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from visionq.devstack.redis_server import running_redis
 from visionq.redis_connection import connect
 

@@ -16,9 +16,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.support.fleet import until
 from tests.support.gateway import Gateway, asked, said
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from tests.support.webhook_receiver import receiving
 from visionq.webhooks import remove_webhook, set_webhook
 

@@ -18,8 +18,8 @@ import pytest
 
 from producer.gateway.gateway_settings import GatewaySettings
 from tests.support.constants import with_constants
-from tests.support.gateway import Gateway, data_url, running_gateway
-from tests.support.pictures import picture
+from tests.support.gateway import Gateway, running_gateway
+from tests.support.pictures import data_url, picture
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.support.docs_blocks import ROOT, Block, blocks, shell_lines, visionq_arguments
-from tests.support.gateway import KEY, asked, data_url
-from tests.support.pictures import picture
+from tests.support.gateway import KEY, asked
+from tests.support.pictures import data_url, picture
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet

@@ -19,9 +19,9 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
-from tests.support.fleet import until
 from tests.support.gateway import KEY, asked
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.devstack.ports import free_port
 
 if TYPE_CHECKING:

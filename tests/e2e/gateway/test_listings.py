@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway import Gateway, data_url, gateway_and_fleet
+from tests.support.gateway import Gateway, gateway_and_fleet
 from tests.support.ledger import new_job
+from tests.support.pictures import data_url
 from visionq.ledger import Ledger
 from visionq.names import HOLDS
 from visionq.redis_connection import connect

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from producer.gateway.access import Scope
-from tests.support.gateway import KEY, Gateway, asked, data_url, said
-from tests.support.pictures import picture
+from tests.support.gateway import KEY, Gateway, asked, said
+from tests.support.pictures import data_url, picture
 from visionq.blobs import sha256_of
 from visionq.ledger.views import job_document
 

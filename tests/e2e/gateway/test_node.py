@@ -12,8 +12,9 @@ from standardwebhooks import Webhook
 
 from producer.gateway.access import Scope
 from tests.e2e.gateway.test_errors import NODE_REFUSALS, narrow_gateway
-from tests.support.fleet import until
-from tests.support.gateway import KEY, asked, data_url, run_node
+from tests.support.gateway import KEY, asked, run_node
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from tests.support.webhook_receiver import receiving
 from visionq.devstack.ports import free_port
 from visionq.webhooks import remove_webhook, set_webhook

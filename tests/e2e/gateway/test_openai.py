@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from producer.gateway.access import Scope
 from producer.gateway.gateway_settings import GatewaySettings
 from tests.support.constants import with_constants
-from tests.support.fleet import until
-from tests.support.gateway import Gateway, asked, data_url, running_gateway, said
+from tests.support.gateway import Gateway, asked, running_gateway, said
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from visionq.ledger.views import job_document
 
 if TYPE_CHECKING:

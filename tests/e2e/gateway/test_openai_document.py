@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from jsonschema_rs import validator_for
 
-from tests.support.fleet import until
 from tests.support.gateway import asked, running_gateway, said
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import httpx2

@@ -13,8 +13,9 @@ import pytest
 
 from producer.gateway.gateway_settings import GatewaySettings
 from tests.support.constants import with_constants
-from tests.support.fleet import until
-from tests.support.gateway import asked, data_url, running_gateway, said
+from tests.support.gateway import asked, running_gateway, said
+from tests.support.pictures import data_url
+from tests.support.waiting import until
 from visionq.ledger import BudgetScope, Ledger
 from visionq.ledger.gates import read_gate
 from visionq.ledger.records import GateOrder

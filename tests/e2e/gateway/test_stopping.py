@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.support.fleet import until
 from tests.support.gateway import asked, running_gateway
+from tests.support.waiting import until
 from visionq.devstack.redis_server import running_redis
 from visionq.names import JOB
 from visionq.redis_connection import connect

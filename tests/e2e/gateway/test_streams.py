@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from producer.gateway.gateway_settings import GatewaySettings
 from tests.support.constants import with_constants
-from tests.support.fleet import until
 from tests.support.gateway import KEY, asked, gateway_and_fleet, said
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

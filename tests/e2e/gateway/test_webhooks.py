@@ -7,9 +7,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fleet import Fleet, running_fleet, until
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import asked, gateway_and_fleet
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq.names import DELIVERIES, DELIVERIES_OUT, QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.webhooks import set_webhook
