@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,11 +22,6 @@ from worker.provider import answer as answer_module
 from worker.provider.provider_client import ask
 from worker.provider.schema import Mismatch
 from worker.work import Stale
-
-if TYPE_CHECKING:
-    from redis import Redis
-
-    from visionq.devstack.simulator import RunningSimulator
 
 SCHEMA = {
     "type": "object",
@@ -161,10 +156,7 @@ def test_downloads_that_fail(bench: Bench) -> None:
         missing = bench.failure(f"{address}/missing", names=["m.png"])
         assert (missing.code, missing.image) == ("download_failed", "m.png")
     private = bench.with_settings(allow_private_urls=False)
-    try:
-        assert private.failure(f"{address}/text").code == "unsafe_url"
-    finally:
-        private.close()
+    assert private.failure(f"{address}/text").code == "unsafe_url"
     outcome = bench.run(bench.submit(f"{address}/gone"))
     assert isinstance(outcome, Waiting)
     assert (outcome.reason, outcome.counted) == ("download_failed", True)
@@ -328,23 +320,20 @@ def test_free_faults(bench: Bench, fault: str, reason: str, *, counted: bool) ->
 
 
 @pytest.mark.parametrize("fault", ["html_200", "broken_json", "cut_after_billing", "hang"])
-def test_unknown_billing(redis: Redis, simulator: RunningSimulator, fault: str) -> None:
+def test_unknown_billing(bench: Bench, fault: str) -> None:
     """A call that brings no readable answer is repeated once, then waits for an outage to end."""
-    bench = Bench(redis, simulator, changes={"request_timeout": 0.5})
-    try:
-        simulator.configure(faults_next=[fault, fault])
-        job_id = bench.submit(picture(22))
-        outcome = bench.run(job_id)
-        assert isinstance(outcome, Waiting), outcome
-        assert outcome.reason == "billing_unknown"
-        assert set(bench.money()) == {"unknown", "unknown_calls"}
-        redis.zadd("visionq:due", {job_id: 0})
-        assert bench.run(job_id) == Parked(DelayReason.PROVIDER_UNAVAILABLE)
-        assert bench.money()["unknown_calls"] == 2
-        assert bench.view(job_id).reason == "provider_unavailable"
-        assert simulator.bill()["calls"] == 2
-    finally:
-        bench.close()
+    bench = bench.with_settings(request_timeout=0.5)
+    bench.simulator.configure(faults_next=[fault, fault])
+    job_id = bench.submit(picture(22))
+    outcome = bench.run(job_id)
+    assert isinstance(outcome, Waiting), outcome
+    assert outcome.reason == "billing_unknown"
+    assert set(bench.money()) == {"unknown", "unknown_calls"}
+    bench.redis.zadd("visionq:due", {job_id: 0})
+    assert bench.run(job_id) == Parked(DelayReason.PROVIDER_UNAVAILABLE)
+    assert bench.money()["unknown_calls"] == 2
+    assert bench.view(job_id).reason == "provider_unavailable"
+    assert bench.simulator.bill()["calls"] == 2
 
 
 def test_a_deadline_that_passes_on_the_way(bench: Bench) -> None:

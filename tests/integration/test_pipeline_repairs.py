@@ -242,7 +242,6 @@ def test_shared_answers_belong_to_who_asked(bench: Bench) -> None:
     assert second.text == first.text
     assert (second.metadata, second.request_id, second.images[0].name) == ({}, None, "b.png")
     assert not bench.answer(picture(3), tenant="c").cached, "by default nothing is shared"
-    shared.close()
 
 
 @pytest.mark.parametrize("api", APIS)

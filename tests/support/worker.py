@@ -109,6 +109,7 @@ class Bench(Parts):
     simulator: RunningSimulator
     options: LedgerOptions = field(default_factory=LedgerOptions)
     changes: dict[str, Any] = field(default_factory=dict)
+    others: list[Bench] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.settings = Settings(
@@ -129,8 +130,15 @@ class Bench(Parts):
         self.leases = Leases()
         self.here = Registration("w1", 99, BOTH)
 
+    def close(self) -> None:
+        super().close()
+        for other in self.others:
+            other.close()
+
     def with_settings(self, **changes: Any) -> Bench:
-        return Bench(self.redis, self.simulator, self.options, changes)
+        """Return another worker, which is closed with this one."""
+        self.others.append(Bench(self.redis, self.simulator, self.options, changes))
+        return self.others[-1]
 
     def submit(self, *pictures: bytes | str, **fields: Any) -> str:
         """Enter a job with these pictures, bytes or addresses; returns its id."""
