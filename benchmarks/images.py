@@ -14,9 +14,10 @@ from PIL import Image
 from benchmarks.comparison import in_turns, median_ratio, peak_megabytes
 from benchmarks.pictures import encoded, photo_file, screenshot
 from benchmarks.tables import Table, goal, goals
+from tests.support.prepare_picture import prepare
 from visionq.contract import Detail, PictureOptions, Policy
 from visionq.pricing.vision import load_rules, seen_size
-from worker.images import ImageLimits, prepare
+from worker.images import ImageLimits
 from worker.malloc import MemoryTrim, tune_malloc
 
 if TYPE_CHECKING:

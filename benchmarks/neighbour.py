@@ -11,9 +11,10 @@ from PIL import Image
 
 from benchmarks.pictures import encoded, photo
 from benchmarks.tables import Table, goal, goals
+from tests.support.prepare_picture import prepare
 from visionq.contract import Detail
 from visionq.pricing.vision import load_rules, seen_size
-from worker.images import DecodeSlots, ImageLimits, PrepareSlots, prepare
+from worker.images import DecodeSlots, ImageLimits, PrepareSlots
 from worker.malloc import tune_malloc
 
 _MODEL: Final = "gpt-6-luna"

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
 #: Units that a tenant holds at most for each that is free.
 TIMES_FREE: Final = 3
@@ -136,15 +136,6 @@ class FairLimiter:
         with self._lock:
             self._release(tenant, amount)
             self._serve()
-
-    @contextmanager
-    def held(self, tenant: str) -> Iterator[None]:
-        """Hold one unit, however long that takes to be had."""
-        self.take(tenant)
-        try:
-            yield
-        finally:
-            self.give_back(tenant)
 
     def _release(self, tenant: str, amount: int) -> None:
         self._used -= amount

@@ -38,9 +38,10 @@ def usual(data: bytes) -> tuple[str, bytes]:
 
 @cache
 def _own_code() -> Callable[[bytes], tuple[str, bytes]]:
+    from tests.support.prepare_picture import prepare  # noqa: PLC0415  # likewise
     from visionq.contract import Detail  # noqa: PLC0415  # only where it is measured
     from visionq.pricing.vision import load_rules, seen_size  # noqa: PLC0415  # likewise
-    from worker.images import ImageLimits, prepare  # noqa: PLC0415  # likewise
+    from worker.images import ImageLimits  # noqa: PLC0415  # likewise
 
     rules, limits = load_rules(), ImageLimits()
 

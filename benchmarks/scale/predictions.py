@@ -15,9 +15,10 @@ from benchmarks.pictures import photo_file
 from benchmarks.scale.real import LATENCY, THREADS, Real, fleet_of, measured
 from benchmarks.scale.simulation import Costs, simulate
 from benchmarks.tables import Cells, Table, goal, goals
+from tests.support.prepare_picture import prepare
 from visionq.contract import Detail
 from visionq.pricing.vision import load_rules, seen_size
-from worker.images import ImageLimits, prepare
+from worker.images import ImageLimits
 
 #: Allowed error of a simulated rate, in percent.
 _MARGIN: Final = 15.0

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import prepare
 from tests.support.ugly_pictures import ugly
 from visionq.contract import Animated, PictureOptions
 from visionq.errors import ImageError
-from worker.images import ImageLimits, inspect, prepare
+from worker.images import ImageLimits, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

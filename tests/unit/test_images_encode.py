@@ -12,10 +12,11 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import PreparedImage, prepare
 from visionq.contract import Detail
 from visionq.errors import CorruptImage, TooLarge
 from visionq.pricing.vision import load_rules, seen_size
-from worker.images import EncodedImage, ImageLimits, PreparedImage, encode, inspect, prepare
+from worker.images import EncodedImage, ImageLimits, encode, inspect
 
 LIMITS = ImageLimits()
 TURN = Image.Transpose

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import prepare
 from visionq.errors import ImageError
-from worker.images import ImageLimits, inspect, prepare
+from worker.images import ImageLimits, inspect
 
 LIMITS = ImageLimits(max_pixels=1_000_000)
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.support.hostile_pictures import cheap
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import prepare
 from visionq.errors import ImageError, TooManyPixels
-from worker.images import ImageLimits, MemoryLimiter, PrepareSlots, inspect, prepare
+from worker.images import ImageLimits, MemoryLimiter, PrepareSlots, inspect
 from worker.images.decode import decode
 
 LIMITS = ImageLimits()

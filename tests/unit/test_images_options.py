@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import PreparedImage, prepare
 from visionq.contract import Animated, PictureOptions, Policy
 from visionq.errors import (
     AnimatedImage,
@@ -17,7 +18,7 @@ from visionq.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
-from worker.images import ImageLimits, PreparedImage, prepare
+from worker.images import ImageLimits
 
 LIMITS = ImageLimits()
 FIRST = PictureOptions(animated=Animated.FIRST_FRAME)

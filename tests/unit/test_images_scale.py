@@ -173,7 +173,8 @@ import sys
 {before}
 import io
 from PIL import Image
-from worker.images import ImageLimits, prepare
+from tests.support.prepare_picture import prepare
+from worker.images import ImageLimits
 from worker.images.scale import HAS_SIMD
 file = io.BytesIO()
 Image.new("RGB", (900, 600), "teal").save(file, "JPEG")

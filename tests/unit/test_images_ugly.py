@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from tests.support.hostile_pictures import chunk, png
 from tests.support.pictures import encoded, half, same
+from tests.support.prepare_picture import PreparedImage, prepare
 from tests.support.ugly_pictures import (
     CMYK,
     FLOAT,
@@ -38,7 +39,7 @@ from tests.support.ugly_pictures import (
 )
 from visionq.contract import Animated, PictureOptions
 from visionq.errors import AnimatedImage, CorruptImage, UnsupportedFormat
-from worker.images import ImageLimits, PreparedImage, prepare
+from worker.images import ImageLimits
 from worker.images.profiles import BT709, gamma_curve, profile_of
 
 if TYPE_CHECKING:

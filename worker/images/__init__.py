@@ -16,7 +16,6 @@ from worker.images.memory import (
     PrepareSlot,
     PrepareSlots,
 )
-from worker.images.prepare import PreparedImage, prepare
 
 __all__ = [
     "KINDS",
@@ -30,11 +29,9 @@ __all__ = [
     "MemoryReservation",
     "PrepareSlot",
     "PrepareSlots",
-    "PreparedImage",
     "check",
     "encode",
     "encode_as_seen",
     "identify",
     "inspect",
-    "prepare",
 ]

@@ -1,12 +1,12 @@
-"""The way of one picture through this package, as the pipeline walks it."""
+"""One picture checked and encoded at once, as the pipeline does in two steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.images.check import DEFAULTS, inspect
-from worker.images.encode import encode
+from worker.images import encode, inspect
+from worker.images.check import DEFAULTS
 
 if TYPE_CHECKING:
     from visionq.contract import PictureOptions
