@@ -68,6 +68,11 @@ def check_batch_lane(job: JobDocument, profile: ProviderProfile) -> None:
     Raises:
         InvalidJob: the message says what keeps it from there.
     """
+    if job.by is not None:
+        raise InvalidJob(
+            "by: an answer from lane batch comes when its batch does; set lane to auto, which keeps"
+            " the time, or leave `by` out (`deadline` ends a job that is not answered by then)"
+        )
     if job.service_tier not in ORDINARY_TIERS:
         raise InvalidJob(
             f"lane: a batch has no service_tier {job.service_tier}; leave one of the two out"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
 from math import ceil
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from producer.quote.document import LaneQuote, RubleSpan
+from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING, usual_seconds
 from visionq.pricing.prices import ORDINARY_TIERS
 
 if TYPE_CHECKING:
@@ -72,15 +72,11 @@ class LaneFacts:
     @property
     def usual(self) -> float:
         """Seconds that a batch is expected to take, as the scheduler expects it."""
-        return median(self.took) if self.took else _FIRST_GUESS
+        return usual_seconds(self.took)
 
 
-#: What a batch is expected to take until one has shown it: most are done within the hour.
-_FIRST_GUESS: Final = 1.0 * _HOUR
 #: Seconds: ten years.
 _LONGEST: Final = 10 * 366 * 24.0 * _HOUR
-#: Seconds that are kept for stopping a batch.
-_STOPPING: Final = 900.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +180,7 @@ def _batch(facts: Sequence[LaneFacts], online_done: datetime | None, now: dateti
 
 def _auto(facts: Sequence[LaneFacts], seconds: float, by: datetime, now: datetime) -> LaneQuote:
     """Return the quote of what can wait in batches, and the rest online."""
-    left = (by - now).total_seconds() - _STOPPING - float(UNANSWERED) * seconds
+    left = (by - now).total_seconds() - STOPPING - float(UNANSWERED) * seconds
     shares = [
         Fraction(min(one.rounds, max(0, int(left // one.usual))), one.rounds) * (1 - UNANSWERED)
         if one.batch
@@ -238,7 +234,7 @@ def lane_notes(facts: Sequence[LaneFacts], lanes: Sequence[LaneQuote]) -> Iterat
         else:
             yield (
                 f"half price of {one.model}: a batch may take {_hours(one.window)}; auto counts on"
-                f" {_hours(_FIRST_GUESS)}, since none has shown more"
+                f" {_hours(FIRST_GUESS)}, since none has shown more"
             )
         if one.batch is not None and one.rounds > 1:
             yield (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -208,6 +210,33 @@ def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
     assert {hint.id for hint in hints} == set(jobs), worker
     assert {hint.queue for hint in hints} == {"visionq.bulk"}
     assert bench.money() == {}
+
+
+def test_a_model_without_batches_goes_online_untried(bench: PackerBench) -> None:
+    """What the seller's row has no batches of goes online at the next look; no batch is made."""
+    packer = bench.packer()
+    by, model = bench.moment(20 * 3600), "anthropic/claude-haiku-4-5"
+    job = bench.submit(lane="auto", by=by, model=model)
+    bench.online_worker()
+    assert not bench.ledger.dispatch().hints
+    packer.run()
+    assert [hint.id for hint in bench.ledger.dispatch().hints] == [job]
+    assert (bench.provider.batches, open_batches(bench.redis)) == ({}, ())
+
+
+def test_a_line_costs_what_the_models_own_row_says(proven: PackerBench) -> None:
+    """A model's row may have a batch price of its own, before the one of the table."""
+    row = proven.dependencies.prices.for_model(MODEL)
+    assert row is not None
+    prices = proven.dependencies.prices.model_copy(
+        update={"prices": (row.model_copy(update={"batch_factor": Decimal("0.25")}),)}
+    )
+    packer = proven.packer(dependencies=replace(proven.dependencies, prices=prices))
+    proven.submit()
+    proven.provider.end(pack(proven, packer))
+    proven.pass_time(600)
+    packer.run()
+    assert proven.money() == {"settled": -(-half_price(1) // 2)}
 
 
 def test_a_cancelled_job_keeps_the_cost_of_its_line(proven: PackerBench) -> None:

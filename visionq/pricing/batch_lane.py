@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Self
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
 from visionq.data import Dated, Facts, Model, load, match_model, refuse_twice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+#: Seconds that a batch is taken to need until one has shown it: most are done within the hour.
+FIRST_GUESS: Final = 3600.0
+#: Seconds that stopping a batch may take, until its lines are back.
+STOPPING: Final = 900.0
 
 _Tokens = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 
@@ -49,6 +56,11 @@ class BatchTable(Facts):
             return self.limits
         changes = {"enqueued_tokens": row.tokens, "confirmed": row.confirmed}
         return self.limits.model_copy(update=changes | {"source": row.source, "date": row.date})
+
+
+def usual_seconds(took: Sequence[float], guess: float = FIRST_GUESS) -> float:
+    """Return the seconds that a batch takes, as a rule, by those that others took."""
+    return median(took) if took else guess
 
 
 @functools.lru_cache(maxsize=16)

@@ -39,6 +39,7 @@ from visionq.ledger.provider_batches import (
 )
 from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.names import LEDGER_ID
+from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING
 from worker.packing.deadlines import Deadlines
 from worker.packing.filling import BatchFilling
 from worker.packing.leadership import LeadershipLostError
@@ -84,9 +85,9 @@ class Patience:
     #: Until a batch that the provider does not know any more is given up.
     forgotten: float = 26 * 3600
     #: For a batch, as long as none has shown how long it takes: most are done within the hour.
-    batch: float = 3600
+    batch: float = FIRST_GUESS
     #: For stopping a batch, until its lines are back.
-    stopping: float = 900
+    stopping: float = STOPPING
     #: Until one more line is tried of a model that took no batches.
     verdict: float = 24 * 3600
     #: Between two looks for batches that nobody knows.
@@ -342,6 +343,9 @@ class Packer:
         for of, backlog in waiting.items():
             self._parts.leadership.extend()
             support = read_support(self._redis, self._key, *of)
+            if not self._parts.dependencies.profile.has_batches(*of):
+                self._ask_online(backlog)
+                continue
             if support.works is False and self._now() >= support.since + self._patience.verdict:
                 support = replace(support, works=None)  # one line may show that things changed
             if support.works is False:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Final
+
+from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING, usual_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,15 +23,15 @@ class Timing:
     #: Jobs that are before ours in the online lane.
     ahead: int = 0
     #: Seconds that stopping a batch may take, until its lines are back.
-    stopping: float = 900.0
+    stopping: float = STOPPING
     #: Seconds that batches took, and what is guessed until one has shown it.
     took: tuple[float, ...] = ()
-    guess: float = 3600.0
+    guess: float = FIRST_GUESS
 
     @property
     def batch_seconds(self) -> float:
         """Seconds that a batch takes, as a rule."""
-        return median(self.took) if self.took else self.guess
+        return usual_seconds(self.took, self.guess)
 
     def online_seconds(self, jobs: int) -> float:
         """Return seconds until the online lane has answered `jobs` more."""

@@ -202,8 +202,7 @@ class Attempt:
     def price(self) -> Price | None:
         """The price of the model's tokens, online or in a batch; None: not known."""
         prices = self.dependencies.prices
-        price = prices.for_model(self.model)
-        return price.times(float(prices.batch_factor)) if price and self.in_batch else price
+        return prices.of_batch(self.model) if self.in_batch else prices.for_model(self.model)
 
     @property
     def is_suspect(self) -> bool:
