@@ -16,16 +16,19 @@ import pytest
 from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
+from producer.quote.model_facts import LearnedStatistics
+from tests.support.packing import PackerBench
 from tests.support.pictures import picture
 from tests.support.redis_servers import RELEASES, started
 from tests.support.waiting import until
 from tests.support.warm_processes import running_simulator
 from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client
-from visionq.contract import State
+from visionq.contract import Api, State
 from visionq.errors import JobFailed, QueueUnavailable
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.overview import overview
+from visionq.ledger.provider_batches import BatchSupport, write_support
 from visionq.ledger.scripts import load_missing, script_text
 from visionq.names import HINT_QUEUES, QUEUE_INTAKE, WORKERS
 from visionq.redis_connection import connect
@@ -178,6 +181,32 @@ def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["pictures"] == 1
+
+
+def test_the_batch_lane_needs_no_more(users: Users) -> None:
+    """A producer fills the lane, cancels in it and learns of it; a packer is a worker's user."""
+    load_missing(users.admin)
+    with connect(users.worker, "tests") as theirs, connect(users.producer, "tests") as ours:
+        bench = PackerBench(theirs)
+        try:
+            write_support(theirs, "k1", "gpt-6-luna", Api.RESPONSES, BatchSupport(works=True))
+            packer, by = bench.packer(), bench.moment(20 * 3600)
+            fields: dict[str, Any] = {"ledger": Ledger(ours, bench.options, bench.clock)}
+            waiting, stopped = (bench.submit(lane="auto", by=by, **fields) for _ in range(2))
+            answered = bench.submit(lane="batch", **fields)
+            fields["ledger"].cancel([stopped])
+            packer.run()
+            packer.run()
+            bench.provider.end("batch_1")
+            bench.pass_time(600)
+            packer.run()
+            states = [bench.view(job).state for job in (waiting, answered, stopped)]
+            assert states == [State.COMPLETED, State.COMPLETED, State.CANCELLED]
+            seen = LearnedStatistics(ours).batches_seen(["gpt-6-luna"])
+            assert len(seen["gpt-6-luna"].took) == 1
+        finally:
+            bench.close()
+    assert users.refused() == []
 
 
 async def test_a_producer_without_a_worker(users: Users) -> None:

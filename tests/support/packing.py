@@ -86,7 +86,13 @@ class PackerBench(Parts):
         }
         return Packer(PackerParts(**{**parts, **changes}))
 
-    def submit(self, number: int | None = None, by: datetime | None = None, **fields: Any) -> str:
+    def submit(
+        self,
+        number: int | None = None,
+        by: datetime | None = None,
+        ledger: Ledger | None = None,
+        **fields: Any,
+    ) -> str:
         """Enter a job about a picture of its own; returns its id."""
         number = next(_numbers) if number is None else number
         (sha,) = self.blobs.put([picture(number)])
@@ -101,7 +107,7 @@ class PackerBench(Parts):
             self.settings,
         )
         document = document.model_copy(update={"by": by})  # by the clock of the test
-        (reply,) = self.ledger.submit([NewJob(f"job-{next(_numbers)}", document)])
+        (reply,) = (ledger or self.ledger).submit([NewJob(f"job-{next(_numbers)}", document)])
         assert isinstance(reply, Submitted), reply
         return reply.id
 
