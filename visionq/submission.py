@@ -38,6 +38,10 @@ _AS_QUOTED_PRINTABLE: Final = bytes.maketrans(b"%", b"=")
 _PIECE: Final = 1 << 20
 #: Fields that `prepare` fills in.
 DEFAULTED: Final = ("model", "effort", "max_output_tokens")
+NO_TIME_IN_BATCH: Final = (
+    "by: an answer from lane batch comes when its batch does; set lane to auto, which keeps the"
+    " time, or leave `by` out (`deadline` ends a job that is not answered by then)"
+)
 _BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
 
 
@@ -69,10 +73,7 @@ def check_batch_lane(job: JobDocument, profile: ProviderProfile) -> None:
         InvalidJob: the message says what keeps it from there.
     """
     if job.by is not None:
-        raise InvalidJob(
-            "by: an answer from lane batch comes when its batch does; set lane to auto, which keeps"
-            " the time, or leave `by` out (`deadline` ends a job that is not answered by then)"
-        )
+        raise InvalidJob(NO_TIME_IN_BATCH)
     if job.service_tier not in ORDINARY_TIERS:
         raise InvalidJob(
             f"lane: a batch has no service_tier {job.service_tier}; leave one of the two out"

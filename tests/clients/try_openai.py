@@ -186,7 +186,7 @@ def _() -> bool:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
     file = client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
     batch = client.batches.create(
-        input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+        input_file_id=file.id, endpoint="/v1/responses", completion_window="1h"
     )
     while batch.status not in {"completed", "failed", "expired"}:
         time.sleep(0.2)

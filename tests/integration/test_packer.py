@@ -254,6 +254,43 @@ def test_a_cancelled_job_keeps_the_cost_of_its_line(proven: PackerBench) -> None
     assert open_batches(proven.redis) == ()
 
 
+def test_half_the_price_or_no_answer(proven: PackerBench) -> None:
+    """A deadline ends what no batch has answered by then, unpaid; nothing of it goes online."""
+    proven.online_worker()
+    packer = proven.packer()
+    answered, expired = (proven.submit(deadline=proven.moment(3600)) for _ in range(2))
+    batch_id = pack(proven, packer)
+    proven.ledger.steer_gate("k1", GateOrder.CLOSE)
+    never_taken = proven.submit(deadline=proven.moment(3600))
+    proven.provider.answer(batch_id, 1)
+    assert proven.pass_time(2 * 3600, step=300) == []
+    proven.provider.end(batch_id, BatchStatus.EXPIRED)
+    packer.run()
+    proven.pass_time(60)
+    views = [proven.view(job) for job in (answered, expired, never_taken)]
+    assert [view.state for view in views] == [State.COMPLETED, State.FAILED, State.FAILED]
+    assert [view.reason for view in views[1:]] == ["deadline_exceeded"] * 2
+    assert proven.money() == {"settled": half_price(1)}
+
+
+def test_a_batch_that_nobody_waits_for_is_stopped(proven: PackerBench) -> None:
+    """When all jobs of a batch are cancelled, nothing more of it is answered or paid."""
+    packer = proven.packer()
+    jobs = [proven.submit() for _ in range(3)]
+    batch_id = pack(proven, packer)
+    proven.provider.answer(batch_id, 1)
+    for cancelled, status in ((jobs[:2], BatchStatus.IN_PROGRESS), (jobs, BatchStatus.CANCELLING)):
+        proven.ledger.cancel(cancelled)
+        proven.pass_time(60)
+        packer.run()
+        assert proven.provider.batches[batch_id].shown.status is status
+    proven.provider.end(batch_id, BatchStatus.CANCELLED)
+    proven.pass_time(60)
+    packer.run()
+    assert proven.money() == {"settled": half_price(1)}
+    assert open_batches(proven.redis) == ()
+
+
 def test_a_closed_gate_stops_packing(proven: PackerBench) -> None:
     """While the key's gate is closed, nothing is prepared and no record is begun."""
     proven.ledger.steer_gate("k1", GateOrder.CLOSE)

@@ -126,7 +126,9 @@ class PackerBench(Parts):
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + step)
-            hints += self.ledger.dispatch().hints
+            found = self.ledger.dispatch()
+            hints += found.hints
+            self.ledger.expire(found.expired)
         return hints
 
     def start_anew(self) -> None:

@@ -121,7 +121,7 @@ def test_a_lane_that_is_not_there_is_refused_by_name(
 def test_a_batch_keeps_no_time_of_a_jobs_own() -> None:
     """`lane: batch` with `by` is refused: nobody could keep both, and neither is dropped."""
     fields = {"prompt": "?", "images": [{"url": "https://example.com"}], "by": "6h"}
-    with pytest.raises(InvalidJob, match="by: .* set lane to auto"):
+    with pytest.raises(InvalidJob, match=r"by: .* set lane to auto"):
         prepare({**fields, "lane": "batch"}, Settings())
     for lane in ("auto", "online"):
         assert prepare({**fields, "lane": lane}, Settings()).by is not None

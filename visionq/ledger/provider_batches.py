@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api
+from visionq.contract.states import TERMINAL
 from visionq.ledger.calls import read_claim
 from visionq.ledger.scripts import Call
 from visionq.names import (
@@ -148,6 +149,18 @@ class StoredLine:
 def has_lines(redis: Redis, batch_id: str) -> bool:
     """Return whether any line of a batch is not done with."""
     return bool(redis.exists(PROVIDER_BATCH_LINES + batch_id))
+
+
+def is_wanted(redis: Redis, batch_id: str) -> bool:
+    """Return whether any job still waits for a line of the batch."""
+    for lines in lines_left(redis, batch_id):
+        with redis.pipeline(transaction=False) as pipeline:
+            for line in lines:
+                pipeline.hget(JOB + line.job, "state")
+            states = pipeline.execute()
+        if any(state is not None and state.decode() not in TERMINAL for state in states):
+            return True
+    return False
 
 
 def lines_left(redis: Redis, batch_id: str) -> Iterator[list[StoredLine]]:

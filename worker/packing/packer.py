@@ -28,6 +28,7 @@ from visionq.ledger.provider_batches import (
     begin,
     close,
     has_lines,
+    is_wanted,
     open_batches,
     pack,
     queued_jobs,
@@ -176,7 +177,7 @@ class Packer:
                 self._give_up(batch, "it was stopped before it was made")
             case BatchState.CREATING if batch.next_look <= self._now():
                 self._create(batch)
-            case BatchState.OUT if batch.stop:
+            case BatchState.OUT if batch.stop or self._is_in_vain(batch):
                 stopped = self._step(batch, state=BatchState.CANCELLING, next_look=0.0)
                 self._ask_after(stopped)
             case BatchState.OUT | BatchState.CANCELLING if batch.next_look <= self._now():
@@ -185,6 +186,10 @@ class Packer:
                 self._collect(batch)
             case BatchState.RETURNING:
                 self._return_lines(batch)
+
+    def _is_in_vain(self, batch: BatchRecord) -> bool:
+        """Return whether every job of a batch that is to be looked at now was cancelled."""
+        return batch.next_look <= self._now() and not is_wanted(self._redis, batch.id)
 
     def _create(self, batch: BatchRecord) -> None:
         """Have the batch made, unless it was: it is searched before anything is sent again."""

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from producer.gateway.http_errors import ApiError, api_error_of, invalid
 from producer.openai_requests.request_reader import in_their_words, read_request
-from visionq.contract import Priority
+from visionq.contract import Lane, Priority
 from visionq.errors import InvalidJob, QueueUnavailable, TooLarge, VisionqError
 from visionq.ledger import Conflict, Submitted
 from visionq.sans_io import run_async
@@ -136,10 +136,13 @@ def draft_of(line: BatchLine, batch: Batch, settings: Settings, models: KnownMod
     fields = {
         "priority": Priority.BULK,
         "deadline": datetime.fromtimestamp(batch.expires_at + _GRACE, UTC),
+        "lane": batch.lane,
         **fields_in(line, batch.endpoint),
         "tenant": batch.tenant,
         "batch_id": batch.id,
     }
+    if fields["lane"] == Lane.AUTO:
+        fields.setdefault("by", batch.needed_by(time.time()))
     try:
         one = draft(fields, settings, batch.job_id(line.number))
     except InvalidJob as error:

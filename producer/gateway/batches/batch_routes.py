@@ -20,8 +20,12 @@ from producer.gateway.http_errors import ApiError
 from producer.openai_requests.parts import Metadata
 from producer.openai_requests.unsupported import Part
 from producer.quote.model_facts import LearnedStatistics, Shutdowns
+from visionq.contract import Lane
+from visionq.errors import InvalidJob
+from visionq.needed_by import moment_needed
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
+from visionq.submission import NO_TIME_IN_BATCH
 
 if TYPE_CHECKING:
     from producer.gateway.dependencies import Services
@@ -30,6 +34,14 @@ router = APIRouter(prefix="/v1/batches", responses=ERRORS)
 
 BatchId = Annotated[str, Path(max_length=64, examples=["batch_0123abcd"])]
 _HOUR: Final = 3600
+
+
+class BatchExtras(Part):
+    """Fields of batches that OpenAI's API does not have: for all lines that do not say so."""
+
+    #: When the answers are needed; left out: at the end of the completion window.
+    by: Annotated[str | None, Field(max_length=64, examples=["6h"])] = None
+    lane: Lane | None = None
 
 
 class BatchRequest(Part):
@@ -54,6 +66,7 @@ class BatchRequest(Part):
         str, Field(pattern=r"^([1-9][0-9]?|1[0-5][0-9]|16[0-8])h$", examples=["24h"])
     ] = "24h"
     metadata: Metadata | None = None
+    visionq: BatchExtras | None = None
 
 
 class RequestCounts(BaseModel):
@@ -139,7 +152,9 @@ async def create_batch(
         created_at=now,
         expires_at=now + hours * _HOUR,
         lines=lines,
-        **{**request.model_dump(), "metadata": request.metadata or {}},
+        **_needed(request.visionq or BatchExtras(), now),
+        **request.model_dump(exclude={"metadata", "visionq"}),
+        metadata=request.metadata or {},
     )
     if not await services.batches.open(batch):
         known = await find_batch(services, key.tenant, batch.id)
@@ -149,6 +164,24 @@ async def create_batch(
         batch = known
     warnings = await asyncio.to_thread(_warnings, services, models)
     return (await batch_object(services, batch)).model_copy(update={"warnings": warnings or None})
+
+
+def _needed(extras: BatchExtras, now: int) -> dict[str, Any]:
+    """Return how the lines are asked, and when their answers are needed.
+
+    Raises:
+        ApiError: there is no such moment, or the lane keeps none.
+    """
+    lane = extras.lane or Lane.AUTO
+    if extras.by is None:
+        return {"lane": lane}
+    if lane is Lane.BATCH:
+        raise ApiError(400, InvalidJob.code, f"visionq.{NO_TIME_IN_BATCH}", param="visionq.by")
+    try:
+        moment = moment_needed(extras.by, datetime.fromtimestamp(now, UTC))
+    except InvalidJob as error:
+        raise ApiError(400, error.code, f"visionq.{error.message}", param="visionq.by") from None
+    return {"lane": lane, "needed_at": int(moment.timestamp())}
 
 
 def _warnings(services: Services, models: frozenset[str | None]) -> list[str]:
@@ -216,8 +249,8 @@ async def batch_object(services: Services, batch: Batch) -> BatchObject:
     )
     not_asked = batch.lines - batch.entered if batch.status in {"cancelled", "expired"} else 0
     failed = counts.failed + counts.cancelled + batch.refused + not_asked
-    known: dict[str, Any] = batch.model_dump(exclude={"tenant", "lines", "entered", "refused"})
-    known.pop("message")
+    ours = {"tenant", "lines", "lane", "needed_at", "entered", "refused", "message"}
+    known: dict[str, Any] = batch.model_dump(exclude=ours)
     return BatchObject(
         **known,
         errors=errors or None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 from redis.exceptions import WatchError
 
+from visionq.contract import Lane
 from visionq.contract.base import Document
 from visionq.names import BATCH, BATCH_KEEPER, FILE_BATCH, OPEN_BATCHES, TENANT_BATCHES
 
@@ -34,6 +36,8 @@ _ENDS: Final = (
 )  # fmt: skip
 #: Fields that change when it is reopened.
 _AGAIN: Final = {"status", "reopened", "ended_before"}
+#: Seconds before its moment when nothing of a batch waits any more.
+_AT_ONCE: Final = 60
 #: Seconds that a gateway's hold on a batch lasts without renewal.
 _HOLD: Final = 20
 
@@ -51,6 +55,9 @@ class Batch(Document):
     expires_at: int
     #: Requests in its file.
     lines: int
+    #: How its lines are asked, and when their answers are needed, unless they say so themselves.
+    lane: Lane = Lane.AUTO
+    needed_at: int | None = None
 
     status: Status = "validating"
     #: Lines that have been submitted or refused.
@@ -75,6 +82,12 @@ class Batch(Document):
     def job_id(self, number: int) -> str:
         """Return the id of a line's job, which is always the same."""
         return f"{self.id}-{number:06}"
+
+    def needed_by(self, now: float) -> datetime | None:
+        """Return when the answers of lines are needed that may wait; None: at once."""
+        moment = min(self.needed_at or self.expires_at, self.expires_at)
+        # What is as good as over does not wait, and a moment in the past would be refused.
+        return datetime.fromtimestamp(moment, UTC) if moment > now + _AT_ONCE else None
 
     def reopened_now(self) -> Batch:
         """Return a finished batch as in progress again, without its end."""

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 MODEL = "gpt-6-luna"
+#: What is needed within the hour is asked at once; OpenAI's own type knows `24h` alone.
+SOON: Any = "1h"
 
 
 def line(custom_id: str, body: Any, url: str = "/v1/responses", **more: Any) -> dict[str, Any]:
@@ -65,10 +68,20 @@ def as_file(lines: Iterable[Any]) -> tuple[str, io.BytesIO]:
     return ("input.jsonl", io.BytesIO(text.encode()))
 
 
-def submit(client: OpenAI, lines: Iterable[Any], endpoint: Any = "/v1/responses") -> Batch:
+def submit(
+    client: OpenAI,
+    lines: Iterable[Any],
+    endpoint: Any = "/v1/responses",
+    window: Any = SOON,
+    **extras: Any,
+) -> Batch:
     file = client.files.create(file=as_file(lines), purpose="batch")
     return client.batches.create(
-        input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"a": "b"}
+        input_file_id=file.id,
+        endpoint=endpoint,
+        completion_window=window,
+        metadata={"a": "b"},
+        extra_body={"visionq": extras} if extras else None,
     )
 
 
@@ -164,7 +177,7 @@ def test_same_key_is_the_same_batch(client: OpenAI) -> None:
     again: Any = {
         "input_file_id": file.id,
         "endpoint": "/v1/responses",
-        "completion_window": "24h",
+        "completion_window": SOON,
         "extra_headers": {"Idempotency-Key": "nightly"},
     }
     first, second = (client.batches.create(**again) for _ in range(2))
@@ -185,7 +198,7 @@ def test_files(client: OpenAI, gateway: Gateway) -> None:
                 act(file.id)
         with pytest.raises(openai.NotFoundError):
             others.batches.create(
-                input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+                input_file_id=file.id, endpoint="/v1/responses", completion_window=SOON
             )
     assert client.files.delete(file.id).deleted
     with pytest.raises(openai.NotFoundError):
@@ -198,7 +211,7 @@ def test_a_file_in_use_stays(client: OpenAI, fleet: Fleet) -> None:
     name, content = as_file([good(number) for number in range(900, 903)])
     file = client.files.create(file=(name, content), purpose="batch")
     batch = client.batches.create(
-        input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+        input_file_id=file.id, endpoint="/v1/responses", completion_window=SOON
     )
     with pytest.raises(openai.ConflictError, match=batch.id) as caught:
         client.files.delete(file.id)
@@ -236,6 +249,51 @@ def test_wrong_batches(client: OpenAI, change: dict[str, Any], param: str) -> No
     assert refused.value.param == param
 
 
+def test_a_day_is_time_enough_for_half_the_price(client: OpenAI, fleet: Fleet) -> None:
+    """Lines of `24h` wait for a batch of the provider's, but those that say or need otherwise."""
+    lines = [good(4000), good(4001), good(4002)]
+    lines[1]["body"]["visionq"] = {"lane": "online"}
+    lines[2]["body"]["visionq"] = {"by": "30m"}
+    batch = submit(client, lines, window="24h")
+    until(lambda: counted(client.batches.retrieve(batch.id)) == (3, 2, 0), 60, "two answers")
+    waits = fleet.read("jobs", "show", f"{batch.id}-000001")
+    assert waits["state"] in {"queued", "waiting"}
+    by = datetime.fromisoformat(waits["document"]["by"])
+    assert by.timestamp() == batch.expires_at
+    client.batches.cancel(batch.id)
+    finished(client, batch, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("extras", "model"),
+    [({"lane": "online"}, MODEL), ({"by": "10m"}, MODEL), ({}, "openai/gpt-6-luna")],
+)
+def test_a_batch_may_be_answered_sooner(client: OpenAI, extras: Any, model: str) -> None:
+    """`visionq` says it for all lines; a model that has no batches is asked online."""
+    one = line("one", {"model": model, "input": asked(4100)})
+    done = finished(client, submit(client, [one], window="24h", **extras))
+    assert counted(done) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("extras", "param", "said"),
+    [
+        ({"by": "yesterday"}, "visionq.by", "is no time"),
+        ({"by": "2020-01-01T00:00Z"}, "visionq.by", "is in the past"),
+        ({"by": "09:00 Europe/Nowhere"}, "visionq.by", "there is no time zone"),
+        ({"by": "6h", "lane": "batch"}, "visionq.by", "set lane to auto"),
+        ({"lane": "express"}, "visionq.lane", "'auto', 'online' or 'batch'"),
+    ],
+)
+def test_a_time_that_nobody_can_keep(
+    client: OpenAI, extras: dict[str, Any], param: str, said: str
+) -> None:
+    """A batch whose moment or lane is wrong is refused by the name of the field."""
+    with pytest.raises(openai.BadRequestError, match=said) as refused:
+        submit(client, [good(1)], **extras)
+    assert refused.value.param == param
+
+
 def test_memory(client: OpenAI, gateway: Gateway, tmp_path: Path) -> None:
     """A file of 200 MB is taken in and answered within 300 MB of memory."""
     path = tmp_path / "large.jsonl"
@@ -250,7 +308,7 @@ def test_memory(client: OpenAI, gateway: Gateway, tmp_path: Path) -> None:
     assert 190_000_000 < path.stat().st_size <= 200_000_000
     uploaded = client.files.create(file=path, purpose="batch")
     batch = client.batches.create(
-        input_file_id=uploaded.id, endpoint="/v1/responses", completion_window="24h"
+        input_file_id=uploaded.id, endpoint="/v1/responses", completion_window=SOON
     )
     done = finished(client, batch)
     assert done.request_counts
