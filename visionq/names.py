@@ -143,7 +143,7 @@ PROVIDER_BATCHES: Final = PREFIX + "provider-batches"
 PROVIDER_BATCHES_DONE: Final = PREFIX + "provider-batches-done"
 #: SET of the models that have an entry in `BATCH_JOBS`.
 BATCH_MODELS: Final = PREFIX + "batch-models"
-#: HASH `key's id:model:api` → what is known of batches there, as JSON.
+#: HASH `key's id:model:api`, or `…:flex` → what is known of batches there, or of the tier, as JSON.
 BATCH_SUPPORT: Final = PREFIX + "batch-support"
 #: ZSET token of a call whose job is gone and whose money is done with → since when (ms).
 CLOSED_CALLS: Final = PREFIX + "closed-calls"

@@ -93,6 +93,13 @@ class BatchTerms(Dated):
     window_hours: Annotated[int, Field(strict=True, ge=1, le=24 * 14)]
 
 
+class FlexTerms(Dated):
+    """The seller's cheaper tier of online calls, `service_tier: flex`."""
+
+    #: After which a call counts as lost: flex is slow.
+    longest_seconds: Annotated[int, Field(strict=True, ge=60, le=3600)]
+
+
 class ProviderProfile(Dated):
     """In what one seller differs from others that speak OpenAI's form."""
 
@@ -104,6 +111,8 @@ class ProviderProfile(Dated):
     cost: CostTerms | None = None
     #: None: it has none, as far as is known.
     batches: BatchTerms | None = None
+    #: None: likewise. What it costs is in the price table.
+    flex: FlexTerms | None = None
     routes: Annotated[tuple[Route, ...], Field(alias="route")] = ()
     #: As the row has it: relative to the row's file.
     prices: Path | None = None
@@ -124,8 +133,12 @@ class ProviderProfile(Dated):
 
     def has_batches(self, model: str, api: str) -> bool:
         """Return whether the seller takes batches of a model; models of a route have none."""
-        is_routed = any(model.startswith(route.prefixes) for route in self.routes)
-        return self.batches is not None and api in self.batches.apis and not is_routed
+        has_some = self.batches is not None and api in self.batches.apis
+        return has_some and not self.is_routed(model)
+
+    def is_routed(self, model: str) -> bool:
+        """Return whether a model is asked at the address of a route."""
+        return any(model.startswith(route.prefixes) for route in self.routes)
 
     def addresses(self, base_url: str) -> tuple[str, ...]:
         """Return all addresses at which there are models, the configured one first."""

@@ -38,6 +38,7 @@ from worker.malloc import MemoryTrim, tune_malloc
 from worker.packing import Packer, PackerParts
 from worker.packing.leadership import Leadership
 from worker.pipeline import Dependencies
+from worker.pipeline.cheaper_tier import FlexVerdicts
 from worker.provider.batches import make_batch_api
 from worker.provider.free_requests import answers, read_balance, read_models
 from worker.provider.provider_client import make_async_client, make_client
@@ -158,7 +159,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     registration = _registration(settings, slots, queues)
     loop = EventLoop(slots + _SPARE_THREADS)
     progress = Progress(leases, slots, silence=lambda: loop.silence)
-    dependencies, probes = _dependencies(settings, ledger), make_client(settings)
+    dependencies, probes = _dependencies(settings, ledger, registration.key), make_client(settings)
     intake = Intake(settings, ledger, open_blobs(settings, redis), time.sleep)
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
@@ -271,7 +272,7 @@ def _registration(settings: Settings, slots: int, queues: tuple[str, ...]) -> Re
     )
 
 
-def _dependencies(settings: Settings, ledger: Ledger) -> Dependencies:
+def _dependencies(settings: Settings, ledger: Ledger, key: str) -> Dependencies:
     redis = connect_multiplexed(_url(settings), "visionq-worker")
     # Of their own, for nothing waits behind a large picture.
     pictures = connect_multiplexed(_url(settings), "visionq-worker")
@@ -293,6 +294,7 @@ def _dependencies(settings: Settings, ledger: Ledger) -> Dependencies:
         decode_slots=DecodeSlots(1),
         calibration=usage.of,
         least_input=usage.least_input,
+        flex=None if settings.first_byte_timeout else FlexVerdicts(redis, key, time.time),
         detectors=load_detectors(settings.detectors),
         memory=MemoryLimiter(settings.max_held_bytes),
         tracing=make_tracing(settings),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from producer.quote.document import LaneQuote, RubleSpan
 from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING, usual_seconds
+from visionq.pricing.flex import flex_factor, seconds_of_flex
+from visionq.pricing.money import rubles
 from visionq.pricing.prices import ORDINARY_TIERS
 
 if TYPE_CHECKING:
@@ -45,8 +47,12 @@ class LaneFacts:
     window: float
     #: Seconds that the last batches of the model took.
     took: tuple[float, ...] = ()
+    #: Seconds before its moment from which on a row is not asked at flex any more.
+    flex_seconds: float = 0.0
     #: Why the provider takes no batches of it; empty: as far as is known it does.
     refused: str = ""
+    #: What the batch of one line costs that has to show it first; None: others have.
+    first_line: int | None = None
 
     def plus(self, other: LaneFacts) -> LaneFacts:
         """Return these rows and more of the same model."""
@@ -118,18 +124,24 @@ def _facts(  # noqa: PLR0917  # what a lane depends on
     is_ordinary = set(group.tiers) <= set(ORDINARY_TIERS)
     there = terms is not None and all(tables.profile.has_batches(model, api) for api in group.apis)
     refused = known.refused if known else ""
-    flex = price.service_tiers.get("flex") if price and is_ordinary else None
+    flex = None
+    if is_ordinary and not (known and known.flex_refused):
+        flex = flex_factor(tables.prices, tables.profile, model)
     factor = price and (price.batch_factor or tables.prices.batch_factor)
+    batch = _times(cost, factor) if factor and there and is_ordinary and not refused else None
+    is_proven = batch is None or (known is not None and known.is_proven)
     return LaneFacts(
         model=model,
         tokens=tokens,
         online=cost,
         flex=_times(cost, flex) if flex else None,
-        batch=_times(cost, factor) if factor and there and is_ordinary and not refused else None,
+        batch=batch,
         limits=tables.batches.for_model(model),
         window=terms.window_hours * _HOUR if terms else 0,
         took=known.took if known else (),
+        flex_seconds=seconds_of_flex(tables.prices, tables.profile, model) or 0.0,
         refused=refused if there else "",
+        first_line=None if is_proven or batch is None else batch[1] // max(1, group.rows),
     )
 
 
@@ -159,8 +171,8 @@ def quote_lanes(
         lanes.append(LaneQuote(lane="flex", rub=rub, done=None, in_batches=0))
     if any(one.batch for one in facts):
         lanes.append(_batch(facts, online_done, now))
-        if by is not None:
-            lanes.append(_auto(facts, seconds or 0.0, by, now))
+    if by is not None and any(one.batch or one.flex for one in facts):
+        lanes.append(_auto(facts, seconds or 0.0, by, now))
     return tuple(lanes)
 
 
@@ -179,25 +191,34 @@ def _batch(facts: Sequence[LaneFacts], online_done: datetime | None, now: dateti
 
 
 def _auto(facts: Sequence[LaneFacts], seconds: float, by: datetime, now: datetime) -> LaneQuote:
-    """Return the quote of what can wait in batches, and the rest online."""
-    left = (by - now).total_seconds() - STOPPING - float(UNANSWERED) * seconds
-    shares = [
-        Fraction(min(one.rounds, max(0, int(left // one.usual))), one.rounds) * (1 - UNANSWERED)
-        if one.batch
-        else Fraction(0)
-        for one in facts
-    ]
-    low = sum((one.batch or one.online)[0] for one in facts) if any(shares) else None
+    """Return the quote of what can wait in batches or at flex, and the rest online."""
+    left = (by - now).total_seconds() - float(UNANSWERED) * seconds
+    shares = [_share_in_batches(one, left) for one in facts]
+    cheap = [_cheap(one, share, left) for one, share in zip(facts, shares, strict=True)]
     expected = sum(
-        ceil(share * (one.batch or one.online)[1] + (1 - share) * one.online[1])
-        for one, share in zip(facts, shares, strict=True)
+        ceil(share * cost[1] + (1 - share) * one.online[1])
+        for one, (share, cost) in zip(facts, cheap, strict=True)
     )
-    online = _sum([one.online for one in facts])
-    rub = RubleSpan.of((online[0] if low is None else low, expected, online[2]))
+    low = sum(cost[0] for _, cost in cheap)
+    rub = RubleSpan.of((low, expected, _sum([one.online for one in facts])[2]))
     late = _after(seconds, now)
     return LaneQuote(
         lane="auto", rub=rub, done=late and max(by, late), in_batches=_share(facts, shares)
     )
+
+
+def _share_in_batches(one: LaneFacts, left: float) -> Fraction:
+    rounds = min(one.rounds, max(0, int((left - STOPPING) // one.usual)))
+    return Fraction(rounds, one.rounds) * (1 - UNANSWERED) if one.batch else Fraction(0)
+
+
+def _cheap(one: LaneFacts, share: Fraction, left: float) -> tuple[Fraction, Cost]:
+    """Return the share that is cheaper than online, and what all would cost there."""
+    if share and one.batch:
+        return share, one.batch
+    if one.flex and left > one.flex_seconds:
+        return 1 - UNANSWERED, one.flex
+    return Fraction(0), one.online
 
 
 def _after(seconds: float, now: datetime) -> datetime | None:
@@ -235,6 +256,11 @@ def lane_notes(facts: Sequence[LaneFacts], lanes: Sequence[LaneQuote]) -> Iterat
             yield (
                 f"half price of {one.model}: a batch may take {_hours(one.window)}; auto counts on"
                 f" {_hours(FIRST_GUESS)}, since none has shown more"
+            )
+        if one.first_line is not None:
+            yield (
+                f"half price of {one.model}: the first batch is one line, for about"
+                f" {rubles(one.first_line):.4f} ₽, which shows whether pictures are taken in it"
             )
         if one.batch is not None and one.rounds > 1:
             yield (

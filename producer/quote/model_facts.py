@@ -11,6 +11,7 @@ from visionq.ledger.overview import overview
 from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
 from visionq.names import ANSWER, USAGE
+from visionq.pricing.flex import FLEX
 from visionq.pricing.model_list import ListedModels, read_model_list, unlisted_warning
 from visionq.pricing.models import ModelEnd, end_of, in_its_place, warning_for
 
@@ -44,6 +45,10 @@ class BatchesSeen:
     took: tuple[float, ...] = ()
     #: Why the provider takes none; empty: as far as is known it does.
     refused: str = ""
+    #: Likewise of calls at flex.
+    flex_refused: str = ""
+    #: Whether a batch was answered.
+    is_proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class LearnedStatistics:
         found: Mapping[tuple[str, str, str], BatchSupport]
         found = _if_allowed(lambda: read_all_support(redis), {})
         return {
-            name: _seen([one for (_, model, _), one in found.items() if model == name])
+            name: _seen([(api, one) for (_, model, api), one in found.items() if model == name])
             for name in set(models)
         }
 
@@ -106,12 +111,20 @@ class LearnedStatistics:
         return _if_allowed(lambda: overview(redis).pace_per_minute, None)
 
 
-def _seen(known: Sequence[BatchSupport]) -> BatchesSeen:
+def _seen(known: Sequence[tuple[str, BatchSupport]]) -> BatchesSeen:
     """Return one verdict: refused if some key or API is, and none works."""
+    batches = [one for api, one in known if api != FLEX]
+    return BatchesSeen(
+        took=tuple(seconds for one in batches for seconds in one.took),
+        refused=_refusal(batches),
+        flex_refused=_refusal([one for api, one in known if api == FLEX]),
+        is_proven=any(one.works for one in batches),
+    )
+
+
+def _refusal(known: Sequence[BatchSupport]) -> str:
     refusals = [one.reason or "it refused them" for one in known if one.works is False]
-    works = any(one.works for one in known)
-    took = tuple(seconds for one in known for seconds in one.took)
-    return BatchesSeen(took, refusals[0] if refusals and not works else "")
+    return refusals[0] if refusals and not any(one.works for one in known) else ""
 
 
 def _stored(redis: Redis, cache_keys: Sequence[str]) -> list[bool]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.packing import KilledError, Killer, PackerBench, mortal_packer, take_over
+from tests.support.packing import (
+    KilledError,
+    Killer,
+    PackerBench,
+    mortal_packer,
+    take_over,
+    without_flex,
+)
 from visionq.contract import Api, DelayReason, State
 from visionq.errors import BatchApiMissing
 from visionq.ledger import GateOrder
@@ -200,7 +207,7 @@ def test_the_first_batch_is_one_line(bench: PackerBench) -> None:
 def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
     """A provider that has no Batch API is remembered; jobs are hinted to online workers."""
     bench.provider.faults.refuse_creation = BatchApiMissing("there is none here")
-    packer = bench.packer()
+    packer = bench.packer(dependencies=without_flex(bench.dependencies))
     jobs = [bench.submit() for _ in range(3)]
     pack(bench, packer)
     bench.pass_time(10)

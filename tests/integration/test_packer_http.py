@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.support.packing import without_flex
 from tests.support.pictures import picture
 from tests.support.waiting import until
 from visionq.contract import Api, Lane
@@ -46,7 +47,7 @@ def packer(bench: Bench) -> Iterator[Packer]:
     yield Packer(
         PackerParts(
             ledger=bench.ledger,
-            dependencies=bench.dependencies,
+            dependencies=without_flex(bench.dependencies),
             run=bench.loop.run,
             leases=bench.leases,
             registration=replace(bench.here, slots=0, queues=(QUEUE_BATCH,), key="k1"),

@@ -142,6 +142,12 @@ class PackerBench(Parts):
         return str(json.loads(stored)["result"]["text"])
 
 
+def without_flex(dependencies: Dependencies) -> Dependencies:
+    """Return them with a seller that has no tier between online and batches."""
+    profile = dependencies.profile.model_copy(update={"flex": None})
+    return replace(dependencies, profile=profile)
+
+
 class KilledError(BaseException):
     """The process ends here."""
 

@@ -25,6 +25,7 @@ def test_defaults() -> None:
         "cache_clock_ahead_s": 0.0,
         "answer_tokens": None,
         "full_tiers": [],
+        "refused_tiers": [],
         "models": None,
         "today": None,
         "shutdown_dates": {},

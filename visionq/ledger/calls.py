@@ -262,6 +262,7 @@ def read_claim(job_id: str, token: str, found: Mapping[str, Any]) -> Claim:
         if missing
         else None,
         trace=found["trace"] or "",
+        tier=found.get("tier") or "",
     )
 
 

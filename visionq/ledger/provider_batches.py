@@ -250,9 +250,12 @@ def recall(
     return Call("recall", tuple(arguments), read)
 
 
-def reroute(job_ids: Iterable[str]) -> Call[int]:
-    """Have jobs of the batch lane asked online; returns how many went."""
-    return Call("reroute", tuple(job_ids), int)
+def reroute(job_ids: Iterable[str], tier: str = "") -> Call[int]:
+    """Have jobs of the batch lane asked online; returns how many went.
+
+    With `tier`, at that one while time allows.
+    """
+    return Call("reroute", (tier, *job_ids), int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +317,7 @@ def models_with_deadlines(redis: Redis) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class BatchSupport:
-    """What is known of batches of one model and API with one key."""
+    """What is known of batches of one model and API with one key, or of its tier in their place."""
 
     #: None: no batch has shown it yet.
     works: bool | None = None
@@ -327,15 +330,19 @@ class BatchSupport:
     #: Input tokens that may be enqueued, by the provider's own word; None: it said nothing.
     enqueued_tokens: int | None = None
 
+    def refuses(self, now: float, verdict: float = 24 * 3600) -> bool:
+        """Return whether nothing more is tried now; a verdict holds for `verdict` seconds."""
+        return self.works is False and now < self.since + verdict
+
 
 #: Of how many batches it is remembered how long they took.
 _REMEMBERED: Final = 20
 
 
-def read_support(redis: Redis, key: str, model: str, api: Api) -> BatchSupport:
+def read_support(redis: Redis, key: str, model: str, api: Api | str) -> BatchSupport:
     """Return what is known; an empty record if nothing is."""
     stored: Any = redis.hget(BATCH_SUPPORT, f"{key}:{model}:{api}")
-    return _support(stored)
+    return parse_support(stored)
 
 
 def read_all_support(redis: Redis) -> dict[tuple[str, str, str], BatchSupport]:
@@ -345,19 +352,25 @@ def read_all_support(redis: Redis) -> dict[tuple[str, str, str], BatchSupport]:
     for name, text in stored.items():
         key, _, rest = name.decode().partition(":")
         model, _, api = rest.rpartition(":")
-        found[key, model, api] = _support(text)
+        found[key, model, api] = parse_support(text)
     return found
 
 
-def _support(text: bytes | None) -> BatchSupport:
+def parse_support(text: bytes | None) -> BatchSupport:
+    """Return what an entry says; an empty record where there is none."""
     told: Mapping[str, Any] = json.loads(text) if text else {}
     return BatchSupport(**{**told, "took": tuple(told.get("took", ()))})
 
 
-def write_support(redis: Redis, key: str, model: str, api: Api, known: BatchSupport) -> None:
+def write_support(redis: Redis, key: str, model: str, api: Api | str, known: BatchSupport) -> None:
     """Remember it."""
+    redis.hset(BATCH_SUPPORT, *support_entry(key, model, api, known))
+
+
+def support_entry(key: str, model: str, api: Api | str, known: BatchSupport) -> tuple[str, str]:
+    """Return name and text of an entry."""
     told = asdict(replace(known, took=known.took[-_REMEMBERED:]))
-    redis.hset(BATCH_SUPPORT, f"{key}:{model}:{api}", json.dumps(told))
+    return f"{key}:{model}:{api}", json.dumps(told)
 
 
 def _plain(batch: BatchRecord) -> str:

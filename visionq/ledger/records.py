@@ -164,6 +164,8 @@ class Claim:
     missing_model: ErrorDocument | None = None
     #: The span of who submitted it, as a `traceparent`.
     trace: str = ""
+    #: A cheaper service tier at which it is asked while time allows; empty: none.
+    tier: str = ""
 
 
 class RefusalReason(StrEnum):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from visionq.ledger.metrics import CALL_SECONDS, read_counters
+from visionq.ledger.metrics import read_counters
 from visionq.ledger.provider_batches import (
     jobs_with_deadlines,
     lines_of_jobs,
@@ -16,23 +16,18 @@ from visionq.ledger.provider_batches import (
     reroute,
     stop,
 )
-from visionq.ledger.rate_limits import read_rate_limits
-from visionq.names import HINT_QUEUES, LANE_SIZES, POOL_SLOTS
+from worker.packing.rates import answers_a_second, jobs_ahead
 from worker.packing.timing import Needed, Timing, due_online
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from redis import Redis
+    from collections.abc import Callable
 
     from visionq.ledger import Ledger
     from visionq.ledger.metrics import Counters
+    from worker.packing.flex_calls import FlexCalls
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that a call takes of which nothing is known.
-_CALL_SECONDS: Final = 15.0
-_MINUTE: Final = 60.0
 #: Jobs that one call of a script touches.
 _AT_ONCE: Final = 500
 
@@ -47,6 +42,7 @@ class Deadlines:
     stopping: float
     #: Seconds that a batch is taken to need until one has shown it.
     guess: float
+    flex: FlexCalls
 
     def keep(self, took: Callable[[str], tuple[float, ...]]) -> None:
         """Send what can wait no longer online; stop the batches that hold it.
@@ -67,14 +63,20 @@ class Deadlines:
         lead = timing.stopping + timing.batch_seconds
         horizon = now + lead + timing.online_seconds(jobs)
         needed = [Needed(*one) for one in needed_by(self.ledger.redis, model, horizon)]
-        queued = needed[: due_online(needed, now, timing, lead)]
+        late = due_online(needed, now, timing, lead)
         stopped = due_online(needed, now, timing, timing.stopping)
-        lines = lines_of_jobs(self.ledger.redis, [one.job for one in queued])
-        waiting = [one.job for one in queued if one.job not in lines]
+        flex = self.flex.seconds(model)
+        # What is too late for a batch may be in time for flex.
+        urgent = late if flex is None else due_online(needed, now, timing, flex)
+        queued = [one.job for one in needed[:late]]
+        lines = lines_of_jobs(self.ledger.redis, queued)
+        waiting = [one for one in queued[:urgent] if one not in lines]
         went = sum(
             self.ledger.make(reroute(waiting[start : start + _AT_ONCE]))
             for start in range(0, len(waiting), _AT_ONCE)
         )
+        if flex is not None:
+            self.flex.send([one for one in queued[urgent:] if one not in lines])
         held = {lines[one.job] for one in needed[:stopped] if one.job in lines}
         for batch in held:
             self.ledger.make(stop(batch))
@@ -83,38 +85,9 @@ class Deadlines:
 
     def _timing(self, model: str, counters: Counters, took: tuple[float, ...]) -> Timing:
         return Timing(
-            rate=_rate(self.ledger.redis, model, counters),
-            ahead=_ahead(self.ledger.redis, model),
+            rate=answers_a_second(self.ledger.redis, model, counters),
+            ahead=jobs_ahead(self.ledger.redis, model),
             stopping=self.stopping,
             took=took,
             guess=self.guess,
         )
-
-
-def _rate(redis: Redis, model: str, counters: Counters) -> float:
-    """Return answers a second that the online lane gives of a model."""
-    counts, total = counters.sizes(CALL_SECONDS).get((model,), ([0], 0.0))
-    calls = sum(counts)
-    seconds = max(total / calls, 0.01) if calls else _CALL_SECONDS
-    rate = max(1, _slots(redis)) / seconds
-    limits = (one for one in read_rate_limits(redis, [model]) if one.model == model)
-    per_minute = next((one.requests_per_minute for one in limits), None)
-    return rate if per_minute is None else min(rate, per_minute / _MINUTE)
-
-
-def _slots(redis: Redis) -> int:
-    stored: Any = redis.hgetall(POOL_SLOTS)
-    pools: Mapping[bytes, bytes] = stored
-    return sum(
-        int(slots)
-        for pool, slots in pools.items()
-        if set(pool.decode().partition("@")[0].split(",")) & set(HINT_QUEUES)
-    )
-
-
-def _ahead(redis: Redis, model: str) -> int:
-    """Return the jobs that are queued in the model's online lanes."""
-    stored: Any = redis.hgetall(LANE_SIZES)
-    sizes: Mapping[bytes, bytes] = stored
-    lanes = ((name.decode().split(":", 2), int(jobs)) for name, jobs in sizes.items())
-    return sum(jobs for (queue, _, of), jobs in lanes if queue in HINT_QUEUES and of == model)

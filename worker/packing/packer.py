@@ -43,6 +43,7 @@ from visionq.names import LEDGER_ID
 from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING
 from worker.packing.deadlines import Deadlines
 from worker.packing.filling import BatchFilling
+from worker.packing.flex_calls import FlexCalls
 from worker.packing.leadership import LeadershipLostError
 from worker.packing.settling import Settling, refusal_of_form
 from worker.packing.strays import Strays
@@ -130,8 +131,12 @@ class Packer:
         self._rests_until: dict[tuple[str, str], float] = {}
         self._strays_at = 0.0
         self._strays = Strays(self._redis, parts.api, parts.clock)
+        dependencies = parts.dependencies
+        self._flex = FlexCalls(
+            parts.ledger, dependencies.prices, dependencies.profile, self._key, parts.clock
+        )
         self._deadlines = Deadlines(
-            self._ledger, parts.clock, parts.patience.stopping, parts.patience.batch
+            self._ledger, parts.clock, parts.patience.stopping, parts.patience.batch, self._flex
         )
         self._settling = Settling(
             parts.ledger,
@@ -348,18 +353,20 @@ class Packer:
         for of, backlog in waiting.items():
             self._parts.leadership.extend()
             support = read_support(self._redis, self._key, *of)
-            if not self._parts.dependencies.profile.has_batches(*of):
-                self._ask_online(backlog)
-                continue
-            if support.works is False and self._now() >= support.since + self._patience.verdict:
+            is_refused = support.refuses(self._now(), self._patience.verdict)
+            if support.works is False and not is_refused:
                 support = replace(support, works=None)  # one line may show that things changed
-            if support.works is False:
+            if is_refused or not self._parts.dependencies.profile.has_batches(*of):
                 self._ask_online(backlog)
             elif self._is_time(backlog, support):
                 self._pack(backlog, support)
 
     def _ask_online(self, backlog: Backlog) -> None:
-        """Send what waits for a lane that the model does not have online."""
+        """Send what waits for a lane that the model does not have online, at flex if there is."""
+        if self._flex.seconds(backlog.model) is not None:
+            most = min(self._flex.room(), MOST_PER_SCRIPT)
+            self._flex.send(queued_jobs(self._redis, backlog.model, backlog.api, most))
+            return
         while jobs := queued_jobs(self._redis, backlog.model, backlog.api, MOST_PER_SCRIPT):
             if not self._ledger.make(reroute(jobs)):
                 return

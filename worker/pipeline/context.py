@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from visionq.settings import Settings
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, ImageLimits, MemoryReservation, PrepareSlot
+    from worker.pipeline.cheaper_tier import FlexVerdicts
     from worker.provider.request import ProviderRequest
     from worker.threads.statistics import StatisticsWriter
     from worker.tracing import Tracing
@@ -105,6 +106,8 @@ class Dependencies:
     isolated_decoder: IsolatedDecoder = field(default_factory=IsolatedDecoder)
     #: Limit on the bytes of pictures and requests that the process holds.
     memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
+    #: None: nothing is asked at a cheaper tier unless its job names it.
+    flex: FlexVerdicts | None = None
     #: Jobs that may have their originals in memory at once.
     prepare_slots: PrepareSlots = field(default_factory=PrepareSlots)
 
@@ -153,6 +156,8 @@ class Attempt:
     batch: BatchFiller | None = None
     #: Whether the call is charged as one of a batch.
     in_batch: bool = False
+    #: At which it is made in the place of the job's own; None: it is not.
+    cheaper_tier: str | None = None
     pictures: list[JobPicture] = field(default_factory=list)
     cache_key: str = ""
     #: Whether a cached answer to the same question is accepted.
@@ -203,6 +208,17 @@ class Attempt:
         """The price of the model's tokens, online or in a batch; None: not known."""
         prices = self.dependencies.prices
         return prices.of_batch(self.model) if self.in_batch else prices.for_model(self.model)
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier that is asked for."""
+        return self.cheaper_tier or self.job.service_tier
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that the call may take, where they are not those of any call."""
+        flex = self.dependencies.profile.flex
+        return None if flex is None or self.cheaper_tier is None else flex.longest_seconds
 
     @property
     def is_suspect(self) -> bool:

@@ -59,8 +59,10 @@ def by_table(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[st
         return attempt.worst_case, True, (warning,)
     if isinstance(usage, DisbelievedUsage):
         return attempt.worst_case, True, (DISBELIEVED,)
-    asked, served = attempt.job.service_tier, attempt.served_tier
+    asked, served = attempt.tier, attempt.served_tier
     tier = _billed_tier(asked, served)
+    if served is None and attempt.cheaper_tier is not None:
+        tier = attempt.job.service_tier  # nothing shows that it was served at the cheaper one
     if price.tier_factor(tier) is None:
         warning = f"service_tier {tier}, which nobody asked for, has no price: the bill may differ"
         return cost_nano_rubles(price, usage, asked), True, (warning,)
@@ -97,7 +99,7 @@ def worst_case(attempt: Attempt) -> int:
     if price is None:
         return 0
     tokens, answer = _most_input(attempt), _longest_answer(attempt)
-    return worst_case_nano_rubles(price, tokens, answer, attempt.job.service_tier)
+    return worst_case_nano_rubles(price, tokens, answer, attempt.tier)
 
 
 def likely_tokens(attempt: Attempt) -> int:

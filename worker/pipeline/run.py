@@ -20,6 +20,7 @@ from visionq.errors import (
     VisionqError,
 )
 from visionq.ledger import Billing, Ending, Failed, Parked, Waiting, failed
+from visionq.pricing.flex import FLEX
 from visionq.pricing.money import rubles
 from visionq.pricing.prices import check_tier
 from visionq.redis_connection import TRANSIENT_ERRORS
@@ -27,6 +28,7 @@ from worker import decision
 from worker.isolated_decode import DryRun
 from worker.pipeline import steps
 from worker.pipeline.answers import rate_limit_feedback, repair_failed
+from worker.pipeline.cheaper_tier import choose_tier
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import cost_of, usage_note
 from worker.pipeline.telemetry import of_call, of_reply
@@ -94,6 +96,7 @@ async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
         _consider_interruption(attempt)
         _consider_model(attempt)
         check_tier(attempt.dependencies.prices, attempt.model, attempt.job.service_tier)
+        attempt.cheaper_tier = await choose_tier(attempt)
         for step in _steps_of(attempt):
             with _measured(attempt, lease, step):
                 ending = await step.run(attempt)
@@ -142,7 +145,7 @@ def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     patience = step.patience
     if step.run is steps.ask:
         settings = attempt.dependencies.settings
-        patience += settings.connect_timeout + settings.request_timeout
+        patience += settings.connect_timeout + (attempt.patience or settings.request_timeout)
     attempt.progress = lambda: lease.extend(patience)
     attempt.progress()
     clock = attempt.dependencies.monotonic
@@ -242,7 +245,8 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
     attempt.fault = error.code
     if attempt.sent:
         attempt.counted = error.usage
-    refused = error if isinstance(error, RateLimited) else None
+    # What is refused at flex has no room there; it says nothing of how fast others may be asked.
+    refused = error if isinstance(error, RateLimited) and attempt.tier != FLEX else None
     rate_limit = rate_limit_feedback(attempt, error.usage, refused=refused)
     billing, cost, usage = _charge(attempt, error)
     may_be_put_off = attempt.sent and decision.may_be_put_off(error, _facts(attempt))

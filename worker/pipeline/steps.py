@@ -22,6 +22,7 @@ from worker.pipeline.answers import (
     rate_limit_feedback,
     reused,
 )
+from worker.pipeline.cheaper_tier import judged
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import (
     expected,
@@ -110,7 +111,7 @@ async def encode(attempt: Attempt) -> None:
     check_report(attempt.job, attempt.asked, attempt.dependencies.options)
     build = partial(
         build_request,
-        _with_known_detail(attempt),
+        _as_asked(attempt),
         sources,
         attempt.asked,
         attempt.dependencies.settings.prompt_cache,
@@ -123,12 +124,15 @@ async def encode(attempt: Attempt) -> None:
     attempt.prepare_slot.leave()
 
 
-def _with_known_detail(attempt: Attempt) -> JobDocument:
-    """Return the job with a `detail` that its model takes: many refuse `original`."""
+def _as_asked(attempt: Attempt) -> JobDocument:
+    """Return the job at its tier, with a `detail` that its model takes: many refuse `original`."""
+    changes: dict[str, str] = {}
+    if attempt.cheaper_tier is not None:
+        changes["service_tier"] = attempt.cheaper_tier
     family = attempt.dependencies.rules.family_of(attempt.model)
     if attempt.job.detail is Detail.ORIGINAL and family and Detail.ORIGINAL not in family.details:
-        return attempt.job.model_copy(update={"detail": Detail.HIGH})
-    return attempt.job
+        changes["detail"] = Detail.HIGH
+    return attempt.job.model_copy(update=changes) if changes else attempt.job
 
 
 async def admit(attempt: Attempt) -> Ending | None:
@@ -220,13 +224,16 @@ async def ask(attempt: Attempt) -> Ending:
     clock = attempt.dependencies.monotonic
     started = clock()
     profile = attempt.dependencies.profile
-    request = replace(attempt.request, expected=expected(attempt), profile=profile)
+    request = replace(
+        attempt.request, expected=expected(attempt), profile=profile, patience=attempt.patience
+    )
 
     def on_reply(reply: Reply) -> None:
         attempt.rate_limit_headers = read_rate_limit_headers(reply.headers)
         _note_reply(attempt, reply)
 
-    answer = await ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
+    call = ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
+    answer = await judged(attempt, call)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     return await _answer(attempt, answer)

@@ -264,16 +264,19 @@ class BoundedAsyncClient(httpx2.AsyncClient):
     async def send(self, request: httpx2.Request, **_options: object) -> httpx2.Response:
         """Send the request and return the answer with its body, unpacked.
 
+        A request whose own timeout is longer than the client's may take that long.
+
         Raises:
             httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError: nothing was sent.
             httpx2.TransportError, httpx2.DecodingError: no whole answer came.
         """
         transport, exchange = self._transport_for_url(request.url), _Exchange()
+        total = max(self._total, request.extensions.get("timeout", {}).get("read") or 0)
         if transport is not self._transport:
-            self._follow(request, exchange)
+            self._follow(request, exchange, total)
         token = _exchange.set(exchange)
         try:
-            async with asyncio.timeout(self._total):
+            async with asyncio.timeout(total):
                 response = await transport.handle_async_request(request)
                 if response.is_closed:
                     return response
@@ -287,7 +290,7 @@ class BoundedAsyncClient(httpx2.AsyncClient):
             _exchange.reset(token)
         return with_body(response.status_code, response.headers.raw, body, request)
 
-    def _follow(self, request: httpx2.Request, exchange: _Exchange) -> None:
+    def _follow(self, request: httpx2.Request, exchange: _Exchange, total: float) -> None:
         """Note that httpx2's transport has a connection, and apply the time of the first byte."""
         timeouts = request.extensions["timeout"]
 
@@ -296,6 +299,6 @@ class BoundedAsyncClient(httpx2.AsyncClient):
             if event.endswith("send_request_headers.started"):
                 exchange.connected = True
             is_head = event.endswith("receive_response_headers.started")
-            timeouts["read"] = self._first_byte if is_head and self._first_byte else self._total
+            timeouts["read"] = self._first_byte if is_head and self._first_byte else total
 
         request.extensions["trace"] = trace

@@ -257,7 +257,10 @@ async def ask(
     try:
         # Ready bytes: the typed methods walk and rebuild the body, at three times the cost.
         response = await client.post(
-            address + request.path, cast_to=httpx2.Response, content=request.body
+            address + request.path,
+            cast_to=httpx2.Response,
+            content=request.body,
+            options={} if request.patience is None else {"timeout": request.patience},
         )
     except openai.APIStatusError as error:
         response = error.response

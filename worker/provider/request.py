@@ -47,6 +47,8 @@ class ProviderRequest:
     profile: ProviderProfile = field(default_factory=load_profile, repr=False)
     #: None: what the provider says that the call counted is believed as far as any call counts.
     expected: Expected | None = None
+    #: Seconds that the call may take; None: as long as any.
+    patience: float | None = None
     #: Bytes of the body beside the pictures.
     text_bytes: int = 0
     #: The most that the answer may have, in tokens, and how long the model is to think.

@@ -8,6 +8,7 @@ from visionq.cli.doctor.findings import Finding, ok, problem, warning
 from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import read_calibrations, read_cost_ratios, split_kind
 from visionq.names import CELERY_NODES, DISPATCHER, QUEUE_CELERY_DEFAULT
+from visionq.pricing.flex import FLEX
 from visionq.wording import counted
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def batch_findings(redis: Redis) -> list[Finding]:
 
 
 def _verdict(key: str, model: str, api: str, known: BatchSupport) -> Finding:
+    if api == FLEX:
+        return _flex_verdict(key, model, known)
     check, of = "batches.verdict", {"key": key, "model": model, "api": api}
     if not known.works:
         message = f"the provider takes no batches of {model} ({known.reason}): it goes online"
@@ -192,3 +195,11 @@ def _verdict(key: str, model: str, api: str, known: BatchSupport) -> Finding:
     took = [round(seconds / 60) for seconds in known.took]
     span = f"; the last {len(took)} took {min(took)} to {max(took)} minutes" if took else ""
     return ok(check, f"the provider takes batches of {model}{span}", works=True, **of)
+
+
+def _flex_verdict(key: str, model: str, known: BatchSupport) -> Finding:
+    check, of = "flex.verdict", {"key": key, "model": model}
+    if known.works:
+        return ok(check, f"the provider serves {model} at flex", works=True, **of)
+    message = f"the provider does not serve {model} at flex ({known.reason})"
+    return warning(check, message, _ONLINE, works=False, **of)

@@ -264,6 +264,9 @@ def _tier(question: ModelRequest, price: SimulatedPrice, account: Account) -> st
     asked = question.body.get("service_tier")
     if asked in UNNAMED_TIERS or asked in account.settings.full_tiers:
         return ORDINARY
+    if asked in account.settings.refused_tiers:
+        message = f"There is no room at service tier {asked} right now. Please try again later."
+        raise by_openai(message, code="resource_unavailable", status=429)
     if asked not in price.tiers:
         raise wrong_value("service_tier", asked, ("auto", ORDINARY, *price.tiers))
     return str(asked)

@@ -88,6 +88,8 @@ class SimulatorSettings(BaseModel):
     answer_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     #: Service tiers without room: calls that ask for them are served at the ordinary one.
     full_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
+    #: Service tiers whose calls are refused with 429 for lack of room, as those of `flex` are.
+    refused_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Models that the account has; null: all that have not ended. Others are unknown to it: 404.
     models: tuple[Annotated[str, Field(strict=True)], ...] | None = None
     #: The day by which models end; null: today.

@@ -60,7 +60,8 @@ end
 -- Each claim reports an interrupted call until an attempt has finished: a reply can be lost, and
 -- so can the worker that read it. Unknown calls that were excused (resume.lua) are left out.
 local found = read(
-  job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'excused'
+  job, 'document', 'submitted', 'attempts', 'waits', 'unknown_calls', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'excused',
+  'tier'
 )
 found.now = at(now)
 found.unknown_calls = math.max(0, (found.unknown_calls or 0) - (found.excused or 0))

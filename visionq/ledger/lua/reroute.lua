@@ -1,7 +1,7 @@
 -- include: core/base, jobs/batch_lane, lanes/lanes
 
 -- Has jobs of the batch lane asked online: those that are queued at once, others when they come back.
--- ARGV: now, then the ids
+-- ARGV: now, a cheaper service tier that is good enough ('': none), then the ids
 -- Returns how many went. One that a worker holds, or that is in a batch, stays: it is asked again later.
 
 local function reroute(id)
@@ -18,6 +18,9 @@ local function reroute(id)
   end
   leave_batch_lane(id, job)
   redis.call('HSET', job, 'lane', online)
+  if ARGV[2] ~= '' then
+    redis.call('HSET', job, 'tier', ARGV[2])
+  end
   if state == State.QUEUED then
     enter_lane(id, job, online, 'RPUSH')
   end
@@ -25,7 +28,7 @@ local function reroute(id)
 end
 
 local went = 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   went = went + reroute(ARGV[i])
 end
 wake()

@@ -1,0 +1,62 @@
+"""Jobs that can wait and go through no batch: asked at the cheaper tier, a few at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from visionq.contract.states import TERMINAL
+from visionq.ledger.provider_batches import read_support, reroute
+from visionq.names import JOB
+from visionq.pricing.flex import FLEX, seconds_of_flex
+from worker.packing.rates import read_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from visionq.ledger import Ledger
+    from visionq.pricing.prices import PriceTable
+    from visionq.providers import ProviderProfile
+
+
+@dataclass(frozen=True)
+class FlexCalls:
+    """Such calls are slow: no more are out than half of the fleet's slots."""
+
+    ledger: Ledger
+    prices: PriceTable
+    profile: ProviderProfile
+    key: str
+    clock: Callable[[], float]
+    #: Jobs that were sent to it. Another packer begins anew, with a few too many at worst.
+    _out: set[str] = field(default_factory=set)
+
+    def seconds(self, model: str) -> float | None:
+        """Return the seconds that a job has to have left; None: the model has no such tier."""
+        seconds = seconds_of_flex(self.prices, self.profile, model)
+        if seconds is None:
+            return None
+        known = read_support(self.ledger.redis, self.key, model, FLEX)
+        return None if known.refuses(self.clock()) else seconds
+
+    def room(self) -> int:
+        """Return how many more may go."""
+        self._forget_ended()
+        return max(0, max(1, read_slots(self.ledger.redis) // 2) - len(self._out))
+
+    def send(self, jobs: Sequence[str]) -> int:
+        """Have jobs of the batch lane asked at it, as many as there is room for."""
+        few = jobs[: self.room()]
+        if not few:
+            return 0
+        self._out.update(few)
+        return self.ledger.make(reroute(few, FLEX))
+
+    def _forget_ended(self) -> None:
+        ids = sorted(self._out)
+        with self.ledger.redis.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hget(JOB + job_id, "state")
+            states = pipeline.execute()
+        ended = (state is None or state.decode() in TERMINAL for state in states)
+        self._out.difference_update(one for one, over in zip(ids, ended, strict=True) if over)
