@@ -191,7 +191,7 @@ def _batch(facts: Sequence[LaneFacts], online_done: datetime | None, now: dateti
 
 
 def _auto(facts: Sequence[LaneFacts], seconds: float, by: datetime, now: datetime) -> LaneQuote:
-    """Return the quote of what can wait in batches or at flex, and the rest online."""
+    """Return the quote of each row at the cheapest lane that its time allows."""
     left = (by - now).total_seconds() - float(UNANSWERED) * seconds
     shares = [_share_in_batches(one, left) for one in facts]
     cheap = [_cheap(one, share, left) for one, share in zip(facts, shares, strict=True)]

@@ -93,7 +93,7 @@ def test_no_room_at_the_tier_holds_nobody_up(flex: Bench) -> None:
 
 
 def test_a_seller_that_does_not_pass_it_on_is_found_out(flex: Bench) -> None:
-    """What is served at another tier is paid at that; nothing more is then asked at flex."""
+    """Pay the tier that served the call; ask nothing more at flex where that is another."""
     flex.simulator.configure(full_tiers=["flex"])
     assert result(flex.run(sent(flex, 6))).service_tier == "default"
     assert flex.money() == {"settled": bill(flex)}

@@ -220,7 +220,7 @@ def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
 
 
 def test_a_model_without_batches_goes_online_untried(bench: PackerBench) -> None:
-    """What the seller's row has no batches of goes online at the next look; no batch is made."""
+    """Send models of which the seller has no batches online, without a trial."""
     packer = bench.packer()
     by, model = bench.moment(20 * 3600), "anthropic/claude-haiku-4-5"
     job = bench.submit(lane="auto", by=by, model=model)

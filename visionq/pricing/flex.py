@@ -17,7 +17,7 @@ MARGIN: Final = 300.0
 
 
 def flex_factor(prices: PriceTable, profile: ProviderProfile, model: str) -> Decimal | None:
-    """Return what flex costs of the ordinary price; None: it is not there, or no cheaper."""
+    """Return the factor of flex on the price; None: absent, or no cheaper."""
     price = prices.for_model(model)
     factor = price.service_tiers.get(FLEX) if price else None
     is_there = profile.flex is not None and not profile.is_routed(model)
@@ -25,7 +25,7 @@ def flex_factor(prices: PriceTable, profile: ProviderProfile, model: str) -> Dec
 
 
 def seconds_of_flex(prices: PriceTable, profile: ProviderProfile, model: str) -> float | None:
-    """Return the seconds before its moment when a job is asked at flex no more; None: never."""
+    """Return how many seconds a job needs for flex; None: there is no such tier."""
     if profile.flex is None or flex_factor(prices, profile, model) is None:
         return None
     return profile.flex.longest_seconds + MARGIN

@@ -28,11 +28,11 @@ class FlexCalls:
     profile: ProviderProfile
     key: str
     clock: Callable[[], float]
-    #: Jobs that were sent to it. Another packer begins anew, with a few too many at worst.
+    #: Jobs that were sent to it. Another packer begins with none, so a few too many may be out.
     _out: set[str] = field(default_factory=set)
 
     def seconds(self, model: str) -> float | None:
-        """Return the seconds that a job has to have left; None: the model has no such tier."""
+        """Return how many seconds a job needs for it; None: there is no such tier."""
         seconds = seconds_of_flex(self.prices, self.profile, model)
         if seconds is None:
             return None
@@ -45,7 +45,7 @@ class FlexCalls:
         return max(0, max(1, read_slots(self.ledger.redis) // 2) - len(self._out))
 
     def send(self, jobs: Sequence[str]) -> int:
-        """Have jobs of the batch lane asked at it, as many as there is room for."""
+        """Ask jobs of the batch lane at it, as many as have room."""
         few = jobs[: self.room()]
         if not few:
             return 0

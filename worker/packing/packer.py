@@ -193,7 +193,7 @@ class Packer:
                 self._return_lines(batch)
 
     def _is_in_vain(self, batch: BatchRecord) -> bool:
-        """Return whether every job of a batch that is to be looked at now was cancelled."""
+        """Return, when a look is due, whether every job of the batch was cancelled."""
         return batch.next_look <= self._now() and not is_wanted(self._redis, batch.id)
 
     def _create(self, batch: BatchRecord) -> None:
@@ -362,7 +362,7 @@ class Packer:
                 self._pack(backlog, support)
 
     def _ask_online(self, backlog: Backlog) -> None:
-        """Send what waits for a lane that the model does not have online, at flex if there is."""
+        """Send jobs that can have no batch online, at flex if possible."""
         if self._flex.seconds(backlog.model) is not None:
             most = min(self._flex.room(), MOST_PER_SCRIPT)
             self._flex.send(queued_jobs(self._redis, backlog.model, backlog.api, most))

@@ -34,13 +34,13 @@ class FlexVerdicts:
         self._noted: dict[str, bool] = {}
 
     async def is_refused(self, model: str) -> bool:
-        """Return whether the provider has lately shown that it does not serve a model at it."""
+        """Return whether the provider lately refused the tier for a model."""
         name, _ = support_entry(self._key, model, FLEX, BatchSupport())
         stored: Any = await self._redis.hget(BATCH_SUPPORT, name)
         return parse_support(stored).refuses(self._clock())
 
     async def note(self, model: str, *, works: bool, reason: str = "") -> None:
-        """Remember what a call has shown. A failure of Redis is passed over: it was paid."""
+        """Remember what a call has shown; ignore failures of Redis, since it is paid."""
         if self._noted.get(model) is works:
             return
         news = BatchSupport(works=works, reason="" if works else reason, since=self._clock())
@@ -64,7 +64,7 @@ async def choose_tier(attempt: Attempt) -> str | None:
 
 
 async def judged(attempt: Attempt, call: Awaitable[ProviderAnswer]) -> ProviderAnswer:
-    """Return the answer of a call, and note what it shows of the tier that it was made at.
+    """Return the answer of a call, and note what it shows of its tier.
 
     Raises:
         RateLimited: the tier was refused; the next attempt is made at the ordinary one.

@@ -125,7 +125,7 @@ async def encode(attempt: Attempt) -> None:
 
 
 def _as_asked(attempt: Attempt) -> JobDocument:
-    """Return the job at its tier, with a `detail` that its model takes: many refuse `original`."""
+    """Return the job at its tier, with a `detail` that its model takes."""
     changes: dict[str, str] = {}
     if attempt.cheaper_tier is not None:
         changes["service_tier"] = attempt.cheaper_tier
