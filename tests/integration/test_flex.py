@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.awaited import InThreads
 from tests.support.packing import PackerBench
 from tests.support.pictures import picture
-from tests.support.worker import Bench, InThreads, result
+from tests.support.worker import Bench, result
 from visionq.contract import Api, DelayReason, State
 from visionq.errors import RateLimited, RequestRejected
 from visionq.ledger import Claim, Waiting

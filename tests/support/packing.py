@@ -33,7 +33,8 @@ from worker.threads.heartbeat import Leases
 if TYPE_CHECKING:
     from redis import Redis
 
-    from visionq.ledger import Hint
+    from visionq.ledger import Hint, Ledger
+    from worker.pipeline import Dependencies
 
 _numbers = itertools.count(1)
 
