@@ -5,6 +5,7 @@ docs/producing.md has the table of options.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,9 @@ _REFUSED: Final = {
     "stamps": ("stamps", "put them into `metadata`, and revoke by id"),
 }
 
+#: As W3C has it.
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 
 def apply_message_options(document: Mapping[str, Any], request: Context) -> dict[str, Any]:
     """Return the document with `expires` as its deadline; an earlier deadline of its own stays.
@@ -54,6 +58,12 @@ def apply_message_options(document: Mapping[str, Any], request: Context) -> dict
     if request.expires is None:
         return dict(document)
     return {**document, "deadline": _earlier(document.get("deadline"), request.expires)}
+
+
+def trace_of(request: Context) -> str:
+    """Return the caller's span, which OpenTelemetry's Celery instrumentation puts into headers."""
+    trace = getattr(request, "traceparent", None)
+    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""
 
 
 def _earlier(deadline: object, expires: object) -> object:
@@ -97,6 +107,7 @@ def enter(
     document: Mapping[str, Any],
     intake: Intake,
     *,
+    trace: str = "",
     canvas: str = "",
 ) -> None:
     """Enter a job; the same message again is the same job.
@@ -114,6 +125,7 @@ def enter(
     job = NewJob(
         job_id,
         prepare(fields, intake.settings),
+        trace=trace,
         defaulted=defaulted(fields),
         canvas=canvas,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.bare_celery import run_caller
+from tests.support.checkout import ROOT
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
 from tests.support.waiting import until
@@ -22,10 +25,60 @@ def ask(number):
     kwargs = {"prompt": "?", "images": [{"blob": given["blobs"][number]}]}
     return app.signature("visionq.analyze", kwargs=kwargs, queue="visionq.intake", immutable=True)
 """
-_REFUSED = f"""{_ASK}
+#: Option of docs/producing.md → what the caller gives, and what the refusal says.
+_REFUSED = {
+    "countdown": ("countdown=3600", "countdown or eta: not supported"),
+    "eta": ("eta='2036-12-01T12:00:00+00:00'", "countdown or eta: not supported"),
+    "time_limit": ("time_limit=10", "time_limit: not supported"),
+    "soft_time_limit": ("soft_time_limit=10", "time_limit: not supported"),
+    "stamps": ("order='7', stamped_headers=['order']", "stamps: not supported"),
+    "args": ("args=['?']", "args: at most one object"),
+    "pickle": ("serializer='pickle'", "only JSON is read"),
+}
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#: Option of docs/producing.md → what the caller gives; the job is answered.
+_HONOURED = {
+    "ignore_result": "ignore_result=True",
+    "priority": "priority=9",
+    "shadow": "shadow='shop.question'",
+    "headers": f"headers={{'traceparent': '{_TRACE}', 'order': '7'}}",
+    "root_id": "root_id='r'",
+    "parent_id": "parent_id='p'",
+    "reply_to": "reply_to='shop'",
+    "exchange": "exchange='visionq.intake', routing_key='visionq.intake'",
+    "retry": "retry=True, retry_policy={'max_retries': 3}",
+    'serializer="json"': "serializer='json'",
+    "compression": "compression='gzip'",
+    "expires": "expires=600",
+}
+#: The other options of the page, which have tests of their own here and in test_canvases.py.
+_ELSEWHERE = [
+    "task_id",
+    "queue",
+    "routing_key",
+    "retry_policy",
+    "group",
+    "link",
+    "link_error",
+    "chain",
+    "chord",
+    "AsyncResult.revoke()",
+    "terminate=True",
+    "app.control.revoke",
+    "terminate",
+    "map",
+    "starmap",
+    "chunks",
+]
+_MAPPED = f"""{_ASK}
+@app.task(name="visionq.analyze")
+def analyze(document): ...
+
+document = ask(0).kwargs
 reply({{
-    "countdown or eta": outcome(ask(0).apply_async(countdown=3600)),
-    "time_limit": outcome(ask(0).apply_async(time_limit=10)),
+    "map": outcome(analyze.map([document]).apply_async(queue="visionq.intake")),
+    "starmap": outcome(analyze.starmap([[document]]).apply_async(queue="visionq.intake")),
+    "chunks": outcome(analyze.chunks([[document]] * 2, 2).apply_async(queue="visionq.intake")[0]),
 }})
 """
 _GROUP = f"""{_ASK}
@@ -34,6 +87,18 @@ reply([outcome(child) for child in group(ask(0), ask(1)).apply_async()])
 _EXPIRES = f"{_ASK}\nreply(outcome(ask(0).apply_async(expires=2)))"
 _SENT = f"{_ASK}\nreply(ask(0).apply_async(**given['options']).id)"
 _REVOKED = "app.AsyncResult(given['id']).revoke(terminate=given['terminate']); reply(None)"
+_REVOKED_WHILE_CALLED = f"""{_ASK}
+import time, urllib.request
+
+def calls():
+    return json.load(urllib.request.urlopen(given["bill"]))["calls"]
+
+before, sent = calls(), ask(0).apply_async()
+while calls() == before:
+    time.sleep(0.05)
+sent.revoke(terminate=True)
+reply(outcome(sent))
+"""
 _OUTCOME = "reply(outcome(app.AsyncResult(given['id']), timeout=20))"
 _THEIRS = "reply([app.send_task('shop.resize', args=[number]).id for number in range(5)])"
 _STATES = "reply([app.AsyncResult(task).state for task in given['ids']])"
@@ -64,17 +129,74 @@ def calls(fleet: Fleet) -> int:
     return count
 
 
+def sent_with(options: dict[str, str]) -> str:
+    """Return a program that sends a job with each option, and replies with their outcomes."""
+    results = ", ".join(f"{name!r}: send({given})" for name, given in options.items())
+    return f"""{_ASK}
+def send(**options):
+    return app.send_task("visionq.analyze", kwargs=ask(0).kwargs, queue="visionq.intake", **options)
+
+sent = {{{results}}}
+reply({{name: outcome(app.AsyncResult(result.id)) for name, result in sent.items()}})
+"""
+
+
 def state(fleet: Fleet, job_id: str) -> str | None:
     found: Any = fleet.client._redis.hget(names.JOB + job_id, "state")
     return found.decode() if found else None
 
 
+def test_each_option_of_the_page_has_a_test() -> None:
+    """No option is named in the table of docs/producing.md without a test that gives it."""
+    page = (ROOT / "docs" / "producing.md").read_text(encoding="utf-8")
+    table = page.partition("| Option | What happens |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+    options = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    words = {word for word in ("stamps", "pickle") if any(word in row for row in rows)}
+    assert options | words == {*_REFUSED, *_HONOURED, *_ELSEWHERE}
+
+
 def test_what_would_be_dropped_is_refused(bare_environment: Path, fleet: Fleet) -> None:
     """Each option that no job can have fails at once under its own name, and nothing is paid."""
-    replies = run_caller(bare_environment, fleet, _REFUSED, blobs=blobs(fleet, 1, 2))
+    before = calls(fleet)
+    sent = sent_with({option: given for option, (given, _) in _REFUSED.items()})
+    replies = run_caller(bare_environment, fleet, sent, blobs=blobs(fleet, 1))
+    for option, (_, says) in _REFUSED.items():
+        assert says in replies[option]["error"], option
+    assert calls(fleet) == before
+
+
+def test_what_can_be_kept_is_kept(bare_environment: Path, fleet: Fleet) -> None:
+    """Each other option leaves a job that is answered; a trace and a deadline go with it."""
+    program = sent_with(_HONOURED)
+    replies = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 2))
+    assert {option: reply["state"] for option, reply in replies.items()} == dict.fromkeys(
+        _HONOURED, "SUCCESS"
+    )
+    trace: Any = fleet.client._redis.hget(names.JOB + replies["headers"]["id"], "trace")
+    assert trace.decode() == _TRACE
+    document: Any = fleet.client._redis.hget(names.JOB + replies["expires"]["id"], "document")
+    assert json.loads(document)["deadline"]
+
+
+def test_maps_and_chunks_are_refused(bare_environment: Path, fleet: Fleet) -> None:
+    """The tasks that Celery makes of `map`, `starmap` and `chunks` fail by name, unpaid."""
+    before = calls(fleet)
+    replies = run_caller(bare_environment, fleet, _MAPPED, blobs=blobs(fleet, 1))
     for option, reply in replies.items():
-        assert f"{option}: not supported" in reply["error"]
-    assert calls(fleet) == 0
+        assert "map, starmap, chunks: not supported; send a group" in reply["error"], option
+    assert calls(fleet) == before
+
+
+def test_a_task_id_is_the_job_id(bare_environment: Path, fleet: Fleet) -> None:
+    """A message that is sent twice under one id is one job, paid once."""
+    before = calls(fleet)
+    options = {"task_id": "shop-7"}
+    for _ in range(2):
+        run_caller(bare_environment, fleet, _SENT, blobs=blobs(fleet, 3), options=options)
+        reply = run_caller(bare_environment, fleet, _OUTCOME, id="shop-7")
+        assert (reply["state"], reply["answer"]["id"]) == ("SUCCESS", "shop-7")
+    assert calls(fleet) == before + 1
 
 
 def test_a_group_is_answered(bare_environment: Path, fleet: Fleet) -> None:
@@ -108,6 +230,21 @@ def test_a_revoke_is_a_cancel(bare_environment: Path, fleet: Fleet, terminate: b
     fleet.client._redis.hdel(names.HOLDS, "tenant:default")
     time.sleep(2)  # the dispatcher looks once a second
     assert calls(fleet) == before
+
+
+def test_a_revoke_keeps_a_call_that_is_out(bare_environment: Path, fleet: Fleet) -> None:
+    """`terminate=True` while the provider answers cancels the job, and ends no worker."""
+    before = calls(fleet)
+    fleet.simulator.configure(latency_s=3)
+    bill = f"{fleet.simulator.url}/simulator/bill"
+    pictures = blobs(fleet, 35)
+    reply = run_caller(bare_environment, fleet, _REVOKED_WHILE_CALLED, blobs=pictures, bill=bill)
+    fleet.simulator.configure(latency_s=0)
+    assert reply["state"] == "REVOKED"
+    again = run_caller(bare_environment, fleet, _SENT, blobs=pictures, options={})
+    reply = run_caller(bare_environment, fleet, _OUTCOME, id=again)
+    assert reply["answer"]["cached"]
+    assert (calls(fleet), fleet.workers[-1].poll()) == (before + 1, None)
 
 
 def test_a_revoke_outlives_the_workers_that_heard_it(bare_environment: Path, fleet: Fleet) -> None:

@@ -100,7 +100,7 @@ def test_entering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A document that is entered leaves its result to the job; one that is refused fails."""
     monkeypatch.setattr(tasks, "runtime", Process)
     given: list[Any] = []
-    monkeypatch.setattr(tasks, "enter", lambda *args, canvas: given.append((*args, canvas)))
+    monkeypatch.setattr(tasks, "enter", lambda *args, **more: given.append((*args, more["canvas"])))
     tasks.analyze.push_request(id="job-1")
     try:
         with pytest.raises(Ignore):

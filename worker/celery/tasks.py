@@ -30,7 +30,7 @@ from worker.celery.app import app
 from worker.celery.canvas import canvas_of
 from worker.celery.lifecycle import runtime
 from worker.celery.pool import result_of
-from worker.intake import apply_message_options, enter
+from worker.intake import apply_message_options, enter, trace_of
 from worker.work import Stale, work
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def analyze(self: Task[Any, Any], *args: Any, **document: Any) -> None:  # noqa:
             raise InvalidJob("map, starmap, chunks: not supported; send a group of jobs")
         wanted = apply_message_options(document, self.request)
         canvas = canvas_of(self.request)
-        enter(self.request.id, args, wanted, runtime().intake, canvas=canvas)
+        trace = trace_of(self.request)
+        enter(self.request.id, args, wanted, runtime().intake, trace=trace, canvas=canvas)
     except QuotaExceeded:
         raise
     except QueueUnavailable as error:
