@@ -192,6 +192,16 @@ def test_client_asks_a_stack(client: Installed, stack: dict[str, Any], folder: P
     assert "80x60" in asked.stdout
 
 
+def test_users_test_without_a_stack(wheel: Path, folder: Path) -> None:
+    """The page's test runs where the wheel and pytest are, and no Redis."""
+    page = (ROOT / "docs" / "clients.md").read_text("utf-8")
+    example = page.partition("<!-- example: pytest -->\n```python\n")[2].partition("```")[0]
+    (folder / "test_shop.py").write_text(example, "utf-8")
+    tester = install(wheel, folder / "tester", ["testing"])
+    done = tester.run("python", "-m", "pytest", "-q", "test_shop.py", cwd=folder)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_import_is_light(client: Installed) -> None:
     """`import visionq` loads no more modules of visionq than its own, and nobody else's."""
     program = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from pydantic import BaseModel
 
@@ -13,6 +13,9 @@ from visionq import AsyncClient, Client, Job, JobFailed, QueueUnavailable, WaitT
 from visionq.contract import JobView, ResultDocument, State
 from visionq.errors import VisionqError
 from visionq.sdk import AsyncJob, TypedResult
+
+if TYPE_CHECKING:
+    from visionq.testing import CannedAnswers
 
 
 def sync_use(client: Client) -> None:
@@ -54,6 +57,13 @@ def typed_use(client: Client) -> None:
     assert_type(client.analyze("a.png", "?", schema=Model, timeout=5).parsed.n, int)
     assert_type(client.analyze("a.png", "?", service_tier="flex"), ResultDocument)
     assert_type(client.analyze("a.png", "?", schema={"type": "object"}), ResultDocument)
+
+
+def canned_use(visionq_answers: CannedAnswers) -> None:
+    visionq_answers.add("a mug", image="mug.jpg", cost_rub="0.25", times=1)
+    visionq_answers.add(data=Model(n=1), prompt="?")
+    visionq_answers.add(error="refused")
+    assert_type(visionq_answers.jobs[0].prompt, str)
 
 
 async def async_typed_use(client: AsyncClient) -> None:

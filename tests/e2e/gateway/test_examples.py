@@ -66,11 +66,11 @@ def run(folder: Path, parts: tuple[Gateway, Fleet], *command: str) -> str:
 def test_both_languages_show_the_same() -> None:
     """The Russian page has the same examples, letter by letter."""
     assert examples("clients.ru.md") == EXAMPLES
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12
 
 
 @pytest.mark.parametrize(
-    "name", ["python", "celery", "fastapi", "flask", "django", "python_webhook"]
+    "name", ["python", "celery", "fastapi", "flask", "django", "pytest", "python_webhook"]
 )
 def test_python_is_python(name: str) -> None:
     """Every Python example can be parsed."""
