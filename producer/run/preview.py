@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from producer.quote import Quote
-    from producer.run.plan import RunPlan
+    from producer.run.plan import Question, RunPlan
     from producer.run.run_progress import Terminal
     from producer.run.selection import Sample, Selection
     from producer.sources import BadRow, Row
@@ -43,25 +43,34 @@ def quote_of_rest(
         InvalidSource: the source can't be read to its end, or a row of `--only` is missing.
         QueueUnavailable: Redis of the running stack can't be reached.
     """
-    options = plan.question.options
-    with as_queue_unavailable(), statistics_of(settings) as statistics:
-        looks_up = statistics.has_answers(check_options(options, settings))
-        quote_plan = QuotePlan(
-            settings=settings,
-            rules=load_rules(settings.vision_file),
-            prompt=plan.question.prompt,
-            options=options,
-            stored=statistics.stored if looks_up else None,
-        )
-        rows = _rest(plan, selection, sample)
-        prices = load_prices(settings.prices_file)
-        quote = make_quote(rows, quote_plan, prices, statistics, now=datetime.now(UTC))
+    quote = quote_rows(_rest(plan, selection, sample), plan.question, settings)
     missing = sorted((selection.only or frozenset()) - selection.found)
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         said = f"there is no row {missing[0]!r}{more} (--only)"
         raise InvalidSource(f"{plan.source.description}: {said}")
     return quote
+
+
+def quote_rows(rows: Iterable[Row | BadRow], question: Question, settings: Settings) -> Quote:
+    """Read rows once and return the quote of a question about them.
+
+    Raises:
+        InvalidSource: their source can't be read to its end.
+        QueueUnavailable: Redis of the running stack can't be reached.
+    """
+    options = question.options
+    with as_queue_unavailable(), statistics_of(settings) as statistics:
+        looks_up = statistics.has_answers(check_options(options, settings))
+        quote_plan = QuotePlan(
+            settings=settings,
+            rules=load_rules(settings.vision_file),
+            prompt=question.prompt,
+            options=options,
+            stored=statistics.stored if looks_up else None,
+        )
+        prices = load_prices(settings.prices_file)
+        return make_quote(rows, quote_plan, prices, statistics, now=datetime.now(UTC))
 
 
 def _rest(plan: RunPlan, selection: Selection, sample: Sample | None) -> Iterator[Row | BadRow]:

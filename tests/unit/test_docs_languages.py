@@ -18,6 +18,8 @@ PAGES = (
     "docs/configuration.md",
     "docs/bulk.md",
     "docs/batch-lane.md",
+    "docs/compare.md",
+    "docs/recipes.md",
 )
 BOTH = [name for page in PAGES for name in (page, page.replace(".md", ".ru.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -32,6 +32,8 @@ def test_defaults() -> None:
         "denied_models": [],
         "seed": 0,
         "faults": {},
+        "accuracies": {},
+        "truth_seed": 0,
         "faults_next": [],
         "batch_api": True,
         "batch_pictures": True,

@@ -6,13 +6,14 @@ import json
 import re
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.devstack.simulator.instances import UnsatisfiableError, instance
 from visionq.devstack.simulator.model_catalogue import ORDINARY
 from visionq.devstack.simulator.question import RESPONSES
 from visionq.devstack.simulator.schemas import invalid_schema
+from visionq.devstack.simulator.truths import is_judging, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from visionq.devstack.simulator.model_catalogue import Counted
     from visionq.devstack.simulator.question import ModelRequest
     from visionq.devstack.simulator.seen_pictures import SeenPicture
+    from visionq.devstack.simulator.truths import Quality
 
 #: A question with such letters is answered in Russian.
 CYRILLIC: Final = re.compile("[\u0400-\u04ff]")
@@ -49,16 +51,36 @@ def text_tokens(text: str) -> int:
     return -(-latin // LATIN_PER_TOKEN) - (-(len(text) - latin) // OTHERS_PER_TOKEN)
 
 
-def spoken(question: ModelRequest, facts: Sequence[SeenPicture]) -> str:
-    """Return the answer's text: `WIDTHxHEIGHT` and the dominant colour's hex of each picture."""
+def spoken(
+    question: ModelRequest, facts: Sequence[SeenPicture], quality: Quality | None = None
+) -> str:
+    """Return the answer's text: `WIDTHxHEIGHT` and the dominant colour's hex of each picture.
+
+    A model of a quality says what is drawn for the first picture, and errs at times.
+    """
     kind = question.answer_format.kind
     if kind == "text":
-        return described(question, facts)
+        return described(question, facts) if quality is None else quality.text(_known(facts))
     brief = "; ".join(f"{fact.size} {fact.colour}" for fact in facts) or "no picture"
     value: Any = {"description": brief}
     if question.answer_format.schema is not None:
         value = _structured(question, brief)
+        if quality is not None:
+            value = _drawn_answer(question, value, _known(facts), quality)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _known(facts: Sequence[SeenPicture]) -> str:
+    """Return by what the truth of a question is known."""
+    return facts[0].colour if facts else ""
+
+
+def _drawn_answer(question: ModelRequest, value: Any, picture: str, quality: Quality) -> Any:  # noqa: ANN401  # any JSON value
+    schema = question.answer_format.schema or {}
+    if is_judging(schema):
+        found = verdict(question.texts, replace(quality, accuracy=1.0).text(picture))
+        return value if found is None else {"better": found}
+    return quality.answer(schema, value, picture)
 
 
 def _structured(question: ModelRequest, brief: str) -> Any:  # noqa: ANN401  # any JSON value

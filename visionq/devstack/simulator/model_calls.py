@@ -35,6 +35,7 @@ from visionq.devstack.simulator.reasoning import reasoning_tokens
 from visionq.devstack.simulator.refusals import by_openai, wrong_value
 from visionq.devstack.simulator.refused_options import check_options
 from visionq.devstack.simulator.seen_pictures import SeenPicture, bytes_of, look, too_large
+from visionq.devstack.simulator.truths import Quality
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -243,7 +244,7 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
     if fault is Fault.WRONG_FORM:
         text = described(question, facts)
     else:
-        text = DECLINED if refused else spoken(question, facts)
+        text = DECLINED if refused else spoken(question, facts, _quality(question, account))
     if question.answer_format.kind == "text":
         text = lengthened(text, account.settings.answer_tokens)
     whole = text_tokens(text)
@@ -257,6 +258,17 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
     written = thought + min(_times(min(whole, most), factor), limit - thought)
     counted = replace(counted, output=written)
     return SimulatedAnswer(text, counted, reasoning_tokens=thought, refused=refused, cut=cut)
+
+
+def _quality(question: ModelRequest, account: Account) -> Quality | None:
+    """Return how often the model is right, at the detail of the first picture."""
+    accuracies = account.settings.accuracies
+    if not accuracies:
+        return None
+    detail = question.pictures[0].detail if question.pictures else ""
+    usual = accuracies.get(question.model, 1.0)
+    accuracy = accuracies.get(f"{question.model}@{detail}", usual)
+    return Quality(account.settings.truth_seed, question.model, accuracy)
 
 
 def _tier(question: ModelRequest, price: SimulatedPrice, account: Account) -> str:

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StrictBool,
+    StrictInt,
     ValidationError,
     model_validator,
 )
@@ -86,6 +87,11 @@ class SimulatorSettings(BaseModel):
     cache_clock_ahead_s: Annotated[Number, Field(ge=0, le=10**9)] = 0
     #: Tokens of the answers in plain text; null: no more than it takes to say what is seen.
     answer_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    #: Model, or `MODEL@DETAIL`, → share of the fields of its answers that are true. With any of
+    #: them, answers say what is drawn for each picture, and models not named are always right.
+    accuracies: dict[Annotated[str, Field(strict=True)], Probability] = Field(default_factory=dict)
+    #: Another one, other truths.
+    truth_seed: StrictInt = 0
     #: Service tiers without room: calls that ask for them are served at the ordinary one.
     full_tiers: tuple[Annotated[str, Field(strict=True)], ...] = ()
     #: Service tiers whose calls are refused with 429 for lack of room, as those of `flex` are.

@@ -1,0 +1,116 @@
+"""`visionq compare`: which prompt, model, detail and effort is good enough, and what it costs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producer.compare.answer_fields import read_rule
+from producer.compare.comparison_plan import ComparisonOptions, make_comparison_plan
+from producer.compare.variants import read_variant
+from producer.job_options import job_options, take_job_options
+from producer.run.run_progress import Terminal
+from producer.sources.opening import source_options, take_source_options
+from visionq.cli.filters import POSITIVE_AMOUNT
+from visionq.cli.shared import Parsed, errors_as_json, json_option
+from visionq.settings import load_settings
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from producer.compare.answer_fields import FieldRule
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "--variant",
+    "variants",
+    type=Parsed("variant", read_variant),
+    multiple=True,
+    help="NAME=VALUE,… that this variant asks otherwise, or @FILE.toml; repeat.",
+)
+@click.option("-p", "--prompt", help="The question; {column} is replaced by the row's value.")
+@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@click.option("-o", "--out", type=_file, required=True, help="FILE.jsonl; its page is beside it.")
+@click.option("--sample", type=click.IntRange(1), help="Rows to draw by lot.  [default: 50]")
+@click.option("--stratify", metavar="COLUMN", help="Draw of each value of COLUMN its share.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one, other rows.")
+@click.option("--golden", type=_file, help="Known answers, JSONL or CSV; the rows are drawn there.")
+@click.option(
+    "--field",
+    "rules",
+    type=Parsed("field", read_rule),
+    multiple=True,
+    help="NAME=KIND: label, number, number:2%, list or text.  [default: by the schema]",
+)
+@click.option("--judge", metavar="MODEL", help="Have MODEL say which of two texts fits better.")
+@click.option("--max-rub", type=POSITIVE_AMOUNT, help="Most rubles that all of it may cost.")
+@click.option("--retry-failed", is_flag=True, help="Ask about failed rows again.")
+@click.option("--yes", is_flag=True, help="Start without asking.")
+@job_options
+@source_options
+@json_option
+def compare(
+    *,
+    source: str,
+    variants: tuple[dict[str, Any], ...],
+    prompt: str | None,
+    prompt_file: Path | None,
+    schema: Path | None,
+    out: Path,
+    sample: int | None,
+    stratify: str | None,
+    seed: int,
+    golden: Path | None,
+    rules: tuple[tuple[str, FieldRule], ...],
+    judge: str | None,
+    max_rub: Decimal | None,
+    retry_failed: bool,
+    yes: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401  # options of source and job, each checked by its reader
+) -> int:
+    """Ask variants of a question about a sample of SOURCE; compare answers and costs.
+
+    Each --variant changes what the other options ask: prompt, schema, model, detail, effort, …
+    The same command again resumes a comparison, and pays for no answer twice.
+    """
+    from producer.compare.comparing import compare as work  # noqa: PLC0415  # nothing for --help
+
+    with errors_as_json(as_json):
+        settings = load_settings()
+        described = take_source_options(options)
+        fields = take_job_options(options)
+        recipe = fields.pop("prompt", None)
+        question = {
+            "prompt": prompt,
+            "prompt_file": prompt_file,
+            "schema": schema,
+            "recipe": recipe,
+        }
+        plan = make_comparison_plan(
+            source,
+            variants,
+            ComparisonOptions(
+                out=out,
+                sample=sample,
+                seed=seed,
+                stratify=stratify,
+                golden=golden,
+                rules=dict(rules),
+                judge=judge,
+                max_rub=max_rub,
+                retry_failed=retry_failed,
+            ),
+            source_options=described,
+            asked={**fields, **question},
+            settings=settings,
+            stdin=sys.stdin.buffer,
+        )
+        return work(plan, settings, Terminal(yes=yes, as_json=as_json))
