@@ -157,6 +157,8 @@ class ComparedRow(Document):
     file: str
     #: Fields in which the answers differ, from each other or from the golden set.
     differ: tuple[str, ...]
+    #: Letter → fields that are not as in the golden set, or where there is none as in the first.
+    deviating: dict[str, tuple[str, ...]]
     golden: dict[str, Any] | None
     #: Letter → fields of the answer; null: none.
     answers: dict[str, dict[str, Any] | None]

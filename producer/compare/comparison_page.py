@@ -184,9 +184,11 @@ def _fields(row: ComparedRow) -> list[str]:
 
 
 def _line(row: ComparedRow, field: str, *, has_golden: bool) -> str:
-    differs = "miss" if field in row.differ else ""
-    cells = [_cell((row.golden or {}).get(field), "same" if differs else "")] if has_golden else []
-    cells += [_cell((answer or {}).get(field), differs) for answer in row.answers.values()]
+    right = "same" if field in row.differ else ""
+    cells = [_cell((row.golden or {}).get(field), right)] if has_golden else []
+    for letter, answer in row.answers.items():
+        deviates = field in row.deviating.get(letter, ())
+        cells.append(_cell((answer or {}).get(field), "miss" if deviates else ""))
     return f"<tr><th>{escape(field)}</th>{''.join(cells)}</tr>"
 
 

@@ -160,12 +160,13 @@ def _beside(rows: Sequence[ComparedRow]) -> Table:
         table.add_column(heading)
     for row in rows:
         for field in row.differ or ("",):
-            cells = [_cell(row, letter, field) for letter in letters]
             known = [shown((row.golden or {}).get(field))] if has_golden else []
-            table.add_row(row.id, field, *known, *cells)
+            table.add_row(row.id, field, *known, *(_cell(row, letter, field) for letter in letters))
     return table
 
 
-def _cell(row: ComparedRow, letter: str, field: str) -> str:
+def _cell(row: ComparedRow, letter: str, field: str) -> Text:
     answer = row.answers.get(letter)
-    return row.errors.get(letter, _DASH) if answer is None else shown(answer.get(field))
+    if answer is None:
+        return Text(row.errors.get(letter, _DASH), style="red")
+    return Text(shown(answer.get(field)), "red" if field in row.deviating.get(letter, ()) else "")

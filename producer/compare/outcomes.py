@@ -267,11 +267,17 @@ def _compared(
     differ = {
         field for one, other in combinations(against, 2) for field in differing(one, other, rules)
     }
+    reference = known or next(iter(given), {})
     return ComparedRow(
         comparison=name,
         id=row_id,
         file=next(iter(rows.values()))["file"] or "",
         differ=tuple(field for field in rules if field in differ),
+        deviating={
+            letter: tuple(differing(reference, answer, rules))
+            for letter, answer in answers.items()
+            if answer is not None
+        },
         golden=dict(known) if known is not None else None,
         answers=answers,
         errors={letter: row["error"]["code"] for letter, row in rows.items() if row["error"]},

@@ -155,6 +155,7 @@ def test_rows_that_differ_come_first() -> None:
     rows = list(compared_rows([GOOD, BAD], GOLDEN_ROWS, RULES, "compare-1"))
     assert (rows[0].id, rows[0].errors) == ("p0", {"B": "invalid_output"})
     assert rows[1].differ == ("colour", "price")
+    assert rows[1].deviating == {"A": (), "B": ("colour", "price")}
     assert rows[-1].differ == ("price",)
     assert rows[-1].golden is not None
     assert rows[0].model_dump_json().startswith('{"comparison":')

@@ -261,7 +261,10 @@ def test_the_batches_of_the_model(tmp_path: Path) -> None:
 )
 def test_the_end_of_the_model(day: str, level: Level) -> None:
     """A model is warned of before its end, and a problem from then on."""
-    assert tables(day, default_model="gpt-4o-mini")["model.end"].level is level
+    found = tables(day, default_model="gpt-4o-mini")["model.end"]
+    assert found.level is level
+    named = "--variant model=gpt-4o-mini --variant model=gpt-6-luna"
+    assert (named in (found.advice or "")) == (level is not Level.OK)
 
 
 def test_the_end_that_the_provider_tells() -> None:

@@ -94,7 +94,12 @@ def _end(model: str, listed: ListedModels | None, today: date) -> Finding:
         return ok(check, f"no end of {model} is announced", model=model, ends=None)
     if words is None:
         return ok(check, f"{model} is there until {end.on}", model=model, ends=str(end.on))
-    advice = "choose another in VISIONQ_DEFAULT_MODEL, and in jobs that name it"
+    other = end.replacement or "OTHER"
+    advice = (
+        f"compare others over your own pictures: visionq compare SOURCE --variant model={model}"
+        f" --variant model={other}; then choose one in VISIONQ_DEFAULT_MODEL, and in jobs that name"
+        " it"
+    )
     say = problem if end.days_left(today) <= 0 else warning
     return say(check, words, advice, model=model, ends=str(end.on))
 
