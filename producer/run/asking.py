@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from producer.run.run_record import Record
     from producer.run.selection import Selection
     from producer.run.session import Outcome
+    from producer.run.waste import WasteBreaker
     from producer.sources import Source
     from visionq.settings import Settings
 
@@ -53,6 +54,8 @@ class RowsToAsk:
     max_rub: Decimal | None
     #: Returns the rubles that the rows of the batch have cost.
     paid: Callable[[], Decimal]
+    #: Stops where paid answers fail; None: never.
+    waste: WasteBreaker | None = None
     #: Ids of the rows to ask about now; None: all that are selected.
     sample: frozenset[str] | None = None
     #: Columns of the source that the record repeats; None: all.
@@ -60,7 +63,7 @@ class RowsToAsk:
 
 
 def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
-    """Ask until all rows are done, the budget is used up, or a signal comes.
+    """Ask until all rows are done, the budget is used up, answers are wasted, or a signal comes.
 
     Raises:
         RecordFailed: the record can't be written.
@@ -102,6 +105,7 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
             display=display,
             ensure_budget=budget.ensure,
             clock=time.monotonic,
+            waste=rows.waste,
         )
         with closing(display):
             return session.run()

@@ -16,6 +16,7 @@ from producer.outputs import check_not_input, check_table
 from producer.prompts import job_fields, prompt_for
 from producer.run.selection import Again
 from producer.run.table import JSONL, TableForm, check_kind, record_path
+from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN, open_source, take_row_pictures
 from visionq.contract import Lane, Priority
 from visionq.pricing.prices import load_prices
@@ -103,6 +104,8 @@ class RunOptions:
     max_rub: Decimal | None = None
     #: Rows of the sample, after which the user decides whether to go on.
     first: int | None = None
+    #: Share of the last paid answers that may fail.
+    max_waste: float = USUAL_SHARE
     again: Again = _NONE
     #: Ids of the rows to ask about; None: all.
     only: frozenset[str] | None = None

@@ -16,6 +16,7 @@ from producer.run.run_progress import Terminal
 from producer.run.selection import Again
 from producer.run.table import as_old_as, keep_changed, table_options, take_table_form
 from producer.run.table import export as write_table
+from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
@@ -74,6 +75,14 @@ def again(given: list[str]) -> list[str]:
     type=POSITIVE_AMOUNT,
     help="Most rubles that all rows of OUT may cost.",
 )
+@click.option(
+    "--max-waste",
+    type=click.FloatRange(0, 100),
+    default=100 * USUAL_SHARE,
+    show_default=True,
+    metavar="PERCENT",
+    help="Stop if more of the last paid answers fail.",
+)
 @click.option("--first", type=click.IntRange(1), help="Answer a random sample first, then ask you.")
 @click.option("--only", multiple=True, metavar="ID", help="Answer this row only; repeat for more.")
 @click.option("--retry-failed", is_flag=True, help="Ask about failed rows of OUT again.")
@@ -94,6 +103,7 @@ def run(
     schema: Path | None,
     out: Path,
     max_rub: Decimal | None,
+    max_waste: float,
     first: int | None,
     only: tuple[str, ...],
     retry_failed: bool,
@@ -117,6 +127,7 @@ def run(
         run_options = RunOptions(
             out=out,
             max_rub=max_rub,
+            max_waste=max_waste / 100,
             first=first,
             again=Again(retry_failed, retry_changed),
             only=frozenset(only) or None,

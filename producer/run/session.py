@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from producer.run.plan import Question
     from producer.run.run_progress import Tally
     from producer.run.run_record import Record
+    from producer.run.waste import WasteBreaker
     from visionq.devstack.supervisor import Signals
     from visionq.ledger import Ledger
     from visionq.ledger.gates import Gate
@@ -179,6 +180,8 @@ class Outcome(StrEnum):
     SAMPLED = "sampled"
     """The sample is done, and there are more rows."""
     OUT_OF_BUDGET = "out_of_budget"
+    WASTEFUL = "wasteful"
+    """Too many of the paid answers fail."""
     INTERRUPTED = "interrupted"
 
 
@@ -211,6 +214,8 @@ class Session:
     #: Called at every census.
     ensure_budget: Callable[[], None]
     clock: Callable[[], float]
+    #: None: paid failures do not stop the run.
+    waste: WasteBreaker | None = None
 
     def __post_init__(self) -> None:
         self._census: RunCounts | None = None
@@ -239,6 +244,8 @@ class Session:
                 self._step()
                 if self.signals.stops:
                     return Outcome.INTERRUPTED
+                if self.waste is not None and self.waste.has_tripped:
+                    return Outcome.WASTEFUL
                 if self._broke and self._rests_on_budget():
                     return Outcome.OUT_OF_BUDGET
             self.display.show(self.tally, None)
@@ -319,6 +326,8 @@ class Session:
         earlier = [self.record.index.find(row["id"], row["row"]) for row in again]
         self.record.append(new)
         self._written += len(new)
+        if self.waste is not None:
+            self.waste.take(new)
         paid_earlier = sum((one.paid for one in earlier if one is not None), Decimal(0))
         self.tally.take(new, paid_earlier, self.clock())
 

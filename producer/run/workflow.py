@@ -22,6 +22,7 @@ from producer.run.run_record import Record
 from producer.run.selection import Again, Sample, Selection
 from producer.run.session import Outcome
 from producer.run.table import as_old_as, export, keep_changed
+from producer.run.waste import WasteBreaker
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import BillingUnknown
@@ -43,12 +44,14 @@ _EXITS: Final = {
     Outcome.DONE: EXIT_OK,
     Outcome.SAMPLED: EXIT_STOPPED,
     Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
+    Outcome.WASTEFUL: EXIT_STOPPED,
     Outcome.INTERRUPTED: EXIT_INTERRUPTED,
 }
 _SAID: Final = {
     Outcome.DONE: "done",
     Outcome.SAMPLED: "stopped after the sample; the same command without --first does the rest",
     Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
+    Outcome.WASTEFUL: "stopped: paid answers fail; the same command with --max-waste 100 goes on",
     Outcome.INTERRUPTED: "interrupted; the same command goes on",
 }
 
@@ -180,6 +183,18 @@ class _Workflow:
         return (outcome, True) if sample_only else (self._session(None), False)
 
     def _session(self, sample: frozenset[str] | None) -> Outcome:
+        """Ask rows; where paid answers fail, stop and ask the user whether to go on."""
+        waste = WasteBreaker(self.plan.options.max_waste)
+        outcome = self._ask(sample, waste)
+        if outcome is not Outcome.WASTEFUL:
+            return outcome
+        for line in waste.said():
+            self.terminal.say(line)
+        if self.terminal.yes or not self.terminal.agree("Go on all the same?"):
+            return outcome
+        return self._ask(sample, None)
+
+    def _ask(self, sample: frozenset[str] | None, waste: WasteBreaker | None) -> Outcome:
         plan = self.plan
         rows = RowsToAsk(
             source=plan.source,
@@ -190,6 +205,7 @@ class _Workflow:
             tally=self.tally,
             max_rub=plan.options.max_rub,
             paid=lambda: self.tally.paid,
+            waste=waste,
             sample=sample,
             columns=plan.options.form.columns,
         )

@@ -130,6 +130,23 @@ def test_stops_at_its_budget(folder: Folder) -> None:
     assert set(folder.billed().values()) == {1}
 
 
+def test_stops_where_paid_answers_fail(folder: Folder) -> None:
+    """It says why with examples, keeps what it has, and goes on where that is wished."""
+    folder.fleet.simulator.configure(faults={"refusal": 1}, latency_s=0.3)
+    code, said = folder.run()
+    assert code == 4, said
+    assert "paid answers fail" in said
+    assert "refused 20" in said or "failed (refused" in said
+    assert said.count("refused: ") == 3
+    rows = folder.rows()
+    assert 20 <= len(rows) < ROWS
+    assert len(rows) == folder.fleet.simulator.bill()["billed"]
+    folder.fleet.simulator.configure(faults={}, latency_s=0)
+    code, said = folder.run("--max-waste", "100", "--retry-failed")
+    assert code == 0, said
+    assert len(folder.rows()) == ROWS
+
+
 def test_budget_outlives_redis(folder: Folder) -> None:
     """The cost of the rows in OUT counts although the ledger's books are lost."""
     code, _ = folder.run("--max-rub", "0.1", *SHORT)
