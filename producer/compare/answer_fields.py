@@ -51,7 +51,7 @@ class FieldRule:
         return item(one) == item(other)
 
     def score(self, one: object, other: object) -> float | None:
-        """Return the likeness of two lists or texts, from 0 to 1; None of other kinds."""
+        """Return the likeness of lists or texts, 0 to 1; else None."""
         if self.kind not in (FieldKind.LIST, FieldKind.TEXT):
             return None
         if one is None or other is None:

@@ -57,7 +57,7 @@ class ComparisonOptions:
 
     @property
     def folder(self) -> Path:
-        """Where the answers of each variant are recorded."""
+        """The folder with the answers of each variant."""
         return self.out.with_suffix(".answers")
 
 

@@ -75,7 +75,7 @@ def shown(value: Any) -> str:  # noqa: ANN401  # any JSON value
 
 
 def variant_cells(found: VariantComparison) -> Iterator[tuple[str, list[str]]]:
-    """Yield the heading and the cells of each line of figures, a cell for each variant."""
+    """Yield heading and cells of each line, a cell for each variant."""
     every = found.variants
     yield "variant", [one.name for one in every]
     yield "model", [one.model for one in every]

@@ -57,7 +57,7 @@ class GoldenSet:
 
 
 def read_golden(path: Path, rules: Mapping[str, FieldRule]) -> GoldenSet:
-    """Read a golden set: JSONL as OUT of a run, or a CSV with a column for each field.
+    """Read a golden set: JSONL as a run writes it, or CSV.
 
     Raises:
         click.BadParameter: the file can't be read.

@@ -138,7 +138,7 @@ def _id(row_id: str, pair: tuple[Variant, Variant], order: int) -> str:
 def judge_outcomes(
     plan: ComparisonPlan, every: Sequence[Answered], judged: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[JudgeOutcome]:
-    """Yield what the judge made of each variant against the first; `judged` by id of the row."""
+    """Yield the judge's verdict on each variant against the first."""
     for other in every[1:]:
         pair = (every[0].variant, other.variant)
         counts: Counter[str] = Counter()

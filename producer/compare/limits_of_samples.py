@@ -47,7 +47,7 @@ def limits_of(
         if not one.is_certain and one.difference.value is not None:
             found = one.difference
             yield (
-                f"{one.first} and {one.second} are not told apart: {one.second} is right in"
+                f"{one.first} and {one.second} can't be distinguished: {one.second} is right in"
                 f" {_points(found.value)} points of the rows more, but anything from"
                 f" {_points(found.low)} to {_points(found.high)} is possible"
             )

@@ -65,7 +65,7 @@ class Answered:
 def variant_outcome(
     one: Answered, drawn: Drawn, prices: PriceTable, right: Mapping[str, bool] | None
 ) -> VariantOutcome:
-    """Return cost, speed and failures of a variant; `right` says of which rows it is right."""
+    """Return cost, speed and failures of a variant, and how often it is right."""
     rows, options = one.rows, one.variant.question.options
     failed = Counter(row["error"]["code"] for row in rows if row["error"] is not None)
     costs = {row["id"]: float(cost_of(row, prices)) for row in rows}
@@ -99,7 +99,7 @@ def variant_outcome(
 
 
 def cost_of(row: Mapping[str, Any], prices: PriceTable) -> Decimal:
-    """Return what a row costs, or would have cost if its answer had not been stored."""
+    """Return what a row costs, as if its answer had not been stored."""
     price = prices.for_model(row["model"]) if row["cached"] else None
     if price is None:
         return Decimal(row["cost_rub"])
@@ -213,7 +213,7 @@ def differing(
 
 
 def rightness(golden: Answers, one: Answered, rules: Mapping[str, FieldRule]) -> dict[str, bool]:
-    """Return id → whether all golden fields are as given; a row without an answer is wrong."""
+    """Return id → whether all golden fields are right; no answer is wrong."""
     answers = one.answers
     return {
         row["id"]: row["id"] in answers and row_agrees(golden[row["id"]], answers[row["id"]], rules)
@@ -223,7 +223,7 @@ def rightness(golden: Answers, one: Answered, rules: Mapping[str, FieldRule]) ->
 
 
 def right_differences(right: Mapping[str, Mapping[str, bool]]) -> Iterator[RightDifference]:
-    """Yield the difference of each two variants, of letter → id → whether it is right."""
+    """Yield the difference of each two variants."""
     for first, second in combinations(right, 2):
         ids = [row_id for row_id in right[first] if row_id in right[second]]
         one, other = ([right[letter][row_id] for row_id in ids] for letter in (first, second))

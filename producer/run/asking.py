@@ -63,7 +63,7 @@ class RowsToAsk:
 
 
 def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
-    """Ask until all rows are done, the budget is used up, answers are wasted, or a signal comes.
+    """Ask until all rows are done; return why it ended.
 
     Raises:
         RecordFailed: the record can't be written.

@@ -127,7 +127,7 @@ def test_a_judge_sees_who_is_right(fleet: Fleet, folder: Path) -> None:
 
 
 def test_the_example_of_the_documentation(fleet: Fleet, folder: Path) -> None:
-    """Its command works as it stands, and writes what the page says."""
+    """Its command works unchanged, and writes what the page says."""
     block = next(one for one in PAGE if "visionq compare" in one.text)
     (line,) = shell_lines(block)
     words = visionq_arguments(line)

@@ -87,7 +87,7 @@ def test_perfect_scores_are_a_share() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_a_difference_turns_its_sign(pairs: list[tuple[bool, bool]]) -> None:
-    """Who is compared with whom decides the sign alone; nobody differs from himself."""
+    """Exchanging the sides changes the sign alone; nobody differs from himself."""
     one, other = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     found, turned = difference(one, other, Random(1)), difference(other, one, Random(1))
     assert found.value is not None

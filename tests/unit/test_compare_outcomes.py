@@ -116,7 +116,7 @@ def test_agreement_by_field() -> None:
     assert pair.agreement.value == 0
 
 
-def test_variants_are_told_apart_or_not() -> None:
+def test_variants_are_distinguished_or_not() -> None:
     """A difference is certain where its interval leaves out zero."""
     right = {one.variant.letter: rightness(GOLDEN_ROWS, one, RULES) for one in (GOOD, BAD)}
     (found,) = right_differences(right)
@@ -125,7 +125,7 @@ def test_variants_are_told_apart_or_not() -> None:
     (same,) = right_differences({"A": right["A"], "B": right["A"]})
     assert not same.is_certain
     lines = list(limits_of(DRAWN, [], [], [same], has_golden=True))
-    assert any("A and B are not told apart" in line for line in lines)
+    assert any("A and B can't be distinguished" in line for line in lines)
 
 
 def test_what_a_sample_can_not_tell() -> None:

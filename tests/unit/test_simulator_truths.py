@@ -67,7 +67,7 @@ def test_models_err_apart_and_a_better_one_less() -> None:
 
 
 def test_truths_fit_the_schema_and_follow_the_seed() -> None:
-    """What is drawn is an answer to the schema; another seed has other truths."""
+    """Drawn values fit the schema; another seed has other truths."""
     for one in (*truths(), *answers("a", 0.1)):
         jsonschema_rs.validate(SCHEMA, one)
     assert truths(1) != truths()

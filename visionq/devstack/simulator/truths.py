@@ -42,7 +42,7 @@ class Quality:
     accuracy: float
 
     def answer(self, schema: Mapping[str, Any], value: object, picture: str) -> Any:  # noqa: ANN401  # any JSON value
-        """Return an answer of this model: `value`, with what is drawn for the picture in it."""
+        """Return this model's answer: `value`, filled with what is drawn."""
         return self._filled(schema, schema, value, (picture,))
 
     def text(self, picture: str) -> str:
@@ -85,7 +85,7 @@ def truth_of(schema: Mapping[str, Any], picture: str, seed: int = 0) -> Any:  # 
 
 
 def verdict(texts: Sequence[str], truth: str) -> str | None:
-    """Return which of two marked texts contains the truth; None: there are no two such texts."""
+    """Return which of two marked texts contains the truth, if there are two."""
     whole = "\n".join(texts)
     said = [_between(whole, f"<{mark}>", f"</{mark}>") for mark in _MARKS]
     if None in said:
@@ -108,7 +108,7 @@ def _between(text: str, begins: str, ends: str) -> str | None:
 
 
 def _drawn(schema: Mapping[str, Any], value: object, draw: Random) -> object:
-    """Return a value of a leaf, or the one that it has where the schema demands more."""
+    """Return a drawn value of a leaf, if its schema is plain."""
     options = schema.get("enum")
     if isinstance(options, list) and value in options:
         return draw.choice(options)
