@@ -222,47 +222,57 @@ def claim(
     job_id: str, token: str, registration: Registration, options: LedgerOptions
 ) -> Call[Claim | ClaimRefusal]:
     """Take the job that a hint named; the same token again is the same claim."""
-    wanted = {
-        "id": job_id,
-        "token": token,
-        "worker": registration.worker,
-        "pool": registration.pool,
-        "lease": _milliseconds(options.lease),
-        "schema_version": registration.schema_version,
-    }
+    arguments = (
+        job_id,
+        token,
+        registration.worker,
+        registration.pool,
+        _milliseconds(options.lease),
+        registration.schema_version,
+    )
 
-    def read(reply: bytes) -> Claim | ClaimRefusal:
-        found: dict[str, Any] = json.loads(reply)
-        if "document" not in found:
-            reason = found.get("reason")
-            return ClaimRefusal(shown_state(found["state"]), reason and RefusalReason(reason))
-        return read_claim(job_id, token, found)
+    def read(reply: list[Any]) -> Claim | ClaimRefusal:
+        known = read_fields(reply)
+        if "document" in known:
+            return read_claim(job_id, token, known)
+        reason = RefusalReason(known["reason"].decode()) if "reason" in known else None
+        return ClaimRefusal(shown_state(known["state"].decode()), reason)
 
-    return Call("claim", (_as_json(wanted),), read)
+    return Call("claim", arguments, read)
 
 
-def read_claim(job_id: str, token: str, found: Mapping[str, Any]) -> Claim:
+def read_fields(reply: list[Any]) -> dict[str, bytes]:
+    """Return what a script says of a job: names and values in turn."""
+    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+
+def read_claim(job_id: str, token: str, known: Mapping[str, bytes]) -> Claim:
     """Return the claim that a script's reply describes."""
     # A newer worker may have added fields to these two.
-    faulty, missing = found["faulty"], found.get("missing_model")
+    faulty, missing = known.get("faulty"), known.get("missing_model")
+
+    def number(name: str) -> int:
+        return int(known.get(name, 0))
+
     return Claim(
         id=job_id,
         token=token,
-        document=JobDocument.model_validate_json(found["document"]),
-        now=int(found["now"]) / 1000,
-        submitted=int(found["submitted"]) / 1000,
-        attempts=int(found["attempts"]),
-        waits=int(found["waits"]),
-        unknown_calls=int(found["unknown_calls"]),
-        interrupted=bool(found.get("interrupted")),
-        lapses=int(found["lapses"]),
-        cost=int(found["cost"]),
+        document=JobDocument.model_validate_json(known["document"]),
+        now=number("now") / 1000,
+        submitted=number("submitted") / 1000,
+        attempts=number("attempts"),
+        waits=number("waits"),
+        # Those that a person excused (resume.lua) are left out.
+        unknown_calls=max(0, number("unknown_calls") - number("excused")),
+        interrupted="interrupted" in known,
+        lapses=number("lapses"),
+        cost=number("cost"),
         faulty=InvalidAnswer.model_validate_json(faulty, extra="ignore") if faulty else None,
         missing_model=ErrorDocument.model_validate_json(missing, extra="ignore")
         if missing
         else None,
-        trace=found["trace"] or "",
-        tier=found.get("tier") or "",
+        trace=known.get("trace", b"").decode(),
+        tier=known.get("tier", b"").decode(),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api
 from visionq.contract.states import TERMINAL
-from visionq.ledger.calls import read_claim
+from visionq.ledger.calls import read_claim, read_fields
 from visionq.ledger.scripts import Call
 from visionq.names import (
     BATCH_JOBS,
@@ -240,11 +240,10 @@ def recall(
     for line in lines:
         arguments += (line.job, line.token)
 
-    def read(reply: list[bytes]) -> list[Claim | None]:
-        told = [json.loads(one) for one in reply]
+    def read(reply: list[list[Any]]) -> list[Claim | None]:
         return [
-            read_claim(line.job, line.token, found) if "document" in found else None
-            for line, found in zip(lines, told, strict=True)
+            read_claim(line.job, line.token, known) if "document" in known else None
+            for line, known in zip(lines, map(read_fields, reply), strict=True)
         ]
 
     return Call("recall", tuple(arguments), read)

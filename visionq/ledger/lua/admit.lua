@@ -77,8 +77,7 @@ local function lead()
     return -- nobody who is asked at once waits for a batch
   end
   release_slot(job)
-  move(job, State.IN_PROGRESS, State.WAITING)
-  redis.call('HSET', job, 'reason', DelayReason.FOLLOWS)
+  move(job, State.IN_PROGRESS, State.WAITING, 'reason', DelayReason.FOLLOWS)
   redis.call('RPUSH', K.followers .. cache_key, id)
   if deadline then
     redis.call('ZADD', K.due, deadline, id)
@@ -93,8 +92,7 @@ end
 
 local function park_as_unclear()
   release_slot(job)
-  move(job, State.IN_PROGRESS, State.PARKED)
-  redis.call('HSET', job, 'reason', DelayReason.BILLING_UNKNOWN)
+  move(job, State.IN_PROGRESS, State.PARKED, 'reason', DelayReason.BILLING_UNKNOWN)
   redis.call('ZADD', K.parked, at(now), id)
   end_single_flight(id, job) -- it led to repair its answer
   if deadline then
@@ -208,8 +206,7 @@ local function join_batch()
   redis.call('HINCRBY', job, 'calls', 1)
   take_lead()
   release_slot(job)
-  move(job, State.IN_PROGRESS, State.WAITING)
-  redis.call('HSET', job, 'reason', DelayReason.BATCH, 'line', into)
+  move(job, State.IN_PROGRESS, State.WAITING, 'reason', DelayReason.BATCH, 'line', into)
   redis.call('ZREM', K.due, id)
   redis.call('SET', K.celery_result .. id, line_result)
   redis.call('HSET', K.provider_batch_lines .. into, token, line)

@@ -203,8 +203,7 @@ local function hold_back()
   if ending.model then
     rest_model(ending.model, reason, tonumber(ending.delay))
   elseif refuse_at_gate(key, was.epoch, job, reason, was.reserved) then
-    move(job, State.IN_PROGRESS, State.PARKED)
-    redis.call('HSET', job, 'reason', reason)
+    move(job, State.IN_PROGRESS, State.PARKED, 'reason', reason)
     redis.call('ZADD', K.parked, at(now), id)
     redis.call('ZADD', K.due, at(now + tonumber(ending.delay)), id)
     return emit_event(id, State.PARKED, reason)
@@ -249,8 +248,7 @@ elseif TERMINAL[outcome] then
   finalize(id, job, State.IN_PROGRESS, outcome, reason, ending.error, ending.celery_result, ending.keep)
 else
   release_slot(job)
-  move(job, State.IN_PROGRESS, outcome)
-  redis.call('HSET', job, 'reason', reason)
+  move(job, State.IN_PROGRESS, outcome, 'reason', reason)
   if outcome == State.WAITING and not ending.is_counted then
     redis.call('HINCRBY', job, 'waits', 1)
   else

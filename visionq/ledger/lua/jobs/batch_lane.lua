@@ -31,7 +31,6 @@ end
 -- Back to where it waits for its batch: who held it has died before it wrote what came of the line.
 local function return_line(id, job, batch)
   release_slot(job)
-  move(job, State.IN_PROGRESS, State.WAITING)
-  redis.call('HSET', job, 'reason', DelayReason.BATCH, 'line', batch)
+  move(job, State.IN_PROGRESS, State.WAITING, 'reason', DelayReason.BATCH, 'line', batch)
   redis.call('ZREM', K.due, id)
 end

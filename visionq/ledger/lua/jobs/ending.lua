@@ -110,8 +110,7 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
   end
   leave_waiters(id, job)
   clear_earmark(job)
-  move(job, from, to)
-  redis.call('HSET', job, 'finished', at(now), 'reason', reason, 'ttl', keep.ttl)
+  move(job, from, to, 'finished', at(now), 'reason', reason, 'ttl', keep.ttl)
   if error_document then
     redis.call('HSET', job, 'error', error_document)
   end

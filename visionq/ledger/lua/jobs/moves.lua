@@ -44,10 +44,11 @@ local function uncount_unsent(job)
   end
 end
 
-local function move(job, from, to)
+-- What follows are fields of the job, with their values, that change with its state.
+local function move(job, from, to, ...)
   redis.call('HINCRBY', K.counts, from, -1)
   redis.call('HINCRBY', K.counts, to, 1)
-  redis.call('HSET', job, 'state', to)
+  redis.call('HSET', job, 'state', to, ...)
   if from == State.PARKED or to == State.PARKED then
     count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == State.PARKED and 1 or -1)
   end

@@ -32,8 +32,7 @@ end
 -- `state` is waiting or parked; `needed` is what its call may cost.
 local function wait_for_budget(id, job, from, scope, needed, state)
   local reason, deadline = WAITING_REASONS[state], redis.call('HGET', job, 'deadline')
-  move(job, from, state)
-  redis.call('HSET', job, 'reason', reason, 'waits_for', scope)
+  move(job, from, state, 'reason', reason, 'waits_for', scope)
   redis.call('ZADD', waiters_of(scope, state), needed, id)
   redis.call('HINCRBY', K.budget_waiter_counts, scope, 1)
   if state == State.PARKED then
@@ -89,8 +88,7 @@ local function give_up(scope, headroom, day, most)
     redis.call('ZREM', waiting, id)
     redis.call('ZADD', parked, needed, id)
     redis.call('ZADD', K.parked, at(now), id)
-    move(K.job .. id, State.WAITING, State.PARKED)
-    redis.call('HSET', K.job .. id, 'reason', WAITING_REASONS[State.PARKED])
+    move(K.job .. id, State.WAITING, State.PARKED, 'reason', WAITING_REASONS[State.PARKED])
     emit_event(id, State.PARKED, WAITING_REASONS[State.PARKED])
     tell_exhausted(scope, day, tonumber(needed))
   end
