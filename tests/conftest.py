@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -55,6 +56,8 @@ _SCRUBBED: Final = re.compile(
 def pytest_configure(config: pytest.Config) -> None:
     """Scrub the environment of this process, and so of every process that a test starts."""
     scrub_environment()
+    # Where pytest runs in the background it is ignored, and would be by the processes of tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A stack that the developer has running keeps its record there.
     home = TemporaryDirectory(prefix="visionq-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(home.cleanup)
