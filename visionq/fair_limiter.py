@@ -63,21 +63,10 @@ class FairLimiter:
         *,
         owner: object = None,
         timeout: float | None = None,
-        waiting: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Acquire units; return False after `timeout` seconds without them.
-
-        `waiting` is called now and then meanwhile.
-        """
+        """Acquire units; return False after `timeout` seconds without them."""
         one = Wait(tenant, amount, owner, admitted := threading.Event())
-        if self._enters(one):
-            return True
-        pause = _SIGN_EVERY if timeout is None else timeout
-        while not admitted.wait(pause):
-            if timeout is not None:
-                return not self._leaves(one)
-            waiting()
-        return True
+        return self._enters(one) or admitted.wait(timeout) or not self._leaves(one)
 
     async def acquire(
         self,
@@ -87,7 +76,10 @@ class FairLimiter:
         owner: object = None,
         waiting: Callable[[], None] = lambda: None,
     ) -> None:
-        """Acquire units in a task, without a limit of time; `waiting` as for `take`."""
+        """Acquire units in a task, without a limit of time.
+
+        `waiting` is called now and then meanwhile.
+        """
         one = Wait(tenant, amount, owner, admitted := asyncio.Event())
         if self._enters(one):
             return
