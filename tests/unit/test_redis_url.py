@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu.transport.redis import Channel
 
-from visionq.redis_url import celery_url
+from visionq.redis_url import celery_url, parse_redis_url
 
 
 def broker(url: str) -> dict[str, Any]:
@@ -76,3 +76,26 @@ def test_tls_checks_certificates() -> None:
 def test_tls_of_the_broker(asked: str, checks: str) -> None:
     """The broker's connection checks as the results' does."""
     assert f"ssl_cert_reqs={checks}" in celery_url(f"rediss://redis:6379/0{asked}")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://:hush@redis", "begin with redis://"),
+        ("redis://:hu sh@redis", "a blank"),
+        ("redis://:hush#@redis", "written as %23"),
+        ("redis://:hush@redis:0", "the port is"),
+        ("redis://:hush@redis:http", "the port is"),
+        ("unix://:hush@run/redis.sock", "unix:///absolute/path"),
+        ("redis://:hush@/0", "names no host"),
+        ("redis://:hush@redis?db=1&db=2", "given twice"),
+        ("redis://:hush@redis?timeout=1", "'timeout' is not taken"),
+        ("redis://:hush@redis?ssl_ca_certs=/ca.pem", "need rediss://"),
+        ("rediss://:hush@redis?ssl_cert_reqs=perhaps", "none, optional, required"),
+    ],
+)
+def test_wrong_addresses(url: str, says: str) -> None:
+    """A wrong address is refused by what is wrong with it, and its password is not repeated."""
+    with pytest.raises(ValueError, match=says) as refused:
+        parse_redis_url(url)
+    assert "hush" not in str(refused.value)

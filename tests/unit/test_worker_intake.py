@@ -11,7 +11,14 @@ from redis import exceptions as redis_errors
 
 from tests.support.worker_parts import MODEL, Clock, ScriptedLedger
 from visionq.blobs import sha256_of
-from visionq.errors import BlobMissing, IdempotencyConflict, InvalidJob, QueueUnavailable
+from visionq.errors import (
+    BlobMissing,
+    IdempotencyConflict,
+    InvalidJob,
+    QueueUnavailable,
+    QuotaExceeded,
+    VisionqError,
+)
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, Submitted
 from visionq.settings import Settings
 from worker.intake import Intake, enter
@@ -29,11 +36,14 @@ ENTERED = Submitted("job-1", created=True)
 class Blobs:
     stored: list[bytes] = field(default_factory=list)
     failures: int = 0
+    refusal: Exception | None = None
 
     def put(self, contents: Sequence[bytes], tenant: str) -> list[str]:  # noqa: ARG002  # as the store takes it
         if self.failures:
             self.failures -= 1
             raise redis_errors.ConnectionError
+        if self.refusal:
+            raise self.refusal
         self.stored += contents
         return []
 
@@ -183,3 +193,19 @@ def test_a_full_ledger_gives_the_message_back() -> None:
     with pytest.raises(QueueUnavailable):
         send(DOCUMENT, LedgerFull("job-1"), clock=clock)
     assert clock.slept == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "slept"),
+    [(QueueUnavailable("no room for pictures"), [2.0]), (QuotaExceeded("too much of yours"), [])],
+)
+def test_no_room_for_pictures(refusal: VisionqError, slept: list[float]) -> None:
+    """A full store gives the message back after a rest; a tenant's own quota is raised at once."""
+    clock = Clock()
+    with pytest.raises(type(refusal)):
+        send(
+            {**DOCUMENT, "images": [{"url": "data:;base64,AAAA"}]},
+            blobs=Blobs(refusal=refusal),
+            clock=clock,
+        )
+    assert clock.slept == slept
