@@ -127,7 +127,8 @@ class _Comparing:
     def _opened(self, one: Variant) -> _Asking:
         name = f"{one.model.replace('/', '-')}-{one.digest}.jsonl"
         title = f"{one.letter}: {one.name}"
-        return self._asking(title, one.question, name, self.drawn.source)
+        rows = one.rows(self.drawn.source.held)
+        return self._asking(title, one.question, name, self.drawn.source.of(rows))
 
     def _opened_judge(self) -> _Asking:
         question = judge_question(self.plan, self.settings, sys.stdin.buffer)

@@ -29,6 +29,10 @@ class HeldRows(Source):
         self.held = tuple(rows)
         self._identity = identity
 
+    def of(self, rows: Sequence[Row]) -> HeldRows:
+        """Return the same source with other forms of its rows."""
+        return HeldRows(self.description, rows, self._identity)
+
     def fingerprint(self) -> str:
         """Return the identity that it was made with."""
         return self._identity

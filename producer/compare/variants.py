@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -26,10 +26,10 @@ from visionq.errors import ConfigurationError, InvalidJob
 from visionq.recipes import load_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from producer.run.plan import Question
-    from producer.sources import Source
+    from producer.sources import Row, Source
     from visionq.settings import Settings
 
 #: More than these make a table that nobody reads.
@@ -39,6 +39,8 @@ _OPTION: Final = "--variant"
 _FILES: Final = ("prompt_file", "schema")
 _RECIPE, _LANGUAGE = "recipe", "lang"
 _NAME: Final = "name"
+#: Names that the contract has others for.
+_CONTRACT: Final = {"prompt_file": "prompt", "schema": "answer_schema"}
 #: A comma that ends a value: a name and `=` follow.
 _COMMA: Final = re.compile(r",\s*(?=[a-z_]+\s*=)")
 _LONGEST_SHOWN: Final = 60
@@ -53,6 +55,8 @@ class Variant:
     question: Question
     #: What it was given, for people.
     name: str
+    #: The fields of a job that it sets, in spite of rows that set them too.
+    fields: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -60,6 +64,16 @@ class Variant:
         text = self.question.prompt.text if self.question.prompt else self.question.source
         shape = json.dumps([text, dict(self.question.options)], sort_keys=True, default=str)
         return hashlib.sha256(shape.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+
+    def rows(self, rows: Iterable[Row]) -> list[Row]:
+        """Return rows without the fields that this variant sets itself."""
+        return [
+            replace(
+                row,
+                overrides={k: value for k, value in row.overrides.items() if k not in self.fields},
+            )
+            for row in rows
+        ]
 
     @property
     def model(self) -> str:
@@ -141,7 +155,7 @@ def make_variants(
         except (click.UsageError, InvalidJob, ConfigurationError) as error:
             said = error.format_message() if isinstance(error, click.UsageError) else error.message
             raise click.UsageError(f"variant {letter}: {said}") from None
-        one = Variant(letter, question, _named(fields))
+        one = Variant(letter, question, _named(fields), _set_by(fields))
         same = next((known for known in made if known.digest == one.digest), None)
         if same is not None:
             raise click.UsageError(
@@ -172,6 +186,14 @@ def _asked(fields: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     except InvalidJob as error:
         raise InvalidJob(error.message.removeprefix(COLUMN_PREFIX)) from None
     return merged(rest, of_job)
+
+
+def _set_by(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields of a job that a variant sets, by the contract's names."""
+    names = set(fields)
+    if _RECIPE in names:
+        names |= set(load_recipe(str(fields[_RECIPE])).job_fields(fields.get(_LANGUAGE)))
+    return frozenset(_CONTRACT.get(name, name) for name in names)
 
 
 def _path(file: object) -> Path | None:

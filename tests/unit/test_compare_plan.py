@@ -19,7 +19,7 @@ from producer.compare.compare_command import compare
 from producer.compare.golden_set import GoldenSet, read_golden
 from producer.compare.stratified_sample import draw_sample, shares
 from producer.compare.variants import make_variants, read_variant
-from producer.sources import open_source
+from producer.sources import Row, open_source
 from tests.support.pictures import picture
 from visionq.errors import InvalidSource, VisionqError
 from visionq.settings import load_settings
@@ -174,6 +174,17 @@ def test_variants_that_can_not_be_asked(given: tuple[str, ...], said: str) -> No
     """The message names the variant."""
     with pytest.raises((click.UsageError, VisionqError), match=said):
         variants_of(*given)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_variant_goes_before_a_row() -> None:
+    """Else a column `visionq.model` would have all variants ask the same."""
+    a, b = variants_of("model=gpt-6-luna", "recipe=receipt")
+    row = Row(1, "p1", ("1.png",), overrides={"model": "x", "tenant": "t", "prompt": "Why?"})
+    assert [set(one.rows([row])[0].overrides) for one in (a, b)] == [
+        {"tenant", "prompt"},
+        {"model", "tenant"},
+    ]
 
 
 # Golden set ---------------------------------------------------------------------------------------
