@@ -60,7 +60,7 @@ def result(bench: PackerBench, job: str) -> Any:
 
 
 def test_an_answered_question_takes_no_line(bench: PackerBench) -> None:
-    """Answer a question that was answered before from the store, whatever its lane was."""
+    """Answer a question that was answered before from the store, regardless of its lane."""
     packer = bench.packer()
     first = bench.submit(1)
     end(bench, packer, first)
