@@ -14,6 +14,7 @@ import click
 import pytest
 
 from monitoring.flower.masking import HIDDEN, show_arguments, show_result
+from producer.job_options import column_names
 from tests.support.docs_blocks import PAGES, ROOT, Block, blocks, shell_lines, visionq_arguments
 from visionq.cli import cli, up
 
@@ -57,6 +58,14 @@ def test_each_block_is_of_its_language(block: Block) -> None:
             configparser.ConfigParser(strict=False).read_string(block.text)
         case language:
             assert language in ELSEWHERE
+
+
+@pytest.mark.parametrize("page", ["bulk.md", "bulk.ru.md"])
+def test_columns_of_manifests_exist(page: str) -> None:
+    """A column that a page names sets a field of a job."""
+    named = re.findall(r"`(visionq\.[a-z_]+)`", (ROOT / "docs" / page).read_text("utf-8"))
+    assert named
+    assert set(named) <= set(column_names())
 
 
 def _without_what_changes(screen: str) -> str:
