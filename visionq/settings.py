@@ -104,23 +104,23 @@ class ProviderSettings(BaseModel):
     #: Key of ProxyAPI. Without it nothing is ever sent to the internet.
     api_key: ApiKey | None = Field(default=None, validation_alias=_proxyapi("API_KEY"))
     #: Who sells the models: `proxyapi`, `aitunnel`, `polza`, `vsegpt`, or the path of a .toml file
-    #: with a row of your own.
+    #: with your own row.
     provider: str = "proxyapi"
-    #: Address of the OpenAI-compatible API; of another provider its own, unless set here.
+    #: Address of the OpenAI-compatible API; another provider has its own default.
     base_url: HttpUrl = Field(
         default="https://api.proxyapi.ru/openai/v1", validation_alias=_proxyapi("BASE_URL")
     )
-    #: Seconds for its whole answer.
+    #: Timeout of a whole call, in seconds.
     request_timeout: float = Field(default=120, gt=0, le=A_DAY)
-    #: What models may be asked, as JSON: `{"gpt-6-luna": {"requests_per_minute": 500}, "*": …}`.
+    #: Rate limits of models, as JSON: `{"gpt-6-luna": {"requests_per_minute": 500}, "*": …}`.
     limits: Annotated[dict[str, Limits] | None, NoDecode] = None
-    #: Replaces the price table of the provider, or the built-in one.
+    #: Price table that replaces the provider's, or the built-in one.
     prices_file: Path | None = None
-    #: Replaces the built-in table of which options of a request each model takes.
+    #: Table of the request options that each model takes; replaces the built-in one.
     options_file: Path | None = None
-    #: Replaces the built-in table of what models see.
+    #: Table of what models see; replaces the built-in one.
     vision_file: Path | None = None
-    #: Replaces the built-in table of what fits in a batch.
+    #: Table of batch limits; replaces the built-in one.
     batches_file: Path | None = None
 
 
@@ -129,9 +129,9 @@ class RedisSettings(BaseModel):
 
     #: Redis of the ledger: `redis://`, `rediss://` or `unix://`.
     redis_url: RedisUrl | None = None
-    #: Broker of the hints, when it is not the ledger's Redis.
+    #: Broker of Celery's messages, if it is not the ledger's Redis.
     broker_url: BrokerUrl | None = None
-    #: Take jobs from Celery's default queue (`celery`) too; off where other programs may use it.
+    #: Also take jobs from Celery's default queue (`celery`); leave it off if other programs use it.
     consume_default_queue: bool = False
 
 
@@ -140,74 +140,75 @@ class JobSettings(BaseModel):
 
     #: Model of jobs that name none.
     default_model: ModelName = "gpt-6-luna"
-    #: Longest answer of jobs that set no limit, in tokens.
+    #: Longest answer, in tokens, of jobs without a limit.
     default_max_output_tokens: int = Field(default=2048, ge=16, le=1_000_000)
-    #: Effort of jobs that name none: `least` that the model takes, `provider` for its own default,
-    #: or one by its name (`low`), where the model takes it.
+    #: Effort of jobs that name none: `least` that the model takes, `provider` for the provider's
+    #: default, or a name such as `low`.
     default_effort: Effort = "least"
-    #: Prompts that the provider is to keep, of jobs that do not say: `off`, `instructions` or
-    #: `implicit`; unset: the instructions of bulk jobs, where they are long enough.
+    #: What the provider caches of prompts, unless a job says otherwise: `off`, `instructions` or
+    #: `implicit`; unset: long instructions of bulk jobs.
     prompt_cache: PromptCache | None = None
 
 
 class RetentionSettings(BaseModel):
     """Where things are kept, and how long."""
 
-    #: Seconds that results, and all else of a finished job, are kept.
+    #: Seconds to keep results and all other data of finished jobs.
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60, le=TEN_YEARS)
-    #: Seconds that an answer may be reused.
+    #: Seconds for which an answer may be reused.
     answer_ttl: int = Field(default=7 * 24 * 3600, ge=0, le=TEN_YEARS)
-    #: Let tenants have each other's stored answers: the same question is then asked once for all.
+    #: Share cached answers between tenants, so that a question is asked once for all.
     share_answers: bool = False
-    #: Where pictures are kept: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
+    #: Where to keep pictures: `file:///directory`, `s3://bucket/prefix`, …; unset: in Redis.
     blob_url: BlobUrl | None = None
-    #: Seconds that an uploaded blob waits for its job, or for a replay.
+    #: Seconds to keep an uploaded picture for its job or a replay.
     blob_grace: int = Field(default=3600, ge=60, le=TEN_YEARS)
 
 
 class PictureSettings(BaseModel):
     """Which pictures are taken, and from where."""
 
-    #: Largest picture file taken, in bytes.
+    #: Largest accepted picture file, in bytes.
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     #: Local detectors to use (entry points of `visionq.detectors`), such as `ocr`.
     detectors: Annotated[tuple[str, ...], NoDecode] = ()
-    #: Fetch pictures from any address and port: for tests and closed networks.
+    #: Fetch pictures from any address, private ones too; for tests and closed networks.
     allow_private_urls: bool = False
-    #: Hosts that pictures may come from, separated by commas; empty: any public host.
+    #: Fetch pictures only from these hosts, separated by commas; empty: any public host.
     allowed_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
-    #: Hosts that pictures may not come from, even if they are allowed above.
+    #: Never fetch pictures from these hosts, even if allowed above.
     denied_hosts: Annotated[tuple[Host, ...], NoDecode] = ()
-    #: Ranges of addresses that pictures and webhooks may use although they are not public, by
-    #: commas: `198.18.0.0/15` for the DNS of a VPN that makes addresses up.
+    #: Address ranges to allow for pictures and webhooks although they are not public, separated by
+    #: commas, such as `198.18.0.0/15` for the DNS of a VPN.
     trusted_ranges: Annotated[tuple[AddressRange, ...], NoDecode] = ()
-    #: What downloads and webhooks say they come from; some hosts want a contact in it.
+    #: `User-Agent` of downloads and webhooks; some hosts require a contact in it.
     user_agent: UserAgent = "visionq"
-    #: Headers that a host is sent, and no other, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`;
-    #: `*.example.org` stands for all hosts below.
+    #: Headers to send to one host only, as JSON: `{"cdn.example.org": {"X-Token": "…"}}`;
+    #: `*.example.org` means all hosts below.
     host_headers: Annotated[dict[Host, dict[HeaderName, HeaderValue]] | None, NoDecode] = None
 
 
 class OperationSettings(BaseModel):
     """How operators see and steer workers."""
 
-    #: Seconds for which a claim holds without renewal.
+    #: Seconds until a claim expires unless it is renewed.
     lease: float = Field(default=10, ge=5, le=A_DAY)
-    #: Gets one signed POST when the gate closes or opens, the balance runs low or workers vanish.
+    #: Address that gets a POST when the gate closes or opens, the balance runs low, or workers
+    #: vanish.
     alert_url: SecretHttpUrl | None = None
-    #: Base64 secret by which alerts are signed, as Standard Webhooks are.
+    #: Base64 secret that signs alerts, as in Standard Webhooks.
     alert_secret: SigningSecret | None = None
-    #: Where a day of spending begins and ends.
+    #: Time zone in which days and months of spending begin.
     time_zone: TimeZone = "Europe/Moscow"
-    #: Rubles below which the balance is low.
+    #: Balance in rubles below which an alert is sent.
     low_balance_rub: Decimal = Field(default=Decimal(100), ge=0)
     #: Where workers send traces (OTLP over HTTP), such as `http://collector:4318/v1/traces`.
     traces_url: SecretHttpUrl | None = None
-    #: Where workers report unforeseen errors (Sentry); never what a job is about.
+    #: Where workers report unexpected errors (Sentry), without the content of jobs.
     sentry_dsn: SecretHttpUrl | None = None
-    #: Form of the logs: `console` or `json`.
+    #: Format of the logs: `console` or `json`.
     log_format: str = Field(default="console", pattern="^(console|json)$")
-    #: Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+    #: Lowest level to log: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 

@@ -38,12 +38,12 @@ class FlowerSettings(BaseSettings):
         env_prefix="VISIONQ_FLOWER_", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    #: Of the user `visionq`, who may revoke tasks and stop workers; without one `visionq flower`
-    #: makes one up and shows it once.
+    #: Password of the operator `visionq`, who may revoke tasks and stop workers; unset: `visionq
+    #: flower` makes one and prints it once.
     password: Password | None = None
-    #: Of `guest`, who may look and touch nothing; without one there are no guests.
+    #: Password of the read-only user `guest`; unset: no guests.
     guest_password: Password | None = None
-    #: Path below which a reverse proxy shows it, such as `/flower`.
+    #: Path of Flower behind a reverse proxy, such as `/flower`.
     url_prefix: Annotated[str, BeforeValidator(_path), Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = (
         ""
     )

@@ -43,13 +43,13 @@ class GatewaySettings(GatewayConstants, Variables):
         env_prefix="VISIONQ_GATEWAY_", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    #: A key of the tenant `default` with every scope, beside those of `visionq keys`.
+    #: A key of the tenant `default` with every scope, in addition to those of `visionq keys`.
     key: ApiKey | None = Field(default=None, min_length=16)
     #: Most requests of a tenant in a minute.
     requests_per_minute: int = Field(default=6_000, ge=1)
-    #: Most jobs of a tenant that have not ended, parked ones too; with more none are taken.
+    #: Most unfinished jobs of a tenant, including parked ones; more are refused.
     max_waiting_jobs: int = Field(default=100_000, ge=1)
-    #: Seconds that a call waits for its answer at most.
+    #: Most seconds that a call waits for its answer.
     longest_wait: float = Field(default=300, gt=0, le=A_DAY)
 
     _bound = field_validator("*")(check_bound)
