@@ -23,7 +23,7 @@ _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n(?:\|.*\n){2})(?:\|.*\n)*
 _COSTS: Final = {
     Billing.RELEASED: "nothing",
     Billing.SETTLED: "what was counted",
-    Billing.UNKNOWN: "unknown: the upper bound is under *unknown*",
+    Billing.UNKNOWN: "unknown: up to its reservation",
 }
 
 
@@ -40,7 +40,7 @@ def page(text: str) -> str:
 
 def _row(row: RefusalRule) -> tuple[str, ...]:
     if row is UNLISTED:
-        rest = "anything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
+        rest = "everything else: 408, 409, 502, 504, redirects, pages, empty or cut bodies"
         return ("any", rest, f"`{row.error.code}`", row.source)
     listed = ", ".join(map(str, sorted(row.statuses)))
     said = [f"`{code}`" for code in row.codes]
@@ -79,13 +79,13 @@ def _done(kind: type[VisionqError]) -> str:
         case Waiting() if billing_of(kind("")) is Billing.UNKNOWN:
             done = "asks once more, then parks; parks at once under `hold`; see [outages](#outages)"
         case Waiting() if kind is ProviderUnavailable:
-            done = "asks again, with growing pauses; see [outages](#outages)"
+            done = "retries with backoff; see [outages](#outages)"
         case Waiting():
-            done = "asks again, with growing pauses"
+            done = "retries with backoff"
         case Parked():
             done = "parks"
         case Failed() if kind is ModelNotFound:
-            done = "fails the job and rests the model; one job tries again"
+            done = "fails the job and holds the model; one job tries again"
         case Failed():
             done = "fails the job"
     return done
