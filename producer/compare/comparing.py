@@ -16,6 +16,7 @@ from producer.compare.limits_of_samples import limits_of
 from producer.compare.outcomes import (
     GOLDEN,
     Answered,
+    ComparisonTables,
     compared_rows,
     pair_outcome,
     right_differences,
@@ -32,7 +33,9 @@ from producer.run.session import Outcome
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import RecordFailed, RecordRefused
+from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 from visionq.user_files import draft_of
 
 if TYPE_CHECKING:
@@ -253,7 +256,7 @@ class _Comparing:
     def compared(self) -> tuple[VariantComparison, list[ComparedRow]]:
         """Return what was found, and the rows with all answers to them."""
         plan, drawn, every = self.plan, self.drawn, self._answered()
-        rules, prices = plan.rules, load_prices(self.settings.prices_file)
+        rules, tables = plan.rules, self._tables()
         golden = None
         if plan.golden is not None:
             known = plan.golden.rows
@@ -271,7 +274,7 @@ class _Comparing:
             for other in references[place + 1 :]
         )
         variants = tuple(
-            variant_outcome(one, drawn, prices, right.get(one.variant.letter)) for one in every
+            variant_outcome(one, drawn, tables, right.get(one.variant.letter)) for one in every
         )
         differences = tuple(right_differences(right))
         found = VariantComparison(
@@ -293,6 +296,15 @@ class _Comparing:
             page=str(plan.options.page.absolute()),
         )
         return found, list(compared_rows(every, golden, rules, plan.run))
+
+    def _tables(self) -> ComparisonTables:
+        files = self.settings
+        return ComparisonTables(
+            prices=load_prices(files.prices_file),
+            rules=load_rules(files.vision_file),
+            options=load_option_table(files.options_file),
+            effort=files.default_effort,
+        )
 
     def _verdicts(self) -> dict[str, dict[str, Any]]:
         assert self._judge is not None  # noqa: S101  # for the type checker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -35,8 +36,14 @@ class VariantOutcome(Document):
     letter: str
     name: str
     model: str
+    #: What is meant where `auto`, or nothing, was asked for.
     detail: str
     effort: str | None
+    #: The day on which the model ends, if that is announced.
+    ends: dt.date | None
+    #: Rubles for a million tokens.
+    input_rub: Rubles | None
+    output_rub: Rubles | None
     #: The JSONL of its answers, as `visionq run` writes it.
     record: str
     rows: int

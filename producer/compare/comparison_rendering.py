@@ -79,6 +79,10 @@ def variant_cells(found: VariantComparison) -> Iterator[tuple[str, list[str]]]:
     every = found.variants
     yield "variant", [one.name for one in every]
     yield "model", [one.model for one in every]
+    yield "detail, effort", [", ".join(filter(None, (one.detail, one.effort))) for one in every]
+    if any(one.ends for one in every):
+        yield "model ends", [str(one.ends or _DASH) for one in every]
+    yield "₽ a million in / out", [f"{one.input_rub} / {one.output_rub}" for one in every]
     if found.golden is not None:
         yield "right, all fields", [percent(one.right) for one in every]
     yield "₽ a picture", [amount(one.row_rub, whole=False) for one in every]

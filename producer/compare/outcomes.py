@@ -21,8 +21,10 @@ from producer.compare.comparison_document import (
     VariantOutcome,
 )
 from producer.compare.measures import item
+from visionq.contract import Detail
 from visionq.contract.result import Usage
 from visionq.errors import InvalidOutput
+from visionq.pricing.models import end_of
 from visionq.pricing.money import rubles
 from visionq.pricing.prices import cost_nano_rubles
 
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from producer.compare.answer_fields import FieldRule
     from producer.compare.stratified_sample import Drawn
     from producer.compare.variants import Variant
+    from visionq.pricing.model_options import OptionTable
     from visionq.pricing.prices import PriceTable
+    from visionq.pricing.vision import VisionRules
 
 GOLDEN: Final = "golden"
 #: Labels that a confusion table shows by name.
@@ -62,11 +66,36 @@ class Answered:
 # One variant --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ComparisonTables:
+    """What is known of the models."""
+
+    prices: PriceTable
+    rules: VisionRules
+    options: OptionTable
+    #: Effort of a question that names none (VISIONQ_DEFAULT_EFFORT).
+    effort: str
+
+    def of(self, variant: Variant) -> dict[str, Any]:
+        """Return how a variant's model takes the question, its price and its end."""
+        model, asked = variant.model, variant.question.options
+        detail, family = Detail(asked.get("detail", Detail.AUTO)), self.rules.family_of(model)
+        price, end = self.prices.for_model(model), end_of(model)
+        return {
+            "model": model,
+            "detail": (family.meaning(detail) if family else detail).value,
+            "effort": asked.get("effort") or self.options.effort_of(model, self.effort),
+            "ends": end.on if end else None,
+            "input_rub": price.input if price else None,
+            "output_rub": price.output if price else None,
+        }
+
+
 def variant_outcome(
-    one: Answered, drawn: Drawn, prices: PriceTable, right: Mapping[str, bool] | None
+    one: Answered, drawn: Drawn, tables: ComparisonTables, right: Mapping[str, bool] | None
 ) -> VariantOutcome:
     """Return cost, speed and failures of a variant, and how often it is right."""
-    rows, options = one.rows, one.variant.question.options
+    rows, prices = one.rows, tables.prices
     failed = Counter(row["error"]["code"] for row in rows if row["error"] is not None)
     costs = {row["id"]: float(cost_of(row, prices)) for row in rows}
     weighted = [costs[row_id] * drawn.weights.get(row_id, 1.0) for row_id in costs]
@@ -76,9 +105,7 @@ def variant_outcome(
     return VariantOutcome(
         letter=one.variant.letter,
         name=one.variant.name,
-        model=one.variant.model,
-        detail=str(options.get("detail", "auto")),
-        effort=options.get("effort"),
+        **tables.of(one.variant),
         record=str(one.path),
         rows=len(rows),
         failed=dict(failed.most_common()),

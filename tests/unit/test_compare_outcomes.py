@@ -16,6 +16,7 @@ from producer.compare.limits_of_samples import limits_of
 from producer.compare.outcomes import (
     GOLDEN,
     Answered,
+    ComparisonTables,
     compared_rows,
     cost_of,
     pair_outcome,
@@ -29,7 +30,9 @@ from producer.prompts import Prompt
 from producer.run.plan import Question
 from producer.sources import Row
 from visionq.cli.screen import people_console
+from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
+from visionq.pricing.vision import load_rules
 
 RULES = {
     "colour": FieldRule(FieldKind.LABEL),
@@ -38,6 +41,7 @@ RULES = {
 }
 SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}
 N = 20
+TABLES = ComparisonTables(load_prices(None), load_rules(), load_option_table(None), "least")
 
 
 def row(number: int, data: Any, **fields: Any) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def card(colour: str, price: float = 5, title: str = "A lamp") -> dict[str, Any]
 
 
 def answered(letter: str, rows: list[dict[str, Any]]) -> Answered:
-    options = {"model": "gpt-6-luna", "answer_schema": SCHEMA, "detail": letter}
+    options = {"model": "gpt-6-luna", "answer_schema": SCHEMA}
     variant = Variant(letter, Question(Prompt("What?"), options), f"variant {letter}")
     return Answered(variant, Path(f"{letter}.jsonl"), rows)
 
@@ -75,8 +79,7 @@ DRAWN = Drawn(
 
 def test_cost_speed_and_failures_of_a_variant() -> None:
     """They are means of its rows, and the whole source costs as many times as it has rows."""
-    prices = load_prices(None)
-    found = variant_outcome(BAD, DRAWN, prices, rightness(GOLDEN_ROWS, BAD, RULES))
+    found = variant_outcome(BAD, DRAWN, TABLES, rightness(GOLDEN_ROWS, BAD, RULES))
     assert found.failed == {"invalid_output": 1}
     assert found.misfits is not None
     assert found.misfits.value == found.failures.value == pytest.approx(0.05)
@@ -86,6 +89,18 @@ def test_cost_speed_and_failures_of_a_variant() -> None:
     assert found.latency_median_s == pytest.approx(0.6)
     assert found.right is not None
     assert (found.right.value, found.right.n) == (0, N)
+
+
+def test_what_changes_with_the_model_is_shown() -> None:
+    """Variants show what `auto` means, the effort, the price and the end."""
+    old, new = (
+        TABLES.of(Variant("A", Question(Prompt("?"), {"model": model}), ""))
+        for model in ("gpt-4o-mini", "gpt-6-luna")
+    )
+    assert (old["detail"], new["detail"]) == ("high", "original")
+    assert (str(old["ends"]), new["ends"]) == ("2027-01-14", None)
+    assert (old["effort"], new["effort"] is None) == (None, False)
+    assert old["input_rub"] != new["input_rub"]
 
 
 def test_a_stored_answer_counts_as_if_it_were_paid() -> None:
@@ -131,8 +146,7 @@ def test_variants_are_distinguished_or_not() -> None:
 def test_what_a_sample_can_not_tell() -> None:
     """Its width, failures not seen, labels too rare, and that likeness is not rightness."""
     pair = pair_outcome(("A", GOOD.answers), ("B", BAD.answers), RULES)
-    prices = load_prices(None)
-    variants = [variant_outcome(one, DRAWN, prices, None) for one in (GOOD, BAD)]
+    variants = [variant_outcome(one, DRAWN, TABLES, None) for one in (GOOD, BAD)]
     lines = "\n".join(limits_of(DRAWN, variants, [pair], [], has_golden=False))
     assert "20 pictures: a share near one half is known to ±20 points" in lines
     assert "no failure among 20 (A): of all pictures up to 16.1% may fail" in lines
@@ -141,11 +155,10 @@ def test_what_a_sample_can_not_tell() -> None:
 
 
 def found(rows: list[Answered]) -> VariantComparison:
-    prices = load_prices(None)
     pair = pair_outcome(("A", rows[0].answers), ("B", rows[1].answers), RULES)
     return VariantComparison(
         source="goods.csv", rows=1000, sample=N, seed=0, golden=None, strata={},
-        variants=tuple(variant_outcome(one, DRAWN, prices, None) for one in rows),
+        variants=tuple(variant_outcome(one, DRAWN, TABLES, None) for one in rows),
         pairs=(pair,), limits=("few",), out="compare.jsonl", page="compare.html",
     )  # fmt: skip
 
