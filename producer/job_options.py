@@ -1,4 +1,4 @@
-"""Fields of a job as people give them: command-line options, files and columns of manifests."""
+"""Fields of a job from command-line options, files and columns of manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that commands write; none replaces a file that another program has written."""
+"""Write output files, without overwriting files of other programs."""
 
 from __future__ import annotations
 

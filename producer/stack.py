@@ -1,4 +1,4 @@
-"""The stack that a command works with, and why jobs in it do not go on."""
+"""Find or start the stack that a command uses, and explain why its jobs are blocked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The Celery app and what it does with a job: load, check, encode, admit, ask, finish."""
+"""The Celery app and its steps for a job: load, check, encode, admit, ask, finish."""

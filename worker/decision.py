@@ -1,4 +1,4 @@
-"""What becomes of a job, and of its money, after an attempt that brought no answer: pure rules."""
+"""Decide the outcome of a job, and of its money, after a failed attempt: pure rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event loop in which the jobs of this process run, and the thread that sees it blocked."""
+"""The event loop of a worker's jobs, and the thread that detects when it is blocked."""
 
 from __future__ import annotations
 

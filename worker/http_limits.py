@@ -1,4 +1,4 @@
-"""Bounds on HTTP traffic: deadlines for every operation, body sizes, clean connections.
+"""Limits of HTTP traffic: deadlines of operations, body sizes, clean connections.
 
 A deadline applies to the thread that sets it: each connect, read and write of its connections
 respects it, if they go through `TimedBackend` or are `TimedStream`s.

@@ -1,4 +1,4 @@
-"""Plain Celery messages: options honoured or refused by name, documents entered in the ledger.
+"""Enter plain Celery messages in the ledger; honour or refuse each option by name.
 
 docs/producing.md has the table of options.
 """

@@ -1,4 +1,4 @@
-"""The memory of pictures: kept while there is work, given back to the system soon after."""
+"""Tune malloc: keep memory of pictures while there is work, then return it to the system."""
 
 from __future__ import annotations
 

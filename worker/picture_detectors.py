@@ -1,4 +1,4 @@
-"""Local checks of pictures (`visionq.detectors`), and the built-in text detector.
+"""Local detectors of pictures (`visionq.detectors`), and the built-in text detector.
 
 The text detector uses Tesseract: the extra `ocr`, and Debian's `tesseract-ocr`. Chosen over
 rapidocr because it reads Cyrillic and needs neither onnxruntime nor OpenCV.

@@ -1,4 +1,4 @@
-"""Calls to the ledger that must go through, however long Redis is away."""
+"""Repeat calls to the ledger until Redis is back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations in HTTP headers: `Retry-After` and rate-limit resets.
+"""Parse durations in HTTP headers: `Retry-After` and rate-limit resets.
 
 Any header yields `None` or seconds from 0 to a limit; none raises.
 """

@@ -1,4 +1,4 @@
-"""What one worker process is made of, put together once and shared by its jobs and threads."""
+"""The dependencies of a worker process, created once and shared by its jobs and threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a hint to the recorded outcome of the attempt."""
+"""Run one attempt, from the hint to the recorded outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a call is taken: is its model known, and can its job go on?"""
+"""Decide whether to accept a call: its model is known, and its job can run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routes depend on: connections opened once, the caller, common headers."""
+"""FastAPI dependencies: shared connections, the caller, common headers."""
 
 from __future__ import annotations
 

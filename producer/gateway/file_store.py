@@ -1,4 +1,4 @@
-"""Files in a directory that all gateways share; each has a content and a record."""
+"""Uploaded files in a directory shared by all gateways: content and record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visionq gateway` and `visionq keys`: the gateway, and who may use it."""
+"""`visionq gateway` and `visionq keys`: run the gateway, manage its keys."""
 
 from __future__ import annotations
 

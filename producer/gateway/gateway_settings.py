@@ -1,4 +1,4 @@
-"""What the operator decides about the gateway: `VISIONQ_GATEWAY_…`."""
+"""Settings of the gateway: `VISIONQ_GATEWAY_…`."""
 
 from __future__ import annotations
 

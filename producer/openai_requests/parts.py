@@ -1,4 +1,4 @@
-"""What both of OpenAI's APIs have in common: fields, messages, and the one question in them."""
+"""Common parts of OpenAI's two APIs: fields, messages, and the one question."""
 
 from __future__ import annotations
 

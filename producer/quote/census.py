@@ -1,4 +1,4 @@
-"""Count a source: which rows cost money, and what they hold. Rows are not kept."""
+"""Count a source: which rows cost money, and what they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quote as programs read it."""
+"""The JSON document of a quote."""
 
 from __future__ import annotations
 

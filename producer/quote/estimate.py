@@ -1,4 +1,4 @@
-"""From counted rows to tokens and rubles: low, expected, high. Pure functions."""
+"""Estimate tokens and rubles of counted rows: low, expected, high. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same work by each lane: online at once, in batches at half the price, or by a deadline."""
+"""Price and end of the same work by each lane: online, in batches, by a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quote: what a source would cost, here and with other models."""
+"""Make a quote: the price of a source with this and other models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of models: what workers learned, what the provider lists, when they end."""
+"""Facts about models: learned usage, the provider's list, shutdown dates."""
 
 from __future__ import annotations
 

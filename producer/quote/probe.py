@@ -1,4 +1,4 @@
-"""A cheap look at a picture: the head of a file, nothing of an address."""
+"""Inspect a picture cheaply: read the head of a file, and nothing of an address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quote as people read it."""
+"""Render a quote for a terminal."""
 
 from __future__ import annotations
 

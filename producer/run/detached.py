@@ -1,4 +1,4 @@
-"""Runs without a terminal (`--detach`): their notes, their supervisor, and `visionq runs`."""
+"""Detached runs (`--detach`): their records, their supervisor, and `visionq runs`."""
 
 from __future__ import annotations
 

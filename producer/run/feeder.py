@@ -1,4 +1,4 @@
-"""Rows of the source on their way into the ledger, in batches, as the window has room."""
+"""Submit rows of the source in portions, as the window has room."""
 
 from __future__ import annotations
 

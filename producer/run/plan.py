@@ -1,4 +1,4 @@
-"""What a run asks and how, checked before anything is paid."""
+"""The plan of a run: what to ask and how, checked before anything is paid."""
 
 from __future__ import annotations
 

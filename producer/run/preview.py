@@ -1,4 +1,4 @@
-"""What a run shows before the rest is paid for: its quote, and the answers of a sample."""
+"""Show the quote of a run and the answers of its sample before the rest is paid."""
 
 from __future__ import annotations
 

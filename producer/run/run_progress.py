@@ -1,4 +1,4 @@
-"""Progress of a run: its figures, and how they are shown in a terminal or a log."""
+"""Progress of a run: its figures, for a terminal and for a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run in progress: jobs go out, results come in and OUT grows, within `--max-rub`."""
+"""A run in progress: submit jobs, append results to OUT, within `--max-rub`."""
 
 from __future__ import annotations
 

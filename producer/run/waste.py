@@ -1,4 +1,4 @@
-"""Stop a run whose paid answers fail: they cost money and bring nothing."""
+"""Stop a run whose paid answers fail."""
 
 from __future__ import annotations
 

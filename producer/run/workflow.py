@@ -1,4 +1,4 @@
-"""A run from its quote to its last table."""
+"""The phases of a run, from its quote to its tables."""
 
 from __future__ import annotations
 

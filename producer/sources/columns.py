@@ -1,4 +1,4 @@
-"""The columns of a manifest, and its records as rows."""
+"""Find the columns of a manifest, and read its records as rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of pictures as people write them in tables and lists."""
+"""Parse addresses of pictures as people write them in tables and lists."""
 
 from __future__ import annotations
 

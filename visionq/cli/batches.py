@@ -1,4 +1,4 @@
-"""`visionq batches`: what is out at the provider, at half the price."""
+"""`visionq batches`: list, show and cancel batches at the provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visionq budget`: what tenants and batches may spend."""
+"""`visionq budget`: set, show and clear budgets of tenants and batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visionq dead-letters`: messages that no worker could work on."""
+"""`visionq dead-letters`: messages that no worker could process."""
 
 from __future__ import annotations
 

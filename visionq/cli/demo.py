@@ -1,4 +1,4 @@
-"""`visionq demo`: everything at work, without a key."""
+"""`visionq demo`: run the whole system once, without a key."""
 
 from __future__ import annotations
 

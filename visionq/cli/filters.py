@@ -1,4 +1,4 @@
-"""The options by which commands choose jobs, messages and tenants."""
+"""Shared options that select jobs, messages and tenants."""
 
 from __future__ import annotations
 

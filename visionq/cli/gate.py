@@ -1,4 +1,4 @@
-"""`visionq gate`: the breaker in front of the provider."""
+"""`visionq gate`: show, close and open the circuit breaker in front of the provider."""
 
 from __future__ import annotations
 

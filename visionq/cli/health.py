@@ -1,4 +1,4 @@
-"""`visionq health`: whether the workers of this machine move on."""
+"""`visionq health`: check that the workers of this machine make progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visionq jobs`: look at jobs, cancel them, and ask again what failed."""
+"""`visionq jobs`: list, show, cancel, replay and resume jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visionq limits`: how much may be asked of each model."""
+"""`visionq limits`: show, set and clear the rate limits of models."""
 
 from __future__ import annotations
 

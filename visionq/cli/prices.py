@@ -1,4 +1,4 @@
-"""`visionq prices`: what calls cost, where that is known from, and whether a table is right."""
+"""`visionq prices`: show, check and update the price table."""
 
 from __future__ import annotations
 

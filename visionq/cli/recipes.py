@@ -1,4 +1,4 @@
-"""`visionq recipes`: tried questions, to use as they are or to copy and change."""
+"""`visionq recipes`: list, show and copy ready-made questions."""
 
 from __future__ import annotations
 

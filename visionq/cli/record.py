@@ -1,4 +1,4 @@
-"""The note that a running `visionq up` leaves for the user's other commands."""
+"""The record of a running `visionq up`, by which other commands find it."""
 
 from __future__ import annotations
 

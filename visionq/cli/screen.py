@@ -1,4 +1,4 @@
-"""What people see in a terminal: fitted tables, and amounts; a pipe gets every field whole."""
+"""Output for people: fitted tables and amounts in a terminal, full fields in a pipe."""
 
 from __future__ import annotations
 

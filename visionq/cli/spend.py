@@ -1,4 +1,4 @@
-"""`visionq spend`: what was paid, what may have been, and what the balance says to it."""
+"""`visionq spend`: money paid, reserved and unknown, compared with the balance."""
 
 from __future__ import annotations
 

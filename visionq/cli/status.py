@@ -1,4 +1,4 @@
-"""`visionq status`: the state of everything, on one screen."""
+"""`visionq status`: the state of the fleet on one screen."""
 
 from __future__ import annotations
 

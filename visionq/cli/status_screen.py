@@ -1,4 +1,4 @@
-"""The page of `visionq status` as people see it."""
+"""The screen of `visionq status`."""
 
 from __future__ import annotations
 

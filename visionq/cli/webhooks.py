@@ -1,4 +1,4 @@
-"""`visionq webhooks`: who is notified when a tenant's jobs and batches end."""
+"""`visionq webhooks`: addresses, secrets and deliveries of a tenant's events."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Celery: the app, its tasks, and what we changed in its consumer and transport."""
+"""Celery: the app, its tasks, and our changes to its consumer and transport."""

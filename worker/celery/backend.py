@@ -1,4 +1,4 @@
-"""Celery's result backend on Redis, which waits for a Redis that is away."""
+"""Celery's result backend on Redis, which waits while Redis is down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canvases: what a Celery caller wants sent when its job ends (links, a chain's rest, a chord).
+"""Canvases: messages to send when a Celery caller's job ends (links, chains, chords).
 
 A job ends in a script, often in another worker than the one that met its message. So the message's
 canvas is kept with the job, and the end enters a delivery, which is retried until it is made. Each

@@ -1,4 +1,4 @@
-"""Keeping messages that no task can process as dead letters."""
+"""Keep messages that no task can process as dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests as events, Flower and logs show them: without their content."""
+"""Mask the content of requests in events, Flower and logs."""
 
 from __future__ import annotations
 

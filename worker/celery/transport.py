@@ -1,4 +1,4 @@
-"""Celery's Redis transport, without its crashes and without work that hints do not need."""
+"""Celery's Redis transport, without its crashes and with less work for hints."""
 
 from __future__ import annotations
 

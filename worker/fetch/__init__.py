@@ -1,4 +1,4 @@
-"""The guarded fetcher: pictures from URLs that strangers name.
+"""Fetch pictures from untrusted URLs.
 
 `Fetcher.fetch` raises `unsafe_url`, `too_large` or `download_failed`, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""Downloads of URLs that strangers name: guarded, bounded, shared fairly among tenants."""
+"""Download untrusted URLs: guarded, limited, shared fairly among tenants."""
 
 from __future__ import annotations
 

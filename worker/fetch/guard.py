@@ -1,4 +1,4 @@
-"""Which URLs and addresses may be fetched, under the operator's policy.
+"""Decide which URLs and addresses may be fetched, by the operator's policy.
 
 `ipaddress.is_global` of Python 3.11 lets some closed ranges pass, so the tables are here in full:
 IANA's special-purpose registries for IPv4 and IPv6, as of November 2026. A URL is checked by its

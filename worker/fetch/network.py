@@ -1,4 +1,4 @@
-"""Connections to checked addresses only, within the time that the download has.
+"""Connect to checked addresses only, within the download's time.
 
 The HTTP client asks for a host; the backend resolves it once, checks every address, and connects
 to one of those that it checked. The client still names the host in `Host` and in TLS (SNI and

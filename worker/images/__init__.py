@@ -1,4 +1,4 @@
-"""What the worker does with the bytes of a picture: type, check, encode; nothing hostile gets by.
+"""Check and encode the bytes of untrusted pictures.
 
 `prepare` is the way through; `inspect`, `check` and `encode` are its parts.
 """

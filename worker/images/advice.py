@@ -1,4 +1,4 @@
-"""Whether a person could make something of the picture: blurred, blank, dark or tiny.
+"""Detect pictures that are blurred, blank, dark or tiny.
 
 Computed from pixels that are decoded anyway, at most 384 of them across, and judged by the part
 of the picture that says most: a sharp face before a soft background is sharp.

@@ -1,4 +1,4 @@
-"""Whether a file is a picture that may be sent, found out without trusting a byte of it."""
+"""Check that an untrusted file is a picture that may be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the many ways to store pixels to the few that a model sees rightly."""
+"""Convert the many pixel formats and profiles to 8-bit sRGB or grey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding of untrusted bytes: the only place where a decoder sees them.
+"""Decode untrusted bytes: the only place that calls a decoder.
 
 Files that lack nothing but their end marker, because they were cut by a byte or two or padded with
 zeros, can be given one.

@@ -1,4 +1,4 @@
-"""From a checked picture to the bytes that are sent: what the model will see, and nothing else.
+"""Encode a checked picture to the bytes that are sent.
 
 Formats and qualities were chosen by measurement (`benchmarks/`).
 """

@@ -1,4 +1,4 @@
-"""Formats that are converted on request (BMP, TIFF, AVIF, HEIC): headers, as Pillow reads them.
+"""Headers of formats to convert (BMP, TIFF, AVIF, HEIC), as Pillow reads them.
 
 These containers have no reader of our own, so none of these pictures is passed through: encoding
 drops everything but the pixels.

@@ -1,4 +1,4 @@
-"""A picture as its container describes it, and the limits that it must keep.
+"""The layout of a picture as its container describes it, and its limits.
 
 A container is walked before any decoder sees it: this yields the size in pixels, the number of
 frames and the byte ranges that are no picture (metadata, comments, appended data). Without those

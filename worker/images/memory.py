@@ -1,4 +1,4 @@
-"""Memory that pictures take: what one needs, and how much a process holds at once.
+"""Limit the memory of pictures: estimate each, and the total of a process.
 
 The need of a picture is known from its container before any of it is decoded.
 """

@@ -1,4 +1,4 @@
-"""ICC profiles for colours that a container describes by numbers.
+"""Make ICC profiles for colours that a container describes by numbers.
 
 These are where its primaries and its white lie (CIE x, y), and how much light samples stand for.
 """

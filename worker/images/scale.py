@@ -1,4 +1,4 @@
-"""How pictures are made smaller: most of the way by the JPEG decoder, the rest here, by SIMD.
+"""Scale pictures down: first in the JPEG decoder, then by SIMD.
 
 `cykooz_resizer` wraps the Rust library fast_image_resize. It has no wheels for Linux on arm64:
 there Pillow does the same in twice the time.

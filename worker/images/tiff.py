@@ -1,4 +1,4 @@
-"""How a TIFF stores its samples: what Pillow tells of this is not enough to see them rightly."""
+"""Read how a TIFF stores its samples, where Pillow does not tell enough."""
 
 from __future__ import annotations
 

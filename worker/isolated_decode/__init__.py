@@ -1,4 +1,4 @@
-"""Preparing what may have killed workers, pictures or a job's texts, in a process of its own.
+"""Prepare pictures or texts that may have killed workers in an isolated process.
 
 The standard library's forkserver was measured and not taken: it is no faster, adds a process
 (resource_tracker, 6 MB), shares the worker's session, so that a signal to the worker's group ends

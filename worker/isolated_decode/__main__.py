@@ -1,4 +1,4 @@
-"""The process that forks one for each task: tasks come on stdin, results leave on stdout.
+"""The process that forks one for each task: tasks on stdin, results on stdout.
 
 It looks into no picture, so it survives one that kills. It ends with the worker, whose end closes
 stdin.

@@ -1,4 +1,4 @@
-"""The packer: jobs that can wait go through the provider's batches, at half the price."""
+"""The packer: send jobs that can wait through the provider's batches."""
 
 from worker.packing.packer import Packer, PackerParts
 

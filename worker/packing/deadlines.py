@@ -1,4 +1,4 @@
-"""Jobs of the batch lane that are needed by a time: which have to be asked online now."""
+"""Find jobs of the batch lane that must be asked online to be in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch while it is filled: the file of its lines, and what will settle each."""
+"""Fill one batch: the file of its lines, and the data to settle each."""
 
 from __future__ import annotations
 

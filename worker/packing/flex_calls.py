@@ -1,4 +1,4 @@
-"""Jobs that can wait and go through no batch: asked at the cheaper tier, a few at a time."""
+"""Ask jobs that can wait, and have no batch, at the cheaper tier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which process of the fleet packs, for each key of the provider."""
+"""Elect the process that packs, for each key of the provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes batches at the provider of what can wait, and brings back what came of them."""
+"""Make batches of jobs that can wait, and collect their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the online lane answers, by what the fleet has counted."""
+"""Estimate the rate of the online lane from the fleet's counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of a batch that has ended: each is settled by itself, however often that is begun."""
+"""Settle the lines of an ended batch, each once, however often this restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches at the provider that bear our mark and that no record knows: they are stopped."""
+"""Stop batches at the provider that have our mark but no record."""
 
 from __future__ import annotations
 

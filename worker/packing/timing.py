@@ -1,4 +1,4 @@
-"""When a job goes through a batch, and when it is asked online: pure rules, times in seconds."""
+"""Decide between batch and online by time: pure rules, times in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an answer, fresh or cached, to the result document; invalid answers are repaired once."""
+"""Make the result document of a fresh or cached answer; repair invalid answers once."""
 
 from __future__ import annotations
 

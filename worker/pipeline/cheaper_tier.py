@@ -1,4 +1,4 @@
-"""Calls at the cheaper tier: which are made at it, and what they show of it."""
+"""Choose the calls that use the cheaper tier, and learn from their replies."""
 
 from __future__ import annotations
 

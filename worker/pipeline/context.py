@@ -1,4 +1,4 @@
-"""What the steps of one attempt share: dependencies of the process, the attempt, its pictures."""
+"""Shared state of an attempt's steps: dependencies, the attempt, its pictures."""
 
 from __future__ import annotations
 

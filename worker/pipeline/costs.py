@@ -1,4 +1,4 @@
-"""Tokens and money of a call: forecast, reserved, and what it cost in the end.
+"""Tokens and money of a call: forecast, reservation and actual cost.
 
 The provider's own figure counts; without one, the table of prices.
 """

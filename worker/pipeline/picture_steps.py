@@ -1,4 +1,4 @@
-"""What the steps do with one picture: get it, look into it, bring it to what is sent."""
+"""The steps for one picture: load, check and encode it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the steps of one attempt and returns how it ended."""
+"""Run the steps of one attempt and return its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of an attempt, in order. Each returns nothing to go on, or how the attempt ends."""
+"""The steps of an attempt, in order. Each returns None to continue, or the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics and span attributes of one attempt: names and numbers, nothing of its content."""
+"""Metrics and span attributes of one attempt: names and numbers, no content."""
 
 from __future__ import annotations
 

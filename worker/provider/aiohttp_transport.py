@@ -1,4 +1,4 @@
-"""HTTP for the event loop: bounded in time and size, and exact about whether a request left.
+"""HTTP for the event loop: limited in time and size, exact about whether a request was sent.
 
 `openai` brings an aiohttp transport of its own (3.54), which is not used: it reports a connection
 that broke after the request as one that was never made, and such a call may have been paid.

@@ -1,4 +1,4 @@
-"""Reading the reply: an answer, or one of the many things that only look like one."""
+"""Read a reply: tell answers from refusals, cut-off and empty ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a batch: lines that ask, to be written, and lines that answer, to be read.
+"""Write the request lines of a batch file, and read its result lines.
 
 A line asks with the body of the online call, byte for byte, and its answer is read by the code that
 reads online answers.

@@ -1,4 +1,4 @@
-"""The provider's Batch API: files up, batches made and found again, lines down.
+"""Client of the provider's Batch API: files, batches and their results.
 
 Each call is made once; what to do after an error is the caller's decision. `upload` and `create`
 raise `BillingUnknown` if the request may have arrived although no answer came: the batch is then

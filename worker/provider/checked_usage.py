@@ -1,4 +1,4 @@
-"""What the provider says that a call counted, believed as far as the call can have counted it."""
+"""Cap the usage that the provider reports at what the call can have counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free requests to the provider: the balance, the list of models, whether it answers at all."""
+"""Free requests to the provider: balance, list of models, availability."""
 
 from __future__ import annotations
 

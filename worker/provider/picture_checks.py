@@ -1,4 +1,4 @@
-"""What the model is asked about the pictures themselves, beside the job's own question.
+"""Ask the model to judge the pictures, beside the job's question.
 
 The answer that the user wants becomes one field of an object, the report on the pictures another:
 one call, one price. Readers see the answer as if nothing else had been asked.

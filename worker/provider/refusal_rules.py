@@ -1,4 +1,4 @@
-"""Every way in which the provider says no, as one table of dated rows: the first that fits holds.
+"""The provider's refusals as one table of dated rows; the first match applies.
 
 A call that was sent counts as not billed only where the provider itself refused it: with a status
 that its profile lists for a body of this making, OpenAI's (`error`) or ProxyAPI's (`detail`). An

@@ -1,4 +1,4 @@
-"""The HTTP reply of the provider: its body, its reason for a failure, its rate-limit headers."""
+"""The provider's HTTP reply: body, error, rate-limit headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a job to the call: path and body for both APIs of the provider."""
+"""Build path and body of a job's call, for both APIs."""
 
 from __future__ import annotations
 

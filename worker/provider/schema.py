@@ -1,4 +1,4 @@
-"""JSON Schemas of answers, held against the answer that came."""
+"""Check an answer against its JSON Schema."""
 
 from __future__ import annotations
 

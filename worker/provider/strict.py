@@ -1,4 +1,4 @@
-"""The strict form of a JSON Schema, in which the provider promises to keep to it.
+"""Convert a JSON Schema to the provider's strict form.
 
 The strict form (OpenAI's guide to structured outputs, 2026) closes every object and requires every
 property, so a property that may be left out becomes one that may be null. Keywords that it does not

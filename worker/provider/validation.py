@@ -1,4 +1,4 @@
-"""Validates answers against callers' schemas, within a limit of CPU time.
+"""Validate answers against callers' schemas, within a limit of CPU time.
 
 The cost of a schema with alternatives depends on the answer and is unknown beforehand, so
 validation stops when it takes too long. Each keyword by itself costs little: a linear engine

@@ -1,4 +1,4 @@
-"""The thread that dispatches: it waits for a wake-up, asks the ledger, and publishes hints.
+"""The dispatcher thread: wait for a wake-up, run `dispatch`, publish hints.
 
 Scripts wake it through a list in Redis, which wakes one process of the fleet; a tick each second
 covers lost wake-ups. A hint is a Celery message that says no more than "look at the job whose id is

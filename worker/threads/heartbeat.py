@@ -1,4 +1,4 @@
-"""The leases that this process holds, and the thread that renews them.
+"""The leases of this process, and the thread that renews them.
 
 The thread outlives Celery's consumer: a warm shutdown stops the consumer first and then waits for
 running jobs, whose leases must hold until they end.

@@ -1,4 +1,4 @@
-"""The thread that writes what attempts have counted: metrics, and what forecasts learn from.
+"""The thread that writes counters of attempts, and the learned statistics.
 
 They are gathered and written once a second in one script. A crash loses those of the last second,
 and never money or jobs, which are written with the end of each attempt.

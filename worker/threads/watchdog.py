@@ -1,4 +1,4 @@
-"""Progress of this process: signs of life of its threads, the health file, the watchdog."""
+"""The watchdog: progress of this process's threads, and the health file."""
 
 from __future__ import annotations
 

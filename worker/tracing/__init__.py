@@ -1,4 +1,4 @@
-"""Spans of a worker's jobs: names and numbers, and nothing of their content."""
+"""Spans of a worker's jobs: names and numbers, no content."""
 
 from __future__ import annotations
 

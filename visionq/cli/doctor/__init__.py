@@ -1,1 +1,1 @@
-"""`visionq doctor`: what is well, what is not, and what to do about it."""
+"""`visionq doctor`: check an installation and advise."""

@@ -1,4 +1,4 @@
-"""`visionq doctor`: what is well, what is not, and what to do about it."""
+"""`visionq doctor`: run all checks and print their findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The finding of a check: level, message, advice and details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers, what they serve, who dispatches; and whether models count and cost as tables say."""
+"""Check workers, queues and dispatchers, and the drift of tokens and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the provider takes the key, what is left on the account, and what proxies lead there."""
+"""Check the provider's key and balance, and proxies in the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What visionq needs of its Redis: a writable server that keeps what it has acknowledged.
+"""Check that Redis is a writable, durable primary with enough memory.
 
 Managed services refuse or rename `CONFIG`, and some `INFO`: what one command does not report is
 taken from another. A broker elsewhere need only answer.

@@ -1,4 +1,4 @@
-"""The configured model's price, pictures and end, by the tables; and what is installed here."""
+"""Check price, pictures and shutdown date of the configured model, and installed versions."""
 
 from __future__ import annotations
 

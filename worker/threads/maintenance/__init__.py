@@ -1,4 +1,4 @@
-"""What some process of the fleet has to look after: a closed gate, and whom to tell."""
+"""Periodic tasks that one process runs for the whole fleet."""
 
 from worker.threads.maintenance.scheduler import MaintenanceThread
 

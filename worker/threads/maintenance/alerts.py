@@ -1,4 +1,4 @@
-"""Alerts without Prometheus: what an operator should know, each as one signed POST.
+"""Alerts without Prometheus: one signed POST for each notice.
 
 Signed as Standard Webhooks are (https://www.standardwebhooks.com): the receiver checks
 `webhook-id`, `webhook-timestamp` and `webhook-signature` against `VISIONQ_ALERT_SECRET`.

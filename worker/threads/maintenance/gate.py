@@ -1,4 +1,4 @@
-"""The provider's balance and the gate: reading the one, reopening the other."""
+"""Read the provider's balance, and reopen the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that runs periodic tasks, and whose turn it is in the fleet."""
+"""The thread that runs periodic tasks under a lock of the fleet."""
 
 from __future__ import annotations
 
