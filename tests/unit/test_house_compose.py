@@ -14,6 +14,7 @@ from jsonschema.validators import validator_for
 
 from tests.support.dockerfile import context, instructions, made_anew
 from visionq.cli import cli
+from visionq.pricing.flex import longest_call
 from visionq.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def test_worker_may_finish_its_calls() -> None:
     """A stopping worker gets longer than the longest call, and ten seconds more."""
     grace = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
     assert grace
-    assert int(grace[1]) >= Settings().request_timeout + 10
+    assert int(grace[1]) >= longest_call(Settings()) + 10
 
 
 def test_workers_can_be_scaled() -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from monitoring.exporter.catalogue import ALL
 from visionq.cli import cli
+from visionq.pricing.flex import longest_call
 from visionq.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def test_workers_may_finish_their_calls() -> None:
     timeout = one_of("ConfigMap", "visionq")["data"]["VISIONQ_REQUEST_TIMEOUT"]
     assert float(timeout) == Settings.model_fields["request_timeout"].default
     grace = pod(DEPLOYMENTS["worker"])["terminationGracePeriodSeconds"]
-    assert grace >= float(timeout) + 30
+    assert grace >= longest_call(Settings()) + 30
     budget = one_of("PodDisruptionBudget", "worker")["spec"]
     assert budget["maxUnavailable"] == 1
     labels = DEPLOYMENTS["worker"]["spec"]["template"]["metadata"]["labels"]

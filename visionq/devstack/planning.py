@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from visionq.devstack.children import StackPlan
 from visionq.devstack.ports import free_ports, is_free
 from visionq.devstack.redis_server import RedisConfig
+from visionq.pricing.flex import longest_call
 from visionq.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def planned(
             gateway_port=gateway_port,
             gateway_key=environment.get("VISIONQ_GATEWAY_KEY") or f"vq-{token_urlsafe(32)}",
             exporter_port=exporter_port,
-            worker_patience=settings.request_timeout + _PATIENCE,
+            worker_patience=longest_call(settings) + _PATIENCE,
             environment=environment,
             nonce=token_urlsafe(16),
         )

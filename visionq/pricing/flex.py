@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from visionq.providers import load_profile
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from visionq.pricing.prices import PriceTable
     from visionq.providers import ProviderProfile
+    from visionq.settings import Settings
 
 #: As requests and the price table name it.
 FLEX: Final = "flex"
 #: Seconds that are kept for asking at the ordinary tier what flex has not answered.
 MARGIN: Final = 300.0
+
+
+def longest_call(settings: Settings) -> float:
+    """Return the seconds that a worker's call may take, at any tier."""
+    flex = load_profile(settings.provider).flex
+    return max(settings.request_timeout, flex.longest_seconds if flex else 0)
 
 
 def flex_factor(prices: PriceTable, profile: ProviderProfile, model: str) -> Decimal | None:

@@ -264,6 +264,19 @@ def test_a_day_is_time_enough_for_half_the_price(client: OpenAI, fleet: Fleet) -
     finished(client, batch, "cancelled")
 
 
+@pytest.mark.long
+def test_a_days_batch_costs_half(client: OpenAI, fleet: Fleet) -> None:
+    """Lines of `24h` are answered through the provider's batches, each once, at half the price."""
+    fleet.simulator.reset_bill()
+    lines = [good(number) for number in range(4200, 4206)]
+    done = finished(client, submit(client, lines, window="24h"))
+    assert counted(done) == (6, 6, 0)
+    tiers = {row["response"]["body"]["service_tier"] for row in rows(client, done.output_file_id)}
+    assert tiers == {"batch"}
+    charged = fleet.simulator.batch_lines().values()
+    assert [len(times) for times in charged] == [1] * 6
+
+
 @pytest.mark.parametrize(
     ("extras", "model"),
     [({"lane": "online"}, MODEL), ({"by": "10m"}, MODEL), ({}, "openai/gpt-6-luna")],
