@@ -131,7 +131,7 @@ async def _content(attempt: Attempt, picture: JobPicture) -> bytes:
     return content
 
 
-async def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
+async def encode(attempt: Attempt, picture: JobPicture) -> list[str | bytes]:
     """Return the picture or its crops as data URLs, or as its address."""
     dependencies, detail, model = attempt.dependencies, attempt.job.detail, attempt.model
     if picture.url is not None:
@@ -155,8 +155,8 @@ async def encode(attempt: Attempt, picture: JobPicture) -> list[str]:
     return await off_loop(size, lambda: [_data_url(one) for one in parts])
 
 
-def _data_url(image: EncodedImage) -> str:
-    return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+def _data_url(image: EncodedImage) -> bytes:
+    return b"data:%b;base64,%b" % (image.mime_type.encode(), base64.b64encode(image.data))
 
 
 async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:

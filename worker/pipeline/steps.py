@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from worker.provider.reply import Reply
 
 #: Copies of the pictures in base64 that there are while the body of the call is built.
-_COPIES: Final = 4
+_COPIES: Final = 2
 
 
 async def load(attempt: Attempt) -> None:
@@ -94,7 +94,7 @@ async def check(attempt: Attempt) -> None:
 async def encode(attempt: Attempt) -> None:
     """Encode each picture as the model will see it, then build the call."""
     most, count = attempt.dependencies.limits.max_request_bytes, len(attempt.pictures)
-    sources: list[str] = []
+    sources: list[str | bytes] = []
     size = 0
     for picture in attempt.pictures:
         new = await picture_steps.encode(attempt, picture)

@@ -7,7 +7,6 @@ that broke after the request as one that was never made, and such a call may hav
 from __future__ import annotations
 
 import asyncio
-import io
 import select
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,7 +30,7 @@ from worker.http_limits import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -46,6 +45,7 @@ _LONGEST_HEADER: Final = 65_536
 _MOST_HEADERS: Final = 1_000
 #: A longer body is written in pieces, so that what a slow connection has not taken is not copied.
 _LONGEST_WRITE: Final = 1 << 20
+_PIECE: Final = 1 << 17
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 request.method,
                 str(request.url),
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-                data=content if len(content) <= _LONGEST_WRITE else io.BytesIO(content),
+                data=content if len(content) <= _LONGEST_WRITE else _in_pieces(content),
                 allow_redirects=False,
                 ssl=self._ssl_context() if request.url.scheme == "https" else True,
             )
@@ -177,6 +177,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _in_pieces(content: bytes) -> AsyncIterator[memoryview]:
+    """Yield the bytes; aiohttp would copy them all where they are a file in memory."""
+    view = memoryview(content)
+    for start in range(0, len(view), _PIECE):
+        yield view[start : start + _PIECE]
 
 
 def _stop_waiting_for_first_byte(response: aiohttp.ClientResponse) -> None:

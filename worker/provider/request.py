@@ -26,6 +26,8 @@ PATHS: Final = {Api.RESPONSES: "/responses", Api.CHAT_COMPLETIONS: "/chat/comple
 
 #: Always the same, so that equal schemas keep the provider's prompt cache warm.
 _SCHEMA_NAME: Final = "answer"
+#: What closes the texts and pictures of the question, and the body with them.
+_CONTENT_END: Final = b"]}]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class ProviderRequest:
 
 def build_request(
     job: JobDocument,
-    sources: Sequence[str],
+    sources: Sequence[str | bytes],
     asked: tuple[str, ...] = (),
     prompt_cache: PromptCache | None = None,
     *,
@@ -69,7 +71,8 @@ def build_request(
 
     Args:
         job: with model and limit of output tokens filled in: no call goes without a limit.
-        sources: a data URL, or an address that the provider fetches, for each picture in order.
+        sources: the bytes of a data URL, which are sent as they are, or an address that the
+            provider fetches, for each picture in order.
         asked: requirements of the pictures that the model reports on in the same answer.
         prompt_cache: what the provider is to keep of the prompt, where the job does not say.
         parts: how many of the sources are crops of each picture; None: each picture is one.
@@ -92,7 +95,8 @@ def build_request(
     note = crops_note(parts)
     texts = [job.prompt, note] if note else [job.prompt]
     detail = {"detail": job.detail.value} if takes_detail else {}
-    body = _encode(build(sent, texts, sources, detail, cache_plan(sent, prompt_cache)))
+    text = _encode(build(sent, texts, cache_plan(sent, prompt_cache)))
+    body = _with_pictures(text, sources, _picture(job.api, detail))
     return ProviderRequest(
         api=job.api,
         path=PATHS[job.api],
@@ -127,16 +131,9 @@ def with_report(job: JobDocument, asked: tuple[str, ...], pictures: int) -> JobD
     )
 
 
-def _responses(
-    job: JobDocument,
-    texts: Sequence[str],
-    sources: Sequence[str],
-    detail: dict[str, str],
-    cache: CachePlan | None,
-) -> dict[str, Any]:
+def _responses(job: JobDocument, texts: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
     # What stays the same from job to job goes first: the provider caches prefixes.
-    content: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in texts]
-    content += [{"type": "input_image", "image_url": url, **detail} for url in sources]
+    content = [{"type": "input_text", "text": text} for text in texts]
     body: dict[str, Any] = {"model": job.model, "store": False}
     messages: list[dict[str, Any]] = []
     instructions = _instructions(job)
@@ -163,15 +160,8 @@ def _responses(
     return body
 
 
-def _chat(
-    job: JobDocument,
-    texts: Sequence[str],
-    sources: Sequence[str],
-    detail: dict[str, str],
-    cache: CachePlan | None,
-) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-    content += [{"type": "image_url", "image_url": {"url": url, **detail}} for url in sources]
+def _chat(job: JobDocument, texts: Sequence[str], cache: CachePlan | None) -> dict[str, Any]:
+    content = [{"type": "text", "text": text} for text in texts]
     body: dict[str, Any] = {"model": job.model, "store": False}
     if job.answer_schema == ANY_OBJECT:
         body["response_format"] = {"type": "json_object"}
@@ -228,9 +218,29 @@ def _schema_form(schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": _SCHEMA_NAME, "schema": strict or schema, "strict": strict is not None}
 
 
-def _encode(body: dict[str, Any]) -> bytes:
+def _picture(api: Api, detail: dict[str, str]) -> dict[str, Any]:
+    """Return a picture of the request, its address still to be written."""
+    if api is Api.RESPONSES:
+        return {"type": "input_image", "image_url": "", **detail}
+    return {"type": "image_url", "image_url": {"url": "", **detail}}
+
+
+def _with_pictures(body: bytes, sources: Sequence[str | bytes], picture: dict[str, Any]) -> bytes:
+    """Put the pictures behind the texts: the list of both ends the body.
+
+    As bytes, copied once: JSON of them would be written, joined and encoded.
+    """
+    before, after = _encode(picture).split(b'""')
+    pieces = [body.removesuffix(_CONTENT_END)]
+    for source in sources:
+        url = source if isinstance(source, bytes) else _encode(source)[1:-1]
+        pieces += [b",", before, b'"', url, b'"', after]
+    return b"".join((*pieces, _CONTENT_END))
+
+
+def _encode(value: object) -> bytes:
     try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return text.encode()
     except ValueError as error:  # NaN, or half a surrogate pair, in the schema
         raise InvalidJob(f"answer_schema: not plain JSON: {error}") from None
