@@ -22,6 +22,7 @@ from benchmarks.formats import psnr
 from benchmarks.pictures import encoded, photo
 from visionq.errors import ImageError
 from worker.images import ImageLimits, inspect, scale
+from worker.images.advice import LOOK_SIDE, glance
 from worker.images.colour import on_white
 from worker.images.decode import decode
 from worker.images.scale import (
@@ -236,3 +237,13 @@ def test_pictures_take_no_more_memory_than_forecast() -> None:
     over = {name: pair for name, pair in found.items() if pair[0] > pair[1] * 1.05 + 1}
     assert found
     assert not over, found
+
+
+@pytest.mark.parametrize("size", [(1003, 777), (385, 3), (40, 9001)])
+def test_a_transparent_picture_is_reduced_in_strips_to_the_same_pixels(
+    size: tuple[int, int],
+) -> None:
+    """Advice looks at what Pillow's own `reduce` makes, which copies the whole picture first."""
+    noise = [Image.effect_noise(size, 90) for _ in range(4)]
+    picture = Image.merge("RGBA", noise)
+    assert glance(picture) == picture.reduce(-(-max(size) // LOOK_SIDE))

@@ -32,13 +32,18 @@ for _ in range(5):
 faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 5
 busy = resident()
 MemoryTrim().run()
-print(json.dumps({"faults": faults, "kept": busy - idle, "left": resident() - idle}))
+left = resident() - idle
+large = Image.new("RGB", (4000, 3000), "white")
+held = resident() - idle
+del large
+gone = resident() - idle
+print(json.dumps({"faults": faults, "kept": busy - idle, "left": left, "held": held, "gone": gone}))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_pictures_reuse_memory_and_give_it_back() -> None:
-    """One picture after another takes no new pages, and the trim leaves none of them behind."""
+    """Pictures take no new pages, the trim leaves none of them behind, nor does a large one."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
     )
@@ -46,3 +51,5 @@ def test_pictures_reuse_memory_and_give_it_back() -> None:
     assert found["faults"] < 500, found  # of 12,000
     assert found["kept"] > 20, found  # megabytes, or the next line shows nothing
     assert found["left"] < 5, found
+    assert found["held"] > 45, found
+    assert found["gone"] < 5, found  # without a trim

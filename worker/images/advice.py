@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Most pixels of the longer side at which pictures are looked at.
 LOOK_SIDE: Final = 384
+#: Rows that a transparent picture is reduced to at a time.
+_STRIP: Final = 16
 #: Parts across and down.
 _PARTS: Final = 3
 
@@ -116,10 +118,22 @@ def glance(picture: Image.Image) -> Image.Image:
     """Return a decoded picture of any mode, reduced for inspection."""
     factor = -(-max(picture.size) // LOOK_SIDE)
     if factor == 1 or picture.mode in {"L", "RGB", "RGBA"}:
-        return widen(picture.reduce(factor) if factor > 1 else picture)
+        return widen(_reduced(picture, factor) if factor > 1 else picture)
     # Modes that can't be averaged: a full copy in colour would cost memory.
     size = (max(1, picture.width // factor), max(1, picture.height // factor))
     return widen(picture.resize(size, Image.Resampling.NEAREST))
+
+
+def _reduced(picture: Image.Image, factor: int) -> Image.Image:
+    """Return what `reduce` does, which copies a transparent picture whole, strip by strip."""
+    if picture.mode != "RGBA":
+        return picture.reduce(factor)
+    small = Image.new("RGBA", (-(-picture.width // factor), -(-picture.height // factor)))
+    for row in range(0, small.height, _STRIP):
+        top, bottom = row * factor, min((row + _STRIP) * factor, picture.height)
+        strip = picture.crop((0, top, picture.width, bottom))
+        small.paste(strip.reduce(factor), (0, row))
+    return small
 
 
 def look(picture: Image.Image, *, short_side: int, is_exact: bool = True) -> Look:

@@ -99,7 +99,7 @@ def decode(
             raise CorruptImage(message, image=name)
         decode_smaller(picture, shrunk_to or (1, 1))
         picture.load()
-    return picture
+    return picture._new(picture.im)  # noqa: SLF001  # without its decoder, which holds frames of its own
 
 
 def plugin(kind: str) -> str:

@@ -98,12 +98,13 @@ class Cuts:
         """Return what remains; `data` itself if nothing is left out."""
         if not self._ranges:
             return data
-        kept: list[bytes] = []
+        view = memoryview(data)  # whose slices are no copies
+        kept: list[memoryview] = []
         position = 0
         for start, end in self._ranges:
-            kept.append(data[position:start])
+            kept.append(view[position:start])
             position = end
-        kept.append(data[position:])
+        kept.append(view[position:])
         return b"".join(kept)
 
 

@@ -117,8 +117,8 @@ def _box(data: bytes, body: int) -> tuple[int, int, int, int]:
 
 def _repair_header(content: bytes, *, extended: bool) -> bytes:
     """Return the container with its size, and its list of contents, as they are now."""
-    repaired = bytearray(content)
-    struct.pack_into("<I", repaired, 4, len(repaired) - 8)
-    if extended and repaired[WEBP_FIRST_CHUNK : WEBP_FIRST_CHUNK + 4] == b"VP8X":
-        repaired[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
-    return bytes(repaired)
+    head = bytearray(content[: _FLAGS_OFFSET + 1])
+    struct.pack_into("<I", head, 4, len(content) - 8)
+    if extended and head[WEBP_FIRST_CHUNK : WEBP_FIRST_CHUNK + 4] == b"VP8X":
+        head[_FLAGS_OFFSET] &= ~_METADATA_FLAGS & 0xFF
+    return b"".join((head, memoryview(content)[len(head) :]))
