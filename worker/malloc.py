@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-from PIL import Image
+from PIL import _imaging
 
 from worker.images.scale import release_buffers
 
@@ -24,7 +24,7 @@ _BLOCK: Final = 1 << 30
 
 def tune_malloc() -> bool:
     """Set up the allocator of this process; return False where it is not glibc's."""
-    Image.core.set_block_size(_BLOCK)
+    _imaging.set_block_size(_BLOCK)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from worker.provider.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from openai._models import FinalRequestOptions
 
     from visionq.settings import Settings
     from worker.provider.answer import ProviderAnswer
@@ -43,6 +46,11 @@ class _OwnHeaders:
         The inherited ones add organization, project and `OPENAI_CUSTOM_HEADERS`, which may even
         replace our key (openai 3.54).
         """
+        return {**self.own_headers}
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """The same, as plain strings."""
         return {
             "Authorization": f"{self.authorization} {self.api_key}",
             "Accept": "application/json",
@@ -57,6 +65,33 @@ class ProviderClient(_OwnHeaders, openai.OpenAI):
 
 class AsyncProviderClient(_OwnHeaders, openai.AsyncOpenAI):
     """The official client, for the event loop."""
+
+    @cached_property
+    def _ready_headers(self) -> httpx2.Headers:
+        headers = httpx2.Headers(self._client.headers)
+        headers.update(self.own_headers)
+        return headers
+
+    def _build_request(
+        self, options: FinalRequestOptions, *, retries_taken: int = 0
+    ) -> httpx2.Request:
+        """Build the request of ready bytes; a third of the inherited way's work for a call.
+
+        That parses the address twice and merges the headers three times (openai 3.54).
+        """
+        content, timeout = options.content, self.timeout
+        if not isinstance(content, bytes) or not isinstance(timeout, httpx2.Timeout):
+            return super()._build_request(options, retries_taken=retries_taken)
+        return httpx2.Request(
+            options.method,
+            _parsed(options.url),
+            headers=self._ready_headers,
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
+        )
+
+
+_parsed = lru_cache(httpx2.URL)
 
 
 class BoundedClient(openai.DefaultHttpxClient):
