@@ -66,7 +66,8 @@ async def _abort_connections() -> None:
     """End broken handshakes and requests that were given up, which aiohttp leaves open."""
     loop: Any = asyncio.get_running_loop()
     for transport in list(loop._transports.values()):
-        transport.abort()
+        if transport._loop is not None:  # else it has ended meanwhile
+            transport.abort()
     await asyncio.sleep(0)
 
 

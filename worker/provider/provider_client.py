@@ -75,9 +75,10 @@ class AsyncProviderClient(_OwnHeaders, openai.AsyncOpenAI):
     def _build_request(
         self, options: FinalRequestOptions, *, retries_taken: int = 0
     ) -> httpx2.Request:
-        """Build the request of ready bytes; a third of the inherited way's work for a call.
+        """Build the request of ready bytes at less cost.
 
-        That parses the address twice and merges the headers three times (openai 3.54).
+        The inherited way parses the address twice and merges headers three times, which is a third
+        of the work of a call beside its transport (openai 3.54).
         """
         content, timeout = options.content, self.timeout
         if not isinstance(content, bytes) or not isinstance(timeout, httpx2.Timeout):
