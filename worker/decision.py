@@ -42,7 +42,7 @@ _REASONS: Final = frozenset(DelayReason)
 
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
-    """What the rules need to know of the attempt and of the job's past."""
+    """The facts about an attempt, and the job's past, that the rules need."""
 
     #: Which attempt this is, from 1; those that only waited or parked are not counted.
     number: int
@@ -57,7 +57,7 @@ class AttemptFacts:
 
 
 def decide(error: VisionqError, attempt: AttemptFacts, *, random: Callable[[], float]) -> Outcome:
-    """Return what becomes of the job; `random` gives numbers from 0 up to 1.
+    """Return the outcome of the job; `random` returns numbers from 0 up to 1.
 
     Times are seconds from now, so there is no clock.
     """
@@ -92,7 +92,7 @@ def may_be_put_off(error: VisionqError, attempt: AttemptFacts) -> bool:
 
 
 def billing_of(error: VisionqError) -> Billing:
-    """Return what an error means for the money that a sent call had reserved.
+    """Return the billing of a sent call that ended in an error.
 
     SETTLED at `error.usage`; where the provider gave none, at the forecast, as an estimate.
     """
@@ -117,7 +117,7 @@ def backoff(
 
 
 def _delay(error: VisionqError, attempt: AttemptFacts, random: Callable[[], float]) -> float:
-    """Return the backoff on top of what the provider asks for, to spread the jobs."""
+    """Return the provider's delay plus a random backoff, to spread jobs."""
     return (error.retry_after or 0.0) + backoff(attempt.number, random)
 
 

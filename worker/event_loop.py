@@ -37,7 +37,7 @@ _PACKAGES: Final = Path(__file__).parents[1]
 
 
 class EventLoop:
-    """An event loop in a thread of its own."""
+    """An event loop in a dedicated thread."""
 
     def __init__(self, blocking_threads: int) -> None:
         """Do nothing before `start`; bound the blocking calls that run at a time."""

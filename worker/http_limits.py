@@ -85,7 +85,7 @@ class TimedStream(httpcore2.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there, at most `max_bytes`."""
+        """Read the available bytes, at most `max_bytes`."""
         return self._inner.read(max_bytes, bounded(timeout, httpcore2.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

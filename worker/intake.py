@@ -84,7 +84,7 @@ def _aware(moment: object) -> datetime:
 
 @dataclass(frozen=True)
 class Intake:
-    """What entering a job takes. Threads share it."""
+    """The dependencies of entering a job, shared by threads."""
 
     settings: Settings
     ledger: Ledger

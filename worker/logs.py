@@ -102,7 +102,7 @@ _LONGEST_TAG: Final = 100
 
 
 def make_reporter(settings: Settings) -> Processor | None:
-    """Return what reports each logged exception to `VISIONQ_SENTRY_DSN`; None: nobody asks for it.
+    """Return the log processor that reports exceptions to Sentry; None without a DSN.
 
     Raises:
         ConfigurationError: the package for it is not installed, or the address is none.

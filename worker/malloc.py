@@ -39,7 +39,7 @@ class MemoryTrim:
     """
 
     def run(self) -> None:
-        """Give back what is free now, where the allocator is glibc's."""
+        """Return free memory to the system, if the allocator is glibc's."""
         release_buffers()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -75,7 +75,7 @@ class TextDetector:
         self._languages = "+".join(languages)
 
     def find(self, picture: bytes) -> str | None:
-        """Return the words found, or None; raises what Tesseract does when it fails."""
+        """Return the words found, or None; errors of Tesseract are raised."""
         import pytesseract  # type: ignore[import-untyped]  # noqa: PLC0415  # where it is wanted
 
         with Image.open(io.BytesIO(picture)) as opened:

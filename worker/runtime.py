@@ -305,7 +305,7 @@ def _dependencies(settings: Settings, ledger: Ledger, key: str) -> Dependencies:
 
 
 def fetch_policy(settings: Settings) -> FetchPolicy:
-    """Return what the operator decides about downloads."""
+    """Return the operator's policy of downloads."""
     headers = {
         host.lower().rstrip("."): {name: value.get_secret_value() for name, value in own.items()}
         for host, own in (settings.host_headers or {}).items()

@@ -126,7 +126,7 @@ def check_ledger(redis_url: str) -> None:
 
 
 def worker_options(node: str, concurrency: int, queues: str, log_level: str) -> dict[str, Any]:
-    """Return what the `celery worker` command would make of its own options."""
+    """Return the options as the `celery worker` command would parse them."""
     return {
         "hostname": f"{node}@{gethostname()}",
         "concurrency": concurrency,

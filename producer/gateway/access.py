@@ -25,7 +25,7 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """The permissions of a key."""
 
     SUBMIT = "submit"
     """Submit jobs, batches and files, and get the answer that the call waits for."""

@@ -16,7 +16,7 @@ from visionq.user_files import user_directory
 
 
 class GatewayConstants(Fixed):
-    """What no variable sets: options of `visionq gateway`, and what nobody has had to change."""
+    """Constants, and options of `visionq gateway` that no variable sets."""
 
     #: Loopback; beyond it the gateway listens only with keys, and needs a proxy with TLS before it.
     address: str = "127.0.0.1"

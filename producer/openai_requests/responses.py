@@ -130,7 +130,7 @@ class TextOptions(Part):
 
 
 class Reasoning(Part):
-    """How long the model thinks; its thoughts are not shown."""
+    """The reasoning of a request: its effort."""
 
     effort: ShortText | None = None
     summary: Annotated[None, NotSupported(_NO_SUMMARY)] = None

@@ -28,7 +28,7 @@ class RubleSpan(Document):
 
 
 class LaneQuote(Document):
-    """What all of the work costs by one lane, and when it is done."""
+    """Price and end of all the work by one lane."""
 
     #: `flex`: online, at the service tier of that name. `auto`: by the time that was asked for.
     lane: Literal["online", "flex", "batch", "auto"]

@@ -35,7 +35,7 @@ Cost = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
-    """Rows of one model, and what they take. Costs in nano-rubles: low, expected, high."""
+    """Rows of one model, with tokens and costs in nano-rubles: low, expected, high."""
 
     model: str
     tokens: float
@@ -87,7 +87,7 @@ _LONGEST: Final = 10 * 366 * 24.0 * _HOUR
 
 @dataclass(frozen=True)
 class LaneTables:
-    """What is known of the lanes before any batch."""
+    """Assumptions about the lanes before any batch."""
 
     prices: PriceTable
     batches: BatchTable
@@ -213,7 +213,7 @@ def _share_in_batches(one: LaneFacts, left: float) -> Fraction:
 
 
 def _cheap(one: LaneFacts, share: Fraction, left: float) -> tuple[Fraction, Cost]:
-    """Return the share that is cheaper than online, and what all would cost there."""
+    """Return the share that is cheaper than online, and the cost of all there."""
     if share and one.batch:
         return share, one.batch
     if one.flex and left > one.flex_seconds:
@@ -242,7 +242,7 @@ def _span(costs: Sequence[Cost]) -> RubleSpan:
 
 
 def lane_notes(facts: Sequence[LaneFacts], lanes: Sequence[LaneQuote]) -> Iterator[str]:
-    """Yield what the lanes assume."""
+    """Yield the assumptions of the lanes."""
     kinds = {one.lane: one for one in lanes}
     for one in facts:
         if one.refused:

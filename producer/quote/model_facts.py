@@ -39,7 +39,7 @@ def _if_allowed(read: Callable[[], T], otherwise: T) -> T:
 
 @dataclass(frozen=True, slots=True)
 class BatchesSeen:
-    """What batches of a model have shown."""
+    """Results of a model's batches."""
 
     #: Seconds that the last ones took.
     took: tuple[float, ...] = ()
@@ -53,7 +53,7 @@ class BatchesSeen:
 
 @dataclass(frozen=True)
 class LearnedStatistics:
-    """What a running stack has learned; without a stack, nothing."""
+    """Learned statistics of a running stack; empty without one."""
 
     redis: Redis | None = None
     #: Asks the provider itself if no worker has.
@@ -86,7 +86,7 @@ class LearnedStatistics:
         return self.redis is not None and bool(self.redis.exists(key))
 
     def batches_seen(self, models: Iterable[str]) -> Mapping[str, BatchesSeen]:
-        """Return what batches of each model have shown, with any key and API."""
+        """Return the batch results of each model, over all keys and APIs."""
         redis = self.redis
         if redis is None:
             return {}

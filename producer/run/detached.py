@@ -151,7 +151,7 @@ def _read(path: Path) -> DetachedRun | None:
 
 
 def detach(run_id: str, arguments: Sequence[str], source: str, out: Path) -> DetachedRun:
-    """Start the run under a supervisor in a session of its own.
+    """Start the run under a supervisor in a new session.
 
     Raises:
         QueueUnavailable: it did not start; the message names its log.

@@ -181,7 +181,7 @@ def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
 
 
 def waits(census: RunCounts | None, trouble: str | None) -> str | None:
-    """Return what blocks a run, or None."""
+    """Return the reason why a run is blocked, or None."""
     if trouble is not None:
         return trouble
     if census is None:

@@ -27,7 +27,7 @@ _MARK_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Which rows of OUT to ask about again."""
+    """The rows of OUT to ask about again."""
 
     failed: bool = False
     changed: bool = False
@@ -81,7 +81,7 @@ class Selection:
         return self.again.changed
 
     def _change(self, row: Row | BadRow, entry: IndexEntry) -> str | None:
-        """Return what has changed since the row was answered: `prompt` or `pictures`."""
+        """Return the change since the row was answered: `prompt` or `pictures`."""
         if entry.mark is None or (now := inputs_of(row, self.prompt)) is None:
             return None
         if mark_of(now) == entry.mark:

@@ -81,7 +81,7 @@ class RunBudget:
         self.ledger.set_budget(self._scope, max(Decimal(0), limit - before))
 
     def _paid_before(self) -> Decimal:
-        """Return what OUT had cost when the batch began; store it at the first call."""
+        """Return the cost of OUT when the batch began; store it once."""
         batch = BATCH + self.run
         stored: Any = self.redis.hget(batch, _PAID_BEFORE)
         if stored is not None:
@@ -174,7 +174,7 @@ _MOST_ROWS: Final = 2_000
 
 
 class Outcome(StrEnum):
-    """Why a session ended."""
+    """The reason why a session ended."""
 
     DONE = "done"
     SAMPLED = "sampled"
@@ -189,7 +189,7 @@ class Display(Protocol):
     """Shows a session to people."""
 
     def show(self, tally: Tally, kept_back: str | None) -> None:
-        """Show the progress, and what blocks the run."""
+        """Show the progress, and the reason why the run is blocked."""
         ...
 
     def say(self, line: str) -> None:

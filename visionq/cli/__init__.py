@@ -83,7 +83,7 @@ def _docstring(point: EntryPoint) -> str | None:
 
 
 def _refusing(name: str) -> click.Command:
-    """Return what stands for a command whose packages are not installed."""
+    """Return a placeholder for a command whose packages are not installed."""
     extras = NEEDED[name]
 
     @click.command(

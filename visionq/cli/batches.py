@@ -33,7 +33,7 @@ def batches() -> None:
 @click.option("--done", type=click.IntRange(0, 1000), default=5, help="Ended ones to show.")
 @json_option
 def list_(*, done: int, as_json: bool) -> None:
-    """List batches, and what waits for the next one."""
+    """List batches, and jobs that wait for the next one."""
     with errors_as_json(as_json), open_ledger() as ledger:
         going, ended = open_batches(ledger.redis), done_batches(ledger.redis, done) if done else ()
         waiting = backlogs(ledger.redis)

@@ -88,5 +88,5 @@ filter_options = with_options(
 
 
 def job_filter(state: State | None, options: dict[str, Any]) -> JobFilter:
-    """Return what the options ask for."""
+    """Return the filter that the options describe."""
     return JobFilter(state=state, **options)

@@ -219,7 +219,7 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """What is about to be replayed, and what it may cost."""
+    """A pending replay: its jobs and their price."""
 
     job_ids: tuple[str, ...]
     #: What the failed jobs have cost, and the most that their replays can.
@@ -238,7 +238,7 @@ class ReplayPlan:
         }
 
     def text(self) -> str:
-        """Return what people read."""
+        """Return the text for a terminal."""
         known = f"{counted(len(self.job_ids), 'job')}, at most {self.most_rub} ₽"
         without = f"; {self.unpriced} of them have no known price" if self.unpriced else ""
         return f"{known} (they have cost {self.cost_rub} ₽ so far){without}"

@@ -41,7 +41,7 @@ def limits() -> None:
 @limits.command()
 @json_option
 def show(*, as_json: bool) -> None:
-    """Show what is set, and how fast models are asked now."""
+    """Show configured limits and the current rate of each model."""
     with errors_as_json(as_json), open_ledger() as ledger:
         _print(ledger.redis, as_json=as_json)
 
@@ -60,7 +60,7 @@ def set_(
     concurrency: int | None,
     as_json: bool,
 ) -> None:
-    """Set the limits of MODEL; what is not named does not limit."""
+    """Set the limits of MODEL; omitted ones are unlimited."""
     chosen = Limits(requests_per_minute=requests, tokens_per_minute=tokens, concurrency=concurrency)
     if chosen == Limits():
         raise click.UsageError("give --requests, --tokens or --concurrency")

@@ -42,7 +42,7 @@ _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.PROBLEM: "✗", Leve
 
 
 class LongPromptView(Document):
-    """How much dearer a long prompt is."""
+    """The factors by which a long prompt is dearer."""
 
     above: int
     input: Rubles
@@ -133,7 +133,7 @@ def check(*, file: Path | None, as_json: bool) -> None:
 
 
 def _usage(settings: Settings) -> list[Finding]:
-    """Return what a running stack has learned; without one there is nothing to say."""
+    """Return findings of a running stack; none without one."""
     if settings.redis_url is None and read_record() is None:
         return []
     with connect(find_redis_url(settings), "visionq-cli") as redis, as_queue_unavailable():

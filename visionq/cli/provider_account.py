@@ -40,7 +40,7 @@ _NO_KEY: Final = "none"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Whom the workers ask, and with which key."""
+    """The provider of the workers, and their key."""
 
     base_url: str
     key: str | None
@@ -83,7 +83,7 @@ def get_model_list(provider: Provider) -> ListedModels | None:
 def list_models(
     provider: Provider, patience: float = _PATIENCE
 ) -> tuple[ProviderReply, ListedModels | None]:
-    """Return what the provider's address answers, and what all its addresses list.
+    """Return the provider's reply, and the models listed by all its addresses.
 
     Raises `OSError` or `HTTPException` when the first gives no answer; of the others none need.
     """
@@ -111,7 +111,7 @@ def read_balance(provider: Provider) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class ProviderReply:
-    """What the provider answers."""
+    """The provider's reply to a free request."""
 
     status: int
     #: JSON, or None for anything else.

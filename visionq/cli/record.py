@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StackRecord:
-    """Where the parts of a running stack are. Holds passwords: only the user may read it."""
+    """Addresses of a running stack. Has passwords: only the user may read it."""
 
     #: Process id of `visionq up` itself.
     pid: int

@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
 
 
 def money(amount: Decimal | None) -> str:
-    """Return rubles for people: kopecks, or more digits of what is less than a ruble."""
+    """Format rubles: kopecks, or more digits below a ruble."""
     if amount is None:
         return "?"
     return f"{amount:,.2f}" if abs(amount) >= 1 or not amount else f"{amount:.4f}"
@@ -62,7 +62,7 @@ class _Trimmed:
 
 
 def people_console(*, err: bool = False) -> Console:
-    """Return where to print for people; what users wrote is shown as it is."""
+    """Return the console for people; it interprets no markup in user text."""
     from rich.console import Console  # noqa: PLC0415  # only people need it, not --json
 
     stream = sys.stderr if err else sys.stdout

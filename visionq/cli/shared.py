@@ -65,7 +65,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 class Parsed(click.ParamType[T]):
-    """A value that `read` makes of its text; a `ValueError` of it says what is wrong."""
+    """A parameter parsed by `read`, whose `ValueError` becomes the message."""
 
     def __init__(self, name: str, read: Callable[[str], T]) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class Parsed(click.ParamType[T]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> T:
-        """Return the value; what is none ends the command."""
+        """Return the parsed value; an invalid one ends the command."""
         try:
             return self._read(value)
         except ValueError as error:
@@ -127,7 +127,7 @@ def wrapped(line: str, columns: int) -> str:
 
 
 def print_error(error: VisionqError) -> None:
-    """Print `error: CODE: message` on stderr, then what was paid nevertheless."""
+    """Print `error: CODE: message` on stderr, then the money paid."""
     print_wrapped(f"error: {' '.join(str(error).split())}")
     if error.cost_rub or error.text:
         what = f" for this:\n{error.text}" if error.text else ""

@@ -151,7 +151,7 @@ def up(
 
 
 def _start(supervisor: Supervisor, plan: StackPlan, services: tuple[str, ...]) -> None:
-    """Start what the workers need, then the workers, and what people use."""
+    """Start Redis and the simulator, then workers, gateway and Flower."""
     supervisor.start([redis_spec(plan), *simulator_specs(plan)], _START_TIMEOUT)
     if not supervisor.stopping:
         for_people = [_SERVICES[service](plan) for service in services]
@@ -219,7 +219,7 @@ def _warn_of_model(settings: Settings, plan: StackPlan) -> None:
 
 
 def _print_table(plan: StackPlan) -> None:
-    """Print what runs where; addresses are whole, to be copied."""
+    """Print the addresses of all parts, whole, to be copied."""
     provider = plan.simulator_url or plan.provider_url
     answers = "simulated: nothing leaves this machine" if plan.simulator_url else "real and paid"
     rows = (

@@ -100,7 +100,7 @@ def rotate(*, tenant: str, overlap: float, as_json: bool) -> int:
 @tenant_option
 @json_option
 def remove(*, tenant: str, as_json: bool) -> int:
-    """Stop notifying the tenant's address, and delete its secrets; what waits is given up."""
+    """Stop notifying the tenant's address; delete its secrets and pending deliveries."""
     with errors_as_json(as_json), open_ledger() as ledger:
         removed = remove_webhook(ledger.redis, tenant)
     if not removed:
@@ -155,7 +155,7 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
 @tenant_option
 @json_option
 def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_json: bool) -> int:
-    """Deliver again what was delivered or given up, and pending events now; same ids."""
+    """Send events again, also pending ones, at once, under the same ids."""
     from visionq.ledger.deliveries import failed_of  # noqa: PLC0415  # other commands do without
 
     if bool(delivery_ids) is failed:

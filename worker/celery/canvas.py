@@ -61,7 +61,7 @@ def sent_once(name: str) -> Iterator[None]:
 
 
 def canvas_of(request: Context) -> str:
-    """Return as JSON what is to follow a message's job; empty if nothing is.
+    """Return the messages that follow a job, as JSON; empty without any.
 
     Raises:
         InvalidJob: it can't be sent; names the option.
@@ -111,7 +111,7 @@ class _JobEnd:
 
 
 def send_canvas(app: Celery, ledger: Ledger, job_id: str) -> None:
-    """Send what follows a job that ended.
+    """Send the messages that follow an ended job.
 
     Raises:
         QueueUnavailable: the broker is away, or another worker has begun to send the chord's body

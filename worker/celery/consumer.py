@@ -75,7 +75,7 @@ class GatheredEvents(bootsteps.StartStopStep):
         self._timer = parent.timer.call_repeatedly(_EVENTS_REST, parent.send_events)
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401  # likewise
-        """Send what the last moments left."""
+        """Send the remaining events."""
         if self._timer is not None:
             self._timer.cancel()
         ignore_errors(parent, parent.send_events)
@@ -169,7 +169,7 @@ class Consumer(CeleryConsumer):
 
 
 def _fault_of(message: Message) -> str | None:
-    """Return what is wrong with a message that Celery would notice too late."""
+    """Return the defect of a message that Celery would notice too late."""
     headers = message.headers
     if not isinstance(headers, dict) or "task" not in headers:
         return None  # Celery knows what to do with those

@@ -36,7 +36,7 @@ class _Process:
 
 
 def runtime() -> Runtime:
-    """Return what this worker process works with."""
+    """Return the dependencies of this worker process."""
     if _Process.runtime is None:
         raise RuntimeError("no worker runs in this process")
     return _Process.runtime

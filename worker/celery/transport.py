@@ -251,7 +251,7 @@ class Channel(redis.Channel):
             client.lpush(queue, *messages)
 
     def _readable(self, reply: Any, **_: Any) -> Any:  # noqa: ANN401  # redis-py's signature
-        """Return what was popped; keep it as a dead letter if it is no message."""
+        """Return the popped message; keep an unreadable one as a dead letter."""
         if not reply:
             return reply
         key, raw = reply

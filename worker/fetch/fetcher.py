@@ -100,7 +100,7 @@ _RESERVED_AHEAD: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class DownloadResponse:
-    """What a server says to what it was sent."""
+    """A server's response."""
 
     status: int
     #: Seconds for which it asks to be left alone, at most `longest_wait`.

@@ -51,7 +51,7 @@ _LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), sca
 
 @dataclass(frozen=True)
 class Look:
-    """What the pixels tell."""
+    """Measurements of the pixels."""
 
     sharpness: float
     contrast: float
@@ -59,7 +59,7 @@ class Look:
     short_side: int
 
     def faults(self) -> dict[str, str]:
-        """Return what is wrong, by the requirement that it breaks; each text has its figure."""
+        """Return defects by the requirement that they break, each with its figure."""
         if self.contrast < LEAST_CONTRAST:  # nothing to be sharp or bright
             found = {"blank": f"blank: contrast {self.contrast:.1f}, at least {LEAST_CONTRAST}"}
         else:

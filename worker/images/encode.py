@@ -180,7 +180,7 @@ def encode_as_seen(
     limits: ImageLimits,
     options: PictureOptions,
 ) -> tuple[EncodedImage, ...]:
-    """Return what the model is sent: one picture, or the crops that the job wants.
+    """Return the pictures to send: one, or the crops of it.
 
     Call it inside a decode slot. Raises what `encode` raises, and `TooManyPixels` for too many
     crops.

@@ -33,7 +33,7 @@ _GAMMA_ONE: Final = 2**16
 
 
 def _bmp_variant(data: bytes) -> str:
-    """Return what people call the variant.
+    """Return the usual name of the variant.
 
     Raises:
         MalformedError: the header is cut off.
@@ -91,7 +91,7 @@ _HELD_BYTES_A_PIXEL: Final = 8
 
 
 def read_foreign(data: bytes, kind: str, *, name: str, limits: ImageLimits) -> Layout:
-    """Return what the header tells of a BMP, TIFF, AVIF or HEIC; decodes nothing.
+    """Read the header of a BMP, TIFF, AVIF or HEIC; decode nothing.
 
     Raises:
         CorruptImage, TooManyPixels: the header can't be read, or tells of too many pixels.

@@ -117,7 +117,7 @@ def _take_frame(found: _JpegParts, marker: int, body: bytes) -> None:
 
 
 def _stripped_name(marker: int, body: bytes) -> str | None:
-    """Return what people call a segment that is no part of the picture."""
+    """Return the usual name of a segment that is not picture data."""
     if marker == _COM:
         return "comment"
     if not _APP0 <= marker <= _APP15:

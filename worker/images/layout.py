@@ -91,11 +91,11 @@ class Cuts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of what is left out, each once."""
+        """Names of the removed parts, each once."""
         return tuple(self._names)
 
     def apply(self, data: bytes) -> bytes:
-        """Return what remains; `data` itself if nothing is left out."""
+        """Return the remaining bytes; `data` itself if nothing is removed."""
         if not self._ranges:
             return data
         view = memoryview(data)  # whose slices are no copies
@@ -114,7 +114,7 @@ _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is taken at most."""
+    """The limits of accepted pictures."""
 
     #: Bytes of a file as it comes, and as it is sent (before base64).
     max_bytes: int = 20_000_000
@@ -134,7 +134,7 @@ class ImageLimits:
     max_seconds: float = 3.0
 
     def within(self, request: RequestLimits) -> ImageLimits:
-        """Return the same, with what is sent within the limits of a model."""
+        """Return these limits, with sent pictures within those of a model."""
         as_base64 = [each for each in (self.max_base64_bytes, request.max_base64_bytes) if each]
         return replace(
             self,
@@ -144,7 +144,7 @@ class ImageLimits:
 
     @property
     def max_sent_bytes(self) -> int:
-        """Bytes of what is sent, before base64, that keep within both figures."""
+        """Most bytes to send, before base64, within both limits."""
         if self.max_base64_bytes is None:
             return self.max_bytes
         return min(self.max_bytes, self.max_base64_bytes // 4 * 3)
@@ -152,7 +152,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """A file that is what it says: one still picture of a format that is taken."""
+    """A checked file: one still picture of an accepted format."""
 
     #: `jpeg`, `png`, `webp`, `gif`, or a format that the worker converts: `bmp`, `tiff`, `avif`,
     #: `heic`.

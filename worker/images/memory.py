@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """The size to make, as people see it, and what is worth telling about it."""
+    """The target size, upright, and warnings about it."""
 
     size: tuple[int, int]
     warnings: tuple[str, ...] = ()

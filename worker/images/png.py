@@ -220,7 +220,7 @@ def read_png(data: bytes) -> Layout:
 
 
 def _alone(data: bytes, found: _PngParts, frame: _Frame) -> bytes:
-    """Return the first frame of an animation as a picture of its own."""
+    """Return the first frame of an animation as a still picture."""
     kind_at = PNG_SIGNATURE_BYTES + 4
     rest = data[kind_at + 12 : kind_at + 4 + PNG_HEADER_BYTES]
     return b"".join(

@@ -35,7 +35,7 @@ _LARGEST_GAMMA: Final = 10.0
 
 @dataclass(frozen=True)
 class Primaries:
-    """Where the colours of a space lie."""
+    """Primaries and white point of a colour space."""
 
     red: Chromaticity
     green: Chromaticity

@@ -116,7 +116,7 @@ def scale_by_simd(picture: Image.Image, size: tuple[int, int], *, lossless: bool
 
 
 def release_buffers() -> None:
-    """Let go of what is kept from one picture to the next."""
+    """Free buffers that are kept between pictures."""
     _idle.clear()
 
 

@@ -51,7 +51,7 @@ _COLOUR_NAMES: Final = {
 
 @dataclass(frozen=True)
 class Samples:
-    """What the first directory of a file says of its samples."""
+    """The samples, as the first directory of a file describes them."""
 
     big_endian: bool
     bits: tuple[int, ...]

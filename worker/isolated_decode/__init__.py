@@ -86,7 +86,7 @@ class PictureTask:
 
 @dataclass(frozen=True)
 class PreparedPicture:
-    """The picture as it came and as it is sent."""
+    """The original picture and the one to send."""
 
     source: PictureFacts
     #: One, or its crops in order.
@@ -122,7 +122,7 @@ class DryRun:
 
 
 class IsolatedDecoder:
-    """Prepares pictures, each in a process of its own, whose death costs nothing else.
+    """Prepares each picture in an isolated process, whose death harms nothing else.
 
     Each process is forked from one that has imported everything: where workers die often, many
     jobs take this way, and importing for each of them would bring more workers down.

@@ -45,7 +45,7 @@ class Deadlines:
     flex: FlexCalls
 
     def keep(self, took: Callable[[str], tuple[float, ...]]) -> None:
-        """Send what can wait no longer online; stop the batches that hold it.
+        """Move due jobs to the online lane; stop the batches that hold them.
 
         `took`: how long batches of a model took, in seconds.
         """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LineDocument(Document):
-    """What reading the answer of a line takes, beside the job: kept until it is settled."""
+    """The data for reading a line's answer, kept until it is settled."""
 
     job: JobId
     images: tuple[ImageReport, ...]
@@ -71,7 +71,7 @@ def _request_of(attempt: Attempt) -> ProviderRequest:
 
 
 def line_document(attempt: Attempt) -> str:
-    """Return what settles the attempt's line, as JSON."""
+    """Return the data that settles the attempt's line, as JSON."""
     return LineDocument(
         job=attempt.claim.id,
         images=tuple(report(picture) for picture in attempt.pictures),
@@ -86,7 +86,7 @@ def line_document(attempt: Attempt) -> str:
 
 
 def attempt_of(claim: Claim, text: str, dependencies: Dependencies) -> Attempt:
-    """Return the attempt of a line, with what was known when it was packed."""
+    """Return the attempt of a line, in its state when it was packed."""
     line = LineDocument.model_validate_json(text)
     attempt = Attempt(claim, dependencies, in_batch=True)
     attempt.pictures += map(picture_of, line.images)
@@ -98,7 +98,7 @@ def attempt_of(claim: Claim, text: str, dependencies: Dependencies) -> Attempt:
 
 
 def _question(attempt: Attempt, text_bytes: int) -> ProviderRequest:
-    """Return the request without its body: what its answer is read by."""
+    """Return the request without its body, for reading the answer."""
     job = attempt.job
     if attempt.claim.faulty is not None:
         return build_repair(job, attempt.claim.faulty)

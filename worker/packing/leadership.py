@@ -57,7 +57,7 @@ class Leadership(BackgroundThread):
             return self._holds
 
     def extend(self, seconds: float = 60) -> None:
-        """Keep the lock for what is done next, which takes no longer than `seconds`.
+        """Hold the lock for the next step of at most `seconds`.
 
         Raises:
             LeadershipLostError: it is another's, or nobody's.

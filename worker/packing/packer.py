@@ -74,7 +74,7 @@ _KEPT: Final = 1000
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the packer waits for what; seconds."""
+    """Waiting times of the packer, in seconds."""
 
     #: For more jobs, from the first one on, while more keep coming.
     gathering: float = 300
@@ -100,7 +100,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class PackerParts:
-    """What a packer works with."""
+    """The dependencies of a packer."""
 
     ledger: Ledger
     dependencies: Dependencies
@@ -325,7 +325,7 @@ class Packer:
         self._close(batch)
 
     def _delete_files(self, batch: BatchRecord, seen: ProviderBatch | None) -> None:
-        """Delete what the provider keeps of the batch."""
+        """Delete the files of the batch at the provider."""
         files = seen.result_file_ids if seen else ()
         uploaded = (batch.file_id,) if batch.file_id else self._parts.api.files(batch.id)
         for file_id in (*uploaded, *files):
@@ -496,7 +496,7 @@ class Packer:
         return self._key, batch.model, batch.api
 
     def _note_limit(self, batch: BatchRecord, tokens: int) -> None:
-        """Keep to what the provider lets a model have enqueued."""
+        """Record the provider's limit of enqueued tokens for a model."""
         of = self._lane_of(batch)
         known = read_support(self._redis, *of)
         write_support(self._redis, *of, replace(known, enqueued_tokens=tokens))
@@ -508,7 +508,7 @@ class Packer:
         return tuple(seconds for support in supports for seconds in support.took)
 
     def _ledger_id(self) -> str:
-        """Return what tells our batches from those of others who share the provider's key."""
+        """Return the mark of our batches among others of the same key."""
         self._redis.set(LEDGER_ID, secrets.token_hex(4), nx=True)
         stored: Any = self._redis.get(LEDGER_ID)
         return str(stored.decode())

@@ -37,7 +37,7 @@ _LEASE: Final = 60.0
 
 @dataclass(frozen=True)
 class Settling:
-    """What settling takes, of one process."""
+    """The dependencies of settling in one process."""
 
     ledger: Ledger
     dependencies: Dependencies
@@ -49,7 +49,7 @@ class Settling:
     progress: Callable[[], None]
 
     def settle(self, batch: BatchRecord, lines: Iterable[BatchLineResult]) -> int:
-        """Write what came of each line; returns how many the model answered.
+        """Settle each line; return the number of answered ones.
 
         One that is settled already, or that nobody knows, is passed over.
         """

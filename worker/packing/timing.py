@@ -16,7 +16,7 @@ _MARGIN: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What is known of a model's two lanes."""
+    """Observed times and rates of a model's two lanes."""
 
     #: Answers a second that the online lane gives.
     rate: float

@@ -120,7 +120,7 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
 def rate_limit_feedback(
     attempt: Attempt, usage: Usage | None, *, refused: RateLimited | None = None
 ) -> RateLimitFeedback:
-    """Return what the end of a call tells of its model's limits."""
+    """Return the rate-limit feedback of a call's end."""
     limits = attempt.rate_limit_headers
     pause = None
     if refused is not None:
@@ -135,7 +135,7 @@ def rate_limit_feedback(
 
 
 def report(picture: JobPicture) -> ImageReport:
-    """Return what became of a picture."""
+    """Return the result entry of a picture."""
     return ImageReport(
         name=picture.name,
         sha256=picture.sha256,
@@ -195,7 +195,7 @@ def keep_for_repair(attempt: Attempt, answer: ProviderAnswer) -> Ending:
 
 
 def prepare_repair(attempt: Attempt, faulty: InvalidAnswer) -> None:
-    """Prepare the question about an answer of an earlier attempt, with what was known then."""
+    """Prepare the repair of an earlier attempt's answer, in its state then."""
     attempt.cache_key = faulty.cache_key
     attempt.pictures += map(picture_of, faulty.images)
     attempt.request = build_repair(attempt.job, faulty, attempt.dependencies.settings.prompt_cache)
@@ -213,5 +213,5 @@ def repair_failed(faulty: InvalidAnswer, error: ErrorDocument) -> InvalidOutput:
 
 
 def combined_usage(first: Usage | None, second: Usage | None) -> Usage | None:
-    """Return what both calls counted; None where one did not say."""
+    """Add the usage of both calls; None if one has none."""
     return None if first is None or second is None else first + second

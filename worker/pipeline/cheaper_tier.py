@@ -25,7 +25,7 @@ _NAMES_THE_TIER: Final = re.compile(r"service.?tier|\bflex\b", re.IGNORECASE)
 
 
 class FlexVerdicts:
-    """What is known of the tier with one key of the provider."""
+    """The observed state of the tier for one provider key."""
 
     def __init__(self, redis: Redis, key: str, clock: Callable[[], float]) -> None:
         self._redis = redis
@@ -40,7 +40,7 @@ class FlexVerdicts:
         return parse_support(stored).refuses(self._clock())
 
     async def note(self, model: str, *, works: bool, reason: str = "") -> None:
-        """Remember what a call has shown; ignore failures of Redis, since it is paid."""
+        """Record the tier of a call; ignore Redis errors, because it is paid."""
         if self._noted.get(model) is works:
             return
         news = BatchSupport(works=works, reason="" if works else reason, since=self._clock())
@@ -64,7 +64,7 @@ async def choose_tier(attempt: Attempt) -> str | None:
 
 
 async def judged(attempt: Attempt, call: Awaitable[ProviderAnswer]) -> ProviderAnswer:
-    """Return the answer of a call, and note what it shows of its tier.
+    """Return the answer of a call, and record its tier.
 
     Raises:
         RateLimited: the tier was refused; the next attempt is made at the ordinary one.

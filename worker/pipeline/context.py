@@ -114,7 +114,7 @@ class Dependencies:
 
 @dataclass
 class JobPicture:
-    """One picture of the job on its way: what a step no longer needs, it lets go."""
+    """One picture of the job in the pipeline; steps free data that is done."""
 
     name: str
     #: Absent for an address that the provider fetches.

@@ -85,7 +85,7 @@ _FEW_BYTES: Final = 1000
 
 
 async def learn(attempt: Attempt) -> None:
-    """Read what earlier answers say of this call's tokens, before it is forecast."""
+    """Load the learned token statistics of this call before its forecast."""
     dependencies, job = attempt.dependencies, attempt.job
     attempt.calibration = await dependencies.calibration(attempt.model, job.detail, job.effort)
     is_long = _sent_bytes(attempt) > _FEW_BYTES
@@ -108,7 +108,7 @@ def likely_tokens(attempt: Attempt) -> int:
 
 
 def expected(attempt: Attempt) -> Expected:
-    """Return what the call is expected to count, by which the provider's word is judged."""
+    """Return the expected usage, by which the provider's figures are checked."""
     return Expected(
         input_tokens=sum(_forecast(attempt)),
         reserved_input=_most_input(attempt),
@@ -139,7 +139,7 @@ def _longest_answer(attempt: Attempt) -> int:
 
 
 def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
-    """Return what is learned from a call; None: nothing.
+    """Return the observation of a call for forecasts; None without any.
 
     Of a picture that was never seen, and of a repair, only what the provider says that it cost.
     """

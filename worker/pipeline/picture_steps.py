@@ -231,7 +231,7 @@ def asked_of_model(attempt: Attempt) -> tuple[str, ...]:
 
 
 def take_findings(attempt: Attempt, answer: ProviderAnswer, asked: tuple[str, ...]) -> None:
-    """Note in each picture what the model found in it.
+    """Record the model's findings in each picture.
 
     Raises:
         PictureRejected: a picture breaks a requirement that the job insists on; paid.

@@ -241,7 +241,7 @@ def _facts(attempt: Attempt) -> decision.AttemptFacts:
 
 
 def _ending(attempt: Attempt, error: VisionqError) -> Ending:
-    """Turn an error into what becomes of the job and of the money."""
+    """Turn an error into the outcome of job and money."""
     attempt.fault = error.code
     if attempt.sent:
         attempt.counted = error.usage
@@ -260,7 +260,7 @@ def _ending(attempt: Attempt, error: VisionqError) -> Ending:
 
 
 def _charge(attempt: Attempt, error: VisionqError) -> tuple[Billing, int, UsageNote | None]:
-    """Return what the attempt costs, or can have cost, and what forecasts learn from it."""
+    """Return the cost of the attempt, or its upper bound, and the observation."""
     billing, reported = decision.billing_of(error), attempt.reported_cost
     if reported.nano_rubles:
         billing = Billing.SETTLED

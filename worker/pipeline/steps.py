@@ -240,7 +240,7 @@ async def ask(attempt: Attempt) -> Ending:
 
 
 async def read_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
-    """Read what came of the attempt's line in a batch, as `ask` reads a reply."""
+    """Read the result line of a batch, as `ask` reads a reply."""
     if attempt.request is None:
         raise RuntimeError("a line answers a request")
     profile = attempt.dependencies.profile

@@ -93,7 +93,7 @@ def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
 
 
 def of_job(claim: Claim) -> Facts:
-    """Return what is known of a job when it is taken up."""
+    """Return span attributes of a claimed job."""
     return {
         "messaging.system": "visionq",
         "messaging.operation.type": "process",
@@ -105,7 +105,7 @@ def of_job(claim: Claim) -> Facts:
 
 
 def of_call(attempt: Attempt) -> Facts:
-    """Return what is known of the call before it is made."""
+    """Return span attributes of the call before it is made."""
     server = urlsplit(attempt.dependencies.settings.base_url).hostname or ""
     return {
         "gen_ai.operation.name": "chat",

@@ -56,7 +56,7 @@ class _Exchange:
     transport: asyncio.Transport | None = None
 
     def abort(self) -> None:
-        """Send nothing more: closing alone would first send what is left of the request."""
+        """Abort the connection: closing would first send the rest of the request."""
         if self.transport is not None:
             self.transport.abort()
 

@@ -46,7 +46,7 @@ class ProviderAnswer:
 
 
 class _End(Enum):
-    """How the model came to its end."""
+    """The reason why the model stopped."""
 
     WHOLE = auto()
     CUT = auto()
@@ -56,7 +56,7 @@ class _End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What both surfaces say, in one form."""
+    """An answer of either API, in one form."""
 
     end: _End
     finish: str | None
@@ -132,7 +132,7 @@ def _judge(
 
 
 def _describe_cut(draft: _Draft, request: ProviderRequest) -> str:
-    """Return how the answer was cut off, and what to set if reasoning filled it."""
+    """Return why the answer was cut off, with advice about reasoning."""
     usage, cause = draft.usage, f"the answer was cut off ({draft.cause})"
     if usage is None or usage.reasoning_tokens * 2 < max(1, usage.output_tokens):
         return cause

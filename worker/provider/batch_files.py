@@ -31,7 +31,7 @@ _NEVER_ASKED: Final = frozenset({"batch_expired", "batch_cancelled"})
 
 
 def line_of(custom_id: str, request: ProviderRequest) -> bytes:
-    """Return the line that asks what the request asks, its newline included."""
+    """Return the batch line of a request, with its newline."""
     head = {"custom_id": custom_id, "method": "POST", "url": f"/v1{request.path}"}
     start = json.dumps(head, separators=(",", ":"), ensure_ascii=True)[:-1].encode()
     return b"".join((start, b',"body":', request.body, b"}\n"))
@@ -95,7 +95,7 @@ class BatchFile:
 
 @dataclass(frozen=True)
 class BatchLineResult:
-    """What became of one line."""
+    """The result of one line."""
 
     custom_id: str
     #: What the online call would have got; None: the line was not asked, or it is not known.

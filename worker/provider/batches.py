@@ -67,7 +67,7 @@ _MOST_LINES: Final = 10**7
 
 
 class BatchStatus(StrEnum):
-    """Where a batch is (openai 3.54)."""
+    """The status of a batch (openai 3.54)."""
 
     VALIDATING = "validating"
     FAILED = "failed"
@@ -121,7 +121,7 @@ class ProviderBatch:
 
     @property
     def result_file_ids(self) -> tuple[str, ...]:
-        """Return the files whose lines say what became of the lines."""
+        """Return the files with the results of the lines."""
         return tuple(filter(None, (self.output_file_id, self.error_file_id)))
 
     @property
@@ -144,7 +144,7 @@ _TOKEN_LIMIT: Final = re.compile(r"Limit: ([\d,]{1,20}) enqueued tokens")
 
 
 class BatchApi(Protocol):
-    """What the packer needs of the provider."""
+    """The operations of the provider that the packer needs."""
 
     def upload(self, path: Path, mark: str) -> str:
         """Upload a file of lines, named after the mark, and return its id.
@@ -173,10 +173,10 @@ class BatchApi(Protocol):
         """Yield the batches created at `since` or later, ours and others', the newest first."""
 
     def get(self, batch_id: str) -> ProviderBatch:
-        """Return a batch as it is now; `RequestRejected`: there is none of that id."""
+        """Return the current state of a batch; raise `RequestRejected` if unknown."""
 
     def cancel(self, batch_id: str) -> ProviderBatch:
-        """Stop what was not asked yet; one that has ended is returned as it is."""
+        """Cancel a batch; return an ended one unchanged."""
 
     def lines(self, file_id: str) -> Iterator[BatchLineResult]:
         """Yield the lines of a result file as they come, in no order, perhaps twice.
@@ -462,7 +462,7 @@ def _problems(rows: object) -> Iterator[BatchProblem]:
 
 
 def _says_no_path(reason: ErrorFields) -> bool:
-    """Return whether what is not there is the path, not a file or a batch."""
+    """Return whether the path is missing, not a file or a batch."""
     if reason.where is Where.ERROR:
         return reason.code == "unknown_url" or reason.text.lower().startswith("invalid url")
     return reason.where is Where.NOWHERE or reason.text.lower() == "not found"

@@ -43,7 +43,7 @@ _SIDES: Final = {Api.RESPONSES: ("input", "output"), Api.CHAT_COMPLETIONS: ("pro
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a call is expected to count."""
+    """The expected usage of a call."""
 
     #: By the table alone: what was learned from answers does not widen what is believed.
     input_tokens: int
@@ -53,12 +53,12 @@ class Expected:
 
 
 class DisbelievedUsage(Usage):
-    """What is settled where the provider tells what can't be: all that was reserved."""
+    """The fallback for impossible usage: the whole reservation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedCost:
-    """What the provider says that a call cost."""
+    """The cost of a call, as the provider reports it."""
 
     #: None: it does not say, or nothing that can be believed.
     nano_rubles: int | None = None

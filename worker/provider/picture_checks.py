@@ -42,7 +42,7 @@ class Opened:
 
 
 def instruction(asked: Sequence[str], pictures: int) -> str:
-    """Return what is added to the instructions of the job."""
+    """Return the text to append to the job's instructions."""
     flags = "; ".join(f"`{name}`: {MEANINGS[name]}" for name in asked)
     return (
         f"Reply with a JSON object of two fields. `{_ANSWER}`: the reply to the user, exactly as it"

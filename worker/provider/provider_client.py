@@ -308,7 +308,7 @@ async def ask(
 
 
 def read_reply(response: httpx2.Response) -> Reply:
-    """Return what came back, for the parts that know no HTTP client."""
+    """Return the reply, independent of the HTTP client."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Reply(response.status_code, headers, response.content)
 

@@ -69,7 +69,7 @@ _PAGE: Final = re.compile(r"^\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECA
 
 
 class Where(StrEnum):
-    """Who speaks: OpenAI's `error`, ProxyAPI's `detail`, or something that is neither."""
+    """The form of a body: OpenAI's `error`, ProxyAPI's `detail`, or neither."""
 
     ERROR = "error"
     DETAIL = "detail"
@@ -78,7 +78,7 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorFields:
-    """What the body says. `text` is public: short, without keys or picture bytes."""
+    """The error in a body. `text` is public: short, without keys or picture bytes."""
 
     where: Where
     text: str

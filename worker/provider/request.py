@@ -208,7 +208,7 @@ def _cache_options(cache: CachePlan | None) -> dict[str, Any]:
 
 
 def _reasoning(job: JobDocument) -> dict[str, Any]:
-    """Return what else is asked of the reasoning, such as a summary."""
+    """Return further options of reasoning, such as a summary."""
     found = job.extra_body.get("reasoning")
     return found if isinstance(found, dict) else {}
 
@@ -254,7 +254,7 @@ _REPAIR_INSTRUCTIONS: Final = (
 
 
 def repair_texts(job: JobDocument, faulty: InvalidAnswer) -> tuple[str, str]:
-    """Return instructions and prompt of the question; what many jobs share goes first."""
+    """Return instructions and prompt of the question; shared parts come first."""
     schema = json.dumps(job.answer_schema, ensure_ascii=False)
     prompt = json.dumps(
         {"answer": faulty.text, "fault": faulty.validation_error}, ensure_ascii=False

@@ -67,7 +67,7 @@ _MOST_WRITTEN: Final = 250_000
 
 
 class _NotStrictError(Exception):
-    """The schema can't be said in the strict form without changing what it means."""
+    """The schema has no strict form of the same meaning."""
 
 
 def strict_form(schema: dict[str, Any]) -> dict[str, Any] | None:
@@ -134,14 +134,14 @@ class _Strict:
             raise _NotStrictError
 
     def target(self, reference: str) -> dict[str, Any]:
-        """Return what a reference within the schema leads to."""
+        """Resolve a reference within the schema."""
         found = pointed_at(self._schema, reference)
         if found is None:
             raise _NotStrictError
         return found
 
     def _reference(self, node: dict[str, Any]) -> dict[str, Any]:
-        """Keep a reference that stands alone; beside anything else, write out what it leads to."""
+        """Keep a lone reference; inline one that has siblings."""
         reference = node["$ref"]
         company = {key: value for key, value in node.items() if key != "$ref"}
         # The target of any other may be elsewhere in the strict form.

@@ -63,7 +63,7 @@ _nesting = threading.local()
 
 
 def validator_of(schema: dict[str, Any]) -> Validator:
-    """Return what holds answers against a schema that `check_schema` has taken."""
+    """Return the validator of a schema that passed `check_schema`."""
     return _validator(json.dumps(schema, sort_keys=True))
 
 

@@ -41,7 +41,7 @@ _DEFAULT_EXCHANGE: Final = ""
 
 @dataclass(frozen=True)
 class _Template:
-    """What all hints of a kind have in common."""
+    """The common fields of all hints of a kind."""
 
     headers: Mapping[str, Any]
     body: str
@@ -107,7 +107,7 @@ class HintPublisher:
 
     @contextmanager
     def _producer(self, queues: set[str]) -> Iterator[Any]:
-        """Give a producer that sends what it was given when the block ends."""
+        """Yield a producer that sends its messages when the block ends."""
         acquired: Any = self._app.producer_pool.acquire(block=True)  # stubs know nothing of batches
         with acquired as producer:
             connection = producer.connection
@@ -162,7 +162,7 @@ def _in_json(text: str) -> str:
 
 
 def summary(tenant: str, model: str, pictures: int) -> str:
-    """Return what people see of a job where its content must not be seen."""
+    """Return the public description of a job, without its content."""
     return f"tenant={tenant} model={model} pictures={pictures}"
 
 

@@ -29,7 +29,7 @@ _MOST_KEPT: Final = 10_000
 
 
 class StatisticsWriter(BackgroundThread):
-    """What attempts have counted since the last flush."""
+    """Counters of attempts since the last flush."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__("visionq-statistics")
@@ -38,11 +38,11 @@ class StatisticsWriter(BackgroundThread):
         self._flushing = Lock()
 
     def add(self, document: JobDocument, ending: Ending) -> None:
-        """Keep what an attempt counted; call this when its end is written."""
+        """Add the counters of an attempt; call this when its end is written."""
         self._attempts.append(statistics_of(document, ending))
 
     def flush(self) -> None:
-        """Write what was gathered; what Redis does not take is written next time."""
+        """Write the gathered counters; failed writes are repeated next time."""
         with self._flushing:
             attempts = [self._attempts.popleft() for _ in range(len(self._attempts))]
             if not attempts:
@@ -61,7 +61,7 @@ class StatisticsWriter(BackgroundThread):
             self.flush()
 
     def stop(self) -> None:
-        """End, and write what the last moments left; no job may run any more."""
+        """Stop, and write the remaining counters; no job may run any more."""
         super().stop()
         self.join(timeout=5)
         self.flush()

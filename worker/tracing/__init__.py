@@ -22,7 +22,7 @@ Note: TypeAlias = Callable[[Facts], None]
 
 
 class Kind(StrEnum):
-    """What a span is to its trace."""
+    """The kind of a span."""
 
     INTERNAL = "internal"
     #: Takes up what a producer has sent.
@@ -41,7 +41,7 @@ class Tracing(Protocol):
         ...
 
     def stop(self) -> None:
-        """Send what has not been sent."""
+        """Send pending spans."""
         ...
 
 
@@ -69,7 +69,7 @@ def _nothing(facts: Facts) -> None:
 
 
 def make_tracing(settings: Settings) -> Tracing:
-    """Return what sends spans to `VISIONQ_TRACES_URL`, or, without it, nothing.
+    """Return the tracer for `VISIONQ_TRACES_URL`, or one that does nothing.
 
     Raises:
         ConfigurationError: the packages for it are not installed.

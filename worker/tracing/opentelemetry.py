@@ -30,7 +30,7 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class OpenTelemetry:
-    """Spans of this worker. It has a provider of its own: that of the process is not ours."""
+    """Spans of this worker, with a provider separate from that of the process."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         # Named here, so that nothing of the environment, as a command line, gets into a resource.
@@ -67,5 +67,5 @@ class OpenTelemetry:
                 raise
 
     def stop(self) -> None:
-        """Send what has not been sent."""
+        """Send pending spans."""
         self._provider.shutdown()

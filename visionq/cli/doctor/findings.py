@@ -13,7 +13,7 @@ Detail = str | int | float | bool | None
 
 
 class Level(StrEnum):
-    """How serious a finding is."""
+    """Severity of a finding."""
 
     OK = "ok"
     #: It works, but deserves attention.
@@ -25,7 +25,7 @@ class Level(StrEnum):
 
 
 class Finding(Document):
-    """What was found, and what to do."""
+    """A finding of a check, with advice."""
 
     #: What was looked at, as `redis.memory`. Names stay.
     check: str

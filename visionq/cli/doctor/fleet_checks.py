@@ -34,7 +34,7 @@ def fleet_findings(redis: Redis, page: Overview) -> list[Finding]:
 
 
 def neighbour_findings(redis: Redis, *, default_queue: bool) -> list[Finding]:
-    """Return that another Celery program uses this Redis, and what that means.
+    """Return a finding if another Celery program uses this Redis.
 
     `default_queue` is whether workers take Celery's default queue.
     """
@@ -132,12 +132,12 @@ _VISION: Final = (
 
 
 def usage_findings(redis: Redis) -> list[Finding]:
-    """Return what answers tell of the tables of tokens and of prices."""
+    """Return findings about the drift of tokens and prices from the tables."""
     return [*_drift(redis), *_costs(redis)]
 
 
 def _costs(redis: Redis) -> list[Finding]:
-    """Return how the table of prices compares with what the provider says that calls cost."""
+    """Return findings about the difference between price table and provider's bill."""
     found = []
     for model, ratio in sorted(read_cost_ratios(redis).items()):
         said = f"{model}: the provider charges {ratio:.4g} of what the table of prices says"
@@ -177,7 +177,7 @@ _ONLINE: Final = "nothing is lost; another model, or another key, may have batch
 
 
 def batch_findings(redis: Redis) -> list[Finding]:
-    """Return what batches have shown of each model that any was tried of."""
+    """Return the verdict on batches of each model that has tried one."""
     return [
         _verdict(key, model, api, one)
         for (key, model, api), one in sorted(read_all_support(redis).items())

@@ -52,7 +52,7 @@ _BROKER_TIMEOUT: Final = 3.0
 
 
 class _NotReportedError(Exception):
-    """The server does not report what a check asks for."""
+    """The server does not report a value that a check needs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ _REPLACE: Final = f"compare with {_LIST}, and name your own table in VISIONQ_PRI
 def table_findings(
     settings: Settings, today: date, listed: ListedModels | None = None
 ) -> list[Finding]:
-    """Return what data files, and the provider's list of models, say of the configured model."""
+    """Return findings about the configured model from data files and the provider's list."""
     model = settings.default_model
     try:
         prices = load_prices(settings.prices_file)

@@ -42,7 +42,7 @@ class Sweep:
     failed_ttl: int = 14 * 24 * 3600
 
     def run(self) -> None:
-        """Delete what has expired."""
+        """Delete expired data."""
         trim(self.redis, self.result_ttl, self.failed_ttl)
         for _ in range(_MOST_STEPS):
             if self.blobs.sweep(_AT_ONCE) < _AT_ONCE:
