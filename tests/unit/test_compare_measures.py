@@ -70,13 +70,13 @@ def test_a_mean_lies_within_its_interval(scores: list[float], seed: int) -> None
 
 
 def test_a_mean_keeps_its_promise() -> None:
-    """Of two hundred samples of fifty at least 88 % have intervals that hold the true mean."""
+    """Of a hundred samples of fifty at least 86 % have intervals that hold the true mean."""
     random = Random(3)
     held = 0
-    for _ in range(200):
+    for _ in range(100):
         found = mean([random.betavariate(4, 1) for _ in range(50)], random)
         held += found.low <= 0.8 <= found.high
-    assert held >= 176
+    assert held >= 86
 
 
 def test_perfect_scores_are_a_share() -> None:

@@ -64,7 +64,7 @@ _MANY_PIXELS: Final = 12_000_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncoderChoice:
     """A format with its options, as Pillow knows them."""
 
     kind: Kind
@@ -83,36 +83,37 @@ def encodings(picture: Image.Image, *, lossless: bool) -> Iterator[tuple[Kind, b
     `lossless` tells that the source was: a screenshot or drawing, or a photo that was kept exact.
     """
     if picture.mode == "RGBA" or max(picture.size) > _JPEG_SIDE:
-        recipes = _for_transparency(picture)
+        choices = _for_transparency(picture)
     elif not lossless:
-        recipes = [Recipe("jpeg", {"quality": quality}) for quality in _PHOTO_QUALITIES]
+        choices = [EncoderChoice("jpeg", {"quality": quality}) for quality in _PHOTO_QUALITIES]
     else:
         pixels = picture.width * picture.height
-        recipes = [
-            Recipe("jpeg", {"quality": quality, "subsampling": 0}) for quality in _DRAWING_QUALITIES
+        choices = [
+            EncoderChoice("jpeg", {"quality": quality, "subsampling": 0})
+            for quality in _DRAWING_QUALITIES
         ]
         if pixels <= _FEW_PIXELS and max(picture.size) <= _WEBP_SIDE:
-            recipes[0] = Recipe("webp", {"quality": _WEBP_QUALITY, "method": 0})
+            choices[0] = EncoderChoice("webp", {"quality": _WEBP_QUALITY, "method": 0})
         if pixels <= _MANY_PIXELS and picture.getcolors(_DRAWING_COLOURS) is not None:
-            best = recipes.pop(0)
+            best = choices.pop(0)
             first, exact = best.save(picture), _png(pixels).save(picture)
             small = len(exact) <= max(len(first), _EXACT_BYTES)
             yield ("png", exact) if small else (best.kind, first)
-    for recipe in recipes:
-        yield recipe.kind, recipe.save(picture)
+    for choice in choices:
+        yield choice.kind, choice.save(picture)
 
 
-def _for_transparency(picture: Image.Image) -> list[Recipe]:
+def _for_transparency(picture: Image.Image) -> list[EncoderChoice]:
     pixels = picture.width * picture.height
     fast = pixels > _FEW_PIXELS
-    webp = Recipe("webp", {"quality": _WEBP_QUALITY, **({"method": 0} if fast else {})})
+    webp = EncoderChoice("webp", {"quality": _WEBP_QUALITY, **({"method": 0} if fast else {})})
     if max(picture.size) > _WEBP_SIDE:
         return [_png(pixels)]
     return [webp] if fast else [_png(pixels), webp]
 
 
-def _png(pixels: int) -> Recipe:
-    return Recipe("png", {"compress_level": 6 if pixels <= _FEW_PIXELS else 1})
+def _png(pixels: int) -> EncoderChoice:
+    return EncoderChoice("png", {"compress_level": 6 if pixels <= _FEW_PIXELS else 1})
 
 
 #: Pixels of a transparent picture: PNG and WEBP of more take seconds.
