@@ -8,13 +8,18 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from redis.exceptions import RedisError
 
-from producer.job_options import job_options, take_images, take_job_options, take_prompt
+from producer.job_options import (
+    job_options,
+    prompt_options,
+    take_images,
+    take_job_options,
+    take_prompt,
+)
 from producer.quote.model_facts import LearnedStatistics, Shutdowns
 from producer.stack import Reminder, found_stack, no_worker
 from visionq.cli.provider_account import find_provider, get_model_list, provider_at
@@ -31,6 +36,8 @@ from visionq.settings import load_settings
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from redis import Redis
 
     from producer.stack import Stack
@@ -42,13 +49,10 @@ if TYPE_CHECKING:
 _LOOK_EVERY: Final = 3.0
 _SMALL_STACK: Final = ("--workers", "1", "--concurrency", "8")
 
-_file = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("-p", "--prompt", help="The question; `-` reads it from stdin.")
-@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@prompt_options("The question; `-` reads it from stdin.")
 @job_options
 @json_option
 def ask(

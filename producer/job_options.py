@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
 from visionq.answer_schemas import check_schema
-from visionq.cli.shared import Parsed, with_options
+from visionq.cli.shared import FILE, Command, Parsed, with_options
 from visionq.contract import (
     Animated,
     Api,
@@ -33,8 +32,9 @@ from visionq.sdk.images import is_url, read_picture
 from visionq.submission import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from enum import StrEnum
+    from pathlib import Path
 
     from visionq.sdk import ImageInput
     from visionq.settings import Settings
@@ -195,7 +195,7 @@ _OPTIONS: Final = (
     click.option("--detail", type=_choice(Detail), help="How closely to look."),
     click.option(
         "--schema",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=FILE,
         help="JSON Schema that the answer must match.",
     ),
     click.option("--instructions", help="Instructions for the model, besides the question."),
@@ -266,6 +266,26 @@ _OPTIONS: Final = (
 
 #: The options that `take_job_options` reads.
 job_options = with_options(*_OPTIONS)
+
+
+def prompt_options(said: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--prompt`, with this help, and `--prompt-file`."""
+    return with_options(
+        click.option("-p", "--prompt", help=said),
+        click.option("--prompt-file", type=FILE, help="The question as a UTF-8 file."),
+    )
+
+
+def take_question(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return prompt, its file, the schema's, the recipe's prompt and the fields of a job.
+
+    Raises:
+        click.UsageError, ConfigurationError: as `take_job_options`.
+    """
+    asked = {name: options[name] for name in ("prompt", "prompt_file", "schema")}
+    fields = take_job_options({name: options[name] for name in options if name not in asked})
+    recipe = fields.pop("prompt", None)
+    return {**fields, **asked, "recipe": recipe}
 
 
 def take_job_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,19 +10,18 @@ import click
 from producer.compare.answer_fields import read_rule
 from producer.compare.comparison_plan import ComparisonOptions, make_comparison_plan
 from producer.compare.variants import read_variant
-from producer.job_options import job_options, take_job_options
+from producer.job_options import job_options, prompt_options, take_question
 from producer.run.run_progress import Terminal
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
-from visionq.cli.shared import Parsed, errors_as_json, json_option
+from visionq.cli.shared import FILE, Parsed, errors_as_json, json_option
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from pathlib import Path
 
     from producer.compare.answer_fields import FieldRule
-
-_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -35,13 +33,12 @@ _file = click.Path(dir_okay=False, path_type=Path)
     multiple=True,
     help="NAME=VALUE,… that this variant asks otherwise, or @FILE.toml; repeat.",
 )
-@click.option("-p", "--prompt", help="The question; {column} is replaced by the row's value.")
-@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
-@click.option("-o", "--out", type=_file, required=True, help="FILE.jsonl; its page is beside it.")
+@prompt_options("The question; {column} is replaced by the row's value.")
+@click.option("-o", "--out", type=FILE, required=True, help="FILE.jsonl; its page is beside it.")
 @click.option("--sample", type=click.IntRange(1), help="Rows to draw by lot.  [default: 50]")
 @click.option("--stratify", metavar="COLUMN", help="Draw of each value of COLUMN its share.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one, other rows.")
-@click.option("--golden", type=_file, help="Known answers, JSONL or CSV; the rows are drawn there.")
+@click.option("--golden", type=FILE, help="Known answers, JSONL or CSV; the rows are drawn there.")
 @click.option(
     "--field",
     "rules",
@@ -60,9 +57,6 @@ def compare(
     *,
     source: str,
     variants: tuple[dict[str, Any], ...],
-    prompt: str | None,
-    prompt_file: Path | None,
-    schema: Path | None,
     out: Path,
     sample: int | None,
     stratify: str | None,
@@ -86,14 +80,6 @@ def compare(
     with errors_as_json(as_json):
         settings = load_settings()
         described = take_source_options(options)
-        fields = take_job_options(options)
-        recipe = fields.pop("prompt", None)
-        question = {
-            "prompt": prompt,
-            "prompt_file": prompt_file,
-            "schema": schema,
-            "recipe": recipe,
-        }
         plan = make_comparison_plan(
             source,
             variants,
@@ -109,7 +95,7 @@ def compare(
                 retry_failed=retry_failed,
             ),
             source_options=described,
-            asked={**fields, **question},
+            asked=take_question(options),
             settings=settings,
             stdin=sys.stdin.buffer,
         )

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from producer.job_options import check_options, job_options, take_job_options, take_prompt
+from producer.job_options import (
+    check_options,
+    job_options,
+    prompt_options,
+    take_job_options,
+    take_prompt,
+)
 from producer.outputs import (
     REFUSED_MARKS,
     check_not_input,
@@ -31,7 +37,7 @@ from producer.sources.opening import source_options, take_source_options
 from visionq.cli.provider_account import find_provider, get_model_list
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
-from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.cli.shared import FILE, errors_as_json, find_redis_url, json_option, print_json
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
@@ -94,13 +100,9 @@ def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
     return note
 
 
-_file = click.Path(dir_okay=False, path_type=Path)
-
-
 @click.command()
 @click.argument("spec", metavar="SOURCE")
-@click.option("-p", "--prompt", help="The question; {column} is filled in; `-` reads stdin.")
-@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
+@prompt_options("The question; {column} is filled in; `-` reads stdin.")
 @job_options
 @source_options
 @click.option(
@@ -111,7 +113,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--refused",
     "refused_out",
-    type=_file,
+    type=FILE,
     help="Write all rows that can't become jobs to FILE.csv or FILE.jsonl.",
 )
 @json_option

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from producer.job_options import job_options, take_job_options
+from producer.job_options import job_options, prompt_options, take_question
 from producer.outputs import check_not_input, check_table
 from producer.run.plan import RunOptions, make_plan
 from producer.run.record_index import open_rows
@@ -20,14 +19,12 @@ from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
-from visionq.cli.shared import errors_as_json, json_option
+from visionq.cli.shared import FILE, errors_as_json, json_option
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-_file = click.Path(dir_okay=False, path_type=Path)
-_out = click.Path(dir_okay=False, path_type=Path)
+    from pathlib import Path
 
 
 #: Key of the command's arguments in click's context.
@@ -67,9 +64,8 @@ def again(given: list[str]) -> list[str]:
 
 @click.command(cls=_Remembering)
 @click.argument("source")
-@click.option("-p", "--prompt", help="The question; {column} is replaced by the row's value.")
-@click.option("--prompt-file", type=_file, help="The question as a UTF-8 file.")
-@click.option("-o", "--out", type=_out, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
+@prompt_options("The question; {column} is replaced by the row's value.")
+@click.option("-o", "--out", type=FILE, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
 @click.option(
     "--max-rub",
     type=POSITIVE_AMOUNT,
@@ -98,9 +94,6 @@ def again(given: list[str]) -> list[str]:
 def run(
     *,
     source: str,
-    prompt: str | None,
-    prompt_file: Path | None,
-    schema: Path | None,
     out: Path,
     max_rub: Decimal | None,
     max_waste: float,
@@ -137,21 +130,14 @@ def run(
             form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)
-        fields = take_job_options(options)
-        recipe = fields.pop("prompt", None)
-        question = {
-            "prompt": prompt,
-            "prompt_file": prompt_file,
-            "schema": schema,
-            "recipe": recipe,
-        }
-        if detach and STDIN in (source, prompt):
+        asked = take_question(options)
+        if detach and STDIN in (source, asked["prompt"]):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
             source,
             run_options,
             source_options=described,
-            asked={**fields, **question},
+            asked=asked,
             settings=settings,
             stdin=sys.stdin.buffer,
         )
@@ -160,8 +146,8 @@ def run(
 
 
 @click.command()
-@click.argument("record", type=_file)
-@click.option("-o", "--out", type=_out, required=True, help="FILE.csv or FILE.parquet.")
+@click.argument("record", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="FILE.csv or FILE.parquet.")
 @click.option("--ordered", is_flag=True, help="In the order of the source.")
 @table_options
 @json_option

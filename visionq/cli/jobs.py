@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,6 +15,7 @@ from visionq.cli.screen import people_console, print_rows
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,
+    FILE,
     error_document,
     errors_as_json,
     json_option,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from decimal import Decimal
+    from pathlib import Path
 
     from redis import Redis
 
@@ -326,7 +327,7 @@ def _told(old: str, reply: Any, as_json: bool) -> dict[str, Any]:  # noqa: ANN40
 @jobs.command("picture")
 @click.argument("job_id", type=ID, metavar="ID")
 @click.argument("number", type=click.IntRange(1), default=1)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File.")
+@click.option("-o", "--output", type=FILE, help="File.")
 def picture_command(*, job_id: str, number: int, output: Path | None) -> None:
     """Save a picture of a job as submitted; it may be malformed."""
     with open_ledger() as ledger:

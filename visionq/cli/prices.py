@@ -15,7 +15,7 @@ from visionq.cli.doctor.fleet_checks import usage_findings
 from visionq.cli.doctor.table_checks import table_findings
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console, plain, print_rows
-from visionq.cli.shared import errors_as_json, find_redis_url, json_option, print_json
+from visionq.cli.shared import FILE, errors_as_json, find_redis_url, json_option, print_json
 from visionq.contract.base import Document, Rubles
 from visionq.errors import ConfigurationError, InvalidSource
 from visionq.pricing.price_page import MOST_BYTES, PricePage, read_price_page
@@ -206,15 +206,12 @@ _STDIN: Final = "-"
 _DEFAULT_OUT: Final = Path("prices.toml")
 
 
-_file = click.Path(dir_okay=False, path_type=Path)
-
-
 @prices.command()
 @click.argument("page", metavar="FILE")
 @click.option(
     "-o",
     "--out",
-    type=_file,
+    type=FILE,
     help="Where to write it.  [default: VISIONQ_PRICES_FILE, prices.toml]",
 )
 @click.option("--confirmed", is_flag=True, help="Say that the list's prices hold: no estimates.")

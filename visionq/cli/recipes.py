@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 from visionq.cli.screen import people_console
-from visionq.cli.shared import errors_as_json, json_option, print_json
+from visionq.cli.shared import FILE, errors_as_json, json_option, print_json
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.recipes import load_recipe, recipe_file, recipe_names
 
@@ -83,7 +83,7 @@ def show(*, name: str, lang: str | None, as_json: bool) -> None:
 
 @recipes.command("copy")
 @click.argument("name")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @json_option
 def copy_(*, name: str, file: Path, as_json: bool) -> None:
     """Copy a recipe to FILE.toml, to change it and to give it to --recipe."""

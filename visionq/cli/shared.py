@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -59,6 +60,9 @@ _EXIT_CODES: Final[tuple[tuple[type[VisionqError], int], ...]] = (
     (ProviderFault, EXIT_UNREACHABLE),
     (VisionqError, EXIT_FAILED),
 )
+
+#: A path that is no folder; who opens it reports what is wrong.
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 #: `--json` for commands that read; the parameter is called `as_json`.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
