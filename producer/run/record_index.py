@@ -135,6 +135,15 @@ class Index:
                 Decimal(0),
             )
 
+    def paid_failures(self) -> dict[str, Decimal]:
+        """Return error code → rubles paid for rows without an answer, where any were."""
+        query = "SELECT code, paid FROM rows WHERE code != ''"
+        found: dict[str, Decimal] = {}
+        with self._lock:
+            for code, paid in self._database.execute(query):
+                found[code] = found.get(code, Decimal(0)) + Decimal(paid)
+        return {code: paid for code, paid in found.items() if paid}
+
     def in_order(self, *, of_source: bool) -> Iterator[tuple[int, int]]:
         """Yield start and length of each row's last line, sorted as source or record."""
         order = "number, id" if of_source else "start"

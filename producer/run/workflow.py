@@ -231,6 +231,9 @@ class _Workflow:
         self.terminal.say(
             f"{_SAID[outcome]}: {counted(rows, 'row')} in {self.plan.options.out}, {said}"
         )
+        if wasted := self.record.index.paid_failures():
+            parts = ", ".join(f"{code} {rubles(paid)}" for code, paid in wasted.items())
+            self.terminal.say(f"paid for rows without an answer: {parts}")
         if simulated := self.record.index.origins()[0]:
             self.terminal.say(f"simulated answers: {simulated:,}; no model has seen these pictures")
         if codes and outcome is Outcome.DONE:
@@ -252,6 +255,9 @@ class _Workflow:
             "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
             "spent_rub": str(self.tally.spent),
+            "failed_rub": {
+                code: str(paid) for code, paid in self.record.index.paid_failures().items()
+            },
             "record": str(self.plan.options.record),
             "out": str(self.plan.options.out.absolute()),
         }

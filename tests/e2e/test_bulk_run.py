@@ -138,6 +138,7 @@ def test_stops_where_paid_answers_fail(folder: Folder) -> None:
     assert "paid answers fail" in said
     assert "refused 20" in said or "failed (refused" in said
     assert said.count("refused: ") == 3
+    assert "paid for rows without an answer: refused 0." in said
     rows = folder.rows()
     assert 20 <= len(rows) < ROWS
     assert len(rows) == folder.fleet.simulator.bill()["billed"]
@@ -257,7 +258,7 @@ def test_some_rows_a_sample_and_what_has_changed(folder: Folder) -> None:
     (pictures / "0000005.png").write_bytes(picture(5_000))
     code, said = folder.run()
     assert code == 0, said
-    assert "changed since they were answered: 1 rows (pictures of 1); --retry-changed" in said
+    assert "changed since they were answered: 1 row (pictures of 1); --retry-changed" in said
     assert folder.fleet.simulator.bill()["billed"] == ROWS
     code, said = folder.run("--retry-changed")
     assert code == 0, said
