@@ -18,6 +18,7 @@ from producer.compare.comparison_rendering import (
     variant_cells,
 )
 from visionq.cli.screen import money
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,7 @@ def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequ
         '<meta name="viewport" content="width=device-width"><style>',
         _STYLE,
         "</style></head><body>",
-        f"<h1>{len(found.variants)} variants over {found.sample:,} pictures</h1>",
+        f"<h1>{_title(found)}</h1>",
         f'<p class="note">{escape(_drawn(found))}. In brackets: 95 % intervals.</p>',
         _figures(found),
         *_said("What this can't tell", found.limits),
@@ -77,6 +78,11 @@ def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequ
         "</body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def _title(found: VariantComparison) -> str:
+    variants = counted(len(found.variants), "variant")
+    return f"{variants} over {counted(found.sample, 'picture')}"
 
 
 def _drawn(found: VariantComparison) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from visionq.cli.screen import money, people_console
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -149,7 +150,7 @@ def _judged(found: VariantComparison) -> Iterator[str]:
 def judged_line(one: Any) -> str:  # noqa: ANN401  # a `JudgeOutcome`
     """Return what a judge found in one line."""
     return (
-        f"{one.model} judged {one.judged:,} rows with other texts: {one.first} better in"
+        f"{one.model} judged {counted(one.judged, 'row')} with other texts: {one.first} better in"
         f" {one.first_preferred:,}, {one.second} in {one.second_preferred:,}, undecided"
         f" {one.undecided:,}; {one.second} preferred {percent(one.preference)}"
     )

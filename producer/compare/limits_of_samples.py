@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from producer.compare.measures import rows_needed, share
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +32,9 @@ def limits_of(
     n = drawn.size
     half = share(n // 2, n)
     yield (
-        f"{n} pictures: a share near one half is known to ±{(half.high - half.low) * 50:.0f} points"
-        f" (95 %); ±{_POINTS * 100:.0f} points need about {rows_needed(_POINTS)} pictures"
+        f"{counted(n, 'picture')}: a share near one half is known to"
+        f" ±{(half.high - half.low) * 50:.0f} points (95 %);"
+        f" ±{_POINTS * 100:.0f} points need about {rows_needed(_POINTS)} pictures"
     )
     flawless = [one.letter for one in variants if not one.failed and one.rows]
     if flawless:
@@ -58,7 +60,8 @@ def limits_of(
             " for it, agreement is that of the sample"
         )
     if drawn.unreadable:
-        yield f"{drawn.unreadable:,} rows of the source can't be asked and were not drawn"
+        rows = counted(drawn.unreadable, "row")
+        yield f"not drawn, as they can't be asked: {rows} of the source"
 
 
 def _points(value: float | None) -> str:
