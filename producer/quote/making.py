@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Final
@@ -91,10 +91,7 @@ def quote_of(
         pictures=census.pictures,
         asked=asked,
         refused=dict(census.refused.most_common()),
-        refusals=tuple(
-            RefusedRow(id=r.id, code=r.code, message=r.message, file=r.file)
-            for r in census.examples
-        ),
+        refusals=tuple(RefusedRow(**asdict(one)) for one in census.examples),
         duplicates=census.duplicates,
         stored=census.stored,
         unseen=census.unseen,

@@ -112,24 +112,19 @@ def test_cancelled_lead(driver: LedgerDriver) -> None:
     assert driver.redis.hget(JOB + others[0].id, "state") == b"queued"
 
 
-def test_cancelled_lead_that_answers(driver: LedgerDriver) -> None:
-    """The paid answer of a cancelled lead is what its followers get."""
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_late_answer_of_a_lead(driver: LedgerDriver, *, is_cancelled: bool) -> None:
+    """The paid answer of a lead that was cancelled, or given up, is what all others get."""
     lead, others = _same(driver, 3)
-    driver.ledger.cancel([lead.id])
-    assert not driver.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
-    worker = driver.worker()
-    claims = [driver.claim(hint.id, worker) for hint in driver.hints()]
-    assert [_ask(driver, claim) for claim in claims] == [Verdict.ANSWER] * len(others)
-
-
-def test_late_answer_of_a_lost_lead(driver: LedgerDriver) -> None:
-    """An answer that comes after the lead was given up is there for the next caller."""
-    lead, _ = _same(driver, 3)
-    driver.pass_time(11)
+    if is_cancelled:
+        driver.ledger.cancel([lead.id])
+    else:
+        driver.pass_time(11)
     assert not driver.ledger.finish(lead, paid(completed(lead.id, cache_key=KEY)))
     worker = driver.worker("w2")
     claims = [driver.claim(hint.id, worker) for hint in driver.hints()]
-    assert [_ask(driver, claim) for claim in claims] == [Verdict.ANSWER] * 3
+    asking = len(others) + (not is_cancelled)
+    assert [_ask(driver, claim) for claim in claims] == [Verdict.ANSWER] * asking
     assert driver.money() == {"settled": 700}
 
 

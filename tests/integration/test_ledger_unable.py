@@ -21,24 +21,15 @@ def claim(any_redis: Redis) -> Claim:
     return LedgerDriver(any_redis).begin()
 
 
-def test_memory(any_redis: Redis, claim: Claim) -> None:
-    """At the memory limit of any release a call is not let go, with an error that passes."""
-    any_redis.config_set("maxmemory", 1)
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_settings(any_redis: Redis, claim: Claim, setting: str) -> None:
+    """No call is let go where Redis refuses to write, and the error passes."""
+    any_redis.config_set(setting, 1)
     try:
         with pytest.raises(TRANSIENT_ERRORS):
             LedgerDriver(any_redis).ledger.admit(claim)
     finally:
-        any_redis.config_set("maxmemory", 0)
-
-
-def test_replicas(any_redis: Redis, claim: Claim) -> None:
-    """Without the replicas that it must write to Redis refuses, with an error that passes."""
-    any_redis.config_set("min-replicas-to-write", 1)
-    try:
-        with pytest.raises(TRANSIENT_ERRORS):
-            LedgerDriver(any_redis).ledger.admit(claim)
-    finally:
-        any_redis.config_set("min-replicas-to-write", 0)
+        any_redis.config_set(setting, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from tests.support.pictures import encoded
 from tests.support.waiting import until
+from tests.support.worker import served
 from visionq.contract import Api, UrlMode
 from visionq.ledger import Completed
 from visionq.pricing.vision import load_rules
@@ -160,15 +161,18 @@ def test_a_local_detector_is_asked_instead_of_the_model(bench: Bench) -> None:
     assert "the model sees text" not in told.images[0].warnings
 
 
-def test_a_picture_that_nobody_looked_at(bench: Bench) -> None:
-    """A policy that can't be held where the provider fetches is reported to be so."""
-    from tests.support.worker import served  # noqa: PLC0415  # used here alone
-
+@pytest.mark.parametrize(
+    ("pictures", "skipped"),
+    [
+        ({"blur": "reject", "dark": "off"}, "not looked at for blur"),
+        ({"crops": True}, "not cut into crops"),
+    ],
+)
+def test_what_the_provider_fetches(bench: Bench, pictures: dict[str, Any], skipped: str) -> None:
+    """The report names what can't be done to an address that goes out as it is."""
     with served({"/a.png": encoded(scene(), "png")}) as address:
-        answer = bench.answer(
-            f"{address}/a.png", url_mode=UrlMode.PASS, pictures={"blur": "reject", "dark": "off"}
-        )
-    assert answer.images[0].warnings == ("not looked at for blur: the provider fetches it",)
+        answer = bench.answer(f"{address}/a.png", url_mode=UrlMode.PASS, pictures=pictures)
+    assert answer.images[0].warnings == (f"{skipped}: the provider fetches it",)
 
 
 def test_too_many_bytes_together(bench: Bench) -> None:
@@ -287,12 +291,3 @@ def test_crops_that_are_too_many_are_refused_unpaid(bench: Bench) -> None:
     assert "images: 2 pictures, 8 with their crops" in error.message
     assert bench.simulator.bill()["calls"] == 1
     assert "reserved" not in bench.money()
-
-
-def test_what_the_provider_fetches_is_not_cut(bench: Bench) -> None:
-    """An address that goes out as it is can't be cut, and the report says so."""
-    from tests.support.worker import served  # noqa: PLC0415  # used here alone
-
-    with served({"/a.png": encoded(scene(), "png")}) as address:
-        answer = bench.answer(f"{address}/a.png", url_mode=UrlMode.PASS, pictures={"crops": True})
-    assert answer.images[0].warnings == ("not cut into crops: the provider fetches it",)

@@ -48,20 +48,15 @@ def test_asked_once(ended: list[str]) -> None:
     assert ended == ["drain"]
 
 
-def test_asked_by_two_hands(ended: list[str], pass_time: Any) -> None:
-    """The same request from a supervisor and from its process group is one."""
-    lifecycle._drain(sig="SIGINT", how="Warm")
-    pass_time(1)
+@pytest.mark.parametrize(("first", "pause", "ends"), [("SIGINT", 1, False), ("SIGTERM", 3, True)])
+def test_asked_again(
+    ended: list[str], pass_time: Any, first: str, pause: float, *, ends: bool
+) -> None:
+    """A later SIGTERM ends the process; at once it is the same request, of its process group."""
+    lifecycle._drain(sig=first, how="Warm")
+    pass_time(pause)
     lifecycle._drain(sig="SIGTERM", how="Warm")
-    assert "end" not in ended
-
-
-def test_asked_again(ended: list[str], pass_time: Any) -> None:
-    """A second SIGTERM, later, ends the process at once."""
-    lifecycle._drain(sig="SIGTERM", how="Warm")
-    pass_time(3)
-    lifecycle._drain(sig="SIGTERM", how="Warm")
-    assert "end" in ended
+    assert ("end" in ended) is ends
 
 
 def test_signals_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
