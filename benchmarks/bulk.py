@@ -70,7 +70,7 @@ def _memory(folder: Path) -> Table:
 
 
 def _redis_megabytes(fleet: Fleet) -> float:
-    info: Any = fleet.client._redis.info("memory")  # noqa: SLF001  # a helper for tests
+    info: Any = fleet.redis.info("memory")
     return float(info["used_memory"]) / 1e6
 
 

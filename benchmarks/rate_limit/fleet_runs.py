@@ -98,7 +98,7 @@ def _measured(case: Case, fleet: Fleet) -> dict[str, float]:
         limit(requests_per_minute=case.then)
         if case.source == "setting":
             limits = {_MODEL: Limits(requests_per_minute=case.then)}
-            Ledger(fleet.client._redis).set_limits(OPERATOR, limits)  # noqa: SLF001  # the fleet's own Redis
+            Ledger(fleet.redis).set_limits(OPERATOR, limits)
         time.sleep(case.adapting)
     before, started = fleet.simulator.bill(), time.monotonic()
     _until(
@@ -106,7 +106,7 @@ def _measured(case: Case, fleet: Fleet) -> dict[str, float]:
     )
     after, seconds = fleet.simulator.bill(), time.monotonic() - started
     calls, billed = after["calls"] - before["calls"], after["billed"] - before["billed"]
-    taken: Any = fleet.client._redis.hget(DISPATCHER, "turn")  # noqa: SLF001  # likewise
+    taken: Any = fleet.redis.hget(DISPATCHER, "turn")
     return {
         "calls": float(calls),
         "reached": billed * 60 / seconds / case.measured * 100,

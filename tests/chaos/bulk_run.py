@@ -89,7 +89,7 @@ def run(rows: int, folder: Path) -> Report:
             bill_rub=bill["rub"],
             out_rub=str(_rubles(found)),
             unknown_calls=fleet.money().get("unknown_calls", 0),
-            forgotten_jobs=read_forgotten(fleet.client._redis),
+            forgotten_jobs=read_forgotten(fleet.redis),
             seconds=round(time.monotonic() - began, 1),
         )
 
@@ -156,7 +156,7 @@ class Lines:
 
 def _emptied(fleet: Fleet, out: Path) -> tuple[int, int]:
     """Empty Redis; returns the rows in OUT, and the jobs that had left their lanes."""
-    redis: Any = fleet.client._redis
+    redis: Any = fleet.redis
     counts = fleet.counts()
     lost = len(list(redis.scan_iter("celery-task-meta-*", count=1000)))
     redis.flushall()

@@ -111,7 +111,7 @@ class ChaosFleet(Fleet):
 
     def calls_out(self, pid: int | None = None) -> int:
         """Return how many calls the ledger knows to be out, of one worker or of all."""
-        redis: Any = self.client._redis
+        redis: Any = self.redis
         with redis.pipeline(transaction=False) as pipeline:
             for job_id in redis.zrange(names.DUE, 0, -1):
                 pipeline.hmget(names.JOB + job_id.decode(), "sent", "worker")
@@ -139,12 +139,12 @@ class ChaosFleet(Fleet):
         return time.monotonic() - started
 
     def judge(self) -> Verdict:
-        return judge(self.client._redis, self.submitted, self.simulator.bill())
+        return judge(self.redis, self.submitted, self.simulator.bill())
 
     def commands_a_second(self, seconds: float) -> float:
         """Return how many commands Redis is sent; those that its scripts give are not sent."""
         sent, end = 0, time.monotonic() + seconds
-        redis: Any = self.client._redis
+        redis: Any = self.redis
         with redis.monitor() as monitor:
             for command in monitor.listen():
                 if time.monotonic() >= end:

@@ -59,7 +59,7 @@ def stack() -> Iterator[dict[str, str]]:
         (Path(folder) / "other.png").write_bytes(picture(7))
         file = Path(folder) / "picture.png"
         file.write_bytes(picture(8))
-        Ledger(fleet.client._redis).set_budget(BudgetScope.tenant("poor"), Decimal(0))
+        Ledger(fleet.redis).set_budget(BudgetScope.tenant("poor"), Decimal(0))
         yield {
             "BASE_URL": f"{gateway.url}/v1",
             "API_KEY": KEY,

@@ -24,7 +24,7 @@ def test_from_submission_to_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = tmp_path / "pictures"
     monkeypatch.setenv("VISIONQ_BLOB_URL", folder.as_uri())
     with running_fleet(tmp_path, workers=1) as fleet:
-        redis = fleet.client._redis
+        redis = fleet.redis
         submitted = list(fleet.client.submit_many(jobs(30)))
         with Celery(broker=fleet.server.url, backend=fleet.server.url) as app:
             data = base64.b64encode(picture(1_000)).decode()

@@ -47,7 +47,7 @@ def test_jobs_of_a_blocked_loop_are_taken_over(tmp_path: Path) -> None:
         log = tmp_path / "worker-0.log"
         until(lambda: "loop.blocked" in log.read_text(), 60, "the block to be logged")
         assert "forecast_texts" in log.read_text()
-        redis = fleet.client._redis
+        redis = fleet.redis
         until(lambda: bool(redis.hget(METRICS, LOOP_BLOCKED)), 60, "the block to be counted")
         fleet.start_workers(1)
         neighbour = fleet.client.submit(prompt="go on", **ask)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def test_a_batch_stops_at_its_budget_and_goes_on(fleet: Fleet) -> None:
     """Many jobs over a small budget: it is never overrun, the rest parks, and a raise ends all."""
-    ledger = Ledger(fleet.client._redis)
+    ledger = Ledger(fleet.redis)
     scope = BudgetScope.batch("run-1")
     ledger.set_budget(scope, Decimal("0.1"))
     list(fleet.client.submit_many(jobs(300, batch_id="run-1", max_output_tokens=64)))
@@ -40,7 +40,7 @@ def test_a_batch_stops_at_its_budget_and_goes_on(fleet: Fleet) -> None:
 
 def test_a_killed_call_is_in_the_books_as_unknown(fleet: Fleet) -> None:
     """SIGKILL while a call is out, under `hold`: one call, parked, and its money in *unknown*."""
-    ledger = Ledger(fleet.client._redis)
+    ledger = Ledger(fleet.redis)
     scope = BudgetScope.tenant("default")
     ledger.set_budget(scope, Decimal(100))
     fleet.simulator.configure(latency_s=5)

@@ -119,7 +119,7 @@ def test_stops_at_its_budget(folder: Folder) -> None:
     answered = folder.ids()
     assert 0 < len(answered) < ROWS
     assert all(row["error"] is None for row in folder.rows())
-    assert not folder.fleet.client._redis.keys(f"{JOB}*")
+    assert not folder.fleet.redis.keys(f"{JOB}*")
     code, said = folder.run("--max-rub", "0.12", *SHORT)
     assert code == 4, said
     assert Decimal(folder.fleet.simulator.bill()["rub"]) <= Decimal("0.12")
@@ -152,7 +152,7 @@ def test_budget_outlives_redis(folder: Folder) -> None:
     """The cost of the rows in OUT counts although the ledger's books are lost."""
     code, _ = folder.run("--max-rub", "0.1", *SHORT)
     assert code == 4
-    folder.fleet.client._redis.flushall()
+    folder.fleet.redis.flushall()
     until(lambda: len(folder.fleet.registered()) == 2, 30, "workers to come back")
     code, said = folder.run("--max-rub", "0.101", *SHORT)
     assert code == 4, said
@@ -187,7 +187,7 @@ def test_stops_cleanly(folder: Folder, number: signal.Signals) -> None:
     assert "goes on" in said
     billed = folder.billed()
     assert len(folder.rows()) == len(billed) < ROWS
-    assert not folder.fleet.client._redis.keys(f"{JOB}*")
+    assert not folder.fleet.redis.keys(f"{JOB}*")
     folder.fleet.simulator.configure(latency_s=0)
     code, said = folder.run()
     assert code == 0, said
@@ -201,7 +201,7 @@ def test_out_alone_is_enough(folder: Folder) -> None:
     assert code == 0
     with folder.out.open("ab") as out:
         out.write(b'{"id":"0000/0000999.png","te')
-    folder.fleet.client._redis.flushall()
+    folder.fleet.redis.flushall()
     until(lambda: len(folder.fleet.registered()) == 2, 30, "workers to come back")
     (folder.path / "pictures" / "0000" / "0000999.png").write_bytes(picture(999))
     code, said = folder.run()
@@ -217,12 +217,12 @@ def test_what_an_emptied_redis_forgot_is_told(folder: Folder) -> None:
     process = folder.start()
     slots = fleet.concurrency * len(fleet.workers)
     until(lambda: fleet.simulator.bill()["calls"] > slots, 30, "calls after the first ones")
-    fleet.client._redis.flushall()
+    fleet.redis.flushall()
     _, said = process.communicate(timeout=100)
     assert process.returncode == 0, said
     assert len(set(folder.ids())) == len(folder.rows()) == ROWS
     twice = sum(billed > 1 for billed in folder.billed().values())
-    forgotten = read_forgotten(fleet.client._redis)
+    forgotten = read_forgotten(fleet.redis)
     assert 0 < forgotten <= ROWS
     assert twice <= forgotten
 

@@ -142,7 +142,7 @@ def everything_in(flower: Running) -> str:
 @contextmanager
 def full_ledger(fleet: Fleet) -> Iterator[None]:
     """Leave the ledger no room, so that documents wait with the workers that took them."""
-    redis = fleet.client._redis
+    redis = fleet.redis
     used = redis.info("memory")["used_memory"]
     redis.config_set("maxmemory", int(used / FULL))
     try:

@@ -89,7 +89,7 @@ def _running_shop(environment: Path, fleet: Fleet, log: Path) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _forget(fleet: Fleet) -> None:
-    fleet.client._redis.delete("shop-notes")
+    fleet.redis.delete("shop-notes")
 
 
 def blobs(fleet: Fleet, *numbers: int) -> list[str]:
@@ -98,13 +98,13 @@ def blobs(fleet: Fleet, *numbers: int) -> list[str]:
 
 
 def state_of(fleet: Fleet, job_id: str) -> str:
-    found: Any = fleet.client._redis.hget(names.JOB + job_id, "state")
+    found: Any = fleet.redis.hget(names.JOB + job_id, "state")
     return str(found.decode())
 
 
 def noted(fleet: Fleet, count: int = 1) -> list[Any]:
     """Return what the shop's tasks got, once as much is there and nothing more is to come."""
-    redis = fleet.client._redis
+    redis = fleet.redis
     until(lambda: redis.llen("shop-notes") >= count, 60, f"{count} tasks of the shop")
     until(
         lambda: not redis.zcard(names.DELIVERIES_OUT) and not redis.zcard(names.DELIVERY_TENANTS),
@@ -187,7 +187,7 @@ def test_a_chord_fails_with_a_part(bare_environment: Path, fleet: Fleet) -> None
 def test_a_chord_fails_with_a_cancelled_part(bare_environment: Path, fleet: Fleet) -> None:
     """A part that is cancelled in the ledger ends the chord too."""
     redis, program = (
-        fleet.client._redis,
+        fleet.redis,
         f"""{_ASK}
 result = chord(group([ask(0), ask(1)]), total)()
 reply([result.id, *(part.id for part in result.parent)])
@@ -229,7 +229,7 @@ reply([result.id for result in results])
 @pytest.mark.parametrize(("task", "items"), [("map", "{}"), ("starmap", "[{}]")])
 def test_a_map_is_refused(bare_environment: Path, fleet: Fleet, task: str, items: str) -> None:
     """Tasks that would call ours within themselves fail by name, and no job is entered."""
-    redis = fleet.client._redis
+    redis = fleet.redis
     jobs = sorted(redis.scan_iter(names.JOB + "*"))
     document = "{'prompt': '?', 'images': [{'blob': given['blobs'][0]}]}"
     program = f"""{_ASK}
@@ -246,7 +246,7 @@ def test_a_canvas_is_shown(bare_environment: Path, fleet: Fleet) -> None:
     program = f"{_ASK}\nreply(outcome(ask().apply_async(link=following)))"
     reply = run_caller(bare_environment, fleet, program, blobs=blobs(fleet, 30))
     noted(fleet)
-    deliveries = latest(fleet.client._redis, "default", 100)
+    deliveries = latest(fleet.redis, "default", 100)
     (found,) = [one for one in deliveries if one.subject == reply["id"]]
     assert (found.event, found.state) == (names.CANVAS_EVENT, DeliveryState.DELIVERED)
 

@@ -115,9 +115,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture
 def paused(fleet: Fleet) -> Iterator[None]:
     """Keep jobs of the default tenant from being dispatched."""
-    fleet.client._redis.hset(names.HOLDS, "tenant:default", "paused")
+    fleet.redis.hset(names.HOLDS, "tenant:default", "paused")
     yield
-    fleet.client._redis.hdel(names.HOLDS, "tenant:default")
+    fleet.redis.hdel(names.HOLDS, "tenant:default")
 
 
 def blobs(fleet: Fleet, *numbers: int) -> list[str]:
@@ -142,7 +142,7 @@ reply({{name: outcome(app.AsyncResult(result.id)) for name, result in sent.items
 
 
 def state(fleet: Fleet, job_id: str) -> str | None:
-    found: Any = fleet.client._redis.hget(names.JOB + job_id, "state")
+    found: Any = fleet.redis.hget(names.JOB + job_id, "state")
     return found.decode() if found else None
 
 
@@ -173,9 +173,9 @@ def test_what_can_be_kept_is_kept(bare_environment: Path, fleet: Fleet) -> None:
     assert {option: reply["state"] for option, reply in replies.items()} == dict.fromkeys(
         _HONOURED, "SUCCESS"
     )
-    trace: Any = fleet.client._redis.hget(names.JOB + replies["headers"]["id"], "trace")
+    trace: Any = fleet.redis.hget(names.JOB + replies["headers"]["id"], "trace")
     assert trace.decode() == _TRACE
-    document: Any = fleet.client._redis.hget(names.JOB + replies["expires"]["id"], "document")
+    document: Any = fleet.redis.hget(names.JOB + replies["expires"]["id"], "document")
     assert json.loads(document)["deadline"]
 
 
@@ -227,7 +227,7 @@ def test_a_revoke_is_a_cancel(bare_environment: Path, fleet: Fleet, terminate: b
     until(lambda: state(fleet, job_id) == "cancelled", 20, "the job to be cancelled")
     reply = run_caller(bare_environment, fleet, _OUTCOME, id=job_id)
     assert (reply["state"], reply["raised"]) == ("REVOKED", "TaskRevokedError")
-    fleet.client._redis.hdel(names.HOLDS, "tenant:default")
+    fleet.redis.hdel(names.HOLDS, "tenant:default")
     time.sleep(2)  # the dispatcher looks once a second
     assert calls(fleet) == before
 
@@ -251,7 +251,7 @@ def test_a_revoke_outlives_the_workers_that_heard_it(bare_environment: Path, fle
     """A job that was revoked before any worker met it is cancelled by workers started later."""
     before = calls(fleet)
     run_caller(bare_environment, fleet, _REVOKED, id="early", terminate=False)
-    until(lambda: bool(fleet.client._redis.exists(names.REVOKED + "early")), 20, "the revoke")
+    until(lambda: bool(fleet.redis.exists(names.REVOKED + "early")), 20, "the revoke")
     fleet.workers[-1].terminate()
     fleet.workers[-1].wait(30)
     fleet.start_workers(1)
@@ -265,7 +265,7 @@ def test_a_revoke_outlives_the_workers_that_heard_it(bare_environment: Path, fle
 
 def test_tasks_of_another_program_stay(bare_environment: Path, fleet: Fleet) -> None:
     """In a queue that another program uses too, its tasks stay, untouched and unanswered."""
-    redis = fleet.client._redis
+    redis = fleet.redis
     letters = redis.zcard(names.DEAD_LETTERS)
     theirs = run_caller(bare_environment, fleet, _THEIRS)
     logs = [*fleet.logs.glob("worker-*.log")]

@@ -40,7 +40,7 @@ def folder(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """Sixty pictures, the schema of the documentation, and what is true of the pictures."""
     fleet.simulator.configure(accuracies=ACCURACIES)
     fleet.simulator.reset_bill()
-    fleet.client._redis.flushall()
+    fleet.redis.flushall()
     (tmp_path / "photos").mkdir()
     golden = []
     for number in range(ROWS):
@@ -85,7 +85,7 @@ def test_the_better_variant_is_found(fleet: Fleet, folder: Path) -> None:
 
     again, figures, said = compare(fleet, "--golden", "golden.jsonl", *LOW, *HIGH)
     assert (again, figures["sample"]) == (0, 50), said
-    fleet.client._redis.flushall()
+    fleet.redis.flushall()
     assert compare(fleet, "--golden", "golden.jsonl", "--sample", "60", *LOW, *HIGH)[1] == found
     assert fleet.simulator.bill()["billed"] == 2 * ROWS
 

@@ -65,7 +65,7 @@ def work_on_all_kinds(fleet: Fleet) -> None:
     fleet.simulator.configure(balance_rub=0)
     submit(picture(10))
     # The gate has closed: the job is back in its lane.
-    until(lambda: read_gate(fleet.client._redis).state == "closed", 60, "the gate to close")
+    until(lambda: read_gate(fleet.redis).state == "closed", 60, "the gate to close")
     fleet.wait_for_counts(60, completed=4, failed=1, queued=1)
 
 

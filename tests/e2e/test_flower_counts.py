@@ -48,7 +48,7 @@ def counted(flower: Running) -> dict[str, int]:
 def in_ledger(fleet: Fleet) -> dict[str, int]:
     """Return the same as the ledger has it: jobs that ended, and each wait for another attempt."""
     events: list[tuple[bytes, dict[bytes, bytes]]]
-    events = fleet.client._redis.xrange(names.EVENTS)  # type: ignore[assignment]
+    events = fleet.redis.xrange(names.EVENTS)  # type: ignore[assignment]
     told = Counter(fields[b"state"].decode() for _, fields in events)
     return {
         "task-succeeded": fleet.counts()["completed"],

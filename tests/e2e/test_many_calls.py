@@ -27,7 +27,7 @@ def test_calls_wait_in_one_loop(tmp_path: Path) -> None:
         ]
         assert len(list(fleet.client.submit_many(asked))) == CALLS
         status = Path(f"/proc/{worker.pid}/status")
-        redis = fleet.client._redis
+        redis = fleet.redis
         until(lambda: fleet.counts().get("in_progress") == CALLS, LATENCY, "all calls to be out")
         threads = re.search(r"Threads:\s+(\d+)", status.read_text())
         assert threads is not None

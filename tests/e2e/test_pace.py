@@ -57,8 +57,8 @@ def test_limits_of_the_environment(tmp_path: Path) -> None:
         until(lambda: fleet.simulator.bill()["calls"] > 0, 20, "the first call")
         time.sleep(3)
         assert 2 <= fleet.simulator.bill()["calls"] <= 5
-        assert read_limits(fleet.client._redis)["environment"][MODEL].requests_per_minute == 60
+        assert read_limits(fleet.redis)["environment"][MODEL].requests_per_minute == 60
         fleet.extra.clear()
         fleet.start_workers(1)
-        assert read_limits(fleet.client._redis)["environment"] == {}
+        assert read_limits(fleet.redis)["environment"] == {}
         fleet.wait_for_counts(30, completed=8)

@@ -34,7 +34,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def redis_of(fleet: Fleet) -> Redis:
-    return fleet.client._redis
+    return fleet.redis
 
 
 @contextmanager

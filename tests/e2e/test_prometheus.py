@@ -49,7 +49,7 @@ def expressions() -> dict[str, str]:
 def feed(fleet: Fleet) -> None:
     """Submit steady work for more than a window, and a little of everything else."""
     fleet.simulator.configure(latency_s=0.25, faults_next=["503", "503"])
-    ledger = Ledger(fleet.client._redis)
+    ledger = Ledger(fleet.redis)
     ledger.set_budget(BudgetScope.tenant("default"), Decimal(10_000))
     broken = {"prompt": PROMPT, "images": [b"no picture"]}
     again = {"prompt": PROMPT, "images": [next(jobs(1))["images"][0]]}
@@ -60,7 +60,7 @@ def feed(fleet: Fleet) -> None:
 def own_rate(fleet: Fleet, moment: float) -> float:
     """Return completed jobs a second in the window before a moment, as the ledger lists them."""
     since, until_ = (moment - WINDOW) * 1000, moment * 1000
-    return float(fleet.client._redis.zcount(FINISHED, since, until_)) / WINDOW
+    return float(fleet.redis.zcount(FINISHED, since, until_)) / WINDOW
 
 
 def value_of(result: list[dict[str, Any]]) -> float:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from redis import Redis
+
     from visionq.devstack.simulator.process import RunningSimulator
 
 
@@ -46,6 +48,11 @@ class Fleet:
     concurrency: int
     extra: dict[str, str]
     workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def redis(self) -> Redis:
+        """The client's own connections to the ledger."""
+        return self.client._redis
 
     def start_workers(self, count: int) -> None:
         before = set(self.registered())
@@ -106,14 +113,14 @@ class Fleet:
         return ["worker", "--name", name, "--concurrency", str(self.concurrency)]
 
     def registered(self) -> list[bytes]:
-        return self.client._redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]
+        return self.redis.zrange(names.WORKERS, 0, -1)  # type: ignore[return-value]
 
     def counts(self) -> dict[str, int]:
-        counts: dict[bytes, bytes] = self.client._redis.hgetall(names.COUNTS)  # type: ignore[assignment]
+        counts: dict[bytes, bytes] = self.redis.hgetall(names.COUNTS)  # type: ignore[assignment]
         return {state.decode(): int(count) for state, count in counts.items() if int(count)}
 
     def money(self) -> dict[str, int]:
-        money: dict[bytes, bytes] = self.client._redis.hgetall(names.MONEY)  # type: ignore[assignment]
+        money: dict[bytes, bytes] = self.redis.hgetall(names.MONEY)  # type: ignore[assignment]
         return {name.decode(): int(amount) for name, amount in money.items()}
 
     def wait_for_counts(self, seconds: float, **wanted: int) -> None:

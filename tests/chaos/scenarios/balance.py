@@ -24,7 +24,7 @@ def balance(scene: Scene) -> None:
         fleet.submit(count)
         until(lambda: fleet.ended() > count // 2, 600, "half of the jobs to end")
         fleet.simulator.configure(balance_rub=0)
-        until(lambda: read_gate(fleet.client._redis).state == "closed", 30, "the gate to close")
+        until(lambda: read_gate(fleet.redis).state == "closed", 30, "the gate to close")
         until(lambda: fleet.states().get("in_progress", 0) == 0, 30, "calls to come back")
         time.sleep(2)  # what was under way comes to rest
         commands = fleet.commands_a_second(scene.seconds(110, 8))
@@ -47,8 +47,8 @@ def balance(scene: Scene) -> None:
 
 def _trials(fleet: ChaosFleet) -> int:
     """Return how often the gate let a call try; each reopening is an epoch."""
-    gates: Any = fleet.client._redis.scan_iter("visionq:gate:*")
-    return sum(int(fleet.client._redis.hget(gate, "epoch") or 0) for gate in gates)
+    gates: Any = fleet.redis.scan_iter("visionq:gate:*")
+    return sum(int(fleet.redis.hget(gate, "epoch") or 0) for gate in gates)
 
 
 SCENARIOS: Final = (

@@ -69,7 +69,7 @@ def _share(half: int, count: int) -> float:
 
 
 def _late(fleet: ChaosFleet, by: datetime) -> int:
-    redis: Any = fleet.client._redis
+    redis: Any = fleet.redis
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in fleet.submitted:
             pipeline.hget(names.JOB + job_id, "finished")

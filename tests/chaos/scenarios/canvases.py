@@ -80,7 +80,7 @@ def _send(fleet: ChaosFleet, count: int) -> list[str]:
 def _bodies(fleet: ChaosFleet) -> list[str]:
     """Return the ids of the bodies that were sent; empty while Redis is away."""
     try:
-        messages: Any = fleet.client._redis.lrange(_QUEUE, 0, -1)
+        messages: Any = fleet.redis.lrange(_QUEUE, 0, -1)
     except TRANSIENT_ERRORS:
         return []
     return [json.loads(message)["headers"]["id"] for message in messages]
@@ -91,7 +91,7 @@ def _entered(fleet: ChaosFleet) -> int:
 
 
 def _is_quiet(fleet: ChaosFleet) -> bool:
-    redis = fleet.client._redis
+    redis = fleet.redis
     return not redis.exists(names.DELIVERIES_OUT, names.DELIVERY_TENANTS)
 
 

@@ -66,7 +66,7 @@ def _is_new(worker: str, victim: Any) -> bool:
 
 
 def _fields(fleet: ChaosFleet, job_ids: Iterable[str], name: str) -> dict[str, str]:
-    redis, asked = fleet.client._redis, list(job_ids)
+    redis, asked = fleet.redis, list(job_ids)
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in asked:
             pipeline.hget(names.JOB + job_id, name)

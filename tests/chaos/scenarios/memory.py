@@ -50,12 +50,12 @@ def _is_refused(fleet: ChaosFleet) -> str:
 
 
 def _used(fleet: ChaosFleet) -> int:
-    shown: Any = fleet.client._redis.info("memory")
+    shown: Any = fleet.redis.info("memory")
     return int(shown["used_memory"])
 
 
 def _limit(fleet: ChaosFleet, limit: int) -> None:
-    fleet.client._redis.config_set("maxmemory", limit)
+    fleet.redis.config_set("maxmemory", limit)
 
 
 SCENARIOS: Final = (

@@ -45,14 +45,14 @@ def hostile_tenant(scene: Scene) -> None:
         _dripping() as hosts,
     ):
         fleet.simulator.configure(latency_s=scene.seconds(0.5, 0.1))
-        set_webhook(fleet.client._redis, _SMALL, quick.url)
-        set_webhook(fleet.client._redis, _HOSTILE, hanging.url)
+        set_webhook(fleet.redis, _SMALL, quick.url)
+        set_webhook(fleet.redis, _HOSTILE, hanging.url)
         hanging.delay = 8
         alone = _ask(fleet, 0, count)
         _attack(scene, fleet, hosts)
         until(lambda: hanging.at_once > 0, 120, "a receiver to hang")
         beside = _ask(fleet, count, count)
-        left = fleet.client._redis.zcard(TENANT_JOBS + _HOSTILE)
+        left = fleet.redis.zcard(TENANT_JOBS + _HOSTILE)
         until(lambda: _told(quick) == 2 * count, 120, "the small tenant's webhook to be told")
         hung = hanging.most_at_once
         _end(fleet)
@@ -98,7 +98,7 @@ def _attack(scene: Scene, fleet: ChaosFleet, hosts: list[str]) -> None:
 
 
 def _end(fleet: ChaosFleet) -> None:
-    redis = fleet.client._redis
+    redis = fleet.redis
     ids: list[bytes] = redis.zrange(TENANT_JOBS + _HOSTILE, 0, -1)  # type: ignore[assignment]  # of the blocking client
     fleet.client._ledger.cancel([job_id.decode() for job_id in ids])
 

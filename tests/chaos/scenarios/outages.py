@@ -179,7 +179,7 @@ def _all_well(scene: Scene, fleet: ChaosFleet, submitter: _Submitter | None, cou
 
 def _delayed(fleet: ChaosFleet) -> int:
     """Return how often Redis answered before it had written: its death may lose those answers."""
-    shown: Any = fleet.client._redis.info("persistence")
+    shown: Any = fleet.redis.info("persistence")
     return int(shown.get("aof_delayed_fsync", 0))
 
 

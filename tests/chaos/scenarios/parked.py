@@ -60,13 +60,13 @@ def _enter(fleet: ChaosFleet, count: int) -> None:
 
 
 def _steer(fleet: ChaosFleet, order: GateOrder) -> None:
-    keys: Any = fleet.client._redis.smembers(PROVIDER_KEYS)
+    keys: Any = fleet.redis.smembers(PROVIDER_KEYS)
     for key in keys:
         fleet.client._ledger.steer_gate(key.decode(), order)
 
 
 def _memory(fleet: ChaosFleet) -> int:
-    shown: Any = fleet.client._redis.info("memory")
+    shown: Any = fleet.redis.info("memory")
     return int(shown["used_memory"])
 
 

@@ -35,7 +35,7 @@ def poison(scene: Scene) -> None:
         scene.folder / "constants", Settings, dead_letters_bytes=2_000_000_000
     )
     with scene.fleet(workers=2, extra=keep_all) as fleet:
-        redis, letters = fleet.client._redis, DeadLetters(fleet.client._redis)
+        redis, letters = fleet.redis, DeadLetters(fleet.redis)
         fleet.simulator.configure(latency_s=0.2)
         for _ in range(rounds):
             fleet.submit(count // rounds)

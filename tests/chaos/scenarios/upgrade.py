@@ -38,7 +38,7 @@ def upgrade(scene: Scene) -> None:
         taken = time.monotonic()
         _end(fleet.workers[0])
         until(lambda: fleet.ended() == 2 * count, 60, "newer jobs to end")
-        fleet.client._redis.set(LEDGER_VERSION, VERSION + 1)
+        fleet.redis.set(LEDGER_VERSION, VERSION + 1)
         older = fleet._start_worker(200)
         refused = older.wait(_REFUSAL)
         scene.equal("the newer worker goes on", str(newest.poll()), "None")

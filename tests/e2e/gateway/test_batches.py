@@ -159,7 +159,7 @@ def test_survives_the_death_of_the_gateway(client: OpenAI, gateway: Gateway, fle
     """A gateway that is killed goes on with its batches when it is back; nothing is paid twice."""
     fleet.simulator.reset_bill()
     batch = submit(client, [good(number) for number in range(1000, 2000)])
-    until(lambda: fleet.client._redis.exists(f"visionq:job:{batch.id}-000001") == 1, 20, "entered")
+    until(lambda: fleet.redis.exists(f"visionq:job:{batch.id}-000001") == 1, 20, "entered")
     gateway.kill()
     gateway.start()
     done = finished(client, batch)
@@ -371,7 +371,7 @@ def test_replay_moves_counts_and_files(client: OpenAI, fleet: Fleet) -> None:
     What is no longer known of the other lines stays as the files have it, and the tenant's webhook
     gets the end once more.
     """
-    redis = fleet.client._redis
+    redis = fleet.redis
     lines = [good(3000 + number) for number in range(3)]
     with pictures_served() as (address, served), receiving() as receiver:
         set_webhook(redis, "default", receiver.url, ("batch.completed",))

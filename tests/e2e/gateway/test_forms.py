@@ -54,7 +54,7 @@ def test_call_in_a_completion(client: OpenAI, fleet: Fleet) -> None:
         assert "64x48" in json.loads(calls[0].function.arguments)["description"]
         assert completion.model_extra is not None
         assert completion.model_extra["visionq"]["cached"] is cached
-    document = job_document(fleet.client._redis, completion.id)
+    document = job_document(fleet.redis, completion.id)
     assert document is not None
     assert document.metadata == {}
 

@@ -156,7 +156,7 @@ def test_every_option(http: httpx2.Client, fleet: Fleet) -> None:
     ]
     for answer in answers:
         assert answer.status_code == 202, answer.text
-        document = job_document(fleet.client._redis, answer.json()["id"])
+        document = job_document(fleet.redis, answer.json()["id"])
         assert document is not None
         told = json.loads(document.to_compact_json())
         assert {name: told[name] for name in OPTIONS} == OPTIONS

@@ -56,7 +56,7 @@ def test_node(gateway: Gateway, fleet: Fleet, node_package: Path, tmp_path: Path
 
 def test_webhooks_unwrap(client: OpenAI, fleet: Fleet, node_package: Path) -> None:
     """`webhooks.unwrap` takes what a worker has sent, and none that is changed, forged or old."""
-    redis = fleet.client._redis
+    redis = fleet.redis
     with receiving() as receiver:
         webhook, _ = set_webhook(redis, "default", receiver.url)
         job = client.responses.create(model="gpt-6-luna", input=asked(78), background=True)

@@ -127,7 +127,7 @@ def test_own_options(client: OpenAI, fleet: Fleet) -> None:
     assert (response.service_tier, response.top_p) == ("flex", 0.25)
     assert response.reasoning is not None
     assert response.reasoning.effort == "low"
-    document = job_document(fleet.client._redis, response.id)
+    document = job_document(fleet.redis, response.id)
     assert document is not None
     assert (document.priority, document.repair, document.service_tier) == ("bulk", False, "flex")
     assert document.effort == "low"

@@ -39,7 +39,7 @@ AT_ONCE = 30
 @pytest.fixture
 def poor(gateway: Gateway, fleet: Fleet) -> Iterator[OpenAI]:
     """A client whose tenant may spend nothing."""
-    ledger = Ledger(fleet.client._redis)
+    ledger = Ledger(fleet.redis)
     ledger.set_budget(BudgetScope.tenant("poor"), Decimal(0))
     with gateway.openai(gateway.new_key("poor"), timeout=60) as client:
         yield client
@@ -48,8 +48,8 @@ def poor(gateway: Gateway, fleet: Fleet) -> Iterator[OpenAI]:
 
 @contextmanager
 def closed(fleet: Fleet) -> Iterator[None]:
-    ledger = Ledger(fleet.client._redis)
-    (key,) = (one.key for one in read_gate(fleet.client._redis).keys)
+    ledger = Ledger(fleet.redis)
+    (key,) = (one.key for one in read_gate(fleet.redis).keys)
     ledger.steer_gate(key, GateOrder.CLOSE)
     try:
         yield
@@ -78,7 +78,7 @@ def test_a_spent_budget(poor: OpenAI, fleet: Fleet, ask: Callable[..., Any]) -> 
     assert (refused.value.code, refused.value.type) == ("insufficient_quota", "insufficient_quota")
     assert refused.value.response.headers["x-should-retry"] == "false"
     fleet.simulator.reset_bill()
-    Ledger(fleet.client._redis).set_budget(BudgetScope.tenant("poor"), None)
+    Ledger(fleet.redis).set_budget(BudgetScope.tenant("poor"), None)
     assert ask(poor, 41).visionq["state"] == "completed"
     assert fleet.simulator.bill()["billed"] == 1
 
@@ -89,7 +89,7 @@ def test_an_idempotent_call_keeps_its_job(poor: OpenAI, fleet: Fleet) -> None:
     for _ in range(2):
         with pytest.raises(openai.RateLimitError):
             response(poor, 42, **again)
-    Ledger(fleet.client._redis).set_budget(BudgetScope.tenant("poor"), None)
+    Ledger(fleet.redis).set_budget(BudgetScope.tenant("poor"), None)
     assert response(poor, 42, **again).status == "completed"
 
 
@@ -117,7 +117,7 @@ def test_streams_are_refused_too(client: OpenAI, fleet: Fleet, ask: Callable[...
 
 def test_a_call_that_waits_all_the_same(poor: OpenAI, fleet: Fleet) -> None:
     """A client can ask to wait for the money too."""
-    ledger = Ledger(fleet.client._redis)
+    ledger = Ledger(fleet.redis)
 
     def raise_budget() -> None:
         until(lambda: "parked" in fleet.counts(), 30, "the job to be parked")

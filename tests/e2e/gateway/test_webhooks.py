@@ -75,7 +75,7 @@ def _use(gateway: Gateway) -> dict[str, str]:
 def test_death_between_end_and_delivery(tmp_path: Path) -> None:
     """Workers killed after a job's end, and while they tell of it, keep no event from arriving."""
     with receiving() as receiver, running_fleet(tmp_path, workers=0) as fleet:
-        set_webhook(fleet.client._redis, "default", receiver.url)
+        set_webhook(fleet.redis, "default", receiver.url)
         _start(fleet, "--queues", ALL_BUT_WEBHOOKS)
         job = fleet.client.submit(prompt="?", images=[picture(1)])
         fleet.client.wait(job, timeout=60)
@@ -88,7 +88,7 @@ def test_death_between_end_and_delivery(tmp_path: Path) -> None:
         receiver.delay = 0
         _start(fleet)
         until(lambda: len(receiver.received) > 1, 60, "the second attempt")
-        redis = fleet.client._redis
+        redis = fleet.redis
         until(lambda: redis.zcard(DELIVERIES) == 1, 20, "the delivery to be written down")
         assert set(subjects(receiver)) == {job.id}
         assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
