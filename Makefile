@@ -20,7 +20,7 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 ENGLISH := README.md CONTRIBUTING.md scripts tests docs \
 	deploy monitoring visionq/cli visionq/devstack visionq/ledger visionq/contract visionq/blobs visionq/images visionq/pricing visionq/data \
 	visionq/dead_letters $(wildcard visionq/*.py) worker \
-	producer visionq/sdk benchmarks
+	producer visionq/sdk visionq/frames benchmarks
 
 # What running needs, of a checkout or in the image: everything but the tools of developers.
 RUN_EXTRAS := all build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class RowsToAsk:
     sample: frozenset[str] | None = None
     #: Columns of the source that the record repeats; None: all.
     columns: tuple[str, ...] | None = None
+    #: Whether the end of stdin stops it.
+    ends_with_stdin: bool = False
 
 
 def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
@@ -73,7 +76,7 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
     with (
         connect(redis_url, _CLIENT_NAME) as patient,
         connect(redis_url, _CLIENT_NAME, retries=0, patience=REPLY) as redis,
-        Signals() as signals,
+        Signals(sys.stdin.fileno() if rows.ends_with_stdin else None) as signals,
     ):
         ledger = Ledger(patient, options)
         budget = RunBudget(ledger, patient, rows.run, rows.max_rub, rows.paid)

@@ -112,6 +112,8 @@ class RunOptions:
     fresh: bool = False
     yes: bool = False
     ordered: bool = False
+    #: Whether the end of stdin stops it: the process that started it is gone.
+    ends_with_stdin: bool = False
     #: Form of the table made at the end.
     form: TableForm = _PLAIN
 

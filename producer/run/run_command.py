@@ -87,6 +87,7 @@ def again(given: list[str]) -> list[str]:
 @click.option("--ordered", is_flag=True, help="Sort OUT in the order of SOURCE.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
+@click.option("--end-with-stdin", is_flag=True, hidden=True, help="Stop as by Ctrl-C at its end.")
 @job_options
 @source_options
 @table_options
@@ -105,6 +106,7 @@ def run(
     ordered: bool,
     yes: bool,
     detach: bool,
+    end_with_stdin: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # options of source, table and job, each checked by its reader
 ) -> int:
@@ -127,6 +129,7 @@ def run(
             fresh=fresh,
             yes=yes,
             ordered=ordered,
+            ends_with_stdin=end_with_stdin,
             form=take_table_form(options, settings.time_zone),
         )
         described = take_source_options(options)

@@ -208,6 +208,7 @@ class _Workflow:
             waste=waste,
             sample=sample,
             columns=plan.options.form.columns,
+            ends_with_stdin=plan.options.ends_with_stdin,
         )
         return ask_rows(rows, self.stack.redis_url, self.settings)
 

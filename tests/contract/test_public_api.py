@@ -29,6 +29,7 @@ def test_exports() -> None:
     for name in names:
         assert getattr(visionq, name).__name__ == name
     assert set(names) <= set(dir(visionq))
+    assert (visionq.map.__name__, visionq.quote.__name__) == ("map_frame", "quote_frame")
     names = ["AsyncClient", "AsyncJob", "Client", "ImageInput", "Job", "TypedResult"]
     assert sorted(sdk.__all__) == names
 
@@ -48,6 +49,16 @@ def test_clients_are_light() -> None:
     """The clients load no broker, picture library, model SDK, web framework or command line."""
     heavy = {"PIL", "aiohttp", "celery", "click", "kombu", "numpy", "openai", "rich"}
     assert not modules_after("from visionq import AsyncClient, Client") & heavy
+
+
+@pytest.mark.parametrize(
+    "statement", ["import visionq", "from visionq import Client", "import worker.celery.tasks"]
+)
+def test_optional_packages_stay_optional(statement: str) -> None:
+    """Neither clients nor workers load what only notebooks, tests and web applications need."""
+    # Not Django: kombu's JSON loads it wherever it is installed.
+    optional = {"IPython", "fastapi", "narwhals", "pandas", "polars", "pyarrow", "pytest"}
+    assert not modules_after(statement) & optional
 
 
 @pytest.mark.parametrize("statement", ["import visionq.sdk", "from visionq import Client"])

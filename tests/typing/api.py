@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 from pydantic import BaseModel
 
+import visionq
 from visionq import AsyncClient, Client, Job, JobFailed, QueueUnavailable, WaitTimeout
 from visionq.contract import JobView, ResultDocument, State
 from visionq.errors import VisionqError
@@ -64,6 +65,12 @@ def canned_use(visionq_answers: CannedAnswers) -> None:
     visionq_answers.add(data=Model(n=1), prompt="?")
     visionq_answers.add(error="refused")
     assert_type(visionq_answers.jobs[0].prompt, str)
+
+
+def frames_use(rows: list[dict[str, Any]]) -> None:
+    mapped = visionq.map(rows, image="photo", prompt="?", schema=Model, max_rub=50, detail="low")
+    assert_type(mapped, list[dict[str, Any]])
+    assert_type(visionq.quote(rows, prompt="?").expected, Decimal)
 
 
 async def async_typed_use(client: AsyncClient) -> None:
