@@ -324,7 +324,7 @@ class Settings(
             try:
                 MODEL_NAME.validate_python(model)
             except ValidationError:
-                raise ValueError(f"{model!r} is no name of a model") from None
+                raise ValueError(f"{model!r} is not the name of a model") from None
         return limits
 
 

@@ -138,7 +138,7 @@ def _from_json(raw: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise _wrong("body", f"is not JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise _wrong("body", "is no JSON object")
+        raise _wrong("body", "is not a JSON object")
     check_fields(fields)
     return fields
 

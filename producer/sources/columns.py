@@ -129,7 +129,7 @@ def _addresses(name: str, value: object, folder: Path) -> list[Address]:
     for item in _listed(value):
         address = item.get("url") if isinstance(item, Mapping) else item
         if not isinstance(address, str):
-            raise InvalidJob(f"{name}: {as_text(item)[:80]} is no address of a picture")
+            raise InvalidJob(f"{name}: {as_text(item)[:80]} is not the address of a picture")
         if item is value:
             found += addresses_in(address, folder)
         elif address.strip():

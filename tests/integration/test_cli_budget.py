@@ -98,8 +98,8 @@ def test_budgets_are_set_shown_and_cleared(driver: LedgerDriver, capsys: Output)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["set", "--tenant", "t", "--total", "many"], "'many' is no amount of rubles"),
-        (["set", "--tenant", "t", "--total", "1,500"], "'1,500' is no amount of rubles"),
+        (["set", "--tenant", "t", "--total", "many"], "'many' is not an amount of rubles"),
+        (["set", "--tenant", "t", "--total", "1,500"], "'1,500' is not an amount of rubles"),
         (["set", "--tenant", "t", "--total", "-1"], "from 0 to 9,000,000 rubles, not -1"),
         (["set", "--tenant", "t"], "--total, --day or --month"),
         (["set", "--total", "5"], "--tenant or --batch"),
@@ -191,7 +191,7 @@ def test_unknown_calls_are_settled(driver: LedgerDriver, capsys: Output) -> None
         (["j1", "--tenant", "t", "--as", "paid"], "name jobs, or --tenant, or --batch"),
         (["j1"], "--as"),
         (["j1", "--as", "unpaid", "--rub", "3"], "--rub goes with --as paid"),
-        (["j1", "--as", "paid", "--rub", "-3"], "-3 is no amount"),
+        (["j1", "--as", "paid", "--rub", "-3"], "-3 is not an amount"),
     ],
 )
 @pytest.mark.usefixtures("driver")

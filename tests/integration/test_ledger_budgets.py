@@ -426,7 +426,7 @@ def test_the_book_of_a_batch_goes_with_the_batch(driver: LedgerDriver) -> None:
     "wrong", [Decimal(-1), Decimal("NaN"), Decimal("Infinity"), Decimal(10**9)]
 )
 def test_a_limit_is_an_amount(driver: LedgerDriver, wrong: Decimal) -> None:
-    """A value that is no amount of rubles is refused before anything is written."""
+    """A value that is not an amount of rubles is refused before anything is written."""
     with pytest.raises(ValueError, match="a budget is from 0"):
         driver.ledger.set_budget(TENANT, wrong)
     with pytest.raises(ValueError, match="one for its whole time"):

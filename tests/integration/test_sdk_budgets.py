@@ -21,7 +21,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"batch": "b", "day": 1}, ValueError, "a batch has one budget: total"),
     ({"tenant": "a", "day": 1.5}, TypeError, "day: give rubles as Decimal, .* not float"),
     ({"tenant": "a", "day": True}, TypeError, "day: .* not bool"),
-    ({"tenant": "a", "day": "much"}, ValueError, "day: str 'much' is no amount"),
+    ({"tenant": "a", "day": "much"}, ValueError, "day: str 'much' is not an amount"),
     ({"tenant": "a", "day": "NaN"}, ValueError, "from 0 to"),
     ({"tenant": "a", "day": -1}, ValueError, "from 0 to"),
     ({"tenant": "a", "day": 10_000_000}, ValueError, "from 0 to"),

@@ -115,7 +115,7 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
 def test_an_id_that_is_no_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes that are no UTF-8 are refused as an id in one line, before Redis is asked."""
     assert cli.run([*command.split(), "\udcff"]) == 2
-    assert "'\\udcff' is not UTF-8, and no id" in capsys.readouterr().err
+    assert "'\\udcff' is not an id: it is not UTF-8" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

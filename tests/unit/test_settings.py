@@ -121,7 +121,7 @@ def test_names_the_variable(environment: Callable[[str, str], None], name: str, 
         ("{", "VISIONQ_LIMITS: not JSON"),
         ('{"m": {"rpm": 5}}', "VISIONQ_LIMITS: m.rpm: "),
         ('{"m": {"requests_per_minute": -1}}', "VISIONQ_LIMITS: m.requests_per_minute: "),
-        ('{"bad model": {}}', "VISIONQ_LIMITS: 'bad model' is no name of a model"),
+        ('{"bad model": {}}', "VISIONQ_LIMITS: 'bad model' is not the name of a model"),
     ],
 )
 def test_limits_that_are_wrong(

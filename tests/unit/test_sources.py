@@ -188,7 +188,7 @@ def test_a_broken_line_of_a_jsonl_is_told_with_its_number(tmp_path: Path) -> Non
     assert [row.message for row in bad] == [
         "line 3: broken JSON at character 10: Expecting value",
         "line 4: not a JSON object",
-        "line 5: image: 5 is no address of a picture",
+        "line 5: image: 5 is not the address of a picture",
     ]
     assert [row.number for row in rows] == [1, 2, 3, 4, 5]
     assert "x.jsonl, line 1: broken JSON" in fault(text(tmp_path, "x.jsonl", "{]\n"))

@@ -30,7 +30,9 @@ def batches() -> None:
 
 
 @batches.command("list")
-@click.option("--done", type=click.IntRange(0, 1000), default=5, help="Ended ones to show.")
+@click.option(
+    "--done", type=click.IntRange(0, 1000), default=5, help="Number of ended batches to show."
+)
 @json_option
 def list_(*, done: int, as_json: bool) -> None:
     """List batches, and jobs that wait for the next one."""

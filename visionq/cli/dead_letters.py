@@ -75,7 +75,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 
 @dead_letters.command()
 @click.argument("letter_id", type=ID, metavar="ID")
-@click.option("--raw", is_flag=True, help="Print the message itself, as it came.")
+@click.option("--raw", is_flag=True, help="Print the original message.")
 @json_option
 def show(*, letter_id: str, raw: bool, as_json: bool) -> None:
     """Show why a message was kept, and its structure; with --raw its content."""

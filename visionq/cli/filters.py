@@ -39,7 +39,7 @@ def _amount(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
-        raise ValueError(f"{text!r} is no amount of rubles, as 1500 or 0.5")
+        raise ValueError(f"{text!r} is not an amount of rubles, such as 1500 or 0.5")
     return amount
 
 
@@ -55,7 +55,7 @@ def _id(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{text!a} is not UTF-8, and no id") from None
+        raise ValueError(f"{text!a} is not an id: it is not UTF-8") from None
     return text
 
 

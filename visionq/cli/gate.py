@@ -10,7 +10,7 @@ from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_j
 from visionq.ledger import GateOrder
 from visionq.ledger.gates import Gate, read_gate
 
-_key_option = click.option("--key", help="Id of one key, as `gate show` tells it.  [default: all]")
+_key_option = click.option("--key", help="Id of one key, from `gate show`.  [default: all]")
 
 
 @click.group()

@@ -247,7 +247,7 @@ class ReplayPlan:
 
 @jobs.command("replay")
 @click.argument("job_ids", type=ID, metavar="[ID]...", nargs=-1)
-@click.option("--failed", is_flag=True, help="Every failed job that the other options leave.")
+@click.option("--failed", is_flag=True, help="All failed jobs that match the other options.")
 @filter_options
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="At most.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
@@ -349,6 +349,6 @@ def picture_command(*, job_id: str, number: int, output: Path | None) -> None:
             message = f"{output}: {error.strerror}: choose another name"
             raise click.BadParameter(message, param_hint="--output") from None
     elif sys.stdout.isatty():
-        raise click.UsageError("a picture is nothing for a terminal: give --output FILE")
+        raise click.UsageError("a picture can't be shown in a terminal: give --output FILE")
     else:
         sys.stdout.buffer.write(content)

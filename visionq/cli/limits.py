@@ -23,7 +23,7 @@ def _model(_context: click.Context, _parameter: click.Parameter, name: str) -> s
     try:
         return MODEL_NAME.validate_python(name)
     except ValidationError:
-        raise click.BadParameter(f"{name!r} is no name of a model") from None
+        raise click.BadParameter(f"{name!r} is not the name of a model") from None
 
 
 _positive = click.FloatRange(min=0, min_open=True)

@@ -79,7 +79,7 @@ def prices() -> None:
 
 
 @prices.command()
-@click.option("--toml", is_flag=True, help="Print the table as a file to correct.")
+@click.option("--toml", is_flag=True, help="Print the table as a TOML file to edit.")
 @json_option
 def show(*, toml: bool, as_json: bool) -> None:
     """Show all prices, each with its source and its age."""
@@ -214,7 +214,7 @@ _DEFAULT_OUT: Final = Path("prices.toml")
     type=FILE,
     help="Where to write it.  [default: VISIONQ_PRICES_FILE, prices.toml]",
 )
-@click.option("--confirmed", is_flag=True, help="Say that the list's prices hold: no estimates.")
+@click.option("--confirmed", is_flag=True, help="Mark the list's prices as confirmed.")
 @json_option
 def update(*, page: str, out: Path | None, confirmed: bool, as_json: bool) -> None:
     """Update the table from the provider's price list, as text or HTML.

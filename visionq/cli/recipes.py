@@ -95,7 +95,7 @@ def copy_(*, name: str, file: Path, as_json: bool) -> None:
             with file.open("x", encoding="utf-8") as copy:
                 copy.write(_text(name))
         except FileExistsError:
-            raise RecordRefused(f"{file}: it is there already; choose another name") from None
+            raise RecordRefused(f"{file}: it exists already; choose another name") from None
         except OSError as error:
             raise RecordFailed(f"{file}: can't be written: {error.strerror or error}") from None
         if as_json:

@@ -264,11 +264,9 @@ _SAID = {
     "said",
     type=click.Choice(["paid", "unpaid"]),
     required=True,
-    help="What ProxyAPI's log says of them.",
+    help="What ProxyAPI's log shows.",
 )
-@click.option(
-    "--rub", type=AMOUNT, help="What each of them cost; without it the most that it can have."
-)
+@click.option("--rub", type=AMOUNT, help="Cost of each.  [default: its upper bound]")
 @json_option
 def settle(
     *,
@@ -291,7 +289,7 @@ def settle(
     if rub is not None and not is_paid:
         raise click.UsageError("--rub goes with --as paid")
     if rub is not None and not (rub.is_finite() and rub >= 0):
-        raise click.UsageError(f"--rub: {rub} is no amount that was paid")
+        raise click.UsageError(f"--rub: {rub} is not an amount that was paid")
     with errors_as_json(as_json), open_ledger() as ledger:
         calls = _calls(ledger.redis, job_ids, tenant, batch)
         found = ledger.settle_unknown(calls, paid=is_paid, cost_rub=rub)

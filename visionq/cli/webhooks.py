@@ -54,7 +54,7 @@ def webhooks() -> None:
     "events",
     type=click.Choice(EVENTS),
     multiple=True,
-    help="May be given several times.  [default: all]",
+    help="Repeat for more.  [default: all]",
 )
 @json_option
 def set_(*, url: str, tenant: str, events: tuple[str, ...], as_json: bool) -> None:
@@ -151,7 +151,7 @@ def deliveries(*, tenant: str, limit: int, as_json: bool) -> None:
 
 @webhooks.command()
 @click.argument("delivery_ids", metavar="[ID]...", nargs=-1)
-@click.option("--failed", is_flag=True, help="All that were given up, of the tenant.")
+@click.option("--failed", is_flag=True, help="All deliveries of the tenant that were given up.")
 @tenant_option
 @json_option
 def redeliver(*, delivery_ids: tuple[str, ...], failed: bool, tenant: str, as_json: bool) -> int:

@@ -79,7 +79,7 @@ def set_budget(scope: BudgetScope, limit_rub: Decimal | None, options: LedgerOpt
     """Set what may be spent; None: without bound.
 
     Raises:
-        ValueError: the limit is no amount of rubles, or a batch has no such period.
+        ValueError: the limit is not an amount of rubles, or a batch has no such period.
     """
     if scope.kind == "batch" and scope.period is not Period.TOTAL:
         raise ValueError(f"batch {scope.name}: its budget is one for its whole time")

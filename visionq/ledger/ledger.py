@@ -237,7 +237,7 @@ class Ledger:
         Jobs that a lower budget stopped go on by themselves.
 
         Raises:
-            ValueError: the limit is no amount of rubles, or a batch has no such period.
+            ValueError: the limit is not an amount of rubles, or a batch has no such period.
         """
         self.make(budgets.set_budget(scope, limit_rub, self.options))
 
@@ -357,7 +357,7 @@ class AsyncLedger:
         """Bound what a tenant or a batch may spend; None: without bound.
 
         Raises:
-            ValueError: the limit is no amount of rubles, or a batch has no such period.
+            ValueError: the limit is not an amount of rubles, or a batch has no such period.
         """
         await self._make(budgets.set_budget(scope, limit_rub, self.options))
 

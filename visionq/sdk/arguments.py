@@ -79,7 +79,7 @@ def check_job(job: object) -> str:
         try:
             job.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"job: {shown(job)} is no id: it is not valid Unicode") from None
+            raise ValueError(f"job: {shown(job)} is not an id: it is not valid Unicode") from None
         return job
     raise _refusal("job", "a job or its id", job)
 

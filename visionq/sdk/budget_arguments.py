@@ -93,4 +93,4 @@ def _amount(period: Period, amount: Rubles) -> Decimal:
     try:
         return Decimal(amount)
     except InvalidOperation:
-        raise ValueError(f"{period}: {shown(amount)} is no amount of rubles") from None
+        raise ValueError(f"{period}: {shown(amount)} is not an amount of rubles") from None

@@ -66,7 +66,7 @@ _DECOMPRESSORS: Final[dict[str, Callable[[], _Decompressor]]] = {
 def _decompress(make: Callable[[], _Decompressor] | None, body: bytes) -> bytes:
     """Unpack a body, unless it would be larger than any document."""
     if make is None:
-        raise ValueError("of compressed bodies, those by gzip, bzip2 and xz are read")
+        raise ValueError("only compression by gzip, bzip2 and xz is supported")
     decompressor = make()
     unpacked = decompressor.decompress(body, _LARGEST)
     if not decompressor.eof:

@@ -199,7 +199,7 @@ def _as_address(host: str, *, name: str) -> str | None:
         try:
             return str(IPv6Address(host))
         except AddressValueError:
-            raise UnsafeUrl("the host is no address that can be read", image=name) from None
+            raise UnsafeUrl("the host is not a valid address", image=name) from None
     if len(host) > _MAX_HOST or not _HOST_NAME.fullmatch(host):
         raise UnsafeUrl("the URL has no valid host", image=name)
     if not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):

@@ -156,11 +156,11 @@ class IsolatedDecoder:
     def _run(self, task: PictureTask | DryRun, seconds: float) -> Any:  # noqa: ANN401  # of either
         result, code = self._request(f"{seconds}\n".encode() + pickle.dumps(task))
         if code is None:
-            raise Quarantined(f"preparing it does not end within {seconds:g} s")
+            raise Quarantined(f"preparing it took longer than {seconds:g} s")
         if -code in _ASKED_TO_END:
             raise InternalError(f"the isolated process was ended: {_ending(code)}")
         if code != 0:
-            raise Quarantined(f"preparing it ends the process that does it: {_ending(code)}")
+            raise Quarantined(f"preparing it killed the isolated process: {_ending(code)}")
         done = pickle.loads(result)  # noqa: S301  # from our own child
         if isinstance(done, VisionqError):
             raise done

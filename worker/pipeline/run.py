@@ -205,7 +205,9 @@ def _consider_model(attempt: Attempt) -> None:
     """Fail a job whose model the provider has just refused as unknown."""
     known = attempt.claim.missing_model
     if known is not None:
-        raise ModelNotFound(f"{known.message} (said to another job a moment ago; nothing was sent)")
+        raise ModelNotFound(
+            f"{known.message} (reported to another job a moment ago; nothing was sent)"
+        )
 
 
 def _picture_at_fault(attempt: Attempt, name: str | None) -> int | None:

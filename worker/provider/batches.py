@@ -226,7 +226,7 @@ class HttpBatchApi:
                 options={"headers": {"Content-Type": "multipart/form-data"}},
             )
         if (file_id := _id(document.get("id"))) is None:
-            raise BillingUnknown("the provider took a file and said no id of it")
+            raise BillingUnknown("the provider accepted a file without returning its id")
         return file_id
 
     def create(self, file_id: str, api: Api, mark: str, window: str = "24h") -> ProviderBatch:
@@ -242,7 +242,7 @@ class HttpBatchApi:
             },
         )
         if (batch := read_batch(document)) is None:
-            raise BillingUnknown("the provider made a batch and said nothing readable of it")
+            raise BillingUnknown("the provider created a batch, but its response is unreadable")
         return batch
 
     def find(self, mark: str, *, since: float) -> ProviderBatch | None:
@@ -401,7 +401,7 @@ class HttpBatchApi:
     def _known(self, document: dict[str, Any]) -> ProviderBatch:
         batch = read_batch(document)
         if batch is None:
-            raise ProviderUnavailable("the provider said nothing readable of a batch")
+            raise ProviderUnavailable("the provider's response about a batch is unreadable")
         return batch
 
     def _refusal(self, response: httpx2.Response) -> VisionqError:

@@ -42,7 +42,7 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:  # noqa: ANN401  # a
                 data = without_absent(data, schema, validator)
             error = next(validator.iter_errors(data), None)
     except ExhaustedError:
-        raise _NotApplicable("holding the answer against the schema takes too long") from None
+        raise _NotApplicable("validating the answer takes too long") from None
     except Exception as failure:  # a schema may break its validator
         why = type(failure).__name__
         raise _NotApplicable(f"the schema can't be applied: {why}") from failure
