@@ -90,7 +90,7 @@ def test_each_kind_of_frame(fleet: Fleet, kind: str) -> None:
     assert not any(rows[number]["answer_error"] for number in (0, 1, 3, 4) if kind != "pandas")
     assert [row["answer_cost_rub"] > 0 for row in rows] == [True, True, False, True, False]
     assert calls(fleet) == before + 3
-    fleet.client._redis.flushall()
+    fleet.redis.flushall()
     assert READ[kind](visionq.map(frame, **ask))[0]["answer"] == rows[0]["answer"]
     assert calls(fleet) == before + 3
 
