@@ -27,6 +27,7 @@ from visionq.ledger.provider_batches import (
     open_batches,
     write_support,
 )
+from visionq.names import LANE_SIZES
 from worker.provider.batches import BatchStatus
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
     assert {hint.id for hint in hints} == set(jobs), worker
     assert {hint.queue for hint in hints} == {"visionq.bulk"}
     assert bench.money() == {}
+
+
+def test_a_long_backlog_goes_online_whole(bench: PackerBench) -> None:
+    """Send all that waits, in portions, also behind many jobs that were cancelled there."""
+    refused = BatchSupport(works=False, since=bench.clock.now)
+    write_support(bench.redis, "k1", MODEL, Api.RESPONSES, refused)
+    jobs = [bench.submit(number % 3, prompt=f"{number}?") for number in range(1300)]
+    for start in (0, 250, 500):
+        bench.ledger.cancel(jobs[start : start + 250])
+    bench.packer(dependencies=without_flex(bench.dependencies)).run()
+    assert backlogs(bench.redis) == ()
+    assert bench.redis.hgetall(LANE_SIZES) == {b"visionq.bulk:default:gpt-6-luna": b"550"}
 
 
 def test_a_model_without_batches_goes_online_untried(bench: PackerBench) -> None:

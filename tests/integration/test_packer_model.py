@@ -25,6 +25,7 @@ from visionq.ledger.provider_batches import (
     open_batches,
     write_support,
 )
+from visionq.pricing.flex import FLEX
 from worker.provider.batches import BatchStatus
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ MODEL = "gpt-6-luna"
 #: What an online call costs here: nothing that a line does.
 ONLINE = 1_000_000_007
 HOUR = 3600.0
+DAY = 24 * HOUR
 _TURN = 120.0
 
 
@@ -44,10 +46,13 @@ class BatchLane(RuleBasedStateMachine):
 
     bench: PackerBench
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(batches=st.booleans(), flex=st.booleans())
+    def begin(self, *, batches: bool, flex: bool) -> None:
         self.bench.start_anew()
-        write_support(self.bench.redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
+        redis = self.bench.redis
+        for api, works in ((Api.RESPONSES, batches), (FLEX, flex)):
+            known = BatchSupport(works=works, since=self.bench.clock.now + 9 * DAY)
+            write_support(redis, "k1", MODEL, api, known)
         self.packer = self.bench.packer()
         #: Job → by when it is needed; None: whenever.
         self.jobs: dict[str, float | None] = {}

@@ -684,6 +684,11 @@ def test_lanes_follow_what_is_known(tmp_path: Path) -> None:
     assert [one.lane for one in quoted(given, plan(service_tier="flex")).lanes] == ["online"]
     claude = plan(model="anthropic/claude-haiku-4-5", detail="auto")
     assert "batch" not in {one.lane for one in quoted(given, claude).lanes}
+    no_flex = Told(batches=BatchesSeen(flex_refused="served at default"))
+    assert [one.lane for one in quoted(given, plan(), no_flex).lanes] == ["online", "batch"]
+    auto = quoted(given, plan(by="6h"), refused).lanes[-1]
+    assert (auto.lane, auto.in_batches) == ("auto", 0)
+    assert (auto.rub.expected or 0) < (made.rub.expected or 0)
     took = Told(batches=BatchesSeen(took=(600.0, 1200.0)))
     batch = next(one for one in quoted(given, plan(), took).lanes if one.lane == "batch")
     assert batch.done == NOW + timedelta(minutes=20)

@@ -20,7 +20,6 @@ from visionq.names import (
     BATCH_MODELS,
     BATCH_SUPPORT,
     JOB,
-    LANE,
     LANE_SIZES,
     PROVIDER_BATCH,
     PROVIDER_BATCH_LINES,
@@ -257,6 +256,16 @@ def reroute(job_ids: Iterable[str], tier: str = "") -> Call[int]:
     return Call("reroute", (tier, *job_ids), int)
 
 
+def reroute_queued(lanes: Sequence[str], most: int, tier: str = "") -> Call[tuple[str, ...] | None]:
+    """Have the next jobs of lanes asked online, at most `most`; None: nothing is left there."""
+
+    def read(reply: list[Any]) -> tuple[str, ...] | None:
+        went, looks = reply
+        return tuple(one.decode() for one in went) if looks else None
+
+    return Call("reroute_queued", (tier, most, *lanes), read)
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """Jobs that wait to be packed, of one model and API."""
@@ -299,13 +308,12 @@ def lines_of_jobs(redis: Redis, job_ids: Sequence[str]) -> dict[str, str]:
     return {job: line.decode() for job, line in zip(job_ids, lines, strict=True) if line}
 
 
-def queued_jobs(redis: Redis, model: str, api: Api, most: int) -> tuple[str, ...]:
-    """Return jobs that wait to be packed, of all tenants, some of each."""
+def batch_lanes(redis: Redis, model: str, api: Api) -> tuple[str, ...]:
+    """Return the lanes in which jobs wait to be packed, of all tenants."""
     sizes: Any = redis.hkeys(LANE_SIZES)
     parts = [(lane.decode(), lane.decode().split(":", 2)) for lane in sizes]
-    lanes = [lane for lane, (queue, _, of) in parts if (queue, of) == (QUEUE_BATCH + api, model)]
-    found: Any = [redis.lrange(LANE + lane, 0, most - 1) for lane in lanes]
-    return tuple(one.decode() for some in found for one in some)[:most]
+    wanted = (QUEUE_BATCH + api, model)
+    return tuple(lane for lane, (queue, _, of) in parts if (queue, of) == wanted)
 
 
 def models_with_deadlines(redis: Redis) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from visionq.contract.states import TERMINAL
-from visionq.ledger.provider_batches import read_support, reroute
+from visionq.ledger.provider_batches import read_support, reroute, reroute_queued
+from visionq.ledger.scripts import MOST_PER_SCRIPT
 from visionq.names import JOB
 from visionq.pricing.flex import FLEX, seconds_of_flex
 from worker.packing.rates import read_slots
@@ -52,11 +53,20 @@ class FlexCalls:
         self._out.update(few)
         return self.ledger.make(reroute(few, FLEX))
 
+    def send_next(self, lanes: Sequence[str]) -> int:
+        """Ask the next jobs of these lanes at it, as many as have room."""
+        room = min(self.room(), MOST_PER_SCRIPT)
+        went = (room and self.ledger.make(reroute_queued(lanes, room, FLEX))) or ()
+        self._out.update(went)
+        return len(went)
+
     def _forget_ended(self) -> None:
+        """Keep those that were sent to it and have not ended."""
         ids = sorted(self._out)
         with self.ledger.redis.pipeline(transaction=False) as pipeline:
             for job_id in ids:
-                pipeline.hget(JOB + job_id, "state")
-            states = pipeline.execute()
-        ended = (state is None or state.decode() in TERMINAL for state in states)
-        self._out.difference_update(one for one, over in zip(ids, ended, strict=True) if over)
+                pipeline.hmget(JOB + job_id, "state", "tier")
+            found = pipeline.execute()
+        for job_id, (state, tier) in zip(ids, found, strict=True):
+            if tier is None or state.decode() in TERMINAL:
+                self._out.remove(job_id)

@@ -25,16 +25,17 @@ from visionq.ledger.provider_batches import (
     BatchState,
     adopt,
     backlogs,
+    batch_lanes,
     begin,
     close,
     has_lines,
     is_wanted,
     open_batches,
     pack,
-    queued_jobs,
     read_batch,
     read_support,
     reroute,
+    reroute_queued,
     step,
     write_support,
 )
@@ -363,13 +364,12 @@ class Packer:
 
     def _ask_online(self, backlog: Backlog) -> None:
         """Send jobs that can have no batch online, at flex if possible."""
+        lanes = batch_lanes(self._redis, backlog.model, backlog.api)
         if self._flex.seconds(backlog.model) is not None:
-            most = min(self._flex.room(), MOST_PER_SCRIPT)
-            self._flex.send(queued_jobs(self._redis, backlog.model, backlog.api, most))
+            self._flex.send_next(lanes)
             return
-        while jobs := queued_jobs(self._redis, backlog.model, backlog.api, MOST_PER_SCRIPT):
-            if not self._ledger.make(reroute(jobs)):
-                return
+        while self._ledger.make(reroute_queued(lanes, MOST_PER_SCRIPT)) is not None:
+            self._parts.leadership.extend()
 
     def _is_time(self, backlog: Backlog, support: BatchSupport) -> bool:
         of, now = (backlog.model, str(backlog.api)), self._now()

@@ -16,11 +16,7 @@ local function reroute(id)
   if state == State.QUEUED then
     leave_lane(lane)
   end
-  leave_batch_lane(id, job)
-  redis.call('HSET', job, 'lane', online)
-  if ARGV[2] ~= '' then
-    redis.call('HSET', job, 'tier', ARGV[2])
-  end
+  go_online(id, job, online, ARGV[2])
   if state == State.QUEUED then
     enter_lane(id, job, online, 'RPUSH')
   end

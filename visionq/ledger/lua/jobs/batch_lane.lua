@@ -28,6 +28,15 @@ local function leave_batch_lane(id, job)
   return online
 end
 
+-- It is asked online from now on, at a cheaper tier if that is good enough.
+local function go_online(id, job, online, tier)
+  leave_batch_lane(id, job)
+  redis.call('HSET', job, 'lane', online)
+  if tier ~= '' then
+    redis.call('HSET', job, 'tier', tier)
+  end
+end
+
 -- Back to where it waits for its batch: who held it has died before it wrote what came of the line.
 local function return_line(id, job, batch)
   release_slot(job)
