@@ -111,8 +111,8 @@ def test_tenants_share_a_batch_in_turn(bench: PackerBench) -> None:
     for _ in range(8):
         bench.submit(tenant="large")
     few = [bench.submit(tenant="small") for _ in range(2)]
-    pack(bench, packer)
-    first, *_ = open_batches(bench.redis)
+    packer.run()
+    (first,) = open_batches(bench.redis)
     assert first.lines == 4
     assert {bench.redis.hget(JOB + job, "line") for job in few} == {first.id.encode()}
 

@@ -80,6 +80,17 @@ def time_from_now(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
+def test_a_slow_call_at_the_tier_is_waited_for(flex: Bench) -> None:
+    """Wait longer at flex than for any other call, whose answer would count as lost by then."""
+    impatient = flex.with_settings(request_timeout=0.5)
+    try:
+        impatient.replaced(flex=flex.dependencies.flex)
+        flex.simulator.configure(latency_s=1.5)
+        assert result(impatient.run(sent(impatient, 9))).service_tier == "flex"
+    finally:
+        flex.simulator.configure(latency_s=0)
+
+
 def test_no_room_at_the_tier_holds_nobody_up(flex: Bench) -> None:
     """A refusal for lack of room is waited for, burns no attempt, and slows no other call."""
     flex.simulator.configure(refused_tiers=["flex"])
