@@ -257,7 +257,7 @@ def reroute(job_ids: Iterable[str], tier: str = "") -> Call[int]:
 
 
 def reroute_queued(lanes: Sequence[str], most: int, tier: str = "") -> Call[tuple[str, ...] | None]:
-    """Have the next jobs of lanes asked online, at most `most`; None: nothing is left there."""
+    """Ask the next jobs of lanes online, at most `most`; None: none is left."""
 
     def read(reply: list[Any]) -> tuple[str, ...] | None:
         went, looks = reply
