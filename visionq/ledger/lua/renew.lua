@@ -5,6 +5,8 @@
 --   documents that it reads, then for each job: id, token
 -- Returns the ids whose token no longer holds.
 
+local AT_ONCE = 1000 -- arguments: Lua takes no more than a few thousand
+
 local worker, slots, pool, lease = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local facts, version = ARGV[6], ARGV[7]
 local registration = K.worker .. worker
@@ -45,14 +47,19 @@ if slots > 0 then
   take_up_newer_jobs()
 end
 
-local lost = {}
+local lost, renewed = {}, {} -- the latter as `ZADD` takes them
+local until_then = at(now + lease)
 for i = 8, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   local state, holder = unpack(redis.call('HMGET', K.job .. id, 'state', 'token'))
   if state == State.IN_PROGRESS and holder == token then
-    redis.call('ZADD', K.due, at(now + lease), id)
+    renewed[#renewed + 1] = until_then
+    renewed[#renewed + 1] = id
   else
     lost[#lost + 1] = id
   end
+end
+for first = 1, #renewed, AT_ONCE do
+  redis.call('ZADD', K.due, unpack(renewed, first, math.min(first + AT_ONCE - 1, #renewed)))
 end
 return lost
