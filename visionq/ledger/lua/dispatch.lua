@@ -17,7 +17,8 @@ local rest, today = tonumber(ARGV[9]), ARGV[10]
 
 local hints, expired = {}, {}
 
-local seen, grace_until, low = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until', 'low'))
+local seen, grace_until, low, turn = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until', 'low', 'turn'))
+turn = tonumber(turn or 0)
 if seen and now - tonumber(seen) < rest then
   return { hints, expired, {}, 1 }
 end
@@ -47,10 +48,9 @@ local function forget_dead_workers()
   end
 end
 
-local function hint(id, job, lane, tries)
+local function hint(id, lane, pictures, tries)
   local queue, tenant, model = split_lane(lane)
-  hints[#hints + 1] = { id, queue, tenant, model, redis.call('HGET', job, 'pictures') }
-  redis.call('HSET', job, 'hints', tries)
+  hints[#hints + 1] = { id, queue, tenant, model, pictures }
   redis.call('ZADD', K.due, at(now + math.min(longest_wait, first_wait * 2 ^ (tries - 1))), id)
 end
 
@@ -106,7 +106,7 @@ look[State.QUEUED] = function(id, job)
 end
 
 look[State.HINTED] = function(id, job)
-  local lane, tries = unpack(redis.call('HMGET', job, 'lane', 'hints'))
+  local lane, pictures, tries = unpack(redis.call('HMGET', job, 'lane', 'pictures', 'hints'))
   if is_batch_lane(lane) then -- the packer took it, and died
     release_hint(lane)
     return requeue(id, job, State.HINTED)
@@ -118,7 +118,8 @@ look[State.HINTED] = function(id, job)
     redis.call('ZADD', K.due, at(now + first_wait), id)
   else
     count('hints_repeated')
-    hint(id, job, lane, tonumber(tries) + 1)
+    redis.call('HSET', job, 'hints', tries + 1)
+    hint(id, lane, pictures, tries + 1)
   end
 end
 
@@ -239,7 +240,6 @@ end
 
 -- Interactive before bulk, but every tenth place goes to waiting bulk.
 local function next_queue()
-  local turn = tonumber(redis.call('HGET', K.dispatcher, 'turn') or 0)
   local first, second = K.queue_interactive, K.queue_bulk
   if (turn % 10 == 9) ~= (risky_lanes % 2 == 1) then
     first, second = K.queue_bulk, K.queue_interactive
@@ -256,6 +256,35 @@ local function next_lane(queue)
   local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
   local lanes = K.lane_ring .. queue .. ':' .. tenant
   return redis.call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
+end
+
+-- What was taken in this look: jobs by queue, tenant and model. All are counted at its end.
+local taken_of, taken = { queue = {}, tenant = {}, model = {} }, 0
+
+local function count_taken(queue, tenant, model)
+  taken = taken + 1
+  for kind, name in pairs({ queue = queue, tenant = tenant, model = model }) do
+    taken_of[kind][name] = (taken_of[kind][name] or 0) + 1
+  end
+end
+
+local function write_taken()
+  if taken == 0 then
+    return
+  end
+  redis.call('HINCRBY', K.counts, State.QUEUED, -taken)
+  redis.call('HINCRBY', K.counts, State.HINTED, taken)
+  redis.call('HINCRBY', K.dispatcher, 'turn', taken)
+  for queue, jobs in pairs(taken_of.queue) do
+    redis.call('HINCRBY', K.hinted, queue, jobs)
+  end
+  for tenant, jobs in pairs(taken_of.tenant) do
+    redis.call('HINCRBY', K.tenant_unsent, tenant, jobs)
+  end
+  for model, jobs in pairs(taken_of.model) do
+    redis.call('HINCRBY', K.rate_limit .. model, 'at_hand', jobs)
+    redis.call('PERSIST', K.rate_limit .. model)
+  end
 end
 
 -- Claimed jobs wait for what their tenant chose: a slow host, a picture that takes
@@ -276,7 +305,7 @@ local function leaves_too_little(tenant, queue)
   if now >= shared_until then
     return false
   end
-  local unsent = tonumber(redis.call('HGET', K.tenant_unsent, tenant) or 0)
+  local unsent = tonumber(redis.call('HGET', K.tenant_unsent, tenant) or 0) + (taken_of.tenant[tenant] or 0)
   return unsent > 0 and unsent >= TIMES_FREE * free_for(queue)
 end
 
@@ -328,23 +357,23 @@ local function take(lane)
   end
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
-  local state, its_lane, batch = unpack(redis.call('HMGET', job, 'state', 'lane', 'batch'))
+  local state, its_lane, batch, pictures = unpack(redis.call('HMGET', job, 'state', 'lane', 'batch', 'pictures'))
   if state ~= State.QUEUED or its_lane ~= lane then
     return 1 -- it ended in the lane, and its id may since have come back in another
   end
-  local queue = split_lane(lane)
   leave_lane(lane)
   local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, today)
   if short_of then
     wait_for_budget(id, job, State.QUEUED, short_of, needed, state_of_one_short)
     return 3
   end
-  move(job, State.QUEUED, State.HINTED)
-  count_unsent(job, lane)
-  rooms[model_of(lane)] = rooms[model_of(lane)] - 1
-  hinted[queue] = redis.call('HINCRBY', K.hinted, queue, 1)
-  redis.call('HINCRBY', K.dispatcher, 'turn', 1)
-  hint(id, job, lane, 1)
+  local queue, tenant, model = split_lane(lane)
+  redis.call('HSET', job, 'state', State.HINTED, 'taken', at(now), 'hints', 1)
+  count_taken(queue, tenant, model)
+  rooms[model] = rooms[model] - 1
+  hinted[queue] = hinted[queue] + 1
+  turn = turn + 1
+  hint(id, lane, pictures, 1)
   return 1
 end
 
@@ -400,5 +429,9 @@ look_at_due()
 wake_some()
 turn_day(today)
 look_at_budgets(today)
-take_next()
+local is_done, fault = pcall(take_next)
+write_taken() -- also where a key is broken that comes behind them
+if not is_done then
+  error(fault)
+end
 return { hints, expired, look_at_deliveries(now >= grace_until, broker_is_here, first_wait, longest_wait) }

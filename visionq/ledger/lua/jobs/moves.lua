@@ -27,14 +27,6 @@ local function count_down(model, one, other)
   end
 end
 
-local function count_unsent(job, lane)
-  local key = K.rate_limit .. model_of(lane)
-  redis.call('HSET', job, 'taken', at(now))
-  redis.call('HINCRBY', key, 'at_hand', 1)
-  redis.call('HINCRBY', K.tenant_unsent, tenant_of(lane), 1)
-  redis.call('PERSIST', key)
-end
-
 local function uncount_unsent(job)
   local taken, lane = unpack(redis.call('HMGET', job, 'taken', 'lane'))
   if taken then
