@@ -9,7 +9,7 @@ import pytest
 from tests.support.ledger import BULK, INTERACTIVE, LedgerDriver, completed, new_job, paid
 from visionq.contract import State
 from visionq.ledger import ClaimRefusal, LedgerOptions, Verdict
-from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
+from visionq.names import HOLD_ENDS, QUEUE_BULK, QUEUE_INTERACTIVE, WAKE
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -239,16 +239,27 @@ def test_an_end_wakes_the_dispatcher_where_few_hints_lie_ahead(driver: LedgerDri
     assert len(ids) == 32 + 4
     claims = [driver.claim(job_id, worker) for job_id in ids[:32]]
 
-    def wakes(claim: Claim) -> bool:
-        driver.redis.delete(WAKE)
-        assert driver.ledger.admit(claim).verdict is Verdict.GO
-        assert driver.ledger.finish(claim, paid(completed(claim.id)))
-        return bool(driver.redis.llen(WAKE))
-
-    assert not wakes(claims[0])
+    assert not _end_wakes(driver, claims[0])
     claims += [driver.claim(job_id, worker) for job_id in ids[32:34]]
-    assert wakes(claims[1])
+    assert _end_wakes(driver, claims[1])
     driver.hints()
-    assert not wakes(claims[2])
+    assert not _end_wakes(driver, claims[2])
     driver.enter(new_job(priority="interactive"))
-    assert wakes(claims[3])
+    assert _end_wakes(driver, claims[3])
+
+
+def test_an_end_wakes_nobody_where_nothing_waits(driver: LedgerDriver) -> None:
+    """Without a job in a lane, a hold or an event, the end of a job costs no look."""
+    worker = driver.worker(slots=8)
+    driver.enter(new_job(), new_job())
+    claims = [driver.claim(hint.id, worker) for hint in driver.hints()]
+    assert not _end_wakes(driver, claims[0])
+    driver.redis.zadd(HOLD_ENDS, {"model:another": driver.clock.now * 1000 + 60_000})
+    assert _end_wakes(driver, claims[1])
+
+
+def _end_wakes(driver: LedgerDriver, claim: Claim) -> bool:
+    driver.redis.delete(WAKE)
+    assert driver.ledger.admit(claim).verdict is Verdict.GO
+    assert driver.ledger.finish(claim, paid(completed(claim.id)))
+    return bool(driver.redis.llen(WAKE))
