@@ -70,5 +70,6 @@ def _store(redis: Redis, job_ids: Sequence[str]) -> None:
         with redis.pipeline(transaction=False) as pipeline:
             for job_id in job_ids[start : start + _AT_ONCE]:
                 own = result.model_copy(update={"id": job_id})
-                pipeline.set(CELERY_RESULT + job_id, celery_results.success(own, time.time()))
+                stored = celery_results.success(job_id, own.to_json(), time.time())
+                pipeline.set(CELERY_RESULT + job_id, stored)
             pipeline.execute()

@@ -361,7 +361,7 @@ async def test_message_missed(client: AnyClient, redis: Redis) -> None:
     await subscribers(redis)
     await asyncio.sleep(0.2)
     result = ResultDocument(id=job, model="m1", api=Api.RESPONSES, text="unheard")
-    redis.set(CELERY_RESULT + job, celery_results.success(result, time.time()))
+    redis.set(CELERY_RESULT + job, celery_results.success(result.id, result.to_json(), time.time()))
     began = time.monotonic()
     assert (await waiting).text == "unheard"
     assert time.monotonic() - began < 2 * REREAD

@@ -98,7 +98,7 @@ def test_heard_in() -> None:
 
 
 RESULT = ResultDocument(id="j1", model="m1", api=Api.RESPONSES, text="да")
-SUCCESS = celery_results.success(RESULT, 1.0)
+SUCCESS = celery_results.success(RESULT.id, RESULT.to_json(), 1.0)
 ERROR = error_document(Refused("declined", image="a.png", cost_rub=Decimal("0.5")))
 
 

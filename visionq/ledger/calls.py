@@ -374,10 +374,11 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         "put_off_result": celery_results.retry(claim.id, PUT_OFF)
         if ending.may_be_put_off
         else None,
-        **_outcome(claim.id, ending.outcome, now),
+        **_outcome(ending.outcome),
     }
     known = {name: value for name, value in told.items() if value is not None}
-    call = Call("finish", (_as_json(known),), lambda reply: Written(reply.decode()))
+    stored = _stored(claim.id, ending.outcome, now)
+    call = Call("finish", (_as_json(known), *stored), lambda reply: Written(reply.decode()))
     if _is_plain(ending):
         return replace(call, script="finish_plain", otherwise=lambda: call)
     return call
@@ -400,25 +401,18 @@ def _told_cost(usage: UsageNote | None) -> dict[str, int]:
     return {"told_cost": usage.told_cost, "table_cost": usage.table_cost}
 
 
-def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
+def _outcome(outcome: Outcome) -> dict[str, Any]:
     """Return the fields of an outcome for `finish`."""
     match outcome:
-        case Completed(result, cache_key, saved):
+        case Completed(_, cache_key, saved):
             return {
                 "outcome": State.COMPLETED,
                 "reason": "",
-                "answer": result.to_json(),
                 "cache_key": cache_key,
                 "saved": str(saved),
-                "celery_result": celery_results.success(result, now),
             }
-        case Failed(error, error_type):
-            return {
-                "outcome": State.FAILED,
-                "reason": error.code,
-                "error": error.to_json(),
-                "celery_result": celery_results.failure(job_id, error, error_type, now),
-            }
+        case Failed(error):
+            return {"outcome": State.FAILED, "reason": error.code, "error": error.to_json()}
         case Waiting(reason, delay, counted, faulty):
             return {
                 "outcome": State.WAITING,
@@ -426,14 +420,12 @@ def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
                 "delay": str(_milliseconds(delay)),
                 "is_counted": counted,
                 "invalid_answer": faulty and faulty.to_json(),
-                "celery_result": celery_results.retry(job_id, f"waiting: {reason}"),
             }
         case Parked(reason, recheck):
             return {
                 "outcome": State.PARKED,
                 "reason": reason,
                 "delay": None if recheck is None else str(_milliseconds(recheck)),
-                "celery_result": celery_results.retry(job_id, f"parked: {reason}"),
             }
         case Held(reason, model, recheck):
             return {
@@ -441,8 +433,21 @@ def _outcome(job_id: str, outcome: Outcome, now: float) -> dict[str, Any]:
                 "reason": reason,
                 "model": model,
                 "delay": str(_milliseconds(recheck)),
-                "celery_result": celery_results.retry(job_id, f"parked: {reason}"),
             }
+
+
+def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
+    """Return what `finish` stores as it is: Celery's result, and the answer if there is one."""
+    match outcome:
+        case Completed(result):
+            answer = result.to_json()
+            return celery_results.success(result.id, answer, now), answer
+        case Failed(error, error_type):
+            return (celery_results.failure(job_id, error, error_type, now),)
+        case Waiting(reason):
+            return (celery_results.retry(job_id, f"waiting: {reason}"),)
+        case Parked(reason) | Held(reason):
+            return (celery_results.retry(job_id, f"parked: {reason}"),)
 
 
 def _retention(options: LedgerOptions, ttl: int) -> dict[str, int]:

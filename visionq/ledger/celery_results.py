@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from visionq.contract.result import ErrorDocument, ResultDocument
+    from visionq.contract.result import ErrorDocument
 
 _SUCCESS: Final = re.compile(rb'\{"status": ?"SUCCESS"')
 _ERRORS_MODULE: Final = "visionq.errors"
@@ -34,9 +34,9 @@ def _exception(module: str, name: str, message: str) -> str:
     return _as_json({"exc_type": name, "exc_message": [message], "exc_module": module})
 
 
-def success(result: ResultDocument, now: float) -> str:
-    """Return the form of a completed job: the result document is what `get()` returns."""
-    return _meta(result.id, "SUCCESS", result.to_json(), now)
+def success(job_id: str, result: str, now: float) -> str:
+    """Return the form of a completed job: the result document, in JSON, is what `get()` returns."""
+    return _meta(job_id, "SUCCESS", result, now)
 
 
 def failure(job_id: str, error: ErrorDocument, error_type: str, now: float) -> str:

@@ -5,11 +5,11 @@
 
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
 -- paid answer are taken from any worker, however late.
--- ARGV: now, the ending as JSON (`finish` in visionq/ledger/calls.py). Amounts of money are text:
---   numbers in Lua hold no more than 53 bits.
+-- ARGV: now, the ending as JSON (`finish` in visionq/ledger/calls.py), Celery's result, and the answer if
+--   there is one. Amounts of money are text: numbers in Lua hold no more than 53 bits.
 -- Returns a `Written`: PUT_OFF if the provider is out and the job went back to its lane instead.
 
-local ending = cjson.decode(ARGV[2])
+local ending = read_ending()
 local id, token, outcome, reason = ending.id, ending.token, ending.outcome, ending.reason
 local billing, cost = ending.billing, ending.cost
 local job = K.job .. id
@@ -271,9 +271,5 @@ else
   end
   emit_event(id, outcome, reason, ending.keep.events)
 end
-if outcome == State.COMPLETED and not is_out then
-  wake_if_needed(was.lane)
-else
-  wake()
-end
+wake()
 return written(is_out and Written.PUT_OFF or Written.DONE)

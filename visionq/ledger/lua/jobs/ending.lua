@@ -3,6 +3,13 @@
 
 -- The end ------------------------------------------------------------------------------------------
 
+-- The ending of an attempt as JSON, Celery's result, and the answer if there is one, both as they are stored.
+local function read_ending()
+  local ending = cjson.decode(ARGV[2])
+  ending.celery_result, ending.answer = ARGV[3], ARGV[4]
+  return ending
+end
+
 -- The entry of a blob that no unfinished job needs, with its size, unknown once it is gone.
 -- A blob outside Redis has none here.
 local function garbage_entry(sha)
