@@ -30,21 +30,12 @@ local function is_asked()
   return redis.call('EXISTS', K.leader .. cache_key, K.unclear .. cache_key, unpack(answer)) > 0
 end
 
-local function has_budget(scopes)
-  for _, scope in ipairs(scopes) do
-    local _, headroom = left_in(scope, today)
-    if headroom < math.huge then
-      return true
-    end
-  end
-end
-
 if not is_ready() or is_asked() then
   return 'other'
 end
 local gate, scopes = read_gate(gate_of(its.pool)), scopes_of_lane(its.lane, its.batch)
 local rate_limit = read_rate_limit(model_of(its.lane))
-if gate.state ~= 'open' or held_by(its.lane) or rate_limit.is_limited or has_budget(scopes) then
+if gate.state ~= 'open' or held_by(its.lane) or rate_limit.is_limited or is_bounded(scopes) then
   return 'other'
 end
 
@@ -52,7 +43,7 @@ local dearer = redis.call('GET', K.cost_factor .. model_of(its.lane))
 if dearer then
   reserve = at(math.ceil(tonumber(reserve) * tonumber(dearer)))
 end
-post_to(scopes, today, { reserved = reserve }, true)
+post_unbounded(scopes, today, { reserved = reserve }, true)
 redis.call('HDEL', job, 'taken')
 redis.call(
   'HSET', job, 'sent', token, 'reserved', reserve, 'day:' .. token, today, 'sent_at', at(now), 'forecast', tokens,
@@ -60,9 +51,11 @@ redis.call(
   'calls', at((its.calls or 0) + 1),
   unpack(cache_key ~= '' and { 'asks:' .. token, cache_key, 'lead', cache_key } or {})
 )
+rate_limit.gathered = {}
 average(rate_limit, 'way', now - its.taken)
-redis.call('HINCRBY', rate_limit.key, 'calls_out', 1)
-redis.call('HINCRBY', rate_limit.key, 'at_hand', -1)
+set(rate_limit, 'calls_out', at((rate_limit.calls_out or 0) + 1))
+set(rate_limit, 'at_hand', at((rate_limit.at_hand or 0) - 1))
+write_gathered(rate_limit)
 count_of_tenant(K.tenant_unsent, its.lane, -1)
 redis.call('HINCRBY', gate.key, 'calls_out', 1)
 if cache_key ~= '' then

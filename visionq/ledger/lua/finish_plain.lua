@@ -7,7 +7,7 @@
 -- ARGV: as for finish.lua
 -- Returns 'done' | 'other'
 
-local ending = cjson.decode(ARGV[2])
+local ending = read_ending()
 local id, token, cost, keep = ending.id, ending.token, ending.cost, ending.keep
 local job = K.job .. id
 local its = read(
@@ -43,7 +43,7 @@ refuse_unless_whole(cost)
 if not (is_mine() and is_calm()) then
   return 'other'
 end
-for _, key in ipairs({ K.money_of_day .. ending.today, K.pool_busy }) do
+for _, key in ipairs({ K.money_of_day .. ending.today, K.pool_busy, K.counts }) do
   redis.call('HLEN', key) -- fails if it is of another kind
 end
 
@@ -53,9 +53,12 @@ redis.call('HSET', job, 'refused', token)
 if ending.cache_key ~= '' and ending.answer_ttl > 0 then
   redis.call('SET', K.answer .. ending.cache_key, ending.answer, 'EX', ending.answer_ttl)
 end
+rate_limit.gathered = {}
 record_feedback(its, rate_limit, news, Billing.SETTLED)
 
-post_to(scopes_of_lane(its.lane, its.batch), day, { reserved = negative(its.reserved), settled = cost })
+local scopes = scopes_of_lane(its.lane, its.batch)
+local post_amounts = is_bounded(scopes) and post_to or post_unbounded
+post_amounts(scopes, day, { reserved = negative(its.reserved), settled = cost })
 redis.call('HDEL', job, 'sent', 'reserved', 'day:' .. token, 'asks:' .. token)
 redis.call('HSET', job, 'settled:' .. token, '1')
 labels_of(its.lane, true)
@@ -65,12 +68,20 @@ if cost ~= '0' then
   count_for(its.lane, 'spent|{tenant}|{model}', cost)
 end
 
-redis.call('HDEL', its.gate, 'silence')
-redis.call('HINCRBY', its.gate, 'passes', 1)
-redis.call('HINCRBY', its.gate, 'calls_out', -1)
-redis.call('HSET', rate_limit.key, 'answered', 1)
-redis.call('HDEL', rate_limit.key, 'silence', 'missing')
-count_down(model_of(its.lane), 'calls_out', 'at_hand')
+redis.call('HSET', gate.key, 'passes', at(gate.passes + 1), 'calls_out', at(gate.calls_out - 1))
+if gate.silence then
+  redis.call('HDEL', gate.key, 'silence')
+end
+local calls_out = (rate_limit.calls_out or 0) - 1
+set(rate_limit, 'answered', '1')
+set(rate_limit, 'calls_out', at(calls_out))
+write_gathered(rate_limit)
+if rate_limit.silence or rate_limit.missing then
+  redis.call('HDEL', rate_limit.key, 'silence', 'missing')
+end
+if calls_out == 0 and (rate_limit.at_hand or 0) == 0 then
+  redis.call('EXPIRE', rate_limit.key, RATE_LIMIT_KEPT)
+end
 if rate_limit.concurrency then
   look_at_model_again(model_of(its.lane))
 end

@@ -21,21 +21,18 @@ local function missing_model(gate, lane)
 end
 
 local function read_gate(gate)
-  local state, reason, epoch, step, calls_out, calls_before, retry_at = unpack(
-    redis.call(
-      'HMGET', gate,
-      'state', 'reason', 'epoch', 'step', 'calls_out', 'calls_before', 'retry_at'
-    )
-  )
+  local its = read(gate, 'state', 'reason', 'epoch', 'step', 'calls_out', 'calls_before', 'retry_at', 'passes', 'silence')
   return {
     key = gate,
-    state = state or 'open',
-    reason = reason or '',
-    epoch = tonumber(epoch or 0),
-    step = tonumber(step or 0),
-    calls_out = tonumber(calls_out or 0),
-    calls_before = tonumber(calls_before or 0),
-    retry_at = tonumber(retry_at),
+    state = its.state or 'open',
+    reason = its.reason or '',
+    epoch = tonumber(its.epoch or 0),
+    step = tonumber(its.step or 0),
+    calls_out = tonumber(its.calls_out or 0),
+    calls_before = tonumber(its.calls_before or 0),
+    retry_at = tonumber(its.retry_at or nil),
+    passes = tonumber(its.passes or 0),
+    silence = its.silence,
   }
 end
 

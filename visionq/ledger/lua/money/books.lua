@@ -112,18 +112,22 @@ local function books_of(scope, day)
   return books
 end
 
--- Fails if a key is of another kind that `post_to`, or who calls it, is going to write. Returns how
--- many accounts are in each book.
-local function refuse_unless_bookable(scopes, day)
-  local sizes = {}
+-- Returns how many accounts are in each book; fails if one is of another kind.
+local function sizes_of_books(scopes, day)
+  local sizes = { [K.money] = redis.call('HLEN', K.money) }
   for _, scope in ipairs(day and scopes or {}) do
     for _, book in ipairs(books_of(scope, day)) do
       sizes[book] = redis.call('HLEN', book)
     end
   end
-  for _, key in ipairs({ K.money, K.budget_waiter_counts }) do
-    redis.call('HLEN', key)
-  end
+  return sizes
+end
+
+-- Fails if a key is of another kind that `post_to`, or who calls it, is going to write. Returns how
+-- many accounts are in each book.
+local function refuse_unless_bookable(scopes, day)
+  local sizes = sizes_of_books(scopes, day)
+  redis.call('HLEN', K.budget_waiter_counts)
   for _, key in ipairs({ K.unknown_calls, K.closed_calls, K.budget_looks, K.waking }) do
     redis.call('ZCARD', key)
   end
@@ -132,21 +136,26 @@ local function refuse_unless_bookable(scopes, day)
   return sizes
 end
 
--- Writes amounts into every book of a call, or fails before it has written any: those of
--- the day of its reservation, even if it is past. A book that has expired since stays forgotten,
--- unless `opens`.
-local function post_to(scopes, day, amounts, opens)
-  local sizes = refuse_unless_bookable(scopes, day)
+local function add_to_books(scopes, day, sizes, amounts, opens)
   add_to_book(K.money, amounts)
-  if not day then
-    return -- it was sent before there were books
-  end
-  for _, scope in ipairs(scopes) do
+  for _, scope in ipairs(day and scopes or {}) do
     for i, book in ipairs(books_of(scope, day)) do
       if opens or sizes[book] > 0 then
         add_to_book(book, amounts, i == 2 and DAY_KEPT or i == 3 and MONTH_KEPT)
       end
     end
+  end
+end
+
+-- Writes amounts into every book of a call, or fails before it has written any: those of
+-- the day of its reservation, even if it is past. A book that has expired since stays forgotten,
+-- unless `opens`.
+local function post_to(scopes, day, amounts, opens)
+  add_to_books(scopes, day, refuse_unless_bookable(scopes, day), amounts, opens)
+  if not day then
+    return -- it was sent before there were books
+  end
+  for _, scope in ipairs(scopes) do
     if amounts.settled or amounts.unknown then
       tell_if_low(scope, day)
     end
@@ -156,4 +165,20 @@ end
 
 local function post(job, day, amounts, opens)
   post_to(scopes_of(job), day, amounts, opens)
+end
+
+-- Whether a scope has a budget, or jobs that wait for one.
+local function is_bounded(scopes)
+  for _, scope in ipairs(scopes) do
+    local total, of_day, of_month = unpack(redis.call('HMGET', K.book .. scope, 'limit:total', 'limit:day', 'limit:month'))
+    if total or of_day or of_month or redis.call('HEXISTS', K.budget_waiter_counts, scope) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+-- `post_to` where no scope is bounded: nothing but books is written, and nothing else looked at.
+local function post_unbounded(scopes, day, amounts, opens)
+  add_to_books(scopes, day, sizes_of_books(scopes, day), amounts, opens)
 end

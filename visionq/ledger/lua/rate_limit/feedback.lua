@@ -64,10 +64,13 @@ end
 
 local function count_success(rate_limit)
   if not rate_limit.learned and now - (rate_limit.since or 0) > WINDOW then
-    redis.call('HSET', rate_limit.key, 'passes', 1, 'since', at(now))
-    redis.call('HDEL', rate_limit.key, 'ceiling')
+    set(rate_limit, 'passes', '1')
+    set(rate_limit, 'since', at(now))
+    if rate_limit.ceiling then
+      redis.call('HDEL', rate_limit.key, 'ceiling')
+    end
   else
-    redis.call('HINCRBY', rate_limit.key, 'passes', 1)
+    set(rate_limit, 'passes', at((rate_limit.passes or 0) + 1))
   end
 end
 

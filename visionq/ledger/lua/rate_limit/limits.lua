@@ -49,7 +49,7 @@ end
 local PACE = {
   'told_requests', 'told_tokens', 'ceiling', 'start', 'span', 'passes', 'since', 'cut_at', 'next',
   'requests_at', 'tokens_at', 'calls_out', 'at_hand', 'way', 'call_tokens', 'share',
-  'refused_below', 'refused_above', 'usual', 'step', 'calls_before',
+  'refused_below', 'refused_above', 'usual', 'step', 'calls_before', 'silence', 'missing',
 }
 
 -- `requests` and `tokens` are what may be used in a minute, nil where nothing limits them.
@@ -71,8 +71,23 @@ local function read_rate_limit(model)
   return rate_limit
 end
 
+-- Written at once, or by `write_gathered` with what else changes.
+local function set(rate_limit, field, text)
+  local gathered = rate_limit.gathered
+  if gathered then
+    gathered[#gathered + 1] = field
+    gathered[#gathered + 1] = text
+  else
+    redis.call('HSET', rate_limit.key, field, text)
+  end
+end
+
 local function save(rate_limit, field, value)
-  redis.call('HSET', rate_limit.key, field, string.format('%.3f', value))
+  set(rate_limit, field, string.format('%.3f', value))
+end
+
+local function write_gathered(rate_limit)
+  redis.call('HSET', rate_limit.key, unpack(rate_limit.gathered))
 end
 
 -- A moving average: an eighth of each new value.
