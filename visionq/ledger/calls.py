@@ -437,7 +437,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
-    """Return what `finish` stores as it is: Celery's result, and the answer if there is one."""
+    """Return what `finish` stores: Celery's result, and the answer, if any."""
     match outcome:
         case Completed(result):
             answer = result.to_json()

@@ -35,7 +35,7 @@ def _exception(module: str, name: str, message: str) -> str:
 
 
 def success(job_id: str, result: str, now: float) -> str:
-    """Return the form of a completed job: the result document, in JSON, is what `get()` returns."""
+    """Return the form of a completed job, whose result document `get()` returns."""
     return _meta(job_id, "SUCCESS", result, now)
 
 
