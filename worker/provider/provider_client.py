@@ -81,9 +81,9 @@ class AsyncProviderClient(_OwnHeaders, openai.AsyncOpenAI):
         of the work of a call beside its transport (openai 3.54).
         """
         content, timeout = options.content, self.timeout
-        has_its_own_timeout = isinstance(options.timeout, float | int)
-        is_plain = isinstance(content, bytes) and isinstance(timeout, httpx2.Timeout)
-        if has_its_own_timeout or not is_plain:
+        if isinstance(options.timeout, float | int):  # of a call that may take longer
+            return super()._build_request(options, retries_taken=retries_taken)
+        if not isinstance(content, bytes) or not isinstance(timeout, httpx2.Timeout):
             return super()._build_request(options, retries_taken=retries_taken)
         return httpx2.Request(
             options.method,
