@@ -18,6 +18,8 @@ TASK_DELIVER: Final = "visionq.deliver"
 #: Tasks whose messages may get lost: the ledger knows what they are about, and repeats them.
 HINT_TASKS: Final = frozenset({TASK_RUN, TASK_DELIVER})
 
+#: What the names of all our queues begin with.
+QUEUE_PREFIX: Final = "visionq."
 QUEUE_INTERACTIVE: Final = "visionq.interactive"
 QUEUE_BULK: Final = "visionq.bulk"
 #: Messages in it carry whole documents from plain Celery callers.

@@ -12,9 +12,17 @@ from producer.gateway.admission import needs_operator, refusal
 from producer.gateway.http_errors import ApiError
 from visionq.contract import TERMINAL, JobDocument, JobView, ResultDocument, State
 from visionq.errors import BillingUnknown
+from visionq.ledger.provider_batches import BATCH_FIELDS, batch_view
 from visionq.ledger.scripts import MOST_PER_SCRIPT
-from visionq.ledger.views import ask_for_view, read_view, states_of
-from visionq.names import CELERY_RESULT, JOB, TENANT_FINISHED, TENANT_JOBS
+from visionq.ledger.views import (
+    ask_for_view,
+    batches_of,
+    read_view,
+    states_of,
+    stored_views,
+    with_batch,
+)
+from visionq.names import CELERY_RESULT, JOB, PROVIDER_BATCH, TENANT_FINISHED, TENANT_JOBS
 from visionq.sans_io import run_async
 from visionq.sdk.results import answer_in, not_found
 from visionq.sdk.submitting import accepted, submit_drafts
@@ -40,7 +48,7 @@ def list_jobs(redis: Redis, tenant: str, state: State | None, limit: int) -> lis
     for ids in _candidates(redis, tenant, state, at_once):
         wanted = ids if state is None else _in_state(redis, ids, state)
         # Another tenant may have used the id again after the job was forgotten.
-        own = (view for view in _views(redis, wanted) if view.tenant == tenant)
+        own = (view for view in stored_views(redis, wanted) if view and view.tenant == tenant)
         found += [view for view in own if state in {None, view.state}]
         if len(found) >= limit:
             break
@@ -65,17 +73,6 @@ def _pieces(redis: Redis, name: str, size: int, *, newest_first: bool) -> Iterat
 def _in_state(redis: Redis, job_ids: list[str], state: State) -> list[str]:
     pairs = zip(job_ids, states_of(redis, job_ids), strict=True)
     return [job_id for job_id, its_state in pairs if its_state is state]
-
-
-def _views(redis: Redis, job_ids: list[str]) -> list[JobView]:
-    if not job_ids:
-        return []
-    with redis.pipeline(transaction=False) as pipeline:
-        for job_id in job_ids:
-            ask_for_view(pipeline, job_id)
-        replies = pipeline.execute()
-    pairs = zip(job_ids, replies[::2], replies[1::2], strict=True)
-    return [view for job_id, fields, due in pairs if (view := read_view(job_id, fields, due))]
 
 
 #: Seconds between looks whether a job is parked while a call waits for it.
@@ -168,10 +165,15 @@ async def read_jobs(services: Services, job_ids: Sequence[str]) -> list[JobRecor
             # Last: a job seen as ended then has its result, which is written with it.
             pipeline.get(CELERY_RESULT + job_id)
         replies = await pipeline.execute()
-    return [
+    records = [
         _job_record(job_id, *replies[4 * position : 4 * position + 4])
         for position, job_id in enumerate(job_ids)
     ]
+    known = {}
+    for batch in batches_of(one.view if one else None for one in records):
+        stored: Any = await services.redis.hmget(PROVIDER_BATCH + batch, BATCH_FIELDS)
+        known[batch] = batch_view(batch, stored)
+    return [one and replace(one, view=with_batch(one.view, known)) for one in records]
 
 
 async def read_latest(services: Services, job_ids: Sequence[str]) -> list[JobRecord | None]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from visionq.cli.status_screen import MOST_ROWS, screen
 from visionq.contract import Spend
+from visionq.contract.result import ProviderBatchView
 from visionq.ledger.gates import Gate
 from visionq.ledger.overview import (
     RATE_WINDOW,
@@ -131,6 +132,22 @@ def test_idle_time_counts_for_no_pace(
     """A rate is of time in which there was work; until enough has ended it is unknown."""
     found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
     assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
+
+
+def test_batches_have_a_row() -> None:
+    """One row says how far the batches are, and what waits; jobs in them are in no ETA."""
+    out = [
+        ProviderBatchView(
+            id=f"b{age}", lines=700, completed=age, failed=1, out_at=NOW - age * SECOND
+        )
+        for age in (60, 600)
+    ]
+    text = shown(page(batches=tuple(out), unbatched=1200, eta_seconds=60), 80)
+    assert "Batches    2  662 of 1,400 lines done, 2 failed, the oldest out for 10" in text
+    assert "1,200 jobs wait for the next one" in text
+    assert "until all but the parked and those in batches have ended" in text
+    lane = LaneView(queue="visionq.batch.responses", tenant="t", model="m", queued=7)
+    assert "batch  t       m" in shown(page(lanes=(lane,), lane_count=1))
 
 
 def test_a_busy_page() -> None:

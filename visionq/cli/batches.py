@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from visionq.cli.screen import duration, money, people_console
 from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
 from visionq.ledger.provider_batches import (
+    WINDOW,
     BatchState,
     backlogs,
     done_batches,
@@ -21,7 +23,15 @@ from visionq.pricing.money import rubles
 from visionq.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visionq.contract.result import ProviderBatchView
     from visionq.ledger.provider_batches import BatchRecord
+
+#: States in which the provider was asked for nothing yet.
+_BEFORE: Final = (BatchState.PACKING, BatchState.UPLOADING)
+#: States after which nothing more is asked.
+_AFTER: Final = (BatchState.COLLECTING, BatchState.RETURNING, BatchState.DONE)
 
 
 @click.group()
@@ -48,7 +58,8 @@ def list_(*, done: int, as_json: bool) -> None:
         )
         return
     for one in (*going, *ended):
-        click.echo(_line(one))
+        click.echo(f"{one.id}  {_state(one)}  {one.model}  {duration(_age(one))}")
+        click.echo(f"    {_lines(one)}; {_price(one)}")
     for backlog in waiting:
         kind = f"{backlog.model} ({backlog.api})"
         click.echo(f"waiting for a batch of {kind}: {counted(backlog.jobs, 'job')}")
@@ -67,29 +78,57 @@ def show(*, batch: str, as_json: bool) -> None:
         raise _unknown(batch)
     if as_json:
         print_json(_public(found))
-        return
-    for name, value in _public(found).items():
-        if value not in ("", None, 0):
-            click.echo(f"{name}: {value}")
+    else:
+        _print(found)
 
 
 @batches.command()
 @click.argument("batch")
 @json_option
 def cancel(*, batch: str, as_json: bool) -> None:
-    """Stop BATCH. Its answers are kept; its other jobs wait for the next one."""
+    """Stop BATCH. Its answers are kept and paid; its other jobs wait for the next one."""
     with errors_as_json(as_json), open_ledger() as ledger:
-        if not ledger.make(stop(batch)):
-            raise _unknown(batch)
-        found = read_batch(ledger.redis, batch)
+        found = read_batch(ledger.redis, batch) if ledger.make(stop(batch)) else None
+    if found is None:
+        raise _unknown(batch)
     if as_json:
-        print_json(_public(found) if found else {})
+        print_json(_public(found))
     else:
-        click.echo(f"{batch}: will be stopped within seconds")
+        click.echo(f"{batch}: {_what_happens(found)}")
+
+
+def progress(batches: Sequence[ProviderBatchView], now: datetime) -> str:
+    """Return how far batches are, and for how long the oldest has been out."""
+    lines, completed, failed = (
+        sum(getattr(one, name) for one in batches) for name in ("lines", "completed", "failed")
+    )
+    begun = [one.out_at or one.begun_at for one in batches]
+    ages = [(now - moment).total_seconds() for moment in begun if moment]
+    parts = [_done(lines, completed, failed)]
+    if ages:
+        parts.append(f"{'' if len(batches) == 1 else 'the oldest '}out for {duration(max(ages))}")
+    return ", ".join(parts)
+
+
+def _done(lines: int, completed: int, failed: int) -> str:
+    done = f"{completed + failed:,} of {counted(lines, 'line')} done"
+    return f"{done}, {failed:,} failed" if failed else done
 
 
 def _unknown(batch: str) -> click.BadParameter:
     return click.BadParameter(f"{batch}: no such batch is out; see `visionq batches list`")
+
+
+def _what_happens(batch: BatchRecord) -> str:
+    if batch.state in _AFTER:
+        return "it has ended already; its answers are being written"
+    if batch.state in _BEFORE:
+        return "will be stopped within seconds of being made; its jobs wait for the next one"
+    return (
+        "will be stopped within seconds; what it has answered by then"
+        f" (at the last look {batch.completed:,}) is kept and paid, and its other jobs cost"
+        " nothing and wait for the next one"
+    )
 
 
 def _public(batch: BatchRecord) -> dict[str, Any]:
@@ -97,20 +136,65 @@ def _public(batch: BatchRecord) -> dict[str, Any]:
     fields = asdict(batch)
     for name in ("next_look", "looks", "goes_online", "stop", "asked", "key"):
         del fields[name]
-    fields["reserved_rub"] = str(rubles(fields.pop("reserved")))
+    for name in ("reserved", "settled"):
+        fields[f"{name}_rub"] = str(rubles(fields.pop(name)))
     fields["stopping"] = bool(batch.stop)
-    for name in ("begun", "created", "ended"):
+    fields["expires"] = batch.created and batch.created + WINDOW
+    for name in ("begun", "created", "ended", "expires"):
         moment = fields[name]
         fields[name] = datetime.fromtimestamp(moment, UTC).isoformat() if moment else None
     return fields
 
 
-def _line(batch: BatchRecord) -> str:
-    answered = f"{batch.completed + batch.failed:,} of {counted(batch.lines, 'line')}"
+def _age(batch: BatchRecord) -> float:
+    """Return for how long it has been there, or was: with the provider, if that took it."""
+    end = batch.ended or datetime.now(UTC).timestamp()
+    return max(0.0, end - (batch.created or batch.begun))
+
+
+def _state(batch: BatchRecord) -> str:
     if batch.state is BatchState.DONE:
-        end = batch.cause or batch.status or "nothing was in it"
-        return f"{batch.id}  done ({end})  {batch.model}  {answered}"
-    minutes = max(0, round((datetime.now(UTC).timestamp() - batch.begun) / 60))
-    state = f"{batch.state}, {batch.status}" if batch.status else str(batch.state)
-    stopping = "  stopping" if batch.stop else ""
-    return f"{batch.id}  {state}  {batch.model}  {answered}  for {minutes:,} min{stopping}"
+        return f"done ({batch.cause or batch.status or 'nothing was in it'})"
+    said = ", ".join(filter(None, (batch.status, "stopping" if batch.stop else "")))
+    return f"{batch.state} ({said})" if said else str(batch.state)
+
+
+def _lines(batch: BatchRecord) -> str:
+    return _done(batch.lines, batch.completed, batch.failed)
+
+
+def _price(batch: BatchRecord) -> str:
+    return f"{money(rubles(batch.settled))} ₽ of at most {money(rubles(batch.reserved))} ₽"
+
+
+def _print(batch: BatchRecord) -> None:
+    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
+
+    is_done = batch.state is BatchState.DONE
+    rows = {
+        "batch": batch.id,
+        "state": _state(batch),
+        "model": f"{batch.model}, {batch.api}",
+        "progress": _lines(batch),
+        "price": _price(batch),
+        "begun": _local(batch.begun),
+        "out since": _local(batch.created),
+        "ended" if is_done else "ends by": _local(
+            batch.ended if is_done else batch.created and batch.created + WINDOW
+        ),
+        "age": duration(_age(batch)),
+        "file": f"{batch.bytes:,} bytes, {batch.tokens:,} tokens",
+        "at provider": ", ".join(filter(None, (batch.batch_id, batch.file_id))),
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    people_console().print(table)
+
+
+def _local(moment: float) -> str:
+    if not moment:
+        return ""
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from visionq.blobs import open_blobs
+from visionq.cli.batches import progress
 from visionq.cli.filters import ID, filter_options, job_filter
 from visionq.cli.screen import people_console, print_rows
 from visionq.cli.shared import (
@@ -37,7 +39,6 @@ from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from decimal import Decimal
     from pathlib import Path
 
@@ -184,6 +185,7 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
         "error": view.error.message if view.error else "",
         "picture": view.error.image or "" if view.error else "",
         "comes back": _local(view.due_at),
+        "waits in": _in_batch(view),
         "model": f"{view.model}, {document.api.value}, detail {document.detail.value}",
         "tenant": f"{view.tenant}, {view.priority}",
         "pictures": ", ".join(
@@ -205,6 +207,11 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
         if value:
             table.add_row(name, value)
     people_console().print(table)
+
+
+def _in_batch(view: JobView) -> str:
+    batch = view.provider_batch
+    return f"{batch.id}: {progress([batch], datetime.now(UTC))}" if batch else ""
 
 
 def _state(view: JobView) -> str:

@@ -8,8 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from visionq.cli.batches import progress
 from visionq.cli.screen import duration, money
-from visionq.names import HINT_QUEUES
+from visionq.names import HINT_QUEUES, QUEUE_PREFIX
 from visionq.wording import counted
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _summary(page: Overview, *, simulated: bool) -> Table:
     )
     window = duration(page.rate.over_seconds)
     table.add_row("Rate", f"{page.rate.per_minute:,.1f}", f"a minute, over the last {window}")
+    if page.batches or page.unbatched:
+        table.add_row("Batches", f"{len(page.batches):,}", _batches(page))
     if page.eta_seconds != 0:
         table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
@@ -90,11 +93,19 @@ def _reasons(held: HeldScopes, style: str) -> Text:
     return text
 
 
+def _batches(page: Overview) -> str:
+    words = [progress(page.batches, page.at)] if page.batches else []
+    if page.unbatched:
+        words.append(f"{page.unbatched:,} jobs wait for the next one")
+    return "; ".join(words)
+
+
 def _eta(page: Overview) -> str:
     if page.eta_seconds is None:
         return "unknown: the gate is closed" if page.gate.state == "closed" else "unknown so far"
     rate = "" if page.pace_per_minute is None else f" at {page.pace_per_minute:,.1f} a minute"
-    return f"{duration(page.eta_seconds)} until all but the parked have ended{rate}"
+    others = "the parked and those in batches" if page.batches else "the parked"
+    return f"{duration(page.eta_seconds)} until all but {others} have ended{rate}"
 
 
 def _gate(gate: Gate, now: datetime) -> Text:
@@ -146,7 +157,7 @@ def _lanes(page: Overview) -> Table:
     table = _table(("QUEUE", "TENANT", "MODEL"), ("QUEUED", "OLDEST"))
     for lane in page.lanes[:MOST_ROWS]:
         table.add_row(
-            lane.queue.rpartition(".")[2],
+            lane.queue.removeprefix(QUEUE_PREFIX).partition(".")[0],
             lane.tenant,
             lane.model,
             f"{lane.queued:,}",

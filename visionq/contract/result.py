@@ -140,6 +140,23 @@ class ErrorDocument(Document):
     usage: Usage | None = None
 
 
+class ProviderBatchView(Document):
+    """A batch at the provider, or on its way there, as people and programs see it."""
+
+    id: str
+    #: `packing`, `uploading`, `creating`, `out`, `cancelling`, `collecting`, `returning` or `done`.
+    state: str = ""
+    #: As the provider said at the last look.
+    status: str = ""
+    lines: int = 0
+    completed: int = 0
+    failed: int = 0
+    begun_at: AwareDatetime | None = None
+    #: When the provider took it, and by when it is to have answered.
+    out_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+
+
 class JobView(Document):
     """A job as people and programs see it."""
 
@@ -163,3 +180,5 @@ class JobView(Document):
     batch_id: str | None = None
     #: The job that stands for this one since it was replayed.
     replayed_by: str | None = None
+    #: The batch at the provider in which it waits.
+    provider_batch: ProviderBatchView | None = None

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import AwareDatetime
 
 from visionq.contract import HINTED as HINTED_STATE
-from visionq.contract import Spend, State
+from visionq.contract import DelayReason, Spend, State
 from visionq.contract.base import Document
+from visionq.contract.result import ProviderBatchView
 from visionq.ledger.gates import Gate, read_gate
 from visionq.ledger.overview_page import (
     MOST_EVENTS,
@@ -25,8 +26,10 @@ from visionq.ledger.overview_page import (
     read_jobs,
     read_page,
 )
+from visionq.ledger.provider_batches import open_views
 from visionq.ledger.rate_limits import RateLimitStatus, read_rate_limits
 from visionq.ledger.views import spend
+from visionq.names import QUEUE_BATCH
 from visionq.pricing.money import day_of
 
 if TYPE_CHECKING:
@@ -112,7 +115,8 @@ class Overview(Document):
     rate: Rate
     #: Jobs a minute while there was work, by the latest; None if too few have ended.
     pace_per_minute: float | None = None
-    #: Until all but the parked jobs have ended, at that rate; None without one, or behind a gate.
+    #: Until all but the parked jobs and those of batches have ended, at that rate; None without
+    #: one, or behind a gate.
     eta_seconds: float | None
     slots: int
     busy: int
@@ -120,6 +124,10 @@ class Overview(Document):
     gate: Gate
     #: Of the models that are queued for or have limits set: those that something limits.
     paces: tuple[RateLimitStatus, ...] = ()
+    #: Batches at the provider, or on their way there, the oldest first.
+    batches: tuple[ProviderBatchView, ...] = ()
+    #: Jobs that wait for the next one.
+    unbatched: int = 0
     #: Of all jobs ever.
     spend: Spend
 
@@ -136,16 +144,19 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
     )
     gate = read_gate(redis)
     rate_limit = pace_of(page.events, now, _at_work_since(oldest, gate))
+    batches, lines = open_views(redis)
+    unbatched = sum(one.queued for one in lanes if one.queue.startswith(QUEUE_BATCH))
     unfinished = sum(
         counts.get(state, 0)
         for state in (State.QUEUED, HINTED_STATE, State.IN_PROGRESS, State.WAITING)
     )
+    online = max(0, unfinished - lines - unbatched)
     return Overview(
         at=datetime.fromtimestamp(now, UTC),
         queued=counts.get(State.QUEUED, 0),
         hinted=counts.get(HINTED_STATE, 0),
         running=counts.get(State.IN_PROGRESS, 0),
-        waiting=_held(State.WAITING, counts, due),
+        waiting=_held(State.WAITING, counts, due, {DelayReason.BATCH: lines}),
         parked=_held(State.PARKED, counts, parked),
         completed=counts.get(State.COMPLETED, 0),
         failed=counts.get(State.FAILED, 0),
@@ -155,12 +166,14 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         lane_count=page.lane_count,
         rate=rate_of(page.events, now),
         pace_per_minute=rate_limit,
-        eta_seconds=eta_of(unfinished, None if gate.state == "closed" else rate_limit),
+        eta_seconds=eta_of(online, None if gate.state == "closed" else rate_limit),
         slots=sum(page.slots.values()),
         busy=sum(page.busy.values()),
         workers=_workers(page, due),
         gate=gate,
         paces=read_rate_limits(redis, {lane.model for lane in lanes}),
+        batches=batches,
+        unbatched=unbatched,
         spend=spend(redis, day_of(now, time_zone)),
     )
 
@@ -235,9 +248,15 @@ def eta_of(unfinished: int, per_minute: float | None) -> float | None:
 
 
 def _held(
-    state: State, counts: Mapping[str, int], jobs: Iterable[Sequence[str | None]]
+    state: State,
+    counts: Mapping[str, int],
+    jobs: Iterable[Sequence[str | None]],
+    counted_apart: Mapping[str, int] | None = None,
 ) -> HeldScopes:
     reasons = Counter(reason or "" for its_state, reason, _ in jobs if its_state == state)
+    for reason, count in (counted_apart or {}).items():
+        reasons[reason] = min(count, max(0, counts.get(state, 0) - reasons.total()))
+    reasons += Counter()  # without those that nobody waits for
     # Jobs may have come since the counter was read.
     total = max(counts.get(state, 0), reasons.total())
     return HeldScopes(jobs=total, reasons=dict(reasons.most_common()), counted=reasons.total())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api
+from visionq.contract.result import ProviderBatchView
 from visionq.contract.states import TERMINAL
 from visionq.ledger.calls import read_claim, read_fields
 from visionq.ledger.scripts import Call
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 BATCH_SUBJECT: Final = "provider-batch:"
 #: Seconds that a job which the packer was given may stay unclaimed.
 _PATIENCE: Final = 60
+#: Batches that a page of all shows.
+_MOST_SHOWN: Final = 1000
 #: Lines that are read at once.
 _PAGE: Final = 200
 
@@ -76,8 +80,9 @@ class BatchRecord:
     lines: int = 0
     bytes: int = 0
     tokens: int = 0
-    #: Nano-rubles, when it was packed.
+    #: Nano-rubles: for all of its lines when they were packed, and what those that came back cost.
     reserved: int = 0
+    settled: int = 0
     file_id: str = ""
     #: The provider's.
     batch_id: str = ""
@@ -101,6 +106,8 @@ class BatchRecord:
 
 
 _FIELDS: Final = tuple(one.name for one in fields(BatchRecord))
+#: Seconds within which the provider is to answer: its `completion_window`.
+WINDOW: Final = 24 * 3600
 _NUMBERS: Final = {
     one.name: float if one.type == "float" else int
     for one in fields(BatchRecord)
@@ -119,6 +126,43 @@ def read_batch(redis: Redis, batch_id: str) -> BatchRecord | None:
     known["ended"] = known.get("ended", 0) / 1000  # the script writes milliseconds
     known |= {"id": batch_id, "state": BatchState(told["state"]), "api": Api(told["api"])}
     return BatchRecord(**known)
+
+
+#: Fields of the record that `batch_view` reads.
+BATCH_FIELDS: Final = ("state", "status", "lines", "completed", "failed", "begun", "created")
+
+
+def batch_view(batch_id: str, values: Sequence[bytes | None]) -> ProviderBatchView:
+    """Return a batch as people see it, from the reply to an HMGET of `BATCH_FIELDS`."""
+    state, status, *numbers = [(value or b"").decode() for value in values]
+    lines, completed, failed, begun, created = [float(number or 0) for number in numbers]
+    return ProviderBatchView(
+        id=batch_id,
+        state=state,
+        status=status,
+        lines=round(lines),
+        completed=round(completed),
+        failed=round(failed),
+        begun_at=_moment(begun),
+        out_at=_moment(created),
+        expires_at=_moment(created and created + WINDOW),
+    )
+
+
+def open_views(redis: Redis) -> tuple[tuple[ProviderBatchView, ...], int]:
+    """Return the oldest batches that are not done, and how many of their lines are not settled."""
+    ids = [one.decode() for one in redis.zrange(PROVIDER_BATCHES, 0, _MOST_SHOWN - 1)]  # type: ignore[union-attr]  # not asynchronous
+    with redis.pipeline(transaction=False) as pipeline:
+        for one in ids:
+            pipeline.hmget(PROVIDER_BATCH + one, BATCH_FIELDS)
+            pipeline.hlen(PROVIDER_BATCH_LINES + one)
+        replies = pipeline.execute()
+    views = tuple(map(batch_view, ids, replies[::2]))
+    return views, sum(replies[1::2])
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def open_batches(redis: Redis) -> tuple[BatchRecord, ...]:

@@ -16,12 +16,14 @@ from visionq.contract import (
     State,
     shown_state,
 )
+from visionq.contract.result import ProviderBatchView
 from visionq.contract.states import MISSING
 from visionq.errors import InvalidJob
 from visionq.input_errors import describe
 from visionq.ledger import celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
+from visionq.ledger.provider_batches import BATCH_FIELDS, batch_view
 from visionq.ledger.scripts import script_text
 from visionq.names import (
     CELERY_RESULT,
@@ -29,13 +31,15 @@ from visionq.names import (
     JOB,
     MONEY,
     MONEY_OF_DAY,
+    PROVIDER_BATCH,
+    QUEUE_BATCH,
     WORKER,
     WORKERS,
 )
 from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redis import Redis
     from redis.asyncio.client import Pipeline as AsyncPipeline
@@ -46,22 +50,32 @@ if TYPE_CHECKING:
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "ended_by", "unknown_calls",
-    "cost", "finished", "worker", "error", "batch", "replayed_by",
+    "cost", "finished", "worker", "error", "batch", "replayed_by", "online", "line",
 )  # fmt: skip
 
 
 def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
-    """Return each job as people see it, or None, in one round trip."""
+    """Return each job as people see it, or None, in a few round trips."""
+    views = stored_views(redis, job_ids)
+    if not any(view and view.state is State.QUEUED for view in views):
+        return views
+    gate = read_gate(redis)
+    return [view and behind(gate, view) for view in views]
+
+
+def stored_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
+    """Return each job as the ledger has it, whatever its gate, or None."""
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             ask_for_view(pipeline, job_id)
         replies = pipeline.execute()
     pairs = zip(job_ids, replies[::2], replies[1::2], strict=True)
     views = [read_view(job_id, fields, due) for job_id, fields, due in pairs]
-    if not any(view and view.state is State.QUEUED for view in views):
-        return views
-    gate = read_gate(redis)
-    return [view and behind(gate, view) for view in views]
+    known = {}
+    for batch in batches_of(views):
+        stored: Any = redis.hmget(PROVIDER_BATCH + batch, BATCH_FIELDS)
+        known[batch] = batch_view(batch, stored)
+    return [view and with_batch(view, known) for view in views]
 
 
 def states_of(redis: Redis, job_ids: Sequence[str]) -> list[State | None]:
@@ -83,7 +97,7 @@ def behind(gate: Gate, view: JobView) -> JobView:
     if view.state is not State.QUEUED:
         return view
     if reason is None:
-        waits = view.model in gate.paced
+        waits = view.model in gate.paced and view.reason != DelayReason.BATCH
         return view.model_copy(update={"reason": DelayReason.RATE_LIMITED}) if waits else view
     return view.model_copy(update={"state": State.PARKED, "reason": reason})
 
@@ -92,6 +106,19 @@ def ask_for_view(pipeline: Pipeline | AsyncPipeline, job_id: str) -> None:
     """Put the two commands into a pipeline whose replies `read_view` reads."""
     pipeline.hmget(JOB + job_id, _FIELDS)
     pipeline.zscore(DUE, job_id)
+
+
+def batches_of(views: Iterable[JobView | None]) -> list[str]:
+    """Return the ids of the batches at the provider in which any of the jobs wait."""
+    found = (view.provider_batch for view in views if view is not None)
+    return sorted({one.id for one in found if one is not None})
+
+
+def with_batch(view: JobView, known: Mapping[str, ProviderBatchView]) -> JobView:
+    """Return a job with what is known of the batch in which it waits."""
+    if view.provider_batch is None:
+        return view
+    return view.model_copy(update={"provider_batch": known[view.provider_batch.id]})
 
 
 def read_view(job_id: str, values: list[bytes | None], due: float | None) -> JobView | None:
@@ -105,11 +132,15 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
     if state is None:
         return None
     queue, tenant, model = fields["lane"].split(":", 2)
+    reason, line = fields.get("reason"), fields.get("line")
+    if state is State.QUEUED and queue.startswith(QUEUE_BATCH):
+        reason = DelayReason.BATCH
+    queue = fields.get("online", queue).partition(":")[0]
     waits = state is State.WAITING or (state is State.PARKED and due is not None)
     return JobView(
         id=job_id,
         state=state,
-        reason=fields.get("reason") or None,
+        reason=reason or None,
         tenant=tenant,
         model=model,
         priority=queue.rpartition(".")[2],
@@ -124,6 +155,7 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         error=_error(fields),
         batch_id=fields.get("batch"),
         replayed_by=fields.get("replayed_by"),
+        provider_batch=ProviderBatchView(id=line) if line and state is State.WAITING else None,
     )
 
 

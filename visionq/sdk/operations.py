@@ -12,7 +12,9 @@ from visionq.contract import State
 from visionq.errors import JobError
 from visionq.ledger import AsyncLedger, Ledger, Period, ledger_options
 from visionq.ledger.gates import ask_for_gate
-from visionq.ledger.views import ask_for_view, behind, read_view
+from visionq.ledger.provider_batches import BATCH_FIELDS, batch_view
+from visionq.ledger.views import ask_for_view, batches_of, behind, read_view, with_batch
+from visionq.names import PROVIDER_BATCH
 from visionq.redis_connection import as_queue_unavailable, connect, connect_async
 from visionq.sans_io import Item
 from visionq.sdk.budget_arguments import cleared, limits_of
@@ -172,6 +174,9 @@ class Operations(Generic[J]):
                 raise not_found(job_id)
             if view.state is State.QUEUED:
                 view = behind((yield from ask_for_gate(self.redis)), view)
+            for batch in batches_of([view]):
+                stored = yield self.redis.hmget(PROVIDER_BATCH + batch, BATCH_FIELDS)
+                view = with_batch(view, {batch: batch_view(batch, stored)})
             return view
 
     def cancel(self, job_id: str) -> Steps[JobView]:

@@ -15,7 +15,7 @@ local billing, cost = ending.billing, ending.cost
 local job = K.job .. id
 local was = read(
   job, 'state', 'token', 'sent', 'ended_by', 'interrupted', 'gate', 'epoch', 'reserved', 'lane', 'refused',
-  'sent_at', 'forecast', 'tokens', 'waits', 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
+  'sent_at', 'forecast', 'tokens', 'waits', 'line', 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
 )
 local state, sent, unknown, said = was.state, was.sent, was['unknown:' .. token], was['said:' .. token]
 local is_mine = state == State.IN_PROGRESS and was.token == token
@@ -91,6 +91,9 @@ local function settle()
   if price ~= '0' then
     book_on(ending.today, 'settled', price)
     increase(job, 'cost', price)
+    if was.line and sent == token then
+      increase(K.provider_batch .. was.line, 'settled', price)
+    end
   end
   return price
 end
