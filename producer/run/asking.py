@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from producer.run.feeder import (
-    WINDOW_JOBS,
     WINDOW_JOBS_OF_BATCHES,
     Feeder,
     Submitter,
     Window,
+    bytes_for_batches,
 )
 from producer.run.run_progress import open_display
 from producer.run.session import RunBudget, Session
@@ -26,6 +26,8 @@ from visionq.sdk.waiting import REPLY
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
+
+    from redis import Redis
 
     from producer.run.plan import Question
     from producer.run.run_progress import Tally
@@ -82,7 +84,7 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
         budget = RunBudget(ledger, patient, rows.run, rows.max_rub, rows.paid)
         with as_queue_unavailable():
             budget.begin()
-        window = Window(_most_jobs(rows.question))
+        window = _window(rows.question, patient)
         feeder = Feeder(
             source=rows.source.rows(),
             question=rows.question,
@@ -114,8 +116,11 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
             return session.run()
 
 
-def _most_jobs(question: Question) -> int:
-    """Return how many jobs may be in the ledger at once."""
+def _window(question: Question, redis: Redis) -> Window:
+    """Return what bounds the jobs, and their pictures, that are in Redis at once."""
     lane = question.options.get("lane", Lane.AUTO)
     waits = lane == Lane.BATCH or (lane == Lane.AUTO and question.options.get("by") is not None)
-    return WINDOW_JOBS_OF_BATCHES if waits else WINDOW_JOBS
+    if not waits:
+        return Window()
+    with as_queue_unavailable():
+        return Window(WINDOW_JOBS_OF_BATCHES, bytes_for_batches(redis))

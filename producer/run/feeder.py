@@ -15,6 +15,7 @@ from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.blobs import open_blobs
 from visionq.errors import BlobMissing, QueueUnavailable, VisionqError
 from visionq.ledger import LedgerFull, OverQuota, Submitted
+from visionq.ledger.views import states_of
 from visionq.redis_connection import as_queue_unavailable
 from visionq.sans_io import run
 from visionq.sdk.submitting import Draft, submit_drafts
@@ -36,6 +37,10 @@ WINDOW_JOBS: Final = 1_000
 WINDOW_JOBS_OF_BATCHES: Final = 100_000
 #: Bytes of their pictures, which are in Redis until the jobs end.
 WINDOW_BYTES: Final = 256_000_000
+#: The same where jobs wait for batches, until the provider has their lines: enough to fill a file.
+WINDOW_BYTES_OF_BATCHES: Final = 1_000_000_000
+#: Share of Redis's `maxmemory` that pictures may fill; of what is left, one run takes half.
+_SHARE_OF_PICTURES: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,12 @@ class Out:
     job: NewJob
     row: Row
     place: RowAttempt
+    #: Bytes of its pictures in Redis.
     size: int
     #: Whether this run submitted it; else an earlier run of the same command did.
     created: bool
+    #: Whether Redis has let its pictures go, since the provider has its line.
+    is_released: bool = False
 
 
 class Window:
@@ -55,7 +63,7 @@ class Window:
 
     def __init__(self, most_jobs: int = WINDOW_JOBS, most_bytes: int = WINDOW_BYTES) -> None:
         self._most_jobs = most_jobs
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._out: dict[str, Out] = {}
         self._bytes = 0
         self._changed = threading.Condition()
@@ -74,7 +82,7 @@ class Window:
             return not self._closed
 
     def _has_room(self, jobs: int, size: int) -> bool:
-        fits = len(self._out) + jobs <= self._most_jobs and self._bytes + size <= self._most_bytes
+        fits = len(self._out) + jobs <= self._most_jobs and self._bytes + size <= self.most_bytes
         return fits or not self._out
 
     def add(self, jobs: Iterable[Out]) -> None:
@@ -92,6 +100,20 @@ class Window:
             self._changed.notify_all()
         return taken
 
+    def release(self, job_ids: Iterable[str]) -> None:
+        """Note that pictures are no longer in Redis."""
+        with self._changed:
+            for one in (self._out[job_id] for job_id in job_ids if job_id in self._out):
+                self._bytes -= one.size
+                self._out[one.job.id] = replace(one, size=0, is_released=True)
+            self._changed.notify_all()
+
+    def with_pictures(self, job_ids: Iterable[str]) -> list[str]:
+        """Return those of the jobs whose pictures are in Redis, as far as is known."""
+        with self._changed:
+            found = ((job_id, self._out.get(job_id)) for job_id in job_ids)
+            return [job_id for job_id, one in found if one is not None and not one.is_released]
+
     def ids(self) -> Sequence[str]:
         """Return the ids of all jobs, the oldest first."""
         with self._changed:
@@ -102,6 +124,15 @@ class Window:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def bytes_for_batches(redis: Redis) -> int:
+    """Return the bytes of pictures that Redis has room for at once."""
+    told: Any = redis.info("memory")
+    limit, used = int(told.get("maxmemory", 0)), int(told.get("used_memory", 0))
+    if not limit:
+        return WINDOW_BYTES_OF_BATCHES
+    return max(0, min(WINDOW_BYTES_OF_BATCHES, int(limit * _SHARE_OF_PICTURES - used) // 2))
 
 
 #: Largest chunk: one upload and one call of the ledger.
@@ -145,9 +176,17 @@ class Submitter:
         self._blobs = open_blobs(self.settings, self.redis)
 
     def submit(self, drafts: Sequence[Draft]) -> list[Submission]:
-        """Submit jobs; raise `QueueUnavailable` when the ledger takes none."""
+        """Submit jobs; raise `QueueUnavailable` when the ledger takes none.
+
+        What an earlier run of the same command submitted needs no pictures.
+        """
         with as_queue_unavailable():
-            replies = run(submit_drafts(drafts, self._blobs, self.ledger))
+            known = states_of(self.redis, [one.job.id for one in drafts])
+            new = (
+                replace(one, contents={}) if state else one
+                for one, state in zip(drafts, known, strict=True)
+            )
+            replies = run(submit_drafts(new, self._blobs, self.ledger))
         for reply in replies:
             if isinstance(reply, OverQuota):
                 raise reply.error()
@@ -276,9 +315,13 @@ class Feeder:
                 since = since if portion else self.clock()
                 portion.append(ready)
             waited = self.clock() - since > _LONGEST_REST
-            if portion and (begun is None or waited or _is_full(portion)):
+            if portion and (begun is None or waited or self._is_full(portion)):
                 self._submit(portion)
                 portion = []
+
+    def _is_full(self, portion: Sequence[Ready]) -> bool:
+        most = min(MOST_BYTES, self.window.most_bytes // 2)
+        return len(portion) >= MOST_JOBS or sum(one.size for one in portion) >= most
 
     def _next(self) -> tuple[Row, RowAttempt] | None:
         with suppress(Empty):
@@ -327,7 +370,3 @@ class Feeder:
                 self.trouble = None
                 return replies
         return []
-
-
-def _is_full(portion: Sequence[Ready]) -> bool:
-    return len(portion) >= MOST_JOBS or sum(one.size for one in portion) >= MOST_BYTES

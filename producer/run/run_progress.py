@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from producer.stack import Reminder, closed_gate
+from producer.stack import REMIND_EVERY, Reminder, closed_gate
+from visionq.cli.batches import progress
 from visionq.cli.screen import duration, money
 from visionq.cli.shared import print_wrapped
 from visionq.errors import BillingUnknown
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 #: Seconds over which the rate is taken.
 _RATE_OVER: Final = 60.0
 CODES_SHOWN: Final = 5
+#: How a census counts rows that are in a batch, or go into the next one.
+IN_BATCH: Final = "waiting (batch)"
 
 
 @dataclass
@@ -193,8 +196,21 @@ def waits(census: RunCounts | None, trouble: str | None) -> str | None:
     if census.states and not census.states["in_progress"]:
         kept = [(what, count) for what, count in census.states.items() if "(" in what]
         if kept and sum(count for _, count in kept) == census.states.total():
-            return "waiting: " + ", ".join(f"{count:,} {what}" for what, count in kept)
+            others = [f"{count:,} {what}" for what, count in kept if what != IN_BATCH]
+            return "waiting: " + ", ".join(filter(None, (in_batches(census), *others)))
     return None
+
+
+def in_batches(census: RunCounts) -> str | None:
+    """Return how far the batches are that hold rows of the run, or None."""
+    rows = sum(map(len, census.lines.values()))
+    parts = []
+    if rows:
+        batches = "1 batch" if len(census.batches) == 1 else f"{len(census.batches)} batches"
+        parts.append(f"{rows:,} rows in {batches} ({progress(census.batches, census.at)})")
+    if (left := census.states[IN_BATCH] - rows) > 0:
+        parts.append(f"{left:,} rows for the next batch")
+    return ", ".join(parts) or None
 
 
 class Lines:
@@ -205,14 +221,16 @@ class Lines:
         self._next = clock() + _LINE_EVERY / 5
         self._reminder = Reminder(clock)
 
-    def show(self, tally: Tally, kept_back: str | None) -> None:
+    def show(self, tally: Tally, kept_back: str | None, batches: str | None = None) -> None:
         """Print a line if it is due."""
         now = self._clock()
         if self._reminder.is_due(kept_back):
             self.say(kept_back or "goes on")
         if now >= self._next:
-            self._next = now + _LINE_EVERY
+            self._next = now + (_LINE_EVERY if kept_back is None else REMIND_EVERY)
             self.say(standing(tally, now, rests=kept_back is not None))
+            if batches is not None:
+                self.say(batches)
 
     def say(self, line: str) -> None:
         """Print a line on stderr; a closed stderr does not stop the run."""
@@ -224,7 +242,7 @@ class Lines:
 
 
 class Screen:
-    """Three lines at the bottom of a terminal; other lines scroll above them."""
+    """Some lines at the bottom of a terminal; other lines scroll above them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         from rich.console import Console  # noqa: PLC0415  # only for terminals
@@ -237,10 +255,11 @@ class Screen:
         self._live: Live = Live(console=console, auto_refresh=False, redirect_stdout=False)
         self._live.start()
 
-    def show(self, tally: Tally, kept_back: str | None) -> None:
+    def show(self, tally: Tally, kept_back: str | None, batches: str | None = None) -> None:
         """Draw the lines again."""
         now = self._clock()
-        self._last = "\n".join(self._lines(tally, kept_back, now))
+        shown = (*self._lines(tally, kept_back, now), batches)
+        self._last = "\n".join(line for line in shown if line is not None)
         if now >= self._next:
             self._next = now + _DRAW_EVERY
             self._draw()

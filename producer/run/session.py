@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
 from producer.run.feeder import LONGEST_OUTAGE
-from producer.run.run_progress import waits
+from producer.run.run_progress import in_batches, waits
 from producer.run.run_record import answered
 from producer.stack import no_worker
-from visionq.contract import State
-from visionq.errors import BillingUnknown, Cancelled, JobNotFound, ModelNotFound, VisionqError
+from visionq.contract import HINTED, DelayReason, State
+from visionq.errors import (
+    BillingUnknown,
+    BlobMissing,
+    Cancelled,
+    JobNotFound,
+    ModelNotFound,
+    VisionqError,
+)
 from visionq.ledger import BudgetScope, celery_results
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import note_forgotten
+from visionq.ledger.provider_batches import (
+    BatchState,
+    batch_views,
+    lines_of_jobs,
+    release_pictures,
+)
 from visionq.names import BATCH, CELERY_RESULT, DUE, JOB, QUEUE_BULK
 from visionq.sans_io import run
 from visionq.sdk.results import answer_in, read_ends
@@ -35,6 +50,7 @@ if TYPE_CHECKING:
     from producer.run.run_progress import Tally
     from producer.run.run_record import Record
     from producer.run.waste import WasteBreaker
+    from visionq.contract.result import ProviderBatchView
     from visionq.devstack.supervisor import Signals
     from visionq.ledger import Ledger
     from visionq.ledger.gates import Gate
@@ -130,6 +146,11 @@ class RunCounts:
     unknown: list[str] = field(default_factory=list)
     #: `state` or `state (reason)` → jobs.
     states: Counter[str] = field(default_factory=Counter)
+    #: Batch at the provider → its jobs of these.
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    #: These batches, and when that was.
+    batches: tuple[ProviderBatchView, ...] = ()
+    at: datetime = field(default_factory=partial(datetime.now, UTC))
     #: The message if no worker serves them.
     unserved: str | None = None
 
@@ -140,12 +161,17 @@ def census(redis: Redis, job_ids: Sequence[str]) -> RunCounts:
     for few in portions(job_ids):
         with redis.pipeline(transaction=False) as pipeline:
             for job_id in few:
-                pipeline.hmget(JOB + job_id, "state", "reason")
+                pipeline.hmget(JOB + job_id, "state", "reason", "line", "online")
                 pipeline.zscore(DUE, job_id)
             replies = pipeline.execute()
         for job_id, fields, due in zip(few, replies[::2], replies[1::2], strict=True):
-            state, reason = [value.decode() if value else "" for value in fields]
+            state, reason, line, online = [value.decode() if value else "" for value in fields]
+            if online and state in {State.QUEUED, HINTED}:
+                state, reason = State.WAITING, DelayReason.BATCH
             _count(found, job_id, state, reason, comes_back=due is not None)
+            if line and state == State.WAITING:
+                found.lines.setdefault(line, []).append(job_id)
+    found = replace(found, batches=batch_views(redis, sorted(found.lines)))
     if found.states["queued"] and not found.states["in_progress"]:
         return replace(found, unserved=no_worker(redis, QUEUE_BULK))
     return found
@@ -163,6 +189,8 @@ def _count(found: RunCounts, job_id: str, state: str, reason: str, *, comes_back
     found.states[f"{shown} ({reason})" if reason and shown != "queued" else shown] += 1
 
 
+#: Looks at all jobs take at most this part of the time, as a divisor.
+_REST: Final = 5
 #: Seconds between two looks for ends, and between two censuses of the other jobs.
 _TICK: Final = 0.05
 _LONGEST_TICK: Final = 0.25
@@ -188,8 +216,8 @@ class Outcome(StrEnum):
 class Display(Protocol):
     """Shows a session to people."""
 
-    def show(self, tally: Tally, kept_back: str | None) -> None:
-        """Show the progress, and the reason why the run is blocked."""
+    def show(self, tally: Tally, kept_back: str | None, batches: str | None = None) -> None:
+        """Show the progress, the reason for a pause, and how far batches are."""
         ...
 
     def say(self, line: str) -> None:
@@ -226,6 +254,8 @@ class Session:
         self._written = 0
         #: Jobs that an emptied Redis forgot, and that are not counted in `spend` yet.
         self._forgotten = 0
+        #: Seconds that the last one took: the longer, the rarer it is taken.
+        self._census_takes = 0.0
         self._fatal: VisionqError | None = None
 
     def run(self) -> Outcome:
@@ -263,13 +293,12 @@ class Session:
 
     def _step(self) -> None:
         before, pause = self.tally.rows, _LONGEST_TICK
+        began = self.clock()
         try:
             self._collect()
-            if self.clock() - self._census_at > _CENSUS_EVERY:
-                self.ensure_budget()
-                self._census = census(self.redis, self.window.ids())
-                self._census_at, self._rows_then = self.clock(), self.tally.rows
-                self._act_on(self._census)
+            pause = max(pause, _REST * (self.clock() - began))
+            if self.clock() - self._census_at > max(_CENSUS_EVERY, _REST * self._census_takes):
+                self._take_census()
             self._note_forgotten()
             self._outage.over()
             trouble = self.feeder.trouble
@@ -284,7 +313,17 @@ class Session:
         known = self._census if self._rows_then == self.tally.rows else None
         kept_back = waits(known, trouble)
         self.tally.rest(self.clock(), rests=kept_back is not None)
-        self.display.show(self.tally, kept_back)
+        batches = in_batches(known) if known is not None and kept_back is None else None
+        self.display.show(self.tally, kept_back, batches)
+
+    def _take_census(self) -> None:
+        began = self.clock()
+        self.ensure_budget()
+        self._census = census(self.redis, self.window.ids())
+        self._rows_then = self.tally.rows
+        self._act_on(self._census)
+        self._census_at = self.clock()
+        self._census_takes = self._census_at - began
 
     # Ends -----------------------------------------------------------------------------------------
 
@@ -311,13 +350,19 @@ class Session:
             self._fatal = ModelNotFound(f"{one.job.document.model}: {end.message}")
         elif end.code == JobNotFound.code:
             self._submit_lost([one])
+        elif end.code == BlobMissing.code and (one.is_released or not one.created):
+            # Its line came back without an answer, and its picture is here.
+            self._submit_anew(one)
         elif end.code == Cancelled.code and not one.created:
             # An earlier run of the same command was stopped, and cancelled it.
-            forgotten = self.ledger.forget([one.job.id])
-            self.feeder.submit_again([one], more_attempts=0 if forgotten else 1)
+            self._submit_anew(one)
         else:
             return False
         return True
+
+    def _submit_anew(self, one: Out) -> None:
+        forgotten = self.ledger.forget([one.job.id])
+        self.feeder.submit_again([one], more_attempts=0 if forgotten else 1)
 
     def _write(self, new: Sequence[dict[str, Any]]) -> None:
         if not new:
@@ -346,10 +391,18 @@ class Session:
                 " --retry-failed asks again"
             )
             self._settle(dict.fromkeys(found.unknown, error))
+        self._release_pictures(found)
         if found.unaffordable and not self._broke:
             self._broke = True
             self.display.say("the budget is used up: calls in progress end, no more rows start")
             self.feeder.stop()
+
+    def _release_pictures(self, found: RunCounts) -> None:
+        """Make room for the next pictures: the provider has these, and we have their files."""
+        out = (one.id for one in found.batches if one.state == BatchState.OUT)
+        jobs = self.window.with_pictures(job for batch in out for job in found.lines[batch])
+        for few in portions(jobs):
+            self.window.release(self.ledger.make(release_pictures(few)))
 
     def _submit_lost(self, lost: Sequence[Out]) -> None:
         """Submit jobs again that an emptied Redis forgot."""
@@ -372,6 +425,7 @@ class Session:
     def _part(self) -> None:
         """Cancel jobs without a call in progress; wait for the others for a while."""
         try:
+            self._leave_batches()
             self._withdraw()
             until = self.clock() + FAREWELL
             if len(self.window):
@@ -386,6 +440,15 @@ class Session:
             self._withdraw()
         except RedisError as error:
             self.display.say(f"Redis does not answer ({error}): unfinished jobs stay there")
+
+    def _leave_batches(self) -> None:
+        """Leave what batches hold: it is paid for, and the same command takes the answers."""
+        held = lines_of_jobs(self.redis, self.window.ids())
+        if self.window.take(held):
+            self.display.say(
+                f"{len(held):,} rows are in batches at the provider, which go on: the same command"
+                " takes their answers; `visionq batches cancel` stops a batch"
+            )
 
     def _withdraw(self) -> None:
         for state in RESTING:  # a job that has started meanwhile is left alone

@@ -68,7 +68,7 @@ def test_list_show_and_cancel(bench: PackerBench, capsys: Output) -> None:
 
 
 def test_what_people_see_of_a_batch(bench: PackerBench, capsys: Output) -> None:
-    """Progress, price and age are on two short lines; what cancelling does is said."""
+    """Progress, price and age are on two short lines; `cancel` tells what happens."""
     packer = bench.packer()
     bench.clock.now = time.time() - 7_500
     for _ in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +15,19 @@ from hypothesis import strategies as st
 
 from producer.run.detached import _local
 from producer.run.preview import BalanceCheck, look_at, report
-from producer.run.run_progress import Lines, Tally, listed, standing, waits, without_answer
+from producer.run.run_progress import (
+    Lines,
+    Tally,
+    in_batches,
+    listed,
+    standing,
+    waits,
+    without_answer,
+)
 from producer.run.session import Outcome, RunCounts
 from producer.run.workflow import _exit_code
 from producer.stack import REMIND_EVERY, Reminder
+from visionq.contract.result import ProviderBatchView
 from visionq.ledger.gates import Gate
 
 CODES = ("not_an_image", "too_large", "refused", "incomplete", "corrupt_image", "empty_file", "x")
@@ -112,6 +122,30 @@ def test_without_a_worker_that_is_what_is_said() -> None:
     assert waits(census, None) == "no worker serves visionq.bulk; 12 jobs wait"
     assert waits(census, "Redis is away") == "Redis is away"
     assert waits(RunCounts(Gate(), states=Counter(queued=12)), None) is None
+
+
+def test_rows_in_batches_show_how_far_those_are() -> None:
+    """Rows at the provider and rows for the next batch are counted apart."""
+    at = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    batches = [
+        ProviderBatchView(
+            id=f"b{hours}", lines=700, completed=100, out_at=at - timedelta(hours=hours)
+        )
+        for hours in (1, 2)
+    ]
+    census = RunCounts(
+        Gate(),
+        states=Counter({"waiting (batch)": 800, "waiting (rate_limited)": 2}),
+        lines={"b1": ["x"] * 400, "b2": ["y"] * 300},
+        batches=tuple(batches),
+        at=at,
+    )
+    said = waits(census, None)
+    assert said == (
+        "waiting: 700 rows in 2 batches (200 of 1,400 lines done, the oldest out for 2 h),"
+        " 100 rows for the next batch, 2 waiting (rate_limited)"
+    )
+    assert in_batches(RunCounts(Gate(), states=Counter(in_progress=3))) is None
 
 
 @given(st.lists(st.sampled_from([None, *CODES]), max_size=40))

@@ -37,6 +37,20 @@ def test_it_never_holds_too_much(sizes: list[int], most: int) -> None:
         assert list(window.ids()) == list(inside)
 
 
+def test_pictures_that_went_make_room() -> None:
+    """Pictures that Redis has let go count no more; their job does."""
+    window = Window(most_jobs=2, most_bytes=40)
+    window.add([out(1, 40)])
+    assert window.with_pictures(["1", "unknown"]) == ["1"]
+    window.release(["1", "unknown"])
+    assert window.with_pictures(["1"]) == []
+    assert window.wait_for_room(1, 40)
+    window.add([out(2, 40)])
+    (taken,) = window.take(["1"])
+    assert taken.is_released
+    assert list(window.ids()) == ["2"]
+
+
 def test_waits_until_there_is_room() -> None:
     """A producer that finds it full goes on as soon as a job was taken out."""
     window = Window(most_jobs=1)

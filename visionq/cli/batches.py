@@ -86,7 +86,7 @@ def show(*, batch: str, as_json: bool) -> None:
 @click.argument("batch")
 @json_option
 def cancel(*, batch: str, as_json: bool) -> None:
-    """Stop BATCH. Its answers are kept and paid; its other jobs wait for the next one."""
+    """Stop BATCH; what it has answered is kept and paid."""
     with errors_as_json(as_json), open_ledger() as ledger:
         found = read_batch(ledger.redis, batch) if ledger.make(stop(batch)) else None
     if found is None:
@@ -147,7 +147,7 @@ def _public(batch: BatchRecord) -> dict[str, Any]:
 
 
 def _age(batch: BatchRecord) -> float:
-    """Return for how long it has been there, or was: with the provider, if that took it."""
+    """Return the seconds since the provider took it, or since it was begun."""
     end = batch.ended or datetime.now(UTC).timestamp()
     return max(0.0, end - (batch.created or batch.begun))
 

@@ -149,8 +149,16 @@ def batch_view(batch_id: str, values: Sequence[bytes | None]) -> ProviderBatchVi
     )
 
 
+def batch_views(redis: Redis, ids: Sequence[str]) -> tuple[ProviderBatchView, ...]:
+    """Return batches as people see them."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for one in ids:
+            pipeline.hmget(PROVIDER_BATCH + one, BATCH_FIELDS)
+        return tuple(map(batch_view, ids, pipeline.execute()))
+
+
 def open_views(redis: Redis) -> tuple[tuple[ProviderBatchView, ...], int]:
-    """Return the oldest batches that are not done, and how many of their lines are not settled."""
+    """Return open batches, the oldest first, and how many of their lines are not settled."""
     ids = [one.decode() for one in redis.zrange(PROVIDER_BATCHES, 0, _MOST_SHOWN - 1)]  # type: ignore[union-attr]  # not asynchronous
     with redis.pipeline(transaction=False) as pipeline:
         for one in ids:
@@ -308,6 +316,15 @@ def reroute_queued(lanes: Sequence[str], most: int, tier: str = "") -> Call[tupl
         return tuple(one.decode() for one in went) if looks else None
 
     return Call("reroute_queued", (tier, most, *lanes), read)
+
+
+def release_pictures(job_ids: Sequence[str]) -> Call[list[str]]:
+    """Let go of the pictures of jobs whose lines are out; return those jobs.
+
+    For who has the pictures: a job whose line comes back without an answer fails, free of charge,
+    with `blob_missing`, and has to be entered again.
+    """
+    return Call("release_pictures", tuple(job_ids), lambda reply: [one.decode() for one in reply])
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
 
 
 def stored_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
-    """Return each job as the ledger has it, whatever its gate, or None."""
+    """Return each job as the ledger has it, its gate aside, or None."""
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             ask_for_view(pipeline, job_id)
@@ -109,7 +109,7 @@ def ask_for_view(pipeline: Pipeline | AsyncPipeline, job_id: str) -> None:
 
 
 def batches_of(views: Iterable[JobView | None]) -> list[str]:
-    """Return the ids of the batches at the provider in which any of the jobs wait."""
+    """Return the ids of the batches in which any of the jobs wait."""
     found = (view.provider_batch for view in views if view is not None)
     return sorted({one.id for one in found if one is not None})
 

@@ -1,0 +1,26 @@
+-- include: blob_books/tenants, core/base, jobs/ending
+
+-- Lets go of the pictures of jobs whose lines the provider has. Only their owner may ask for it, who has
+-- them and enters the job again if its line comes back without an answer: it fails then with blob_missing.
+-- ARGV: now, then the ids
+-- Returns the ids of those that keep no pictures now.
+
+local KEPT = 1 -- s: of no use to anybody, and the next ones need the room
+
+local function is_out(state, line)
+  return state == State.WAITING and line and redis.call('HGET', K.provider_batch .. line, 'state') == 'out'
+end
+
+local released = {}
+for i = 2, #ARGV do
+  local job = K.job .. ARGV[i]
+  local state, line, lane, blobs = unpack(redis.call('HMGET', job, 'state', 'line', 'lane', 'blobs'))
+  if is_out(state, line) then
+    if blobs then
+      redis.call('HDEL', job, 'blobs')
+      release_blobs(tenant_of(lane), blobs, KEPT)
+    end
+    released[#released + 1] = ARGV[i]
+  end
+end
+return released
