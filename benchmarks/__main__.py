@@ -46,10 +46,11 @@ PARTS: Final = {
     "scale": "benchmarks.scale.predictions",
     "gateway": "benchmarks.gateway",
     "rate-limit": "benchmarks.rate_limit.fleet_runs",
+    "packing": "benchmarks.packing",
     "sizing": "benchmarks.sizing",
 }
 #: Take as long as all others together: run only by name or with `--long`.
-LONG: Final = frozenset({"rate-limit"})
+LONG: Final = frozenset({"packing", "rate-limit"})
 
 
 def main(arguments: list[str]) -> int:

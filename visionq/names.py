@@ -147,6 +147,8 @@ PROVIDER_BATCHES_DONE: Final = PREFIX + "provider-batches-done"
 BATCH_MODELS: Final = PREFIX + "batch-models"
 #: HASH `key's id:model:api`, or `…:flex` → what is known of batches there, or of the tier, as JSON.
 BATCH_SUPPORT: Final = PREFIX + "batch-support"
+#: ZSET `key's id file` of an ended batch that the provider did not delete → since when (ms).
+PROVIDER_FILES_LEFT: Final = PREFIX + "provider-files-left"
 #: ZSET token of a call whose job is gone and whose money is done with → since when (ms).
 CLOSED_CALLS: Final = PREFIX + "closed-calls"
 #: HASH tenant → address, secrets and events of its webhook, as JSON.
@@ -208,6 +210,8 @@ UNCLEAR: Final = PREFIX + "unclear:"
 FOLLOWERS: Final = PREFIX + "followers:"
 #: STRINGs by which the fleet shares the duties of its watch.
 MAINTENANCE: Final = PREFIX + "watch:"
+#: STRING that the worker holds which packs batches, per id of a provider's key.
+PACKER_LEASE: Final = MAINTENANCE + "packer:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: HASH of sums over forecast and counted tokens per `model:detail`.

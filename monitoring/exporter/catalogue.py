@@ -34,6 +34,8 @@ class Counter:
     field: str
     labels: tuple[str, ...] = ()
     scale: float = 1
+    #: Whether its last label is the lane, which fields of the online one don't have.
+    by_lane: bool = False
     #: Labels that are shown from the start, so that the first event shows as a rise.
     at_first: tuple[tuple[str, ...], ...] = ()
 
@@ -46,6 +48,7 @@ class Durations:
     help: str
     histogram: Histogram
     labels: tuple[str, ...]
+    by_lane: bool = False
 
 
 _NANO: Final = 1e-9
@@ -117,6 +120,18 @@ MESSAGES: Final = Gauge("visionq_broker_messages", "Messages in a queue of Celer
 BLOB_BYTES: Final = Gauge("visionq_blob_bytes", "Bytes of the pictures that are kept in Redis.")
 MEMORY: Final = Gauge("visionq_redis_memory_bytes", "Memory that Redis uses.")
 MEMORY_LIMIT: Final = Gauge("visionq_redis_memory_limit_bytes", "Its `maxmemory`; 0: none.")
+BATCHES: Final = Gauge("visionq_provider_batches", "Batches that are not done.", ("state",))
+BATCH_LINES: Final = Gauge(
+    "visionq_provider_batch_lines", "Lines of these batches that are not settled."
+)
+OLDEST_BATCH: Final = Gauge(
+    "visionq_oldest_provider_batch_age_seconds",
+    "Time since the provider took the oldest batch that is not done.",
+)
+PACKERS: Final = Gauge("visionq_packers", "Keys of the provider for which a worker packs batches.")
+FILES_LEFT: Final = Gauge(
+    "visionq_provider_files_left", "Files of ended batches that the provider did not delete."
+)
 MODEL_END: Final = Gauge(
     "visionq_model_end_timestamp_seconds",
     "When a model that is in use ends, as far as that is announced.",
@@ -139,7 +154,8 @@ CALLS: Final = Counter(
     "visionq_provider_calls_total",
     "Calls by HTTP status (none: no whole reply) and error code (ok: an answer).",
     "calls",
-    ("model", "status", "code"),
+    ("model", "status", "code", "lane"),
+    by_lane=True,
 )
 COUNTERS: Final = (
     SUBMITTED,
@@ -224,7 +240,8 @@ COUNTERS: Final = (
         "visionq_answers_total",
         "Answers by where they come from: provider, stored (reused) or late.",
         "answers",
-        (*_OWNED, "source"),
+        (*_OWNED, "source", "lane"),
+        by_lane=True,
     ),
     Counter(
         "visionq_tokens_total",
@@ -238,8 +255,21 @@ COUNTERS: Final = (
         ledger.USAGE_DISBELIEVED,
         ("model",),
     ),
-    Counter("visionq_spent_rubles_total", "Paid for calls.", "spent", _OWNED, _NANO),
+    Counter(
+        "visionq_spent_rubles_total",
+        "Paid for calls, by the lane in which they were made.",
+        ledger.SPENT,
+        (*_OWNED, "lane"),
+        _NANO,
+        by_lane=True,
+    ),
     Counter("visionq_saved_rubles_total", "Saved by stored answers.", "saved", _OWNED, _NANO),
+    Counter(
+        "visionq_batch_lines_total",
+        "Lines of batches by what became of them: answered, refused, expired (not asked), unknown.",
+        ledger.BATCH_LINES,
+        ("model", "outcome"),
+    ),
     Counter("visionq_pictures_total", "Pictures prepared, by format.", "pictures", ("format",)),
     Counter(
         "visionq_picture_bytes_total",
@@ -267,7 +297,8 @@ HISTOGRAMS: Final = (
         "visionq_job_duration_seconds",
         "From submission to the answer, of jobs that have one.",
         ledger.JOB_SECONDS,
-        ("priority",),
+        ("priority", "lane"),
+        by_lane=True,
     ),
 )
 

@@ -22,6 +22,8 @@ from monitoring.exporter import catalogue
 from monitoring.exporter.snapshot import label_of, read_fleet
 from visionq.contract import HINTED, State
 from visionq.ledger import Period
+from visionq.ledger.metrics import LANES
+from visionq.ledger.provider_batches import BatchState
 from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class FleetCollector(Collector):
         yield from _standing(fleet)
         yield from _money(fleet, self._ledger.options.time_zone)
         yield from _storage(fleet)
+        yield from _batches(fleet)
         yield from (_counter(one, fleet.counters) for one in catalogue.COUNTERS)
         yield from (_histogram(one, fleet.counters) for one in catalogue.HISTOGRAMS)
 
@@ -101,6 +104,17 @@ def _standing(fleet: Fleet) -> Iterator[Metric]:
         {(one.model,): one.tokens_per_minute for one in paces if one.tokens_per_minute},
     )
     yield _gauge(catalogue.MODEL_END, {(model,): end for model, end in fleet.model_ends.items()})
+
+
+def _batches(fleet: Fleet) -> Iterator[Metric]:
+    states = [one.state for one in fleet.batches]
+    open_states = [str(state) for state in BatchState if state is not BatchState.DONE]
+    yield _gauge(catalogue.BATCHES, {(state,): states.count(state) for state in open_states})
+    yield _gauge(catalogue.BATCH_LINES, {(): fleet.batch_lines})
+    out = [one.out_at.timestamp() for one in fleet.batches if one.out_at]
+    yield _gauge(catalogue.OLDEST_BATCH, {(): max(0.0, fleet.now - min(out)) if out else 0})
+    yield _gauge(catalogue.PACKERS, {(): fleet.packers})
+    yield _gauge(catalogue.FILES_LEFT, {(): fleet.files_left})
 
 
 def _money(fleet: Fleet, time_zone: str) -> Iterator[Metric]:
@@ -168,7 +182,8 @@ def _gauge(metric: Gauge, samples: Mapping[tuple[str, ...], float]) -> Metric:
 
 def _counter(metric: Counter, counters: Counters) -> Metric:
     family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
-    counted = counters.of(metric.field, len(metric.labels))
+    read = counters.by_lane if metric.by_lane else counters.of
+    counted = read(metric.field, len(metric.labels))
     for labels in (*metric.at_first, *_expected(metric, counters)):
         counted.setdefault(labels, 0)
     for labels, value in counted.items():
@@ -182,7 +197,7 @@ def _expected(metric: Counter, counters: Counters) -> Iterable[tuple[str, ...]]:
     if metric is catalogue.ENDED:
         return [(State.COMPLETED.value, *owner, "") for owner in submitted]
     if metric is catalogue.CALLS:
-        return {(model, "200", "ok") for _, model in submitted}
+        return {(model, "200", "ok", LANES[0]) for _, model in submitted}
     return ()
 
 
@@ -190,6 +205,7 @@ def _histogram(metric: Durations, counters: Counters) -> Metric:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     bounds = [*(f"{bound:g}" for bound in metric.histogram.bounds), "+Inf"]
     for labels, (sizes, seconds) in counters.sizes(metric.histogram).items():
+        own = (*labels, LANES[0]) if len(labels) < len(metric.labels) else labels
         buckets = list(zip(bounds, accumulate(sizes), strict=True))
-        family.add_metric(labels, buckets, seconds)
+        family.add_metric(own, buckets, seconds)
     return family

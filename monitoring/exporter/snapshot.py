@@ -12,6 +12,7 @@ from visionq.contract import DelayReason, State
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import OTHER, ask_counters, counters_of
 from visionq.ledger.overview_page import oldest_of
+from visionq.ledger.provider_batches import open_views
 from visionq.ledger.rate_limits import read_rate_limits
 from visionq.ledger.usage import models_in_use
 from visionq.pricing.model_list import read_model_list
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.contract.result import ProviderBatchView
     from visionq.ledger import Book, Ledger
     from visionq.ledger.gates import Gate
     from visionq.ledger.metrics import Counters
@@ -107,7 +109,9 @@ MOST_LANES_LOOKED_AT: Final = 100
 #: Scopes whose budgets are read, tenants first: batches come and go.
 MOST_BUDGETS: Final = 50
 _PAGE: Final = 1000
-_LENGTHS: Final = (names.FAILED, names.FINISHED, names.DEAD_LETTERS)
+_LENGTHS: Final = (names.FAILED, names.FINISHED, names.DEAD_LETTERS, names.PROVIDER_FILES_LEFT)
+#: Batches at the provider that are looked at, the oldest first.
+MOST_BATCHES: Final = 100
 QUEUES: Final = (*names.HINT_QUEUES, names.QUEUE_INTAKE, names.QUEUE_WEBHOOKS)
 
 
@@ -142,6 +146,11 @@ class Fleet:
     memory_limit: int
     #: Model in use → when it ends, in seconds; those without an announced end are left out.
     model_ends: Mapping[str, float]
+    #: Batches at the provider that are not done, the oldest first, and their lines.
+    batches: Sequence[ProviderBatchView]
+    batch_lines: int
+    packers: int
+    files_left: int
     counters: Counters
 
 
@@ -155,6 +164,7 @@ def read_fleet(ledger: Ledger) -> Fleet:
     counts, slots, busy, workers, *counted, money, balances, blob_bytes, memory = replies[:11]
     rest, counters = replies[11:], counters_of(*counted)
     lanes, gate = _lanes(redis), read_gate(redis)
+    batches, batch_lines = open_views(redis, MOST_BATCHES)
     jobs = _numbers(counts)
     return Fleet(
         now=now,
@@ -172,13 +182,24 @@ def read_fleet(ledger: Ledger) -> Fleet:
         balances={key.decode(): _balance(value) for key, value in balances.items()},
         budgets=ledger.budgets(MOST_BUDGETS),
         lengths=(rest[0], rest[1], rest[2]),
-        messages=dict(zip(QUEUES, rest[3:], strict=True)),
+        messages=dict(zip(QUEUES, rest[4:], strict=True)),
         blob_bytes=int(blob_bytes or 0),
         memory=memory["used_memory"],
         memory_limit=memory["maxmemory"],
         model_ends=_model_ends(redis, now, counters),
+        batches=batches,
+        batch_lines=batch_lines,
+        packers=_packers(redis),
+        files_left=rest[3],
         counters=counters,
     )
+
+
+def _packers(redis: Redis) -> int:
+    """Return for how many of the provider's keys a worker is elected to pack."""
+    keys: Any = redis.smembers(names.PROVIDER_KEYS)
+    leases = [names.PACKER_LEASE + key.decode() for key in keys]
+    return int(redis.exists(*leases)) if leases else 0
 
 
 def _model_ends(redis: Redis, now: float, counters: Counters) -> dict[str, float]:

@@ -28,7 +28,15 @@ from visionq.contract import Api
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger import Ledger, Registration
 from visionq.ledger.provider_batches import BatchSupport, write_support
-from visionq.names import DISPATCHER, HINT_QUEUES, WORKERS
+from visionq.names import (
+    DISPATCHER,
+    HINT_QUEUES,
+    NOTICES,
+    PROVIDER_BATCH,
+    PROVIDER_BATCHES,
+    PROVIDER_FILES_LEFT,
+    WORKERS,
+)
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:
@@ -397,3 +405,22 @@ def test_what_batches_have_shown_is_told(doctor: Doctor, tmp_path: Path) -> None
         _, found = doctor(url)
     assert found["batches.verdict"]["level"] == "warning"
     assert "(no pictures): it goes online" in found["batches.verdict"]["message"]
+
+
+def test_what_is_left_at_the_provider_is_told(doctor: Doctor, tmp_path: Path) -> None:
+    """Batches that are out too long, files that are left, and unknown batches are named."""
+    with started(tmp_path / "redis", WELL) as url:
+        live(url)
+        with connect(url, "tests") as redis:
+            redis.zadd(PROVIDER_FILES_LEFT, {"key file-1": 1, "key file-2": 2})
+            redis.xadd(NOTICES, {"subject": "provider-batch:batch_7", "state": "stray"})
+            long_ago = time.time() - 90_000
+            state = {"state": "out", "lines": 3, "begun": long_ago, "created": long_ago}
+            redis.hset(f"{PROVIDER_BATCH}b1", mapping=state)
+            redis.zadd(PROVIDER_BATCHES, {"b1": 1})
+        _, found = doctor(url)
+    assert found["batches.overdue"]["message"].endswith(
+        "out for longer than the provider takes: b1"
+    )
+    assert found["batches.files"]["details"] == {"files": 2}
+    assert found["batches.unknown"]["message"].endswith("at the provider that nobody knew: batch_7")

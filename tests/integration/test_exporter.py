@@ -22,13 +22,21 @@ from monitoring.exporter.collector import FleetCollector, period_left
 from monitoring.exporter.serving import build_app, make_exporter
 from monitoring.exporter.snapshot import MOST_BUDGETS
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
-from visionq.contract import DelayReason
+from tests.support.packing import PackerBench
+from visionq.contract import Api, DelayReason
 from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Ledger, Period
-from visionq.ledger.metrics import CALL_SECONDS, JOB_SECONDS, STAGE_SECONDS
-from visionq.names import BALANCES, FAILED, FINISHED, GATE, JOB
+from visionq.ledger.metrics import (
+    CALL_SECONDS,
+    JOB_SECONDS,
+    STAGE_SECONDS,
+    read_spent_by_lane,
+)
+from visionq.ledger.provider_batches import BatchSupport, write_support
+from visionq.names import BALANCES, FAILED, FINISHED, GATE, JOB, PROVIDER_KEYS
 from visionq.pricing.model_list import ListedModels, note_model_list
 from visionq.redis_connection import connect
+from worker.provider.batches import BatchStatus
 from worker.threads.maintenance.gate import BalanceProbe
 
 if TYPE_CHECKING:
@@ -102,6 +110,8 @@ def everything(driver: LedgerDriver) -> None:
         "usage_disbelieved|{model}": 1,
         "pictures|png": 1,
         "picture_bytes|source": 100,
+        "batch_lines|{model}|answered": 1,
+        "answers|{tenant}|{model}|provider|batch": 2,
     }
     CALL_SECONDS.observe(counted, 0.3, "{model}")
     STAGE_SECONDS.observe(counted, 0.02, "encode")
@@ -160,7 +170,7 @@ def test_figures_are_those_of_the_ledger(driver: LedgerDriver, exporter: str) ->
     assert value(found, "visionq_up") == 1
     assert value(found, "visionq_jobs_ended_total", **ended) == 2
     assert value(found, "visionq_jobs_ended_total", **ended | {"tenant": "b"}) == 0
-    assert value(found, "visionq_spent_rubles_total", tenant="a", model="m1") == 1.5
+    assert value(found, "visionq_spent_rubles_total", tenant="a", model="m1", lane="online") == 1.5
     assert value(found, "visionq_saved_rubles_total", tenant="a", model="m1") == 0.5
     scope = {"kind": "tenant", "name": "a", "period": "day"}
     assert value(found, "visionq_budget_limit_rubles", **scope) == 2.5
@@ -171,6 +181,9 @@ def test_figures_are_those_of_the_ledger(driver: LedgerDriver, exporter: str) ->
     assert value(found, "visionq_limiter_wait_seconds_total", model="m1") == 1.5
     bulk = {"queue": "visionq.bulk", "tenant": "b", "model": "m1"}
     assert value(found, "visionq_backlog_jobs", **bulk) == 20
+    answers = {"tenant": "a", "model": "m1", "source": "provider"}
+    assert value(found, "visionq_answers_total", **answers, lane="online") == 1
+    assert value(found, "visionq_answers_total", **answers, lane="batch") == 2
     name = "visionq_provider_call_duration_seconds"
     assert value(found, f"{name}_bucket", model="m1", le="0.25") == 0
     assert value(found, f"{name}_bucket", model="m1", le="0.5") == 1
@@ -225,6 +238,50 @@ def test_age_of_the_oldest(driver: LedgerDriver, exporter: str) -> None:
     assert age is not None
     assert 88 < age < 100
     assert value(found, "visionq_oldest_queued_job_age_seconds", queue="visionq.interactive") == 0
+
+
+def test_batches_at_the_provider(redis: Redis) -> None:
+    """Batches, their lines and age, who packs, files that are left: as the ledger has them."""
+    bench = PackerBench(redis)
+    bench.clock.now = time.time() - 500
+    write_support(redis, "k1", "gpt-6-luna", Api.RESPONSES, BatchSupport(works=True))
+    redis.sadd(PROVIDER_KEYS, "k1")
+    with running_exporter(LedgerDriver(redis, clock=bench.clock)) as url:
+        packer = bench.packer()
+        for _ in range(3):
+            bench.submit()
+        packer.run()
+        packer.run()
+        bench.submit()
+        found = samples(url)
+        assert value(found, "visionq_provider_batches", state="out") == 1
+        assert value(found, "visionq_provider_batch_lines") == 3
+        age = value(found, "visionq_oldest_provider_batch_age_seconds")
+        assert age == pytest.approx(520, abs=20)
+        assert value(found, "visionq_packers") == 1
+        queue = {"queue": "visionq.batch.responses", "tenant": "default", "model": "other"}
+        assert value(found, "visionq_backlog_jobs", **queue) == 1
+        bench.provider.answer("batch_1", 2)
+        bench.provider.end("batch_1", BatchStatus.EXPIRED)
+        bench.provider.faults.keep_files = True
+        bench.clock.now += 100
+        packer.run()
+        bench.dependencies.statistics.flush()
+        found = samples(url)
+        outcome = {"model": "gpt-6-luna"}
+        assert value(found, "visionq_batch_lines_total", **outcome, outcome="answered") == 2
+        assert value(found, "visionq_batch_lines_total", **outcome, outcome="expired") == 1
+        paid = {"tenant": "default", "model": "gpt-6-luna", "lane": "batch"}
+        rubles = value(found, "visionq_spent_rubles_total", **paid)
+        assert rubles == pytest.approx(bench.half_price(2) / 1e9)
+        assert read_spent_by_lane(redis) == {"online": 0, "batch": bench.half_price(2)}
+        assert value(found, "visionq_provider_files_left") == 3
+        bench.provider.faults.keep_files = False
+        bench.pass_time(700)
+        packer.run()
+        assert value(samples(url), "visionq_provider_files_left") == 0
+        assert not [one for one in bench.provider.stored_files if one.startswith("file-out")]
+    bench.close()
 
 
 def test_a_reason_that_is_not_known_is_no_label(driver: LedgerDriver, exporter: str) -> None:

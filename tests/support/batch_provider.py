@@ -31,6 +31,8 @@ class Faults:
     #: Ids of lines that are never answered, and in no file.
     drop: set[str] = field(default_factory=set)
     double: bool = False
+    #: Whether no file can be deleted.
+    keep_files: bool = False
     fail_validation: bool = False
     #: After how many lines a download breaks off, once.
     cut_download: int | None = None
@@ -127,6 +129,8 @@ class MemoryBatchApi:
         return tuple(one for one, (called, _) in self.stored_files.items() if called == name)
 
     def delete(self, file_id: str) -> None:
+        if self.faults.keep_files:
+            raise ProviderUnavailable("files can't be deleted now")
         self.stored_files.pop(file_id, None)
 
     # As time passes there.

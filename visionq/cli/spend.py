@@ -26,7 +26,7 @@ from visionq.cli.shared import (
 from visionq.http_checks import is_local
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.ledger import RedisClock
-from visionq.ledger.metrics import read_tokens
+from visionq.ledger.metrics import read_spent_by_lane, read_tokens
 from visionq.ledger.spending import (
     Comparison,
     Settled,
@@ -37,7 +37,7 @@ from visionq.ledger.spending import (
     unknown_calls,
 )
 from visionq.ledger.views import spend as read_spend
-from visionq.pricing.money import day_of
+from visionq.pricing.money import day_of, rubles
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
 from visionq.wording import counted
@@ -73,16 +73,25 @@ class SpendReport:
     forgotten_jobs: int = 0
     #: Whether the simulator answers, so that nothing was paid; None where only the workers know.
     simulated: bool | None = None
+    #: Lane → rubles that were paid, where that was asked for.
+    lanes: dict[str, Decimal] | None = None
 
 
 @click.group(invoke_without_command=True)
 @click.option("--tenant", metavar="T", help="Only what this tenant was charged.")
 @click.option("--batch", metavar="ID", help="Only what this batch was charged.")
+@click.option("--by", "by_lane", type=click.Choice(["lane"]), help="What each lane has cost.")
 @click.option("--compare-anew", "anew", is_flag=True, help="Compare balance and books from now on.")
 @json_option
 @click.pass_context
 def spend(
-    ctx: click.Context, *, tenant: str | None, batch: str | None, anew: bool, as_json: bool
+    ctx: click.Context,
+    *,
+    tenant: str | None,
+    batch: str | None,
+    by_lane: str | None,
+    anew: bool,
+    as_json: bool,
 ) -> None:
     """Show money paid, reserved and saved, and calls of unknown billing.
 
@@ -90,9 +99,11 @@ def spend(
     `visionq spend settle` says what was found out about them.
     """
     if ctx.invoked_subcommand is not None:
-        if tenant or batch or anew or as_json:
+        if tenant or batch or by_lane or anew or as_json:
             raise click.UsageError(f"options of {ctx.invoked_subcommand} come after its name")
         return
+    if by_lane and batch:
+        raise click.UsageError("--by lane: lanes are counted for tenants, not for batches")
     with errors_as_json(as_json):
         settings = load_settings()
         url = find_redis_url(settings)
@@ -104,6 +115,9 @@ def spend(
                 if tenant is None and batch is None
                 else _of_scope(redis, settings, tenant, batch)
             )
+            if by_lane:
+                paid = read_spent_by_lane(redis, tenant)
+                report = replace(report, lanes={lane: rubles(cost) for lane, cost in paid.items()})
     report = replace(report, simulated=is_simulated(url))
     if as_json:
         print_json(_document(report))
@@ -174,6 +188,7 @@ def _document(report: SpendReport) -> dict[str, Any]:
         "forgotten_jobs": report.forgotten_jobs,
         "simulated": report.simulated,
         "tokens": report.tokens,
+        "lanes": report.lanes and {lane: plain(cost) for lane, cost in report.lanes.items()},
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
         "budgets": [book_document(book) for book in report.budgets],
@@ -202,6 +217,11 @@ def _comparison(found: Comparison) -> dict[str, str | None]:
     }
 
 
+def _print_lanes(lanes: dict[str, Decimal]) -> None:
+    for lane, cost in lanes.items():
+        click.echo(f"  {lane:<10}{plain(cost)} ₽")
+
+
 def _print(report: SpendReport) -> None:
     total = report.total
     paid = "simulated" if report.simulated else "paid"
@@ -212,6 +232,7 @@ def _print(report: SpendReport) -> None:
             f"{paid:<11} {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
         )
     click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
+    _print_lanes(report.lanes or {})
     if report.tokens:
         kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
         click.echo(f"tokens      {', '.join(kinds)}")

@@ -35,6 +35,15 @@ LOOP_BLOCKED: Final = "loop_blocked"
 TOKENS: Final = "tokens"
 TOKEN_KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
 
+#: The lanes in which calls are made. The fields of the online one bear no label of it.
+LANES: Final = ("online", "batch")
+#: Counts lines of batches, by model and what became of them.
+BATCH_LINES: Final = "batch_lines"
+#: An answer; a refusal, which cost nothing; not asked in time; nobody knows.
+LINE_OUTCOMES: Final = ("answered", "refused", "expired", "unknown")
+#: Counts nano-rubles that were paid, by tenant and model.
+SPENT: Final = "spent"
+
 _SEPARATOR: Final = "|"
 _SUM: Final = "sum"
 _MICRO: Final = 1_000_000
@@ -91,6 +100,13 @@ class Counters:
             if key[0] == name and len(key) == labels + 1
         }
 
+    def by_lane(self, name: str, labels: int) -> dict[tuple[str, ...], int]:
+        """Return labels → value of a counter whose last label is the lane."""
+        online, *others = LANES
+        found = {(*of, online): value for of, value in self.of(name, labels - 1).items()}
+        known = self.of(name, labels).items()
+        return found | {of: value for of, value in known if of[-1] in others}
+
     def sizes(self, histogram: Histogram) -> dict[tuple[str, ...], tuple[list[int], float]]:
         """Return labels → durations counted by size, and their sum in seconds."""
         found: dict[tuple[str, ...], tuple[list[int], float]] = {}
@@ -127,6 +143,18 @@ def note_forgotten(redis: Redis, jobs: int) -> None:
 def note_loop_blocked(redis: Redis, times: int) -> None:
     """Count times that a worker's event loop was blocked."""
     redis.hincrby(METRICS, LOOP_BLOCKED, times)
+
+
+def read_spent_by_lane(redis: Redis, tenant: str | None = None) -> dict[str, int]:
+    """Return lane → nano-rubles paid since the beginning, of all tenants or of one.
+
+    A tenant without a label has none.
+    """
+    found = dict.fromkeys(LANES, 0)
+    for (of, _, lane), amount in read_counters(redis).by_lane(SPENT, 3).items():
+        if tenant in (None, of):
+            found[lane] += amount
+    return found
 
 
 def read_forgotten(redis: Redis) -> int:

@@ -157,9 +157,9 @@ def batch_views(redis: Redis, ids: Sequence[str]) -> tuple[ProviderBatchView, ..
         return tuple(map(batch_view, ids, pipeline.execute()))
 
 
-def open_views(redis: Redis) -> tuple[tuple[ProviderBatchView, ...], int]:
+def open_views(redis: Redis, most: int = _MOST_SHOWN) -> tuple[tuple[ProviderBatchView, ...], int]:
     """Return open batches, the oldest first, and how many of their lines are not settled."""
-    ids = [one.decode() for one in redis.zrange(PROVIDER_BATCHES, 0, _MOST_SHOWN - 1)]  # type: ignore[union-attr]  # not asynchronous
+    ids = [one.decode() for one in redis.zrange(PROVIDER_BATCHES, 0, most - 1)]  # type: ignore[union-attr]  # not asynchronous
     with redis.pipeline(transaction=False) as pipeline:
         for one in ids:
             pipeline.hmget(PROVIDER_BATCH + one, BATCH_FIELDS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import LockError
 
-from visionq.names import MAINTENANCE
+from visionq.names import PACKER_LEASE
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.threads import BackgroundThread
 
@@ -41,7 +41,7 @@ class Leadership(BackgroundThread):
     ) -> None:
         super().__init__("visionq-packer-lease")
         self._lock = redis.lock(
-            f"{MAINTENANCE}packer:{key}", timeout=lease, blocking=False, thread_local=False
+            PACKER_LEASE + key, timeout=lease, blocking=False, thread_local=False
         )
         self._lease = lease
         self._clock = clock

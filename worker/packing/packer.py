@@ -47,7 +47,7 @@ from worker.packing.filling import BatchFilling
 from worker.packing.flex_calls import FlexCalls
 from worker.packing.leadership import LeadershipLostError
 from worker.packing.settling import Settling, refusal_of_form
-from worker.packing.strays import Strays
+from worker.packing.strays import EndedFiles, Strays
 from worker.packing.timing import pause_before_look
 from worker.provider.batch_files import BatchFile, BatchLineResult
 from worker.provider.batches import BatchStatus
@@ -132,6 +132,7 @@ class Packer:
         self._rests_until: dict[tuple[str, str], float] = {}
         self._strays_at = 0.0
         self._strays = Strays(self._redis, parts.api, parts.clock)
+        self._files = EndedFiles(self._redis, parts.api, parts.clock, self._key)
         dependencies = parts.dependencies
         self._flex = FlexCalls(
             parts.ledger, dependencies.prices, dependencies.profile, self._key, parts.clock
@@ -329,8 +330,7 @@ class Packer:
         """Delete the files of the batch at the provider."""
         files = seen.result_file_ids if seen else ()
         uploaded = (batch.file_id,) if batch.file_id else self._parts.api.files(batch.id)
-        for file_id in (*uploaded, *files):
-            self._parts.api.delete(file_id)
+        self._files.delete((*uploaded, *files))
 
     def _close(self, batch: BatchRecord) -> None:
         ttl = self._ledger.options.result_ttl
@@ -341,6 +341,7 @@ class Packer:
         if self._now() < self._strays_at or not self._redis.exists(LEDGER_ID):
             return
         self._strays_at = self._now() + self._patience.strays
+        self._files.delete_left()
         try:
             self._strays.stop(f"visionq-{self._ledger_id()}-")
         except VisionqError as error:

@@ -11,6 +11,7 @@ import structlog
 from visionq.contract import DelayReason
 from visionq.errors import RequestRejected, VisionqError
 from visionq.ledger import Billing, Held, Waiting
+from visionq.ledger.metrics import BATCH_LINES, LINE_OUTCOMES, MODEL, add
 from visionq.ledger.provider_batches import drop_lines, lines_left, lines_of, recall, reroute
 from worker.packing.filling import attempt_of
 from worker.pipeline import settle_line
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from visionq.contract import Api
-    from visionq.ledger import Claim, Ledger, Registration
+    from visionq.ledger import Claim, Ending, Ledger, Registration
     from visionq.ledger.provider_batches import BatchRecord, StoredLine
     from visionq.providers import ProviderProfile
     from worker.pipeline import Dependencies
@@ -106,10 +107,20 @@ class Settling:
                 # Hours later it tells nothing of the key: an online call finds out.
                 waits = Waiting(DelayReason.BATCH, 0, counted=True)
                 ending = replace(ending, outcome=waits)
-            ending = replace(ending, counted=counted_by(attempt, ending))
+            counted = counted_by(attempt, ending)
+            add(counted, 1, BATCH_LINES, MODEL, _outcome(line, ending))
+            ending = replace(ending, counted=counted)
             await write_ending(claim, ending, self.dependencies)
             self.dependencies.statistics.add(claim.document, ending)
         return ending.billing is Billing.SETTLED
+
+
+def _outcome(line: BatchLineResult, ending: Ending) -> str:
+    answered, refused, expired, unknown = LINE_OUTCOMES
+    if not line.was_asked:
+        return expired
+    of_billing = {Billing.SETTLED: answered, Billing.UNKNOWN: unknown}
+    return of_billing.get(ending.billing, refused)
 
 
 def _portions(lines: Iterable[BatchLineResult]) -> Iterator[list[BatchLineResult]]:

@@ -1,24 +1,64 @@
-"""Stop batches at the provider that have our mark but no record."""
+"""Stop batches that have our mark but no record, and delete files that were left."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from visionq.errors import VisionqError
 from visionq.ledger.provider_batches import BATCH_SUBJECT, BatchState, read_batch
-from visionq.names import NOTICES
+from visionq.names import NOTICES, PROVIDER_FILES_LEFT
 from worker.provider.batches import BatchStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from redis import Redis
 
     from worker.provider.batches import BatchApi, ProviderBatch
 
 log = structlog.get_logger(__name__)
+
+#: Files that are remembered as left there, the latest; the provider drops its own some day.
+_MOST_FILES: Final = 10_000
+
+
+@dataclass(frozen=True)
+class EndedFiles:
+    """Deletes files at the provider; what can't be deleted is noted, and tried again."""
+
+    redis: Redis
+    api: BatchApi
+    clock: Callable[[], float]
+    #: Id of the provider's key that the files belong to.
+    key: str
+
+    def delete(self, file_ids: Iterable[str]) -> None:
+        """Delete files now, or later."""
+        for file_id in file_ids:
+            if not self._is_deleted(file_id):
+                now = round(self.clock() * 1000)
+                self.redis.zadd(PROVIDER_FILES_LEFT, {f"{self.key} {file_id}": now}, nx=True)
+                self.redis.zremrangebyrank(PROVIDER_FILES_LEFT, 0, -1 - _MOST_FILES)
+
+    def delete_left(self) -> None:
+        """Try again with what was left there."""
+        left: Any = self.redis.zrange(PROVIDER_FILES_LEFT, 0, -1)
+        for entry in left:
+            key, _, file_id = entry.decode().partition(" ")
+            if key == self.key and self._is_deleted(file_id):
+                self.redis.zrem(PROVIDER_FILES_LEFT, entry)
+
+    def _is_deleted(self, file_id: str) -> bool:
+        try:
+            self.api.delete(file_id)
+        except VisionqError as error:
+            log.warning("batch.file_not_deleted", file=file_id, reason=error.message)
+            return False
+        return True
+
 
 #: Seconds for which a batch may be out: the provider answers within a day.
 _LOOKED_BACK: Final = 26 * 3600
@@ -27,7 +67,7 @@ _MOST_NOTICES: Final = 1000
 
 @dataclass(frozen=True)
 class Strays:
-    """Looks through the provider's list."""
+    """Looks for batches through the provider's list."""
 
     redis: Redis
     api: BatchApi

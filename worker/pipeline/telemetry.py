@@ -10,6 +10,7 @@ from visionq.ledger import Completed
 from visionq.ledger.metrics import (
     CALL_SECONDS,
     JOB_SECONDS,
+    LANES,
     MODEL,
     OTHER,
     STAGE_SECONDS,
@@ -42,11 +43,17 @@ def counted_by(attempt: Attempt, ending: Ending) -> dict[str, int]:
     if isinstance(ending.outcome, Completed):
         result = ending.outcome.result
         source = "provider" if attempt.sent else "stored" if result.cached else "late"
-        add(counted, 1, "answers", TENANT, MODEL, source)
+        add(counted, 1, "answers", TENANT, MODEL, source, *_lane(attempt))
         passed = attempt.claim.now - attempt.claim.submitted
         seconds = max(0.0, passed + attempt.seconds)
-        JOB_SECONDS.observe(counted, seconds, attempt.job.priority.value)
+        JOB_SECONDS.observe(counted, seconds, attempt.job.priority.value, *_lane(attempt))
     return counted
+
+
+def _lane(attempt: Attempt) -> tuple[str, ...]:
+    """Return the label of the lane: the online one has none."""
+    _, batch = LANES
+    return (batch,) if attempt.in_batch else ()
 
 
 def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
@@ -55,7 +62,7 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
         return
     status = "none" if attempt.status is None else str(attempt.status)
     known = status if status in _STATUSES or status == "none" else OTHER
-    add(counted, 1, "calls", MODEL, known, attempt.fault or "ok")
+    add(counted, 1, "calls", MODEL, known, attempt.fault or "ok", *_lane(attempt))
     if "ask" in attempt.timings_ms:
         CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
     is_disbelieved = isinstance(attempt.counted, DisbelievedUsage)

@@ -189,7 +189,11 @@ class BatchApi(Protocol):
         """Return the ids of all files that were uploaded under a mark."""
 
     def delete(self, file_id: str) -> None:
-        """Delete a file; one that is gone already is no error."""
+        """Delete a file; one that is gone already is no error.
+
+        Raises:
+            VisionqError: it is still there.
+        """
 
 
 class HttpBatchApi:
@@ -293,8 +297,17 @@ class HttpBatchApi:
         """See `BatchApi`."""
         try:
             self._repeatable("delete", f"/files/{_checked(file_id)}")
-        except RequestRejected as error:
-            log.info("batch.file_not_deleted", file=file_id, reason=error.message)
+        except RequestRejected:
+            if self._is_there(file_id):
+                raise
+            log.info("batch.file_gone", file=file_id)
+
+    def _is_there(self, file_id: str) -> bool:
+        try:
+            self._repeatable("get", f"/files/{_checked(file_id)}")
+        except RequestRejected:
+            return False
+        return True
 
     def _content(self, file_id: str) -> Iterator[bytes]:
         """Yield the bytes of a file, from where they broke off if they do."""

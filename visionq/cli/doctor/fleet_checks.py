@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from visionq.cli.doctor.findings import Finding, ok, problem, warning
-from visionq.ledger.provider_batches import read_all_support
+from visionq.ledger.provider_batches import BATCH_SUBJECT, open_views, read_all_support
 from visionq.ledger.usage import read_calibrations, read_cost_ratios, split_kind
-from visionq.names import CELERY_NODES, DISPATCHER, QUEUE_CELERY_DEFAULT
+from visionq.names import (
+    CELERY_NODES,
+    DISPATCHER,
+    NOTICES,
+    PROVIDER_FILES_LEFT,
+    QUEUE_CELERY_DEFAULT,
+)
 from visionq.pricing.flex import FLEX
 from visionq.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis import Redis
 
     from visionq.ledger.overview import Overview
@@ -22,6 +31,8 @@ _SILENCE: Final = 5.0
 #: How `visionq worker` and Flower name their nodes, unless `--name` says otherwise.
 _OUR_NODES: Final = "visionq"
 _MOST_NAMED: Final = 5
+#: Notices that are looked at, the latest.
+_NOTICES: Final = 1000
 _START: Final = "start workers: `visionq worker`, or `visionq up` for all on this machine"
 
 
@@ -176,13 +187,61 @@ def _drift(redis: Redis) -> list[Finding]:
 _ONLINE: Final = "nothing is lost; another model, or another key, may have batches"
 
 
+_FILES: Final = (
+    "workers try again every ten minutes and log why (`batch.file_not_deleted`); or delete them in"
+    " the provider's console"
+)
+_STRAY: Final = (
+    "they were stopped; what they had answered by then was paid, and is in no book: was Redis"
+    " emptied, or restored from a copy?"
+)
+
+
 def batch_findings(redis: Redis) -> list[Finding]:
-    """Return the verdict on batches of each model that has tried one."""
-    return [
+    """Return what batches have shown, and what of them is left at the provider."""
+    verdicts = [
         _verdict(key, model, api, one)
         for (key, model, api), one in sorted(read_all_support(redis).items())
         if one.works is not None
     ]
+    return [*verdicts, *_overdue(redis), *_files_left(redis), *_strays(redis)]
+
+
+def _overdue(redis: Redis) -> list[Finding]:
+    batches, _ = open_views(redis)
+    now = datetime.now(UTC)
+    late = [one.id for one in batches if one.expires_at and one.expires_at < now]
+    if not late:
+        return []
+    message = f"{_batches(len(late))} out for longer than the provider takes: {_named(late)}"
+    advice = "`visionq batches cancel` stops one: its other jobs wait for the next"
+    return [warning("batches.overdue", message, advice, batches=len(late))]
+
+
+def _files_left(redis: Redis) -> list[Finding]:
+    if not (files := redis.zcard(PROVIDER_FILES_LEFT)):
+        return []
+    message = f"still at the provider: {counted(files, 'file')} of ended batches"
+    return [warning("batches.files", message, _FILES, files=files)]
+
+
+def _strays(redis: Redis) -> list[Finding]:
+    """Return batches with our mark that no record knew, by the latest notices."""
+    notices: Any = redis.xrevrange(NOTICES, count=_NOTICES)
+    subjects = [fields.get(b"subject", b"").decode() for _, fields in notices]
+    strays = [one.removeprefix(BATCH_SUBJECT) for one in subjects if one.startswith(BATCH_SUBJECT)]
+    if not strays:
+        return []
+    message = f"{_batches(len(strays))} found at the provider that nobody knew: {_named(strays)}"
+    return [warning("batches.unknown", message, _STRAY, batches=len(strays))]
+
+
+def _batches(count: int) -> str:
+    return "1 batch is" if count == 1 else f"{count} batches are"
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
 
 
 def _verdict(key: str, model: str, api: str, known: BatchSupport) -> Finding:
