@@ -101,7 +101,7 @@ def _noise(edge: int) -> bytes:
 
 
 def _packed(count: int, pictures: Sequence[bytes]) -> tuple[BatchRecord, float, float]:
-    """Have jobs answered through one batch; return it, the peak of PSS in MB, and seconds."""
+    """Return a batch that answered jobs, the peak of PSS in MB, and seconds."""
     with (
         TemporaryDirectory(prefix="visionq-packing-") as folder,
         running_redis(Path(folder) / "redis") as server,

@@ -15,8 +15,8 @@ import pytest
 
 from tests.chaos.bulk_run import command
 from tests.chaos.fleet import ChaosFleet, chaos_fleet
-from tests.support.fleet import until
 from tests.support.pictures import picture
+from tests.support.waiting import until
 from visionq.ledger.provider_batches import BatchState, open_batches, read_all_support
 
 if TYPE_CHECKING:

@@ -115,7 +115,7 @@ def test_a_job_shows_its_batch(bench: PackerBench, redis_url: str, capsys: Outpu
     assert view.provider_batch is not None
     assert (view.provider_batch.id, view.provider_batch.lines) == (batch.id, 1)
     told = "\n".join(lines(capsys, "jobs", "show", job))
-    assert re.search(rf"waits in\s+{batch.id}: 0 of 1 lines done, out for", told), told
+    assert re.search(rf"waits in\s+{batch.id}: 0 of 1 line done, out for", told), told
     with Client() as client:
         assert client.get(job).provider_batch == view.provider_batch
         (record,) = asyncio.run(as_the_gateway_reads(redis_url, job))

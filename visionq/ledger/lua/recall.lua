@@ -1,4 +1,4 @@
--- include: core/base, jobs/claims, jobs/moves
+-- include: core/base, jobs/claims
 
 -- Gives lines of a batch back into the packer's hands, which then writes what came of each by `finish`.
 -- ARGV: now, batch, worker, pool, lease (ms), then for each line: job, token

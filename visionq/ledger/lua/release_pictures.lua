@@ -1,4 +1,4 @@
--- include: blob_books/tenants, core/base, jobs/ending
+-- include: jobs/ending, jobs/moves
 
 -- Lets go of the pictures of jobs whose lines the provider has. Only their owner may ask for it, who has
 -- them and enters the job again if its line comes back without an answer: it fails then with blob_missing.
