@@ -51,8 +51,8 @@ class BulkLedger:
         self.ledger.cancel(job_ids[:fifth])
         self.ledger.expire(job_ids[fifth : 2 * fifth])
         left = set(job_ids[2 * fifth :])
-        self.ledger.renew(WORKER)
         while left:
+            self.ledger.renew(WORKER)
             hints = [hint.id for hint in self.ledger.dispatch().hints]
             third = len(hints) // 3
             self.run(hints[:third], "parked insufficient_balance")
