@@ -87,10 +87,13 @@ def work_on(bench: Bench, clock: Clock, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("key", WRITTEN)
-def test_no_second_call(bench: Bench, clock: Clock, provider: Provider, key: str) -> None:
+@pytest.mark.parametrize("also", [(), (UNKNOWN_CALLS,)])
+def test_no_second_call(
+    bench: Bench, clock: Clock, provider: Provider, key: str, also: tuple[str, ...]
+) -> None:
     """A job whose end is refused in every form is not called again until a person says so."""
     job_id = bench.submit(picture(1), on_unknown_billing="retry", reuse="off")
-    bench.ledger.broken = (key, UNKNOWN_CALLS)  # type: ignore[attr-defined]
+    bench.ledger.broken = (key, *also)  # type: ignore[attr-defined]
     bench.run(job_id)
     assert provider.calls == 1
     bench.ledger.broken = ()  # type: ignore[attr-defined]

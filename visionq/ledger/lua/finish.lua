@@ -192,7 +192,8 @@ if not is_mine then
     let_go(id, job)
   end
   if was.ended_by == token then
-    return written(Written.DONE) -- the reply to the first call was lost
+    -- The reply to the first call was lost, or Redis refused a part of it: then the mark stays.
+    return TERMINAL[state] and written(Written.DONE) or Written.DONE
   end
   count('fenced')
   return written(Written.FENCED)
