@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -27,7 +28,8 @@ from visionq.ledger.provider_batches import (
     open_batches,
     write_support,
 )
-from visionq.names import LANE_SIZES
+from visionq.names import LANE_SIZES, PACKER_LEASE
+from worker.packing.leadership import Leadership, LeadershipLostError
 from worker.provider.batches import BatchStatus
 
 if TYPE_CHECKING:
@@ -348,3 +350,27 @@ def test_a_deadline_that_nears_brings_lines_back_online(proven: PackerBench) -> 
     assert len(seen) == 2
     assert proven.clock.now < proven.start + 6 * 3600
     assert proven.money() == {"settled": half_price(1)}
+
+
+@pytest.mark.parametrize("other_has_it", [False, True])
+def test_a_lease_that_lapsed_is_taken_again(redis: Redis, *, other_has_it: bool) -> None:
+    """A packer that was held up goes on with its file, unless another has the lease by now."""
+    leadership = Leadership(redis, "k1", lease=0.5)
+    leadership.start()
+    try:
+        assert leadership.take()
+        leadership.extend()
+        if other_has_it:
+            redis.set(f"{PACKER_LEASE}k1", "another's")
+        else:
+            redis.delete(f"{PACKER_LEASE}k1")
+        time.sleep(0.4)
+        if other_has_it:
+            with pytest.raises(LeadershipLostError):
+                leadership.extend()
+        else:
+            leadership.extend()
+            assert redis.exists(f"{PACKER_LEASE}k1")
+    finally:
+        leadership.stop()
+        leadership.leave()

@@ -87,7 +87,8 @@ class Leadership(BackgroundThread):
         try:
             self._lock.reacquire()
         except LockError:
-            self._holds = False
-            log.warning("packer.lease_lost")
+            # It lapsed. If another packer took our records over meanwhile, their holder fences us.
+            self._holds = self._lock.acquire()
+            log.warning("packer.lease_lapsed", taken_again=self._holds)
         except TRANSIENT_ERRORS as error:
             log.warning("packer.lease_not_renewed", error=str(error))
