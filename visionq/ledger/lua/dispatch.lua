@@ -9,34 +9,36 @@
 -- Returns {{id, queue, tenant, model, pictures}, …} to publish, {id, …} whose deadline passed,
 --   {{id, tenant, event}, …} to deliver to webhooks, 1 if it was too soon after the last look
 
-local limit, lease, gap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local first_wait, longest_wait = tonumber(ARGV[5]), tonumber(ARGV[6])
-local broker_is_here, slots_per_hint_ahead = ARGV[7] == '1', tonumber(ARGV[8])
-
-local rest, today = tonumber(ARGV[9]), ARGV[10]
+local asked = {
+  limit = tonumber(ARGV[2]),
+  lease = tonumber(ARGV[3]),
+  gap = tonumber(ARGV[4]),
+  first_wait = tonumber(ARGV[5]),
+  longest_wait = tonumber(ARGV[6]),
+  broker_is_here = ARGV[7] == '1',
+  slots_per_hint_ahead = tonumber(ARGV[8]),
+  rest = tonumber(ARGV[9]),
+  today = ARGV[10],
+}
 
 local hints, expired = {}, {}
 
 local seen, grace_until, low, turn = unpack(redis.call('HMGET', K.dispatcher, 'seen', 'grace_until', 'low', 'turn'))
 turn = tonumber(turn or 0)
-if seen and now - tonumber(seen) < rest then
+if seen and now - tonumber(seen) < asked.rest then
   return { hints, expired, {}, 1 }
 end
 
 -- Lease time counts only while Redis answered. Nobody looked for a while: nobody could renew either.
-local function grace()
-  grace_until = tonumber(grace_until or 0)
-  if seen and now - tonumber(seen) > gap then
-    grace_until = now + lease
-    redis.call('HSET', K.dispatcher, 'grace_until', at(grace_until))
-  end
-  redis.call('HSET', K.dispatcher, 'seen', at(now))
+grace_until = tonumber(grace_until or 0)
+if seen and now - tonumber(seen) > asked.gap then
+  grace_until = now + asked.lease
+  redis.call('HSET', K.dispatcher, 'grace_until', at(grace_until))
 end
-
-grace()
+redis.call('HSET', K.dispatcher, 'seen', at(now))
 
 local function forget_dead_workers()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.workers, '-inf', at(now), 'LIMIT', 0, limit)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.workers, '-inf', at(now), 'LIMIT', 0, asked.limit)) do
     local slots, pool = unpack(redis.call('HMGET', K.worker .. id, 'slots', 'pool'))
     if pool then
       add_slots(pool, -tonumber(slots))
@@ -51,7 +53,7 @@ end
 local function hint(id, lane, pictures, tries)
   local queue, tenant, model = split_lane(lane)
   hints[#hints + 1] = { id, queue, tenant, model, pictures }
-  redis.call('ZADD', K.due, at(now + math.min(longest_wait, first_wait * 2 ^ (tries - 1))), id)
+  redis.call('ZADD', K.due, at(now + math.min(asked.longest_wait, asked.first_wait * 2 ^ (tries - 1))), id)
 end
 
 -- What is due --------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ end
 -- Only its deadline brings a queued job here.
 look[State.QUEUED] = function(id, job)
   expired[#expired + 1] = id
-  redis.call('ZADD', K.due, at(now + lease), id)
+  redis.call('ZADD', K.due, at(now + asked.lease), id)
 end
 
 look[State.HINTED] = function(id, job)
@@ -114,8 +116,8 @@ look[State.HINTED] = function(id, job)
   local queue = split_lane(lane)
   local out = tonumber(redis.call('HGET', K.hinted, queue) or 0)
   local nobody_listens = redis.call('ZCARD', K.workers) == 0
-  if nobody_listens or (broker_is_here and redis.call('LLEN', queue) >= out) then
-    redis.call('ZADD', K.due, at(now + first_wait), id)
+  if nobody_listens or (asked.broker_is_here and redis.call('LLEN', queue) >= out) then
+    redis.call('ZADD', K.due, at(now + asked.first_wait), id)
   else
     count('hints_repeated')
     redis.call('HSET', job, 'hints', tries + 1)
@@ -130,12 +132,12 @@ local function is_stuck(job)
 end
 
 local function look_at_due()
-  local due = redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, limit)
+  local due = redis.call('ZRANGEBYSCORE', K.due, '-inf', at(now), 'LIMIT', 0, asked.limit)
   for _, id in ipairs(due) do
     local job = K.job .. id
     local state = redis.call('HGET', job, 'state')
     if is_stuck(job) then
-      redis.call('ZADD', K.due, at(now + lease), id)
+      redis.call('ZADD', K.due, at(now + asked.lease), id)
     elseif look[state] then
       look[state](id, job)
     else
@@ -145,7 +147,7 @@ local function look_at_due()
       let_go(id, job)
     end
   end
-  if #due == limit then
+  if #due == asked.limit then
     wake() -- there may be more
   end
 end
@@ -161,7 +163,7 @@ local is_out = false -- some key's calls are trials of a provider that was out
 local risky_lanes, bearable_risk = 0, 0
 
 local function ahead_of(slots)
-  return slots_per_hint_ahead > 0 and math.floor(slots / slots_per_hint_ahead) or 0
+  return asked.slots_per_hint_ahead > 0 and math.floor(slots / asked.slots_per_hint_ahead) or 0
 end
 
 -- What a pool's dead workers still hold takes nothing from the slots of other pools.
@@ -362,7 +364,7 @@ local function take(lane)
     return 1 -- it ended in the lane, and its id may since have come back in another
   end
   leave_lane(lane)
-  local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, today)
+  local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, asked.today)
   if short_of then
     wait_for_budget(id, job, State.QUEUED, short_of, needed, state_of_one_short)
     return 3
@@ -404,7 +406,7 @@ local function take_next()
   read_pools()
   note_low_water()
   local looks, passed_over = 0, 0
-  while #hints < limit and looks < limit do
+  while #hints < asked.limit and looks < asked.limit do
     local queue = next_queue()
     if not queue then
       return
@@ -427,11 +429,15 @@ end
 end_holds()
 look_at_due()
 wake_some()
-turn_day(today)
-look_at_budgets(today)
+turn_day(asked.today)
+look_at_budgets(asked.today)
 local is_done, fault = pcall(take_next)
 write_taken() -- also where a key is broken that comes behind them
 if not is_done then
   error(fault)
 end
-return { hints, expired, look_at_deliveries(now >= grace_until, broker_is_here, first_wait, longest_wait) }
+return {
+  hints,
+  expired,
+  look_at_deliveries(now >= grace_until, asked.broker_is_here, asked.first_wait, asked.longest_wait),
+}

@@ -1,5 +1,3 @@
--- include: core/base
-
 -- Claimed, not sent: jobs taken from their lanes, counted for each model and tenant. In any
 -- way a job takes out of the workers' hands, it goes through `move`.
 
