@@ -49,6 +49,10 @@ def expressions() -> dict[str, str]:
 def feed(fleet: Fleet) -> None:
     """Submit steady work for more than a window, and a little of everything else."""
     fleet.simulator.configure(latency_s=0.25, faults_next=["503", "503"])
+    # One batch is back at once, the next stays out.
+    fleet.simulator.configure(batch_durations_next=[0], batch_duration_s=50_000)
+    lines = [{**job, "prompt": PROMPT, "lane": "batch"} for job in jobs(6, first=2000)]
+    list(fleet.client.submit_many(lines))
     ledger = Ledger(fleet.redis)
     ledger.set_budget(BudgetScope.tenant("default"), Decimal(10_000))
     broken = {"prompt": PROMPT, "images": [b"no picture"]}

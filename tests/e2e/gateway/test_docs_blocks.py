@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
     from tests.support.gateway import Gateway
 
-#: Pages whose Python is one program each; `docs/clients.md` has tests of its own.
+#: Pages whose Python is one program each; clients and frames have tests of their own.
 PYTHON_PAGES: Final = (
     *("README.md", "docs/producing.md", "docs/gateway.md", "docs/money.md", "docs/recipes.md"),
 )
@@ -137,7 +137,7 @@ def test_every_page_with_python_is_run() -> None:
         for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
         if ".ru." not in page.name and any(one.language == "python" for one in blocks(page))
     }
-    assert pages == {*PYTHON_PAGES, "docs/clients.md"}
+    assert pages == {*PYTHON_PAGES, "docs/clients.md", "docs/frames.md"}
 
 
 def is_run(line: str) -> bool:
