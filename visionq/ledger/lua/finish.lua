@@ -192,8 +192,10 @@ if not is_mine then
     let_go(id, job)
   end
   if was.ended_by == token then
-    -- The reply to the first call was lost, or Redis refused a part of it: then the mark stays.
-    return TERMINAL[state] and written(Written.DONE) or Written.DONE
+    -- The reply to the first call was lost; or it gave the slot back and no more was written: then the
+    -- mark stays.
+    local is_in_part = state == State.IN_PROGRESS and not was.token
+    return is_in_part and Written.DONE or written(Written.DONE)
   end
   count('fenced')
   return written(Written.FENCED)
