@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.awaited import InThreads
+from tests.support.ledger import Clock
 from tests.support.packing import PackerBench
 from tests.support.pictures import picture
 from tests.support.worker import Bench, result
@@ -117,7 +118,8 @@ def test_a_seller_that_does_not_pass_it_on_is_found_out(flex: Bench) -> None:
 async def test_a_seller_that_refuses_the_tier_fails_no_job(redis: Redis) -> None:
     """Its refusal is remembered, and the job asked again; other refusals stay what they are."""
     blocking: Any = InThreads(lambda: redis)
-    verdicts = FlexVerdicts(blocking, "k1", time.time)
+    clock = Clock()
+    verdicts = FlexVerdicts(blocking, "k1", clock)
     dependencies = SimpleNamespace(flex=verdicts)
     attempt: Any = SimpleNamespace(dependencies=dependencies, cheaper_tier=FLEX, model=MODEL)
 
@@ -127,9 +129,12 @@ async def test_a_seller_that_refuses_the_tier_fails_no_job(redis: Redis) -> None
     with pytest.raises(RequestRejected):
         await judged(attempt, refused("input: too long"))
     assert not await verdicts.is_refused(MODEL)
-    with pytest.raises(RateLimited):
-        await judged(attempt, refused("Invalid value: 'flex'. Supported values are: 'auto'."))
-    assert await verdicts.is_refused(MODEL)
+    for _ in range(2):  # the verdict lapses after a day, and is found again
+        clock.now += 25 * HOUR
+        assert not await verdicts.is_refused(MODEL)
+        with pytest.raises(RateLimited):
+            await judged(attempt, refused("Invalid value: 'flex'. Supported values are: 'auto'."))
+        assert await verdicts.is_refused(MODEL)
 
 
 @pytest.fixture

@@ -31,7 +31,6 @@ class FlexVerdicts:
         self._redis = redis
         self._key = key
         self._clock = clock
-        self._noted: dict[str, bool] = {}
 
     async def is_refused(self, model: str) -> bool:
         """Return whether the provider lately refused the tier for a model."""
@@ -41,13 +40,10 @@ class FlexVerdicts:
 
     async def note(self, model: str, *, works: bool, reason: str = "") -> None:
         """Record the tier of a call; ignore Redis errors, because it is paid."""
-        if self._noted.get(model) is works:
-            return
         news = BatchSupport(works=works, reason="" if works else reason, since=self._clock())
         name, text = support_entry(self._key, model, FLEX, news)
         with suppress(*TRANSIENT_ERRORS):
             await self._redis.hset(BATCH_SUPPORT, name, text)
-            self._noted[model] = works
 
 
 async def choose_tier(attempt: Attempt) -> str | None:
