@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from tests.support.packing import (
     KilledError,
@@ -194,6 +195,23 @@ def test_a_line_in_no_file_stays_unknown(proven: PackerBench) -> None:
     assert set(proven.money()) == {"unknown", "unknown_calls"}
 
 
+@pytest.mark.parametrize("lost", ["batches", "stored_files"])
+def test_what_the_provider_forgets_is_given_up_after_a_day(proven: PackerBench, lost: str) -> None:
+    """Hope for a batch, or the files of its answers, for a day; then its money is unknown."""
+    packer = proven.packer()
+    job = proven.submit(on_unknown_billing="hold")
+    proven.provider.end(pack(proven, packer))
+    getattr(proven.provider, lost).clear()
+    for hours in (20, 7):
+        assert proven.view(job).state is State.WAITING
+        proven.pass_time(hours * 3600, step=600)
+        packer.run()
+    packer.run()
+    assert (proven.view(job).state, proven.view(job).reason) == (State.PARKED, "billing_unknown")
+    assert set(proven.money()) == {"unknown", "unknown_calls"}
+    assert open_batches(proven.redis) == ()
+
+
 def test_the_first_batch_is_one_line(bench: PackerBench) -> None:
     """Whether a model takes pictures in batches is found out by one of them."""
     packer = bench.packer()
@@ -350,6 +368,30 @@ def test_a_deadline_that_nears_brings_lines_back_online(proven: PackerBench) -> 
     assert len(seen) == 2
     assert proven.clock.now < proven.start + 6 * 3600
     assert proven.money() == {"settled": half_price(1)}
+
+
+def test_a_lease_outlives_a_break_of_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lapsed lease that can't be taken at once is taken later: its thread goes on."""
+    leadership = Leadership(redis, "k1", lease=0.5)
+    take = leadership._lock.acquire
+    errors = [BusyLoadingError("Redis is away")]
+
+    def acquire() -> Any:
+        if errors:
+            raise errors.pop()
+        return take()
+
+    assert leadership.take()
+    leadership.extend()
+    monkeypatch.setattr(leadership._lock, "acquire", acquire)
+    redis.delete(f"{PACKER_LEASE}k1")
+    leadership.start()
+    try:
+        time.sleep(0.4)
+        assert redis.exists(f"{PACKER_LEASE}k1")
+    finally:
+        leadership.stop()
+        leadership.leave()
 
 
 @pytest.mark.parametrize("other_has_it", [False, True])

@@ -85,10 +85,18 @@ class Leadership(BackgroundThread):
 
     def _renew(self) -> None:
         try:
-            self._lock.reacquire()
-        except LockError:
-            # It lapsed. If another packer took our records over meanwhile, their holder fences us.
-            self._holds = self._lock.acquire()
-            log.warning("packer.lease_lapsed", taken_again=self._holds)
+            self._holds = self._reacquired() or self._lock.acquire()
         except TRANSIENT_ERRORS as error:
             log.warning("packer.lease_not_renewed", error=str(error))
+
+    def _reacquired(self) -> bool:
+        """Return whether the lock was still ours; false: it lapsed.
+
+        If another packer took our records over meanwhile, their holder fences us.
+        """
+        try:
+            self._lock.reacquire()
+        except LockError:
+            log.warning("packer.lease_lapsed")
+            return False
+        return True

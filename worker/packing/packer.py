@@ -85,7 +85,7 @@ class Patience:
     resting: float = 300
     #: For moving a file.
     transfer: float = 1860
-    #: Until a batch that the provider does not know any more is given up.
+    #: Until a batch that the provider does not know any more, or whose files it lost, is given up.
     forgotten: float = 26 * 3600
     #: For a batch, as long as none has shown how long it takes: most are done within the hour.
     batch: float = FIRST_GUESS
@@ -172,6 +172,15 @@ class Packer:
                 self._look(batch)
             except VisionqError as error:
                 log.warning("batch.look_failed", state=batch.state, error=error.message)
+                is_old = 0 < batch.created < self._now() - self._patience.forgotten
+                if is_old and isinstance(error, RequestRejected):
+                    self._forget(batch.id, error.message)
+
+    def _forget(self, batch_id: str, cause: str) -> None:
+        """Have what is left settled: the provider knows the batch, or its files, no more."""
+        log.error("batch.forgotten_by_provider", error=cause)
+        if (batch := read_batch(self._redis, batch_id)) is not None:
+            self._step(batch, state=BatchState.COLLECTING, status="", cause=cause)
 
     def _look(self, batch: BatchRecord) -> None:
         if not self._ledger.make(adopt(batch.id, self._holder)):
@@ -250,15 +259,7 @@ class Packer:
         self._give_up(batch, error.message, online=goes_online)
 
     def _ask_after(self, batch: BatchRecord) -> None:
-        try:
-            seen = self._parts.api.get(batch.batch_id)
-        except RequestRejected as error:
-            if self._now() < batch.created + self._patience.forgotten:
-                raise
-            log.error("batch.forgotten_by_provider", error=error.message)  # noqa: TRY400  # the fault is theirs
-            batch = self._step(batch, state=BatchState.COLLECTING, status="", cause=error.message)
-            self._collect(batch)
-            return
+        seen = self._parts.api.get(batch.batch_id)
         now = self._now()
         told = {"status": seen.status, "completed": seen.completed, "failed": seen.failed}
         if seen.status.is_final:
