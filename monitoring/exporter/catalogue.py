@@ -48,7 +48,6 @@ class Durations:
     help: str
     histogram: Histogram
     labels: tuple[str, ...]
-    by_lane: bool = False
 
 
 _NANO: Final = 1e-9
@@ -298,7 +297,6 @@ HISTOGRAMS: Final = (
         "From submission to the answer, of jobs that have one.",
         ledger.JOB_SECONDS,
         ("priority", "lane"),
-        by_lane=True,
     ),
 )
 
