@@ -7,7 +7,7 @@ import json
 import ssl
 import sys
 from subprocess import run
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -32,15 +32,22 @@ ANSWER = {"status": "completed", "output": [{"content": [{"type": "output_text",
 REQUEST = ProviderRequest(Api.RESPONSES, PATHS[Api.RESPONSES], '{"ё": 1}'.encode(), ("a.jpg",))
 
 
-def sent(settings: Settings) -> httpx2.Request:
+def sent(settings: Settings, **own: Any) -> httpx2.Request:
     seen: list[httpx2.Request] = []
+    options: Any = own
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
         return httpx2.Response(200, json=ANSWER)
 
     http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
-    asyncio.run(ask(make_async_client(settings, http_client), REQUEST))
+    client = make_async_client(settings, http_client)
+    if options:
+        asyncio.run(
+            client.post("/responses", cast_to=httpx2.Response, content=b"{}", options=options)
+        )
+    else:
+        asyncio.run(ask(client, REQUEST))
     (request,) = seen
     return request
 
@@ -52,6 +59,15 @@ def test_the_bytes_go_out_as_they_were_built() -> None:
     assert request.content == '{"ё": 1}'.encode()
     assert request.headers["content-type"] == "application/json"
     assert request.headers["authorization"] == "Bearer sk-ours"
+
+
+def test_options_of_one_call_hold() -> None:
+    """A call of ready bytes keeps a timeout, headers and a query of its own."""
+    settings = Settings(api_key="sk-ours", base_url=ADDRESS)
+    for own in (9.0, httpx2.Timeout(9)):
+        assert sent(settings, timeout=own).extensions["timeout"]["read"] == 9
+    assert sent(settings, headers={"X-Own": "1"}).headers["x-own"] == "1"
+    assert sent(settings, params={"own": "1"}).url.params["own"] == "1"
 
 
 def test_the_environment_of_the_sdk_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:

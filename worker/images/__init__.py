@@ -1,6 +1,6 @@
 """Check and encode the bytes of untrusted pictures.
 
-`prepare` is the way through; `inspect`, `check` and `encode` are its parts.
+`inspect` and `check` say what a file is, `encode` and `encode_as_seen` make what is sent.
 """
 
 from __future__ import annotations

@@ -300,6 +300,7 @@ class BoundedAsyncClient(httpx2.AsyncClient):
     def _follow(self, request: httpx2.Request, exchange: _Exchange, total: float) -> None:
         """Note that httpx2's transport has a connection, and apply the time of the first byte."""
         timeouts = request.extensions["timeout"]
+        timeouts["connect"] = timeouts["pool"] = self._connect_timeout
 
         async def trace(event: str, _details: object) -> None:
             # The transport looks its timeouts up at the start of each phase, after telling so.

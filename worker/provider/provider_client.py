@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import openai
+from openai import NotGiven
 
 from visionq.errors import BillingUnknown, ProviderUnavailable, VisionqError
 from visionq.http_checks import is_loopback
@@ -81,9 +82,8 @@ class AsyncProviderClient(_OwnHeaders, openai.AsyncOpenAI):
         of the work of a call beside its transport (openai 3.54).
         """
         content, timeout = options.content, self.timeout
-        if isinstance(options.timeout, float | int):  # of a call that may take longer
-            return super()._build_request(options, retries_taken=retries_taken)
-        if not isinstance(content, bytes) or not isinstance(timeout, httpx2.Timeout):
+        has_own = options.headers or options.params or not isinstance(options.timeout, NotGiven)
+        if has_own or not (isinstance(content, bytes) and isinstance(timeout, httpx2.Timeout)):
             return super()._build_request(options, retries_taken=retries_taken)
         return httpx2.Request(
             options.method,

@@ -47,7 +47,7 @@ end
 local function note_cost(its_lane, amount)
   labels_of(its_lane, true)
   if tonumber(amount) > 0 then
-    count_for(its_lane, was.line and 'spent|{tenant}|{model}|batch' or 'spent|{tenant}|{model}', amount)
+    count_for(its_lane, was.line and sent == token and 'spent|{tenant}|{model}|batch' or 'spent|{tenant}|{model}', amount)
   end
   if ending.told_cost then
     note_cost_factor(model_of(its_lane), ending.told_cost, ending.table_cost)

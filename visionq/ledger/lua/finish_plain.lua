@@ -39,6 +39,23 @@ local function is_calm()
     and not (its.lead and redis.call('EXISTS', K.followers .. its.lead) == 1)
 end
 
+-- A place is free for a job of the lane's queue. While enough hints lie ahead, it takes one of them, and
+-- the dispatcher need not look; but those who wait in the other queue, or whose hold ends, or for a
+-- webhook, may have waited for the place.
+local function wake_if_needed(lane)
+  local queue = split_lane(lane)
+  local other = queue == K.queue_bulk and K.queue_interactive or K.queue_bulk
+  if redis.call('EXISTS', K.tenant_ring .. other, K.hold_ends, K.delivery_tenants) > 0 then
+    return wake()
+  elseif redis.call('EXISTS', K.tenant_ring .. queue) == 0 then
+    return
+  end
+  local ahead = tonumber(redis.call('HGET', K.hinted, queue) or 0)
+  if ahead <= tonumber(redis.call('HGET', K.dispatcher, 'low') or 0) then
+    wake()
+  end
+end
+
 refuse_unless_whole(cost)
 if not (is_mine() and is_calm()) then
   return 'other'

@@ -1,4 +1,4 @@
--- include: core/base, jobs/moves, metrics/counters
+-- include: jobs/moves, metrics/counters
 
 -- Lanes: the backlog of one (queue, tenant, model). A lane is in its tenant's ring, and the
 -- tenant in its queue's, while jobs are queued in it and nothing holds it.
@@ -39,23 +39,6 @@ local function enter_lane(id, job, lane, push)
   if redis.call('HINCRBY', K.lane_sizes, lane, 1) == 1 then
     count_of_tenant(K.tenant_lanes, lane, 1)
     join_rings(lane)
-  end
-end
-
--- A place is free for a job of the lane's queue. While enough hints lie ahead, it takes one of them, and
--- the dispatcher need not look; but those who wait in the other queue, or whose hold ends, or for a
--- webhook, may have waited for the place.
-local function wake_if_needed(lane)
-  local queue = split_lane(lane)
-  local other = queue == K.queue_bulk and K.queue_interactive or K.queue_bulk
-  if redis.call('EXISTS', K.tenant_ring .. other, K.hold_ends, K.delivery_tenants) > 0 then
-    return wake()
-  elseif redis.call('EXISTS', K.tenant_ring .. queue) == 0 then
-    return
-  end
-  local ahead = tonumber(redis.call('HGET', K.hinted, queue) or 0)
-  if ahead <= tonumber(redis.call('HGET', K.dispatcher, 'low') or 0) then
-    wake()
   end
 end
 
