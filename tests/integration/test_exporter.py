@@ -275,6 +275,8 @@ def test_batches_at_the_provider(redis: Redis) -> None:
         rubles = value(found, "visionq_spent_rubles_total", **paid)
         assert rubles == pytest.approx(bench.half_price(2) / 1e9)
         assert read_spent_by_lane(redis) == {"online": 0, "batch": bench.half_price(2)}
+        assert read_spent_by_lane(redis, "default") == read_spent_by_lane(redis)
+        assert read_spent_by_lane(redis, "without a label") == {}
         assert value(found, "visionq_provider_files_left") == 3
         bench.provider.faults.keep_files = False
         bench.pass_time(700)

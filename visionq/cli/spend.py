@@ -217,8 +217,10 @@ def _comparison(found: Comparison) -> dict[str, str | None]:
     }
 
 
-def _print_lanes(lanes: dict[str, Decimal]) -> None:
-    for lane, cost in lanes.items():
+def _print_lanes(lanes: dict[str, Decimal] | None) -> None:
+    if lanes == {}:
+        click.echo("  no lane is counted for this tenant: only the first 40 tenants have counters")
+    for lane, cost in (lanes or {}).items():
         click.echo(f"  {lane:<10}{plain(cost)} ₽")
 
 
@@ -232,7 +234,7 @@ def _print(report: SpendReport) -> None:
             f"{paid:<11} {plain(report.today_rub)} ₽ today, {plain(report.month_rub)} ₽ this month"
         )
     click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
-    _print_lanes(report.lanes or {})
+    _print_lanes(report.lanes)
     if report.tokens:
         kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
         click.echo(f"tokens      {', '.join(kinds)}")

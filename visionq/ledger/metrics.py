@@ -148,10 +148,13 @@ def note_loop_blocked(redis: Redis, times: int) -> None:
 def read_spent_by_lane(redis: Redis, tenant: str | None = None) -> dict[str, int]:
     """Return lane → nano-rubles paid since the beginning, of all tenants or of one.
 
-    A tenant without a label has none.
+    A tenant without a label of its own has no lanes.
     """
+    counters = read_counters(redis)
+    if tenant is not None and tenant not in counters.tenants:
+        return {}
     found = dict.fromkeys(LANES, 0)
-    for (of, _, lane), amount in read_counters(redis).by_lane(SPENT, 3).items():
+    for (of, _, lane), amount in counters.by_lane(SPENT, 3).items():
         if tenant in (None, of):
             found[lane] += amount
     return found
