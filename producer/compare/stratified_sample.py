@@ -161,15 +161,10 @@ class _Lots:
 
 
 def shares(counts: Mapping[str, int], size: int) -> dict[str, int]:
-    """Divide `size` in proportion to the counts, at least one to each, by largest remainders."""
+    """Divide `size` in proportion to the counts, at least one to each; more takes none away."""
     whole = sum(counts.values())
-    exact = {name: count * size / whole for name, count in counts.items()}
-    found = {name: max(1, int(part)) for name, part in exact.items()}
-    while (left := size - sum(found.values())) != 0:
-        step = 1 if left > 0 else -1
-        open_ones = [
-            name for name in counts if (found[name] > 1 if step < 0 else found[name] < counts[name])
-        ]
-        name = max(open_ones, key=lambda one: (step * (exact[one] - found[one]), one))
-        found[name] += step
+    found = dict.fromkeys(counts, 1)
+    for given in range(len(counts) + 1, size + 1):
+        name = max(counts, key=lambda one: (counts[one] * given / whole - found[one], one))
+        found[name] += 1
     return found

@@ -44,6 +44,9 @@ _CONTRACT: Final = {"prompt_file": "prompt", "schema": "answer_schema"}
 #: A comma that ends a value: a name and `=` follow.
 _COMMA: Final = re.compile(r",\s*(?=[a-z_]+\s*=)")
 _LONGEST_SHOWN: Final = 60
+#: Options that change when it is asked, and at which price, not what. `1h` is another moment
+#: each time that the same command is given.
+_WHEN: Final = frozenset({"by", "lane", "deadline"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Variant:
     def digest(self) -> str:
         """Identity of all that it asks, by which its answers are found again."""
         text = self.question.prompt.text if self.question.prompt else self.question.source
-        shape = json.dumps([text, dict(self.question.options)], sort_keys=True, default=str)
+        options = {k: value for k, value in self.question.options.items() if k not in _WHEN}
+        shape = json.dumps([text, options], sort_keys=True, default=str)
         return hashlib.sha256(shape.encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
     def rows(self, rows: Iterable[Row]) -> list[Row]:

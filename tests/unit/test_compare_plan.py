@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,6 +101,9 @@ def test_values_agree_by_kind() -> None:
     assert not FieldRule(FieldKind.NUMBER).agree(1, "one")
     assert FieldRule(FieldKind.LABEL).agree(True, "true")  # noqa: FBT003  # a label
     assert FieldRule(FieldKind.LABEL).score("a", "a") is None
+    for kind in (FieldKind.LABEL, FieldKind.LIST):
+        assert not FieldRule(kind).agree("<10", ">10")
+    assert not FieldRule(FieldKind.TEXT).agree("👍", "👎")
 
 
 # Variants -----------------------------------------------------------------------------------------
@@ -126,6 +130,11 @@ def test_a_variant_is_the_command_with_its_own_fields(folder: Path) -> None:
     assert b.schema == SCHEMA
     assert c.question.prompt.text == "Which one, a or b?"
     assert len({one.digest for one in (a, b, c)}) == 3
+    soon, late = (
+        variants_of("detail=low", "detail=high", by=datetime.now(UTC) + timedelta(hours=hours))[0]
+        for hours in (1, 2)
+    )
+    assert soon.digest == late.digest  # `--by 1h` again finds its answers
     (folder / "other.json").write_text('{"type": "object", "properties": {"x": {}}}')
     own = variants_of("schema=other.json", "detail=low", schema=folder / "card.json")
     assert [set((one.schema or {})["properties"]) for one in own] == [
@@ -234,13 +243,15 @@ def test_a_golden_set_that_is_none(tmp_path: Path, content: str, said: str) -> N
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 50), min_size=1), st.data())
 def test_shares_of_a_sample(counts: dict[str, int], data: st.DataObject) -> None:
-    """They add up, none is empty or larger than there are rows, and they follow the counts."""
+    """They add up, none is empty or too large, they follow the counts, and one more takes none."""
     size = data.draw(st.integers(len(counts), sum(counts.values())))
     found = shares(counts, size)
     assert sum(found.values()) == size
     for name, count in counts.items():
         assert 1 <= found[name] <= count
         assert found[name] <= max(1, count * size / sum(counts.values()) + 1)
+    if size < sum(counts.values()):
+        assert all(part >= found[name] for name, part in shares(counts, size + 1).items())
 
 
 @pytest.mark.usefixtures("folder")
