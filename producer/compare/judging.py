@@ -62,10 +62,10 @@ def judge_question(plan: ComparisonPlan, settings: Settings, stdin: BinaryIO) ->
         click.UsageError: the model has no price, or does not take it.
     """
     asked = {"model": plan.options.judge, "prompt": _PROMPT, "answer_schema": _SCHEMA}
-    tenant = plan.variants[0].question.options.get("tenant")
+    options = plan.variants[0].question.options
+    asked |= {name: options.get(name) for name in ("tenant", "pictures")}
     try:
-        rows = JudgeRows("judge", (), "")
-        return make_question(rows, {**asked, "tenant": tenant}, settings, stdin)
+        return make_question(JudgeRows("judge", (), ""), asked, settings, stdin)
     except click.UsageError as error:
         raise click.BadParameter(error.message, param_hint="--judge") from None
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from PIL import Image
 
 from tests.support.docs_blocks import ROOT, blocks, shell_lines, visionq_arguments
 from tests.support.fleet import running_fleet
@@ -113,10 +114,11 @@ def test_failures_are_figures(fleet: Fleet, folder: Path) -> None:
 
 
 def test_a_judge_sees_who_is_right(fleet: Fleet, folder: Path) -> None:
-    """Asked in both orders, it prefers the text that is true of the picture."""
-    assert folder.exists()
+    """Asked in both orders, it prefers the text that is true of the picture, converted or not."""
+    for path in (folder / "photos").iterdir():
+        Image.open(path).save(path, "BMP")
     code, found, said = compare(
-        fleet, "-", "--sample", "30", *LOW, "--variant", "model=gpt-6.1-terra",
+        fleet, "-", "--sample", "30", "--convert", *LOW, "--variant", "model=gpt-6.1-terra",
         "--judge", "gpt-6.1-terra",
     )  # fmt: skip
     assert code == 0, said
