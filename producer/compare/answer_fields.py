@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.compare.measures import f1, item, jaccard, normalised, similarity, within
+from visionq.answer_schemas import pointed_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,8 @@ class FieldRule:
             return within(one, other, self.absolute, self.relative)  # type: ignore[arg-type]  # numbers
         if self.kind is FieldKind.LIST:
             return sorted(_items(one)) == sorted(_items(other))
+        if self.kind is FieldKind.TEXT and isinstance(one, str) and isinstance(other, str):
+            return is_same_text(one, other)
         return item(one) == item(other)
 
     def score(self, one: object, other: object) -> float | None:
@@ -138,12 +141,8 @@ def _resolved(schema: object, root: Mapping[str, Any], depth: int) -> Mapping[st
     if not isinstance(schema, Mapping):
         return {}
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/") and depth:
-        here: Any = root
-        for part in reference[2:].split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            here = here.get(name, {}) if isinstance(here, Mapping) else {}
-        return _resolved(here, root, depth - 1)
+    if isinstance(reference, str) and depth:
+        return _resolved(pointed_at(root, reference), root, depth - 1)
     for key in ("anyOf", "oneOf"):
         options = [one for one in schema.get(key) or () if one != {"type": "null"}]
         if options:
@@ -171,6 +170,6 @@ def _items(value: object) -> Sequence[str]:
     return [item(one) for one in value] if isinstance(value, list) else [item(value)]
 
 
-def is_same_text(one: object, other: object) -> bool:
+def is_same_text(one: str, other: str) -> bool:
     """Return whether two texts differ in nothing but case, marks and spaces."""
-    return normalised(str(one)) == normalised(str(other))
+    return (normalised(one) or item(one)) == (normalised(other) or item(other))

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 #: Pixels of the longer side of a thumbnail, and pictures of a row that are shown.
 _SIDE: Final = 256
 _MOST_PICTURES: Final = 4
-#: Pictures of more pixels are not decoded for a thumbnail.
+#: What is decoded for a thumbnail. Pillow would hand EPS, under any name, to Ghostscript.
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _MOST_PIXELS: Final = 50_000_000
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --miss: #d334; --sure: #2a64; }
@@ -210,7 +211,7 @@ def _thumbnail(image: str) -> str:
     from PIL import Image, ImageOps  # noqa: PLC0415  # optional: a plain install has no Pillow
 
     try:
-        with Image.open(Path(image)) as opened:
+        with Image.open(Path(image), formats=_FORMATS) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
                 return ""
             opened.draft("RGB", (_SIDE, _SIDE))

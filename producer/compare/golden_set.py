@@ -130,6 +130,6 @@ def _cell(cell: str, rule: FieldRule | None) -> Any:  # noqa: ANN401  # any JSON
         return cell
     try:
         return json.loads(cell if rule.kind is FieldKind.LIST else cell.replace(",", "."))
-    except ValueError:
+    except (ValueError, RecursionError):
         parts = [part.strip() for part in cell.split(";")]
         return parts if rule.kind is FieldKind.LIST else cell

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 from random import Random
+from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.compare import measures
@@ -100,7 +101,7 @@ def variant_outcome(
     costs = {row["id"]: float(cost_of(row, prices)) for row in rows}
     weighted = [costs[row_id] * drawn.weights.get(row_id, 1.0) for row_id in costs]
     each = measures.mean(weighted, _random("cost"))
-    times = sorted(row["latency_s"] for row in rows if row.get("latency_s") is not None)
+    times = [row["latency_s"] for row in rows if row.get("latency_s") is not None]
     has_schema = one.variant.schema is not None
     return VariantOutcome(
         letter=one.variant.letter,
@@ -119,8 +120,8 @@ def variant_outcome(
         source_rub=Figure.of(_times(each, drawn.rows - drawn.unreadable)),
         input_tokens=_mean(row["input_tokens"] for row in rows),
         output_tokens=_mean(row["output_tokens"] for row in rows),
-        latency_median_s=round(measures.percentile(times, 0.5), 3) if times else None,
-        latency_p95_s=round(measures.percentile(times, 0.95), 3) if times else None,
+        latency_median_s=round(median(times), 3) if times else None,
+        latency_p95_s=round(_p95(times), 3) if times else None,
         right=None if right is None else Figure.of(measures.share(sum(right.values()), len(right))),
     )
 
@@ -142,7 +143,12 @@ _USAGE: Final = (
 
 def _mean(values: Iterator[int | None]) -> float:
     known = [value for value in values if value is not None]
-    return round(sum(known) / len(known), 1) if known else 0.0
+    return round(fmean(known), 1) if known else 0.0
+
+
+def _p95(values: Sequence[float]) -> float:
+    # Before Python 3.13 one value has no quantiles.
+    return quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 def _times(each: measures.Measured, rows: int) -> measures.Measured:
@@ -254,7 +260,7 @@ def right_differences(right: Mapping[str, Mapping[str, bool]]) -> Iterator[Right
     for first, second in combinations(right, 2):
         ids = [row_id for row_id in right[first] if row_id in right[second]]
         one, other = ([right[letter][row_id] for row_id in ids] for letter in (first, second))
-        found = measures.difference(one, other, _random(first, second))
+        found = measures.difference(one, other)
         is_certain = found.low > 0 or found.high < 0
         yield RightDifference(
             first=first, second=second, difference=Figure.of(found), is_certain=is_certain

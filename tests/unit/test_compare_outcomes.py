@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from producer.compare.answer_fields import FieldKind, FieldRule
 from producer.compare.comparison_document import VariantComparison
@@ -89,6 +90,12 @@ def test_cost_speed_and_failures_of_a_variant() -> None:
     assert found.latency_median_s == pytest.approx(0.6)
     assert found.right is not None
     assert (found.right.value, found.right.n) == (0, N)
+
+
+def test_one_call_has_a_latency() -> None:
+    """Median and 95th percentile are that call's."""
+    found = variant_outcome(answered("A", [row(0, card("red"))]), DRAWN, TABLES, None)
+    assert (found.latency_median_s, found.latency_p95_s) == (0.5, 0.5)
 
 
 def test_what_changes_with_the_model_is_shown() -> None:
@@ -185,6 +192,15 @@ def test_what_models_write_does_nothing_on_the_page() -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "default-src 'none'" in page
     assert "href" not in page
+
+
+def test_a_file_that_starts_another_program_has_no_thumbnail(tmp_path: Path) -> None:
+    """Pillow gives EPS to Ghostscript under any name: what no model takes is not decoded."""
+    for form, count in (("EPS", 0), ("PPM", 0), ("PNG", 1)):
+        Image.new("RGB", (8, 8)).save(tmp_path / "0.png", form)
+        source = Row(0, "p0", (str(tmp_path / "0.png"),))
+        rows = list(compared_rows([GOOD, BAD], None, RULES, "compare-1"))
+        assert page_of(found([GOOD, BAD]), rows, [source]).count("<img") == count
 
 
 def test_the_terminal_shows_figures_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
