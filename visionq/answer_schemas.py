@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.errors import InvalidJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from jsonschema_rs import Validator
 
@@ -177,7 +177,7 @@ class _Alternatives:
         return (child for child in found if isinstance(child, dict))
 
 
-def pointed_at(schema: dict[str, Any], reference: str) -> dict[str, Any] | None:
+def pointed_at(schema: Mapping[str, Any], reference: str) -> dict[str, Any] | None:
     """Return the subschema at a reference within the schema; None: there is none."""
     if reference != "#" and not reference.startswith("#/"):
         return None

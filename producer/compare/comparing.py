@@ -6,7 +6,8 @@ import sys
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from producer.compare.comparison_document import VariantComparison
 from producer.compare.comparison_page import page_of
@@ -29,9 +30,9 @@ from producer.run.preview import quote_rows
 from producer.run.run_progress import Tally, rubles
 from producer.run.run_record import Record
 from producer.run.selection import Again, Selection
-from producer.run.session import Outcome
+from producer.run.session import EXITS, SAID, Outcome
 from producer.stack import found_stack, simulates
-from visionq.cli.shared import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
+from visionq.cli.shared import EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
@@ -50,16 +51,8 @@ if TYPE_CHECKING:
     from producer.run.plan import Question
     from producer.run.run_progress import Terminal
     from producer.sources import Row
+    from producer.stack import Stack
     from visionq.settings import Settings
-
-_STOPPED: Final = {
-    Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
-    Outcome.INTERRUPTED: "interrupted; the same command goes on",
-}
-_EXITS: Final = {
-    Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
-    Outcome.INTERRUPTED: EXIT_INTERRUPTED,
-}
 
 
 def compare(plan: ComparisonPlan, settings: Settings, terminal: Terminal) -> int:
@@ -84,8 +77,8 @@ def compare(plan: ComparisonPlan, settings: Settings, terminal: Terminal) -> int
             return EXIT_STOPPED
         outcome = comparing.ask()
         if outcome is not Outcome.DONE:
-            terminal.say(_STOPPED[outcome])
-            return _EXITS[outcome]
+            terminal.say(SAID[outcome])
+            return EXITS[outcome]
         found, rows = comparing.compared()
         _write(options.out, "".join(f"{row.model_dump_json()}\n" for row in rows))
         _write(options.page, page_of(found, rows, drawn.source.held))
@@ -235,12 +228,11 @@ class _Comparing:
             max_rub=self.plan.options.max_rub,
             paid=self._paid,
         )
-        return ask_rows(rows, self._redis_url(), self.settings)
+        return ask_rows(rows, self._stack.redis_url, self.settings)
 
-    def _redis_url(self) -> str:
-        if not hasattr(self, "_stack"):
-            self._stack = self._exits.enter_context(found_stack(self.settings))
-        return self._stack.redis_url
+    @cached_property
+    def _stack(self) -> Stack:
+        return self._exits.enter_context(found_stack(self.settings))
 
     def _paid(self) -> Decimal:
         return sum((one.index.paid() for one in self._records), Decimal(0))

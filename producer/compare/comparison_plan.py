@@ -127,8 +127,11 @@ def _check_out(spec: str, options: ComparisonOptions, asked: Mapping[str, Any]) 
     inputs = (Path(spec) if spec != STDIN else None, options.golden, asked.get("prompt_file"))
     for path, begins in ((options.out, ROWS_BEGIN), (options.page, PAGE_BEGINS)):
         check_not_input(path, inputs)
+        head = b""
         try:
-            head = path.read_bytes()[: len(begins)] if path.exists() else b""
+            if path.exists():
+                with path.open("rb") as file:
+                    head = file.read(len(begins))
         except OSError as error:
             raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
         if head and head != begins:

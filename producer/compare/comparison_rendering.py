@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from producer.compare.comparison_document import (
         ComparedRow,
         Figure,
+        JudgeOutcome,
         PairOutcome,
         VariantComparison,
     )
@@ -147,7 +148,7 @@ def _judged(found: VariantComparison) -> Iterator[str]:
         yield ""
 
 
-def judged_line(one: Any) -> str:  # noqa: ANN401  # a `JudgeOutcome`
+def judged_line(one: JudgeOutcome) -> str:
     """Return what a judge found in one line."""
     return (
         f"{one.model} judged {counted(one.judged, 'row')} with other texts: {one.first} better in"

@@ -129,7 +129,7 @@ def _facts(  # noqa: PLR0917  # what a lane depends on
         flex = flex_factor(tables.prices, tables.profile, model)
     factor = price and (price.batch_factor or tables.prices.batch_factor)
     batch = _times(cost, factor) if factor and there and is_ordinary and not refused else None
-    is_proven = batch is None or (known is not None and known.is_proven)
+    is_proven = known is not None and known.is_proven
     return LaneFacts(
         model=model,
         tokens=tokens,
@@ -141,7 +141,7 @@ def _facts(  # noqa: PLR0917  # what a lane depends on
         took=known.took if known else (),
         flex_seconds=seconds_of_flex(tables.prices, tables.profile, model) or 0.0,
         refused=refused if there else "",
-        first_line=None if is_proven or batch is None else batch[1] // max(1, group.rows),
+        first_line=batch[1] // max(1, group.rows) if batch and not is_proven else None,
     )
 
 

@@ -137,9 +137,9 @@ def quote(
     chosen = take_source_options(options)
     with errors_as_json(as_json), as_queue_unavailable():
         fields = take_job_options(options)
-        text = recipe = fields.pop("prompt", None)
+        text = fields.pop("prompt", None)
         if prompt is not None or prompt_file is not None:
-            text = take_prompt(prompt, prompt_file, sys.stdin.buffer, recipe)
+            text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
         settings = load_settings()
         example = check_options(fields, settings)
         source = open_source(spec, options=chosen)

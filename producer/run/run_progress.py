@@ -16,6 +16,7 @@ from visionq.cli.batches import progress
 from visionq.cli.screen import duration, money
 from visionq.cli.shared import print_wrapped
 from visionq.errors import BillingUnknown
+from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -206,7 +207,7 @@ def in_batches(census: RunCounts) -> str | None:
     rows = sum(map(len, census.lines.values()))
     parts = []
     if rows:
-        batches = "1 batch" if len(census.batches) == 1 else f"{len(census.batches)} batches"
+        batches = counted(len(census.batches), "batch", "batches")
         parts.append(f"{rows:,} rows in {batches} ({progress(census.batches, census.at)})")
     if (left := census.states[IN_BATCH] - rows) > 0:
         parts.append(f"{left:,} rows for the next batch")

@@ -16,6 +16,7 @@ from producer.run.feeder import LONGEST_OUTAGE
 from producer.run.run_progress import in_batches, waits
 from producer.run.run_record import answered
 from producer.stack import no_worker
+from visionq.cli.shared import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
 from visionq.contract import HINTED, DelayReason, State
 from visionq.errors import (
     BillingUnknown,
@@ -211,6 +212,23 @@ class Outcome(StrEnum):
     WASTEFUL = "wasteful"
     """Too many of the paid answers fail."""
     INTERRUPTED = "interrupted"
+
+
+#: Outcome → exit code, where no row has failed, and what people are told.
+EXITS: Final = {
+    Outcome.DONE: EXIT_OK,
+    Outcome.SAMPLED: EXIT_STOPPED,
+    Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
+    Outcome.WASTEFUL: EXIT_STOPPED,
+    Outcome.INTERRUPTED: EXIT_INTERRUPTED,
+}
+SAID: Final = {
+    Outcome.DONE: "done",
+    Outcome.SAMPLED: "stopped after the sample; the same command without --first does the rest",
+    Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
+    Outcome.WASTEFUL: "stopped: paid answers fail; the same command with --max-waste 100 goes on",
+    Outcome.INTERRUPTED: "interrupted; the same command goes on",
+}
 
 
 class Display(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from producer.run.asking import RowsToAsk, ask_rows
 from producer.run.detached import detach
@@ -20,11 +20,11 @@ from producer.run.preview import (
 from producer.run.run_progress import Tally, rubles, without_answer
 from producer.run.run_record import Record
 from producer.run.selection import Again, Sample, Selection
-from producer.run.session import Outcome
+from producer.run.session import EXITS, SAID, Outcome
 from producer.run.table import as_old_as, export, keep_changed
 from producer.run.waste import WasteBreaker
 from producer.stack import found_stack, simulates
-from visionq.cli.shared import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED, print_json
+from visionq.cli.shared import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import BillingUnknown
 from visionq.wording import counted
 
@@ -38,22 +38,6 @@ if TYPE_CHECKING:
     from producer.run.run_progress import Terminal
     from producer.stack import Stack
     from visionq.settings import Settings
-
-#: Outcome → exit code, where no row has failed.
-_EXITS: Final = {
-    Outcome.DONE: EXIT_OK,
-    Outcome.SAMPLED: EXIT_STOPPED,
-    Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
-    Outcome.WASTEFUL: EXIT_STOPPED,
-    Outcome.INTERRUPTED: EXIT_INTERRUPTED,
-}
-_SAID: Final = {
-    Outcome.DONE: "done",
-    Outcome.SAMPLED: "stopped after the sample; the same command without --first does the rest",
-    Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
-    Outcome.WASTEFUL: "stopped: paid answers fail; the same command with --max-waste 100 goes on",
-    Outcome.INTERRUPTED: "interrupted; the same command goes on",
-}
 
 
 def work(
@@ -230,7 +214,7 @@ class _Workflow:
     def _say_end(self, outcome: Outcome, rows: int, codes: Counter[str]) -> None:
         said = f"{without_answer(codes) or '0 failed'}, {rubles(self.tally.paid)}"
         self.terminal.say(
-            f"{_SAID[outcome]}: {counted(rows, 'row')} in {self.plan.options.out}, {said}"
+            f"{SAID[outcome]}: {counted(rows, 'row')} in {self.plan.options.out}, {said}"
         )
         if wasted := self.record.index.paid_failures():
             parts = ", ".join(f"{code} {rubles(paid)}" for code, paid in wasted.items())
@@ -268,4 +252,4 @@ def _exit_code(outcome: Outcome, codes: Counter[str]) -> int:
     """Return 1 if rows failed, and 4 if only their billing is unknown."""
     if outcome is Outcome.DONE and codes:
         return EXIT_STOPPED if codes.keys() == {BillingUnknown.code} else EXIT_FAILED
-    return _EXITS[outcome]
+    return EXITS[outcome]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.answer_schemas import pointed_at
 from visionq.devstack.simulator.instances import instance
 
 if TYPE_CHECKING:
@@ -160,7 +161,5 @@ def _resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
-    here: Any = root
-    for part in reference.removeprefix("#").split("/")[1:]:
-        here = here.get(part, {}) if isinstance(here, Mapping) else {}
-    return here if isinstance(here, Mapping) and "$ref" not in here else {}
+    found = pointed_at(root, reference) or {}
+    return {} if "$ref" in found else found
