@@ -131,7 +131,7 @@ def within(one: float, other: float, absolute: float, relative: float) -> bool:
 
 
 def item(value: object) -> str:
-    """Return a JSON value as an item to be counted: case and spaces left aside, keys sorted."""
+    """Return a JSON value as a countable item: case and spaces left aside, keys sorted."""
     if isinstance(value, str):
         return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
     if isinstance(value, float) and value.is_integer():

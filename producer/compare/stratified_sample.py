@@ -161,7 +161,10 @@ class _Lots:
 
 
 def shares(counts: Mapping[str, int], size: int) -> dict[str, int]:
-    """Divide `size` in proportion to the counts, at least one to each; more takes none away."""
+    """Divide `size` in proportion to the counts, at least one to each.
+
+    A larger size takes nothing from any.
+    """
     whole = sum(counts.values())
     found = dict.fromkeys(counts, 1)
     for given in range(len(counts) + 1, size + 1):

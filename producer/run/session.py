@@ -214,7 +214,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-#: Outcome → exit code, where no row has failed, and what people are told.
+#: Outcome → exit code, where no row has failed, and its message.
 EXITS: Final = {
     Outcome.DONE: EXIT_OK,
     Outcome.SAMPLED: EXIT_STOPPED,
