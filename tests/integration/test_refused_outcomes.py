@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.integration.test_absurd_numbers import Provider, serving
-from tests.support.ledger import Clock, LedgerDriver, outcome_of, unpaid, unusable
+from tests.support.ledger import Clock, LedgerDriver, outcome_of, paid, unpaid, unusable
 from tests.support.pictures import picture
 from tests.support.worker import Bench
 from tests.support.worker_ledger import WorkerLedger
@@ -133,3 +134,18 @@ def test_a_block_ends_with_its_own_call(redis: Redis) -> None:
     assert driver.ledger.finish(claim, unpaid(outcome_of("retrying 0", claim.id)))
     assert driver.pass_time(3) == [claim.id]
     assert driver.ledger.admit(driver.claim(claim.id, driver.worker())).verdict is Verdict.GO
+
+
+def test_a_late_repeat_lifts_no_block(redis: Redis) -> None:
+    """A paid end that was refused half-way keeps its block, however late it is repeated."""
+    driver = LedgerDriver(redis)
+    claim = driver.begin()
+    assert driver.ledger.admit(claim).verdict is Verdict.GO
+    ending = paid(outcome_of("completed", claim.id, saved=1))
+    with unusable(redis, COUNTS), pytest.raises(ResponseError):
+        driver.ledger.finish(claim, ending)
+    driver.ledger.block(claim)
+    assert driver.live(400)[:1] == [claim.id]
+    taken = driver.claim(claim.id, driver.worker())
+    assert driver.ledger.finish(claim, ending)
+    assert driver.ledger.admit(taken).verdict is Verdict.PARK

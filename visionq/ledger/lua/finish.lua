@@ -193,8 +193,9 @@ if not is_mine then
   end
   if was.ended_by == token then
     -- The reply to the first call was lost; or it gave the slot back and no more was written: then the
-    -- mark stays.
+    -- mark stays, also when the job has gone back to its lane meanwhile.
     local is_in_part = state == State.IN_PROGRESS and not was.token
+      or was.refused and is_paid and TERMINAL[outcome] and not TERMINAL[state]
     return is_in_part and Written.DONE or written(Written.DONE)
   end
   count('fenced')
