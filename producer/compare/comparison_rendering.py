@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from producer.sources.source import printable
 from visionq.cli.screen import money, people_console
 from visionq.wording import counted
 
@@ -46,7 +47,7 @@ def draw_comparison(found: VariantComparison, rows: Sequence[ComparedRow]) -> Re
     differing = [row for row in rows if row.differ or row.errors]
     if differing:
         parts += [_beside(differing[:_MOST_ROWS]), Text()]
-    parts += [Text(f"! {line}", style="yellow") for line in found.limits]
+    parts += [Text(printable(f"! {line}"), style="yellow") for line in found.limits]
     answers = f"{len(differing):,} of {len(rows):,} rows differ, beside each other in {found.page}"
     parts += [Text(), Text(answers), Text(f"spent in all: {money(found.spent_rub)} ₽")]
     return Group(*parts)
@@ -68,11 +69,11 @@ def amount(figure: Figure, *, whole: bool) -> str:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """Return a value in one line; nothing for a missing one."""
+    """Return a value in one line that can't steer a terminal; a dash for a missing one."""
     if value is None:
         return _DASH
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
@@ -167,7 +168,9 @@ def _beside(rows: Sequence[ComparedRow]) -> Table:
     for row in rows:
         for field in row.differ or ("",):
             known = [shown((row.golden or {}).get(field))] if has_golden else []
-            table.add_row(row.id, field, *known, *(_cell(row, letter, field) for letter in letters))
+            table.add_row(
+                printable(row.id), field, *known, *(_cell(row, letter, field) for letter in letters)
+            )
     return table
 
 

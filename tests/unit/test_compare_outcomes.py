@@ -203,6 +203,16 @@ def test_a_file_that_starts_another_program_has_no_thumbnail(tmp_path: Path) -> 
         assert page_of(found([GOOD, BAD]), rows, [source]).count("<img") == count
 
 
+def test_what_models_write_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences in answers are shown, not sent."""
+    other = answered("B", [row(n, card("red", 6, "\x1b]0;evil\x1b[2J")) for n in range(N)])
+    rows = list(compared_rows([GOOD, other], None, RULES, "compare-1"))
+    people_console().print(draw_comparison(found([GOOD, other]), rows))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b]0;evil" in shown
+
+
 def test_the_terminal_shows_figures_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """A column for each variant, a line for each field, the rows beside each other."""
     rows = list(compared_rows([GOOD, BAD], None, RULES, "compare-1"))
