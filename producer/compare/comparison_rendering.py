@@ -69,7 +69,7 @@ def amount(figure: Figure, *, whole: bool) -> str:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """Return a value in one line that can't steer a terminal; a dash for a missing one."""
+    """Return a value in one printable line; a dash for a missing one."""
     if value is None:
         return _DASH
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

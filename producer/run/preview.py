@@ -14,6 +14,7 @@ from producer.quote import QuotePlan, make_quote
 from producer.quote.quote_command import statistics_of
 from producer.run.run_progress import rubles
 from producer.sources import said_of_reading
+from producer.sources.source import printable
 from visionq.cli.provider_account import provider_at, read_balance
 from visionq.cli.screen import people_console
 from visionq.errors import Incomplete, InvalidOutput, InvalidSource, Refused
@@ -210,7 +211,7 @@ def report(
     if shown.cached:
         yield f"stored answers: {shown.cached:,}, at no cost"
     for row in shown.examples:
-        text = " ".join(str(row["text"]).split())[:_LONGEST_ANSWER]
+        text = printable(" ".join(str(row["text"]).split()))[:_LONGEST_ANSWER]
         yield f"  {row['id']}: {text}"
 
 

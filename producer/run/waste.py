@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.run.run_progress import listed, rubles
+from producer.sources.source import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,7 +48,7 @@ class WasteBreaker:
         )
         for row in failed[-_EXAMPLES:]:
             error = " ".join(f"{row['error']['code']}: {row['error']['message']}".split())
-            yield f"  {row['id']}: {error[:_LONGEST]}"
+            yield f"  {row['id']}: {printable(error)[:_LONGEST]}"
 
     def _failed(self) -> list[Mapping[str, Any]]:
         return [row for row in self._last if row["error"] is not None]

@@ -8,7 +8,7 @@ from producer.run.waste import WasteBreaker
 
 
 def row(number: int, *, fails: bool, cost: str = "0.02") -> dict[str, Any]:
-    error = {"code": "refused", "message": "I can't help\nwith that"} if fails else None
+    error = {"code": "refused", "message": "I can't help\nwith\x1b[2J that"} if fails else None
     return {"id": f"p{number}", "cost_rub": cost, "error": error}
 
 
@@ -35,8 +35,8 @@ def test_it_looks_at_the_last_answers() -> None:
 
 
 def test_it_says_what_was_wasted() -> None:
-    """By code and in rubles, with three examples of one line each."""
+    """By code and in rubles, with three examples of one printable line each."""
     first, *examples = breaker(*[False] * 9, *[True] * 11).said()
     assert first == "of the last 20 paid answers 11 failed (refused 11), 0.2200 ₽ for nothing"
     assert len(examples) == 3
-    assert examples[-1] == "  p19: refused: I can't help with that"
+    assert examples[-1] == "  p19: refused: I can't help with\\x1b[2J that"
