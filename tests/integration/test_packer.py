@@ -20,7 +20,7 @@ from tests.support.packing import (
     without_flex,
 )
 from visionq.contract import Api, DelayReason, State
-from visionq.errors import BatchApiMissing
+from visionq.errors import BatchApiMissing, ProviderUnavailable
 from visionq.ledger import GateOrder
 from visionq.ledger.provider_batches import (
     BatchState,
@@ -139,6 +139,23 @@ def test_a_lost_answer_to_a_creation_makes_no_second_batch(proven: PackerBench) 
     proven.pass_time(200)
     packer.run()
     assert [one.state for one in open_batches(proven.redis)] == [BatchState.CREATING]
+    proven.provider.faults.hide_newest = 0
+    come_to_an_end(proven, packer)
+    assert len(proven.provider.batches) == 1
+    assert {proven.view(job).state for job in jobs} == {State.COMPLETED}
+
+
+def test_a_refused_creation_forgets_no_unclear_one(proven: PackerBench) -> None:
+    """A batch of an unclear creation is still looked for after the next one was refused."""
+    packer = proven.packer()
+    jobs = [proven.submit() for _ in range(2)]
+    proven.provider.faults.lose_creation_answer = 1
+    proven.provider.faults.hide_newest = 1
+    pack(proven, packer)
+    proven.provider.faults.refuse_creation = ProviderUnavailable("the provider is out")
+    proven.pass_time(400)
+    packer.run()
+    assert proven.provider.faults.refuse_creation is None
     proven.provider.faults.hide_newest = 0
     come_to_an_end(proven, packer)
     assert len(proven.provider.batches) == 1

@@ -217,7 +217,8 @@ class Packer:
             if self._now() < batch.asked + self._patience.listing:
                 self._step(batch, next_look=self._now() + self._patience.listing / 10)
                 return
-        batch = self._step(batch, asked=self._now())
+        asked_before, now = batch.asked, self._now()
+        batch = self._step(batch, asked=now)
         self._parts.leadership.extend(self._patience.transfer)
         try:
             made = self._parts.api.create(batch.file_id, batch.api, batch.id)
@@ -226,12 +227,12 @@ class Packer:
             self._step(batch, next_look=self._now() + self._patience.listing / 10)
         except ProviderUnavailable as error:
             log.info("batch.not_created", reason=error.message)
-            self._step(batch, asked=0.0, next_look=self._now() + self._patience.resting / 10)
+            self._step(batch, asked=asked_before, next_look=now + self._patience.resting / 10)
         except RateLimited as error:
             # Too much is enqueued: it is made when others have ended.
             log.info("batch.creation_put_off", reason=error.message)
             self._rest(batch)
-            self._step(batch, asked=0.0, next_look=self._now() + self._patience.resting)
+            self._step(batch, asked=asked_before, next_look=now + self._patience.resting)
         except VisionqError as error:
             self._refused(batch, error)
         else:
