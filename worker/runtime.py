@@ -175,13 +175,8 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         leadership=leadership,
         clock=time.time,
     )
-    urgent: list[PeriodicTask] = [
-        MemoryTrim(),
-        LoopBlocks(loop, redis),
-        scripts,
-        limits,
-        *_urgent_tasks(settings, redis, ledger, probes, registration.key),
-    ]
+    urgent: list[PeriodicTask] = [MemoryTrim(), LoopBlocks(loop, redis), scripts, limits]
+    urgent += _urgent_tasks(settings, redis, ledger, probes, registration.key)
     return Runtime(
         dependencies=dependencies,
         intake=intake,

@@ -111,7 +111,8 @@ def _entry(job: NewJob) -> list[str | int]:
     if document.model is None:
         raise InvalidJob("model: none given, and no default filled in")
     online = lane_of(document)
-    may_wait = document.lane is Lane.BATCH or may_be_batched(document)
+    is_patient = document.by is not None and document.service_tier in ORDINARY_TIERS
+    may_wait = document.lane is Lane.BATCH or (document.lane is Lane.AUTO and is_patient)
     return [
         job.id,
         _batch_lane(document) if may_wait else online,
@@ -129,12 +130,6 @@ def _entry(job: NewJob) -> list[str | int]:
         _moment(document.by) if may_wait and document.lane is Lane.AUTO else "",
         job.canvas,
     ]
-
-
-def may_be_batched(document: JobDocument) -> bool:
-    """Return whether a job without a lane of its own may go through a batch."""
-    is_ordinary = document.service_tier in ORDINARY_TIERS
-    return document.lane is Lane.AUTO and document.by is not None and is_ordinary
 
 
 def _moment(moment: datetime | None) -> int | str:
