@@ -21,6 +21,8 @@ from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
 from tests.support.waiting import until
 from visionq.errors import InvalidJob, InvalidSource
+from visionq.frames.answer_columns import AnswerColumns
+from visionq.frames.frame_rows import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,6 +131,32 @@ def test_pictures_of_each_form(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_ids(fleet: Fleet) -> None:
+    """Ids may be numbers, 0 too; a row that changed is asked again in its place."""
+    before = calls(fleet)
+    frame = pd.DataFrame({"image": ["1.png", "2.png"], "sku": [0, 1], 7: "", "title": ["a", "b"]})
+    visionq.map(frame, prompt="ids: {title}", id="sku")
+    frame["title"] = ["a", "c"]
+    again = visionq.map(frame, prompt="ids: {title}", id="sku")
+    assert "c" in again["answer"][1]
+    assert calls(fleet) == before + 3
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_number_too_large_for_a_column(kind: str) -> None:
+    """An integer beyond 64 bits is the error of its row, and keeps no other answer back."""
+    schema = {"type": "object", "properties": {"total": {"type": "integer"}}}
+    answers = {
+        name: {"error": None, "data": {"total": total}, "cost_rub": "1"}
+        for name, total in (("a", 10**20), ("b", 7.0))
+    }
+    columns = AnswerColumns("answer", schema).made_of(["a", "b"], answers)
+    rows = READ[kind](table_of(MAKE[kind]()[:2], "photo").with_columns(columns))
+    assert "64 bits" in rows[0]["answer_error"]
+    assert rows[1]["answer"] == {"total": 7}
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_budget_is_of_the_frame() -> None:
     """Rows beyond the budget say so; with more rubles the same call asks about the rest."""
     frame = pl.DataFrame({"image": [f"{number}.png" for number in range(6)]})
@@ -178,9 +206,8 @@ def test_what_is_wrong(
 ) -> None:
     """Wrong arguments raise one line that names them, before anything is paid."""
     before = calls(fleet)
-    frame = given.pop("frame", ROWS) if "frame" in given else ROWS
     with pytest.raises(error, match=says):
-        visionq.map(frame, **{"image": "photo", "prompt": "{title}", **given})
+        visionq.map(**{"frame": ROWS, "image": "photo", "prompt": "{title}", **given})
     assert calls(fleet) == before
 
 

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 Frame = TypeVar("Frame")
 
 #: Options that shape the answer, with prompt and schema: each such question has its own record.
-_SHAPING: Final = ("model", "detail", "instructions", "effort", "extra_body")
+#: Not those that let a failed row succeed, such as `max_output_tokens`: answers of others stay.
+_SHAPING: Final = (
+    "model", "detail", "instructions", "effort", "temperature", "crops", "extra_body",
+)  # fmt: skip
 #: What the child calls our files.
 _ROWS: Final = "rows.jsonl"
 _PROMPT: Final = "prompt.txt"
@@ -212,7 +215,8 @@ class _Asked:
     def record_in(self, cache: Path) -> Path:
         """Return the path of the record of this question."""
         shape = {"model": self._settings.default_model, **self.options}
-        asked = [self.prompt.strip(), self.schema, {name: shape.get(name) for name in _SHAPING}]
+        shaping = _as_arguments({name: shape.get(name) for name in _SHAPING})
+        asked = [self.prompt.strip(), self.schema, shaping]
         text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
         digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
         cache.mkdir(parents=True, exist_ok=True)
@@ -239,7 +243,7 @@ def _as_arguments(options: Mapping[str, Any]) -> list[str]:
         if value is True:
             arguments.append(option)
         elif isinstance(value, dict):
-            arguments += [option, json.dumps(value, ensure_ascii=False)]
+            arguments += [option, json.dumps(value, ensure_ascii=False, sort_keys=True)]
         elif hasattr(value, "total_seconds"):
             arguments += [option, f"{int(value.total_seconds())}s"]
         elif value is not None and value is not False:

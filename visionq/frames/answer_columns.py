@@ -23,6 +23,8 @@ _SCALARS: Final = {
     "number": "Float64",
     "boolean": "Boolean",
 }
+_MOST: Final = 2**63
+_TOO_LARGE: Final = "invalid_output: a number takes more than 64 bits; the cache has the answer"
 _LEFT_OUT: Final = "budget_exhausted: max_rub was used up before this row"
 
 
@@ -80,29 +82,28 @@ class AnswerColumns:
         for row_id, row in zip(ids, rows, strict=True):
             costs.append(Decimal(0) if row is None or row_id in seen else Decimal(row["cost_rub"]))
             seen.add(row_id)
-        values = [self._value(row, shape) for row in rows]
+        ends = [self._end(row, shape) for row in rows]
         answer, error, cost = self._names
         return [
-            AnswerColumn(answer, values, lambda: _data_type(shape)),
-            AnswerColumn(error, [_error(row) for row in rows], lambda: _data_type("String")),
+            AnswerColumn(answer, [value for value, _ in ends], lambda: _data_type(shape)),
+            AnswerColumn(error, [said for _, said in ends], lambda: _data_type("String")),
             AnswerColumn(cost, costs, lambda: None),
         ]
 
-    def _value(self, row: dict[str, Any] | None, shape: Any) -> Any:  # noqa: ANN401  # any JSON value
-        if row is None or row["error"] is not None:
-            return None
+    def _end(self, row: dict[str, Any] | None, shape: Any) -> tuple[Any, str | None]:  # noqa: ANN401  # any JSON value
+        """Return the value of a row, or its error."""
+        if row is None:
+            return None, _LEFT_OUT
+        if (error := row["error"]) is not None:
+            return None, f"{error['code']}: {error['message']}"
         if self.schema is None:
-            return row["text"]
+            return row["text"], None
         if shape is None:
-            return json.dumps(row["data"], ensure_ascii=False)
-        return _shaped(row["data"], shape)
-
-
-def _error(row: dict[str, Any] | None) -> str | None:
-    if row is None:
-        return _LEFT_OUT
-    error = row["error"]
-    return None if error is None else f"{error['code']}: {error['message']}"
+            return json.dumps(row["data"], ensure_ascii=False), None
+        try:
+            return _shaped(row["data"], shape), None
+        except OverflowError:
+            return None, _TOO_LARGE
 
 
 def _shape(schema: Any, whole: dict[str, Any], depth: int) -> Any:  # noqa: ANN401  # a name, a list or a dict
@@ -137,6 +138,8 @@ def _shaped(value: Any, shape: Any) -> Any:  # noqa: ANN401  # any JSON value
         return {name: _shaped(value.get(name), one) for name, one in shape.items()}
     if isinstance(shape, list):
         return [_shaped(one, shape[0]) for one in value]
+    if shape == "Int64" and not -_MOST <= value < _MOST:
+        raise OverflowError
     return float(value) if shape == "Float64" else value
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = python_command("visionq.cli")
 _USAGE: Final = 2
+#: Where the terminal has its messages.
+_SAID_ABOVE: Final = "the command ended with {}; it said above why"
 _INTERRUPTED: Final = 130
 #: Seconds: a run that was stopped waits for half as long for calls in progress.
 _PATIENCE: Final = 60.0
@@ -89,7 +91,7 @@ def _taken(printed: bytes, code: int, said: Sequence[str]) -> Any:  # noqa: ANN4
     try:
         found = json.loads(printed)
     except ValueError:
-        last = next((line for line in reversed(said) if line.strip()), f"it ended with {code}")
+        last = next((line for line in reversed(said) if line.strip()), _SAID_ABOVE.format(code))
         message = last.removeprefix("Error: ").removeprefix("error: ")
         raise (InvalidJob if code == _USAGE else VisionqError)(message) from None
     error = found.get("error") if isinstance(found, dict) and len(found) == 1 else None

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from visionq.frames.answer_columns import AnswerColumn
 
-#: AnswerColumns of the manifest; a frame's own may have usual names.
+#: Columns of the manifest; a frame's own may have usual names.
 _ID: Final = "visionq id"
 _IMAGE: Final = "visionq image"
-#: AnswerColumns of a frame that set a field of their row's job.
+#: Columns of a frame that set a field of their row's job.
 _PREFIX: Final = "visionq."
 _IN_BRACES: Final = re.compile(r"\{([^{}\n]+)\}")
 #: How pandas writes what is missing.
@@ -131,10 +131,12 @@ class Manifest:
             if name not in table.columns:
                 there_are = ", ".join(map(repr, table.columns)) or "none"
                 raise InvalidSource(f"the frame has no column {name!r}; there are: {there_are}")
-        self._images, self._id, self._columns = images, id_column, table.columns
+        self._images, self._id = images, id_column
+        # pandas numbers columns without a name: no prompt can mean those.
+        self._columns = [name for name in table.columns if isinstance(name, str)]
         in_prompt = set(_IN_BRACES.findall(prompt))
         self._used = [
-            name for name in table.columns if name in in_prompt or name.startswith(_PREFIX)
+            name for name in self._columns if name in in_prompt or name.startswith(_PREFIX)
         ]
         self._rows: dict[str, str] = {}
         #: The id of each row of the frame, in order.
@@ -152,9 +154,10 @@ class Manifest:
         pictures = [one for name in self._images for one in _pictures(record[name], name, number)]
         row = {_IMAGE: pictures, **{name: plain(record[name]) for name in self._used}}
         text = json.dumps(row, ensure_ascii=False)
-        row_id = _digest(text) if self._id is None else str(plain(record[self._id]) or "")
-        if not row_id:
+        row_id = _digest(text) if self._id is None else plain(record[self._id])
+        if row_id in (None, ""):
             raise InvalidSource(f"row {number}: {self._id} is empty")
+        row_id = str(row_id)
         if self._rows.setdefault(row_id, text) != text:
             raise InvalidSource(f"row {number}: the id {row_id!r} belongs to another row, too")
         self.ids.append(row_id)
