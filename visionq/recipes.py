@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final
 from pydantic import Field, field_validator
 
 from visionq.answer_schemas import check_schema
+from visionq.contract import JobDocument
 from visionq.data import Facts, load, packaged
 from visionq.errors import ConfigurationError, InvalidJob
 
 _SUFFIX: Final = ".toml"
 _FOLDER: Final = "recipes"
+_OPTIONS: Final = JobDocument.model_fields.keys() - {"prompt", "images", "answer_schema"}
 
 Language = Annotated[str, Field(pattern="^[a-z]{2}$")]
 ByLanguage = Annotated[dict[Language, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
@@ -33,8 +35,8 @@ class Recipe(Facts):
     @field_validator("options")
     @classmethod
     def _only_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for name in ("prompt", "images", "answer_schema"):
-            if name in options:
+        for name in options:
+            if name not in _OPTIONS:
                 raise ValueError(f"{name!r} is not an option")
         return options
 

@@ -87,6 +87,7 @@ def test_a_copy_is_the_recipe(tmp_path: Path) -> None:
         (("version = 3", "version = 0"), "own.toml, line 2: version: must be at least 1"),
         (('prompt.en = "Which', 'prompt.english = "Which'), "prompt"),
         (("options.detail", "options.prompt"), "options: 'prompt' is not an option"),
+        (("options.detail", "options.detial"), "options: 'detial' is not an option"),
         (("options.detail", "answer_schema.type"), "answer_schema: "),
         (("version", "versio"), "own.toml"),
     ],
