@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.answer_schemas import pointed_at
-from visionq.errors import InvalidSource
+from visionq.errors import InvalidSource, RecordRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,14 +29,23 @@ _LEFT_OUT: Final = "budget_exhausted: max_rub was used up before this row"
 
 
 def answers_in(record: Path) -> dict[str, dict[str, Any]]:
-    """Return the last row of each id in a record, but no torn line."""
+    """Return the last row of each id in a record, but no torn line.
+
+    Raises:
+        RecordRefused: a line is not a row; the message names it.
+    """
     found: dict[str, dict[str, Any]] = {}
     if record.exists():
         with record.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
-                    row = json.loads(line)
-                    found[row["id"]] = row
+                    try:
+                        row = json.loads(line)
+                        found[row["id"]] = row
+                    except (ValueError, TypeError, KeyError):
+                        raise RecordRefused(
+                            f"{record}: line {number} is not a row; move the file away"
+                        ) from None
     return found
 
 
