@@ -1,4 +1,4 @@
-"""The scripts that keep the books of blobs: which are needed, which go when, and their bytes.
+"""Scripts for the bookkeeping of blobs: which are needed, when they expire, their bytes.
 
 Submission takes blobs out of the garbage, and the end of the last job puts them back: those are
 steps of the ledger's scripts.
@@ -22,7 +22,7 @@ REFUSE_AT: Final = 0.85
 
 
 def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
-    """Yield the blobs in portions that one call of a script may touch."""
+    """Yield the blobs in portions for one script call each."""
     names = list(blobs)
     for start in range(0, len(names), MOST_PER_SCRIPT):
         yield {name: blobs[name] for name in names[start : start + MOST_PER_SCRIPT]}
@@ -30,7 +30,7 @@ def portions(blobs: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How long blobs without a job stay in Redis, in seconds, and how many bytes there may be."""
+    """Seconds that blobs without a job stay in Redis, and the most bytes."""
 
     grace: int
     #: Of all together; unset: 70 % of Redis's `maxmemory`, or all there is if that is unset.
@@ -40,7 +40,7 @@ class Room:
 
 
 def reservation(blobs: Mapping[str, bytes], room: Room, tenant: str) -> list[str | int]:
-    """Return the arguments of `reserve`; the time is left to Redis."""
+    """Return the arguments of `reserve`; Redis supplies the time."""
     arguments: list[str | int] = [
         "",
         room.grace,
@@ -85,6 +85,6 @@ def reserved(reply: Sequence[Any]) -> list[str]:
 
 
 def registered(reply: Sequence[Any]) -> set[str] | None:
-    """Return the blobs that were not known before; None while one is being deleted."""
+    """Return the blobs new to the books; None while one is being deleted."""
     kind, *details = reply
     return None if kind == b"busy" else {name.decode() for name in details[0]}

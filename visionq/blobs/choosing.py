@@ -1,4 +1,4 @@
-"""Which store the settings ask for."""
+"""Choose the blob store by the settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_blobs(settings: Settings, redis: Redis) -> BlobStore:
 
 
 def open_async_blobs(settings: Settings, redis: AsyncRedis) -> AsyncBlobStore:
-    """Return the same for asyncio; raises `ConfigurationError`."""
+    """Return the asyncio store of `VISIONQ_BLOB_URL`, or Redis; raises `ConfigurationError`."""
     if settings.blob_url is None:
         return AsyncRedisBlobs(redis, _room(settings))
     return AsyncObjectBlobs(open_store(settings.blob_url), redis, settings.blob_grace)

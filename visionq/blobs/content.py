@@ -22,7 +22,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def verified(sha256: str, content: bytes | None) -> bytes:
-    """Return the content if it is what its name says; raises `BlobMissing`."""
+    """Return the content if it matches its name; raises `BlobMissing`."""
     if content is None:
         raise BlobMissing(
             f"blob {sha256[:12]}… is not in the blob store; submit its picture again, and let every"
@@ -34,7 +34,7 @@ def verified(sha256: str, content: bytes | None) -> bytes:
 
 
 async def verified_off_loop(sha256: str, content: bytes | None) -> bytes:
-    """Do the same in a thread, if it takes long."""
+    """Return `verified` content, checking large blobs in a thread."""
     if content is None or len(content) <= _FEW_BYTES:
         return verified(sha256, content)
     return await asyncio.to_thread(verified, sha256, content)

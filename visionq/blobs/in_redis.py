@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class RedisBlobs:
-    """Blobs in the ledger's Redis, which lets them go by itself when their time is up."""
+    """Blobs in the ledger's Redis, which expires them."""
 
     def __init__(self, redis: Redis, room: Room) -> None:
-        """Keep blobs as far as there is `room`."""
+        """Store blobs within `room`."""
         self._redis = redis
         self._room = room
         self._reserve = redis.register_script(script_text("reserve"))
         self._sweep = redis.register_script(script_text("sweep"))
 
     def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
-        """Store what is not there yet, in two round trips."""
+        """Store missing blobs, in two round trips."""
         for few in portions(by_name(contents)):
             reply: Any = self._reserve(args=reservation(few, self._room, tenant))
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -39,7 +39,7 @@ class RedisBlobs:
         return [sha256_of(content) for content in contents]
 
     def get(self, sha256: str) -> bytes:
-        """Return the bytes after checking them against their name."""
+        """Return the bytes, verified against their name."""
         content = self._redis.get(BLOB + sha256)
         return verified(sha256, content if isinstance(content, bytes) else None)
 
@@ -49,7 +49,7 @@ class RedisBlobs:
         return int(size)
 
     def sweep(self, limit: int = 500) -> int:
-        """Bring the books up to date with what Redis has let go."""
+        """Remove blobs from the books that Redis has expired."""
         reply: Any = self._sweep(args=("", limit, 0))
         looked_at, elsewhere = reply
         if elsewhere:
@@ -58,7 +58,7 @@ class RedisBlobs:
 
 
 class AsyncRedisBlobs:
-    """What producers and jobs at work do with `RedisBlobs`, for asyncio."""
+    """`RedisBlobs` for asyncio."""
 
     def __init__(self, redis: AsyncRedis, room: Room) -> None:
         self._redis = redis
@@ -66,7 +66,7 @@ class AsyncRedisBlobs:
         self._reserve = redis.register_script(script_text("reserve"))
 
     async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
-        """Store what is not there yet, in two round trips."""
+        """Store missing blobs, in two round trips."""
         for few in portions(by_name(contents)):
             reply: Any = await self._reserve(args=reservation(few, self._room, tenant))
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -76,7 +76,7 @@ class AsyncRedisBlobs:
         return [sha256_of(content) for content in contents]
 
     async def get(self, sha256: str) -> bytes:
-        """Return the bytes after checking them against their name."""
+        """Return the bytes, verified against their name."""
         content = await self._redis.get(BLOB + sha256)
         return await verified_off_loop(sha256, content if isinstance(content, bytes) else None)
 

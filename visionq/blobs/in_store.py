@@ -52,7 +52,7 @@ class ObjectBlobs:
         self._sweep = redis.register_script(script_text("sweep"))
 
     def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:  # noqa: ARG002  # its room is the operator's, and has no end
-        """Register all, and upload what is not there yet, several at a time."""
+        """Register all blobs, and upload missing ones concurrently."""
         for few in portions(by_name(contents)):
             unknown = self._registered(few)
 
@@ -64,7 +64,7 @@ class ObjectBlobs:
         return [sha256_of(content) for content in contents]
 
     def get(self, sha256: str) -> bytes:
-        """Return the bytes after checking them against their name."""
+        """Return the bytes, verified against their name."""
         with _store_errors():
             try:
                 content = bytes(self._store.get(_path(sha256)).bytes())
@@ -81,7 +81,7 @@ class ObjectBlobs:
                 return 0
 
     def sweep(self, limit: int = 500) -> int:
-        """Delete expired blobs; retry those that a dead deleter left behind."""
+        """Delete expired blobs, including those left by a dead deleter."""
         reply: Any = self._sweep(args=("", limit, round(DELETION * 1000)))
         looked_at, names = reply
         if names:
@@ -123,7 +123,7 @@ class ObjectBlobs:
 
 
 class AsyncObjectBlobs:
-    """What producers and jobs at work do with `ObjectBlobs`, for asyncio."""
+    """`ObjectBlobs` for asyncio."""
 
     def __init__(self, store: ObjectStore, redis: AsyncRedis, grace: int) -> None:
         self._store = store
@@ -131,7 +131,7 @@ class AsyncObjectBlobs:
         self._register = redis.register_script(script_text("register"))
 
     async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:  # noqa: ARG002  # its room is the operator's, and has no end
-        """Register all, and upload what is not there yet, several at a time."""
+        """Register all blobs, and upload missing ones concurrently."""
         places = asyncio.Semaphore(_UPLOADS)
         for few in portions(by_name(contents)):
             unknown = await self._registered(few)
@@ -141,7 +141,7 @@ class AsyncObjectBlobs:
         return [sha256_of(content) for content in contents]
 
     async def get(self, sha256: str) -> bytes:
-        """Return the bytes after checking them against their name."""
+        """Return the bytes, verified against their name."""
         with _store_errors():
             try:
                 found = await self._store.get_async(_path(sha256))
@@ -189,7 +189,7 @@ def _path(sha256: str) -> str:
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Turn the store's errors into `QueueUnavailable`."""
+    """Map the store's errors to `QueueUnavailable`."""
     from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra, loaded where it is used
 
     try:

@@ -1,4 +1,4 @@
-"""What every place for blobs does."""
+"""The interface of blob stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BlobStore(Protocol):
     """
 
     def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
-        """Keep each for its first job, and return their sha256, in order.
+        """Store the blobs for their first job; return their sha256, in order.
 
         They count among those of the tenant, if one is named. What is there already is not sent
         again. A blob is seen whole or not at all.
@@ -55,16 +55,16 @@ class BlobStore(Protocol):
 
 
 class AsyncBlobStore(Protocol):
-    """What producers and jobs at work do with blobs, for asyncio."""
+    """A blob store for asyncio."""
 
     async def put(self, contents: Sequence[bytes], tenant: str = "") -> list[str]:
-        """Do the same as `BlobStore.put`."""
+        """See `BlobStore.put`."""
         ...
 
     async def get(self, sha256: str) -> bytes:
-        """Do the same as `BlobStore.get`."""
+        """See `BlobStore.get`."""
         ...
 
     async def size(self, sha256: str) -> int:
-        """Do the same as `BlobStore.size`."""
+        """See `BlobStore.size`."""
         ...

@@ -1,4 +1,4 @@
-"""What all documents of the contract have in common."""
+"""The base of all documents of the contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def to_json(self) -> str:
-        """Return the whole document as JSON; other alphabets stay as they are."""
+        """Return the whole document as JSON; non-ASCII text is not escaped."""
         return self.model_dump_json()
 
     def to_public(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Api(StrEnum):
 
 
 class Detail(StrEnum):
-    """How closely the model looks at the pictures."""
+    """The resolution at which the model sees pictures."""
 
     AUTO = "auto"
     LOW = "low"
@@ -66,7 +66,7 @@ class Priority(StrEnum):
 
 
 class UrlMode(StrEnum):
-    """Who fetches a picture that is given by its address."""
+    """Who fetches a picture given by URL."""
 
     DOWNLOAD = "download"
     """The worker fetches and checks it."""
@@ -75,7 +75,7 @@ class UrlMode(StrEnum):
 
 
 class Reuse(StrEnum):
-    """What a stored answer to the same question about the same pictures is good for."""
+    """Whether a stored answer to the same question about the same pictures is reused."""
 
     USE = "use"
     REFRESH = "refresh"
@@ -84,7 +84,7 @@ class Reuse(StrEnum):
 
 
 class PromptCache(StrEnum):
-    """Which part of a prompt the provider is to keep, so that the next call reads it cheaply."""
+    """The part of a prompt that the provider caches for cheaper later calls."""
 
     OFF = "off"
     """Nothing is written, and nothing read."""
@@ -95,7 +95,7 @@ class PromptCache(StrEnum):
 
 
 class Lane(StrEnum):
-    """How the provider is asked: at once, or within a day at half the price."""
+    """How the provider is called: online, or in a batch at half the price."""
 
     AUTO = "auto"
     """What can wait goes through the provider's batches, the rest online."""
@@ -127,12 +127,12 @@ class ImageReference(Document):
         return self
 
     def label(self, position: int) -> str:
-        """Return what people recognise the picture by; `position` counts from 0."""
+        """Return a readable label of the picture; `position` counts from 0."""
         return without_secrets(self.name or self.url or f"image {position + 1}")
 
 
 class AnswerFormat(Document):
-    """The form in which a client of OpenAI's API asked for its answer, and receives it."""
+    """The answer form requested by a client of OpenAI's API."""
 
     type: Literal["json_schema", "function"]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -143,7 +143,7 @@ class AnswerFormat(Document):
 
 
 class JobDocument(Document):
-    """What a producer asks for. Everything but the prompt and the pictures has a default."""
+    """A job as submitted. Everything but prompt and pictures has a default."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
@@ -210,7 +210,7 @@ class JobDocument(Document):
         return extra
 
     def to_compact_json(self) -> str:
-        """Return the form that is stored: without the fields that hold their default."""
+        """Return the stored form, without fields at their default."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(
             {"schema_version": self.schema_version, **fields},

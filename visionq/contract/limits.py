@@ -1,4 +1,4 @@
-"""What a provider lets us ask of a model."""
+"""Rate limits of a model at the provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PerMinute = Annotated[float, Field(ge=0.001, le=1e9)]
 
 
 class Limits(Document):
-    """Limits of one model; what is not set does not limit."""
+    """Limits of one model; unset ones do not limit."""
 
     requests_per_minute: PerMinute | None = None
     tokens_per_minute: PerMinute | None = None
@@ -21,7 +21,7 @@ class Limits(Document):
     concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def to_compact_json(self) -> str:
-        """Return what is set."""
+        """Return the limits that are set."""
         return self.model_dump_json(exclude_none=True)
 
 

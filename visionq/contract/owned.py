@@ -1,4 +1,4 @@
-"""Fields of the provider's request that a job has words of its own for."""
+"""Fields of the provider's request that have their own job fields."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CACHE_MODES: Final = {"explicit": "off", "implicit": "implicit"}
 
 
 def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
-    """Return the field that `extra_body` may not hold, and why; None if there is none."""
+    """Return a field not allowed in `extra_body`, and why; None if all are."""
     for name in extra:
         if why := _OWNED.get(name):
             return f"{name!r} can't be set here: {why}"
@@ -55,7 +55,7 @@ def refused_in_extra_body(extra: Mapping[str, Any]) -> str | None:
 
 
 def with_own_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Move fields of `extra_body` that a job has fields for into the job's own.
+    """Move fields of `extra_body` into the job fields that exist for them.
 
     So a question asked in the provider's words is the same question. What contradicts the job's own
     fields stays, and is refused there.

@@ -1,4 +1,4 @@
-"""What a job allows to be done with its pictures, and what it demands of them."""
+"""Picture options of a job: allowed processing, and requirements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from visionq.contract.base import Document
 
 
 class Policy(StrEnum):
-    """What follows when a picture does not meet a requirement."""
+    """What happens to a picture that misses a requirement."""
 
     OFF = "off"
     """Not looked for."""
@@ -20,14 +20,14 @@ class Policy(StrEnum):
 
 
 class Animated(StrEnum):
-    """What becomes of a picture with more than one frame."""
+    """What happens to an animated picture."""
 
     REFUSE = "refuse"
     FIRST_FRAME = "first_frame"
 
 
 class PictureOptions(Document):
-    """The defaults refuse what the provider would, and cost nothing."""
+    """Picture options; the defaults refuse what the provider would, free of charge."""
 
     animated: Animated = Animated.REFUSE
     #: Convert BMP, TIFF and AVIF, and HEIC where workers have the extra, instead of refusing them.
@@ -55,7 +55,7 @@ class PictureOptions(Document):
 
     @property
     def asked_of_model(self) -> tuple[str, ...]:
-        """The requirements that the model is asked about, in a fixed order."""
+        """The requirements checked by the model, in a fixed order."""
         return tuple(name for name in ASKED_OF_MODEL if self.policy(name) is not Policy.OFF)
 
     def policy(self, requirement: str) -> Policy:

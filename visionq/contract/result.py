@@ -47,7 +47,7 @@ _COUNTS = tuple(Usage.model_fields)
 
 
 class Picture(Document):
-    """One form of a picture: as it came, or as it was sent."""
+    """One form of a picture: as received, or as sent."""
 
     format: str
     width: int
@@ -56,7 +56,7 @@ class Picture(Document):
 
 
 class ImageReport(Document):
-    """What became of one picture of the job."""
+    """The processing of one picture of the job."""
 
     name: str
     sha256: Sha256 | None = None

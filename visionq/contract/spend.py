@@ -1,4 +1,4 @@
-"""What the ledger's books say."""
+"""Totals of the ledger's books."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from visionq.contract.base import Document, Rubles
 
 
 class Spend(Document):
-    """Rubles, by what is known of them."""
+    """Rubles, by what is known about them."""
 
     #: Taken for calls that are out.
     reserved_rub: Rubles = Decimal(0)

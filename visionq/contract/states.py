@@ -1,4 +1,4 @@
-"""The states of a job, the moves between them, and what keeps a job from going on."""
+"""The states of a job, their transitions, and reasons for delay."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MISSING: Final = "missing"
 
 
 def shown_state(stored: str) -> State | None:
-    """Return the state that people see for the ledger's; None: there is no such job."""
+    """Return the public state for a ledger state; None for an unknown job."""
     if stored == MISSING:
         return None
     return State.QUEUED if stored == HINTED else State(stored)
 
 
 class DelayReason(StrEnum):
-    """Why a job waits, is parked, or stays queued. Errors that pass give their code.
+    """Why a job waits, is parked, or stays queued. Transient errors use their code.
 
     Lua scripts, metrics and alerts take these names from here. An operator who closes a gate may
     write a reason of their own.

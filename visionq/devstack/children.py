@@ -1,4 +1,4 @@
-"""The processes of a stack: their commands, and of `up`'s environment only what each needs.
+"""The processes of a stack: their commands, each with only the environment it needs.
 
 A process can't give away what it does not hold: to its logs, to a page, to injected code.
 """
@@ -93,7 +93,7 @@ _REDIS_PATIENCE: Final = 5.0
 
 @dataclass(frozen=True)
 class StackPlan:
-    """Everything that is decided before the first process starts."""
+    """Everything decided before the first process starts."""
 
     data_dir: Path
     #: Whether the directory goes at the end.
@@ -120,12 +120,12 @@ class StackPlan:
 
     @property
     def simulator_url(self) -> str | None:
-        """Root of the simulator, if it takes part."""
+        """Root URL of the simulator, if there is one."""
         return f"http://127.0.0.1:{self.simulator_port}" if self.simulator_port else None
 
     @property
     def provider_url(self) -> str:
-        """Address of the API that the workers call."""
+        """Address of the API called by the workers."""
         return f"{self.simulator_url}/openai/v1" if self.simulator_url else self.base_url
 
     @property
@@ -144,7 +144,7 @@ class StackPlan:
         return f"http://127.0.0.1:{self.exporter_port}/metrics"
 
     def child_environment(self, role: Role, **extra: str) -> dict[str, str]:
-        """Return what a child has a use for, with the stack's own addresses."""
+        """Return the environment of a child, with the stack's own addresses."""
         stack = {} if role in _STANDALONE else {"VISIONQ_REDIS_URL": self.redis.url}
         if role == "worker":
             stack["PROXYAPI_BASE_URL"] = self.provider_url
@@ -154,7 +154,7 @@ class StackPlan:
 
 
 def redis_spec(plan: StackPlan) -> Spec:
-    """Return the ledger's Redis."""
+    """Return the process of the ledger's Redis."""
     return Spec(
         name=TITLE,
         role="redis",
@@ -169,7 +169,7 @@ def redis_spec(plan: StackPlan) -> Spec:
 def _service(
     plan: StackPlan, role: Role, port: int, command: tuple[str, ...], **extra: str
 ) -> Spec:
-    """Return a part with a health page; secrets are in its environment, not in `ps`."""
+    """Return a service with a health page; its secrets are environment variables."""
     return Spec(
         name=f"visionq-{role}",
         role=role,
@@ -182,7 +182,7 @@ def _service(
 
 
 def simulator_specs(plan: StackPlan) -> list[Spec]:
-    """Return the simulator, or nothing when the real provider answers."""
+    """Return the simulator, or nothing with the real provider."""
     if plan.simulator_port is None:
         return []
     command = (*python_command("visionq.devstack.simulator"), "--name", "visionq-simulator")
@@ -190,7 +190,7 @@ def simulator_specs(plan: StackPlan) -> list[Spec]:
 
 
 def worker_specs(plan: StackPlan) -> list[Spec]:
-    """Return the worker processes; each is ready when all of them have registered."""
+    """Return the worker processes; they are ready when all have registered."""
     key = plan.api_key or SIMULATED_KEY
     known = registrations(plan.redis.url)
     options = ("worker", "--concurrency", str(plan.concurrency), "--name")
@@ -223,7 +223,7 @@ def worker_specs(plan: StackPlan) -> list[Spec]:
 
 
 def flower_spec(plan: StackPlan) -> Spec:
-    """Return Flower."""
+    """Return the process of Flower."""
     database = str(plan.data_dir / "visionq-flower")
     return _service(
         plan,
@@ -257,7 +257,7 @@ def registrations(redis_url: str) -> dict[bytes, float]:
 
 
 def answers(port: int, path: str, nonce: str | None = None) -> bool:
-    """Return whether the part with this nonce answers a GET on 127.0.0.1 with 200.
+    """Return whether the service with this nonce answers a GET on 127.0.0.1 with 200.
 
     No proxy is asked.
     """

@@ -53,7 +53,7 @@ _SCHEMA = {
 
 
 class Form(NamedTuple):
-    """One way to ask."""
+    """One way to submit a job."""
 
     title: str
     images: tuple[str, ...]
@@ -62,7 +62,7 @@ class Form(NamedTuple):
 
 
 def forms(folder: Path, site: str) -> list[Form]:
-    """Return every form of ProxyAPI's page on computer vision, and the ways to answer."""
+    """Return every request form of ProxyAPI's page on computer vision, and the answer forms."""
     sunset, table = str(folder / "sunset.jpg"), str(folder / "table.png")
     chat = {"api": "chat_completions"}
     levels = [
@@ -133,7 +133,7 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 def show_forms(console: Console, client: Client, asked: list[Form]) -> None:
-    """Ask in every form at once and show each answer as it comes."""
+    """Ask in every form at once and print answers as they arrive."""
     console.print("\n[bold]Every form of the API[/], asked at once, each with its price:")
     titles = {}
     for form in asked:
@@ -156,7 +156,7 @@ def _source(image: str) -> str | Path:
 
 
 def show_retry(console: Console, client: Client, simulator: RunningSimulator, folder: Path) -> None:
-    """Let the provider refuse the next call; the job completes nevertheless."""
+    """Let the provider refuse the next call; the job completes anyway."""
     console.print("\n[bold]A provider that says no once[/]:")
     before = simulator.bill()["calls"]
     simulator.configure(faults_next=["429"])
@@ -170,7 +170,7 @@ def show_retry(console: Console, client: Client, simulator: RunningSimulator, fo
 
 
 def show_rejection(console: Console, client: Client, folder: Path) -> None:
-    """Send what is no picture, and see it refused before anything is paid."""
+    """Send files that are not pictures; they are refused before anything is paid."""
     console.print("\n[bold]Files that are no pictures[/]:")
     for name in ("notes.jpg", "balloon-animated.gif"):
         try:
@@ -180,7 +180,7 @@ def show_rejection(console: Console, client: Client, folder: Path) -> None:
 
 
 def show_bill(console: Console, spent: Spend, simulator: RunningSimulator) -> int:
-    """Hold our books against the provider's."""
+    """Compare our books with the provider's bill."""
     bill = simulator.bill()
     console.print("\n[bold]The bill[/]:")
     console.print(f"  provider: {bill['billed']} of {bill['calls']} calls billed, {bill['rub']} ₽")

@@ -1,4 +1,4 @@
-"""Decides everything about a stack before its first process: place, ports, passwords, provider."""
+"""Plan a stack before its first process starts: directory, ports, passwords, provider."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PORT_OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What the command line says."""
+    """Options of the command line."""
 
     #: None: as many as there are cores for this process.
     workers: int | None
@@ -58,7 +58,7 @@ def planned(
     default_dir: Path,
     random: Random,
 ) -> Iterator[StackPlan]:
-    """Return the plan, and hold its data directory while the block lasts.
+    """Return the plan, and lock its data directory while the block lasts.
 
     Raises:
         ConfigurationError: another stack uses the directory, or it holds answers of another kind.
@@ -97,7 +97,7 @@ def planned(
 
 @contextmanager
 def _data_dir(wanted: Path | None) -> Iterator[Path]:
-    """Create the directory and lock it; one made for this run alone goes with it.
+    """Create and lock the directory; a temporary one is removed at the end.
 
     It stays when the run fails, for its logs.
     """
@@ -125,7 +125,7 @@ def _data_dir(wanted: Path | None) -> Iterator[Path]:
 
 
 def _close(path: Path) -> None:
-    """See that nobody else on the machine reads what is kept there: prompts, pictures, secrets.
+    """Make the directory private: it holds prompts, pictures and secrets.
 
     Raises:
         ConfigurationError: it is another user's, or others use it for something else.
@@ -151,7 +151,7 @@ def _check_ports(ports: tuple[int, ...]) -> None:
 
 
 def _check_kind(data_dir: Path, kind: str) -> None:
-    """Refuse a directory of the other kind: paid answers, or simulated ones."""
+    """Refuse a directory of the other kind: paid or simulated answers."""
     mark = data_dir / _MARK
     found = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
     if found != kind:
@@ -163,7 +163,7 @@ def _check_kind(data_dir: Path, kind: str) -> None:
 
 
 def _cores() -> int:
-    """Return the cores that this process may use; not every system can tell."""
+    """Return the cores this process may use, where the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

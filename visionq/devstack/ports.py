@@ -1,4 +1,4 @@
-"""Ports for servers that keep them through their restarts."""
+"""Ports for servers that keep them across restarts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTEMPTS: Final = 200
 
 
 def free_port() -> int:
-    """Return one such port, for which see `free_ports`."""
+    """Return one port of `free_ports`."""
     return free_ports(1, SystemRandom())[0]
 
 

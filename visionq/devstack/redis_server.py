@@ -1,4 +1,4 @@
-"""A Redis of one's own on this machine: found, configured, started, and ended by process id."""
+"""A private Redis server: found, configured, started, and ended by process id."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TITLE: Final = "visionq-redis"
 
 @dataclass(frozen=True)
 class RedisConfig:
-    """How a server is run. With the same values it comes back on the same port and data."""
+    """Configuration of a server. The same values give the same port and data."""
 
     data_dir: Path
     port: int
@@ -52,7 +52,7 @@ class RedisConfig:
 
     @property
     def url(self) -> str:
-        """Address that Celery, redis-py and `redis-cli -u` take as it is."""
+        """Address that Celery, redis-py and `redis-cli -u` accept."""
         # The user's name is there for redis-cli, which would send an empty one as such.
         login = f"default:{self.password}@" if self.password else ""
         return f"redis://{login}{self.host}:{self.port}/0"
@@ -129,7 +129,7 @@ def is_ready(url: str) -> bool:
 
 
 class RedisServer:
-    """A server that can be killed and started again; tests of outages are made of this."""
+    """A server that can be killed and restarted, for tests of outages."""
 
     def __init__(self, config: RedisConfig, program: Path, start_timeout: float = 30) -> None:
         self.config = config
@@ -139,12 +139,12 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Address of the server, the same in every life."""
+        """Address of the server, the same after each restart."""
         return self.config.url
 
     @property
     def pid(self) -> int:
-        """Process id of the life that goes on now; raises `QueueUnavailable` between lives."""
+        """Process id; raises `QueueUnavailable` while the server is down."""
         return self._running().pid
 
     def start(self) -> None:
@@ -165,11 +165,11 @@ class RedisServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it without a chance to write anything, as a crash would."""
+        """Kill it like a crash: it can't write anything."""
         self._end(lambda process: process.kill())
 
     def stop(self) -> None:
-        """End it in order; does nothing when it does not run."""
+        """Stop it cleanly; do nothing if it isn't running."""
         if self._process is not None:
             self._end(lambda process: process.terminate())
 

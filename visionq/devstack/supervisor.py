@@ -1,4 +1,4 @@
-"""Start the processes of a stack in order, keep them alive, and end them in the opposite order."""
+"""Start the processes of a stack in order, keep them alive, stop them in reverse."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Signals:
-    """Counts requests to stop, and wakes a sleeping main loop for them and for ended children.
+    """Counts requests to stop; wakes the main loop for them and for ended children.
 
     Use it as a context manager in the main thread; handlers are put back at the end.
     """
 
     def __init__(self, end_with: int | None = None) -> None:
-        """With `end_with`, the end of that input counts as one request to stop."""
+        """With `end_with`, end of input counts as one request to stop."""
         self.stops = 0
         self._end_with = end_with
 
@@ -55,7 +55,7 @@ class Signals:
         os.close(self._writer)
 
     def wait(self, seconds: float) -> None:
-        """Sleep until something happens, at most so long."""
+        """Sleep until something happens, or until the timeout."""
         inputs = [self._reader, *([] if self._end_with is None else [self._end_with])]
         for ready in select.select(inputs, [], [], max(0.0, seconds))[0]:
             if not os.read(ready, 4096) and ready == self._end_with:
@@ -66,7 +66,7 @@ class Signals:
         self.stops += 1
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
-        """Exist: the byte in the pipe, written by Python's own handler, is what wakes."""
+        """Do nothing: Python's handler writes the byte that wakes the loop."""
 
 
 #: Bytes after which a log starts again; one older part is kept.
@@ -75,14 +75,14 @@ _LONGEST_READ: Final = 1_000_000
 
 
 class LogFile:
-    """One file that a child appends to and its supervisor reads and bounds."""
+    """A log file that a child appends to, and its supervisor reads and truncates."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_to = path.stat().st_size if path.exists() else 0
 
     def open_for_child(self) -> IO[bytes]:
-        """Open for appending: a truncated log is continued at its new end."""
+        """Open for appending, so that a truncated log continues at its new end."""
         return os.fdopen(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "wb", 0)
 
     def note(self, line: str) -> None:
@@ -91,7 +91,7 @@ class LogFile:
             file.write(f"[up] {line}\n".encode())
 
     def new_lines(self) -> list[str]:
-        """Return the whole lines that were written since the last call, and bound the file."""
+        """Return complete lines since the last call, and bound the file."""
         with self.path.open("rb") as file:
             file.seek(self._read_to)
             text = file.read(_LONGEST_READ)
@@ -120,7 +120,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run and how to treat it."""
+    """A process to run, and how to treat it."""
 
     #: Name in the process list and in messages, such as `visionq-worker-1`.
     name: str
@@ -136,12 +136,12 @@ class Spec:
 
 
 def restart_pause(quick_deaths: int) -> float:
-    """Return the seconds to wait after this many short lives in a row."""
+    """Return the restart delay in seconds after this many short runs in a row."""
     return 0.0 if quick_deaths <= 1 else min(LONGEST_PAUSE, 2.0 ** (quick_deaths - 2))
 
 
 class Child:
-    """A process of the stack through all its lives."""
+    """A process of the stack, across restarts."""
 
     def __init__(self, spec: Spec, clock: Callable[[], float]) -> None:
         self.spec = spec
@@ -160,7 +160,7 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Begin a life. Call it from the main thread only: see `_die_with_parent`."""
+        """Start the process. Call from the main thread only: see `_die_with_parent`."""
         with self.log.open_for_child() as log:
             self._process = subprocess.Popen(  # noqa: S603  # the command is composed by this package
                 self.spec.command,
@@ -175,7 +175,7 @@ class Child:
         self._started = self._clock()
 
     def tend(self) -> bool:
-        """Look after the process; return whether a new life began."""
+        """Check the process; return whether it was restarted."""
         now = self._clock()
         if self._process is not None and self._process.poll() is not None:
             self._on_death(now, self._process.returncode)
@@ -189,7 +189,7 @@ class Child:
         return False
 
     def end(self, patience: float) -> None:
-        """Ask it to end; `tend` kills it when `patience` seconds have passed."""
+        """Ask it to stop; `tend` kills it after `patience` seconds."""
         if self.wanted:
             self.wanted = False
             self._send(signal.SIGTERM)
@@ -221,7 +221,7 @@ class Child:
 
 
 def _die_with_parent() -> None:
-    """Have Linux kill the child when the thread that started it ends, however it ends.
+    """Have Linux kill the child when the thread that started it ends.
 
     SIGKILL and not SIGTERM: without `up` nothing would hold the right order of ending, so it is
     as after a power cut, which the ledger is made for. Other systems have no such means.
@@ -238,7 +238,7 @@ _TAIL: Final = 5
 
 
 class Supervisor:
-    """The only place that starts processes. Everything runs in the caller's main thread."""
+    """Starts and watches all processes, in the caller's main thread."""
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ class Supervisor:
         return self._signals.stops > 0
 
     def pids(self) -> dict[str, list[int]]:
-        """Return role → process ids of the children that run now."""
+        """Return role → process ids of running children."""
         found: dict[str, list[int]] = {}
         for child in self.children:
             if child.pid is not None:
@@ -295,7 +295,7 @@ class Supervisor:
             self._look_around(TICK)
 
     def stop(self) -> bool:
-        """End all children, last stage first; return whether all of them could end in peace.
+        """Stop all children, last stage first; return whether all stopped cleanly.
 
         The earlier stages are kept alive meanwhile: what a worker still finishes needs Redis. A
         second request to stop kills.

@@ -1,4 +1,4 @@
-"""A stack for the length of one command."""
+"""A stack for the duration of one command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMMAND: Final = (*python_command("visionq.cli"), "up", "--json", "--temporary"
 
 @contextmanager
 def temporary_stack(*options: str) -> Iterator[dict[str, Any]]:
-    """Run `visionq up` with these options while the block lasts; gives what `up --json` prints.
+    """Run `visionq up` with these options while the block lasts; yield its `--json` output.
 
     It has workers and what they need, and other services only if they are asked for. It ends when
     its stdin does, so it also ends when this process is killed.

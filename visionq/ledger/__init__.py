@@ -1,4 +1,4 @@
-"""The record of every job, attempt and ruble: seven scripts in Redis, one a transition."""
+"""The record of every job, attempt and ruble: Lua scripts in Redis, one for each transition."""
 
 from visionq.ledger.budgets import Book, BudgetScope, Period
 from visionq.ledger.deliveries import Delivery, DeliveryClaim, DeliveryEnding

@@ -1,4 +1,4 @@
-"""What attempts counted, for the metrics and for forecasts: many are written by one script."""
+"""Counts of attempts, for metrics and forecasts; one script writes many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStatistics:
-    """What one attempt counted, and what its call used."""
+    """The counts of one attempt, and the usage of its call."""
 
     lane: str
     #: As `Ending.counted`.
@@ -32,7 +32,7 @@ class AttemptStatistics:
 
 
 def statistics_of(document: JobDocument, ending: Ending) -> AttemptStatistics:
-    """Return what `add_statistics` takes of an ending."""
+    """Return the statistics of an ending, for `add_statistics`."""
     is_paid = ending.billing is Billing.SETTLED
     return AttemptStatistics(
         lane_of(document), ending.counted, is_paid, ending.usage if is_paid else None
@@ -40,7 +40,7 @@ def statistics_of(document: JobDocument, ending: Ending) -> AttemptStatistics:
 
 
 def add_statistics(attempts: Sequence[AttemptStatistics]) -> Call[None]:
-    """Add what attempts counted to the metrics, and to what forecasts learn from."""
+    """Add counts of attempts to the metrics and to the learned statistics."""
     lanes: dict[str, Counter[str]] = {}
     for one in attempts:
         lanes.setdefault(one.lane, Counter()).update(one.fields)

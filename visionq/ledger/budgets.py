@@ -23,7 +23,7 @@ MOST: Final = Decimal(9_000_000)
 
 
 class Period(StrEnum):
-    """The time in which a budget may be spent; days and months are those of the settings."""
+    """The period of a budget; days and months start by the configured time zone."""
 
     TOTAL = "total"
     DAY = "day"
@@ -32,7 +32,7 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class BudgetScope:
-    """Whose spending in which time; a batch is bounded as a whole."""
+    """Whose spending, in which period; a batch has one budget in total."""
 
     kind: Literal["tenant", "batch"]
     name: str
@@ -40,23 +40,23 @@ class BudgetScope:
 
     @classmethod
     def tenant(cls, name: str, period: Period = Period.TOTAL) -> BudgetScope:
-        """Return what a tenant may spend ever, on each day or in each month."""
+        """Return the scope of a tenant's spending, in total or by period."""
         return cls("tenant", name, period)
 
     @classmethod
     def batch(cls, batch_id: str) -> BudgetScope:
-        """Return what all jobs of a batch together may spend."""
+        """Return the scope of a batch's spending."""
         return cls("batch", batch_id)
 
     @property
     def key(self) -> str:
-        """The scope as the ledger names it, without its period."""
+        """The scope's name in the ledger, without its period."""
         return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What the jobs of a scope reserve and cost; of a day or a month, those of the present one."""
+    """What the jobs of a scope have reserved and cost, in the current period."""
 
     scope: BudgetScope
     reserved_rub: Decimal
@@ -69,14 +69,14 @@ class Book:
 
     @property
     def left_rub(self) -> Decimal | None:
-        """Return what may still be reserved; None without a budget, negative if overrun."""
+        """Return the rubles left; None without a budget, negative if overrun."""
         if self.limit_rub is None:
             return None
         return self.limit_rub - self.settled_rub - self.unknown_rub - self.reserved_rub
 
 
 def set_budget(scope: BudgetScope, limit_rub: Decimal | None, options: LedgerOptions) -> Call[None]:
-    """Set what may be spent; None: without bound.
+    """Set a budget; None removes it.
 
     Raises:
         ValueError: the limit is not an amount of rubles, or a batch has no such period.

@@ -89,7 +89,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submission]]:
-    """Enter jobs, at most `MOST_PER_SCRIPT`; each document must name its model."""
+    """Submit at most `MOST_PER_SCRIPT` jobs; each document must name its model."""
     arguments: list[str | int] = [
         str(options.refuse_at),
         "1" if options.blobs_are_here else "0",
@@ -141,7 +141,7 @@ def _batch_lane(document: JobDocument) -> str:
 
 
 def lane_of(document: JobDocument) -> str:
-    """Return the backlog in which a job waits."""
+    """Return the lane in which a job waits."""
     return lane_name(_QUEUES[document.priority], document.tenant, document.model or "")
 
 
@@ -178,7 +178,7 @@ def _submission(job: NewJob, reply: list[bytes]) -> Submission:
 
 
 def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Call[Dispatch]:
-    """Handle what is due and take the next jobs: at most `limit` of each.
+    """Process what is due and take the next jobs: at most `limit` of each.
 
     Nothing is done within `rest` seconds after anybody's last look.
     """
@@ -237,12 +237,12 @@ def claim(
 
 
 def read_fields(reply: list[Any]) -> dict[str, bytes]:
-    """Return what a script says of a job: names and values in turn."""
+    """Return the fields of a job from a reply of alternating names and values."""
     return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
 
 
 def read_claim(job_id: str, token: str, known: Mapping[str, bytes]) -> Claim:
-    """Return the claim that a script's reply describes."""
+    """Return the claim in a script's reply."""
     # A newer worker may have added fields to these two.
     faulty, missing = known.get("faulty"), known.get("missing_model")
 
@@ -302,7 +302,7 @@ def admit(
     tokens: int,
     place: BatchPlace | None = None,
 ) -> Call[Admission]:
-    """Ask for leave to call, or for a `place` in a batch.
+    """Request a call, or a `place` in a batch.
 
     An empty `cache_key` shares the answer with nobody.
     """
@@ -348,7 +348,7 @@ def admit(
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
-    """Write how an attempt ended. Amounts of money are text, since Lua's numbers are floats."""
+    """Write the end of an attempt. Money is text: Lua's numbers are floats."""
     kept = options.failed_ttl if isinstance(ending.outcome, Failed) else options.result_ttl
     lasts = claim.now + min(options.result_ttl, options.failed_ttl)
     told = {
@@ -380,7 +380,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
 
 
 def _is_plain(ending: Ending) -> bool:
-    """Return whether an attempt ended in a paid answer at the table's price."""
+    """Return whether an attempt ended with an answer paid at the table's price."""
     return (
         isinstance(ending.outcome, Completed)
         and ending.outcome.saved == 0
@@ -390,7 +390,7 @@ def _is_plain(ending: Ending) -> bool:
 
 
 def _told_cost(usage: UsageNote | None) -> dict[str, int]:
-    """Return the cost by the seller's word and by the table, if both are known."""
+    """Return the cost reported by the seller and by the table, if both are known."""
     if usage is None or usage.told_cost <= 0 or usage.table_cost <= 0:
         return {}
     return {"told_cost": usage.told_cost, "table_cost": usage.table_cost}
@@ -432,7 +432,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
-    """Return what `finish` stores: Celery's result, and the answer, if any."""
+    """Return the values that `finish` stores: Celery's result, and the answer, if any."""
     match outcome:
         case Completed(result):
             answer = result.to_json()
@@ -473,7 +473,7 @@ def cancel(
 
 
 def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
-    """Fail those of the jobs that are still queued: their deadline passed before any call."""
+    """Fail the given jobs that are still queued: their deadline passed before any call."""
     error = DeadlineExceeded("the deadline passed while the job was queued; no call was out")
     document = error_document(error)
     arguments: list[str | int] = [
@@ -489,17 +489,17 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
 
 
 def resume(job_ids: Sequence[str]) -> Call[list[str]]:
-    """Let parked jobs of unknown billing ask again; return `resumed` or each state."""
+    """Resume parked jobs of unknown billing; return `resumed` or the state of each."""
     return Call("resume", tuple(job_ids), _states)
 
 
 def block(claim: Claim) -> Call[None]:
-    """Block further calls of a job, since the end of this claim can't be written."""
+    """Block further calls of a job: the end of this claim can't be written."""
     return Call("block", (claim.id, claim.token), lambda _: None)
 
 
 def note_replays(replays: Mapping[str, str]) -> Call[None]:
-    """Note of each old job which new one stands for it."""
+    """Record which new job replaces each old one."""
     flat = tuple(job_id for pair in replays.items() for job_id in pair)
     return Call("replay", flat, lambda _: None)
 

@@ -24,7 +24,7 @@ _as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).en
 
 
 def _meta(job_id: str, status: str, result: str, now: float | None) -> str:
-    """Return the form around a result that is JSON already."""
+    """Wrap a result that is already JSON."""
     done = None if now is None else datetime.fromtimestamp(now, UTC).isoformat()
     rest: dict[str, Any] = {"traceback": None, "children": [], "date_done": done, "task_id": job_id}
     return f'{{"status":"{status}","result":{result},{_as_json(rest)[1:]}'
@@ -35,40 +35,40 @@ def _exception(module: str, name: str, message: str) -> str:
 
 
 def success(job_id: str, result: str, now: float) -> str:
-    """Return the form of a completed job, whose result document `get()` returns."""
+    """Return the result of a completed job: `get()` returns its result document."""
     return _meta(job_id, "SUCCESS", result, now)
 
 
 def failure(job_id: str, error: ErrorDocument, error_type: str, now: float) -> str:
-    """Return the form of a failed job: `get()` raises, with the code in the message."""
+    """Return the result of a failed job: `get()` raises, with the code in the message."""
     where = f"{error.image}: " if error.image else ""
     message = f"{error.code}: {where}{error.message}"
     return _meta(job_id, "FAILURE", _exception(_ERRORS_MODULE, error_type, message), now)
 
 
 def revoked(job_id: str, message: str, now: float) -> str:
-    """Return the form of a cancelled job: `get()` raises Celery's `TaskRevokedError`."""
+    """Return the result of a cancelled job: `get()` raises Celery's `TaskRevokedError`."""
     return _meta(
         job_id, "REVOKED", _exception("celery.exceptions", "TaskRevokedError", message), now
     )
 
 
 def retry(job_id: str, reason: str) -> str:
-    """Return the form of a job that waits or is parked: `get()` goes on waiting."""
+    """Return the result of a waiting or parked job: `get()` keeps waiting."""
     return _meta(job_id, "RETRY", _exception("celery.exceptions", "Retry", reason), None)
 
 
 def is_final(meta: bytes) -> bool:
-    """Return whether a stored form tells of an end, without reading it whole."""
+    """Return whether a stored result is final, without parsing all of it."""
     return not meta.startswith(b'{"status":"RETRY"')
 
 
 def is_success(meta: bytes) -> bool:
-    """Return whether a stored form tells of an answer, without reading it whole."""
+    """Return whether a stored result is an answer, without parsing all of it."""
     return _SUCCESS.match(meta) is not None
 
 
 def read(meta: bytes | str) -> tuple[str, Any]:
-    """Return status and result of a stored form."""
+    """Return status and result from a stored result."""
     fields = json.loads(meta)
     return fields["status"], fields["result"]

@@ -27,7 +27,7 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
-    """A worker's right to tell a webhook; times are seconds since the epoch."""
+    """A worker's claim on a delivery; times are seconds since the epoch."""
 
     id: str
     token: str
@@ -44,7 +44,7 @@ class DeliveryClaim:
     is_enabled: bool
 
     def body(self) -> bytes:
-        """Return the event in OpenAI's form, byte for byte the same at every attempt."""
+        """Return the event in OpenAI's form, byte-identical at every attempt."""
         event = {
             "id": self.id,
             "object": "event",
@@ -57,7 +57,7 @@ class DeliveryClaim:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEnding:
-    """What came of one attempt."""
+    """The outcome of one attempt."""
 
     state: DeliveryState
     #: Seconds until the next attempt.
@@ -71,7 +71,7 @@ class DeliveryEnding:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event as the log shows it."""
+    """An event as the delivery log shows it."""
 
     id: str
     tenant: str
@@ -95,7 +95,7 @@ class Delivery:
 
 
 def announce(tenant: str, event: str, subject: str, seed: str) -> Call[None]:
-    """Tell the tenant's webhook, if it has one; the same `seed` is the same event."""
+    """Queue an event for the tenant's webhook; equal `seed`s are one event."""
     return Call("announce", (tenant, event, subject, seed), lambda _: None)
 
 
@@ -124,7 +124,7 @@ def claim(delivery_id: str, token: str, lease: float) -> Call[DeliveryClaim | No
 
 
 def finish(claim: DeliveryClaim, ending: DeliveryEnding, options: LedgerOptions) -> Call[bool]:
-    """Write what came of an attempt; false when it was no longer this worker's."""
+    """Record the outcome of an attempt; return false if another worker holds it."""
     arguments = (
         claim.id,
         claim.token,
@@ -140,12 +140,12 @@ def finish(claim: DeliveryClaim, ending: DeliveryEnding, options: LedgerOptions)
 
 
 def redeliver(delivery_ids: Sequence[str]) -> Call[list[str]]:
-    """Tell again, or at once; returns the state of each before, or `missing`."""
+    """Deliver again, or at once; return each former state, or `missing`."""
     return Call("redeliver", tuple(delivery_ids), lambda reply: [state.decode() for state in reply])
 
 
 def latest(redis: Redis, tenant: str, most: int) -> list[Delivery]:
-    """Return a tenant's deliveries: those that are still to come, then those that ended last."""
+    """Return a tenant's deliveries: pending ones first, then the latest that ended."""
     out: list[Any] = redis.zrange(DELIVERIES_OUT, 0, -1)
     ids: Any = out + list(redis.zrange(DELIVERIES_DUE + tenant, 0, most - 1))
     found = _of_tenant(redis, ids, tenant)
@@ -160,7 +160,7 @@ def latest(redis: Redis, tenant: str, most: int) -> list[Delivery]:
 
 
 def failed_of(redis: Redis, tenant: str) -> Iterator[str]:
-    """Yield the ids of a tenant's deliveries that were given up, the oldest first."""
+    """Yield the ids of a tenant's failed deliveries, oldest first."""
     ids: list[Any] = redis.zrange(DELIVERIES, 0, -1)
     for start in range(0, len(ids), _PAGE):
         for delivery in _of_tenant(redis, ids[start : start + _PAGE], tenant):

@@ -1,4 +1,4 @@
-"""Reading the gates: one for each of the provider's keys that live workers hold."""
+"""Read the gates, one for each provider key held by live workers."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Gate(Document):
 
 
 def read_gate(redis: Redis) -> Gate:
-    """Return the state of the gates; the best key's state is that of the whole."""
+    """Return the state of the gates; the best key's state counts for the fleet."""
     return run(ask_for_gate(redis))
 
 
 def ask_for_gate(redis: Redis | AsyncRedis) -> Steps[Gate]:
-    """Do the same for either kind of client."""
+    """Queue the reads of `read_gate`, for either kind of client."""
     names: set[Any] = yield redis.smembers(PROVIDER_KEYS)
     replies: dict[str, dict[Any, Any]] = {}
     for name in sorted(name.decode() for name in names):

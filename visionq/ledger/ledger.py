@@ -77,7 +77,7 @@ def check_version(redis: Redis) -> None:
 
 
 class RedisClock:
-    """Redis's time in seconds, carried on by the machine's clock, which may be a day off.
+    """Redis's time in seconds, extrapolated by the local clock, which may be a day off.
 
     Days of budgets turn by it, for everybody in the same moment.
     """
@@ -95,7 +95,7 @@ class RedisClock:
         return self._own() + self._ahead
 
     async def now_async(self, redis: AsyncRedis) -> float:
-        """Return the same to asyncio."""
+        """Return the time; raises redis-py's errors."""
         if self._is_old:
             self._set(await redis.time())
         return self._own() + self._ahead
@@ -131,14 +131,14 @@ class Ledger:
         self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
-        """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
+        """Submit jobs, in order; idempotent by job id and by idempotency key."""
         replies: list[Submission] = []
         for few in _portions(jobs):
             replies += self.make(calls.submit(few, self.options))
         return replies
 
     def dispatch(self, limit: int = MOST_PER_SCRIPT, *, rest: float = 0) -> Dispatch:
-        """Look at what is due and take the next jobs; the caller publishes the hints.
+        """Process what is due and take the next jobs; the caller publishes the hints.
 
         With `rest`, do nothing within that many seconds of the last look of any dispatcher.
         """
@@ -147,12 +147,12 @@ class Ledger:
     def renew(
         self, registration: Registration, leases: Sequence[tuple[str, str]] = ()
     ) -> frozenset[str]:
-        """Renew registration and (job, token) leases; return the jobs that are lost."""
+        """Renew the registration and the (job, token) leases; return lost jobs."""
         facts = json.dumps(dict(registration.facts), ensure_ascii=False)
         return self.make(calls.renew(registration, facts, leases, self.options.lease))
 
     def canvas(self, job_id: str) -> tuple[bytes | None, bytes | None]:
-        """Return what Celery is to send when a job ends, and its Celery result."""
+        """Return what Celery sends when a job ends, and its Celery result."""
         with mapping_transient_errors(), self.redis.pipeline(transaction=False) as pipeline:
             pipeline.hget(JOB + job_id, "canvas")
             pipeline.get(CELERY_RESULT + job_id)
@@ -160,19 +160,19 @@ class Ledger:
         return canvas, meta
 
     def add_statistics(self, attempts: Sequence[AttemptStatistics]) -> None:
-        """Add what attempts counted to the metrics, and to what forecasts learn from."""
+        """Add counts of attempts to the metrics and to the learned statistics."""
         for few in _portions(attempts):
             self.make(add_statistics(few))
 
     def cancel(self, job_ids: Sequence[str], only: str = "") -> list[str]:
-        """Cancel jobs in any state, or in one; returns each one's state before, or `missing`."""
+        """Cancel jobs in any state, or only in one; return each former state, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
             states += self.make(calls.cancel(few, self.options, self._now(), only))
         return states
 
     def resume(self, job_ids: Sequence[str]) -> list[str]:
-        """Have jobs ask once more that are parked because nobody knows what their calls cost.
+        """Resume parked jobs whose calls have unknown billing.
 
         Returns `resumed` for each, or the state of what is not parked for that, or `missing`.
         """
@@ -182,7 +182,7 @@ class Ledger:
         return states
 
     def revoke(self, job_ids: Sequence[str]) -> list[str]:
-        """Cancel jobs, also those that are entered later; returns states as `cancel` does."""
+        """Cancel jobs, even those submitted later; return states like `cancel`."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.set(REVOKED + job_id, "", ex=self.options.result_ttl)
@@ -190,15 +190,15 @@ class Ledger:
         return self.cancel(job_ids)
 
     def is_revoked(self, job_id: str) -> bool:
-        """Return whether a job was revoked, perhaps before it was entered."""
+        """Return whether a job was revoked, perhaps before its submission."""
         return bool(self.redis.exists(REVOKED + job_id))
 
     def expire(self, job_ids: Sequence[str]) -> list[str]:
-        """Fail those of the jobs that are still queued, for their deadline passed."""
+        """Fail the given jobs that are still queued: their deadline has passed."""
         return self.make(calls.expire(job_ids, self.options, self._now()))
 
     def forget(self, job_ids: Sequence[str]) -> int:
-        """Remove jobs and results that their owner has written down; returns how many are gone.
+        """Remove jobs whose results their owner has saved; return how many.
 
         A job that has not ended, or whose money is still open, stays.
         """
@@ -209,7 +209,7 @@ class Ledger:
         return self.make(deliveries.claim(delivery_id, token, lease))
 
     def finish_delivery(self, claim: DeliveryClaim, ending: DeliveryEnding) -> bool:
-        """Write what came of telling a webhook; false when that was no longer this worker's."""
+        """Record the outcome of a delivery; return false if another worker holds it."""
         return self.make(deliveries.finish(claim, ending, self.options))
 
     def redeliver(self, delivery_ids: Sequence[str]) -> list[str]:
@@ -232,7 +232,7 @@ class Ledger:
         return self.make(calls.steer_gate(key, order, reason))
 
     def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
-        """Bound what a tenant or a batch may spend; None: without bound.
+        """Set the budget of a tenant or a batch; None removes it.
 
         Jobs that a lower budget stopped go on by themselves.
 
@@ -242,11 +242,11 @@ class Ledger:
         self.make(budgets.set_budget(scope, limit_rub, self.options))
 
     def budgets(self, most: int | None = None) -> tuple[Book, ...]:
-        """Return the books of the scopes that have a budget, in order; `most`: tenants first."""
+        """Return the books of scopes with a budget, in order; at most `most`, tenants first."""
         return self.make(budgets.budgets(self.options, self._now(), most))
 
     def book(self, scope: BudgetScope) -> Book:
-        """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
+        """Return what a scope has reserved, paid, saved and left."""
         return self.make(budgets.book(scope, self.options, self._now()))
 
     def settle_unknown(
@@ -273,7 +273,7 @@ class Ledger:
         return self._redis_clock.now(self.redis) if self._clock is None else self._clock()
 
     def make(self, call: Call[T]) -> T:
-        """Make a call, which is what every other method does."""
+        """Run a call of a script."""
         moment = "" if self._clock is None else round(self._clock() * 1000)
         with mapping_transient_errors():
             reply = self._scripts[call.script](args=(moment, *call.arguments))
@@ -292,7 +292,7 @@ class AsyncLedger:
         self._scripts = {name: redis.register_script(script_text(name)) for name in SCRIPTS}
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submission]:
-        """Enter jobs, in order; each is idempotent by its id and by its idempotency key."""
+        """Submit jobs, in order; idempotent by job id and by idempotency key."""
         replies: list[Submission] = []
         for few in _portions(jobs):
             replies += await self._make(calls.submit(few, self.options))
@@ -313,7 +313,7 @@ class AsyncLedger:
         tokens: int = 0,
         place: BatchPlace | None = None,
     ) -> Admission:
-        """Ask for leave to call, reserving nano-rubles and `tokens` of the rate.
+        """Request a call, reserving nano-rubles and `tokens` of the rate limit.
 
         With `place`, the job's line is in that batch from then on, and out of the worker's hands.
         `reserve` is None where the model has no price.
@@ -335,11 +335,11 @@ class AsyncLedger:
         return stored.decode() if isinstance(stored, bytes) else None
 
     async def finish(self, claim: Claim, ending: Ending) -> Written:
-        """Write how an attempt ended; returns what became of that."""
+        """Write the end of an attempt; return what was written."""
         return await self._make(calls.finish(claim, ending, self.options, await self._now()))
 
     async def block(self, claim: Claim) -> None:
-        """Keep a job from being called again, for Redis refuses what came of this claim.
+        """Block further calls of a job: Redis refuses the outcome of this claim.
 
         The job is parked as of unknown billing when it is taken up next. The block ends when the
         end of the same claim can be written after all, or by `resume` or `settle_unknown`.
@@ -347,14 +347,14 @@ class AsyncLedger:
         await self._make(calls.block(claim))
 
     async def cancel(self, job_ids: Sequence[str]) -> list[str]:
-        """Cancel jobs in any state; returns the state of each before, or `missing`."""
+        """Cancel jobs in any state; return each former state, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
             states += await self._make(calls.cancel(few, self.options, await self._now()))
         return states
 
     async def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:
-        """Bound what a tenant or a batch may spend; None: without bound.
+        """Set the budget of a tenant or a batch; None removes it.
 
         Raises:
             ValueError: the limit is not an amount of rubles, or a batch has no such period.
@@ -362,11 +362,11 @@ class AsyncLedger:
         await self._make(budgets.set_budget(scope, limit_rub, self.options))
 
     async def budgets(self) -> tuple[Book, ...]:
-        """Return the books of all scopes that have a budget, in order."""
+        """Return the books of all scopes with a budget, in order."""
         return await self._make(budgets.budgets(self.options, await self._now()))
 
     async def book(self, scope: BudgetScope) -> Book:
-        """Return what was reserved, paid and saved of a scope, and what its budget leaves."""
+        """Return what a scope has reserved, paid, saved and left."""
         return await self._make(budgets.book(scope, self.options, await self._now()))
 
     async def announce(

@@ -1,4 +1,4 @@
-"""Counters that outlive workers: of jobs, kept by the ledger, and of attempts, added each second.
+"""Counters that outlive workers: of jobs, by the ledger, and of attempts, each second.
 
 A counter is a field `name|label|…` of one hash in Redis, a whole number that only grows. The
 scripts fill in `{tenant}` and `{model}` of a field, and bound how many have labels.
@@ -51,7 +51,7 @@ _MICRO: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Durations counted by size: `bounds` are the upper ones, in seconds."""
+    """A histogram of durations; `bounds` are upper bounds in seconds."""
 
     name: str
     bounds: tuple[float, ...]
@@ -93,7 +93,7 @@ class Counters:
     models: frozenset[str] = frozenset()
 
     def of(self, name: str, labels: int) -> dict[tuple[str, ...], int]:
-        """Return labels → value of one counter with this number of labels."""
+        """Return labels → value of a counter with this number of labels."""
         return {
             key[1:]: value
             for key, value in self.values.items()
@@ -108,7 +108,7 @@ class Counters:
         return found | {of: value for of, value in known if of[-1] in others}
 
     def sizes(self, histogram: Histogram) -> dict[tuple[str, ...], tuple[list[int], float]]:
-        """Return labels → durations counted by size, and their sum in seconds."""
+        """Return labels → bucket counts, and the sum of durations in seconds."""
         found: dict[tuple[str, ...], tuple[list[int], float]] = {}
         for (name, *labels), value in self.values.items():
             if name != histogram.name:
@@ -136,7 +136,7 @@ def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
 
 
 def note_forgotten(redis: Redis, jobs: int) -> None:
-    """Count jobs that Redis had lost and their owner submitted again."""
+    """Count jobs that Redis lost and their owner resubmitted."""
     redis.hincrby(METRICS, FORGOTTEN, jobs)
 
 
@@ -161,19 +161,19 @@ def read_spent_by_lane(redis: Redis, tenant: str | None = None) -> dict[str, int
 
 
 def read_forgotten(redis: Redis) -> int:
-    """Return how many jobs were submitted again after Redis had lost them."""
+    """Return how many jobs were resubmitted after Redis had lost them."""
     return int(redis.hget(METRICS, FORGOTTEN) or 0)
 
 
 def read_counters(redis: Redis) -> Counters:
-    """Read them all, in one round trip whose size is bounded."""
+    """Read all counters, in one round trip of bounded size."""
     with redis.pipeline(transaction=False) as pipeline:
         ask_counters(pipeline)
         return counters_of(*pipeline.execute())
 
 
 def ask_counters(pipeline: Any) -> None:  # noqa: ANN401  # redis-py's pipeline of either kind
-    """Ask for what `counters_of` takes."""
+    """Queue the reads whose replies `counters_of` takes."""
     pipeline.hgetall(METRICS)
     pipeline.zrange(f"{METRIC_LABELS}tenant", 0, -1)
     pipeline.zrange(f"{METRIC_LABELS}model", 0, -1)

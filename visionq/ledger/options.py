@@ -1,4 +1,4 @@
-"""What a ledger can be told to do differently."""
+"""Options of a ledger."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LedgerOptions:
 
 
 def ledger_options(settings: Settings) -> LedgerOptions:
-    """Return the options that follow from the settings."""
+    """Return the options in the settings."""
     return LedgerOptions(
         lease=settings.lease,
         gap=max(settings.lease * 0.4, _SHORTEST_GAP),

@@ -1,4 +1,4 @@
-"""The state of everything, on one page. Reading it takes the same time for any backlog.
+"""The overview of a ledger. Reading it takes the same time for any backlog.
 
 Totals come from the ledger's own counters. Where single jobs are looked at, for the reasons of
 those that wait, at most `MOST_JOBS` of a kind are, and the page says how many were.
@@ -60,7 +60,7 @@ class LaneView(Document):
 
 
 class HeldScopes(Document):
-    """Jobs that can't go on now, and why."""
+    """Jobs that can't proceed now, and why."""
 
     jobs: int
     #: Reason → jobs, the most frequent first.
@@ -70,7 +70,7 @@ class HeldScopes(Document):
 
 
 class Rate(Document):
-    """Jobs that were completed or failed lately."""
+    """Jobs that completed or failed recently."""
 
     per_minute: float
     ended: int
@@ -78,7 +78,7 @@ class Rate(Document):
 
 
 class WorkerView(Document):
-    """A worker process that is registered."""
+    """A registered worker process."""
 
     id: str
     host: str
@@ -94,7 +94,7 @@ class WorkerView(Document):
 
 
 class Overview(Document):
-    """Everything on one page."""
+    """The overview of a ledger."""
 
     #: By the clock of Redis.
     at: AwareDatetime
@@ -133,7 +133,7 @@ class Overview(Document):
 
 
 def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
-    """Read the page, in a few round trips of bounded size."""
+    """Read the overview, in a few round trips of bounded size."""
     page = read_page(redis)
     jobs = read_jobs(redis, [*page.due, *page.parked])
     due, parked = jobs[: len(page.due)], jobs[len(page.due) :]
@@ -179,7 +179,7 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
 
 
 def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
-    """Return the rate from (moment, state) of the latest events, the latest first.
+    """Return the rate from (time, state) of the latest events, newest first.
 
     The window begins at the first job that ended in it, so that a rate is true soon after a start.
     """
@@ -204,7 +204,7 @@ def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
 def pace_of(
     events: Sequence[tuple[float, str]], now: float, at_work_since: float | None
 ) -> float | None:
-    """Return how many jobs end a minute while there is work, or None.
+    """Return how many jobs end per minute while there is work, or None.
 
     Idle time does not count: where no job waits, the time since the last end, and before that
     anything beyond a pause. `at_work_since`: since when jobs have been waiting all the time.
@@ -233,7 +233,7 @@ def pace_of(
 
 
 def _at_work_since(oldest: datetime | None, gate: Gate) -> float | None:
-    """Return since when jobs have been waiting behind an open gate; None: none waits."""
+    """Return since when jobs have waited behind an open gate; None if none waits."""
     if oldest is None or gate.state == "closed":
         return None
     since = oldest if gate.since is None else max(oldest, gate.since)
@@ -241,7 +241,7 @@ def _at_work_since(oldest: datetime | None, gate: Gate) -> float | None:
 
 
 def eta_of(unfinished: int, per_minute: float | None) -> float | None:
-    """Return the seconds that these jobs take at this rate; None if unknown."""
+    """Return the seconds until these jobs end at this rate; None if unknown."""
     if unfinished == 0:
         return 0.0
     return round(unfinished * 60 / per_minute, 1) if per_minute else None
@@ -263,7 +263,7 @@ def _held(
 
 
 def _workers(page: Page, due: Sequence[Sequence[str | None]]) -> tuple[WorkerView, ...]:
-    """Return the workers; the leases, if all were read, say which are busy."""
+    """Return the workers, and from the leases, if all were read, which are busy."""
     busy = Counter(worker for state, _, worker in due if state == State.IN_PROGRESS)
     all_leases = len(page.due) < MOST_JOBS
     found = []

@@ -1,4 +1,4 @@
-"""What the overview reads of Redis, in round trips of bounded size."""
+"""The overview's reads from Redis, in round trips of bounded size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HEADS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the first round trips bring, decoded."""
+    """The decoded replies of the first round trips."""
 
     now: float
     counts: Mapping[str, int]
@@ -52,7 +52,7 @@ class Page:
 
 
 def read_page(redis: Redis) -> Page:
-    """Read all but single jobs, in two round trips."""
+    """Read everything except single jobs, in two round trips."""
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.time()
         for key in (COUNTS, POOL_SLOTS, POOL_BUSY):
@@ -101,7 +101,7 @@ def _texts(values: Iterable[bytes | None]) -> list[str | None]:
 
 
 def read_jobs(redis: Redis, job_ids: Sequence[str]) -> list[list[str | None]]:
-    """Return state, reason and worker of each."""
+    """Return state, reason and worker of each job."""
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             pipeline.hmget(JOB + job_id, "state", "reason", "worker")
@@ -109,7 +109,7 @@ def read_jobs(redis: Redis, job_ids: Sequence[str]) -> list[list[str | None]]:
 
 
 def oldest_of(redis: Redis, lanes: Sequence[str]) -> list[float | None]:
-    """Return for each lane when the oldest of its first jobs was submitted, in seconds."""
+    """Return for each lane the submission time of its oldest first job, in seconds."""
     with redis.pipeline(transaction=False) as pipeline:
         for lane in lanes:
             pipeline.lrange(LANE + lane, 0, _HEADS - 1)

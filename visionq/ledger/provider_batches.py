@@ -48,7 +48,7 @@ _PAGE: Final = 200
 
 
 class BatchState(StrEnum):
-    """How far a batch is. Each is written before what it names is done at the provider."""
+    """The state of a batch, written before the provider is asked to do what it names."""
 
     PACKING = "packing"
     """Lines are written to our own file; the provider knows nothing."""
@@ -133,7 +133,7 @@ BATCH_FIELDS: Final = ("state", "status", "lines", "completed", "failed", "begun
 
 
 def batch_view(batch_id: str, values: Sequence[bytes | None]) -> ProviderBatchView:
-    """Return a batch as people see it, from the reply to an HMGET of `BATCH_FIELDS`."""
+    """Return the public view of a batch from the reply to an HMGET of `BATCH_FIELDS`."""
     state, status, *numbers = [(value or b"").decode() for value in values]
     lines, completed, failed, begun, created = [float(number or 0) for number in numbers]
     return ProviderBatchView(
@@ -150,7 +150,7 @@ def batch_view(batch_id: str, values: Sequence[bytes | None]) -> ProviderBatchVi
 
 
 def batch_views(redis: Redis, ids: Sequence[str]) -> tuple[ProviderBatchView, ...]:
-    """Return batches as people see them."""
+    """Return the public views of batches."""
     with redis.pipeline(transaction=False) as pipeline:
         for one in ids:
             pipeline.hmget(PROVIDER_BATCH + one, BATCH_FIELDS)
@@ -158,7 +158,7 @@ def batch_views(redis: Redis, ids: Sequence[str]) -> tuple[ProviderBatchView, ..
 
 
 def open_views(redis: Redis, most: int = _MOST_SHOWN) -> tuple[tuple[ProviderBatchView, ...], int]:
-    """Return open batches, the oldest first, and how many of their lines are not settled."""
+    """Return open batches, oldest first, and how many of their lines are unsettled."""
     ids = [one.decode() for one in redis.zrange(PROVIDER_BATCHES, 0, most - 1)]  # type: ignore[union-attr]  # not asynchronous
     with redis.pipeline(transaction=False) as pipeline:
         for one in ids:
@@ -174,12 +174,12 @@ def _moment(seconds: float) -> datetime | None:
 
 
 def open_batches(redis: Redis) -> tuple[BatchRecord, ...]:
-    """Return the batches that are not done, the oldest first."""
+    """Return the open batches, oldest first."""
     return _batches(redis, redis.zrange(PROVIDER_BATCHES, 0, -1))
 
 
 def done_batches(redis: Redis, most: int) -> tuple[BatchRecord, ...]:
-    """Return batches that are done, the newest first."""
+    """Return the batches that are done, newest first."""
     return _batches(redis, redis.zrevrange(PROVIDER_BATCHES_DONE, 0, most - 1))
 
 
@@ -190,7 +190,7 @@ def _batches(redis: Redis, ids: Any) -> tuple[BatchRecord, ...]:  # noqa: ANN401
 
 @dataclass(frozen=True, slots=True)
 class StoredLine:
-    """A line that is not settled, as it was stored."""
+    """An unsettled line, as stored."""
 
     token: str
     job: str
@@ -198,7 +198,7 @@ class StoredLine:
 
 
 def has_lines(redis: Redis, batch_id: str) -> bool:
-    """Return whether any line of a batch is not done with."""
+    """Return whether a batch has unsettled lines."""
     return bool(redis.exists(PROVIDER_BATCH_LINES + batch_id))
 
 
@@ -215,7 +215,7 @@ def is_wanted(redis: Redis, batch_id: str) -> bool:
 
 
 def lines_left(redis: Redis, batch_id: str) -> Iterator[list[StoredLine]]:
-    """Yield the unsettled lines of a batch, some at a time; perhaps one twice."""
+    """Yield the unsettled lines of a batch in portions; a line may come twice."""
     cursor = 0
     while True:
         reply: Any = redis.hscan(PROVIDER_BATCH_LINES + batch_id, cursor, count=_PAGE)
@@ -228,7 +228,7 @@ def lines_left(redis: Redis, batch_id: str) -> Iterator[list[StoredLine]]:
 
 
 def lines_of(redis: Redis, batch_id: str, tokens: Sequence[str]) -> list[StoredLine]:
-    """Return those of the lines that are not done with."""
+    """Return the given lines that are unsettled."""
     texts: Any = redis.hmget(PROVIDER_BATCH_LINES + batch_id, list(tokens))
     return [
         _line(token, text.decode())
@@ -242,38 +242,38 @@ def _line(token: str, text: str) -> StoredLine:
 
 
 def begin(batch: BatchRecord, holder: str) -> Call[bool]:
-    """Write the intent to make a batch, whose lines are added by `admit`."""
+    """Record the intent to create a batch; `admit` adds its lines."""
     return Call("provider_batch", ("open", batch.id, holder, _plain(batch)), bool)
 
 
 def adopt(batch_id: str, holder: str) -> Call[bool]:
-    """Take a record over; its former holder changes nothing any more."""
+    """Take over a record and fence its former holder."""
     return Call("provider_batch", ("adopt", batch_id, holder), bool)
 
 
 def step(batch: BatchRecord, holder: str, **changes: Any) -> Call[bool]:  # noqa: ANN401  # fields of a record
-    """Write changes of a record; false if its state or its holder has changed."""
+    """Change a record; return false if its state or holder has changed."""
     told = json.dumps(changes)
     return Call("provider_batch", ("step", batch.id, holder, batch.state, told), bool)
 
 
 def stop(batch_id: str) -> Call[bool]:
-    """Have the packer stop a batch; false: it is done."""
+    """Ask the packer to stop a batch; return false if it is done."""
     return Call("provider_batch", ("stop", batch_id), bool)
 
 
 def drop_lines(batch_id: str, tokens: Sequence[str]) -> Call[int]:
-    """Forget lines that are done with; returns how many are left."""
+    """Remove settled lines; return how many are left."""
     return Call("provider_batch", ("drop", batch_id, *tokens), int)
 
 
 def close(batch_id: str, holder: str, kept: int, most: int) -> Call[bool]:
-    """End a record without lines; keep the last `most`, for `kept` seconds."""
+    """Close a record without lines; keep the last `most`, for `kept` seconds."""
     return Call("provider_batch", ("close", batch_id, holder, kept, most), bool)
 
 
 def pack(registration: Registration, api: Api, model: str, most: int) -> Call[tuple[str, ...]]:
-    """Take jobs of the batch lane, at most `most`, to be claimed one by one."""
+    """Take at most `most` jobs of the batch lane, to be claimed one by one."""
     arguments = (registration.pool, QUEUE_BATCH + api, model, most, _PATIENCE * 1000)
     return Call("pack", arguments, lambda reply: tuple(one.decode() for one in reply))
 
@@ -281,7 +281,7 @@ def pack(registration: Registration, api: Api, model: str, most: int) -> Call[tu
 def recall(
     batch_id: str, registration: Registration, lease: float, lines: Sequence[StoredLine]
 ) -> Call[list[Claim | None]]:
-    """Take lines back into the packer's hands; None for one whose money is done with."""
+    """Claim lines again for the packer; None for a line whose money is settled."""
     arguments: list[str | int] = [
         batch_id,
         registration.worker,
@@ -301,7 +301,7 @@ def recall(
 
 
 def reroute(job_ids: Iterable[str], tier: str = "") -> Call[int]:
-    """Have jobs of the batch lane asked online; returns how many went.
+    """Move jobs from the batch lane to the online lane; return how many moved.
 
     With `tier`, at that one while time allows.
     """
@@ -309,7 +309,7 @@ def reroute(job_ids: Iterable[str], tier: str = "") -> Call[int]:
 
 
 def reroute_queued(lanes: Sequence[str], most: int, tier: str = "") -> Call[tuple[str, ...] | None]:
-    """Ask the next jobs of lanes online, at most `most`; None: none is left."""
+    """Move the next jobs of lanes online, at most `most`; None if none is left."""
 
     def read(reply: list[Any]) -> tuple[str, ...] | None:
         went, looks = reply
@@ -319,7 +319,7 @@ def reroute_queued(lanes: Sequence[str], most: int, tier: str = "") -> Call[tupl
 
 
 def release_pictures(job_ids: Sequence[str]) -> Call[list[str]]:
-    """Let go of the pictures of jobs whose lines are out; return those jobs.
+    """Release the pictures of jobs whose lines are submitted; return those jobs.
 
     For who has the pictures: a job whose line comes back without an answer fails, free of charge,
     with `blob_missing`, and has to be entered again.
@@ -329,7 +329,7 @@ def release_pictures(job_ids: Sequence[str]) -> Call[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Jobs that wait to be packed, of one model and API."""
+    """Jobs waiting to be packed, of one model and API."""
 
     model: str
     api: Api
@@ -337,7 +337,7 @@ class Backlog:
 
 
 def backlogs(redis: Redis) -> tuple[Backlog, ...]:
-    """Return what waits in the batch lane, the largest first."""
+    """Return the backlogs of the batch lane, largest first."""
     sizes: Any = redis.hgetall(LANE_SIZES)
     found: dict[tuple[str, Api], int] = {}
     for name, jobs in sizes.items():
@@ -350,18 +350,18 @@ def backlogs(redis: Redis) -> tuple[Backlog, ...]:
 
 
 def needed_by(redis: Redis, model: str, until: float) -> list[tuple[str, float]]:
-    """Return the jobs that are needed by `until` (s), with when, in order."""
+    """Return the jobs needed by `until` (s) with their times, in order."""
     found: Any = redis.zrangebyscore(BATCH_JOBS + model, "-inf", until * 1000, withscores=True)
     return [(one.decode(), moment / 1000) for one, moment in found]
 
 
 def jobs_with_deadlines(redis: Redis, model: str) -> int:
-    """Count the jobs of the batch lane that are needed by a time."""
+    """Count the jobs of the batch lane with a deadline."""
     return int(redis.zcard(BATCH_JOBS + model))
 
 
 def lines_of_jobs(redis: Redis, job_ids: Sequence[str]) -> dict[str, str]:
-    """Return job → id of its batch, of those that are in one."""
+    """Return job → id of its batch, for jobs in a batch."""
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             pipeline.hget(JOB + job_id, "line")
@@ -370,7 +370,7 @@ def lines_of_jobs(redis: Redis, job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def batch_lanes(redis: Redis, model: str, api: Api) -> tuple[str, ...]:
-    """Return the lanes in which jobs wait to be packed, of all tenants."""
+    """Return the lanes with jobs to pack, of all tenants."""
     sizes: Any = redis.hkeys(LANE_SIZES)
     parts = [(lane.decode(), lane.decode().split(":", 2)) for lane in sizes]
     wanted = (QUEUE_BATCH + api, model)
@@ -378,14 +378,14 @@ def batch_lanes(redis: Redis, model: str, api: Api) -> tuple[str, ...]:
 
 
 def models_with_deadlines(redis: Redis) -> tuple[str, ...]:
-    """Return the models of jobs in the batch lane that are needed by a time."""
+    """Return the models of batch-lane jobs with a deadline."""
     models: Any = redis.smembers(BATCH_MODELS)
     return tuple(sorted(one.decode() for one in models))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSupport:
-    """What is known of batches of one model and API with one key, or of its tier in their place."""
+    """Known support for batches, or for flex, of one model and API with one key."""
 
     #: None: no batch has shown it yet.
     works: bool | None = None
@@ -399,7 +399,7 @@ class BatchSupport:
     enqueued_tokens: int | None = None
 
     def refuses(self, now: float, verdict: float = 24 * 3600) -> bool:
-        """Return whether nothing more is tried now; a verdict holds for `verdict` seconds."""
+        """Return whether batches were refused less than `verdict` seconds ago."""
         return self.works is False and now < self.since + verdict
 
 
@@ -408,13 +408,13 @@ _REMEMBERED: Final = 20
 
 
 def read_support(redis: Redis, key: str, model: str, api: Api | str) -> BatchSupport:
-    """Return what is known; an empty record if nothing is."""
+    """Return the known support; an empty record if unknown."""
     stored: Any = redis.hget(BATCH_SUPPORT, f"{key}:{model}:{api}")
     return parse_support(stored)
 
 
 def read_all_support(redis: Redis) -> dict[tuple[str, str, str], BatchSupport]:
-    """Return what is known of each key, model and API."""
+    """Return the known support of each key, model and API."""
     stored: Any = redis.hgetall(BATCH_SUPPORT)
     found = {}
     for name, text in stored.items():
@@ -425,18 +425,18 @@ def read_all_support(redis: Redis) -> dict[tuple[str, str, str], BatchSupport]:
 
 
 def parse_support(text: bytes | None) -> BatchSupport:
-    """Return what an entry says; an empty record where there is none."""
+    """Parse an entry; return an empty record if there is none."""
     told: Mapping[str, Any] = json.loads(text) if text else {}
     return BatchSupport(**{**told, "took": tuple(told.get("took", ()))})
 
 
 def write_support(redis: Redis, key: str, model: str, api: Api | str, known: BatchSupport) -> None:
-    """Remember it."""
+    """Store the support."""
     redis.hset(BATCH_SUPPORT, *support_entry(key, model, api, known))
 
 
 def support_entry(key: str, model: str, api: Api | str, known: BatchSupport) -> tuple[str, str]:
-    """Return name and text of an entry."""
+    """Return the field name and text of an entry."""
     told = asdict(replace(known, took=known.took[-_REMEMBERED:]))
     return f"{key}:{model}:{api}", json.dumps(told)
 

@@ -1,4 +1,4 @@
-"""How fast models are asked: their limits, and the present rates."""
+"""Rate limits of models, and their current rates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVIRONMENT: Final = "environment"
 
 
 class RateLimitStatus(Document):
-    """How fast one model is asked, where anything limits that."""
+    """The current rate of one model, if anything limits it."""
 
     model: str
     requests_per_minute: float | None = None
@@ -41,7 +41,7 @@ class RateLimitStatus(Document):
 
 
 def feedback_fields(news: RateLimitFeedback) -> dict[str, float] | None:
-    """Return the feedback for `finish`; None if a call brought none."""
+    """Return the feedback for `finish`; None if a call gave none."""
     told = {
         "tokens": news.tokens,
         "requests_limit": news.requests_limit,
@@ -61,7 +61,7 @@ def set_limits(who: str, limits: Mapping[str, Limits | None]) -> Call[None]:
 
 
 def read_limits(redis: Redis) -> dict[str, dict[str, Limits]]:
-    """Return who says what: `operator` and `environment` → model → limits."""
+    """Return source (`operator`, `environment`) → model → limits."""
     said: dict[str, dict[str, Limits]] = {OPERATOR: {}, ENVIRONMENT: {}}
     stored: dict[Any, Any] = redis.hgetall(LIMITS)
     for entry, limits in sorted(stored.items()):
@@ -72,7 +72,7 @@ def read_limits(redis: Redis) -> dict[str, dict[str, Limits]]:
 
 
 def read_rate_limits(redis: Redis, models: Iterable[str]) -> tuple[RateLimitStatus, ...]:
-    """Return how fast these models are asked, and those that limits are set for."""
+    """Return the rates of these models and of those with limits."""
     said = {model for entries in read_limits(redis).values() for model in entries}
     names = sorted({*models, *said} - {ALL_MODELS})
     if not names:

@@ -1,4 +1,4 @@
-"""What goes into the ledger's transitions and what comes out of them."""
+"""Arguments and replies of the ledger's transitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to enter: its document names its model."""
+    """A job to submit; its document names its model."""
 
     id: str
     document: JobDocument
@@ -53,7 +53,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class BlobsMissing:
-    """Nothing was entered: these blobs have to be uploaded first."""
+    """Nothing was submitted: these blobs must be uploaded first."""
 
     id: str
     blobs: tuple[str, ...]
@@ -61,14 +61,14 @@ class BlobsMissing:
 
 @dataclass(frozen=True, slots=True)
 class LedgerFull:
-    """Nothing was entered: Redis is close to its memory limit."""
+    """Nothing was submitted: Redis is close to its memory limit."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class OverQuota:
-    """The job was not entered: its tenant has too much of something in the ledger."""
+    """The job was not submitted: its tenant exceeds a quota."""
 
     id: str
     tenant: str
@@ -77,7 +77,7 @@ class OverQuota:
     most: int
 
     def error(self) -> QuotaExceeded:
-        """Return it as an error, which says what to do."""
+        """Return the refusal as an error that says what to do."""
         if self.of == "models":
             said = f"has jobs in line for {self.most:,} models"
             return QuotaExceeded(f"tenant {self.tenant} {said}; wait until some are done")
@@ -103,7 +103,7 @@ class Hint:
 
 
 class DeliveryState(StrEnum):
-    """The state of an event on its way to a webhook."""
+    """The state of a delivery to a webhook."""
 
     WAITING = "waiting"
     """Not delivered yet, or due again."""
@@ -118,7 +118,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryHint:
-    """An event that some worker is to take to the tenant's webhook."""
+    """A message to publish: deliver this event."""
 
     id: str
     tenant: str
@@ -169,7 +169,7 @@ class Claim:
 
 
 class RefusalReason(StrEnum):
-    """What keeps back a job that was hinted at."""
+    """Why a hinted job can't be claimed."""
 
     GATE_CLOSED = "gate_closed"
     """The gate of this worker's key; workers with another key may have the job."""
@@ -191,7 +191,7 @@ class ClaimRefusal:
 
 
 class Verdict(StrEnum):
-    """What `admit` says to a call."""
+    """The verdict of `admit`."""
 
     GO = "GO"
     ANSWER = "ANSWER"
@@ -205,7 +205,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The verdict on a call, and what belongs to it."""
+    """The verdict on a call, and its details."""
 
     verdict: Verdict
     #: ANSWER: the cached result document, as JSON.
@@ -220,7 +220,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlace:
-    """The place that a job's line is to have in a batch at the provider."""
+    """The place of a job's line in a batch at the provider."""
 
     #: Id of our record of the batch, and who holds that.
     batch: str
@@ -234,7 +234,7 @@ class BatchPlace:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A worker process as the ledger knows it. No slots: it takes its leave."""
+    """A registered worker process. Zero slots: it is shutting down."""
 
     worker: str
     slots: int
@@ -247,12 +247,12 @@ class Registration:
 
     @property
     def pool(self) -> str:
-        """Return the name of the workers that serve the same queues with the same key."""
+        """Return the name of the pool: workers of the same queues and key."""
         return f"{','.join(sorted(self.queues))}@{self.key}"
 
 
 class GateOrder(StrEnum):
-    """What can be done to a gate from outside."""
+    """What an operator can do to a gate."""
 
     CLOSE = "close"
     REOPEN = "reopen"
@@ -264,7 +264,7 @@ class GateOrder(StrEnum):
 
 
 class Billing(StrEnum):
-    """How a sent call ended for the purse; of no meaning for an attempt that was not sent."""
+    """What is known of the cost of a sent call; unused for an attempt that was not sent."""
 
     SETTLED = "settled"
     UNKNOWN = "unknown"
@@ -273,7 +273,7 @@ class Billing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The attempt brought an answer."""
+    """The attempt produced an answer."""
 
     result: ResultDocument
     #: Under which to keep the answer for the same question; empty: not kept.
@@ -294,7 +294,7 @@ class Failed:
 
 
 def error_document(error: VisionqError) -> ErrorDocument:
-    """Return what is kept, and shown, of an error."""
+    """Return the stored and public form of an error."""
     return ErrorDocument(
         code=error.code,
         message=error.message,
@@ -309,13 +309,13 @@ def error_document(error: VisionqError) -> ErrorDocument:
 
 
 def failed(error: VisionqError, picture: int | None = None) -> Failed:
-    """Return the outcome of a job that fails; `picture` is at fault, from 1."""
+    """Return the outcome of a failed job; `picture`, from 1, is at fault."""
     return Failed(error_document(error), type(error).__name__, picture)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The job comes back after `delay` seconds; `counted` if that used up an attempt."""
+    """The job returns after `delay` seconds; `counted` if that used an attempt."""
 
     reason: DelayReason
     delay: float
@@ -326,7 +326,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The job comes back after `recheck` seconds, or only when an operator acts."""
+    """The job returns after `recheck` seconds, or only when an operator acts."""
 
     reason: DelayReason
     recheck: float | None = None
@@ -348,7 +348,7 @@ Outcome = Completed | Failed | Waiting | Parked | Held
 
 @dataclass(frozen=True, slots=True)
 class UsageNote:
-    """What a paid call counted, beside what had been forecast for it: all are tokens."""
+    """Tokens of a paid call beside their forecast."""
 
     model: str
     detail: str
@@ -374,7 +374,7 @@ class UsageNote:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitFeedback:
-    """What the end of a call tells of its model's limits."""
+    """What a finished call tells about its model's limits."""
 
     #: Tokens that the provider counted; None: nobody knows.
     tokens: int | None = None
@@ -405,7 +405,7 @@ class Ending:
 
 
 class Written(StrEnum):
-    """What became of an ending; FENCED is false."""
+    """How an ending was written; FENCED is false."""
 
     FENCED = ""
     """The job was no longer this worker's: money and a paid answer were taken, nothing else."""

@@ -34,7 +34,7 @@ _USUAL_TOKENS: Final = 2048
 
 
 def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int | None:
-    """Return the most nano-rubles that a job can cost, knowing nothing of its pictures' sizes.
+    """Return the most nano-rubles a job can cost with pictures of any size.
 
     None: no price is known for its model, or for the service tier that it asks for.
     """
@@ -50,7 +50,7 @@ def most_cost(job: JobDocument, prices: PriceTable, rules: VisionRules) -> int |
 
 
 def _most_pictures(job: JobDocument, rules: VisionRules) -> int:
-    """Return how many pictures a call of the job can hold."""
+    """Return the most pictures in a call of the job."""
     count = len(job.images) * (MOST_CROPS if job.pictures.crops else 1)
     return min(count, rules.request_of(job.model or "").max_images)
 

@@ -33,7 +33,7 @@ _ENUMS: Final = (RefusalReason, Verdict, Billing, Written, GateOrder, DeliverySt
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """One call of a script, not yet made: the same for sync and async clients.
+    """A pending call of a script, the same for sync and async clients.
 
     `arguments` follow the time, which the caller puts first.
     """
@@ -46,12 +46,12 @@ class Call(Generic[T_co]):
 
 
 def script_text(name: str) -> str:
-    """Return a script, which may name members of the ledger's enums."""
+    """Return the text of a script, with names of enum members resolved."""
     return lua.script_text(name, _ENUMS)
 
 
 def load_missing(redis: Redis) -> int:
-    """Load the scripts that Redis lacks, as after its restart; return how many.
+    """Load the scripts that Redis lacks, such as after a restart; return how many.
 
     They stay in its memory for those who may not load one.
     """

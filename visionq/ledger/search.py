@@ -1,4 +1,4 @@
-"""Finding jobs by their properties, page by page, as far as the caller reads."""
+"""Find jobs by their properties, page by page, as far as the caller reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNDER_WAY: Final = frozenset({State.IN_PROGRESS, State.WAITING, State.QUEUED})
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """What is wanted; None leaves it open."""
+    """Criteria of a search; None matches everything."""
 
     state: State | None = None
     #: Of a failure, or why a job waits or is parked.
@@ -36,7 +36,7 @@ class JobFilter:
     until: datetime | None = None
 
     def takes(self, view: JobView) -> bool:
-        """Return whether a job is wanted."""
+        """Return whether a job matches."""
         moment = view.finished_at or view.submitted_at
         return (
             self.state in (None, view.state)
@@ -49,7 +49,7 @@ class JobFilter:
 
 
 def find_jobs(redis: Redis, wanted: JobFilter) -> Iterator[JobView]:
-    """Yield the wanted jobs: those under way, the parked, then the ended, latest first.
+    """Yield matching jobs: active, then parked, then ended, newest first.
 
     Jobs move while they are looked at, so one may be missed; none appears twice.
     """

@@ -1,4 +1,4 @@
-"""What was spent: by day and month, calls of unknown billing, and what the balance says."""
+"""Spending: by day and month, calls of unknown billing, and the balance."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UnknownCall:
 
 
 class Settled(StrEnum):
-    """What became of saying whether a call was paid."""
+    """The result of settling a call of unknown billing."""
 
     SETTLED = "settled"
     #: Its job is still worked on, and may be asking once more: say it when it rests.
@@ -47,7 +47,7 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the balance lost since a moment, and how much of it the books explain."""
+    """The balance's decrease since a time, and the part that the books explain."""
 
     since: datetime
     balance_rub: Decimal
@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def unexplained_rub(self) -> Decimal:
-        """Return what is gone beyond the books: unknown calls, other users of the account."""
+        """Return the spending outside the books: unknown calls, other users of the account."""
         return self.gone_rub - self.settled_rub
 
 
@@ -95,7 +95,7 @@ def _call(entry: str, moment: float) -> UnknownCall:
 def settle(
     calls: Sequence[UnknownCall], cost_rub: Decimal | None, today: str, *, paid: bool
 ) -> Call[list[Settled]]:
-    """Say of calls of unknown billing whether they were paid, at most `MOST_PER_SCRIPT`.
+    """Record whether calls of unknown billing were paid; at most `MOST_PER_SCRIPT`.
 
     `cost_rub` is what each of them cost; None: the most that it can have cost.
     """
@@ -106,7 +106,7 @@ def settle(
 
 
 def settled_in_month(redis: Redis, today: str) -> Decimal:
-    """Return what all jobs cost from the first of the month up to this date."""
+    """Return the cost of all jobs from the first of the month to this date."""
     month, day = today[:7], int(today[8:])
     with redis.pipeline(transaction=False) as pipeline:
         for number in range(1, day + 1):
@@ -140,5 +140,5 @@ def compare(redis: Redis, balance: Decimal, account: str, now: datetime) -> Comp
 
 
 def compare_anew(redis: Redis) -> None:
-    """Forget since when balance and books are compared: the next comparison begins."""
+    """Restart the comparison of balance and books."""
     redis.delete(BALANCE_REFERENCE)

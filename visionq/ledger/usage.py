@@ -1,4 +1,4 @@
-"""What the provider really counts, learned from its answers, for each model and detail.
+"""Learned token counts: what the provider really counts, by model and detail.
 
 A forecast says tokens of the pictures (by the table) and of the texts (by a rule of thumb). What
 was counted is fitted to it with one factor for each, by least squares over sums in which recent
@@ -43,7 +43,7 @@ _MOSTLY_PICTURES: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a model counts at one `detail`, against its forecast."""
+    """Tokens of a model at one `detail`, relative to the forecast."""
 
     answers: int
     #: What was counted for each token that was forecast: together, for pictures, for texts.
@@ -61,12 +61,12 @@ class Calibration:
     output: float
 
     def input_tokens(self, pictures: float, texts: float) -> float:
-        """Return what such a forecast will be counted as."""
+        """Return the expected count of a forecast."""
         return self.pictures * pictures + self.texts * texts
 
     @property
     def has_drifted(self) -> bool:
-        """Whether counts have left the table. Text forecasts are high on purpose, and no table."""
+        """Whether counts differ from the table; text forecasts are high on purpose."""
         too_low = self.factor < 1 - DRIFT and self.share > _MOSTLY_PICTURES
         return self.factor > 1 + DRIFT or too_low
 
@@ -85,7 +85,7 @@ class Output:
 
 
 def calibrate(sums: Mapping[str, float]) -> Calibration | None:
-    """Return what the sums of one model and detail tell; None: not enough answers yet."""
+    """Return the calibration from the sums of one kind; None with too few answers."""
     answers, forecast = int(sums.get("answers", 0)), sums.get("p", 0) + sums.get("t", 0)
     if answers < ENOUGH or forecast <= 0 or sums["a"] <= 0:
         return None
@@ -106,7 +106,7 @@ def calibrate(sums: Mapping[str, float]) -> Calibration | None:
 
 
 def _fitted(sums: Mapping[str, float], factor: float) -> tuple[float, float]:
-    """Return the factors of pictures and of texts, both `factor` if they can't be separated."""
+    """Return the factors of pictures and texts, both `factor` if inseparable."""
     pp, pt, tt = sums["pp"], sums["pt"], sums["tt"]
     pull = _RIDGE * factor
     a, b, right = (
@@ -139,7 +139,7 @@ def _deviation(sums: Mapping[str, float]) -> float:
 
 
 def reserved_input(calibration: Calibration | None, pictures: int, most_texts: int) -> int:
-    """Return the input tokens for which money is reserved, `most_texts` of them for its texts."""
+    """Return the input tokens to reserve money for, `most_texts` of them for texts."""
     margin, factor = MARGIN_BEFORE, 1.0
     if calibration is not None:
         margin, factor = MARGIN_AFTER, max(1.0, calibration.pictures)
@@ -147,7 +147,7 @@ def reserved_input(calibration: Calibration | None, pictures: int, most_texts: i
 
 
 def likely_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
-    """Return the input tokens for the rate limit: hardly ever fewer than are counted."""
+    """Return the input tokens for the rate limit, rarely fewer than counted."""
     if calibration is None:
         return ceil(MARGIN_BEFORE * (pictures + texts))
     most = max(1.0, calibration.pictures) * pictures + max(1.0, calibration.texts) * texts
@@ -155,7 +155,7 @@ def likely_input(calibration: Calibration | None, pictures: int, texts: int) -> 
 
 
 def most_texts(text_bytes: int, forecast: int, least_input: int | None) -> int:
-    """Return the most tokens that the texts of a call may count.
+    """Return the most tokens that the texts of a call can count.
 
     Args:
         text_bytes: all that is sent beside the pictures; no tokenizer over bytes makes more of it.
@@ -168,19 +168,19 @@ def most_texts(text_bytes: int, forecast: int, least_input: int | None) -> int:
 
 
 def kind_of(model: str, detail: str, effort: str | None = None) -> str:
-    """Return the name under which a model is learned about at one `detail` and effort."""
+    """Return the statistics key of a model at one `detail` and effort."""
     return f"{model}:{detail}" + (f"/{effort}" if effort else "")
 
 
 def split_kind(kind: str) -> tuple[str, str, str | None]:
-    """Return the model, `detail` and effort of what `kind_of` made."""
+    """Split a statistics key into model, `detail` and effort."""
     model, _, rest = kind.rpartition(":")  # a model's own name may have colons and slashes
     detail, _, effort = rest.partition("/")
     return model, detail, effort or None
 
 
 def question_of(job: JobDocument) -> str:
-    """Return what the length of an answer depends on, beside the pictures, as a hash."""
+    """Return a hash of what the length of an answer depends on, pictures excluded."""
     asked = [job.model, job.prompt, job.instructions, job.answer_schema, job.max_output_tokens]
     asked += [job.effort] if job.effort else []
     text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
@@ -207,7 +207,7 @@ def usage_fields(note: UsageNote) -> dict[str, str | int]:
 def read_calibrations(
     redis: Redis, kinds: Sequence[str] | None = None
 ) -> dict[str, Calibration | None]:
-    """Return what is known of each kind (`kind_of`), or of all that there are."""
+    """Return the calibration of each kind (`kind_of`), by default of all."""
     if kinds is None:
         listed: Any = redis.zrange(USAGE_KINDS, 0, -1)
         kinds = [kind.decode() for kind in listed]
@@ -216,7 +216,7 @@ def read_calibrations(
 
 
 def read_cost_ratios(redis: Redis) -> dict[str, float]:
-    """Return the cost that the provider reports, as a share of the table's price.
+    """Return the provider's reported cost as a share of the table's price.
 
     Only of models whose answers tell their cost.
     """
@@ -231,7 +231,7 @@ def read_cost_ratios(redis: Redis) -> dict[str, float]:
 
 
 def read_outputs(redis: Redis, questions: Sequence[str]) -> dict[str, Output]:
-    """Return the lengths of answers to questions (`question_of`) that were answered often."""
+    """Return answer lengths of frequently answered questions (`question_of`)."""
     found = {}
     for name, sums in zip(
         questions, _hashes(redis, [QUESTION + name for name in questions]), strict=True
@@ -274,7 +274,7 @@ _ANY: Final = _All()
 
 
 def models_in_use(redis: Redis, now: float, among: Container[str] = _ANY) -> set[str]:
-    """Return the models with queued jobs, and those that answered within the last week.
+    """Return the models with queued jobs or with answers within the last week.
 
     `now` is seconds since the epoch; `among` leaves out other names.
     """
@@ -290,7 +290,7 @@ def models_in_use(redis: Redis, now: float, among: Container[str] = _ANY) -> set
 
 
 class CalibrationReader:
-    """Asks Redis for a kind at most once in `rest` seconds: one for all jobs of a process."""
+    """Caches calibrations for `rest` seconds, for all jobs of a process."""
 
     def __init__(self, redis: AsyncRedis, monotonic: Callable[[], float], rest: float = 10) -> None:
         self._redis = redis
@@ -300,7 +300,7 @@ class CalibrationReader:
         self._least: dict[str, tuple[float, int | None]] = {}
 
     async def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
-        """Return the calibration of a model at one `detail` and effort, seconds old."""
+        """Return the calibration of a model at one `detail` and effort, at most seconds old."""
         kind, now = kind_of(model, detail, effort), self._monotonic()
         read, calibration = self._known.get(kind, (None, None))
         if read is None or now - read > self._rest:
@@ -310,7 +310,7 @@ class CalibrationReader:
         return calibration
 
     async def least_input(self, question: str) -> int | None:
-        """Return the least that answers to a question counted, a few seconds old at most.
+        """Return the fewest tokens counted for a question, at most seconds old.
 
         None: it was never asked.
         """

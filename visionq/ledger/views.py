@@ -1,4 +1,4 @@
-"""Reading the ledger: jobs as people see them, and their results."""
+"""Read jobs in their public view, and their results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _FIELDS: Final = (
 
 
 def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
-    """Return each job as people see it, or None, in a few round trips."""
+    """Return the public view of each job, or None, in a few round trips."""
     views = stored_views(redis, job_ids)
     if not any(view and view.state is State.QUEUED for view in views):
         return views
@@ -64,7 +64,7 @@ def job_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
 
 
 def stored_views(redis: Redis, job_ids: Sequence[str]) -> list[JobView | None]:
-    """Return each job as the ledger has it, its gate aside, or None."""
+    """Return each job as stored, regardless of its gate, or None."""
     with redis.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             ask_for_view(pipeline, job_id)
@@ -103,19 +103,19 @@ def behind(gate: Gate, view: JobView) -> JobView:
 
 
 def ask_for_view(pipeline: Pipeline | AsyncPipeline, job_id: str) -> None:
-    """Put the two commands into a pipeline whose replies `read_view` reads."""
+    """Queue the two commands whose replies `read_view` reads."""
     pipeline.hmget(JOB + job_id, _FIELDS)
     pipeline.zscore(DUE, job_id)
 
 
 def batches_of(views: Iterable[JobView | None]) -> list[str]:
-    """Return the ids of the batches in which any of the jobs wait."""
+    """Return the ids of the batches that hold any of the jobs."""
     found = (view.provider_batch for view in views if view is not None)
     return sorted({one.id for one in found if one is not None})
 
 
 def with_batch(view: JobView, known: Mapping[str, ProviderBatchView]) -> JobView:
-    """Return a job with what is known of the batch in which it waits."""
+    """Add the view of its batch to a job."""
     if view.provider_batch is None:
         return view
     return view.model_copy(update={"provider_batch": known[view.provider_batch.id]})
@@ -180,13 +180,13 @@ def _error(fields: dict[str, str]) -> ErrorDocument | None:
 
 
 def job_document(redis: Redis, job_id: str) -> JobDocument | None:
-    """Return what was asked for, as far as this release knows it, or None."""
+    """Return the document of a job without fields unknown to this release, or None."""
     document = redis.hget(JOB + job_id, "document")
     return JobDocument.model_validate_json(document, extra="ignore") if document else None
 
 
 def job_documents(redis: Redis, job_ids: Sequence[str]) -> list[JobDocument | None]:
-    """Return what was asked for in each job, or None for one that is unknown.
+    """Return the document of each job, or None for an unknown one.
 
     Raises:
         InvalidJob: a newer release submitted one of them, with fields that this one would lose.
@@ -213,7 +213,7 @@ def result_of(redis: Redis, job_id: str) -> tuple[str, Any] | None:
 
 
 def spend(redis: Redis, today: str) -> Spend:
-    """Return the books of all jobs together; `today` is a date of `money.day_of`."""
+    """Return the books of all jobs in total; `today` is a date of `money.day_of`."""
     reply: dict[Any, Any] = redis.hgetall(MONEY)
     settled_today = redis.hget(MONEY_OF_DAY + today, "settled")
     books = {name.decode(): int(amount) for name, amount in reply.items()}

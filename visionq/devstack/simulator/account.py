@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CallTally:
-    """Calls with one and the same body."""
+    """Calls with the same body."""
 
     calls: int = 0
     billed: int = 0
@@ -94,7 +94,7 @@ ROUNDING: Final = 1e-6
 
 @dataclass(slots=True)
 class TokenBucket:
-    """What may pass now. A call larger than the burst passes when it is full, and leaves a debt."""
+    """A token bucket. A call above the burst size passes when it is full, leaving a debt."""
 
     per_minute: float
     level: float
@@ -102,12 +102,12 @@ class TokenBucket:
 
     @classmethod
     def full(cls, per_minute: float, now: float) -> TokenBucket:
-        """Return a bucket that has rested."""
+        """Return a full bucket."""
         return cls(per_minute, _capacity(per_minute), now)
 
     @property
     def rate(self) -> float:
-        """Units that come back in a second."""
+        """Units refilled per second."""
         return self.per_minute / 60
 
     def wait_for(self, amount: float, now: float) -> float:
@@ -119,7 +119,7 @@ class TokenBucket:
         return missing / self.rate if missing > ROUNDING else 0.0
 
     def take(self, amount: float) -> None:
-        """Let `amount` pass, after `wait_for` said that it may."""
+        """Take `amount`, once `wait_for` allows it."""
         self.level -= amount
 
     def headers(self, kind: str) -> dict[str, str]:
@@ -150,7 +150,7 @@ LIMITS = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
 
 
 class Account:
-    """The whole state of the simulator. Touched by the event loop alone."""
+    """The whole state of the simulator. Only the event loop touches it."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Account:
         settings: SimulatorSettings,
         clock: Callable[[], float],
     ) -> None:
-        """Open an account; `clock` is seconds that never go back."""
+        """Open an account; `clock` is monotonic seconds."""
         self.catalogue = catalogue
         self.settings = settings
         self.bill = Bill()
@@ -184,7 +184,7 @@ class Account:
         self.bill = Bill()
 
     def next_fault(self) -> Fault | None:
-        """Return what goes wrong with the call that has just been received."""
+        """Return the fault of the call just received."""
         ordered = self.settings.faults_next
         if ordered:
             self.settings = self.settings.model_copy(update={"faults_next": ordered[1:]})
@@ -192,7 +192,7 @@ class Account:
         return draw(self.settings.faults, self._random)
 
     def models(self, base: str) -> list[dict[str, Any]]:
-        """Return the models at an address that have not ended."""
+        """Return the models at an address that have not been shut down."""
         own = self.settings.models
         names = self.catalogue.models() if own is None else sorted(own)
         there = [name for name in names if not self._has_ended(name)]
@@ -211,7 +211,7 @@ class Account:
         return row | {"shutdown_date": end.isoformat() if end else None}
 
     def check_model(self, model: str, base: str) -> None:
-        """Refuse a model that is elsewhere, has ended, or is closed to the key."""
+        """Refuse a model that is elsewhere, shut down, or closed to the key."""
         if self.dialect.unified and ("/" in model) != (base == UNIFIED):
             raise unknown_model(model)
         own = self.settings.models
@@ -241,7 +241,7 @@ class Account:
         bucket.take(amount)
 
     def rate_headers(self, model: str) -> dict[str, str]:
-        """Return the headers that tell how much of each limit is left."""
+        """Return the headers with what is left of each limit."""
         headers: dict[str, str] = {}
         if self.settings.rate_headers:
             for kind in LIMITS:

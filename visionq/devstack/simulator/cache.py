@@ -1,4 +1,4 @@
-"""The provider's prompt cache: what of a prompt it has read before, and what it writes.
+"""The provider's prompt cache: which prefixes it has read before, and which it writes.
 
 By OpenAI's guide and the docstrings of openai 3.57. A prefix is written at a breakpoint:
 the request's own ones, and in the implicit mode the end of the prompt, from which any common
@@ -47,7 +47,7 @@ class PromptPrefix:
 
 @dataclass(frozen=True)
 class Use:
-    """What a call reads from the cache and writes to it, in tokens."""
+    """Tokens that a call reads from the cache and writes to it."""
 
     read: int = 0
     written: int = 0
@@ -65,7 +65,7 @@ class CacheOptions:
 
 
 def prefixes_of(model: str, segments: Iterable[Segment]) -> list[PromptPrefix]:
-    """Return the prefixes of a prompt, the shortest first; other models have other caches."""
+    """Return the prefixes of a prompt, shortest first; each model has its own cache."""
     digest, tokens, found = hashlib.sha256(model.encode("utf-8", "surrogatepass")), 0, []
     for segment in segments:
         digest.update(hashlib.sha256(segment.content.encode("utf-8", "surrogatepass")).digest())
@@ -75,10 +75,10 @@ def prefixes_of(model: str, segments: Iterable[Segment]) -> list[PromptPrefix]:
 
 
 class PrefixCache:
-    """The prefixes of one account. Touched by the event loop alone."""
+    """The prefixes of one account. Only the event loop touches them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin empty; `clock` is seconds that never go back."""
+        """Begin empty; `clock` is monotonic seconds."""
         self._clock = clock
         #: Digest → until when it is kept, and for how long each time.
         self._kept: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -86,7 +86,7 @@ class PrefixCache:
     def use(
         self, prefixes: Sequence[PromptPrefix], terms: CacheTerms, options: CacheOptions
     ) -> Use:
-        """Return what a call would read and write; nothing is kept before `keep`."""
+        """Return what a call would read and write; `keep` records it."""
         usable = [each for each in prefixes if each.tokens >= terms.min_tokens]
         marked = [each for each in usable if each.breakpoint][-MOST_BREAKPOINTS:]
         writable = usable if options.mode == "implicit" else marked
@@ -96,7 +96,7 @@ class PrefixCache:
         return Use(read, end - read, options.lifetime, kept)
 
     def keep(self, use: Use) -> None:
-        """Note what a call has read and written: from now on others may read it."""
+        """Record what a call has read and written, for later calls to read."""
         now = self._clock()
         for digest in use.kept:
             until, lifetime = self._kept.pop(digest, (0.0, 0.0))

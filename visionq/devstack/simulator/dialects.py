@@ -1,4 +1,4 @@
-"""In what sellers differ that speak OpenAI's form: key, balance, cost in the answer, refusals."""
+"""Differences of sellers with OpenAI's API: key, balance, reported cost, refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNIFIED: Final = "/v1"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one seller speaks."""
+    """The dialect of one seller."""
 
     scheme: str = "bearer"
     balance_path: str = "/proxyapi/balance"
@@ -34,14 +34,14 @@ class Dialect:
     form: Literal["detail", "error", "message"] = "detail"
 
     def bill(self, document: dict[str, Any], rub: Decimal, balance: Decimal) -> dict[str, Any]:
-        """Return an answer's document with what the call cost, where the seller says so."""
+        """Add the cost of the call to an answer, if the seller reports it."""
         told: dict[str, Any] = dict.fromkeys(self.cost_fields, float(rub))
         if self.balance_in_usage:
             told["balance"] = float(balance)
         return document | {"usage": document["usage"] | told}
 
     def refusal(self, refusal: SimulatedRefusal) -> SimulatedRefusal:
-        """Return a refusal in the seller's words; most pass OpenAI's on unchanged."""
+        """Return a refusal in the seller's form; most pass OpenAI's through unchanged."""
         said = refusal.body.get("detail")
         if self.form == "message":
             body: dict[str, Any] = {"status": "failed", "message": str(refusal.body)}

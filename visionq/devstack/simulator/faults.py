@@ -1,4 +1,4 @@
-"""Faults that the simulator makes on order, or at random with a seed."""
+"""Faults of the simulator: on demand, or at random with a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Fault(StrEnum):
-    """What goes wrong with one call."""
+    """The fault of one call."""
 
     RATE_LIMIT = "429"
     SERVER_ERROR = "500"
@@ -51,7 +51,7 @@ class Fault(StrEnum):
 
 
 class BatchFault(StrEnum):
-    """What goes wrong with a file or a batch."""
+    """The fault of a file or a batch."""
 
     UPLOAD_LOST = "upload_lost"
     """The file is kept, and the connection ends without an answer."""
@@ -96,7 +96,7 @@ RETRY_AFTER_FAULT: Final = 0.1
 
 
 def draw(odds: Mapping[Fault, float], random: random.Random) -> Fault | None:
-    """Return the fault of the next call by its odds; `None`: it goes well."""
+    """Draw the fault of the next call; `None` if it succeeds."""
     if not odds:
         return None
     point = random.random()
@@ -108,7 +108,7 @@ def draw(odds: Mapping[Fault, float], random: random.Random) -> Fault | None:
 
 
 def refusal_of(fault: Fault) -> SimulatedRefusal | None:
-    """Return the answer of an early fault; `None`: it gives none."""
+    """Return the response to an early fault; `None` if it sends none."""
     make = _REFUSALS.get(fault)
     return make() if make else None
 

@@ -34,7 +34,7 @@ MESSAGE_TOKENS: Final = 7
 
 @dataclass(frozen=True)
 class SimulatedAnswer:
-    """What the model says, and what it counted."""
+    """The model's answer, and its token counts."""
 
     text: str
     counted: Counted
@@ -46,7 +46,7 @@ class SimulatedAnswer:
 
 
 def text_tokens(text: str) -> int:
-    """Return about what the provider counts for a text; its tokenizer is not rebuilt here."""
+    """Estimate the provider's token count of a text."""
     latin = len(text.encode("ascii", "ignore"))
     return -(-latin // LATIN_PER_TOKEN) - (-(len(text) - latin) // OTHERS_PER_TOKEN)
 
@@ -71,7 +71,7 @@ def spoken(
 
 
 def _known(facts: Sequence[SeenPicture]) -> str:
-    """Return by what the truth of a question is known."""
+    """Return the key of a question's ground truth."""
     return facts[0].colour if facts else ""
 
 

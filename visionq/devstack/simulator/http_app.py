@@ -105,7 +105,7 @@ async def _with_batches(routes: BatchRoutes, app: web.Application) -> AsyncItera
 async def _answers(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Turn refusals into answers and give every answer its `X-Request-ID`."""
+    """Turn refusals into responses, and give every response an `X-Request-ID`."""
     request_id = _request_id()
     try:
         response = await handler(request)
@@ -132,7 +132,7 @@ def _is_own(request: web.Request) -> bool:
 
 
 def _request_id() -> str:
-    """Return an id by which the answer is never taken for that of a model."""
+    """Return a request id that marks the answer as simulated."""
     return f"{SIMULATED_REQUEST}{uuid.uuid4()}"
 
 
@@ -169,7 +169,7 @@ def _parsed(raw: bytes) -> tuple[Any, str]:
 
 
 def _no_constant(name: str) -> None:
-    """Refuse `NaN` and `Infinity`, which are Python's and not JSON's."""
+    """Refuse `NaN` and `Infinity`, which JSON lacks."""
     raise ValueError(name)
 
 
@@ -205,7 +205,7 @@ async def _until_gone(request: web.Request) -> None:
 
 
 def _cut(request: web.Request) -> web.StreamResponse:
-    """End the connection; what is returned is written to nobody."""
+    """Cut the connection; the returned response is never sent."""
     if request.transport is not None:
         request.transport.close()
     return web.Response(status=CLIENT_GONE)

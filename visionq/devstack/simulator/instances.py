@@ -193,7 +193,7 @@ Json: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Maker:
-    """Where we are in the schema: its root, the references being followed, which item of a list."""
+    """The position in the schema: its root, references being followed, item of a list."""
 
     root: Mapping[str, Any]
     text: str
@@ -268,7 +268,7 @@ class Maker:
         raise UnsatisfiableError("no alternative has a value")
 
     def _follow(self, schema: Mapping[str, Any]) -> Json:
-        """Follow a reference; one that leads into itself is left to the other alternatives."""
+        """Follow a reference; leave a recursive one to the other alternatives."""
         reference = schema["$ref"]
         if reference in self.active:
             raise UnsatisfiableError(f"{reference} requires itself")
@@ -373,7 +373,7 @@ def _at(root: Mapping[str, Any], reference: object) -> Json:
 
 
 def _merged(schemas: list[Any]) -> Mapping[str, Any]:
-    """Return one schema for all of these, as far as keywords can be joined."""
+    """Merge schemas, as far as their keywords can be combined."""
     made: dict[str, Any] = {}
     for schema in schemas:
         if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""One call of the model: from the request's bytes to the answer that was paid for."""
+"""One call of a model, from the request's bytes to the paid answer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PaidAnswer:
 
 
 class Eyes:
-    """Looks at pictures, and remembers those it has seen."""
+    """Reads pictures, and remembers those it has read."""
 
     def __init__(self, executor: Executor, session: aiohttp.ClientSession, limit: int) -> None:
         """Decode in `executor`, fetch by `session`, and take `limit` bytes a picture at most."""
@@ -122,7 +122,7 @@ class Eyes:
 
 @dataclass(frozen=True)
 class ModelCall:
-    """One request for an answer, as it was received."""
+    """One request, as received."""
 
     api: str
     #: The path below which it was asked.
@@ -162,7 +162,7 @@ class ModelCall:
         return PaidAnswer(encoded(said), question.model)
 
     async def input_tokens(self, account: Account, eyes: Eyes) -> int:
-        """Return what the question counts; raise `SimulatedRefusal` if it is none."""
+        """Return the question's input tokens; raise `SimulatedRefusal` for an invalid one."""
         question = read_question(self.api, self.body)
         facts = [await eyes.see(source) for source in question.pictures]
         return _read(question, facts, account)[1].input
@@ -190,7 +190,7 @@ class ModelCall:
 
 
 def encoded(value: object) -> bytes:
-    """Return JSON in UTF-8; lone surrogates, which UTF-8 has no form for, as escapes."""
+    """Encode JSON as UTF-8; escape lone surrogates, which UTF-8 can't encode."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         return text.encode()
@@ -217,7 +217,7 @@ def _read(
 
 
 def _segments(question: ModelRequest, facts: list[SeenPicture], account: Account) -> list[Segment]:
-    """Return the prompt in order, the form of the answer first."""
+    """Return the parts of the prompt in order, the answer's schema first."""
     form = json.dumps([question.answer_format.kind, question.answer_format.schema], sort_keys=True)
     segments, seen = [Segment(form, MESSAGE_TOKENS)], iter(facts)
     for part in question.parts:
@@ -261,7 +261,7 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
 
 
 def _quality(question: ModelRequest, account: Account) -> Quality | None:
-    """Return how often the model is right, at the detail of the first picture."""
+    """Return the model's accuracy at the detail of the first picture."""
     accuracies = account.settings.accuracies
     if not accuracies:
         return None

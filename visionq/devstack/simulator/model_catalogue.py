@@ -1,4 +1,4 @@
-"""Which models there are, what they count for pictures and what they cost: `visionq/data`.
+"""Models, their picture tokens and prices, from `visionq/data`.
 
 Written against the data files alone. The worker's own reading of them is checked by this one.
 """
@@ -40,7 +40,7 @@ class TooManyPatchesError(ValueError):
 
 @dataclass(frozen=True)
 class Family:
-    """How the models of one family see pictures: one row of `vision.toml`."""
+    """How models of one family count pictures: one row of `vision.toml`."""
 
     row: Mapping[str, Any]
     max_patches: int
@@ -125,13 +125,13 @@ def _within_patches(width: int, height: int, budget: int) -> tuple[int, int]:
 
 
 def _whole(length: float) -> int:
-    """Return the whole part, where 49.999999999 is a 50 that was rounded on the way."""
+    """Return the integer part, tolerating float error: 49.999999999 is 50."""
     return math.floor(length + 1e-9)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Tokens of a call. What was read from the cache and what was written to it is input too."""
+    """Tokens of a call. Cache reads and writes are part of the input."""
 
     input: int
     output: int
@@ -142,7 +142,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class SimulatedPrice:
-    """Rubles for a million tokens, and by how much they change."""
+    """Rubles for a million tokens, and their modifiers."""
 
     input: Decimal
     output: Decimal
@@ -174,7 +174,7 @@ class SimulatedPrice:
 
 @dataclass(frozen=True)
 class CacheTerms:
-    """On what terms a model writes prompts to its cache: a row of `caching.toml`."""
+    """Terms of a model's prompt cache: a row of `caching.toml`."""
 
     write_factor: Decimal
     min_tokens: int
@@ -197,30 +197,30 @@ class Catalogue:
     max_image_bytes: int
 
     def models(self) -> list[str]:
-        """Return the names of all models, those that have ended included."""
+        """Return the names of all models, including those shut down."""
         return sorted({*self.families, *self.prices})
 
     def end(self, model: str) -> date | None:
-        """Return the day on which a model ends; a listed snapshot has its own."""
+        """Return the shutdown date of a model; a listed snapshot has its own."""
         return _found(self.ends, model)
 
     def knows(self, model: str) -> bool:
-        """Tell whether the provider has the model, under its name or that of a snapshot."""
+        """Return whether the provider has the model, by its name or that of a snapshot."""
         return _found(self.families, model) is not None or _found(self.prices, model) is not None
 
     def price(self, model: str) -> SimulatedPrice:
-        """Return the model's price; one without a row costs as much as the dearest."""
+        """Return the model's price; one without a row costs the highest price."""
         found = _found(self.prices, model)
         if found is not None:
             return found
         return max(self.prices.values(), key=lambda row: (row.input, row.output))
 
     def cache_terms(self, model: str) -> CacheTerms | None:
-        """Return on what terms the model caches prompts; None: it does not."""
+        """Return the model's cache terms; None if it has no cache."""
         return _found(self.caching, model)
 
     def default_effort(self, model: str) -> str | None:
-        """Return at what effort the model reasons where none is given; None: it does not."""
+        """Return the model's default effort; None if it does not reason."""
         return _found(self.default_efforts, model)
 
     def tokens(self, model: str, width: int, height: int, detail: str) -> int:

@@ -1,4 +1,4 @@
-"""Names of the parameters that each API takes (SDK `openai` 3.54.0, and OpenAI's reference)."""
+"""Parameter names of each API (SDK `openai` 3.54.0, and OpenAI's reference)."""
 
 from __future__ import annotations
 

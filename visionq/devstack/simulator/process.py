@@ -51,11 +51,11 @@ class RunningSimulator:
         return f"{self.url}/openai/v1"
 
     def configure(self, **settings: object) -> dict[str, Any]:
-        """Change the settings named; return all of them. Raises `ConfigurationError`."""
+        """Change settings; return all of them. Raises `ConfigurationError`."""
         return self._ask("PUT", "/simulator/settings", settings)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as they are now."""
+        """Return the current settings."""
         return self._ask("GET", "/simulator/settings")
 
     def bill(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class RunningSimulator:
         return self._ask("GET", "/simulator/bill")
 
     def batch_lines(self) -> dict[str, list[str]]:
-        """Return `custom_id` → rubles of each time that the line of a batch was charged."""
+        """Return `custom_id` → rubles of each charge of a batch line."""
         return self._ask("GET", "/simulator/bill/batch_lines")
 
     def reset_bill(self) -> None:
@@ -106,7 +106,7 @@ def running_simulator(
 
 
 def _address_of(process: subprocess.Popen[str]) -> str:
-    """Return the one line that the process prints when it is ready."""
+    """Return the address that the process prints when it is ready."""
     if process.stdout is None:
         raise StartFailed("the simulator's output is not captured")
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Reading a request body of either API, as strictly as the provider does."""
+"""Read a request body of either API, as strictly as the provider does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_OUTPUT_TOKENS: Final = 16
 
 @dataclass(frozen=True)
 class PictureSource:
-    """Where a picture of the question is, and its field in the request."""
+    """The source of a picture, and its field in the request."""
 
     url: str
     detail: str
@@ -35,7 +35,7 @@ class PictureSource:
 
 @dataclass(frozen=True)
 class PromptPart:
-    """A text or a picture of the prompt, in its order; a breakpoint of the cache may follow it."""
+    """A text or a picture of the prompt; a cache breakpoint may follow it."""
 
     text: str | None = None
     picture: PictureSource | None = None
@@ -44,7 +44,7 @@ class PromptPart:
 
 @dataclass
 class ModelRequest:
-    """What was asked, whichever API it came through."""
+    """A parsed request of either API."""
 
     api: str
     model: str
@@ -66,7 +66,7 @@ class ModelRequest:
 
 
 def read_question(api: str, body: object) -> ModelRequest:
-    """Return the question in a request body; raise the provider's `Refusal` when it has none."""
+    """Return the request in a body; raise the provider's `Refusal` if it is invalid."""
     if not isinstance(body, dict):
         raise by_openai("The body of the request is not a JSON object.", code=None)
     known = parameters.RESPONSES if api == RESPONSES else parameters.CHAT_COMPLETIONS
@@ -193,7 +193,7 @@ def _read_part(question: ModelRequest, part: object, path: str) -> None:
 
 
 def _chat_picture(part: Mapping[str, Any], path: str) -> PictureSource:
-    """Take the object of OpenAI's schema, and the bare string that ProxyAPI's page shows."""
+    """Accept OpenAI's object, and the bare string of ProxyAPI's page."""
     value = part.get("image_url")
     if isinstance(value, dict):
         return _picture(value, f"{path}.image_url", "url")

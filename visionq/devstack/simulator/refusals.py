@@ -1,4 +1,4 @@
-"""The two shapes in which a call is refused: OpenAI's own, and ProxyAPI's."""
+"""The two forms of refusals: OpenAI's and ProxyAPI's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class SimulatedRefusal(Exception):
-    """An answer that ends a call early: its status, its body, the headers beside it."""
+    """A response that ends a call early: status, body, headers."""
 
     def __init__(
         self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> None:
-        """Carry what the client gets; `body` is JSON."""
+        """Carry the client's response; `body` is JSON."""
         super().__init__(f"{status}: {json.dumps(body, ensure_ascii=False)}")
         self.status = status
         self.body = body
@@ -31,13 +31,13 @@ def by_openai(
     kind: str = "invalid_request_error",
     headers: Mapping[str, str] | None = None,
 ) -> SimulatedRefusal:
-    """Return a refusal as OpenAI writes it; ProxyAPI passes those on unchanged."""
+    """Return a refusal in OpenAI's form, which ProxyAPI passes through unchanged."""
     error = {"message": message, "type": kind, "param": param, "code": code}
     return SimulatedRefusal(status, {"error": error}, headers)
 
 
 def by_proxy(status: int, detail: object) -> SimulatedRefusal:
-    """Return a refusal of ProxyAPI itself: a `detail`, no code."""
+    """Return a refusal in ProxyAPI's form: a `detail`, no code."""
     return SimulatedRefusal(status, {"detail": detail})
 
 
@@ -47,7 +47,7 @@ def invalid_key() -> SimulatedRefusal:
 
 
 def insufficient_balance() -> SimulatedRefusal:
-    """Return the answer to a call that the balance might not cover."""
+    """Return the refusal of a call that the balance might not cover."""
     return by_proxy(402, "Insufficient balance to run this request.")
 
 

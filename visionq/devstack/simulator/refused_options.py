@@ -1,4 +1,4 @@
-"""What a model does not take of a request: efforts, temperatures, schemas and prompt caches.
+"""Options that a model refuses: efforts, temperatures, schemas and prompt caches.
 
 Written against the data files alone, like the catalogue: the worker's own reading of them is
 checked by this one. Of a model that they do not know nothing is refused.
@@ -33,7 +33,7 @@ ORDINARY: Final = 1
 
 
 def check_options(question: ModelRequest) -> None:
-    """Raise the provider's refusal of the first field that the model does not take."""
+    """Raise the provider's refusal of the first unsupported field."""
     row = _row("options.toml", "model", question.model)
     effort = _effort(question)
     if row is not None:

@@ -1,4 +1,4 @@
-"""What form of answer was asked for, and what the provider demands of a JSON Schema."""
+"""The requested answer form, and the provider's rules for JSON Schemas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RequestedFormat:
 
 
 def read_format(value: object, param: str, *, nested: str | None) -> RequestedFormat:
-    """Return the form of answer asked for.
+    """Return the requested answer form.
 
     Chat Completions puts name and schema into an object of its own (`nested`), Responses beside
     the type. Raises the provider's `SimulatedRefusal` for a form or a schema that it does not take.
@@ -77,13 +77,13 @@ def _read_schema(holder: Mapping[str, Any], param: str) -> RequestedFormat:
 
 
 def invalid_schema(name: str, fault: str, param: str) -> SimulatedRefusal:
-    """Return the answer to a schema that can't be used."""
+    """Return the refusal of an invalid schema."""
     message = f"Invalid schema for response_format '{name}': {fault}"
     return by_openai(message, param=f"{param}.schema", code="invalid_json_schema")
 
 
 def strictness_fault(schema: Mapping[str, Any]) -> str | None:
-    """Say why a schema can't be `strict`; `None`: it can.
+    """Return why a schema can't be `strict`; `None` if it can.
 
     Strict: the root is an object; every object forbids further properties and requires its own.
     """

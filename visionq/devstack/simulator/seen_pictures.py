@@ -1,4 +1,4 @@
-"""What is on a picture: its size as sent and its dominant colour, read from its pixels."""
+"""Facts of a picture: its size as sent and its dominant colour, from its pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLOUR_BITS: Final = 4
 
 @dataclass(frozen=True)
 class SeenPicture:
-    """What the answer says about a picture."""
+    """Facts of a picture for the answer."""
 
     width: int
     height: int
@@ -62,13 +62,13 @@ def bytes_of(url: str, param: str, limit: int) -> bytes:
 
 
 def too_large(param: str, limit: int) -> SimulatedRefusal:
-    """Return the answer to a picture of too many bytes."""
+    """Return the refusal of a picture with too many bytes."""
     message = f"The image is too large: it must be below {limit / 1_000_000:.0f} MB."
     return _refused(message, param, "image_file_too_large")
 
 
 def look(content: bytes, param: str) -> SeenPicture:
-    """Decode a picture wholly and return its facts, or raise the provider's refusal."""
+    """Decode a picture and return its facts; raise the provider's refusal."""
     if not content:
         raise _refused("The image file is empty.", param, "empty_image_file")
     try:

@@ -31,7 +31,7 @@ async def serve(
     settings: SimulatorSettings,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the address once calls are taken.
+    """Serve until SIGTERM or SIGINT; call `announce` with the address once ready.
 
     Port 0 is any free one. Raises `OSError` when the address can't be used.
     """

@@ -1,4 +1,4 @@
-"""The paths of files and batches, below each address that has them."""
+"""Routes of files and batches, for each address that has them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BatchRoutes:
         return time.time() + self._account.settings.batch_clock_ahead_s
 
     def add_to(self, app: web.Application, base: str) -> None:
-        """Serve below an address."""
+        """Add the routes under an address."""
         for method, path, handler in (
             ("POST", "/files", self._upload),
             ("GET", "/files", self._list_files),
@@ -146,7 +146,7 @@ class BatchRoutes:
 
 
 def _start(header: str) -> int | None:
-    """Return where a range without an end begins (`bytes=100-`); None: it is none."""
+    """Return the start of an open range (`bytes=100-`); None for anything else."""
     unit, _, span = header.partition("=")
     first, dash, last = span.partition("-")
     is_open = unit.strip() == "bytes" and dash and not last and first.isdecimal()

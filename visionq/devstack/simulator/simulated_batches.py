@@ -1,4 +1,4 @@
-"""The account's batches: files of calls that are answered some time within a window, at half price.
+"""The account's batches: files of calls answered within a window, at half price.
 
 A batch asks its lines one after the other, in an order of its own, spread over the time that it is
 set to take by a clock that tests can turn. What it has not asked when its window ends has expired.
@@ -54,7 +54,7 @@ NAMED_ERRORS: Final = 20
 
 @dataclass
 class SimulatedBatch:
-    """One batch, its lines where they are in its file."""
+    """One batch, and the offsets of its lines in the file."""
 
     id: str
     endpoint: str
@@ -82,11 +82,11 @@ class SimulatedBatch:
 
     @property
     def is_final(self) -> bool:
-        """Return whether nothing more comes of it."""
+        """Return whether the batch has ended."""
         return self.status in FINAL
 
     def due(self, now: float) -> int:
-        """Return how many lines have been asked by now."""
+        """Return how many lines are answered by now."""
         spent = min(now, self.created_at + self.window) - self.created_at
         share = 1.0 if self.duration <= 0 else spent / self.duration
         return min(len(self.lines), int(len(self.lines) * share + 1e-9))
@@ -118,17 +118,17 @@ class SimulatedBatch:
 
 
 class SimulatedBatches:
-    """All batches of the account, the oldest first."""
+    """All batches of the account, oldest first."""
 
     def __init__(self, account: Account, files: SimulatedFiles, clock: Callable[[], float]) -> None:
-        """Charge `account`; `clock` is seconds since the epoch, which tests may turn forward."""
+        """Charge `account`; `clock` is seconds since the epoch, which tests may advance."""
         self._account = account
         self._files = files
         self._clock = clock
         self._batches: dict[str, SimulatedBatch] = {}
 
     def strikes(self, fault: BatchFault) -> bool:
-        """Return whether a fault strikes now: it was ordered, or the odds have it."""
+        """Return whether a fault occurs now, on demand or by its probability."""
         account = self._account
         ordered = list(account.settings.batch_faults_next)
         if fault in ordered:
@@ -139,7 +139,7 @@ class SimulatedBatches:
         return self._account.batch_random.random() < account.settings.batch_faults.get(fault, 0.0)
 
     def create(self, base: str, body: object) -> SimulatedBatch:
-        """Begin a batch, or refuse."""
+        """Create a batch, or refuse."""
         if not isinstance(body, dict):
             raise by_openai("The body of the request is not a JSON object.", code=None)
         endpoint = _chosen(body, "endpoint", tuple(ENDPOINTS))
@@ -188,7 +188,7 @@ class SimulatedBatches:
         return self._batches[batch_id]
 
     def cancel(self, batch_id: str) -> SimulatedBatch:
-        """Begin to stop a batch, or refuse: it has ended."""
+        """Begin to cancel a batch, or refuse if it has ended."""
         batch = self.get(batch_id)
         if batch.is_final:
             message = f"Cannot cancel a batch with status '{batch.status}'."
@@ -198,7 +198,7 @@ class SimulatedBatches:
         return batch
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Return a page of the batches, the newest first, without those of the lag."""
+        """Return a page of batches, newest first, without those hidden by the lag."""
         shown = self._clock() - self._account.settings.batch_list_lag_s
         rows = [
             batch.to_public()
@@ -208,7 +208,7 @@ class SimulatedBatches:
         return page_of(rows, query, BATCHES_OF_A_PAGE, USUAL_PAGE)
 
     async def work(self, eyes: Eyes) -> None:
-        """Do what is due, for ever."""
+        """Process what is due, forever."""
         while True:
             for batch in [each for each in self._batches.values() if not each.is_final]:
                 await self._advance(batch, eyes)
@@ -296,20 +296,20 @@ class SimulatedBatches:
                 target.write((encoded(result) + b"\n") * self._copies(batch))
 
     def _copies(self, batch: SimulatedBatch) -> int:
-        """Return how often the result of a line is in the file."""
+        """Return how many copies of a line's result the file gets."""
         if self._hits(batch, BatchFault.LINES_MISSING):
             return 0
         return 2 if self._hits(batch, BatchFault.LINES_DOUBLED) else 1
 
     def _hits(self, batch: SimulatedBatch, fault: BatchFault) -> bool:
-        """Return whether a fault of the batch strikes the next of its lines."""
+        """Return whether a fault of the batch hits its next line."""
         share = self._account.settings.batch_fault_share
         return fault in batch.faults and self._account.batch_random.random() < share
 
     async def _result(
         self, batch: SimulatedBatch, line: dict[str, Any], eyes: Eyes
     ) -> dict[str, Any]:
-        """Ask a line, and return its line in the file of results."""
+        """Answer a line, and return its line of the result file."""
         custom_id = line["custom_id"]
         if self._hits(batch, BatchFault.LINES_FAILED):
             message = "The server had an error while processing your request."
@@ -332,7 +332,7 @@ class SimulatedBatches:
         return ModelCall(api, batch.base, body, digest_of(body), batch_line=line["custom_id"])
 
     def _end(self, batch: SimulatedBatch, status: str, code: str) -> None:
-        """End a batch, with an error for each line that was not asked."""
+        """End a batch, with an error for each unanswered line."""
         message = {
             "batch_expired": "This request could not be executed before the completion window"
             " expired.",
@@ -368,7 +368,7 @@ OF_BATCHES: Final = (
 
 
 def _read_lines(batch: SimulatedBatch) -> None:
-    """Check every line of the file, and note where each is."""
+    """Check every line of the file, and return their offsets."""
     ids: set[str] = set()
     if batch.input.bytes > MOST_BYTES:
         batch.errors.append(_error("file_too_large", f"At most {MOST_BYTES} bytes are allowed."))
@@ -396,7 +396,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _problem(text: bytes, batch: SimulatedBatch, ids: set[str]) -> tuple[str, str] | None:
-    """Return code and message of what is wrong with a line; None: nothing."""
+    """Return code and message of a line's error; None if it is valid."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

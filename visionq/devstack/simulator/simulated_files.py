@@ -1,4 +1,4 @@
-"""The account's files: uploads and results of batches, on disk and never whole in memory."""
+"""The account's files: uploads and batch results, on disk, never whole in memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SimulatedFile:
 
 
 class SimulatedFiles:
-    """All files of the account, the oldest first."""
+    """All files of the account, oldest first."""
 
     def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
         """Keep them in `directory`; `clock` is seconds since the epoch."""
@@ -59,11 +59,11 @@ class SimulatedFiles:
         self._files: dict[str, SimulatedFile] = {}
 
     def new_path(self) -> Path:
-        """Return where a file can be written before it is added."""
+        """Return a path to write a file to before `add`."""
         return self._directory / uuid.uuid4().hex
 
     def add(self, path: Path, filename: str, purpose: str) -> SimulatedFile:
-        """Add a file that has been written to a path of `new_path`."""
+        """Add a file written to a path from `new_path`."""
         file_id = f"file-{uuid.uuid4().hex[:24]}"
         size, now = path.stat().st_size, int(self._clock())
         file = SimulatedFile(file_id, filename, purpose, path, size, now)
@@ -71,7 +71,7 @@ class SimulatedFiles:
         return file
 
     async def receive(self, parts: MultipartReader) -> SimulatedFile:
-        """Write an upload to disk as it comes; a refusal leaves nothing behind."""
+        """Write an upload to disk as it arrives; a refusal leaves no file behind."""
         path = self.new_path()
         try:
             filename, purpose = await _received(parts, path)

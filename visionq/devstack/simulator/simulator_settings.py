@@ -1,4 +1,4 @@
-"""What the simulator can be told over HTTP: `PUT /simulator/settings`."""
+"""Settings of the simulator over HTTP: `PUT /simulator/settings`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _number(value: object) -> object:
 
 
 def _fault_name(value: object) -> object:
-    """Take 429 for "429": both are how people write it."""
+    """Accept 429 and "429"."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -62,7 +62,7 @@ FaultName = Annotated[Fault, BeforeValidator(_fault_name)]
 
 
 class SimulatorSettings(BaseModel):
-    """How the simulator behaves; every key has a default and can be changed while it runs."""
+    """Settings of the simulator; each has a default and can change while it runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -146,7 +146,7 @@ class SimulatorSettings(BaseModel):
 
 
 def merged(current: SimulatorSettings, changes: Mapping[str, Any]) -> SimulatorSettings:
-    """Return the settings with `changes` made; keys not named keep their values.
+    """Return the settings with `changes` merged in.
 
     A value of another type or a key that does not exist raises a 422 `Refusal` naming the field.
     """

@@ -1,4 +1,4 @@
-"""What is true of each picture, and what models of different quality say instead.
+"""Ground truth of each picture, and what models of different quality answer.
 
 A picture is known by its dominant colour, which scaling leaves as it is. All follows from a seed:
 the same picture has the same truth, and the same model errs in the same places.
@@ -35,7 +35,7 @@ _MARKS: Final = ("first", "second")
 
 @dataclass(frozen=True)
 class Quality:
-    """How often a model is right about a field, and the seed of all truths."""
+    """A model's accuracy per field, and the seed of the ground truth."""
 
     seed: int
     model: str
@@ -43,7 +43,7 @@ class Quality:
     accuracy: float
 
     def answer(self, schema: Mapping[str, Any], value: object, picture: str) -> Any:  # noqa: ANN401  # any JSON value
-        """Return this model's answer: `value`, filled with what is drawn."""
+        """Return this model's answer: `value` with drawn leaves."""
         return self._filled(schema, schema, value, (picture,))
 
     def text(self, picture: str) -> str:
@@ -74,19 +74,19 @@ class Quality:
         return self._draw("right", self.model, *path).random() < self.accuracy
 
     def _draw(self, *parts: str) -> Random:
-        """Return randomness of its own for a purpose; only lies and errors are the model's."""
+        """Return a random generator for a purpose; only errors depend on the model."""
         own = (self.model,) if parts[0] == "lie" else ()
         key = json.dumps([self.seed, *parts, *own]).encode()
         return Random(int.from_bytes(hashlib.sha256(key).digest()[:8], "big"))  # noqa: S311  # a game
 
 
 def truth_of(schema: Mapping[str, Any], picture: str, seed: int = 0) -> Any:  # noqa: ANN401  # any JSON value
-    """Return what is true of a picture, in the form of a schema."""
+    """Return the ground truth of a picture, in the form of a schema."""
     return Quality(seed, "", 1.0).answer(schema, instance(schema, ""), picture)
 
 
 def verdict(texts: Sequence[str], truth: str) -> str | None:
-    """Return which of two marked texts contains the truth, if there are two."""
+    """Return which of two marked texts contains the truth."""
     whole = "\n".join(texts)
     said = [_between(whole, f"<{mark}>", f"</{mark}>") for mark in _MARKS]
     if None in said:
@@ -98,7 +98,7 @@ def verdict(texts: Sequence[str], truth: str) -> str | None:
 
 
 def is_judging(schema: Mapping[str, Any]) -> bool:
-    """Return whether the answer is to say which of two texts is better."""
+    """Return whether a question asks which of two texts is better."""
     return set(schema.get("properties") or ()) == {_VERDICT}
 
 
@@ -138,7 +138,7 @@ def _number(schema: Mapping[str, Any], value: float, draw: Random) -> float:
 
 
 def _listed(schema: Mapping[str, Any], value: list[Any], draw: Random) -> list[Any]:
-    """Return some of the items that a list may have, each once."""
+    """Return some of a list's possible items, each once."""
     items = schema.get("items")
     options = items.get("enum") if isinstance(items, Mapping) else None
     if not isinstance(options, list) or "prefixItems" in schema:
@@ -155,7 +155,7 @@ def _phrase(draw: Random) -> str:
 
 
 def _resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow a reference into the schema itself; of alternatives none is taken."""
+    """Follow a reference within the schema; take no alternative."""
     if not isinstance(schema, Mapping):
         return {}
     reference = schema.get("$ref")
