@@ -114,7 +114,7 @@ class Reminder:
         self._at = 0.0
 
     def is_due(self, line: str | None) -> bool:
-        """Return whether to print the line now; None: there is nothing to say any more."""
+        """Return whether to print the line now; None if there is nothing left to report."""
         shape = None if line is None else "".join(one for one in line if not one.isdigit())
         now = self._clock()
         if shape == self._said and (line is None or now - self._at < REMIND_EVERY):

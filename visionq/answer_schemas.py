@@ -70,7 +70,7 @@ def in_known_dialect(schema: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)  # a batch asks for one schema thousands of times
 def _complaint(schema_json: str) -> str | None:
-    """Return what is wrong with a schema."""
+    """Return the error of a schema."""
     if len(schema_json) > MAX_CHARACTERS:
         return f"{len(schema_json):,} characters as JSON; the limit is {MAX_CHARACTERS:,}"
     schema = json.loads(schema_json)
@@ -178,7 +178,7 @@ class _Alternatives:
 
 
 def pointed_at(schema: Mapping[str, Any], reference: str) -> dict[str, Any] | None:
-    """Return the subschema at a reference within the schema; None: there is none."""
+    """Return the subschema at a reference within the schema; None if absent."""
     if reference != "#" and not reference.startswith("#/"):
         return None
     found: Any = schema

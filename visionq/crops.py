@@ -1,4 +1,4 @@
-"""How long pictures are cut into overlapping crops, so that a model can still read their print.
+"""Cut long pictures into overlapping crops, so that models can read their print.
 
 Pure functions of size, model and `detail`, by which quotes count and workers cut. A crop holds the
 whole of the short side; all crops of a picture are equally long.

@@ -25,7 +25,7 @@ class Detector(Protocol):
     requirement: str
 
     def find(self, picture: bytes) -> str | None:
-        """Return what was found, in words for people, or None.
+        """Return the finding, readable by people, or None.
 
         `picture` is a whole file in JPEG, PNG, WEBP or GIF, as it is sent. May raise anything:
         the picture then counts as not looked at.

@@ -259,11 +259,11 @@ class RecordFailed(VisionqError, code="record_failed"):
 
 
 class WrongEventLoop(VisionqError, code="wrong_event_loop"):
-    """An `AsyncClient` is used in another event loop than the one that it belongs to."""
+    """An `AsyncClient` is used outside its event loop."""
 
 
 class JobFailed(VisionqError):
-    """What `wait` raises for a job that ended without an answer; `code` says why."""
+    """Raised by `wait` for a job that ended without an answer; `code` says why."""
 
     def __init__(
         self,
@@ -282,7 +282,7 @@ class JobFailed(VisionqError):
         self.details = details
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let pickle make it from its parts; by default it would have the text alone."""
+        """Make pickle keep all parts; by default it keeps the message only."""
         known: dict[str, Any] = {
             "image": self.image,
             "cost_rub": self.cost_rub,

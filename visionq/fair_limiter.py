@@ -1,4 +1,4 @@
-"""What a process has a bounded number of, shared by tenants so that none waits for another's all.
+"""A bounded number of units in a process, shared fairly among tenants.
 
 Once two tenants have asked, a tenant holds at most three units for each that stays free: alone in
 its greed it holds three quarters, and several of the kind leave a part to the next to come. (The
@@ -97,7 +97,7 @@ class FairLimiter:
 
     @asynccontextmanager
     async def lent(self, tenant: str, amount: int = 1) -> AsyncIterator[None]:
-        """Hold units in a task, however long it takes to acquire them."""
+        """Hold units in a task, waiting without limit."""
         await self.acquire(tenant, amount)
         try:
             yield

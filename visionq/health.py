@@ -1,4 +1,4 @@
-"""How each worker process of this machine is, as it says itself once a second in a small file.
+"""The health of each worker process of this machine, reported once a second in a file.
 
 The process holds a lock on its file as long as it lives, stopped or wedged or not. So a reader
 needs neither Redis nor a reply: an old report under a lock is a process that is stuck. Times
@@ -27,7 +27,7 @@ _SIZE: Final = 2048
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What a process says of itself."""
+    """A process's report on itself."""
 
     pid: int
     name: str
@@ -40,14 +40,14 @@ class HealthReport:
     hung: int = 0
 
     def trouble_at(self, now: float, patience: float) -> str | None:
-        """Return what is wrong with the process, which may be unable to report it."""
+        """Return the trouble of the process, which may be unable to report it."""
         silent = now - self.at
         if silent > patience:
             return f"it is stuck: its last sign of life is {silent:.0f} s old"
         return self.trouble
 
     def to_public(self, now: float, patience: float) -> dict[str, Any]:
-        """Return what `visionq health --json` prints."""
+        """Return the output of `visionq health --json`."""
         said = {name: value for name, value in asdict(self).items() if name != "at"}
         trouble = self.trouble_at(now, patience)
         return {
@@ -93,7 +93,7 @@ class ReportFile:
         os.pwrite(self._file, text.ljust(_SIZE), 0)
 
     def remove(self) -> None:
-        """Say nothing any more: the process ends. The last one takes the folder with it."""
+        """Remove the report as the process ends; the last one removes the folder."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is wrong with a value from outside, in our own words: one table for every pydantic model."""
+"""Messages for invalid input: one table for every pydantic model."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ WORDS: Final[Mapping[str, str]] = {
 
 
 def wording(error: Mapping[str, Any]) -> str:
-    """Say what one of pydantic's errors means, without the value that was given."""
+    """Describe one of pydantic's errors, without the offending value."""
     said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     words = WORDS.get(error["type"])
     if words is None:

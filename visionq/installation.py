@@ -1,4 +1,4 @@
-"""What is installed of visionq: its packages and its extras.
+"""The installed packages and extras of visionq.
 
 Finds `producer`, `worker` and `monitoring` before other packages of these names.
 
@@ -61,7 +61,7 @@ class BundledFinder:
 
 
 def install_finder() -> None:
-    """Have this process import our packages, never another's of the same name."""
+    """Make this process import our packages, never another's of the same name."""
     inside = Path(__file__).with_name("_bundled")
     folder = inside if inside.is_dir() else Path(__file__).parents[1]
     sys.meta_path.insert(0, BundledFinder(folder))

@@ -24,7 +24,7 @@ _FORMS: Final = (
 
 
 def moment_needed(said: object, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """Return the moment that a text or a time stands for.
+    """Parse a deadline: a time of day, a date or a duration.
 
     Args:
         said: `90m`, `6h`, `1d`; `09:00`, which is the next one; `2026-12-01T09:00`; each time with

@@ -34,14 +34,14 @@ _UrlPath = Annotated[str, StringConstraints(pattern=r"^/[a-zA-Z0-9_./~-]*$", max
 
 
 def find_field(body: object, path: str) -> object:
-    """Return a field of a field of a JSON document; None: there is none."""
+    """Return a nested field of a JSON document; None if absent."""
     for name in path.split("."):
         body = body.get(name) if isinstance(body, dict) else None
     return body
 
 
 class BalanceTerms(Facts):
-    """Where a seller tells the balance, in rubles."""
+    """Where a seller reports the balance, in rubles."""
 
     #: On the host of the API.
     path: _UrlPath
@@ -49,7 +49,7 @@ class BalanceTerms(Facts):
 
 
 class CostTerms(Facts):
-    """Where an answer tells what it cost."""
+    """Where a response reports its cost."""
 
     field: _FieldPath
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
@@ -76,7 +76,7 @@ class Refusals(Facts):
 
 
 class Route(Dated):
-    """Where the models of some vendors are asked."""
+    """The route to the models of some vendors."""
 
     #: Of their names, the slash included.
     prefixes: Annotated[tuple[_Prefix, ...], Field(min_length=1)]

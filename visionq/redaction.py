@@ -1,4 +1,4 @@
-"""What people may read of an error: its code, a field, a position; never content.
+"""The part of an error that people may read: code, field, position; never content.
 
 Prompts, pictures, their names and addresses, schemas, answers and the provider's own words belong
 to the owner of a job, who reads them in its result. Events, Flower, logs and lists are read by
@@ -48,7 +48,7 @@ def place(message: str, picture: int | None = None) -> str:
 
 
 def brief_of(error: BaseException) -> str:
-    """Return the same of any exception; of one that is not ours its class."""
+    """Return the safe part of any exception; the class for one that is not ours."""
     if isinstance(error, VisionqError):
         told = f"{error.code}: {error.message}"
         return read_brief(told) or brief(error.code, error.message)
@@ -56,7 +56,7 @@ def brief_of(error: BaseException) -> str:
 
 
 def read_brief(text: str) -> str | None:
-    """Return the safe part of a text of `brief`; None: it has no code."""
+    """Parse a text made by `brief`; None without a code."""
     code, _, where = text.partition(": ")
     if code not in BY_CODE:
         return None
@@ -133,7 +133,7 @@ def _shown(value: Any) -> Any:  # noqa: ANN401  # an argument of a log record
 
 
 def keep_content_out_of_logs() -> None:
-    """Have every record of this process, also those of libraries, tell exceptions without text."""
+    """Log exceptions without their text in this process, including those of libraries."""
     make = logging.getLogRecordFactory()
 
     def make_brief(*args: Any, **options: Any) -> logging.LogRecord:  # noqa: ANN401  # logging's own

@@ -83,7 +83,7 @@ def connect_async(
     connections: int = 50,
     patience: float = _PATIENCE,
 ) -> redis_asyncio.Redis:
-    """Return the same for asyncio; a task waits while all connections are in use."""
+    """Return an asyncio client; a task waits while all connections are in use."""
     return redis_asyncio.Redis.from_pool(_pool(url, client_name, retries, connections, patience))
 
 

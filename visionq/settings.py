@@ -136,7 +136,7 @@ class RedisSettings(BaseModel):
 
 
 class JobSettings(BaseModel):
-    """What jobs mean that do not say."""
+    """Defaults of jobs."""
 
     #: Model of jobs that name none.
     default_model: ModelName = "gpt-6-luna"
@@ -151,7 +151,7 @@ class JobSettings(BaseModel):
 
 
 class RetentionSettings(BaseModel):
-    """Where things are kept, and how long."""
+    """Where things are kept, and for how long."""
 
     #: Seconds to keep results and all other data of finished jobs.
     result_ttl: int = Field(default=7 * 24 * 3600, ge=60, le=TEN_YEARS)
@@ -189,7 +189,7 @@ class PictureSettings(BaseModel):
 
 
 class OperationSettings(BaseModel):
-    """How operators see and steer workers."""
+    """Observing and controlling workers."""
 
     #: Seconds until a claim expires unless it is renewed.
     lease: float = Field(default=10, ge=5, le=A_DAY)
@@ -213,7 +213,7 @@ class OperationSettings(BaseModel):
 
 
 class Constants(Fixed):
-    """What operators have had no reason to set. Code and tests may; the environment may not."""
+    """Values that no operator needed to set. Code and tests can; the environment can't."""
 
     #: Seconds to reach the provider: a handshake that takes longer is lost, and costs nothing.
     connect_timeout: float = Field(default=5, gt=0, le=A_DAY)
@@ -268,7 +268,7 @@ class Settings(
     Constants,
     Variables,
 ):
-    """What the operator decides. Every field but the constants is a variable of the environment."""
+    """The operator's settings. Every field but the constants is an environment variable."""
 
     model_config = SettingsConfigDict(
         env_prefix="VISIONQ_",

@@ -66,7 +66,7 @@ def canned_answers() -> Iterator[CannedAnswers]:
 
 @dataclass(slots=True)
 class _Answer:
-    """What a question gets, and which questions."""
+    """A canned answer, and the questions it is for."""
 
     text: str
     data: Any
@@ -209,7 +209,7 @@ class CannedAnswers:
         return self._views[job_id]
 
     def end(self, job_id: str) -> End | None:
-        """Return how a job ended; None if it is pending."""
+        """Return the end of a job; None while it is pending."""
         return self._ends.get(job_id) if job_id in self._views else not_found(job_id)
 
     def set_budget(self, scope: BudgetScope, limit: Decimal | None) -> None:
@@ -269,7 +269,7 @@ def _of_the_schema(schema: dict[str, Any], text: str) -> object:
 
 
 def _never(unfinished: int, timeout: float | None) -> Exception:
-    """Return the error of waiting for pending jobs; a test can't wait for ever."""
+    """Return the error of waiting for pending jobs: a test can't wait forever."""
     if timeout is None:
         return AssertionError("waiting for a pending job without a timeout would never end")
     return timeout_error(unfinished, timeout)

@@ -109,7 +109,7 @@ class TimedStream(httpcore2.NetworkStream):
         return TimedStream(self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # depends on the inner stream
-        """Return what `inner` knows of the connection."""
+        """Return information about the connection from `inner`."""
         return self._inner.get_extra_info(info)
 
 

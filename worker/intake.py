@@ -45,7 +45,7 @@ _TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]
 
 
 def apply_message_options(document: Mapping[str, Any], request: Context) -> dict[str, Any]:
-    """Return the document with `expires` as its deadline; an earlier deadline of its own stays.
+    """Return the document with `expires` as deadline, unless its own is earlier.
 
     Raises:
         InvalidJob: the message asks for what no job can have; names the option.

@@ -37,7 +37,7 @@ def retry_until_redis_returns(
 async def retry_until_redis_returns_async(
     call: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]
 ) -> T:
-    """Do the same in a task, without an end to patience.
+    """Retry in a task until Redis returns, without a time limit.
 
     A paid answer may be at stake: giving up would lose it, waiting keeps one task.
     """

@@ -27,7 +27,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What the ledger has counted, under `field`; served as `value * scale`."""
+    """A counter of the ledger, under `field`; served as `value * scale`."""
 
     name: str
     help: str

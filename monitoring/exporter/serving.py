@@ -34,7 +34,7 @@ class _SilentHandler(WSGIRequestHandler):
     timeout = _PATIENCE
 
     def log_message(self, *args: object) -> None:
-        """Say nothing of each scrape."""
+        """Log no scrapes."""
 
 
 def build_app(collector: Collector) -> WSGIApplication:

@@ -1,4 +1,4 @@
-"""What a scrape reads of Redis: a bounded number of commands at any backlog and history."""
+"""A scrape's reads from Redis: a bounded number of commands at any backlog and history."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def label_of(reason: str | None) -> str:
 
 
 def _reason_of(lane: str, gate: Gate) -> str | None:
-    """Return why a lane is held, as its jobs show it; None: it is not."""
+    """Return why a lane is held, as shown for its jobs; None if it isn't."""
     if gate.state == "closed":
         return gate.reason
     _, tenant, model = lane.split(":", 2)

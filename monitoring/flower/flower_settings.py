@@ -1,4 +1,4 @@
-"""What the operator decides about Flower: `VISIONQ_FLOWER_…`."""
+"""Settings of Flower: `VISIONQ_FLOWER_…`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Health(RequestHandler):
-    """Says that this process answers, and to which stack it belongs."""
+    """Reports that this process responds, and which stack it belongs to."""
 
     def get(self) -> None:
         """Answer anybody: there is nothing to see."""
@@ -50,7 +50,7 @@ class FlowerWithGuests(Flower):  # type: ignore[misc]  # likewise
             self.io_loop.set_default_executor(self.executor)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401  # Tornado's
-        """Return what answers the request."""
+        """Return the handler of the request."""
         named = user_of(request.headers.get("Authorization", ""))
         if named is not None and named == self._guest_user:
             return self._guests.find_handler(request, **kwargs)

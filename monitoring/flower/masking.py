@@ -73,7 +73,7 @@ def show_arguments(arguments: object) -> str:
 
 
 def show_result(result: str) -> str:
-    """Return what a worker says of what it has done, anything else hidden."""
+    """Return a worker's report of its task, hiding anything else."""
     ended = _ENDED.fullmatch(result)
     return ended[1] if ended else HIDDEN
 
@@ -139,7 +139,7 @@ class SilentState(EventsState):  # type: ignore[misc]  # likewise
 
 
 class SilentInspector(Inspector):  # type: ignore[misc]  # likewise
-    """What Flower asks workers for; those name the arguments of tasks not yet begun."""
+    """Flower's inspector; masks the arguments of waiting tasks."""
 
     def _inspect(self, method: str, workername: str | None) -> None:
         """Wait longer for one worker: its page is nothing but its answer."""

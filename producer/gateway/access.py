@@ -72,7 +72,7 @@ def add_key(redis: Redis, secret: str, key: Key) -> None:
 
 
 def list_keys(redis: Redis) -> dict[str, Key]:
-    """Return digest → key of all keys, the oldest first."""
+    """Return digest → key of all keys, oldest first."""
     stored: dict[Any, Any] = redis.hgetall(GATEWAY_KEYS)
     keys = {digest.decode(): _parsed(text) for digest, text in stored.items()}
     return dict(sorted(keys.items(), key=lambda item: item[1].created_at))

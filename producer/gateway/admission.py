@@ -43,7 +43,7 @@ class KnownModels:
         self._prices = load_prices()
 
     def check(self, model: str) -> None:
-        """Raise `ApiError` for an unknown model, which would only get a lane of its own."""
+        """Raise `ApiError` for an unknown model."""
         self._refresh()
         if self._prices.for_model(model) is None and model not in self._listed:
             raise ApiError(

@@ -30,7 +30,7 @@ class FairThreads:
             return await loop.run_in_executor(self._threads, partial(act, *arguments))
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Stop starting work."""
         self._threads.shutdown(cancel_futures=True)
 
 

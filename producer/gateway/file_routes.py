@@ -39,7 +39,7 @@ class FileObject(BaseModel):
 
 
 class FileList(BaseModel):
-    """Files, the newest first."""
+    """Files, newest first."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]

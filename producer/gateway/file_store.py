@@ -39,7 +39,7 @@ class StoredFile(Document):
 
 
 class FileStore:
-    """Files by tenant, each in a directory of its own; a file is complete or absent."""
+    """Files in one directory per tenant; a file is complete or absent."""
 
     def __init__(self, root: Path, ttl: int) -> None:
         """Keep files for `ttl` seconds."""
@@ -99,7 +99,7 @@ class FileStore:
         return self._folder(tenant) / f"{file_id}{_CONTENT}"
 
     def list(self, tenant: str) -> list[StoredFile]:
-        """Return the tenant's files, the newest first."""
+        """Return the tenant's files, newest first."""
         ids = [path.stem for path in self._folder(tenant).glob(f"*{_RECORD}")]
         found = [record for file_id in ids if (record := self.get(tenant, file_id))]
         return sorted(found, key=lambda record: (record.created_at, record.id), reverse=True)

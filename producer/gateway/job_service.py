@@ -42,7 +42,7 @@ MOST_LOOKED_AT: Final = 5_000
 
 
 def list_jobs(redis: Redis, tenant: str, state: State | None, limit: int) -> list[JobView]:
-    """Return jobs of the tenant: unfinished ones first, then finished ones, the latest first."""
+    """Return jobs of the tenant: unfinished ones, then finished ones, newest first."""
     found: list[JobView] = []
     at_once = min(limit, MOST_PER_SCRIPT) if state is None else MOST_PER_SCRIPT
     for ids in _candidates(redis, tenant, state, at_once):

@@ -63,7 +63,7 @@ class Bodies:
             yield room
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Stop starting work."""
         self.turns.close()
 
 

@@ -153,7 +153,7 @@ def _times(cost: Cost, factor: Decimal) -> Cost:
 def quote_lanes(
     facts: Sequence[LaneFacts], seconds: float | None, by: datetime | None, now: datetime
 ) -> tuple[LaneQuote, ...]:
-    """Return the quote of each lane that there is.
+    """Return the quote of each available lane.
 
     Args:
         facts: the rows of each model, all with a price.

@@ -325,7 +325,7 @@ def _picture_tokens(
 
 
 def _notes_of_seller(made: Mapping[Kind, Estimate], ratios: Mapping[str, float]) -> Iterator[str]:
-    """Say where the seller's own figures leave the table of prices."""
+    """Report where the seller's prices differ from the price table."""
     for model in dict.fromkeys(kind[0] for kind in made):
         ratio = ratios.get(model, 1)
         if abs(ratio - 1) > _NOTED:

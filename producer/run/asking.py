@@ -117,7 +117,7 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
 
 
 def _window(question: Question, redis: Redis) -> Window:
-    """Return what bounds the jobs, and their pictures, that are in Redis at once."""
+    """Return the limits on jobs and pictures in Redis at a time."""
     lane = question.options.get("lane", Lane.AUTO)
     waits = lane == Lane.BATCH or (lane == Lane.AUTO and question.options.get("by") is not None)
     if not waits:

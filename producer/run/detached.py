@@ -108,7 +108,7 @@ class DetachedRun:
         draft.replace(self.directory / "run.json")
 
     def to_public(self) -> dict[str, object]:
-        """Return what `--json` prints."""
+        """Return the output of `--json`."""
         return {**asdict(self), "state": self.state, "log": str(self.log), "last": self.last_line()}
 
 
@@ -122,7 +122,7 @@ def runs_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _all_runs() -> list[DetachedRun]:
-    """Return all runs, the latest first."""
+    """Return all runs, newest first."""
     found = [run for path in runs_directory().glob("*/run.json") if (run := _read(path))]
     return sorted(found, key=lambda run: run.began_at, reverse=True)
 

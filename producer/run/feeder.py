@@ -115,7 +115,7 @@ class Window:
             return [job_id for job_id, one in found if one is not None and not one.is_released]
 
     def ids(self) -> Sequence[str]:
-        """Return the ids of all jobs, the oldest first."""
+        """Return the ids of all jobs, oldest first."""
         with self._changed:
             return list(self._out)
 

@@ -203,7 +203,7 @@ def waits(census: RunCounts | None, trouble: str | None) -> str | None:
 
 
 def in_batches(census: RunCounts) -> str | None:
-    """Return how far the batches are that hold rows of the run, or None."""
+    """Return the progress of the batches with rows of the run, or None."""
     rows = sum(map(len, census.lines.values()))
     parts = []
     if rows:

@@ -80,7 +80,7 @@ class BadRow:
 
 
 def make_row(number: int, line: int, make: Callable[[], Row | BadRow]) -> Row | BadRow:
-    """Return what `make` returns, or a `BadRow`: no row ends the reading."""
+    """Return the row from `make`, or a `BadRow`: a bad row never ends the reading."""
     try:
         return make()
     except ROW_FAULTS as error:

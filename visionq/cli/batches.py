@@ -98,7 +98,7 @@ def cancel(*, batch: str, as_json: bool) -> None:
 
 
 def progress(batches: Sequence[ProviderBatchView], now: datetime) -> str:
-    """Return how far batches are, and for how long the oldest has been out."""
+    """Return the progress of batches, and the age of the oldest."""
     lines, completed, failed = (
         sum(getattr(one, name) for one in batches) for name in ("lines", "completed", "failed")
     )

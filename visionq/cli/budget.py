@@ -49,7 +49,7 @@ def set_(
     month: Decimal | None,
     as_json: bool,
 ) -> None:
-    """Set budgets in rubles; those not named stay as they are."""
+    """Set budgets in rubles; omitted ones don't change."""
     limits = {Period.TOTAL: total, Period.DAY: day, Period.MONTH: month}
     with _usage_errors():
         scopes = budgets.limits_of(tenant, batch, limits, _DASHES)

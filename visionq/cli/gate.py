@@ -38,7 +38,7 @@ def close(*, key: str | None, as_json: bool) -> None:
 @_key_option
 @json_option
 def open_(*, key: str | None, as_json: bool) -> None:
-    """Let calls go again at once."""
+    """Open the gate: calls resume at once."""
     _steer(GateOrder.OPEN, key, as_json=as_json)
 
 

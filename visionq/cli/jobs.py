@@ -112,7 +112,7 @@ def show(*, job_id: str, as_json: bool) -> None:
 @click.argument("job_ids", type=ID, metavar="ID...", nargs=-1, required=True)
 @json_option
 def cancel(*, job_ids: tuple[str, ...], as_json: bool) -> int:
-    """Cancel jobs in any state; those that have ended stay as they are."""
+    """Cancel jobs in any state; ended ones don't change."""
     with errors_as_json(as_json), open_ledger() as ledger:
         states = ledger.cancel(job_ids)
     found = list(zip(job_ids, states, strict=True))
@@ -237,7 +237,7 @@ class ReplayPlan:
     unpriced: int
 
     def to_public(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the output of `--json`."""
         return {
             "jobs": len(self.job_ids),
             "cost_rub": str(self.cost_rub),

@@ -41,7 +41,7 @@ class StackRecord:
         return replace(self, pids=pids)
 
     def to_public(self) -> dict[str, object]:
-        """Return what `up --json` prints: where the parts are; absent parts left out."""
+        """Return the output of `up --json`: addresses of the parts, absent ones omitted."""
         own = {"pid", "started_at"}
         parts = {name: value for name, value in asdict(self).items() if name not in own}
         required = {"simulator_url"}
@@ -77,7 +77,7 @@ def is_simulated(redis_url: str, environ: Mapping[str, str] = os.environ) -> boo
 
 
 def write_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -> None:
-    """Have other commands find this stack; readers never see half a record.
+    """Write the record by which other commands find this stack, atomically.
 
     Raises:
         ConfigurationError: the user's state directory can't be written.

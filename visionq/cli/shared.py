@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, how an error is printed, `--json`, finding the stack."""
+"""Shared by all commands: exit codes, printing errors, `--json`, finding the stack."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def print_error(error: VisionqError) -> None:
 
 
 def error_document(error: VisionqError) -> dict[str, dict[str, str | None]]:
-    """Return what `--json` prints for an error: code, message, and the picture at fault.
+    """Return an error as printed by `--json`: code, message, and the picture at fault.
 
     Where the error was paid for, `cost_rub`, and `text`, what the model wrote (null: nothing).
     """

@@ -300,7 +300,7 @@ def settle(
     rub: Decimal | None,
     as_json: bool,
 ) -> int:
-    """Say whether calls of unknown billing were paid, as the provider's own log has it.
+    """Record whether calls of unknown billing were paid, by the provider's own log.
 
     Their rubles leave what is unknown: they become paid, or free for the budgets again. A job that
     is parked for such a call goes on if nothing was paid; if it was, decide whether to ask again.

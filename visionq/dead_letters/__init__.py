@@ -93,14 +93,14 @@ class DeadLetter(Document):
         return self.kept_bytes == self.bytes
 
     def to_public(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the output of `--json`."""
         shown = self.model_dump(mode="json", exclude={"kept_bytes"})
         return {**shown, "replayable": self.is_whole}
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is kept; a message of more than half the bytes is not kept whole."""
+    """Limits of kept messages; one above half of the bytes is truncated."""
 
     letters: int = 1000
     bytes: int = 96_000_000
@@ -144,14 +144,14 @@ class DeadLetters:
         return letter_id
 
     def latest(self) -> Iterator[DeadLetter]:
-        """Yield the letters, the latest first."""
+        """Yield the letters, newest first."""
         entries: list[Any] = self._redis.zrevrange(DEAD_LETTERS, 0, -1)
         ids = [entry.decode().partition(" ")[0] for entry in entries]
         for start in range(0, len(ids), _PAGE):
             yield from self.get(ids[start : start + _PAGE]).values()
 
     def get(self, letter_ids: Sequence[str]) -> dict[str, DeadLetter]:
-        """Return those of the letters that there are."""
+        """Return the given letters that exist."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for letter_id in letter_ids:
                 pipeline.hmget(DEAD_LETTER + letter_id, _FIELDS)
@@ -165,7 +165,7 @@ class DeadLetters:
         return found
 
     def raw(self, letter_id: str) -> bytes:
-        """Return the message as it came, as far as it is kept."""
+        """Return the message as received, as far as it is kept."""
         stored: Any = self._redis.hget(DEAD_LETTER + letter_id, "raw")
         return stored if isinstance(stored, bytes) else b""
 

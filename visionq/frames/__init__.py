@@ -70,7 +70,7 @@ class FrameOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class FrameQuote:
-    """What asking about a frame would cost."""
+    """The price of asking about a frame."""
 
     #: Rows that differ, those to be paid for, and those that can't become jobs, by code.
     rows: int
@@ -177,7 +177,7 @@ def quote_frame(
     id: str | None = None,  # noqa: A002  # as above
     **options: Unpack[FrameOptions],
 ) -> FrameQuote:
-    """Return what `visionq.map` would cost without a cache; asks nothing.
+    """Return the price of `visionq.map` without a cache; submit nothing.
 
     Raises:
         InvalidSource: the frame has no such column, or it is none.

@@ -1,4 +1,4 @@
-"""A command of visionq in a process of its own: it shares neither names nor signals with ours."""
+"""Run a command of visionq in a child process, with its own names and signals."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _show(stderr: IO[bytes] | None, said: deque[str], show: Callable[[deque[str]
 
 
 def _shower() -> Callable[[deque[str]], None]:
-    """Return what shows lines: a notebook's output that is renewed, or stderr."""
+    """Return the printer of progress lines: a refreshed notebook output, or stderr."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if getattr(shell, "kernel", None) is None:

@@ -1,1 +1,1 @@
-"""What the bytes of a picture say before any is decoded: its kind, its size, its frames."""
+"""Facts of a picture from its header: kind, size, frames."""

@@ -43,7 +43,7 @@ _WIDTH, _HEIGHT = 256, 257
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of its picture; of a format to convert, what is easily found."""
+    """The header of a picture; partial for formats to convert."""
 
     #: As `recognise` names it.
     kind: str
@@ -55,7 +55,7 @@ class Header:
 
 
 def read_header(kind: str, file: BinaryIO, length: int, head: bytes) -> Header:
-    """Return what a file says of which `recognise` named the kind.
+    """Return the header of a file whose kind `recognise` has named.
 
     It has `length` bytes; `head` are its first `HEAD_BYTES`.
 

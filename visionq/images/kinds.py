@@ -66,7 +66,7 @@ def _is_kind(name: str) -> TypeGuard[Kind]:
 
 
 def is_convertible(found: str) -> bool:
-    """Tell whether this installation converts a format where a job asks for it."""
+    """Return whether this installation can convert a format on request."""
     return found in CONVERTIBLE and (found != _HEIC or find_spec(HEIC_PACKAGE) is not None)
 
 
@@ -112,6 +112,6 @@ def recognise(data: bytes, *, name: str | None = None) -> str:
 
 
 def format_of(data: bytes) -> str | None:
-    """Return the name of the format by the first `HEAD_BYTES`; None: nothing known."""
+    """Return the format by the first `HEAD_BYTES`; None if unknown."""
     head = data[:HEAD_BYTES]
     return next((name for pattern, name in _PATTERNS if pattern.match(head)), None)

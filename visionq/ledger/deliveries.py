@@ -86,7 +86,7 @@ class Delivery:
     fault: str | None = field(repr=False)
 
     def to_public(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the output of `--json`."""
         moments = {
             name: at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
             for name, at in (("created_at", self.created_at), ("tried_at", self.tried_at))

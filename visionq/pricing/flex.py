@@ -34,7 +34,7 @@ def flex_factor(prices: PriceTable, profile: ProviderProfile, model: str) -> Dec
 
 
 def seconds_of_flex(prices: PriceTable, profile: ProviderProfile, model: str) -> float | None:
-    """Return how many seconds a job needs for flex; None: there is no such tier."""
+    """Return the seconds a job needs for flex; None without such a tier."""
     if profile.flex is None or flex_factor(prices, profile, model) is None:
         return None
     return profile.flex.longest_seconds + MARGIN

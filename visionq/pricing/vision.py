@@ -64,7 +64,7 @@ class DetailLevels(Facts):
         return (Detail.LOW, Detail.HIGH, *((Detail.ORIGINAL,) if self.original else ()))
 
     def meaning(self, detail: Detail) -> Detail:
-        """Resolve `auto`; return any other value as it is."""
+        """Resolve `auto`; return any other value unchanged."""
         return self.auto if detail == Detail.AUTO else detail
 
     def at(self, detail: Detail) -> DetailLevel:

@@ -99,7 +99,7 @@ class Consumer(CeleryConsumer):
             self._flush_events()  # type: ignore[attr-defined]  # stubs lack it
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], Any]:  # noqa: ANN401  # Celery's signature
-        """Look at a message before Celery does, and see that its stumbling ends no worker."""
+        """Check a message before Celery does, so that its errors end no worker."""
         handle = super().create_task_handler(*args, **options)
         channel = self.task_consumer.channel  # type: ignore[attr-defined]  # stubs lack it
         if isinstance(channel, Channel):
@@ -117,7 +117,7 @@ class Consumer(CeleryConsumer):
         return handle_any
 
     def free_places(self) -> int:
-        """Return how many tasks more the pool takes."""
+        """Return how many more tasks the pool takes."""
         return int(self.pool.num_processes) - len(state.reserved_requests)
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002  # Celery's signature
@@ -147,7 +147,7 @@ class Consumer(CeleryConsumer):
         self._keep_dead_letter(message, reason, detail)
 
     def _leave_default_queue(self, message: Message) -> None:
-        """Return a message to the program that it belongs to, and leave its queue."""
+        """Requeue another program's message, and stop consuming its queue."""
         _logger.error(
             "The queue %r holds tasks of another program and is left to it;"
             " unset VISIONQ_CONSUME_DEFAULT_QUEUE, and send jobs to %r",

@@ -284,7 +284,7 @@ class Transport(redis.Transport):
 
 
 def register() -> None:
-    """Have every connection of this process to a broker on Redis made by it.
+    """Register this transport for every Redis broker connection of the process.
 
     kombu's own decoders unpack any body, however large: a thousand times its size.
     """

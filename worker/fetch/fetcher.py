@@ -48,7 +48,7 @@ class HostSlots:
 
     @contextmanager
     def of(self, host: str, tenant: str) -> Iterator[None]:
-        """Hold a place of a host; raises `httpcore2.PoolTimeout` past the download's deadline."""
+        """Hold a slot of a host; raises `httpcore2.PoolTimeout` past the deadline."""
         with self._lock:
             entry = self._hosts.setdefault(host, _Host(FairLimiter(self._count)))
             entry.users += 1

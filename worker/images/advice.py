@@ -80,7 +80,7 @@ class Look:
 
 
 def wanted(options: PictureOptions) -> bool:
-    """Tell whether any of the computed requirements is looked for."""
+    """Return whether any computed requirement is checked."""
     return any(options.policy(name) is not Policy.OFF for name in COMPUTED)
 
 
@@ -125,7 +125,7 @@ def glance(picture: Image.Image) -> Image.Image:
 
 
 def _reduced(picture: Image.Image, factor: int) -> Image.Image:
-    """Return what `reduce` does, which copies a transparent picture whole, strip by strip."""
+    """Reduce strip by strip; `reduce` itself copies a transparent picture whole."""
     if picture.mode != "RGBA":
         return picture.reduce(factor)
     small = Image.new("RGBA", (-(-picture.width // factor), -(-picture.height // factor)))

@@ -48,7 +48,7 @@ def terminated(data: bytes, kind: Kind) -> Iterator[bytes]:
 
 
 def check_end(jpeg: bytes) -> None:
-    """See that the last scan of a JPEG with a new end marker is whole.
+    """Check that the last scan of a JPEG with a new end marker is complete.
 
     A decoder fills what is missing, and does not say so. So something else is given to it to decode
     there: where this changes the picture, data is missing. An eighth of the size tells.

@@ -285,7 +285,7 @@ def _clamp(wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _is_flattened(checked: CheckedImage, options: PictureOptions) -> bool:
-    """Tell whether transparency goes on white.
+    """Return whether transparency is flattened onto white.
 
     Where the first frame of an animation draws nothing, people see the page that it is on.
     """

@@ -103,7 +103,7 @@ class MemoryLimiter(FairLimiter):
         self._release(one.tenant, one.owner.held)
 
     def _changes(self, share: MemoryReservation, wanted: int) -> None:
-        """Let a share hold less, or any amount if it may go beyond."""
+        """Change a reservation: to less, or to any amount if it may exceed the limit."""
         with self._lock:
             if self._beyond is not share:
                 self._release(share.tenant, share.held - wanted)
@@ -126,7 +126,7 @@ class MemoryReservation:
         self.held = 0
 
     async def hold(self, wanted: int, *, waiting: Callable[[], None] = lambda: None) -> None:
-        """Hold `wanted` bytes instead of those held before; wait until they are free.
+        """Hold `wanted` bytes instead of the present ones; wait until they are free.
 
         `waiting` is called now and then meanwhile.
         """
@@ -138,7 +138,7 @@ class MemoryReservation:
             budget._changes(self, wanted)  # noqa: SLF001  # likewise
 
     def adds_at_once(self, more: int) -> bool:
-        """Hold more bytes if they are free now; return whether."""
+        """Hold more bytes if they are free now; return whether they were."""
         budget, wanted = self._budget, self.held + more
         if not budget._needs_admission(self, wanted):  # noqa: SLF001  # likewise
             budget._changes(self, wanted)  # noqa: SLF001  # likewise
@@ -188,7 +188,7 @@ class PrepareSlot:
             self._taken = True
 
     def leave(self) -> None:
-        """Let another job have it; one that was not taken may be left."""
+        """Release the slot, if it was taken."""
         if self._taken:
             self._taken = False
             self._shares.give_back(self._tenant)
@@ -216,7 +216,7 @@ class DecodeSlots:
         self._threads = ThreadPoolExecutor(count + _SMALL_SLOTS, "visionq-decode")
 
     def held(self, tenant: str, pixels: int | None = None) -> AbstractAsyncContextManager[None]:
-        """Hold a slot for a picture; wait as long as necessary.
+        """Hold a slot for a picture, waiting until one is free.
 
         None: it is not known how many, so they may be many.
         """

@@ -101,7 +101,7 @@ def scale(picture: Image.Image, size: tuple[int, int], *, lossless: bool) -> Ima
 
 
 def scale_by_simd(picture: Image.Image, size: tuple[int, int], *, lossless: bool) -> Image.Image:
-    """Do it where `HAS_SIMD`."""
+    """Scale by SIMD, where `HAS_SIMD`."""
     kernel = simd.FilterType.lanczos3 if lossless else simd.FilterType.catmull_rom
     options = simd.ResizeOptions(resize_alg=simd.ResizeAlg.convolution(kernel))
     smaller = picture._new(_unfilled(picture.mode, size))  # noqa: SLF001  # as its own `resize` does
@@ -121,7 +121,7 @@ def release_buffers() -> None:
 
 
 def scale_by_pillow(picture: Image.Image, size: tuple[int, int], *, lossless: bool) -> Image.Image:
-    """Do it anywhere."""
+    """Scale by Pillow, on any platform."""
     # After a reduced JPEG decode at most half remains to be done. Hamming is as sharp as bicubic
     # there, for the work of bilinear.
     kernel = Image.Resampling.LANCZOS if lossless else Image.Resampling.HAMMING

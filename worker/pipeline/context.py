@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class FencedError(Exception):
-    """The job belongs to another attempt; call and write nothing for it."""
+    """Another attempt owns the job: neither call nor write for it."""
 
     #: Traces do not count it as an error.
     is_fault = False
@@ -205,7 +205,7 @@ class Attempt:
 
     @property
     def price(self) -> Price | None:
-        """The price of the model's tokens, online or in a batch; None: not known."""
+        """The price of the model's tokens, online or in a batch; None if unknown."""
         prices = self.dependencies.prices
         return prices.of_batch(self.model) if self.in_batch else prices.for_model(self.model)
 

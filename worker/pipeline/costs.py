@@ -50,7 +50,7 @@ def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str,
 
 
 def by_table(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str, ...]]:
-    """Return the same by the table of prices alone."""
+    """Return the cost by the price table alone."""
     price = attempt.price
     if price is None:
         return 0, True, (f"no price is known for {attempt.model}: the cost is not counted",)

@@ -187,7 +187,7 @@ async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage,
 
 
 async def _encoded_isolated(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage, ...]:
-    """Do the same in an isolated process; nothing looks into the picture here."""
+    """Encode in an isolated process; this one never reads the picture."""
     dependencies, job = attempt.dependencies, attempt.job
     content = await _content(attempt, picture)
     task = PictureTask(

@@ -127,7 +127,7 @@ def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
 
 
 async def settle_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
-    """Return how an attempt ends whose line in a batch has come back."""
+    """Return the outcome of an attempt whose batch line has been answered."""
     attempt.sent = True
     if not line.was_asked:
         return Ending(Waiting(DelayReason.BATCH, 0, counted=False))

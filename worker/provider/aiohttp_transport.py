@@ -158,7 +158,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return response
 
     def _open(self) -> aiohttp.ClientSession:
-        """Return the session; it belongs to the loop of the first call."""
+        """Return the session, which belongs to the event loop of the first call."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=_Connector(self._connect_timeout),

@@ -41,7 +41,7 @@ class BatchFile:
     """A file of lines to upload, filled up to the provider's limits; a context manager."""
 
     def __init__(self, path: Path, limits: BatchLimits) -> None:
-        """Begin an empty file at `path`; one that exists already is replaced."""
+        """Create an empty file at `path`, replacing any."""
         self.path = path
         self.lines = 0
         self.bytes = 0
@@ -129,7 +129,7 @@ class BatchLineResult:
 
 
 def read_line(line: bytes) -> BatchLineResult | None:
-    """Read a line of a result file; None: it names no `custom_id`."""
+    """Parse a line of a result file; None without `custom_id`."""
     document = parse_json(line)
     custom_id = _dict(document).get("custom_id")
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= _LONGEST_ID:

@@ -80,7 +80,7 @@ class BatchStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Return whether nothing more will come of the batch."""
+        """Return whether the batch has ended."""
         return self in _FINAL
 
 
@@ -157,7 +157,7 @@ class BatchApi(Protocol):
         """
 
     def create(self, file_id: str, api: Api, mark: str, window: str = "24h") -> ProviderBatch:
-        """Have the lines of a file asked.
+        """Create a batch from an uploaded file.
 
         Raises:
             BatchApiMissing: the provider has no such path.
@@ -170,7 +170,7 @@ class BatchApi(Protocol):
         """Return the newest batch with a mark, of those created at `since` or later."""
 
     def recent(self, *, since: float) -> Iterator[ProviderBatch]:
-        """Yield the batches created at `since` or later, ours and others', the newest first."""
+        """Yield the batches created since `since`, ours and others', newest first."""
 
     def get(self, batch_id: str) -> ProviderBatch:
         """Return the current state of a batch; raise `RequestRejected` if unknown."""
@@ -358,7 +358,7 @@ class HttpBatchApi:
             raise ProviderUnavailable(str(error)) from error
 
     def _listed(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a list, the newest first."""
+        """Yield the rows of a list, newest first."""
         after: dict[str, str] = {}
         for _ in range(_MOST_PAGES):
             params = {"limit": str(_PAGE), **query, **after}
@@ -418,7 +418,7 @@ class HttpBatchApi:
         return batch
 
     def _refusal(self, response: httpx2.Response) -> VisionqError:
-        """Return the error that an answer without a result stands for."""
+        """Return the error for a response without a result."""
         reply = _reply(response)
         reason = read_reason(reply)
         if reply.status in _NO_PATH and _says_no_path(reason):
@@ -441,7 +441,7 @@ def make_batch_api(settings: Settings) -> HttpBatchApi:
 
 
 def read_batch(document: dict[str, Any]) -> ProviderBatch | None:
-    """Read the document of a batch; None: no id, or an unknown status."""
+    """Parse a batch object; None without id or with an unknown status."""
     batch_id, input_id = _id(document.get("id")), _id(document.get("input_file_id"))
     status = document.get("status")
     if batch_id is None or status not in tuple(BatchStatus):

@@ -203,7 +203,7 @@ def make_client(settings: Settings, http_client: httpx2.Client | None = None) ->
 def make_async_client(
     settings: Settings, http_client: httpx2.AsyncClient | None = None
 ) -> openai.AsyncOpenAI:
-    """Return the same for the event loop that makes its first call; raises as `make_client`."""
+    """Return an asynchronous client for one event loop; raises as `make_client`."""
     client = AsyncProviderClient(
         **_options(settings), http_client=http_client or _async_http_client(settings)
     )

@@ -199,7 +199,7 @@ def fault(
     usage: Usage | None = None,
     text: str | None = None,
 ) -> errors.VisionqError:
-    """Return the error that the reply stands for.
+    """Return the error for the reply.
 
     `usage` and `text` are what it says, for all that, of tokens and of an answer: a call that was
     counted is settled at that count and not asked again, regardless of its status.

@@ -132,7 +132,7 @@ def _detail(detail: object) -> str:
 
 
 def _field(item: object) -> str:
-    """Say one entry of the list that validators such as FastAPI's give."""
+    """Format one entry of a validation error list such as FastAPI's."""
     if not isinstance(item, dict) or "msg" not in item:
         return _flat(item)
     place = item.get("loc")

@@ -43,7 +43,7 @@ class Lease:
     renew_until: float = field(default=0)
 
     def extend(self, seconds: float) -> None:
-        """Begin a stage with its time limit; a stage that exceeds it loses the job."""
+        """Start a stage with a time limit; exceeding it loses the job."""
         self.renew_until = self.clock() + seconds
 
 
@@ -57,7 +57,7 @@ class Leases:
 
     @contextmanager
     def hold(self, claim: Claim, seconds: float) -> Iterator[Lease]:
-        """Hold a claim while its job is worked on."""
+        """Hold a claim while its job is processed."""
         lease = Lease(claim.id, claim.token, self._clock)
         lease.extend(seconds)
         with self._lock:

@@ -121,7 +121,7 @@ class BatchObject(BaseModel):
 
 
 class BatchList(BaseModel):
-    """Batches, the newest first."""
+    """Batches, newest first."""
 
     object: Literal["list"] = "list"
     data: list[BatchObject]
@@ -167,7 +167,7 @@ async def create_batch(
 
 
 def _needed(extras: BatchExtras, now: int) -> dict[str, Any]:
-    """Return how the lines are asked, and when their answers are needed.
+    """Return the lane of the lines, and when their answers are needed.
 
     Raises:
         ApiError: there is no such moment, or the lane keeps none.

@@ -164,7 +164,7 @@ class BatchBook:
         return batch.model_copy(update=known)
 
     async def page(self, tenant: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
-        """Return the tenant's batches, the newest first, and whether there are more."""
+        """Return the tenant's batches, newest first, and whether there are more."""
         index = TENANT_BATCHES + tenant
         rank: Any = await self._redis.zrevrank(index, after) if after else None
         start = 0 if rank is None else int(rank) + 1
@@ -176,7 +176,7 @@ class BatchBook:
         return [batch for batch in found if batch], len(ids) > limit
 
     async def unfinished(self) -> list[str]:
-        """Return the ids of unfinished batches, the oldest first."""
+        """Return the ids of unfinished batches, oldest first."""
         ids: Sequence[Any] = await self._redis.zrange(OPEN_BATCHES, 0, -1)
         return [batch_id.decode() for batch_id in ids]
 

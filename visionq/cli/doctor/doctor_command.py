@@ -143,7 +143,7 @@ def exit_code_of(findings: list[Finding]) -> int:
 
 
 def report(findings: Sequence[Finding]) -> dict[str, object]:
-    """Return what `--json` prints."""
+    """Return the output of `--json`."""
     counts = Counter(one.level for one in findings)
     return {
         "counts": {level.value: counts[level] for level in Level},

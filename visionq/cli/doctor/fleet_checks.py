@@ -198,7 +198,7 @@ _STRAY: Final = (
 
 
 def batch_findings(redis: Redis) -> list[Finding]:
-    """Return what batches have shown, and what of them is left at the provider."""
+    """Return findings about batches, and what they left at the provider."""
     verdicts = [
         _verdict(key, model, api, one)
         for (key, model, api), one in sorted(read_all_support(redis).items())

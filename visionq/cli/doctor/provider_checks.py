@@ -29,7 +29,7 @@ _KEY: Final = "provider.key"
 
 
 def ask_provider(provider: Provider) -> tuple[list[Finding], ListedModels | None]:
-    """Look at the key and the balance, and get the list of models."""
+    """Check the key and the balance, and fetch the list of models."""
     if not provider.may_be_asked:
         message = "no key here (PROXYAPI_API_KEY), so nothing was sent to the provider"
         advice = "workers need one; set it where they run. Without one, `visionq up` simulates"

@@ -103,7 +103,7 @@ def price_of(cell: str) -> Decimal | None:
 
 
 def is_absent(cell: str) -> bool:
-    """Return whether a cell says that there is no price."""
+    """Return whether a cell marks an absent price."""
     return cell.strip().casefold() in _ABSENT
 
 
