@@ -67,6 +67,16 @@ local function sent_already()
   end
 end
 
+-- Out of the worker's hands, until its deadline at the latest.
+local function put_aside(to, reason, result)
+  release_slot(job)
+  move(job, State.IN_PROGRESS, to, 'reason', reason)
+  set_due(id, deadline)
+  redis.call('SET', K.celery_result .. id, result)
+  emit_event(id, to, reason)
+  wake()
+end
+
 -- Another job asks the same: wait for its answer instead of paying for another.
 local function lead()
   if reuse ~= 'use' or cache_key == '' then
@@ -76,33 +86,14 @@ local function lead()
   if leader == id or not into and redis.call('HEXISTS', K.job .. leader, 'line') == 1 then
     return -- nobody who is asked at once waits for a batch
   end
-  release_slot(job)
-  move(job, State.IN_PROGRESS, State.WAITING, 'reason', DelayReason.FOLLOWS)
   redis.call('RPUSH', K.followers .. cache_key, id)
-  if deadline then
-    redis.call('ZADD', K.due, deadline, id)
-  else
-    redis.call('ZREM', K.due, id)
-  end
-  redis.call('SET', K.celery_result .. id, waits_result)
-  emit_event(id, State.WAITING, DelayReason.FOLLOWS)
-  wake()
+  put_aside(State.WAITING, DelayReason.FOLLOWS, waits_result)
   return { Verdict.FOLLOW }
 end
 
 local function park_as_unclear()
-  release_slot(job)
-  move(job, State.IN_PROGRESS, State.PARKED, 'reason', DelayReason.BILLING_UNKNOWN)
-  redis.call('ZADD', K.parked, at(now), id)
+  put_aside(State.PARKED, DelayReason.BILLING_UNKNOWN, unclear_result)
   end_single_flight(id, job) -- it led to repair its answer
-  if deadline then
-    redis.call('ZADD', K.due, deadline, id)
-  else
-    redis.call('ZREM', K.due, id)
-  end
-  redis.call('SET', K.celery_result .. id, unclear_result)
-  emit_event(id, State.PARKED, DelayReason.BILLING_UNKNOWN)
-  wake()
   return { Verdict.PARK, DelayReason.BILLING_UNKNOWN }
 end
 
@@ -187,24 +178,29 @@ end
 
 -- The leader of those that ask the same: the first, but one that is asked at once before one in a batch.
 local function take_lead()
-  local leader = cache_key ~= '' and leader_of(cache_key)
-  if cache_key ~= '' and (not leader or redis.call('HEXISTS', K.job .. leader, 'line') == 1) then
+  local leader = leader_of(cache_key)
+  if not leader or redis.call('HEXISTS', K.job .. leader, 'line') == 1 then
     redis.call('HSET', job, 'lead', cache_key)
     redis.call('SET', K.leader .. cache_key, id)
+  end
+end
+
+-- Only now is the promised room taken: a job that waited for the rate limit has kept it.
+local function book_call()
+  reserve_money(job, token, reserve == '' and '0' or reserve, today)
+  clear_earmark(job)
+  redis.call('HINCRBY', job, 'calls', 1)
+  if cache_key ~= '' then
+    redis.call('HSET', job, 'asks:' .. token, cache_key)
+    take_lead()
   end
 end
 
 -- The line has its place: from here on its batch decides what becomes of it. No rate limit holds for
 -- batches, and the gate counts calls that come back soon.
 local function join_batch()
-  reserve_money(job, token, reserve == '' and '0' or reserve, today)
-  clear_earmark(job)
+  book_call()
   redis.call('HDEL', job, 'sent_at', 'forecast', 'tokens')
-  if cache_key ~= '' then
-    redis.call('HSET', job, 'asks:' .. token, cache_key)
-  end
-  redis.call('HINCRBY', job, 'calls', 1)
-  take_lead()
   release_slot(job)
   move(job, State.IN_PROGRESS, State.WAITING, 'reason', DelayReason.BATCH, 'line', into)
   redis.call('ZREM', K.due, id)
@@ -218,20 +214,13 @@ local function join_batch()
   return { Verdict.GO }
 end
 
--- Only now is the promised room taken: a job that waited for the rate limit has kept it.
 local function mark_sent()
-  reserve_money(job, token, reserve == '' and '0' or reserve, today)
-  clear_earmark(job)
+  book_call()
   release_rate_limit(rate_limit, job, tokens)
   local key = gate_of(pool)
   local epoch = redis.call('HGET', key, 'epoch') or '0'
   redis.call('HSET', job, 'gate', key, 'epoch', epoch)
-  if cache_key ~= '' then
-    redis.call('HSET', job, 'asks:' .. token, cache_key)
-  end
   redis.call('HINCRBY', key, 'calls_out', 1)
-  redis.call('HINCRBY', job, 'calls', 1)
-  take_lead()
   return { Verdict.GO }
 end
 

@@ -97,7 +97,6 @@ end
 
 look[State.PARKED] = function(id, job)
   leave_waiters(id, job)
-  redis.call('ZREM', K.parked, id)
   requeue(id, job, State.PARKED)
 end
 
@@ -166,11 +165,6 @@ local function ahead_of(slots)
   return asked.slots_per_hint_ahead > 0 and math.floor(slots / asked.slots_per_hint_ahead) or 0
 end
 
--- What a pool's dead workers still hold takes nothing from the slots of other pools.
-local function room_of(slots, busy)
-  return math.max(0, slots + ahead_of(slots) - busy)
-end
-
 -- How many jobs a key's workers may take; a closed gate begins to reopen when its pause is over.
 local function left_behind(key)
   local gate = read_gate(key)
@@ -188,7 +182,9 @@ local function read_pools()
     if slots[i + 1] ~= '0' then
       local busy = tonumber(redis.call('HGET', K.pool_busy, slots[i]) or 0)
       local of_pool = tonumber(slots[i + 1])
-      local pool = { queues = {}, room = room_of(of_pool, busy), ahead = ahead_of(of_pool), key = gate_of(slots[i]) }
+      local pool = { queues = {}, ahead = ahead_of(of_pool), key = gate_of(slots[i]) }
+      -- What a pool's dead workers still hold takes nothing from the slots of other pools.
+      pool.room = math.max(0, of_pool + pool.ahead - busy)
       for queue in string.gmatch(string.match(slots[i], '^[^@]*'), '[^,]+') do
         pool.queues[queue] = true
       end

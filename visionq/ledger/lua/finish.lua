@@ -159,7 +159,6 @@ local function accept_late_result()
   end
   local is_clear = brings or billing ~= Billing.UNKNOWN and redis.call('HGET', job, 'unknown_calls') == '0'
   if is_unclear and is_clear or brings and leave_waiters(id, job) then
-    redis.call('ZREM', K.parked, id)
     if ending.answer then
       waive_budget(job)
     end
@@ -211,8 +210,7 @@ local function hold_back()
     rest_model(ending.model, reason, tonumber(ending.delay))
   elseif refuse_at_gate(key, was.epoch, job, reason, was.reserved) then
     move(job, State.IN_PROGRESS, State.PARKED, 'reason', reason)
-    redis.call('ZADD', K.parked, at(now), id)
-    redis.call('ZADD', K.due, at(now + tonumber(ending.delay)), id)
+    set_due(id, at(now + tonumber(ending.delay)))
     return emit_event(id, State.PARKED, reason)
   end
   -- At the tail: another job makes the trial.
@@ -263,7 +261,6 @@ else
   end
   redis.call('SET', K.celery_result .. id, ending.celery_result, 'EX', ending.keep.ttl)
   if outcome == State.PARKED then
-    redis.call('ZADD', K.parked, at(now), id)
     redis.call('HDEL', job, 'blocked_by')
   end
   local late_answer, unknown_calls = unpack(redis.call('HMGET', job, 'late_answer', 'unknown_calls'))
@@ -271,11 +268,7 @@ else
   if reason == DelayReason.BILLING_UNKNOWN and (late_answer or outcome == State.PARKED and unknown_calls == '0') then
     delay = '0' -- an earlier call came back while this attempt ran
   end
-  if delay then
-    redis.call('ZADD', K.due, at(now + tonumber(delay)), id)
-  else
-    redis.call('ZREM', K.due, id)
-  end
+  set_due(id, delay and at(now + tonumber(delay)))
   emit_event(id, outcome, reason, ending.keep.events)
 end
 wake()

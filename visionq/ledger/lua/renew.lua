@@ -36,7 +36,6 @@ local function take_up_newer_jobs()
     redis.call('ZREM', K.too_new, id)
     local job = K.job .. id
     if redis.call('HGET', job, 'reason') == DelayReason.NEWER_WORKER_NEEDED then
-      redis.call('ZREM', K.parked, id)
       requeue(id, job, State.PARKED)
       wake()
     end

@@ -24,7 +24,6 @@ local function resume(id)
     return state or State.MISSING
   end
   ask_again(job)
-  redis.call('ZREM', K.parked, id)
   redis.call('HDEL', job, 'blocked_by', 'interrupted', 'refused')
   redis.call('HSET', job, 'excused', math.max(0, tonumber(unknown_calls or 0) - 1))
   requeue(id, job, State.PARKED)

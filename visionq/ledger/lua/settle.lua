@@ -45,7 +45,6 @@ local function settle_call(id, job, token, amount, cost)
     increase(job, 'cost', cost)
     count_for(lane, 'spent|{tenant}|{model}', cost)
   elseif is_unclear and redis.call('HGET', job, 'unknown_calls') == '0' then
-    redis.call('ZREM', K.parked, id)
     redis.call('HDEL', job, 'refused')
     requeue(id, job, State.PARKED)
     wake()

@@ -49,21 +49,11 @@ local function count_in_batch(id, to, ttl)
   end
 end
 
--- Per tenant too, so that nobody looks through what is others'.
-local function list_finished(tenant, id, ttl, most)
-  local finished = K.tenant_finished .. tenant
-  redis.call('ZREM', K.tenant_jobs .. tenant, id)
-  redis.call('ZADD', finished, at(now), id)
-  redis.call('ZREMRANGEBYSCORE', finished, '-inf', at(now - ttl * 1000))
-  redis.call('ZREMRANGEBYRANK', finished, 0, -1 - most)
-  redis.call('EXPIRE', finished, ttl)
-end
-
--- Failures are listed apart: many good ends must not push a bad one out.
-local function list_failed(id, ttl, most)
-  redis.call('ZADD', K.failed, at(now), id)
-  redis.call('ZREMRANGEBYSCORE', K.failed, '-inf', at(now - ttl * 1000))
-  redis.call('ZREMRANGEBYRANK', K.failed, 0, -1 - most)
+-- The newest of them, for as long as their jobs are kept.
+local function list_finished(list, id, keep)
+  redis.call('ZADD', list, at(now), id)
+  redis.call('ZREMRANGEBYSCORE', list, '-inf', at(now - keep.ttl * 1000))
+  redis.call('ZREMRANGEBYRANK', list, 0, -1 - keep.finished)
 end
 
 -- Tells all who wait for the end of a job, and lists it. `its`: what the job knows of itself. `keep`:
@@ -89,12 +79,13 @@ local function announce_end(id, its, to, reason, celery_result, keep)
     enter_delivery(tenant, K.canvas_event, id, 'canvas ' .. id .. ' ' .. at(now))
   end
   if to == State.FAILED then
-    list_failed(id, ttl, keep.finished)
+    list_finished(K.failed, id, keep) -- apart: many good ends must not push a bad one out
   end
-  list_finished(tenant, id, ttl, keep.finished)
-  redis.call('ZADD', K.finished, at(now), id)
-  redis.call('ZREMRANGEBYSCORE', K.finished, '-inf', at(now - ttl * 1000))
-  redis.call('ZREMRANGEBYRANK', K.finished, 0, -1 - keep.finished)
+  list_finished(K.finished, id, keep)
+  -- Per tenant too, so that nobody looks through what is others'.
+  list_finished(K.tenant_finished .. tenant, id, keep)
+  redis.call('EXPIRE', K.tenant_finished .. tenant, ttl)
+  redis.call('ZREM', K.tenant_jobs .. tenant, id)
   emit_event(id, to, reason, keep.events)
 end
 
@@ -109,7 +100,6 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
   elseif from == State.IN_PROGRESS then
     release_slot(job)
   elseif from == State.PARKED then
-    redis.call('ZREM', K.parked, id)
     redis.call('ZREM', K.too_new, id)
   end
   if its.online then

@@ -1,3 +1,5 @@
+-- include: core/base
+
 -- Claimed, not sent: jobs taken from their lanes, counted for each model and tenant. In any
 -- way a job takes out of the workers' hands, it goes through `move`.
 
@@ -34,13 +36,28 @@ local function uncount_unsent(job)
   end
 end
 
+-- When the dispatcher looks at the job; nil: only what it waits for brings it back.
+local function set_due(id, moment)
+  if moment then
+    redis.call('ZADD', K.due, moment, id)
+  else
+    redis.call('ZREM', K.due, id)
+  end
+end
+
 -- What follows are fields of the job, with their values, that change with its state.
 local function move(job, from, to, ...)
   redis.call('HINCRBY', K.counts, from, -1)
   redis.call('HINCRBY', K.counts, to, 1)
   redis.call('HSET', job, 'state', to, ...)
-  if from == State.PARKED or to == State.PARKED then
-    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), to == State.PARKED and 1 or -1)
+  local change = (to == State.PARKED and 1 or 0) - (from == State.PARKED and 1 or 0)
+  if change > 0 then
+    redis.call('ZADD', K.parked, at(now), string.sub(job, #K.job + 1))
+  elseif change < 0 then
+    redis.call('ZREM', K.parked, string.sub(job, #K.job + 1))
+  end
+  if change ~= 0 then
+    count_of_tenant(K.tenant_parked, redis.call('HGET', job, 'lane'), change)
   end
   if to ~= State.HINTED and to ~= State.IN_PROGRESS then
     uncount_unsent(job)

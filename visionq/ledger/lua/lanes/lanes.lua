@@ -30,12 +30,7 @@ end
 
 local function enter_lane(id, job, lane, push)
   redis.call(push, K.lane .. lane, id)
-  local deadline = redis.call('HGET', job, 'deadline')
-  if deadline then
-    redis.call('ZADD', K.due, deadline, id)
-  else
-    redis.call('ZREM', K.due, id)
-  end
+  set_due(id, redis.call('HGET', job, 'deadline'))
   if redis.call('HINCRBY', K.lane_sizes, lane, 1) == 1 then
     count_of_tenant(K.tenant_lanes, lane, 1)
     join_rings(lane)

@@ -31,18 +31,11 @@ end
 
 -- `state` is waiting or parked; `needed` is what its call may cost.
 local function wait_for_budget(id, job, from, scope, needed, state)
-  local reason, deadline = WAITING_REASONS[state], redis.call('HGET', job, 'deadline')
+  local reason = WAITING_REASONS[state]
   move(job, from, state, 'reason', reason, 'waits_for', scope)
   redis.call('ZADD', waiters_of(scope, state), needed, id)
   redis.call('HINCRBY', K.budget_waiter_counts, scope, 1)
-  if state == State.PARKED then
-    redis.call('ZADD', K.parked, at(now), id)
-  end
-  if deadline then
-    redis.call('ZADD', K.due, deadline, id)
-  else
-    redis.call('ZREM', K.due, id)
-  end
+  set_due(id, redis.call('HGET', job, 'deadline'))
   emit_event(id, state, reason)
 end
 
@@ -87,7 +80,6 @@ local function give_up(scope, headroom, day, most)
     local id, needed = hopeless[i], hopeless[i + 1]
     redis.call('ZREM', waiting, id)
     redis.call('ZADD', parked, needed, id)
-    redis.call('ZADD', K.parked, at(now), id)
     move(K.job .. id, State.WAITING, State.PARKED, 'reason', WAITING_REASONS[State.PARKED])
     emit_event(id, State.PARKED, WAITING_REASONS[State.PARKED])
     tell_exhausted(scope, day, tonumber(needed))
@@ -109,7 +101,6 @@ local function admit_waiters(scope, state, room, most)
     room = room - needed
     woken = woken + 1
     leave_waiters(id, job)
-    redis.call('ZREM', K.parked, id)
     earmark(job, scope, at(needed))
     requeue(id, job, state)
   end

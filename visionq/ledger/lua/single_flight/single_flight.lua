@@ -18,7 +18,6 @@ local function wake_followers(key, most)
     local state, reason, blocked_by = unpack(redis.call('HMGET', job, 'state', 'reason', 'blocked_by'))
     local is_blocked = state == State.PARKED and blocked_by == key
     if is_blocked or state == State.WAITING and reason == DelayReason.FOLLOWS then
-      redis.call('ZREM', K.parked, followers[i])
       redis.call('HDEL', job, 'blocked_by')
       waive_budget(job)
       requeue(followers[i], job, state)
