@@ -18,6 +18,9 @@ TABLE_MARKS: Final = frozenset({"id", "text", "cost_rub", "cached", "error_code"
 #: Columns of a table of refused rows.
 REFUSED_MARKS: Final = frozenset({"id", "file", "code", "message"})
 _PARQUET: Final = ".parquet"
+_XLSX: Final = ".xlsx"
+#: Marks a workbook as ours, in its custom properties, which spreadsheets keep.
+WORKBOOK_MARK: Final = "visionq table"
 #: Bytes that contain the names of the columns.
 _HEAD: Final = 1 << 20
 _NAME: Final = re.compile(r"[\w.]+")
@@ -53,6 +56,8 @@ def check_table(out: Path, marks: frozenset[str] = TABLE_MARKS) -> None:
 
 
 def _is_marked(path: Path, marks: frozenset[str]) -> bool:
+    if path.suffix.lower() == _XLSX:
+        return _is_marked_workbook(path)
     with path.open("rb") as file:
         if path.suffix.lower() != _PARQUET:
             names = file.readline(_HEAD).decode("utf-8-sig", "replace")
@@ -62,3 +67,13 @@ def _is_marked(path: Path, marks: frozenset[str]) -> bool:
         file.seek(max(0, length - _HEAD))
         footer = file.read()
     return footer.endswith(b"PAR1") and all(mark.encode() in footer for mark in marks)
+
+
+def _is_marked_workbook(path: Path) -> bool:
+    from zipfile import BadZipFile, ZipFile  # noqa: PLC0415  # only workbooks need it
+
+    try:
+        with ZipFile(path) as archive, archive.open("docProps/custom.xml") as properties:
+            return WORKBOOK_MARK.encode() in properties.read(_HEAD)
+    except (BadZipFile, KeyError, NotImplementedError):
+        return False

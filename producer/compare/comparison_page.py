@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 from html import escape
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.compare.comparison_plan import PAGE_BEGINS
@@ -17,6 +14,7 @@ from producer.compare.comparison_rendering import (
     shown,
     variant_cells,
 )
+from producer.thumbnails import thumbnail
 from visionq.cli.screen import money
 from visionq.wording import counted
 
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
 #: Pixels of the longer side of a thumbnail, and pictures of a row that are shown.
 _SIDE: Final = 256
 _MOST_PICTURES: Final = 4
-#: What is decoded for a thumbnail. Pillow would hand EPS, under any name, to Ghostscript.
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-_MOST_PIXELS: Final = 50_000_000
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --miss: #d334; --sure: #2a64; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
@@ -206,20 +201,10 @@ def _cell(value: Any, style: str) -> str:  # noqa: ANN401  # any JSON value
 
 def _thumbnail(image: str) -> str:
     """Return a small picture of a local file; nothing where it can't be made."""
-    if "://" in image or image.startswith("data:") or find_spec("PIL") is None:
+    if "://" in image or image.startswith("data:"):
         return ""
-    from PIL import Image, ImageOps  # noqa: PLC0415  # optional: a plain install has no Pillow
-
-    try:
-        with Image.open(Path(image), formats=_FORMATS) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:
-                return ""
-            opened.draft("RGB", (_SIDE, _SIDE))
-            small = ImageOps.exif_transpose(opened).convert("RGB")
-            small.thumbnail((_SIDE, _SIDE))
-            target = io.BytesIO()
-            small.save(target, "WEBP", quality=75)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    small = thumbnail(image, _SIDE, "WEBP")
+    if small is None:
         return ""
-    data = base64.b64encode(target.getvalue()).decode()
+    data = base64.b64encode(small).decode()
     return f'<img alt="" src="data:image/webp;base64,{data}">'

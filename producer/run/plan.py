@@ -158,7 +158,7 @@ def make_plan(
         InvalidSource: the source can't be read, or lacks a column of the prompt.
         RecordRefused: OUT has an unknown suffix, is an input, or was not written by visionq.
     """
-    check_kind(options.out)
+    check_kind(options.out, options.form)
     read = (Path(spec) if spec != STDIN else None, asked.get("prompt_file"), asked.get("schema"))
     files = (settings.prices_file, settings.vision_file, settings.options_file)
     for written in {options.record, options.out}:

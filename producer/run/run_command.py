@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.job_options import job_options, prompt_options, take_question
-from producer.outputs import check_not_input, check_table
+from producer.outputs import check_not_input
 from producer.run.plan import RunOptions, make_plan
 from producer.run.record_index import open_rows
 from producer.run.run_progress import Terminal
 from producer.run.selection import Again
-from producer.run.table import as_old_as, keep_changed, table_options, take_table_form
+from producer.run.table import (
+    as_old_as,
+    check_is_ours,
+    check_kind,
+    keep_changed,
+    record_path,
+    table_options,
+    take_table_form,
+)
 from producer.run.table import export as write_table
 from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN
+from producer.sources.files import folder_of
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
 from visionq.cli.shared import FILE, errors_as_json, json_option
@@ -65,7 +74,7 @@ def again(given: list[str]) -> list[str]:
 @click.command(cls=_Remembering)
 @click.argument("source")
 @prompt_options("The question; {column} is replaced by the row's value.")
-@click.option("-o", "--out", type=FILE, required=True, help="FILE.jsonl, FILE.csv or FILE.parquet.")
+@click.option("-o", "--out", type=FILE, required=True, help="FILE.jsonl, .csv, .xlsx or .parquet.")
 @click.option(
     "--max-rub",
     type=POSITIVE_AMOUNT,
@@ -130,7 +139,7 @@ def run(
             yes=yes,
             ordered=ordered,
             ends_with_stdin=end_with_stdin,
-            form=take_table_form(options, settings.time_zone),
+            form=take_table_form(options, settings.time_zone, folder_of(source)),
         )
         described = take_source_options(options)
         asked = take_question(options)
@@ -150,7 +159,7 @@ def run(
 
 @click.command()
 @click.argument("record", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="FILE.csv or FILE.parquet.")
+@click.option("-o", "--out", type=FILE, required=True, help="FILE.csv, .xlsx, .parquet or .jsonl.")
 @click.option("--ordered", is_flag=True, help="In the order of the source.")
 @table_options
 @json_option
@@ -162,11 +171,18 @@ def export(
     as_json: bool,
     **options: Any,  # noqa: ANN401  # those of the table
 ) -> None:
-    """Convert the JSONL of `visionq run` to a table, even while it is written."""
-    with errors_as_json(as_json), open_rows(record, ordered=ordered) as rows:
-        check_not_input(out, [record])
-        check_table(out)
-        if (said := keep_changed(out, record)) is not None:
-            click.echo(said, err=True)
-        write_table(rows, out, take_table_form(options, load_settings().time_zone))
-        as_old_as(out, record)
+    """Convert OUT of `visionq run` to another form, even while it is written.
+
+    RECORD is the JSONL of a run, or the table beside it.
+    """
+    with errors_as_json(as_json):
+        rows_of = record_path(record)
+        form = take_table_form(options, load_settings().time_zone)
+        check_kind(out, form)
+        check_not_input(out, [rows_of])
+        check_is_ours(out)
+        with open_rows(rows_of, ordered=ordered) as rows:
+            if (said := keep_changed(out, rows_of)) is not None:
+                click.echo(said, err=True)
+            write_table(rows, out, form)
+            as_old_as(out, rows_of)

@@ -1,30 +1,32 @@
-"""The record of a run as a table: CSV for spreadsheets, Parquet for programs."""
+"""The record of a run as a table: CSV and XLSX for spreadsheets, Parquet for programs."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
 from producer.outputs import check_table
-from producer.run.run_record import COLUMNS, TECHNICAL, TOKENS
+from producer.run.record_index import check_begins_as_record
+from producer.run.run_record import to_line
+from producer.run.table_columns import Cell, TableColumn, columns_of
+from producer.run.workbook import check_workbook, write_workbook
 from visionq.cli.shared import with_options
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.installation import install_command
 from visionq.user_files import draft_of, keep_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
     from arro3.core import RecordBatch
 
@@ -63,6 +65,11 @@ _OPTIONS: Final = (
     click.option(
         "--no-technical", is_flag=True, help="Leave out ids, hashes and token counts in a table."
     ),
+    click.option(
+        "--pictures", type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="Folder of the files, for links in an XLSX.  [default: that of SOURCE]",
+    ),
+    click.option("--thumbnails", is_flag=True, help="Show the pictures in an XLSX."),
 )  # fmt: skip
 
 
@@ -78,8 +85,11 @@ class TableForm:
     #: Columns of the source; None: all.
     columns: tuple[str, ...] | None = None
     technical: bool = True
-    #: Time zone of moments in tables with a decimal comma.
+    #: Time zone of moments in tables for people.
     time_zone: str = "Europe/Moscow"
+    #: Folder that file names are relative to; None: unknown.
+    pictures: Path | None = None
+    thumbnails: bool = False
 
     def csv_cell(self, column: TableColumn, value: Cell) -> str | int | float | None:
         """Return a value as the CSV shows it."""
@@ -126,8 +136,13 @@ def _harmless(text: str) -> str:
 table_options = with_options(*_OPTIONS)
 
 
-def take_table_form(options: dict[str, Any], time_zone: str) -> TableForm:
-    """Remove the options from a command's parameters and return them."""
+def take_table_form(
+    options: dict[str, Any], time_zone: str, folder: Path | None = None
+) -> TableForm:
+    """Remove the options from a command's parameters and return them.
+
+    `folder` holds the pictures, unless an option names another.
+    """
     excel, delimiter = options.pop("excel"), options.pop("csv_delimiter")
     columns, none = options.pop("columns"), options.pop("no_columns")
     if columns and none:
@@ -139,6 +154,8 @@ def take_table_form(options: dict[str, Any], time_zone: str) -> TableForm:
         columns=columns if columns or none else None,
         technical=not options.pop("no_technical"),
         time_zone=time_zone,
+        pictures=options.pop("pictures") or folder,
+        thumbnails=options.pop("thumbnails"),
     )
 
 
@@ -149,151 +166,17 @@ def _delimiter(text: str) -> str:
     return found
 
 
-#: Prefix of columns for fields of `data`.
-DATA: Final = "data."
-#: Prefix of columns of the source whose names OUT uses itself.
-SOURCE: Final = "source."
-#: Most columns: more fields are for programs, not for people.
-_MOST_FIELDS: Final = 1_000
-_LARGEST: Final = 2**63
-#: Columns of OUT that are not text.
-_KINDS: Final[dict[str, type]] = {
-    **dict.fromkeys(("cached", "cost_is_estimate", "simulated"), bool),
-    **dict.fromkeys(("row", "attempt", *TOKENS), int),
-    "latency_s": float,
-}
-
-Cell = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """One column, whose values are all of one `kind`."""
-
-    name: str
-    kind: type
-    #: The column of the source, or the field of `data`, with its values.
-    of_source: str | None = None
-    of_data: str | None = None
-
-    @property
-    def is_money(self) -> bool:
-        """Whether its values are rubles as decimal strings."""
-        return self.name == "cost_rub"
-
-    @property
-    def is_moment(self) -> bool:
-        """Whether its values are moments."""
-        return self.name == "finished_at"
-
-    def cell(self, row: dict[str, Any]) -> Cell:
-        """Return the value of a row in this column."""
-        if self.of_source is not None:
-            value = (row.get("columns") or {}).get(self.of_source)
-        elif self.of_data is not None:
-            data = row["data"]
-            value = data.get(self.of_data) if isinstance(data, dict) else None
-        elif self.name in ("error_code", "error_message"):
-            value = (row["error"] or {}).get(self.name.removeprefix("error_"))
-        else:
-            value = row.get(self.name)
-        return self._as_cell(value)
-
-    def _as_cell(self, value: Any) -> Cell:  # noqa: ANN401  # any JSON value
-        if value is None:
-            return None
-        if self.kind is not str:
-            cell: Cell = self.kind(value)
-            return cell
-        if self.name in ("pictures", "warnings"):
-            return "; ".join(value)
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def columns_of(
-    rows: Iterable[dict[str, Any]],
-    wanted: Collection[str] | None = None,
-    *,
-    technical: bool = True,
-) -> list[TableColumn]:
-    """Return the columns of a table: of every row, of the source, and of `data`.
-
-    Fields with values of several kinds become text, nested values JSON. `wanted` selects columns
-    of the source; None: all.
-
-    Raises:
-        RecordRefused: there are too many fields for a table.
-    """
-    fields: dict[str, set[type]] = {}
-    source: dict[str, bool] = {}
-    plain = False
-    for row in rows:
-        data = row["data"]
-        if isinstance(data, dict):
-            for name, value in data.items():
-                fields.setdefault(name, set()).add(_kind_of(value))
-        else:
-            plain = plain or data is not None
-        for name, text in (row.get("columns") or {}).items():
-            # Whether it always equals our column of that name is known only at the end.
-            source[name] = source.get(name, False) or text != str(row.get(name, ""))
-        if len(fields) + len(source) > _MOST_FIELDS:
-            raise RecordRefused(f"there are more than {_MOST_FIELDS:,} fields: take the JSONL")
-    kept = [name for name in COLUMNS if technical or name not in TECHNICAL]
-    own = {
-        column.name
-        for name in COLUMNS
-        if name != "columns"
-        for column in _columns(name, fields, plain=plain)
-    }
-    repeated = [
-        TableColumn(f"{SOURCE}{name}" if name in own else name, str, of_source=name)
-        for name, differs in source.items()
-        if (wanted is None or name in wanted) and (differs or name not in own)
-    ]
-    return [
-        column
-        for name in kept
-        for column in (repeated if name == "columns" else _columns(name, fields, plain=plain))
-    ]
-
-
-def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[TableColumn]:
-    if name == "data":
-        found = [
-            TableColumn(f"{DATA}{field}", _kind(kinds), of_data=field)
-            for field, kinds in fields.items()
-        ]
-        # An answer that is a list or a number has no fields.
-        return [TableColumn("data", str), *found] if plain else found
-    if name == "error":
-        return [TableColumn("error_code", str), TableColumn("error_message", str)]
-    return [TableColumn(name, _KINDS.get(name, str))]
-
-
-def _kind_of(value: object) -> type:
-    """Return the kind of a value; an integer beyond 64 bits is text."""
-    is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
-    return str if is_large else type(value)
-
-
-def _kind(kinds: set[type]) -> type:
-    known = kinds - {type(None)}
-    if known == {bool}:
-        return bool
-    if known == {int}:
-        return int
-    return float if known and known <= {int, float} else str
-
-
 #: Suffixes of OUT; tables are made from the JSONL record beside them.
 JSONL: Final = ".jsonl"
 CSV: Final = ".csv"
 PARQUET: Final = ".parquet"
-KINDS: Final = (JSONL, CSV, PARQUET)
+XLSX: Final = ".xlsx"
+KINDS: Final = (JSONL, CSV, XLSX, PARQUET)
 
 _PLAIN: Final = TableForm()
 _BATCH: Final = 10_000
+#: Digits of rubles in Parquet, and those after the point: books are kept in nano-rubles.
+_MONEY_DIGITS: Final = (18, 9)
 
 
 def record_path(out: Path) -> Path:
@@ -307,15 +190,19 @@ def record_path(out: Path) -> Path:
     return out if out.suffix.lower() == JSONL else out.with_suffix(JSONL)
 
 
-def check_kind(out: Path) -> None:
+def check_kind(out: Path, form: TableForm = _PLAIN) -> None:
     """Check, before anything is paid, that this kind of table can be written.
 
     Raises:
-        RecordRefused: an extra is not installed.
+        RecordRefused: an extra is not installed, or the kind has no thumbnails.
     """
     record_path(out)
     if out.suffix.lower() == PARQUET:
         _arrow()
+    if out.suffix.lower() == XLSX:
+        check_workbook(thumbnails=form.thumbnails)
+    elif form.thumbnails:
+        raise RecordRefused(f"{out}: only an XLSX shows pictures: leave out --thumbnails")
 
 
 def export(rows: Iterable[dict[str, Any]], out: Path, form: TableForm = _PLAIN) -> None:
@@ -326,20 +213,33 @@ def export(rows: Iterable[dict[str, Any]], out: Path, form: TableForm = _PLAIN) 
         RecordRefused: its kind is unknown, an extra is not installed, or visionq did not write the
             file at `out`.
     """
-    check_kind(out)
-    check_table(out)
+    check_kind(out, form)
+    check_is_ours(out)
+    if out.suffix.lower() == JSONL:
+        _replace(out, lambda file: _write_record(rows, file))
+        return
     columns = columns_of(rows, form.columns, technical=form.technical)
-    if out.suffix.lower() == PARQUET:
-        _replace(out, lambda file: _write_parquet(rows, columns, file))
+    write = _WRITERS[out.suffix.lower()]
+    _replace(out, lambda file: write(rows, columns, file, form))
+
+
+def check_is_ours(out: Path) -> None:
+    """Check that visionq wrote the file at `out`, if there is one.
+
+    Raises:
+        RecordRefused: it did not, or the file can't be read.
+    """
+    if out.suffix.lower() == JSONL and out.is_file():
+        check_begins_as_record(out)
     else:
-        _replace(out, lambda file: _write_csv(rows, columns, file, form))
+        check_table(out)
 
 
 def _replace(out: Path, write: Callable[[Path], None]) -> None:
     draft = draft_of(out)
     try:
         write(draft)
-        check_table(out)  # again: writing took a while
+        check_is_ours(out)  # again: writing took a while
         draft.replace(out)
     except OSError as error:
         with suppress(OSError):
@@ -398,14 +298,24 @@ def _make_durable(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
+def _write_record(rows: Iterable[dict[str, Any]], path: Path) -> None:
+    with path.open("xb") as file:
+        file.writelines(map(to_line, rows))
+        _make_durable(file)
+
+
 # Parquet ------------------------------------------------------------------------------------------
 
 
-def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[TableColumn], path: Path) -> None:
+def _write_parquet(
+    rows: Iterable[dict[str, Any]], columns: list[TableColumn], path: Path, form: TableForm
+) -> None:
+    del form  # programs read it
     core, io = _arrow()
     types = {str: core.DataType.utf8, int: core.DataType.int64, bool: core.DataType.bool}
     types[float] = core.DataType.float64
-    kinds = [types[one.kind]() for one in columns]
+    money = core.DataType.decimal128(*_MONEY_DIGITS)
+    kinds = [money if one.is_money else types[one.kind]() for one in columns]
     fields = [core.Field(one.name, kind) for one, kind in zip(columns, kinds, strict=True)]
     schema = core.Schema(fields)
 
@@ -413,8 +323,12 @@ def _write_parquet(rows: Iterable[dict[str, Any]], columns: list[TableColumn], p
         each = iter(rows)
         while few := list(islice(each, _BATCH)):
             arrays = [
-                core.Array([_parquet_cell(one.cell(row)) for row in few], type=kind)
+                # Of text, since no array is made of `Decimal` directly.
+                core.Array(cells, type=core.DataType.utf8()).cast(kind)
+                if kind is money
+                else core.Array(cells, type=kind)
                 for one, kind in zip(columns, kinds, strict=True)
+                for cells in [[_parquet_cell(one.cell(row)) for row in few]]
             ]
             yield core.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -434,3 +348,6 @@ def _arrow() -> tuple[Any, Any]:
     except ImportError:
         raise RecordRefused(f"Parquet needs an extra: {install_command('parquet')}") from None
     return core, io
+
+
+_WRITERS: Final = {CSV: _write_csv, XLSX: write_workbook, PARQUET: _write_parquet}

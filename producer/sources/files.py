@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from fnmatch import translate
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -122,6 +123,17 @@ def open_glob(pattern: str) -> Files:
         raise InvalidSource(f"{pattern}: there is no folder {folder}")
     depth = 0 if "**" in rest else len(rest)
     return Files(folder, f"glob {pattern}", re.compile(_as_regex(rest)), depth)
+
+
+def folder_of(spec: str) -> Path | None:
+    """Return the folder that file names of a source are relative to; None if there is none."""
+    path = Path(spec)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return path.parent
+    fixed = Path(*takewhile(lambda part: not has_magic(part), path.parts))
+    return fixed if has_magic(spec) and fixed.is_dir() else None
 
 
 def _as_regex(parts: tuple[str, ...]) -> str:

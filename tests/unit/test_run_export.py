@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,12 @@ def test_parquet(tmp_path: Path) -> None:
     assert values["data.large"] == [None, None, None, str(2**70)]
     assert values["error_code"] == [None, None, "not_an_image", None]
     assert values["row"] == ["1", "2", "3", "4"]
+    assert table.column("cost_rub").to_pylist() == [
+        Decimal(0),
+        Decimal(0),
+        Decimal("0.25"),
+        Decimal(0),
+    ]
 
 
 def test_answers_without_fields(tmp_path: Path) -> None:
@@ -99,8 +106,8 @@ def test_where_the_record_is(tmp_path: Path) -> None:
     """The JSONL is beside a table; an unknown ending is refused before anything is paid."""
     assert record_path(tmp_path / "a.CSV") == tmp_path / "a.jsonl"
     assert record_path(tmp_path / "a.jsonl") == tmp_path / "a.jsonl"
-    with pytest.raises(RecordRefused, match=r"\.jsonl, \.csv or \.parquet"):
-        record_path(tmp_path / "a.xlsx")
+    with pytest.raises(RecordRefused, match=r"\.jsonl, \.csv, \.xlsx or \.parquet"):
+        record_path(tmp_path / "a.xls")
 
 
 def test_a_table_that_can_not_be_written(tmp_path: Path) -> None:
