@@ -90,7 +90,7 @@ def test_links_lead_to_pictures(tmp_path: Path) -> None:
 
 
 def test_thumbnails(tmp_path: Path) -> None:
-    """A picture stands in its row; a broken file leaves its cell empty."""
+    """A picture is shown in its row; a broken file leaves its cell empty."""
     Image.new("RGB", (900, 300), "red").save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"%!PS")
     rows = [row(1, "1.png; 2.png"), row(2, "2.png")]
@@ -124,7 +124,7 @@ class rows_of:  # noqa: N801  # reads like a function
 
 
 def test_only_our_workbooks_are_replaced(tmp_path: Path) -> None:
-    """A workbook of somebody else is refused by name and left alone; ours is replaced."""
+    """A workbook that visionq did not write is refused by name; ours is replaced."""
     theirs = tmp_path / "theirs.xlsx"
     openpyxl.Workbook().save(theirs)
     before = theirs.read_bytes()
