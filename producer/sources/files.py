@@ -126,7 +126,7 @@ def open_glob(pattern: str) -> Files:
 
 
 def folder_of(spec: str) -> Path | None:
-    """Return the folder that file names of a source are relative to; None if there is none."""
+    """Return the folder that names of a source are relative to, or None."""
     path = Path(spec)
     if path.is_dir():
         return path

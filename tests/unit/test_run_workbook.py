@@ -66,7 +66,7 @@ def test_numbers_are_numbers(tmp_path: Path) -> None:
     "text", ["=1+1", "@SUM(A1)", "http://example.org/", "-1", "\ud800", "\x01"]
 )
 def test_an_answer_is_text(tmp_path: Path, text: str) -> None:
-    """A model's answer becomes neither a formula nor a link, whatever it contains."""
+    """A model's answer becomes neither a formula nor a link."""
     export([row(1, text=text, error=None)], tmp_path / "out.xlsx")
     cell = cells_of(tmp_path / "out.xlsx")["text"]
     assert (cell.data_type, cell.hyperlink) == ("s", None)
