@@ -16,6 +16,7 @@ import click
 from producer.sources.bucket import SCHEME, Bucket
 from producer.sources.files import (
     PICTURE_SUFFIXES,
+    Files,
     has_magic,
     is_picture,
     open_file,
@@ -30,7 +31,7 @@ from producer.sources.manifest import (
     is_batch,
     parse_object,
 )
-from producer.sources.source import KINDS, Source, SourceOptions
+from producer.sources.source import KINDS, Source, SourceOptions, group_by
 from producer.sources.text_file import TextFile, read_text_file
 from visionq.cli.shared import with_options
 from visionq.errors import InvalidSource
@@ -53,6 +54,11 @@ _OPTIONS = (
     click.option("--id-column", help="Column with ids.  [default: by its name]"),
     click.option("--encoding", help="Encoding of SOURCE.  [default: UTF-8, else CP1251]"),
     click.option("--group", is_flag=True, help="Make one row of rows with the same id."),
+    click.option(
+        "--group-by",
+        metavar="folder|REGEX",
+        help="Make one row of the pictures of a folder, or of those named alike: '(.+)_\\d+'.",
+    ),
     click.option("--delimiter", help="Delimiter of a CSV.  [default: detected]"),
 )
 
@@ -70,6 +76,11 @@ def take_source_options(options: dict[str, Any]) -> SourceOptions:
         chosen["delimiter"] = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
         if len(chosen["delimiter"]) != 1:
             raise click.BadParameter("one character, or `tab`", param_hint="--delimiter")
+    if chosen.get("group_by") is not None:
+        try:
+            chosen["group_by"] = group_by(chosen["group_by"])
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--group-by") from None
     return SourceOptions(**chosen)
 
 
@@ -104,6 +115,13 @@ def open_source(
             message = f"{source.description}: --group needs a column of ids (--id-column)"
             raise InvalidSource(message)
         source.groups = True
+    if options.group_by:
+        if not isinstance(source, Files | Bucket):
+            raise InvalidSource(
+                f"{source.description}: --group-by is for folders, globs and buckets; rows of a"
+                " table are grouped by their ids (--group)"
+            )
+        source.group_by = options.group_by
     return source
 
 

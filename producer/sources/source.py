@@ -111,6 +111,7 @@ def whole(text: str) -> str:
     return text if text.isprintable() else _HALF.sub("\ufffd", text)
 
 
+_DIGITS: Final = re.compile(r"(\d+)")
 _SCHEMA: Final = """
 CREATE TABLE groups (id TEXT PRIMARY KEY, place INTEGER);
 CREATE TABLE members (place INTEGER, line INTEGER, kind TEXT, row TEXT);
@@ -120,11 +121,13 @@ _ADD: Final = "INSERT INTO members SELECT place, ?, ?, ? FROM groups WHERE id = 
 _KINDS: Final[dict[str, type[Row | BadRow]]] = {"row": Row, "bad": BadRow}
 
 
-def grouped(rows: Iterable[tuple[int, Row | BadRow]]) -> Iterator[tuple[int, Row | BadRow]]:
+def grouped(
+    rows: Iterable[tuple[int, Row | BadRow]], *, by_name: bool = False
+) -> Iterator[tuple[int, Row | BadRow]]:
     """Yield one row for each id, with the line of its first row.
 
-    The first row gives the values for prompt and OUT. One bad row makes its group bad. Rows are
-    kept in a temporary file.
+    The first row gives the values for prompt and OUT. One bad row makes its group bad. Pictures
+    keep their order, or are sorted `by_name`, 2 before 10. Rows are kept in a temporary file.
     """
     # The empty name: a temporary file that SQLite makes, spills into and removes.
     with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as table:
@@ -138,11 +141,15 @@ def grouped(rows: Iterable[tuple[int, Row | BadRow]]) -> Iterator[tuple[int, Row
         table.execute("CREATE INDEX by_place ON members (place)")
         ordered = table.execute("SELECT * FROM members ORDER BY place, line, rowid")
         for place, members in groupby(ordered, lambda member: member[0]):
-            yield _join(place, list(members))
+            yield _join(place, list(members), by_name=by_name)
 
 
-def _join(place: int, members: Sequence[tuple[int, int, str, str]]) -> tuple[int, Row | BadRow]:
+def _join(
+    place: int, members: Sequence[tuple[int, int, str, str]], *, by_name: bool
+) -> tuple[int, Row | BadRow]:
     rows = [_row(kind, json.loads(row)) for _, _, kind, row in members]
+    if by_name:
+        rows.sort(key=lambda row: _natural(row.file if isinstance(row, Row) else ""))
     line, first = members[0][1], rows[0]
     bad = next((row for row in rows if isinstance(row, BadRow)), None)
     if bad is not None or not isinstance(first, Row):
@@ -151,6 +158,11 @@ def _join(place: int, members: Sequence[tuple[int, int, str, str]]) -> tuple[int
     images = tuple(image for row in whole for image in row.images)
     given = tuple(name for row in whole for name in row.given)
     return line, replace(first, number=place, images=images, given=given)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key by which numbers in names count as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name)]
 
 
 def _plain(row: Row | BadRow) -> dict[str, Any]:
@@ -194,6 +206,39 @@ class Identities:
         return int(first)
 
 
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """Which pictures belong to one row: those of a folder, or those named alike."""
+
+    #: Matches a name without suffix; its first group is the row's id. None: by folder.
+    pattern: re.Pattern[str] | None
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a picture's row: its group, else its own name."""
+        if self.pattern is None:
+            return name.rpartition("/")[0] or name
+        stem, dot, suffix = name.rpartition(".")
+        found = self.pattern.fullmatch(stem if dot and "/" not in suffix else name)
+        return (found and found[1]) or name
+
+
+def group_by(text: str) -> GroupBy:
+    """Read `folder`, or a regular expression with a group.
+
+    Raises:
+        ValueError: it is neither; the message says what is wrong.
+    """
+    if text == "folder":
+        return GroupBy(None)
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"neither `folder` nor a regular expression: {error}") from None
+    if not pattern.groups:
+        raise ValueError("put the common part of the names in parentheses: '(.+)_\\d+'")
+    return GroupBy(pattern)
+
+
 Kind = Literal["auto", "csv", "jsonl", "list", "openai-batch"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -214,6 +259,8 @@ class SourceOptions:
     delimiter: str | None = None
     #: Make one row of all rows with the same id.
     group: bool = False
+    #: Make one row of all pictures in a folder (`folder`), or whose names match alike.
+    group_by: GroupBy | None = None
 
 
 class Source:
@@ -232,6 +279,8 @@ class Source:
     #: Whether there is a column of ids to group by; names of pictures are not enough.
     has_ids: bool = False
     groups: bool = False
+    #: How pictures are grouped by their names; None: each is a row.
+    group_by: GroupBy | None = None
     #: Whether an id may occur twice: file names can't.
     _ids_may_repeat: bool = True
 
@@ -249,7 +298,7 @@ class Source:
         # After a whole reading no id occurs twice.
         seen = Identities() if self._ids_may_repeat and self.total is None else None
         count = 0
-        for line, row in grouped(self._read()) if self.groups else self._read():
+        for line, row in self._grouped():
             first = seen.note(row.id, line) if seen else None
             if first is not None:
                 raise InvalidSource(
@@ -262,6 +311,19 @@ class Source:
         if count == 0:
             raise InvalidSource(f"{self.description}: {self._nothing()}")
         self.total = count
+
+    def _grouped(self) -> Iterator[tuple[int, Row | BadRow]]:
+        if self.group_by is not None:
+            return grouped(map(self._member, self._read()), by_name=True)
+        return grouped(self._read()) if self.groups else self._read()
+
+    def _member(self, numbered: tuple[int, Row | BadRow]) -> tuple[int, Row | BadRow]:
+        """Give a picture the id of its group."""
+        line, row = numbered
+        if self.group_by is None or isinstance(row, BadRow):
+            return numbered
+        identity = self.group_by.id_of(row.id)
+        return line, replace(row, id=identity, variables={**row.variables, "id": identity})
 
     def fingerprint(self) -> str:
         """Return an identity of the source.
