@@ -19,6 +19,7 @@ PAGES = (
     "docs/bulk.md",
     "docs/batch-lane.md",
     "docs/compare.md",
+    "docs/photo-libraries.md",
     "docs/recipes.md",
 )
 #: Every page, in both languages.

@@ -1,0 +1,1 @@
+"""`visionq write`: answers written beside pictures or into them, and taken back."""
