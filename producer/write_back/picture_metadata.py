@@ -43,7 +43,7 @@ class PictureMetadata:
 
 
 def metadata_of(row: Mapping[str, Any], fields: Mapping[str, str]) -> PictureMetadata:
-    """Return the metadata in a row of OUT; `fields` names fields of the answer by property.
+    """Return the metadata in a row of OUT; `fields` maps properties to answer fields.
 
     An answer without fields is a description.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from producer.write_back.picture_metadata import PictureMetadata
 
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-#: Our own namespace: what wrote which values, so that they can be renewed and told from others'.
+#: Our own namespace: what wrote which values, so that they can be renewed, and others kept.
 OURS: Final = "urn:visionq:xmp:1.0:"
 _NAMESPACES: Final = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -124,7 +124,7 @@ class _Packet:
         yield _mark(tag, value)
 
     def set_list(self, tag: str, values: Iterable[str], before: set[str]) -> Iterator[str]:
-        """Add values to those of others, without our earlier ones; yield the marks of ours."""
+        """Add values to those of others, without our earlier ones; yield our marks."""
         wanted = list(values)
         items = {_text(item): item for item in self._items(tag)}
         for value, item in items.items():

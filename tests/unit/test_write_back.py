@@ -101,7 +101,7 @@ def test_a_later_answer_replaces_ours(first: dict[str, Any], second: dict[str, A
 
 
 def test_an_edited_value_is_theirs() -> None:
-    """What people change in our text is kept when another answer comes."""
+    """Keep what people changed in our text when another answer comes."""
     edited = merge(None, title="Cup").replace(b">Cup<", b">My cup<")
     assert b">My cup<" in merge(edited, title="Mug", alt="A mug")
 
