@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import worker.runtime
 from visionq.cli import main
-from worker.packing.packer import Patience
+from worker.packing import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

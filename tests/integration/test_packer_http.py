@@ -24,9 +24,8 @@ from visionq.ledger.provider_batches import (
 from visionq.names import LANE_SIZES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.money import nano_rubles
-from worker.packing import Packer, PackerParts
+from worker.packing import Packer, PackerParts, Patience
 from worker.packing.leadership import Leadership
-from worker.packing.packer import Patience
 from worker.provider.batches import make_batch_api
 
 if TYPE_CHECKING:

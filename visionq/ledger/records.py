@@ -255,6 +255,10 @@ class GateOrder(StrEnum):
     """What an operator can do to a gate."""
 
     CLOSE = "close"
+    REFUSE = "refuse"
+    """Close it until a trial passes: the provider has refused the key."""
+    PASS = "pass"
+    """Take one step, if it reopens: the provider has taken something from the key."""
     REOPEN = "reopen"
     """In steps, if it is closed."""
     OPEN = "open"

@@ -1,5 +1,6 @@
 """The packer: send jobs that can wait through the provider's batches."""
 
-from worker.packing.packer import Packer, PackerParts
+from worker.packing.packer import Packer
+from worker.packing.parts import PackerParts, Patience
 
-__all__ = ["Packer", "PackerParts"]
+__all__ = ["Packer", "PackerParts", "Patience"]

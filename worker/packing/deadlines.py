@@ -9,10 +9,12 @@ import structlog
 
 from visionq.ledger.metrics import read_counters
 from visionq.ledger.provider_batches import (
+    BatchState,
     jobs_with_deadlines,
     lines_of_jobs,
     models_with_deadlines,
     needed_by,
+    read_batch,
     reroute,
     stop,
 )
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: States of a batch that can be stopped.
+_GOING_ON: Final = frozenset(
+    {BatchState.PACKING, BatchState.UPLOADING, BatchState.CREATING, BatchState.OUT}
+)
 #: Jobs that one call of a script touches.
 _AT_ONCE: Final = 500
 
@@ -77,11 +83,16 @@ class Deadlines:
         )
         if flex is not None:
             self.flex.send([one for one in queued[urgent:] if one not in lines])
-        held = {lines[one.job] for one in needed[:stopped] if one.job in lines}
+        held = self._stoppable({lines[one.job] for one in needed[:stopped] if one.job in lines})
         for batch in held:
             self.ledger.make(stop(batch))
         if went or held:
             log.info("deadlines.online", model=model, jobs=went, batches_stopped=len(held))
+
+    def _stoppable(self, batches: set[str]) -> list[str]:
+        """Return those that go on; what an ended one has answered is paid, and on its way."""
+        found = (read_batch(self.ledger.redis, one) for one in sorted(batches))
+        return [one.id for one in found if one and one.state in _GOING_ON and not one.stop]
 
     def _timing(self, model: str, counters: Counters, took: tuple[float, ...]) -> Timing:
         return Timing(

@@ -28,6 +28,11 @@ class Gates(Budgets):
         if order == "close":
             self.close(now, gate, reason, 0)
             gate.retry_at = None
+        elif order == "refuse":
+            if before != "closed":
+                self.close(now, gate, reason, 0)
+        elif order == "pass":
+            _pass(gate)
         elif order == "open":
             gate.epoch += 1
             _open(gate)
@@ -59,14 +64,8 @@ class Gates(Budgets):
 
     def passed(self, job: Job) -> None:
         gate = self.gate(job.gate)
-        if gate.state == "closed" or gate.epoch != job.epoch:
-            return
-        gate.passes += 1
-        if gate.state == "reopening":
-            gate.step = min(gate.step * 2, 1_000_000)
-            gate.successes += 1
-            if gate.successes >= ENOUGH_SUCCESSES:
-                _open(gate)
+        if gate.epoch == job.epoch:
+            _pass(gate)
 
     def is_refused_alone(
         self, now: int, job: Job, call: tuple[str, int | None, int], why: str
@@ -278,6 +277,17 @@ def key_of(pool: str) -> str:
 def _reopen(gate: Gate) -> None:
     gate.epoch += 1
     gate.state, gate.step, gate.successes = "reopening", 1, 0
+
+
+def _pass(gate: Gate) -> None:
+    if gate.state == "closed":
+        return
+    gate.passes += 1
+    if gate.state == "reopening":
+        gate.step = min(gate.step * 2, 1_000_000)
+        gate.successes += 1
+        if gate.successes >= ENOUGH_SUCCESSES:
+            _open(gate)
 
 
 def _open(gate: Gate) -> None:

@@ -18,7 +18,9 @@ local was = read(
   'sent_at', 'forecast', 'tokens', 'waits', 'line', 'unknown:' .. token, 'settled:' .. token, 'said:' .. token
 )
 local state, sent, unknown, said = was.state, was.sent, was['unknown:' .. token], was['said:' .. token]
-local is_mine = state == State.IN_PROGRESS and was.token == token
+-- Its lease lapsed while this was about to be written, and its batch has the line again.
+local is_returned_line = state == State.WAITING and was.line and sent == token
+local is_mine = state == State.IN_PROGRESS and was.token == token or is_returned_line
 -- A call that nobody knows of: its mark was written just before Redis lost its last moments.
 local is_unmarked = sent ~= token and not unknown and not was['settled:' .. token] and not said and was.ended_by ~= token
 local is_paid = billing == Billing.SETTLED
@@ -35,6 +37,12 @@ redis.call('ZREM', K.parked, '')
 -- (block.lua): `written` takes the mark away.
 if state and not was.refused then
   redis.call('HSET', job, 'refused', token)
+end
+
+if is_returned_line then
+  move(job, State.WAITING, State.IN_PROGRESS, 'token', token)
+  redis.call('ZADD', K.due, at(now), id)
+  state, was.token = State.IN_PROGRESS, token
 end
 
 local function written(reply)

@@ -1,7 +1,8 @@
 -- include: core/base, gates/gates, gates/outages
 
--- What an operator, a balance that was topped up, or an outage that lasts does to the gate of a key.
--- ARGV: now, id of the key, order (close | reopen | open | postpone), reason
+-- What an operator, a balance that was topped up, an outage that lasts, or a batch that the provider
+-- refused or took does to the gate of a key.
+-- ARGV: now, id of the key, order (close | refuse | pass | reopen | open | postpone), reason
 -- Returns the state before.
 
 local gate, order, reason = K.gate .. ARGV[2], ARGV[3], ARGV[4]
@@ -12,6 +13,12 @@ local before = standing.state
 if order == GateOrder.CLOSE then
   close_gate(gate, reason)
   redis.call('HDEL', gate, 'retry_at') -- no trial: the operator who closed it opens it
+elseif order == GateOrder.REFUSE then
+  if before ~= 'closed' then
+    close_gate(gate, reason)
+  end
+elseif order == GateOrder.PASS then
+  pass_gate(gate, standing.epoch)
 elseif order == GateOrder.OPEN then
   next_epoch(gate)
   open_gate(gate)

@@ -2,7 +2,7 @@
 
 -- Gives the packer jobs of the batch lane, tenants in turn, as if a hint had named them: it claims each.
 -- ARGV: now, pool, queue, model, most jobs, ms until what was not claimed goes back
--- Returns the ids; none while the gate of the pool's key is not open.
+-- Returns the ids; none while the gate of the pool's key lets no more calls through.
 
 local pool, queue, model, most, patience = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local tenants = K.tenant_ring .. queue
@@ -22,7 +22,7 @@ local function take(lane)
 end
 
 local found, passed_over, looks = {}, 0, 0
-if read_gate(gate_of(pool)).state ~= 'open' then
+if calls_left(read_gate(gate_of(pool))) <= 0 then
   return found
 end
 while #found < most and looks < 10 * most do
