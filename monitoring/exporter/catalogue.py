@@ -282,8 +282,14 @@ COUNTERS: Final = (
 HISTOGRAMS: Final = (
     Durations(
         "visionq_provider_call_duration_seconds",
-        "From sending a call to the end of its answer.",
+        "From sending a call to the end of its answer, but at the flex tier.",
         ledger.CALL_SECONDS,
+        ("model",),
+    ),
+    Durations(
+        "visionq_flex_call_duration_seconds",
+        "From sending a call at the flex tier to the end of its answer.",
+        ledger.FLEX_CALL_SECONDS,
         ("model",),
     ),
     Durations(

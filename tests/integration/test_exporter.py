@@ -28,6 +28,7 @@ from visionq.contract.limits import Limits
 from visionq.ledger import BudgetScope, GateOrder, Ledger, Period
 from visionq.ledger.metrics import (
     CALL_SECONDS,
+    FLEX_CALL_SECONDS,
     JOB_SECONDS,
     STAGE_SECONDS,
     read_spent_by_lane,
@@ -114,6 +115,7 @@ def everything(driver: LedgerDriver) -> None:
         "answers|{tenant}|{model}|provider|batch": 2,
     }
     CALL_SECONDS.observe(counted, 0.3, "{model}")
+    FLEX_CALL_SECONDS.observe(counted, 300, "{model}")
     STAGE_SECONDS.observe(counted, 0.02, "encode")
     JOB_SECONDS.observe(counted, 3, "interactive")
     ending = replace(paid(completed(first.id), 1_500_000_000), counted=counted)

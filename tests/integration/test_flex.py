@@ -17,6 +17,7 @@ from tests.support.worker import Bench, result
 from visionq.contract import Api, DelayReason, State
 from visionq.errors import RateLimited, RequestRejected
 from visionq.ledger import Claim, Waiting
+from visionq.ledger.metrics import CALL_SECONDS, FLEX_CALL_SECONDS, read_counters
 from visionq.ledger.provider_batches import BatchSupport, read_support, reroute, write_support
 from visionq.pricing.flex import FLEX
 from visionq.pricing.money import nano_rubles
@@ -63,6 +64,15 @@ def test_what_can_wait_is_asked_at_the_cheaper_tier(flex: Bench, api: Api) -> No
     assert (answer.service_tier, answer.cost_rub) == ("flex", ordinary.cost_rub / 2)
     assert flex.money() == {"settled": bill(flex)}
     assert verdict(flex).works
+
+
+def test_slow_calls_at_the_tier_are_counted_apart(flex: Bench) -> None:
+    """Flex calls must not make the online lane look slow, or jobs would leave batches too early."""
+    flex.run(sent(flex, 8))
+    flex.dependencies.statistics.flush()
+    counters = read_counters(flex.redis)
+    assert counters.sizes(CALL_SECONDS) == {}
+    assert [sum(counts) for counts, _ in counters.sizes(FLEX_CALL_SECONDS).values()] == [1]
 
 
 def test_a_moment_that_is_near_is_asked_at_the_ordinary_tier(flex: Bench) -> None:

@@ -146,6 +146,27 @@ class MemoryBatchApi:
             self.bill[custom_id] = self.bill.get(custom_id, 0) + 1
             batch.done[custom_id] = _reply(custom_id, line["body"]["model"], batch.api)
 
+    def refuse_lines(self, batch_id: str) -> None:
+        """End a batch whose lines were all refused for their form, at no charge."""
+        batch = self.batches[batch_id]
+        body = {"error": {"message": "no pictures here", "code": "invalid_value"}}
+        refused = [
+            {
+                "id": f"line_{one['custom_id']}",
+                "custom_id": one["custom_id"],
+                "response": {"status_code": 400, "request_id": "r", "body": body},
+                "error": None,
+            }
+            for one in batch.lines
+        ]
+        batch.shown = replace(
+            batch.shown,
+            status=BatchStatus.COMPLETED,
+            error_file_id=self._file(refused),
+            failed=len(refused),
+            ended_at=self.clock(),
+        )
+
     def end(self, batch_id: str, status: BatchStatus = BatchStatus.COMPLETED) -> None:
         """End a batch: lines without an answer count as never asked."""
         batch = self.batches[batch_id]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: States in which the provider was asked for nothing yet.
 _BEFORE: Final = (BatchState.PACKING, BatchState.UPLOADING)
 #: States after which nothing more is asked.
-_AFTER: Final = (BatchState.COLLECTING, BatchState.RETURNING, BatchState.DONE)
+_AFTER: Final = (BatchState.RETURNING, BatchState.DONE)
 
 
 @click.group()
@@ -86,7 +86,10 @@ def show(*, batch: str, as_json: bool) -> None:
 @click.argument("batch")
 @json_option
 def cancel(*, batch: str, as_json: bool) -> None:
-    """Stop BATCH; what it has answered is kept and paid."""
+    """Stop BATCH; what it has answered is kept and paid.
+
+    Of a batch that has ended, or should have after its 26 hours, give up what does not come back.
+    """
     with errors_as_json(as_json), open_ledger() as ledger:
         found = read_batch(ledger.redis, batch) if ledger.make(stop(batch)) else None
     if found is None:
@@ -120,8 +123,18 @@ def _unknown(batch: str) -> click.BadParameter:
 
 
 def _what_happens(batch: BatchRecord) -> str:
+    if batch.state is BatchState.COLLECTING:
+        return (
+            "it has ended, and its answers are fetched once more; if that fails, its other lines"
+            " count as calls of unknown billing"
+        )
     if batch.state in _AFTER:
-        return "it has ended already; its answers are being written"
+        return "it has ended already"
+    if batch.state is BatchState.CANCELLING:
+        return (
+            "it is being stopped; 26 hours after its creation this gives it up: its lines then"
+            " count as calls of unknown billing"
+        )
     if batch.state in _BEFORE:
         return "will be stopped within seconds of being made; its jobs wait for the next one"
     return (
@@ -138,7 +151,7 @@ def _public(batch: BatchRecord) -> dict[str, Any]:
         del fields[name]
     for name in ("reserved", "settled"):
         fields[f"{name}_rub"] = str(rubles(fields.pop(name)))
-    fields["stopping"] = bool(batch.stop)
+    fields["stopping"] = bool(batch.stop) or batch.state is BatchState.CANCELLING
     fields["expires"] = batch.created and batch.created + WINDOW
     for name in ("begun", "created", "ended", "expires"):
         moment = fields[name]

@@ -67,7 +67,8 @@ class SpendReport:
     comparison: Comparison | None
     #: Why balance and books are not compared.
     no_comparison: str
-    #: Kind of token → how many were counted; None: they are not counted for a batch.
+    #: Kind of token → how many were counted; None: they are not counted for a batch, and empty: nor
+    #: for a tenant without counters.
     tokens: dict[str, int] | None = None
     #: Jobs of all tenants that an emptied Redis had lost and their owner submitted again.
     forgotten_jobs: int = 0
@@ -187,7 +188,7 @@ def _document(report: SpendReport) -> dict[str, Any]:
         "unknown_calls": total.unknown_calls,
         "forgotten_jobs": report.forgotten_jobs,
         "simulated": report.simulated,
-        "tokens": report.tokens,
+        "tokens": report.tokens or None,
         "lanes": report.lanes and {lane: plain(cost) for lane, cost in report.lanes.items()},
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
@@ -217,11 +218,22 @@ def _comparison(found: Comparison) -> dict[str, str | None]:
     }
 
 
+_NOT_COUNTED: Final = "counted for this tenant: only the first 40 tenants have counters"
+
+
 def _print_lanes(lanes: dict[str, Decimal] | None) -> None:
     if lanes == {}:
-        click.echo("  no lane is counted for this tenant: only the first 40 tenants have counters")
+        click.echo(f"  no lane is {_NOT_COUNTED}")
     for lane, cost in (lanes or {}).items():
         click.echo(f"  {lane:<10}{plain(cost)} ₽")
+
+
+def _print_tokens(tokens: dict[str, int] | None) -> None:
+    if tokens == {}:
+        click.echo(f"tokens      none is {_NOT_COUNTED}")
+    elif tokens:
+        kinds = (f"{amount:,} {kind}" for kind, amount in tokens.items())
+        click.echo(f"tokens      {', '.join(kinds)}")
 
 
 def _print(report: SpendReport) -> None:
@@ -235,9 +247,7 @@ def _print(report: SpendReport) -> None:
         )
     click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
     _print_lanes(report.lanes)
-    if report.tokens:
-        kinds = (f"{amount:,} {kind}" for kind, amount in report.tokens.items())
-        click.echo(f"tokens      {', '.join(kinds)}")
+    _print_tokens(report.tokens)
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
     click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there")
     click.echo(

@@ -67,6 +67,10 @@ class Histogram:
 CALL_SECONDS: Final = Histogram(
     "call_seconds", (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120)
 )
+#: The same of calls at the flex tier, which are slow by design: they tell nothing of other calls.
+FLEX_CALL_SECONDS: Final = Histogram(
+    "flex_call_seconds", (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900)
+)
 #: What is done with the pictures of one job, by step.
 STAGE_SECONDS: Final = Histogram(
     "stage_seconds", (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -126,10 +130,13 @@ class Counters:
 def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
     """Return kind of token → count since the beginning, of all tenants or of one.
 
-    The kinds add up to all tokens. A tenant without a label has none.
+    The kinds add up to all tokens. Of a tenant without a label nothing is known: empty.
     """
+    counters = read_counters(redis)
+    if tenant is not None and tenant not in counters.tenants:
+        return {}
     found = dict.fromkeys(TOKEN_KINDS, 0)
-    for (of, _, kind), amount in read_counters(redis).of(TOKENS, 3).items():
+    for (of, _, kind), amount in counters.of(TOKENS, 3).items():
         if kind in found and tenant in (None, of):
             found[kind] += amount
     return found

@@ -257,7 +257,7 @@ class GateOrder(StrEnum):
     CLOSE = "close"
     REFUSE = "refuse"
     """Close it until a trial passes: the provider has refused the key."""
-    PASS = "pass"
+    ADVANCE = "advance"
     """Take one step, if it reopens: the provider has taken something from the key."""
     REOPEN = "reopen"
     """In steps, if it is closed."""

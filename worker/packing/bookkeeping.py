@@ -121,7 +121,7 @@ class Bookkeeping:
 
     def note_taken(self) -> None:
         """Let the gate open further: the provider took a batch, so the key works."""
-        self._ledger.steer_gate(self.key, GateOrder.PASS)
+        self._ledger.steer_gate(self.key, GateOrder.ADVANCE)
 
     def note_refused(self, error: VisionqError) -> bool:
         """Close the gate if the key was refused; return whether it was.

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from visionq.ledger import Completed
 from visionq.ledger.metrics import (
     CALL_SECONDS,
+    FLEX_CALL_SECONDS,
     JOB_SECONDS,
     LANES,
     MODEL,
@@ -20,6 +21,7 @@ from visionq.ledger.metrics import (
     USAGE_DISBELIEVED,
     add,
 )
+from visionq.pricing.flex import FLEX
 from worker.provider.checked_usage import DisbelievedUsage
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
     known = status if status in _STATUSES or status == "none" else OTHER
     add(counted, 1, "calls", MODEL, known, attempt.fault or "ok", *_lane(attempt))
     if "ask" in attempt.timings_ms:
-        CALL_SECONDS.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
+        durations = FLEX_CALL_SECONDS if attempt.tier == FLEX else CALL_SECONDS
+        durations.observe(counted, attempt.timings_ms["ask"] / 1000, MODEL)
     is_disbelieved = isinstance(attempt.counted, DisbelievedUsage)
     if is_disbelieved or attempt.reported_cost.is_disbelieved:
         add(counted, 1, USAGE_DISBELIEVED, MODEL)

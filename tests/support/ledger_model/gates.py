@@ -31,7 +31,7 @@ class Gates(Budgets):
         elif order == "refuse":
             if before != "closed":
                 self.close(now, gate, reason, 0)
-        elif order == "pass":
+        elif order == "advance":
             _pass(gate)
         elif order == "open":
             gate.epoch += 1

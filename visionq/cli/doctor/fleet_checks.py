@@ -214,7 +214,10 @@ def _overdue(redis: Redis) -> list[Finding]:
     if not late:
         return []
     message = f"{_batches(len(late))} out for longer than the provider takes: {_named(late)}"
-    advice = "`visionq batches cancel` stops one: its other jobs wait for the next"
+    advice = (
+        "`visionq batches cancel` stops one: its other jobs wait for the next; once more, it gives"
+        " up what the provider does not return"
+    )
     return [warning("batches.overdue", message, advice, batches=len(late))]
 
 

@@ -19,8 +19,8 @@ local was = read(
 )
 local state, sent, unknown, said = was.state, was.sent, was['unknown:' .. token], was['said:' .. token]
 -- Its lease lapsed while this was about to be written, and its batch has the line again.
-local is_returned_line = state == State.WAITING and was.line and sent == token
-local is_mine = state == State.IN_PROGRESS and was.token == token or is_returned_line
+was.is_back = state == State.WAITING and was.line and sent == token
+local is_mine = state == State.IN_PROGRESS and was.token == token or was.is_back
 -- A call that nobody knows of: its mark was written just before Redis lost its last moments.
 local is_unmarked = sent ~= token and not unknown and not was['settled:' .. token] and not said and was.ended_by ~= token
 local is_paid = billing == Billing.SETTLED
@@ -39,7 +39,7 @@ if state and not was.refused then
   redis.call('HSET', job, 'refused', token)
 end
 
-if is_returned_line then
+if was.is_back then
   move(job, State.WAITING, State.IN_PROGRESS, 'token', token)
   redis.call('ZADD', K.due, at(now), id)
   state, was.token = State.IN_PROGRESS, token

@@ -2,7 +2,7 @@
 
 -- What an operator, a balance that was topped up, an outage that lasts, or a batch that the provider
 -- refused or took does to the gate of a key.
--- ARGV: now, id of the key, order (close | refuse | pass | reopen | open | postpone), reason
+-- ARGV: now, id of the key, order (close | refuse | advance | reopen | open | postpone), reason
 -- Returns the state before.
 
 local gate, order, reason = K.gate .. ARGV[2], ARGV[3], ARGV[4]
@@ -17,7 +17,7 @@ elseif order == GateOrder.REFUSE then
   if before ~= 'closed' then
     close_gate(gate, reason)
   end
-elseif order == GateOrder.PASS then
+elseif order == GateOrder.ADVANCE then
   pass_gate(gate, standing.epoch)
 elseif order == GateOrder.OPEN then
   next_epoch(gate)
