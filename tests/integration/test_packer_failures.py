@@ -152,7 +152,7 @@ def test_a_look_that_fails_is_repeated_ever_more_rarely(bench: PackerBench, call
 
 
 def test_a_batch_that_breaks_the_packer_keeps_no_other_waiting(bench: PackerBench) -> None:
-    """What can't be read of one batch leaves the next one, and the deadlines, to go on."""
+    """Settle the next batch although one can't be read."""
     packer = bench.packer()
     broken = bench.submit()
     pack(bench, packer)
@@ -369,7 +369,7 @@ def test_a_refused_first_line_leaves_no_file(bench: PackerBench) -> None:
 
 
 def test_deadlines_are_kept_while_a_long_file_is_filled(bench: PackerBench) -> None:
-    """What has to go online, or has ended, does not wait for the last picture of a large batch."""
+    """Look after ended batches and urgent jobs before the last picture is packed."""
     packer: Any = bench.packer()
     bench.online_worker()
     ended = bench.submit()

@@ -90,7 +90,7 @@ class Deadlines:
             log.info("deadlines.online", model=model, jobs=went, batches_stopped=len(held))
 
     def _stoppable(self, batches: set[str]) -> list[str]:
-        """Return those that go on; what an ended one has answered is paid, and on its way."""
+        """Return those that go on: the answers of an ended one are paid."""
         found = (read_batch(self.ledger.redis, one) for one in sorted(batches))
         return [one.id for one in found if one and one.state in _GOING_ON and not one.stop]
 

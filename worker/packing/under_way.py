@@ -91,7 +91,7 @@ class UnderWay:
                 self._look_safely(batch)
 
     def _look_safely(self, batch: BatchRecord) -> None:
-        """Look at a batch; one that fails keeps no other waiting, and is left alone for a while."""
+        """Look at a batch; after a failure, leave it alone for a while."""
         failing = self._failing.get(batch.id)
         if failing and self._now() < failing.until and not batch.stop:
             return
@@ -118,7 +118,7 @@ class UnderWay:
         self._failing[batch_id] = _Failing(since, now + pause)
 
     def _is_hopeless(self, batch: BatchRecord, error: VisionqError) -> bool:
-        """Return whether what is left of a batch, after a failed look, will not come back."""
+        """Return whether a failed look was the last one."""
         if batch.stop and batch.state is BatchState.COLLECTING:
             return True  # an operator gives it up
         return self._is_overdue(batch) and isinstance(error, RequestRejected)
@@ -127,7 +127,7 @@ class UnderWay:
         return 0 < (batch.created or batch.asked) < self._now() - self._patience.forgotten
 
     def _forget(self, batch_id: str, cause: str) -> None:
-        """Have what is left settled as unknown: nothing more of it is to be had."""
+        """Settle what is left as unknown: the provider returns no more of it."""
         log.error("batch.forgotten_by_provider", error=cause)
         self._failing.pop(batch_id, None)
         if (batch := read_batch(self._redis, batch_id)) is not None:
@@ -224,7 +224,7 @@ class UnderWay:
         self._books.step(batch, next_look=self._now() + seconds)
 
     def _not_made(self, batch: BatchRecord, error: VisionqError, asked_before: float) -> None:
-        """Have it made later where that may help; else give it up. It was not made now."""
+        """Have a batch made later where that may help; else give it up."""
         if self._books.note_refused(error) or isinstance(error, ProviderUnavailable):
             pause = self._patience.resting / 10
         elif isinstance(error, RateLimited):
@@ -272,7 +272,7 @@ class UnderWay:
             "failed": seen.failed,
         }
         if seen.status.is_final:
-            # Whoever stopped it did not give its answers up.
+            # An order to stop it gives none of its answers up.
             self._collect(self._books.step(batch, state=BatchState.COLLECTING, stop=0, **told))
             return
         if batch.stop and self._is_overdue(batch):
