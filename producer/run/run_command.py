@@ -1,4 +1,4 @@
-"""`visionq run` and `visionq export`."""
+"""`visionq run`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.job_options import job_options, prompt_options, take_question
-from producer.outputs import check_not_input
 from producer.run.plan import RunOptions, make_plan
-from producer.run.record_index import open_rows
 from producer.run.run_progress import Terminal
 from producer.run.selection import Again
-from producer.run.table import (
-    as_old_as,
-    check_is_ours,
-    check_kind,
-    keep_changed,
-    record_path,
-    table_options,
-    take_table_form,
-)
-from producer.run.table import export as write_table
+from producer.run.table import table_options, take_table_form
 from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN
 from producer.sources.files import folder_of
@@ -155,34 +144,3 @@ def run(
         )
         given = click.get_current_context().meta[_GIVEN] if detach else None
         return work(plan, settings, Terminal(yes=yes, as_json=as_json), given and again(given))
-
-
-@click.command()
-@click.argument("record", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="FILE.csv, .xlsx, .parquet or .jsonl.")
-@click.option("--ordered", is_flag=True, help="In the order of the source.")
-@table_options
-@json_option
-def export(
-    *,
-    record: Path,
-    out: Path,
-    ordered: bool,
-    as_json: bool,
-    **options: Any,  # noqa: ANN401  # those of the table
-) -> None:
-    """Convert OUT of `visionq run` to another form, even while it is written.
-
-    RECORD is the JSONL of a run, or the table beside it.
-    """
-    with errors_as_json(as_json):
-        rows_of = record_path(record)
-        form = take_table_form(options, load_settings().time_zone)
-        check_kind(out, form)
-        check_not_input(out, [rows_of])
-        check_is_ours(out)
-        with open_rows(rows_of, ordered=ordered) as rows:
-            if (said := keep_changed(out, rows_of)) is not None:
-                click.echo(said, err=True)
-            write_table(rows, out, form)
-            as_old_as(out, rows_of)

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from producer.outputs import check_table
+from producer.run.export_command import export as export_command
 from producer.run.plan import RunOptions, make_plan
-from producer.run.run_command import export as export_command
 from producer.run.run_record import Record, to_line
 from producer.run.table import TableForm, as_old_as, export, keep_changed
 from producer.sources import SourceOptions

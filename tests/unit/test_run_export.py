@@ -11,8 +11,8 @@ from arro3.io import read_parquet
 from click.testing import CliRunner
 
 from producer.prompts import Prompt
+from producer.run.export_command import export as export_command
 from producer.run.plan import Question
-from producer.run.run_command import export as export_command
 from producer.run.run_record import RowAttempt, refused, to_line
 from producer.run.table import TableForm, export, record_path
 from producer.sources import BadRow, Row, open_source

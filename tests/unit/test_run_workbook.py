@@ -14,8 +14,8 @@ from PIL import Image
 
 from producer.outputs import check_table
 from producer.prompts import Prompt
+from producer.run.export_command import export as export_command
 from producer.run.plan import Question
-from producer.run.run_command import export as export_command
 from producer.run.run_record import RowAttempt, refused, to_line
 from producer.run.table import TableForm, check_kind, export
 from producer.sources import BadRow

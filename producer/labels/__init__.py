@@ -1,0 +1,1 @@
+"""Boxes of answers as labels for training and labelling tools."""
