@@ -78,7 +78,7 @@ def _matches(ours: Iterable[Box], theirs: list[Box]) -> Iterable[tuple[Box, floa
 
 
 def read_coco(path: Path) -> dict[str, list[Box]]:
-    """Return file name → boxes of a COCO file; a picture without boxes has an empty list.
+    """Return file name → boxes of a COCO file, empty for a picture without boxes.
 
     Raises:
         RecordRefused: it is not COCO.

@@ -147,7 +147,7 @@ def _in_pixels(one: Mapping[str, Any], size: tuple[int, int]) -> Box:
 
 
 def upright_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a picture as people see it; None if it can't be read.
+    """Return the size of an upright picture; None if it can't be read.
 
     Raises:
         RecordRefused: Pillow is not installed.

@@ -36,7 +36,7 @@ _CSV_COLUMNS: Final = (
 
 
 def write_labels(pictures: Iterable[LabelledPicture], out: Path, form: LabelForm) -> None:
-    """Write the labels to a file, or for YOLO to a folder, that is not there yet.
+    """Write the labels to a new file, or for YOLO a new folder.
 
     Raises:
         RecordRefused: OUT exists.
