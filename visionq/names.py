@@ -27,9 +27,15 @@ QUEUE_INTAKE: Final = "visionq.intake"
 #: The queue of a Celery program that configures none. It may be another program's.
 QUEUE_CELERY_DEFAULT: Final = "celery"
 
-#: The queues of jobs that wait for a batch of the provider's, by API: a batch has one. Nobody is
-#: sent a hint at them; the packer takes them.
+#: The queues of jobs that wait for a batch of the provider's, by API, which a batch has one of, and
+#: by priority. Nobody is sent a hint at them; the packer takes them.
 QUEUE_BATCH: Final = "visionq.batch."
+
+
+def batch_queues(api: str) -> tuple[str, str]:
+    """Return the queues of an API's batches: of interactive jobs, and of bulk."""
+    return f"{QUEUE_BATCH}{api}.interactive", f"{QUEUE_BATCH}{api}.bulk"
+
 
 #: Queues whose messages are hints, in the order in which they are served.
 HINT_QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BULK)

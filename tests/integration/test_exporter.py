@@ -261,7 +261,7 @@ def test_batches_at_the_provider(redis: Redis) -> None:
         age = value(found, "visionq_oldest_provider_batch_age_seconds")
         assert age == pytest.approx(520, abs=20)
         assert value(found, "visionq_packers") == 1
-        queue = {"queue": "visionq.batch.responses", "tenant": "default", "model": "other"}
+        queue = {"queue": "visionq.batch.responses.bulk", "tenant": "default", "model": "other"}
         assert value(found, "visionq_backlog_jobs", **queue) == 1
         bench.provider.answer("batch_1", 2)
         bench.provider.end("batch_1", BatchStatus.EXPIRED)

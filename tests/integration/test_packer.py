@@ -30,6 +30,7 @@ from visionq.ledger.provider_batches import (
     write_support,
 )
 from visionq.names import LANE_SIZES, PACKER_LEASE
+from visionq.pricing.batch_lane import load_batch_table
 from worker.packing.leadership import Leadership, LeadershipLostError
 from worker.provider.batches import BatchStatus
 
@@ -180,6 +181,34 @@ def test_a_batch_that_turns_up_too_late_is_stopped(proven: PackerBench) -> None:
     assert [one[b"state"] for _, one in notices] == [b"stray"]
     come_to_an_end(proven, packer)
     assert proven.view(job).state is State.COMPLETED
+
+
+def test_priorities_hold_in_the_batch_lane(proven: PackerBench) -> None:
+    """Interactive jobs are in the first of several batches; of ten lines, one is left to bulk."""
+    limits = load_batch_table(None)
+    table = limits.model_copy(
+        update={"limits": limits.limits.model_copy(update={"lines": 12}), "enqueued": ()}
+    )
+    packer = proven.packer(table=table)
+    bulk = [proven.submit(priority="bulk") for _ in range(20)]
+    urgent = [proven.submit(priority="interactive") for _ in range(11)]
+    packer.run()
+    states = {job: proven.view(job).state for job in (*bulk, *urgent)}
+    assert {states[job] for job in urgent} == {State.WAITING}
+    assert [job for job in bulk if states[job] is State.WAITING] == bulk[:1]
+    assert {proven.view(job).priority for job in urgent} == {"interactive"}
+    assert proven.view(bulk[0]).priority == "bulk"
+
+
+def test_cancelled_jobs_do_not_end_a_batch_early(proven: PackerBench) -> None:
+    """Pack what waits behind many jobs that were cancelled in their lane."""
+    packer = proven.packer()
+    cancelled = [proven.submit() for _ in range(30)]
+    jobs = [proven.submit() for _ in range(2)]
+    proven.ledger.cancel(cancelled)
+    packer.run()
+    packer.run()
+    assert [one.lines for one in open_batches(proven.redis)] == [len(jobs)]
 
 
 def test_expired_lines_cost_nothing_and_go_into_the_next_batch(proven: PackerBench) -> None:

@@ -146,7 +146,7 @@ def test_batches_have_a_row() -> None:
     assert "Batches    2  662 of 1,400 lines done, 2 failed, the oldest out for 10" in text
     assert "1,200 jobs wait for the next one" in text
     assert "until all but the parked and those in batches have ended" in text
-    lane = LaneView(queue="visionq.batch.responses", tenant="t", model="m", queued=7)
+    lane = LaneView(queue="visionq.batch.responses.bulk", tenant="t", model="m", queued=7)
     assert "batch  t       m" in shown(page(lanes=(lane,), lane_count=1))
 
 

@@ -55,7 +55,7 @@ from visionq.ledger.records import (
     error_document,
 )
 from visionq.ledger.scripts import Call
-from visionq.names import QUEUE_BATCH, QUEUE_BULK, QUEUE_INTERACTIVE, lane_name
+from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, batch_queues, lane_name
 from visionq.pricing.money import day_of
 from visionq.pricing.prices import ORDINARY_TIERS
 
@@ -137,7 +137,8 @@ def _moment(moment: datetime | None) -> int | str:
 
 
 def _batch_lane(document: JobDocument) -> str:
-    return lane_name(QUEUE_BATCH + document.api, document.tenant, document.model or "")
+    queue = batch_queues(document.api)[document.priority is Priority.BULK]
+    return lane_name(queue, document.tenant, document.model or "")
 
 
 def lane_of(document: JobDocument) -> str:

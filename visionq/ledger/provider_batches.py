@@ -28,6 +28,7 @@ from visionq.names import (
     PROVIDER_BATCHES,
     PROVIDER_BATCHES_DONE,
     QUEUE_BATCH,
+    batch_queues,
 )
 
 if TYPE_CHECKING:
@@ -272,10 +273,17 @@ def close(batch_id: str, holder: str, kept: int, most: int) -> Call[bool]:
     return Call("provider_batch", ("close", batch_id, holder, kept, most), bool)
 
 
-def pack(registration: Registration, api: Api, model: str, most: int) -> Call[tuple[str, ...]]:
-    """Take at most `most` jobs of the batch lane, to be claimed one by one."""
-    arguments = (registration.pool, QUEUE_BATCH + api, model, most, _PATIENCE * 1000)
-    return Call("pack", arguments, lambda reply: tuple(one.decode() for one in reply))
+def pack(
+    registration: Registration, api: Api, model: str, *, bulk_first: bool = False
+) -> Call[str | None]:
+    """Take the next job of the batch lane, to be claimed; None: there is none.
+
+    Interactive jobs go before bulk, unless `bulk_first`.
+    """
+    queues = batch_queues(api)
+    ordered = queues[::-1] if bulk_first else queues
+    arguments = (registration.pool, model, _PATIENCE * 1000, *ordered)
+    return Call("pack", arguments, lambda reply: reply.decode() if reply else None)
 
 
 def recall(
@@ -343,7 +351,7 @@ def backlogs(redis: Redis) -> tuple[Backlog, ...]:
     for name, jobs in sizes.items():
         queue, _, model = name.decode().split(":", 2)
         if queue.startswith(QUEUE_BATCH):
-            of = (model, Api(queue.removeprefix(QUEUE_BATCH)))
+            of = (model, Api(queue.removeprefix(QUEUE_BATCH).partition(".")[0]))
             found[of] = found.get(of, 0) + int(jobs)
     ordered = sorted(found.items(), key=lambda one: -one[1])
     return tuple(Backlog(model, api, jobs) for (model, api), jobs in ordered)
@@ -370,11 +378,15 @@ def lines_of_jobs(redis: Redis, job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def batch_lanes(redis: Redis, model: str, api: Api) -> tuple[str, ...]:
-    """Return the lanes with jobs to pack, of all tenants."""
+    """Return the lanes of jobs to be packed, of all tenants, interactive ones first."""
     sizes: Any = redis.hkeys(LANE_SIZES)
     parts = [(lane.decode(), lane.decode().split(":", 2)) for lane in sizes]
-    wanted = (QUEUE_BATCH + api, model)
-    return tuple(lane for lane, (queue, _, of) in parts if (queue, of) == wanted)
+    return tuple(
+        lane
+        for wanted in batch_queues(api)
+        for lane, (queue, _, of) in parts
+        if (queue, of) == (wanted, model)
+    )
 
 
 def models_with_deadlines(redis: Redis) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: Of so many jobs that are taken, one is of bulk though interactive ones wait.
+_TURNS: Final = 10
+
 
 class Packer:
     """One process of the fleet does it for each key of the provider. Used by one thread."""
@@ -54,6 +57,7 @@ class Packer:
         self._key = parts.registration.key
         self._patience = parts.patience
         self._growing: dict[tuple[str, Api], tuple[int, float]] = {}
+        self._taken = 0
         self._strays_at = self._tended_at = 0.0
         self._strays = Strays(self._redis, parts.api, parts.clock)
         self._files = EndedFiles(self._redis, parts.api, parts.clock, self._key)
@@ -186,8 +190,10 @@ class Packer:
 
     def _take(self, api: Api, model: str) -> str | None:
         """Take the next job of the batch lane, if the gate is open."""
-        taken = self._ledger.make(pack(self._parts.registration, api, model, 1))
-        return taken[0] if taken else None
+        self._taken += 1
+        bulk_first = self._taken % _TURNS == 0
+        registration = self._parts.registration
+        return self._ledger.make(pack(registration, api, model, bulk_first=bulk_first))
 
     def _fill(self, batch: BatchRecord, file: BatchFile, first: str, most: int) -> None:
         parts, filling = self._parts, BatchFilling(batch.id, self._books.holder, file)
