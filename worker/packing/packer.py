@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Of so many jobs that are taken, one is of bulk though interactive ones wait.
+#: Of this many jobs that are taken, one is of bulk though interactive ones wait.
 _TURNS: Final = 10
 
 
