@@ -193,7 +193,8 @@ def _print_answer(result: ResultDocument, seconds: float) -> None:
         _tokens(result.usage),
         f"{about}{result.to_public()['cost_rub']} ₽",
         f"{seconds:.1f} s",
-        *(["cached"] if result.cached else []),
+        *(["cached"] if result.cached and not result.near else []),
+        *([f"near-duplicate, distance {result.near.distance}"] if result.near else []),
         *(["simulated"] if result.simulated else []),
     )
     # NO_COLOR: https://no-color.org; click leaves the codes out where no terminal shows them.

@@ -24,6 +24,7 @@ from visionq.contract import (
     UnknownBilling,
     UrlMode,
 )
+from visionq.contract.job import MOST_DISTANCE
 from visionq.contract.pictures import ASKED_OF_MODEL, COMPUTED
 from visionq.errors import InputFileNotFound, InvalidJob, InvalidSource
 from visionq.needed_by import moment_needed
@@ -237,6 +238,12 @@ _OPTIONS: Final = (
         type=_choice(Reuse),
         help="Use of a cached answer to the same question.  [default: use]",
     ),
+    click.option(
+        "--near",
+        type=click.IntRange(0, MOST_DISTANCE),
+        metavar="N",
+        help="Take the answer of a picture whose perceptual hash is within N bits of 64.",
+    ),
     click.option("--no-repair", is_flag=True, help="Do not repair invalid answers."),
     click.option("--url-mode", type=_choice(UrlMode), help="Who fetches pictures by address."),
     click.option(
@@ -383,7 +390,11 @@ def _value(column: str, name: str, value: object) -> object:
 
 
 def _number(column: str, name: str, text: str) -> object:
-    kinds: dict[str, type[int | float]] = {"max_output_tokens": int, "temperature": float}
+    kinds: dict[str, type[int | float]] = {
+        "max_output_tokens": int,
+        "near": int,
+        "temperature": float,
+    }
     if (kind := kinds.get(name)) is None:
         return text
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: What is decoded for a thumbnail. Pillow would hand EPS, under any name, to Ghostscript.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -18,10 +21,10 @@ def can_make_thumbnails() -> bool:
     return find_spec("PIL") is not None
 
 
-def thumbnail(image: str | Path, side: int, encoding: str) -> bytes | None:
-    """Return a local picture scaled into `side` pixels, upright; None if that can't be done.
+def small_copy(image: str | Path, side: int) -> Image.Image | None:
+    """Return a local picture scaled into `side` pixels, upright, in RGB and on white.
 
-    `encoding` is Pillow's name of a format, such as `WEBP`.
+    None: that can't be done.
     """
     if not can_make_thumbnails():
         return None
@@ -32,10 +35,26 @@ def thumbnail(image: str | Path, side: int, encoding: str) -> bytes | None:
             if opened.width * opened.height > _MOST_PIXELS:
                 return None
             opened.draft("RGB", (side, side))
-            small = ImageOps.exif_transpose(opened).convert("RGB")
+            small = ImageOps.exif_transpose(opened)
             small.thumbnail((side, side))
-            target = io.BytesIO()
-            small.save(target, encoding, quality=_QUALITY)
+            if not small.has_transparency_data:
+                return small.convert("RGB")
+            clear = small.convert("RGBA")
+            paper = Image.new("RGB", clear.size, "white")
+            paper.paste(clear, mask=clear.getchannel("A"))
+            return paper
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def thumbnail(image: str | Path, side: int, encoding: str) -> bytes | None:
+    """Return a local picture scaled into `side` pixels, upright; None if that can't be done.
+
+    `encoding` is Pillow's name of a format, such as `WEBP`.
+    """
+    small = small_copy(image, side)
+    if small is None:
+        return None
+    target = io.BytesIO()
+    small.save(target, encoding, quality=_QUALITY)
     return target.getvalue()

@@ -218,6 +218,8 @@ FOLLOWERS: Final = PREFIX + "followers:"
 MAINTENANCE: Final = PREFIX + "watch:"
 #: STRING that the worker holds which packs batches, per id of a provider's key.
 PACKER_LEASE: Final = MAINTENANCE + "packer:"
+#: STRING of records, a perceptual hash and a content key each, per `question:period`; bounded.
+NEAR_HASHES: Final = PREFIX + "near:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: HASH of sums over forecast and counted tokens per `model:detail`.

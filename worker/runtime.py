@@ -19,6 +19,7 @@ from visionq.blobs import open_async_blobs, open_blobs
 from visionq.dead_letters import Bounds, DeadLetters
 from visionq.detectors import load_detectors
 from visionq.ledger import AsyncLedger, Ledger, Registration, ledger_options
+from visionq.ledger.near_answers import NearAnswers
 from visionq.ledger.usage import CalibrationReader
 from visionq.names import HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
@@ -290,6 +291,7 @@ def _dependencies(settings: Settings, ledger: Ledger, key: str) -> Dependencies:
         calibration=usage.of,
         least_input=usage.least_input,
         flex=None if settings.first_byte_timeout else FlexVerdicts(redis, key, time.time),
+        near_answers=NearAnswers(redis, settings.answer_ttl, time.time),
         detectors=load_detectors(settings.detectors),
         memory=MemoryLimiter(settings.max_held_bytes),
         tracing=make_tracing(settings),

@@ -237,7 +237,7 @@ COUNTERS: Final = (
     ),
     Counter(
         "visionq_answers_total",
-        "Answers by where they come from: provider, stored (reused) or late.",
+        "Answers by where they come from: provider, stored (reused), near (a near one's) or late.",
         "answers",
         (*_OWNED, "source", "lane"),
         by_lane=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,7 @@ from producer.compare.comparison_rendering import (
     shown,
     variant_cells,
 )
-from producer.thumbnails import thumbnail
+from producer.html_pages import POLICY, STYLE, picture_of
 from visionq.cli.screen import money
 from visionq.wording import counted
 
@@ -29,25 +28,8 @@ if TYPE_CHECKING:
     )
     from producer.sources import Row
 
-#: Pixels of the longer side of a thumbnail, and pictures of a row that are shown.
-_SIDE: Final = 256
+#: Pictures of a row that are shown.
 _MOST_PICTURES: Final = 4
-_STYLE: Final = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --miss: #d334; --sure: #2a64; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; margin: .6rem 0 } .wide { overflow-x: auto }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left;
-  vertical-align: top; overflow-wrap: anywhere }
-thead th { border-bottom-width: 2px } tbody th { font-weight: 500; white-space: nowrap }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap }
-td.miss { background: var(--miss) } td.same { background: var(--sure) }
-p.note { color: #777 } img { max-height: 10rem; max-width: 12rem }
-li { margin: .25rem 0 } article { border: 1px solid var(--line); border-radius: 8px; margin: 1rem 0;
-  padding: .7rem 1rem; display: flex; gap: 1rem; flex-wrap: wrap } article > div { flex: 1 1 30rem }
-summary { cursor: pointer } h3 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere }
-"""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequence[Row]) -> str:
@@ -56,9 +38,9 @@ def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequ
     parts = [
         PAGE_BEGINS.decode(),
         '<html lang="en"><head><meta charset="utf-8"><title>visionq compare</title>',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width"><style>',
-        _STYLE,
+        STYLE,
         "</style></head><body>",
         f"<h1>{_title(found)}</h1>",
         f'<p class="note">{escape(_drawn(found))}. In brackets: 95 % intervals.</p>',
@@ -165,7 +147,7 @@ def _rows(rows: Sequence[ComparedRow], images: dict[str, tuple[str, ...]]) -> It
 
 
 def _article(row: ComparedRow, images: Sequence[str]) -> str:
-    pictures = "".join(_thumbnail(image) for image in images[:_MOST_PICTURES])
+    pictures = "".join(picture_of(image) for image in images[:_MOST_PICTURES])
     title = row.id if row.file in ("", row.id) else f"{row.id}: {row.file}"
     has_golden = row.golden is not None
     heads = ["", *(["golden"] if has_golden else []), *row.answers]
@@ -197,14 +179,3 @@ def _line(row: ComparedRow, field: str, *, has_golden: bool) -> str:
 def _cell(value: Any, style: str) -> str:  # noqa: ANN401  # any JSON value
     text = value if isinstance(value, str) else shown(value)
     return f'<td class="{style}">{escape(text)}</td>' if style else f"<td>{escape(text)}</td>"
-
-
-def _thumbnail(image: str) -> str:
-    """Return a small picture of a local file; nothing where it can't be made."""
-    if "://" in image or image.startswith("data:"):
-        return ""
-    small = thumbnail(image, _SIDE, "WEBP")
-    if small is None:
-        return ""
-    data = base64.b64encode(small).decode()
-    return f'<img alt="" src="data:image/webp;base64,{data}">'

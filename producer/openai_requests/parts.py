@@ -22,7 +22,7 @@ from visionq.contract import (
     UrlMode,
 )
 from visionq.contract.base import ModelName
-from visionq.contract.job import MOST_OUTPUT_TOKENS
+from visionq.contract.job import MOST_DISTANCE, MOST_OUTPUT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,6 +187,7 @@ class Extras(Part):
     pictures: Annotated[PictureOptions | None, BeforeValidator(_with_flags)] = None
     priority: Priority | None = None
     reuse: Reuse | None = None
+    near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None
     on_unknown_billing: UnknownBilling | None = None
     url_mode: UrlMode | None = None
     deadline: Annotated[AwareDatetime | None, BeforeValidator(_written_out)] = None

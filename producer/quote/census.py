@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.prompts import job_fields
 from producer.quote.estimate import SharedPrefixes, prefix_of
+from producer.quote.near_pairs import NearFinder
 from producer.quote.probe import look, sha256_of_file
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
 from visionq.cache_key import cache_key
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from producer.prompts import Prompt
     from producer.quote.estimate import Prefix
+    from producer.quote.near_pairs import NearPair
     from producer.quote.probe import Seen
     from visionq.contract import Api, Detail, JobDocument
     from visionq.pricing.vision import VisionRules
@@ -161,6 +163,10 @@ class Census:
     #: Rows that repeat another, and rows whose answer is cached.
     duplicates: int = 0
     stored: int = 0
+    #: Rows with the answer of a picture that looks alike, and the pairs that differ most.
+    near: int = 0
+    near_pairs: list[NearPair] = field(default_factory=list)
+    near_left_out: int = 0
     #: Pictures that were not looked at.
     unseen: int = 0
     #: Pictures that are scaled down until print is illegible, and the sizes of the worst.
@@ -222,7 +228,8 @@ class _Counting:
         self._census = Census()
         self._options = load_option_table(plan.settings.options_file)
         self._duplicates = Duplicates()
-        self._waiting: list[tuple[str, _Asked, list[Seen]]] = []
+        self._waiting: list[tuple[str, _Asked, list[Seen], Row]] = []
+        self._near = NearFinder()
         self._tokens = lru_cache(100_000)(self._tokens_of)
         self._boxes = lru_cache(100_000)(partial(crop_boxes, plan.rules))
         #: The question that rows have in common, by the number of their pictures.
@@ -253,7 +260,7 @@ class _Counting:
                     [sha256_of_file(image) for image in row.images],
                     shared=self._plan.settings.share_answers,
                 )
-                self._waiting.append((key, asked, seen))
+                self._waiting.append((key, asked, seen, row))
                 if len(self._waiting) >= _AT_ONCE:
                     self._look_up()
                 return
@@ -264,10 +271,12 @@ class _Counting:
             fault = row_fault(error)
             self._refuse(RefusedPicture(row.id, fault.code, fault.message, row.file))
             return
-        self._add(asked, seen)
+        self._add(asked, seen, row)
 
     def result(self) -> Census:
         self._look_up()
+        census, near = self._census, self._near
+        census.near, census.near_pairs, census.near_left_out = near.found, near.pairs, near.left_out
         self._census.read_bytes += self._duplicates.read_bytes
         return self._census
 
@@ -292,15 +301,17 @@ class _Counting:
         waiting, self._waiting = self._waiting, []
         if not waiting or self._plan.stored is None:
             return
-        found = self._plan.stored([key for key, _, _ in waiting])
-        for (_, asked, seen), is_stored in zip(waiting, found, strict=True):
+        found = self._plan.stored([key for key, *_ in waiting])
+        for (_, asked, seen, row), is_stored in zip(waiting, found, strict=True):
             if is_stored:
                 self._census.stored += 1
             else:
-                self._add(asked, seen)
+                self._add(asked, seen, row)
 
-    def _add(self, asked: _Asked, seen: Sequence[Seen]) -> None:
+    def _add(self, asked: _Asked, seen: Sequence[Seen], row: Row) -> None:
         census, job, question = self._census, asked.job, asked.question
+        if job.near is not None and self._near.is_near(asked.shape, row, job.near):
+            return
         model = self._model(job)
         group = census.groups.setdefault((model, job.detail.value, job.effort), Group())
         group.rows += 1

@@ -86,6 +86,16 @@ class CropsQuote(Document):
     rub: Rubles | None = None
 
 
+class NearPairQuote(Document):
+    """A row that would get the answer of another."""
+
+    distance: int
+    id: str
+    file: str
+    source_id: str
+    source_file: str
+
+
 class Quote(Document):
     """The price of asking about a source."""
 
@@ -101,6 +111,9 @@ class Quote(Document):
     #: Rows that repeat another, and rows whose answer is cached: free.
     duplicates: int
     stored: int
+    #: Rows with the answer of a picture of this source that looks alike, and some of the pairs.
+    near: int
+    near_pairs: tuple[NearPairQuote, ...]
     #: Pictures that were not looked at: those by address.
     unseen: int
     crops: CropsQuote

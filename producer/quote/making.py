@@ -9,10 +9,18 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from producer.quote.census import Group, QuotePlan, take_census
-from producer.quote.document import CropsQuote, ModelQuote, Quote, RefusedRow, RubleSpan
+from producer.quote.document import (
+    CropsQuote,
+    ModelQuote,
+    NearPairQuote,
+    Quote,
+    RefusedRow,
+    RubleSpan,
+)
 from producer.quote.estimate import GUESSED_OUTPUT, estimate
 from producer.quote.lanes import LaneTables, lane_facts, lane_notes, quote_lanes
 from producer.quote.model_facts import Shutdowns
+from producer.quote.near_pairs import MOST_LOOKED_AT
 from visionq.contract import Detail
 from visionq.crops import cropped_tokens
 from visionq.data import bare_model
@@ -94,6 +102,8 @@ def quote_of(
         refusals=tuple(RefusedRow(**asdict(one)) for one in census.examples),
         duplicates=census.duplicates,
         stored=census.stored,
+        near=census.near,
+        near_pairs=tuple(NearPairQuote(**asdict(one)) for one in census.near_pairs),
         unseen=census.unseen,
         crops=_crops(census, made, prices, calibrations, outputs),
         read_bytes=census.read_bytes,
@@ -361,6 +371,12 @@ def _notes(
         notes.append(
             f"not looked into: {counted(census.unseen, 'picture')} (by address, or to be"
             f" converted): each counts as the largest that the model takes{more}"
+        )
+    if census.near_left_out:
+        notes.append(
+            "not compared with others, so perhaps near-duplicates all the same:"
+            f" {counted(census.near_left_out, 'row')} (by address, plain, several pictures, or"
+            f" after the first {MOST_LOOKED_AT:,})"
         )
     if census.most_reduced is not None:
         reduction, size, seen = census.most_reduced

@@ -31,6 +31,7 @@ from producer.quote.census import QuotePlan, RefusedPicture
 from producer.quote.document import RefusedRow
 from producer.quote.making import make_quote
 from producer.quote.model_facts import LearnedStatistics
+from producer.quote.near_page import check_page, near_page_option, write_page
 from producer.run.table import TableForm
 from producer.sources import STDIN, open_source, said_of_reading
 from producer.sources.opening import source_options, take_source_options
@@ -116,6 +117,7 @@ def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
     type=FILE,
     help="Write all rows that can't become jobs to FILE.csv or FILE.jsonl.",
 )
+@near_page_option
 @json_option
 def quote(
     *,
@@ -124,6 +126,7 @@ def quote(
     prompt_file: Path | None,
     lookup: bool | None,
     refused_out: Path | None,
+    near_page: Path | None,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # click's parameters
 ) -> None:
@@ -140,6 +143,7 @@ def quote(
         text = fields.pop("prompt", None)
         if prompt is not None or prompt_file is not None:
             text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
+        check_page(near_page, fields.get("near"))
         settings = load_settings()
         example = check_options(fields, settings)
         source = open_source(spec, options=chosen)
@@ -168,6 +172,8 @@ def quote(
             )
             prices = load_prices(settings.prices_file)
             made = make_quote(source.rows(), plan, prices, statistics, now=datetime.now(UTC))
+        if near_page is not None:
+            write_page(near_page, made)
     if as_json:
         whole = made.model_copy(update={"refusals": tuple(refused)})
         print_json({"source": source.description, **whole.to_public()})

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from producer.quote.near_page import lines_of
 from visionq.cli.screen import duration, money
 from visionq.wording import counted
 
@@ -44,13 +45,10 @@ def _facts(quote: Quote, source: str) -> Table:
         names = [row.id for row in quote.refusals if row.code == code][:_MOST_EXAMPLES]
         shown = ", ".join(names) + (", …" if count > len(names) else "")
         table.add_row(f"  {code}", Text(f"{count:,}  ({shown})", style="red"))
-    free = []
-    if quote.duplicates:
-        free.append(f"{quote.duplicates:,} duplicates")
-    if quote.stored:
-        free.append(f"{quote.stored:,} with a stored answer")
-    if free:
+    if free := _free(quote):
         table.add_row("  free", Text(", ".join(free), style="green"))
+    for line in lines_of(quote.near_pairs):
+        table.add_row("", Text(line, style="dim"))
     table.add_row("to be asked", f"{quote.asked:,}")
     if quote.crops.pictures:
         table.add_row("  crops", _crops_line(quote.crops))
@@ -63,6 +61,15 @@ def _facts(quote: Quote, source: str) -> Table:
         now = datetime.now().astimezone()
         table.add_row("lanes", " · ".join(lane_words(one, now) for one in quote.lanes))
     return table
+
+
+def _free(quote: Quote) -> list[str]:
+    counts = {
+        "duplicates": quote.duplicates,
+        "with a stored answer": quote.stored,
+        "near-duplicates": quote.near,
+    }
+    return [f"{count:,} {what}" for what, count in counts.items() if count]
 
 
 _LANES: Final = {"online": "all online", "flex": "flex", "batch": "half price", "auto": "auto"}

@@ -14,6 +14,7 @@ import click
 from producer.job_options import check_options, take_prompt, take_schema
 from producer.outputs import check_not_input, check_table
 from producer.prompts import job_fields, prompt_for
+from producer.quote.near_page import check_page
 from producer.run.selection import Again
 from producer.run.table import JSONL, TableForm, check_kind, record_path
 from producer.run.waste import USUAL_SHARE
@@ -114,6 +115,8 @@ class RunOptions:
     ordered: bool = False
     #: Whether the end of stdin stops it: the process that started it is gone.
     ends_with_stdin: bool = False
+    #: The page of pairs that look alike.
+    near_page: Path | None = None
     #: Form of the table made at the end.
     form: TableForm = _PLAIN
 
@@ -165,6 +168,7 @@ def make_plan(
         check_not_input(written, (*read, *files))
     if options.is_table:
         check_table(options.out)
+    check_page(options.near_page, asked.get("near"))
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=source_options, stdin=stdin)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.job_options import check_options
 from producer.quote import QuotePlan, make_quote
+from producer.quote.near_page import lines_of, write_page
 from producer.quote.quote_command import statistics_of
 from producer.run.run_progress import rubles
 from producer.sources import said_of_reading
@@ -95,6 +96,8 @@ def said_of_changes(selection: Selection) -> str | None:
 
 def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
     """Show the whole quote in a terminal, and a few lines elsewhere."""
+    if plan.options.near_page is not None:
+        write_page(plan.options.near_page, quote)
     for said in said_of_reading(plan.source):
         terminal.say(said)
     if sys.stderr.isatty():
@@ -104,6 +107,8 @@ def show_quote(quote: Quote, plan: RunPlan, terminal: Terminal) -> None:
         return
     terminal.say(f"source: {plan.source.description}")
     terminal.say(in_one_line(quote))
+    for line in lines_of(quote.near_pairs):
+        terminal.say(line)
     for warning in quote.warnings:
         terminal.say(f"warning: {warning}")
 
@@ -112,10 +117,11 @@ def in_one_line(quote: Quote) -> str:
     """Return a quote as one line of a log."""
     rub, refused, crops = quote.rub.to_public(), sum(quote.refused.values()), quote.crops
     cut = f"; pictures cut into crops: {crops.pictures:,} into {crops.crops:,}"
-    free = quote.duplicates + quote.stored
+    free = quote.duplicates + quote.stored + quote.near
+    near = f" ({counted(quote.near, 'near-duplicate')})" if quote.near else ""
     return (
         f"quote: of {counted(quote.rows, 'row')} {quote.asked:,} to be paid for,"
-        f" {free:,} free, {refused:,} refused{cut if crops.pictures else ''};"
+        f" {free:,} free{near}, {refused:,} refused{cut if crops.pictures else ''};"
         f" about {rub['expected']} ₽ (from {rub['low']} to {rub['high']})"
     )
 

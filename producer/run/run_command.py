@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from producer.job_options import job_options, prompt_options, take_question
+from producer.quote.near_page import near_page_option
 from producer.run.plan import RunOptions, make_plan
 from producer.run.run_progress import Terminal
 from producer.run.selection import Again
@@ -49,13 +50,15 @@ class _Remembering(click.Command):
 def again(given: list[str]) -> list[str]:
     """Return the arguments that start a detached run, and restart it after a crash.
 
-    They leave out what is done before: the question to the user, `--fresh` and the sample.
+    They leave out what is done before: the question to the user, `--fresh`, page and sample.
     """
     kept, rest = ["run"], iter(given)
     for one in rest:
-        if one == "--first":
-            next(rest, None)
-        elif one not in ("--detach", "--yes", "--json", "--fresh") and one[:8] != "--first=":
+        name, _, value = one.partition("=")
+        if name in ("--first", "--near-page"):
+            if not value:
+                next(rest, None)
+        elif one not in ("--detach", "--yes", "--json", "--fresh"):
             kept.append(one)
     return [*kept, "--yes"]
 
@@ -86,6 +89,7 @@ def again(given: list[str]) -> list[str]:
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="Stop as by Ctrl-C at its end.")
+@near_page_option
 @job_options
 @source_options
 @table_options
@@ -105,6 +109,7 @@ def run(
     yes: bool,
     detach: bool,
     end_with_stdin: bool,
+    near_page: Path | None,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # options of source, table and job, each checked by its reader
 ) -> int:
@@ -128,6 +133,7 @@ def run(
             yes=yes,
             ordered=ordered,
             ends_with_stdin=end_with_stdin,
+            near_page=near_page,
             form=take_table_form(options, settings.time_zone, folder_of(source)),
         )
         described = take_source_options(options)

@@ -46,6 +46,7 @@ class Tally:
     expected: Decimal | None = None
     rows: int = 0
     cached: int = 0
+    near: int = 0
     spent: Decimal = Decimal(0)
     failed_now: Counter[str] = field(default_factory=Counter)
 
@@ -72,6 +73,7 @@ class Tally:
             self.rows += 1
             self.spent += Decimal(row["cost_rub"])
             self.cached += row["cached"]
+            self.near += row.get("near") is not None
             if row["error"] is not None:
                 self.failed_now[row["error"]["code"]] += 1
         self.spent -= paid_earlier
@@ -173,7 +175,8 @@ def standing(tally: Tally, now: float, *, rests: bool = False) -> str:
     if failed := tally.failed:
         parts.append(without_answer(failed))
     if tally.cached:
-        parts.append(f"{tally.cached:,} from cached answers")
+        near = f", {tally.near:,} of near-duplicates" if tally.near else ""
+        parts.append(f"{tally.cached:,} from cached answers{near}")
     parts.append(f"{tally.rate(now):,.1f}/s")
     forecast = tally.forecast
     expected = f" of about {rubles(forecast)}" if forecast is not None and tally.left else ""

@@ -46,8 +46,8 @@ TECHNICAL: Final = (
 #: Fields of every row, in this order; in tables `columns` and `data` become one column for each
 #: column of the source and each field of the answer.
 COLUMNS: Final = (
-    "id", "file", "columns", "text", "data", "cost_rub", "cached", "error", "simulated", "warnings",
-    *TECHNICAL,
+    "id", "file", "columns", "text", "data", "cost_rub", "cached", "near", "error", "simulated",
+    "warnings", *TECHNICAL,
 )  # fmt: skip
 
 
@@ -132,6 +132,7 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
         "data": result.data,
         "cost_rub": _plain(Decimal(row["cost_rub"]) + result.cost_rub),
         "cached": result.cached,
+        "near": result.near and result.near.to_public(),
         "pictures": pictures or row["pictures"],
         **{name: getattr(result.usage, name) for name in TOKENS},
         "service_tier": result.service_tier,

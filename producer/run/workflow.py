@@ -237,6 +237,7 @@ class _Workflow:
             "unknown": codes[BillingUnknown.code],
             "codes": dict(codes),
             "cached": self.tally.cached,
+            "near": self.tally.near,
             "simulated": self.record.index.origins()[0],
             "cost_rub": str(self.tally.paid),
             "spent_rub": str(self.tally.spent),

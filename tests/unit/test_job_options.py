@@ -82,6 +82,7 @@ _SAID: dict[str, tuple[str, ...]] = {
     "url_mode": ("--url-mode", "pass"),
     "tenant": ("--tenant", "shop"),
     "reuse": ("--reuse", "off"),
+    "near": ("--near", "4"),
     "on_unknown_billing": ("--on-unknown-billing", "hold"),
     "metadata": ("--metadata", '{"a": "b"}'),
     "deadline": ("--deadline", "2026-11-30T18:00"),

@@ -154,8 +154,8 @@ def test_a_table_has_the_columns_of_its_source(tmp_path: Path) -> None:
     assert list(read(out)[0])[-1] == "finished_at"
     export(SOLD, out, TableForm(columns=(), technical=False))
     assert list(read(out)[0]) == [
-        "id", "file", "text", "cost_rub", "cached", "error_code", "error_message", "simulated",
-        "warnings",
+        "id", "file", "text", "cost_rub", "cached", "near", "error_code", "error_message",
+        "simulated", "warnings",
     ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from visionq.cli.shared import (
 from visionq.http_checks import is_local
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.ledger import RedisClock
-from visionq.ledger.metrics import read_spent_by_lane, read_tokens
+from visionq.ledger.metrics import read_near_answers, read_spent_by_lane, read_tokens
 from visionq.ledger.spending import (
     Comparison,
     Settled,
@@ -74,6 +74,8 @@ class SpendReport:
     forgotten_jobs: int = 0
     #: Whether the simulator answers, so that nothing was paid; None where only the workers know.
     simulated: bool | None = None
+    #: Answers that were those of near-duplicates; None: they are not counted for a batch.
+    near_answers: int | None = None
     #: Lane → rubles that were paid, where that was asked for.
     lanes: dict[str, Decimal] | None = None
 
@@ -142,6 +144,7 @@ def _of_all(redis: Redis, settings: Settings) -> SpendReport:
         reason,
         read_tokens(redis),
         total.forgotten_jobs,
+        near_answers=read_near_answers(redis),
     )
 
 
@@ -154,9 +157,13 @@ def _of_scope(
     day, month = (book.settled_rub for book in dated) if dated else (None, None)
     books = [book for book in (total, *dated) if book.limit_rub is not None]
     unknown = unknown_calls(redis, total.scope.key)
-    tokens = read_tokens(redis, tenant) if tenant and batch is None else None
+    is_counted = tenant is not None and batch is None
+    tokens = read_tokens(redis, tenant) if is_counted else None
+    near = read_near_answers(redis, tenant) if is_counted else None
     why = "the balance is that of all"
-    return SpendReport(total, day, month, tuple(books), unknown, None, why, tokens)
+    return SpendReport(
+        total, day, month, tuple(books), unknown, None, why, tokens, near_answers=near
+    )
 
 
 _DATED: Final = (Period.DAY, Period.MONTH)
@@ -185,6 +192,7 @@ def _document(report: SpendReport) -> dict[str, Any]:
         "settled_rub": plain(total.settled_rub),
         "unknown_rub": plain(total.unknown_rub),
         "saved_rub": plain(total.saved_rub),
+        "near_answers": report.near_answers,
         "unknown_calls": total.unknown_calls,
         "forgotten_jobs": report.forgotten_jobs,
         "simulated": report.simulated,
@@ -249,7 +257,8 @@ def _print(report: SpendReport) -> None:
     _print_lanes(report.lanes)
     _print_tokens(report.tokens)
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
-    click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there")
+    near = f", {report.near_answers:,} of near-duplicates" if report.near_answers else ""
+    click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there{near}")
     click.echo(
         f"unknown     up to {plain(total.unknown_rub)} ₽ for"
         f" {counted(total.unknown_calls, 'call')} of unknown billing; budgets count them as paid"

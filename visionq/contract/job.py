@@ -38,6 +38,8 @@ Text = Annotated[str, StringConstraints(max_length=1_000_000)]
 LEAST_OUTPUT_TOKENS: Final = 16
 #: Of an answer of any model.
 MOST_OUTPUT_TOKENS: Final = 1_000_000
+#: Bits, of the 64 of a perceptual hash, in which pictures may differ that count as alike.
+MOST_DISTANCE: Final = 10
 #: How long the model is to think: `none`, `minimal`, `low`, `medium`, `high`, …, as it takes them.
 Effort = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -176,6 +178,9 @@ class JobDocument(Document):
     tenant: TenantName = "default"
     priority: Priority = Priority.INTERACTIVE
     reuse: Reuse = Reuse.USE
+    #: Bits of the perceptual hash by which an answered picture may differ and still give its answer
+    #: to this one; of jobs with one picture. None: only the same bytes count.
+    near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None
     on_unknown_billing: UnknownBilling = UnknownBilling.RETRY
     #: Kept with the job and given back with its result; never sent to the provider.
     metadata: dict[Text, Text] = Field(default_factory=dict)
@@ -201,6 +206,14 @@ class JobDocument(Document):
             message = f"the Responses API takes {LEAST_OUTPUT_TOKENS} and more"
             raise ValueError(message)
         return limit
+
+    @field_validator("near")
+    @classmethod
+    def _reuses(cls, near: int | None, info: ValidationInfo) -> int | None:
+        if near is not None and info.data.get("reuse") is not Reuse.USE:
+            message = "it gives stored answers again: leave `reuse` at use"
+            raise ValueError(message)
+        return near
 
     @field_validator("extra_body")
     @classmethod

@@ -69,6 +69,16 @@ class ImageReport(Document):
     warnings: tuple[str, ...] = ()
 
 
+class NearDuplicate(Document):
+    """The picture that looked alike, and whose answer was given."""
+
+    #: The job that was paid; None: another tenant's.
+    job_id: JobId | None = None
+    sha256: Sha256 | None = None
+    #: Bits by which the perceptual hashes differ.
+    distance: int
+
+
 class ResultDocument(Document):
     """The answer to a completed job."""
 
@@ -93,6 +103,8 @@ class ResultDocument(Document):
     service_tier: str | None = None
     #: Answered from a stored answer, at no cost.
     cached: bool = False
+    #: Whose answer it is, where it is that of a near-duplicate.
+    near: NearDuplicate | None = None
     #: The simulator made it up: no model has seen the picture, and nothing was paid.
     simulated: bool = False
     attempts: int = 1

@@ -58,6 +58,7 @@ class FrameOptions(TypedDict, total=False):
     extra_body: dict[str, Any]
     tenant: str
     reuse: str
+    near: int
     by: str | timedelta
     lane: str
     crops: bool

@@ -302,17 +302,19 @@ def admit(
     reserve: int | None,
     tokens: int,
     place: BatchPlace | None = None,
+    near: str = "",
 ) -> Call[Admission]:
     """Request a call, or a `place` in a batch.
 
-    An empty `cache_key` shares the answer with nobody.
+    An empty `cache_key` shares the answer with nobody; `near` is that of a picture
+    that looks alike.
     """
 
     def read(reply: list[bytes]) -> Admission:
         verdict, *details = [part.decode() for part in reply]
         detail = details[0] if details else None
         if verdict == Verdict.ANSWER:
-            return Admission(Verdict.ANSWER, answer=detail)
+            return Admission(Verdict.ANSWER, answer=detail, is_near=len(details) > 1)
         if verdict == Verdict.WAIT:
             return Admission(Verdict.WAIT, wait=int(detail or 0) / 1000)
         if verdict == Verdict.PARK:
@@ -341,9 +343,9 @@ def admit(
             result = celery_results.retry(claim.id, f"waiting: {DelayReason.BATCH}")
             of_place = (place.batch, place.holder, place.line, place.bytes, place.tokens, result)
         results = (celery_results.retry(claim.id, reason) for reason in reasons)
-        return Call("admit", (*asked, *results, *of_place), read)
+        return Call("admit", (*asked, *results, near, *of_place), read)
 
-    if place is not None:
+    if place is not None or near:
         return in_full()
     return Call("admit_plain", asked, read, otherwise=in_full)
 

@@ -312,10 +312,12 @@ class AsyncLedger:
         reserve: int | None = 0,
         tokens: int = 0,
         place: BatchPlace | None = None,
+        near: str = "",
     ) -> Admission:
         """Request a call, reserving nano-rubles and `tokens` of the rate limit.
 
         With `place`, the job's line is in that batch from then on, and out of the worker's hands.
+        `near` is the cache key of a picture that looks alike, whose answer would do.
         `reserve` is None where the model has no price.
         """
         wanted = calls.admit(
@@ -326,6 +328,7 @@ class AsyncLedger:
             reserve=reserve,
             tokens=tokens,
             place=place,
+            near=near,
         )
         return await self._make(wanted)
 

@@ -41,6 +41,10 @@ LANES: Final = ("online", "batch")
 BATCH_LINES: Final = "batch_lines"
 #: An answer; a refusal, which cost nothing; not asked in time; nobody knows.
 LINE_OUTCOMES: Final = ("answered", "refused", "expired", "unknown")
+#: Counts answers, by tenant, model and where they come from.
+ANSWERS: Final = "answers"
+#: From a near-duplicate.
+NEAR: Final = "near"
 #: Counts nano-rubles that were paid, by tenant and model.
 SPENT: Final = "spent"
 
@@ -140,6 +144,17 @@ def read_tokens(redis: Redis, tenant: str | None = None) -> dict[str, int]:
         if kind in found and tenant in (None, of):
             found[kind] += amount
     return found
+
+
+def read_near_answers(redis: Redis, tenant: str | None = None) -> int:
+    """Return how many answers were those of near-duplicates, of all tenants or of one."""
+    counters = read_counters(redis)
+    found = {**counters.of(ANSWERS, 3), **counters.of(ANSWERS, 4)}
+    return sum(
+        count
+        for (of, _, source, *_), count in found.items()
+        if source == NEAR and tenant in (None, of)
+    )
 
 
 def note_forgotten(redis: Redis, jobs: int) -> None:

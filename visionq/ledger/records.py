@@ -210,6 +210,8 @@ class Admission:
     verdict: Verdict
     #: ANSWER: the cached result document, as JSON.
     answer: str | None = None
+    #: ANSWER: whether it is that of a picture that looks alike.
+    is_near: bool = False
     #: PARK: what keeps the job back.
     reason: DelayReason | None = None
     #: REFUSED: where the job is; None: the ledger does not know it.

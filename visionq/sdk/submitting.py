@@ -71,6 +71,7 @@ class QuestionOptions(TypedDict, total=False):
     tenant: str
     priority: Priority | str
     reuse: Reuse | str
+    near: int | None
     on_unknown_billing: UnknownBilling | str
     metadata: dict[str, str]
     batch_id: str | None

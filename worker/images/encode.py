@@ -18,6 +18,7 @@ from visionq.errors import TooLarge
 from visionq.images.kinds import MIME_TYPES, Kind, own_kind
 from visionq.pricing.vision import lost_detail, seen_size
 from worker.images.advice import LOOK_SIDE, advise, glance, wanted
+from worker.images.alike import hash_of
 from worker.images.check import DEFAULTS
 from worker.images.colour import (
     drop_opaque_alpha,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from visionq.contract import Detail, PictureOptions
     from visionq.crops import Box
     from visionq.images.kinds import Kind
+    from visionq.images.perceptual_hash import PerceptualHash
     from visionq.pricing.vision import VisionRules
     from worker.images.layout import CheckedImage, ImageLimits
 
@@ -134,6 +136,8 @@ class EncodedImage:
     #: Whether the pixels are the file's own, not encoded again.
     passed_through: bool
     warnings: tuple[str, ...] = ()
+    #: Of the whole picture, if it was wanted and the picture is not too plain.
+    perceptual_hash: PerceptualHash | None = None
 
 
 def encode(
@@ -143,12 +147,14 @@ def encode(
     name: str,
     limits: ImageLimits,
     options: PictureOptions = DEFAULTS,
+    hashes: bool = False,
 ) -> EncodedImage:
     """Return the picture upright, without metadata, in sRGB, and no larger than `fit` says.
 
     `fit(width, height)` gives the size that the model will see; a picture is never enlarged. One
     that fits already keeps its own pixels: its file is sent byte for byte, or without the parts
-    that are no picture. Every picture is decoded wholly, once. Call it inside a decode slot.
+    that are no picture. Every picture is decoded wholly, once. `hashes` adds its perceptual hash.
+    Call it inside a decode slot.
 
     Raises:
         CorruptImage, TooManyPixels: it breaks while it is decoded, or needs too much memory.
@@ -158,17 +164,19 @@ def encode(
     size = (checked.width, checked.height)
     target = _clamp(fit(*size), size)
     if target == size and _may_pass(checked, limits, options):
-        return _pass_through(checked, name=name, limits=limits, options=options)
+        return _pass_through(checked, name=name, limits=limits, options=options, hashes=hashes)
     flatten = _is_flattened(checked, options)
     target, warnings = _bounded(target, clear=checked.layout.alpha and not flatten)
     plan = affordable(checked, target, name=name, max_bytes=limits.max_decode_bytes)
     picture = decode_in_srgb(checked, plan.size, flatten=flatten, name=name, limits=limits)
     advice = advise([picture], options, short_side=min(picture.size), name=name)
+    looks = hash_of(picture) if hashes else None
     sent = _within_bytes(
         picture, lossless=checked.layout.lossless, name=name, max_bytes=limits.max_sent_bytes
     )
     lost = _lost(size, (sent.width, sent.height), options)
-    return replace(sent, warnings=(*warnings, *plan.warnings, *lost, *advice, *sent.warnings))
+    said = (*warnings, *plan.warnings, *lost, *advice, *sent.warnings)
+    return replace(sent, warnings=said, perceptual_hash=looks)
 
 
 def encode_as_seen(
@@ -180,11 +188,12 @@ def encode_as_seen(
     name: str,
     limits: ImageLimits,
     options: PictureOptions,
+    hashes: bool = False,
 ) -> tuple[EncodedImage, ...]:
     """Return the pictures to send: one, or the crops of it.
 
-    Call it inside a decode slot. Raises what `encode` raises, and `TooManyPixels` for too many
-    crops.
+    `hashes` adds the perceptual hash to a picture that is not cut. Call it inside a decode slot.
+    Raises what `encode` raises, and `TooManyPixels` for too many crops.
     """
     fit, limits = partial(seen_size, rules, model, detail), limits.within(rules.request_of(model))
     boxes: tuple[Box, ...] = ()
@@ -192,7 +201,7 @@ def encode_as_seen(
         boxes = crop_boxes(rules, model, detail, checked.width, checked.height, name=name)
     if boxes:
         return encode_crops(checked, boxes, fit=fit, name=name, limits=limits, options=options)
-    return (encode(checked, fit=fit, name=name, limits=limits, options=options),)
+    return (encode(checked, fit=fit, name=name, limits=limits, options=options, hashes=hashes),)
 
 
 def encode_crops(
@@ -304,15 +313,22 @@ def _may_pass(checked: CheckedImage, limits: ImageLimits, options: PictureOption
 
 
 def _pass_through(
-    checked: CheckedImage, *, name: str, limits: ImageLimits, options: PictureOptions
+    checked: CheckedImage,
+    *,
+    name: str,
+    limits: ImageLimits,
+    options: PictureOptions,
+    hashes: bool,
 ) -> EncodedImage:
     affordable(checked, None, name=name, max_bytes=limits.max_decode_bytes)
-    look_at = (LOOK_SIDE, LOOK_SIDE) if wanted(options) else None
+    look_at = (LOOK_SIDE, LOOK_SIDE) if hashes or wanted(options) else None
     picture = decode(checked, shrunk_to=look_at, name=name, limits=limits)
     advice: tuple[str, ...] = ()
+    looks = None
     if look_at is not None:
         with taming(name):
             picture = glance(picture)
+            looks = hash_of(picture) if hashes else None
         short_side = min(checked.width, checked.height)
         advice = advise([picture], options, short_side=short_side, name=name)
     return EncodedImage(
@@ -323,6 +339,7 @@ def _pass_through(
         height=checked.height,
         passed_through=True,
         warnings=advice,
+        perceptual_hash=looks,
     )
 
 

@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from visionq.contract import DelayReason, ImageReport, InvalidAnswer, ResultDocument, Usage
-from visionq.contract.result import is_simulated
+from visionq.contract.result import NearDuplicate, is_simulated
 from visionq.errors import InvalidOutput
 from visionq.input_errors import describe
 from visionq.ledger import Billing, Completed, Ending, RateLimitFeedback, Waiting
@@ -23,6 +23,7 @@ from worker.provider.request import build_repair
 if TYPE_CHECKING:
     from visionq.contract import ErrorDocument
     from visionq.errors import RateLimited
+    from visionq.ledger.near_answers import NearPicture
     from worker.pipeline.context import Attempt
     from worker.provider.answer import ProviderAnswer
 
@@ -82,10 +83,11 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
     return Completed(result, attempt.cache_key), cost
 
 
-def reused(attempt: Attempt, stored: str) -> Ending | None:
+def reused(attempt: Attempt, stored: str, near: NearPicture | None = None) -> Ending | None:
     """Return the end of an attempt that a cached answer makes unnecessary.
 
-    None: the cached answer can't be read.
+    `near`: the picture whose answer it is, where it is not the attempt's own. None: the cached
+    answer can't be read.
     """
     try:
         # A newer worker may have added fields; not to use its answer would pay for it twice.
@@ -103,7 +105,10 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
             "tenant": attempt.job.tenant,
             "request_id": answer.request_id if own or answer.tenant == attempt.job.tenant else None,
             "attempts": attempt.claim.attempts + 1,
-            "images": tuple(
+            "near": near and _near_duplicate(attempt, answer, near),
+            "images": tuple(map(report, attempt.pictures))
+            if near
+            else tuple(
                 known.model_copy(update={"name": picture.name})
                 for known, picture in zip(answer.images, attempt.pictures, strict=False)
             ),
@@ -115,6 +120,15 @@ def reused(attempt: Attempt, stored: str) -> Ending | None:
     )
     saved = 0 if own else nano_rubles(answer.cost_rub)
     return Ending(Completed(result, saved=saved))
+
+
+def _near_duplicate(attempt: Attempt, answer: ResultDocument, near: NearPicture) -> NearDuplicate:
+    is_own = answer.tenant == attempt.job.tenant
+    return NearDuplicate(
+        job_id=answer.id if is_own else None,
+        sha256=answer.images[0].sha256 if answer.images else None,
+        distance=near.distance,
+    )
 
 
 def rate_limit_feedback(

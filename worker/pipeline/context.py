@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument, Usage
     from visionq.contract import Picture as PictureFacts
     from visionq.detectors import Detector
+    from visionq.images.perceptual_hash import PerceptualHash
     from visionq.ledger import AsyncLedger, Claim, Parked, Waiting
+    from visionq.ledger.near_answers import NearAnswers, NearPicture
     from visionq.ledger.records import BatchPlace
     from visionq.ledger.usage import Calibration
     from visionq.pricing.prices import Price, PriceTable
@@ -108,6 +110,8 @@ class Dependencies:
     memory: MemoryLimiter = field(default_factory=lambda: MemoryLimiter(MAX_HELD_BYTES))
     #: None: nothing is asked at a cheaper tier unless its job names it.
     flex: FlexVerdicts | None = None
+    #: None: nobody looks for near-duplicates.
+    near_answers: NearAnswers | None = None
     #: Jobs that may have their originals in memory at once.
     prepare_slots: PrepareSlots = field(default_factory=PrepareSlots)
 
@@ -129,6 +133,8 @@ class JobPicture:
     crops: tuple[PictureFacts, ...] = ()
     warnings: tuple[str, ...] = ()
     forecast_tokens: int = 0
+    #: If the job looks for near-duplicates; None: too plain, cut, or not decoded here.
+    perceptual_hash: PerceptualHash | None = None
 
     @property
     def parts(self) -> int:
@@ -160,6 +166,8 @@ class Attempt:
     cheaper_tier: str | None = None
     pictures: list[JobPicture] = field(default_factory=list)
     cache_key: str = ""
+    #: A picture that looks alike, whose answer would do.
+    near: NearPicture | None = None
     #: Whether a cached answer to the same question is accepted.
     accepts_cached: bool = True
     request: ProviderRequest | None = None
@@ -234,6 +242,13 @@ class Attempt:
     def shares_answer(self) -> bool:
         """Whether others that ask the same may wait for this answer, and find it."""
         return self.accepts_cached or self.job.reuse is Reuse.REFRESH
+
+    @property
+    def looks_for_near(self) -> bool:
+        """Whether the answer of a near-duplicate would do."""
+        has_index = self.dependencies.near_answers is not None
+        is_one = self.job.near is not None and len(self.job.images) == 1
+        return is_one and has_index and self.accepts_cached and bool(self.cache_key)
 
     @property
     def job(self) -> JobDocument:

@@ -173,6 +173,7 @@ async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage,
             name=picture.name,
             limits=dependencies.limits,
             options=options,
+            hashes=attempt.looks_for_near,
         )
         data = [one.data for one in parts]
         return parts, judge(data, options, dependencies.detectors, name=picture.name)
@@ -183,6 +184,7 @@ async def _encoded(attempt: Attempt, picture: JobPicture) -> tuple[EncodedImage,
         is_quick = is_tiny and not dependencies.detectors
         parts, found = work() if is_quick else await dependencies.decode_slots.run(work)
     picture.warnings += (*(warning for one in parts for warning in one.warnings), *found)
+    picture.perceptual_hash = parts[0].perceptual_hash
     return parts
 
 

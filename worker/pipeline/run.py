@@ -78,6 +78,8 @@ STEPS: Final = (
 )
 
 
+#: Before the last two, if the answer of a near-duplicate would do.
+LOOK_UP_NEAR: Final = Step(steps.look_up_near_answer, 60, "near")
 #: Instead, if an earlier attempt brought an answer that needs only a repair.
 REPAIR_STEPS: Final = (Step(steps.build_repair_request, 60, "mend"), *STEPS[-2:])
 #: The last step, in the place of the last two, where a batch takes the request.
@@ -123,6 +125,8 @@ async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
 
 def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
     usual = REPAIR_STEPS if attempt.claim.faulty else STEPS
+    if attempt.job.near is not None and not attempt.claim.faulty:
+        usual = (*usual[:-2], LOOK_UP_NEAR, *usual[-2:])
     return usual if attempt.batch is None else (*usual[:-2], JOIN_BATCH)
 
 

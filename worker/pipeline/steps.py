@@ -12,6 +12,7 @@ from visionq.contract.states import MISSING
 from visionq.crops import check_count
 from visionq.errors import DeadlineExceeded, InternalError, InvalidJob, TooLarge
 from visionq.ledger import Billing, Ending, Parked, Verdict, Waiting
+from visionq.ledger.near_answers import NearPicture
 from visionq.pricing.model_options import check_model_options, check_report
 from visionq.pricing.prompt_cache import check_prompt_cache
 from worker.pipeline import picture_steps
@@ -124,6 +125,25 @@ async def encode(attempt: Attempt) -> None:
     attempt.prepare_slot.leave()
 
 
+async def look_up_near_answer(attempt: Attempt) -> Ending | None:
+    """Look for the answer of a picture that looks alike; else be found by others."""
+    index, wanted = attempt.dependencies.near_answers, attempt.pictures[0].perceptual_hash
+    if index is None or wanted is None or not attempt.looks_for_near:
+        return None
+    question = cache_key(attempt.job, (), shared=attempt.dependencies.settings.share_answers)
+    own = NearPicture(attempt.cache_key, attempt.job.near or 0)
+    match = await index.find(question, own, wanted)
+    if match is not None and match.answer is not None:
+        ending = reused(attempt, match.answer, match.picture)
+        if ending is not None:
+            return ending
+        match = None
+    if match is None or not match.is_asked:
+        match = await index.enter(question, own, wanted) or match
+    attempt.near = match.picture if match is not None else None
+    return None
+
+
 def _as_asked(attempt: Attempt) -> JobDocument:
     """Return the job at its tier, with a `detail` that its model takes."""
     changes: dict[str, str] = {}
@@ -164,7 +184,7 @@ async def _admitted(attempt: Attempt, place: BatchPlace | None = None) -> Ending
             attempt.sent = True
             return None
         case Verdict.ANSWER if admission.answer is not None:
-            ending = reused(attempt, admission.answer)
+            ending = reused(attempt, admission.answer, attempt.near if admission.is_near else None)
             if ending is None:
                 raise InternalError("a newer version of the worker has stored the answer")
             return ending
@@ -195,6 +215,7 @@ async def _admission(attempt: Attempt, place: BatchPlace | None) -> Admission:
             reserve=attempt.worst_case if is_priced else None,
             tokens=tokens,
             place=place,
+            near=attempt.near.cache_key if attempt.near else "",
         )
         if admission.verdict is not Verdict.WAIT:
             return admission

@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 from visionq.ledger import Completed
 from visionq.ledger.metrics import (
+    ANSWERS,
     CALL_SECONDS,
     FLEX_CALL_SECONDS,
     JOB_SECONDS,
     LANES,
     MODEL,
+    NEAR,
     OTHER,
     STAGE_SECONDS,
     TENANT,
@@ -44,8 +46,9 @@ def counted_by(attempt: Attempt, ending: Ending) -> dict[str, int]:
     add(counted, attempt.waits, "limiter_waits", MODEL)
     if isinstance(ending.outcome, Completed):
         result = ending.outcome.result
-        source = "provider" if attempt.sent else "stored" if result.cached else "late"
-        add(counted, 1, "answers", TENANT, MODEL, source, *_lane(attempt))
+        reused = NEAR if result.near else "stored" if result.cached else "late"
+        source = "provider" if attempt.sent else reused
+        add(counted, 1, ANSWERS, TENANT, MODEL, source, *_lane(attempt))
         passed = attempt.claim.now - attempt.claim.submitted
         seconds = max(0.0, passed + attempt.seconds)
         JOB_SECONDS.observe(counted, seconds, attempt.job.priority.value, *_lane(attempt))

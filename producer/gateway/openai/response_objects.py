@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from visionq.answer_schemas import ANY_OBJECT
 from visionq.contract import State, Usage
-from visionq.contract.result import is_simulated
+from visionq.contract.result import NearDuplicate, is_simulated
 
 if TYPE_CHECKING:
     from producer.gateway.job_service import JobRecord
@@ -147,6 +147,8 @@ class Own(BaseModel):
     reason: str | None
     cost_rub: str
     cached: bool
+    #: Whose answer it is, where it is that of a near-duplicate.
+    near: NearDuplicate | None
     #: Whether the simulator answered; null before the end.
     simulated: bool | None
     warnings: list[str]
@@ -238,6 +240,7 @@ def own_words(job: JobRecord) -> Own:
         reason=view.reason,
         cost_rub=view.to_public()["cost_rub"],
         cached=bool(result and result.cached),
+        near=result.near if result else None,
         simulated=result.simulated if result else error and is_simulated(error.request_id),
         warnings=[*(result.warnings if result else ()), *warnings],
     )

@@ -7,9 +7,10 @@
 --   answer is good for (use | refresh | off), nano-rubles to reserve ('' where the model has no
 --   price), today's date, tokens to expect, Celery results of one who follows, of one who waits for
 --   a budget, of one who is parked for it, and of one who is parked because a call of it, or of its
---   question, has no known end; then for a line of a batch: the batch, who holds its record, the line as
+--   question, has no known end; the content key of a picture that looks alike (''), whose answer would
+--   do; then for a line of a batch: the batch, who holds its record, the line as
 --   JSON, its bytes and tokens, and the Celery result of what waits for it
--- Returns {'GO'} | {'ANSWER', document} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
+-- Returns {'GO'} | {'ANSWER', document} | {'ANSWER', document, 'near'} | {'FOLLOW'} | {'WAIT', ms} | {'PARK', reason}
 --   | {'REFUSED', state} | {'EXPIRED'} | {'UNPRICED'}. After FOLLOW and PARK the job is out of the
 --   worker's hands already, as after GO in a batch; after WAIT it is still in them.
 -- A verdict function returns nil when it has nothing against the call.
@@ -18,7 +19,7 @@ local id, token, cache_key, reuse = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local reserve, today, tokens = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local waits_result, unclear_result = ARGV[9], ARGV[12]
 local budget_results = { [State.WAITING] = ARGV[10], [State.PARKED] = ARGV[11] }
-local into, holder_of_batch, line, line_bytes, line_tokens, line_result = unpack(ARGV, 13)
+local near, into, holder_of_batch, line, line_bytes, line_tokens, line_result = unpack(ARGV, 13)
 refuse_unless_whole(reserve, ARGV[8])
 local job = K.job .. id
 local state, holder, sent, deadline, pool, lane, batch = unpack(
@@ -52,6 +53,10 @@ local function cached_answer()
   if answer then
     return { Verdict.ANSWER, answer }
   end
+  local alike = near ~= '' and redis.call('GET', K.answer .. near)
+  if alike then
+    return { Verdict.ANSWER, alike, 'near' }
+  end
 end
 
 local function deadline_passed()
@@ -77,16 +82,20 @@ local function put_aside(to, reason, result)
   wake()
 end
 
--- Another job asks the same: wait for its answer instead of paying for another.
+-- Another job asks the same, or about a picture that looks alike: wait for its answer instead of paying
+-- for another.
+local function is_led(key)
+  local leader = key ~= '' and leader_of(key) or id
+  -- Nobody who is asked at once waits for a batch.
+  return leader ~= id and (into or redis.call('HEXISTS', K.job .. leader, 'line') == 0)
+end
+
 local function lead()
-  if reuse ~= 'use' or cache_key == '' then
+  local key = is_led(cache_key) and cache_key or near
+  if reuse ~= 'use' or cache_key == '' or not is_led(key) then
     return
   end
-  local leader = leader_of(cache_key) or id
-  if leader == id or not into and redis.call('HEXISTS', K.job .. leader, 'line') == 1 then
-    return -- nobody who is asked at once waits for a batch
-  end
-  redis.call('RPUSH', K.followers .. cache_key, id)
+  redis.call('RPUSH', K.followers .. key, id)
   put_aside(State.WAITING, DelayReason.FOLLOWS, waits_result)
   return { Verdict.FOLLOW }
 end

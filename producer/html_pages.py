@@ -1,0 +1,38 @@
+"""What pages for people have in common: their style, and small pictures."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from producer.thumbnails import thumbnail
+
+#: Pixels of the longer side of a picture.
+_SIDE: Final = 256
+STYLE: Final = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --miss: #d334; --sure: #2a64; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse; margin: .6rem 0 } .wide { overflow-x: auto }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left;
+  vertical-align: top; overflow-wrap: anywhere }
+thead th { border-bottom-width: 2px } tbody th { font-weight: 500; white-space: nowrap }
+td.n { font-variant-numeric: tabular-nums; white-space: nowrap }
+td.miss { background: var(--miss) } td.same { background: var(--sure) }
+p.note { color: #777 } img { max-height: 10rem; max-width: 12rem }
+li { margin: .25rem 0 } article { border: 1px solid var(--line); border-radius: 8px; margin: 1rem 0;
+  padding: .7rem 1rem; display: flex; gap: 1rem; flex-wrap: wrap } article > div { flex: 1 1 30rem }
+summary { cursor: pointer } h3 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere }
+"""
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def picture_of(image: str) -> str:
+    """Return a small local picture as HTML; empty where it can't be made."""
+    if "://" in image or image.startswith("data:"):
+        return ""
+    small = thumbnail(image, _SIDE, "WEBP")
+    if small is None:
+        return ""
+    data = base64.b64encode(small).decode()
+    return f'<img alt="" src="data:image/webp;base64,{data}">'
